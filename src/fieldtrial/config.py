@@ -1,0 +1,297 @@
+"""TrainConfig: what one trial is. Flags in, flags out, an eight-digit id; every value is checked when it is built."""
+
+import argparse
+import difflib
+import hashlib
+import json
+import math
+import re
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal, TypeVar
+
+T = TypeVar("T")
+
+Optimizer = Literal["sgd", "adam", "adamw", "rmsprop"]
+Schedule = Literal["constant", "cosine", "linear"]
+Activation = Literal["relu", "leaky_relu", "tanh", "gelu", "silu", "mish"]
+Augmentation = Literal[
+    "horizontal_flip", "vertical_flip", "crop", "random_resized_crop", "rotation", "affine", "color_jitter"
+]
+Precision = Literal["fp32", "bf16"]
+Strategy = Literal["ddp", "zero1", "zero2", "zero3"]
+
+CNN_BLOCKS = 5
+GROUPS = ("data", "model", "optimisation", "run")
+
+
+class ConfigError(ValueError):
+    """One or more values that no trial can have; the message has a line for each problem."""
+
+    def __init__(self, problems: list[str], where: str = "") -> None:
+        self.problems = problems
+        super().__init__("\n".join(f"{where}: {problem}" if where else problem for problem in problems))
+
+
+def _option(default: T, group: str, text: str, low: float | None = None, high: float | None = None) -> T:
+    """Return a dataclass field with its help text and its bounds (both inclusive)."""
+    metadata = {"group": group, "help": text, "low": low, "high": high}
+    return typing.cast(T, field(default=default, metadata=metadata))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """One trial of an experiment: what is learned from what, and how. Nothing in it names a machine.
+
+    Raises:
+        ConfigError: a value of the wrong type, out of bounds or not among the choices; all problems at once.
+    """
+
+    dataset: str = _option("digits", "data", "digits, mnist, or folder:PATH (an ImageFolder)")
+    classes: str = _option("all", "data", "all, N (the first N classes) or A-B (class numbers A to B)")
+    image_size: int | None = _option(
+        None, "data", "side of the square image in pixels; none: what the weights expect, else the data set's own", 1
+    )
+    augmentation: tuple[Augmentation, ...] = _option((), "data", "random changes of the training images, in order")
+    validation_fraction: float = _option(0.1, "data", "share of train that selects, stratified by class", 0.001, 0.9)
+
+    model: str = _option("cnn", "model", "cnn, mlp, or a timm or torchvision classifier (timm:NAME, torchvision:NAME)")
+    weights: str = _option(
+        "random",
+        "model",
+        "initial weights: random, imagenet, run:NAME (a run beside this one), a run directory or file",
+    )
+    freeze: str = _option(
+        "none", "model", "none, all_but_head, all_but_last:K, first:K, or pattern:REGEX of parameter names"
+    )
+    filters: tuple[int, ...] = _option((32,), "model", "cnn: filters of each block, or of the first (then growing)", 1)
+    filter_growth: float = _option(1.0, "model", "cnn: from block to block, where one number of filters is given", 0.01)
+    kernel_size: tuple[int, ...] = _option((3,), "model", "cnn: kernel side of each block, or of all; odd", 1)
+    activation: Activation = _option("relu", "model", "cnn and mlp: the non-linearity")
+    batch_norm: bool = _option(True, "model", "cnn: batch normalisation after each convolution")
+    dense_width: tuple[int, ...] = _option(
+        (256,), "model", "cnn and mlp: widths of the dense layers before the last", 1
+    )
+    dropout: float = _option(0.0, "model", "probability, before the last layer", 0.0, 0.95)
+
+    optimizer: Optimizer = _option("adamw", "optimisation", "the update rule")
+    lr: float = _option(1e-3, "optimisation", "peak learning rate", 0.0)
+    momentum: float = _option(0.9, "optimisation", "sgd and rmsprop", 0.0, 0.9999)
+    betas: tuple[float, float] = _option((0.9, 0.999), "optimisation", "adam and adamw", 0.0, 0.99999)
+    epsilon: float = _option(1e-8, "optimisation", "adam, adamw and rmsprop", 0.0)
+    weight_decay: float = _option(0.0, "optimisation", "decoupled for adamw, an L2 penalty otherwise", 0.0)
+    schedule: Schedule = _option("constant", "optimisation", "of the learning rate after the warm-up")
+    warmup_fraction: float = _option(0.0, "optimisation", "share of all steps with a rising learning rate", 0.0, 1.0)
+    label_smoothing: float = _option(0.0, "optimisation", "share of each label spread over all classes", 0.0, 0.99)
+    gradient_clip: float | None = _option(None, "optimisation", "largest gradient norm; none: no clipping", 1e-9)
+    batch_size: int = _option(64, "optimisation", "images per step, over all devices together", 1)
+    epochs: int = _option(10, "optimisation", "passes over the training images", 1)
+    patience: int | None = _option(
+        None, "optimisation", "epochs without a better validation accuracy before stopping; none: never", 1
+    )
+
+    seed: int = _option(0, "run", "of the validation split, initial weights, order, augmentation and dropout", 0)
+    precision: Precision = _option("fp32", "run", "bf16: autocast, with fp32 weights")
+    strategy: Strategy = _option("ddp", "run", "of several processes: data parallel, or DeepSpeed ZeRO stage 1 to 3")
+
+    def __post_init__(self) -> None:
+        problems: list[str] = []
+        for name, hint in HINTS.items():
+            try:
+                value = _checked(getattr(self, name), hint)
+                _check_bounds(value, FIELDS[name].metadata["low"], FIELDS[name].metadata["high"])
+                for holds, rule in RULES.get(name, ()):
+                    if not holds(value):
+                        raise ValueError(rule)
+                object.__setattr__(self, name, value)
+            except ValueError as error:
+                problems.append(f"{name} = {getattr(self, name)!r}: {error}")
+        if problems:
+            raise ConfigError(problems)
+
+    @classmethod
+    def from_dict(
+        cls, values: Mapping[str, object], base: "TrainConfig | None" = None, where: str = ""
+    ) -> "TrainConfig":
+        """Return `base` (by default the defaults) with `values` in place.
+
+        Lists become tuples and texts are read as flags are, so JSON, a sweep row and a command line all pass here.
+
+        Raises:
+            ConfigError: unknown fields and impossible values, all at once, each line starting with `where`.
+        """
+        problems = [_unknown(name) for name in values if name not in HINTS]
+        known: dict[str, Any] = {}
+        for name in (name for name in HINTS if name in values):
+            value = values[name]
+            try:
+                known[name] = parse(value, HINTS[name]) if isinstance(value, str) else _checked(value, HINTS[name])
+            except ValueError as error:
+                problems.append(f"{name} = {value!r}: {error}")
+        try:
+            config = replace(base or cls(), **known)
+        except ConfigError as error:
+            problems += error.problems
+        if problems:
+            raise ConfigError(problems, where)
+        return config
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all fields, tuples as lists: what config.json holds."""
+        return {name: list(v) if isinstance(v := getattr(self, name), tuple) else v for name in HINTS}
+
+    def differences(self, other: "TrainConfig") -> dict[str, tuple[Any, Any]]:
+        """Return {field: (own value, other's value)} for the fields that differ."""
+        pairs = {name: (getattr(self, name), getattr(other, name)) for name in HINTS}
+        return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+    @property
+    def id(self) -> str:
+        """Eight hexadecimal digits of what differs from the defaults; a new field with a default changes no id."""
+        mine = self.to_dict()
+        changed = {name: mine[name] for name in sorted(self.differences(DEFAULTS))}
+        return hashlib.sha256(json.dumps(changed).encode()).hexdigest()[:8]
+
+    def to_flags(self) -> list[str]:
+        """Return the command-line flags of what differs from the defaults, such as ['--lr', '0.01']."""
+        return [
+            part for name in self.differences(DEFAULTS) for part in (f"--{name}", format_value(getattr(self, name)))
+        ]
+
+    @classmethod
+    def from_flags(cls, flags: argparse.Namespace) -> "TrainConfig":
+        """Return the config of parsed flags (see `add_flags`). Raises ConfigError with every problem."""
+        return cls.from_dict({name: text for name, text in vars(flags).items() if name in HINTS})
+
+
+FIELDS = {item.name: item for item in fields(TrainConfig)}
+HINTS: dict[str, Any] = {name: typing.get_type_hints(TrainConfig)[name] for name in FIELDS}
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add one flag per field to `parser`, grouped; flags that are not given stay out of the namespace."""
+    groups = {name: parser.add_argument_group(name) for name in GROUPS}
+    for name, item in FIELDS.items():
+        choices = _choices(HINTS[name])
+        text = item.metadata["help"] + (f" ({', '.join(choices)})" if choices else "")
+        groups[item.metadata["group"]].add_argument(
+            f"--{name}",
+            metavar=name.upper(),
+            default=argparse.SUPPRESS,
+            help=f"{text} [{format_value(item.default)}]".replace("%", "%%"),
+        )
+
+
+def format_value(value: object) -> str:
+    """Return `value` as it stands on a command line: the inverse of `parse`."""
+    if value is None or value == ():
+        return "none"
+    if isinstance(value, tuple):
+        return ",".join(format_value(item) for item in value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def parse(text: str, hint: Any) -> Any:
+    """Return the value that `text` stands for in a field of type `hint`. Raises ValueError with the rule."""
+    arguments = typing.get_args(hint)
+    if isinstance(hint, types.UnionType):
+        return None if text == "none" else parse(text, arguments[0])
+    if typing.get_origin(hint) is tuple:
+        parts = [] if text == "none" else [part.strip() for part in text.split(",")]
+        return _checked([parse(part, arguments[0]) for part in parts], hint)
+    if hint is bool:
+        if text not in ("true", "false"):
+            raise ValueError("must be true or false")
+        return text == "true"
+    if hint in (int, float):
+        try:
+            return hint(text)
+        except ValueError:
+            raise ValueError(f"must be {_NAMES[hint]}") from None
+    return _checked(text, hint)
+
+
+_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+
+
+def _checked(value: Any, hint: Any) -> Any:
+    """Return `value` in exactly the type `hint`, or raise ValueError with the rule it breaks."""
+    arguments = typing.get_args(hint)
+    if isinstance(hint, types.UnionType):
+        return None if value is None else _checked(value, arguments[0])
+    if typing.get_origin(hint) is Literal:
+        if value not in arguments:
+            raise ValueError(f"must be one of {', '.join(arguments)}")
+        return value
+    if typing.get_origin(hint) is tuple:
+        if not isinstance(value, list | tuple):
+            raise ValueError("must be a list")
+        if arguments[-1] is not Ellipsis and len(value) != len(arguments):
+            raise ValueError(f"must have {len(arguments)} values")
+        return tuple(_checked(item, arguments[0]) for item in value)
+    if hint is float and type(value) is int:
+        return float(value)
+    if type(value) is not hint:
+        raise ValueError(f"must be {_NAMES[hint]}")
+    if hint is float and not math.isfinite(value):
+        raise ValueError("must be finite")
+    return value
+
+
+def _check_bounds(value: Any, low: float | None, high: float | None) -> None:
+    for item in value if isinstance(value, tuple) else (value,):
+        if item is None or isinstance(item, str):
+            continue
+        if low is not None and item < low:
+            raise ValueError(f"must be at least {low:g}")
+        if high is not None and item > high:
+            raise ValueError(f"must be at most {high:g}")
+
+
+def _is_class_choice(text: str) -> bool:
+    if match := re.fullmatch(r"(\d+)-(\d+)", text):
+        return int(match[1]) < int(match[2])
+    return text == "all" or (text.isdecimal() and int(text) >= 2)
+
+
+def _is_freezing(text: str) -> bool:
+    if text.startswith("pattern:"):
+        try:
+            return bool(re.compile(text.removeprefix("pattern:")).pattern)
+        except re.error:
+            return False
+    return bool(re.fullmatch(r"none|all_but_head|(all_but_last|first):[1-9]\d*", text))
+
+
+RULES: dict[str, list[tuple[Callable[[Any], bool], str]]] = {
+    "dataset": [(lambda text: bool(re.fullmatch(r"\w+|folder:.+", text)), "must be a name or folder:PATH")],
+    "classes": [(_is_class_choice, "must be all, N (2 or more) or A-B with A below B")],
+    "augmentation": [(lambda names: len(set(names)) == len(names), "must name each change once")],
+    "model": [
+        (lambda text: bool(re.fullmatch(r"(timm:|torchvision:)?[\w.\-]+", text)), "must be a model's name"),
+    ],
+    "weights": [(lambda text: text not in ("", "run:"), "must be random, imagenet, run:NAME or a path")],
+    "freeze": [(_is_freezing, "must be none, all_but_head, all_but_last:K, first:K or pattern:REGEX")],
+    "filters": [(lambda sizes: len(sizes) in (1, CNN_BLOCKS), f"must be 1 or {CNN_BLOCKS} numbers")],
+    "kernel_size": [
+        (lambda sizes: len(sizes) in (1, CNN_BLOCKS), f"must be 1 or {CNN_BLOCKS} numbers"),
+        (lambda sizes: all(size % 2 for size in sizes), "must be odd, so that a block keeps the image's size"),
+    ],
+    "lr": [(lambda rate: rate > 0, "must be above 0")],
+}
+
+
+def _choices(hint: Any) -> tuple[str, ...]:
+    if typing.get_origin(hint) is Literal:
+        return typing.get_args(hint)
+    return _choices(typing.get_args(hint)[0]) if typing.get_args(hint) else ()
+
+
+def _unknown(name: str) -> str:
+    close = difflib.get_close_matches(name, FIELDS, n=1)
+    return f"unknown field {name!r}" + (f"; did you mean {close[0]!r}?" if close else f"; fields: {', '.join(FIELDS)}")
+
+
+DEFAULTS = TrainConfig()

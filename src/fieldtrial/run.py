@@ -1,0 +1,327 @@
+"""The run directory and the sweep folder around it: the only module that knows a file name in them.
+
+The worker writes a run's files, the engine and the table read them. Small files are written whole or not at all;
+records are appended a line at a time and synced, one file per attempt, so that each file has one writer.
+"""
+
+import contextlib
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from fieldtrial.config import ConfigError, TrainConfig
+
+Record = dict[str, Any]
+CHECKPOINTS_KEPT = 2
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write `content` to `path` so that a reader, or a crash, sees the old file or the new one and nothing between."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write `value` as JSON, atomically. NaN and infinity are refused: they are not JSON."""
+    write_atomically(path, json.dumps(value, indent=1, allow_nan=False).encode() + b"\n")
+
+
+def read_json(path: Path) -> Any | None:
+    """Return the value in a JSON file, or None where there is no file."""
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise ValueError(f"{path}: not a JSON file: {error}") from None
+
+
+class Run:
+    """One trial's directory."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
+
+    @property
+    def name(self) -> str:
+        """The directory's name: in a sweep, the config's id."""
+        return self.path.resolve().name
+
+    @classmethod
+    def create(cls, path: Path | str, config: TrainConfig) -> "Run":
+        """Return the run in `path`, made if need be.
+
+        Raises:
+            ConfigError: the directory holds a run of another config; the message names the fields that differ.
+        """
+        run = cls(path)
+        if run._config_path.exists():
+            run.require(config)
+        else:
+            write_json(run._config_path, config.to_dict())
+        return run
+
+    def require(self, config: TrainConfig) -> None:
+        """Raise ConfigError, with the fields that differ, unless this is a run of `config`."""
+        differing = self.config().differences(config)
+        if differing:
+            raise ConfigError(
+                [f"{name} is {old!r} there and {new!r} now" for name, (old, new) in differing.items()],
+                where=f"{self.path} holds a run of another config",
+            )
+
+    def config(self) -> TrainConfig:
+        """Return the run's config. Raises FileNotFoundError or ConfigError with the file's path."""
+        values = read_json(self._config_path)
+        if values is None:
+            raise FileNotFoundError(f"{self._config_path}: no such file, so {self.path} is not a run directory")
+        return TrainConfig.from_dict(values, where=str(self._config_path))
+
+    # What the worker writes
+
+    def attempts(self) -> list[int]:
+        """Return the numbers of the attempts that have written records, in order."""
+        names = (path.stem.removeprefix("metrics-") for path in self.path.glob("metrics-*.jsonl"))
+        return sorted(int(name) for name in names if name.isdecimal())
+
+    @contextlib.contextmanager
+    def recorder(self, attempt: int) -> Iterator["RecordWriter"]:
+        """Open the record file of `attempt` for appending."""
+        with RecordWriter(self._metrics_path(attempt), attempt) as writer:
+            yield writer
+
+    def write_environment(self, attempt: int, environment: Mapping[str, object]) -> None:
+        """Add what `attempt` runs on (commit, host, versions) to env.json, beside the earlier attempts'."""
+        known = read_json(self._environment_path) or {}
+        write_json(self._environment_path, known | {str(attempt): dict(environment)})
+
+    def write_command(self, command: str) -> None:
+        """Write the shell command that repeats this trial."""
+        write_atomically(self._command_path, command.encode() + b"\n")
+
+    def write_result(self, result: Mapping[str, object]) -> None:
+        """Write how the trial ended well; `outcome` is finished or stopped. An earlier attempt's error goes."""
+        write_json(self._result_path, dict(result))
+        self._error_path.unlink(missing_ok=True)
+
+    def write_error(self, kind: str, message: str, attempt: int, details: str = "") -> None:
+        """Write why the trial failed: `kind` is diverged, memory, disk or error; `message` is one line."""
+        error = {"kind": kind, "message": message, "attempt": attempt, "details": details, "time": time.time()}
+        write_json(self._error_path, error)
+
+    def checkpoint_path(self, epoch: int) -> Path:
+        """Return where the checkpoint taken after `epoch` is kept."""
+        return self._checkpoint_folder / f"epoch-{epoch:05d}.pt"
+
+    def checkpoints(self) -> list[Path]:
+        """Return the checkpoints that are there, newest first."""
+        return sorted(self._checkpoint_folder.glob("epoch-*.pt"), reverse=True)
+
+    def keep_checkpoints(self, best_epoch: int | None = None, newest: int = CHECKPOINTS_KEPT) -> None:
+        """Remove all checkpoints but the `newest` ones and the best epoch's."""
+        for path in self.checkpoints()[newest:]:
+            if best_epoch is None or path != self.checkpoint_path(best_epoch):
+                path.unlink(missing_ok=True)
+
+    @property
+    def weights_path(self) -> Path:
+        """The weights of the best epoch, as safetensors; there once the trial has ended well."""
+        return self.path / "model.safetensors"
+
+    @property
+    def tensorboard_folder(self) -> Path:
+        """Where the trial's event files go."""
+        return self.path / "tb"
+
+    def log_path(self, attempt: int) -> Path:
+        """Return the file for what an attempt prints."""
+        return self.path / "log" / f"attempt-{attempt}.txt"
+
+    # What the engine writes
+
+    def request_stop(self) -> None:
+        """Ask the worker to stop at the next epoch boundary."""
+        write_atomically(self._stop_path, b"")
+
+    def stop_requested(self) -> bool:
+        """Return whether the worker was asked to stop."""
+        return self._stop_path.exists()
+
+    # What everybody reads
+
+    def result(self) -> dict[str, Any] | None:
+        """Return how the trial ended, or None while it has not (or has failed)."""
+        return read_json(self._result_path)
+
+    def error(self) -> dict[str, Any] | None:
+        """Return why the last attempt failed, or None."""
+        return read_json(self._error_path)
+
+    def records(self) -> list[Record]:
+        """Return one record an epoch, in order; where an epoch was repeated, the later attempt's."""
+        by_epoch = {record["epoch"]: record for record in RecordReader(self).read()}
+        return [by_epoch[epoch] for epoch in sorted(by_epoch)]
+
+    def environment(self) -> dict[str, Any]:
+        """Return {attempt: what it ran on}; empty before the first."""
+        return read_json(self._environment_path) or {}
+
+    @property
+    def _config_path(self) -> Path:
+        return self.path / "config.json"
+
+    @property
+    def _environment_path(self) -> Path:
+        return self.path / "env.json"
+
+    @property
+    def _command_path(self) -> Path:
+        return self.path / "command.txt"
+
+    @property
+    def _result_path(self) -> Path:
+        return self.path / "result.json"
+
+    @property
+    def _error_path(self) -> Path:
+        return self.path / "error.json"
+
+    @property
+    def _stop_path(self) -> Path:
+        return self.path / "stop"
+
+    @property
+    def _checkpoint_folder(self) -> Path:
+        return self.path / "checkpoint"
+
+    def _metrics_path(self, attempt: int) -> Path:
+        return self.path / f"metrics-{attempt}.jsonl"
+
+
+class RecordWriter:
+    """Appends records to one attempt's file, each synced before `write` returns."""
+
+    def __init__(self, path: Path, attempt: int) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._attempt = attempt
+        self._file = path.open("ab")
+        if self._file.tell() and not path.read_bytes().endswith(b"\n"):
+            self._file.write(b"\n")  # closes the torn line of a process that died in the middle of it
+
+    def write(self, record: Mapping[str, object]) -> None:
+        """Append `record`, with its attempt and the time. Raises ValueError for NaN or infinity."""
+        line = json.dumps({**record, "attempt": self._attempt, "time": time.time()}, allow_nan=False)
+        self._file.write(line.encode() + b"\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def __enter__(self) -> "RecordWriter":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._file.close()
+
+
+class RecordReader:
+    """Reads what has been appended to a run's record files since the last call: whole lines, in order, each once."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._offsets: dict[int, int] = {}
+
+    def read(self) -> list[Record]:
+        """Return the new records of all attempts, in order of attempt, then of writing."""
+        return [record for attempt in self._run.attempts() for record in self._read_attempt(attempt)]
+
+    def _read_attempt(self, attempt: int) -> list[Record]:
+        offset = self._offsets.get(attempt, 0)
+        with self._run._metrics_path(attempt).open("rb") as file:  # opened anew: a network file system looks then
+            file.seek(offset)
+            data = file.read()
+        whole = data[: data.rfind(b"\n") + 1]
+        self._offsets[attempt] = offset + len(whole)
+        return [record for line in whole.splitlines() if (record := _parse_record(line))]
+
+
+def _parse_record(line: bytes) -> Record | None:
+    """Return the record in a line, or None for a torn one: the process that wrote it died, the next wrote it anew."""
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) and isinstance(record.get("epoch"), int) else None
+
+
+class SweepFolder:
+    """A sweep's directory: its description, the list of its trials, the engine's state, and a run for each trial."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+
+    @property
+    def name(self) -> str:
+        """The sweep's name."""
+        return self.path.resolve().name
+
+    def run(self, trial: str) -> Run:
+        """Return the run of the trial with this id."""
+        return Run(self.path / trial)
+
+    def describe(self, description: Mapping[str, object]) -> None:
+        """Write what the sweep is: rows, search fields, trials, seeds, select."""
+        write_json(self._description_path, dict(description))
+
+    def description(self) -> dict[str, Any] | None:
+        """Return what `describe` wrote, or None where this is no sweep's folder."""
+        return read_json(self._description_path)
+
+    def list_trial(self, trial: str, row: int | None, role: str) -> None:
+        """Append a trial to the list; `role` is source, search or final, `row` its row's number (None for a source)."""
+        with self._trials_path.open("a") as file:
+            file.write("\n" + json.dumps({"trial": trial, "row": row, "role": role}))
+
+    def trials(self) -> list[dict[str, Any]]:
+        """Return the listed trials in order, each once."""
+        try:
+            lines = self._trials_path.read_text().splitlines()
+        except FileNotFoundError:
+            return []
+        listed: dict[str, dict[str, Any]] = {}
+        for line in lines:
+            with contextlib.suppress(ValueError):  # a torn line: the restarted engine listed its trial again
+                listed[line] = json.loads(line)
+        return list(listed.values())
+
+    @property
+    def state_path(self) -> Path:
+        """The engine's own state."""
+        return self.path / "engine.state"
+
+    def table_path(self, suffix: str) -> Path:
+        """Return where the table is written: `suffix` is csv or md."""
+        return self.path / f"table.{suffix}"
+
+    @property
+    def _description_path(self) -> Path:
+        return self.path / "sweep.json"
+
+    @property
+    def _trials_path(self) -> Path:
+        return self.path / "trials.jsonl"
