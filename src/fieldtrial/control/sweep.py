@@ -1,0 +1,197 @@
+"""Sweep: the rows of a table, what is searched inside each row, and the budget. Everything is checked when it is built."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from ray.tune.search.sample import Categorical, Domain, Float, Integer
+
+from fieldtrial.config import ConfigError, TrainConfig, format_value
+
+SELECTS = {"validation_accuracy": "max", "validation_loss": "min"}
+# What a source model and the rows that start from it must share, or its weights would not fit.
+ARCHITECTURE = (
+    "image_size", "model", "filters", "filter_growth", "kernel_size", "activation", "batch_norm", "dense_width",
+)  # fmt: skip
+SMOKE_IMAGE_SIZE = 32
+
+
+def grid(**choices: Sequence[object]) -> list[dict[str, object]]:
+    """Return one row for each combination of the choices, the last field changing fastest."""
+    return [dict(zip(choices, values, strict=True)) for values in itertools.product(*choices.values())]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """A comparison: `rows` are compared, `search` is tuned inside each row.
+
+    base: the config that the rows start from.
+    rows: the fields of each row of the table (see `grid`).
+    search: field -> a Ray Tune domain, such as tune.loguniform(1e-4, 1e-1).
+    trials: configurations tried in each row.
+    seeds: fresh seeds with which each row's winner is run again, and tested; the table's error bars come from them.
+    select: what the winner is best at: validation_accuracy or validation_loss.
+    source: fields of a source trial, trained first for each architecture in the rows, from whose weights they start.
+
+    Raises:
+        ConfigError: rows that are no valid configs, unknown fields, impossible searches; all problems at once.
+    """
+
+    base: TrainConfig
+    rows: Sequence[Mapping[str, object]]
+    search: Mapping[str, Domain] = field(default_factory=dict)
+    trials: int = 8
+    seeds: int = 3
+    select: Literal["validation_accuracy", "validation_loss"] = "validation_accuracy"
+    source: Mapping[str, object] | None = None
+
+    def __post_init__(self) -> None:
+        problems = self._budget_problems() + self._row_problems() + self._search_problems() + self._source_problems()
+        if problems:
+            raise ConfigError(problems, where="sweep")
+
+    @property
+    def mode(self) -> Literal["max", "min"]:
+        """Whether `select` is best when large or when small."""
+        return "max" if SELECTS[self.select] == "max" else "min"
+
+    def row_config(self, row: int) -> TrainConfig:
+        """Return the config of a row before anything is searched; it starts from its source, if there is one."""
+        config = TrainConfig.from_dict(self.rows[row], self.base, where=self.row_label(row))
+        source = self.source_config(row)
+        return config if source is None else replace(config, weights=f"run:{source.id}")
+
+    def source_config(self, row: int) -> TrainConfig | None:
+        """Return the config of the trial whose weights the row starts from, or None."""
+        if self.source is None:
+            return None
+        shape = {name: value for name, value in self.rows[row].items() if name in ARCHITECTURE}
+        return TrainConfig.from_dict({**shape, **self.source}, self.base, where="source")
+
+    def row_label(self, row: int) -> str:
+        """Return the row's fields as text, such as 'model=cnn freeze=none'."""
+        return " ".join(f"{name}={format_value(value)}" for name, value in self.rows[row].items()) or f"row {row}"
+
+    def most_epochs(self, row: int) -> int:
+        """Return the epochs of the row's longest possible trial."""
+        searched = self.search.get("epochs")
+        return max(_extremes(searched)) if searched is not None else self.row_config(row).epochs
+
+    def with_settings(self, settings: Mapping[str, object]) -> "Sweep":
+        """Return the sweep with fields of its base replaced.
+
+        Raises:
+            ConfigError: a field that the rows, the search or the source decide, or a bad value.
+        """
+        taken = {name for row in self.rows for name in row} | set(self.search)
+        problems = [f"{name}: the sweep's rows or search decide it, so it cannot be set" for name in settings if name in taken]
+        if problems:
+            raise ConfigError(problems, where="--set")
+        return replace(self, base=TrainConfig.from_dict(settings, self.base, where="--set"))
+
+    def smoke(self) -> "Sweep":
+        """Return the sweep made tiny: every row, one trial, one seed, one epoch, the embedded data, no downloads."""
+        fixed: dict[str, object] = {"dataset": "digits", "image_size": SMOKE_IMAGE_SIZE, "epochs": 1, "weights": "random"}
+        on_digits = self.base.dataset == "digits"
+        if on_digits:
+            del fixed["dataset"], fixed["image_size"]
+        else:
+            fixed["classes"] = "all"
+        keep = {name: value for name, value in (self.source or {}).items() if name not in fixed}
+        return replace(
+            self,
+            base=TrainConfig.from_dict(fixed, self.base),
+            rows=[{name: fixed.get(name, value) for name, value in row.items()} for row in self.rows],
+            search={name: domain for name, domain in self.search.items() if name not in fixed},
+            trials=1,
+            seeds=min(1, self.seeds),
+            source=None if self.source is None else keep,
+        )
+
+    def describe(self, name: str) -> dict[str, Any]:
+        """Return what sweep.json holds: all that decides which trials there are, as plain data."""
+        return {
+            "name": name,
+            "base": self.base.to_dict(),
+            "rows": [_plain(row) for row in self.rows],
+            "search": {field_name: _domain_text(domain) for field_name, domain in self.search.items()},
+            "trials": self.trials,
+            "seeds": self.seeds,
+            "select": self.select,
+            "mode": self.mode,
+            "source": None if self.source is None else _plain(self.source),
+        }
+
+    def _budget_problems(self) -> list[str]:
+        problems = []
+        if self.trials < 1:
+            problems.append(f"trials = {self.trials}: must be at least 1")
+        if self.seeds < 0:
+            problems.append(f"seeds = {self.seeds}: must be at least 0")
+        if self.select not in SELECTS:
+            problems.append(f"select = {self.select!r}: must be one of {', '.join(SELECTS)}")
+        if not self.rows:
+            problems.append("rows: there must be at least one")
+        return problems
+
+    def _row_problems(self) -> list[str]:
+        problems = []
+        for number in range(len(self.rows)):
+            try:
+                TrainConfig.from_dict(self.rows[number], self.base)
+            except ConfigError as error:
+                problems += [f"row {number} ({self.row_label(number)}): {problem}" for problem in error.problems]
+            if "seed" in self.rows[number]:
+                problems.append(f"row {number}: seed is not a row's field; `seeds` says how many a winner is run with")
+        return problems
+
+    def _search_problems(self) -> list[str]:
+        problems = []
+        in_rows = {name for row in self.rows for name in row}
+        for name, domain in self.search.items():
+            if name in in_rows:
+                problems.append(f"search {name}: a row sets it too, and a field is compared or searched, not both")
+            elif name == "seed":
+                problems.append("search seed: a seed is not searched; `seeds` says how many a winner is run with")
+            elif not isinstance(domain, Float | Integer | Categorical):
+                problems.append(f"search {name} = {domain!r}: must be a Ray Tune domain: uniform, loguniform, randint, choice, ...")
+            else:
+                for value in _extremes(domain):
+                    try:
+                        TrainConfig.from_dict({name: value}, self.base)
+                    except ConfigError as error:
+                        problems += [f"search {problem}" for problem in error.problems]
+        return problems
+
+    def _source_problems(self) -> list[str]:
+        if self.source is None:
+            return []
+        problems = [f"search {name}: the source's weights fix it" for name in self.search if name in ARCHITECTURE]
+        given = {name for row in self.rows for name in row} | set(self.search)
+        if "weights" in given:
+            problems.append("weights: the rows start from the source's, so neither rows nor search can set them")
+        for number in range(len(self.rows)):
+            try:
+                self.source_config(number)
+            except ConfigError as error:
+                problems += [problem for problem in error.problems if problem not in problems]
+        return problems
+
+
+def _extremes(domain: Domain) -> list[Any]:
+    """Return values that are legal for the field only if all of the domain's are: its bounds, or all its choices."""
+    if isinstance(domain, Categorical):
+        return list(domain.categories)
+    last = domain.upper - 1 if isinstance(domain, Integer) else domain.upper
+    return [domain.lower, last]
+
+
+def _domain_text(domain: Domain) -> str:
+    if isinstance(domain, Categorical):
+        return f"choice({', '.join(format_value(value) for value in domain.categories)})"
+    return f"{type(domain.get_sampler()).__name__.strip('_').lower()}({domain.domain_str})"
+
+
+def _plain(values: Mapping[str, object]) -> dict[str, object]:
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
