@@ -7,11 +7,12 @@ records are appended a line at a time and synced, one file per attempt, so that 
 import contextlib
 import json
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from fieldtrial.config import ConfigError, TrainConfig
 
@@ -19,13 +20,14 @@ Record = dict[str, Any]
 CHECKPOINTS_KEPT = 2
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write `content` to `path` so that a reader, or a crash, sees the old file or the new one and nothing between."""
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file that becomes `path` at the end: a reader, or a crash, sees the old file or the new one, whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).chmod(0o644)
@@ -33,6 +35,12 @@ def write_atomically(path: Path, content: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write `content` to `path` so that a reader, or a crash, sees the old file or the new one and nothing between."""
+    with atomic_file(path) as file:
+        file.write(content)
 
 
 def write_json(path: Path, value: object) -> None:
@@ -122,7 +130,7 @@ class Run:
         self._error_path.unlink(missing_ok=True)
 
     def write_error(self, kind: str, message: str, attempt: int, details: str = "") -> None:
-        """Write why the trial failed: `kind` is diverged, memory, disk or error; `message` is one line."""
+        """Write why the trial failed: `kind` is diverged, memory, disk, config or error; `message` is one line."""
         error = {"kind": kind, "message": message, "attempt": attempt, "details": details, "time": time.time()}
         write_json(self._error_path, error)
 
@@ -139,6 +147,10 @@ class Run:
         for path in self.checkpoints()[newest:]:
             if best_epoch is None or path != self.checkpoint_path(best_epoch):
                 path.unlink(missing_ok=True)
+
+    def remove_checkpoints(self) -> None:
+        """Remove all checkpoints, and what a killed process left of one."""
+        shutil.rmtree(self._checkpoint_folder, ignore_errors=True)
 
     @property
     def weights_path(self) -> Path:
@@ -240,11 +252,15 @@ class RecordWriter:
 
 
 class RecordReader:
-    """Reads what has been appended to a run's record files since the last call: whole lines, in order, each once."""
+    """Reads what has been appended to a run's record files since the last call: whole lines, in order.
+
+    Each epoch of an attempt is delivered once, even if two processes were started for the same attempt.
+    """
 
     def __init__(self, run: Run) -> None:
         self._run = run
         self._offsets: dict[int, int] = {}
+        self._seen: set[tuple[int, int]] = set()
 
     def read(self) -> list[Record]:
         """Return the new records of all attempts, in order of attempt, then of writing."""
@@ -257,7 +273,13 @@ class RecordReader:
             data = file.read()
         whole = data[: data.rfind(b"\n") + 1]
         self._offsets[attempt] = offset + len(whole)
-        return [record for line in whole.splitlines() if (record := _parse_record(line))]
+        records = [record for line in whole.splitlines() if (record := _parse_record(line))]
+        return [record for record in records if self._is_new(attempt, record["epoch"])]
+
+    def _is_new(self, attempt: int, epoch: int) -> bool:
+        new = (attempt, epoch) not in self._seen
+        self._seen.add((attempt, epoch))
+        return new
 
 
 def _parse_record(line: bytes) -> Record | None:
@@ -291,6 +313,15 @@ class SweepFolder:
     def description(self) -> dict[str, Any] | None:
         """Return what `describe` wrote, or None where this is no sweep's folder."""
         return read_json(self._description_path)
+
+    def require_description(self) -> dict[str, Any]:
+        """Return what `describe` wrote. Raises FileNotFoundError with the file that was looked for."""
+        description = self.description()
+        if description is None:
+            raise FileNotFoundError(
+                f"{self._description_path}: no such file, so {self.path} is not the folder of a sweep (runs/NAME)"
+            )
+        return description
 
     def list_trial(self, trial: str, row: int | None, role: str) -> None:
         """Append a trial to the list; `role` is source, search or final, `row` its row's number (None for a source)."""
