@@ -38,7 +38,7 @@ class ConfigError(ValueError):
 def _option(default: T, group: str, text: str, low: float | None = None, high: float | None = None) -> T:
     """Return a dataclass field with its help text and its bounds (both inclusive)."""
     metadata = {"group": group, "help": text, "low": low, "high": high}
-    return typing.cast(T, field(default=default, metadata=metadata))
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,12 +232,12 @@ def _checked(value: Any, hint: Any) -> Any:
             raise ValueError(f"must have {len(arguments)} values")
         return tuple(_checked(item, arguments[0]) for item in value)
     if hint is float and type(value) is int:
-        return float(value)
+        value = float(value) if abs(value) < 2**63 else math.inf  # float() of a very long whole number overflows
     if type(value) is not hint:
         raise ValueError(f"must be {_NAMES[hint]}")
     if hint is float and not math.isfinite(value):
         raise ValueError("must be finite")
-    return value
+    return value + 0.0 if hint is float else value  # -0.0 becomes 0.0: equal configs have equal ids
 
 
 def _check_bounds(value: Any, low: float | None, high: float | None) -> None:

@@ -324,7 +324,7 @@ class SweepFolder:
         return description
 
     def list_trial(self, trial: str, row: int | None, role: str) -> None:
-        """Append a trial to the list; `role` is source, search or final, `row` its row's number (None for a source)."""
+        """Append a trial to the list: `role` is source, search, winner (of its search) or final; a source has no `row`."""
         with self._trials_path.open("a") as file:
             file.write("\n" + json.dumps({"trial": trial, "row": row, "role": role}))
 
@@ -344,6 +344,11 @@ class SweepFolder:
     def state_path(self) -> Path:
         """The engine's own state."""
         return self.path / "engine.state"
+
+    @property
+    def lock_path(self) -> Path:
+        """Held by the process that runs the sweep."""
+        return self.path / "driver.lock"
 
     def table_path(self, suffix: str) -> Path:
         """Return where the table is written: `suffix` is csv or md."""
