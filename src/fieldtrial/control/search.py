@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import optuna
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
@@ -29,9 +29,12 @@ def build_searcher(search: Mapping[str, Domain], mode: Literal["max", "min"], tr
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         sampler = optuna.samplers.TPESampler(
-            n_startup_trials=min(MOST_RANDOM_TRIALS, max(1, trials // 3)), multivariate=True, constant_liar=True, seed=seed
+            n_startup_trials=min(MOST_RANDOM_TRIALS, max(1, trials // 3)),
+            multivariate=True,
+            constant_liar=True,
+            seed=seed,
         )
-    return OptunaSearch(space or {"_": optuna.distributions.CategoricalDistribution([0])}, metric=SCORE, mode=mode, sampler=sampler)
+    return OptunaSearch(space, metric=SCORE, mode=mode, sampler=sampler)
 
 
 def build_scheduler(epochs: int, mode: Literal["max", "min"]) -> TrialScheduler:
@@ -42,13 +45,14 @@ def build_scheduler(epochs: int, mode: Literal["max", "min"]) -> TrialScheduler:
     """
     grace = max(1, -(-epochs // 5))
     return ASHAScheduler(
-        time_attr=TIME, metric=SCORE, mode=mode, max_t=epochs, grace_period=grace, reduction_factor=2, stop_last_trials=False
+        time_attr=TIME,
+        metric=SCORE,
+        mode=mode,
+        max_t=epochs,
+        grace_period=grace,
+        reduction_factor=2,
+        stop_last_trials=False,
     )
-
-
-def suggested(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a searcher's proposal as fields of a config."""
-    return {name: value for name, value in values.items() if name != "_"}
 
 
 def _as_text(domain: Domain) -> Domain:

@@ -1,7 +1,7 @@
 """The engine's state in one file: written atomically, signed, and read back only if this user wrote it.
 
-A searcher and a scheduler of Ray Tune can only be kept as a pickle, and a pickle is a program. The signature, with a key
-that never leaves the user's home, keeps a stranger's sweep folder from running code here.
+A searcher and a scheduler of Ray Tune can only be kept as a pickle, and a pickle is a program. The signature, with a
+key that never leaves the user's home, keeps a stranger's sweep folder from running code here.
 """
 
 import hashlib
@@ -14,11 +14,12 @@ from typing import Any
 
 from fieldtrial.run import write_atomically
 
+ADVICE = "Remove the file to search on from the finished trials, which are not repeated."
 DIGEST_BYTES = hashlib.sha256().digest_size
 
 
 class ForeignStateError(ValueError):
-    """The state was not written with this user's key."""
+    """The state was not written with this user's key, or by another version of this program."""
 
 
 def save_state(path: Path, state: object) -> None:
@@ -41,9 +42,12 @@ def load_state(path: Path) -> Any | None:
     if not hmac.compare_digest(signature, hmac.digest(_key(), content, "sha256")):
         raise ForeignStateError(
             f"{path}: not written by you (its signature does not fit the key in {_key_path()}), and reading it could "
-            "run a stranger's code. Remove the file to search on from the finished trials, which are not repeated."
+            f"run a stranger's code. {ADVICE}"
         )
-    return pickle.loads(content)
+    try:
+        return pickle.loads(content)
+    except (AttributeError, ImportError, TypeError) as error:
+        raise ForeignStateError(f"{path}: written by another version of this program ({error}). {ADVICE}") from None
 
 
 def _key_path() -> Path:

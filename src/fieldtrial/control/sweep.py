@@ -1,4 +1,4 @@
-"""Sweep: the rows of a table, what is searched inside each row, and the budget. Everything is checked when it is built."""
+"""Sweep: the rows of a table, what is searched inside each row, and the budget; all checked when it is built."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -56,6 +56,11 @@ class Sweep:
         """Whether `select` is best when large or when small."""
         return "max" if SELECTS[self.select] == "max" else "min"
 
+    @property
+    def trials_per_row(self) -> int:
+        """How many configurations a row tries: one where nothing is searched."""
+        return self.trials if self.search else 1
+
     def row_config(self, row: int) -> TrainConfig:
         """Return the config of a row before anything is searched; it starts from its source, if there is one."""
         config = TrainConfig.from_dict(self.rows[row], self.base, where=self.row_label(row))
@@ -85,14 +90,21 @@ class Sweep:
             ConfigError: a field that the rows, the search or the source decide, or a bad value.
         """
         taken = {name for row in self.rows for name in row} | set(self.search)
-        problems = [f"{name}: the sweep's rows or search decide it, so it cannot be set" for name in settings if name in taken]
+        problems = [
+            f"{name}: the sweep's rows or search decide it, so it cannot be set" for name in settings if name in taken
+        ]
         if problems:
             raise ConfigError(problems, where="--set")
         return replace(self, base=TrainConfig.from_dict(settings, self.base, where="--set"))
 
     def smoke(self) -> "Sweep":
         """Return the sweep made tiny: every row, one trial, one seed, one epoch, the embedded data, no downloads."""
-        fixed: dict[str, object] = {"dataset": "digits", "image_size": SMOKE_IMAGE_SIZE, "epochs": 1, "weights": "random"}
+        fixed: dict[str, object] = {
+            "dataset": "digits",
+            "image_size": SMOKE_IMAGE_SIZE,
+            "epochs": 1,
+            "weights": "random",
+        }
         on_digits = self.base.dataset == "digits"
         if on_digits:
             del fixed["dataset"], fixed["image_size"]
@@ -155,7 +167,9 @@ class Sweep:
             elif name == "seed":
                 problems.append("search seed: a seed is not searched; `seeds` says how many a winner is run with")
             elif not isinstance(domain, Float | Integer | Categorical):
-                problems.append(f"search {name} = {domain!r}: must be a Ray Tune domain: uniform, loguniform, randint, choice, ...")
+                problems.append(
+                    f"search {name} = {domain!r}: must be a Ray Tune domain: uniform, loguniform, randint, choice, ..."
+                )
             else:
                 for value in _extremes(domain):
                     try:

@@ -1,0 +1,99 @@
+"""A worker that speaks the training worker's protocol and sleeps instead of training: for what orchestration costs.
+
+EPOCH_SECONDS is how long an epoch takes. The accuracy is a smooth function of lr, weight_decay and the epoch, with a
+little noise that depends on the config alone, so that a search has something to find and repeats exactly.
+"""
+
+import json
+import math
+import os
+import random
+import sys
+import threading
+import time
+from pathlib import Path
+
+from fieldtrial.config import TrainConfig
+from fieldtrial.run import Record, Run
+
+EPOCH_SECONDS = float(os.environ.get("EPOCH_SECONDS", "0"))
+
+
+def accuracy(config: TrainConfig, epoch: int) -> float:
+    """Return the validation accuracy after `epoch` epochs, in 0..1."""
+    noise = random.Random(f"{config.id}-{epoch}").gauss(0, 0.01)
+    quality = 1 - (math.log10(config.lr) + 2) ** 2 / 16 - (config.weight_decay - 0.02) ** 2
+    return min(1.0, max(0.0, 0.1 + 0.9 * quality * (1 - math.exp(-epoch / 3)) + noise)) if epoch else 0.1
+
+
+def record_of(config: TrainConfig, epoch: int) -> Record:
+    """Return the record of one epoch."""
+    value = accuracy(config, epoch)
+    return {
+        "epoch": epoch,
+        "step": epoch,
+        "train_loss": 1 - value,
+        "train_accuracy": value,
+        "validation_loss": 1 - value,
+        "validation_accuracy": value,
+        "seconds": EPOCH_SECONDS,
+    }
+
+
+def train(run: Run, attempt: int, test: bool) -> str:
+    """Go through the epochs that are left, and return the outcome."""
+    config = run.config()
+    if run.result() is not None:
+        return "finished"
+    done = [record["epoch"] for record in run.records()]
+    outcome, epoch = "finished", max(done, default=-1)
+    with run.recorder(attempt) as recorder:
+        for epoch in range(max(done, default=-1) + 1, config.epochs + 1):
+            if epoch > 0:
+                time.sleep(EPOCH_SECONDS)
+            if config.dropout > 0.9:
+                run.write_error("error", "planted error", attempt, "Traceback of the planted error")
+                return "failed"
+            if config.lr > 10:
+                run.write_error("diverged", f"loss is nan at step {epoch}", attempt)
+                return "failed"
+            recorder.write(record_of(config, epoch))
+            if run.stop_requested() and epoch < config.epochs:
+                outcome = "stopped"
+                break
+    best = max(run.records(), key=lambda record: record["validation_accuracy"])
+    result = {"outcome": outcome, "epochs": epoch, "best_epoch": best["epoch"], "minutes": epoch * EPOCH_SECONDS / 60}
+    result |= {name: best[name] for name in ("validation_accuracy", "validation_loss")}
+    result |= {"test_accuracy": accuracy(config, config.epochs), "test_loss": 0.0} if test else {}
+    run.write_result(result | {"parameters": 10, "trainable_parameters": 5, "flops": 100, "attempt": attempt})
+    return outcome
+
+
+def main() -> None:
+    """Answer tasks until the input ends; end at once when that happens in the middle of one."""
+    working = threading.Event()
+    lines: list[str] = []
+    arrived = threading.Semaphore(0)
+
+    def read() -> None:
+        for line in sys.stdin:
+            lines.append(line)
+            arrived.release()
+        if working.is_set():
+            os._exit(1)
+        arrived.release()
+
+    threading.Thread(target=read, daemon=True).start()
+    while True:
+        arrived.acquire()
+        if not lines:
+            return
+        task = json.loads(lines.pop(0))
+        working.set()
+        outcome = train(Run(Path(task["run"])), task["attempt"], task["test"])
+        working.clear()
+        print(json.dumps({"run": task["run"], "outcome": outcome}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

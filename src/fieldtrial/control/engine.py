@@ -1,0 +1,229 @@
+"""The engine: asks the rows for trials, has a place run them, tells the rows what came of it, and loses nothing.
+
+Searchers, schedulers and trials are saved in one file, with one rename, before every batch of starts and stops. At
+whatever moment the engine is killed, what it did stands in the run directories, and what it decided in its state.
+"""
+
+from collections.abc import Callable, Iterator
+
+from fieldtrial.control.place import Ended, Place, Task
+from fieldtrial.control.row import Row
+from fieldtrial.control.state import load_state, save_state
+from fieldtrial.control.sweep import Sweep
+from fieldtrial.control.trial import Trial
+from fieldtrial.run import Record, RecordReader, Run, SweepFolder
+
+POLL_SECONDS = 0.1
+MOST_DEATHS = 3
+SAME_ERRORS = 3  # as many first trials with the same error stop the sweep
+DISK_ADVICE = "free some space and run the same command again: nothing is lost"
+
+Listener = Callable[[str, Trial], None]
+
+
+class SweepError(RuntimeError):
+    """The sweep cannot go on; the message says why and what to do."""
+
+
+class Engine:
+    """Runs a sweep in its folder, from where it stands there.
+
+    `listen` is called with an event (started, stopping, done, failed, again) and the trial it is about.
+    """
+
+    def __init__(self, sweep: Sweep, folder: SweepFolder, place: Place, listen: Listener = lambda *_: None) -> None:
+        self.sweep, self.folder, self.place, self.listen = sweep, folder, place, listen
+        self.rows: list[Row]
+        self.sources: dict[str, Trial]
+        self.rows, self.sources = self._resume() or self._begin()
+        self._readers: dict[str, RecordReader] = {}
+        self._stops: list[Trial] = []
+
+    def trials(self) -> Iterator[Trial]:
+        """Yield all trials so far: sources, then row by row."""
+        yield from self.sources.values()
+        for row in self.rows:
+            yield from row.trials
+            yield from row.finals or []
+
+    def run(self) -> None:
+        """Run until every row has its search and its finals.
+
+        Raises:
+            SweepError: the first trials all failed with the same error, or the disk is full.
+        """
+        while True:
+            starts = self._next_starts()
+            if not starts and not any(trial.live for trial in self.trials()):
+                self._save()
+                return
+            if starts or self._stops:
+                self._save()
+                self._carry_out(starts)
+            ended = self.place.wait(POLL_SECONDS)
+            self._deliver()
+            for end in ended:
+                self._end(end)
+            self._check_first_errors()
+
+    def retry(self) -> int:
+        """Set the failed trials back to waiting, and return how many."""
+        failed = [trial for trial in self.trials() if trial.status == "failed"]
+        for trial in failed:
+            trial.status, trial.deaths, trial.problem = "waiting", 0, None
+        return len(failed)
+
+    # State
+
+    def _begin(self) -> tuple[list[Row], dict[str, Trial]]:
+        sources = {}
+        for number in range(len(self.sweep.rows)):
+            config = self.sweep.source_config(number)
+            if config is not None:
+                sources[config.id] = Trial(f"source-{config.id}", "source", None, config)
+        return [Row(self.sweep, number) for number in range(len(self.sweep.rows))], sources
+
+    def _resume(self) -> tuple[list[Row], dict[str, Trial]] | None:
+        state = load_state(self.folder.state_path)
+        if state is None:
+            return None
+        rows, sources = state
+        for row in rows:
+            if (row.budget, row.seeds) != (self.sweep.trials_per_row, self.sweep.seeds):
+                row.extend(self.sweep.trials_per_row, self.sweep.seeds)
+        for trial in [*sources.values(), *(trial for row in rows for trial in [*row.trials, *(row.finals or [])])]:
+            if trial.status == "running":
+                trial.status = "waiting"  # its worker died with the driver; it resumes from its checkpoint
+        return rows, sources
+
+    def _save(self) -> None:
+        try:
+            save_state(self.folder.state_path, (self.rows, self.sources))
+        except OSError as error:
+            raise SweepError(f"{self.folder.state_path}: {error.strerror}; {DISK_ADVICE}") from error
+
+    # Starting and stopping
+
+    def _next_starts(self) -> list[Trial]:
+        """Return the trials to start now: what waits already, then finals, then the rows' next proposals in turn."""
+        running = {trial.name for trial in self.trials() if trial.status == "running"}
+        free = self.place.slots - len(running)
+        starts: list[Trial] = []
+        while len(starts) < free:
+            trial = self._next_waiting(running) or self._propose()
+            if trial is None:
+                break
+            if trial.name not in running:  # else it waits for the run that it shares
+                starts.append(trial)
+                running.add(trial.name)
+                trial.status = "running"
+                trial.attempt = 1 + max([trial.attempt, *self._run(trial).attempts()])
+        return starts
+
+    def _next_waiting(self, taken: set[str]) -> Trial | None:
+        for row in self.rows:
+            if row.complete and row.finals is None:
+                self._add_finals(row)
+        return next((trial for trial in self.trials() if trial.status == "waiting" and trial.name not in taken), None)
+
+    def _add_finals(self, row: Row) -> None:
+        row.add_finals()
+        winner = row.winner()
+        if winner is not None:
+            self.folder.list_trial(winner.name, row.number, "winner")
+
+    def _propose(self) -> Trial | None:
+        """Return a new trial of the row that has had the fewest, among those whose source is done."""
+        open_rows = [row for row in self.rows if len(row.trials) < row.budget and self._has_source(row)]
+        return min(open_rows, key=lambda row: len(row.trials)).propose() if open_rows else None
+
+    def _has_source(self, row: Row) -> bool:
+        source = self.sweep.source_config(row.number)
+        return source is None or self.sources[source.id].status == "done"
+
+    def _carry_out(self, starts: list[Trial]) -> None:
+        for trial in self._stops:
+            if trial.status == "running":
+                self._run(trial).request_stop()
+                self.listen("stopping", trial)
+        self._stops = []
+        for trial in starts:
+            Run.create(self._run(trial).path, trial.config)
+            self.folder.list_trial(trial.name, trial.row, trial.role)
+            self._readers[trial.name] = RecordReader(self._run(trial))
+            if trial.stopped_at is not None:
+                self._run(trial).request_stop()
+            self.place.start(Task(self._run(trial), trial.attempt, test=trial.role == "final"))
+            self.listen("started", trial)
+
+    # Records and ends
+
+    def _deliver(self) -> None:
+        """Tell the rows the new records of all running trials in the order in which they were written."""
+        news: list[tuple[Record, Trial]] = []
+        for trial in self.trials():
+            if trial.status == "running" and trial.name in self._readers:
+                news += [(record, trial) for record in self._readers[trial.name].read()]
+        for record, trial in sorted(news, key=lambda item: item[0]["time"]):
+            self._hear(trial, record)
+
+    def _hear(self, trial: Trial, record: Record) -> None:
+        if record["epoch"] <= trial.told:
+            return  # a repetition after a resume
+        trial.told = record["epoch"]
+        if trial.role == "search" and trial.row is not None and self.rows[trial.row].hear(trial, record):
+            self._stops.append(trial)
+
+    def _end(self, end: Ended) -> None:
+        trial = next(t for t in self.trials() if t.status == "running" and t.name == end.task.run.name)
+        del self._readers[trial.name]
+        run = self._run(trial)
+        error = run.error()
+        result = run.result()
+        if result is not None:
+            self._done(trial, stopped=result["outcome"] == "stopped")
+        elif error is not None and error["attempt"] == trial.attempt:
+            self._failed(trial, error["kind"], error["message"])
+        else:
+            self._died(trial, end.death or "its worker gave no result")
+
+    def _done(self, trial: Trial, stopped: bool) -> None:
+        trial.status, trial.problem = "done", None
+        if stopped and trial.stopped_at is None:
+            trial.stopped_at = trial.told  # it shares the run of a trial that was stopped
+        if trial.role == "search" and trial.row is not None:
+            self.rows[trial.row].end(trial)
+        self.listen("done", trial)
+
+    def _failed(self, trial: Trial, kind: str, message: str) -> None:
+        if kind == "disk":
+            trial.status = "waiting"
+            raise SweepError(f"{self._run(trial).path}: {message}; {DISK_ADVICE}")
+        trial.status, trial.problem = "failed", f"{kind}: {message}"
+        if trial.role == "search" and trial.row is not None:
+            self.rows[trial.row].fail(trial, diverged=kind == "diverged")
+        self.listen("failed", trial)
+
+    def _died(self, trial: Trial, death: str) -> None:
+        """Run a trial again, from its checkpoint: a worker's death is the machine's fault, until it keeps happening."""
+        trial.deaths += 1
+        if trial.deaths < MOST_DEATHS:
+            trial.status, trial.problem = "waiting", death
+            self.listen("again", trial)
+        else:
+            self._failed(trial, "died", f"{trial.deaths} times; the last time {death}")
+
+    def _check_first_errors(self) -> None:
+        ended = [trial for trial in self.trials() if trial.status in ("done", "failed")]
+        problems = {trial.problem for trial in ended}
+        if len(ended) < SAME_ERRORS or len(problems) > 1 or None in problems:
+            return
+        if not str(ended[0].problem).startswith("diverged"):  # which is a finding, not a fault
+            raise SweepError(f"the first {len(ended)} trials failed with the same error:\n{self._story(ended[0])}")
+
+    def _story(self, trial: Trial) -> str:
+        error = self._run(trial).error() or {}
+        return "\n".join(part for part in (trial.problem, error.get("details"), f"see {self._run(trial).path}") if part)
+
+    def _run(self, trial: Trial) -> Run:
+        return self.folder.run(trial.name)

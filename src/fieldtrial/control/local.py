@@ -1,0 +1,170 @@
+"""This machine as a place: Ray hands out its cores and devices to actors, and each actor feeds one warm worker."""
+
+import contextlib
+import json
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray._private.ray_constants
+
+from fieldtrial.config import ConfigError
+from fieldtrial.control.place import Ended, LocalSettings, Task
+from fieldtrial.run import Run
+
+WORKER = ("-m", "fieldtrial.training.worker")
+LAST_LINES = 10
+TEMPORARY_PREFIX = "fieldtrial-ray-"
+
+
+class LocalPlace:
+    """Trials on this machine, as many at once as its cores and devices allow.
+
+    Ray is private to this process: its own head on the loopback interface, a temporary folder of its own, no dashboard.
+
+    Raises:
+        ConfigError: a trial asks for more cores or devices than there are.
+    """
+
+    def __init__(self, settings: LocalSettings, worker: tuple[str, ...] = WORKER) -> None:
+        cores = len(os.sched_getaffinity(0))
+        if settings.cpus_per_trial > cores:
+            raise ConfigError([f"cpus_per_trial = {settings.cpus_per_trial}: this machine has {cores} cores"], "local")
+        self._folder = _private_folder()
+        self._start_ray(cores)
+        devices = int(ray.cluster_resources().get("GPU", 0))
+        wanted = settings.gpus_per_trial if settings.gpus_per_trial is not None else float(min(1, devices))
+        if wanted > devices:
+            self.close()
+            raise ConfigError([f"gpus_per_trial = {wanted:g}: this machine has {devices} GPUs"], "local")
+        self.slots = min(cores // settings.cpus_per_trial, int(devices / wanted) if wanted else cores)
+        self.slots = min(self.slots, settings.most_trials or self.slots)
+        actor = ray.remote(num_cpus=settings.cpus_per_trial, num_gpus=wanted, max_restarts=-1)(Slot)
+        command = _worker_command(worker, settings.processes_per_trial)
+        threads = max(1, settings.cpus_per_trial // settings.processes_per_trial)
+        self._idle = [actor.remote(command, threads) for _ in range(self.slots)]
+        self._running: dict[Any, tuple[Any, Task]] = {}
+
+    def start(self, task: Task) -> None:
+        """Give `task` to an idle slot's worker."""
+        slot = self._idle.pop()
+        self._running[slot.work.remote(str(task.run.path), task.attempt, task.test)] = (slot, task)
+
+    def wait(self, seconds: float) -> list[Ended]:
+        """Return the tasks that have ended, as soon as there are any or `seconds` have passed."""
+        if not self._running:
+            time.sleep(seconds)
+            return []
+        ready, _ = ray.wait(list(self._running), timeout=seconds)
+        return [self._end(reference) for reference in ready]
+
+    def close(self) -> None:
+        """End all workers and Ray with them."""
+        ray.shutdown()  # ends the actors, and a worker whose actor is gone ends itself
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _end(self, reference: Any) -> Ended:
+        slot, task = self._running.pop(reference)
+        self._idle.append(slot)
+        try:
+            return Ended(task, death=ray.get(reference))
+        except ray.exceptions.RayActorError as error:
+            return Ended(task, death=f"its actor died: {error}")
+
+    def _start_ray(self, cores: int) -> None:
+        os.environ.pop("RAY_ADDRESS", None)  # another cluster's, perhaps
+        os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="1")
+        # Ray has no public setting for a head that others cannot reach: it takes a loopback address for a mistake.
+        # Where it supports no clusters it binds to loopback alone, so that is what it is told; its processes hear it
+        # by the environment.
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+        ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
+        logging.getLogger("ray").setLevel(logging.WARNING)
+        ray.init(
+            address="local",
+            num_cpus=cores,
+            include_dashboard=False,
+            log_to_driver=False,
+            configure_logging=False,
+            _temp_dir=str(self._folder),
+        )
+
+
+class Slot:
+    """Owns a trial's share of the machine and one worker, which it starts when first needed and after a death."""
+
+    def __init__(self, command: list[str], threads: int) -> None:
+        self._command = command
+        self._threads = threads
+        self._worker: subprocess.Popen[bytes] | None = None
+
+    def work(self, run: str, attempt: int, test: bool) -> str | None:
+        """Have the worker do one task. Returns how the worker died, or None if it answered."""
+        log = Run(run).log_path(attempt)
+        worker = self._worker if self._worker and self._worker.poll() is None else self._start(log)
+        assert worker.stdin
+        assert worker.stdout
+        task = json.dumps({"run": run, "attempt": attempt, "test": test})
+        with contextlib.suppress(BrokenPipeError):
+            worker.stdin.write(task.encode() + b"\n")
+            worker.stdin.flush()
+        if worker.stdout.readline():
+            return None
+        self._kill()
+        return f"its worker {_how_it_ended(worker.wait())}{_last_lines(log)}"
+
+    def _start(self, log: Path) -> "subprocess.Popen[bytes]":
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as errors:
+            self._worker = subprocess.Popen(
+                self._command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env=os.environ | {"OMP_NUM_THREADS": str(self._threads)},
+                start_new_session=True,
+            )
+        return self._worker
+
+    def _kill(self) -> None:
+        """End the worker and all its processes: it leads a process group of its own."""
+        if self._worker:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._worker.pid, signal.SIGKILL)
+            self._worker.wait()
+
+
+def _worker_command(worker: tuple[str, ...], processes: int) -> list[str]:
+    if processes == 1:
+        return [sys.executable, *worker]
+    rendezvous = ["--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0", "--local-addr=127.0.0.1"]
+    return [sys.executable, "-m", "torch.distributed.run", *rendezvous, f"--nproc-per-node={processes}", *worker]
+
+
+def _how_it_ended(code: int) -> str:
+    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with status {code}"
+
+
+def _last_lines(log: Path) -> str:
+    with contextlib.suppress(OSError):
+        lines = log.read_text(errors="replace").splitlines()[-LAST_LINES:]
+        return "".join(f"\n    {line}" for line in lines)
+    return ""
+
+
+def _private_folder() -> Path:
+    """Return a new folder for Ray, short enough for socket names; folders of processes that are gone are removed."""
+    parent = Path("/tmp")
+    for folder in parent.glob(f"{TEMPORARY_PREFIX}*"):
+        owner = folder.name.removeprefix(TEMPORARY_PREFIX).split("-")[0]
+        if owner.isdecimal() and not Path(f"/proc/{owner}").exists() and os.access(folder, os.W_OK):
+            shutil.rmtree(folder, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"{TEMPORARY_PREFIX}{os.getpid()}-", dir=parent))

@@ -1,0 +1,63 @@
+"""Trial: what the engine knows of one trial, in the form that Ray Tune's schedulers and searchers read."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from fieldtrial.config import TrainConfig
+
+Role = Literal["source", "search", "final"]
+Status = Literal["waiting", "running", "done", "failed"]
+
+
+@dataclass
+class Trial:
+    """One trial of a sweep. Schedulers of Ray Tune take it for one of theirs: they read trial_id and little else.
+
+    trial_id: the searcher's own name for it; two of them may share a config, and so a run.
+    row: the row's number, None for a source, which several rows may share.
+    told: the last epoch that searcher and scheduler know of.
+    best, start: of the sweep's `select`: the best value so far, and the value before any training.
+    stopped_at: the epoch whose record made the scheduler stop it, or None.
+    deaths: attempts that ended with the worker's death, which is never the trial's fault.
+    """
+
+    trial_id: str
+    role: Role
+    row: int | None
+    config: TrainConfig
+    status: Status = "waiting"
+    attempt: int = 0
+    told: int = -1
+    best: float | None = None
+    start: float | None = None
+    stopped_at: int | None = None
+    deaths: int = 0
+    problem: str | None = None
+    last_result: dict[str, Any] = field(default_factory=dict)
+    run_metadata: None = None
+    experiment_tag: str = ""
+
+    @property
+    def name(self) -> str:
+        """The run directory's name: the config's id."""
+        return self.config.id
+
+    @property
+    def live(self) -> bool:
+        """Whether the trial still has something to do."""
+        return self.status in ("waiting", "running")
+
+
+class Controller:
+    """What a scheduler of Ray Tune may ask of the one who runs the trials."""
+
+    def __init__(self, trials: list[Trial]) -> None:
+        self._trials = trials
+
+    def get_trials(self) -> list[Trial]:
+        """Return all trials."""
+        return self._trials
+
+    def get_live_trials(self) -> set[str]:
+        """Return the ids of the trials that have not ended."""
+        return {trial.trial_id for trial in self._trials if trial.live}
