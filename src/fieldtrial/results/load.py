@@ -1,0 +1,97 @@
+"""A sweep's folder -> a DataFrame with a row for each trial. Reads files only, so it works while the sweep runs."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from fieldtrial.config import FIELDS, HINTS, ConfigError, TrainConfig
+from fieldtrial.run import Run, SweepFolder
+
+ENDED_WELL = ("finished", "stopped")
+FAILED = ("failed", "unreadable")
+# There in every frame, also before the first trial has ended.
+COLUMNS = ("trial", "row", "role", "outcome", "configuration", *FIELDS)
+MEASURES = (
+    "validation_accuracy",
+    "validation_loss",
+    "test_accuracy",
+    "test_loss",
+    "parameters",
+    "trainable_parameters",
+    "epochs_recorded",
+    "minutes",
+    "error_kind",
+    "error_message",
+)
+
+
+def load(path: Path | str) -> pd.DataFrame:
+    """Return one row for each trial of the sweep in the folder `path`, in the order in which they were listed.
+
+    A trial that several of the sweep's rows share is there once for each. The columns:
+    trial: the name of its directory; row: the number of its row (missing for a source); role: source, search, final, or
+    unlisted for a run directory that is not in the sweep's list.
+    outcome: finished, stopped (early, when asked to), failed, running (or interrupted: it has records and no end),
+    waiting (no records yet), or unreadable.
+    configuration: eight digits of all fields but the seed: equal for the repetitions of a trial with other seeds.
+    All config fields, and all that result.json holds (`epochs` and `classes` there, which are fields too, are
+    epochs_recorded and classes_recorded). Accuracies are fractions, epochs_recorded counts the epochs trained so far,
+    minutes are those spent in them, error_kind and error_message say why a trial failed or cannot be read.
+
+    Raises:
+        FileNotFoundError: `path` is not a sweep's folder.
+    """
+    folder = SweepFolder(path)
+    folder.require_description()
+    listed = folder.trials()
+    names = {entry["trial"] for entry in listed}
+    facts = {name: _facts(folder.run(name)) for name in names}
+    rows = [{**entry, **facts[entry["trial"]]} for entry in listed]
+    for name in sorted(entry.name for entry in folder.path.iterdir() if entry.is_dir() and entry.name not in names):
+        unlisted = _facts(folder.run(name))
+        if "configuration" in unlisted:  # a folder without a config is none of the sweep's runs
+            rows.append({"trial": name, "row": None, "role": "unlisted", **unlisted})
+    found = {name: None for row in rows for name in row}
+    frame = pd.DataFrame(rows, columns=list(dict.fromkeys((*COLUMNS, *found, *MEASURES))))
+    whole = [name for name, hint in HINTS.items() if hint in (int, int | None)]
+    whole += [
+        name for name in found if name not in FIELDS and {type(row.get(name)) for row in rows} == {int, type(None)}
+    ]
+    return frame.astype(dict.fromkeys(["row", *whole], "Int64"))  # else numbers beside missing ones become fractions
+
+
+def _facts(run: Run) -> dict[str, Any]:
+    """Return what the run's files say: outcome, config fields, measures; problems with the files are an outcome too."""
+    if not run.path.exists():
+        return {"outcome": "waiting"}
+    try:
+        config = run.config()
+        return {**_config_columns(config), **_ending(run)}
+    except ConfigError as error:
+        message = "; ".join(str(error).splitlines())
+    except (OSError, ValueError) as error:
+        message = str(error)
+    return {"outcome": "unreadable", "error_kind": "unreadable", "error_message": message}
+
+
+def _config_columns(config: TrainConfig) -> dict[str, Any]:
+    fields = {name: getattr(config, name) for name in FIELDS}
+    return {**fields, "configuration": replace(config, seed=TrainConfig.seed).id}
+
+
+def _ending(run: Run) -> dict[str, Any]:
+    result = run.result()
+    if result is not None:
+        return {f"{name}_recorded" if name in FIELDS else name: value for name, value in result.items()}
+    records = run.records()
+    progress = {
+        "epochs_recorded": records[-1]["epoch"] if records else 0,
+        "minutes": sum(record.get("seconds", 0.0) for record in records) / 60,
+    }
+    error = run.error()
+    attempts = run.attempts()
+    if error is not None and not (attempts and attempts[-1] > error["attempt"]):  # a later attempt may be under way
+        return {"outcome": "failed", "error_kind": error["kind"], "error_message": error["message"], **progress}
+    return {"outcome": "running" if records else "waiting", **progress}

@@ -1,0 +1,34 @@
+"""The statistics of the tables."""
+
+import math
+import statistics
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from scipy import stats
+
+
+class Estimate(NamedTuple):
+    """The mean of n values, and the interval around it: mean ± half_width, which is None where n is too small."""
+
+    mean: float
+    half_width: float | None
+    n: int
+
+
+def estimate_mean(values: Sequence[float], confidence: float = 0.95) -> Estimate:
+    """Return the mean of `values` with its two-sided Student t interval (n - 1 degrees of freedom).
+
+    The half-width is in the unit of the values; it needs two of them.
+
+    Raises:
+        ValueError: no values, or one that is not finite.
+    """
+    n = len(values)
+    if not n or not all(math.isfinite(value) for value in values):
+        raise ValueError(f"a mean needs at least one value, all of them finite, not {list(values)}")
+    mean = statistics.fmean(values)
+    if n < 2:
+        return Estimate(mean, None, n)
+    quantile = float(stats.t.ppf((1 + confidence) / 2, n - 1))
+    return Estimate(mean, quantile * statistics.stdev(values) / math.sqrt(n), n)

@@ -1,0 +1,206 @@
+"""A sweep's trials -> one summary a row of its table: the winner on validation, its fresh-seed runs on test.
+
+The split that selects is never the split that is reported: a winner is chosen among the search trials by their
+validation alone, and test comes from the final runs of that very winner alone.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from pandas.api.types import is_scalar
+
+from fieldtrial.config import TrainConfig, format_value
+from fieldtrial.results.load import ENDED_WELL, FAILED, load
+from fieldtrial.results.statistics import estimate_mean
+from fieldtrial.run import SweepFolder
+
+Row = dict[str, Any]
+OUTCOMES = {"stopped": "stopped early"}  # the others are called what they are
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A sweep's table, at full precision: `rows` has one row for each of the sweep's, in its order.
+
+    fields: the columns of `rows` that the sweep compares; searched: those that it tunes (the winner's values).
+    select, test: the metric that selects, on validation, and its counterpart on test.
+    footer: what is not in the table and why, and how every trial ended.
+    """
+
+    name: str
+    fields: list[str]
+    searched: dict[str, str]
+    select: str
+    rows: pd.DataFrame
+    footer: list[str]
+
+    @property
+    def test(self) -> str:
+        """The reported metric: the counterpart on test of the one that selects."""
+        return test_metric(self.select)
+
+
+def test_metric(select: str) -> str:
+    """Return the counterpart on test of a metric on validation: validation_accuracy -> test_accuracy."""
+    return "test_" + select.removeprefix("validation_")
+
+
+def summarise(folder: SweepFolder) -> Summary:
+    """Return the table of the sweep in `folder`, from its files alone.
+
+    Raises:
+        FileNotFoundError: it is not a sweep's folder.
+        ValueError: the sweep has no rows, or its description cannot be read.
+    """
+    description = folder.require_description()
+    if not description["rows"]:
+        raise ValueError(f"{folder.path}: the sweep has no rows, so it has no table")
+    trials = load(folder.path)
+    rows = [
+        _summarise_row(number, trials[trials["row"] == number], description)
+        for number in range(len(description["rows"]))
+    ]
+    return Summary(
+        name=description["name"],
+        fields=list(dict.fromkeys(name for row in description["rows"] for name in row)),
+        searched=description["search"],
+        select=description["select"],
+        rows=pd.DataFrame(rows, dtype=object),  # as they are: whole numbers stay whole beside missing cells
+        footer=_account(trials, rows),
+    )
+
+
+def _summarise_row(number: int, trials: pd.DataFrame, description: Mapping[str, Any]) -> Row:
+    """Return one row of the table; None where there is no value, and `note` says why."""
+    select, test = description["select"], test_metric(description["select"])
+    base = TrainConfig.from_dict(description["base"])
+    config = TrainConfig.from_dict(description["rows"][number], base)
+    search, finals = trials[trials["role"] == "search"], trials[trials["role"] == "final"]
+    winner = _winner(search, select, description["mode"])
+    own = finals[finals["configuration"] == winner["configuration"]] if winner is not None else finals.iloc[:0]
+    finished = own[own["outcome"] == "finished"]
+    tested = finished[finished[test].notna()]
+    estimate = estimate_mean(tested[test].astype(float).tolist()) if len(tested) else None
+    wanted = description["trials"] if description["search"] else 1
+    search_note = _search_note(search, wanted)
+    final_note = _final_note(own, len(finished) - len(tested), description["seeds"])
+    if winner is None or (search_note and own.empty):
+        final_note = ""  # no final run is due yet
+    best = winner or {}
+    return {
+        "row": number,
+        **{name: _cell(getattr(config, name)) for row in description["rows"] for name in row},
+        **{name: None if winner is None else _cell(winner.get(name)) for name in description["search"]},
+        select: best.get(select),
+        f"{test}_mean": estimate and estimate.mean,
+        f"{test}_half_width_95": estimate and estimate.half_width,
+        "n": len(tested),
+        "trainable_parameters": best.get("trainable_parameters"),
+        "parameters": best.get("parameters"),
+        "minutes": float(tested["minutes"].astype(float).mean()) if len(tested) else best.get("minutes"),
+        "winner": best.get("trial"),
+        "search_trials": len(search),
+        "search_stopped_early": int((search["outcome"] == "stopped").sum()),
+        "search_failed": int(search["outcome"].isin(FAILED).sum()),
+        "final_failed": int(own["outcome"].isin(FAILED).sum()),
+        "final_left_out": len(finals) - len(own),
+        "note": "; ".join(filter(None, (search_note, final_note))),
+    }
+
+
+def _cell(value: object) -> object:
+    """Return a field's value as a cell: a number as it is, all else as it stands on a command line."""
+    return value if type(value) in (int, float) else format_value(value)
+
+
+def _winner(search: pd.DataFrame, select: str, mode: str) -> Row | None:
+    """Return the best trial by the `select` of its best epoch (ties: the one listed first), or None."""
+    values = pd.to_numeric(search.loc[search["outcome"].isin(ENDED_WELL), select]).dropna()
+    if values.empty:
+        return None
+    best = search[search.index == (values.idxmax() if mode == "max" else values.idxmin())]
+    return {
+        str(name): None if is_scalar(value) and pd.isna(value) else value
+        for name, value in best.to_dict("records")[0].items()
+    }
+
+
+def _search_note(search: pd.DataFrame, wanted: int) -> str:
+    """Return what is missing of a row's search, or nothing."""
+    failed = search[search["outcome"].isin(FAILED)]
+    ended = len(failed) + int(search["outcome"].isin(ENDED_WELL).sum())
+    if search.empty or (search["outcome"] == "waiting").all():
+        return "not started"
+    if ended < wanted:
+        return f"{ended} of {wanted} searched" + (f", {len(failed)} failed" if len(failed) else "")
+    return f"{_all_of(len(failed))} failed: {_reason(failed)}" if len(failed) == ended else ""
+
+
+def _final_note(finals: pd.DataFrame, untested: int, seeds: int) -> str:
+    """Return what is missing of the winner's runs with fresh seeds, or nothing."""
+    if not seeds:
+        return "no final runs asked for"
+    failed = finals[finals["outcome"].isin(FAILED)]
+    if len(failed) == max(seeds, len(finals)):
+        return f"{_all_of(len(failed), 'final run')} failed: {_reason(failed)}"
+    counts = finals["outcome"].replace("unreadable", "failed").value_counts()
+    parts = [
+        f"{counts[outcome]} {OUTCOMES.get(outcome, outcome)}"
+        for outcome in ("failed", "stopped", "running")
+        if outcome in counts
+    ]
+    to_come = max(0, seeds - len(finals)) + int(counts.get("waiting", 0))
+    parts += [f"{to_come} not started"] if to_come else []
+    parts += [f"{untested} without a test result"] if untested else []
+    return f"final: {', '.join(parts)}" if parts else ""
+
+
+def _all_of(count: int, what: str = "trial") -> str:
+    return f"the only {what}" if count == 1 else f"all {count} {what}s"
+
+
+def _reason(failed: pd.DataFrame) -> str:
+    """Return why trials failed: the first one's message where all failed alike, else how many failed of what."""
+    kinds = failed["error_kind"].value_counts()
+    if len(kinds) == 1:
+        return f"{failed['error_kind'].iloc[0]}: {failed['error_message'].iloc[0]}"
+    return ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+
+
+def _account(trials: pd.DataFrame, rows: list[Row]) -> list[str]:
+    """Return the lines below the table: how every trial ended, and which are left out and why."""
+    lines = [_count_all(trials)]
+    in_table = trials[trials["role"].isin(("search", "final"))]
+    if stopped := int(((in_table["role"] == "search") & (in_table["outcome"] == "stopped")).sum()):
+        lines.append(f"{_trials(stopped)} stopped early: ranked by the best epoch before the stop.")
+    for kind, failed in trials[trials["outcome"].isin(FAILED)].groupby("error_kind"):
+        first = failed.iloc[0]
+        lines.append(f"{_trials(len(failed))} left out: {kind}, such as {first['trial']}: {first['error_message']}")
+    if earlier := sum(row["final_left_out"] for row in rows):
+        lines.append(f"{_trials(earlier, 'final run')} left out: not of the present winner of the row.")
+    shared = int(in_table["trial"].duplicated().sum())
+    if shared:
+        lines.append(f"{_trials(shared, 'duplicate')}: trials that rows share ran once and are counted in each row.")
+    if outside := int((in_table["row"].isna() | (in_table["row"] >= len(rows))).sum()):
+        lines.append(f"{_trials(outside)} left out: of no row that the sweep has now.")
+    if len(unlisted := trials[trials["role"] == "unlisted"]):
+        lines.append(
+            f"{_trials(len(unlisted))} left out: not in the sweep's list, such as {unlisted['trial'].iloc[0]}."
+        )
+    return lines
+
+
+def _count_all(trials: pd.DataFrame) -> str:
+    parts = []
+    for role, group in trials.groupby("role", sort=False):
+        counts = group["outcome"].value_counts()
+        parts.append(
+            f"{len(group)} {role} ({', '.join(f'{n} {OUTCOMES.get(str(name), name)}' for name, n in counts.items())})"
+        )
+    return f"Trials: {', '.join(parts)}." if parts else "No trial has been started."
+
+
+def _trials(count: int, what: str = "trial") -> str:
+    return f"{count} {what}" + ("" if count == 1 else "s")

@@ -1,0 +1,42 @@
+"""jobs/tabulate.py, as a command."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from fieldtrial.config import TrainConfig
+from fieldtrial.run import Run, SweepFolder
+
+JOB = Path(__file__).parents[2] / "jobs" / "tabulate.py"
+
+
+def tabulate(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run([sys.executable, str(JOB), *arguments], capture_output=True, text=True, check=False)
+
+
+def test_rebuilds_the_table_from_the_files_alone(tmp_path: Path) -> None:
+    folder = SweepFolder(tmp_path / "runs" / "tiny")
+    base = TrainConfig()
+    folder.describe(
+        {"name": "tiny", "base": base.to_dict(), "rows": [{"model": "mlp"}], "search": {}, "trials": 1, "seeds": 1}
+        | {"select": "validation_accuracy", "mode": "max"}
+    )
+    for role, seed, validation, test in (("search", 0, 0.8, {}), ("final", 1, 0.7, {"test_accuracy": 0.6})):
+        config = TrainConfig(model="mlp", seed=seed)
+        folder.list_trial(config.id, 0, role)
+        run = Run.create(folder.path / config.id, config)
+        run.write_result({"outcome": "finished", "validation_accuracy": validation, "minutes": 1.0, **test})
+    outcome = tabulate(str(folder.path))
+    assert outcome.returncode == 0, outcome.stderr
+    assert "60.00 (n=1)" in outcome.stdout
+    assert outcome.stdout.splitlines()[-1] == f"tensorboard --logdir {folder.path}"
+    assert "| mlp" in (folder.path / "table.md").read_text()
+    assert "80.0" in (folder.path / "table.md").read_text()
+    assert (folder.path / "table.csv").read_text().startswith("row,model,validation_accuracy,test_accuracy_mean,")
+
+
+def test_a_folder_that_is_no_sweep(tmp_path: Path) -> None:
+    outcome = tabulate(str(tmp_path / "nothing"))
+    assert outcome.returncode == 2
+    assert "nothing/sweep.json: no such file" in outcome.stderr
+    assert "Traceback" not in outcome.stderr

@@ -1,0 +1,115 @@
+"""A sweep's folder as a run of fieldtrial leaves it, written through the writers of fieldtrial.run."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fieldtrial.config import TrainConfig
+from fieldtrial.run import Run, SweepFolder
+
+BASE = TrainConfig(epochs=3)
+ROWS: list[dict[str, Any]] = [
+    {"model": "cnn", "freeze": "none"},
+    {"model": "cnn", "freeze": "all_but_head"},
+    {"model": "mlp", "freeze": "none"},
+]
+
+
+class Written:
+    """Writes a sweep: `ended`, `failed`, `running` and `waiting` each add a trial and return its run."""
+
+    def __init__(self, path: Path) -> None:
+        self.folder = SweepFolder(path)
+
+    def describe(self, **changes: object) -> SweepFolder:
+        self.folder.describe(
+            {
+                "name": self.folder.name,
+                "base": BASE.to_dict(),
+                "rows": ROWS,
+                "search": {"lr": "loguniform(1e-4, 1e-1)"},
+                "trials": 2,
+                "seeds": 3,
+                "select": "validation_accuracy",
+                "mode": "max",
+            }
+            | changes
+        )
+        return self.folder
+
+    def waiting(self, row: int | None, role: str = "search", **fields: Any) -> Run:
+        config = TrainConfig.from_dict(fields, TrainConfig.from_dict({} if row is None else ROWS[row], BASE))
+        self.folder.list_trial(config.id, row, role)
+        return Run.create(self.folder.path / config.id, config)
+
+    def running(self, row: int | None, role: str = "search", epochs: int = 1, attempt: int = 1, **fields: Any) -> Run:
+        run = self.waiting(row, role, **fields)
+        self.record(run, epochs, attempt)
+        return run
+
+    def failed(
+        self, row: int | None, role: str = "search", kind: str = "diverged", message: str = "", **fields: Any
+    ) -> Run:
+        run = self.running(row, role, epochs=2, **fields)
+        run.write_error(kind, message or "the loss is nan at step 12", attempt=1)
+        return run
+
+    def ended(
+        self,
+        row: int | None,
+        role: str = "search",
+        validation: float = 0.5,
+        test: float | None = None,
+        result: Mapping[str, object] | None = None,
+        **fields: Any,
+    ) -> Run:
+        """A trial that ended well. A test accuracy on a search trial is a trap: nothing may read it."""
+        run = self.running(row, role, epochs=3, **fields)
+        known: dict[str, object] = {
+            "outcome": "finished",
+            "reason": "epochs",
+            "epochs": 3,
+            "best_epoch": 2,
+            "validation_accuracy": validation,
+            "validation_loss": 1 - validation,
+            "parameters": 1_985_770,
+            "trainable_parameters": 2_570,
+            "flops": 1000,
+            "classes": 5,
+            "minutes": 1.5,
+            "attempt": 1,
+        }
+        tested = {} if test is None else {"test_accuracy": test, "test_loss": 2 - test}
+        run.write_result(known | tested | dict(result or {}))
+        return run
+
+    def record(self, run: Run, epochs: int, attempt: int = 1) -> None:
+        with run.recorder(attempt) as writer:
+            for epoch in range(epochs + 1):
+                writer.write({"epoch": epoch, "seconds": 6.0, "validation_accuracy": 0.1 * epoch})
+
+    def trial(self, row: int, **fields: Any) -> str:
+        """The id of a trial."""
+        return replace(TrainConfig.from_dict(ROWS[row], BASE), **fields).id
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Written:
+    return Written(tmp_path / "runs" / "sweep")
+
+
+@pytest.fixture
+def complete(written: Written) -> Written:
+    """Three rows of two search trials and three final runs; test is far from validation everywhere."""
+    written.describe()
+    for row, best in enumerate((0.90, 0.80, 0.70)):
+        written.ended(row, validation=best - 0.05, test=0.01, lr=0.1)
+        written.ended(row, validation=best, test=0.02, lr=0.01 / (row + 1))
+    for row, middle in enumerate((0.60, 0.50, 0.40)):
+        for seed, test in enumerate((middle - 0.02, middle, middle + 0.02)):
+            minutes = {"minutes": 1.0 + seed}
+            written.ended(row, "final", 0.3, test, minutes, lr=0.01 / (row + 1), seed=100 + seed)
+    return written
