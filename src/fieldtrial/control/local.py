@@ -4,7 +4,7 @@ import contextlib
 import json
 import logging
 import os
-import shutil
+import secrets
 import signal
 import subprocess
 import sys
@@ -17,12 +17,12 @@ import ray
 import ray._private.ray_constants
 
 from fieldtrial.config import ConfigError
+from fieldtrial.control.guard import Guard
 from fieldtrial.control.place import Ended, LocalSettings, Task
 from fieldtrial.run import Run
 
 WORKER = ("-m", "fieldtrial.training.worker")
 LAST_LINES = 10
-TEMPORARY_PREFIX = "fieldtrial-ray-"
 
 
 class LocalPlace:
@@ -38,8 +38,11 @@ class LocalPlace:
         cores = len(os.sched_getaffinity(0))
         if settings.cpus_per_trial > cores:
             raise ConfigError([f"cpus_per_trial = {settings.cpus_per_trial}: this machine has {cores} cores"], "local")
-        self._folder = _private_folder()
-        self._start_ray(cores)
+        folder = Path(
+            tempfile.mkdtemp(prefix="fieldtrial-", dir="/tmp")
+        )  # short: Ray's sockets have names of 107 bytes
+        self._guard = Guard(folder)
+        self._start_ray(cores, folder)
         devices = int(ray.cluster_resources().get("GPU", 0))
         wanted = settings.gpus_per_trial if settings.gpus_per_trial is not None else float(min(1, devices))
         if wanted > devices:
@@ -68,8 +71,8 @@ class LocalPlace:
 
     def close(self) -> None:
         """End all workers and Ray with them."""
-        ray.shutdown()  # ends the actors, and a worker whose actor is gone ends itself
-        shutil.rmtree(self._folder, ignore_errors=True)
+        ray.shutdown()
+        self._guard.close()
 
     def _end(self, reference: Any) -> Ended:
         slot, task = self._running.pop(reference)
@@ -79,22 +82,23 @@ class LocalPlace:
         except ray.exceptions.RayActorError as error:
             return Ended(task, death=f"its actor died: {error}")
 
-    def _start_ray(self, cores: int) -> None:
+    def _start_ray(self, cores: int, folder: Path) -> None:
         os.environ.pop("RAY_ADDRESS", None)  # another cluster's, perhaps
         os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="1")
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)  # keeps the machine's other users out
+        logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)  # which announces that it is in use
         # Ray has no public setting for a head that others cannot reach: it takes a loopback address for a mistake.
         # Where it supports no clusters it binds to loopback alone, so that is what it is told; its processes hear it
         # by the environment.
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
         ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
-        logging.getLogger("ray").setLevel(logging.WARNING)
         ray.init(
             address="local",
             num_cpus=cores,
             include_dashboard=False,
             log_to_driver=False,
             configure_logging=False,
-            _temp_dir=str(self._folder),
+            _temp_dir=str(folder),
         )
 
 
@@ -158,13 +162,3 @@ def _last_lines(log: Path) -> str:
         lines = log.read_text(errors="replace").splitlines()[-LAST_LINES:]
         return "".join(f"\n    {line}" for line in lines)
     return ""
-
-
-def _private_folder() -> Path:
-    """Return a new folder for Ray, short enough for socket names; folders of processes that are gone are removed."""
-    parent = Path("/tmp")
-    for folder in parent.glob(f"{TEMPORARY_PREFIX}*"):
-        owner = folder.name.removeprefix(TEMPORARY_PREFIX).split("-")[0]
-        if owner.isdecimal() and not Path(f"/proc/{owner}").exists() and os.access(folder, os.W_OK):
-            shutil.rmtree(folder, ignore_errors=True)
-    return Path(tempfile.mkdtemp(prefix=f"{TEMPORARY_PREFIX}{os.getpid()}-", dir=parent))
