@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import re
+import sys
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -232,7 +233,7 @@ def _checked(value: Any, hint: Any) -> Any:
             raise ValueError(f"must have {len(arguments)} values")
         return tuple(_checked(item, arguments[0]) for item in value)
     if hint is float and type(value) is int:
-        value = float(value) if abs(value) < 2**63 else math.inf  # float() of a very long whole number overflows
+        value = float(value) if abs(value) <= sys.float_info.max else math.inf  # float() raises OverflowError
     if type(value) is not hint:
         raise ValueError(f"must be {_NAMES[hint]}")
     if hint is float and not math.isfinite(value):
@@ -270,9 +271,12 @@ RULES: dict[str, list[tuple[Callable[[Any], bool], str]]] = {
     "classes": [(_is_class_choice, "must be all, N (2 or more) or A-B with A below B")],
     "augmentation": [(lambda names: len(set(names)) == len(names), "must name each change once")],
     "model": [
-        (lambda text: bool(re.fullmatch(r"(timm:|torchvision:)?[\w.\-]+", text)), "must be a model's name"),
+        (lambda text: bool(re.fullmatch(r"(timm:|torchvision:)?\w[\w.\-]*", text)), "must be a model's name"),
     ],
-    "weights": [(lambda text: text not in ("", "run:"), "must be random, imagenet, run:NAME or a path")],
+    "weights": [
+        (lambda text: text not in ("", "run:"), "must be random, imagenet, run:NAME or a path"),
+        (lambda text: not text.startswith("-"), "must not start with -, which a command line takes for a flag"),
+    ],
     "freeze": [(_is_freezing, "must be none, all_but_head, all_but_last:K, first:K or pattern:REGEX")],
     "filters": [(lambda sizes: len(sizes) in (1, CNN_BLOCKS), f"must be 1 or {CNN_BLOCKS} numbers")],
     "kernel_size": [

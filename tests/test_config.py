@@ -1,0 +1,245 @@
+"""TrainConfig: flags and dictionaries in and out, ids, and what is refused."""
+
+import argparse
+import typing
+from dataclasses import FrozenInstanceError, replace
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from fieldtrial.config import FIELDS, HINTS, ConfigError, TrainConfig, add_flags, format_value, parse
+
+NAMES = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,20}", fullmatch=True)
+TEXT = {
+    "dataset": st.sampled_from(["digits", "mnist"]) | NAMES.map("folder:/data/{}".format),
+    "classes": st.just("all") | st.integers(2, 999).map(str) | st.integers(0, 99).map(lambda low: f"{low}-{low + 3}"),
+    "model": NAMES | NAMES.map("timm:{}".format) | NAMES.map("torchvision:{}".format),
+    "weights": st.text(min_size=1, max_size=30).filter(lambda text: text != "run:" and text[0] != "-"),
+    "freeze": st.sampled_from(["none", "all_but_head"])
+    | st.integers(1, 99).map("first:{}".format)
+    | st.integers(1, 99).map("all_but_last:{}".format)
+    | st.sampled_from(["pattern:fc", r"pattern:layer[1-3]\..*", "pattern:a|b, c"]),
+}
+ODD = st.integers(0, 10).map(lambda half: 2 * half + 1)
+LISTS = {
+    "filters": st.lists(st.integers(1, 2048), min_size=5, max_size=5)
+    | st.lists(st.integers(1, 64), min_size=1, max_size=1),
+    "kernel_size": st.lists(ODD, min_size=5, max_size=5) | st.lists(ODD, min_size=1, max_size=1),
+}
+
+
+def values(name: str) -> st.SearchStrategy[Any]:
+    """Return all values that the field `name` admits."""
+    return _values(name, HINTS[name])
+
+
+def _values(name: str, hint: Any) -> st.SearchStrategy[Any]:
+    low, high = FIELDS[name].metadata["low"], FIELDS[name].metadata["high"]
+    arguments = typing.get_args(hint)
+    if name in TEXT:
+        return TEXT[name]
+    if name in LISTS:
+        return LISTS[name].map(tuple)
+    if typing.get_origin(hint) is typing.Literal:
+        return st.sampled_from(arguments)
+    if typing.get_origin(hint) is tuple and arguments[-1] is not Ellipsis:
+        return st.tuples(*[_values(name, item) for item in arguments])
+    if typing.get_origin(hint) is tuple:
+        return st.lists(_values(name, arguments[0]), max_size=4, unique=True).map(tuple)
+    if arguments:
+        return st.none() | _values(name, arguments[0])
+    if hint is bool:
+        return st.booleans()
+    if hint is int:
+        return st.integers(int(low), 10**6)
+    assert hint is float
+    return st.floats(low, high or 1e9, exclude_min=name == "lr")
+
+
+CONFIGS = st.builds(TrainConfig, **{name: values(name) for name in FIELDS})
+
+
+def read_flags(flags: list[str]) -> TrainConfig:
+    parser = argparse.ArgumentParser()
+    add_flags(parser)
+    return TrainConfig.from_flags(parser.parse_args(flags))
+
+
+@given(config=CONFIGS)
+def test_flags_out_and_in_are_inverse(config: TrainConfig) -> None:
+    assert read_flags(config.to_flags()) == config
+
+
+@pytest.mark.parametrize("name", FIELDS)
+@given(data=st.data())
+def test_each_fields_text_out_and_in_are_inverse(name: str, data: st.DataObject) -> None:
+    value = getattr(replace(TrainConfig(), **{name: data.draw(values(name))}), name)
+    assert parse(format_value(value), HINTS[name]) == value
+    config = TrainConfig.from_dict({name: value})
+    assert read_flags(config.to_flags()) == config
+    assert set(config.differences(TrainConfig())) <= {name}
+
+
+@given(config=CONFIGS)
+def test_dictionaries_out_and_in_are_inverse(config: TrainConfig) -> None:
+    again = TrainConfig.from_dict(config.to_dict())
+    assert again == config
+    assert again.id == config.id
+    assert list(config.to_dict()) == list(FIELDS)
+
+
+@given(one=CONFIGS, other=CONFIGS)
+@example(one=TrainConfig(momentum=-0.0), other=TrainConfig(momentum=0.0))
+def test_ids_are_equal_exactly_where_configs_are(one: TrainConfig, other: TrainConfig) -> None:
+    assert (one.id == other.id) == (one == other)
+    assert len(one.id) == 8
+    assert set(one.id) <= set("0123456789abcdef")
+
+
+@pytest.mark.parametrize(
+    ("config", "id_"),
+    [  # a change here renames the directories of every run that anybody has
+        (TrainConfig(), "44136fa3"),
+        (TrainConfig(lr=0.01), "ef2e0e7b"),
+        (TrainConfig(model="timm:resnet18", freeze="all_but_head", filters=(8,)), "36c7a948"),
+    ],
+)
+def test_ids_stay(config: TrainConfig, id_: str) -> None:
+    assert config.id == id_
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_the_id_depends_on_every_field(name: str) -> None:
+    other: Any = {
+        "dataset": "mnist", "classes": "5-9", "image_size": 32, "augmentation": ("crop",), "validation_fraction": 0.2,
+        "model": "mlp", "weights": "imagenet", "freeze": "first:1", "filters": (8,), "filter_growth": 2.0,
+        "kernel_size": (5,), "activation": "gelu", "batch_norm": False, "dense_width": (), "dropout": 0.5,
+        "optimizer": "sgd", "lr": 0.5, "momentum": 0.5, "betas": (0.5, 0.9), "epsilon": 1e-6, "weight_decay": 0.1,
+        "schedule": "cosine", "warmup_fraction": 0.1, "label_smoothing": 0.1, "gradient_clip": 1.0, "batch_size": 8,
+        "epochs": 1, "patience": 2, "seed": 1, "precision": "bf16", "strategy": "zero1",
+    }[name]  # fmt: skip
+    config = replace(TrainConfig(), **{name: other})
+    assert config.id != TrainConfig().id
+    assert config.differences(TrainConfig()) == {name: (other, getattr(TrainConfig(), name))}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "rule"),
+    [
+        ("dataset", "a b", "must be a name or folder:PATH"),
+        ("dataset", "folder:", "must be a name or folder:PATH"),
+        ("classes", "9-5", "must be all, N (2 or more) or A-B with A below B"),
+        ("classes", "1", "must be all, N (2 or more) or A-B with A below B"),
+        ("image_size", 0, "must be at least 1"),
+        ("image_size", 1.5, "must be a whole number"),
+        ("augmentation", ("blur",), "must be one of horizontal_flip, vertical_flip"),
+        ("augmentation", ("crop", "crop"), "must name each change once"),
+        ("augmentation", 3, "must be a list"),
+        ("validation_fraction", 0.0, "must be at least 0.001"),
+        ("model", "a/b", "must be a model's name"),
+        ("weights", "", "must be random, imagenet, run:NAME or a path"),
+        ("weights", "run:", "must be random, imagenet, run:NAME or a path"),
+        ("weights", "-x", "must not start with -"),
+        ("model", "-x", "must be a model's name"),
+        ("freeze", "first:0", "must be none, all_but_head"),
+        ("freeze", "pattern:[", "must be none, all_but_head"),
+        ("freeze", "pattern:", "must be none, all_but_head"),
+        ("filters", (1, 2), "must be 1 or 5 numbers"),
+        ("filters", (), "must be 1 or 5 numbers"),
+        ("filters", (0,), "must be at least 1"),
+        ("filter_growth", 0.0, "must be at least 0.01"),
+        ("kernel_size", (2,), "must be odd"),
+        ("activation", "swish", "must be one of relu, leaky_relu, tanh, gelu, silu, mish"),
+        ("batch_norm", 1, "must be true or false"),
+        ("dense_width", (0,), "must be at least 1"),
+        ("dropout", 1.0, "must be at most 0.95"),
+        ("optimizer", "lion", "must be one of sgd, adam, adamw, rmsprop"),
+        ("lr", 0.0, "must be above 0"),
+        ("lr", float("nan"), "must be finite"),
+        ("lr", float("inf"), "must be finite"),
+        ("lr", 10**400, "must be finite"),
+        ("lr", True, "must be a number"),
+        ("momentum", 1.0, "must be at most 0.9999"),
+        ("betas", (0.9,), "must have 2 values"),
+        ("betas", (0.9, 1.0), "must be at most 0.99999"),
+        ("epsilon", -1e-9, "must be at least 0"),
+        ("weight_decay", -1.0, "must be at least 0"),
+        ("schedule", "step", "must be one of constant, cosine, linear"),
+        ("warmup_fraction", 1.1, "must be at most 1"),
+        ("label_smoothing", 1.0, "must be at most 0.99"),
+        ("gradient_clip", 0.0, "must be at least 1e-09"),
+        ("batch_size", 0, "must be at least 1"),
+        ("batch_size", "64", "must be a whole number"),
+        ("epochs", 0, "must be at least 1"),
+        ("patience", 0, "must be at least 1"),
+        ("seed", -1, "must be at least 0"),
+        ("seed", True, "must be a whole number"),
+        ("precision", "fp16", "must be one of fp32, bf16"),
+        ("strategy", "fsdp", "must be one of ddp, zero1, zero2, zero3"),
+    ],
+    ids=lambda value: repr(value)[:20],
+)
+def test_bad_values_are_refused_with_field_value_and_rule(name: str, value: object, rule: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        TrainConfig(**{name: value})  # type: ignore[arg-type]
+    (problem,) = caught.value.problems
+    assert problem.startswith(f"{name} = {value!r}: ")
+    assert rule in problem
+
+
+def test_every_field_has_a_bad_value_in_the_test_above() -> None:
+    (mark,) = test_bad_values_are_refused_with_field_value_and_rule.pytestmark  # type: ignore[attr-defined]
+    assert {case[0] for case in mark.args[1]} == set(FIELDS)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--epochs", "3.5"], "epochs = '3.5': must be a whole number"),
+        (["--batch_norm", "yes"], "batch_norm = 'yes': must be true or false"),
+        (["--filters", "8,x"], "filters = '8,x': must be a whole number"),
+        (["--lr", "fast"], "lr = 'fast': must be a number"),
+    ],
+)
+def test_bad_flags_are_refused(flags: list[str], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_flags(flags)
+    assert str(caught.value) == message
+
+
+def test_all_problems_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        TrainConfig.from_dict({"optimiser": "sgd", "lr": "fast", "epochs": 0, "zzz": 1, "dropout": 0.1}, where="row 3")
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "row 3: unknown field 'optimiser'; did you mean 'optimizer'?"
+    assert lines[1].startswith("row 3: unknown field 'zzz'; fields: dataset, classes")
+    assert lines[2:] == ["row 3: lr = 'fast': must be a number", "row 3: epochs = 0: must be at least 1"]
+
+
+def test_values_go_on_top_of_a_base() -> None:
+    base = TrainConfig(lr=0.5, epochs=7)
+    config = TrainConfig.from_dict({"lr": "0.25", "filters": [1, 2, 3, 4, 5]}, base)
+    assert (config.lr, config.epochs, config.filters) == (0.25, 7, (1, 2, 3, 4, 5))
+
+
+def test_whole_numbers_are_numbers() -> None:
+    config = TrainConfig(lr=1)
+    assert type(config.lr) is float
+    assert config == TrainConfig(lr=1.0)
+
+
+def test_a_config_is_frozen() -> None:
+    with pytest.raises(FrozenInstanceError):
+        TrainConfig().lr = 1.0  # type: ignore[misc]
+
+
+def test_help_is_grouped_and_complete() -> None:
+    parser = argparse.ArgumentParser()
+    add_flags(parser)
+    text = parser.format_help()
+    for name in FIELDS:
+        assert f"--{name} " in text
+    places = [text.index(f"\n{group}:") for group in ("data", "model", "optimisation", "run")]
+    assert places == sorted(places)
