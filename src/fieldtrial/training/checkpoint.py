@@ -1,0 +1,75 @@
+"""Checkpoints: tensors and plain data, one format for every strategy and number of processes.
+
+A checkpoint is {"config", "model": full state, "optimizer": {parameter: {key: tensor}}, "progress", "record", "facts"}.
+It is read with `weights_only=True`: opening a stranger's runs no code.
+"""
+
+import logging
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fieldtrial.config import ConfigError, TrainConfig
+from fieldtrial.run import Run, atomic_file
+from fieldtrial.training.world import World
+
+# What torch.load raises for files that are cut short, damaged, or hold something else than tensors and plain data.
+UNREADABLE = (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, ValueError)
+
+log = logging.getLogger(__name__)
+
+
+def save(run: Run, state: dict[str, Any], epoch: int, best_epoch: int) -> None:
+    """Write `state` as the checkpoint after `epoch`, whole or not at all, then remove those no longer needed."""
+    with atomic_file(run.checkpoint_path(epoch)) as file:
+        torch.save(state, file)
+    run.keep_checkpoints(best_epoch)
+
+
+def load(run: Run, config: TrainConfig, world: World) -> dict[str, Any] | None:
+    """Return, to all processes, the newest checkpoint that is whole, on the CPU; None if there is none.
+
+    A damaged checkpoint is removed, with a warning, and the one before is used.
+
+    Raises:
+        ConfigError: the checkpoint is one of another config; the message names the fields that differ.
+    """
+    path = world.broadcast(_newest(run, config) if world.is_main else None)
+    return None if path is None else read(path)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Return the checkpoint in a file, its tensors on the CPU and read when first used.
+
+    Raises:
+        ValueError: the file is cut short, damaged, or holds other things than tensors and plain data.
+    """
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        return state
+    except UNREADABLE as error:
+        raise ValueError(f"{path}: not a whole checkpoint: {str(error).splitlines()[0]}") from None
+
+
+def _newest(run: Run, config: TrainConfig) -> Path | None:
+    """Return the newest checkpoint that is whole, and so is that of its best epoch, which the trial may end with."""
+    for path in run.checkpoints():
+        try:
+            state = read(path)
+            read(run.checkpoint_path(state["progress"]["best_epoch"]))
+        except (ValueError, KeyError, FileNotFoundError) as error:
+            log.warning("%s is not used but removed, an earlier one takes its place: %s", path, error)
+            path.unlink(missing_ok=True)
+        else:
+            _require(TrainConfig.from_dict(state["config"], where=str(path)), config, path)
+            return path
+    return None
+
+
+def _require(own: TrainConfig, config: TrainConfig, path: Path) -> None:
+    differing = own.differences(config)
+    if differing:
+        problems = [f"{name} is {old!r} there and {new!r} now" for name, (old, new) in differing.items()]
+        raise ConfigError(problems, where=f"{path} is a checkpoint of another config")

@@ -1,0 +1,85 @@
+"""What an attempt runs on: the facts for env.json."""
+
+import functools
+import importlib.metadata
+import os
+import platform
+import socket
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fieldtrial.training.world import World
+
+PACKAGES = ("fieldtrial", "torch", "torchvision", "timm", "kornia", "deepspeed", "numpy")
+JOB_VARIABLES = (
+    "SLURM_JOB_ID",
+    "SLURM_ARRAY_JOB_ID",
+    "SLURM_ARRAY_TASK_ID",
+    "SLURM_RESTART_COUNT",
+    "SLURM_JOB_NODELIST",
+)
+GIT_SECONDS = 10
+
+
+def environment(world: World) -> dict[str, Any]:
+    """Return code, host, devices, versions, process and job ids; what cannot be found out is None or left out."""
+    return {
+        **_code(),
+        "host": socket.gethostname(),
+        "platform": platform.platform(),
+        "cores": len(os.sched_getaffinity(0)),
+        "threads": torch.get_num_threads(),
+        "devices": _devices(),
+        "world_size": world.size,
+        "python": platform.python_version(),
+        "versions": _versions(),
+        "process": os.getpid(),
+        "job": {name: os.environ[name] for name in JOB_VARIABLES if name in os.environ},
+    }
+
+
+@functools.cache  # the code that a warm worker runs is the code it started with
+def _code() -> dict[str, Any]:
+    """Return the commit that this file belongs to, and whether tracked files differ from it."""
+    commit, changes = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--untracked-files=no")
+    return {"commit": commit, "dirty": None if changes is None else bool(changes)}
+
+
+def _git(*arguments: str) -> str | None:
+    command = ["git", "-C", str(Path(__file__).parent), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=GIT_SECONDS, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
+    installed = {item.name.lower(): item.version for item in map(_distribution, PACKAGES) if item}
+    return {name: installed[name] for name in PACKAGES if name in installed}
+
+
+def _distribution(name: str) -> importlib.metadata.Distribution | None:
+    try:
+        return importlib.metadata.distribution(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+@functools.cache
+def _devices() -> list[str]:
+    if torch.cuda.is_available():
+        return [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+    models = [line.split(":", 1)[1].strip() for line in _processor_facts() if line.startswith("model name")]
+    return models[:1] or [platform.machine()]
+
+
+def _processor_facts() -> list[str]:
+    try:
+        return Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return []

@@ -1,0 +1,176 @@
+"""One pass over images: the batches of this process, a training epoch, an evaluation."""
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from fieldtrial.config import TrainConfig
+from fieldtrial.training.augment import augment
+from fieldtrial.training.data import Data
+from fieldtrial.training.freezing import hold_frozen
+from fieldtrial.training.network import Network
+from fieldtrial.training.optimizers import learning_rate
+from fieldtrial.training.strategy import Strategy
+from fieldtrial.training.world import World
+
+CHECK_EVERY = 50  # steps between two looks at the losses: each look waits for the device
+EVALUATION_IMAGES = 256  # per process and batch, and fewer where they are large:
+EVALUATION_PIXELS = 2**20
+
+ORDER, DROPOUT, AUGMENTATION = 1, 2, 3  # what a random number is for
+
+Indices = NDArray[np.int64]
+
+
+class Diverged(FloatingPointError):  # noqa: N818 (what happened to the trial; no fault of the program)
+    """A loss is no longer a finite number; the message names the step and the epoch."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """This process's part of a global batch of `count` images.
+
+    `images` are uint8 (n, height, width, channels), `labels` int64 (n,); `weights`, float (n,), are 1, or 0 for an
+    image that only fills the batch up, because all processes take equally many.
+    """
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    weights: torch.Tensor
+    count: int
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Mean loss and share of correct answers over all images, on all processes together."""
+
+    loss: float
+    accuracy: float
+
+
+def random_number(*numbers: int) -> int:
+    """Return a seed from 0 to 2**64 - 1, as good as independent for each sequence of `numbers`."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
+
+
+def shuffled(indices: Indices, config: TrainConfig, epoch: int) -> Indices:
+    """Return `indices` in the order of `epoch`: the same on all processes, whatever ran before."""
+    return np.random.default_rng([ORDER, config.seed, epoch]).permutation(indices)
+
+
+def batches(data: Data, order: Indices, size: int, world: World) -> Iterator[Batch]:
+    """Yield this process's part of each global batch of `size` images, on its device, in `order`.
+
+    Process r takes every world.size-th image from the r-th on. Short parts are filled up with images of weight 0, and
+    to two images where batches have so many: batch normalisation cannot do with one.
+    """
+    for start in range(0, len(order), size):
+        count = min(size, len(order) - start)
+        width = max(math.ceil(count / world.size), min(2, math.ceil(size / world.size)))
+        places = start + np.arange(world.rank, width * world.size, world.size)
+        chosen = np.take(order, places, mode="wrap")
+        images, labels = torch.from_numpy(np.asarray(data.images[chosen])), torch.from_numpy(data.labels[chosen])
+        weights = torch.from_numpy((places < start + count).astype(np.float32))
+        yield Batch(_send(images, world), _send(labels, world), _send(weights, world), count)
+
+
+def evaluate(network: Network, data: Data, indices: Indices, batch_size: int, world: World) -> Scores:
+    """Return how well `network` does on the images `indices`: in evaluation mode, without label smoothing.
+
+    `batch_size` is the trial's, which fits into memory; batches of small images are larger.
+    """
+    network.eval()
+    per_process = max(
+        math.ceil(batch_size / world.size), min(EVALUATION_IMAGES, EVALUATION_PIXELS // data.image_size**2)
+    )
+    totals = torch.zeros(2, dtype=torch.float64, device=world.device)
+    with torch.no_grad():  # not inference_mode: ZeRO gathers parameters in here that are trained on afterwards
+        for batch in batches(data, indices, per_process * world.size, world):
+            logits = network(batch.images)
+            losses = functional.cross_entropy(logits, batch.labels, reduction="none")
+            totals += _sums(losses, logits, batch)
+    loss, correct = (world.sum(totals) / len(indices)).tolist()
+    return Scores(loss, correct)
+
+
+@dataclass
+class Waiting:
+    """Hands on the batches of `source`, and adds up the seconds spent waiting for them."""
+
+    source: Iterator[Batch]
+    seconds: float = 0.0
+
+    def __iter__(self) -> Iterator[Batch]:
+        while True:
+            asked = time.perf_counter()
+            batch = next(self.source, None)
+            self.seconds += time.perf_counter() - asked
+            if batch is None:
+                return
+            yield batch
+
+
+def train_epoch(
+    strategy: Strategy, network: Network, data: Data, config: TrainConfig, epoch: int, world: World
+) -> tuple[Scores, float]:
+    """Train on each training image once; return the scores along the way, and the seconds spent waiting for data.
+
+    The loss is the one that is minimised: with label smoothing, augmentation and dropout, while the weights change.
+
+    Raises:
+        Diverged: in all processes together.
+    """
+    torch.manual_seed(
+        random_number(DROPOUT, config.seed, epoch, world.rank)
+    )  # dropout's; a checkpoint need not hold it
+    network.train()
+    hold_frozen(network)
+    steps = math.ceil(len(data.train) / config.batch_size)
+    sums = torch.zeros(steps, 2, dtype=torch.float64, device=world.device)
+    waiting = Waiting(batches(data, shuffled(data.train, config, epoch), config.batch_size, world))
+    checked = 0
+    for i, batch in enumerate(waiting):
+        step = (epoch - 1) * steps + i
+        images = batch.images
+        if config.augmentation:
+            scaled = images.permute(0, 3, 1, 2).float() / 255
+            seed = random_number(AUGMENTATION, config.seed, step, world.rank)
+            images = augment(scaled, config.augmentation, seed)
+        logits = strategy.forward(images)
+        losses = functional.cross_entropy(
+            logits, batch.labels, label_smoothing=config.label_smoothing, reduction="none"
+        )
+        # strategies average over the processes: this is then the mean over the global batch, however it was cut
+        loss = (losses * batch.weights).sum() * (world.size / batch.count)
+        strategy.update(loss, learning_rate(config, step, steps * config.epochs))
+        sums[i] = _sums(losses.detach(), logits.detach(), batch)
+        if (i + 1) % CHECK_EVERY == 0 or i + 1 == steps:
+            _check(world.sum(sums[checked : i + 1, 0]), (epoch - 1) * steps + checked, epoch)
+            checked = i + 1
+    loss_mean, accuracy = (world.sum(sums.sum(0)) / len(data.train)).tolist()
+    return Scores(loss_mean, accuracy), waiting.seconds
+
+
+def _sums(losses: torch.Tensor, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """Return the sum of the losses and the number of correct answers, float64 (2,), without waiting for the device."""
+    correct = (logits.argmax(1) == batch.labels) * batch.weights
+    return torch.stack([(losses * batch.weights).sum(), correct.sum()]).double()
+
+
+def _check(losses: torch.Tensor, first_step: int, epoch: int) -> None:
+    wrong = torch.nonzero(~torch.isfinite(losses))
+    if len(wrong):
+        place = int(wrong[0])
+        raise Diverged(f"the training loss is {losses[place]} at step {first_step + place + 1} (epoch {epoch})")
+
+
+def _send(tensor: torch.Tensor, world: World) -> torch.Tensor:
+    if world.device.type == "cuda":
+        return tensor.pin_memory().to(world.device, non_blocking=True)
+    return tensor

@@ -1,0 +1,142 @@
+"""The training loop: a generator of epoch records."""
+
+import math
+import resource
+import time
+from collections.abc import Generator
+from dataclasses import asdict, dataclass
+
+import torch
+
+from fieldtrial.config import TrainConfig
+from fieldtrial.run import Record, Run
+from fieldtrial.training import checkpoint
+from fieldtrial.training.data import Data, load
+from fieldtrial.training.epoch import Diverged, Scores, evaluate, shuffled, train_epoch
+from fieldtrial.training.freezing import freeze
+from fieldtrial.training.network import Network, build, count_flops, count_parameters, count_trainable, input_size
+from fieldtrial.training.optimizers import learning_rate
+from fieldtrial.training.strategy import prepare
+from fieldtrial.training.world import World
+
+
+@dataclass
+class Progress:
+    """How far a trial is. Epoch 0, before any training, is the best one only until there is another."""
+
+    epoch: int = -1  # the last one done
+    best_epoch: int = 0
+    best_loss: float = 0.0
+    best_accuracy: float = 0.0
+    rising_epoch: int = 0  # the last with a higher validation accuracy than all before
+    seconds: float = 0.0
+
+    def add(self, validation: Scores, seconds: float) -> None:
+        """Note the end of another epoch."""
+        self.epoch += 1
+        self.seconds += seconds
+        if self.epoch <= 1 or validation.accuracy > self.best_accuracy:
+            self.rising_epoch = self.epoch
+        if self.epoch <= 1 or (validation.accuracy, -validation.loss) > (self.best_accuracy, -self.best_loss):
+            self.best_epoch, self.best_accuracy, self.best_loss = self.epoch, validation.accuracy, validation.loss
+
+    def end(self, config: TrainConfig) -> str | None:
+        """Return why the trial is at its end, epochs or patience, or None if it is not."""
+        if self.epoch >= config.epochs:
+            return "epochs"
+        impatient = config.patience is not None and self.epoch - self.rising_epoch >= config.patience
+        return "patience" if impatient else None
+
+
+def fit(config: TrainConfig, run: Run, world: World) -> Generator[Record]:
+    """Train the trial of `run` and yield one record an epoch, the first before any training (epoch 0).
+
+    After each epoch the checkpoint is saved, with the record in it, and then the record is yielded: whoever drives
+    this may close it at any yield, and may be killed at any time. Called again, it yields the last checkpoint's
+    record once more and goes on from there to the same numbers; on one CPU process, bit for bit.
+
+    Epoch 0's train_loss and train_accuracy are an evaluation on as many training images as validation has; later
+    epochs' are those seen while training. `seconds` are those of training and evaluation, without the checkpoint.
+
+    Raises:
+        Diverged: a loss is not finite.
+        ConfigError: bad input, or a checkpoint of another config.
+    """
+    data, network = open_trial(config, run)
+    saved = checkpoint.load(run, config, world)
+    progress = Progress(**saved["progress"]) if saved else Progress()
+    facts = saved["facts"] if saved else describe(network, data)
+    if saved:
+        network.load_state_dict(saved["model"])
+    strategy = prepare(network.to(world.device), config, world)
+    try:
+        if saved:
+            strategy.load_optimizer_state(saved["optimizer"])
+            yield saved["record"]
+        del saved
+        steps = math.ceil(len(data.train) / config.batch_size)
+        while not progress.end(config):
+            epoch, started = progress.epoch + 1, time.perf_counter()
+            if epoch == 0:
+                sample = shuffled(data.train, config, epoch)[: len(data.validation)]
+                training, seen, waited = evaluate(network, data, sample, config.batch_size, world), len(sample), 0.0
+            else:
+                training, waited = train_epoch(strategy, network, data, config, epoch, world)
+                seen = len(data.train)
+            trained = time.perf_counter()
+            for buffer in network.buffers():  # batch-norm's: each process has its own, from its part of the batches
+                world.share(buffer)
+            validation = evaluate(network, data, data.validation, config.batch_size, world)
+            if not math.isfinite(training.loss + validation.loss):
+                raise Diverged(f"the validation loss is {validation.loss} after step {epoch * steps} (epoch {epoch})")
+            seconds = time.perf_counter() - started
+            progress.add(validation, seconds)
+            record = {
+                "epoch": epoch,
+                "step": epoch * steps,
+                "train_loss": training.loss,
+                "train_accuracy": training.accuracy,
+                "validation_loss": validation.loss,
+                "validation_accuracy": validation.accuracy,
+                "lr": learning_rate(config, max(0, epoch * steps - 1), steps * config.epochs),
+                "seconds": seconds,
+                "images_per_second": seen / (trained - started),
+                "data_wait": waited / seconds,
+                "peak_memory_mb": peak_memory_mb(world),
+                "best_epoch": progress.best_epoch,
+            }
+            state = {"model": strategy.model_state(), "optimizer": strategy.optimizer_state()}
+            state |= {"config": config.to_dict(), "progress": asdict(progress), "record": record, "facts": facts}
+            if world.is_main:
+                checkpoint.save(run, state, epoch, progress.best_epoch)
+            yield record
+    finally:
+        strategy.close()
+
+
+def open_trial(config: TrainConfig, run: Run) -> tuple[Data, Network]:
+    """Return the trial's images, and its network on the CPU with initial weights, frozen as the config says."""
+    data = load(config, input_size(config, run.path))
+    network = build(config, len(data.class_names), data.channels, data.mean, data.std, data.image_size, run.path)
+    freeze(network, config.freeze)
+    return data, network
+
+
+def describe(network: Network, data: Data) -> dict[str, int]:
+    """Return the numbers that the table gives about a trial's network and data."""
+    return {
+        "parameters": count_parameters(network),
+        "trainable_parameters": count_trainable(network),
+        "flops": count_flops(network, data.image_size, data.channels),
+        "classes": len(data.class_names),
+        "train_images": len(data.train),
+        "validation_images": len(data.validation),
+        "test_images": len(data.test),
+    }
+
+
+def peak_memory_mb(world: World) -> float:
+    """Return the most memory in use so far: the trial's on a GPU; on a CPU the process's, earlier trials included."""
+    if world.device.type == "cuda":
+        return torch.cuda.max_memory_allocated(world.device) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

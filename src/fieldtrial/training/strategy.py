@@ -1,0 +1,110 @@
+"""How the processes of a trial share the training of one network: plainly, or partitioned by DeepSpeed's ZeRO."""
+
+import logging
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from fieldtrial.config import TrainConfig
+from fieldtrial.training.network import Network
+from fieldtrial.training.optimizers import build_optimizer
+from fieldtrial.training.world import World
+
+# {parameter name: {state key: full tensor or number}}, whatever the strategy and the number of processes
+OptimizerState = dict[str, dict[str, Any]]
+
+log = logging.getLogger(__name__)
+
+
+class Strategy(Protocol):
+    """Computes, averages and applies gradients. All methods are called by all processes together."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the logits of this process's part of a batch, to be trained on."""
+
+    def update(self, loss: torch.Tensor, lr: float) -> None:
+        """Take one optimiser step along the gradient of `loss`, averaged over the processes."""
+
+    def model_state(self) -> dict[str, torch.Tensor]:
+        """Return the network's full state."""
+
+    def optimizer_state(self) -> OptimizerState:
+        """Return the optimiser's full state by parameter; empty before the first step."""
+
+    def load_optimizer_state(self, state: OptimizerState) -> None:
+        """Continue with the state that `optimizer_state` returned, here or under another strategy."""
+
+    def close(self) -> None:
+        """Let go of what outlives the object: the trial has ended."""
+
+
+def prepare(network: Network, config: TrainConfig, world: World) -> Strategy:
+    """Return the strategy of `config` for `network`, which holds the weights to start from, on its device.
+
+    A single process has nothing to partition: there, all strategies are the plain one.
+    """
+    norms = [part for part in network.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
+    if world.size > 1 and norms and any(parameter.requires_grad for norm in norms for parameter in norm.parameters()):
+        if world.device.type == "cuda":
+            nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
+        elif world.is_main:
+            log.warning("batch normalisation uses each process's own part of a batch: CPUs do not share statistics")
+    if world.size > 1 and config.strategy != "ddp":
+        from fieldtrial.training.zero import Zero
+
+        return Zero(network, config, world)
+    return Replicated(network, config, world)
+
+
+def trainable(network: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the parameters that are not frozen, by name."""
+    return {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
+
+
+class Replicated:
+    """One process, or several with a full copy of everything each (DistributedDataParallel)."""
+
+    def __init__(self, network: Network, config: TrainConfig, world: World) -> None:
+        self._network = network
+        self._parameters = trainable(network)
+        self._optimizer = build_optimizer(self._parameters.values(), config)
+        self._gradient_clip = config.gradient_clip
+        self._module: nn.Module = network
+        if world.size > 1:  # buffers are shared before each evaluation instead of at each step
+            device_ids = [world.device.index] if world.device.type == "cuda" else None
+            self._module = DistributedDataParallel(network, device_ids=device_ids, broadcast_buffers=False)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the logits of this process's part of a batch, to be trained on."""
+        logits: torch.Tensor = self._module(images)
+        return logits
+
+    def update(self, loss: torch.Tensor, lr: float) -> None:
+        """Take one optimiser step along the gradient of `loss`, averaged over the processes."""
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self._gradient_clip is not None:
+            nn.utils.clip_grad_norm_(self._parameters.values(), self._gradient_clip)
+        for group in self._optimizer.param_groups:
+            group["lr"] = lr
+        self._optimizer.step()
+
+    def model_state(self) -> dict[str, torch.Tensor]:
+        """Return the network's full state."""
+        return self._network.state_dict()
+
+    def optimizer_state(self) -> OptimizerState:
+        """Return the optimiser's full state by parameter; empty before the first step."""
+        state = self._optimizer.state
+        return {name: dict(state[parameter]) for name, parameter in self._parameters.items() if parameter in state}
+
+    def load_optimizer_state(self, state: OptimizerState) -> None:
+        """Continue with the state that `optimizer_state` returned, here or under another strategy."""
+        numbered = {number: state[name] for number, name in enumerate(self._parameters) if name in state}
+        groups = self._optimizer.state_dict()["param_groups"]
+        self._optimizer.load_state_dict({"state": numbered, "param_groups": groups})
+
+    def close(self) -> None:
+        """Let go of what outlives the object: nothing."""

@@ -1,0 +1,85 @@
+"""The processes that train one trial together: one, or those that torchrun started."""
+
+import os
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as distributed
+
+T = TypeVar("T")
+CPU = torch.device("cpu")
+
+# How long processes wait for one another in training, and for the first one's word, which may be waiting for a task.
+TRAINING_TIMEOUT = timedelta(minutes=30)
+IDLE_TIMEOUT = timedelta(days=30)
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among its peers: its number (`rank`), how many there are (`size`) and the device it computes on."""
+
+    rank: int = 0
+    size: int = 1
+    device: torch.device = CPU
+    control: Any = None  # the process group for words, where `sum` and `share` are for tensors
+
+    @classmethod
+    def from_environment(cls) -> "World":
+        """Return the world that torchrun describes (RANK, WORLD_SIZE, LOCAL_RANK), or that of a single process.
+
+        Processes talk through NCCL between GPUs and through gloo between CPUs.
+
+        Raises:
+            ValueError: there are more processes on this machine than it has GPUs or, without GPUs, cores.
+        """
+        rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+        local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+        local_size = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        on_gpu = torch.cuda.is_available()
+        kind, there = ("GPUs", torch.cuda.device_count()) if on_gpu else ("cores", len(os.sched_getaffinity(0)))
+        if local_size > there:
+            raise ValueError(f"{local_size} processes on a machine with {there} {kind}: start at most one for each")
+        device = torch.device("cuda", local_rank) if on_gpu else torch.device("cpu")
+        if on_gpu:
+            torch.cuda.set_device(device)
+        if size == 1:
+            return cls(rank, size, device)
+        backend = "nccl" if on_gpu else "gloo"
+        distributed.init_process_group(backend, timeout=TRAINING_TIMEOUT, device_id=device if on_gpu else None)
+        return cls(rank, size, device, distributed.new_group(backend="gloo", timeout=IDLE_TIMEOUT))
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is the process that writes files and prints."""
+        return self.rank == 0
+
+    def sum(self, values: torch.Tensor) -> torch.Tensor:
+        """Return the sum of `values` over all processes, in float64 on the CPU."""
+        total = values.detach().double().clone()
+        if self.size > 1:
+            distributed.all_reduce(total)
+        return total.cpu()
+
+    def any(self, flag: bool) -> bool:
+        """Return, to all processes, whether `flag` is true in any of them."""
+        return bool(self.sum(torch.tensor(float(flag), device=self.device)))
+
+    def broadcast(self, value: T) -> T:
+        """Return the first process's `value` to all. It is pickled, which is safe between processes of one trial."""
+        if self.size == 1:
+            return value
+        box = [value]
+        distributed.broadcast_object_list(box, src=0, group=self.control)
+        return box[0]
+
+    def share(self, tensor: torch.Tensor) -> None:
+        """Overwrite `tensor` with the first process's, in place."""
+        if self.size > 1:
+            distributed.broadcast(tensor, src=0)
+
+    def close(self) -> None:
+        """Leave the group of processes."""
+        if self.size > 1:
+            distributed.destroy_process_group()
