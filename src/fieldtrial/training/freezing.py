@@ -1,0 +1,138 @@
+"""Freezing: one depth axis for CNNs and transformers, and what may not move along it."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import nn
+
+from fieldtrial.training.network import Network
+
+CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One step of the depth axis, such as a residual block, a transformer block or a convolution with its norm.
+
+    Attributes:
+        name: dotted name, in the inner model, of the module that it is named for.
+        parameters: names of its parameters in the inner model.
+        modules: names of the modules that it is made of; those inside them are meant too.
+    """
+
+    name: str
+    parameters: tuple[str, ...]
+    modules: tuple[str, ...]
+
+
+def units(network: Network) -> list[Unit]:
+    """Return the depth axis of `network`, from the first layer to the last; the last unit is the head alone.
+
+    Containers are opened, and so are bodies: modules that hold more than half of all parameters (a transformer's
+    encoder), and their siblings of the same class (the other stages). What is not opened and has parameters is a unit,
+    in order of registration. Norms join the unit before them; parameters of opened modules (class token, position
+    embedding) join the first unit; modules without parameters join the unit after them, because that is whose input
+    dropout changes.
+    """
+    head = network.head.removeprefix("model.")
+    found: list[tuple[str, list[str], list[str]]] = []
+    head_modules: list[str] = []
+    leading: list[str] = []  # norms before any unit
+    waiting: list[str] = []  # modules without parameters
+    for name, module in _members(network.model, "", head, _size(network.model)):
+        if name == head:
+            head_modules += [*waiting, name]
+            waiting = []
+        elif _is_norm(module):
+            (found[-1][2] if found else leading).append(name)
+        elif not _size(module):
+            waiting.append(name)
+        else:
+            found.append((name, [], [*leading, *waiting, name]))
+            leading, waiting = [], []
+    found.append((head, [], [*leading, *head_modules, *waiting]))
+    owners = {module: parameters for _, parameters, modules in found for module in modules}
+    for parameter, _ in network.model.named_parameters():
+        path = parameter.split(".")
+        owner = next((".".join(path[:end]) for end in range(len(path)) if ".".join(path[:end]) in owners), None)
+        (found[0][1] if owner is None else owners[owner]).append(parameter)
+    return [Unit(name, tuple(parameters), tuple(modules)) for name, parameters, modules in found]
+
+
+def freeze(network: Network, scheme: str) -> None:
+    """Set which parameters of `network` train: none, all_but_head, all_but_last:K, first:K or pattern:REGEX are frozen.
+
+    all_but_last:K trains the last K units, the head included; first:K freezes the first K; a pattern is searched for in
+    the names of the inner model's parameters. Call `hold_frozen` after every `network.train()`.
+
+    Raises:
+        ValueError: the scheme freezes nothing or everything; the message lists the units.
+    """
+    axis = units(network)
+    names = {name for unit in axis for name in unit.parameters}
+    frozen = _frozen_names(axis, scheme)
+    if scheme != "none" and frozen in (set(), names):
+        listed = ", ".join(f"{number} {unit.name}" for number, unit in enumerate(axis, start=1))
+        raise ValueError(
+            f"freeze = {scheme!r}: freezes {'everything' if frozen else 'nothing'}; the model's {len(axis)} units are "
+            f"{listed}" + (f"; a pattern is searched for in names such as {min(names)}" if ":" in scheme else "")
+        )
+    for name, parameter in network.model.named_parameters():
+        parameter.requires_grad_(name not in frozen)
+    network.frozen_modules = (
+        *(module for unit in axis if frozen.issuperset(unit.parameters) for module in unit.modules),
+        *(
+            name
+            for name, module in network.model.named_modules()
+            if _is_norm(module) and not any(parameter.requires_grad for parameter in module.parameters())
+            if _size(module)
+        ),
+    )
+
+
+def hold_frozen(network: Network) -> None:
+    """Put what is frozen in evaluation mode: batch-norm statistics do not move there, and dropout is off."""
+    for name in network.frozen_modules:
+        network.model.get_submodule(name).eval()
+
+
+def _frozen_names(axis: list[Unit], scheme: str) -> set[str]:
+    kind, _, argument = scheme.partition(":")
+    names = [unit.parameters for unit in axis]
+    if kind == "pattern":
+        return {name for unit in names for name in unit if re.search(argument, name)}
+    if kind == "first":
+        return {name for unit in names[: int(argument)] for name in unit}
+    if kind in ("all_but_head", "all_but_last"):
+        return {name for unit in names[: max(0, len(axis) - int(argument or 1))] for name in unit}
+    assert scheme == "none", scheme
+    return set()
+
+
+def _members(module: nn.Module, prefix: str, head: str, total: int) -> Iterator[tuple[str, nn.Module]]:
+    """Yield the names and modules that are not opened, in order of registration."""
+    children = {f"{prefix}{name}": child for name, child in module.named_children()}
+    bodies = {type(child) for child in children.values() if _is_body(child, total)}
+    for name, child in children.items():
+        if isinstance(child, CONTAINERS) or type(child) in bodies or head.startswith(f"{name}."):
+            yield from _members(child, f"{name}.", head, total)
+        else:
+            yield name, child
+
+
+def _is_body(module: nn.Module, total: int) -> bool:
+    return 2 * _size(module) > total and any(_size(child) for child in module.children())
+
+
+def _is_norm(module: nn.Module) -> bool:
+    """Return whether `module` is a normalisation layer, by its class's name: timm has a dozen classes of its own."""
+    return (
+        "norm" in type(module).__name__.lower()
+        and not any(_size(child) for child in module.children())
+        and all(parameter.ndim <= 1 for parameter in module.parameters())
+    )
+
+
+def _size(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())

@@ -1,0 +1,118 @@
+import typing
+
+import pytest
+import torch
+from torch import nn
+
+from fieldtrial.config import Activation, TrainConfig
+from fieldtrial.training.models import ACTIVATIONS, Facts, create, resolve
+
+DIGITS = Facts(classes=10, channels=1, image_size=8)
+
+
+def parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def on_meta(config: TrainConfig, facts: Facts) -> tuple[nn.Module, str]:
+    with torch.device("meta"):
+        return create(config, facts)
+
+
+def test_the_reports_cnn_has_exactly_its_parameters() -> None:
+    config = TrainConfig(filters=(512, 256, 128, 64, 32), kernel_size=(3,), dense_width=(256,), batch_norm=False)
+    model, head = on_meta(config, Facts(classes=10, channels=3, image_size=224))
+    assert parameters(model) == 1_985_770
+    assert model.get_submodule(head) is list(model.children())[-1]
+    assert model(torch.empty(2, 3, 224, 224, device="meta")).shape == (2, 10)
+
+
+def test_filters_grow_from_block_to_block_and_stay_above_zero() -> None:
+    def widths(config: TrainConfig) -> list[int]:
+        return [m.out_channels for m in create(config, DIGITS)[0].modules() if isinstance(m, nn.Conv2d)]
+
+    assert widths(TrainConfig(filters=(8,), filter_growth=2.0)) == [8, 16, 32, 64, 128]
+    assert widths(TrainConfig(filters=(3,), filter_growth=0.5)) == [3, 2, 1, 1, 1]
+    assert widths(TrainConfig(filters=(5, 4, 3, 2, 1))) == [5, 4, 3, 2, 1]
+
+
+@pytest.mark.parametrize("size", [1, 8, 28, 33])
+def test_the_cnn_takes_any_size_and_kernels_per_block(size: int) -> None:
+    config = TrainConfig(filters=(2,), kernel_size=(7, 5, 3, 1, 1), dense_width=(4, 3))
+    model, _ = create(config, Facts(classes=5, channels=3, image_size=size))
+    assert [m.kernel_size[0] for m in model.modules() if isinstance(m, nn.Conv2d)] == [7, 5, 3, 1, 1]
+    assert all(m.bias is not None for m in model.modules() if isinstance(m, nn.Conv2d))
+    assert sum(isinstance(m, nn.BatchNorm2d) for m in model.modules()) == 5
+    assert model(torch.rand(2, 3, size, size)).shape == (2, 5)
+
+
+def test_the_mlp_is_dense_layers_alone() -> None:
+    model, _ = create(TrainConfig(model="mlp", dense_width=(12, 6), dropout=0.3), DIGITS)
+    assert parameters(model) == (64 * 12 + 12) + (12 * 6 + 6) + (6 * 10 + 10)
+    assert [type(layer).__name__ for layer in model.children()][-2:] == ["Dropout", "Linear"]
+
+
+def test_every_activation_is_there_and_used() -> None:
+    assert set(ACTIVATIONS) == set(typing.get_args(Activation))
+    model, _ = create(TrainConfig(activation="mish"), DIGITS)
+    assert sum(isinstance(m, nn.Mish) for m in model.modules()) == 6
+
+
+def test_a_name_says_whose_model_is_meant() -> None:
+    assert resolve("cnn") == (None, "cnn")
+    assert resolve("resnet18") == ("torchvision", "resnet18")
+    assert resolve("timm:resnet18") == ("timm", "resnet18")
+    assert resolve("resnet18.a1_in1k") == ("timm", "resnet18.a1_in1k")
+    assert resolve("vit_tiny_patch16_224") == ("timm", "vit_tiny_patch16_224")
+
+
+@pytest.mark.parametrize("name", ["resnet81", "timm:resnet81", "torchvision:resnet81", "resnet18.no_such_tag"])
+def test_an_unknown_model_is_an_error_with_close_names(name: str) -> None:
+    with pytest.raises(ValueError, match=r"no such model in .*close: .*resnet18.*timm:NAME or torchvision:NAME"):
+        resolve(name)
+
+
+# The numbers of classes differ from 1000, so a head that was not replaced shows.
+@pytest.mark.parametrize(
+    ("name", "head", "size"),
+    [
+        ("torchvision:resnet18", "fc", 32),
+        ("torchvision:vgg11", "classifier.6", 32),
+        ("torchvision:alexnet", "classifier.6", 64),
+        ("torchvision:squeezenet1_1", "classifier.1", 32),
+        ("torchvision:mobilenet_v3_small", "classifier.3", 32),
+        ("torchvision:densenet121", "classifier", 32),
+        ("torchvision:convnext_tiny", "classifier.2", 32),
+        ("torchvision:vit_b_16", "heads.head", 32),
+        ("torchvision:swin_t", "head", 32),
+        ("torchvision:maxvit_t", "classifier.5", 224),
+        ("torchvision:googlenet", "fc", 32),
+        ("torchvision:inception_v3", "fc", 96),
+        ("timm:resnet18", "fc", 32),
+        ("timm:convnext_atto", "head.fc", 32),
+        ("timm:vit_tiny_patch16_224", "head", 32),
+        ("timm:densenet121", "classifier", 32),
+    ],
+)
+def test_a_library_model_gets_a_head_of_the_datas_classes(name: str, head: str, size: int) -> None:
+    model, found = on_meta(TrainConfig(model=name), Facts(classes=7, channels=3, image_size=size))
+    assert found == head
+    assert model.get_parameter(f"{head}.weight").shape[0] == 7
+    model.eval()
+    assert model(torch.empty(2, 3, size, size, device="meta")).shape == (2, 7)
+
+
+def test_dropout_reaches_a_library_model_or_is_refused() -> None:
+    facts = Facts(classes=7, channels=3, image_size=32)
+    vgg, _ = on_meta(TrainConfig(model="torchvision:vgg11", dropout=0.25), facts)
+    assert {m.p for m in vgg.modules() if isinstance(m, nn.Dropout)} == {0.25}
+    vit, _ = on_meta(TrainConfig(model="timm:vit_tiny_patch16_224", dropout=0.25), facts)
+    assert vit.head_drop.p == 0.25  # type: ignore[union-attr]
+    on_meta(TrainConfig(model="torchvision:resnet18"), facts)
+    with pytest.raises(ValueError, match=r"dropout = 0\.25: resnet18 has none"):
+        on_meta(TrainConfig(model="torchvision:resnet18", dropout=0.25), facts)
+
+
+def test_a_model_with_two_heads_is_refused() -> None:
+    with pytest.raises(ValueError, match="no single last layer"):
+        on_meta(TrainConfig(model="timm:deit_tiny_distilled_patch16_224"), Facts(7, 3, 32))
