@@ -26,6 +26,7 @@ from fieldtrial.control.sweep import Sweep
 from fieldtrial.run import SweepFolder
 
 INTERRUPTED = 130
+LOG_WIDTH = 160
 
 
 def main(build: Callable[[], Sweep], arguments: list[str] | None = None) -> None:
@@ -96,7 +97,7 @@ def _run(sweep: Sweep, folder: SweepFolder, settings: LocalSettings, retry: bool
 
 def _drive(sweep: Sweep, folder: SweepFolder, place: LocalPlace, retry: bool) -> bool:
     """Run the engine to its end. Returns True if it was interrupted."""
-    console = Console(markup=False, highlight=False)
+    console = _console()
     progress = Progress(console)
     engine = Engine(sweep, folder, place, progress.hear)
     if retry:
@@ -140,7 +141,7 @@ def _first_difference(old: Any, new: Any) -> str:
 
 def _show(sweep: Sweep, folder: SweepFolder, settings: LocalSettings, facts: list[Facts]) -> None:
     """Print what the sweep would do."""
-    console = Console(markup=False, highlight=False)
+    console = _console()
     hours = device_hours(sweep, facts, settings.teraflops)
     table = Table(*sweep.rows[0], "trials", "seeds", "parameters", "trainable", "hours at most", box=None)
     for row, fact, cost in zip(sweep.rows, facts, hours, strict=True):
@@ -160,6 +161,13 @@ def _show(sweep: Sweep, folder: SweepFolder, settings: LocalSettings, facts: lis
     console.print(
         "a trial: " + " ".join(["python jobs/train.py --run", str(folder.run(config.id).path), *flags]), soft_wrap=True
     )
+
+
+def _console() -> Console:
+    console = Console(markup=False, highlight=False)
+    if not console.is_terminal:
+        console.width = LOG_WIDTH
+    return console
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:

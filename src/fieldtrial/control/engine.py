@@ -184,6 +184,8 @@ class Engine:
             self._done(trial, stopped=result["outcome"] == "stopped")
         elif error is not None and error["attempt"] == trial.attempt:
             self._failed(trial, error["kind"], error["message"])
+        elif end.error is not None:
+            self._failed(trial, *end.error)
         else:
             self._died(trial, end.death or "its worker gave no result")
 

@@ -78,7 +78,8 @@ class LocalPlace:
         slot, task = self._running.pop(reference)
         self._idle.append(slot)
         try:
-            return Ended(task, death=ray.get(reference))
+            death, error = ray.get(reference)
+            return Ended(task, death, error)
         except ray.exceptions.RayActorError as error:
             return Ended(task, death=f"its actor died: {error}")
 
@@ -110,8 +111,8 @@ class Slot:
         self._threads = threads
         self._worker: subprocess.Popen[bytes] | None = None
 
-    def work(self, run: str, attempt: int, test: bool) -> str | None:
-        """Have the worker do one task. Returns how the worker died, or None if it answered."""
+    def work(self, run: str, attempt: int, test: bool) -> tuple[str | None, tuple[str, str] | None]:
+        """Have the worker do one task. Returns how the worker died, and the error that it answered with, if any."""
         log = Run(run).log_path(attempt)
         worker = self._worker if self._worker and self._worker.poll() is None else self._start(log)
         assert worker.stdin
@@ -120,10 +121,12 @@ class Slot:
         with contextlib.suppress(BrokenPipeError):
             worker.stdin.write(task.encode() + b"\n")
             worker.stdin.flush()
-        if worker.stdout.readline():
-            return None
+        answer = worker.stdout.readline()
+        if answer:
+            error = json.loads(answer).get("error")
+            return None, error and (error["kind"], error["message"])
         self._kill()
-        return f"its worker {_how_it_ended(worker.wait())}{_last_lines(log)}"
+        return f"its worker {_how_it_ended(worker.wait())}{_last_lines(log)}", None
 
     def _start(self, log: Path) -> "subprocess.Popen[bytes]":
         log.parent.mkdir(parents=True, exist_ok=True)

@@ -20,10 +20,15 @@ class Task:
 
 @dataclass(frozen=True)
 class Ended:
-    """A worker is done with a task; `death` says how the worker died, if that is why."""
+    """A worker is done with a task.
+
+    death: how the worker died, if that is why.
+    error: the kind and the message of a failure, for where a full disk kept them out of the run directory.
+    """
 
     task: Task
     death: str | None = None
+    error: tuple[str, str] | None = None
 
 
 class Place(Protocol):

@@ -19,11 +19,12 @@ PASSES_PER_UPDATE = 3
 
 @dataclass(frozen=True)
 class Facts:
-    """What a row's config comes to: parameters, operations of one image's forward pass, images per split."""
+    """What a row's config comes to: parameters, operations of one image's forward pass, classes, images per split."""
 
     parameters: int
     trainable_parameters: int
     flops: int
+    classes: int
     train_images: int
     validation_images: int
     test_images: int
