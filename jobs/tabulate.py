@@ -3,7 +3,10 @@
 
 import sys
 
-from fieldtrial.results.table import main
-
 if __name__ == "__main__":
+    from fieldtrial.results.table import main
+
     sys.exit(main())
+
+# Every job has this folder on its import path, where torch looks for the package tabulate (which it can do without).
+raise ImportError("jobs/tabulate.py is a command, not the package tabulate")

@@ -63,6 +63,13 @@ class Run:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
+        self._config_path = self.path / "config.json"
+        self._environment_path = self.path / "env.json"
+        self._command_path = self.path / "command.txt"
+        self._result_path = self.path / "result.json"
+        self._error_path = self.path / "error.json"
+        self._stop_path = self.path / "stop"
+        self._checkpoint_folder = self.path / "checkpoint"
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
@@ -195,34 +202,6 @@ class Run:
         """Return {attempt: what it ran on}; empty before the first."""
         return read_json(self._environment_path) or {}
 
-    @property
-    def _config_path(self) -> Path:
-        return self.path / "config.json"
-
-    @property
-    def _environment_path(self) -> Path:
-        return self.path / "env.json"
-
-    @property
-    def _command_path(self) -> Path:
-        return self.path / "command.txt"
-
-    @property
-    def _result_path(self) -> Path:
-        return self.path / "result.json"
-
-    @property
-    def _error_path(self) -> Path:
-        return self.path / "error.json"
-
-    @property
-    def _stop_path(self) -> Path:
-        return self.path / "stop"
-
-    @property
-    def _checkpoint_folder(self) -> Path:
-        return self.path / "checkpoint"
-
     def _metrics_path(self, attempt: int) -> Path:
         return self.path / f"metrics-{attempt}.jsonl"
 
@@ -296,6 +275,8 @@ class SweepFolder:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
+        self._description_path = self.path / "sweep.json"
+        self._trials_path = self.path / "trials.jsonl"
 
     @property
     def name(self) -> str:
@@ -324,7 +305,7 @@ class SweepFolder:
         return description
 
     def list_trial(self, trial: str, row: int | None, role: str) -> None:
-        """Append a trial to the list: `role` is source, search, winner (of its search) or final; a source has no `row`."""
+        """Append a trial to the list: `role` is source, search, winner (of one) or final; a source has no `row`."""
         with self._trials_path.open("a") as file:
             file.write("\n" + json.dumps({"trial": trial, "row": row, "role": role}))
 
@@ -353,11 +334,3 @@ class SweepFolder:
     def table_path(self, suffix: str) -> Path:
         """Return where the table is written: `suffix` is csv or md."""
         return self.path / f"table.{suffix}"
-
-    @property
-    def _description_path(self) -> Path:
-        return self.path / "sweep.json"
-
-    @property
-    def _trials_path(self) -> Path:
-        return self.path / "trials.jsonl"

@@ -40,3 +40,9 @@ def test_a_folder_that_is_no_sweep(tmp_path: Path) -> None:
     assert outcome.returncode == 2
     assert "nothing/sweep.json: no such file" in outcome.stderr
     assert "Traceback" not in outcome.stderr
+
+
+def test_no_job_takes_it_for_the_library_of_that_name() -> None:
+    code = "import torch._dynamo.utils as utils; print(utils.tabulate([(1, 2)], headers=('a', 'b')))"
+    outcome = subprocess.run([sys.executable, "-c", code], cwd=JOB.parent, capture_output=True, text=True, check=False)
+    assert (outcome.returncode, outcome.stdout.split()) == (0, ["a,", "b", "1,", "2"]), outcome.stderr

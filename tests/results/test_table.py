@@ -59,6 +59,39 @@ def test_a_final_run_is_never_the_winner(complete: "Written") -> None:
     assert row(complete)["n"] == 4
 
 
+def test_a_trial_trained_to_the_end_goes_before_a_better_one_that_was_stopped(written: "Written") -> None:
+    written.describe()
+    stopped = written.ended(0, validation=0.9, result={"outcome": "stopped", "reason": "stop file"}, lr=0.1)
+    assert row(written)["winner"] == stopped.name
+    finished = written.ended(0, validation=0.8, lr=0.2)
+    assert row(written)["winner"] == finished.name
+
+
+def test_the_winner_that_the_sweep_named_is_the_winner(written: "Written") -> None:
+    written.describe()
+    first = written.ended(0, validation=0.8, lr=0.1)
+    second = written.ended(0, validation=0.9, lr=0.2)
+    written.ended(0, "final", 0.3, 0.6, lr=0.1, seed=1)
+    assert (row(written)["winner"], row(written)["n"]) == (second.name, 0)
+    written.folder.list_trial(first.name, 0, "winner")
+    named = row(written)
+    assert (named["winner"], named["validation_accuracy"], named["lr"], named["n"]) == (first.name, 0.8, 0.1, 1)
+    assert "2 search (2 finished), 1 final (1 finished)." in footer(written)  # naming it is no trial of its own
+    written.folder.list_trial(second.name, 0, "winner")  # the search went on
+    assert row(written)["winner"] == second.name
+
+
+def test_a_search_that_proposed_a_trial_again_is_complete(written: "Written") -> None:
+    written.describe(trials=4, seeds=0)
+    run = written.ended(0, lr=0.1)
+    assert row(written)["note"] == "1 of 4 searched"
+    written.folder.list_trial(run.name, 0, "winner")
+    assert row(written)["note"] == "no final runs asked for"
+    assert "3 duplicates: a search proposed what it had tried" in footer(written)
+    written.running(0, lr=0.2)
+    assert row(written)["note"] == "1 of 4 searched"
+
+
 def test_ties_go_to_the_trial_that_was_listed_first(written: "Written") -> None:
     written.describe()
     first = written.ended(0, validation=0.8, lr=0.3)
@@ -94,13 +127,13 @@ def test_an_early_stopped_trial_can_win_but_not_be_a_final_run(written: "Written
     stopped = {"outcome": "stopped", "reason": "stop file"}
     written.describe()
     best = written.ended(0, validation=0.8, result=stopped, lr=0.1)
-    written.ended(0, validation=0.7, lr=0.2)
+    written.ended(0, validation=0.7, result=stopped, lr=0.2)
     written.ended(0, "final", 0.3, 0.6, lr=0.1, seed=1)
     written.ended(0, "final", 0.3, 0.7, lr=0.1, seed=2)
     written.ended(0, "final", 0.3, 0.1, stopped, lr=0.1, seed=3)
     assert row(written)["winner"] == best.name
     assert cell(written, TEST) == "65.00 ± 63.53 (n=2, 1 stopped early)"
-    assert "1 trial stopped early" in footer(written)
+    assert "2 trials stopped early" in footer(written)
 
 
 def test_one_final_run_has_no_interval(written: "Written") -> None:
@@ -190,7 +223,7 @@ def test_a_row_that_is_not_searched_has_one_trial(written: "Written") -> None:
 def test_trials_that_rows_share_are_counted(complete: "Written") -> None:
     complete.folder.list_trial(complete.trial(0, lr=0.01), 2, "search")
     assert row(complete, 2)["validation_accuracy"] == 0.90
-    assert "1 duplicate: trials that rows share ran once" in footer(complete)
+    assert "1 duplicate: rows share a trial" in footer(complete)
 
 
 def test_trials_of_no_row_are_counted(complete: "Written") -> None:

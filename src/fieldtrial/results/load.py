@@ -12,7 +12,7 @@ from fieldtrial.run import Run, SweepFolder
 ENDED_WELL = ("finished", "stopped")
 FAILED = ("failed", "unreadable")
 # There in every frame, also before the first trial has ended.
-COLUMNS = ("trial", "row", "role", "outcome", "configuration", *FIELDS)
+COLUMNS = ("trial", "row", "role", "winner", "outcome", "configuration", *FIELDS)
 MEASURES = (
     "validation_accuracy",
     "validation_loss",
@@ -32,7 +32,7 @@ def load(path: Path | str) -> pd.DataFrame:
 
     A trial that several of the sweep's rows share is there once for each. The columns:
     trial: the name of its directory; row: the number of its row (missing for a source); role: source, search, final, or
-    unlisted for a run directory that is not in the sweep's list.
+    unlisted for a run directory that is not in the sweep's list; winner: whether the sweep named it its row's winner.
     outcome: finished, stopped (early, when asked to), failed, running (or interrupted: it has records and no end),
     waiting (no records yet), or unreadable.
     configuration: eight digits of all fields but the seed: equal for the repetitions of a trial with other seeds.
@@ -45,14 +45,16 @@ def load(path: Path | str) -> pd.DataFrame:
     """
     folder = SweepFolder(path)
     folder.require_description()
-    listed = folder.trials()
+    entries = folder.trials()
+    winners = {entry["row"]: entry["trial"] for entry in entries if entry["role"] == "winner"}  # the last one named
+    listed = [entry for entry in entries if entry["role"] != "winner"]
     names = {entry["trial"] for entry in listed}
     facts = {name: _facts(folder.run(name)) for name in names}
-    rows = [{**entry, **facts[entry["trial"]]} for entry in listed]
+    rows = [{**entry, "winner": _won(entry, winners), **facts[entry["trial"]]} for entry in listed]
     for name in sorted(entry.name for entry in folder.path.iterdir() if entry.is_dir() and entry.name not in names):
         unlisted = _facts(folder.run(name))
         if "configuration" in unlisted:  # a folder without a config is none of the sweep's runs
-            rows.append({"trial": name, "row": None, "role": "unlisted", **unlisted})
+            rows.append({"trial": name, "row": None, "role": "unlisted", "winner": False, **unlisted})
     found = {name: None for row in rows for name in row}
     frame = pd.DataFrame(rows, columns=list(dict.fromkeys((*COLUMNS, *found, *MEASURES))))
     whole = [name for name, hint in HINTS.items() if hint in (int, int | None)]
@@ -60,6 +62,10 @@ def load(path: Path | str) -> pd.DataFrame:
         name for name in found if name not in FIELDS and {type(row.get(name)) for row in rows} == {int, type(None)}
     ]
     return frame.astype(dict.fromkeys(["row", *whole], "Int64"))  # else numbers beside missing ones become fractions
+
+
+def _won(entry: dict[str, Any], winners: dict[int, str]) -> bool:
+    return bool(entry["role"] == "search" and winners.get(entry["row"]) == entry["trial"])
 
 
 def _facts(run: Run) -> dict[str, Any]:

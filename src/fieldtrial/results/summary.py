@@ -84,7 +84,7 @@ def _summarise_row(number: int, trials: pd.DataFrame, description: Mapping[str, 
     tested = finished[finished[test].notna()]
     estimate = estimate_mean(tested[test].astype(float).tolist()) if len(tested) else None
     wanted = description["trials"] if description["search"] else 1
-    search_note = _search_note(search, wanted)
+    search_note = _search_note(search, wanted, over=bool(search["winner"].any()))
     final_note = _final_note(own, len(finished) - len(tested), description["seeds"])
     if winner is None or (search_note and own.empty):
         final_note = ""  # no final run is due yet
@@ -102,6 +102,7 @@ def _summarise_row(number: int, trials: pd.DataFrame, description: Mapping[str, 
         "minutes": float(tested["minutes"].astype(float).mean()) if len(tested) else best.get("minutes"),
         "winner": best.get("trial"),
         "search_trials": len(search),
+        "search_repeated": max(0, wanted - len(search)) if search["winner"].any() else 0,
         "search_stopped_early": int((search["outcome"] == "stopped").sum()),
         "search_failed": int(search["outcome"].isin(FAILED).sum()),
         "final_failed": int(own["outcome"].isin(FAILED).sum()),
@@ -116,25 +117,29 @@ def _cell(value: object) -> object:
 
 
 def _winner(search: pd.DataFrame, select: str, mode: str) -> Row | None:
-    """Return the best trial by the `select` of its best epoch (ties: the one listed first), or None."""
-    values = pd.to_numeric(search.loc[search["outcome"].isin(ENDED_WELL), select]).dropna()
-    if values.empty:
-        return None
-    best = search[search.index == (values.idxmax() if mode == "max" else values.idxmin())]
-    return {
-        str(name): None if is_scalar(value) and pd.isna(value) else value
-        for name, value in best.to_dict("records")[0].items()
-    }
+    """Return the trial that the sweep named the winner; before that, the best so far; None if there is none.
+
+    Best is the `select` of a trial's best epoch, among trials trained to the end if there are any, ties going to the
+    one listed first: as the sweep does it.
+    """
+    ended = search[search["outcome"].isin(ENDED_WELL) & search[select].notna()]
+    for candidates in (ended[ended["winner"]], ended[ended["outcome"] == "finished"], ended):
+        if len(candidates):
+            values = pd.to_numeric(candidates[select])
+            best = candidates[candidates.index == (values.idxmax() if mode == "max" else values.idxmin())]
+            facts = best.to_dict("records")[0]
+            return {str(name): None if is_scalar(value) and pd.isna(value) else value for name, value in facts.items()}
+    return None
 
 
-def _search_note(search: pd.DataFrame, wanted: int) -> str:
+def _search_note(search: pd.DataFrame, wanted: int, over: bool) -> str:
     """Return what is missing of a row's search, or nothing."""
     failed = search[search["outcome"].isin(FAILED)]
     ended = len(failed) + int(search["outcome"].isin(ENDED_WELL).sum())
     if search.empty or (search["outcome"] == "waiting").all():
         return "not started"
-    if ended < wanted:
-        return f"{ended} of {wanted} searched" + (f", {len(failed)} failed" if len(failed) else "")
+    if ended < len(search) or (ended < wanted and not over):  # a search that proposes a trial again has fewer of them
+        return f"{ended} of {max(wanted, len(search))} searched" + (f", {len(failed)} failed" if len(failed) else "")
     return f"{_all_of(len(failed))} failed: {_reason(failed)}" if len(failed) == ended else ""
 
 
@@ -180,9 +185,11 @@ def _account(trials: pd.DataFrame, rows: list[Row]) -> list[str]:
         lines.append(f"{_trials(len(failed))} left out: {kind}, such as {first['trial']}: {first['error_message']}")
     if earlier := sum(row["final_left_out"] for row in rows):
         lines.append(f"{_trials(earlier, 'final run')} left out: not of the present winner of the row.")
+    if repeated := sum(row["search_repeated"] for row in rows):
+        lines.append(f"{_trials(repeated, 'duplicate')}: a search proposed what it had tried, which ran once.")
     shared = int(in_table["trial"].duplicated().sum())
     if shared:
-        lines.append(f"{_trials(shared, 'duplicate')}: trials that rows share ran once and are counted in each row.")
+        lines.append(f"{_trials(shared, 'duplicate')}: rows share a trial, which ran once and is counted in each row.")
     if outside := int((in_table["row"].isna() | (in_table["row"] >= len(rows))).sum()):
         lines.append(f"{_trials(outside)} left out: of no row that the sweep has now.")
     if len(unlisted := trials[trials["role"] == "unlisted"]):

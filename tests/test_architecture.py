@@ -1,0 +1,112 @@
+"""The design's rules, as far as a machine can check them; each check is shown to fail on a planted violation."""
+
+import ast
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PARTS = ("src", "jobs", "sweeps", "benchmarks", "tests", "cluster")
+TOP_LEVEL = {"sweeps", "cluster", "jobs", "slurm", "src", "tests", "benchmarks"}
+LONGEST = {"src": 350, "sweeps": 40, "jobs": 60}  # lines
+
+
+def sources(*parts: str) -> Iterator[Path]:
+    for part in parts:
+        yield from sorted((ROOT / part).rglob("*.py"))
+
+
+def imported(tree: ast.AST) -> set[str]:
+    """Return the top-level names of all packages that a module imports, wherever in it."""
+    names = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
+    names += [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    return {name.split(".")[0] for name in names}
+
+
+def uses_sys_path(tree: ast.AST) -> bool:
+    return any(
+        (isinstance(node, ast.Attribute) and node.attr == "path" and ast.unparse(node.value) == "sys")
+        or (
+            isinstance(node, ast.ImportFrom) and node.module == "sys" and "path" in {alias.name for alias in node.names}
+        )
+        for node in ast.walk(tree)
+    )
+
+
+def lint_imports(project: Path) -> "subprocess.CompletedProcess[str]":
+    """Run the import contracts of pyproject.toml on the package in `project`/src."""
+    command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
+    environment = os.environ | {"PYTHONPATH": str(project / "src")}
+    return subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_the_import_contracts_hold() -> None:
+    outcome = lint_imports(ROOT)
+    assert outcome.returncode == 0, outcome.stdout
+
+
+@pytest.mark.parametrize(
+    ("module", "line", "contract"),
+    [
+        ("control/planted.py", "import torch", "The control half never reaches torch"),
+        ("control/planted.py", "import fieldtrial.training.planted", "The control half never reaches torch"),
+        ("results/planted.py", "import ray", "Tables are made from files alone"),
+        ("training/planted.py", "import ray", "The training half never reaches Ray or Submitit"),
+        ("training/planted.py", "def late():\n    import submitit", "The training half never reaches Ray or Submitit"),
+        ("run.py", "import fieldtrial.results.load", "The config and the run directory stand at the bottom"),
+        (
+            "control/planted.py",
+            "import fieldtrial.results.load",
+            "The config and the run directory stand at the bottom",
+        ),
+    ],
+)
+def test_a_planted_violation_breaks_the_contract(tmp_path: Path, module: str, line: str, contract: str) -> None:
+    shutil.copytree(ROOT / "src" / "fieldtrial", tmp_path / "src" / "fieldtrial")
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    (tmp_path / "src" / "fieldtrial" / "training" / "planted.py").touch()
+    with (tmp_path / "src" / "fieldtrial" / module).open("a") as file:
+        file.write(f"\n{line}\n")
+    outcome = lint_imports(tmp_path)
+    assert outcome.returncode != 0
+    assert f"{contract} BROKEN" in outcome.stdout, outcome.stdout
+
+
+@pytest.mark.parametrize(("part", "longest"), LONGEST.items())
+def test_files_are_short(part: str, longest: int) -> None:
+    lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in sources(part)}
+    assert {name: length for name, length in lengths.items() if length > longest} == {}
+
+
+def test_no_module_edits_the_import_path() -> None:
+    assert uses_sys_path(ast.parse("import sys\nsys.path.append('x')"))
+    assert uses_sys_path(ast.parse("from sys import path"))
+    assert [str(path) for path in sources(*PARTS) if uses_sys_path(ast.parse(path.read_text()))] == []
+
+
+def test_packages_have_empty_init_files() -> None:
+    packages = {path.parent for path in sources("src")} - {ROOT / "src"}
+    assert [str(package) for package in packages if not (package / "__init__.py").exists()] == []
+    assert [str(path) for path in sources("src") if path.name == "__init__.py" and path.read_bytes()] == []
+
+
+def test_what_is_run_is_not_importable() -> None:
+    assert [str(path) for path in sources(*PARTS) if path.name == "__init__.py" and "src" not in path.parts] == []
+
+
+def test_the_top_level_folders_are_the_designed_ones() -> None:
+    ignored = {line.strip("/") for line in (ROOT / ".gitignore").read_text().split()}
+    folders = {entry.name for entry in ROOT.iterdir() if entry.is_dir() and not entry.name.startswith(".")} - ignored
+    assert folders <= TOP_LEVEL
+    assert {"src", "tests", "jobs"} <= folders
+
+
+def test_one_module_imports_deepspeed() -> None:
+    assert "deepspeed" in imported(ast.parse("def late():\n    from deepspeed.runtime import engine"))
+    importing = {path.name for path in sources("src") if "deepspeed" in imported(ast.parse(path.read_text()))}
+    assert importing <= {"zero.py"}
