@@ -1,9 +1,9 @@
 """How should a digit classifier be adapted to digits that it has never seen?
 
-python sweeps/digits_transfer.py        (scikit-learn's digits: embedded, nothing is downloaded)
+python sweeps/digits_transfer.py    (scikit-learn's digits: embedded, nothing is downloaded; 3 minutes on two cores)
 
-A source model of each kind learns the digits 0-4, then is fine-tuned on 5-9 with what it learned frozen to a different
-depth. Cost: about 3 minutes on two cores. Result: see README.
+A source model of each kind learns the digits 0-4, then is fine-tuned on 5-9, frozen to a different depth. The README
+shows the result.
 """
 
 from ray import tune

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from ray import tune
 from ray.tune.search.sample import Categorical, Domain, Float, Integer
 
 from fieldtrial.config import ConfigError, TrainConfig, format_value
@@ -98,7 +99,10 @@ class Sweep:
         return replace(self, base=TrainConfig.from_dict(settings, self.base, where="--set"))
 
     def smoke(self) -> "Sweep":
-        """Return the sweep made tiny: every row, one trial, one seed, one epoch, the embedded data, no downloads."""
+        """Return the sweep made tiny: every row, one trial, one seed, one epoch, the embedded data, no downloads.
+
+        Numbers to choose among are cut to the smallest, so that what is large by choice does not make the smoke slow.
+        """
         fixed: dict[str, object] = {
             "dataset": "digits",
             "image_size": SMOKE_IMAGE_SIZE,
@@ -115,7 +119,7 @@ class Sweep:
             self,
             base=TrainConfig.from_dict(fixed, self.base),
             rows=[{name: fixed.get(name, value) for name, value in row.items()} for row in self.rows],
-            search={name: domain for name, domain in self.search.items() if name not in fixed},
+            search={name: _smallest(domain) for name, domain in self.search.items() if name not in fixed},
             trials=1,
             seeds=min(1, self.seeds),
             source=None if self.source is None else keep,
@@ -199,6 +203,19 @@ def _extremes(domain: Domain) -> list[Any]:
         return list(domain.categories)
     last = domain.upper - 1 if isinstance(domain, Integer) else domain.upper
     return [domain.lower, last]
+
+
+def _smallest(domain: Domain) -> Domain:
+    """Return a choice among numbers, or lists of them, cut to the smallest one; any other domain as it is."""
+    if isinstance(domain, Categorical) and all(_is_numeric(value) for value in domain.categories):
+        return tune.choice([min(domain.categories)])
+    return domain
+
+
+def _is_numeric(value: object) -> bool:
+    if isinstance(value, list | tuple):
+        return bool(value) and all(_is_numeric(item) for item in value)
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _domain_text(domain: Domain) -> str:
