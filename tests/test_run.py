@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ import itertools, sys
 from pathlib import Path
 from fieldtrial.run import write_json
 for number in itertools.count():
-    write_json(Path(sys.argv[1]), {"number": number, "filling": "x" * 100_000, "last": number})
+    write_json(Path(sys.argv[1]), {"number": number, "filling": "x" * 1_000_000, "last": number})
 """
 RECORD_FOREVER = """
 import itertools, sys
@@ -29,15 +30,19 @@ with Run(sys.argv[1]).recorder(int(sys.argv[2])) as writer:
 """
 
 
-def kill_while_writing(code: str, *arguments: str, once: Path) -> None:
-    """Run `code` and SIGKILL it at a random moment after the file `once` has appeared."""
+def kill_while_writing(
+    code: str, *arguments: str, once: Path, watch: Callable[[], object] = lambda: time.sleep(0.001)
+) -> None:
+    """Run `code` and SIGKILL it at a random moment after the file `once` has appeared, calling `watch` until then."""
     process = subprocess.Popen([sys.executable, "-c", code, *arguments])
     try:
         deadline = time.monotonic() + 30
         while not once.exists() and time.monotonic() < deadline:
             time.sleep(0.005)
         assert once.exists()
-        time.sleep(random.uniform(0, 0.1))
+        end = time.monotonic() + random.uniform(0.05, 0.2)
+        while time.monotonic() < end:
+            watch()
     finally:
         process.kill()
         assert process.wait() == -signal.SIGKILL
@@ -52,16 +57,20 @@ def run(tmp_path: Path) -> Run:
     return Run.create(tmp_path / "run", TrainConfig())
 
 
-def test_a_writer_killed_at_any_moment_leaves_a_whole_file(tmp_path: Path) -> None:
+def test_readers_see_whole_files_whenever_a_writer_is_killed(tmp_path: Path) -> None:
     path = tmp_path / "value.json"
-    newest = -1
-    for _ in range(6):
-        kill_while_writing(WRITE_FOREVER, str(path), once=path)
+    seen = set()
+
+    def read() -> None:
         value = read_json(path)
         assert value is not None
         assert value["number"] == value["last"]
-        newest = max(newest, value["number"])
-    assert newest > 0
+        seen.add(value["number"])
+
+    for _ in range(4):
+        kill_while_writing(WRITE_FOREVER, str(path), once=path, watch=read)
+        read()
+    assert len(seen) > 1
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
