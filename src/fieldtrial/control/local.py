@@ -86,7 +86,7 @@ class LocalPlace:
     def _start_ray(self, cores: int, folder: Path) -> None:
         os.environ.pop("RAY_ADDRESS", None)  # another cluster's, perhaps
         os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="1")
-        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)  # keeps the machine's other users out
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # keeps the machine's other users out
         logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)  # which announces that it is in use
         # Ray has no public setting for a head that others cannot reach: it takes a loopback address for a mistake.
         # Where it supports no clusters it binds to loopback alone, so that is what it is told; its processes hear it

@@ -1,0 +1,36 @@
+"""What a benchmark's result says about where it was measured, and how it gives repeated figures."""
+
+import importlib.metadata
+import os
+import platform
+import statistics
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("ray", "optuna", "torch", "deepspeed", "numpy")
+
+
+def describe_machine() -> dict[str, Any]:
+    """Return processor, cores, memory, versions and commit."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    return {
+        "processor": next((line.split(": ")[1] for line in lines if line.startswith("model name")), platform.machine()),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
+        "python": platform.python_version(),
+        "commit": commit.stdout.strip(),
+        **{name: importlib.metadata.version(name) for name in PACKAGES},
+    }
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Return n, median, least and most of repeated figures."""
+    return {
+        "n": len(values),
+        "median": round(statistics.median(values), 4),
+        "min": round(min(values), 4),
+        "max": round(max(values), 4),
+    }
