@@ -210,8 +210,8 @@ def test_all_final_runs_failed(written: "Written") -> None:
 
 def test_a_sweep_without_final_runs(written: "Written") -> None:
     written.describe(seeds=0, trials=1)
-    written.ended(0, lr=0.1, result={"minutes": 0.25})
-    assert (cell(written, TEST), cell(written, "minutes")) == ("no final runs asked for", "0.25")
+    written.ended(0, lr=0.1, result={"minutes": 0.00123})
+    assert (cell(written, TEST), cell(written, "minutes")) == ("no final runs asked for", "0.0012")
 
 
 def test_a_row_that_is_not_searched_has_one_trial(written: "Written") -> None:

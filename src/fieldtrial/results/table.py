@@ -103,7 +103,7 @@ def _count(value: int | None) -> str:
 
 
 def _minutes(value: float | None) -> str:
-    return NOTHING if value is None else f"{value:.1f}" if value >= 1 else f"{value:.2f}"
+    return NOTHING if value is None else f"{value:.1f}" if value >= 1 else f"{value:.2g}"
 
 
 def _value(value: object) -> str:
