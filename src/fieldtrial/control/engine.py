@@ -4,7 +4,8 @@ Searchers, schedulers and trials are saved in one file, with one rename, before 
 whatever moment the engine is killed, what it did stands in the run directories, and what it decided in its state.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from fieldtrial.control.place import Ended, Place, Task
 from fieldtrial.control.row import Row
@@ -181,7 +182,7 @@ class Engine:
         error = run.error()
         result = run.result()
         if result is not None:
-            self._done(trial, stopped=result["outcome"] == "stopped")
+            self._done(trial, result)
         elif error is not None and error["attempt"] == trial.attempt:
             self._failed(trial, error["kind"], error["message"])
         elif end.error is not None:
@@ -189,10 +190,12 @@ class Engine:
         else:
             self._died(trial, end.death or "its worker gave no result")
 
-    def _done(self, trial: Trial, stopped: bool) -> None:
+    def _done(self, trial: Trial, result: Mapping[str, Any]) -> None:
         trial.status, trial.problem = "done", None
-        if stopped and trial.stopped_at is None:
+        if result["outcome"] == "stopped" and trial.stopped_at is None:
             trial.stopped_at = trial.told  # it shares the run of a trial that was stopped
+        elif trial.stopped_at is None:
+            trial.best = result[self.sweep.select]  # of the epoch whose weights were kept
         if trial.role == "search" and trial.row is not None:
             self.rows[trial.row].end(trial)
         self.listen("done", trial)
@@ -213,7 +216,9 @@ class Engine:
             trial.status, trial.problem = "waiting", death
             self.listen("again", trial)
         else:
-            self._failed(trial, "died", f"{trial.deaths} times; the last time {death}")
+            message = f"{trial.deaths} times; the last time {death}"
+            self._run(trial).write_error("died", message, trial.attempt)
+            self._failed(trial, "died", message)
 
     def _check_first_errors(self) -> None:
         ended = [trial for trial in self.trials() if trial.status in ("done", "failed")]
