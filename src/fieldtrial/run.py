@@ -137,7 +137,7 @@ class Run:
         self._error_path.unlink(missing_ok=True)
 
     def write_error(self, kind: str, message: str, attempt: int, details: str = "") -> None:
-        """Write why the trial failed: `kind` is diverged, memory, disk, config or error; `message` is one line."""
+        """Write why the trial failed: `kind` is diverged, memory, disk, config, error or died; `message` a line."""
         error = {"kind": kind, "message": message, "attempt": attempt, "details": details, "time": time.time()}
         write_json(self._error_path, error)
 
