@@ -9,7 +9,6 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from fieldtrial.config import format_value
 from fieldtrial.control.engine import Engine
 from fieldtrial.control.trial import Trial
 
@@ -87,20 +86,21 @@ class Progress:
             f"{self._engine.folder.name}  {self._clock()}  {ended} of {expected} trials, "
             f"{statuses['running']} running, {statuses['failed']} failed  ->  {self._engine.folder.path}"
         )
-        bar = ProgressBar(total=max(1, expected), completed=ended, width=60)
+        bar = Table.grid()  # a bar alone would not end its line
+        bar.add_row(ProgressBar(total=max(1, expected), completed=ended, width=60))
         return Group(head, bar, self._table(), *(Text(line, style="dim", overflow="ellipsis") for line in self._news))
 
     def _table(self) -> Table:
         assert self._engine
         sweep = self._engine.sweep
         table = Table(
-            *sweep.rows[0], "tried", "stopped", "failed", f"best {sweep.select}", "seeds", box=None, pad_edge=False
+            *sweep.compared, "tried", "stopped", "failed", f"best {sweep.select}", "seeds", box=None, pad_edge=False
         )
         for row in self._engine.rows[:MOST_ROWS]:
             best = row.winner()
             ended = [trial for trial in row.trials if not trial.live]
             table.add_row(
-                *(format_value(value) for value in sweep.rows[row.number].values()),
+                *sweep.row_cells(row.number),
                 f"{len(ended)}/{row.budget}",
                 str(sum(trial.stopped_at is not None for trial in ended)),
                 str(sum(trial.status == "failed" for trial in ended)),
