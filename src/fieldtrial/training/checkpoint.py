@@ -4,6 +4,7 @@ A checkpoint is {"config", "model": full state, "optimizer": {parameter: {key: t
 It is read with `weights_only=True`: opening a stranger's runs no code.
 """
 
+import errno
 import logging
 import pickle
 from pathlib import Path
@@ -49,7 +50,9 @@ def read(path: Path) -> dict[str, Any]:
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         return state
-    except UNREADABLE as error:
+    except (*UNREADABLE, OSError) as error:
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:
+            raise  # a disk that fails says nothing about the file; EINVAL is how torch says that the file is short
         raise ValueError(f"{path}: not a whole checkpoint: {str(error).splitlines()[0]}") from None
 
 

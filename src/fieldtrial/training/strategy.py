@@ -1,5 +1,6 @@
 """How the processes of a trial share the training of one network: plainly, or partitioned by DeepSpeed's ZeRO."""
 
+import copy
 import logging
 from typing import Any, Protocol
 
@@ -102,7 +103,11 @@ class Replicated:
 
     def load_optimizer_state(self, state: OptimizerState) -> None:
         """Continue with the state that `optimizer_state` returned, here or under another strategy."""
-        numbered = {number: state[name] for number, name in enumerate(self._parameters) if name in state}
+        numbered = {
+            number: {key: copy.deepcopy(value) for key, value in state[name].items()}  # the optimiser writes into it
+            for number, name in enumerate(self._parameters)
+            if name in state
+        }
         groups = self._optimizer.state_dict()["param_groups"]
         self._optimizer.load_state_dict({"state": numbered, "param_groups": groups})
 

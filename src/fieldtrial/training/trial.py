@@ -46,20 +46,32 @@ def train(run: Run, world: World, attempt: int, test: bool = False) -> Generator
             if world.any(world.is_main and run.stop_requested()):
                 break
         records.close()
-        result = conclude(config, run, world, record["epoch"], test) | {"attempt": attempt}
+        test_scores = evaluate_best(config, run, world, record["best_epoch"]) if test else {}
         if world.is_main:
+            result = conclude(config, run, record["epoch"]) | test_scores | {"attempt": attempt}
             board.conclude(config, result)
             run.write_result(result)
             run.remove_checkpoints()
 
 
-def conclude(config: TrainConfig, run: Run, world: World, epoch: int, test: bool) -> dict[str, Any]:
-    """Write the best epoch's weights and return what result.json says, from the checkpoint after `epoch`."""
+def evaluate_best(config: TrainConfig, run: Run, world: World, best_epoch: int) -> dict[str, float]:
+    """Return how well the best epoch's weights do on the test images, to all processes."""
+    data, network = open_trial(config, run)
+    network.load_state_dict(checkpoint.read(run.checkpoint_path(best_epoch))["model"])
+    scores = evaluate(network.to(world.device), data, data.test, config.batch_size, world)
+    return {"test_accuracy": scores.accuracy, "test_loss": scores.loss}
+
+
+def conclude(config: TrainConfig, run: Run, epoch: int) -> dict[str, Any]:
+    """Write the best epoch's weights and return what result.json says, from the checkpoint after `epoch`, the last."""
     state = checkpoint.read(run.checkpoint_path(epoch))
     progress = Progress(**state["progress"])
-    best = checkpoint.read(run.checkpoint_path(progress.best_epoch))
     reason = progress.end(config)
-    result = {
+    best = checkpoint.read(run.checkpoint_path(progress.best_epoch))["model"]
+    # copies, because safetensors takes no two names for the same numbers
+    weights = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in best.items()}
+    write_atomically(run.weights_path, safetensors.torch.save(weights))
+    return {
         "outcome": "finished" if reason else "stopped",
         "reason": reason or "stop file",
         "epochs": progress.epoch,
@@ -70,12 +82,3 @@ def conclude(config: TrainConfig, run: Run, world: World, epoch: int, test: bool
         "minutes": progress.seconds / 60,
         "peak_memory_mb": state["record"]["peak_memory_mb"],
     }
-    if test:
-        data, network = open_trial(config, run)
-        network.load_state_dict(best["model"])
-        scores = evaluate(network.to(world.device), data, data.test, config.batch_size, world)
-        result |= {"test_accuracy": scores.accuracy, "test_loss": scores.loss}
-    if world.is_main:  # copies: safetensors takes no two names for the same numbers
-        weights = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in best["model"].items()}
-        write_atomically(run.weights_path, safetensors.torch.save(weights))
-    return result

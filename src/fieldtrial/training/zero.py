@@ -5,7 +5,6 @@ al., "ZeRO: Memory Optimizations Toward Training Trillion Parameter Models", SC 
 """
 
 import logging
-from typing import Any
 
 import deepspeed
 import torch
@@ -73,7 +72,8 @@ class Zero:
         for name, parameter in self._parameters.items():
             tensors = {key: safe_get_full_optimizer_state(parameter, key) for key in keys}
             if self._world.is_main and (numbers or keys):
-                state[name] = numbers | {key: tensor.cpu() for key, tensor in tensors.items()}
+                own = {key: number.clone() for key, number in numbers.items()}  # shared, all would count one's steps
+                state[name] = own | {key: tensor.cpu() for key, tensor in tensors.items()}
         return state
 
     def load_optimizer_state(self, state: OptimizerState) -> None:
@@ -101,9 +101,9 @@ class Zero:
         image = torch.zeros(1, side, side, channels, dtype=torch.uint8, device=self._world.device)
         self.update(self.forward(image).sum() * 0.0, lr=0.0)
 
-    def _state_keys(self) -> tuple[dict[str, Any], list[str]]:
+    def _state_keys(self) -> tuple[dict[str, torch.Tensor], list[str]]:
         """Return the state that each parameter has as a number, such as its step, and the names of its tensors."""
         states = list(self._optimizer.optimizer.state.values())
         first = states[0] if states else {}
-        numbers = {key: value.clone() for key, value in first.items() if torch.is_tensor(value) and not value.dim()}
+        numbers = {key: value for key, value in first.items() if torch.is_tensor(value) and not value.dim()}
         return numbers, [key for key, value in first.items() if torch.is_tensor(value) and value.dim()]

@@ -1,0 +1,254 @@
+"""The loop: what its records say, when it ends, and what it leaves behind."""
+
+import contextlib
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch.nn import functional
+
+from fieldtrial.config import TrainConfig
+from fieldtrial.run import Record, Run
+from fieldtrial.training import epoch as epoch_module
+from fieldtrial.training.data import load
+from fieldtrial.training.epoch import Diverged, Scores, batches, evaluate, shuffled
+from fieldtrial.training.fit import Progress, fit, open_trial
+from fieldtrial.training.world import World
+
+NewRun = Callable[..., Run]
+TrainUntil = Callable[..., list[Record]]
+Numbers = Callable[[Run], list[dict[str, Any]]]
+
+
+def test_a_trial_learns_and_leaves_only_its_results(new_run: NewRun, train_until: TrainUntil) -> None:
+    run = new_run(epochs=4, lr=0.003)
+    records = train_until(run, test=True)
+    assert [record["epoch"] for record in records] == [0, 1, 2, 3, 4]
+    assert records[0]["validation_accuracy"] < 0.75 < 0.9 < records[4]["validation_accuracy"]
+    assert records[0]["step"] == 0
+    assert records[4]["step"] == 4 * math.ceil(len(load(run.config(), None).train) / 64)
+    result = run.result()
+    assert result is not None
+    best = max(records[1:], key=lambda r: (r["validation_accuracy"], -r["validation_loss"]))
+    assert result["best_epoch"] == best["epoch"] == records[-1]["best_epoch"]
+    assert result["validation_accuracy"] == best["validation_accuracy"]
+    assert (result["outcome"], result["reason"], result["epochs"]) == ("finished", "epochs", 4)
+    assert result["test_accuracy"] > 0.9
+    assert result["minutes"] == pytest.approx(sum(record["seconds"] for record in records) / 60)
+    assert result["classes"] == 3
+    assert 64 * 16 + 16 + 16 * 3 + 3 == result["parameters"] == result["trainable_parameters"]
+    assert not run.checkpoints()
+    assert [record["epoch"] for record in run.records()] == [0, 1, 2, 3, 4]
+
+
+def test_the_weights_are_the_best_epochs_and_carry_the_normalisation(new_run: NewRun, train_until: TrainUntil) -> None:
+    run = new_run(epochs=3, lr=0.003)
+    train_until(run)
+    data, network = open_trial(run.config(), run)
+    network.load_state_dict(safetensors.torch.load_file(run.weights_path))
+    network.eval()
+    logits = network(torch.from_numpy(data.images[data.validation]))
+    labels = torch.from_numpy(data.labels[data.validation])
+    result = run.result()
+    assert result is not None
+    assert functional.cross_entropy(logits, labels).item() == pytest.approx(result["validation_loss"], rel=1e-5)
+    assert (logits.argmax(1) == labels).double().mean().item() == result["validation_accuracy"]
+
+
+def test_the_same_seed_gives_the_same_numbers_and_another_others(
+    new_run: NewRun, train_until: TrainUntil, numbers: Numbers
+) -> None:
+    fields: dict[str, Any] = {"epochs": 2, "dropout": 0.3, "augmentation": ["crop", "rotation"], "classes": "2"}
+    first, again, other = (new_run(name, **fields, seed=seed) for name, seed in (("a", 1), ("b", 1), ("c", 2)))
+    train_until(first)
+    torch.manual_seed(99)  # whatever ran before
+    torch.rand(7)
+    train_until(again)
+    train_until(other)
+    assert numbers(first) == numbers(again)
+    assert first.weights_path.read_bytes() == again.weights_path.read_bytes()
+    assert numbers(other)[2]["validation_loss"] != numbers(first)[2]["validation_loss"]
+
+
+def test_whoever_drives_it_may_close_it_at_any_record(new_run: NewRun) -> None:
+    run = new_run()
+    with contextlib.closing(fit(run.config(), run, World())) as records:
+        assert next(records)["epoch"] == 0
+        assert next(records)["epoch"] == 1
+    assert run.result() is None
+    assert len(run.checkpoints()) == 2
+
+
+def test_patience_ends_a_trial_and_is_remembered_by_its_checkpoint(
+    new_run: NewRun, train_until: TrainUntil, numbers: Numbers
+) -> None:
+    fields = {"epochs": 50, "patience": 2, "lr": 0.01}
+    whole, halted = new_run("whole", **fields), new_run("halted", **fields)
+    records = train_until(whole)
+    accuracies = [record["validation_accuracy"] for record in records]
+    rises = [e for e in range(1, len(records)) if e == 1 or accuracies[e] > max(accuracies[1:e])]
+    assert len(records) - 1 == rises[-1] + 2 < 50
+    result = whole.result()
+    assert result is not None
+    assert (result["outcome"], result["reason"], result["epochs"]) == ("finished", "patience", rises[-1] + 2)
+    train_until(halted, last_epoch=rises[-1] + 1)
+    train_until(halted, attempt=2)
+    assert numbers(halted) == numbers(whole)
+
+
+def test_the_best_epoch_is_the_most_accurate_then_the_one_of_lower_loss() -> None:
+    progress = Progress()
+    bests = []
+    for accuracy, loss in [(0.9, 0.1), (0.5, 1.0), (0.6, 0.9), (0.6, 0.8), (0.6, 0.8), (0.5, 0.1)]:
+        progress.add(Scores(loss, accuracy), seconds=1.0)
+        bests.append(progress.best_epoch)
+    assert bests == [0, 1, 2, 3, 3, 3]  # epoch 0 was better, but is no result of training
+    assert progress.rising_epoch == 2
+    assert progress.end(TrainConfig(epochs=10, patience=4)) is None
+    assert progress.end(TrainConfig(epochs=10, patience=3)) == "patience"
+    assert progress.end(TrainConfig(epochs=5)) == "epochs"
+
+
+def test_a_stop_file_ends_a_trial_after_the_epoch(new_run: NewRun, train_until: TrainUntil) -> None:
+    run = new_run(epochs=9)
+    run.request_stop()
+    assert len(train_until(run)) == 1
+    result = run.result()
+    assert result is not None
+    assert (result["outcome"], result["reason"], result["epochs"]) == ("stopped", "stop file", 0)
+    assert run.weights_path.exists()
+
+
+def test_a_loss_that_is_not_finite_names_its_step(
+    new_run: NewRun, train_until: TrainUntil, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = new_run(optimizer="sgd", momentum=0, batch_size=4)  # 97 steps an epoch
+    rates = {97 + 70: 1e25}  # the 168th step spoils the weights
+    monkeypatch.setattr(epoch_module, "learning_rate", lambda _config, step, _steps: rates.get(step, 0.001))
+    with pytest.raises(Diverged, match=r"the training loss is (nan|inf) at step 169 \(epoch 2\)"):
+        train_until(run)
+    assert [record["epoch"] for record in run.records()] == [0, 1]
+
+
+def test_a_validation_loss_that_is_not_finite_is_found_as_well(new_run: NewRun, train_until: TrainUntil) -> None:
+    run = new_run(optimizer="sgd", momentum=0, lr=1e25, batch_size=1000)  # the only step of the epoch still has a loss
+    with pytest.raises(Diverged, match=r"the validation loss is (nan|inf) after step 1 \(epoch 1\)"):
+        train_until(run)
+
+
+def test_losses_are_looked_at_now_and_then_only(
+    new_run: NewRun, train_until: TrainUntil, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = []
+    monkeypatch.setattr(epoch_module, "_check", lambda losses, first, _epoch: looks.append((first, len(losses))))
+    train_until(new_run(batch_size=3, epochs=1))
+    steps = sum(length for _, length in looks)
+    assert looks[:2] == [(0, 50), (50, 50)]
+    assert steps == 129
+    assert len(looks) == 3
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+@pytest.mark.parametrize("batch_size", [50, 64, 4])
+def test_processes_share_each_global_batch_exactly(size: int, batch_size: int) -> None:
+    data = load(TrainConfig(), None)
+    order = shuffled(data.train[:129], TrainConfig(), epoch=1)
+    parts = [list(batches(data, order, batch_size, World(rank, size))) for rank in range(size)]
+    for number, start in enumerate(range(0, 129, batch_size)):
+        wanted = order[start : start + batch_size]
+        batch = [part[number] for part in parts]
+        assert {len(piece.labels) for piece in batch} == {
+            max(math.ceil(len(wanted) / size), min(2, math.ceil(batch_size / size)))
+        }
+        assert {piece.count for piece in batch} == {len(wanted)}
+        assert sum(piece.weights.sum().item() for piece in batch) == len(wanted)
+        real = np.concatenate([piece.images[piece.weights > 0].numpy() for piece in batch])
+        expected = np.concatenate([data.images[wanted[rank::size]] for rank in range(size)])
+        np.testing.assert_array_equal(real, expected)
+
+
+def test_evaluation_does_not_depend_on_how_it_is_cut_and_changes_nothing(new_run: NewRun) -> None:
+    run = new_run(model="cnn", dropout=0.5, filters=[4], label_smoothing=0.3)
+    data, network = open_trial(run.config(), run)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    whole = evaluate(network, data, data.train, 64, World())
+    pixels, epoch_module.EVALUATION_PIXELS = epoch_module.EVALUATION_PIXELS, 1
+    pieces = evaluate(network, data, data.train, 7, World())
+    epoch_module.EVALUATION_PIXELS = pixels
+    assert pieces.loss == pytest.approx(whole.loss, rel=1e-6)
+    assert pieces.accuracy == whole.accuracy
+    logits = network.eval()(torch.from_numpy(data.images[data.train]))
+    assert whole.loss == pytest.approx(
+        functional.cross_entropy(logits, torch.from_numpy(data.labels[data.train])).item(), rel=1e-5
+    )
+    assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
+
+
+def test_batch_norm_survives_a_last_batch_of_one_image(new_run: NewRun, train_until: TrainUntil) -> None:
+    run = new_run(model="cnn", filters=[4], epochs=1, batch_size=193)
+    assert len(load(run.config(), None).train) % 193 == 1
+    train_until(run)
+    assert run.result() is not None
+
+
+def test_tensorboard_shows_each_epoch_once_and_the_hyperparameters(new_run: NewRun, train_until: TrainUntil) -> None:
+    run = new_run(epochs=3, betas=[0.8, 0.99])
+    train_until(run, last_epoch=2)
+    train_until(run, attempt=2, test=True)
+    events = EventAccumulator(str(run.tensorboard_folder))
+    events.Reload()
+    shown = [(event.step, event.value) for event in events.Scalars("validation_accuracy")]
+    assert [step for step, _ in shown] == [0, 1, 2, 3]
+    assert [value for _, value in shown] == pytest.approx([r["validation_accuracy"] for r in run.records()])
+    assert events.Scalars("result/test_accuracy")[0].value > 0.5
+    content = events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
+    assert b"betas" in content
+    assert b"0.8,0.99" in content
+    assert b"patience" in content
+
+
+def test_a_run_says_where_it_ran_and_how_to_repeat_it(new_run: NewRun, train_until: TrainUntil) -> None:
+    run = new_run("a run", epochs=1)
+    train_until(run, attempt=7)
+    facts = run.environment()["7"]
+    assert facts["world_size"] == 1
+    assert (
+        facts["versions"]["torch"] == torch.__version__.split("+")[0] or facts["versions"]["torch"] == torch.__version__
+    )
+    assert len(facts["commit"] or "0" * 40) == 40
+    assert json.loads(json.dumps(facts)) == facts
+    command = (run.path / "command.txt").read_text()
+    assert command.startswith("python jobs/train.py --run '")
+    assert command.endswith("--classes 3 --model mlp --dense_width 16 --epochs 1\n")
+
+
+def test_frozen_layers_end_as_they_began(new_run: NewRun, train_until: TrainUntil) -> None:
+    run = new_run(model="cnn", filters=[4], freeze="first:3", epochs=1)
+    _, network = open_trial(run.config(), run)
+    train_until(run)
+    after = safetensors.torch.load_file(run.weights_path)
+    moved = {name for name, tensor in network.state_dict().items() if not torch.equal(tensor, after[name])}
+    assert moved
+    assert not any(name.startswith(("model.block1", "model.block2", "model.block3")) for name in moved)
+    assert "model.block4.batch_norm.running_mean" in moved
+
+
+def test_bf16_trains_and_keeps_fp32_weights(new_run: NewRun, train_until: TrainUntil) -> None:
+    run = new_run(precision="bf16", epochs=2, lr=0.003)
+    records = train_until(run)
+    assert records[-1]["validation_loss"] < records[0]["validation_loss"]
+    assert {t.dtype for t in safetensors.torch.load_file(run.weights_path).values() if t.is_floating_point()} == {
+        torch.float32
+    }
+
+
+def test_missing_data_is_a_clear_error(new_run: NewRun, train_until: TrainUntil, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=str(tmp_path / "nowhere")):
+        train_until(new_run(dataset=f"folder:{tmp_path / 'nowhere'}"))

@@ -1,0 +1,165 @@
+"""Two processes learn what one learns, however they share the work, and go on from each other's checkpoints."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fieldtrial.config import TrainConfig
+from fieldtrial.run import Record, Run
+from fieldtrial.training import checkpoint
+from fieldtrial.training.trial import train
+from fieldtrial.training.world import World
+
+TrainUntil = Callable[..., list[Record]]
+Numbers = Callable[[Run], list[dict[str, Any]]]
+
+SCRIPT = Path(__file__).parent / "two_processes.py"
+STRATEGIES = ("ddp", "zero1", "zero2", "zero3")
+# No batch-norm, no dropout. 1293 images in batches of 51: no batch, nor the last, can be halved. Gradients are clipped.
+PARITY: dict[str, Any] = {
+    "model": "cnn",
+    "batch_norm": False,
+    "activation": "tanh",
+    "filters": [16],
+    "epochs": 3,
+    "lr": 0.003,
+    "batch_size": 51,
+    "gradient_clip": 0.5,
+}
+# With all that has a state; part of the network is frozen.
+STATEFUL: dict[str, Any] = {
+    "model": "cnn",
+    "filters": [4],
+    "classes": "2",
+    "epochs": 3,
+    "dropout": 0.2,
+    "augmentation": ["rotation"],
+    "freeze": "first:1",
+    "schedule": "linear",
+}
+OPTIMIZERS = {"ddp": "adamw", "zero1": "sgd", "zero2": "adamw", "zero3": "rmsprop"}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder with what two processes have done; see two_processes.py."""
+    folder = tmp_path_factory.mktemp("two processes")
+    for strategy in STRATEGIES:
+        _create(folder, f"whole-{strategy}", PARITY, strategy=strategy)
+        stateful = {**STATEFUL, "optimizer": OPTIMIZERS[strategy], "strategy": strategy}
+        _create(folder, f"halved-{strategy}", stateful)
+        _create(folder, f"undisturbed-{strategy}", stateful)
+    _create(folder, "half-ddp", PARITY)
+    _create(folder, "half-zero3", PARITY, strategy="zero3")
+    _create(folder, "diverging", PARITY, activation="relu", optimizer="sgd", lr=1e25, gradient_clip=None)
+    begun = _create(folder, "begun-zero2", PARITY, strategy="zero2")
+    with contextlib.closing(train(begun, World(), attempt=1)) as records:
+        assert next(records)["epoch"] == 0
+        assert next(records)["epoch"] == 1
+    launcher = [
+        "-m",
+        "torch.distributed.run",
+        "--rdzv-backend=c10d",
+        "--rdzv-endpoint=localhost:0",
+        "--nproc-per-node=2",
+    ]
+    compiled = folder / "compiled"
+    done = subprocess.run(
+        [sys.executable, *launcher, "--", str(SCRIPT), str(folder)],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "TORCH_EXTENSIONS_DIR": str(compiled)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert not compiled.exists(), "DeepSpeed has compiled something"
+    return folder
+
+
+def _create(folder: Path, name: str, fields: dict[str, Any], **more: Any) -> Run:
+    return Run.create(folder / name, TrainConfig.from_dict({**fields, **more}))
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> list[Record]:
+    """Return the records of one process, to compare with."""
+    torch.set_num_threads(1)
+    return list(train(_create(tmp_path_factory.mktemp("one process"), "alone", PARITY), World(), attempt=1))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*(f"whole-{strategy}" for strategy in STRATEGIES), "begun-zero2"])
+def test_two_processes_learn_what_one_learns(name: str, runs: Path, alone: list[Record]) -> None:
+    records = Run(runs / name).records()
+    print(f"{name}: validation loss {records[3]['validation_loss']!r}, one process {alone[3]['validation_loss']!r}")
+    assert alone[3]["validation_loss"] < 0.8 * alone[0]["validation_loss"]  # it has learned
+    for key in ("validation_loss", "train_loss", "train_accuracy", "validation_accuracy", "lr", "step"):
+        assert [r[key] for r in records] == pytest.approx([r[key] for r in alone], rel=1e-4), key
+
+
+@pytest.mark.parametrize("name", ["half-ddp", "half-zero3"])
+def test_one_process_goes_on_from_the_checkpoint_of_two(
+    name: str, runs: Path, alone: list[Record], train_until: TrainUntil
+) -> None:
+    run = Run(runs / name)
+    assert run.result() is None
+    assert [record["epoch"] for record in train_until(run, attempt=2)] == [1, 2, 3]
+    assert run.records()[3]["validation_loss"] == pytest.approx(alone[3]["validation_loss"], rel=1e-4)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_resumed_processes_end_bit_for_bit_as_undisturbed_ones(strategy: str, runs: Path, numbers: Numbers) -> None:
+    halved, undisturbed = Run(runs / f"halved-{strategy}"), Run(runs / f"undisturbed-{strategy}")
+    assert halved.attempts() == [1, 2]
+    assert numbers(halved) == numbers(undisturbed)
+    assert halved.weights_path.read_bytes() == undisturbed.weights_path.read_bytes()
+
+
+def test_all_processes_find_together_that_the_loss_is_not_finite(runs: Path) -> None:
+    messages = {(runs / f"diverged-{rank}").read_text() for rank in (0, 1)}
+    assert len(messages) == 1
+    assert "at step 2 (epoch 1)" in messages.pop()
+
+
+def test_processes_tell_each_other(runs: Path) -> None:
+    for rank in (0, 1):
+        facts = json.loads((runs / f"facts-{rank}.json").read_text())
+        assert facts == {"sum": [2.0, 1.0], "any": True, "none": False, "broadcast": {"rank": 0}}
+
+
+def test_a_single_process_needs_no_peers(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    world = World.from_environment()
+    assert (world.rank, world.size, world.is_main) == (0, 1, True)
+    assert world.sum(torch.tensor([1.5])).tolist() == [1.5]
+    assert world.any(True)
+    assert world.broadcast("word") == "word"
+
+
+def test_more_processes_than_cores_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = torch.cuda.device_count() or len(os.sched_getaffinity(0))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(there + 1))
+    with pytest.raises(ValueError, match=f"{there + 1} processes on a machine with {there} (cores|GPUs)"):
+        World.from_environment()
+
+
+def test_partitioning_on_one_process_is_the_plain_way(
+    tmp_path: Path, train_until: TrainUntil, alone: list[Record]
+) -> None:
+    run = _create(tmp_path, "zero3", PARITY, strategy="zero3")
+    train_until(run, last_epoch=1)
+    assert run.records()[1]["validation_loss"] == alone[1]["validation_loss"]
+    assert set(checkpoint.read(run.checkpoint_path(1))["optimizer"]["model.head.bias"]) == {
+        "step",
+        "exp_avg",
+        "exp_avg_sq",
+    }
