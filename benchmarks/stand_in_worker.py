@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.run import Record, Run
@@ -54,7 +55,7 @@ def train(run: Run, attempt: int, test: bool) -> str:
             if config.dropout > 0.9:
                 run.write_error("error", "planted error", attempt, "Traceback of the planted error")
                 return "failed"
-            if config.lr > 10:
+            if config.lr > 10 and epoch > 0:
                 run.write_error("diverged", f"loss is nan at step {epoch}", attempt)
                 return "failed"
             recorder.write(record_of(config, epoch))
@@ -90,9 +91,13 @@ def main() -> None:
             return
         task = json.loads(lines.pop(0))
         working.set()
-        outcome = train(Run(Path(task["run"])), task["attempt"], task["test"])
+        answer: dict[str, Any] = {"run": task["run"]}
+        try:
+            answer["outcome"] = train(Run(Path(task["run"])), task["attempt"], task["test"])
+        except OSError as error:
+            answer |= {"outcome": "failed", "error": {"kind": "disk", "message": str(error)}}
         working.clear()
-        print(json.dumps({"run": task["run"], "outcome": outcome}), flush=True)
+        print(json.dumps(answer), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What every test gets: its own data and store folders, so that no test reads or fills the user's."""
+"""What every test gets: its own folders for data, stores and the key of states; no test reads or fills the user's."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,9 +8,10 @@ import pytest
 
 @pytest.fixture(autouse=True, scope="session")
 def _machine_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Point FIELDTRIAL_DATA and FIELDTRIAL_CACHE at folders of this test run; sub-processes inherit them."""
+    """Point data, stores and the states' key at folders of this test run, which sub-processes inherit."""
     root: Path = tmp_path_factory.mktemp("machine")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FIELDTRIAL_DATA", str(root / "data"))
         patch.setenv("FIELDTRIAL_CACHE", str(root / "stores"))
+        patch.setenv("XDG_STATE_HOME", str(root / "state"))
         yield

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.table import Table
 
-from fieldtrial.config import ConfigError, format_value
+from fieldtrial.config import ConfigError
 from fieldtrial.control.engine import Engine, SweepError
 from fieldtrial.control.local import LocalPlace
 from fieldtrial.control.place import LocalSettings, read_place
@@ -27,6 +28,7 @@ from fieldtrial.run import SweepFolder
 
 INTERRUPTED = 130
 LOG_WIDTH = 160
+GOES_ON = "Interrupted. Nothing is lost: the same command goes on from here."
 
 
 def main(build: Callable[[], Sweep], arguments: list[str] | None = None) -> None:
@@ -40,11 +42,14 @@ def main(build: Callable[[], Sweep], arguments: list[str] | None = None) -> None
         settings = read_place(options.cluster, script.parent.parent / "cluster")
         folder = SweepFolder(Path(options.runs) / _name(script, options))
         if options.dry_run:
-            _show(sweep, folder, settings, Preflight(sweep).result())
+            with Preflight(sweep) as preflight:
+                _show(sweep, folder, settings, preflight.result())
         else:
             _run(sweep, folder, settings, retry=options.retry)
     except (ConfigError, SweepError, ForeignStateError) as error:
-        _exit(str(error))
+        _exit(str(error), status=1)
+    except KeyboardInterrupt:
+        _exit(GOES_ON, status=INTERRUPTED)
 
 
 def _parser(script: Path) -> argparse.ArgumentParser:
@@ -84,19 +89,19 @@ def _run(sweep: Sweep, folder: SweepFolder, settings: LocalSettings, retry: bool
     signal.signal(signal.SIGTERM, _interrupt)
     with _only_driver(folder):
         _claim(folder, sweep)
-        preflight = Preflight(sweep)
-        place = LocalPlace(settings)
-        try:
-            preflight.result()
-            interrupted = _drive(sweep, folder, place, retry)
-        finally:
-            place.close()
+        with Preflight(sweep) as preflight:
+            place = LocalPlace(settings)
+            try:
+                preflight.result()
+                status = _drive(sweep, folder, place, retry)
+            finally:
+                place.close()
         table = subprocess.run([sys.executable, "-m", "fieldtrial.results.table", str(folder.path)], check=False)
-    sys.exit(INTERRUPTED if interrupted else table.returncode)
+    sys.exit(status or table.returncode)
 
 
-def _drive(sweep: Sweep, folder: SweepFolder, place: LocalPlace, retry: bool) -> bool:
-    """Run the engine to its end. Returns True if it was interrupted."""
+def _drive(sweep: Sweep, folder: SweepFolder, place: LocalPlace, retry: bool) -> int:
+    """Run the engine to its end. Returns the exit status: 1 if rows have no source, 130 after an interruption."""
     console = _console()
     progress = Progress(console)
     engine = Engine(sweep, folder, place, progress.hear)
@@ -106,19 +111,26 @@ def _drive(sweep: Sweep, folder: SweepFolder, place: LocalPlace, retry: bool) ->
         with progress.follow(engine):
             engine.run()
     except KeyboardInterrupt:
-        console.print("Interrupted. Nothing is lost: the same command goes on from here.")
-        return True
-    return False
+        console.print(GOES_ON)
+        return INTERRUPTED
+    failed = [source for source in engine.sources.values() if source.status == "failed"]
+    for source in failed:
+        console.print(
+            f"source {source.name} failed ({source.problem}), so its rows were not started; mend it and give --retry"
+        )
+    return 1 if failed else 0
 
 
 def _only_driver(folder: SweepFolder) -> FileLock:
     """Return the sweep folder's lock, held. Raises SweepError while another process runs the sweep."""
     lock = FileLock(folder.lock_path)
-    folder.path.mkdir(parents=True, exist_ok=True)
     try:
+        folder.path.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout:
         raise SweepError(f"{folder.path}: another process runs this sweep; wait for it, or give --name") from None
+    except OSError as error:
+        raise SweepError(f"{folder.path}: cannot be written to: {error.strerror}") from None
     return lock
 
 
@@ -126,10 +138,14 @@ def _claim(folder: SweepFolder, sweep: Sweep) -> None:
     """Describe the sweep in its folder. Raises ConfigError if the folder is another sweep's."""
     new, old = sweep.describe(folder.name), folder.description()
     fixed = [name for name in new if name not in ("name", "trials", "seeds")]
-    if old is not None and (differing := [name for name in fixed if old.get(name) != new[name]]):
+    differing = [name for name in fixed if old is not None and old.get(name) != new[name]]
+    if old is not None and differing and folder.trials():  # else nothing has been started for which it would matter
         problems = [f"{name} is {_first_difference(old.get(name), new[name])}" for name in differing]
         raise ConfigError([*problems, "give another --name, or undo the change"], f"{folder.path} holds another sweep")
-    folder.describe(new)
+    try:
+        folder.describe(new)
+    except OSError as error:
+        raise SweepError(f"{folder.path}: cannot be written to: {error.strerror}") from None
 
 
 def _first_difference(old: Any, new: Any) -> str:
@@ -143,10 +159,10 @@ def _show(sweep: Sweep, folder: SweepFolder, settings: LocalSettings, facts: lis
     """Print what the sweep would do."""
     console = _console()
     hours = device_hours(sweep, facts, settings.teraflops)
-    table = Table(*sweep.rows[0], "trials", "seeds", "parameters", "trainable", "hours at most", box=None)
-    for row, fact, cost in zip(sweep.rows, facts, hours, strict=True):
+    table = Table(*sweep.compared, "trials", "seeds", "parameters", "trainable", "hours at most", box=None)
+    for number, (fact, cost) in enumerate(zip(facts, hours, strict=True)):
         counts = (str(sweep.trials_per_row), str(sweep.seeds), f"{fact.parameters:,}", f"{fact.trainable_parameters:,}")
-        table.add_row(*(format_value(value) for value in row.values()), *counts, f"{cost:.3g}")
+        table.add_row(*sweep.row_cells(number), *counts, f"{cost:.3g}")
     console.print(table)
     for name, domain in sweep.describe(folder.name)["search"].items():
         console.print(f"search {name}: {domain}")
@@ -157,10 +173,8 @@ def _show(sweep: Sweep, folder: SweepFolder, settings: LocalSettings, facts: lis
         f"device-hours at most: {sum(hours):.3g} (at {settings.teraflops:g} teraflops; nothing stopped early)"
     )
     config = sweep.row_config(0)
-    flags = [format_value(part) for part in config.to_flags()]
-    console.print(
-        "a trial: " + " ".join(["python jobs/train.py --run", str(folder.run(config.id).path), *flags]), soft_wrap=True
-    )
+    command = ["python", "jobs/train.py", "--run", str(folder.run(config.id).path), *config.to_flags()]
+    console.print(f"a trial: {shlex.join(command)}", soft_wrap=True)
 
 
 def _console() -> Console:
@@ -174,6 +188,6 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def _exit(message: str) -> NoReturn:
+def _exit(message: str, status: int) -> NoReturn:
     Console(stderr=True, markup=False, highlight=False).print(message, style="red", soft_wrap=True)
-    sys.exit(1)
+    sys.exit(status)

@@ -17,7 +17,7 @@ from fieldtrial.run import Record, RecordReader, Run, SweepFolder
 POLL_SECONDS = 0.1
 MOST_DEATHS = 3
 SAME_ERRORS = 3  # as many first trials with the same error stop the sweep
-DISK_ADVICE = "free some space and run the same command again: nothing is lost"
+DISK_ADVICE = "mend that and run the same command again: nothing is lost"
 
 Listener = Callable[[str, Trial], None]
 
@@ -51,8 +51,14 @@ class Engine:
         """Run until every row has its search and its finals.
 
         Raises:
-            SweepError: the first trials all failed with the same error, or the disk is full.
+            SweepError: the first trials all failed with the same error, or the disk is full or has gone.
         """
+        try:
+            self._run_all()
+        except OSError as error:
+            raise SweepError(f"{self.folder.path}: {error.strerror or error}; {DISK_ADVICE}") from error
+
+    def _run_all(self) -> None:
         while True:
             starts = self._next_starts()
             if not starts and not any(trial.live for trial in self.trials()):
@@ -72,6 +78,8 @@ class Engine:
         failed = [trial for trial in self.trials() if trial.status == "failed"]
         for trial in failed:
             trial.status, trial.deaths, trial.problem = "waiting", 0, None
+            if trial.role == "search" and trial.row is not None:
+                self.rows[trial.row].reopen(trial)
         return len(failed)
 
     # State
@@ -98,10 +106,7 @@ class Engine:
         return rows, sources
 
     def _save(self) -> None:
-        try:
-            save_state(self.folder.state_path, (self.rows, self.sources))
-        except OSError as error:
-            raise SweepError(f"{self.folder.state_path}: {error.strerror}; {DISK_ADVICE}") from error
+        save_state(self.folder.state_path, (self.rows, self.sources))
 
     # Starting and stopping
 
@@ -226,7 +231,10 @@ class Engine:
         if len(ended) < SAME_ERRORS or len(problems) > 1 or None in problems:
             return
         if not str(ended[0].problem).startswith("diverged"):  # which is a finding, not a fault
-            raise SweepError(f"the first {len(ended)} trials failed with the same error:\n{self._story(ended[0])}")
+            raise SweepError(
+                f"the first {len(ended)} trials failed with the same error; mend it and give --retry:\n"
+                f"{self._story(ended[0])}"
+            )
 
     def _story(self, trial: Trial) -> str:
         error = self._run(trial).error() or {}

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import ray
 import ray._private.ray_constants
@@ -85,7 +85,7 @@ class LocalPlace:
 
     def _start_ray(self, cores: int, folder: Path) -> None:
         os.environ.pop("RAY_ADDRESS", None)  # another cluster's, perhaps
-        os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="1")
+        os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="1", RAY_AUTH_MODE="token")
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # keeps the machine's other users out
         logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)  # which announces that it is in use
         # Ray has no public setting for a head that others cannot reach: it takes a loopback address for a mistake.
@@ -129,8 +129,7 @@ class Slot:
         return f"its worker {_how_it_ended(worker.wait())}{_last_lines(log)}", None
 
     def _start(self, log: Path) -> "subprocess.Popen[bytes]":
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("ab") as errors:
+        with _open_log(log) as errors:
             self._worker = subprocess.Popen(
                 self._command,
                 stdin=subprocess.PIPE,
@@ -154,6 +153,14 @@ def _worker_command(worker: tuple[str, ...], processes: int) -> list[str]:
         return [sys.executable, *worker]
     rendezvous = ["--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0", "--local-addr=127.0.0.1"]
     return [sys.executable, "-m", "torch.distributed.run", *rendezvous, f"--nproc-per-node={processes}", *worker]
+
+
+def _open_log(log: Path) -> IO[bytes]:
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        return log.open("ab")
+    except OSError:  # a full disk: the trial will say so itself
+        return Path(os.devnull).open("ab")
 
 
 def _how_it_ended(code: int) -> str:

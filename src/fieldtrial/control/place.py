@@ -69,9 +69,7 @@ class LocalSettings:
             ("gpus_per_trial", self.gpus_per_trial is None or self.gpus_per_trial >= 0, "must be at least 0"),
             (
                 "gpus_per_trial",
-                self.gpus_per_trial is None
-                or self.gpus_per_trial <= 1
-                or self.gpus_per_trial == int(self.gpus_per_trial),
+                self.gpus_per_trial is None or self.gpus_per_trial <= 1 or float(self.gpus_per_trial).is_integer(),
                 "must be whole, or below 1",
             ),
             ("processes_per_trial", self.processes_per_trial >= 1, "must be at least 1"),
@@ -103,10 +101,10 @@ def read_place(name: str, folder: Path) -> LocalSettings:
     except FileNotFoundError:
         places = ", ".join(sorted(other.stem for other in folder.glob("*.toml"))) or "none"
         raise ConfigError([f"no such place: {path} is missing; places in {folder}: {places}"], "--cluster") from None
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError([str(error)], str(path)) from None
     kind = values.pop("kind", None)
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise ConfigError([f"kind = {kind!r}: must be one of {', '.join(KINDS)}"], str(path))
     return _build(KINDS[kind], values, str(path))
 

@@ -31,7 +31,10 @@ class Facts:
 
 
 class Preflight:
-    """The check of all rows and sources, under way in a process of its own until `result` is asked for."""
+    """The check of all rows and sources, under way in a process of its own until `result` is asked for.
+
+    A context manager, at whose end the process has ended too.
+    """
 
     def __init__(self, sweep: Sweep) -> None:
         self._sweep = sweep
@@ -43,6 +46,13 @@ class Preflight:
         self._process.stdin.write(json.dumps([config.to_dict() for config in self._all]).encode())
         self._process.stdin.close()
         self._process.stdin = None
+
+    def __enter__(self) -> "Preflight":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._process.kill()
+        self._process.wait()
 
     def result(self) -> list[Facts]:
         """Wait, and return the facts of each row.

@@ -81,6 +81,11 @@ class Row:
         else:
             self._searcher.on_trial_complete(trial.trial_id, error=True)
 
+    def reopen(self, trial: Trial) -> None:
+        """Take back a failed trial, which is to run again; the winner is looked for anew."""
+        self._scheduler.on_trial_add(self._controller, trial)
+        self.finals = None
+
     def winner(self) -> Trial | None:
         """Return the best trial, among those trained to the end if there are any; None if all failed."""
         done = [trial for trial in self.trials if trial.status == "done" and trial.best is not None]

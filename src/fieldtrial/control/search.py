@@ -58,7 +58,9 @@ def build_scheduler(epochs: int, mode: Literal["max", "min"]) -> TrialScheduler:
 def _as_text(domain: Domain) -> Domain:
     """Return a choice among tuples as a choice among their texts: Optuna takes plain values only."""
     if isinstance(domain, Categorical) and any(isinstance(value, list | tuple) for value in domain.categories):
-        texts = Categorical([format_value(tuple(value)) for value in domain.categories])
+        texts = Categorical(
+            [format_value(tuple(value) if isinstance(value, list) else value) for value in domain.categories]
+        )
         texts.set_sampler(domain.get_sampler())
         return texts
     return domain

@@ -46,7 +46,7 @@ def load_state(path: Path) -> Any | None:
         )
     try:
         return pickle.loads(content)
-    except (AttributeError, ImportError, TypeError) as error:
+    except Exception as error:  # of whatever kind: the signature says that the content is whole
         raise ForeignStateError(f"{path}: written by another version of this program ({error}). {ADVICE}") from None
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from ray import tune
-from ray.tune.search.sample import Categorical, Domain, Float, Integer
+from ray.tune.search.sample import Categorical, Domain, Float, Integer, Quantized
 
 from fieldtrial.config import ConfigError, TrainConfig, format_value
 
@@ -58,6 +58,11 @@ class Sweep:
         return "max" if SELECTS[self.select] == "max" else "min"
 
     @property
+    def compared(self) -> list[str]:
+        """The fields that rows set, in the order in which they come up: the columns of the table."""
+        return list(dict.fromkeys(name for row in self.rows for name in row))
+
+    @property
     def trials_per_row(self) -> int:
         """How many configurations a row tries: one where nothing is searched."""
         return self.trials if self.search else 1
@@ -75,6 +80,11 @@ class Sweep:
         shape = {name: value for name, value in self.rows[row].items() if name in ARCHITECTURE}
         return TrainConfig.from_dict({**shape, **self.source}, self.base, where="source")
 
+    def row_cells(self, row: int) -> list[str]:
+        """Return the row's values of the compared fields, as text; a field that it does not set has the base's."""
+        config = self.row_config(row)
+        return [format_value(getattr(config, name)) for name in self.compared]
+
     def row_label(self, row: int) -> str:
         """Return the row's fields as text, such as 'model=cnn freeze=none'."""
         return " ".join(f"{name}={format_value(value)}" for name, value in self.rows[row].items()) or f"row {row}"
@@ -88,7 +98,7 @@ class Sweep:
         """Return the sweep with fields of its base replaced.
 
         Raises:
-            ConfigError: a field that the rows, the search or the source decide, or a bad value.
+            ConfigError: a field that the rows or the search decide, or a bad value.
         """
         taken = {name for row in self.rows for name in row} | set(self.search)
         problems = [
@@ -174,6 +184,8 @@ class Sweep:
                 problems.append(
                     f"search {name} = {domain!r}: must be a Ray Tune domain: uniform, loguniform, randint, choice, ..."
                 )
+            elif isinstance(domain, Categorical) and not domain.categories:
+                problems.append(f"search {name} = choice(): must have something to choose from")
             else:
                 for value in _extremes(domain):
                     try:
@@ -201,8 +213,9 @@ def _extremes(domain: Domain) -> list[Any]:
     """Return values that are legal for the field only if all of the domain's are: its bounds, or all its choices."""
     if isinstance(domain, Categorical):
         return list(domain.categories)
-    last = domain.upper - 1 if isinstance(domain, Integer) else domain.upper
-    return [domain.lower, last]
+    if isinstance(domain, Float):
+        return [float(domain.lower), float(domain.upper)]  # of uniform(16, 64), 16.5 is one: no whole number will do
+    return [domain.lower, domain.upper - (not isinstance(domain.sampler, Quantized))]
 
 
 def _smallest(domain: Domain) -> Domain:
@@ -221,7 +234,10 @@ def _is_numeric(value: object) -> bool:
 def _domain_text(domain: Domain) -> str:
     if isinstance(domain, Categorical):
         return f"choice({', '.join(format_value(value) for value in domain.categories)})"
-    return f"{type(domain.get_sampler()).__name__.strip('_').lower()}({domain.domain_str})"
+    sampler = domain.get_sampler()
+    step = f" in steps of {sampler.q}" if isinstance(sampler, Quantized) else ""
+    kind = type(sampler.sampler if step else sampler).__name__.strip("_").lower()
+    return f"{kind}{domain.domain_str}{step}"
 
 
 def _plain(values: Mapping[str, object]) -> dict[str, object]:
