@@ -1,19 +1,18 @@
 """Train one trial: `python jobs/train.py --run DIR` and one flag per field; again, it goes on from where it stopped.
 
-Under torchrun, with several processes: `torchrun --nproc-per-node 2 -- jobs/train.py --run DIR ...`.
+On several processes: `torchrun --nproc-per-node 2 -- jobs/train.py --run DIR ...` (the -- keeps torchrun off --run).
 """
 
 import argparse
 import os
 import sys
+from typing import Any
 
 if not sys.flags.safe_path:
     sys.path.pop(0)  # this folder, whose tabulate.py would pass for the library of that name, which torch imports
 
 from fieldtrial.config import TrainConfig, add_flags
 from fieldtrial.run import Run
-from fieldtrial.training.trial import train
-from fieldtrial.training.world import World
 
 
 def main() -> None:
@@ -27,35 +26,34 @@ def main() -> None:
     if flags.data_root:
         os.environ["FIELDTRIAL_DATA"] = flags.data_root
     try:
-        world = World.from_environment()
-        config = TrainConfig.from_flags(flags)
-        run = world.broadcast(Run.create(flags.run, config) if world.is_main else Run(flags.run))
-        if world.broadcast(run.result()):
-            say(world, f"{run.path} is finished: nothing to do")
-        else:
-            attempt = world.broadcast(max(run.attempts(), default=0) + 1)
-            for record in train(run, world, attempt, flags.test):
-                say(world, line(record, config.epochs))
-        result = run.result() or {}
-        say(world, ", ".join(f"{name} {value}" for name, value in result.items() if not isinstance(value, float)))
-        world.close()
+        train_run(TrainConfig.from_flags(flags), Run(flags.run), flags.test)
     except (ValueError, FileNotFoundError) as error:
-        sys.exit(f"{error}")
+        sys.exit(str(error))
 
 
-def line(record: dict[str, float], epochs: int) -> str:
-    """Return an epoch's record for people."""
-    return (
-        f"epoch {record['epoch']}/{epochs}  train {record['train_loss']:.4f} {record['train_accuracy']:.2%}  "
-        f"validation {record['validation_loss']:.4f} {record['validation_accuracy']:.2%}  "
-        f"lr {record['lr']:.3g}  {record['images_per_second']:.0f} images/s"
-    )
+def train_run(config: TrainConfig, run: Run, test: bool) -> None:
+    """Train `run` from where it is; the first process prints."""
+    from fieldtrial.training.trial import train  # late: wrong flags are told without a second's wait for torch
+    from fieldtrial.training.world import World
 
-
-def say(world: World, text: str) -> None:
-    """Print, once for all processes."""
+    world = World.from_environment()
+    say = print if world.is_main else lambda *_, **__: None
+    attempt = world.broadcast(max(run.attempts(), default=0) + 1)
     if world.is_main:
-        print(text, flush=True)
+        Run.create(run.path, config)
+    if world.broadcast(run.result()):
+        say(f"{run.path} is finished: nothing to do")
+    else:
+        for record in train(run, world, attempt, test):
+            say(describe(record), flush=True)
+        say(f"end: {describe(run.result() or {})}")
+    world.close()
+
+
+def describe(values: dict[str, Any]) -> str:
+    """Return the epoch, losses and accuracies among `values` for people."""
+    shown = [name for name in values if name in ("epoch", "best_epoch") or name.endswith(("_loss", "_accuracy"))]
+    return "  ".join(f"{name.replace('_', ' ')} {values[name]:.4g}" for name in shown)
 
 
 if __name__ == "__main__":

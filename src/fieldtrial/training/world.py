@@ -1,6 +1,8 @@
 """The processes that train one trial together: one, or those that torchrun started."""
 
+import ctypes
 import os
+import signal
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -9,6 +11,7 @@ import torch
 import torch.distributed as distributed
 
 T = TypeVar("T")
+PR_SET_PDEATHSIG = 1  # Linux: the signal to get when the parent dies
 CPU = torch.device("cpu")
 
 # How long processes wait for one another in training, and for the first one's word, which may be waiting for a task.
@@ -46,6 +49,8 @@ class World:
             torch.cuda.set_device(device)
         if size == 1:
             return cls(rank, size, device)
+        # torchrun starts each process in a session of its own: if torchrun is killed, they would train on
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         backend = "nccl" if on_gpu else "gloo"
         distributed.init_process_group(backend, timeout=TRAINING_TIMEOUT, device_id=device if on_gpu else None)
         return cls(rank, size, device, distributed.new_group(backend="gloo", timeout=IDLE_TIMEOUT))

@@ -1,0 +1,216 @@
+"""The worker: tasks in, answers out, warm in between; what it says about failures, and how it ends."""
+
+import contextlib
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+
+from fieldtrial.config import ConfigError
+from fieldtrial.run import Run
+from fieldtrial.training.epoch import Diverged
+from fieldtrial.training.worker import kind_of, tell, work
+from fieldtrial.training.world import World
+
+NewRun = Callable[..., Run]
+Numbers = Callable[[Run], list[dict[str, Any]]]
+
+MODULE = ["-m", "fieldtrial.training.worker"]
+LAUNCHER = ["-m", "torch.distributed.run", "--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0", "--nproc-per-node=2"]
+LONG = {"model": "cnn", "classes": "all", "epochs": 10_000}
+
+
+class Worker:
+    """A worker under test."""
+
+    def __init__(self, launcher: list[str]) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, *launcher, *MODULE],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            start_new_session=True,
+        )
+
+    def send(self, run: Run, attempt: int = 1, test: bool = False) -> None:
+        assert self.process.stdin
+        self.process.stdin.write(json.dumps({"run": str(run.path), "attempt": attempt, "test": test}).encode() + b"\n")
+        self.process.stdin.flush()
+
+    def answer(self) -> Any:
+        assert self.process.stdout
+        return json.loads(self.process.stdout.readline())
+
+    def do(self, run: Run, attempt: int = 1, test: bool = False) -> str:
+        self.send(run, attempt, test)
+        answer = self.answer()
+        assert answer["run"] == str(run.path)
+        return str(answer["outcome"])
+
+    def end(self) -> tuple[bytes, bytes]:
+        """Close the input and return the rest of the output, and the errors."""
+        return self.process.communicate(timeout=60)
+
+
+@contextlib.contextmanager
+def started(launcher: list[str]) -> Iterator[Worker]:
+    worker = Worker(launcher)
+    try:
+        yield worker
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(worker.process.pid, signal.SIGKILL)
+        worker.process.wait()
+        for pipe in (worker.process.stdin, worker.process.stdout, worker.process.stderr):
+            assert pipe
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
+
+
+def _wait_for_records(run: Run, count: int) -> None:
+    deadline = time.monotonic() + 60
+    while len(run.records()) < count:
+        assert time.monotonic() < deadline, "no record"
+        time.sleep(0.01)
+
+
+def test_a_warm_worker_does_one_trial_after_another_and_leaves_nothing(new_run: NewRun) -> None:
+    with started([]) as worker:
+        first, second = new_run("first", epochs=1), new_run("second", epochs=1, seed=1)
+        begun = time.monotonic()
+        assert worker.do(first) == "finished"
+        cold = time.monotonic() - begun
+        process = psutil.Process(worker.process.pid)
+        threads = process.num_threads()
+        begun = time.monotonic()
+        assert worker.do(second, test=True) == "finished"
+        assert time.monotonic() - begun < cold / 5
+        result = second.result()
+        assert result is not None
+        assert result["test_accuracy"] > 0
+        assert process.num_threads() <= threads
+        assert not process.children(recursive=True)
+
+        records = first.path / "metrics-1.jsonl"
+        before = records.stat().st_mtime_ns
+        assert worker.do(first, attempt=2) == "finished"  # it is done already
+        assert records.stat().st_mtime_ns == before
+        assert first.attempts() == [1]
+
+        stopped = new_run("stopped", **LONG)
+        worker.send(stopped)
+        _wait_for_records(stopped, 2)
+        stopped.request_stop()
+        assert worker.answer()["outcome"] == "stopped"
+        diverging = new_run("diverging", optimizer="sgd", lr=1e25, model="cnn")
+        assert worker.do(diverging, attempt=4) == "failed"
+        error = diverging.error()
+        assert error is not None
+        assert (error["kind"], error["attempt"]) == ("diverged", 4)
+        assert "at step 2 (epoch 1)" in error["message"]
+        assert "Traceback" in diverging.log_path(4).read_text()
+        assert worker.do(new_run("third", epochs=1, seed=2)) == "finished"
+        assert worker.end() == (b"", b"")
+        assert worker.process.returncode == 0
+
+
+def test_the_end_of_the_input_ends_a_training_worker_at_once(new_run: NewRun) -> None:
+    with started([]) as worker:
+        run = new_run(**LONG)
+        worker.send(run)
+        _wait_for_records(run, 1)
+        assert worker.process.stdin
+        worker.process.stdin.close()
+        assert worker.process.wait(timeout=3) == 1
+        assert run.result() is None
+        assert run.error() is None
+
+
+@pytest.mark.slow
+def test_two_processes_resume_after_a_kill_and_end_together(new_run: NewRun, numbers: Numbers) -> None:
+    fields = {"model": "cnn", "filters": [4], "dropout": 0.2, "batch_norm": True, "epochs": 12, "optimizer": "sgd"}
+    killed, undisturbed = new_run("killed", **fields), new_run("undisturbed", **fields)
+    with started(LAUNCHER) as worker:
+        worker.send(killed)
+        _wait_for_records(killed, 4)
+        family = psutil.Process(worker.process.pid).children(recursive=True)
+        worker.process.kill()  # torchrun alone: its two processes follow
+        assert len(psutil.wait_procs(family, timeout=10)[0]) == len(family) == 2
+    assert killed.result() is None
+    with started(LAUNCHER) as worker:
+        assert worker.do(killed, attempt=2) == "finished"
+        assert worker.do(undisturbed) == "finished"
+        assert numbers(killed) == numbers(undisturbed)
+        assert killed.weights_path.read_bytes() == undisturbed.weights_path.read_bytes()
+        assert undisturbed.environment()["1"]["world_size"] == 2
+        assert worker.do(new_run("diverging", optimizer="sgd", lr=1e25, model="cnn")) == "failed"
+        assert worker.do(new_run("after", epochs=1)) == "finished"
+
+        family = psutil.Process(worker.process.pid).children(recursive=True)
+        broken = new_run("broken", dataset="mnist_without_a_source")
+        worker.send(broken)  # an error that a process may have alone: they end, and error.json says why
+        assert worker.process.stdout
+        assert worker.process.stdout.read() == b""
+        assert worker.process.wait() != 0
+        error = broken.error()
+        assert error is not None
+        assert error["kind"] == "config"
+        assert len(psutil.wait_procs(family, timeout=10)[0]) == len(family) == 2
+
+
+def test_a_full_disk_is_told_and_an_answer_still_comes(new_run: NewRun, tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(small)], capture_output=True).returncode:
+        pytest.skip("a small file system can be mounted by root only")
+    try:
+        run = new_run("small/run", dense_width=[64, 64], classes="all")
+        assert work(run, World(), 1, False) == "failed"
+        error = run.error()
+        assert error is not None
+        assert error["kind"] == "disk"
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+
+
+def _raised_in_handling(first: Exception, second: Exception) -> Exception:
+    try:
+        try:
+            raise first
+        except Exception:
+            raise second  # noqa: B904 (as libraries do)
+    except Exception as error:
+        return error
+
+
+def test_failures_have_kinds() -> None:
+    full = OSError(errno.ENOSPC, "No space left on device")
+    assert kind_of(Diverged("at step 3")) == "diverged"
+    assert kind_of(torch.OutOfMemoryError("CUDA out of memory")) == "memory"
+    assert kind_of(full) == "disk"
+    assert kind_of(OSError(errno.EDQUOT, "quota")) == "disk"
+    assert kind_of(_raised_in_handling(full, RuntimeError("unexpected pos 64 vs 0"))) == "disk"
+    assert kind_of(ConfigError(["lr: too high"])) == "config"
+    assert kind_of(FileNotFoundError("data")) == "config"
+    assert kind_of(RuntimeError("size mismatch")) == "error"
+    assert kind_of(OSError(errno.EIO, "I/O error")) == "error"
+
+
+def test_the_first_failure_of_an_attempt_is_the_one_that_is_told(new_run: NewRun) -> None:
+    run = new_run()
+    tell(run, "memory", torch.OutOfMemoryError("out of memory"), attempt=1)
+    tell(run, "error", RuntimeError("connection closed by peer"), attempt=1)
+    assert (run.error() or {})["kind"] == "memory"
+    tell(run, "error", RuntimeError("something else"), attempt=2)
+    assert (run.error() or {})["kind"] == "error"
