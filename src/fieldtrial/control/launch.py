@@ -1,0 +1,41 @@
+"""What runs on a node: the process that Submitit starts becomes the training worker, so that no Submitit is left in it.
+
+It imports neither Ray nor torch. Submitit makes its jobs ignore SIGTERM, which would keep a cancelled job training until
+SLURM loses patience; a new program has the default handlers again.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from fieldtrial.tasks import TaskQueue
+
+WORKER = ("-m", "fieldtrial.training.worker")
+
+
+def launch(queue: str, trials: int, idle_seconds: float, worker: tuple[str, ...] = WORKER) -> NoReturn:
+    """Become a worker that takes at most `trials` tasks of the queue in a folder; does not return."""
+    name = worker_name()
+    environment = rank_environment(TaskQueue(queue).rendezvous(name, os.environ.get("SLURM_RESTART_COUNT", "0")))
+    options = ["--queue", queue, "--name", name, "--trials", str(trials), "--idle", str(idle_seconds)]
+    os.execve(sys.executable, [sys.executable, *worker, *options], os.environ | environment)
+
+
+def worker_name() -> str:
+    """Return the job's id as squeue writes it: an array's element is 123_4."""
+    array, element = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    return f"{array}_{element}" if array else os.environ["SLURM_JOB_ID"]
+
+
+def rank_environment(rendezvous: Path) -> dict[str, str]:
+    """Return this process's place among its job's, as torchrun would say it, and the file where they meet."""
+    processes, nodes = int(os.environ["SLURM_NTASKS"]), int(os.environ["SLURM_NNODES"])
+    return {
+        "RANK": os.environ["SLURM_PROCID"],
+        "LOCAL_RANK": os.environ["SLURM_LOCALID"],
+        "WORLD_SIZE": str(processes),
+        "LOCAL_WORLD_SIZE": str(processes // nodes),
+        "FIELDTRIAL_RENDEZVOUS": str(rendezvous),
+        "OMP_NUM_THREADS": os.environ.get("SLURM_CPUS_PER_TASK", "1"),
+    }

@@ -1,0 +1,102 @@
+"""SLURM's commands: one squeue for all jobs, sacct for those that have vanished, scancel in batches."""
+
+import subprocess
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from fieldtrial.run import Run
+
+SECONDS = 60.0  # after which a command that does not answer counts as an outage
+BATCH = 200
+# What squeue says of a job that will not start by itself again: it has to be cancelled.
+DEAD_REASONS = ("JobHeldUser", "JobHeldAdmin", "launch failed requeued held", "JobHoldMaxRequeue", "BadConstraints")
+
+
+class SlurmOutageError(OSError):
+    """A command of SLURM failed or did not answer: nothing can be said about any job."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job as squeue shows it."""
+
+    id: str
+    state: str
+    name: str
+    nodes: str
+    reason: str
+
+    @property
+    def dead(self) -> bool:
+        """Whether it is held, and will not start again."""
+        return self.state == "PENDING" and self.reason in DEAD_REASONS
+
+
+def my_jobs() -> list[Job]:
+    """Return all of this user's jobs, a line for each element of an array. Raises SlurmOutageError."""
+    lines = _run("squeue", "--noheader", "--array", "--me", "--format=%i|%T|%j|%N|%r")
+    return [Job(*line.split("|", 4)) for line in lines]
+
+
+def final_states(jobs: Collection[str]) -> dict[str, tuple[str, str]]:
+    """Return {job: (state, nodes)} of jobs that have left the queue, as far as accounting knows; it may know nothing."""
+    if not jobs:
+        return {}
+    try:
+        lines = _run("sacct", "-XnP", "--array", "-j", ",".join(sorted(jobs)), "-o", "JobID,State,NodeList")
+    except SlurmOutageError:
+        return {}
+    rows = [line.split("|", 2) for line in lines]
+    return {job: (state.split()[0], nodes) for job, state, nodes in rows if state}
+
+
+def cancel(jobs: Sequence[str]) -> None:
+    """Cancel jobs; those that are gone already are no error. Raises SlurmOutageError."""
+    for first in range(0, len(jobs), BATCH):
+        _run("scancel", "--quiet", *jobs[first : first + BATCH])
+
+
+def largest_array() -> int:
+    """Return how many jobs one array may have."""
+    for line in _run("scontrol", "show", "config"):
+        name, _, value = line.partition("=")
+        if name.strip() == "MaxArraySize":
+            return max(1, int(value) - 1)  # indices are below it
+    return 1
+
+
+def submit_limit(user: str) -> int | None:
+    """Return how many jobs this user may have in the queue, as far as accounting knows; None: no limit is known."""
+    try:
+        lines = _run("sacctmgr", "-nP", "show", "assoc", f"user={user}", "format=MaxSubmitJobs")
+    except SlurmOutageError:
+        return None
+    limits = [int(line) for line in lines if line.strip().isdecimal()]
+    return min(limits, default=None)
+
+
+def test_submission(script: str) -> str:
+    """Return what sbatch --test-only says of a script: when and where it would start, or why not."""
+    result = subprocess.run(
+        ["sbatch", "--test-only"], input=script, capture_output=True, text=True, check=False, timeout=SECONDS
+    )
+    return (result.stderr or result.stdout).strip()
+
+
+def last_lines(run: Run, attempt: int, count: int = 10) -> str:
+    """Return the last lines that an attempt has printed, indented, for a message."""
+    try:
+        lines = run.log_path(attempt).read_text(errors="replace").splitlines()[-count:]
+    except OSError:
+        return ""
+    return "".join(f"\n    {line}" for line in lines)
+
+
+def _run(*command: str) -> list[str]:
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=SECONDS)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise SlurmOutageError(f"{command[0]}: {error}") from None
+    if result.returncode:
+        raise SlurmOutageError(f"{command[0]}: {result.stderr.strip() or result.stdout.strip()}")
+    return [line for line in result.stdout.splitlines() if line]

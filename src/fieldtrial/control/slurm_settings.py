@@ -1,0 +1,96 @@
+"""What a SLURM site is, as cluster/NAME.toml describes it, and what that comes to for one trial."""
+
+import math
+from dataclasses import dataclass, field
+
+from fieldtrial.config import ConfigError
+
+
+@dataclass(frozen=True)
+class SlurmSettings:
+    """A SLURM site, and a trial's share of it.
+
+    partitions: in order of preference; SLURM takes the one that starts first.
+    gpus_per_trial: devices of one trial, over as many nodes as that takes; 0: a trial on CPUs.
+    gpus_per_node: devices of one node.
+    processes_per_trial: on CPUs alone; with GPUs there is one process for each.
+    cpus_per_process, memory_gb_per_process: each process's share of its node.
+    time_limit_minutes: of one job. A trial that takes longer resumes in the next job.
+    most_jobs: in the queue at once, this user's other jobs included.
+    trials_per_job: 1: a job per trial, which frees its node at once; more: workers that stay warm between short trials.
+    idle_seconds: after which a warm worker without a trial ends itself.
+    requeue: whether SLURM may start a preempted job again by itself; if not, the trial is submitted again.
+    setup: shell lines before the worker starts, such as module load.
+    environment: variables of the worker.
+    sbatch: further options, such as {"mail-type" = "END"}.
+    squeue_seconds: the least time between two looks at the queue; with many jobs they are rarer.
+    teraflops: sustained by one trial in training (1e12 operations a second), for --dry-run's estimate.
+    """
+
+    partitions: tuple[str, ...] = ()
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    gpus_per_trial: int = 1
+    gpus_per_node: int = 8
+    processes_per_trial: int = 1
+    cpus_per_process: int = 8
+    memory_gb_per_process: float | None = None
+    time_limit_minutes: int = 24 * 60
+    most_jobs: int = 32
+    trials_per_job: int = 1
+    idle_seconds: float = 60.0
+    requeue: bool = True
+    setup: tuple[str, ...] = ()
+    environment: dict[str, str] = field(default_factory=dict)
+    sbatch: dict[str, str] = field(default_factory=dict)
+    squeue_seconds: float = 5.0
+    teraflops: float = 20.0
+
+    def __post_init__(self) -> None:
+        rules = [
+            ("gpus_per_trial", self.gpus_per_trial >= 0, "must be at least 0"),
+            ("gpus_per_node", self.gpus_per_node >= 1, "must be at least 1"),
+            (
+                "gpus_per_trial",
+                self.gpus_per_trial <= self.gpus_per_node or self.gpus_per_trial % self.gpus_per_node == 0,
+                f"must be a multiple of gpus_per_node = {self.gpus_per_node} where one node is not enough",
+            ),
+            ("processes_per_trial", self.processes_per_trial >= 1, "must be at least 1"),
+            (
+                "processes_per_trial",
+                self.processes_per_trial == 1 or self.gpus_per_trial == 0,
+                "is for CPUs alone: with GPUs there is one process for each",
+            ),
+            ("cpus_per_process", self.cpus_per_process >= 1, "must be at least 1"),
+            ("memory_gb_per_process", (self.memory_gb_per_process or 1) > 0, "must be above 0"),
+            ("time_limit_minutes", self.time_limit_minutes >= 1, "must be at least 1"),
+            ("most_jobs", self.most_jobs >= 1, "must be at least 1"),
+            ("trials_per_job", self.trials_per_job >= 1, "must be at least 1"),
+            ("idle_seconds", self.idle_seconds >= 0, "must be at least 0"),
+            ("squeue_seconds", self.squeue_seconds >= 0.5, "must be at least 0.5"),
+            ("teraflops", self.teraflops > 0, "must be above 0"),
+        ]
+        problems = [f"{name} = {getattr(self, name)!r}: {rule}" for name, holds, rule in rules if not holds]
+        if problems:
+            raise ConfigError(problems)
+
+    @property
+    def nodes(self) -> int:
+        """How many nodes a trial takes."""
+        return max(1, math.ceil(self.gpus_per_trial / self.gpus_per_node))
+
+    @property
+    def processes(self) -> int:
+        """How many processes a trial has, on all its nodes together."""
+        return self.gpus_per_trial or self.processes_per_trial
+
+    @property
+    def processes_per_node(self) -> int:
+        """How many of them run on one node."""
+        return self.processes // self.nodes
+
+    @property
+    def gpus_on_node(self) -> int:
+        """How many devices a trial asks of each of its nodes."""
+        return self.gpus_per_trial // self.nodes

@@ -1,0 +1,150 @@
+"""The task queue of a sweep: how a driver hands trials to workers that it cannot talk to, and hears back from them.
+
+A task is a small file. The driver puts it into the queue, a worker claims it by moving it into a folder of its own (a
+rename: of two workers one gets it), and answers by a line in its own answer file. Who dies leaves behind what it had.
+"""
+
+import contextlib
+import json
+import os
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from fieldtrial.run import read_json, write_atomically, write_json
+
+
+@dataclass(frozen=True)
+class QueuedTask:
+    """One attempt at one trial.
+
+    run: the run directory, as the worker finds it.
+    attempt: the number that the attempt's files carry at least; a worker that is started again takes the next.
+    test: whether the kept weights are tested at the end.
+    accumulate: into how many parts each batch is cut, one after another, where a device cannot hold it at once.
+    """
+
+    run: str
+    attempt: int
+    test: bool = False
+    accumulate: int = 1
+
+    @property
+    def name(self) -> str:
+        """The task's file name: the trial and the attempt."""
+        return f"{Path(self.run).name}-{self.attempt}.json"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a worker says of a task it is done with: the outcome, and the kind and message of a failure."""
+
+    task: str
+    outcome: str
+    error: tuple[str, str] | None = None
+
+
+class TaskQueue:
+    """The queue's folder: tasks/ for what waits, workers/NAME/ for what a worker has claimed and answered."""
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder)
+        self._waiting = self.folder / "tasks"
+        self._workers = self.folder / "workers"
+        self._offsets: dict[str, int] = {}
+
+    # The driver's side
+
+    def put(self, task: QueuedTask) -> None:
+        """Let a worker have `task`."""
+        write_json(self._waiting / task.name, asdict(task))
+
+    def withdraw(self, task: QueuedTask) -> None:
+        """Take a task back that nobody has claimed."""
+        (self._waiting / task.name).unlink(missing_ok=True)
+
+    def waiting(self) -> set[str]:
+        """Return the names of the tasks that nobody has claimed."""
+        return {path.name for path in self._waiting.glob("*.json")}
+
+    def claimed(self) -> dict[str, str]:
+        """Return {task name: worker} of the tasks that workers have claimed and not answered."""
+        return {path.name: path.parent.name for path in self._workers.glob("*/*.json") if path.name != "worker.json"}
+
+    def workers(self) -> dict[str, dict[str, Any]]:
+        """Return {worker: what it said of itself when it started}."""
+        found = {path.parent.name: read_json(path) for path in self._workers.glob("*/worker.json")}
+        return {name: facts for name, facts in found.items() if facts is not None}
+
+    def answers(self) -> list[Answer]:
+        """Return the answers given since the last call."""
+        return [answer for path in sorted(self._workers.glob("*/answers.jsonl")) for answer in self._new_answers(path)]
+
+    def close(self) -> None:
+        """Tell idle workers that there will be no more tasks."""
+        write_atomically(self.folder / "closed", b"")
+
+    def reopen(self) -> None:
+        """Take `close` back."""
+        (self.folder / "closed").unlink(missing_ok=True)
+
+    # A worker's side
+
+    @property
+    def closed(self) -> bool:
+        """Whether there will be no more tasks."""
+        return (self.folder / "closed").exists()
+
+    def rendezvous(self, worker: str, start: str) -> Path:
+        """Return the file in which a worker's first process says where the others find it; a new one for each start."""
+        return self._workers / worker / f"rendezvous-{start}"
+
+    def register(self, worker: str, facts: dict[str, Any]) -> None:
+        """Say that `worker` has started, and where."""
+        write_json(self._workers / worker / "worker.json", facts | {"started": time.time()})
+
+    def claim(self, worker: str) -> QueuedTask | None:
+        """Return a task for `worker`, first one that it had claimed before it was started again; None if none waits."""
+        own = self._workers / worker
+        for path in sorted(own.glob("*.json")):
+            if path.name != "worker.json" and (task := _read_task(path)):
+                return task
+        for path in sorted(self._waiting.glob("*.json"), key=_age):
+            with contextlib.suppress(FileNotFoundError):  # another worker was quicker
+                path.rename(own / path.name)
+                return _read_task(own / path.name)
+        return None
+
+    def answer(self, worker: str, answer: Answer) -> None:
+        """Say that a task is done with."""
+        own = self._workers / worker
+        with (own / "answers.jsonl").open("ab") as file:
+            file.write(json.dumps(asdict(answer)).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        (own / answer.task).unlink(missing_ok=True)
+
+    def _new_answers(self, path: Path) -> list[Answer]:
+        with path.open("rb") as file:
+            file.seek(self._offsets.get(path.parent.name, 0))
+            data = file.read()
+        whole = data[: data.rfind(b"\n") + 1]
+        self._offsets[path.parent.name] = self._offsets.get(path.parent.name, 0) + len(whole)
+        answers = []
+        for line in whole.splitlines():
+            values = json.loads(line)
+            error = values["error"]
+            answers.append(Answer(values["task"], values["outcome"], error and (error[0], error[1])))
+        return answers
+
+
+def _read_task(path: Path) -> QueuedTask | None:
+    values = read_json(path)
+    return None if values is None else QueuedTask(**values)
+
+
+def _age(path: Path) -> float:
+    with contextlib.suppress(FileNotFoundError):
+        return path.stat().st_mtime_ns
+    return 0.0
