@@ -25,6 +25,7 @@ Precision = Literal["fp32", "bf16"]
 Strategy = Literal["ddp", "zero1", "zero2", "zero3"]
 
 CNN_BLOCKS = 5
+RUN_PREFIX = "run:"  # of weights that come from a run beside this one
 GROUPS = ("data", "model", "optimisation", "run")
 
 
@@ -274,7 +275,7 @@ RULES: dict[str, list[tuple[Callable[[Any], bool], str]]] = {
         (lambda text: bool(re.fullmatch(r"(timm:|torchvision:)?\w[\w.\-]*", text)), "must be a model's name"),
     ],
     "weights": [
-        (lambda text: text not in ("", "run:"), "must be random, imagenet, run:NAME or a path"),
+        (lambda text: text not in ("", RUN_PREFIX), "must be random, imagenet, run:NAME or a path"),
         (lambda text: not text.startswith("-"), "must not start with -, which a command line takes for a flag"),
     ],
     "freeze": [(_is_freezing, "must be none, all_but_head, all_but_last:K, first:K or pattern:REGEX")],

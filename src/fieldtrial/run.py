@@ -304,8 +304,8 @@ class SweepFolder:
             )
         return description
 
-    def list_trial(self, trial: str, row: int | None, role: str) -> None:
-        """Append a trial to the list: `role` is source, search, winner (of one) or final; a source has no `row`."""
+    def list_trial(self, trial: str | None, row: int | None, role: str) -> None:
+        """Append to the list of trials: `role` is source (of no `row`), search, winner (None: there is none), final."""
         with self._trials_path.open("a") as file:
             file.write("\n" + json.dumps({"trial": trial, "row": row, "role": role}))
 

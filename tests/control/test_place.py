@@ -93,3 +93,8 @@ def test_what_is_no_toml_is_told(tmp_path: Path) -> None:
 def test_a_trial_gets_no_more_cores_than_there_are() -> None:
     with pytest.raises(ConfigError, match=f"cpus_per_trial = {CORES + 1}: this machine has {CORES} cores"):
         LocalPlace(LocalSettings(cpus_per_trial=CORES + 1))
+
+
+def test_a_trial_gets_no_more_devices_than_there_are() -> None:
+    with pytest.raises(ConfigError, match=r"gpus_per_trial = 1000: this machine has \d+ GPUs"):
+        LocalPlace(LocalSettings(gpus_per_trial=1000))

@@ -27,15 +27,15 @@ Start = Callable[[Run, int], ForkServerProcess]
 STATEFUL = {
     "model": "cnn",
     "filters": [8],
-    "classes": "all",
-    "epochs": 15,
+    "classes": "4",
+    "epochs": 25,
     "dropout": 0.2,
     "augmentation": ["crop", "rotation"],
     "schedule": "cosine",
     "warmup_fraction": 0.2,
     "label_smoothing": 0.1,
     "gradient_clip": 1.0,
-    "patience": 14,
+    "patience": 24,
     "seed": 3,
 }
 
@@ -65,23 +65,27 @@ def test_a_trial_killed_at_random_moments_ends_as_if_it_had_not_been(
     start(undisturbed, 1).join()
     assert undisturbed.error() is None
     moments = random.Random(optimizer)
-    attempt = 0
-    while killed.result() is None:
-        attempt += 1
+    for attempt in range(1, 8):
         process = start(killed, attempt)
-        if attempt <= 3:
-            _wait_for_a_checkpoint_being_written(killed, process)
-        elif attempt <= 8:
-            process.join(moments.uniform(0.1, 0.6))
+        if attempt % 2:
+            _wait_for_epochs(killed, process, moments.randint(1, 3))
+            time.sleep(moments.uniform(0, 0.1))  # an epoch takes that long
         else:
-            process.join()
+            _wait_for_a_checkpoint_being_written(killed, process)
         process.kill()
         process.join()
-        assert killed.error() is None
-    assert attempt > 4
+    assert killed.error() is None
+    assert killed.result() is None, "this test needs more epochs"
+    start(killed, 8).join()
     assert numbers(killed) == numbers(undisturbed)
     assert killed.weights_path.read_bytes() == undisturbed.weights_path.read_bytes()
     assert not list(killed.path.glob("checkpoint*"))
+
+
+def _wait_for_epochs(run: Run, process: ForkServerProcess, more: int) -> None:
+    known = len(run.records())
+    while process.is_alive() and len(run.records()) < known + more:
+        time.sleep(0.001)
 
 
 def _wait_for_a_checkpoint_being_written(run: Run, process: ForkServerProcess) -> None:

@@ -1,6 +1,7 @@
 """The command line of a sweep file: python sweeps/NAME.py [--cluster NAME] [--smoke] [--dry-run] ..."""
 
 import argparse
+import contextlib
 import os
 import shlex
 import signal
@@ -16,11 +17,11 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.table import Table
 
-from fieldtrial.config import ConfigError
+from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.control.engine import Engine, SweepError
 from fieldtrial.control.local import LocalPlace
 from fieldtrial.control.place import LocalSettings, read_place
-from fieldtrial.control.preflight import Facts, Preflight, device_hours
+from fieldtrial.control.preflight import Findings, Preflight, device_hours
 from fieldtrial.control.progress import Progress
 from fieldtrial.control.state import ForeignStateError
 from fieldtrial.control.sweep import Sweep
@@ -101,7 +102,7 @@ def _run(sweep: Sweep, folder: SweepFolder, settings: LocalSettings, retry: bool
 
 
 def _drive(sweep: Sweep, folder: SweepFolder, place: LocalPlace, retry: bool) -> int:
-    """Run the engine to its end. Returns the exit status: 1 if rows have no source, 130 after an interruption."""
+    """Run the engine to its end. Returns the exit status: 1 if a row has no winner, 130 after an interruption."""
     console = _console()
     progress = Progress(console)
     engine = Engine(sweep, folder, place, progress.hear)
@@ -118,7 +119,7 @@ def _drive(sweep: Sweep, folder: SweepFolder, place: LocalPlace, retry: bool) ->
         console.print(
             f"source {source.name} failed ({source.problem}), so its rows were not started; mend it and give --retry"
         )
-    return 1 if failed else 0
+    return 0 if all(row.winner() for row in engine.rows) else 1
 
 
 def _only_driver(folder: SweepFolder) -> FileLock:
@@ -138,8 +139,11 @@ def _claim(folder: SweepFolder, sweep: Sweep) -> None:
     """Describe the sweep in its folder. Raises ConfigError if the folder is another sweep's."""
     new, old = sweep.describe(folder.name), folder.description()
     fixed = [name for name in new if name not in ("name", "trials", "seeds")]
+    with contextlib.suppress(ConfigError, TypeError, KeyError):  # fields that have come since have their defaults there
+        old = old and old | {"base": TrainConfig.from_dict(old["base"]).to_dict()}
     differing = [name for name in fixed if old is not None and old.get(name) != new[name]]
-    if old is not None and differing and folder.trials():  # else nothing has been started for which it would matter
+    started = folder.trials() or folder.state_path.exists()  # else there is nothing for which it would matter
+    if old is not None and differing and started:
         problems = [f"{name} is {_first_difference(old.get(name), new[name])}" for name in differing]
         raise ConfigError([*problems, "give another --name, or undo the change"], f"{folder.path} holds another sweep")
     try:
@@ -150,27 +154,27 @@ def _claim(folder: SweepFolder, sweep: Sweep) -> None:
 
 def _first_difference(old: Any, new: Any) -> str:
     if isinstance(old, dict) and isinstance(new, dict):
-        name = next(key for key in {**old, **new} if old.get(key) != new.get(key))
+        name = next(key for key in {**old, **new} if key not in old or key not in new or old[key] != new[key])
         return f"{name}: {old.get(name)!r} there and {new.get(name)!r} now"
     return f"{old!r} there and {new!r} now"
 
 
-def _show(sweep: Sweep, folder: SweepFolder, settings: LocalSettings, facts: list[Facts]) -> None:
+def _show(sweep: Sweep, folder: SweepFolder, settings: LocalSettings, findings: Findings) -> None:
     """Print what the sweep would do."""
     console = _console()
-    hours = device_hours(sweep, facts, settings.teraflops)
+    hours, source_hours = device_hours(sweep, findings, settings.teraflops)
     table = Table(*sweep.compared, "trials", "seeds", "parameters", "trainable", "hours at most", box=None)
-    for number, (fact, cost) in enumerate(zip(facts, hours, strict=True)):
+    for number, (fact, cost) in enumerate(zip(findings.rows, hours, strict=True)):
         counts = (str(sweep.trials_per_row), str(sweep.seeds), f"{fact.parameters:,}", f"{fact.trainable_parameters:,}")
         table.add_row(*sweep.row_cells(number), *counts, f"{cost:.3g}")
     console.print(table)
     for name, domain in sweep.describe(folder.name)["search"].items():
         console.print(f"search {name}: {domain}")
     runs = len(sweep.rows) * (sweep.trials_per_row + sweep.seeds)
-    sources = {source.id for number in range(len(sweep.rows)) if (source := sweep.source_config(number))}
-    console.print(f"{len(sweep.rows)} rows, {runs} trials and {len(sources)} sources in {folder.path}")
+    console.print(f"{len(sweep.rows)} rows, {runs} trials and {len(findings.sources)} sources in {folder.path}")
     console.print(
-        f"device-hours at most: {sum(hours):.3g} (at {settings.teraflops:g} teraflops; nothing stopped early)"
+        f"device-hours at most: {sum(hours) + source_hours:.3g} (at {settings.teraflops:g} teraflops; the largest "
+        "trials that the search may propose, none stopped early)"
     )
     config = sweep.row_config(0)
     command = ["python", "jobs/train.py", "--run", str(folder.run(config.id).path), *config.to_flags()]

@@ -74,8 +74,8 @@ class Engine:
             self._check_first_errors()
 
     def retry(self) -> int:
-        """Set the failed trials back to waiting, and return how many."""
-        failed = [trial for trial in self.trials() if trial.status == "failed"]
+        """Set the failed trials back to waiting, and return how many. Those that diverged would diverge again."""
+        failed = [trial for trial in self.trials() if trial.status == "failed" and not trial.diverged]
         for trial in failed:
             trial.status, trial.deaths, trial.problem = "waiting", 0, None
             if trial.role == "search" and trial.row is not None:
@@ -119,12 +119,20 @@ class Engine:
             trial = self._next_waiting(running) or self._propose()
             if trial is None:
                 break
-            if trial.name not in running:  # else it waits for the run that it shares
+            twin = self._diverged_twin(trial)
+            if twin is not None:
+                self._failed(trial, "diverged", f"as {twin.trial_id} with the same configuration did")
+            elif trial.name not in running:  # else it waits for the run that it shares
                 starts.append(trial)
                 running.add(trial.name)
                 trial.status = "running"
                 trial.attempt = 1 + max([trial.attempt, *self._run(trial).attempts()])
         return starts
+
+    def _diverged_twin(self, trial: Trial) -> Trial | None:
+        """Return a trial of the same configuration that has diverged, as this one would."""
+        twins = (other for other in self.trials() if other.name == trial.name and other.status == "failed")
+        return next((twin for twin in twins if twin.diverged), None)
 
     def _next_waiting(self, taken: set[str]) -> Trial | None:
         for row in self.rows:
@@ -135,17 +143,18 @@ class Engine:
     def _add_finals(self, row: Row) -> None:
         row.add_finals()
         winner = row.winner()
-        if winner is not None:
-            self.folder.list_trial(winner.name, row.number, "winner")
+        self.folder.list_trial(winner.name if winner else None, row.number, "winner")
 
     def _propose(self) -> Trial | None:
-        """Return a new trial of the row that has had the fewest, among those whose source is done."""
-        open_rows = [row for row in self.rows if len(row.trials) < row.budget and self._has_source(row)]
+        """Return a new trial of the row that has had the fewest, among those whose source is done.
+
+        A row whose newest trial waits for a twin's run has nothing to add before it hears of that.
+        """
+        open_rows = [row for row in self.rows if row.may_propose and self._has_source(row)]
         return min(open_rows, key=lambda row: len(row.trials)).propose() if open_rows else None
 
     def _has_source(self, row: Row) -> bool:
-        source = self.sweep.source_config(row.number)
-        return source is None or self.sources[source.id].status == "done"
+        return row.source is None or self.sources[row.source].status == "done"
 
     def _carry_out(self, starts: list[Trial]) -> None:
         for trial in self._stops:
@@ -177,6 +186,7 @@ class Engine:
         if record["epoch"] <= trial.told:
             return  # a repetition after a resume
         trial.told = record["epoch"]
+        trial.deaths = 0  # it gets on
         if trial.role == "search" and trial.row is not None and self.rows[trial.row].hear(trial, record):
             self._stops.append(trial)
 
@@ -188,6 +198,8 @@ class Engine:
         result = run.result()
         if result is not None:
             self._done(trial, result)
+        elif trial.stopped_at is not None:
+            self._done(trial, self._stopped_result(trial))
         elif error is not None and error["attempt"] == trial.attempt:
             self._failed(trial, error["kind"], error["message"])
         elif end.error is not None:
@@ -205,6 +217,23 @@ class Engine:
             self.rows[trial.row].end(trial)
         self.listen("done", trial)
 
+    def _stopped_result(self, trial: Trial) -> dict[str, Any]:
+        """Write and return the result of a trial that was to be stopped and whose worker went before it wrote one."""
+        records = [record for record in self._run(trial).records() if record["epoch"] <= (trial.stopped_at or 0)]
+        best = next(record for record in records if record["epoch"] == records[-1]["best_epoch"])
+        result = {
+            "outcome": "stopped",
+            "reason": "ended after the decision to stop it",
+            "epochs": trial.stopped_at,
+            "best_epoch": best["epoch"],
+            "validation_accuracy": best["validation_accuracy"],
+            "validation_loss": best["validation_loss"],
+            "minutes": sum(record["seconds"] for record in records) / 60,
+            "attempt": trial.attempt,
+        }
+        self._run(trial).write_result(result)
+        return result
+
     def _failed(self, trial: Trial, kind: str, message: str) -> None:
         if kind == "disk":
             trial.status = "waiting"
@@ -221,7 +250,7 @@ class Engine:
             trial.status, trial.problem = "waiting", death
             self.listen("again", trial)
         else:
-            message = f"{trial.deaths} times; the last time {death}"
+            message = f"{trial.deaths} times without another epoch; the last time {death}"
             self._run(trial).write_error("died", message, trial.attempt)
             self._failed(trial, "died", message)
 
@@ -230,7 +259,7 @@ class Engine:
         problems = {trial.problem for trial in ended}
         if len(ended) < SAME_ERRORS or len(problems) > 1 or None in problems:
             return
-        if not str(ended[0].problem).startswith("diverged"):  # which is a finding, not a fault
+        if not ended[0].diverged:  # which is a finding, not a fault
             raise SweepError(
                 f"the first {len(ended)} trials failed with the same error; mend it and give --retry:\n"
                 f"{self._story(ended[0])}"

@@ -35,11 +35,16 @@ class Guard:
 def main(mark: str, folder: str) -> None:
     """Wait until the input ends; then end the marked processes and remove the folder."""
     sys.stdin.read()
-    while pids := [pid for pid in _others() if _carries(pid, mark)]:
+    end_all(MARK, mark)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def end_all(variable: str, value: str) -> None:
+    """Kill all other processes that were started with `variable` = `value` in their environment, and see them gone."""
+    while pids := [pid for pid in _others() if _carries(pid, f"{variable}={value}".encode())]:
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _others() -> list[int]:
@@ -48,10 +53,10 @@ def _others() -> list[int]:
     ]
 
 
-def _carries(pid: int, mark: str) -> bool:
+def _carries(pid: int, mark: bytes) -> bool:
     """Return whether a live process was started with the mark in its environment."""
     with contextlib.suppress(OSError):  # another user's, or gone
-        if f"{MARK}={mark}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+        if mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
             return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
     return False
 

@@ -17,12 +17,13 @@ import ray
 import ray._private.ray_constants
 
 from fieldtrial.config import ConfigError
-from fieldtrial.control.guard import Guard
+from fieldtrial.control.guard import Guard, end_all
 from fieldtrial.control.place import Ended, LocalSettings, Task
 from fieldtrial.run import Run
 
 WORKER = ("-m", "fieldtrial.training.worker")
 LAST_LINES = 10
+MARK = "FIELDTRIAL_WORKER"
 
 
 class LocalPlace:
@@ -48,8 +49,12 @@ class LocalPlace:
         if wanted > devices:
             self.close()
             raise ConfigError([f"gpus_per_trial = {wanted:g}: this machine has {devices} GPUs"], "local")
-        self.slots = min(cores // settings.cpus_per_trial, int(devices / wanted) if wanted else cores)
-        self.slots = min(self.slots, settings.most_trials or self.slots)
+        if wanted and settings.processes_per_trial > wanted:
+            self.close()
+            text = f"processes_per_trial = {settings.processes_per_trial}: one for each GPU, and a trial has {wanted:g}"
+            raise ConfigError([text], "local")
+        fitting = [cores // settings.cpus_per_trial, settings.most_trials or cores]
+        self.slots = min([*fitting, _sharing(devices, wanted)] if wanted else fitting)
         actor = ray.remote(num_cpus=settings.cpus_per_trial, num_gpus=wanted, max_restarts=-1)(Slot)
         command = _worker_command(worker, settings.processes_per_trial)
         threads = max(1, settings.cpus_per_trial // settings.processes_per_trial)
@@ -84,8 +89,9 @@ class LocalPlace:
             return Ended(task, death=f"its actor died: {error}")
 
     def _start_ray(self, cores: int, folder: Path) -> None:
-        os.environ.pop("RAY_ADDRESS", None)  # another cluster's, perhaps
-        os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="1", RAY_AUTH_MODE="token")
+        for name in ("RAY_ADDRESS", "RAY_AUTH_MODE"):  # another cluster's, perhaps
+            os.environ.pop(name, None)
+        os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="1")
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # keeps the machine's other users out
         logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)  # which announces that it is in use
         # Ray has no public setting for a head that others cannot reach: it takes a loopback address for a mistake.
@@ -110,6 +116,7 @@ class Slot:
         self._command = command
         self._threads = threads
         self._worker: subprocess.Popen[bytes] | None = None
+        self._mark = secrets.token_hex(16)
 
     def work(self, run: str, attempt: int, test: bool) -> tuple[str | None, tuple[str, str] | None]:
         """Have the worker do one task. Returns how the worker died, and the error that it answered with, if any."""
@@ -129,23 +136,26 @@ class Slot:
         return f"its worker {_how_it_ended(worker.wait())}{_last_lines(log)}", None
 
     def _start(self, log: Path) -> "subprocess.Popen[bytes]":
+        self._kill()  # what may be left of an earlier one
         with _open_log(log) as errors:
             self._worker = subprocess.Popen(
                 self._command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
-                env=os.environ | {"OMP_NUM_THREADS": str(self._threads)},
+                env=os.environ | {"OMP_NUM_THREADS": str(self._threads), MARK: self._mark},
                 start_new_session=True,
             )
         return self._worker
 
     def _kill(self) -> None:
-        """End the worker and all its processes: it leads a process group of its own."""
-        if self._worker:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._worker.pid, signal.SIGKILL)
-            self._worker.wait()
+        """End the worker and all its processes, which torchrun puts into sessions of their own."""
+        end_all(MARK, self._mark)
+
+
+def _sharing(devices: int, wanted: float) -> int:
+    """Return how many trials fit on the devices: a fraction lies on one device, what is left of two makes none."""
+    return devices // int(wanted) if wanted >= 1 else devices * int(1 / wanted + 1e-9)
 
 
 def _worker_command(worker: tuple[str, ...], processes: int) -> list[str]:

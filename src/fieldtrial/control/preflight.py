@@ -6,10 +6,11 @@ The looking needs torch, which the control half does not import, so the training
 import json
 import subprocess
 import sys
-from dataclasses import dataclass, replace
+import tempfile
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from fieldtrial.config import FIELDS, ConfigError, TrainConfig
+from fieldtrial.config import FIELDS, RUN_PREFIX, ConfigError, TrainConfig
 from fieldtrial.control.sweep import Sweep
 
 COMMAND = [sys.executable, "-m", "fieldtrial.training.prepare"]
@@ -30,6 +31,15 @@ class Facts:
     test_images: int
 
 
+@dataclass(frozen=True)
+class Findings:
+    """What a sweep comes to: of each row, of each row's largest possible trial, and of each source by its id."""
+
+    rows: list[Facts]
+    largest: list[Facts]
+    sources: dict[str, Facts]
+
+
 class Preflight:
     """The check of all rows and sources, under way in a process of its own until `result` is asked for.
 
@@ -37,15 +47,16 @@ class Preflight:
     """
 
     def __init__(self, sweep: Sweep) -> None:
-        self._sweep = sweep
-        self._configs = [_unsourced(sweep.row_config(number)) for number in range(len(sweep.rows))]
-        sources = [sweep.source_config(number) for number in range(len(sweep.rows))]
-        self._all = list(dict.fromkeys(_buildable(c) for c in [*self._configs, *sources] if c is not None))
-        self._process = subprocess.Popen(COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        assert self._process.stdin
-        self._process.stdin.write(json.dumps([config.to_dict() for config in self._all]).encode())
-        self._process.stdin.close()
-        self._process.stdin = None
+        numbers = range(len(sweep.rows))
+        self._rows = [_Question.about(sweep.row_config(number)) for number in numbers]
+        self._largest = [_Question.about(sweep.largest_config(number), shapes_only=True) for number in numbers]
+        sources = [source for number in numbers if (source := sweep.source_config(number))]
+        self._sources = {source.id: _Question.about(source) for source in sources}
+        self._all = list(dict.fromkeys([*self._rows, *self._largest, *self._sources.values()]))
+        with tempfile.TemporaryFile() as questions:  # a pipe would fill up before the other side reads
+            questions.write(json.dumps([asdict(question) for question in self._all]).encode())
+            questions.seek(0)
+            self._process = subprocess.Popen(COMMAND, stdin=questions, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
     def __enter__(self) -> "Preflight":
         return self
@@ -54,8 +65,8 @@ class Preflight:
         self._process.kill()
         self._process.wait()
 
-    def result(self) -> list[Facts]:
-        """Wait, and return the facts of each row.
+    def result(self) -> Findings:
+        """Wait, and return the facts.
 
         Raises:
             ConfigError: what would fail, every row's problems at once.
@@ -63,35 +74,53 @@ class Preflight:
         output, errors = self._process.communicate()
         if self._process.returncode:
             raise RuntimeError(f"the check of the rows failed:\n{errors.decode(errors='replace')}")
-        answers: dict[TrainConfig, dict[str, Any]] = dict(zip(self._all, json.loads(output), strict=True))
-        problems = [problem for answer in answers.values() for problem in answer["problems"]]
+        answers: dict[_Question, dict[str, Any]] = dict(zip(self._all, json.loads(output), strict=True))
+        problems = [problem for answer in answers.values() for problem in answer.pop("problems")]
         if problems:
             raise ConfigError(list(dict.fromkeys(problems)), where="sweep")
-        facts = {
-            config: Facts(**{k: v for k, v in answer.items() if k != "problems"}) for config, answer in answers.items()
-        }
-        return [facts[_buildable(config)] for config in self._configs]
+        facts = {question: Facts(**answer) for question, answer in answers.items()}
+        return Findings(
+            [facts[question] for question in self._rows],
+            [facts[question] for question in self._largest],
+            {name: facts[question] for name, question in self._sources.items()},
+        )
 
 
-def device_hours(sweep: Sweep, facts: list[Facts], teraflops: float) -> list[float]:
-    """Return for each row the hours on one trial's devices, at most: without any early stopping.
+def device_hours(sweep: Sweep, findings: Findings, teraflops: float) -> tuple[list[float], float]:
+    """Return the hours on one trial's devices of each row and of all sources, at most.
+
+    At most: the largest trial that the search may propose, every time, and nothing stopped early.
 
     teraflops: what a trial's devices sustain in training, 1e12 operations a second.
     """
-    hours = []
-    for number, fact in enumerate(facts):
-        epoch = fact.flops * (PASSES_PER_UPDATE * fact.train_images + fact.validation_images)
-        runs = sweep.trials_per_row + sweep.seeds
-        hours.append(runs * sweep.most_epochs(number) * epoch / (teraflops * 1e12) / 3600)
-    return hours
+    rows = []
+    for number, fact in enumerate(findings.largest):
+        operations = (sweep.trials_per_row + sweep.seeds) * _operations(fact, sweep.most_epochs(number))
+        rows.append(operations + sweep.seeds * fact.flops * fact.test_images)
+    configs = [sweep.source_config(number) for number in range(len(sweep.rows))]
+    epochs = {config.id: config.epochs for config in configs if config}
+    sources = sum(_operations(fact, epochs[name]) for name, fact in findings.sources.items())
+    scale = teraflops * 1e12 * 3600
+    return [operations / scale for operations in rows], sources / scale
 
 
-def _unsourced(config: TrainConfig) -> TrainConfig:
-    """Return the config without the weights of a source that is yet to be trained."""
-    return replace(config, weights="random") if config.weights.startswith("run:") else config
+def _operations(fact: Facts, epochs: int) -> int:
+    return epochs * fact.flops * (PASSES_PER_UPDATE * fact.train_images + fact.validation_images)
 
 
-def _buildable(config: TrainConfig) -> TrainConfig:
-    """Return the config with only what the data and the model depend on, so that each is looked at once."""
-    relevant = {n: v for n, v in config.to_dict().items() if FIELDS[n].metadata["group"] in ("data", "model")}
-    return TrainConfig.from_dict(relevant | {"seed": config.seed})
+@dataclass(frozen=True)
+class _Question:
+    """What is asked about a config: all that building it shows, or only what follows from its shapes."""
+
+    config: TrainConfig
+    shapes_only: bool = False
+
+    @classmethod
+    def about(cls, config: TrainConfig, shapes_only: bool = False) -> "_Question":
+        """Return the question with only what data and model depend on, so that equal ones are asked once."""
+        relevant = {n: v for n, v in config.to_dict().items() if FIELDS[n].metadata["group"] in ("data", "model")}
+        if shapes_only:
+            relevant |= {"freeze": "none", "weights": "random"}
+        elif config.weights.startswith(RUN_PREFIX):
+            relevant["weights"] = "random"  # a source's are yet to be trained
+        return cls(TrainConfig.from_dict(relevant | {"seed": config.seed}), shapes_only)

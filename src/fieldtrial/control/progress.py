@@ -63,7 +63,7 @@ class Progress:
         role = f" seed {trial.config.seed}" if trial.role == "final" else ""
         if event == "done" and trial.best is not None:
             ending = f"stopped after epoch {trial.stopped_at}" if trial.stopped_at is not None else "done"
-            return f"{trial.name} {what}: {ending}, {self._engine.sweep.select} {trial.best:.4f}"
+            return f"{trial.name} {what}{role}: {ending}, {self._engine.sweep.select} {trial.best:.4f}"
         problem = f": {(trial.problem or '').splitlines()[0]}" if trial.problem else ""
         return f"{trial.name} {what}{role}: {'starts again' if event == 'again' else event}{problem}"
 

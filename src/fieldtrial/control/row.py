@@ -23,6 +23,8 @@ class Row:
     def __init__(self, sweep: Sweep, number: int) -> None:
         self.number = number
         self.config = sweep.row_config(number)
+        source = sweep.source_config(number)
+        self.source = source.id if source else None
         self.select, self.mode = sweep.select, sweep.mode
         self.budget, self.seeds = sweep.trials_per_row, sweep.seeds
         self.trials: list[Trial] = []
@@ -36,11 +38,16 @@ class Row:
         """Whether the search is over: all trials proposed and ended."""
         return len(self.trials) >= self.budget and not any(trial.live for trial in self.trials)
 
+    @property
+    def may_propose(self) -> bool:
+        """Whether there is budget for another trial, and the newest has not yet to be started."""
+        return len(self.trials) < self.budget and not (self.trials and self.trials[-1].status == "waiting")
+
     def propose(self) -> Trial:
         """Return the next trial of the search. The caller sees that the budget is kept."""
         trial_id = f"{self.number}-{len(self.trials)}"
         values = self._searcher.suggest(trial_id) if self._searcher else {}
-        trial = Trial(trial_id, "search", self.number, TrainConfig.from_dict(values, self.config))
+        trial = Trial(trial_id, "search", self.number, TrainConfig.from_dict(values, self.config), suggestion=values)
         self.trials.append(trial)
         self._scheduler.on_trial_add(self._controller, trial)
         return trial
@@ -54,7 +61,7 @@ class Row:
             return False
         trial.last_result = result
         decision = self._scheduler.on_trial_result(self._controller, trial, result)
-        if self._searcher:
+        if self._searcher and not trial.reopened:
             self._searcher.on_trial_result(trial.trial_id, result)
         if decision == TrialScheduler.STOP and trial.told < trial.config.epochs:
             trial.stopped_at = trial.told
@@ -64,7 +71,9 @@ class Row:
         """Tell the search that a trial has ended well, with the best value it had when it was last heard."""
         if trial.last_result:
             self._scheduler.on_trial_complete(self._controller, trial, trial.last_result)
-        if self._searcher:
+        if self._searcher and trial.reopened:
+            self._searcher.add_evaluated_point(trial.suggestion, trial.best)
+        elif self._searcher:
             self._searcher.on_trial_complete(trial.trial_id, result={**trial.last_result, SCORE: trial.best})
 
     def fail(self, trial: Trial, diverged: bool) -> None:
@@ -74,7 +83,7 @@ class Row:
         Other failures teach it nothing.
         """
         self._scheduler.on_trial_remove(self._controller, trial)
-        if not self._searcher:
+        if not self._searcher or trial.reopened:
             return
         if diverged and trial.start is not None:
             self._searcher.on_trial_complete(trial.trial_id, result={SCORE: trial.start, TIME: max(1, trial.told)})
@@ -83,6 +92,7 @@ class Row:
 
     def reopen(self, trial: Trial) -> None:
         """Take back a failed trial, which is to run again; the winner is looked for anew."""
+        trial.reopened = True
         self._scheduler.on_trial_add(self._controller, trial)
         self.finals = None
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from ray import tune
 from ray.tune.search.sample import Categorical, Domain, Float, Integer, Quantized
 
-from fieldtrial.config import ConfigError, TrainConfig, format_value
+from fieldtrial.config import FIELDS, RUN_PREFIX, ConfigError, TrainConfig, format_value
 
 SELECTS = {"validation_accuracy": "max", "validation_loss": "min"}
 # What a source model and the rows that start from it must share, or its weights would not fit.
@@ -71,7 +71,7 @@ class Sweep:
         """Return the config of a row before anything is searched; it starts from its source, if there is one."""
         config = TrainConfig.from_dict(self.rows[row], self.base, where=self.row_label(row))
         source = self.source_config(row)
-        return config if source is None else replace(config, weights=f"run:{source.id}")
+        return config if source is None else replace(config, weights=f"{RUN_PREFIX}{source.id}")
 
     def source_config(self, row: int) -> TrainConfig | None:
         """Return the config of the trial whose weights the row starts from, or None."""
@@ -79,6 +79,12 @@ class Sweep:
             return None
         shape = {name: value for name, value in self.rows[row].items() if name in ARCHITECTURE}
         return TrainConfig.from_dict({**shape, **self.source}, self.base, where="source")
+
+    def largest_config(self, row: int) -> TrainConfig:
+        """Return the row's config with every searched number of data and model at its largest."""
+        numbers = {name: _extremes(domain) for name, domain in self.search.items() if _is_group(name, "data", "model")}
+        largest = {name: max(values) for name, values in numbers.items() if all(map(_is_numeric, values))}
+        return TrainConfig.from_dict(largest, self.row_config(row))
 
     def row_cells(self, row: int) -> list[str]:
         """Return the row's values of the compared fields, as text; a field that it does not set has the base's."""
@@ -119,8 +125,7 @@ class Sweep:
             "epochs": 1,
             "weights": "random",
         }
-        on_digits = self.base.dataset == "digits"
-        if on_digits:
+        if self._is_on_digits():
             del fixed["dataset"], fixed["image_size"]
         else:
             fixed["classes"] = "all"
@@ -133,6 +138,14 @@ class Sweep:
             trials=1,
             seeds=min(1, self.seeds),
             source=None if self.source is None else keep,
+        )
+
+    def _is_on_digits(self) -> bool:
+        """Return whether every row trains on the embedded images at a small size."""
+        configs = [self.row_config(number) for number in range(len(self.rows))]
+        searched = {"dataset", "image_size"} & set(self.search)
+        return not searched and all(
+            config.dataset == "digits" and (config.image_size or 0) <= SMOKE_IMAGE_SIZE for config in configs
         )
 
     def describe(self, name: str) -> dict[str, Any]:
@@ -223,6 +236,10 @@ def _smallest(domain: Domain) -> Domain:
     if isinstance(domain, Categorical) and all(_is_numeric(value) for value in domain.categories):
         return tune.choice([min(domain.categories)])
     return domain
+
+
+def _is_group(name: str, *groups: str) -> bool:
+    return FIELDS[name].metadata["group"] in groups
 
 
 def _is_numeric(value: object) -> bool:

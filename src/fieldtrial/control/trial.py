@@ -15,10 +15,12 @@ class Trial:
 
     trial_id: the searcher's own name for it; two of them may share a config, and so a run.
     row: the row's number, None for a source, which several rows may share.
+    suggestion: what the searcher proposed, in its own words.
     told: the last epoch that searcher and scheduler know of.
-    best, start: of the sweep's `select`: the best value so far, and the value before any training.
+    best, start: of the sweep's `select`: the best value so far (at the end, the kept epoch's), and before any training.
     stopped_at: the epoch whose record made the scheduler stop it, or None.
-    deaths: attempts that ended with the worker's death, which is never the trial's fault.
+    deaths: attempts in a row that ended with the worker's death before another epoch was done.
+    reopened: whether it failed before and runs again: the searcher has closed its book on it.
     """
 
     trial_id: str
@@ -32,7 +34,9 @@ class Trial:
     start: float | None = None
     stopped_at: int | None = None
     deaths: int = 0
+    reopened: bool = False
     problem: str | None = None
+    suggestion: dict[str, Any] = field(default_factory=dict)
     last_result: dict[str, Any] = field(default_factory=dict)
     run_metadata: None = None
     experiment_tag: str = ""
@@ -41,6 +45,11 @@ class Trial:
     def name(self) -> str:
         """The run directory's name: the config's id."""
         return self.config.id
+
+    @property
+    def diverged(self) -> bool:
+        """Whether its loss was not finite: a property of the configuration, not a fault."""
+        return self.problem is not None and self.problem.startswith("diverged")
 
     @property
     def live(self) -> bool:

@@ -1,15 +1,18 @@
 """Looks at configs before anything is started, and prepares their data: python -m fieldtrial.training.prepare
 
-Reads a JSON list of configs from the standard input, and writes one answer for each to the standard output: what is
-wrong with it, or what it comes to (parameters, operations, images). Decoded images and downloaded weights stay for the
-trials.
+Reads a JSON list of {"config": ..., "shapes_only": ...} from the standard input, and writes one answer for each to the
+standard output: what is wrong with it, or what it comes to (parameters, operations, images). Decoded images and
+downloaded weights stay for the trials. With shapes_only no weights are drawn: the model may be too large for here.
 """
 
+import contextlib
 import json
 import os
 import sys
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.run import Run
@@ -20,17 +23,19 @@ def main() -> None:
     """Answer for all configs of the standard input."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print is no answer
-    json.dump([look_at(TrainConfig.from_dict(values)) for values in json.load(sys.stdin)], answers)
+    questions = json.load(sys.stdin)
+    json.dump([look_at(TrainConfig.from_dict(q["config"]), q["shapes_only"]) for q in questions], answers)
     answers.close()
 
 
-def look_at(config: TrainConfig) -> dict[str, Any]:
+def look_at(config: TrainConfig, shapes_only: bool) -> dict[str, Any]:
     """Return {"problems": texts} and, if there are none, the numbers of `fit.describe`."""
     try:
-        data, network = open_trial(config, Run(Path.cwd()))
+        with torch.device("meta") if shapes_only else contextlib.nullcontext():
+            data, network = open_trial(config, Run(Path.cwd()))
+            return {"problems": [], **describe(network, data)}
     except (ValueError, OSError) as error:
         return {"problems": str(error).splitlines()}
-    return {"problems": [], **describe(network, data)}
 
 
 if __name__ == "__main__":

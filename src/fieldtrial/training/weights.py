@@ -11,10 +11,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from fieldtrial.config import TrainConfig
+from fieldtrial.config import RUN_PREFIX, TrainConfig
 from fieldtrial.run import Run
 
-RUN_PREFIX = "run:"
 SHOWN = 3
 # Written by torchvision's training of GoogLeNet and Inception; the auxiliary classifiers are not used here.
 AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")

@@ -1,0 +1,144 @@
+"""A stand-in for the training worker, and whole drivers of it, for tests of what runs where."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from fieldtrial.control.local import LocalPlace
+from fieldtrial.control.place import LocalSettings
+from fieldtrial.control.state import load_state
+from fieldtrial.run import SweepFolder
+
+ROOT = Path(__file__).parents[2]
+STAND_IN = (str(ROOT / "benchmarks" / "stand_in_worker.py"),)
+EPOCH_SECONDS = 0.3
+GUARDED = "FIELDTRIAL_PLACE"
+
+
+class Processes:
+    """Looks at this machine's processes."""
+
+    def marked(self, mark: str) -> list[psutil.Process]:
+        """Return the live processes that were started with a place's mark in their environment."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get(GUARDED) == mark and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+            except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+                continue
+        return found
+
+    def guarded(self, driver: int) -> tuple[str, Path] | None:
+        """Return the mark and the temporary folder of the driver with this process id, once it has a place."""
+        lines = (process.cmdline() for process in psutil.Process(driver).children())
+        return next(((line[-2], Path(line[-1])) for line in lines if "fieldtrial.control.guard" in line), None)
+
+    def workers(self, driver: int) -> list[psutil.Process]:
+        """Return the stand-in workers of the driver with this process id."""
+        found = []
+        for process in psutil.Process(driver).children(recursive=True):
+            try:
+                if process.cmdline()[1:] == list(STAND_IN):
+                    found.append(process)
+            except psutil.NoSuchProcess:
+                continue
+        return found
+
+    def actors(self, driver: int) -> list[psutil.Process]:
+        """Return the actors that feed the workers."""
+        return [parent for worker in self.workers(driver) if (parent := worker.parent())]
+
+    def eventually(self, holds: Callable[[], object], seconds: float = 20.0) -> bool:
+        """Return whether `holds` becomes true in time."""
+        end = time.monotonic() + seconds
+        while not holds():
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.01)
+        return True
+
+
+@dataclass
+class Driver:
+    """A sweep's command in a project of its own: `start` runs it, `state` reads what it left."""
+
+    project: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def start(self, *flags: str, **options: Any) -> "subprocess.Popen[str]":
+        """Start the command; what it prints can be read from the result's stdout and stderr."""
+        command = [sys.executable, str(self.project / "sweeps" / "stand_in.py"), *flags]
+        options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options}
+        return subprocess.Popen(command, cwd=self.project, env=os.environ | self.environment, **options)
+
+    def run(self, *flags: str) -> "subprocess.CompletedProcess[str]":
+        """Run the command to its end."""
+        process = self.start(*flags)
+        try:
+            output, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()
+        return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+
+    def folder(self, name: str = "stand_in") -> SweepFolder:
+        """Return the sweep's folder."""
+        return SweepFolder(self.project / "runs" / name)
+
+    def trials(self, name: str = "stand_in") -> list[tuple[Any, ...]]:
+        """Return what became of each trial: id, config, status, the epoch it was stopped at, its best value."""
+        state = load_state(self.folder(name).state_path)
+        assert state is not None
+        rows, sources = state
+        every = [*sources.values(), *(trial for row in rows for trial in [*row.trials, *row.finals])]
+        return [(t.trial_id, t.name, t.status, t.stopped_at, t.best) for t in every]
+
+    def table(self, name: str = "stand_in") -> str:
+        """Return the table as CSV."""
+        return self.folder(name).table_path("csv").read_text()
+
+
+@pytest.fixture
+def driver(tmp_path: Path) -> Callable[..., Driver]:
+    """Return a function that makes a project with the sweep of stand_in_sweep.py and a place of `settings`."""
+
+    def make(name: str = "project", settings: Mapping[str, object] | None = None, **environment: str) -> Driver:
+        project = tmp_path / name
+        (project / "sweeps").mkdir(parents=True)
+        (project / "cluster").mkdir()
+        shutil.copy(Path(__file__).with_name("stand_in_sweep.py"), project / "sweeps" / "stand_in.py")
+        lines = ['kind = "local"', *(f"{key} = {value}" for key, value in (settings or {}).items())]
+        (project / "cluster" / "local.toml").write_text("\n".join(lines))
+        return Driver(project, {"EPOCH_SECONDS": "0.05", "STAND_IN_WORKER": STAND_IN[0], **environment})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def processes() -> Processes:
+    return Processes()
+
+
+@pytest.fixture(scope="module")
+def place(processes: Processes) -> Iterator[LocalPlace]:
+    """Return this machine with two slots, whose workers take EPOCH_SECONDS for an epoch; nothing is left of it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EPOCH_SECONDS", str(EPOCH_SECONDS))
+        place = LocalPlace(LocalSettings(most_trials=2), worker=STAND_IN)
+        guarded = processes.guarded(os.getpid())
+        assert guarded
+        yield place
+        place.close()
+    mark, folder = guarded
+    assert not processes.marked(mark)
+    assert not folder.exists()
+    assert GUARDED not in os.environ
