@@ -8,7 +8,8 @@ import contextlib
 import json
 import os
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +24,24 @@ class QueuedTask:
     attempt: the number that the attempt's files carry at least; a worker that is started again takes the next.
     test: whether the kept weights are tested at the end.
     accumulate: into how many parts each batch is cut, one after another, where a device cannot hold it at once.
+    restarts: by how much the attempt's number has grown since the task was queued, because its worker started again.
     """
 
     run: str
     attempt: int
     test: bool = False
     accumulate: int = 1
+    restarts: int = 0
 
     @property
     def name(self) -> str:
-        """The task's file name: the trial and the attempt."""
-        return f"{Path(self.run).name}-{self.attempt}.json"
+        """The task's file name: the trial, and the attempt as which it was queued."""
+        return f"{Path(self.run).name}-{self.attempt - self.restarts}.json"
+
+    def again(self, attempts: Collection[int]) -> "QueuedTask":
+        """Return the task under the first number from its own that none of the run's attempts has."""
+        free = max([self.attempt - 1, *attempts]) + 1
+        return replace(self, attempt=free, restarts=self.restarts + free - self.attempt)
 
 
 @dataclass(frozen=True)

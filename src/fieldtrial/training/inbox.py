@@ -1,0 +1,109 @@
+"""Where a worker's tasks come from: its standard input, whose other end is its owner's, or a sweep's task queue."""
+
+import json
+import os
+import queue
+import sys
+import threading
+import time
+from typing import Any, Protocol
+
+from fieldtrial.run import Run
+from fieldtrial.tasks import Answer, QueuedTask, TaskQueue
+
+POLL_SECONDS = 0.1
+SAFETY = 1.2  # of the longest trial so far, that must be left of the job's time for another
+
+
+class Inbox(Protocol):
+    """Tasks for a worker, and the way back for what became of them."""
+
+    def next(self) -> QueuedTask | None:
+        """Return the next task, as soon as there is one, or None when there will be no more for this worker."""
+
+    def answer(self, task: QueuedTask, answer: dict[str, Any]) -> None:
+        """Say that the worker is done with a task, and ready for another."""
+
+
+class StandardInput:
+    """Tasks are lines of JSON, {"run": ..., "attempt": 3, "test": false}; so are the answers, written to `answers`.
+
+    A thread reads, so that the owner's death is noticed while training: the process then ends at once.
+    """
+
+    def __init__(self, answers: Any) -> None:
+        self._answers = answers
+        self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._read_count = 0
+        self._answered_count = 0
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def next(self) -> QueuedTask | None:
+        """Return the next line's task, or None at the end of the input."""
+        line = self._lines.get()
+        return QueuedTask(**json.loads(line)) if line else None
+
+    def answer(self, task: QueuedTask, answer: dict[str, Any]) -> None:
+        """Write a line."""
+        self._answers.write(json.dumps({"run": task.run, **answer}).encode() + b"\n")
+        self._answered_count += 1
+
+    def _read(self) -> None:
+        with open(0, "rb", buffering=0, closefd=False) as lines:  # unbuffered: no lock is held at the process's end
+            for line in lines:
+                self._read_count += 1
+                self._lines.put(line)
+        if self._read_count > self._answered_count:
+            os._exit(1)
+        self._lines.put(b"")
+
+
+class QueueInbox:
+    """Tasks are claimed from a sweep's queue: `trials` at most, none any more after `idle` seconds without one.
+
+    Nor is one taken that the job's time may not suffice for, going by the longest so far.
+    """
+
+    def __init__(self, tasks: TaskQueue, name: str, trials: int, idle: float) -> None:
+        self._tasks, self._name, self._left, self._idle = tasks, name, trials, idle
+        end = os.environ.get("SLURM_JOB_END_TIME")
+        self._end = float(end) if end else None
+        self._longest = self._started = 0.0
+        tasks.register(name, {"node": os.environ.get("SLURM_JOB_NODELIST", ""), "end": self._end})
+
+    def next(self) -> QueuedTask | None:
+        """Return a claimed task. One that this job had claimed before it was started again goes on as a new attempt."""
+        deadline = time.monotonic() + self._idle
+        while self._left > 0 and not self._short_of_time():
+            task = self._tasks.claim(self._name)
+            if task is not None:
+                self._left, self._started = self._left - 1, time.monotonic()
+                return task.again(Run(task.run).attempts())
+            if self._tasks.closed or time.monotonic() > deadline:
+                return None
+            time.sleep(POLL_SECONDS)
+        return None
+
+    def answer(self, task: QueuedTask, answer: dict[str, Any]) -> None:
+        """Append to this worker's answer file."""
+        self._longest = max(self._longest, time.monotonic() - self._started)
+        error = answer.get("error")
+        self._tasks.answer(
+            self._name, Answer(task.name, answer["outcome"], error and (error["kind"], error["message"]))
+        )
+
+    def _short_of_time(self) -> bool:
+        return self._end is not None and time.time() + SAFETY * self._longest > self._end
+
+
+def open_inbox(arguments: list[str], answers: Any) -> Inbox:
+    """Return the inbox that a worker's command line asks for: --queue DIR --name NAME --trials N --idle SECONDS, or none."""
+    if not arguments:
+        return StandardInput(answers)
+    options = dict(zip(arguments[::2], arguments[1::2], strict=True))
+    try:
+        return QueueInbox(
+            TaskQueue(options["--queue"]), options["--name"], int(options["--trials"]), float(options["--idle"])
+        )
+    except (KeyError, ValueError) as error:
+        sys.exit(f"worker: {error}: must be --queue DIR --name NAME --trials N --idle SECONDS, or nothing")
