@@ -327,6 +327,21 @@ class SweepFolder:
         return self.path / "engine.state"
 
     @property
+    def queue_path(self) -> Path:
+        """The folder of the task queue, where a place has one."""
+        return self.path / "queue"
+
+    @property
+    def jobs_path(self) -> Path:
+        """The folder for what a cluster's jobs are submitted with, and what they print."""
+        return self.path / "jobs"
+
+    @property
+    def code_path(self) -> Path:
+        """The folder of the program as it was when the sweep was started."""
+        return self.path / "code"
+
+    @property
     def lock_path(self) -> Path:
         """Held by the process that runs the sweep."""
         return self.path / "driver.lock"

@@ -46,9 +46,13 @@ class QueuedTask:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a worker says of a task it is done with: the outcome, and the kind and message of a failure."""
+    """What a worker says of a task it is done with: the outcome, and the kind and message of a failure.
 
-    task: str
+    `task` is None where the worker says that it will take no more.
+    """
+
+    worker: str
+    task: str | None
     outcome: str
     error: tuple[str, str] | None = None
 
@@ -68,9 +72,13 @@ class TaskQueue:
         """Let a worker have `task`."""
         write_json(self._waiting / task.name, asdict(task))
 
-    def withdraw(self, task: QueuedTask) -> None:
+    def withdraw(self, name: str) -> None:
         """Take a task back that nobody has claimed."""
-        (self._waiting / task.name).unlink(missing_ok=True)
+        (self._waiting / name).unlink(missing_ok=True)
+
+    def forget(self, worker: str, name: str) -> None:
+        """Take a task back from a worker that is gone."""
+        (self._workers / worker / name).unlink(missing_ok=True)
 
     def waiting(self) -> set[str]:
         """Return the names of the tasks that nobody has claimed."""
@@ -80,14 +88,17 @@ class TaskQueue:
         """Return {task name: worker} of the tasks that workers have claimed and not answered."""
         return {path.name: path.parent.name for path in self._workers.glob("*/*.json") if path.name != "worker.json"}
 
-    def workers(self) -> dict[str, dict[str, Any]]:
-        """Return {worker: what it said of itself when it started}."""
-        found = {path.parent.name: read_json(path) for path in self._workers.glob("*/worker.json")}
-        return {name: facts for name, facts in found.items() if facts is not None}
+    def has_started(self, worker: str) -> bool:
+        """Return whether a worker has registered."""
+        return (self._workers / worker / "worker.json").exists()
 
     def answers(self) -> list[Answer]:
         """Return the answers given since the last call."""
         return [answer for path in sorted(self._workers.glob("*/answers.jsonl")) for answer in self._new_answers(path)]
+
+    def rewind(self) -> None:
+        """Have `answers` return all answers once more."""
+        self._offsets.clear()
 
     def close(self) -> None:
         """Tell idle workers that there will be no more tasks."""
@@ -124,14 +135,15 @@ class TaskQueue:
                 return _read_task(own / path.name)
         return None
 
-    def answer(self, worker: str, answer: Answer) -> None:
-        """Say that a task is done with."""
-        own = self._workers / worker
+    def answer(self, answer: Answer) -> None:
+        """Say what became of a task, or that there is no use in waiting for this worker."""
+        own = self._workers / answer.worker
         with (own / "answers.jsonl").open("ab") as file:
             file.write(json.dumps(asdict(answer)).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
-        (own / answer.task).unlink(missing_ok=True)
+        if answer.task is not None:
+            (own / answer.task).unlink(missing_ok=True)
 
     def _new_answers(self, path: Path) -> list[Answer]:
         with path.open("rb") as file:
@@ -143,7 +155,8 @@ class TaskQueue:
         for line in whole.splitlines():
             values = json.loads(line)
             error = values["error"]
-            answers.append(Answer(values["task"], values["outcome"], error and (error[0], error[1])))
+            values["error"] = error and (error[0], error[1])
+            answers.append(Answer(**values))
         return answers
 
 

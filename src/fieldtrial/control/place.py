@@ -31,6 +31,10 @@ class Ended:
     error: tuple[str, str] | None = None
 
 
+class PlaceError(RuntimeError):
+    """A place cannot go on; the message says why."""
+
+
 class Place(Protocol):
     """Starts tasks and reports their ends. What came of them stands in the run directory."""
 

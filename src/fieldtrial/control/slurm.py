@@ -26,9 +26,10 @@ ANSWER_SECONDS = 30.0  # that a shared file system may take to show the answer o
 MOST_BACK_OFF_SECONDS = 120.0
 MOST_SILENT_DEATHS = 3  # jobs in a row that died before they took a task
 NODE_FAILURES = 2  # infrastructure failures of one node, before it is excluded
-BLAMELESS = ("PREEMPTED", "TIMEOUT", "CANCELLED", "COMPLETED", "")  # ends that say nothing against the node
+ENDED_WELL = ("COMPLETED", "")
+BLAMELESS = (*ENDED_WELL, "PREEMPTED", "TIMEOUT", "CANCELLED")  # ends that say nothing against the node
 
-Look = tuple[list[Job], dict[str, tuple[str, str]]]
+Look = tuple[list[Job], set[str], dict[str, tuple[str, str]]]  # all jobs; those of ours that are gone; how they went
 
 
 class SlurmPlace:
@@ -58,9 +59,12 @@ class SlurmPlace:
         self._next_look = self._next_submission = 0.0
         self._refusals = 0
         self._outage: str | None = None
+        self._cancelled: set[str] = set()
+        self._others = 0
         try:
             self._limit = slurm_commands.submit_limit()
-            self._see(slurm_commands.my_jobs())
+            self._largest_array = slurm_commands.largest_array()
+            self._see(slurm_commands.my_jobs(), set())
         except SlurmOutageError as error:
             raise PlaceError(f"SLURM does not answer: {error}") from None
 
@@ -95,7 +99,7 @@ class SlurmPlace:
         """Return the tasks that have ended, as soon as there are any or `seconds` have passed."""
         deadline = time.monotonic() + seconds
         while True:
-            ended = [end for answer in self.queue.answers() if (end := self._hear(answer))]
+            ended = self._hear_answers()
             self._cancel_stopping()
             ended += self._look_around()
             self._submit()
@@ -111,79 +115,133 @@ class SlurmPlace:
             for name in self.queue.waiting():
                 self.queue.withdraw(name)
             self.queue.close()
-            self._submitter.cancel_all()
+            slurm_commands.cancel_named(self._submitter.name)
         self._pool.shutdown()
 
     # Ends
 
-    def _hear(self, answer: Answer) -> Ended | None:
-        self._silent_deaths = 0
-        self._answered[answer.worker] += 1
-        task = self._tasks.pop(answer.task, None)
-        self._stopping.pop(answer.task, None)
-        return None if task is None else Ended(task, error=answer.error)
+    def _hear_answers(self) -> list[Ended]:
+        ends = []
+        for answer in self.queue.answers():
+            if answer.task is None:
+                self._jobs.pop(answer.worker, None)  # it takes no more tasks
+                continue
+            self._silent_deaths = 0
+            self._answered[answer.worker] += 1
+            self._stopping.pop(answer.task, None)
+            if task := self._tasks.pop(answer.task, None):
+                ends.append(Ended(task, error=answer.error))
+        return ends
 
     def _cancel_stopping(self) -> None:
         due = [name for name, moment in self._stopping.items() if time.monotonic() > moment]
-        if not due:
-            return
-        claimed = self.queue.claimed()
-        self._cancel([claimed[name] for name in due if name in claimed])
-        for name in due:
-            del self._stopping[name]
+        if due:
+            claimed = self.queue.claimed()
+            self._cancel([claimed[name] for name in due if name in claimed])
+            self._stopping = {name: moment for name, moment in self._stopping.items() if name not in due}
 
     def _cancel(self, jobs: list[str]) -> None:
         if jobs:
+            self._cancelled.update(jobs)
             self._pool.submit(slurm_commands.cancel, jobs)
             self._next_look = min(self._next_look, time.monotonic() + NOTICE_SECONDS)
 
-    # The queue of SLURM
+    # squeue
 
     def _look_around(self) -> list[Ended]:
         """Ask squeue now and then, in a thread; return the tasks that its answer shows to have died."""
         if self._look is None:
             if self._tasks and time.monotonic() > self._next_look:
-                self._look = self._pool.submit(self._ask, set(self._jobs), self.queue.claimed())
+                self._look = self._pool.submit(self._ask, set(self._jobs))
             return []
         if not self._look.done():
             return []
         look, self._look = self._look, None
-        interval = max(self.settings.squeue_seconds, len(self._jobs) / JOBS_PER_SECOND)
-        self._next_look = time.monotonic() + interval
-        error = look.exception()
-        if error is not None:
-            self._suffer(error)
+        self._next_look = time.monotonic() + max(self.settings.squeue_seconds, len(self._jobs) / JOBS_PER_SECOND)
+        if error := look.exception():
+            self._say_once(f"{error}; waiting for it, no verdict is passed meanwhile")
             return []
-        self._recover()
-        jobs, finals = look.result()
-        known = set(self._jobs)
-        self._see(jobs)
-        return [end for job in sorted(known - self._jobs.keys()) for end in self._bury(job, *finals.get(job, ("", "")))]
+        self._say_once(None)
+        jobs, missing, finals = look.result()
+        ends = self._hear_answers()  # a job that is gone had answered before
+        self._see(jobs, missing)
+        return ends + [end for job in sorted(missing) for end in self._bury(job, *finals.get(job, ("", "")))]
 
-    def _ask(self, known: set[str], claimed: dict[str, str]) -> Look:
+    def _ask(self, known: set[str]) -> Look:
         jobs = slurm_commands.my_jobs()
         missing = known - {job.id for job in jobs}
-        return jobs, slurm_commands.final_states(missing & set(claimed.values()))
+        claiming = set(self.queue.claimed().values())
+        return jobs, missing, slurm_commands.final_states(missing & claiming)
 
-    def _see(self, jobs: list[Job]) -> None:
-        """Take in what squeue says. Jobs that were submitted since it was asked are not missed."""
-        listed = {job.id: job for job in jobs}
-        others = [job for job in jobs if job.name != self._submitter.name]
-        self._others = len(others)
-        mine = {job.id: job for job in jobs if job.name == self._submitter.name}
-        self._cancel([job.id for job in mine.values() if job.dead])
-        self._jobs = {id: job for id, job in mine.items() if not job.dead} | {
-            id: job for id, job in self._jobs.items() if id not in listed and job.fresh
-        }
-        for job in self._jobs.values():
-            job.age()
+    def _see(self, jobs: list[Job], missing: set[str]) -> None:
+        """Take in what squeue says: of this sweep's jobs, those that came since it was asked are not in it."""
+        mine = [job for job in jobs if job.name == self._submitter.name]
+        self._others = len(jobs) - len(mine)
+        self._cancel([job.id for job in mine if job.dead])
+        self._jobs = {id: job for id, job in self._jobs.items() if id not in missing}
+        self._jobs |= {job.id: job for job in mine if not job.dead and job.state != "COMPLETING"}
 
     def _bury(self, job: str, state: str, nodes: str) -> list[Ended]:
         """Return the ends of the tasks that a vanished job had claimed."""
-        tasks = [name for name, worker in self.queue.claimed().items() if worker == job and name in self._tasks]
-        if not tasks and not self._answered[job]:
-            self._die_silently(job, state)
+        names = [name for name, worker in self.queue.claimed().items() if worker == job and name in self._tasks]
+        if names and state in ENDED_WELL and time.monotonic() < self._gone.setdefault(job, time.monotonic()) + ANSWER_SECONDS:
+            self._jobs[job] = Job(job, state, self._submitter.name, nodes, "")  # looked for again at the next look
+            return []
+        if not names and not self._answered[job] and job not in self._cancelled and not self.queue.has_started(job):
+            self._die_silently(job)
         if state not in BLAMELESS:
-            self._blame(nodes, state)
-        why = f"its job {job} is gone ({state or 'unknown to accounting'}{', ' + nodes if nodes else ''})"
-        return [Ended(self._tasks.pop(name), death=why) for name in tasks]
+            self._node_failures[nodes] += 1
+        why = f"its job {job} is gone ({state or 'accounting does not say how'}{', on ' + nodes if nodes else ''})"
+        for name in names:
+            self.queue.forget(job, name)
+            self._stopping.pop(name, None)
+        return [Ended(self._tasks.pop(name), death=why) for name in names]
+
+    def _die_silently(self, job: str) -> None:
+        self._silent_deaths += 1
+        if self._silent_deaths >= MOST_SILENT_DEATHS:
+            lines = self._submitter.last_lines(job)
+            raise PlaceError(f"{self._silent_deaths} jobs in a row ended before they took a trial; the last, {job}:{lines}")
+
+    def _say_once(self, outage: str | None) -> None:
+        if outage and not self._outage:
+            self._say(outage)
+        elif self._outage and not outage:
+            self._say("SLURM answers again")
+        self._outage = outage
+
+    # sbatch
+
+    def _submit(self) -> None:
+        """Have as many jobs as tasks, within the limits; submit in a thread, an array at a time."""
+        if self._submission is not None:
+            if self._submission.done():
+                self._note_submission(self._submission)
+                self._submission = None
+            return
+        capacity = [job for job in self._jobs if self._answered[job] < self.settings.trials_per_job]
+        room = self.settings.most_jobs - len(self._jobs)
+        if self._limit is not None:
+            room = min(room, self._limit - self._others - len(self._jobs))
+        count = min(len(self._tasks) - len(capacity), room, self._largest_array)
+        if count > 0 and time.monotonic() > self._next_submission:
+            excluded = {node for node, failures in self._node_failures.items() if failures >= NODE_FAILURES}
+            self._submission = self._pool.submit(self._submitter.submit, count, excluded)
+
+    def _note_submission(self, submission: Future[list[str]]) -> None:
+        error = submission.exception()
+        if error is None:
+            self._refusals = 0
+            self._jobs |= {id: Job(id, "PENDING", self._submitter.name, "", "") for id in submission.result()}
+            return
+        if not isinstance(error, SlurmOutageError):
+            raise error
+        self._refusals += 1
+        wait = min(MOST_BACK_OFF_SECONDS, 2.0**self._refusals) * random.uniform(0.5, 1.5)
+        self._next_submission = time.monotonic() + wait
+        if self._refusals == 1:
+            self._say(f"{error}; trying again, more and more rarely")
+
+
+def _queued(task: Task) -> QueuedTask:
+    return QueuedTask(str(task.run.path.resolve()), task.attempt, task.test)

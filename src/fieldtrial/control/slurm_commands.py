@@ -1,10 +1,9 @@
 """SLURM's commands: one squeue for all jobs, sacct for those that have vanished, scancel in batches."""
 
+import getpass
 import subprocess
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-
-from fieldtrial.run import Run
 
 SECONDS = 60.0  # after which a command that does not answer counts as an outage
 BATCH = 200
@@ -65,10 +64,15 @@ def largest_array() -> int:
     return 1
 
 
-def submit_limit(user: str) -> int | None:
+def cancel_named(name: str) -> None:
+    """Cancel this user's jobs of that name. Raises SlurmOutageError."""
+    _run("scancel", "--quiet", f"--user={getpass.getuser()}", f"--name={name}")
+
+
+def submit_limit() -> int | None:
     """Return how many jobs this user may have in the queue, as far as accounting knows; None: no limit is known."""
     try:
-        lines = _run("sacctmgr", "-nP", "show", "assoc", f"user={user}", "format=MaxSubmitJobs")
+        lines = _run("sacctmgr", "-nP", "show", "assoc", f"user={getpass.getuser()}", "format=MaxSubmitJobs")
     except SlurmOutageError:
         return None
     limits = [int(line) for line in lines if line.strip().isdecimal()]
@@ -81,15 +85,6 @@ def test_submission(script: str) -> str:
         ["sbatch", "--test-only"], input=script, capture_output=True, text=True, check=False, timeout=SECONDS
     )
     return (result.stderr or result.stdout).strip()
-
-
-def last_lines(run: Run, attempt: int, count: int = 10) -> str:
-    """Return the last lines that an attempt has printed, indented, for a message."""
-    try:
-        lines = run.log_path(attempt).read_text(errors="replace").splitlines()[-count:]
-    except OSError:
-        return ""
-    return "".join(f"\n    {line}" for line in lines)
 
 
 def _run(*command: str) -> list[str]:

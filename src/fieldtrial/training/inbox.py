@@ -80,17 +80,17 @@ class QueueInbox:
                 self._left, self._started = self._left - 1, time.monotonic()
                 return task.again(Run(task.run).attempts())
             if self._tasks.closed or time.monotonic() > deadline:
-                return None
+                break
             time.sleep(POLL_SECONDS)
+        self._tasks.answer(Answer(self._name, None, "left"))
         return None
 
     def answer(self, task: QueuedTask, answer: dict[str, Any]) -> None:
         """Append to this worker's answer file."""
         self._longest = max(self._longest, time.monotonic() - self._started)
         error = answer.get("error")
-        self._tasks.answer(
-            self._name, Answer(task.name, answer["outcome"], error and (error["kind"], error["message"]))
-        )
+        error = error and (error["kind"], error["message"])
+        self._tasks.answer(Answer(self._name, task.name, answer["outcome"], error))
 
     def _short_of_time(self) -> bool:
         return self._end is not None and time.time() + SAFETY * self._longest > self._end

@@ -3,12 +3,17 @@
 import ctypes
 import os
 import signal
+import socket
+import time
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as distributed
+
+from fieldtrial.run import write_atomically
 
 T = TypeVar("T")
 PR_SET_PDEATHSIG = 1  # Linux: the signal to get when the parent dies
@@ -17,6 +22,7 @@ CPU = torch.device("cpu")
 # How long processes wait for one another in training, and for the first one's word, which may be waiting for a task.
 TRAINING_TIMEOUT = timedelta(minutes=30)
 IDLE_TIMEOUT = timedelta(days=30)
+MEETING_TIMEOUT = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
@@ -32,7 +38,8 @@ class World:
     def from_environment(cls) -> "World":
         """Return the world that torchrun describes (RANK, WORLD_SIZE, LOCAL_RANK), or that of a single process.
 
-        Processes talk through NCCL between GPUs and through gloo between CPUs.
+        Processes talk through NCCL between GPUs and through gloo between CPUs. They meet at torchrun's MASTER_ADDR and
+        MASTER_PORT or, where FIELDTRIAL_RENDEZVOUS names a file that all of them see, where the first says there.
 
         Raises:
             ValueError: there are more processes on this machine than it has GPUs or, without GPUs, cores.
@@ -52,7 +59,10 @@ class World:
         # torchrun starts each process in a session of its own: if torchrun is killed, they would train on
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         backend = "nccl" if on_gpu else "gloo"
-        distributed.init_process_group(backend, timeout=TRAINING_TIMEOUT, device_id=device if on_gpu else None)
+        file = os.environ.get("FIELDTRIAL_RENDEZVOUS")
+        meeting = {"store": meet(Path(file), rank, size), "rank": rank, "world_size": size} if file else {}
+        device_id = device if on_gpu else None
+        distributed.init_process_group(backend, timeout=TRAINING_TIMEOUT, device_id=device_id, **meeting)
         return cls(rank, size, device, distributed.new_group(backend="gloo", timeout=IDLE_TIMEOUT))
 
     @property
@@ -88,3 +98,37 @@ class World:
         """Leave the group of processes."""
         if self.size > 1:
             distributed.destroy_process_group()
+
+
+def meet(file: Path, rank: int, size: int) -> distributed.TCPStore:
+    """Return the store through which `size` processes find each other.
+
+    The first one binds a free port on its host and writes both into `file`: a port that is agreed on beforehand may be
+    another trial's on a shared node.
+
+    Raises:
+        TimeoutError: the first process has not said where it is.
+    """
+    if rank == 0:
+        host = socket.gethostname()
+        listener = socket.create_server((socket.gethostbyname(host), 0))
+        port = listener.getsockname()[1]
+        store = distributed.TCPStore(
+            host, port, size, is_master=True, wait_for_workers=False, master_listen_fd=listener.detach()
+        )
+        write_atomically(file, f"{host} {port}".encode())
+        return store
+    deadline = time.monotonic() + MEETING_TIMEOUT.total_seconds()
+    while not (words := _read(file)):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{file}: the first process has not said where it is")
+        time.sleep(0.05)
+    host, port_text = words.split()
+    return distributed.TCPStore(host, int(port_text), size, is_master=False, timeout=MEETING_TIMEOUT)
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text()
+    except FileNotFoundError:
+        return ""

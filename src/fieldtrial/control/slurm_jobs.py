@@ -1,0 +1,89 @@
+"""Submits a sweep's worker jobs, through Submitit, in arrays. The only module that imports it."""
+
+import hashlib
+import shlex
+import sys
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import submitit
+from submitit.core.utils import FailedJobError, FailedSubmissionError
+
+from fieldtrial.control import slurm_commands
+from fieldtrial.control.launch import WORKER, launch
+from fieldtrial.control.slurm_settings import SlurmSettings
+from fieldtrial.run import SweepFolder
+
+LAST_LINES = 10
+
+
+class Submitter:
+    """Knows how a worker job of one sweep is asked for.
+
+    code: the folder that jobs import this program from, so that editing while they wait changes nothing.
+    name: of all the sweep's jobs: how a driver that comes back knows them.
+    """
+
+    def __init__(
+        self, settings: SlurmSettings, folder: SweepFolder, code: Path, worker: tuple[str, ...] = WORKER
+    ) -> None:
+        path = folder.path.resolve()
+        self.name = f"fieldtrial-{folder.name}-{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+        self._settings, self._code = settings, code
+        self._logs = folder.jobs_path.resolve()
+        self._arguments = (str(folder.queue_path.resolve()), settings.trials_per_job, settings.idle_seconds, worker)
+
+    def submit(self, count: int, excluded: Collection[str] = ()) -> list[str]:
+        """Submit `count` worker jobs, as one array, and return their ids. Raises SlurmOutageError if SLURM refuses."""
+        executor = self._executor(excluded, count)
+        queue, trials, idle, worker = self._arguments
+        try:
+            jobs = executor.map_array(launch, [queue] * count, [trials] * count, [idle] * count, [worker] * count)
+        except (FailedJobError, FailedSubmissionError) as error:
+            raise slurm_commands.SlurmOutageError(str(error)) from None
+        return [job.job_id for job in jobs]
+
+    def script(self) -> str:
+        """Return the text of the sbatch file of one job."""
+        executor = self._executor((), 1)
+        return str(executor._make_submission_file_text(executor._submitit_command_str, uid=""))
+
+    def last_lines(self, job: str) -> str:
+        """Return the last lines that a job has printed before its worker wrote into a trial's log."""
+        lines: list[str] = []
+        for path in sorted(self._logs.glob(f"{job}_*log.*")):
+            lines += path.read_text(errors="replace").splitlines()
+        return "".join(f"\n    {line}" for line in lines[-LAST_LINES:])
+
+    def _executor(self, excluded: Collection[str], count: int) -> Any:
+        executor = submitit.SlurmExecutor(folder=self._logs, python=shlex.quote(sys.executable))
+        executor.update_parameters(**self._parameters(excluded), array_parallelism=count)
+        return executor
+
+    def _parameters(self, excluded: Collection[str]) -> dict[str, Any]:
+        settings = self._settings
+        setup = [*settings.setup, f"export PYTHONPATH={shlex.quote(str(self._code))}${{PYTHONPATH:+:$PYTHONPATH}}"]
+        setup += [f"export {name}={shlex.quote(value)}" for name, value in settings.environment.items()]
+        wanted: dict[str, Any] = {
+            "job_name": self.name,
+            "time": settings.time_limit_minutes,
+            "nodes": settings.nodes,
+            "ntasks_per_node": settings.processes_per_node,
+            "cpus_per_task": settings.cpus_per_process,
+            "gpus_per_node": settings.gpus_on_node or None,
+            "mem": _megabytes(settings.memory_gb_per_process, settings.processes_per_node),
+            "partition": ",".join(settings.partitions) or None,
+            "account": settings.account,
+            "qos": settings.qos,
+            "constraint": settings.constraint,
+            "exclude": ",".join(sorted(excluded)) or None,
+            "setup": setup,
+            "srun_args": [f"--cpus-per-task={settings.cpus_per_process}"],  # which srun does not take over from sbatch
+            "additional_parameters": {("requeue" if settings.requeue else "no-requeue"): True, **settings.sbatch},
+        }
+        return {name: value for name, value in wanted.items() if value is not None}
+
+
+def _megabytes(gigabytes: float | None, processes: int) -> str | None:
+    return None if gigabytes is None else f"{round(gigabytes * 1024) * processes}MB"
