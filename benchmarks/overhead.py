@@ -23,7 +23,7 @@ from ray import tune
 from fieldtrial.config import TrainConfig
 from fieldtrial.control.engine import Engine
 from fieldtrial.control.local import WORKER, LocalPlace
-from fieldtrial.control.place import LocalSettings
+from fieldtrial.control.settings import LocalSettings
 from fieldtrial.control.sweep import Sweep, grid
 from fieldtrial.control.trial import Trial
 from fieldtrial.run import SweepFolder

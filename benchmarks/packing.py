@@ -18,7 +18,7 @@ from machine import describe_machine, spread
 from fieldtrial.config import TrainConfig
 from fieldtrial.control.engine import Engine
 from fieldtrial.control.local import LocalPlace
-from fieldtrial.control.place import LocalSettings
+from fieldtrial.control.settings import LocalSettings
 from fieldtrial.control.sweep import Sweep, grid
 from fieldtrial.run import SweepFolder
 

@@ -102,7 +102,7 @@ class TrainConfig:
         problems: list[str] = []
         for name, hint in HINTS.items():
             try:
-                value = _checked(getattr(self, name), hint)
+                value = check_type(getattr(self, name), hint)
                 _check_bounds(value, FIELDS[name].metadata["low"], FIELDS[name].metadata["high"])
                 for holds, rule in RULES.get(name, ()):
                     if not holds(value):
@@ -129,7 +129,7 @@ class TrainConfig:
         for name in (name for name in HINTS if name in values):
             value = values[name]
             try:
-                known[name] = parse(value, HINTS[name]) if isinstance(value, str) else _checked(value, HINTS[name])
+                known[name] = parse(value, HINTS[name]) if isinstance(value, str) else check_type(value, HINTS[name])
             except ValueError as error:
                 problems.append(f"{name} = {value!r}: {error}")
         try:
@@ -202,7 +202,7 @@ def parse(text: str, hint: Any) -> Any:
         return None if text == "none" else parse(text, arguments[0])
     if typing.get_origin(hint) is tuple:
         parts = [] if text == "none" else [part.strip() for part in text.split(",")]
-        return _checked([parse(part, arguments[0]) for part in parts], hint)
+        return check_type([parse(part, arguments[0]) for part in parts], hint)
     if hint is bool:
         if text not in ("true", "false"):
             raise ValueError("must be true or false")
@@ -212,27 +212,31 @@ def parse(text: str, hint: Any) -> Any:
             return hint(text)
         except ValueError:
             raise ValueError(f"must be {_NAMES[hint]}") from None
-    return _checked(text, hint)
+    return check_type(text, hint)
 
 
 _NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
 
-def _checked(value: Any, hint: Any) -> Any:
-    """Return `value` in exactly the type `hint`, or raise ValueError with the rule it breaks."""
+def check_type(value: Any, hint: Any) -> Any:
+    """Return `value` in exactly the type `hint`: lists as tuples, whole numbers as floats. Raises ValueError if not."""
     arguments = typing.get_args(hint)
     if isinstance(hint, types.UnionType):
-        return None if value is None else _checked(value, arguments[0])
+        return None if value is None else check_type(value, arguments[0])
     if typing.get_origin(hint) is Literal:
         if value not in arguments:
             raise ValueError(f"must be one of {', '.join(arguments)}")
         return value
+    if typing.get_origin(hint) is dict:
+        if not isinstance(value, dict):
+            raise ValueError("must be a table")
+        return {name: check_type(item, arguments[1]) for name, item in value.items()}
     if typing.get_origin(hint) is tuple:
         if not isinstance(value, list | tuple):
             raise ValueError("must be a list")
         if arguments[-1] is not Ellipsis and len(value) != len(arguments):
             raise ValueError(f"must have {len(arguments)} values")
-        return tuple(_checked(item, arguments[0]) for item in value)
+        return tuple(check_type(item, arguments[0]) for item in value)
     if hint is float and type(value) is int:
         value = float(value) if abs(value) <= sys.float_info.max else math.inf  # float() raises OverflowError
     if type(value) is not hint:

@@ -341,6 +341,17 @@ class SweepFolder:
         """The folder of the program as it was when the sweep was started."""
         return self.path / "code"
 
+    def owner(self) -> str | None:
+        """Return who said that it runs the sweep, or None."""
+        try:
+            return (self.path / "driver.txt").read_text()
+        except FileNotFoundError:
+            return None
+
+    def set_owner(self, owner: str) -> None:
+        """Say who runs the sweep."""
+        write_atomically(self.path / "driver.txt", owner.encode())
+
     @property
     def lock_path(self) -> Path:
         """Held by the process that runs the sweep."""

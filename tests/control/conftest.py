@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from fieldtrial.control.local import LocalPlace
-from fieldtrial.control.place import LocalSettings
+from fieldtrial.control.settings import LocalSettings
 from fieldtrial.control.state import load_state
 from fieldtrial.run import SweepFolder
 

@@ -5,7 +5,7 @@ import pytest
 
 from fieldtrial.config import ConfigError
 from fieldtrial.control.local import LocalPlace
-from fieldtrial.control.place import LocalSettings, read_place
+from fieldtrial.control.settings import LocalSettings, read_place
 
 CORES = len(os.sched_getaffinity(0))
 ROOT = Path(__file__).parents[2]

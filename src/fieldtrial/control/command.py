@@ -1,35 +1,27 @@
 """The command line of a sweep file: python sweeps/NAME.py [--cluster NAME] [--smoke] [--dry-run] ..."""
 
 import argparse
-import contextlib
 import os
 import shlex
-import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
-from typing import Any, NoReturn
+from typing import NoReturn
 
-from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.table import Table
 
-from fieldtrial.config import ConfigError, TrainConfig
-from fieldtrial.control.engine import Engine, SweepError
-from fieldtrial.control.local import LocalPlace
-from fieldtrial.control.place import LocalSettings, read_place
+from fieldtrial.config import ConfigError
+from fieldtrial.control import driver
+from fieldtrial.control.driver import GOES_ON, INTERRUPTED, drive
+from fieldtrial.control.engine import SweepError
+from fieldtrial.control.place import PlaceError
 from fieldtrial.control.preflight import Findings, Preflight, device_hours
-from fieldtrial.control.progress import Progress
+from fieldtrial.control.settings import Settings, read_place
 from fieldtrial.control.state import ForeignStateError
 from fieldtrial.control.sweep import Sweep
 from fieldtrial.run import SweepFolder
-
-INTERRUPTED = 130
-LOG_WIDTH = 160
-GOES_ON = "Interrupted. Nothing is lost: the same command goes on from here."
 
 
 def main(build: Callable[[], Sweep], arguments: list[str] | None = None) -> None:
@@ -46,8 +38,8 @@ def main(build: Callable[[], Sweep], arguments: list[str] | None = None) -> None
             with Preflight(sweep) as preflight:
                 _show(sweep, folder, settings, preflight.result())
         else:
-            _run(sweep, folder, settings, retry=options.retry)
-    except (ConfigError, SweepError, ForeignStateError) as error:
+            sys.exit(drive(sweep, folder, settings, retry=options.retry))
+    except (ConfigError, SweepError, PlaceError, ForeignStateError) as error:
         _exit(str(error), status=1)
     except KeyboardInterrupt:
         _exit(GOES_ON, status=INTERRUPTED)
@@ -86,82 +78,9 @@ def _name(script: Path, options: argparse.Namespace) -> str:
     return options.name or script.stem + ("-smoke" if options.smoke else "")
 
 
-def _run(sweep: Sweep, folder: SweepFolder, settings: LocalSettings, retry: bool) -> None:
-    signal.signal(signal.SIGTERM, _interrupt)
-    with _only_driver(folder):
-        _claim(folder, sweep)
-        with Preflight(sweep) as preflight:
-            place = LocalPlace(settings)
-            try:
-                preflight.result()
-                status = _drive(sweep, folder, place, retry)
-            finally:
-                place.close()
-        table = subprocess.run([sys.executable, "-m", "fieldtrial.results.table", str(folder.path)], check=False)
-    sys.exit(status or table.returncode)
-
-
-def _drive(sweep: Sweep, folder: SweepFolder, place: LocalPlace, retry: bool) -> int:
-    """Run the engine to its end. Returns the exit status: 1 if a row has no winner, 130 after an interruption."""
-    console = _console()
-    progress = Progress(console)
-    engine = Engine(sweep, folder, place, progress.hear)
-    if retry:
-        console.print(f"{engine.retry()} failed trials run again")
-    try:
-        with progress.follow(engine):
-            engine.run()
-    except KeyboardInterrupt:
-        console.print(GOES_ON)
-        return INTERRUPTED
-    failed = [source for source in engine.sources.values() if source.status == "failed"]
-    for source in failed:
-        console.print(
-            f"source {source.name} failed ({source.problem}), so its rows were not started; mend it and give --retry"
-        )
-    return 0 if all(row.winner() for row in engine.rows) else 1
-
-
-def _only_driver(folder: SweepFolder) -> FileLock:
-    """Return the sweep folder's lock, held. Raises SweepError while another process runs the sweep."""
-    lock = FileLock(folder.lock_path)
-    try:
-        folder.path.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise SweepError(f"{folder.path}: another process runs this sweep; wait for it, or give --name") from None
-    except OSError as error:
-        raise SweepError(f"{folder.path}: cannot be written to: {error.strerror}") from None
-    return lock
-
-
-def _claim(folder: SweepFolder, sweep: Sweep) -> None:
-    """Describe the sweep in its folder. Raises ConfigError if the folder is another sweep's."""
-    new, old = sweep.describe(folder.name), folder.description()
-    fixed = [name for name in new if name not in ("name", "trials", "seeds")]
-    with contextlib.suppress(ConfigError, TypeError, KeyError):  # fields that have come since have their defaults there
-        old = old and old | {"base": TrainConfig.from_dict(old["base"]).to_dict()}
-    differing = [name for name in fixed if old is not None and old.get(name) != new[name]]
-    started = folder.trials() or folder.state_path.exists()  # else there is nothing for which it would matter
-    if old is not None and differing and started:
-        problems = [f"{name} is {_first_difference(old.get(name), new[name])}" for name in differing]
-        raise ConfigError([*problems, "give another --name, or undo the change"], f"{folder.path} holds another sweep")
-    try:
-        folder.describe(new)
-    except OSError as error:
-        raise SweepError(f"{folder.path}: cannot be written to: {error.strerror}") from None
-
-
-def _first_difference(old: Any, new: Any) -> str:
-    if isinstance(old, dict) and isinstance(new, dict):
-        name = next(key for key in {**old, **new} if key not in old or key not in new or old[key] != new[key])
-        return f"{name}: {old.get(name)!r} there and {new.get(name)!r} now"
-    return f"{old!r} there and {new!r} now"
-
-
-def _show(sweep: Sweep, folder: SweepFolder, settings: LocalSettings, findings: Findings) -> None:
+def _show(sweep: Sweep, folder: SweepFolder, settings: Settings, findings: Findings) -> None:
     """Print what the sweep would do."""
-    console = _console()
+    console = driver.console()
     hours, source_hours = device_hours(sweep, findings, settings.teraflops)
     table = Table(*sweep.compared, "trials", "seeds", "parameters", "trainable", "hours at most", box=None)
     for number, (fact, cost) in enumerate(zip(findings.rows, hours, strict=True)):
@@ -179,17 +98,6 @@ def _show(sweep: Sweep, folder: SweepFolder, settings: LocalSettings, findings: 
     config = sweep.row_config(0)
     command = ["python", "jobs/train.py", "--run", str(folder.run(config.id).path), *config.to_flags()]
     console.print(f"a trial: {shlex.join(command)}", soft_wrap=True)
-
-
-def _console() -> Console:
-    console = Console(markup=False, highlight=False)
-    if not console.is_terminal:
-        console.width = LOG_WIDTH
-    return console
-
-
-def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
 
 
 def _exit(message: str, status: int) -> NoReturn:

@@ -36,9 +36,9 @@ class Engine:
         self.sweep, self.folder, self.place, self.listen = sweep, folder, place, listen
         self.rows: list[Row]
         self.sources: dict[str, Trial]
-        self.rows, self.sources = self._resume() or self._begin()
         self._readers: dict[str, RecordReader] = {}
         self._stops: list[Trial] = []
+        self.rows, self.sources = self._resume() or self._begin()
 
     def trials(self) -> Iterator[Trial]:
         """Yield all trials so far: sources, then row by row."""
@@ -100,10 +100,20 @@ class Engine:
         for row in rows:
             if (row.budget, row.seeds) != (self.sweep.trials_per_row, self.sweep.seeds):
                 row.extend(self.sweep.trials_per_row, self.sweep.seeds)
-        for trial in [*sources.values(), *(trial for row in rows for trial in [*row.trials, *(row.finals or [])])]:
-            if trial.status == "running":
-                trial.status = "waiting"  # its worker died with the driver; it resumes from its checkpoint
+        trials = [*sources.values(), *(trial for row in rows for trial in [*row.trials, *(row.finals or [])])]
+        self._adopt([trial for trial in trials if trial.status == "running"])
         return rows, sources
+
+    def _adopt(self, running: list[Trial]) -> None:
+        """Take up the trials that run on without a driver; the others resume from their checkpoints when it is time."""
+        under_way = {task.run.name for task in self.place.adopt([self._task(trial) for trial in running])}
+        for trial in running:
+            if trial.name not in under_way:
+                trial.status = "waiting"
+                continue
+            self._readers[trial.name] = RecordReader(self._run(trial))
+            if trial.stopped_at is not None:
+                self._stops.append(trial)
 
     def _save(self) -> None:
         save_state(self.folder.state_path, (self.rows, self.sources))
@@ -160,6 +170,7 @@ class Engine:
         for trial in self._stops:
             if trial.status == "running":
                 self._run(trial).request_stop()
+                self.place.stop(self._task(trial))
                 self.listen("stopping", trial)
         self._stops = []
         for trial in starts:
@@ -168,7 +179,7 @@ class Engine:
             self._readers[trial.name] = RecordReader(self._run(trial))
             if trial.stopped_at is not None:
                 self._run(trial).request_stop()
-            self.place.start(Task(self._run(trial), trial.attempt, test=trial.role == "final"))
+            self.place.start(self._task(trial))
             self.listen("started", trial)
 
     # Records and ends
@@ -200,7 +211,7 @@ class Engine:
             self._done(trial, result)
         elif trial.stopped_at is not None:
             self._done(trial, self._stopped_result(trial))
-        elif error is not None and error["attempt"] == trial.attempt:
+        elif error is not None and error["attempt"] >= trial.attempt:
             self._failed(trial, error["kind"], error["message"])
         elif end.error is not None:
             self._failed(trial, *end.error)
@@ -268,6 +279,9 @@ class Engine:
     def _story(self, trial: Trial) -> str:
         error = self._run(trial).error() or {}
         return "\n".join(part for part in (trial.problem, error.get("details"), f"see {self._run(trial).path}") if part)
+
+    def _task(self, trial: Trial) -> Task:
+        return Task(self._run(trial), trial.attempt, test=trial.role == "final")
 
     def _run(self, trial: Trial) -> Run:
         return self.folder.run(trial.name)

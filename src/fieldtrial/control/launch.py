@@ -1,10 +1,11 @@
 """What runs on a node: the process that Submitit starts becomes the training worker, so that no Submitit is left in it.
 
-It imports neither Ray nor torch. Submitit makes its jobs ignore SIGTERM, which would keep a cancelled job training until
-SLURM loses patience; a new program has the default handlers again.
+It imports neither Ray nor torch. Submitit makes its jobs ignore SIGTERM, which would keep a cancelled job training
+until SLURM loses patience; a new program has the default handlers again.
 """
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -19,6 +20,7 @@ def launch(queue: str, trials: int, idle_seconds: float, worker: tuple[str, ...]
     name = worker_name()
     environment = rank_environment(TaskQueue(queue).rendezvous(name, os.environ.get("SLURM_RESTART_COUNT", "0")))
     options = ["--queue", queue, "--name", name, "--trials", str(trials), "--idle", str(idle_seconds)]
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # sent before a time limit or a preemption: work till the end
     os.execve(sys.executable, [sys.executable, *worker, *options], os.environ | environment)
 
 

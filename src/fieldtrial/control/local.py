@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,7 +19,8 @@ import ray._private.ray_constants
 
 from fieldtrial.config import ConfigError
 from fieldtrial.control.guard import Guard, end_all
-from fieldtrial.control.place import Ended, LocalSettings, Task
+from fieldtrial.control.place import Ended, Task
+from fieldtrial.control.settings import LocalSettings
 from fieldtrial.run import Run
 
 WORKER = ("-m", "fieldtrial.training.worker")
@@ -61,6 +63,10 @@ class LocalPlace:
         self._idle = [actor.remote(command, threads) for _ in range(self.slots)]
         self._running: dict[Any, tuple[Any, Task]] = {}
 
+    def adopt(self, _tasks: Iterable[Task]) -> list[Task]:
+        """Return no tasks: workers here end with their driver."""
+        return []
+
     def start(self, task: Task) -> None:
         """Give `task` to an idle slot's worker."""
         slot = self._idle.pop()
@@ -74,7 +80,10 @@ class LocalPlace:
         ready, _ = ray.wait(list(self._running), timeout=seconds)
         return [self._end(reference) for reference in ready]
 
-    def close(self) -> None:
+    def stop(self, _task: Task) -> None:
+        """Do nothing more: the worker sees the stop file at the end of the epoch, and is kept for the next trial."""
+
+    def close(self, detach: bool = False) -> None:  # noqa: ARG002 (workers here cannot do without this process)
         """End all workers and Ray with them."""
         ray.shutdown()
         self._guard.close()

@@ -1,7 +1,7 @@
 """A SLURM cluster as a place: jobs are workers that take trials from the sweep's queue until there is no more to do.
 
-The driver only writes small files and, rarely, asks squeue. Ends are heard of in the workers' answer files; squeue is for
-those who can no longer answer: a task that is claimed by a job which is gone, and not answered, has ended with it.
+The driver only writes small files and, rarely, asks squeue. Ends are heard of in the workers' answer files; squeue is
+for those who can no longer answer: a task that is claimed by a job which is gone, and not answered, has ended with it.
 """
 
 import random
@@ -12,11 +12,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from fieldtrial.control import slurm_commands
 from fieldtrial.control.place import Ended, PlaceError, Task
+from fieldtrial.control.settings import SlurmSettings
 from fieldtrial.control.slurm_commands import Job, SlurmOutageError
 from fieldtrial.control.slurm_jobs import Submitter
-from fieldtrial.control.slurm_settings import SlurmSettings
 from fieldtrial.run import SweepFolder
-from fieldtrial.tasks import Answer, QueuedTask, TaskQueue
+from fieldtrial.tasks import QueuedTask, TaskQueue
 
 TICK_SECONDS = 0.05
 JOBS_PER_SECOND = 100  # with more of them, squeue is asked as many times more rarely
@@ -184,7 +184,11 @@ class SlurmPlace:
     def _bury(self, job: str, state: str, nodes: str) -> list[Ended]:
         """Return the ends of the tasks that a vanished job had claimed."""
         names = [name for name, worker in self.queue.claimed().items() if worker == job and name in self._tasks]
-        if names and state in ENDED_WELL and time.monotonic() < self._gone.setdefault(job, time.monotonic()) + ANSWER_SECONDS:
+        if (
+            names
+            and state in ENDED_WELL
+            and time.monotonic() < self._gone.setdefault(job, time.monotonic()) + ANSWER_SECONDS
+        ):
             self._jobs[job] = Job(job, state, self._submitter.name, nodes, "")  # looked for again at the next look
             return []
         if not names and not self._answered[job] and job not in self._cancelled and not self.queue.has_started(job):
@@ -201,7 +205,9 @@ class SlurmPlace:
         self._silent_deaths += 1
         if self._silent_deaths >= MOST_SILENT_DEATHS:
             lines = self._submitter.last_lines(job)
-            raise PlaceError(f"{self._silent_deaths} jobs in a row ended before they took a trial; the last, {job}:{lines}")
+            raise PlaceError(
+                f"{self._silent_deaths} jobs in a row ended before they took a trial; the last, {job}:{lines}"
+            )
 
     def _say_once(self, outage: str | None) -> None:
         if outage and not self._outage:

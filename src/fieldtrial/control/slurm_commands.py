@@ -38,7 +38,7 @@ def my_jobs() -> list[Job]:
 
 
 def final_states(jobs: Collection[str]) -> dict[str, tuple[str, str]]:
-    """Return {job: (state, nodes)} of jobs that have left the queue, as far as accounting knows; it may know nothing."""
+    """Return {job: (state, nodes)} of jobs that have left the queue, as far as accounting knows, if it does."""
     if not jobs:
         return {}
     try:

@@ -12,7 +12,7 @@ from submitit.core.utils import FailedJobError, FailedSubmissionError
 
 from fieldtrial.control import slurm_commands
 from fieldtrial.control.launch import WORKER, launch
-from fieldtrial.control.slurm_settings import SlurmSettings
+from fieldtrial.control.settings import SlurmSettings
 from fieldtrial.run import SweepFolder
 
 LAST_LINES = 10

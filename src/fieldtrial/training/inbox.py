@@ -97,7 +97,7 @@ class QueueInbox:
 
 
 def open_inbox(arguments: list[str], answers: Any) -> Inbox:
-    """Return the inbox that a worker's command line asks for: --queue DIR --name NAME --trials N --idle SECONDS, or none."""
+    """Return the inbox that a command line asks for: --queue DIR --name NAME --trials N --idle SECONDS, or nothing."""
     if not arguments:
         return StandardInput(answers)
     options = dict(zip(arguments[::2], arguments[1::2], strict=True))

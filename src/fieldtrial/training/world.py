@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as distributed
+from torch._C._distributed_c10d import TCPStore
 
 from fieldtrial.run import write_atomically
 
@@ -60,9 +61,14 @@ class World:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         backend = "nccl" if on_gpu else "gloo"
         file = os.environ.get("FIELDTRIAL_RENDEZVOUS")
-        meeting = {"store": meet(Path(file), rank, size), "rank": rank, "world_size": size} if file else {}
-        device_id = device if on_gpu else None
-        distributed.init_process_group(backend, timeout=TRAINING_TIMEOUT, device_id=device_id, **meeting)
+        distributed.init_process_group(
+            backend,
+            timeout=TRAINING_TIMEOUT,
+            store=meet(Path(file), rank, size) if file else None,
+            rank=rank,
+            world_size=size,
+            device_id=device if on_gpu else None,
+        )
         return cls(rank, size, device, distributed.new_group(backend="gloo", timeout=IDLE_TIMEOUT))
 
     @property
@@ -100,7 +106,7 @@ class World:
             distributed.destroy_process_group()
 
 
-def meet(file: Path, rank: int, size: int) -> distributed.TCPStore:
+def meet(file: Path, rank: int, size: int) -> TCPStore:
     """Return the store through which `size` processes find each other.
 
     The first one binds a free port on its host and writes both into `file`: a port that is agreed on beforehand may be
@@ -113,9 +119,7 @@ def meet(file: Path, rank: int, size: int) -> distributed.TCPStore:
         host = socket.gethostname()
         listener = socket.create_server((socket.gethostbyname(host), 0))
         port = listener.getsockname()[1]
-        store = distributed.TCPStore(
-            host, port, size, is_master=True, wait_for_workers=False, master_listen_fd=listener.detach()
-        )
+        store = TCPStore(host, port, size, is_master=True, wait_for_workers=False, master_listen_fd=listener.detach())
         write_atomically(file, f"{host} {port}".encode())
         return store
     deadline = time.monotonic() + MEETING_TIMEOUT.total_seconds()
@@ -124,7 +128,7 @@ def meet(file: Path, rank: int, size: int) -> distributed.TCPStore:
             raise TimeoutError(f"{file}: the first process has not said where it is")
         time.sleep(0.05)
     host, port_text = words.split()
-    return distributed.TCPStore(host, int(port_text), size, is_master=False, timeout=MEETING_TIMEOUT)
+    return TCPStore(host, int(port_text), size, is_master=False, timeout=MEETING_TIMEOUT)
 
 
 def _read(file: Path) -> str:

@@ -1,9 +1,52 @@
-"""What a SLURM site is, as cluster/NAME.toml describes it, and what that comes to for one trial."""
+"""What a place is, as its file in cluster/ says: the classes list every key, with its meaning and its default."""
 
 import math
-from dataclasses import dataclass, field
+import tomllib
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, get_type_hints
 
-from fieldtrial.config import ConfigError
+from fieldtrial.config import ConfigError, check_type
+
+
+@dataclass(frozen=True)
+class LocalSettings:
+    """This machine: what one trial is given.
+
+    cpus_per_trial: cores, shared by the trial's processes.
+    gpus_per_trial: devices, or a fraction of one; left out: one, where the machine has any.
+    processes_per_trial: more than one run as one trial under torchrun.
+    most_trials: at once; left out: as many as fit.
+    teraflops: sustained by one trial in training (1e12 operations a second), for --dry-run's estimate.
+    """
+
+    cpus_per_trial: int = 1
+    gpus_per_trial: float | None = None
+    processes_per_trial: int = 1
+    most_trials: int | None = None
+    teraflops: float = 0.02
+
+    def __post_init__(self) -> None:
+        rules = [
+            ("cpus_per_trial", self.cpus_per_trial >= 1, "must be at least 1"),
+            ("gpus_per_trial", self.gpus_per_trial is None or self.gpus_per_trial >= 0, "must be at least 0"),
+            (
+                "gpus_per_trial",
+                self.gpus_per_trial is None or self.gpus_per_trial <= 1 or float(self.gpus_per_trial).is_integer(),
+                "must be whole, or below 1",
+            ),
+            ("processes_per_trial", self.processes_per_trial >= 1, "must be at least 1"),
+            (
+                "processes_per_trial",
+                self.processes_per_trial <= max(self.cpus_per_trial, self.gpus_per_trial or 0),
+                "must not be more than the trial's cores, or its devices",
+            ),
+            ("most_trials", self.most_trials is None or self.most_trials >= 1, "must be at least 1"),
+            ("teraflops", self.teraflops > 0, "must be above 0"),
+        ]
+        problems = [f"{name} = {getattr(self, name)}: {rule}" for name, holds, rule in rules if not holds]
+        if problems:
+            raise ConfigError(problems)
 
 
 @dataclass(frozen=True)
@@ -94,3 +137,46 @@ class SlurmSettings:
     def gpus_on_node(self) -> int:
         """How many devices a trial asks of each of its nodes."""
         return self.gpus_per_trial // self.nodes
+
+
+Settings = LocalSettings | SlurmSettings
+KINDS: dict[str, type[LocalSettings] | type[SlurmSettings]] = {"local": LocalSettings, "slurm": SlurmSettings}
+
+
+def read_place(name: str, folder: Path) -> Settings:
+    """Return the settings of the place called `name`, from `folder`/NAME.toml.
+
+    Raises:
+        ConfigError: no such file (the places that there are are listed), unknown keys, impossible values.
+    """
+    path = folder / f"{name}.toml"
+    try:
+        values = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        places = ", ".join(sorted(other.stem for other in folder.glob("*.toml"))) or "none"
+        raise ConfigError([f"no such place: {path} is missing; places in {folder}: {places}"], "--cluster") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError([str(error)], str(path)) from None
+    kind = values.pop("kind", None)
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise ConfigError([f"kind = {kind!r}: must be one of {', '.join(KINDS)}"], str(path))
+    return _build(KINDS[kind], values, str(path))
+
+
+def _build(settings: type[LocalSettings] | type[SlurmSettings], values: dict[str, Any], where: str) -> Settings:
+    hints = get_type_hints(settings)
+    names = [item.name for item in fields(settings)]
+    problems = [f"unknown key {name!r}; keys: kind, {', '.join(names)}" for name in values if name not in names]
+    checked = {}
+    for name in (name for name in names if name in values):
+        try:
+            checked[name] = check_type(values[name], hints[name])
+        except ValueError as error:
+            problems.append(f"{name} = {values[name]!r}: {error}")
+    try:
+        built = settings(**checked)
+    except ConfigError as error:
+        problems += error.problems
+    if problems:
+        raise ConfigError(problems, where)
+    return built

@@ -1,0 +1,153 @@
+"""The driver: runs a sweep from its command to its table, alone, and ends as it is asked to without losing anything."""
+
+import contextlib
+import getpass
+import os
+import signal
+import socket
+import subprocess
+import sys
+from types import FrameType
+from typing import Any, NoReturn
+
+from filelock import FileLock, Timeout
+from rich.console import Console
+
+from fieldtrial.config import ConfigError, TrainConfig
+from fieldtrial.control.engine import Engine, SweepError
+from fieldtrial.control.local import LocalPlace
+from fieldtrial.control.place import Place
+from fieldtrial.control.preflight import Preflight
+from fieldtrial.control.progress import Progress
+from fieldtrial.control.settings import LocalSettings, Settings
+from fieldtrial.control.sweep import Sweep
+from fieldtrial.run import SweepFolder
+
+INTERRUPTED = 130
+LOG_WIDTH = 160
+GOES_ON = "Interrupted. Nothing is lost: the same command goes on from here."
+DETACHED = "Detached: the jobs run on. The same command comes back to them; python jobs/cancel.py {} ends them."
+
+
+class Hangup(KeyboardInterrupt):
+    """The driver was told to end, or its terminal is gone: nobody can be asked anything."""
+
+
+def drive(sweep: Sweep, folder: SweepFolder, settings: Settings, retry: bool) -> int:
+    """Run the sweep in its folder and print its table. Returns the exit status.
+
+    0: every row has its winner; 1: some row has none; 130: interrupted.
+
+    Raises:
+        ConfigError: the rows cannot be run, or the folder is another sweep's.
+        SweepError: another process runs this sweep; the first trials all fail with the same error; the disk is full.
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _hang_up)
+    with only_driver(folder):
+        claim(folder, sweep)
+        with Preflight(sweep) as preflight:
+            place = open_place(settings, folder)
+            detach = False
+            try:
+                preflight.result()
+                status, detach = _run(sweep, folder, place, settings, retry)
+            finally:
+                place.close(detach)
+        table = subprocess.run([sys.executable, "-m", "fieldtrial.results.table", str(folder.path)], check=False)
+    return status or table.returncode
+
+
+def open_place(settings: Settings, folder: SweepFolder) -> Place:
+    """Return the place that the settings describe, ready for the sweep in `folder`."""
+    if isinstance(settings, LocalSettings):
+        return LocalPlace(settings)
+    from fieldtrial.control.slurm import SlurmPlace
+    from fieldtrial.control.slurm_jobs import Submitter
+    from fieldtrial.control.snapshot import take_snapshot
+
+    submitter = Submitter(settings, folder, take_snapshot(folder.code_path))
+    return SlurmPlace(settings, folder, submitter, say=console().print)
+
+
+def console() -> Console:
+    """Return a console that takes texts as they are, and is wide where it is no terminal."""
+    made = Console(markup=False, highlight=False)
+    if not made.is_terminal:
+        made.width = LOG_WIDTH
+    return made
+
+
+def _run(sweep: Sweep, folder: SweepFolder, place: Place, settings: Settings, retry: bool) -> tuple[int, bool]:
+    """Run the engine to its end. Returns the exit status, and whether the place's workers are to run on."""
+    out = console()
+    progress = Progress(out)
+    engine = Engine(sweep, folder, place, progress.hear)
+    if retry:
+        out.print(f"{engine.retry()} failed trials run again")
+    try:
+        with progress.follow(engine):
+            engine.run()
+    except KeyboardInterrupt as interrupt:
+        detach = not isinstance(settings, LocalSettings) and (isinstance(interrupt, Hangup) or _wants_to_detach(out))
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            out.print(DETACHED.format(folder.path) if detach else GOES_ON)
+        return INTERRUPTED, detach
+    for source in engine.sources.values():
+        if source.status == "failed":
+            out.print(f"source {source.name} failed ({source.problem}), so its rows were not started")
+            out.print("mend it and give --retry")
+    return (0 if all(row.winner() for row in engine.rows) else 1), False
+
+
+def _wants_to_detach(out: Console) -> bool:
+    """Ask whether the jobs shall run on; without a terminal, or after another Ctrl-C, they do."""
+    if not sys.stdin.isatty():
+        return True
+    try:
+        return out.input("Leave the jobs running? [Y/n] ").strip().lower() not in ("n", "no")
+    except (KeyboardInterrupt, EOFError):
+        return True
+
+
+def only_driver(folder: SweepFolder) -> FileLock:
+    """Return the sweep folder's lock, held. Raises SweepError while another process runs the sweep, and says which."""
+    lock = FileLock(folder.lock_path)
+    try:
+        folder.path.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout:
+        owner = folder.owner() or "another process"
+        raise SweepError(f"{folder.path}: {owner} runs this sweep; end that first, or give --name") from None
+    except OSError as error:
+        raise SweepError(f"{folder.path}: cannot be written to: {error.strerror}") from None
+    folder.set_owner(f"{getpass.getuser()} on {socket.gethostname()}, process {os.getpid()},")
+    return lock
+
+
+def claim(folder: SweepFolder, sweep: Sweep) -> None:
+    """Describe the sweep in its folder. Raises ConfigError if the folder is another sweep's."""
+    new, old = sweep.describe(folder.name), folder.description()
+    fixed = [name for name in new if name not in ("name", "trials", "seeds")]
+    with contextlib.suppress(ConfigError, TypeError, KeyError):  # fields that have come since have their defaults there
+        old = old and old | {"base": TrainConfig.from_dict(old["base"]).to_dict()}
+    differing = [name for name in fixed if old is not None and old.get(name) != new[name]]
+    started = folder.trials() or folder.state_path.exists()  # else there is nothing for which it would matter
+    if old is not None and differing and started:
+        problems = [f"{name} is {_first_difference(old.get(name), new[name])}" for name in differing]
+        raise ConfigError([*problems, "give another --name, or undo the change"], f"{folder.path} holds another sweep")
+    try:
+        folder.describe(new)
+    except OSError as error:
+        raise SweepError(f"{folder.path}: cannot be written to: {error.strerror}") from None
+
+
+def _first_difference(old: Any, new: Any) -> str:
+    if isinstance(old, dict) and isinstance(new, dict):
+        name = next(key for key in {**old, **new} if key not in old or key not in new or old[key] != new[key])
+        return f"{name}: {old.get(name)!r} there and {new.get(name)!r} now"
+    return f"{old!r} there and {new!r} now"
+
+
+def _hang_up(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise Hangup

@@ -1,0 +1,46 @@
+"""The program as it is when a sweep's jobs are submitted, copied into the sweep's folder: jobs that wait run that."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import fieldtrial.config
+
+PACKAGE = Path(fieldtrial.config.__file__).resolve().parent
+
+
+def take_snapshot(folder: Path) -> Path:
+    """Copy this package into a folder named by its content, in `folder`, and return that; once for each content.
+
+    Beside the package stand the commit and what differs from it, where the package lies in a git work tree.
+    """
+    sources = sorted(PACKAGE.rglob("*.py"))
+    digest = hashlib.sha256()
+    for source in sources:
+        digest.update(str(source.relative_to(PACKAGE)).encode() + b"\0" + source.read_bytes() + b"\0")
+    target = folder.resolve() / digest.hexdigest()[:12]
+    if target.exists():
+        return target
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        for source in sources:
+            copy = Path(temporary) / PACKAGE.name / source.relative_to(PACKAGE)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, copy)
+        (Path(temporary) / "commit.txt").write_text(_git("rev-parse", "HEAD"))
+        (Path(temporary) / "diff.patch").write_text(_git("diff", "HEAD"))
+        Path(temporary).chmod(0o755)
+        os.rename(temporary, target)  # noqa: PTH104 (of two drivers the second one's copy is dropped)
+        Path(temporary).mkdir()  # for the context manager to remove
+    return target
+
+
+def _git(*arguments: str) -> str:
+    try:
+        command = ["git", "-C", str(PACKAGE), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return ""
