@@ -1,9 +1,10 @@
 """python -m fieldtrial.training.worker: a warm process, or several under torchrun, that runs trials one after another.
 
 Tasks are lines on the standard input, {"run": "<directory>", "attempt": 3, "test": false}, answers are lines on the
-standard output, {"run": "<directory>", "outcome": "finished" | "stopped" | "failed"}. Everything else that is printed
-goes to the run's log file. The end of the input ends an idle worker; a training one dies at once, because nobody waits
-for it any more. A worker that can no longer be trusted ends without an answer: the run's error.json says why.
+standard output, {"run": "<directory>", "outcome": "finished" | "stopped" | "failed"}; a failure's kind and message are
+added, for where a full disk keeps them out of the run's error.json. Everything else that is printed goes to the run's
+log file. The end of the input ends an idle worker; a training one dies at once, because nobody waits for it any more.
+A worker that can no longer be trusted ends without an answer: the run's error.json says why.
 """
 
 import contextlib
@@ -71,7 +72,7 @@ def main() -> None:
     while task := world.broadcast(tasks.next() if tasks else None):
         run = Run(task["run"])
         with printing_to(run.log_path(task["attempt"])):
-            outcome = work(run, world, task["attempt"], task["test"])
+            answer = work(run, world, task["attempt"], task["test"])
             gc.collect()
             if len(sys.modules) > modules:  # what imports made stays: later collections need not look at it, for 0.2 s
                 gc.freeze()
@@ -79,14 +80,14 @@ def main() -> None:
             if world.device.type == "cuda":
                 torch.cuda.empty_cache()
         if tasks:
-            answers.write(json.dumps({"run": task["run"], "outcome": outcome}).encode() + b"\n")
+            answers.write(json.dumps({"run": task["run"], **answer}).encode() + b"\n")
             tasks.answered()
     world.close()
     gc.unfreeze()
 
 
-def work(run: Run, world: World, attempt: int, test: bool) -> str:
-    """Do one task and return its outcome: finished, stopped or failed; why it failed is in the run's error.json.
+def work(run: Run, world: World, attempt: int, test: bool) -> dict[str, Any]:
+    """Do one task and return its outcome: finished, stopped, or failed with the error's kind and message.
 
     A run that has its result is done. The process ends here if it cannot go on: the other processes of its world are
     waiting for it in vain, or its GPU may be in any state.
@@ -97,23 +98,28 @@ def work(run: Run, world: World, attempt: int, test: bool) -> str:
                 pass
         result = world.broadcast(run.result())
         assert result
-        return str(result["outcome"])
+        return {"outcome": result["outcome"]}
     except Exception as error:
         kind = kind_of(error)
+        message = message_of(error, kind, run)
         with contextlib.suppress(OSError):  # on a full disk, neither may be possible
             traceback.print_exc()
             sys.stderr.flush()
         with contextlib.suppress(OSError):
-            tell(run, kind, error, attempt)
+            tell(run, kind, message, error, attempt)
         if (world.size > 1 and kind != "diverged") or (world.device.type == "cuda" and kind == "error"):
             os._exit(1)
-        return "failed"
+        return {"outcome": "failed", "error": {"kind": kind, "message": message}}
 
 
-def tell(run: Run, kind: str, error: Exception, attempt: int) -> None:
+def message_of(error: Exception, kind: str, run: Run) -> str:
+    """Return what the user should read: a full disk shows in many ways, some of which do not say so."""
+    return f"no space left for {run.path}" if kind == "disk" else str(error).strip() or type(error).__name__
+
+
+def tell(run: Run, kind: str, message: str, error: Exception, attempt: int) -> None:
     """Write error.json, unless another process of this attempt has: its failure came first, and may be the cause."""
     if (run.error() or {}).get("attempt") != attempt:
-        message = str(error).strip() or type(error).__name__
         run.write_error(kind, message, attempt, "".join(traceback.format_exception(error)))
 
 
