@@ -38,6 +38,7 @@ def record_of(config: TrainConfig, epoch: int) -> Record:
         "validation_loss": 1 - value,
         "validation_accuracy": value,
         "seconds": EPOCH_SECONDS,
+        "best_epoch": max(range(1, epoch + 1), key=lambda one: accuracy(config, one), default=0),
     }
 
 

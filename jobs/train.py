@@ -8,9 +8,6 @@ import os
 import sys
 from typing import Any
 
-if not sys.flags.safe_path:
-    sys.path.pop(0)  # this folder, whose tabulate.py would pass for the library of that name, which torch imports
-
 from fieldtrial.config import TrainConfig, add_flags
 from fieldtrial.run import Run
 

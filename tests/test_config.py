@@ -118,7 +118,7 @@ def test_the_id_depends_on_every_field(name: str) -> None:
         "kernel_size": (5,), "activation": "gelu", "batch_norm": False, "dense_width": (), "dropout": 0.5,
         "optimizer": "sgd", "lr": 0.5, "momentum": 0.5, "betas": (0.5, 0.9), "epsilon": 1e-6, "weight_decay": 0.1,
         "schedule": "cosine", "warmup_fraction": 0.1, "label_smoothing": 0.1, "gradient_clip": 1.0, "batch_size": 8,
-        "epochs": 1, "patience": 2, "seed": 1, "precision": "bf16", "strategy": "zero1",
+        "epochs": 1, "select": "validation_loss", "patience": 2, "seed": 1, "precision": "bf16", "strategy": "zero1",
     }[name]  # fmt: skip
     config = replace(TrainConfig(), **{name: other})
     assert config.id != TrainConfig().id
@@ -173,6 +173,7 @@ def test_the_id_depends_on_every_field(name: str) -> None:
         ("batch_size", 0, "must be at least 1"),
         ("batch_size", "64", "must be a whole number"),
         ("epochs", 0, "must be at least 1"),
+        ("select", "test_accuracy", "must be one of validation_accuracy, validation_loss"),
         ("patience", 0, "must be at least 1"),
         ("seed", -1, "must be at least 0"),
         ("seed", True, "must be a whole number"),

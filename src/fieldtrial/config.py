@@ -23,6 +23,7 @@ Augmentation = Literal[
 ]
 Precision = Literal["fp32", "bf16"]
 Strategy = Literal["ddp", "zero1", "zero2", "zero3"]
+Select = Literal["validation_accuracy", "validation_loss"]
 
 CNN_BLOCKS = 5
 RUN_PREFIX = "run:"  # of weights that come from a run beside this one
@@ -90,8 +91,11 @@ class TrainConfig:
     gradient_clip: float | None = _option(None, "optimisation", "largest gradient norm; none: no clipping", 1e-9)
     batch_size: int = _option(64, "optimisation", "images per step, over all devices together", 1)
     epochs: int = _option(10, "optimisation", "passes over the training images", 1)
+    select: Select = _option(
+        "validation_accuracy", "optimisation", "what the kept epoch is best at, and what patience watches"
+    )
     patience: int | None = _option(
-        None, "optimisation", "epochs without a better validation accuracy before stopping; none: never", 1
+        None, "optimisation", "epochs without a better `select` before stopping; none: never", 1
     )
 
     seed: int = _option(0, "run", "of the validation split, initial weights, order, augmentation and dropout", 0)
@@ -148,6 +152,13 @@ class TrainConfig:
         """Return {field: (own value, other's value)} for the fields that differ."""
         pairs = {name: (getattr(self, name), getattr(other, name)) for name in HINTS}
         return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+    def require(self, other: "TrainConfig", where: str) -> None:
+        """Raise ConfigError, with the fields that differ, unless `other` is equal; each line starts with `where`."""
+        differing = self.differences(other)
+        if differing:
+            problems = [f"{name} is {own!r} there and {new!r} now" for name, (own, new) in differing.items()]
+            raise ConfigError(problems, where)
 
     @property
     def id(self) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from fieldtrial.config import ConfigError, TrainConfig
+from fieldtrial.config import TrainConfig
 
 Record = dict[str, Any]
 CHECKPOINTS_KEPT = 2
@@ -95,12 +95,7 @@ class Run:
 
     def require(self, config: TrainConfig) -> None:
         """Raise ConfigError, with the fields that differ, unless this is a run of `config`."""
-        differing = self.config().differences(config)
-        if differing:
-            raise ConfigError(
-                [f"{name} is {old!r} there and {new!r} now" for name, (old, new) in differing.items()],
-                where=f"{self.path} holds a run of another config",
-            )
+        self.config().require(config, where=f"{self.path} holds a run of another config")
 
     def config(self) -> TrainConfig:
         """Return the run's config. Raises FileNotFoundError or ConfigError with the file's path."""

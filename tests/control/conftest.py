@@ -107,18 +107,17 @@ class Driver:
         return self.folder(name).table_path("csv").read_text()
 
 
-@pytest.fixture
-def driver(tmp_path: Path) -> Callable[..., Driver]:
+@pytest.fixture(scope="session")
+def make_driver() -> Callable[..., Driver]:
     """Return a function that makes a project with the sweep of stand_in_sweep.py and a place of `settings`."""
 
-    def make(name: str = "project", settings: Mapping[str, object] | None = None, **environment: str) -> Driver:
-        project = tmp_path / name
-        (project / "sweeps").mkdir(parents=True)
-        (project / "cluster").mkdir()
+    def make(project: Path, settings: Mapping[str, object], **environment: str) -> Driver:
+        for name in ("sweeps", "cluster"):
+            (project / name).mkdir(exist_ok=True)
         shutil.copy(Path(__file__).with_name("stand_in_sweep.py"), project / "sweeps" / "stand_in.py")
-        lines = ['kind = "local"', *(f"{key} = {value}" for key, value in (settings or {}).items())]
+        lines = ['kind = "local"', *(f"{key} = {value}" for key, value in settings.items())]
         (project / "cluster" / "local.toml").write_text("\n".join(lines))
-        return Driver(project, {"EPOCH_SECONDS": "0.05", "STAND_IN_WORKER": STAND_IN[0], **environment})
+        return Driver(project, {"EPOCH_SECONDS": "0.1", "STAND_IN_WORKER": STAND_IN[0], **environment})
 
     return make
 

@@ -107,13 +107,39 @@ def test_the_best_epoch_is_the_most_accurate_then_the_one_of_lower_loss() -> Non
     progress = Progress()
     bests = []
     for accuracy, loss in [(0.9, 0.1), (0.5, 1.0), (0.6, 0.9), (0.6, 0.8), (0.6, 0.8), (0.5, 0.1)]:
-        progress.add(Scores(loss, accuracy), seconds=1.0)
+        progress.add(Scores(loss, accuracy), 1.0, "validation_accuracy")
         bests.append(progress.best_epoch)
     assert bests == [0, 1, 2, 3, 3, 3]  # epoch 0 was better, but is no result of training
     assert progress.rising_epoch == 2
     assert progress.end(TrainConfig(epochs=10, patience=4)) is None
     assert progress.end(TrainConfig(epochs=10, patience=3)) == "patience"
     assert progress.end(TrainConfig(epochs=5)) == "epochs"
+
+
+def test_the_best_epoch_can_be_that_of_the_lowest_loss() -> None:
+    progress = Progress()
+    bests = []
+    for accuracy, loss in [(0.9, 0.1), (0.5, 1.0), (0.4, 0.9), (0.6, 0.9), (0.8, 0.95), (0.5, 0.9)]:
+        progress.add(Scores(loss, accuracy), 1.0, "validation_loss")
+        bests.append(progress.best_epoch)
+    assert bests == [0, 1, 2, 3, 3, 3]
+    assert (progress.best_loss, progress.best_accuracy) == (0.9, 0.6)
+    assert progress.rising_epoch == 2
+    assert progress.end(TrainConfig(epochs=10, patience=4)) is None
+    assert progress.end(TrainConfig(epochs=10, patience=3)) == "patience"
+
+
+def test_the_kept_weights_and_patience_follow_what_selects(new_run: NewRun, train_until: TrainUntil) -> None:
+    fields = {"classes": "all", "epochs": 40, "lr": 0.02, "batch_size": 16, "dense_width": [64]}
+    run = new_run(**fields, validation_fraction=0.3, select="validation_loss", patience=3)
+    records = train_until(run)
+    result = run.result()
+    assert result is not None
+    best = min(records[1:], key=lambda r: r["validation_loss"])
+    assert (result["best_epoch"], result["validation_loss"]) == (best["epoch"], best["validation_loss"])
+    assert (result["reason"], result["epochs"]) == ("patience", best["epoch"] + 3)
+    most = max(record["validation_accuracy"] for record in records)
+    assert most > result["validation_accuracy"], "this test needs an epoch of higher loss and accuracy"
 
 
 def test_a_stop_file_ends_a_trial_after_the_epoch(new_run: NewRun, train_until: TrainUntil) -> None:

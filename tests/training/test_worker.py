@@ -114,11 +114,14 @@ def test_a_warm_worker_does_one_trial_after_another_and_leaves_nothing(new_run: 
         stopped.request_stop()
         assert worker.answer()["outcome"] == "stopped"
         diverging = new_run("diverging", optimizer="sgd", lr=1e25, model="cnn")
-        assert worker.do(diverging, attempt=4) == "failed"
+        worker.send(diverging, attempt=4)
+        answer = worker.answer()
         error = diverging.error()
         assert error is not None
         assert (error["kind"], error["attempt"]) == ("diverged", 4)
         assert "at step 2 (epoch 1)" in error["message"]
+        told = {name: error[name] for name in ("kind", "message")}
+        assert answer == {"run": str(diverging.path), "outcome": "failed", "error": told}
         assert "Traceback" in diverging.log_path(4).read_text()
         assert worker.do(new_run("third", epochs=1, seed=2)) == "finished"
         assert worker.end() == (b"", b"")
@@ -176,10 +179,13 @@ def test_a_full_disk_is_told_and_an_answer_still_comes(new_run: NewRun, tmp_path
         pytest.skip("a small file system can be mounted by root only")
     try:
         run = new_run("small/run", dense_width=[64, 64], classes="all")
-        assert work(run, World(), 1, False) == "failed"
+        assert work(run, World(), 1, False) == {
+            "outcome": "failed",
+            "error": {"kind": "disk", "message": f"no space left for {run.path}"},
+        }
         error = run.error()
         assert error is not None
-        assert error["kind"] == "disk"
+        assert (error["kind"], error["message"]) == ("disk", f"no space left for {run.path}")
     finally:
         subprocess.run(["umount", str(small)], check=True)
 
@@ -209,8 +215,8 @@ def test_failures_have_kinds() -> None:
 
 def test_the_first_failure_of_an_attempt_is_the_one_that_is_told(new_run: NewRun) -> None:
     run = new_run()
-    tell(run, "memory", torch.OutOfMemoryError("out of memory"), attempt=1)
-    tell(run, "error", RuntimeError("connection closed by peer"), attempt=1)
+    tell(run, "memory", "out of memory", torch.OutOfMemoryError("out of memory"), attempt=1)
+    tell(run, "error", "connection closed", RuntimeError("connection closed by peer"), attempt=1)
     assert (run.error() or {})["kind"] == "memory"
-    tell(run, "error", RuntimeError("something else"), attempt=2)
+    tell(run, "error", "something else", RuntimeError("something else"), attempt=2)
     assert (run.error() or {})["kind"] == "error"

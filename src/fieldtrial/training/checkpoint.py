@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from fieldtrial.config import ConfigError, TrainConfig
+from fieldtrial.config import TrainConfig
 from fieldtrial.run import Run, atomic_file
 from fieldtrial.training.world import World
 
@@ -66,13 +66,7 @@ def _newest(run: Run, config: TrainConfig) -> Path | None:
             log.warning("%s is not used but removed, an earlier one takes its place: %s", path, error)
             path.unlink(missing_ok=True)
         else:
-            _require(TrainConfig.from_dict(state["config"], where=str(path)), config, path)
+            own = TrainConfig.from_dict(state["config"], where=str(path))
+            own.require(config, where=f"{path} is a checkpoint of another config")
             return path
     return None
-
-
-def _require(own: TrainConfig, config: TrainConfig, path: Path) -> None:
-    differing = own.differences(config)
-    if differing:
-        problems = [f"{name} is {old!r} there and {new!r} now" for name, (old, new) in differing.items()]
-        raise ConfigError(problems, where=f"{path} is a checkpoint of another config")

@@ -3,12 +3,12 @@
 import math
 import resource
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass
 
 import torch
 
-from fieldtrial.config import TrainConfig
+from fieldtrial.config import Select, TrainConfig
 from fieldtrial.run import Record, Run
 from fieldtrial.training import checkpoint
 from fieldtrial.training.data import Data, load
@@ -19,6 +19,12 @@ from fieldtrial.training.optimizers import learning_rate
 from fieldtrial.training.strategy import prepare
 from fieldtrial.training.world import World
 
+# Of a loss and an accuracy: what the best epoch is best at, then what decides between equals; more is better.
+RANKS: dict[Select, Callable[[float, float], tuple[float, float]]] = {
+    "validation_accuracy": lambda loss, accuracy: (accuracy, -loss),
+    "validation_loss": lambda loss, accuracy: (-loss, accuracy),
+}
+
 
 @dataclass
 class Progress:
@@ -28,16 +34,18 @@ class Progress:
     best_epoch: int = 0
     best_loss: float = 0.0
     best_accuracy: float = 0.0
-    rising_epoch: int = 0  # the last with a higher validation accuracy than all before
+    rising_epoch: int = 0  # the last that was better at `select` than all before
     seconds: float = 0.0
 
-    def add(self, validation: Scores, seconds: float) -> None:
+    def add(self, validation: Scores, seconds: float, select: Select) -> None:
         """Note the end of another epoch."""
         self.epoch += 1
         self.seconds += seconds
-        if self.epoch <= 1 or validation.accuracy > self.best_accuracy:
+        rank = RANKS[select]
+        own, best = rank(validation.loss, validation.accuracy), rank(self.best_loss, self.best_accuracy)
+        if self.epoch <= 1 or own[0] > best[0]:
             self.rising_epoch = self.epoch
-        if self.epoch <= 1 or (validation.accuracy, -validation.loss) > (self.best_accuracy, -self.best_loss):
+        if self.epoch <= 1 or own > best:
             self.best_epoch, self.best_accuracy, self.best_loss = self.epoch, validation.accuracy, validation.loss
 
     def end(self, config: TrainConfig) -> str | None:
@@ -90,7 +98,7 @@ def fit(config: TrainConfig, run: Run, world: World) -> Generator[Record]:
             if not math.isfinite(training.loss + validation.loss):
                 raise Diverged(f"the validation loss is {validation.loss} after step {epoch * steps} (epoch {epoch})")
             seconds = time.perf_counter() - started
-            progress.add(validation, seconds)
+            progress.add(validation, seconds, config.select)
             record = {
                 "epoch": epoch,
                 "step": epoch * steps,
