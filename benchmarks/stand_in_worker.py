@@ -4,17 +4,14 @@ EPOCH_SECONDS is how long an epoch takes. The accuracy is a smooth function of l
 little noise that depends on the config alone, so that a search has something to find and repeats exactly.
 """
 
-import json
 import math
 import os
 import random
 import sys
-import threading
 import time
-from pathlib import Path
-from typing import Any
 
 from fieldtrial.config import TrainConfig
+from fieldtrial.inbox import open_inbox
 from fieldtrial.run import Record, Run
 
 EPOCH_SECONDS = float(os.environ.get("EPOCH_SECONDS", "0"))
@@ -72,33 +69,14 @@ def train(run: Run, attempt: int, test: bool) -> str:
 
 
 def main() -> None:
-    """Answer tasks until the input ends; end at once when that happens in the middle of one."""
-    working = threading.Event()
-    lines: list[str] = []
-    arrived = threading.Semaphore(0)
-
-    def read() -> None:
-        for line in sys.stdin:
-            lines.append(line)
-            arrived.release()
-        if working.is_set():
-            os._exit(1)
-        arrived.release()
-
-    threading.Thread(target=read, daemon=True).start()
-    while True:
-        arrived.acquire()
-        if not lines:
-            return
-        task = json.loads(lines.pop(0))
-        working.set()
-        answer: dict[str, Any] = {"run": task["run"]}
+    """Answer tasks until there are no more."""
+    inbox = open_inbox(sys.argv[1:], os.fdopen(os.dup(1), "wb", buffering=0))
+    while task := inbox.next():
         try:
-            answer["outcome"] = train(Run(Path(task["run"])), task["attempt"], task["test"])
+            answer: dict[str, Any] = {"outcome": train(Run(task.run), task.attempt, task.test)}
         except OSError as error:
-            answer |= {"outcome": "failed", "error": {"kind": "disk", "message": str(error)}}
-        working.clear()
-        print(json.dumps(answer), flush=True)
+            answer = {"outcome": "failed", "error": {"kind": "disk", "message": str(error)}}
+        inbox.answer(task, answer)
 
 
 if __name__ == "__main__":

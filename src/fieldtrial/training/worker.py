@@ -20,9 +20,9 @@ from typing import Any
 
 import torch
 
+from fieldtrial.inbox import open_inbox
 from fieldtrial.run import Run
 from fieldtrial.training.epoch import Diverged
-from fieldtrial.training.inbox import open_inbox
 from fieldtrial.training.trial import train
 from fieldtrial.training.world import World
 
