@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+pytest_plugins = ["tests.slurm_cluster"]  # the fixture `slurm`
+
 
 @pytest.fixture(autouse=True, scope="session")
 def _machine_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:

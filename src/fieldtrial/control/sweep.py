@@ -15,6 +15,8 @@ SELECTS = {"validation_accuracy": "max", "validation_loss": "min"}
 ARCHITECTURE = (
     "image_size", "model", "filters", "filter_growth", "kernel_size", "activation", "batch_norm", "dense_width",
 )  # fmt: skip
+# Fields that neither rows nor search can set, because the sweep has a word of its own for them.
+OWN_FIELDS = {"seed": "`seeds` says how many a winner is run with", "select": "`select` says it for all rows"}
 SMOKE_IMAGE_SIZE = 32
 
 
@@ -48,6 +50,8 @@ class Sweep:
     source: Mapping[str, object] | None = None
 
     def __post_init__(self) -> None:
+        if self.select in SELECTS:  # a trial keeps the epoch that its sweep would choose it for
+            object.__setattr__(self, "base", replace(self.base, select=self.select))
         problems = self._budget_problems() + self._row_problems() + self._search_problems() + self._source_problems()
         if problems:
             raise ConfigError(problems, where="sweep")
@@ -106,10 +110,8 @@ class Sweep:
         Raises:
             ConfigError: a field that the rows or the search decide, or a bad value.
         """
-        taken = {name for row in self.rows for name in row} | set(self.search)
-        problems = [
-            f"{name}: the sweep's rows or search decide it, so it cannot be set" for name in settings if name in taken
-        ]
+        taken = {"select", *(name for row in self.rows for name in row), *self.search}
+        problems = [f"{name}: the sweep itself decides it, so it cannot be set" for name in settings if name in taken]
         if problems:
             raise ConfigError(problems, where="--set")
         return replace(self, base=TrainConfig.from_dict(settings, self.base, where="--set"))
@@ -181,8 +183,9 @@ class Sweep:
                 TrainConfig.from_dict(self.rows[number], self.base)
             except ConfigError as error:
                 problems += [f"row {number} ({self.row_label(number)}): {problem}" for problem in error.problems]
-            if "seed" in self.rows[number]:
-                problems.append(f"row {number}: seed is not a row's field; `seeds` says how many a winner is run with")
+            for name, instead in OWN_FIELDS.items():
+                if name in self.rows[number]:
+                    problems.append(f"row {number}: {name} is not a row's field; {instead}")
         return problems
 
     def _search_problems(self) -> list[str]:
@@ -191,8 +194,8 @@ class Sweep:
         for name, domain in self.search.items():
             if name in in_rows:
                 problems.append(f"search {name}: a row sets it too, and a field is compared or searched, not both")
-            elif name == "seed":
-                problems.append("search seed: a seed is not searched; `seeds` says how many a winner is run with")
+            elif name in OWN_FIELDS:
+                problems.append(f"search {name}: is not searched; {OWN_FIELDS[name]}")
             elif not isinstance(domain, Float | Integer | Categorical):
                 problems.append(
                     f"search {name} = {domain!r}: must be a Ray Tune domain: uniform, loguniform, randint, choice, ..."
