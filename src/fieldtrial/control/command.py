@@ -18,7 +18,7 @@ from fieldtrial.control.driver import GOES_ON, INTERRUPTED, drive
 from fieldtrial.control.engine import SweepError
 from fieldtrial.control.place import PlaceError
 from fieldtrial.control.preflight import Findings, Preflight, device_hours
-from fieldtrial.control.settings import Settings, read_place
+from fieldtrial.control.settings import Settings, SlurmSettings, read_place
 from fieldtrial.control.state import ForeignStateError
 from fieldtrial.control.sweep import Sweep
 from fieldtrial.run import SweepFolder
@@ -80,24 +80,38 @@ def _name(script: Path, options: argparse.Namespace) -> str:
 
 def _show(sweep: Sweep, folder: SweepFolder, settings: Settings, findings: Findings) -> None:
     """Print what the sweep would do."""
-    console = driver.console()
+    out = driver.console()
     hours, source_hours = device_hours(sweep, findings, settings.teraflops)
     table = Table(*sweep.compared, "trials", "seeds", "parameters", "trainable", "hours at most", box=None)
     for number, (fact, cost) in enumerate(zip(findings.rows, hours, strict=True)):
         counts = (str(sweep.trials_per_row), str(sweep.seeds), f"{fact.parameters:,}", f"{fact.trainable_parameters:,}")
         table.add_row(*sweep.row_cells(number), *counts, f"{cost:.3g}")
-    console.print(table)
+    out.print(table)
     for name, domain in sweep.describe(folder.name)["search"].items():
-        console.print(f"search {name}: {domain}")
+        out.print(f"search {name}: {domain}")
     runs = len(sweep.rows) * (sweep.trials_per_row + sweep.seeds)
-    console.print(f"{len(sweep.rows)} rows, {runs} trials and {len(findings.sources)} sources in {folder.path}")
-    console.print(
-        f"device-hours at most: {sum(hours) + source_hours:.3g} (at {settings.teraflops:g} teraflops; the largest "
-        "trials that the search may propose, none stopped early)"
+    out.print(f"{len(sweep.rows)} rows, {runs} trials and {len(findings.sources)} sources in {folder.path}")
+    most = (sum(hours) + source_hours) * settings.devices_per_trial
+    out.print(
+        f"device-hours at most: {most:.3g} (at {settings.teraflops:g} teraflops a trial; "
+        "the largest trials that the search may propose, none stopped early)"
     )
     config = sweep.row_config(0)
     command = ["python", "jobs/train.py", "--run", str(folder.run(config.id).path), *config.to_flags()]
-    console.print(f"a trial: {shlex.join(command)}", soft_wrap=True)
+    out.print(f"a trial: {shlex.join(command)}", soft_wrap=True)
+    if isinstance(settings, SlurmSettings):
+        _show_job(folder, settings, -(-(runs + len(findings.sources)) // settings.trials_per_job))
+
+
+def _show_job(folder: SweepFolder, settings: SlurmSettings, jobs: int) -> None:
+    """Print what would be submitted, and what SLURM says of it."""
+    from fieldtrial.control import slurm_commands
+    from fieldtrial.control.slurm_jobs import Submitter
+
+    out = driver.console()
+    script = Submitter(settings, folder, folder.code_path / "SNAPSHOT").script()
+    out.print(f"jobs: {jobs} at least, {settings.most_jobs} at once at most, each:\n\n{script}", soft_wrap=True)
+    out.print(f"sbatch --test-only: {slurm_commands.test_submission(script)}", soft_wrap=True)
 
 
 def _exit(message: str, status: int) -> NoReturn:

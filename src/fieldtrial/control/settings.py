@@ -48,6 +48,11 @@ class LocalSettings:
         if problems:
             raise ConfigError(problems)
 
+    @property
+    def devices_per_trial(self) -> float:
+        """What an hour of a trial counts, in device-hours: its share of a GPU, or one for all its cores."""
+        return self.gpus_per_trial or 1
+
 
 @dataclass(frozen=True)
 class SlurmSettings:
@@ -117,6 +122,11 @@ class SlurmSettings:
         problems = [f"{name} = {getattr(self, name)!r}: {rule}" for name, holds, rule in rules if not holds]
         if problems:
             raise ConfigError(problems)
+
+    @property
+    def devices_per_trial(self) -> int:
+        """What an hour of a trial counts, in device-hours."""
+        return self.processes
 
     @property
     def nodes(self) -> int:

@@ -115,7 +115,9 @@ class SlurmPlace:
             for name in self.queue.waiting():
                 self.queue.withdraw(name)
             self.queue.close()
-            slurm_commands.cancel_named(self._submitter.name)
+            slurm_commands.cancel_named(
+                self._submitter.name, pending_only=not self._tasks
+            )  # idle workers end themselves
         self._pool.shutdown()
 
     # Ends

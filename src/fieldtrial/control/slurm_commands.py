@@ -64,9 +64,10 @@ def largest_array() -> int:
     return 1
 
 
-def cancel_named(name: str) -> None:
+def cancel_named(name: str, pending_only: bool = False) -> None:
     """Cancel this user's jobs of that name. Raises SlurmOutageError."""
-    _run("scancel", "--quiet", f"--user={getpass.getuser()}", f"--name={name}")
+    states = ["--state=PENDING"] if pending_only else []
+    _run("scancel", "--quiet", f"--user={getpass.getuser()}", f"--name={name}", *states)
 
 
 def submit_limit() -> int | None:

@@ -18,6 +18,11 @@ from fieldtrial.run import SweepFolder
 LAST_LINES = 10
 
 
+def job_name(folder: SweepFolder) -> str:
+    """Return the name of all of a sweep's jobs, which no other sweep's have: it stands for the folder's path."""
+    return f"fieldtrial-{folder.name}-{hashlib.sha256(str(folder.path.resolve()).encode()).hexdigest()[:8]}"
+
+
 class Submitter:
     """Knows how a worker job of one sweep is asked for.
 
@@ -28,8 +33,7 @@ class Submitter:
     def __init__(
         self, settings: SlurmSettings, folder: SweepFolder, code: Path, worker: tuple[str, ...] = WORKER
     ) -> None:
-        path = folder.path.resolve()
-        self.name = f"fieldtrial-{folder.name}-{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+        self.name = job_name(folder)
         self._settings, self._code = settings, code
         self._logs = folder.jobs_path.resolve()
         self._arguments = (str(folder.queue_path.resolve()), settings.trials_per_job, settings.idle_seconds, worker)

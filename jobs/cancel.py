@@ -1,0 +1,30 @@
+"""Ends a sweep's jobs, and no others: python jobs/cancel.py runs/NAME. Its trials resume when it is run again."""
+
+import argparse
+import sys
+
+from fieldtrial.control import slurm_commands
+from fieldtrial.control.slurm_jobs import job_name
+from fieldtrial.run import SweepFolder
+from fieldtrial.tasks import TaskQueue
+
+
+def main() -> None:
+    """Withdraw the tasks that wait, and cancel the jobs."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("sweep", metavar="DIR", help="the sweep's folder")
+    folder = SweepFolder(parser.parse_args().sweep)
+    try:
+        folder.require_description()
+        queue = TaskQueue(folder.queue_path)
+        for name in queue.waiting():
+            queue.withdraw(name)
+        jobs = [job.id for job in slurm_commands.my_jobs() if job.name == job_name(folder)]
+        slurm_commands.cancel(jobs)
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
+    print(f"{len(jobs)} jobs cancelled")
+
+
+if __name__ == "__main__":
+    main()
