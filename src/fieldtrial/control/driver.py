@@ -25,6 +25,7 @@ from fieldtrial.run import SweepFolder
 
 INTERRUPTED = 130
 LOG_WIDTH = 160
+INHERITED = ("SLURM_", "PMI_", "PMIX_", "OMPI_", "RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_")
 GOES_ON = "Interrupted. Nothing is lost: the same command goes on from here."
 DETACHED = "Detached: the jobs run on. The same command comes back to them; python jobs/cancel.py {} ends them."
 
@@ -66,6 +67,8 @@ def open_place(settings: Settings, folder: SweepFolder) -> Place:
     from fieldtrial.control.slurm_jobs import Submitter
     from fieldtrial.control.snapshot import take_snapshot
 
+    for name in [name for name in os.environ if name.startswith(INHERITED) and name != "SLURM_CONF"]:
+        del os.environ[name]  # of a job that this driver runs in: its trials' jobs would take them for their own
     submitter = Submitter(settings, folder, take_snapshot(folder.code_path))
     return SlurmPlace(settings, folder, submitter, say=console().print)
 

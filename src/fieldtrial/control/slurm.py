@@ -115,9 +115,8 @@ class SlurmPlace:
             for name in self.queue.waiting():
                 self.queue.withdraw(name)
             self.queue.close()
-            slurm_commands.cancel_named(
-                self._submitter.name, pending_only=not self._tasks
-            )  # idle workers end themselves
+            idle = not self._tasks  # workers without a task end by themselves
+            slurm_commands.cancel_named(self._submitter.name, pending_only=idle)
         self._pool.shutdown()
 
     # Ends
