@@ -87,12 +87,14 @@ def _name(script: Path, options: argparse.Namespace) -> str:
 
 
 def _run(sweep: Sweep, folder: SweepFolder, settings: LocalSettings, retry: bool) -> None:
-    signal.signal(signal.SIGTERM, _interrupt)
+    interruption = Interruption()
+    interruption.hear()
     with _only_driver(folder):
         _claim(folder, sweep)
         with Preflight(sweep) as preflight:
             place = LocalPlace(settings)
             try:
+                interruption.hear()
                 preflight.result()
                 status = _drive(sweep, folder, place, retry)
             finally:
@@ -120,6 +122,24 @@ def _drive(sweep: Sweep, folder: SweepFolder, place: LocalPlace, retry: bool) ->
             f"source {source.name} failed ({source.problem}), so its rows were not started; mend it and give --retry"
         )
     return 0 if all(row.winner() for row in engine.rows) else 1
+
+
+class Interruption:
+    """SIGINT and SIGTERM as KeyboardInterrupt. Ray takes SIGTERM for itself and may swallow what stops its start."""
+
+    def __init__(self) -> None:
+        self._has_come = False
+
+    def hear(self) -> None:
+        """Listen from now on. Raises KeyboardInterrupt if an interruption has come before."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._raise)
+        if self._has_come:
+            raise KeyboardInterrupt
+
+    def _raise(self, _signal: int, _frame: FrameType | None) -> NoReturn:
+        self._has_come = True
+        raise KeyboardInterrupt
 
 
 def _only_driver(folder: SweepFolder) -> FileLock:
@@ -186,10 +206,6 @@ def _console() -> Console:
     if not console.is_terminal:
         console.width = LOG_WIDTH
     return console
-
-
-def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
 
 
 def _exit(message: str, status: int) -> NoReturn:
