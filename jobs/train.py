@@ -24,13 +24,13 @@ def main() -> None:
         os.environ["FIELDTRIAL_DATA"] = flags.data_root
     try:
         train_run(TrainConfig.from_flags(flags), Run(flags.run), flags.test)
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, FileNotFoundError, FloatingPointError) as error:  # the last is a loss that is not finite
         sys.exit(str(error))
 
 
 def train_run(config: TrainConfig, run: Run, test: bool) -> None:
-    """Train `run` from where it is; the first process prints."""
-    from fieldtrial.training.trial import train  # late: wrong flags are told without a second's wait for torch
+    """Train `run` from where it is, or only test it; the first process prints."""
+    from fieldtrial.training.trial import add_test_scores, train  # late: wrong flags are told without a wait for torch
     from fieldtrial.training.world import World
 
     world = World.from_environment()
@@ -38,12 +38,15 @@ def train_run(config: TrainConfig, run: Run, test: bool) -> None:
     attempt = world.broadcast(max(run.attempts(), default=0) + 1)
     if world.is_main:
         Run.create(run.path, config)
-    if world.broadcast(run.result()):
-        say(f"{run.path} is finished: nothing to do")
-    else:
+    result = world.broadcast(run.result())
+    if not result:
         for record in train(run, world, attempt, test):
             say(describe(record), flush=True)
-        say(f"end: {describe(run.result() or {})}")
+    elif test and "test_accuracy" not in result:
+        add_test_scores(run, world)
+    else:
+        say(f"{run.path} is finished: nothing to do")
+    say(f"end: {describe(run.result() or {})}")
     world.close()
 
 

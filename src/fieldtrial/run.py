@@ -122,6 +122,10 @@ class Run:
         known = read_json(self._environment_path) or {}
         write_json(self._environment_path, known | {str(attempt): dict(environment)})
 
+    def write_changes(self, attempt: int, diff: str) -> None:
+        """Write in what the code that `attempt` runs differs from its commit, beside env.json."""
+        write_atomically(self.path / f"changes-{attempt}.diff", diff.encode())
+
     def write_command(self, command: str) -> None:
         """Write the shell command that repeats this trial."""
         write_atomically(self._command_path, command.encode() + b"\n")

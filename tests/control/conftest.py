@@ -1,12 +1,17 @@
 """A stand-in for the training worker, and whole drivers of it, for tests of what runs where."""
 
+import fcntl
 import os
+import pty
 import shutil
+import struct
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +85,21 @@ class Driver:
         command = [sys.executable, str(self.project / "sweeps" / "stand_in.py"), *flags]
         options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options}
         return subprocess.Popen(command, cwd=self.project, env=os.environ | self.environment, **options)
+
+    def start_on_terminal(self, *flags: str) -> "tuple[subprocess.Popen[str], int]":
+        """Start the command on a terminal of its own; return it and the terminal's other end."""
+        ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 140, 0, 0))
+        process = self.start(
+            *flags,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+            preexec_fn=partial(fcntl.ioctl, 0, termios.TIOCSCTTY, 0),
+        )
+        os.close(theirs)
+        return process, ours
 
     def run(self, *flags: str) -> "subprocess.CompletedProcess[str]":
         """Run the command to its end."""

@@ -9,10 +9,12 @@ import pytest
 from ray import tune
 
 from fieldtrial.config import TrainConfig
-from fieldtrial.control.engine import MOST_DEATHS, Engine
+from fieldtrial.control.engine import MOST_DEATHS, Engine, SweepError
 from fieldtrial.control.local import LocalPlace
 from fieldtrial.control.sweep import Sweep
 from fieldtrial.control.trial import Trial
+from fieldtrial.results.summary import summarise
+from fieldtrial.results.table import render_markdown
 from fieldtrial.run import SweepFolder
 
 
@@ -100,6 +102,28 @@ def test_what_has_diverged_is_not_tried_again(place: LocalPlace, tmp_path: Path)
     assert epochs_of(engine) == {engine.rows[0].trials[0].name: 1}
     assert engine.folder.run(engine.rows[0].trials[0].name).attempts() == [1]
     assert Engine(engine.sweep, engine.folder, place).retry() == 0
+
+
+def test_the_table_counts_the_diverged(place: LocalPlace, tmp_path: Path) -> None:
+    rows = [{"lr": 0.01}, {"lr": 100.0}]
+    engine = run(sweep(rows=rows, search={}), tmp_path, place)
+    table = render_markdown(summarise(engine.folder))
+    assert "the only trial failed: diverged: loss is nan at step 1" in table
+    assert "1 trial left out: diverged, such as" in table
+
+
+def test_the_same_error_three_times_stops_the_sweep(place: LocalPlace, tmp_path: Path) -> None:
+    planted = sweep(trials=9, search={"dropout": tune.uniform(0.91, 0.95)})
+    with pytest.raises(SweepError) as caught:
+        run(planted, tmp_path, place)
+    while place._running:
+        place.wait(0.1)
+    lines = str(caught.value).splitlines()
+    assert lines[0].startswith("the first 3 trials failed with the same error; mend it and give --retry")
+    assert lines[1:3] == ["error: planted error", "Traceback of the planted error"]
+    assert lines[3].startswith(f"see {tmp_path}/")
+    assert len(lines) == 4
+    assert len(list(tmp_path.glob("*/error.json"))) <= 4  # one may have been under way
 
 
 def test_rows_wait_for_their_source(place: LocalPlace, tmp_path: Path) -> None:

@@ -3,7 +3,10 @@
 import contextlib
 import json
 import math
+import os
+import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +17,15 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.nn import functional
 
-from fieldtrial.config import TrainConfig
+from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.run import Record, Run
+from fieldtrial.training import environment
 from fieldtrial.training import epoch as epoch_module
 from fieldtrial.training.data import load
-from fieldtrial.training.epoch import Diverged, Scores, batches, evaluate, shuffled
+from fieldtrial.training.epoch import Diverged, Scores, batches, evaluate, require_normalisable, shuffled
 from fieldtrial.training.fit import Progress, fit, open_trial
+from fieldtrial.training.prepare import look_at
+from fieldtrial.training.trial import command
 from fieldtrial.training.world import World
 
 NewRun = Callable[..., Run]
@@ -161,6 +167,12 @@ def test_a_loss_that_is_not_finite_names_its_step(
     with pytest.raises(Diverged, match=r"the training loss is (nan|inf) at step 169 \(epoch 2\)"):
         train_until(run)
     assert [record["epoch"] for record in run.records()] == [0, 1]
+    error = run.error()
+    assert error is not None
+    assert (error["kind"], error["attempt"]) == ("diverged", 1)
+    assert "at step 169 (epoch 2)" in error["message"]
+    assert "Traceback" in error["details"]
+    assert not list(run.path.glob("checkpoint*")), "another attempt would diverge again"
 
 
 def test_a_validation_loss_that_is_not_finite_is_found_as_well(new_run: NewRun, train_until: TrainUntil) -> None:
@@ -224,6 +236,37 @@ def test_batch_norm_survives_a_last_batch_of_one_image(new_run: NewRun, train_un
     assert run.result() is not None
 
 
+def test_single_images_that_cannot_be_normalised_are_refused_before_training(
+    new_run: NewRun, train_until: TrainUntil
+) -> None:
+    refused = new_run("refused", model="cnn", filters=[4], batch_size=1)
+    with pytest.raises(
+        ConfigError, match=r"batch_size = 1: .* cnn cannot normalise over one of 8 pixels \(Expected more"
+    ):
+        train_until(refused)
+    assert refused.records() == []
+    problems = look_at(refused.config(), shapes_only=False)["problems"]
+    assert len(problems) == 1
+    assert problems[0].startswith("batch_size = 1: ")
+    assert look_at(refused.config(), shapes_only=True)["problems"] == problems
+    data, network = open_trial(refused.config(), refused)
+    for size, batch_size, says in [(1, 2, None), (2, 2, "batch_size = 2"), (2, 3, None)]:  # of `size` processes
+        config = replace(refused.config(), batch_size=batch_size)
+        with pytest.raises(ConfigError, match=says) if says else contextlib.nullcontext():
+            require_normalisable(network, data, config, World(size=size))
+
+
+@pytest.mark.parametrize(
+    "fields", [{"freeze": "all_but_head"}, {"batch_norm": False}, {"image_size": 32, "classes": "2"}]
+)
+def test_single_images_are_trained_on_where_they_can_be(
+    fields: dict[str, Any], new_run: NewRun, train_until: TrainUntil
+) -> None:
+    run = new_run(**{"model": "cnn", "filters": [2], "batch_size": 1, "epochs": 1, **fields})
+    train_until(run)
+    assert run.result() is not None
+
+
 def test_tensorboard_shows_each_epoch_once_and_the_hyperparameters(new_run: NewRun, train_until: TrainUntil) -> None:
     run = new_run(epochs=3, betas=[0.8, 0.99])
     train_until(run, last_epoch=2)
@@ -251,8 +294,52 @@ def test_a_run_says_where_it_ran_and_how_to_repeat_it(new_run: NewRun, train_unt
     assert len(facts["commit"] or "0" * 40) == 40
     assert json.loads(json.dumps(facts)) == facts
     command = (run.path / "command.txt").read_text()
-    assert command.startswith("python jobs/train.py --run '")
+    assert command.startswith(f"FIELDTRIAL_DATA={os.environ['FIELDTRIAL_DATA']} python jobs/train.py --run '")
     assert command.endswith("--classes 3 --model mlp --dense_width 16 --epochs 1\n")
+
+
+def test_the_command_has_all_that_is_needed_to_repeat_the_trial(
+    new_run: NewRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = new_run("run", batch_size=8)
+    flags = "--classes 3 --model mlp --dense_width 16 --batch_size 8 --epochs 3"
+    monkeypatch.setenv("FIELDTRIAL_DATA", "/data sets")
+    assert command(run.config(), run, World(size=2), test=True) == (
+        f"FIELDTRIAL_DATA='/data sets' torchrun --nproc-per-node 2 -- jobs/train.py --run {run.path} --test {flags}"
+    )
+    monkeypatch.delenv("FIELDTRIAL_DATA")
+    assert command(run.config(), run, World(), test=False) == f"python jobs/train.py --run {run.path} {flags}"
+
+
+def test_what_the_code_differs_in_from_its_commit_is_kept_up_to_a_size(
+    new_run: NewRun, train_until: TrainUntil, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    module = tmp_path / "code" / "module.py"
+    module.parent.mkdir()
+    module.write_text("x = 1\n")
+    identity = ["-c", "user.name=a", "-c", "user.email=a@localhost"]
+    for arguments in (["init", "-q"], ["add", "."], [*identity, "commit", "-qm", "x is 1"]):
+        subprocess.run(["git", *arguments], cwd=module.parent, check=True)
+    monkeypatch.setattr(environment, "__file__", str(module))
+    caches = (environment._code, environment.uncommitted_changes)
+    try:
+        run = new_run(epochs=1)
+        for attempt, content, dirty in ((1, "x = 1\n", False), (2, "x = 2\n", True), (3, "é = 3\n" * 20_000, True)):
+            module.write_text(content)
+            for cache in caches:
+                cache.cache_clear()
+            train_until(run, attempt, last_epoch=0)
+            assert run.environment()[str(attempt)]["dirty"] is dirty
+            assert (run.path / f"changes-{attempt}.diff").exists() is dirty
+        subprocess.run(["git", "checkout", "-q", "."], cwd=module.parent, check=True)
+        subprocess.run(["git", "apply", str(run.path / "changes-2.diff")], cwd=module.parent, check=True)
+        assert module.read_text() == "x = 2\n"
+        long = (run.path / "changes-3.diff").read_bytes()
+        assert 100_000 <= len(long) < 100_100
+        assert long.decode().splitlines()[-1].startswith("[cut off here: the diff has 16")
+    finally:
+        for cache in caches:
+            cache.cache_clear()
 
 
 def test_frozen_layers_end_as_they_began(new_run: NewRun, train_until: TrainUntil) -> None:

@@ -132,7 +132,11 @@ def test_a_truncated_checkpoint_is_replaced_by_the_one_before_and_it_is_said(
     records = train_until(halted, attempt=2)
     assert [record["epoch"] for record in records] == [1, 2, 3]
     assert str(newest) in caplog.text
-    assert numbers(halted) == numbers(whole)
+    assert records[0].pop("notice") == "checkpoint epoch-00002.pt was damaged, went on from epoch 1"
+    assert [record for record in records if "notice" in record] == []
+    with_notice = numbers(halted)
+    assert with_notice[1].pop("notice")
+    assert with_notice == numbers(whole)
     assert halted.weights_path.read_bytes() == whole.weights_path.read_bytes()
 
 
@@ -144,9 +148,13 @@ def test_without_any_whole_checkpoint_a_trial_starts_over(
     train_until(halted, last_epoch=2)
     for path in halted.checkpoints():
         path.write_bytes(b"PK\x03\x04 and nothing more")
-    assert [record["epoch"] for record in train_until(halted, attempt=2)] == [0, 1, 2, 3]
+    records = train_until(halted, attempt=2)
+    assert [record["epoch"] for record in records] == [0, 1, 2, 3]
     assert caplog.text.count("not a whole checkpoint") == 2
-    assert numbers(halted) == numbers(whole)
+    notice = "checkpoint epoch-00002.pt, epoch-00001.pt was damaged, started over"
+    with_notice = numbers(halted)
+    assert [record.pop("notice", None) for record in with_notice] == [notice, None, None, None]
+    assert with_notice == numbers(whole)
 
 
 def test_a_damaged_checkpoint_of_the_best_epoch_is_noticed_while_it_can_be_made_anew(
@@ -206,7 +214,7 @@ def test_a_strangers_checkpoint_runs_no_code(
         torch.save({"model": Malicious(trace)}, path)
     else:
         path.write_bytes(pickle.dumps(Malicious(trace)))
-    assert checkpoint.load(run, run.config(), World()) is None
+    assert checkpoint.load(run, run.config(), World())[0] is None
     assert not trace.exists()
     assert str(path) in caplog.text
     pickle.loads(pickle.dumps(Malicious(trace)))  # which is dangerous indeed

@@ -43,14 +43,15 @@ def drive(sweep: Sweep, folder: SweepFolder, settings: Settings, retry: bool) ->
         ConfigError: the rows cannot be run, or the folder is another sweep's.
         SweepError: another process runs this sweep; the first trials all fail with the same error; the disk is full.
     """
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _hang_up)
+    interruption = Interruption()
+    interruption.hear()
     with only_driver(folder):
         claim(folder, sweep)
         with Preflight(sweep) as preflight:
             place = open_place(settings, folder)
             detach = False
             try:
+                interruption.hear()
                 preflight.result()
                 status, detach = _run(sweep, folder, place, settings, retry)
             finally:
@@ -152,5 +153,19 @@ def _first_difference(old: Any, new: Any) -> str:
     return f"{old!r} there and {new!r} now"
 
 
-def _hang_up(_signal: int, _frame: FrameType | None) -> NoReturn:
-    raise Hangup
+class Interruption:
+    """Signals as exceptions. Ray takes SIGTERM for itself, and may swallow what stops its start."""
+
+    def __init__(self) -> None:
+        self._heard: int | None = None
+
+    def hear(self) -> None:
+        """Listen from now on. Raises KeyboardInterrupt, or Hangup, if a signal has come before."""
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._note)
+        if self._heard is not None:
+            self._note(self._heard, None)
+
+    def _note(self, number: int, _frame: FrameType | None) -> NoReturn:
+        self._heard = number
+        raise KeyboardInterrupt if number == signal.SIGINT else Hangup

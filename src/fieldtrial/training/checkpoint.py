@@ -29,16 +29,20 @@ def save(run: Run, state: dict[str, Any], epoch: int, best_epoch: int) -> None:
     run.keep_checkpoints(best_epoch)
 
 
-def load(run: Run, config: TrainConfig, world: World) -> dict[str, Any] | None:
+def load(run: Run, config: TrainConfig, world: World) -> tuple[dict[str, Any] | None, str | None]:
     """Return, to all processes, the newest checkpoint that is whole, on the CPU; None if there is none.
 
-    A damaged checkpoint is removed, with a warning, and the one before is used.
+    A damaged checkpoint is removed, with a warning, and the one before is used; the second result then says so.
 
     Raises:
         ConfigError: the checkpoint is one of another config; the message names the fields that differ.
     """
-    path = world.broadcast(_newest(run, config) if world.is_main else None)
-    return None if path is None else read(path)
+    path, damaged = world.broadcast(_newest(run, config) if world.is_main else (None, []))
+    state = None if path is None else read(path)
+    if not damaged:
+        return state, None
+    went_on = "started over" if state is None else f"went on from epoch {state['progress']['epoch']}"
+    return state, f"checkpoint {', '.join(damaged)} was damaged, {went_on}"
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -56,8 +60,9 @@ def read(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path}: not a whole checkpoint: {str(error).splitlines()[0]}") from None
 
 
-def _newest(run: Run, config: TrainConfig) -> Path | None:
-    """Return the newest checkpoint that is whole, and so is that of its best epoch, which the trial may end with."""
+def _newest(run: Run, config: TrainConfig) -> tuple[Path | None, list[str]]:
+    """Return the newest checkpoint that is whole and whose best epoch's is, and the names of those that are not."""
+    damaged = []
     for path in run.checkpoints():
         try:
             state = read(path)
@@ -65,8 +70,9 @@ def _newest(run: Run, config: TrainConfig) -> Path | None:
         except (ValueError, KeyError, FileNotFoundError) as error:
             log.warning("%s is not used but removed, an earlier one takes its place: %s", path, error)
             path.unlink(missing_ok=True)
+            damaged.append(path.name)
         else:
             own = TrainConfig.from_dict(state["config"], where=str(path))
             own.require(config, where=f"{path} is a checkpoint of another config")
-            return path
-    return None
+            return path, damaged
+    return None, damaged

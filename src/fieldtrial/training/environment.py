@@ -1,4 +1,4 @@
-"""What an attempt runs on: the facts for env.json."""
+"""What an attempt runs on: the facts for env.json, and what its code has been changed in."""
 
 import functools
 import importlib.metadata
@@ -22,6 +22,7 @@ JOB_VARIABLES = (
     "SLURM_JOB_NODELIST",
 )
 GIT_SECONDS = 10
+MOST_CHANGES = 100_000  # bytes
 
 
 def environment(world: World) -> dict[str, Any]:
@@ -44,17 +45,27 @@ def environment(world: World) -> dict[str, Any]:
 @functools.cache  # the code that a warm worker runs is the code it started with
 def _code() -> dict[str, Any]:
     """Return the commit that this file belongs to, and whether tracked files differ from it."""
-    commit, changes = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--untracked-files=no")
-    return {"commit": commit, "dirty": None if changes is None else bool(changes)}
+    commit, changes = _git("rev-parse", "HEAD"), uncommitted_changes()
+    return {"commit": commit and commit.strip(), "dirty": None if changes is None else bool(changes)}
+
+
+@functools.cache
+def uncommitted_changes() -> str | None:
+    """Return the diff from the commit to the code that runs, cut off after 100 kB; None without a repository."""
+    diff = _git("diff", "--no-color", "--no-ext-diff", "HEAD")
+    if diff is None or len(diff.encode()) <= MOST_CHANGES:
+        return diff
+    start = diff.encode()[:MOST_CHANGES].decode(errors="ignore")
+    return f"{start}\n[cut off here: the diff has {len(diff.encode())} bytes]\n"
 
 
 def _git(*arguments: str) -> str | None:
     command = ["git", "-C", str(Path(__file__).parent), *arguments]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=GIT_SECONDS, check=True)
+        done = subprocess.run(command, capture_output=True, errors="replace", timeout=GIT_SECONDS, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip()
+    return done.stdout
 
 
 @functools.cache

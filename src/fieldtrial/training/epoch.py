@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from fieldtrial.config import TrainConfig
+from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.training.augment import augment
 from fieldtrial.training.data import Data
 from fieldtrial.training.freezing import hold_frozen
-from fieldtrial.training.network import Network
+from fieldtrial.training.network import Network, forward_shapes
 from fieldtrial.training.optimizers import learning_rate
 from fieldtrial.training.strategy import Strategy
 from fieldtrial.training.world import World
@@ -67,8 +67,9 @@ def shuffled(indices: Indices, config: TrainConfig, epoch: int) -> Indices:
 def batches(data: Data, order: Indices, size: int, world: World) -> Iterator[Batch]:
     """Yield this process's part of each global batch of `size` images, on its device, in `order`.
 
-    Process r takes every world.size-th image from the r-th on. Short parts are filled up with images of weight 0, and
-    to two images where batches have so many: batch normalisation cannot do with one.
+    Process r takes every world.size-th image from the r-th on. Short parts are filled up with images of weight 0: to
+    the longest one, and where a whole batch has more images than there are processes, to two. So a process gets a
+    single image only of batches of at most one for each process; see `require_normalisable`.
     """
     for start in range(0, len(order), size):
         count = min(size, len(order) - start)
@@ -78,6 +79,26 @@ def batches(data: Data, order: Indices, size: int, world: World) -> Iterator[Bat
         images, labels = torch.from_numpy(np.asarray(data.images[chosen])), torch.from_numpy(data.labels[chosen])
         weights = torch.from_numpy((places < start + count).astype(np.float32))
         yield Batch(_send(images, world), _send(labels, world), _send(weights, world), count)
+
+
+def require_normalisable(network: Network, data: Data, config: TrainConfig, world: World) -> None:
+    """Raise ConfigError where a process trains on one image at a time and a layer cannot normalise over one.
+
+    Such is batch normalisation of 1x1 maps or of features, unless it is frozen. `network` is still on the CPU.
+    """
+    if config.batch_size > world.size or (world.size > 1 and world.device.type == "cuda"):
+        return  # GPUs normalise over the images of all processes
+    network.train()
+    hold_frozen(network)
+    try:
+        forward_shapes(network, data.image_size, data.channels)
+    except ValueError as error:
+        raise ConfigError(
+            [
+                f"batch_size = {config.batch_size}: gives a process one image at a time, and {config.model} cannot "
+                f"normalise over one of {data.image_size} pixels ({error})"
+            ]
+        ) from None
 
 
 def evaluate(network: Network, data: Data, indices: Indices, batch_size: int, world: World) -> Scores:

@@ -12,7 +12,7 @@ from fieldtrial.config import Select, TrainConfig
 from fieldtrial.run import Record, Run
 from fieldtrial.training import checkpoint
 from fieldtrial.training.data import Data, load
-from fieldtrial.training.epoch import Diverged, Scores, evaluate, shuffled, train_epoch
+from fieldtrial.training.epoch import Diverged, Scores, evaluate, require_normalisable, shuffled, train_epoch
 from fieldtrial.training.freezing import freeze
 from fieldtrial.training.network import Network, build, count_flops, count_parameters, count_trainable, input_size
 from fieldtrial.training.optimizers import learning_rate
@@ -61,7 +61,8 @@ def fit(config: TrainConfig, run: Run, world: World) -> Generator[Record]:
 
     After each epoch the checkpoint is saved, with the record in it, and then the record is yielded: whoever drives
     this may close it at any yield, and may be killed at any time. Called again, it yields the last checkpoint's
-    record once more and goes on from there to the same numbers; on one CPU process, bit for bit.
+    record once more and goes on from there to the same numbers; on one CPU process, bit for bit. If that is not the
+    newest checkpoint, because that was damaged, the first record has a `notice` that says so.
 
     Epoch 0's train_loss and train_accuracy are an evaluation on as many training images as validation has; later
     epochs' are those seen while training. `seconds` are those of training and evaluation, without the checkpoint.
@@ -71,7 +72,9 @@ def fit(config: TrainConfig, run: Run, world: World) -> Generator[Record]:
         ConfigError: bad input, or a checkpoint of another config.
     """
     data, network = open_trial(config, run)
-    saved = checkpoint.load(run, config, world)
+    require_normalisable(network, data, config, world)
+    saved, notice = checkpoint.load(run, config, world)
+    first: Record = {"notice": notice} if notice else {}
     progress = Progress(**saved["progress"]) if saved else Progress()
     facts = saved["facts"] if saved else describe(network, data)
     if saved:
@@ -80,7 +83,7 @@ def fit(config: TrainConfig, run: Run, world: World) -> Generator[Record]:
     try:
         if saved:
             strategy.load_optimizer_state(saved["optimizer"])
-            yield saved["record"]
+            yield saved["record"] | first
         del saved
         steps = math.ceil(len(data.train) / config.batch_size)
         while not progress.end(config):
@@ -117,7 +120,7 @@ def fit(config: TrainConfig, run: Run, world: World) -> Generator[Record]:
             state |= {"config": config.to_dict(), "progress": asdict(progress), "record": record, "facts": facts}
             if world.is_main:
                 checkpoint.save(run, state, epoch, progress.best_epoch)
-            yield record
+            yield record | first if epoch == 0 else record
     finally:
         strategy.close()
 

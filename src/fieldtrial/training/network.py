@@ -168,21 +168,30 @@ def count_trainable(network: nn.Module) -> int:
 def count_flops(network: Network, image_size: int, channels: int) -> int:
     """Return the floating-point operations of one image's forward pass; a multiply-add counts as two.
 
-    Matrix products and convolutions are counted, nothing else. Only shapes are computed: it takes milliseconds.
+    Matrix products and convolutions are counted, nothing else.
 
     Raises:
         RuntimeError: the model cannot take an image of this size.
+    """
+    training = [module for module in network.model.modules() if module.training]
+    network.model.eval()
+    try:
+        with FlopCounterMode(display=False) as counter:
+            forward_shapes(network, image_size, channels)
+    finally:
+        for module in training:
+            module.training = True
+    return int(counter.get_total_flops())
+
+
+def forward_shapes(network: Network, image_size: int, channels: int) -> None:
+    """Send the shape of one image through the model, in the mode that it is in: milliseconds, and nothing changes.
+
+    Raises:
+        RuntimeError or ValueError: the model cannot take such an image, or not in this mode.
     """
     model = network.model
     tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     shapes = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors.items()}
     image = network.match_channels(torch.empty(1, channels, image_size, image_size, device="meta"))
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        with FlopCounterMode(display=False) as counter:
-            functional_call(model, shapes, (image,))
-    finally:
-        for module in training:
-            module.training = True
-    return int(counter.get_total_flops())
+    functional_call(model, shapes, (image,))

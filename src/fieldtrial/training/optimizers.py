@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import nn
@@ -9,6 +10,8 @@ from torch import nn
 from fieldtrial.config import Optimizer, Schedule, TrainConfig
 
 Parameters = list[nn.Parameter]
+# {parameter name: {state key: full tensor or number}}, whatever the strategy and the number of processes
+OptimizerState = dict[str, dict[str, Any]]
 
 OPTIMIZERS: dict[Optimizer, Callable[[Parameters, TrainConfig], torch.optim.Optimizer]] = {
     "sgd": lambda parameters, config: torch.optim.SGD(
@@ -31,6 +34,11 @@ SCHEDULES: dict[Schedule, Callable[[float], float]] = {
     "cosine": lambda done: (1 + math.cos(math.pi * done)) / 2,
     "linear": lambda done: 1 - done,
 }
+
+
+def trainable(network: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the parameters that are not frozen, by name."""
+    return {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
 
 
 def build_optimizer(parameters: Iterable[nn.Parameter], config: TrainConfig) -> torch.optim.Optimizer:

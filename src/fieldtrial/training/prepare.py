@@ -16,7 +16,9 @@ import torch
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.run import Run
+from fieldtrial.training.epoch import require_normalisable
 from fieldtrial.training.fit import describe, open_trial
+from fieldtrial.training.world import World
 
 
 def main() -> None:
@@ -33,6 +35,7 @@ def look_at(config: TrainConfig, shapes_only: bool) -> dict[str, Any]:
     try:
         with torch.device("meta") if shapes_only else contextlib.nullcontext():
             data, network = open_trial(config, Run(Path.cwd()))
+            require_normalisable(network, data, config, World())
             return {"problems": [], **describe(network, data)}
     except (ValueError, OSError) as error:
         return {"problems": str(error).splitlines()}

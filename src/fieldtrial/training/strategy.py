@@ -2,7 +2,7 @@
 
 import copy
 import logging
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import nn
@@ -10,11 +10,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.training.network import Network
-from fieldtrial.training.optimizers import build_optimizer
+from fieldtrial.training.optimizers import OptimizerState, build_optimizer, trainable
 from fieldtrial.training.world import World
-
-# {parameter name: {state key: full tensor or number}}, whatever the strategy and the number of processes
-OptimizerState = dict[str, dict[str, Any]]
 
 log = logging.getLogger(__name__)
 
@@ -57,11 +54,6 @@ def prepare(network: Network, config: TrainConfig, world: World) -> Strategy:
 
         return Zero(network, config, world)
     return Replicated(network, config, world)
-
-
-def trainable(network: nn.Module) -> dict[str, nn.Parameter]:
-    """Return the parameters that are not frozen, by name."""
-    return {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
 
 
 class Replicated:

@@ -6,7 +6,7 @@ from typing import Any
 from fieldtrial.config import TrainConfig, format_value
 from fieldtrial.run import Record, Run
 
-NOT_SHOWN = ("epoch", "step")
+NOT_SHOWN = ("epoch", "step", "notice")
 RESULTS = ("validation_accuracy", "validation_loss", "test_accuracy", "test_loss")
 
 

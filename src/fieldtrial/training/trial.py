@@ -1,8 +1,10 @@
 """One attempt at a trial, with all the files that it leaves in the run's directory."""
 
 import contextlib
+import os
 import shlex
-from collections.abc import Generator
+import traceback
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import safetensors.torch
@@ -11,8 +13,8 @@ import torch
 from fieldtrial.config import TrainConfig
 from fieldtrial.run import Record, Run, write_atomically
 from fieldtrial.training import checkpoint
-from fieldtrial.training.environment import environment
-from fieldtrial.training.epoch import evaluate
+from fieldtrial.training.environment import environment, uncommitted_changes
+from fieldtrial.training.epoch import Diverged, evaluate
 from fieldtrial.training.fit import Progress, fit, open_trial
 from fieldtrial.training.tensorboard import Board
 from fieldtrial.training.world import World
@@ -22,8 +24,9 @@ def train(run: Run, world: World, attempt: int, test: bool = False) -> Generator
     """Train the trial of `run` from where it is, yield its records, and write everything into its directory.
 
     A stop file ends it after the epoch. At the end, the best epoch's weights and then result.json are written, and
-    the checkpoints are removed. Closed before, it leaves the checkpoints to be gone on from. `test` asks for the
-    scores of the best weights on the test images.
+    the checkpoints are removed; so they are when the trial diverges, as it would again, after error.json is written.
+    Closed before, it leaves the checkpoints to be gone on from. `test` asks for the scores of the best weights on the
+    test images.
 
     Raises:
         what `fit` does, and OSError where the directory cannot be written.
@@ -34,9 +37,12 @@ def train(run: Run, world: World, attempt: int, test: bool = False) -> Generator
     with contextlib.ExitStack() as stack:
         if world.is_main:
             run.write_environment(attempt, environment(world))
-            run.write_command(shlex.join(["python", "jobs/train.py", "--run", str(run.path), *config.to_flags()]))
+            if changes := uncommitted_changes():
+                run.write_changes(attempt, changes)
+            run.write_command(command(config, run, world, test))
             recorder = stack.enter_context(run.recorder(attempt))
             board = stack.enter_context(contextlib.closing(Board(run)))
+        stack.enter_context(concluding_divergence(run, world, attempt))
         records = stack.enter_context(contextlib.closing(fit(config, run, world)))
         for record in records:
             if world.is_main:
@@ -46,7 +52,8 @@ def train(run: Run, world: World, attempt: int, test: bool = False) -> Generator
             if world.any(world.is_main and run.stop_requested()):
                 break
         records.close()
-        test_scores = evaluate_best(config, run, world, record["best_epoch"]) if test else {}
+        best = run.checkpoint_path(record["best_epoch"])
+        test_scores = evaluate_on_test(config, run, world, checkpoint.read(best)["model"]) if test else {}
         if world.is_main:
             result = conclude(config, run, record["epoch"]) | test_scores | {"attempt": attempt}
             board.conclude(config, result)
@@ -54,10 +61,38 @@ def train(run: Run, world: World, attempt: int, test: bool = False) -> Generator
             run.remove_checkpoints()
 
 
-def evaluate_best(config: TrainConfig, run: Run, world: World, best_epoch: int) -> dict[str, float]:
-    """Return how well the best epoch's weights do on the test images, to all processes."""
+def add_test_scores(run: Run, world: World) -> None:
+    """Evaluate the weights of a trial that has ended well on the test images, and add the scores to its result."""
+    scores = evaluate_on_test(run.config(), run, world, safetensors.torch.load_file(run.weights_path))
+    if world.is_main:
+        run.write_result((run.result() or {}) | scores)
+
+
+def command(config: TrainConfig, run: Run, world: World, test: bool) -> str:
+    """Return the shell command that repeats the trial with as many processes, on the same data."""
+    root = os.environ.get("FIELDTRIAL_DATA")
+    data = [f"FIELDTRIAL_DATA={shlex.quote(root)}"] if root else []
+    launcher = ["torchrun", "--nproc-per-node", str(world.size), "--"] if world.size > 1 else ["python"]
+    flags = [*(["--test"] if test else []), *config.to_flags()]
+    return " ".join([*data, shlex.join([*launcher, "jobs/train.py", "--run", str(run.path), *flags])])
+
+
+@contextlib.contextmanager
+def concluding_divergence(run: Run, world: World, attempt: int) -> Iterator[None]:
+    """Write error.json and remove the checkpoints if what is done here diverges."""
+    try:
+        yield
+    except Diverged as error:
+        if world.is_main:
+            run.write_error("diverged", str(error), attempt, "".join(traceback.format_exception(error)))
+            run.remove_checkpoints()
+        raise
+
+
+def evaluate_on_test(config: TrainConfig, run: Run, world: World, state: dict[str, torch.Tensor]) -> dict[str, float]:
+    """Return how well the network does on the test images with the weights in `state`, to all processes."""
     data, network = open_trial(config, run)
-    network.load_state_dict(checkpoint.read(run.checkpoint_path(best_epoch))["model"])
+    network.load_state_dict(state)
     scores = evaluate(network.to(world.device), data, data.test, config.batch_size, world)
     return {"test_accuracy": scores.accuracy, "test_loss": scores.loss}
 

@@ -12,8 +12,7 @@ from deepspeed.utils import safe_get_full_optimizer_state, safe_set_full_optimiz
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.training.network import Network
-from fieldtrial.training.optimizers import build_optimizer
-from fieldtrial.training.strategy import OptimizerState, trainable
+from fieldtrial.training.optimizers import OptimizerState, build_optimizer, trainable
 from fieldtrial.training.world import World
 
 # No operator of DeepSpeed's own is needed, so none is compiled, and no compiler is looked for.
