@@ -2,8 +2,7 @@
 
 python sweeps/digits_transfer.py    (scikit-learn's digits: embedded, nothing is downloaded; 3 minutes on two cores)
 
-A source model of each kind learns the digits 0-4, then is fine-tuned on 5-9, frozen to a different depth. The README
-shows the result.
+A source model of each kind learns 0-4, then is fine-tuned on 5-9, frozen to different depths. Result: README.md.
 """
 
 from ray import tune

@@ -21,13 +21,6 @@ def sources(*parts: str) -> Iterator[Path]:
         yield from sorted((ROOT / part).rglob("*.py"))
 
 
-def imported(tree: ast.AST) -> set[str]:
-    """Return the top-level names of all packages that a module imports, wherever in it."""
-    names = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
-    names += [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
-    return {name.split(".")[0] for name in names}
-
-
 def uses_sys_path(tree: ast.AST) -> bool:
     return any(
         (isinstance(node, ast.Attribute) and node.attr == "path" and ast.unparse(node.value) == "sys")
@@ -106,7 +99,36 @@ def test_the_top_level_folders_are_the_designed_ones() -> None:
     assert {"src", "tests", "jobs"} <= folders
 
 
-def test_one_module_imports_deepspeed() -> None:
-    assert "deepspeed" in imported(ast.parse("def late():\n    from deepspeed.runtime import engine"))
-    importing = {path.name for path in sources("src") if "deepspeed" in imported(ast.parse(path.read_text()))}
-    assert importing <= {"zero.py"}
+def banned_imports(project: Path) -> "subprocess.CompletedProcess[str]":
+    """Run ruff's check for the banned imports of pyproject.toml on `project`."""
+    command = [str(Path(sys.executable).with_name("ruff")), "check", "--no-cache", "--select", "TID251", "."]
+    return subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+
+
+def test_heavy_packages_are_imported_where_they_belong() -> None:
+    outcome = banned_imports(ROOT)
+    assert outcome.returncode == 0, outcome.stdout
+
+
+@pytest.mark.parametrize(
+    ("module", "line", "banned"),
+    [
+        ("src/fieldtrial/training/strategy.py", "import deepspeed", "`deepspeed` is banned"),
+        ("src/fieldtrial/training/fit.py", "def late():\n    from deepspeed.runtime import engine", "`deepspeed"),
+        ("src/fieldtrial/training/world.py", "import submitit", "`submitit` is banned"),
+        ("src/fieldtrial/results/load.py", "import ray", "`ray` is banned"),
+        ("jobs/train.py", "from ray import tune", "`ray` is banned"),
+        ("src/fieldtrial/training/zero.py", "import deepspeed.comm", None),
+        ("src/fieldtrial/control/place.py", "import submitit", None),
+        ("sweeps/digits_transfer.py", "from ray import tune", None),
+    ],
+)
+def test_a_planted_import_is_banned_where_it_does_not_belong(
+    tmp_path: Path, module: str, line: str, banned: str | None
+) -> None:
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    (tmp_path / module).parent.mkdir(parents=True)
+    (tmp_path / module).write_text(f"{line}\n")
+    outcome = banned_imports(tmp_path)
+    assert (outcome.returncode == 0) is (banned is None), outcome.stdout
+    assert (banned or "") in outcome.stdout

@@ -234,10 +234,17 @@ def test_the_list_of_trials_survives_a_torn_line(tmp_path: Path) -> None:
     folder.list_trial("aaaaaaaa", None, "source")
     folder.list_trial("bbbbbbbb", 1, "search")  # shared with another row
     assert folder.trials() == [
-        {"trial": "aaaaaaaa", "row": None, "role": "source"},
         {"trial": "bbbbbbbb", "row": 0, "role": "search"},
+        {"trial": "aaaaaaaa", "row": None, "role": "source"},
         {"trial": "bbbbbbbb", "row": 1, "role": "search"},
     ]
+
+
+def test_what_is_listed_again_is_listed_last(tmp_path: Path) -> None:
+    folder = SweepFolder(tmp_path)
+    for winner in ("aaaaaaaa", "bbbbbbbb", None, "aaaaaaaa"):
+        folder.list_trial(winner, 0, "winner")
+    assert [entry["trial"] for entry in folder.trials()] == ["bbbbbbbb", None, "aaaaaaaa"]
 
 
 def test_a_sweeps_description(tmp_path: Path) -> None:

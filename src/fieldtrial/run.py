@@ -309,7 +309,7 @@ class SweepFolder:
             file.write("\n" + json.dumps({"trial": trial, "row": row, "role": role}))
 
     def trials(self) -> list[dict[str, Any]]:
-        """Return the listed trials in order, each once."""
+        """Return the list's entries in order, each once, where it was last added."""
         try:
             lines = self._trials_path.read_text().splitlines()
         except FileNotFoundError:
@@ -317,7 +317,9 @@ class SweepFolder:
         listed: dict[str, dict[str, Any]] = {}
         for line in lines:
             with contextlib.suppress(ValueError):  # a torn line: the restarted engine listed its trial again
-                listed[line] = json.loads(line)
+                entry = json.loads(line)
+                listed.pop(line, None)  # what is listed again is news: of two winners, the one named last
+                listed[line] = entry
         return list(listed.values())
 
     @property

@@ -90,6 +90,60 @@ def test_a_search_that_proposed_a_trial_again_is_complete(written: "Written") ->
     assert "3 duplicates: a search proposed what it had tried" in footer(written)
     written.running(0, lr=0.2)
     assert row(written)["note"] == "1 of 4 searched"
+    assert "duplicate" not in footer(written)
+
+
+def test_a_search_that_goes_on_after_a_winner_was_named_is_not_over(written: "Written") -> None:
+    written.describe(trials=2, seeds=0)
+    first = written.ended(0, validation=0.9, lr=0.1)
+    written.ended(0, lr=0.2)
+    written.folder.list_trial(first.name, 0, "winner")
+    written.describe(trials=20, seeds=0)  # the sweep was given more trials, and was interrupted
+    written.ended(0, lr=0.3)
+    assert (row(written)["note"], row(written)["winner"]) == ("3 of 20 searched", first.name)
+    assert "duplicate" not in footer(written)
+    written.folder.list_trial(first.name, 0, "winner")  # and went on, to the same winner
+    assert row(written)["note"] == "no final runs asked for"
+    assert "17 duplicates: a search proposed what it had tried" in footer(written)
+
+
+def test_a_search_that_is_over_without_a_winner_says_why(written: "Written") -> None:
+    written.describe(trials=4)
+    for lr in (0.1, 0.2, 0.3):  # the fourth was a duplicate
+        written.failed(0, lr=lr)
+    assert cell(written, VALIDATION) == "3 of 4 searched, 3 failed"
+    written.folder.list_trial(None, 0, "winner")
+    assert cell(written, VALIDATION) == "all 3 trials failed: diverged: the loss is nan at step 12"
+    assert (cell(written, TEST), row(written)["n"]) == ("no winner", 0)
+    assert "1 duplicate: a search proposed what it had tried" in footer(written)
+    assert "Trials: 3 search (3 failed)." in footer(written)  # naming none is no trial
+    written.ended(0, lr=0.4)
+    written.folder.list_trial(written.trial(0, lr=0.4), 0, "winner")  # a failed one was tried again
+    assert row(written)["winner"] == written.trial(0, lr=0.4)
+
+
+def test_no_trial_is_the_winner_if_the_sweep_says_so(written: "Written") -> None:
+    written.describe()
+    written.failed(0, lr=0.1)
+    written.ended(0, lr=0.2, result={"outcome": "stopped", "reason": "stop file", "epochs": 0})
+    written.folder.list_trial(None, 0, "winner")
+    written.folder.list_trial(None, 1, "winner")
+    assert row(written)["winner"] is None
+    assert cell(written, VALIDATION) == "none of 2 trials can be the winner, 1 failed"
+    assert cell(written, VALIDATION, 1) == "none of 0 trials can be the winner, 0 failed"
+
+
+def test_a_row_whose_source_failed_says_why(written: "Written") -> None:
+    rows = written.describe().require_description()["rows"]  # two of a CNN, one of an MLP
+    written.describe(rows=[*rows, {"model": "mlp", "freeze": "first:1"}])
+    failed = written.failed(None, "source", model="mlp", classes="5")
+    message = f"its source {failed.name} failed: diverged: the loss is nan at step 12"
+    assert cell(written, VALIDATION, 3) == message
+    good = written.ended(None, "source", model="cnn", classes="5")
+    assert [cell(written, VALIDATION, number) for number in range(4)] == ["not started"] * 2 + [message] * 2
+    assert cell(written, TEST, 3) == "no winner"
+    written.running(0, weights=f"run:{good.name}")
+    assert cell(written, VALIDATION) == "0 of 2 searched"
 
 
 def test_ties_go_to_the_trial_that_was_listed_first(written: "Written") -> None:

@@ -47,7 +47,7 @@ def load(path: Path | str) -> pd.DataFrame:
     folder.require_description()
     entries = folder.trials()
     winners = {entry["row"]: entry["trial"] for entry in entries if entry["role"] == "winner"}  # the last one named
-    listed = [entry for entry in entries if entry["role"] != "winner"]
+    listed = [entry for entry in entries if entry["role"] != "winner"]  # naming a winner, or none, is no trial
     names = {entry["trial"] for entry in listed}
     facts = {name: _facts(folder.run(name)) for name in names}
     rows = [{**entry, "winner": _won(entry, winners), **facts[entry["trial"]]} for entry in listed]
@@ -64,7 +64,7 @@ def load(path: Path | str) -> pd.DataFrame:
     return frame.astype(dict.fromkeys(["row", *whole], "Int64"))  # else numbers beside missing ones become fractions
 
 
-def _won(entry: dict[str, Any], winners: dict[int, str]) -> bool:
+def _won(entry: dict[str, Any], winners: dict[int, str | None]) -> bool:
     return bool(entry["role"] == "search" and winners.get(entry["row"]) == entry["trial"])
 
 

@@ -6,17 +6,18 @@ validation alone, and test comes from the final runs of that very winner alone.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 from pandas.api.types import is_scalar
 
-from fieldtrial.config import TrainConfig, format_value
+from fieldtrial.config import FIELDS, TrainConfig, format_value
 from fieldtrial.results.load import ENDED_WELL, FAILED, load
 from fieldtrial.results.statistics import estimate_mean
 from fieldtrial.run import SweepFolder
 
 Row = dict[str, Any]
+End = Literal["winner", "none"]  # what a search ended with
 OUTCOMES = {"stopped": "stopped early"}  # the others are called what they are
 
 
@@ -58,8 +59,10 @@ def summarise(folder: SweepFolder) -> Summary:
     if not description["rows"]:
         raise ValueError(f"{folder.path}: the sweep has no rows, so it has no table")
     trials = load(folder.path)
+    sources = trials[trials["role"] == "source"]
+    ends = _searches_over(folder)
     rows = [
-        _summarise_row(number, trials[trials["row"] == number], description)
+        _summarise_row(number, trials[trials["row"] == number], sources, ends.get(number), description)
         for number in range(len(description["rows"]))
     ]
     return Summary(
@@ -72,19 +75,30 @@ def summarise(folder: SweepFolder) -> Summary:
     )
 
 
-def _summarise_row(number: int, trials: pd.DataFrame, description: Mapping[str, Any]) -> Row:
-    """Return one row of the table; None where there is no value, and `note` says why."""
+def _searches_over(folder: SweepFolder) -> dict[int, End]:
+    """Return how the searches ended that are over: those whose last word is the naming of the winner, or of none."""
+    last = {entry["row"]: entry for entry in folder.trials() if entry["role"] in ("search", "winner")}
+    return {row: "winner" if entry["trial"] else "none" for row, entry in last.items() if entry["role"] == "winner"}
+
+
+def _summarise_row(
+    number: int, trials: pd.DataFrame, sources: pd.DataFrame, end: End | None, description: Mapping[str, Any]
+) -> Row:
+    """Return one row of the table; None where there is no value, and `note` says why.
+
+    end: of its search, None while that is under way.
+    """
     select, test = description["select"], test_metric(description["select"])
     base = TrainConfig.from_dict(description["base"])
     config = TrainConfig.from_dict(description["rows"][number], base)
     search, finals = trials[trials["role"] == "search"], trials[trials["role"] == "final"]
-    winner = _winner(search, select, description["mode"])
+    winner = None if end == "none" else _winner(search, select, description["mode"])
     own = finals[finals["configuration"] == winner["configuration"]] if winner is not None else finals.iloc[:0]
     finished = own[own["outcome"] == "finished"]
     tested = finished[finished[test].notna()]
     estimate = estimate_mean(tested[test].astype(float).tolist()) if len(tested) else None
     wanted = description["trials"] if description["search"] else 1
-    search_note = _search_note(search, wanted, over=bool(search["winner"].any()))
+    search_note = _search_note(search, wanted, end) if len(trials) or end else _source_note(config, sources)
     final_note = _final_note(own, len(finished) - len(tested), description["seeds"])
     if winner is None or (search_note and own.empty):
         final_note = ""  # no final run is due yet
@@ -102,7 +116,7 @@ def _summarise_row(number: int, trials: pd.DataFrame, description: Mapping[str, 
         "minutes": float(tested["minutes"].astype(float).mean()) if len(tested) else best.get("minutes"),
         "winner": best.get("trial"),
         "search_trials": len(search),
-        "search_repeated": max(0, wanted - len(search)) if search["winner"].any() else 0,
+        "search_repeated": max(0, wanted - len(search)) if end else 0,
         "search_stopped_early": int((search["outcome"] == "stopped").sum()),
         "search_failed": int(search["outcome"].isin(FAILED).sum()),
         "final_failed": int(own["outcome"].isin(FAILED).sum()),
@@ -127,20 +141,42 @@ def _winner(search: pd.DataFrame, select: str, mode: str) -> Row | None:
         if len(candidates):
             values = pd.to_numeric(candidates[select])
             best = candidates[candidates.index == (values.idxmax() if mode == "max" else values.idxmin())]
-            facts = best.to_dict("records")[0]
-            return {str(name): None if is_scalar(value) and pd.isna(value) else value for name, value in facts.items()}
+            return _records(best)[0]
     return None
 
 
-def _search_note(search: pd.DataFrame, wanted: int, over: bool) -> str:
+def _records(trials: pd.DataFrame) -> list[Row]:
+    """Return the trials' columns, None where there is no value."""
+    return [
+        {str(name): None if is_scalar(value) and pd.isna(value) else value for name, value in record.items()}
+        for record in trials.to_dict("records")
+    ]
+
+
+def _source_note(config: TrainConfig, sources: pd.DataFrame) -> str:
+    """Return why a row without any trial has none: its source failed, or it is not its turn yet.
+
+    A row's source is the one that has the row's values wherever the sources differ: they differ in architecture only.
+    """
+    known = _records(sources[sources["configuration"].notna()])
+    differing = [name for name in FIELDS if len({source[name] for source in known}) > 1]
+    own = [source for source in known if all(source[name] == getattr(config, name) for name in differing)]
+    failed = [source for source in own if source["outcome"] in FAILED]
+    reasons = [f"its source {source['trial']} failed: {_reason(pd.DataFrame([source]))}" for source in failed]
+    return "; ".join(reasons) or "not started"
+
+
+def _search_note(search: pd.DataFrame, wanted: int, end: End | None) -> str:
     """Return what is missing of a row's search, or nothing."""
     failed = search[search["outcome"].isin(FAILED)]
     ended = len(failed) + int(search["outcome"].isin(ENDED_WELL).sum())
-    if search.empty or (search["outcome"] == "waiting").all():
+    if end is None and (search.empty or (search["outcome"] == "waiting").all()):
         return "not started"
-    if ended < len(search) or (ended < wanted and not over):  # a search that proposes a trial again has fewer of them
+    if ended < len(search) or (ended < wanted and not end):  # a search that proposes a trial again has fewer of them
         return f"{ended} of {max(wanted, len(search))} searched" + (f", {len(failed)} failed" if len(failed) else "")
-    return f"{_all_of(len(failed))} failed: {_reason(failed)}" if len(failed) == ended else ""
+    if len(failed) and len(failed) == ended:
+        return f"{_all_of(len(failed))} failed: {_reason(failed)}"
+    return f"none of {ended} trials can be the winner, {len(failed)} failed" if end == "none" else ""
 
 
 def _final_note(finals: pd.DataFrame, untested: int, seeds: int) -> str:
