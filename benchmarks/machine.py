@@ -1,6 +1,7 @@
-"""What a benchmark's result says about where it was measured, and how it gives repeated figures."""
+"""What a benchmark's result says about where it was measured, how it gives repeated figures, and where it goes."""
 
 import importlib.metadata
+import json
 import os
 import platform
 import statistics
@@ -9,13 +10,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+HERE = Path(__file__).resolve().parent
 PACKAGES = ("ray", "optuna", "torch", "deepspeed", "numpy")
 
 
 def describe_machine() -> dict[str, Any]:
     """Return processor, cores, memory, versions and commit."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    git = ["git", "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(git, cwd=HERE, capture_output=True, text=True, check=False)
     return {
         "processor": next((line.split(": ")[1] for line in lines if line.startswith("model name")), platform.machine()),
         "cores": len(os.sched_getaffinity(0)),
@@ -24,6 +27,13 @@ def describe_machine() -> dict[str, Any]:
         "commit": commit.stdout.strip(),
         **{name: importlib.metadata.version(name) for name in PACKAGES},
     }
+
+
+def write_result(name: str, result: dict[str, Any]) -> None:
+    """Write `result`, with the machine added, to benchmarks/results/NAME.json, and print it."""
+    text = json.dumps(result | {"machine": describe_machine()}, indent=1)
+    (HERE / "results" / f"{name}.json").write_text(f"{text}\n")
+    print(text)
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:

@@ -9,15 +9,13 @@ Writes benchmarks/results/overhead.json.
 """
 
 import argparse
-import json
 import logging
 import os
 import tempfile
 import time
-from pathlib import Path
 
 import ray
-from machine import describe_machine, spread
+from machine import HERE, spread, write_result
 from ray import tune
 
 from fieldtrial.config import TrainConfig
@@ -28,7 +26,6 @@ from fieldtrial.control.sweep import Sweep, grid
 from fieldtrial.control.trial import Trial
 from fieldtrial.run import SweepFolder
 
-HERE = Path(__file__).resolve().parent
 STAND_IN = (str(HERE / "stand_in_worker.py"),)
 
 
@@ -85,11 +82,8 @@ def main() -> None:
         "what": "seconds per trial beyond its training, one at a time",
         "trials": options.trials,
         "seconds": {name: spread(values) for name, values in seconds.items()},
-        "machine": describe_machine(),
     }
-    path = HERE / "results" / "overhead.json"
-    path.write_text(json.dumps(result, indent=1) + "\n")
-    print(json.dumps(result, indent=1))
+    write_result("overhead", result)
 
 
 if __name__ == "__main__":

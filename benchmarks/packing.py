@@ -7,13 +7,11 @@ The trials sleep instead of training, so only orchestration is measured: ten epo
 """
 
 import argparse
-import json
 import os
 import tempfile
 import time
-from pathlib import Path
 
-from machine import describe_machine, spread
+from machine import HERE, spread, write_result
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.control.engine import Engine
@@ -22,7 +20,6 @@ from fieldtrial.control.settings import LocalSettings
 from fieldtrial.control.sweep import Sweep, grid
 from fieldtrial.run import SweepFolder
 
-HERE = Path(__file__).resolve().parent
 STAND_IN = (str(HERE / "stand_in_worker.py"),)
 TRIALS, EPOCHS, EPOCH_SECONDS = 48, 10, 0.5
 
@@ -51,11 +48,8 @@ def main() -> None:
     result = {
         "what": f"wall time over ideal, {TRIALS} trials of {EPOCHS * EPOCH_SECONDS:g} s on {runs[0]['slots']:g} slots",
         "wall_over_ideal": {name: spread([run[name] for run in runs]) for name in ("engine", "command")},
-        "machine": describe_machine(),
     }
-    path = HERE / "results" / "packing.json"
-    path.write_text(json.dumps(result, indent=1) + "\n")
-    print(json.dumps(result, indent=1))
+    write_result("packing", result)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ def sweep() -> Sweep:
             batch_size=[16, 64],
         ),
         search={"lr": tune.loguniform(1e-4, 1e-1), "label_smoothing": tune.uniform(0.0, 0.2)},
-        trials=4,
+        trials=8,
         seeds=3,
     )
 

@@ -29,7 +29,7 @@ class SweepError(RuntimeError):
 class Engine:
     """Runs a sweep in its folder, from where it stands there.
 
-    `listen` is called with an event (started, stopping, done, failed, again) and the trial it is about.
+    `listen` is called with an event (started, notice, stopping, done, failed, again) and the trial it is about.
     """
 
     def __init__(self, sweep: Sweep, folder: SweepFolder, place: Place, listen: Listener = lambda *_: None) -> None:
@@ -131,6 +131,7 @@ class Engine:
                 break
             twin = self._diverged_twin(trial)
             if twin is not None:
+                self.folder.list_trial(trial.name, trial.row, trial.role)
                 self._failed(trial, "diverged", f"as {twin.trial_id} with the same configuration did")
             elif trial.name not in running:  # else it waits for the run that it shares
                 starts.append(trial)
@@ -194,6 +195,9 @@ class Engine:
             self._hear(trial, record)
 
     def _hear(self, trial: Trial, record: Record) -> None:
+        if notice := record.get("notice"):
+            trial.notice = str(notice)
+            self.listen("notice", trial)
         if record["epoch"] <= trial.told:
             return  # a repetition after a resume
         trial.told = record["epoch"]

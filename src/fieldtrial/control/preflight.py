@@ -123,4 +123,5 @@ class _Question:
             relevant |= {"freeze": "none", "weights": "random"}
         elif config.weights.startswith(RUN_PREFIX):
             relevant["weights"] = "random"  # a source's are yet to be trained
-        return cls(TrainConfig.from_dict(relevant | {"seed": config.seed}), shapes_only)
+        single = min(config.batch_size, 2)  # all that matters of it: batches of one image cannot be normalised
+        return cls(TrainConfig.from_dict(relevant | {"seed": config.seed, "batch_size": single}), shapes_only)

@@ -64,6 +64,8 @@ class Progress:
         if event == "done" and trial.best is not None:
             ending = f"stopped after epoch {trial.stopped_at}" if trial.stopped_at is not None else "done"
             return f"{trial.name} {what}{role}: {ending}, {self._engine.sweep.select} {trial.best:.4f}"
+        if event == "notice":
+            return f"{trial.name} {what}{role}: {trial.notice}"
         problem = f": {(trial.problem or '').splitlines()[0]}" if trial.problem else ""
         return f"{trial.name} {what}{role}: {'starts again' if event == 'again' else event}{problem}"
 
