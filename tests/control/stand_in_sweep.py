@@ -10,7 +10,7 @@ from typing import Any
 from ray import tune
 
 from fieldtrial.config import TrainConfig
-from fieldtrial.control import command
+from fieldtrial.control import command, driver
 from fieldtrial.control.local import LocalPlace
 from fieldtrial.control.sweep import Sweep
 
@@ -44,5 +44,5 @@ class NoPreflight:
 
 
 if __name__ == "__main__":
-    vars(command).update(Preflight=NoPreflight, LocalPlace=partial(LocalPlace, worker=(os.environ["STAND_IN_WORKER"],)))
+    vars(driver).update(Preflight=NoPreflight, LocalPlace=partial(LocalPlace, worker=(os.environ["STAND_IN_WORKER"],)))
     command.main(sweep)
