@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# One training run, with no Python in between:  sbatch slurm/finetune.sh --run runs/r50 --model resnet50 --weights imagenet ...
+# The flags are those of jobs/train.py. Before the time limit it is queued again, and it resumes.
+#SBATCH --job-name=finetune
+#SBATCH --nodes=1
+#SBATCH --ntasks-per-node=1
+#SBATCH --gpus-per-node=1
+#SBATCH --cpus-per-task=8
+#SBATCH --time=24:00:00
+#SBATCH --requeue
+#SBATCH --signal=B:USR1@120
+#SBATCH --open-mode=append
+#SBATCH --output=runs/%x-%j.log
+set -uo pipefail
+gpus=${SLURM_GPUS_ON_NODE:-1}
+head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+srun "${PYTHON:-.venv/bin/python}" -m torch.distributed.run --nnodes "$SLURM_NNODES" --nproc-per-node "$gpus" \
+    --rdzv-backend c10d --rdzv-endpoint "$head:$((20000 + SLURM_JOB_ID % 20000))" --rdzv-id "$SLURM_JOB_ID" \
+    -- jobs/train.py "$@" &
+training=$!
+trap 'scontrol requeue "$SLURM_JOB_ID"' USR1
+until wait $training; code=$?; [ $code -lt 128 ] || kill -0 $training 2>/dev/null; do [ $code -gt 128 ] || exit $code; done

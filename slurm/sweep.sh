@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# A sweep's driver as a job, where login nodes forbid long processes:  sbatch slurm/sweep.sh sweeps/inat_bayes.py
+# Give its own options after --:  sbatch --account=ME slurm/sweep.sh sweeps/inat_bayes.py -- --cluster mysite --trials 20
+# Before its time limit it detaches and is queued again: the trials run on meanwhile.
+#SBATCH --job-name=sweep
+#SBATCH --cpus-per-task=1
+#SBATCH --mem=4G
+#SBATCH --time=24:00:00
+#SBATCH --requeue
+#SBATCH --signal=B:TERM@120
+#SBATCH --open-mode=append
+#SBATCH --output=runs/%x-%j.log
+set -uo pipefail
+script=$1
+shift
+[ "${1:-}" != -- ] || shift
+"${PYTHON:-.venv/bin/python}" "$script" --cluster slurm "$@" &
+driver=$!
+trap 'kill -TERM $driver; wait $driver; scontrol requeue "$SLURM_JOB_ID"' TERM
+wait $driver
