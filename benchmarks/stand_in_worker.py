@@ -9,6 +9,7 @@ import os
 import random
 import sys
 import time
+from typing import Any
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.inbox import open_inbox

@@ -4,6 +4,8 @@ import argparse
 import sys
 
 from fieldtrial.control import slurm_commands
+from fieldtrial.control.driver import only_driver
+from fieldtrial.control.engine import SweepError
 from fieldtrial.control.slurm_jobs import job_name
 from fieldtrial.run import SweepFolder
 from fieldtrial.tasks import TaskQueue
@@ -16,12 +18,13 @@ def main() -> None:
     folder = SweepFolder(parser.parse_args().sweep)
     try:
         folder.require_description()
-        queue = TaskQueue(folder.queue_path)
-        for name in queue.waiting():
-            queue.withdraw(name)
-        jobs = [job.id for job in slurm_commands.my_jobs() if job.name == job_name(folder)]
-        slurm_commands.cancel(jobs)
-    except (ValueError, OSError) as error:
+        with only_driver(folder):  # one that runs would submit them again
+            queue = TaskQueue(folder.queue_path)
+            for name in queue.waiting():
+                queue.withdraw(name)
+            jobs = [job.id for job in slurm_commands.my_jobs() if job.name == job_name(folder)]
+            slurm_commands.cancel(jobs)
+    except (ValueError, OSError, SweepError) as error:
         sys.exit(f"error: {error}")
     print(f"{len(jobs)} jobs cancelled")
 

@@ -12,6 +12,7 @@ from fieldtrial.run import Run
 from fieldtrial.tasks import Answer, QueuedTask, TaskQueue
 
 POLL_SECONDS = 0.1
+OPTIONS = "--queue DIR --name NAME --trials N --idle SECONDS --end TIME"
 SAFETY = 1.2  # of the longest trial so far, that must be left of the job's time for another
 
 
@@ -61,15 +62,14 @@ class StandardInput:
 class QueueInbox:
     """Tasks are claimed from a sweep's queue: `trials` at most, none any more after `idle` seconds without one.
 
-    Nor is one taken that the job's time may not suffice for, going by the longest so far.
+    Nor is one taken that the time until `end` (in seconds since 1970) may not suffice for, going by the longest so far.
     """
 
-    def __init__(self, tasks: TaskQueue, name: str, trials: int, idle: float) -> None:
+    def __init__(self, tasks: TaskQueue, name: str, trials: int, idle: float, end: float) -> None:
         self._tasks, self._name, self._left, self._idle = tasks, name, trials, idle
-        end = os.environ.get("SLURM_JOB_END_TIME")
-        self._end = float(end) if end else None
+        self._end = end
         self._longest = self._started = 0.0
-        tasks.register(name, {"node": os.environ.get("SLURM_JOB_NODELIST", ""), "end": self._end})
+        tasks.register(name, {"node": os.environ.get("SLURM_JOB_NODELIST", ""), "end": end})
 
     def next(self) -> QueuedTask | None:
         """Return a claimed task. One that this job had claimed before it was started again goes on as a new attempt."""
@@ -93,17 +93,16 @@ class QueueInbox:
         self._tasks.answer(Answer(self._name, task.name, answer["outcome"], error))
 
     def _short_of_time(self) -> bool:
-        return self._end is not None and time.time() + SAFETY * self._longest > self._end
+        return time.time() + SAFETY * self._longest > self._end
 
 
 def open_inbox(arguments: list[str], answers: Any) -> Inbox:
-    """Return the inbox that a command line asks for: --queue DIR --name NAME --trials N --idle SECONDS, or nothing."""
+    """Return the inbox that a command line asks for: that of OPTIONS, or, with no arguments, the standard input."""
     if not arguments:
         return StandardInput(answers)
-    options = dict(zip(arguments[::2], arguments[1::2], strict=True))
     try:
-        return QueueInbox(
-            TaskQueue(options["--queue"]), options["--name"], int(options["--trials"]), float(options["--idle"])
-        )
+        options = dict(zip(arguments[::2], arguments[1::2], strict=True))
+        numbers = int(options["--trials"]), float(options["--idle"]), float(options["--end"])
+        return QueueInbox(TaskQueue(options["--queue"]), options["--name"], *numbers)
     except (KeyError, ValueError) as error:
-        sys.exit(f"worker: {error}: must be --queue DIR --name NAME --trials N --idle SECONDS, or nothing")
+        sys.exit(f"worker: {error}: must be {OPTIONS}, or nothing")

@@ -138,7 +138,10 @@ class TaskQueue:
     def answer(self, answer: Answer) -> None:
         """Say what became of a task, or that there is no use in waiting for this worker."""
         own = self._workers / answer.worker
-        with (own / "answers.jsonl").open("ab") as file:
+        path = own / "answers.jsonl"
+        with path.open("ab") as file:
+            if file.tell() and not path.read_bytes().endswith(b"\n"):
+                file.write(b"\n")  # closes the torn line of a worker that died in the middle of it
             file.write(json.dumps(asdict(answer)).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
@@ -151,13 +154,17 @@ class TaskQueue:
             data = file.read()
         whole = data[: data.rfind(b"\n") + 1]
         self._offsets[path.parent.name] = self._offsets.get(path.parent.name, 0) + len(whole)
-        answers = []
-        for line in whole.splitlines():
-            values = json.loads(line)
-            error = values["error"]
-            values["error"] = error and (error[0], error[1])
-            answers.append(Answer(**values))
-        return answers
+        return [answer for line in whole.splitlines() if (answer := _parse_answer(line))]
+
+
+def _parse_answer(line: bytes) -> Answer | None:
+    """Return the answer in a line, or None for a torn one: its task is still claimed, and answered once more."""
+    try:
+        values = json.loads(line)
+    except ValueError:
+        return None
+    error = values["error"]
+    return Answer(values["worker"], values["task"], values["outcome"], error and (error[0], error[1]))
 
 
 def _read_task(path: Path) -> QueuedTask | None:

@@ -5,13 +5,13 @@ import pytest
 
 from fieldtrial.config import ConfigError
 from fieldtrial.control.local import LocalPlace
-from fieldtrial.control.settings import LocalSettings, read_place
+from fieldtrial.control.settings import LocalSettings, Settings, read_place
 
 CORES = len(os.sched_getaffinity(0))
 ROOT = Path(__file__).parents[2]
 
 
-def written(folder: Path, text: str) -> LocalSettings:
+def written(folder: Path, text: str) -> Settings:
     (folder / "here.toml").write_text(text)
     return read_place("here", folder)
 
@@ -67,7 +67,7 @@ def test_unknown_keys_and_wrong_types_are_told_at_once(tmp_path: Path) -> None:
         ("processes_per_trial = 2", "must not be more than the trial's cores"),
         ("most_trials = 0", "at least 1"),
         ("teraflops = 0.0", "above 0"),
-        ("teraflops = nan", "above 0"),
+        ("teraflops = nan", "must be finite"),
         ("gpus_per_trial = nan", "must be"),
         ("gpus_per_trial = inf", "must be"),
     ],
@@ -78,9 +78,9 @@ def test_impossible_values_are_refused(tmp_path: Path, line: str, rule: str) -> 
 
 
 def test_kinds_are_listed(tmp_path: Path) -> None:
-    assert problems(tmp_path, 'kind = "cloud"') == ["kind = 'cloud': must be one of local"]
-    assert problems(tmp_path, "") == ["kind = None: must be one of local"]
-    assert problems(tmp_path, "kind = [1]") == ["kind = [1]: must be one of local"]
+    assert problems(tmp_path, 'kind = "cloud"') == ["kind = 'cloud': must be one of local, slurm"]
+    assert problems(tmp_path, "") == ["kind = None: must be one of local, slurm"]
+    assert problems(tmp_path, "kind = [1]") == ["kind = [1]: must be one of local, slurm"]
 
 
 def test_what_is_no_toml_is_told(tmp_path: Path) -> None:

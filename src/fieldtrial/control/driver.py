@@ -49,10 +49,11 @@ def drive(sweep: Sweep, folder: SweepFolder, settings: Settings, retry: bool) ->
         claim(folder, sweep)
         with Preflight(sweep) as preflight:
             place = open_place(settings, folder)
-            detach = False
+            detach = True  # an earlier driver's jobs run on if this one does not get to take them over
             try:
                 interruption.hear()
                 preflight.result()
+                detach = False
                 status, detach = _run(sweep, folder, place, settings, retry)
             finally:
                 place.close(detach)
@@ -86,10 +87,10 @@ def _run(sweep: Sweep, folder: SweepFolder, place: Place, settings: Settings, re
     """Run the engine to its end. Returns the exit status, and whether the place's workers are to run on."""
     out = console()
     progress = Progress(out)
-    engine = Engine(sweep, folder, place, progress.hear)
-    if retry:
-        out.print(f"{engine.retry()} failed trials run again")
     try:
+        engine = Engine(sweep, folder, place, progress.hear)
+        if retry:
+            out.print(f"{engine.retry()} failed trials run again")
         with progress.follow(engine):
             engine.run()
     except KeyboardInterrupt as interrupt:

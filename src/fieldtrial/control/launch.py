@@ -1,12 +1,13 @@
-"""What runs on a node: the process that Submitit starts becomes the training worker, so that no Submitit is left in it.
+"""What a job's processes start with: each says who it is among them, and becomes the training worker.
 
-It imports neither Ray nor torch. Submitit makes its jobs ignore SIGTERM, which would keep a cancelled job training
-until SLURM loses patience; a new program has the default handlers again.
+python -m fieldtrial.control.launch QUEUE TRIALS IDLE_SECONDS MINUTES WORKER...: all is said on the command line, so that
+a job needs nothing of a driver that dies when it has submitted it. It imports neither Ray nor torch.
 """
 
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import NoReturn
 
@@ -15,11 +16,12 @@ from fieldtrial.tasks import TaskQueue
 WORKER = ("-m", "fieldtrial.training.worker")
 
 
-def launch(queue: str, trials: int, idle_seconds: float, worker: tuple[str, ...] = WORKER) -> NoReturn:
-    """Become a worker that takes at most `trials` tasks of the queue in a folder; does not return."""
+def launch(queue: str, trials: str, idle_seconds: str, minutes: str, *worker: str) -> NoReturn:
+    """Become a worker that takes at most `trials` tasks of the queue in a folder, in a job of so many minutes."""
     name = worker_name()
+    end = os.environ.get("SLURM_JOB_END_TIME", str(time.time() + 60 * float(minutes)))  # SLURM says it since 23.02
     environment = rank_environment(TaskQueue(queue).rendezvous(name, os.environ.get("SLURM_RESTART_COUNT", "0")))
-    options = ["--queue", queue, "--name", name, "--trials", str(trials), "--idle", str(idle_seconds)]
+    options = ["--queue", queue, "--name", name, "--trials", trials, "--idle", idle_seconds, "--end", end]
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # sent before a time limit or a preemption: work till the end
     os.execve(sys.executable, [sys.executable, *worker, *options], os.environ | environment)
 
@@ -41,3 +43,7 @@ def rank_environment(rendezvous: Path) -> dict[str, str]:
         "FIELDTRIAL_RENDEZVOUS": str(rendezvous),
         "OMP_NUM_THREADS": os.environ.get("SLURM_CPUS_PER_TASK", "1"),
     }
+
+
+if __name__ == "__main__":
+    launch(*sys.argv[1:])

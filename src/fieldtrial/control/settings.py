@@ -64,7 +64,7 @@ class SlurmSettings:
     processes_per_trial: on CPUs alone; with GPUs there is one process for each.
     cpus_per_process, memory_gb_per_process: each process's share of its node.
     time_limit_minutes: of one job. A trial that takes longer resumes in the next job.
-    most_jobs: in the queue at once, this user's other jobs included.
+    most_jobs: of this sweep in the queue at once.
     trials_per_job: 1: a job per trial, which frees its node at once; more: workers that stay warm between short trials.
     idle_seconds: after which a warm worker without a trial ends itself.
     requeue: whether SLURM may start a preempted job again by itself; if not, the trial is submitted again.
@@ -101,7 +101,7 @@ class SlurmSettings:
             ("gpus_per_node", self.gpus_per_node >= 1, "must be at least 1"),
             (
                 "gpus_per_trial",
-                self.gpus_per_trial <= self.gpus_per_node or self.gpus_per_trial % self.gpus_per_node == 0,
+                self.gpus_per_trial <= self.gpus_per_node or self.gpus_per_trial % max(1, self.gpus_per_node) == 0,
                 f"must be a multiple of gpus_per_node = {self.gpus_per_node} where one node is not enough",
             ),
             ("processes_per_trial", self.processes_per_trial >= 1, "must be at least 1"),
@@ -111,7 +111,11 @@ class SlurmSettings:
                 "is for CPUs alone: with GPUs there is one process for each",
             ),
             ("cpus_per_process", self.cpus_per_process >= 1, "must be at least 1"),
-            ("memory_gb_per_process", (self.memory_gb_per_process or 1) > 0, "must be above 0"),
+            (
+                "memory_gb_per_process",
+                self.memory_gb_per_process is None or self.memory_gb_per_process > 0,
+                "must be above 0",
+            ),
             ("time_limit_minutes", self.time_limit_minutes >= 1, "must be at least 1"),
             ("most_jobs", self.most_jobs >= 1, "must be at least 1"),
             ("trials_per_job", self.trials_per_job >= 1, "must be at least 1"),

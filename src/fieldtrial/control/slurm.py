@@ -24,10 +24,13 @@ STOP_SECONDS = 1.5  # that a stopped trial has to end by itself before its job i
 NOTICE_SECONDS = 0.5  # after a scancel, until squeue is asked what became of it
 ANSWER_SECONDS = 30.0  # that a shared file system may take to show the answer of a job that ended well
 MOST_BACK_OFF_SECONDS = 120.0
-MOST_SILENT_DEATHS = 3  # jobs in a row that died before they took a task
+MOST_SILENT_DEATHS = 3  # jobs in a row that died before their workers had started
 NODE_FAILURES = 2  # infrastructure failures of one node, before it is excluded
+# What sbatch says of a request that will never do; other refusals, such as full limits, pass.
+HOPELESS = ("nvalid", "not available", "not permitted", "nrecognized", "Requested time limit", "Memory specification")
 ENDED_WELL = ("COMPLETED", "")
-BLAMELESS = (*ENDED_WELL, "PREEMPTED", "TIMEOUT", "CANCELLED")  # ends that say nothing against the node
+STOPPED_FROM_OUTSIDE = ("PREEMPTED", "TIMEOUT", "CANCELLED")
+BLAMELESS = (*ENDED_WELL, *STOPPED_FROM_OUTSIDE)  # ends that say nothing against the node
 
 Look = tuple[list[Job], set[str], dict[str, tuple[str, str]]]  # all jobs; those of ours that are gone; how they went
 
@@ -58,6 +61,7 @@ class SlurmPlace:
         self._submission: Future[list[str]] | None = None
         self._next_look = self._next_submission = 0.0
         self._refusals = 0
+        self._most_at_once = self.slots  # less, after a refusal: limits there are that nothing tells
         self._outage: str | None = None
         self._cancelled: set[str] = set()
         self._others = 0
@@ -115,8 +119,10 @@ class SlurmPlace:
             for name in self.queue.waiting():
                 self.queue.withdraw(name)
             self.queue.close()
-            idle = not self._tasks  # workers without a task end by themselves
-            slurm_commands.cancel_named(self._submitter.name, pending_only=idle)
+            try:  # workers without a task end by themselves
+                slurm_commands.cancel_named(self._submitter.name, pending_only=not self._tasks)
+            except SlurmOutageError as error:
+                self._say(f"{error}; jobs of this sweep may be left: python jobs/cancel.py ends them")
         self._pool.shutdown()
 
     # Ends
@@ -172,7 +178,8 @@ class SlurmPlace:
         jobs = slurm_commands.my_jobs()
         missing = known - {job.id for job in jobs}
         claiming = set(self.queue.claimed().values())
-        return jobs, missing, slurm_commands.final_states(missing & claiming)
+        silent = {job for job in missing if not self.queue.has_started(job)}
+        return jobs, missing, slurm_commands.final_states(missing & claiming | silent)
 
     def _see(self, jobs: list[Job], missing: set[str]) -> None:
         """Take in what squeue says: of this sweep's jobs, those that came since it was asked are not in it."""
@@ -185,16 +192,12 @@ class SlurmPlace:
     def _bury(self, job: str, state: str, nodes: str) -> list[Ended]:
         """Return the ends of the tasks that a vanished job had claimed."""
         names = [name for name, worker in self.queue.claimed().items() if worker == job and name in self._tasks]
-        if (
-            names
-            and state in ENDED_WELL
-            and time.monotonic() < self._gone.setdefault(job, time.monotonic()) + ANSWER_SECONDS
-        ):
+        if names and state in ENDED_WELL and not self._has_waited(job):
             self._jobs[job] = Job(job, state, self._submitter.name, nodes, "")  # looked for again at the next look
             return []
-        if not names and not self._answered[job] and job not in self._cancelled and not self.queue.has_started(job):
+        if not self.queue.has_started(job) and job not in self._cancelled and state not in STOPPED_FROM_OUTSIDE:
             self._die_silently(job)
-        if state not in BLAMELESS:
+        if state not in BLAMELESS and not any(_has_said_why(self._tasks[name]) for name in names):
             self._node_failures[nodes] += 1
         why = f"its job {job} is gone ({state or 'accounting does not say how'}{', on ' + nodes if nodes else ''})"
         for name in names:
@@ -202,9 +205,14 @@ class SlurmPlace:
             self._stopping.pop(name, None)
         return [Ended(self._tasks.pop(name), death=why) for name in names]
 
+    def _has_waited(self, job: str) -> bool:
+        """Return whether it is long ago that the job was found gone."""
+        return time.monotonic() > self._gone.setdefault(job, time.monotonic()) + ANSWER_SECONDS
+
     def _die_silently(self, job: str) -> None:
+        """Count a job that died before its worker had started; give up where that becomes all that happens."""
         self._silent_deaths += 1
-        if self._silent_deaths >= MOST_SILENT_DEATHS:
+        if self._silent_deaths >= MOST_SILENT_DEATHS and not any(map(self.queue.has_started, self._jobs)):
             lines = self._submitter.last_lines(job)
             raise PlaceError(
                 f"{self._silent_deaths} jobs in a row ended before they took a trial; the last, {job}:{lines}"
@@ -230,25 +238,34 @@ class SlurmPlace:
         room = self.settings.most_jobs - len(self._jobs)
         if self._limit is not None:
             room = min(room, self._limit - self._others - len(self._jobs))
-        count = min(len(self._tasks) - len(capacity), room, self._largest_array)
+        count = min(len(self._tasks) - len(capacity), room, self._largest_array, self._most_at_once)
         if count > 0 and time.monotonic() > self._next_submission:
-            excluded = {node for node, failures in self._node_failures.items() if failures >= NODE_FAILURES}
+            excluded = {node for node, failures in self._node_failures.items() if node and failures >= NODE_FAILURES}
             self._submission = self._pool.submit(self._submitter.submit, count, excluded)
 
     def _note_submission(self, submission: Future[list[str]]) -> None:
         error = submission.exception()
         if error is None:
             self._refusals = 0
+            self._most_at_once = min(self.slots, 2 * self._most_at_once)
             self._jobs |= {id: Job(id, "PENDING", self._submitter.name, "", "") for id in submission.result()}
             return
         if not isinstance(error, SlurmOutageError):
             raise error
+        if not self._jobs and any(words in str(error) for words in HOPELESS):
+            raise PlaceError(f"SLURM takes no job of this place: {error}")
+        self._most_at_once = max(1, self._most_at_once // 2)
         self._refusals += 1
         wait = min(MOST_BACK_OFF_SECONDS, 2.0**self._refusals) * random.uniform(0.5, 1.5)
         self._next_submission = time.monotonic() + wait
         if self._refusals == 1:
-            self._say(f"{error}; trying again, more and more rarely")
+            self._say(f"{str(error).splitlines()[-1]}; trying again, more and more rarely")
 
 
 def _queued(task: Task) -> QueuedTask:
     return QueuedTask(str(task.run.path.resolve()), task.attempt, task.test)
+
+
+def _has_said_why(task: Task) -> bool:
+    """Return whether a task's worker died knowingly, of what its run says: that is not its node's fault."""
+    return bool((task.run.error() or {}).get("attempt", 0) >= task.attempt)

@@ -46,7 +46,7 @@ def final_states(jobs: Collection[str]) -> dict[str, tuple[str, str]]:
     except SlurmOutageError:
         return {}
     rows = [line.split("|", 2) for line in lines]
-    return {job: (state.split()[0], nodes) for job, state, nodes in rows if state}
+    return {job: (state.split()[0], nodes if nodes != "None assigned" else "") for job, state, nodes in rows if state}
 
 
 def cancel(jobs: Sequence[str]) -> None:
@@ -82,9 +82,11 @@ def submit_limit() -> int | None:
 
 def test_submission(script: str) -> str:
     """Return what sbatch --test-only says of a script: when and where it would start, or why not."""
-    result = subprocess.run(
-        ["sbatch", "--test-only"], input=script, capture_output=True, text=True, check=False, timeout=SECONDS
-    )
+    command = ["sbatch", "--test-only"]
+    try:
+        result = subprocess.run(command, input=script, capture_output=True, text=True, check=False, timeout=SECONDS)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
     return (result.stderr or result.stdout).strip()
 
 

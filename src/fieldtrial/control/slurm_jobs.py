@@ -11,7 +11,7 @@ import submitit
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
 from fieldtrial.control import slurm_commands
-from fieldtrial.control.launch import WORKER, launch
+from fieldtrial.control.launch import WORKER
 from fieldtrial.control.settings import SlurmSettings
 from fieldtrial.run import SweepFolder
 
@@ -36,22 +36,22 @@ class Submitter:
         self.name = job_name(folder)
         self._settings, self._code = settings, code
         self._logs = folder.jobs_path.resolve()
-        self._arguments = (str(folder.queue_path.resolve()), settings.trials_per_job, settings.idle_seconds, worker)
+        numbers = (settings.trials_per_job, settings.idle_seconds, settings.time_limit_minutes)
+        arguments = [str(folder.queue_path.resolve()), *map(str, numbers), *worker]
+        self._command = shlex.join([sys.executable, "-u", "-m", "fieldtrial.control.launch", *arguments])
 
     def submit(self, count: int, excluded: Collection[str] = ()) -> list[str]:
         """Submit `count` worker jobs, as one array, and return their ids. Raises SlurmOutageError if SLURM refuses."""
-        executor = self._executor(excluded, count)
-        queue, trials, idle, worker = self._arguments
+        self._logs.mkdir(parents=True, exist_ok=True)
         try:
-            jobs = executor.map_array(launch, [queue] * count, [trials] * count, [idle] * count, [worker] * count)
+            job = self._executor(excluded, count)._submit_command(self._command)
         except (FailedJobError, FailedSubmissionError) as error:
             raise slurm_commands.SlurmOutageError(str(error)) from None
-        return [job.job_id for job in jobs]
+        return [f"{job.job_id}_{element}" for element in range(count)]
 
     def script(self) -> str:
         """Return the text of the sbatch file of one job."""
-        executor = self._executor((), 1)
-        return str(executor._make_submission_file_text(executor._submitit_command_str, uid=""))
+        return str(self._executor((), 1)._make_submission_file_text(self._command, uid=""))
 
     def last_lines(self, job: str) -> str:
         """Return the last lines that a job has printed before its worker wrote into a trial's log."""
@@ -61,8 +61,9 @@ class Submitter:
         return "".join(f"\n    {line}" for line in lines[-LAST_LINES:])
 
     def _executor(self, excluded: Collection[str], count: int) -> Any:
-        executor = submitit.SlurmExecutor(folder=self._logs, python=shlex.quote(sys.executable))
+        executor = submitit.SlurmExecutor(folder=self._logs)
         executor.update_parameters(**self._parameters(excluded), array_parallelism=count)
+        executor.parameters["map_count"] = count
         return executor
 
     def _parameters(self, excluded: Collection[str]) -> dict[str, Any]:

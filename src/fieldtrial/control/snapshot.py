@@ -1,7 +1,6 @@
 """The program as it is when a sweep's jobs are submitted, copied into the sweep's folder: jobs that wait run that."""
 
 import hashlib
-import os
 import shutil
 import subprocess
 import tempfile
@@ -33,7 +32,7 @@ def take_snapshot(folder: Path) -> Path:
         (Path(temporary) / "commit.txt").write_text(_git("rev-parse", "HEAD"))
         (Path(temporary) / "diff.patch").write_text(_git("diff", "HEAD"))
         Path(temporary).chmod(0o755)
-        os.rename(temporary, target)  # noqa: PTH104 (of two drivers the second one's copy is dropped)
+        Path(temporary).rename(target)
         Path(temporary).mkdir()  # for the context manager to remove
     return target
 

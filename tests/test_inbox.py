@@ -1,0 +1,138 @@
+"""Where a worker's tasks come from, and when it takes no more."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from fieldtrial import inbox
+from fieldtrial.config import TrainConfig
+from fieldtrial.inbox import QueueInbox, open_inbox
+from fieldtrial.run import Run
+from fieldtrial.tasks import Answer, QueuedTask, TaskQueue
+
+LATER = 3600.0
+
+
+@pytest.fixture
+def queue(tmp_path: Path) -> TaskQueue:
+    return TaskQueue(tmp_path / "queue")
+
+
+def put(queue: TaskQueue, *names: str) -> list[QueuedTask]:
+    tasks = [QueuedTask(str(Run.create(queue.folder.parent / name, TrainConfig()).path), 1) for name in names]
+    for task in tasks:
+        queue.put(task)
+    return tasks
+
+
+def open_queue(queue: TaskQueue, trials: int = 9, idle: float = 0.3, seconds: float = LATER) -> QueueInbox:
+    return QueueInbox(queue, "7", trials, idle, time.time() + seconds)
+
+
+def test_tasks_come_until_no_more_may_be_taken(queue: TaskQueue) -> None:
+    tasks = put(queue, "a", "b", "c")
+    box = open_queue(queue, trials=2)
+    assert queue.has_started("7")
+    for task in tasks[:2]:
+        assert box.next() == task
+        box.answer(task, {"outcome": "failed", "error": {"kind": "disk", "message": "full"}})
+    assert box.next() is None
+    assert [given.task for given in queue.answers()] == ["a-1.json", "b-1.json", None]
+    assert queue.waiting() == {"c-1.json"}
+
+
+def test_an_error_is_in_the_answer(queue: TaskQueue) -> None:
+    (task,) = put(queue, "a")
+    box = open_queue(queue)
+    box.next()
+    box.answer(task, {"outcome": "failed", "error": {"kind": "disk", "message": "full"}})
+    assert queue.answers() == [Answer("7", "a-1.json", "failed", ("disk", "full"))]
+
+
+def test_an_idle_worker_leaves(queue: TaskQueue) -> None:
+    box = open_queue(queue, idle=0.4)
+    started = time.monotonic()
+    assert box.next() is None
+    assert 0.4 <= time.monotonic() - started < 2
+    assert queue.answers() == [Answer("7", None, "left")]
+
+
+def test_a_closed_queue_is_left_at_once_but_what_waits_is_done(queue: TaskQueue) -> None:
+    (task,) = put(queue, "a")
+    queue.close()
+    box = open_queue(queue, idle=60)
+    started = time.monotonic()
+    assert box.next() == task
+    box.answer(task, {"outcome": "finished"})
+    assert box.next() is None
+    assert time.monotonic() - started < 2
+
+
+def test_a_restarted_worker_goes_on_under_a_new_attempt(queue: TaskQueue) -> None:
+    (task,) = put(queue, "a")
+    open_queue(queue).next()
+    with Run(task.run).recorder(1) as recorder:
+        recorder.write({"epoch": 0})
+    box = open_queue(queue)
+    again = box.next()
+    assert again
+    assert (again.attempt, again.name) == (2, "a-1.json")
+    box.answer(again, {"outcome": "finished"})
+    assert queue.answers() == [Answer("7", "a-1.json", "finished")]
+    assert queue.claimed() == {}
+
+
+def test_a_job_that_is_nearly_over_takes_no_trial(queue: TaskQueue) -> None:
+    tasks = put(queue, "a", "b", "c")
+    box = open_queue(queue, idle=60, seconds=1.0)
+    assert box.next() == tasks[0]
+    time.sleep(0.6)
+    box.answer(tasks[0], {"outcome": "finished"})
+    assert box.next() is None, "another one of 0.6 s would not be done in time"
+    assert queue.waiting() == {"b-1.json", "c-1.json"}
+
+
+def test_a_command_line_says_which(queue: TaskQueue, capfd: pytest.CaptureFixture[str]) -> None:
+    values = {"--queue": str(queue.folder), "--name": "7", "--trials": "1", "--idle": "0", "--end": "9e9"}
+    assert isinstance(open_inbox([word for pair in values.items() for word in pair], None), QueueInbox)
+    for wrong in (["--queue"], ["--queue", "x"], [*values, "x"]):
+        with pytest.raises(SystemExit, match=f"must be {inbox.OPTIONS}, or nothing"):
+            open_inbox(wrong, None)
+    assert capfd.readouterr().out == ""
+
+
+WORKER = """
+import os, sys, time
+from fieldtrial.inbox import open_inbox
+box = open_inbox([], os.fdopen(os.dup(1), "wb", buffering=0))
+while task := box.next():
+    time.sleep(float(sys.argv[1]))
+    box.answer(task, {"outcome": "finished"})
+"""
+
+
+def test_the_end_of_the_standard_input_ends_an_idle_worker() -> None:
+    command = [sys.executable, "-c", WORKER, "0"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as worker:
+        assert worker.stdin
+        assert worker.stdout
+        for attempt in (1, 2):
+            worker.stdin.write(json.dumps({"run": "/x/a", "attempt": attempt, "test": False}) + "\n")
+            worker.stdin.flush()
+            assert json.loads(worker.stdout.readline()) == {"run": "/x/a", "outcome": "finished"}
+        worker.stdin.close()
+        assert worker.wait(10) == 0
+
+
+def test_the_end_of_the_standard_input_ends_a_training_worker_at_once() -> None:
+    command = [sys.executable, "-c", WORKER, "60"]
+    started = time.monotonic()
+    done = subprocess.run(
+        command, input='{"run": "/x/a", "attempt": 1}\n', capture_output=True, text=True, timeout=30, check=False
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert time.monotonic() - started < 10
