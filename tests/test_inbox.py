@@ -53,6 +53,20 @@ def test_an_error_is_in_the_answer(queue: TaskQueue) -> None:
     assert queue.answers() == [Answer("7", "a-1.json", "failed", ("disk", "full"))]
 
 
+def test_a_superseded_worker_goes_without_a_word(queue: TaskQueue) -> None:
+    (task, _) = put(queue, "a", "b")
+    zombie, requeued = open_queue(queue), open_queue(queue)  # the same job, twice
+    assert zombie.next() == task
+    again = requeued.next()
+    zombie.answer(task, {"outcome": "superseded"})
+    assert zombie.next() is None
+    assert queue.answers() == []
+    assert queue.claimed() == {"a-1.json": "7"}
+    assert again
+    requeued.answer(again, {"outcome": "finished"})
+    assert queue.answers() == [Answer("7", "a-1.json", "finished")]
+
+
 def test_an_idle_worker_leaves(queue: TaskQueue) -> None:
     box = open_queue(queue, idle=0.4)
     started = time.monotonic()

@@ -69,6 +69,7 @@ class QueueInbox:
         self._tasks, self._name, self._left, self._idle = tasks, name, trials, idle
         self._end = end
         self._longest = self._started = 0.0
+        self._is_superseded = False
         tasks.register(name, {"node": os.environ.get("SLURM_JOB_NODELIST", ""), "end": end})
 
     def next(self) -> QueuedTask | None:
@@ -82,11 +83,18 @@ class QueueInbox:
             if self._tasks.closed or time.monotonic() > deadline:
                 break
             time.sleep(POLL_SECONDS)
-        self._tasks.answer(Answer(self._name, None, "left"))
+        if not self._is_superseded:
+            self._tasks.answer(Answer(self._name, None, "left"))
         return None
 
     def answer(self, task: QueuedTask, answer: dict[str, Any]) -> None:
-        """Append to this worker's answer file."""
+        """Append to this worker's answer file.
+
+        A worker whose task another has taken over was given up: the task, and perhaps its very name, are the other's.
+        """
+        if answer["outcome"] == "superseded":
+            self._left, self._is_superseded = 0, True
+            return
         self._longest = max(self._longest, time.monotonic() - self._started)
         error = answer.get("error")
         error = error and (error["kind"], error["message"])

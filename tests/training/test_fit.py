@@ -22,10 +22,10 @@ from fieldtrial.run import Record, Run
 from fieldtrial.training import environment
 from fieldtrial.training import epoch as epoch_module
 from fieldtrial.training.data import load
-from fieldtrial.training.epoch import Diverged, Scores, batches, evaluate, require_normalisable, shuffled
+from fieldtrial.training.epoch import Diverged, Scores, batches, evaluate, pieces, require_normalisable, shuffled
 from fieldtrial.training.fit import Progress, fit, open_trial
 from fieldtrial.training.prepare import look_at
-from fieldtrial.training.trial import command
+from fieldtrial.training.trial import command, train
 from fieldtrial.training.world import World
 
 NewRun = Callable[..., Run]
@@ -202,12 +202,12 @@ def test_processes_share_each_global_batch_exactly(size: int, batch_size: int) -
     for number, start in enumerate(range(0, 129, batch_size)):
         wanted = order[start : start + batch_size]
         batch = [part[number] for part in parts]
-        assert {len(piece.labels) for piece in batch} == {
+        assert {len(part.labels) for part in batch} == {
             max(math.ceil(len(wanted) / size), min(2, math.ceil(batch_size / size)))
         }
-        assert {piece.count for piece in batch} == {len(wanted)}
-        assert sum(piece.weights.sum().item() for piece in batch) == len(wanted)
-        real = np.concatenate([piece.images[piece.weights > 0].numpy() for piece in batch])
+        assert {part.count for part in batch} == {len(wanted)}
+        assert sum(part.weights.sum().item() for part in batch) == len(wanted)
+        real = np.concatenate([part.images[part.weights > 0].numpy() for part in batch])
         expected = np.concatenate([data.images[wanted[rank::size]] for rank in range(size)])
         np.testing.assert_array_equal(real, expected)
 
@@ -218,15 +218,43 @@ def test_evaluation_does_not_depend_on_how_it_is_cut_and_changes_nothing(new_run
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     whole = evaluate(network, data, data.train, 64, World())
     pixels, epoch_module.EVALUATION_PIXELS = epoch_module.EVALUATION_PIXELS, 1
-    pieces = evaluate(network, data, data.train, 7, World())
+    small = evaluate(network, data, data.train, 7, World())
     epoch_module.EVALUATION_PIXELS = pixels
-    assert pieces.loss == pytest.approx(whole.loss, rel=1e-6)
-    assert pieces.accuracy == whole.accuracy
+    assert small.loss == pytest.approx(whole.loss, rel=1e-6)
+    assert small.accuracy == whole.accuracy
+    sizes: list[int] = []
+    watch = network.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    cut = evaluate(network, data, data.train, 64, World(), accumulate=100)
+    watch.remove()
+    assert max(sizes) == 3, "a hundredth of the 256 that are evaluated at once"
+    assert cut.loss == pytest.approx(whole.loss, rel=1e-6)
     logits = network.eval()(torch.from_numpy(data.images[data.train]))
     assert whole.loss == pytest.approx(
         functional.cross_entropy(logits, torch.from_numpy(data.labels[data.train])).item(), rel=1e-5
     )
     assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
+
+
+@pytest.mark.parametrize(("width", "size", "sizes"), [
+    (64, 64, [64]), (64, 32, [32, 32]), (51, 13, [13, 13, 13, 12]), (3, 13, [3]), (4, 1, [1] * 4),
+    (3, 2, [3]), (5, 2, [3, 2]), (2, 2, [2]), (1, 2, [1]),
+])  # fmt: skip
+def test_a_batch_in_pieces_is_all_there_and_no_image_is_alone(width: int, size: int, sizes: list[int]) -> None:
+    data = load(TrainConfig(), None)
+    (whole,) = batches(data, data.train[:width], width, World())
+    cut = pieces(whole, size)
+    assert [len(piece.images) for piece in cut] == sizes
+    assert {piece.count for piece in cut} == {width}
+    for name in ("images", "labels", "weights"):
+        assert torch.equal(torch.cat([getattr(piece, name) for piece in cut]), getattr(whole, name))
+
+
+def test_batch_norm_survives_a_batch_in_many_pieces(new_run: NewRun) -> None:
+    run = new_run(model="cnn", filters=[4], epochs=1, batch_size=9)
+    with contextlib.closing(train(run, World(), 1, accumulate=4)) as records:
+        assert [record["epoch"] for record in records] == [0, 1]
+    with pytest.raises(ConfigError, match="batch_size = 9, cut into 9 because more images did not fit into memory: "):
+        next(train(new_run("smallest", model="cnn", filters=[4], batch_size=9), World(), 1, accumulate=9))
 
 
 def test_batch_norm_survives_a_last_batch_of_one_image(new_run: NewRun, train_until: TrainUntil) -> None:

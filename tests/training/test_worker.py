@@ -19,6 +19,8 @@ import torch
 from fieldtrial.config import ConfigError
 from fieldtrial.run import Run
 from fieldtrial.training.epoch import Diverged
+from fieldtrial.training.fit import Superseded
+from fieldtrial.training.trial import train
 from fieldtrial.training.worker import kind_of, tell, work
 from fieldtrial.training.world import World
 
@@ -140,6 +142,54 @@ def test_the_end_of_the_input_ends_a_training_worker_at_once(new_run: NewRun) ->
         assert run.error() is None
 
 
+def test_an_attempt_that_a_newer_one_has_taken_over_from_writes_no_more(new_run: NewRun) -> None:
+    with started([]) as old, started([]) as new:
+        run = new_run(**LONG)
+        old.send(run)
+        _wait_for_records(run, 2)
+        new.send(run, attempt=2)
+        assert old.answer() == {"run": str(run.path), "outcome": "superseded"}
+        left = (run.path / "metrics-1.jsonl").read_bytes()
+        assert "attempt 2 has taken over from attempt 1" in run.log_path(1).read_text()
+        _wait_for_records(run, len(run.records()) + 2)
+        assert old.do(run) == "superseded"  # nor does it begin again
+        assert (run.result(), run.error()) == (None, None)
+        run.request_stop()
+        assert new.answer()["outcome"] == "stopped"
+        assert (run.result() or {})["attempt"] == 2
+        assert (run.path / "metrics-1.jsonl").read_bytes() == left
+        assert (
+            max(record["epoch"] for record in run.records() if record["attempt"] == 2) == (run.result() or {})["epochs"]
+        )
+        assert old.do(new_run("after", epochs=1)) == "finished"
+
+
+def test_an_attempt_that_was_taken_over_from_has_no_failures(new_run: NewRun) -> None:
+    run = new_run(optimizer="sgd", lr=1e25, model="cnn")
+    with contextlib.closing(train(run, World(), attempt=1)) as records:
+        next(records)
+        with run.recorder(2):
+            pass
+        with pytest.raises(Superseded, match="attempt 2 has taken over from attempt 1"):
+            next(records)  # where it would find that the loss is not finite
+    tell(run, "error", "the other process is gone", RuntimeError("connection closed"), attempt=1)
+    assert run.error() is None
+    assert run.checkpoints()
+
+
+def test_a_signal_shows_what_a_worker_does(new_run: NewRun) -> None:
+    with started([]) as worker:
+        run = new_run(**LONG)
+        worker.send(run)
+        _wait_for_records(run, 2)
+        worker.process.send_signal(signal.SIGUSR1)
+        _wait_for_records(run, len(run.records()) + 2)  # it goes on
+        log = run.log_path(1).read_text()
+        assert "most recent call first" in log
+        assert "worker.py" in log
+        assert "fit.py" in log
+
+
 @pytest.mark.slow
 def test_two_processes_resume_after_a_kill_and_end_together(new_run: NewRun, numbers: Numbers) -> None:
     fields = {"model": "cnn", "filters": [4], "dropout": 0.2, "batch_norm": True, "epochs": 12, "optimizer": "sgd"}
@@ -159,6 +209,12 @@ def test_two_processes_resume_after_a_kill_and_end_together(new_run: NewRun, num
         assert undisturbed.environment()["1"]["world_size"] == 2
         assert worker.do(new_run("diverging", optimizer="sgd", lr=1e25, model="cnn")) == "failed"
         assert worker.do(new_run("after", epochs=1)) == "finished"
+        taken_over = new_run("taken over", **LONG)
+        worker.send(taken_over)
+        _wait_for_records(taken_over, 1)
+        with taken_over.recorder(2):
+            assert worker.answer()["outcome"] == "superseded"  # and both processes are there for another trial
+        assert worker.do(new_run("afterwards", epochs=1)) == "finished"
 
         family = psutil.Process(worker.process.pid).children(recursive=True)
         broken = new_run("broken", dataset="mnist_without_a_source")
@@ -204,6 +260,10 @@ def test_failures_have_kinds() -> None:
     full = OSError(errno.ENOSPC, "No space left on device")
     assert kind_of(Diverged("at step 3")) == "diverged"
     assert kind_of(torch.OutOfMemoryError("CUDA out of memory")) == "memory"
+    with pytest.raises(RuntimeError) as no_memory:
+        torch.empty(2**60, dtype=torch.uint8)
+    assert kind_of(no_memory.value) == "memory"
+    assert kind_of(RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED")) == "memory"
     assert kind_of(full) == "disk"
     assert kind_of(OSError(errno.EDQUOT, "quota")) == "disk"
     assert kind_of(_raised_in_handling(full, RuntimeError("unexpected pos 64 vs 0"))) == "disk"

@@ -16,16 +16,18 @@ from fieldtrial.training.trial import train
 from fieldtrial.training.world import World
 
 
-def train_until(run: Run, world: World, attempt: int, last_epoch: int | None = None) -> None:
+def train_until(run: Run, world: World, attempt: int, last_epoch: int | None = None, accumulate: int = 1) -> None:
     """Train, to the end or until an epoch's record is there."""
-    with contextlib.closing(train(run, world, attempt)) as records:
+    with contextlib.closing(train(run, world, attempt, accumulate=accumulate)) as records:
         for record in records:
             if record["epoch"] == last_epoch:
                 break
 
 
 def main() -> None:
-    """Train what lies in the folder: whole-*, halved-* (stopped and gone on with), half-*, begun-*, diverging."""
+    """Train what lies in the folder: whole-*, halved-* (stopped and gone on with), half-*, begun-*, cut4-* (with
+    each batch in four pieces), diverging.
+    """
     world, folder = World.from_environment(), Path(sys.argv[1])
     facts = {
         "sum": world.sum(torch.tensor([1.0, float(world.rank)])).tolist(),
@@ -41,6 +43,8 @@ def main() -> None:
             train_until(run, world, attempt=2)
         elif run.name.startswith("half"):
             train_until(run, world, attempt=1, last_epoch=1)
+        elif run.name.startswith("cut"):
+            train_until(run, world, attempt=1, accumulate=int(run.name[3]))
         elif run.name == "diverging":
             try:
                 train_until(run, world, attempt=1)

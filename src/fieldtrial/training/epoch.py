@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -81,12 +81,29 @@ def batches(data: Data, order: Indices, size: int, world: World) -> Iterator[Bat
         yield Batch(_send(images, world), _send(labels, world), _send(weights, world), count)
 
 
-def require_normalisable(network: Network, data: Data, config: TrainConfig, world: World) -> None:
+def piece_size(config: TrainConfig, world: World, accumulate: int) -> int:
+    """Return how many images a process trains on at once where each batch is cut into `accumulate` pieces."""
+    return math.ceil(math.ceil(config.batch_size / world.size) / accumulate)
+
+
+def pieces(batch: Batch, size: int) -> list[Batch]:
+    """Return a process's part of a batch in pieces of at most `size` images, as many in all processes.
+
+    None is a single image, over which a layer may be unable to normalise, unless `size` is 1: three images are one
+    piece of three even where `size` is 2.
+    """
+    width = len(batch.images)
+    count = math.ceil(width / size) if size == 1 else min(math.ceil(width / size), max(1, width // 2))
+    cut = [tensor.tensor_split(count) for tensor in (batch.images, batch.labels, batch.weights)]
+    return [Batch(images, labels, weights, batch.count) for images, labels, weights in zip(*cut, strict=True)]
+
+
+def require_normalisable(network: Network, data: Data, config: TrainConfig, world: World, accumulate: int = 1) -> None:
     """Raise ConfigError where a process trains on one image at a time and a layer cannot normalise over one.
 
     Such is batch normalisation of 1x1 maps or of features, unless it is frozen. `network` is still on the CPU.
     """
-    if config.batch_size > world.size or (world.size > 1 and world.device.type == "cuda"):
+    if piece_size(config, world, accumulate) > 1 or (world.size > 1 and world.device.type == "cuda"):
         return  # GPUs normalise over the images of all processes
     network.train()
     hold_frozen(network)
@@ -95,21 +112,23 @@ def require_normalisable(network: Network, data: Data, config: TrainConfig, worl
     except ValueError as error:
         raise ConfigError(
             [
-                f"batch_size = {config.batch_size}: gives a process one image at a time, and {config.model} cannot "
-                f"normalise over one of {data.image_size} pixels ({error})"
+                f"batch_size = {config.batch_size}{_cut_into(accumulate)}: gives a process one image at a time, and "
+                f"{config.model} cannot normalise over one of {data.image_size} pixels ({error})"
             ]
         ) from None
 
 
-def evaluate(network: Network, data: Data, indices: Indices, batch_size: int, world: World) -> Scores:
+def evaluate(
+    network: Network, data: Data, indices: Indices, batch_size: int, world: World, accumulate: int = 1
+) -> Scores:
     """Return how well `network` does on the images `indices`: in evaluation mode, without label smoothing.
 
-    `batch_size` is the trial's, which fits into memory; batches of small images are larger.
+    `batch_size` is the trial's, which fits into memory when cut into `accumulate` pieces; batches of small images are
+    larger, and are cut alike.
     """
     network.eval()
-    per_process = max(
-        math.ceil(batch_size / world.size), min(EVALUATION_IMAGES, EVALUATION_PIXELS // data.image_size**2)
-    )
+    most = max(math.ceil(batch_size / world.size), min(EVALUATION_IMAGES, EVALUATION_PIXELS // data.image_size**2))
+    per_process = math.ceil(most / accumulate)
     totals = torch.zeros(2, dtype=torch.float64, device=world.device)
     with torch.no_grad():  # not inference_mode: ZeRO gathers parameters in here that are trained on afterwards
         for batch in batches(data, indices, per_process * world.size, world):
@@ -138,11 +157,20 @@ class Waiting:
 
 
 def train_epoch(
-    strategy: Strategy, network: Network, data: Data, config: TrainConfig, epoch: int, world: World
+    strategy: Strategy,
+    network: Network,
+    data: Data,
+    config: TrainConfig,
+    epoch: int,
+    world: World,
+    accumulate: int = 1,
 ) -> tuple[Scores, float]:
     """Train on each training image once; return the scores along the way, and the seconds spent waiting for data.
 
     The loss is the one that is minimised: with label smoothing, augmentation and dropout, while the weights change.
+    With `accumulate` above 1, each process's part of a batch goes through the network in as many pieces, for less
+    memory. The step is the same but for rounding, for dropout's random numbers and for the statistics of batch
+    normalisation, which are those of a piece.
 
     Raises:
         Diverged: in all processes together.
@@ -155,27 +183,40 @@ def train_epoch(
     steps = math.ceil(len(data.train) / config.batch_size)
     sums = torch.zeros(steps, 2, dtype=torch.float64, device=world.device)
     waiting = Waiting(batches(data, shuffled(data.train, config, epoch), config.batch_size, world))
+    size = piece_size(config, world, accumulate)
     checked = 0
     for i, batch in enumerate(waiting):
         step = (epoch - 1) * steps + i
-        images = batch.images
-        if config.augmentation:
-            scaled = images.permute(0, 3, 1, 2).float() / 255
+        if config.augmentation:  # before it is cut, so that an image looks the same however that is done
+            scaled = batch.images.permute(0, 3, 1, 2).float() / 255
             seed = random_number(AUGMENTATION, config.seed, step, world.rank)
-            images = augment(scaled, config.augmentation, seed)
-        logits = strategy.forward(images)
-        losses = functional.cross_entropy(
-            logits, batch.labels, label_smoothing=config.label_smoothing, reduction="none"
-        )
-        # strategies average over the processes: this is then the mean over the global batch, however it was cut
-        loss = (losses * batch.weights).sum() * (world.size / batch.count)
-        strategy.update(loss, learning_rate(config, step, steps * config.epochs))
-        sums[i] = _sums(losses.detach(), logits.detach(), batch)
+            batch = replace(batch, images=augment(scaled, config.augmentation, seed))
+        sums[i] = _learn(strategy, pieces(batch, size), config, world)
+        strategy.step(learning_rate(config, step, steps * config.epochs))
         if (i + 1) % CHECK_EVERY == 0 or i + 1 == steps:
             _check(world.sum(sums[checked : i + 1, 0]), (epoch - 1) * steps + checked, epoch)
             checked = i + 1
     loss_mean, accuracy = (world.sum(sums.sum(0)) / len(data.train)).tolist()
     return Scores(loss_mean, accuracy), waiting.seconds
+
+
+def _learn(strategy: Strategy, cut: list[Batch], config: TrainConfig, world: World) -> torch.Tensor:
+    """Gather the gradient of this process's part of a batch, piece by piece; return the sums as `_sums` does."""
+    sums = torch.zeros(2, dtype=torch.float64, device=world.device)
+    for number, piece in enumerate(cut, start=1):
+        with strategy.piece(is_last=number == len(cut)):
+            logits = strategy.forward(piece.images)
+            losses = functional.cross_entropy(
+                logits, piece.labels, label_smoothing=config.label_smoothing, reduction="none"
+            )
+            # strategies average over the processes: this is then the mean over the global batch, however it was cut
+            strategy.backward((losses * piece.weights).sum() * (world.size / piece.count))
+        sums += _sums(losses.detach(), logits.detach(), piece)
+    return sums
+
+
+def _cut_into(accumulate: int) -> str:
+    return f", cut into {accumulate} because more images did not fit into memory" if accumulate > 1 else ""
 
 
 def _sums(losses: torch.Tensor, logits: torch.Tensor, batch: Batch) -> torch.Tensor:

@@ -56,7 +56,18 @@ class Progress:
         return "patience" if impatient else None
 
 
-def fit(config: TrainConfig, run: Run, world: World) -> Generator[Record]:
+class Superseded(ValueError):  # noqa: N818 (what happened to the attempt; no fault of the program)
+    """A newer attempt at the same run is at work, so that this one must write no more; the message says which."""
+
+
+def give_way(run: Run, attempt: int, world: World) -> None:
+    """Raise Superseded, in all processes together, if an attempt newer than `attempt` has begun."""
+    newest = world.broadcast(max(run.attempts(), default=0) if world.is_main else 0)
+    if newest > attempt:
+        raise Superseded(f"{run.path}: attempt {newest} has taken over from attempt {attempt}")
+
+
+def fit(config: TrainConfig, run: Run, world: World, attempt: int = 1, accumulate: int = 1) -> Generator[Record]:
     """Train the trial of `run` and yield one record an epoch, the first before any training (epoch 0).
 
     After each epoch the checkpoint is saved, with the record in it, and then the record is yielded: whoever drives
@@ -64,15 +75,19 @@ def fit(config: TrainConfig, run: Run, world: World) -> Generator[Record]:
     record once more and goes on from there to the same numbers; on one CPU process, bit for bit. If that is not the
     newest checkpoint, because that was damaged, the first record has a `notice` that says so.
 
+    `accumulate` is into how many pieces each batch is cut, for less memory; see `train_epoch`. An attempt that finds a
+    newer one's records at the end of an epoch leaves that epoch, and all others, to it.
+
     Epoch 0's train_loss and train_accuracy are an evaluation on as many training images as validation has; later
     epochs' are those seen while training. `seconds` are those of training and evaluation, without the checkpoint.
 
     Raises:
         Diverged: a loss is not finite.
         ConfigError: bad input, or a checkpoint of another config.
+        Superseded: a newer attempt is at work.
     """
     data, network = open_trial(config, run)
-    require_normalisable(network, data, config, world)
+    require_normalisable(network, data, config, world, accumulate)
     saved, notice = checkpoint.load(run, config, world)
     first: Record = {"notice": notice} if notice else {}
     progress = Progress(**saved["progress"]) if saved else Progress()
@@ -90,14 +105,18 @@ def fit(config: TrainConfig, run: Run, world: World) -> Generator[Record]:
             epoch, started = progress.epoch + 1, time.perf_counter()
             if epoch == 0:
                 sample = shuffled(data.train, config, epoch)[: len(data.validation)]
-                training, seen, waited = evaluate(network, data, sample, config.batch_size, world), len(sample), 0.0
+                training, seen, waited = (
+                    evaluate(network, data, sample, config.batch_size, world, accumulate),
+                    len(sample),
+                    0.0,
+                )
             else:
-                training, waited = train_epoch(strategy, network, data, config, epoch, world)
+                training, waited = train_epoch(strategy, network, data, config, epoch, world, accumulate)
                 seen = len(data.train)
             trained = time.perf_counter()
             for buffer in network.buffers():  # batch-norm's: each process has its own, from its part of the batches
                 world.share(buffer)
-            validation = evaluate(network, data, data.validation, config.batch_size, world)
+            validation = evaluate(network, data, data.validation, config.batch_size, world, accumulate)
             if not math.isfinite(training.loss + validation.loss):
                 raise Diverged(f"the validation loss is {validation.loss} after step {epoch * steps} (epoch {epoch})")
             seconds = time.perf_counter() - started
@@ -118,6 +137,7 @@ def fit(config: TrainConfig, run: Run, world: World) -> Generator[Record]:
             }
             state = {"model": strategy.model_state(), "optimizer": strategy.optimizer_state()}
             state |= {"config": config.to_dict(), "progress": asdict(progress), "record": record, "facts": facts}
+            give_way(run, attempt, world)
             if world.is_main:
                 checkpoint.save(run, state, epoch, progress.best_epoch)
             yield record | first if epoch == 0 else record

@@ -2,6 +2,7 @@
 
 import copy
 import logging
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
 import torch
@@ -17,13 +18,22 @@ log = logging.getLogger(__name__)
 
 
 class Strategy(Protocol):
-    """Computes, averages and applies gradients. All methods are called by all processes together."""
+    """Computes, averages and applies gradients. All methods are called by all processes together.
+
+    A batch is one or several pieces, each a `forward` and a `backward` within `piece`, and then one `step`.
+    """
+
+    def piece(self, is_last: bool) -> AbstractContextManager[object]:
+        """Return a context for one piece of a batch: what can wait for the last one's gradients does."""
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the logits of this process's part of a batch, to be trained on."""
+        """Return the logits of a piece of this process's part of a batch, to be trained on."""
 
-    def update(self, loss: torch.Tensor, lr: float) -> None:
-        """Take one optimiser step along the gradient of `loss`, averaged over the processes."""
+    def backward(self, loss: torch.Tensor) -> None:
+        """Add the gradient of `loss`, averaged over the processes, to that of the batch."""
+
+    def step(self, lr: float) -> None:
+        """Take one optimiser step along the batch's gradient, and forget it."""
 
     def model_state(self) -> dict[str, torch.Tensor]:
         """Return the network's full state."""
@@ -69,20 +79,29 @@ class Replicated:
             device_ids = [world.device.index] if world.device.type == "cuda" else None
             self._module = DistributedDataParallel(network, device_ids=device_ids, broadcast_buffers=False)
 
+    def piece(self, is_last: bool) -> AbstractContextManager[object]:
+        """Return a context for one piece of a batch: the processes average their gradients once, at the last one."""
+        if isinstance(self._module, DistributedDataParallel) and not is_last:
+            return self._module.no_sync()
+        return nullcontext()
+
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the logits of this process's part of a batch, to be trained on."""
+        """Return the logits of a piece of this process's part of a batch, to be trained on."""
         logits: torch.Tensor = self._module(images)
         return logits
 
-    def update(self, loss: torch.Tensor, lr: float) -> None:
-        """Take one optimiser step along the gradient of `loss`, averaged over the processes."""
-        self._optimizer.zero_grad(set_to_none=True)
+    def backward(self, loss: torch.Tensor) -> None:
+        """Add the gradient of `loss`, averaged over the processes, to that of the batch."""
         loss.backward()  # type: ignore[no-untyped-call]
+
+    def step(self, lr: float) -> None:
+        """Take one optimiser step along the batch's gradient, and forget it."""
         if self._gradient_clip is not None:
             nn.utils.clip_grad_norm_(self._parameters.values(), self._gradient_clip)
         for group in self._optimizer.param_groups:
             group["lr"] = lr
         self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
 
     def model_state(self) -> dict[str, torch.Tensor]:
         """Return the network's full state."""

@@ -15,23 +15,24 @@ from fieldtrial.run import Record, Run, write_atomically
 from fieldtrial.training import checkpoint
 from fieldtrial.training.environment import environment, uncommitted_changes
 from fieldtrial.training.epoch import Diverged, evaluate
-from fieldtrial.training.fit import Progress, fit, open_trial
+from fieldtrial.training.fit import Progress, fit, give_way, open_trial
 from fieldtrial.training.tensorboard import Board
 from fieldtrial.training.world import World
 
 
-def train(run: Run, world: World, attempt: int, test: bool = False) -> Generator[Record]:
+def train(run: Run, world: World, attempt: int, test: bool = False, accumulate: int = 1) -> Generator[Record]:
     """Train the trial of `run` from where it is, yield its records, and write everything into its directory.
 
     A stop file ends it after the epoch. At the end, the best epoch's weights and then result.json are written, and
     the checkpoints are removed; so they are when the trial diverges, as it would again, after error.json is written.
     Closed before, it leaves the checkpoints to be gone on from. `test` asks for the scores of the best weights on the
-    test images.
+    test images, and `accumulate` that batches are cut into as many pieces, because they do not fit into memory at once.
 
     Raises:
         what `fit` does, and OSError where the directory cannot be written.
     """
     config = run.config()
+    give_way(run, attempt, world)
     if world.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(world.device)
     with contextlib.ExitStack() as stack:
@@ -43,7 +44,7 @@ def train(run: Run, world: World, attempt: int, test: bool = False) -> Generator
             recorder = stack.enter_context(run.recorder(attempt))
             board = stack.enter_context(contextlib.closing(Board(run)))
         stack.enter_context(concluding_divergence(run, world, attempt))
-        records = stack.enter_context(contextlib.closing(fit(config, run, world)))
+        records = stack.enter_context(contextlib.closing(fit(config, run, world, attempt, accumulate)))
         for record in records:
             if world.is_main:
                 recorder.write(record)
@@ -53,9 +54,11 @@ def train(run: Run, world: World, attempt: int, test: bool = False) -> Generator
                 break
         records.close()
         best = run.checkpoint_path(record["best_epoch"])
-        test_scores = evaluate_on_test(config, run, world, checkpoint.read(best)["model"]) if test else {}
+        test_scores = evaluate_on_test(config, run, world, checkpoint.read(best)["model"], accumulate) if test else {}
+        give_way(run, attempt, world)
         if world.is_main:
             result = conclude(config, run, record["epoch"]) | test_scores | {"attempt": attempt}
+            result |= {"accumulate": accumulate} if accumulate > 1 else {}
             board.conclude(config, result)
             run.write_result(result)
             run.remove_checkpoints()
@@ -83,17 +86,20 @@ def concluding_divergence(run: Run, world: World, attempt: int) -> Iterator[None
     try:
         yield
     except Diverged as error:
+        give_way(run, attempt, world)
         if world.is_main:
             run.write_error("diverged", str(error), attempt, "".join(traceback.format_exception(error)))
             run.remove_checkpoints()
         raise
 
 
-def evaluate_on_test(config: TrainConfig, run: Run, world: World, state: dict[str, torch.Tensor]) -> dict[str, float]:
+def evaluate_on_test(
+    config: TrainConfig, run: Run, world: World, state: dict[str, torch.Tensor], accumulate: int = 1
+) -> dict[str, float]:
     """Return how well the network does on the test images with the weights in `state`, to all processes."""
     data, network = open_trial(config, run)
     network.load_state_dict(state)
-    scores = evaluate(network.to(world.device), data, data.test, config.batch_size, world)
+    scores = evaluate(network.to(world.device), data, data.test, config.batch_size, world, accumulate)
     return {"test_accuracy": scores.accuracy, "test_loss": scores.loss}
 
 

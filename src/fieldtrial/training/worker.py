@@ -3,15 +3,18 @@
 Tasks come from the standard input, as lines {"run": "<directory>", "attempt": 3, "test": false}, and answers go to the
 standard output, as lines {"run": "<directory>", "outcome": "finished" | "stopped" | "failed"}; or, with --queue, both
 through a sweep's task queue (see inbox). A failure's kind and message are in the answer too, for where a full disk
-keeps them out of the run's error.json. Whatever else is printed goes to the run's log file. The end of the input ends
-an idle worker; a training one dies at once, because nobody waits for it any more. A worker that can no longer be
-trusted ends without an answer: the run's error.json says why.
+keeps them out of the run's error.json. Whatever else is printed goes to the run's log file; so does, on SIGUSR1, what
+all threads are doing. The end of the input ends an idle worker; a training one dies at once, because nobody waits for
+it any more. A worker that can no longer be trusted ends without an answer: the run's error.json says why. One that
+finds a newer attempt at work on its trial leaves it at that, and its outcome is "superseded".
 """
 
 import contextlib
 import errno
+import faulthandler
 import gc
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Iterator
@@ -23,16 +26,20 @@ import torch
 from fieldtrial.inbox import open_inbox
 from fieldtrial.run import Run
 from fieldtrial.training.epoch import Diverged
+from fieldtrial.training.fit import Superseded
 from fieldtrial.training.trial import train
 from fieldtrial.training.world import World
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+# What cuDNN, cuBLAS, NCCL and the CPU's allocator say in errors of no kind of their own.
+NO_MEMORY = ("out of memory", "ALLOC_FAILED", "can't allocate memory", "not enough memory")
 
 
 def main() -> None:
     """Run the tasks of the inbox until there are no more."""
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
+    faulthandler.register(signal.SIGUSR1, file=2, all_threads=True)  # descriptor 2 is a log file while there is a task
     try:
         world = World.from_environment()
     except ValueError as error:
@@ -42,7 +49,7 @@ def main() -> None:
     while task := world.broadcast(inbox.next() if inbox else None):
         run = Run(task.run)
         with printing_to(run.log_path(task.attempt)):
-            answer = work(run, world, task.attempt, task.test)
+            answer = work(run, world, task.attempt, task.test, task.accumulate)
             gc.collect()
             if len(sys.modules) > modules:  # what imports made stays: later collections need not look at it, for 0.2 s
                 gc.freeze()
@@ -55,19 +62,22 @@ def main() -> None:
     gc.unfreeze()
 
 
-def work(run: Run, world: World, attempt: int, test: bool) -> dict[str, Any]:
-    """Do one task and return its outcome: finished, stopped, or failed with the error's kind and message.
+def work(run: Run, world: World, attempt: int, test: bool, accumulate: int = 1) -> dict[str, Any]:
+    """Do one task and return its outcome: finished, stopped, superseded, or failed with the error's kind and message.
 
     A run that has its result is done. The process ends here if it cannot go on: the other processes of its world are
     waiting for it in vain, or its GPU may be in any state.
     """
     try:
         if not world.broadcast(run.result()):
-            for _ in train(run, world, attempt, test):
+            for _ in train(run, world, attempt, test, accumulate):
                 pass
         result = world.broadcast(run.result())
         assert result
         return {"outcome": result["outcome"]}
+    except Superseded as end:
+        print(end, file=sys.stderr, flush=True)
+        return {"outcome": "superseded"}
     except Exception as error:
         kind = kind_of(error)
         message = message_of(error, kind, run)
@@ -87,8 +97,11 @@ def message_of(error: Exception, kind: str, run: Run) -> str:
 
 
 def tell(run: Run, kind: str, message: str, error: Exception, attempt: int) -> None:
-    """Write error.json, unless another process of this attempt has: its failure came first, and may be the cause."""
-    if (run.error() or {}).get("attempt") != attempt:
+    """Write error.json, unless another process of this attempt has: its failure came first, and may be the cause.
+
+    Nor has an attempt anything to say that a newer one has taken over from.
+    """
+    if (run.error() or {}).get("attempt") != attempt and max(run.attempts(), default=0) <= attempt:
         run.write_error(kind, message, attempt, "".join(traceback.format_exception(error)))
 
 
@@ -98,6 +111,8 @@ def kind_of(error: BaseException) -> str:
     if isinstance(error, Diverged):
         return "diverged"
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return "memory"
+    if isinstance(error, RuntimeError) and any(words in str(error) for words in NO_MEMORY):
         return "memory"
     if isinstance(error, OSError) and error.errno in NO_SPACE:
         return "disk"

@@ -5,6 +5,7 @@ al., "ZeRO: Memory Optimizations Toward Training Trillion Parameter Models", SC 
 """
 
 import logging
+from contextlib import AbstractContextManager, nullcontext
 
 import deepspeed
 import torch
@@ -41,16 +42,24 @@ class Zero:
             dist_init_required=False,
         )
 
+    def piece(self, is_last: bool) -> AbstractContextManager[object]:
+        """Return a context for one piece of a batch; stage 1 averages once, 2 and 3 have to after each piece."""
+        self._engine.set_gradient_accumulation_boundary(is_last)
+        return nullcontext()
+
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the logits of this process's part of a batch, to be trained on."""
+        """Return the logits of a piece of this process's part of a batch, to be trained on."""
         logits: torch.Tensor = self._engine(images)
         return logits
 
-    def update(self, loss: torch.Tensor, lr: float) -> None:
-        """Take one optimiser step along the gradient of `loss`, averaged over the processes."""
+    def backward(self, loss: torch.Tensor) -> None:
+        """Add the gradient of `loss`, averaged over the processes, to that of the batch."""
+        self._engine.backward(loss)
+
+    def step(self, lr: float) -> None:
+        """Take one optimiser step along the batch's gradient, and forget it."""
         for group in self._optimizer.param_groups:
             group["lr"] = lr
-        self._engine.backward(loss)
         self._engine.step()
 
     def model_state(self) -> dict[str, torch.Tensor]:
@@ -98,7 +107,9 @@ class Zero:
         self._network.eval()  # batch-norm and dropout stay as they are
         side, channels = self._network.image_size, self._network.mean.shape[1]
         image = torch.zeros(1, side, side, channels, dtype=torch.uint8, device=self._world.device)
-        self.update(self.forward(image).sum() * 0.0, lr=0.0)
+        with self.piece(is_last=True):
+            self.backward(self.forward(image).sum() * 0.0)
+        self.step(lr=0.0)
 
     def _state_keys(self) -> tuple[dict[str, torch.Tensor], list[str]]:
         """Return the state that each parameter has as a number, such as its step, and the names of its tensors."""
