@@ -1,6 +1,7 @@
 """This machine as a place: real Ray, real workers that sleep instead of training."""
 
 import os
+import secrets
 import subprocess
 import sys
 import time
@@ -114,8 +115,8 @@ def test_only_who_has_the_token_gets_in(place: LocalPlace) -> None:
 
 def test_the_last_lines_of_a_dead_workers_log_are_told(tmp_path: Path) -> None:
     script = "import sys; [print('line', n, file=sys.stderr) for n in range(20)]; sys.exit(3)"
-    one = task(tmp_path)
-    death, error = Slot([sys.executable, "-c", script], threads=1).work(str(one.run.path), 4, False)
+    one = task(tmp_path, attempt=4)
+    death, error = Slot([sys.executable, "-c", script], threads=1, mark=secrets.token_hex(16)).work(one.queued())
     lines = "".join(f"\n    line {number}" for number in range(10, 20))
     assert (death, error) == (f"its worker exited with status 3{lines}", None)
     assert one.run.log_path(4).read_text().startswith("line 0\n")
@@ -127,13 +128,13 @@ import json, sys
 task = json.loads(sys.stdin.readline())
 print(json.dumps({"run": task["run"], "outcome": "failed", "error": {"kind": "disk", "message": "no space"}}))
 """
-    slot = Slot([sys.executable, "-c", script], threads=1)
-    assert slot.work(str(tmp_path / "run"), 1, False) == (None, ("disk", "no space"))
+    slot = Slot([sys.executable, "-c", script], threads=1, mark=secrets.token_hex(16))
+    assert slot.work(task(tmp_path).queued()) == (None, ("disk", "no space"))
 
 
 def test_a_worker_has_the_trials_share_of_threads(tmp_path: Path) -> None:
     script = "import os, sys; sys.exit(int(os.environ['OMP_NUM_THREADS']))"
-    death, _ = Slot([sys.executable, "-c", script], threads=7).work(str(tmp_path / "run"), 1, False)
+    death, _ = Slot([sys.executable, "-c", script], threads=7, mark=secrets.token_hex(16)).work(task(tmp_path).queued())
     assert death == "its worker exited with status 7"
 
 
@@ -144,7 +145,7 @@ child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"],
 open("{tmp_path}/pid", "w").write(str(child.pid))
 os.kill(os.getpid(), signal.SIGKILL)
 """
-    death, _ = Slot([sys.executable, "-c", script], threads=1).work(str(tmp_path / "run"), 1, False)
+    death, _ = Slot([sys.executable, "-c", script], threads=1, mark=secrets.token_hex(16)).work(task(tmp_path).queued())
     assert death == "its worker was killed by SIGKILL"
     child = int((tmp_path / "pid").read_text())
     assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE

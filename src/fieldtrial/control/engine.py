@@ -7,16 +7,17 @@ whatever moment the engine is killed, what it did stands in the run directories,
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from fieldtrial.control.ends import cut_batches, same_first_error, stopped_result, story
 from fieldtrial.control.place import Ended, Place, Task
 from fieldtrial.control.row import Row
 from fieldtrial.control.state import load_state, save_state
 from fieldtrial.control.sweep import Sweep
 from fieldtrial.control.trial import Trial
+from fieldtrial.control.watch import Watch
 from fieldtrial.run import Record, RecordReader, Run, SweepFolder
 
 POLL_SECONDS = 0.1
 MOST_DEATHS = 3
-SAME_ERRORS = 3  # as many first trials with the same error stop the sweep
 DISK_ADVICE = "mend that and run the same command again: nothing is lost"
 
 Listener = Callable[[str, Trial], None]
@@ -38,6 +39,7 @@ class Engine:
         self.sources: dict[str, Trial]
         self._readers: dict[str, RecordReader] = {}
         self._stops: list[Trial] = []
+        self._watch = Watch(place)
         self.rows, self.sources = self._resume() or self._begin()
 
     def trials(self) -> Iterator[Trial]:
@@ -71,13 +73,14 @@ class Engine:
             self._deliver()
             for end in ended:
                 self._end(end)
+            self._watch.look()
             self._check_first_errors()
 
     def retry(self) -> int:
         """Set the failed trials back to waiting, and return how many. Those that diverged would diverge again."""
         failed = [trial for trial in self.trials() if trial.status == "failed" and not trial.diverged]
         for trial in failed:
-            trial.status, trial.deaths, trial.problem = "waiting", 0, None
+            trial.status, trial.deaths, trial.accumulate, trial.problem = "waiting", 0, 1, None
             if trial.role == "search" and trial.row is not None:
                 self.rows[trial.row].reopen(trial)
         return len(failed)
@@ -111,7 +114,7 @@ class Engine:
             if trial.name not in under_way:
                 trial.status = "waiting"
                 continue
-            self._readers[trial.name] = RecordReader(self._run(trial))
+            self._follow(trial)
             if trial.stopped_at is not None:
                 self._stops.append(trial)
 
@@ -177,7 +180,7 @@ class Engine:
         for trial in starts:
             Run.create(self._run(trial).path, trial.config)
             self.folder.list_trial(trial.name, trial.row, trial.role)
-            self._readers[trial.name] = RecordReader(self._run(trial))
+            self._follow(trial)
             if trial.stopped_at is not None:
                 self._run(trial).request_stop()
             self.place.start(self._task(trial))
@@ -195,6 +198,7 @@ class Engine:
             self._hear(trial, record)
 
     def _hear(self, trial: Trial, record: Record) -> None:
+        self._watch.hear(trial.name, record)
         if notice := record.get("notice"):
             trial.notice = str(notice)
             self.listen("notice", trial)
@@ -208,19 +212,20 @@ class Engine:
     def _end(self, end: Ended) -> None:
         trial = next(t for t in self.trials() if t.status == "running" and t.name == end.task.run.name)
         del self._readers[trial.name]
+        verdict = self._watch.end(trial.name)
         run = self._run(trial)
         error = run.error()
         result = run.result()
         if result is not None:
             self._done(trial, result)
         elif trial.stopped_at is not None:
-            self._done(trial, self._stopped_result(trial))
+            self._done(trial, stopped_result(self._run(trial), trial))
         elif error is not None and error["attempt"] >= trial.attempt:
             self._failed(trial, error["kind"], error["message"])
         elif end.error is not None:
             self._failed(trial, *end.error)
         else:
-            self._died(trial, end.death or "its worker gave no result")
+            self._died(trial, verdict or end.death or "its worker gave no result")
 
     def _done(self, trial: Trial, result: Mapping[str, Any]) -> None:
         trial.status, trial.problem = "done", None
@@ -232,27 +237,13 @@ class Engine:
             self.rows[trial.row].end(trial)
         self.listen("done", trial)
 
-    def _stopped_result(self, trial: Trial) -> dict[str, Any]:
-        """Write and return the result of a trial that was to be stopped and whose worker went before it wrote one."""
-        records = [record for record in self._run(trial).records() if record["epoch"] <= (trial.stopped_at or 0)]
-        best = next(record for record in records if record["epoch"] == records[-1]["best_epoch"])
-        result = {
-            "outcome": "stopped",
-            "reason": "ended after the decision to stop it",
-            "epochs": trial.stopped_at,
-            "best_epoch": best["epoch"],
-            "validation_accuracy": best["validation_accuracy"],
-            "validation_loss": best["validation_loss"],
-            "minutes": sum(record["seconds"] for record in records) / 60,
-            "attempt": trial.attempt,
-        }
-        self._run(trial).write_result(result)
-        return result
-
     def _failed(self, trial: Trial, kind: str, message: str) -> None:
         if kind == "disk":
             trial.status = "waiting"
             raise SweepError(f"{self._run(trial).path}: {message}; {DISK_ADVICE}")
+        if kind == "memory" and cut_batches(trial):
+            self.listen("again", trial)
+            return
         trial.status, trial.problem = "failed", f"{kind}: {message}"
         if trial.role == "search" and trial.row is not None:
             self.rows[trial.row].fail(trial, diverged=kind == "diverged")
@@ -271,21 +262,19 @@ class Engine:
 
     def _check_first_errors(self) -> None:
         ended = [trial for trial in self.trials() if trial.status in ("done", "failed")]
-        problems = {trial.problem for trial in ended}
-        if len(ended) < SAME_ERRORS or len(problems) > 1 or None in problems:
-            return
-        if not ended[0].diverged:  # which is a finding, not a fault
+        if failed := same_first_error(ended):
             raise SweepError(
                 f"the first {len(ended)} trials failed with the same error; mend it and give --retry:\n"
-                f"{self._story(ended[0])}"
+                f"{story(failed, self._run(failed))}"
             )
 
-    def _story(self, trial: Trial) -> str:
-        error = self._run(trial).error() or {}
-        return "\n".join(part for part in (trial.problem, error.get("details"), f"see {self._run(trial).path}") if part)
+    def _follow(self, trial: Trial) -> None:
+        """Hear of a trial that runs from now on."""
+        self._readers[trial.name] = RecordReader(self._run(trial))
+        self._watch.begin(self._task(trial))
 
     def _task(self, trial: Trial) -> Task:
-        return Task(self._run(trial), trial.attempt, test=trial.role == "final")
+        return Task(self._run(trial), trial.attempt, trial.role == "final", trial.accumulate)
 
     def _run(self, trial: Trial) -> Run:
         return self.folder.run(trial.name)

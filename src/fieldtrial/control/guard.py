@@ -47,6 +47,14 @@ def end_all(variable: str, value: str) -> None:
                 os.kill(pid, signal.SIGKILL)
 
 
+def signal_all(variable: str, value: str, number: signal.Signals) -> None:
+    """Send a signal to all other processes with `variable` = `value` in their environment that it would not end."""
+    for pid in _others():
+        if _carries(pid, f"{variable}={value}".encode()) and _handles(pid, number):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+
 def _others() -> list[int]:
     return [
         int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal() and int(path.name) != os.getpid()
@@ -58,6 +66,15 @@ def _carries(pid: int, mark: bytes) -> bool:
     with contextlib.suppress(OSError):  # another user's, or gone
         if mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
             return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    return False
+
+
+def _handles(pid: int, number: signal.Signals) -> bool:
+    """Return whether a process has a handler for a signal."""
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        mask = next(line.split()[1] for line in lines if line.startswith("SigCgt:"))
+        return bool(int(mask, 16) >> (number - 1) & 1)
     return False
 
 

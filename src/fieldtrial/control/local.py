@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,10 +19,11 @@ import ray
 import ray._private.ray_constants
 
 from fieldtrial.config import ConfigError
-from fieldtrial.control.guard import Guard, end_all
+from fieldtrial.control.guard import Guard, end_all, signal_all
 from fieldtrial.control.place import Ended, Task
 from fieldtrial.control.settings import LocalSettings
 from fieldtrial.run import Run
+from fieldtrial.tasks import QueuedTask
 
 WORKER = ("-m", "fieldtrial.training.worker")
 LAST_LINES = 10
@@ -60,7 +62,8 @@ class LocalPlace:
         actor = ray.remote(num_cpus=settings.cpus_per_trial, num_gpus=wanted, max_restarts=-1)(Slot)
         command = _worker_command(worker, settings.processes_per_trial)
         threads = max(1, settings.cpus_per_trial // settings.processes_per_trial)
-        self._idle = [actor.remote(command, threads) for _ in range(self.slots)]
+        self._marks = {actor.remote(command, threads, mark): mark for mark in _new_marks(self.slots)}
+        self._idle = list(self._marks)
         self._running: dict[Any, tuple[Any, Task]] = {}
 
     def adopt(self, _tasks: Iterable[Task]) -> list[Task]:
@@ -70,7 +73,7 @@ class LocalPlace:
     def start(self, task: Task) -> None:
         """Give `task` to an idle slot's worker."""
         slot = self._idle.pop()
-        self._running[slot.work.remote(str(task.run.path), task.attempt, task.test)] = (slot, task)
+        self._running[slot.work.remote(task.queued())] = (slot, task)
 
     def wait(self, seconds: float) -> list[Ended]:
         """Return the tasks that have ended, as soon as there are any or `seconds` have passed."""
@@ -83,10 +86,23 @@ class LocalPlace:
     def stop(self, _task: Task) -> None:
         """Do nothing more: the worker sees the stop file at the end of the epoch, and is kept for the next trial."""
 
+    def dump(self, task: Task) -> bool:
+        """Have the worker's processes write into the trial's log what they are doing."""
+        signal_all(MARK, self._mark(task), signal.SIGUSR1)
+        return True
+
+    def kill(self, task: Task) -> None:
+        """End the worker's processes; its slot reports the death."""
+        end_all(MARK, self._mark(task))
+
     def close(self, detach: bool = False) -> None:  # noqa: ARG002 (workers here cannot do without this process)
         """End all workers and Ray with them."""
         ray.shutdown()
         self._guard.close()
+
+    def _mark(self, task: Task) -> str:
+        running = self._running.values()
+        return next(self._marks[slot] for slot, other in running if other.run.name == task.run.name)
 
     def _end(self, reference: Any) -> Ended:
         slot, task = self._running.pop(reference)
@@ -119,23 +135,25 @@ class LocalPlace:
 
 
 class Slot:
-    """Owns a trial's share of the machine and one worker, which it starts when first needed and after a death."""
+    """Owns a trial's share of the machine and one worker, which it starts when first needed and after a death.
 
-    def __init__(self, command: list[str], threads: int) -> None:
+    `mark` is in the environment of all the worker's processes, so that they can be found.
+    """
+
+    def __init__(self, command: list[str], threads: int, mark: str) -> None:
         self._command = command
         self._threads = threads
         self._worker: subprocess.Popen[bytes] | None = None
-        self._mark = secrets.token_hex(16)
+        self._mark = mark
 
-    def work(self, run: str, attempt: int, test: bool) -> tuple[str | None, tuple[str, str] | None]:
+    def work(self, task: QueuedTask) -> tuple[str | None, tuple[str, str] | None]:
         """Have the worker do one task. Returns how the worker died, and the error that it answered with, if any."""
-        log = Run(run).log_path(attempt)
+        log = Run(task.run).log_path(task.attempt)
         worker = self._worker if self._worker and self._worker.poll() is None else self._start(log)
         assert worker.stdin
         assert worker.stdout
-        task = json.dumps({"run": run, "attempt": attempt, "test": test})
         with contextlib.suppress(BrokenPipeError):
-            worker.stdin.write(task.encode() + b"\n")
+            worker.stdin.write(json.dumps(asdict(task)).encode() + b"\n")
             worker.stdin.flush()
         answer = worker.stdout.readline()
         if answer:
@@ -160,6 +178,10 @@ class Slot:
     def _kill(self) -> None:
         """End the worker and all its processes, which torchrun puts into sessions of their own."""
         end_all(MARK, self._mark)
+
+
+def _new_marks(count: int) -> list[str]:
+    return [secrets.token_hex(16) for _ in range(count)]
 
 
 def _sharing(devices: int, wanted: float) -> int:

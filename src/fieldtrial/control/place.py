@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from fieldtrial.run import Run
+from fieldtrial.tasks import QueuedTask
 
 
 @dataclass(frozen=True)
@@ -14,6 +15,11 @@ class Task:
     run: Run
     attempt: int
     test: bool = False
+    accumulate: int = 1
+
+    def queued(self) -> QueuedTask:
+        """Return the task as a worker reads it."""
+        return QueuedTask(str(self.run.path.resolve()), self.attempt, self.test, self.accumulate)
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,12 @@ class Place(Protocol):
 
     def stop(self, task: Task) -> None:
         """See to it that a task whose run has been asked to stop does so soon."""
+
+    def dump(self, task: Task) -> bool:
+        """Have a task's processes write into its log what they are doing. Returns False if it is not at work yet."""
+
+    def kill(self, task: Task) -> None:
+        """End a task's worker at once, so that its end is reported as a death."""
 
     def close(self, detach: bool = False) -> None:
         """End all workers at once; tasks under way resume from their checkpoints when started again.

@@ -16,7 +16,7 @@ from fieldtrial.control.settings import SlurmSettings
 from fieldtrial.control.slurm_commands import Job, SlurmOutageError
 from fieldtrial.control.slurm_jobs import Submitter
 from fieldtrial.run import SweepFolder
-from fieldtrial.tasks import QueuedTask, TaskQueue
+from fieldtrial.tasks import TaskQueue
 
 TICK_SECONDS = 0.05
 JOBS_PER_SECOND = 100  # with more of them, squeue is asked as many times more rarely
@@ -78,7 +78,7 @@ class SlurmPlace:
         Whatever else is in the queue, or at work for this sweep, belongs to nobody: it is withdrawn, and cancelled.
         """
         waiting, claimed = self.queue.waiting(), self.queue.claimed()
-        named = {_queued(task).name: task for task in tasks}
+        named = {task.queued().name: task for task in tasks}
         for name in waiting - named.keys():
             self.queue.withdraw(name)
         alive = {name: worker for name, worker in claimed.items() if worker in self._jobs}
@@ -90,14 +90,27 @@ class SlurmPlace:
 
     def start(self, task: Task) -> None:
         """Queue `task`; a job for it is submitted soon."""
-        queued = _queued(task)
+        queued = task.queued()
         self._tasks[queued.name] = task
         self.queue.put(queued)
 
     def stop(self, task: Task) -> None:
         """See to it that a task with a stop file ends soon: one that does not is cancelled with its job."""
         if self.settings.trials_per_job == 1:
-            self._stopping[_queued(task).name] = time.monotonic() + STOP_SECONDS
+            self._stopping[task.queued().name] = time.monotonic() + STOP_SECONDS
+
+    def dump(self, task: Task) -> bool:
+        """Have a task's processes write into its log what they are doing. Returns False if its job does not run."""
+        job = self._jobs.get(self.queue.claimed().get(task.queued().name, ""))
+        if job is None or job.state != "RUNNING":
+            return False
+        self._pool.submit(slurm_commands.send_signal, job.id, "USR1")
+        return True
+
+    def kill(self, task: Task) -> None:
+        """Cancel a task's job; its end is reported when squeue shows it gone."""
+        job = self.queue.claimed().get(task.queued().name)
+        self._cancel([job] if job else [])
 
     def wait(self, seconds: float) -> list[Ended]:
         """Return the tasks that have ended, as soon as there are any or `seconds` have passed."""
@@ -260,10 +273,6 @@ class SlurmPlace:
         self._next_submission = time.monotonic() + wait
         if self._refusals == 1:
             self._say(f"{str(error).splitlines()[-1]}; trying again, more and more rarely")
-
-
-def _queued(task: Task) -> QueuedTask:
-    return QueuedTask(str(task.run.path.resolve()), task.attempt, task.test)
 
 
 def _has_said_why(task: Task) -> bool:

@@ -55,6 +55,11 @@ def cancel(jobs: Sequence[str]) -> None:
         _run("scancel", "--quiet", *jobs[first : first + BATCH])
 
 
+def send_signal(job: str, name: str) -> None:
+    """Send the signal with that name to a job's processes, but not to its batch script. Raises SlurmOutageError."""
+    _run("scancel", "--quiet", f"--signal={name}", job)
+
+
 def largest_array() -> int:
     """Return how many jobs one array may have."""
     for line in _run("scontrol", "show", "config"):

@@ -20,6 +20,7 @@ class Trial:
     best, start: of the sweep's `select`: the best value so far (at the end, the kept epoch's), and before any training.
     stopped_at: the epoch whose record made the scheduler stop it, or None.
     deaths: attempts in a row that ended with the worker's death before another epoch was done.
+    accumulate: into how many parts its batches are cut, because a device cannot hold them at once.
     notice: what its worker last wanted the user to know, such as a damaged checkpoint.
     reopened: whether it failed before and runs again: the searcher has closed its book on it.
     """
@@ -35,6 +36,7 @@ class Trial:
     start: float | None = None
     stopped_at: int | None = None
     deaths: int = 0
+    accumulate: int = 1
     reopened: bool = False
     notice: str | None = None
     problem: str | None = None

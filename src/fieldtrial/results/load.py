@@ -22,6 +22,7 @@ MEASURES = (
     "trainable_parameters",
     "epochs_recorded",
     "minutes",
+    "accumulate",
     "error_kind",
     "error_message",
 )
@@ -38,7 +39,8 @@ def load(path: Path | str) -> pd.DataFrame:
     configuration: eight digits of all fields but the seed: equal for the repetitions of a trial with other seeds.
     All config fields, and all that result.json holds (`epochs` and `classes` there, which are fields too, are
     epochs_recorded and classes_recorded). Accuracies are fractions, epochs_recorded counts the epochs trained so far,
-    minutes are those spent in them, error_kind and error_message say why a trial failed or cannot be read.
+    minutes are those spent in them, accumulate is into how many parts batches were cut that did not fit into memory at
+    once, error_kind and error_message say why a trial failed or cannot be read.
 
     Raises:
         FileNotFoundError: `path` is not a sweep's folder.

@@ -216,6 +216,9 @@ def _account(trials: pd.DataFrame, rows: list[Row]) -> list[str]:
     in_table = trials[trials["role"].isin(("search", "final"))]
     if stopped := int(((in_table["role"] == "search") & (in_table["outcome"] == "stopped")).sum()):
         lines.append(f"{_trials(stopped)} stopped early: ranked by the best epoch before the stop.")
+    cut = trials.loc[trials["accumulate"].notna(), "trial"].drop_duplicates()
+    if len(cut):
+        lines.append(f"{_trials(len(cut))} ran with their batches cut: they did not fit at once: {', '.join(cut)}.")
     for kind, failed in trials[trials["outcome"].isin(FAILED)].groupby("error_kind"):
         first = failed.iloc[0]
         lines.append(f"{_trials(len(failed))} left out: {kind}, such as {first['trial']}: {first['error_message']}")

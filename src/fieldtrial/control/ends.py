@@ -1,0 +1,52 @@
+"""What the engine makes of trials that end: a result for those that were cut short, and the one error of them all."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from fieldtrial.control.trial import Trial
+from fieldtrial.run import Run
+
+SAME_ERRORS = 3  # as many first trials with the same error stop the sweep
+
+
+def stopped_result(run: Run, trial: Trial) -> dict[str, Any]:
+    """Write and return the result of a trial that was to be stopped and whose worker went before it wrote one."""
+    records = [record for record in run.records() if record["epoch"] <= (trial.stopped_at or 0)]
+    best = next(record for record in records if record["epoch"] == records[-1]["best_epoch"])
+    result = {
+        "outcome": "stopped",
+        "reason": "ended after the decision to stop it",
+        "epochs": trial.stopped_at,
+        "best_epoch": best["epoch"],
+        "validation_accuracy": best["validation_accuracy"],
+        "validation_loss": best["validation_loss"],
+        "minutes": sum(record["seconds"] for record in records) / 60,
+        "attempt": trial.attempt,
+    }
+    result |= {"accumulate": trial.accumulate} if trial.accumulate > 1 else {}
+    run.write_result(result)
+    return result
+
+
+def same_first_error(ended: Sequence[Trial]) -> Trial | None:
+    """Return one of the trials that have ended so far if all of them failed with the same error, and none diverged."""
+    problems = {trial.problem for trial in ended}
+    if len(ended) < SAME_ERRORS or len(problems) > 1 or None in problems:
+        return None
+    return None if ended[0].diverged else ended[0]  # which is a finding, not a fault
+
+
+def cut_batches(trial: Trial) -> bool:
+    """Have a trial whose batches did not fit into memory cut them in twice as many parts; False if that cannot be."""
+    if trial.accumulate >= trial.config.batch_size:
+        return False
+    trial.accumulate = min(2 * trial.accumulate, trial.config.batch_size)
+    trial.status = "waiting"
+    trial.problem = f"out of memory: goes on with its batches cut into {trial.accumulate} parts"
+    return True
+
+
+def story(trial: Trial, run: Run) -> str:
+    """Return all that is known of a failure."""
+    error = run.error() or {}
+    return "\n".join(part for part in (trial.problem, error.get("details"), f"see {run.path}") if part)

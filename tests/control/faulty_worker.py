@@ -1,0 +1,44 @@
+"""The real training worker on a machine with two faults, for test_faults.
+
+In trials of seed 8, more than 20 images at once do not fit in training, nor more than 100 without gradients: the CPU's
+own allocator says so. In trials of seed 7, the second epoch never ends, until the file named by HUNG is there.
+"""
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fieldtrial.config import TrainConfig
+from fieldtrial.training import fit, worker
+from fieldtrial.training.epoch import train_epoch
+from fieldtrial.training.fit import open_trial
+
+
+def allocate(network: torch.nn.Module, inputs: tuple[torch.Tensor]) -> None:
+    """Ask for more memory than there is if there are too many images."""
+    if len(inputs[0]) > (20 if network.training else 100):
+        torch.empty(2**60, dtype=torch.uint8)
+
+
+def open_on_a_small_device(config: TrainConfig, *rest: Any) -> Any:
+    """Return the trial's data and its network, which fails with too many images."""
+    data, network = open_trial(config, *rest)
+    if config.seed == 8:
+        network.register_forward_pre_hook(allocate)
+    return data, network
+
+
+def train_or_hang(strategy: Any, network: Any, data: Any, config: TrainConfig, epoch: int, *rest: Any) -> Any:
+    """Train, or wait for ever."""
+    if config.seed == 7 and epoch == 2 and not Path(os.environ["HUNG"]).exists():
+        Path(os.environ["HUNG"]).touch()
+        time.sleep(3600)
+    return train_epoch(strategy, network, data, config, epoch, *rest)
+
+
+if __name__ == "__main__":
+    vars(fit).update(open_trial=open_on_a_small_device, train_epoch=train_or_hang)
+    worker.main()
