@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import signal
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ import psutil
 import ray
 
 from fieldtrial.config import TrainConfig
+from fieldtrial.control.guard import signal_all
 from fieldtrial.control.local import LocalPlace, Slot
 from fieldtrial.control.place import Ended, Task
 from fieldtrial.run import Run
@@ -149,3 +151,30 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert death == "its worker was killed by SIGKILL"
     child = int((tmp_path / "pid").read_text())
     assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_signal_is_sent_to_those_that_handle_it(tmp_path: Path) -> None:
+    handler = f"""
+import faulthandler, signal, sys, time
+faulthandler.register(signal.SIGUSR1, file=open("{tmp_path}/dump", "w"))
+print("ready", flush=True); time.sleep(600)
+"""
+    no_handler = 'import time; print("ready", flush=True); time.sleep(600)'
+    mark = secrets.token_hex(16)
+    started = [
+        subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, env=os.environ | {"TESTED": one})
+        for script, one in ((handler, mark), (no_handler, mark), (handler, "another"))
+    ]
+    try:
+        for process in started:
+            assert process.stdout
+            assert process.stdout.readline() == b"ready\n"
+        (tmp_path / "dump").write_text("")
+        signal_all("TESTED", mark, signal.SIGUSR1)
+        time.sleep(0.2)
+        assert (tmp_path / "dump").read_text().count("most recent call first") == 1
+        assert [process.poll() for process in started] == [None] * 3
+    finally:
+        for process in started:
+            process.kill()
+            process.communicate()

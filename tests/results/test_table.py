@@ -374,3 +374,15 @@ def test_main_refuses_in_one_line(
     assert (output, errors.count("\n")) == ("", 1)
     assert re.search(message, errors)
     assert list(tmp_path.glob("table.*")) == []
+
+
+def test_trials_whose_batches_were_cut_are_named_once(written: "Written") -> None:
+    written.describe()
+    written.ended(0, lr=0.1)
+    assert "batches cut" not in footer(written)
+    cut = written.ended(0, lr=0.2, result={"accumulate": 2})
+    other = written.ended(1, lr=0.2, result={"accumulate": 8, "outcome": "stopped"})
+    written.folder.list_trial(cut.name, 1, "search")
+    assert f"2 trials ran with their batches cut: they did not fit at once: {cut.name}, {other.name}." in footer(
+        written
+    )

@@ -116,7 +116,7 @@ class Row:
 
     def _final(self, winner: Trial, number: int) -> Trial:
         config = replace(winner.config, seed=winner.config.seed + number)
-        return Trial(f"{self.number}-final-{config.id}", "final", self.number, config)
+        return Trial(f"{self.number}-final-{config.id}", "final", self.number, config, accumulate=winner.accumulate)
 
     def _note(self, trial: Trial, record: Record) -> dict[str, Any] | None:
         """Return what Ray Tune is told of a record: the epoch and the best value so far; None before any training."""
