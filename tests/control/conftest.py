@@ -1,6 +1,7 @@
 """A stand-in for the training worker, and whole drivers of it, for tests of what runs where."""
 
 import fcntl
+import json
 import os
 import pty
 import shutil
@@ -103,9 +104,12 @@ class Driver:
 
     def run(self, *flags: str) -> "subprocess.CompletedProcess[str]":
         """Run the command to its end."""
-        process = self.start(*flags)
+        return self.finish(self.start(*flags))
+
+    def finish(self, process: "subprocess.Popen[str]") -> "subprocess.CompletedProcess[str]":
+        """Wait for a command's end."""
         try:
-            output, errors = process.communicate(timeout=60)
+            output, errors = process.communicate(timeout=90)
         finally:
             process.kill()
         return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
@@ -135,7 +139,7 @@ def make_driver() -> Callable[..., Driver]:
         for name in ("sweeps", "cluster"):
             (project / name).mkdir(exist_ok=True)
         shutil.copy(Path(__file__).with_name("stand_in_sweep.py"), project / "sweeps" / "stand_in.py")
-        lines = ['kind = "local"', *(f"{key} = {value}" for key, value in settings.items())]
+        lines = [f"{key} = {json.dumps(value)}" for key, value in {"kind": "local", **settings}.items()]
         (project / "cluster" / "local.toml").write_text("\n".join(lines))
         return Driver(project, {"EPOCH_SECONDS": "0.1", "STAND_IN_WORKER": STAND_IN[0], **environment})
 

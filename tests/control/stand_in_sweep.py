@@ -10,7 +10,7 @@ from typing import Any
 from ray import tune
 
 from fieldtrial.config import TrainConfig
-from fieldtrial.control import command, driver
+from fieldtrial.control import command, driver, slurm_jobs
 from fieldtrial.control.local import LocalPlace
 from fieldtrial.control.sweep import Sweep
 
@@ -44,5 +44,7 @@ class NoPreflight:
 
 
 if __name__ == "__main__":
-    vars(driver).update(Preflight=NoPreflight, LocalPlace=partial(LocalPlace, worker=(os.environ["STAND_IN_WORKER"],)))
+    worker = (os.environ["STAND_IN_WORKER"],)
+    vars(driver).update(Preflight=NoPreflight, LocalPlace=partial(LocalPlace, worker=worker))
+    vars(slurm_jobs).update(Submitter=partial(slurm_jobs.Submitter, worker=worker))
     command.main(sweep)

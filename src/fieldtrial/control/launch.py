@@ -1,6 +1,6 @@
 """What a job's processes start with: each says who it is among them, and becomes the training worker.
 
-python -m fieldtrial.control.launch QUEUE TRIALS IDLE_SECONDS MINUTES WORKER...: all is said on the command line, so that
+python -m fieldtrial.control.launch QUEUE TRIALS IDLE_SECONDS MINUTES WORKER...: all is on the command line, so that
 a job needs nothing of a driver that dies when it has submitted it. It imports neither Ray nor torch.
 """
 

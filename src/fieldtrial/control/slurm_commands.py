@@ -41,12 +41,18 @@ def final_states(jobs: Collection[str]) -> dict[str, tuple[str, str]]:
     """Return {job: (state, nodes)} of jobs that have left the queue, as far as accounting knows, if it does."""
     if not jobs:
         return {}
+    arrays = sorted({job.partition("_")[0] for job in jobs})
     try:
-        lines = _run("sacct", "-XnP", "--array", "-j", ",".join(sorted(jobs)), "-o", "JobID,State,NodeList")
+        lines = _run("sacct", "-XnP", "-j", ",".join(arrays), "-o", "JobID,State,NodeList")
     except SlurmOutageError:
         return {}
     rows = [line.split("|", 2) for line in lines]
-    return {job: (state.split()[0], nodes if nodes != "None assigned" else "") for job, state, nodes in rows if state}
+    return {
+        job: (state.split()[0], nodes if nodes != "None assigned" else "")
+        for ids, state, nodes in rows
+        if state
+        for job in _elements(ids)
+    }
 
 
 def cancel(jobs: Sequence[str]) -> None:
@@ -83,6 +89,15 @@ def submit_limit() -> int | None:
         return None
     limits = [int(line) for line in lines if line.strip().isdecimal()]
     return min(limits, default=None)
+
+
+def _elements(ids: str) -> list[str]:
+    """Return the jobs that a row of sacct is about: elements of an array that never started share one, 12_[0-2,5%3]."""
+    array, bracket, numbers = ids.partition("_[")
+    if not bracket:
+        return [ids]
+    ranges = [text.partition("-") for text in numbers.rstrip("]").partition("%")[0].split(",")]
+    return [f"{array}_{number}" for first, _, last in ranges for number in range(int(first), int(last or first) + 1)]
 
 
 def test_submission(script: str) -> str:

@@ -1,0 +1,256 @@
+"""Whole drivers over a real SLURM, ended in every way, and started again. The worker sleeps instead of training."""
+
+import csv
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fieldtrial.run import RecordReader, SweepFolder
+from fieldtrial.tasks import TaskQueue
+from tests.slurm_cluster import SlurmCluster
+
+ROOT = Path(__file__).parents[2]
+SITE: dict[str, object] = {
+    "kind": "slurm",
+    "partitions": ["gpu"],
+    "gpus_per_node": 2,
+    "cpus_per_process": 1,
+    "memory_gb_per_process": 0.1,
+    "time_limit_minutes": 5,
+    "squeue_seconds": 0.5,
+    "idle_seconds": 10,
+}
+KILLS = 5
+WAYS = pytest.mark.parametrize("trials_per_job", [1, 20])
+
+pytestmark = pytest.mark.slow
+
+
+def jobs(slurm: SlurmCluster) -> list[str]:
+    """Return the ids of the jobs in the queue."""
+    return slurm.run("squeue", "--noheader", "--array", "--format=%i").split()
+
+
+def runs(folder: SweepFolder) -> list[Any]:
+    return [folder.run(path.parent.name) for path in folder.path.glob("*/config.json")]
+
+
+def assert_each_epoch_was_trained_once(folder: SweepFolder) -> None:
+    assert runs(folder)
+    for run in runs(folder):
+        epochs = [record["epoch"] for record in RecordReader(run).read()]
+        assert epochs == list(range(len(epochs))), run
+
+
+def table(driver: Any) -> list[dict[str, str]]:
+    """Return the table without a count: while no driver was there to stop it, a trial may have run to its end."""
+    rows = list(csv.DictReader(driver.table().splitlines()))
+    assert all(row.pop("search_stopped_early") for row in rows)
+    return rows
+
+
+def workers(folder: SweepFolder) -> dict[str, str]:
+    """Return the job that answered last for each trial."""
+    answers = TaskQueue(folder.queue_path).answers()
+    return {answer.task.partition("-")[0]: answer.worker for answer in answers if answer.task}
+
+
+def trains(folder: SweepFolder, count: int = 1) -> bool:
+    """Return whether that many trials are training."""
+    return sum(bool(run.attempts()) and not run.result() for run in runs(folder)) >= count
+
+
+def kill(driver: Any, processes: Any, seconds: float) -> None:
+    """Start the driver, and SIGKILL it so many seconds after it has saved its state for the first time."""
+    started = time.time()
+    process = driver.start()
+    path = driver.folder().state_path
+    assert processes.eventually(lambda: path.exists() and path.stat().st_mtime > started, 40)
+    time.sleep(seconds)
+    process.kill()
+    process.communicate()
+
+
+@pytest.fixture(autouse=True)
+def _no_job_is_left(slurm: SlurmCluster) -> Iterator[None]:
+    yield
+    left = jobs(slurm)
+    shown = slurm.run("squeue", "--states=all") if left else ""
+    slurm.run("scancel", "--quiet", *left) if left else None
+    assert left == [], shown
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, make_driver: Callable[..., Any]) -> Any:
+    """Return the driver of the sweep on this machine, without SLURM, one trial at a time."""
+    driver = make_driver(tmp_path_factory.mktemp("undisturbed"), {"most_trials": 1})
+    outcome = driver.run()
+    assert outcome.returncode == 0, outcome.stderr
+    return driver
+
+
+@WAYS
+def test_a_sweep_runs_both_ways(
+    slurm: SlurmCluster,
+    make_driver: Callable[..., Any],
+    processes: Any,
+    undisturbed: Any,
+    tmp_path: Path,
+    trials_per_job: int,
+) -> None:
+    driver = make_driver(tmp_path, {**SITE, "most_jobs": 1, "trials_per_job": trials_per_job})
+    outcome = driver.run()
+    assert outcome.returncode == 0, outcome.stderr
+    assert driver.trials() == undisturbed.trials()
+    assert table(driver) == table(undisturbed)
+    assert_each_epoch_was_trained_once(driver.folder())
+    by = workers(driver.folder())
+    assert len(set(by.values())) == (10 if trials_per_job == 1 else 1)
+    stopped = [run for run in runs(driver.folder()) if run.result()["outcome"] == "stopped"]
+    assert stopped
+    for run in stopped:
+        decided = (run.path / "stop").stat().st_mtime
+        assert (run.path / "result.json").stat().st_mtime - decided < 1
+        assert max(record["epoch"] for record in run.records()) < 8
+        if trials_per_job == 1:
+            end = slurm.run("sacct", "-XnP", f"--jobs={by[run.name]}", "--format=End,State").split("|")
+            assert datetime.fromisoformat(end[0]).timestamp() - decided < 3
+            assert end[1] == "COMPLETED"
+    assert processes.eventually(lambda: not jobs(slurm), seconds=5)
+
+
+@WAYS
+def test_drivers_killed_at_random_moments_lose_and_repeat_nothing(
+    slurm: SlurmCluster,
+    make_driver: Callable[..., Any],
+    processes: Any,
+    undisturbed: Any,
+    tmp_path: Path,
+    trials_per_job: int,
+) -> None:
+    seed = random.SystemRandom().randrange(1000)
+    print(f"random seed {seed}")
+    chance = random.Random(seed)
+    driver = make_driver(tmp_path, {**SITE, "most_jobs": 1, "trials_per_job": trials_per_job})
+    for _ in range(KILLS):
+        kill(driver, processes, chance.uniform(0, 1.5))
+    outcome = driver.run()
+    assert outcome.returncode == 0, outcome.stderr
+    assert driver.trials() == undisturbed.trials()
+    assert table(driver) == table(undisturbed)
+    assert_each_epoch_was_trained_once(driver.folder())
+    assert processes.eventually(lambda: not jobs(slurm), seconds=5)
+
+
+def test_many_at_once_lose_and_repeat_nothing(
+    slurm: SlurmCluster, make_driver: Callable[..., Any], processes: Any, tmp_path: Path
+) -> None:
+    driver = make_driver(tmp_path, {**SITE, "most_jobs": 6}, EPOCH_SECONDS="0.2")
+    for _ in range(2):
+        process = driver.start()
+        assert processes.eventually(lambda: trains(driver.folder(), 2), 40)
+        time.sleep(random.uniform(0, 1))
+        process.kill()
+        process.communicate()
+    outcome = driver.run()
+    assert outcome.returncode == 0, outcome.stderr
+    trials = driver.trials()
+    assert [trial[2] for trial in trials] == ["done"] * 10
+    assert len({trial[1] for trial in trials}) == 10
+    assert_each_epoch_was_trained_once(driver.folder())
+    assert processes.eventually(lambda: not jobs(slurm), seconds=5)
+
+
+def test_a_detached_driver_comes_back_to_its_jobs(
+    slurm: SlurmCluster, make_driver: Callable[..., Any], processes: Any, tmp_path: Path
+) -> None:
+    driver = make_driver(tmp_path, {**SITE, "most_jobs": 3}, EPOCH_SECONDS="0.4")
+    process = driver.start()
+    assert processes.eventually(lambda: trains(driver.folder(), 3), 40)
+    before = set(jobs(slurm))
+    assert len(before) == 3
+    process.send_signal(signal.SIGTERM)
+    output, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (130, "")
+    assert "Detached: the jobs run on." in output
+    assert set(jobs(slurm)) == before
+    count = sum(len(run.records()) for run in runs(driver.folder()))
+    assert processes.eventually(lambda: sum(len(run.records()) for run in runs(driver.folder())) > count + 3)
+    process = driver.start()
+    assert processes.eventually(lambda: len(set(jobs(slurm)) - before) > 0 or process.poll() is not None, 40)
+    outcome = driver.finish(process)
+    assert outcome.returncode == 0, outcome.stderr
+    assert [trial[2] for trial in driver.trials()] == ["done"] * 10
+    assert_each_epoch_was_trained_once(driver.folder())
+    assert {run.attempts()[-1] for run in runs(driver.folder())} == {1}, "nothing was started again"
+    assert processes.eventually(lambda: not jobs(slurm), seconds=5)
+
+
+def test_a_dead_node_and_a_dead_controller_cost_time_only(
+    slurm: SlurmCluster, make_driver: Callable[..., Any], processes: Any, tmp_path: Path
+) -> None:
+    driver = make_driver(tmp_path, {**SITE, "most_jobs": 8, "trials_per_job": 20}, EPOCH_SECONDS="0.5")
+    process = driver.start()
+    try:
+        assert processes.eventually(lambda: trains(driver.folder(), 8), 40)
+        slurm.end_node("n1")
+        slurm.end("slurmctld")
+        time.sleep(3)
+    finally:
+        slurm.start()
+    outcome = driver.finish(process)
+    assert outcome.returncode == 0, outcome.stderr
+    assert outcome.stdout.count("no verdict is passed meanwhile") <= 1, "said once"
+    assert [trial[2] for trial in driver.trials()] == ["done"] * 10
+    assert_each_epoch_was_trained_once(driver.folder())
+    assert max(run.attempts()[-1] for run in runs(driver.folder())) > 1, "trials of the dead node were started again"
+    assert processes.eventually(lambda: not jobs(slurm), seconds=20)
+
+
+def test_jobs_that_die_at_start_end_the_sweep(make_driver: Callable[..., Any], tmp_path: Path) -> None:
+    setup = ["echo module: cannot find cuda/99 >&2; exit 3"]
+    driver = make_driver(tmp_path, {**SITE, "most_jobs": 4, "setup": setup})
+    outcome = driver.run()
+    assert outcome.returncode == 1
+    assert re.search(
+        r"^\d jobs in a row ended before they took a trial; the last, \d+_\d:\n    module: ", outcome.stderr
+    )
+
+
+def test_a_place_that_slurm_refuses_ends_the_sweep(make_driver: Callable[..., Any], tmp_path: Path) -> None:
+    outcome = make_driver(tmp_path, {**SITE, "partitions": ["nowhere"]}).run()
+    assert outcome.returncode == 1
+    assert "SLURM takes no job of this place" in outcome.stderr
+    assert "invalid partition" in outcome.stderr
+
+
+def test_cancel_ends_one_sweeps_jobs(
+    slurm: SlurmCluster, make_driver: Callable[..., Any], processes: Any, tmp_path: Path
+) -> None:
+    other = slurm.run("sbatch", "--parsable", "--output=/dev/null", "--wrap=sleep 60")
+    driver = make_driver(tmp_path, {**SITE, "most_jobs": 3}, EPOCH_SECONDS="1")
+    process = driver.start()
+    assert processes.eventually(lambda: trains(driver.folder(), 2), 40)
+    command = [sys.executable, str(ROOT / "jobs" / "cancel.py"), str(driver.folder().path)]
+    refused = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert refused.returncode == 1
+    assert f"process {process.pid}, runs this sweep" in refused.stderr
+    process.send_signal(signal.SIGHUP)
+    process.communicate(timeout=30)
+    assert len(jobs(slurm)) == 4
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "3 jobs cancelled\n"
+    assert processes.eventually(lambda: jobs(slurm) == [other], seconds=15)
+    slurm.run("scancel", other)
+    assert processes.eventually(lambda: not jobs(slurm))
+    queue = TaskQueue(driver.folder().queue_path)
+    assert queue.waiting() == set()
