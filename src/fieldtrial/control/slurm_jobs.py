@@ -84,7 +84,10 @@ class Submitter:
             "constraint": settings.constraint,
             "exclude": ",".join(sorted(excluded)) or None,
             "setup": setup,
-            "srun_args": [f"--cpus-per-task={settings.cpus_per_process}"],  # which srun does not take over from sbatch
+            "srun_args": [
+                f"--cpus-per-task={settings.cpus_per_process}",  # which srun does not take over from sbatch
+                "--kill-on-bad-exit=1",  # else the other processes wait for one that has failed
+            ],
             "additional_parameters": {("requeue" if settings.requeue else "no-requeue"): True, **settings.sbatch},
         }
         return {name: value for name, value in wanted.items() if value is not None}

@@ -1,0 +1,71 @@
+"""Trials of two processes on a real SLURM that do not fit into memory, or hang: as test_faults, on the same machine."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fieldtrial.config import TrainConfig
+from fieldtrial.control import watch
+from fieldtrial.control.engine import Engine
+from fieldtrial.control.settings import SlurmSettings
+from fieldtrial.control.slurm import SlurmPlace
+from fieldtrial.control.slurm_jobs import Submitter
+from fieldtrial.control.snapshot import take_snapshot
+from fieldtrial.control.sweep import Sweep
+from fieldtrial.run import SweepFolder
+from tests.slurm_cluster import SlurmCluster
+
+FAULTY = (str(Path(__file__).with_name("faulty_worker.py")),)
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def place(slurm: SlurmCluster, tmp_path: Path) -> Iterator[SlurmPlace]:
+    assert slurm
+    folder = SweepFolder(tmp_path / "sweep")
+    settings = SlurmSettings(
+        partitions=("gpu",),
+        gpus_per_trial=0,
+        processes_per_trial=2,
+        cpus_per_process=1,
+        time_limit_minutes=5,
+        most_jobs=1,
+        squeue_seconds=0.5,
+        environment={"HUNG": str(tmp_path / "hung")},
+    )
+    place = SlurmPlace(settings, folder, Submitter(settings, folder, take_snapshot(folder.code_path), FAULTY))
+    yield place
+    place.close()
+
+
+def run(folder: Path, place: SlurmPlace, **fields: object) -> Engine:
+    """Run a row's only trial to its end."""
+    base = TrainConfig.from_dict({"model": "mlp", "dense_width": [16], "epochs": 3, **fields})
+    sweep = Sweep(base=base, rows=[{"optimizer": "sgd"}], search={}, trials=1, seeds=0)
+    engine = Engine(sweep, SweepFolder(folder / "sweep"), place)
+    engine.run()
+    return engine
+
+
+def test_batches_are_cut_when_one_process_runs_out_of_memory(place: SlurmPlace, tmp_path: Path) -> None:
+    engine = run(tmp_path, place, seed=8)
+    (trial,) = engine.trials()
+    assert (trial.status, trial.attempt, trial.accumulate, trial.deaths) == ("done", 2, 2, 0)
+    assert (engine.folder.run(trial.name).result() or {})["accumulate"] == 2
+
+
+def test_a_trial_that_hangs_is_dumped_and_goes_on(
+    place: SlurmPlace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "SILENT_SECONDS", 2.0)
+    monkeypatch.setattr(watch, "DUMP_SECONDS", 3.0)
+    engine = run(tmp_path, place, seed=7)
+    (trial,) = engine.trials()
+    own = engine.folder.run(trial.name)
+    assert (trial.status, trial.attempt, trial.problem) == ("done", 2, None)
+    assert [record["attempt"] for record in own.records()] == [1, 2, 2, 2]
+    log = own.log_path(1).read_text()
+    assert "in train_or_hang" in log
+    assert log.count("in main") >= 2, "both processes"
