@@ -45,7 +45,7 @@ STATEFUL: dict[str, Any] = {
     "freeze": "first:1",
     "schedule": "linear",
 }
-CUT = ("cut2-ddp", "cut4-ddp", "cut4-zero1", "cut4-zero2", "cut2-zero3", "cut4-zero3")  # into 2 or 4 pieces a batch
+CUT = ("cut2-ddp", "cut4-ddp", "cut4-zero1", "cut4-zero2", "cut4-zero3")  # into 2 or 4 pieces a batch
 OPTIMIZERS = {"ddp": "adamw", "zero1": "sgd", "zero2": "adamw", "zero3": "rmsprop"}
 
 
@@ -102,10 +102,12 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> list[Record]:
 @pytest.mark.parametrize("name", [*(f"whole-{strategy}" for strategy in STRATEGIES), "begun-zero2", *CUT])
 def test_two_processes_learn_what_one_learns(name: str, runs: Path, alone: list[Record]) -> None:
     records = Run(runs / name).records()
-    print(f"{name}: validation loss {records[3]['validation_loss']!r}, one process {alone[3]['validation_loss']!r}")
+    last, of_one = records[-1]["validation_loss"], alone[len(records) - 1]["validation_loss"]
+    print(f"{name}: validation loss {last!r}, one process {of_one!r}")
     assert alone[3]["validation_loss"] < 0.8 * alone[0]["validation_loss"]  # it has learned
+    assert len(records) == (2 if name in CUT else 4)
     for key in ("validation_loss", "train_loss", "train_accuracy", "validation_accuracy", "lr", "step"):
-        assert [r[key] for r in records] == pytest.approx([r[key] for r in alone], rel=1e-4), key
+        assert [r[key] for r in records] == pytest.approx([r[key] for r in alone[: len(records)]], rel=1e-4), key
 
 
 def test_a_batch_in_pieces_teaches_what_a_whole_one_teaches(alone: list[Record], tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ def train_until(run: Run, world: World, attempt: int, last_epoch: int | None = N
 
 def main() -> None:
     """Train what lies in the folder: whole-*, halved-* (stopped and gone on with), half-*, begun-*, cut4-* (with
-    each batch in four pieces), diverging.
+    each batch in four pieces, for an epoch), diverging.
     """
     world, folder = World.from_environment(), Path(sys.argv[1])
     facts = {
@@ -44,7 +44,7 @@ def main() -> None:
         elif run.name.startswith("half"):
             train_until(run, world, attempt=1, last_epoch=1)
         elif run.name.startswith("cut"):
-            train_until(run, world, attempt=1, accumulate=int(run.name[3]))
+            train_until(run, world, attempt=1, last_epoch=1, accumulate=int(run.name[3]))
         elif run.name == "diverging":
             try:
                 train_until(run, world, attempt=1)
