@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from fieldtrial.config import ConfigError, TrainConfig
-from fieldtrial.run import RecordReader, Run, SweepFolder, read_json, write_atomically, write_json
+from fieldtrial.files import read_json, write_atomically, write_json
+from fieldtrial.run import RecordReader, Run, SweepFolder
 
 WRITE_FOREVER = """
 import itertools, sys

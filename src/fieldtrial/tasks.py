@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from fieldtrial.run import read_json, write_atomically, write_json
+from fieldtrial.files import read_json, write_atomically, write_json
 
 
 @dataclass(frozen=True)

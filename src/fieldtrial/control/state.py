@@ -12,7 +12,7 @@ import secrets
 from pathlib import Path
 from typing import Any
 
-from fieldtrial.run import write_atomically
+from fieldtrial.files import write_atomically
 
 ADVICE = "Remove the file to search on from the finished trials, which are not repeated."
 DIGEST_BYTES = hashlib.sha256().digest_size

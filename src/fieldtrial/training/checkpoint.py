@@ -13,7 +13,8 @@ from typing import Any
 import torch
 
 from fieldtrial.config import TrainConfig
-from fieldtrial.run import Run, atomic_file
+from fieldtrial.files import atomic_file
+from fieldtrial.run import Run
 from fieldtrial.training.world import World
 
 # What torch.load raises for files that are cut short, damaged, or hold something else than tensors and plain data.

@@ -16,7 +16,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from fieldtrial.run import write_json
+from fieldtrial.files import write_json
 from fieldtrial.training.sources import TRAIN, Contents, Source, problem
 from fieldtrial.training.splits import Indices
 

@@ -11,7 +11,8 @@ import safetensors.torch
 import torch
 
 from fieldtrial.config import TrainConfig
-from fieldtrial.run import Record, Run, write_atomically
+from fieldtrial.files import write_atomically
+from fieldtrial.run import Record, Run
 from fieldtrial.training import checkpoint
 from fieldtrial.training.environment import environment, uncommitted_changes
 from fieldtrial.training.epoch import Diverged, evaluate
