@@ -52,6 +52,9 @@ def kill_at_a_random_moment(driver: Any, processes: Any, seconds: float, chance:
         mark, folder = processes.guarded(process.pid)
         assert len(processes.marked(mark)) > 3
         assert folder.exists()
+        if chance.random() < 0.5:  # one that would not notice its owner's end
+            for worker in processes.workers(process.pid):
+                worker.suspend()
     finally:
         process.kill()
         process.communicate()
