@@ -57,7 +57,7 @@ def kill_at_a_random_moment(driver: Any, processes: Any, seconds: float, chance:
                 worker.suspend()
     finally:
         process.kill()
-        process.communicate()
+        process.communicate(timeout=20)
     assert processes.eventually(lambda: not processes.marked(mark) and not folder.exists(), seconds=5), "orphans"
 
 
