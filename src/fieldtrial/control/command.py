@@ -48,9 +48,11 @@ def main(build: Callable[[], Sweep], arguments: list[str] | None = None) -> None
         else:
             _run(sweep, folder, settings, retry=options.retry)
     except (ConfigError, SweepError, ForeignStateError) as error:
-        _exit(str(error), status=1)
+        _complain(str(error))
+        sys.exit(1)
     except KeyboardInterrupt:
-        _exit(GOES_ON, status=INTERRUPTED)
+        _complain(GOES_ON)
+        os._exit(INTERRUPTED)  # Ray, if it was interrupted in its start, may crash in an orderly end
 
 
 def _parser(script: Path) -> argparse.ArgumentParser:
@@ -208,6 +210,6 @@ def _console() -> Console:
     return console
 
 
-def _exit(message: str, status: int) -> NoReturn:
+def _complain(message: str) -> None:
     Console(stderr=True, markup=False, highlight=False).print(message, style="red", soft_wrap=True)
-    sys.exit(status)
+    sys.stderr.flush()
