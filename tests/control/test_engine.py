@@ -11,6 +11,8 @@ from ray import tune
 from fieldtrial.config import TrainConfig
 from fieldtrial.control.engine import MOST_DEATHS, Engine, SweepError
 from fieldtrial.control.local import LocalPlace
+from fieldtrial.control.place import Task
+from fieldtrial.control.state import load_state
 from fieldtrial.control.sweep import Sweep
 from fieldtrial.control.trial import Trial
 from fieldtrial.results.summary import summarise
@@ -124,6 +126,29 @@ def test_the_same_error_three_times_stops_the_sweep(place: LocalPlace, tmp_path:
     assert lines[3].startswith(f"see {tmp_path}/")
     assert len(lines) == 4
     assert len(list(tmp_path.glob("*/error.json"))) <= 4  # one may have been under way
+
+
+class Watched:
+    """A place that notes whether the state knew of a task before it was started."""
+
+    def __init__(self, place: LocalPlace, folder: Path) -> None:
+        self.slots, self.wait, self.close = place.slots, place.wait, place.close
+        self.known: list[bool] = []
+        self._place, self._folder = place, SweepFolder(folder)
+
+    def start(self, task: Task) -> None:
+        rows, sources = load_state(self._folder.state_path) or ([], {})
+        trials = [*sources.values(), *(trial for row in rows for trial in [*row.trials, *(row.finals or [])])]
+        named = {trial.name: (trial.status, trial.attempt) for trial in trials}
+        self.known.append(named.get(task.run.name) == ("running", task.attempt))
+        self._place.start(task)
+
+
+def test_what_is_started_is_saved_before(place: LocalPlace, tmp_path: Path) -> None:
+    watched = Watched(place, tmp_path)
+    small = sweep(rows=[{"model": "cnn"}], source={"lr": 0.5}, search={"momentum": tune.uniform(0, 0.9)}, seeds=1)
+    Engine(small, described(small, tmp_path), watched).run()
+    assert watched.known == [True] * 6
 
 
 def test_rows_wait_for_their_source(place: LocalPlace, tmp_path: Path) -> None:

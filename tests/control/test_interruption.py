@@ -52,9 +52,12 @@ def kill_at_a_random_moment(driver: Any, processes: Any, seconds: float, chance:
         mark, folder = processes.guarded(process.pid)
         assert len(processes.marked(mark)) > 3
         assert folder.exists()
+        if chance.random() < 0.5:  # one that would not notice its owner's end
+            for worker in processes.workers(process.pid):
+                worker.suspend()
     finally:
         process.kill()
-        process.communicate()
+        process.communicate(timeout=20)
     assert processes.eventually(lambda: not processes.marked(mark) and not folder.exists(), seconds=5), "orphans"
 
 

@@ -130,6 +130,7 @@ def test_bad_input_gets_one_clear_error(tmp_path: Path, flags: list[str], status
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_missing_data_is_told_before_anything_starts(tmp_path: Path) -> None:
     script = project(tmp_path)
     (tmp_path / "images").mkdir()

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
 
 from rich.console import Console
 from rich.table import Table
@@ -40,9 +39,11 @@ def main(build: Callable[[], Sweep], arguments: list[str] | None = None) -> None
         else:
             sys.exit(drive(sweep, folder, settings, retry=options.retry))
     except (ConfigError, SweepError, PlaceError, ForeignStateError) as error:
-        _exit(str(error), status=1)
+        _complain(str(error))
+        sys.exit(1)
     except KeyboardInterrupt:
-        _exit(GOES_ON, status=INTERRUPTED)
+        _complain(GOES_ON)
+        os._exit(INTERRUPTED)  # Ray, if it was interrupted in its start, may crash in an orderly end
 
 
 def _parser(script: Path) -> argparse.ArgumentParser:
@@ -114,6 +115,6 @@ def _show_job(folder: SweepFolder, settings: SlurmSettings, jobs: int) -> None:
     out.print(f"sbatch --test-only: {slurm_commands.test_submission(script)}", soft_wrap=True)
 
 
-def _exit(message: str, status: int) -> NoReturn:
+def _complain(message: str) -> None:
     Console(stderr=True, markup=False, highlight=False).print(message, style="red", soft_wrap=True)
-    sys.exit(status)
+    sys.stderr.flush()

@@ -135,6 +135,7 @@ class Engine:
             twin = self._diverged_twin(trial)
             if twin is not None:
                 self.folder.list_trial(trial.name, trial.row, trial.role)
+                trial.start, trial.told = twin.start, twin.told
                 self._failed(trial, "diverged", f"as {twin.trial_id} with the same configuration did")
             elif trial.name not in running:  # else it waits for the run that it shares
                 starts.append(trial)
