@@ -78,7 +78,7 @@ def measure(sweep: Sweep, trials_per_job: int, root: Path) -> Figures:
         trials_per_job=trials_per_job,
         environment={"EPOCH_SECONDS": str(EPOCH_SECONDS)},
     )
-    with tempfile.TemporaryDirectory(dir=root) as path:
+    with tempfile.TemporaryDirectory(dir=root, ignore_cleanup_errors=True) as path:
         folder = SweepFolder(path)
         place = SlurmPlace(settings, folder, Submitter(settings, folder, take_snapshot(folder.code_path), STAND_IN))
         engine = Engine(sweep, folder, place)
