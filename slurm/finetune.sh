@@ -19,4 +19,5 @@ srun "${PYTHON:-.venv/bin/python}" -m torch.distributed.run --nnodes "$SLURM_NNO
     -- jobs/train.py "$@" &
 training=$!
 trap 'scontrol requeue "$SLURM_JOB_ID"' USR1
-until wait $training; code=$?; [ $code -lt 128 ] || kill -0 $training 2>/dev/null; do [ $code -gt 128 ] || exit $code; done
+wait $training # ends with the training, or with the signal
+wait $training

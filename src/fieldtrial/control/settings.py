@@ -70,7 +70,7 @@ class SlurmSettings:
     requeue: whether SLURM may start a preempted job again by itself; if not, the trial is submitted again.
     setup: shell lines before the worker starts, such as module load.
     environment: variables of the worker.
-    sbatch: further options, such as {"mail-type" = "END"}.
+    sbatch: further options, such as {"mail-type" = "END", exclusive = ""}.
     squeue_seconds: the least time between two looks at the queue; with many jobs they are rarer.
     teraflops: sustained by one trial in training (1e12 operations a second), for --dry-run's estimate.
     """

@@ -21,6 +21,7 @@ from fieldtrial.tasks import TaskQueue
 TICK_SECONDS = 0.05
 JOBS_PER_SECOND = 100  # with more of them, squeue is asked as many times more rarely
 STOP_SECONDS = 1.5  # that a stopped trial has to end by itself before its job is cancelled
+LEAVING_SECONDS = 3.0  # that workers have to see that there is nothing more to do
 NOTICE_SECONDS = 0.5  # after a scancel, until squeue is asked what became of it
 ANSWER_SECONDS = 30.0  # that a shared file system may take to show the answer of a job that ended well
 MOST_BACK_OFF_SECONDS = 120.0
@@ -52,6 +53,7 @@ class SlurmPlace:
         self._tasks: dict[str, Task] = {}
         self._stopping: dict[str, float] = {}  # task -> when its job may be cancelled
         self._jobs: dict[str, Job] = {}  # this sweep's, as far as known
+        self._leaving: set[str] = set()  # jobs that end without taking another task
         self._answered: Counter[str] = Counter()  # job -> tasks
         self._gone: dict[str, float] = {}  # job that ended well without an answer -> when that was seen
         self._node_failures: Counter[str] = Counter()
@@ -132,11 +134,21 @@ class SlurmPlace:
             for name in self.queue.waiting():
                 self.queue.withdraw(name)
             self.queue.close()
-            try:  # workers without a task end by themselves
-                slurm_commands.cancel_named(self._submitter.name, pending_only=not self._tasks)
+            try:
+                self._end_jobs()
             except SlurmOutageError as error:
                 self._say(f"{error}; jobs of this sweep may be left: python jobs/cancel.py ends them")
         self._pool.shutdown()
+
+    def _end_jobs(self) -> None:
+        """Cancel what waits, and what is at work; workers without a task end by themselves, or SLURM has lost them."""
+        name, deadline = self._submitter.name, time.monotonic() + LEAVING_SECONDS
+        slurm_commands.cancel_named(name, pending_only=not self._tasks)
+        while any(job.name == name and job.state == "RUNNING" for job in slurm_commands.my_jobs()):
+            if time.monotonic() > deadline:
+                slurm_commands.cancel_named(name)
+                break
+            time.sleep(NOTICE_SECONDS)
 
     # Ends
 
@@ -144,7 +156,8 @@ class SlurmPlace:
         ends = []
         for answer in self.queue.answers():
             if answer.task is None:
-                self._jobs.pop(answer.worker, None)  # it takes no more tasks
+                if self._jobs.pop(answer.worker, None):  # it takes no more tasks
+                    self._leaving.add(answer.worker)
                 continue
             self._silent_deaths = 0
             self._answered[answer.worker] += 1
@@ -201,6 +214,7 @@ class SlurmPlace:
         self._cancel([job.id for job in mine if job.dead])
         self._jobs = {id: job for id, job in self._jobs.items() if id not in missing}
         self._jobs |= {job.id: job for job in mine if not job.dead and job.state != "COMPLETING"}
+        self._leaving = {job.id for job in mine} - self._jobs.keys()
 
     def _bury(self, job: str, state: str, nodes: str) -> list[Ended]:
         """Return the ends of the tasks that a vanished job had claimed."""
@@ -212,7 +226,7 @@ class SlurmPlace:
             self._die_silently(job)
         if state not in BLAMELESS and not any(_has_said_why(self._tasks[name]) for name in names):
             self._node_failures[nodes] += 1
-        why = f"its job {job} is gone ({state or 'accounting does not say how'}{', on ' + nodes if nodes else ''})"
+        why = f"its job {job} is gone ({state or 'SLURM does not say how'}{', on ' + nodes if nodes else ''})"
         for name in names:
             self.queue.forget(job, name)
             self._stopping.pop(name, None)
@@ -250,7 +264,7 @@ class SlurmPlace:
         capacity = [job for job in self._jobs if self._answered[job] < self.settings.trials_per_job]
         room = self.settings.most_jobs - len(self._jobs)
         if self._limit is not None:
-            room = min(room, self._limit - self._others - len(self._jobs))
+            room = min(room, self._limit - self._others - len(self._jobs) - len(self._leaving))
         count = min(len(self._tasks) - len(capacity), room, self._largest_array, self._most_at_once)
         if count > 0 and time.monotonic() > self._next_submission:
             excluded = {node for node, failures in self._node_failures.items() if node and failures >= NODE_FAILURES}

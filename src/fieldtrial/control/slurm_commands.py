@@ -1,5 +1,6 @@
 """SLURM's commands: one squeue for all jobs, sacct for those that have vanished, scancel in batches."""
 
+import contextlib
 import getpass
 import subprocess
 from collections.abc import Collection, Sequence
@@ -38,18 +39,29 @@ def my_jobs() -> list[Job]:
 
 
 def final_states(jobs: Collection[str]) -> dict[str, tuple[str, str]]:
-    """Return {job: (state, nodes)} of jobs that have left the queue, as far as accounting knows, if it does."""
-    if not jobs:
-        return {}
+    """Return {job: (state, nodes)} of jobs that have left the queue, as far as SLURM knows it.
+
+    slurmctld remembers them for some minutes; accounting, where there is any, for ever, but only some seconds later.
+    """
+    found: dict[str, tuple[str, str]] = {}
+    for ask in (_remembered, _accounted):
+        if unknown := sorted(set(jobs) - found.keys()):
+            with contextlib.suppress(SlurmOutageError):
+                found |= ask(unknown)
+    return found
+
+
+def _remembered(jobs: Sequence[str]) -> dict[str, tuple[str, str]]:
+    lines = _run("squeue", "--noheader", "--array", "--states=all", f"--jobs={','.join(jobs)}", "--format=%i|%T|%N")
+    return {job: (state, nodes) for job, state, nodes in (line.split("|", 2) for line in lines)}
+
+
+def _accounted(jobs: Sequence[str]) -> dict[str, tuple[str, str]]:
     arrays = sorted({job.partition("_")[0] for job in jobs})
-    try:
-        lines = _run("sacct", "-XnP", "-j", ",".join(arrays), "-o", "JobID,State,NodeList")
-    except SlurmOutageError:
-        return {}
-    rows = [line.split("|", 2) for line in lines]
+    lines = _run("sacct", "-XnP", "-j", ",".join(arrays), "-o", "JobID,State,NodeList")
     return {
         job: (state.split()[0], nodes if nodes != "None assigned" else "")
-        for ids, state, nodes in rows
+        for ids, state, nodes in (line.split("|", 2) for line in lines)
         if state
         for job in _elements(ids)
     }

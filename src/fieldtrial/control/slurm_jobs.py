@@ -70,6 +70,7 @@ class Submitter:
         settings = self._settings
         setup = [*settings.setup, f"export PYTHONPATH={shlex.quote(str(self._code))}${{PYTHONPATH:+:$PYTHONPATH}}"]
         setup += [f"export {name}={shlex.quote(value)}" for name, value in settings.environment.items()]
+        extra = {name: value or True for name, value in settings.sbatch.items()}
         wanted: dict[str, Any] = {
             "job_name": self.name,
             "time": settings.time_limit_minutes,
@@ -88,7 +89,7 @@ class Submitter:
                 f"--cpus-per-task={settings.cpus_per_process}",  # which srun does not take over from sbatch
                 "--kill-on-bad-exit=1",  # else the other processes wait for one that has failed
             ],
-            "additional_parameters": {("requeue" if settings.requeue else "no-requeue"): True, **settings.sbatch},
+            "additional_parameters": {("requeue" if settings.requeue else "no-requeue"): True} | extra,
         }
         return {name: value for name, value in wanted.items() if value is not None}
 

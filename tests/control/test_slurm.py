@@ -1,0 +1,265 @@
+"""A real SLURM as a place: jobs that are refused, cancelled, preempted, deaf or lost. The worker sleeps."""
+
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fieldtrial.config import TrainConfig
+from fieldtrial.control import slurm as slurm_module
+from fieldtrial.control import slurm_commands
+from fieldtrial.control.place import Ended, Task
+from fieldtrial.control.settings import SlurmSettings
+from fieldtrial.control.slurm import SlurmPlace
+from fieldtrial.control.slurm_jobs import Submitter
+from fieldtrial.run import Run, SweepFolder
+from tests.slurm_cluster import SlurmCluster, temporary_cluster
+
+ROOT = Path(__file__).parents[2]
+WORKER = (str(ROOT / "benchmarks" / "stand_in_worker.py"),)
+
+Make = Callable[..., SlurmPlace]
+
+
+@pytest.fixture
+def said() -> list[str]:
+    """What places had to say."""
+    return []
+
+
+@pytest.fixture
+def make_place(slurm: SlurmCluster, said: list[str], tmp_path: Path) -> Iterator[Make]:
+    """Return a function that makes a place of settings; at the end no job is left."""
+    places = []
+
+    def make(epoch_seconds: float = 0.05, worker: tuple[str, ...] = WORKER, **settings: Any) -> SlurmPlace:
+        asked: dict[str, Any] = {
+            "partitions": ("gpu",),
+            "gpus_per_node": 2,
+            "cpus_per_process": 1,
+            "memory_gb_per_process": 0.1,
+            "time_limit_minutes": 5,
+            "squeue_seconds": 0.5,
+            "idle_seconds": 5,
+            "environment": {"EPOCH_SECONDS": str(epoch_seconds)},
+        }
+        wanted = SlurmSettings(**asked | settings)
+        folder = SweepFolder(tmp_path / "sweep")
+        places.append(SlurmPlace(wanted, folder, Submitter(wanted, folder, ROOT / "src", worker), said.append))
+        return places[-1]
+
+    yield make
+    for place in places[-1:]:
+        place.close()
+    deadline = time.monotonic() + 15
+    while left := slurm.run("squeue", "--noheader"):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.1)
+
+
+def task(folder: Path, number: int = 0, epochs: int = 1, attempt: int = 1) -> Task:
+    config = TrainConfig(epochs=epochs, lr=0.01 + number / 1000)
+    return Task(Run.create(folder / "sweep" / config.id, config), attempt)
+
+
+def until_the_end(place: SlurmPlace, count: int = 1, seconds: float = 60) -> list[Ended]:
+    ended: list[Ended] = []
+    give_up = time.monotonic() + seconds
+    while len(ended) < count and time.monotonic() < give_up:
+        ended += place.wait(0.1)
+    assert len(ended) == count
+    return ended
+
+
+def until(place: SlurmPlace, holds: Callable[[], object], seconds: float = 30) -> None:
+    give_up = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < give_up
+        assert place.wait(0.05) == []
+
+
+def job_of(place: SlurmPlace) -> str:
+    (job,) = place.queue.claimed().values()
+    return job
+
+
+def all_is_well(ended: list[Ended]) -> bool:
+    return all(end.death is None and end.error is None and end.task.run.result() for end in ended)
+
+
+def test_arrays_are_no_larger_than_allowed(slurm: SlurmCluster, make_place: Make, tmp_path: Path) -> None:
+    try:
+        slurm.start("--max-array", "3")
+        place = make_place(most_jobs=5)
+        for number in range(5):
+            place.start(task(tmp_path, number))
+        assert all_is_well(until_the_end(place, 5))
+        workers = [path.name for path in (tmp_path / "sweep" / "queue" / "workers").iterdir()]
+        assert sorted(Counter(name.partition("_")[0] for name in workers).values()) == [1, 2, 2]
+    finally:
+        slurm.start()
+
+
+def test_limits_that_nothing_tells_are_found(
+    slurm: SlurmCluster, make_place: Make, said: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slurm_module, "MOST_BACK_OFF_SECONDS", 0.5)
+    slurm.run("sacctmgr", "-Qi", "modify", "qos", "normal", "set", "GrpSubmitJobs=2")
+    try:
+        place = make_place(epoch_seconds=0.2, most_jobs=6)
+        for number in range(6):
+            place.start(task(tmp_path, number, epochs=3))
+        assert all_is_well(until_the_end(place, 6))
+        assert len(said) >= 1
+        assert "trying again, more and more rarely" in said[0]
+    finally:
+        slurm.run("sacctmgr", "-Qi", "modify", "qos", "normal", "set", "GrpSubmitJobs=-1")
+
+
+def test_the_users_limit_counts_other_jobs(
+    slurm: SlurmCluster, make_place: Make, said: list[str], tmp_path: Path
+) -> None:
+    slurm.run("sacctmgr", "-Qi", "modify", "user", "root", "set", "MaxSubmitJobs=3")
+    other = slurm.run("sbatch", "--parsable", "--output=/dev/null", "--wrap=sleep 60")
+    try:
+        place = make_place(most_jobs=6)
+        for number in range(6):
+            place.start(task(tmp_path, number))
+        ended = []
+        while len(ended) < 6:
+            ended += place.wait(0.05)
+            assert len(slurm.run("squeue", "--noheader", "--array", "--format=%i").split()) <= 3
+        assert all_is_well(ended)
+        assert said == [], "nothing was refused"
+    finally:
+        slurm.run("scancel", other)
+        slurm.run("sacctmgr", "-Qi", "modify", "user", "root", "set", "MaxSubmitJobs=-1")
+
+
+@pytest.mark.parametrize("state", ["running", "waiting"])
+def test_what_others_cancel_is_noticed(slurm: SlurmCluster, make_place: Make, tmp_path: Path, state: str) -> None:
+    place = make_place(epoch_seconds=0.3, sbatch={"hold": ""} if state == "waiting" else {})
+    first = task(tmp_path, epochs=50)
+    place.start(first)
+    if state == "running":
+        until(place, lambda: len(first.run.records()) > 1)
+        job = job_of(place)
+        slurm.run("scancel", job)
+        (end,) = until_the_end(place, seconds=10)
+        assert end == Ended(first, death=f"its job {job} is gone (CANCELLED, on n1)")
+        assert place.queue.claimed() == {}
+    else:
+        until(place, lambda: len(place._cancelled) > 4)  # it cancels what will never run, and asks for others
+
+
+def test_a_deaf_worker_is_stopped_with_its_job(slurm: SlurmCluster, make_place: Make, tmp_path: Path) -> None:
+    place = make_place(epoch_seconds=600)
+    deaf = task(tmp_path)
+    place.start(deaf)
+    until(place, lambda: deaf.run.records())
+    deaf.run.request_stop()
+    place.stop(deaf)
+    started = time.monotonic()
+    (end,) = until_the_end(place, seconds=10)
+    assert end.death
+    assert time.monotonic() - started < 6
+    assert slurm.run("squeue", "--noheader", "--states=RUNNING") == ""
+
+
+def test_an_outage_is_said_once_and_no_verdict_passed(
+    slurm: SlurmCluster, make_place: Make, said: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = make_place(epoch_seconds=0.2)
+    first = task(tmp_path, epochs=20)
+    place.start(first)
+    until(place, lambda: first.run.records())
+    with monkeypatch.context() as patch:
+        patch.setattr(slurm_commands, "SECONDS", 0.3)
+        slurm.end("slurmctld")
+        until(place, lambda: said)
+        until(place, lambda: len(first.run.records()) > 10)
+    slurm.start()
+    assert all_is_well(until_the_end(place))
+    assert len(said) <= 2
+    assert "no verdict is passed meanwhile" in said[0]
+
+
+@pytest.mark.slow
+def test_a_preempted_trial_goes_on(slurm: SlurmCluster, make_place: Make, tmp_path: Path) -> None:
+    place = make_place(epoch_seconds=0.3, partitions=("preempt",))
+    first = task(tmp_path, epochs=60)
+    place.start(first)
+    until(place, lambda: len(first.run.records()) > 2)
+    job = job_of(place)
+    winner = slurm.run(
+        "sbatch", "--parsable", "--output=/dev/null", "--nodes=4", "--exclusive", "--time=1", "--wrap=sleep 1"
+    )
+    assert all_is_well(until_the_end(place, seconds=90))
+    assert slurm.state(winner) == "COMPLETED"
+    assert len(first.run.attempts()) == 2
+    assert [record["epoch"] for record in first.run.records()] == list(range(61))
+    assert {path.name for path in (tmp_path / "sweep" / "queue" / "workers").iterdir()} == {job}, "the same job"
+
+
+def test_a_driver_that_comes_back_takes_over_and_clears_up(make_place: Make, tmp_path: Path) -> None:
+    place = make_place(epoch_seconds=0.2, most_jobs=3)
+    tasks = [task(tmp_path, number, epochs) for number, epochs in enumerate((3, 20, 200))]
+    for one in tasks:
+        place.start(one)
+    until(place, lambda: all(one.run.records() for one in tasks))
+    place.close(detach=True)
+    while not tasks[0].run.result():
+        time.sleep(0.1)
+    time.sleep(0.2)
+    unknown = task(tmp_path, 9)
+    place.queue.put(unknown.queued())
+    back = make_place(epoch_seconds=0.2, most_jobs=3)
+    never = task(tmp_path, 7)
+    assert {one.run.name for one in back.adopt([*tasks[:2], never])} == {one.run.name for one in tasks[:2]}
+    ended = until_the_end(back, 2)
+    assert all_is_well(ended)
+    assert {end.task for end in ended} == set(tasks[:2])
+    assert back.queue.waiting() == set()
+    assert not unknown.run.records()
+    count = len(tasks[2].run.records())
+    time.sleep(0.5)
+    assert len(tasks[2].run.records()) == count < 200, "nobody asked for it any more"
+
+
+def test_a_node_that_kills_all_its_jobs_is_left_out(make_place: Make, tmp_path: Path) -> None:
+    place = make_place(setup=("[ $(hostname) != n1 ] || exit 1",))
+    for number in range(2):
+        place.start(task(tmp_path, number))
+        assert all_is_well(until_the_end(place))
+    assert place._node_failures == {"n1": 2}
+
+
+def test_without_accounting_deaths_are_noticed(
+    said: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with temporary_cluster("--nodes", "1", "--no-accounting") as cluster:
+        monkeypatch.setenv("SLURM_CONF", str(cluster.configuration))
+        settings = SlurmSettings(
+            gpus_per_trial=0,
+            cpus_per_process=1,
+            memory_gb_per_process=0.1,
+            squeue_seconds=0.5,
+            most_jobs=2,
+            environment={"EPOCH_SECONDS": "0.2"},
+        )
+        folder = SweepFolder(tmp_path / "sweep")
+        place = SlurmPlace(settings, folder, Submitter(settings, folder, ROOT / "src", WORKER), said.append)
+        first, second = task(tmp_path, 0, epochs=50), task(tmp_path, 1, epochs=5)
+        place.start(first)
+        until(place, lambda: len(first.run.records()) > 1)
+        job = job_of(place)
+        place.start(second)
+        subprocess.run(["scancel", job], check=True)
+        ended = until_the_end(place, 2)
+        deaths = {end.task: end.death for end in ended}
+        assert deaths == {first: f"its job {job} is gone (CANCELLED, on n1)", second: None}
+        place.close()
