@@ -24,8 +24,8 @@ def main() -> None:
         os.environ["FIELDTRIAL_DATA"] = flags.data_root
     try:
         train_run(TrainConfig.from_flags(flags), Run(flags.run), flags.test)
-    except (ValueError, FileNotFoundError, FloatingPointError) as error:  # the last is a loss that is not finite
-        sys.exit(str(error))
+    except (ValueError, FileNotFoundError, FloatingPointError, KeyboardInterrupt) as error:
+        sys.exit(str(error) or "interrupted: the same command goes on from the last epoch")
 
 
 def train_run(config: TrainConfig, run: Run, test: bool) -> None:

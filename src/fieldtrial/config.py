@@ -55,7 +55,10 @@ class TrainConfig:
     dataset: str = _option("digits", "data", "digits, mnist, or folder:PATH (an ImageFolder)")
     classes: str = _option("all", "data", "all, N (the first N classes) or A-B (class numbers A to B)")
     image_size: int | None = _option(
-        None, "data", "side of the square image in pixels; none: what the weights expect, else the data set's own", 1
+        None,
+        "data",
+        "side of the square image in pixels; none: what the weights expect, else the data's (folders: 224)",
+        1,
     )
     augmentation: tuple[Augmentation, ...] = _option((), "data", "random changes of the training images, in order")
     validation_fraction: float = _option(0.1, "data", "share of train that selects, stratified by class", 0.001, 0.9)
@@ -128,7 +131,7 @@ class TrainConfig:
         Raises:
             ConfigError: unknown fields and impossible values, all at once, each line starting with `where`.
         """
-        problems = [_unknown(name) for name in values if name not in HINTS]
+        problems = [unknown_field(name) for name in values if name not in HINTS]
         known: dict[str, Any] = {}
         for name in (name for name in HINTS if name in values):
             value = values[name]
@@ -309,7 +312,8 @@ def _choices(hint: Any) -> tuple[str, ...]:
     return _choices(typing.get_args(hint)[0]) if typing.get_args(hint) else ()
 
 
-def _unknown(name: str) -> str:
+def unknown_field(name: str) -> str:
+    """Return what to say of a field that does not exist: the nearest one, or all."""
     close = difflib.get_close_matches(name, FIELDS, n=1)
     return f"unknown field {name!r}" + (f"; did you mean {close[0]!r}?" if close else f"; fields: {', '.join(FIELDS)}")
 

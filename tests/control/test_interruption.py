@@ -93,7 +93,7 @@ def test_a_pipe_gets_plain_lines(undisturbed: Any) -> None:
     lines = [line for line in outcome.stdout.splitlines() if re.match(r"\d:\d\d:\d\d  ", line)]
     assert [re.split(r"\s+", line)[1] for line in lines] == [f"{number}/10" for number in range(1, 11)]
     assert re.search(
-        r"row 1 \(optimizer=adamw\): stopped after epoch \d, validation_accuracy 0\.\d{4}$", outcome.stdout, re.M
+        r"row 1 \(optimizer=adamw\): told to stop after epoch \d, validation_accuracy 0\.\d{4}$", outcome.stdout, re.M
     )
     assert "row 0 (optimizer=sgd) seed 1: done" in outcome.stdout
     assert "table.csv" in outcome.stdout

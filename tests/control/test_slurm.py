@@ -129,7 +129,7 @@ def test_the_users_limit_counts_other_jobs(
         place = make_place(most_jobs=6)
         for number in range(6):
             place.start(task(tmp_path, number))
-        ended = []
+        ended: list[Ended] = []
         while len(ended) < 6:
             ended += place.wait(0.05)
             assert len(slurm.run("squeue", "--noheader", "--array", "--format=%i").split()) <= 3

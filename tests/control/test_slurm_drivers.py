@@ -195,7 +195,7 @@ def test_a_detached_driver_comes_back_to_its_jobs(
     assert processes.eventually(lambda: not jobs(slurm), seconds=5)
 
 
-def test_a_dead_node_and_a_dead_controller_cost_time_only(
+def test_a_dead_node_costs_time_only(
     slurm: SlurmCluster, make_driver: Callable[..., Any], processes: Any, tmp_path: Path
 ) -> None:
     driver = make_driver(tmp_path, {**SITE, "most_jobs": 8, "trials_per_job": 20}, EPOCH_SECONDS="0.5")
@@ -203,13 +203,11 @@ def test_a_dead_node_and_a_dead_controller_cost_time_only(
     try:
         assert processes.eventually(lambda: trains(driver.folder(), 8), 40)
         slurm.end_node("n1")
-        slurm.end("slurmctld")
         time.sleep(3)
     finally:
         slurm.start()
     outcome = driver.finish(process)
     assert outcome.returncode == 0, outcome.stderr
-    assert outcome.stdout.count("no verdict is passed meanwhile") <= 1, "said once"
     assert [trial[2] for trial in driver.trials()] == ["done"] * 10
     assert_each_epoch_was_trained_once(driver.folder())
     assert max(run.attempts()[-1] for run in runs(driver.folder())) > 1, "trials of the dead node were started again"

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import shlex
 import sys
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from fieldtrial.config import ConfigError
+from fieldtrial.config import ConfigError, unknown_field
 from fieldtrial.control import driver
 from fieldtrial.control.driver import GOES_ON, INTERRUPTED, drive
 from fieldtrial.control.engine import SweepError
@@ -30,7 +31,7 @@ def main(build: Callable[[], Sweep], arguments: list[str] | None = None) -> None
     if options.data_root:
         os.environ["FIELDTRIAL_DATA"] = str(Path(options.data_root).resolve())
     try:
-        sweep = _configured(build(), options)
+        sweep = _configured(_built(build), options)
         settings = read_place(options.cluster, script.parent.parent / "cluster")
         folder = SweepFolder(Path(options.runs) / _name(script, options))
         if options.dry_run:
@@ -63,6 +64,15 @@ def _parser(script: Path) -> argparse.ArgumentParser:
     parser.add_argument("--data-root", metavar="DIR", help="where data sets are [$FIELDTRIAL_DATA]")
     parser.add_argument("--retry", action="store_true", help="run failed trials again")
     return parser
+
+
+def _built(build: Callable[[], Sweep]) -> Sweep:
+    try:
+        return build()
+    except TypeError as error:  # Python's own words for a field that there is not
+        if match := re.search(r"TrainConfig.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error)):
+            raise ConfigError([unknown_field(match[1])], "sweep") from None
+        raise
 
 
 def _configured(sweep: Sweep, options: argparse.Namespace) -> Sweep:

@@ -93,7 +93,12 @@ class Engine:
             config = self.sweep.source_config(number)
             if config is not None:
                 sources[config.id] = Trial(f"source-{config.id}", "source", None, config)
-        return [Row(self.sweep, number) for number in range(len(self.sweep.rows))], sources
+        rows = [Row(self.sweep, number) for number in range(len(self.sweep.rows))]
+        for listed in self.folder.trials():  # the state is gone, and the trials are not
+            if listed["role"] == "search":
+                run = self.folder.run(listed["trial"])
+                rows[listed["row"]].recall(run.config(), run.result())
+        return rows, sources
 
     def _resume(self) -> tuple[list[Row], dict[str, Trial]] | None:
         state = load_state(self.folder.state_path)

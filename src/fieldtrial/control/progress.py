@@ -62,7 +62,7 @@ class Progress:
         what = "source" if trial.row is None else f"row {trial.row} ({self._engine.sweep.row_label(trial.row)})"
         role = f" seed {trial.config.seed}" if trial.role == "final" else ""
         if event == "done" and trial.best is not None:
-            ending = f"stopped after epoch {trial.stopped_at}" if trial.stopped_at is not None else "done"
+            ending = f"told to stop after epoch {trial.stopped_at}" if trial.stopped_at is not None else "done"
             return f"{trial.name} {what}{role}: {ending}, {self._engine.sweep.select} {trial.best:.4f}"
         if event == "notice":
             return f"{trial.name} {what}{role}: {trial.notice}"

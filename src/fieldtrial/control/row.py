@@ -1,12 +1,12 @@
 """Row: one row's search. It proposes trials, hears their records, and names its winner."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from ray.tune.schedulers import TrialScheduler
 
-from fieldtrial.config import TrainConfig
+from fieldtrial.config import TrainConfig, format_value
 from fieldtrial.control.search import SCORE, TIME, build_scheduler, build_searcher
 from fieldtrial.control.sweep import Sweep
 from fieldtrial.control.trial import Controller, Trial
@@ -29,6 +29,7 @@ class Row:
         self.budget, self.seeds = sweep.trials_per_row, sweep.seeds
         self.trials: list[Trial] = []
         self.finals: list[Trial] | None = None
+        self._searched = list(sweep.search)
         self._searcher = build_searcher(sweep.search, sweep.mode, sweep.trials, number) if sweep.search else None
         self._scheduler = build_scheduler(sweep.most_epochs(number), sweep.mode)
         self._controller = Controller(self.trials)
@@ -51,6 +52,24 @@ class Row:
         self.trials.append(trial)
         self._scheduler.on_trial_add(self._controller, trial)
         return trial
+
+    def recall(self, config: TrainConfig, result: Mapping[str, Any] | None) -> None:
+        """Take in a trial of a search whose state is lost: done if it has a result, else to be gone on with.
+
+        Its value is the kept epoch's, which for a stopped trial may be later than what the lost search was told.
+        """
+        trial = Trial(f"{self.number}-{len(self.trials)}", "search", self.number, config)
+        self.trials.append(trial)
+        values = {name: getattr(config, name) for name in self._searched}
+        trial.suggestion = {n: format_value(v) if isinstance(v, tuple) else v for n, v in values.items()}
+        trial.reopened = True  # the searcher has not proposed it, so it is told of it at its end, as of a point
+        self._scheduler.on_trial_add(self._controller, trial)
+        if result is None:
+            return
+        trial.status, trial.best = "done", result[self.select]
+        trial.stopped_at = result["epochs"] if result["outcome"] == "stopped" else None
+        if self._searcher:
+            self._searcher.add_evaluated_point(trial.suggestion, trial.best)
 
     def hear(self, trial: Trial, record: Record) -> bool:
         """Take in a trial's next record. Returns True if the scheduler wants the trial stopped."""

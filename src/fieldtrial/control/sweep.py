@@ -8,7 +8,7 @@ from typing import Any, Literal
 from ray import tune
 from ray.tune.search.sample import Categorical, Domain, Float, Integer, Quantized
 
-from fieldtrial.config import FIELDS, RUN_PREFIX, ConfigError, TrainConfig, format_value
+from fieldtrial.config import FIELDS, RUN_PREFIX, ConfigError, TrainConfig, format_value, unknown_field
 
 SELECTS = {"validation_accuracy": "max", "validation_loss": "min"}
 # What a source model and the rows that start from it must share, or its weights would not fit.
@@ -54,7 +54,7 @@ class Sweep:
             object.__setattr__(self, "base", replace(self.base, select=self.select))
         problems = self._budget_problems() + self._row_problems() + self._search_problems() + self._source_problems()
         if problems:
-            raise ConfigError(problems, where="sweep")
+            raise ConfigError(list(dict.fromkeys(problems)), where="sweep")
 
     @property
     def mode(self) -> Literal["max", "min"]:
@@ -194,6 +194,8 @@ class Sweep:
         for name, domain in self.search.items():
             if name in in_rows:
                 problems.append(f"search {name}: a row sets it too, and a field is compared or searched, not both")
+            elif name not in FIELDS:
+                problems.append(f"search: {unknown_field(name)}")
             elif name in OWN_FIELDS:
                 problems.append(f"search {name}: is not searched; {OWN_FIELDS[name]}")
             elif not isinstance(domain, Float | Integer | Categorical):

@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import warnings
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
@@ -77,7 +78,9 @@ class Replicated:
         self._module: nn.Module = network
         if world.size > 1:  # buffers are shared before each evaluation instead of at each step
             device_ids = [world.device.index] if world.device.type == "cuda" else None
-            self._module = DistributedDataParallel(network, device_ids=device_ids, broadcast_buffers=False)
+            with warnings.catch_warnings():  # newer torch has another name for it, which older torch does not know
+                warnings.filterwarnings("ignore", message=".*broadcast_buffers", category=FutureWarning)
+                self._module = DistributedDataParallel(network, device_ids=device_ids, broadcast_buffers=False)
 
     def piece(self, is_last: bool) -> AbstractContextManager[object]:
         """Return a context for one piece of a batch: the processes average their gradients once, at the last one."""
