@@ -78,6 +78,18 @@ def test_duplicates_share_a_run_and_the_budget_grows_without_repetition(place: L
     assert engine.folder.trials()
 
 
+def test_a_lost_state_is_made_good_from_the_trials(place: LocalPlace, tmp_path: Path) -> None:
+    search = {"lr": tune.loguniform(1e-4, 1.0), "filters": tune.choice([(8,), (16,)])}
+    before = run(sweep(trials=6, search=search), tmp_path, place)
+    names = [[trial.name for trial in row.trials] for row in before.rows]
+    before.folder.state_path.unlink()
+    after = run(sweep(trials=7, search=search), tmp_path, place)
+    assert [[trial.name for trial in row.trials][:6] for row in after.rows] == names
+    assert [len(row.trials) for row in after.rows] == [7] * len(names)
+    assert all(trial.attempt == 0 for row in after.rows for trial in row.trials[:6]), "none was started again"
+    assert {trial.status for trial in after.trials()} == {"done"}
+
+
 def test_rows_with_the_same_winner_share_its_finals(place: LocalPlace, tmp_path: Path) -> None:
     same = [{"optimizer": "sgd"}, {"optimizer": "sgd"}]
     engine = run(sweep(rows=same, seeds=1, search={}), tmp_path, place)

@@ -66,7 +66,7 @@ def test_all_problems_are_told_at_once() -> None:
         ("search epochs = 0", "at least 1"),
         ("search activation", "something to choose from"),
         ("search activation", "the source's weights fix it"),
-        ("search unknown field 'learning_rate'", "fields: dataset"),
+        ("search: unknown field 'learning_rate'", "fields: dataset"),
         ("classes = '9-3'", "A-B with A below B"),
     ]
     for start, rule in expected:
