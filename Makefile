@@ -3,13 +3,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check fix bench clean
+.PHONY: demo test chaos check fix bench clean
 
 demo: $(VENV)/installed
 	$(BIN)/python sweeps/digits_transfer.py
 
 test: check
 	$(BIN)/pytest
+
+chaos: $(VENV)/installed
+	$(BIN)/pytest -m chaos
 
 check: $(VENV)/installed
 	$(BIN)/ruff check .

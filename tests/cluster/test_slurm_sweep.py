@@ -177,6 +177,7 @@ def test_one_run_without_a_sweep(slurm: SlurmCluster, project: Path) -> None:
     assert (result["outcome"], result["epochs"]) == ("finished", 2)
 
 
+@pytest.mark.chaos
 def test_a_run_is_queued_again_before_its_time_is_over_and_resumes(slurm: SlurmCluster, project: Path) -> None:
     flags: list[Any] = ["--run", "runs/long", "--dataset", "digits", "--model", "mlp", "--epochs", "400"]
     job = submit(slurm, project, "--time=10", "slurm/finetune.sh", *flags)

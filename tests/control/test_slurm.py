@@ -170,6 +170,7 @@ def test_a_deaf_worker_is_stopped_with_its_job(slurm: SlurmCluster, make_place: 
     assert slurm.run("squeue", "--noheader", "--states=RUNNING") == ""
 
 
+@pytest.mark.chaos
 def test_an_outage_is_said_once_and_no_verdict_passed(
     slurm: SlurmCluster, make_place: Make, said: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -188,6 +189,7 @@ def test_an_outage_is_said_once_and_no_verdict_passed(
     assert "no verdict is passed meanwhile" in said[0]
 
 
+@pytest.mark.chaos
 @pytest.mark.slow
 def test_a_preempted_trial_goes_on(slurm: SlurmCluster, make_place: Make, tmp_path: Path) -> None:
     place = make_place(epoch_seconds=0.3, partitions=("preempt",))
@@ -230,6 +232,7 @@ def test_a_driver_that_comes_back_takes_over_and_clears_up(make_place: Make, tmp
     assert len(tasks[2].run.records()) == count < 200, "nobody asked for it any more"
 
 
+@pytest.mark.chaos
 def test_a_node_that_kills_all_its_jobs_is_left_out(make_place: Make, tmp_path: Path) -> None:
     place = make_place(setup=("[ $(hostname) != n1 ] || exit 1",))
     for number in range(2):

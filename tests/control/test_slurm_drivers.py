@@ -128,6 +128,7 @@ def test_a_sweep_runs_both_ways(
     assert processes.eventually(lambda: not jobs(slurm), seconds=5)
 
 
+@pytest.mark.chaos
 @WAYS
 def test_drivers_killed_at_random_moments_lose_and_repeat_nothing(
     slurm: SlurmCluster,
@@ -151,6 +152,7 @@ def test_drivers_killed_at_random_moments_lose_and_repeat_nothing(
     assert processes.eventually(lambda: not jobs(slurm), seconds=5)
 
 
+@pytest.mark.chaos
 def test_many_at_once_lose_and_repeat_nothing(
     slurm: SlurmCluster, make_driver: Callable[..., Any], processes: Any, tmp_path: Path
 ) -> None:
@@ -195,6 +197,7 @@ def test_a_detached_driver_comes_back_to_its_jobs(
     assert processes.eventually(lambda: not jobs(slurm), seconds=5)
 
 
+@pytest.mark.chaos
 def test_a_dead_node_costs_time_only(
     slurm: SlurmCluster, make_driver: Callable[..., Any], processes: Any, tmp_path: Path
 ) -> None:
