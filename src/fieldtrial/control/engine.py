@@ -98,6 +98,7 @@ class Engine:
             if listed["role"] == "search":
                 run = self.folder.run(listed["trial"])
                 rows[listed["row"]].recall(run.config(), run.result())
+        self.place.adopt([])  # nobody knows any more what may be under way for this sweep: it ends
         return rows, sources
 
     def _resume(self) -> tuple[list[Row], dict[str, Trial]] | None:
