@@ -75,8 +75,8 @@ def test_what_does_not_fit_an_image_at_a_time_fails(faulty: LocalPlace, tmp_path
 def test_a_trial_that_hangs_is_dumped_and_goes_on(
     faulty: LocalPlace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watch, "SILENT_SECONDS", 1.0)
-    monkeypatch.setattr(watch, "DUMP_SECONDS", 1.0)
+    monkeypatch.setattr(watch, "SILENT_SECONDS", 10.0)
+    monkeypatch.setattr(watch, "DUMP_SECONDS", 3.0)
     engine, printed = run(tmp_path, faulty, seed=7)
     (trial,) = engine.trials()
     own = engine.folder.run(trial.name)
