@@ -38,23 +38,15 @@ def test_trials_share_the_slots_and_their_warm_workers(place: LocalPlace, proces
     workers: list[set[int]] = []
     for round_ in range(2):
         tasks = [task(tmp_path, lr=0.01 + 0.1 * number + round_) for number in range(place.slots)]
-        started = time.monotonic()
         for one in tasks:
             place.start(one)
         ended = until_the_end(place, len(tasks))
-        assert time.monotonic() - started < (2.0 if round_ else 30.0)  # 0.3 s each, at the same time
         assert {end.task for end in ended} == set(tasks)
         assert all(end.death is None and end.error is None for end in ended)
         assert all(one.run.result() for one in tasks)
         workers.append({process.pid for process in processes.workers(os.getpid())})
     assert len(workers[0]) == place.slots
     assert workers[0] == workers[1]
-
-
-def test_waiting_for_nothing_takes_its_time(place: LocalPlace) -> None:
-    started = time.monotonic()
-    assert place.wait(0.2) == []
-    assert 0.2 <= time.monotonic() - started < 1
 
 
 def test_a_killed_worker_is_told_and_replaced(place: LocalPlace, processes: Any, tmp_path: Path) -> None:

@@ -163,10 +163,8 @@ def test_a_deaf_worker_is_stopped_with_its_job(slurm: SlurmCluster, make_place: 
     until(place, lambda: deaf.run.records())
     deaf.run.request_stop()
     place.stop(deaf)
-    started = time.monotonic()
-    (end,) = until_the_end(place, seconds=10)
+    (end,) = until_the_end(place, seconds=60)
     assert end.death
-    assert time.monotonic() - started < 6
     assert slurm.run("squeue", "--noheader", "--states=RUNNING") == ""
 
 

