@@ -130,9 +130,9 @@ class Run:
         """Where the trial's event files go."""
         return self.path / "tb"
 
-    def log_path(self, attempt: int) -> Path:
-        """Return the file for what an attempt prints."""
-        return self.path / "log" / f"attempt-{attempt}.txt"
+    def log_path(self, attempt: int, rank: int = 0) -> Path:
+        """Return the file for what one process of an attempt prints; the first one's has the plain name."""
+        return self.path / "log" / (f"attempt-{attempt}-process-{rank}.txt" if rank else f"attempt-{attempt}.txt")
 
     # What the engine writes
 

@@ -48,7 +48,7 @@ def main() -> None:
     inbox = open_inbox(sys.argv[1:], answers) if world.is_main else None
     while task := world.broadcast(inbox.next() if inbox else None):
         run = Run(task.run)
-        with printing_to(run.log_path(task.attempt)):
+        with printing_to(run.log_path(task.attempt, world.rank)):
             answer = work(run, world, task.attempt, task.test, task.accumulate)
             gc.collect()
             if len(sys.modules) > modules:  # what imports made stays: later collections need not look at it, for 0.2 s
