@@ -73,7 +73,13 @@ def test_an_idle_worker_leaves(queue: TaskQueue) -> None:
     assert queue.answers() == [Answer("7", None, "left")]
 
 
-def test_a_closed_queue_is_left_at_once_but_what_waits_is_done(queue: TaskQueue) -> None:
+def test_a_closed_queue_is_left_at_once_but_what_waits_is_done(
+    queue: TaskQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wait(_seconds: float) -> None:
+        raise AssertionError("it waits for tasks that will not come")
+
+    monkeypatch.setattr(time, "sleep", wait)
     (task,) = put(queue, "a")
     queue.close()
     box = open_queue(queue, idle=60)
