@@ -9,7 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fieldtrial.config import FIELDS, HINTS, ConfigError, TrainConfig, add_flags, format_value, parse
+from fieldtrial.config import FIELDS, HINTS, ConfigError, TrainConfig, add_flags
+from fieldtrial.values import format_value, parse
 
 NAMES = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,20}", fullmatch=True)
 TEXT = {

@@ -6,11 +6,12 @@ from typing import Any
 
 from ray.tune.schedulers import TrialScheduler
 
-from fieldtrial.config import TrainConfig, format_value
+from fieldtrial.config import TrainConfig
 from fieldtrial.control.search import SCORE, TIME, build_scheduler, build_searcher
 from fieldtrial.control.sweep import Sweep
 from fieldtrial.control.trial import Controller, Trial
 from fieldtrial.run import Record
+from fieldtrial.values import format_value
 
 
 class Row:

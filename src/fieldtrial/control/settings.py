@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from fieldtrial.config import ConfigError, check_type
+from fieldtrial.config import ConfigError
+from fieldtrial.values import check_type
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from typing import Any, Literal
 from ray import tune
 from ray.tune.search.sample import Categorical, Domain, Float, Integer, Quantized
 
-from fieldtrial.config import FIELDS, RUN_PREFIX, ConfigError, TrainConfig, format_value, unknown_field
+from fieldtrial.config import FIELDS, RUN_PREFIX, ConfigError, TrainConfig, unknown_field
+from fieldtrial.values import format_value
 
 SELECTS = {"validation_accuracy": "max", "validation_loss": "min"}
 # What a source model and the rows that start from it must share, or its weights would not fit.

@@ -11,10 +11,11 @@ from typing import Any, Literal
 import pandas as pd
 from pandas.api.types import is_scalar
 
-from fieldtrial.config import FIELDS, TrainConfig, format_value
+from fieldtrial.config import FIELDS, TrainConfig
 from fieldtrial.results.load import ENDED_WELL, FAILED, load
 from fieldtrial.results.statistics import estimate_mean
 from fieldtrial.run import SweepFolder
+from fieldtrial.values import format_value
 
 Row = dict[str, Any]
 End = Literal["winner", "none"]  # what a search ended with

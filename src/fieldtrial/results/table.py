@@ -14,10 +14,10 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from fieldtrial.config import format_value
 from fieldtrial.files import write_atomically
 from fieldtrial.results.summary import Row, Summary, summarise
 from fieldtrial.run import SweepFolder
+from fieldtrial.values import format_value
 
 LONGEST_NOTE = 80
 WIDTH_OF_A_FILE = 400  # nothing is folded where the output is not a terminal

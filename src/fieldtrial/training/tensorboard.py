@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from fieldtrial.config import TrainConfig, format_value
+from fieldtrial.config import TrainConfig
 from fieldtrial.run import Record, Run
+from fieldtrial.values import format_value
 
 NOT_SHOWN = ("epoch", "step", "notice")
 RESULTS = ("validation_accuracy", "validation_loss", "test_accuracy", "test_loss")
