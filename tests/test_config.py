@@ -21,14 +21,18 @@ TEXT = {
     "freeze": st.sampled_from(["none", "all_but_head"])
     | st.integers(1, 99).map("first:{}".format)
     | st.integers(1, 99).map("all_but_last:{}".format)
-    | st.sampled_from(["pattern:fc", r"pattern:layer[1-3]\..*", "pattern:a|b, c"]),
+    | st.sampled_from(["pattern:fc", r"pattern:layer[1-3]\..*", "pattern:a|b, c", "only:layer3", "only:stages.3"]),
 }
 ODD = st.integers(0, 10).map(lambda half: 2 * half + 1)
-LISTS = {
-    "filters": st.lists(st.integers(1, 2048), min_size=5, max_size=5)
-    | st.lists(st.integers(1, 64), min_size=1, max_size=1),
-    "kernel_size": st.lists(ODD, min_size=5, max_size=5) | st.lists(ODD, min_size=1, max_size=1),
-}
+
+
+def per_block(blocks: int) -> dict[str, st.SearchStrategy[Any]]:
+    """Return the values of the fields that have a number for each of `blocks` blocks, or one for all."""
+    counts = st.sampled_from([1, blocks])
+    return {
+        "filters": counts.flatmap(lambda count: st.tuples(*[st.integers(1, 2048)] * count)),
+        "kernel_size": counts.flatmap(lambda count: st.tuples(*[ODD] * count)),
+    }
 
 
 def values(name: str) -> st.SearchStrategy[Any]:
@@ -41,8 +45,8 @@ def _values(name: str, hint: Any) -> st.SearchStrategy[Any]:
     arguments = typing.get_args(hint)
     if name in TEXT:
         return TEXT[name]
-    if name in LISTS:
-        return LISTS[name].map(tuple)
+    if name in (lists := per_block(TrainConfig().blocks)):
+        return lists[name]
     if typing.get_origin(hint) is typing.Literal:
         return st.sampled_from(arguments)
     if typing.get_origin(hint) is tuple and arguments[-1] is not Ellipsis:
@@ -54,12 +58,16 @@ def _values(name: str, hint: Any) -> st.SearchStrategy[Any]:
     if hint is bool:
         return st.booleans()
     if hint is int:
-        return st.integers(int(low), 10**6)
+        return st.integers(int(low), int(high or 10**6))
     assert hint is float
     return st.floats(low, high or 1e9, exclude_min=name == "lr")
 
 
-CONFIGS = st.builds(TrainConfig, **{name: values(name) for name in FIELDS})
+CONFIGS = st.integers(1, 16).flatmap(
+    lambda blocks: st.builds(
+        TrainConfig, **({name: values(name) for name in FIELDS} | {"blocks": st.just(blocks)} | per_block(blocks))
+    )
+)
 
 
 def read_flags(flags: list[str]) -> TrainConfig:
@@ -115,8 +123,10 @@ def test_ids_stay(config: TrainConfig, id_: str) -> None:
 def test_the_id_depends_on_every_field(name: str) -> None:
     other: Any = {
         "dataset": "mnist", "classes": "5-9", "image_size": 32, "augmentation": ("crop",), "validation_fraction": 0.2,
-        "model": "mlp", "weights": "imagenet", "freeze": "first:1", "filters": (8,), "filter_growth": 2.0,
-        "kernel_size": (5,), "activation": "gelu", "batch_norm": False, "dense_width": (), "dropout": 0.5,
+        "model": "mlp", "weights": "imagenet", "freeze": "first:1", "blocks": 3,
+        "convolutions": 2, "filters": (8,), "filter_growth": 2.0,
+        "kernel_size": (5,), "padding": "valid", "activation": "gelu", "batch_norm": False, "batch_norm_after": "pool",
+        "dense_width": (), "dropout": 0.5, "block_dropout": 0.2,
         "optimizer": "sgd", "lr": 0.5, "momentum": 0.5, "betas": (0.5, 0.9), "epsilon": 1e-6, "weight_decay": 0.1,
         "schedule": "cosine", "warmup_fraction": 0.1, "label_smoothing": 0.1, "gradient_clip": 1.0, "batch_size": 8,
         "epochs": 1, "select": "validation_loss", "patience": 2, "seed": 1, "precision": "bf16", "strategy": "zero1",
@@ -147,15 +157,23 @@ def test_the_id_depends_on_every_field(name: str) -> None:
         ("freeze", "first:0", "must be none, all_but_head"),
         ("freeze", "pattern:[", "must be none, all_but_head"),
         ("freeze", "pattern:", "must be none, all_but_head"),
-        ("filters", (1, 2), "must be 1 or 5 numbers"),
+        ("freeze", "only:", "must be none, all_but_head"),
+        ("blocks", 0, "must be at least 1"),
+        ("blocks", 17, "must be at most 16"),
+        ("convolutions", 0, "must be at least 1"),
+        ("filters", (1, 2), "must be 1 or 5 numbers, because blocks = 5"),
         ("filters", (), "must be 1 or 5 numbers"),
         ("filters", (0,), "must be at least 1"),
         ("filter_growth", 0.0, "must be at least 0.01"),
         ("kernel_size", (2,), "must be odd"),
+        ("kernel_size", (3, 3), "must be 1 or 5 numbers, because blocks = 5"),
+        ("padding", "full", "must be one of same, valid"),
         ("activation", "swish", "must be one of relu, leaky_relu, tanh, gelu, silu, mish"),
         ("batch_norm", 1, "must be true or false"),
+        ("batch_norm_after", "block", "must be one of convolution, pool"),
         ("dense_width", (0,), "must be at least 1"),
         ("dropout", 1.0, "must be at most 0.95"),
+        ("block_dropout", 1.0, "must be at most 0.95"),
         ("optimizer", "lion", "must be one of sgd, adam, adamw, rmsprop"),
         ("lr", 0.0, "must be above 0"),
         ("lr", float("nan"), "must be finite"),
@@ -218,6 +236,17 @@ def test_all_problems_at_once() -> None:
     assert lines[0] == "row 3: unknown field 'optimiser'; did you mean 'optimizer'?"
     assert lines[1].startswith("row 3: unknown field 'zzz'; fields: dataset, classes")
     assert lines[2:] == ["row 3: lr = 'fast': must be a number", "row 3: epochs = 0: must be at least 1"]
+
+
+def test_as_many_filters_as_blocks() -> None:
+    assert TrainConfig(blocks=3, filters=(16, 32, 64), kernel_size=(3,)).filters == (16, 32, 64)
+    with pytest.raises(ConfigError) as caught:
+        TrainConfig(blocks=3, filters=(1, 2, 3, 4, 5), kernel_size=(3, 3), lr=0.0)
+    assert caught.value.problems == [
+        "lr = 0.0: must be above 0",
+        "filters = (1, 2, 3, 4, 5): must be 1 or 3 numbers, because blocks = 3",
+        "kernel_size = (3, 3): must be 1 or 3 numbers, because blocks = 3",
+    ]
 
 
 def test_values_go_on_top_of_a_base() -> None:

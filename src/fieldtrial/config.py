@@ -20,11 +20,12 @@ Activation = Literal["relu", "leaky_relu", "tanh", "gelu", "silu", "mish"]
 Augmentation = Literal[
     "horizontal_flip", "vertical_flip", "crop", "random_resized_crop", "rotation", "affine", "color_jitter"
 ]
+Padding = Literal["same", "valid"]
+NormPlace = Literal["convolution", "pool"]
 Precision = Literal["fp32", "bf16"]
 Strategy = Literal["ddp", "zero1", "zero2", "zero3"]
 Select = Literal["validation_accuracy", "validation_loss"]
 
-CNN_BLOCKS = 5
 RUN_PREFIX = "run:"  # of weights that come from a run beside this one
 GROUPS = ("data", "model", "optimisation", "run")
 
@@ -69,17 +70,33 @@ class TrainConfig:
         "initial weights: random, imagenet, run:NAME (a run beside this one), a run directory or file",
     )
     freeze: str = _option(
-        "none", "model", "none, all_but_head, all_but_last:K, first:K, or pattern:REGEX of parameter names"
+        "none",
+        "model",
+        "none, all_but_head, all_but_last:K, first:K, pattern:REGEX of parameter names, or only:NAME: all but the head "
+        "and a part (layer3), the convolutions, batch_norm or downsampling",
     )
+    blocks: int = _option(5, "model", "cnn: how many, each of convolutions and a pooling", 1, 16)
+    convolutions: int = _option(1, "model", "cnn: convolutions in each block", 1, 8)
     filters: tuple[int, ...] = _option((32,), "model", "cnn: filters of each block, or of the first (then growing)", 1)
     filter_growth: float = _option(1.0, "model", "cnn: from block to block, where one number of filters is given", 0.01)
     kernel_size: tuple[int, ...] = _option((3,), "model", "cnn: kernel side of each block, or of all; odd", 1)
+    padding: Padding = _option("same", "model", "cnn: same keeps the image's size up to the pooling, valid has none")
     activation: Activation = _option("relu", "model", "cnn and mlp: the non-linearity")
-    batch_norm: bool = _option(True, "model", "cnn: batch normalisation after each convolution")
+    batch_norm: bool = _option(True, "model", "cnn: batch normalisation")
+    batch_norm_after: NormPlace = _option(
+        "convolution", "model", "cnn: after each convolution, or each block's pooling"
+    )
     dense_width: tuple[int, ...] = _option(
         (256,), "model", "cnn and mlp: widths of the dense layers before the last", 1
     )
     dropout: float = _option(0.0, "model", "probability, before the last layer", 0.0, 0.95)
+    block_dropout: float = _option(
+        0.0,
+        "model",
+        "cnn: after each block; mlp: between dense layers; torchvision's ResNets: after each ReLU in a block",
+        0.0,
+        0.95,
+    )
 
     optimizer: Optimizer = _option("adamw", "optimisation", "the update rule")
     lr: float = _option(1e-3, "optimisation", "peak learning rate", 0.0)
@@ -106,6 +123,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         problems: list[str] = []
+        refused: set[str] = set()
         for name, hint in HINTS.items():
             try:
                 value = check_type(getattr(self, name), hint)
@@ -116,6 +134,12 @@ class TrainConfig:
                 object.__setattr__(self, name, value)
             except ValueError as error:
                 problems.append(f"{name} = {getattr(self, name)!r}: {error}")
+                refused.add(name)
+        problems += [
+            f"{name} = {getattr(self, name)!r}: must be 1 or {self.blocks} numbers, because blocks = {self.blocks}"
+            for name in ("filters", "kernel_size")
+            if refused.isdisjoint((name, "blocks")) and len(getattr(self, name)) not in (1, self.blocks)
+        ]
         if problems:
             raise ConfigError(problems)
 
@@ -211,7 +235,7 @@ def _is_freezing(text: str) -> bool:
             return bool(re.compile(text.removeprefix("pattern:")).pattern)
         except re.error:
             return False
-    return bool(re.fullmatch(r"none|all_but_head|(all_but_last|first):[1-9]\d*", text))
+    return bool(re.fullmatch(r"none|all_but_head|(all_but_last|first):[1-9]\d*|only:\w[\w.]*", text))
 
 
 RULES: dict[str, list[tuple[Callable[[Any], bool], str]]] = {
@@ -225,10 +249,8 @@ RULES: dict[str, list[tuple[Callable[[Any], bool], str]]] = {
         (lambda text: text not in ("", RUN_PREFIX), "must be random, imagenet, run:NAME or a path"),
         (lambda text: not text.startswith("-"), "must not start with -, which a command line takes for a flag"),
     ],
-    "freeze": [(_is_freezing, "must be none, all_but_head, all_but_last:K, first:K or pattern:REGEX")],
-    "filters": [(lambda sizes: len(sizes) in (1, CNN_BLOCKS), f"must be 1 or {CNN_BLOCKS} numbers")],
+    "freeze": [(_is_freezing, "must be none, all_but_head, all_but_last:K, first:K, pattern:REGEX or only:NAME")],
     "kernel_size": [
-        (lambda sizes: len(sizes) in (1, CNN_BLOCKS), f"must be 1 or {CNN_BLOCKS} numbers"),
         (lambda sizes: all(size % 2 for size in sizes), "must be odd, so that a block keeps the image's size"),
     ],
     "lr": [(lambda rate: rate > 0, "must be above 0")],

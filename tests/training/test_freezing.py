@@ -105,6 +105,52 @@ def test_a_pattern_freezes_what_it_finds() -> None:
     assert count_trainable(network) == 512 * 10 + 10
 
 
+# Of the literature's ResNet-50: https://arxiv.org/abs/1512.03385, table 1; the head has 2048 × 10 + 10 parameters.
+@pytest.mark.parametrize(
+    ("name", "trainable"),
+    [
+        ("layer1", 215_808),
+        ("layer2", 1_219_584),
+        ("layer3", 7_098_368),
+        ("layer4", 14_964_736),
+        ("layer3.0.conv2", 9 * 256 * 256),
+        ("convolutions", 23_454_912),
+        ("batch_norm", 53_120),
+        ("downsampling", 64 * 256 + 256 * 512 + 512 * 1024 + 1024 * 2048 + 2 * (256 + 512 + 1024 + 2048)),
+        ("fc", 0),
+    ],
+)
+def test_only_one_part_trains_and_the_head_always(name: str, trainable: int) -> None:
+    network = network_on_meta("torchvision:resnet50")
+    freeze(network, f"only:{name}")
+    assert count_trainable(network) == trainable + 2048 * 10 + 10
+
+
+def test_what_is_not_the_part_is_held() -> None:
+    network = Network(torchvision.models.resnet18(num_classes=4), "fc", 32, (0.5,) * 3, (0.5,) * 3)
+    freeze(network, "only:batch_norm")
+    before, after = train_two_steps(network, 32)
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert moved == {name for name in before if ".bn" in name or ".downsample.1." in name or ".fc." in name}
+    freeze(network, "only:convolutions")
+    before, after = train_two_steps(network, 32)
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert moved == {name for name in before if ".conv" in name or ".downsample.0." in name or ".fc." in name}
+
+
+def test_a_part_that_the_model_does_not_have_is_an_error_that_lists_its_parts() -> None:
+    with pytest.raises(ValueError, match="freeze = 'only:layer5': the model has no such part; ") as caught:
+        freeze(network_on_meta("torchvision:resnet18"), "only:layer5")
+    assert str(caught.value).endswith(
+        "it has conv1, bn1, layer1, layer2, layer3, layer4, fc, convolutions, batch_norm, downsampling, "
+        "and modules inside these, such as layer1.0"
+    )
+    with pytest.raises(ValueError, match=r"it has features, classifier, convolutions, and .* such as features\.0"):
+        freeze(network_on_meta("torchvision:vgg11"), "only:batch_norm")
+    with pytest.raises(ValueError, match="freezes nothing"):
+        freeze(network_on_meta("torchvision:squeezenet1_1"), "only:convolutions")
+
+
 @pytest.mark.parametrize(
     ("scheme", "what"),
     [

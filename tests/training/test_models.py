@@ -1,3 +1,4 @@
+import itertools
 import typing
 
 import pytest
@@ -6,6 +7,7 @@ from torch import nn
 
 from fieldtrial.config import Activation, TrainConfig
 from fieldtrial.training.models import ACTIVATIONS, Facts, create, resolve
+from fieldtrial.training.network import Network, count_flops
 
 DIGITS = Facts(classes=10, channels=1, image_size=8)
 
@@ -27,6 +29,24 @@ def test_the_reports_cnn_has_exactly_its_parameters() -> None:
     assert model(torch.empty(2, 3, 224, 224, device="meta")).shape == (2, 10)
 
 
+def test_the_reports_cnn_has_its_formulas_computations() -> None:
+    """The formula of the second report: a multiply-add is one computation, bias and activation are none.
+
+    It comes to 16.5e9 with the filters whose parameters are the 1,985,770 above, and not to the 19,549,180,416 that the
+    report prints beside it: no uniform, doubling or halving filters of that network come to those.
+    """
+    filters, side, dense = (512, 256, 128, 64, 32), 224, 256
+    config = TrainConfig(filters=filters, dense_width=(dense,), batch_norm=False)
+    model, head = on_meta(config, Facts(classes=10, channels=3, image_size=side))
+    by_formula = filters[0] * 3 * 3**2 * side**2 + filters[-1] * (side // 32) ** 2 * dense + dense * 10
+    by_formula += sum(
+        own * before * 3**2 * (side // 2**block) ** 2
+        for block, (before, own) in enumerate(itertools.pairwise(filters), start=1)
+    )
+    assert by_formula == 16_477_800_960
+    assert count_flops(Network(model, head, side, (0.5,) * 3, (0.5,) * 3), side, 3) == 2 * by_formula
+
+
 def test_filters_grow_from_block_to_block_and_stay_above_zero() -> None:
     def widths(config: TrainConfig) -> list[int]:
         return [m.out_channels for m in create(config, DIGITS)[0].modules() if isinstance(m, nn.Conv2d)]
@@ -44,6 +64,71 @@ def test_the_cnn_takes_any_size_and_kernels_per_block(size: int) -> None:
     assert all(m.bias is not None for m in model.modules() if isinstance(m, nn.Conv2d))
     assert sum(isinstance(m, nn.BatchNorm2d) for m in model.modules()) == 5
     assert model(torch.rand(2, 3, size, size)).shape == (2, 5)
+
+
+def layers(model: nn.Module) -> list[str]:
+    return [type(layer).__name__ for layer in model.modules() if not isinstance(layer, nn.Sequential)]
+
+
+def test_blocks_of_two_convolutions_without_padding() -> None:
+    """The network of the fifth report: filters double, batch normalisation follows the pooling, 2 × 1024 dense."""
+    config = TrainConfig(
+        blocks=4, convolutions=2, filter_growth=2.0, padding="valid", batch_norm_after="pool", dense_width=(1024, 1024)
+    )
+    model, head = on_meta(config, Facts(classes=104, channels=3, image_size=192))
+    block = ["Conv2d", "ReLU", "Conv2d", "ReLU", "MaxPool2d", "BatchNorm2d"]
+    assert layers(model) == block * 4 + ["Flatten", "Linear", "ReLU", "Linear", "ReLU", "Linear"]
+    # sides by hand: 192 → 188 → 94 → 90 → 45 → 41 → 20 → 16 → 8
+    convolutions = sum(9 * a * b + b for a, b in [(3, 32), (32, 32), (32, 64), (64, 64), (64, 128), (128, 128)])
+    convolutions += 9 * 128 * 256 + 256 + 9 * 256 * 256 + 256 + 2 * (32 + 64 + 128 + 256)
+    dense = 8 * 8 * 256 * 1024 + 1024 + 1024 * 1024 + 1024 + 1024 * 104 + 104
+    assert parameters(model) == convolutions + dense
+    assert model(torch.empty(2, 3, 192, 192, device="meta")).shape == (2, 104)
+    assert head == "head"
+
+
+def test_an_image_of_which_nothing_is_left_is_an_error() -> None:
+    config = TrainConfig(blocks=3, padding="valid")
+    assert create(config, Facts(10, 1, 22))[0](torch.rand(2, 1, 22, 22)).shape == (2, 10)
+    with pytest.raises(
+        ValueError, match=r"image_size = 21: too small for 3 blocks.*nothing is left of it after block 3"
+    ):
+        create(config, Facts(10, 1, 21))
+
+
+def test_dropout_in_the_blocks_of_the_own_models() -> None:
+    cnn, _ = create(TrainConfig(blocks=2, batch_norm=False, dense_width=(4, 3), block_dropout=0.2, dropout=0.5), DIGITS)
+    dense = ["Flatten", "Linear", "ReLU", "Linear", "ReLU", "Dropout", "Linear"]
+    assert layers(cnn) == ["Conv2d", "ReLU", "MaxPool2d", "Dropout"] * 2 + dense
+    mlp, _ = create(TrainConfig(model="mlp", dense_width=(4, 3), block_dropout=0.2, dropout=0.5), DIGITS)
+    assert layers(mlp) == ["Flatten", "Linear", "ReLU", "Dropout", "Linear", "ReLU", "Dropout", "Linear"]
+    for model in (cnn, mlp):
+        assert [m.p for m in model.modules() if isinstance(m, nn.Dropout)][-2:] == [0.2, 0.5]
+
+
+def test_dropout_after_each_relu_in_the_blocks_of_a_resnet() -> None:
+    facts = Facts(classes=7, channels=3, image_size=32)
+    plain, _ = create(TrainConfig(model="torchvision:resnet18"), facts)
+    model, _ = create(TrainConfig(model="torchvision:resnet18", block_dropout=0.2), facts)
+    assert model.state_dict().keys() == plain.state_dict().keys()
+    dropped: list[float] = []
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.register_forward_hook(lambda _, given, out: dropped.append(((given[0] > 0) & (out == 0)).sum()))
+    model(torch.rand(2, 3, 32, 32))
+    assert len(dropped) == 8 * 2
+    assert all(dropped)
+    bottleneck, _ = on_meta(TrainConfig(model="torchvision:resnet50", block_dropout=0.2), facts)
+    assert sum(isinstance(m, nn.Dropout) for m in bottleneck.modules()) == 16
+    model.load_state_dict(plain.state_dict())
+    images = torch.rand(2, 3, 32, 32)
+    torch.testing.assert_close(model.eval()(images), plain.eval()(images))
+
+
+@pytest.mark.parametrize("name", ["torchvision:vgg11", "timm:resnet18", "torchvision:vit_b_16"])
+def test_block_dropout_where_there_is_no_place_for_it_is_an_error(name: str) -> None:
+    with pytest.raises(ValueError, match=rf"block_dropout = 0\.2: {name} has no residual blocks .* must be 0"):
+        on_meta(TrainConfig(model=name, block_dropout=0.2), Facts(classes=7, channels=3, image_size=32))
 
 
 def test_the_mlp_is_dense_layers_alone() -> None:

@@ -1,7 +1,7 @@
 """Freezing: one depth axis for CNNs and transformers, and what may not move along it."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from torch import nn
@@ -9,6 +9,12 @@ from torch import nn
 from fieldtrial.training.network import Network
 
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+# What only:NAME may name beside a module: by a module's own name, and the module.
+KINDS: dict[str, Callable[[str, nn.Module], bool]] = {
+    "convolutions": lambda _, module: isinstance(module, nn.modules.conv._ConvNd),
+    "batch_norm": lambda _, module: isinstance(module, nn.modules.batchnorm._BatchNorm),
+    "downsampling": lambda name, _: name == "downsample",  # a ResNet's shortcuts from one size to the next
+}
 
 
 @dataclass(frozen=True)
@@ -64,14 +70,16 @@ def freeze(network: Network, scheme: str) -> None:
     """Set which parameters of `network` train: none, all_but_head, all_but_last:K, first:K or pattern:REGEX are frozen.
 
     all_but_last:K trains the last K units, the head included; first:K freezes the first K; a pattern is searched for in
-    the names of the inner model's parameters. Call `hold_frozen` after every `network.train()`.
+    the names of the inner model's parameters. only:NAME freezes all but the head and the parameters of NAME: a module
+    of the inner model, such as layer3, or one of KINDS. Call `hold_frozen` after every `network.train()`.
 
     Raises:
-        ValueError: the scheme freezes nothing or everything; the message lists the units.
+        ValueError: the scheme freezes nothing or everything, or the model has no NAME; the message lists what it has.
     """
     axis = units(network)
     names = {name for unit in axis for name in unit.parameters}
-    frozen = _frozen_names(axis, scheme)
+    kind, _, argument = scheme.partition(":")
+    frozen = names - _part(network, argument) if kind == "only" else _frozen_names(axis, scheme)
     if scheme != "none" and frozen in (set(), names):
         listed = ", ".join(f"{number} {unit.name}" for number, unit in enumerate(axis, start=1))
         raise ValueError(
@@ -108,6 +116,27 @@ def _frozen_names(axis: list[Unit], scheme: str) -> set[str]:
         return {name for unit in names[: max(0, len(axis) - int(argument or 1))] for name in unit}
     assert scheme == "none", scheme
     return set()
+
+
+def _part(network: Network, wanted: str) -> set[str]:
+    """Return the names of the head's parameters and of those of `wanted`, a module's name or one of KINDS."""
+    parts: dict[str, set[str]] = {}
+    for name, module in network.model.named_modules():
+        inside = {f"{name}.{parameter}" for parameter, _ in module.named_parameters()}
+        if name and inside:
+            parts.setdefault(name, set()).update(inside)
+            for kind in (kind for kind, is_one in KINDS.items() if is_one(name.rpartition(".")[2], module)):
+                parts.setdefault(kind, set()).update(inside)
+    if wanted not in parts:
+        modules = [name for name in parts if name not in KINDS]
+        outer = [name for name in modules if "." not in name]
+        inner = next((name for name in modules if "." in name), outer[0])
+        raise ValueError(
+            f"freeze = 'only:{wanted}': the model has no such part; it has "
+            f"{', '.join([*outer, *(kind for kind in KINDS if kind in parts)])}, and modules inside these, such as "
+            f"{inner}"
+        )
+    return parts[wanted] | parts[network.head.removeprefix("model.")]
 
 
 def _members(module: nn.Module, prefix: str, head: str, total: int) -> Iterator[tuple[str, nn.Module]]:

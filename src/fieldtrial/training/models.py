@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from fieldtrial.config import CNN_BLOCKS, Activation, TrainConfig
+from fieldtrial.config import Activation, TrainConfig
 from fieldtrial.training.libraries import LIBRARIES
 
 ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
@@ -30,42 +30,71 @@ class Facts:
 
 
 def build_cnn(config: TrainConfig, facts: Facts) -> nn.Module:
-    """Return the CNN: five blocks of convolution, batch normalisation, activation and pooling, then dense layers.
+    """Return the CNN: blocks of convolutions, batch normalisation, activation and pooling, then dense layers.
 
-    A convolution keeps the image's size; pooling halves it, rounding up, so that any size passes through five blocks
-    (224 pixels become 7, 8 pixels become 1). The last layer is named head.
+    With padding = same, a convolution keeps the image's size and pooling halves it, rounding up, so that any size
+    passes through any number of blocks (224 pixels become 7 in five, 8 pixels become 1); with valid, a convolution
+    takes its kernel's side less one away, and pooling rounds down. The last layer is named head.
+
+    Raises:
+        ValueError: nothing is left of the image, without padding.
     """
     layers = nn.Sequential()
     channels, side = facts.channels, facts.image_size
-    kernels = config.kernel_size * CNN_BLOCKS if len(config.kernel_size) == 1 else config.kernel_size
-    for index, (filters, kernel) in enumerate(zip(_filters(config), kernels, strict=True), start=1):
-        block = nn.Sequential()
-        block.add_module("convolution", nn.Conv2d(channels, filters, kernel, padding="same"))
-        if config.batch_norm:
-            block.add_module("batch_norm", nn.BatchNorm2d(filters))
-        block.add_module("activation", ACTIVATIONS[config.activation]())
-        block.add_module("pool", nn.MaxPool2d(2, ceil_mode=True))
-        layers.add_module(f"block{index}", block)
-        channels, side = filters, (side + 1) // 2
+    kernels = config.kernel_size * config.blocks if len(config.kernel_size) == 1 else config.kernel_size
+    for number, (filters, kernel) in enumerate(zip(_filters(config), kernels, strict=True), start=1):
+        layers.add_module(f"block{number}", _block(channels, filters, kernel, config))
+        side = (side + 1) // 2 if config.padding == "same" else (side - config.convolutions * (kernel - 1)) // 2
+        if side < 1:
+            raise ValueError(
+                f"image_size = {facts.image_size}: too small for {config.blocks} blocks of {config.convolutions} "
+                f"convolutions with padding = 'valid': nothing is left of it after block {number}"
+            )
+        channels = filters
     return _add_dense(layers, channels * side * side, config, facts.classes)
+
+
+def _block(channels: int, filters: int, kernel: int, config: TrainConfig) -> nn.Sequential:
+    """Return one block of the CNN, which takes `channels` channels and returns `filters`."""
+    block = nn.Sequential()
+    for number in ("", *map(str, range(2, config.convolutions + 1))):
+        block.add_module(f"convolution{number}", nn.Conv2d(channels, filters, kernel, padding=config.padding))
+        if config.batch_norm and config.batch_norm_after == "convolution":
+            block.add_module(f"batch_norm{number}", nn.BatchNorm2d(filters))
+        block.add_module(f"activation{number}", ACTIVATIONS[config.activation]())
+        channels = filters
+    block.add_module("pool", nn.MaxPool2d(2, ceil_mode=config.padding == "same"))
+    if config.batch_norm and config.batch_norm_after == "pool":
+        block.add_module("batch_norm", nn.BatchNorm2d(filters))
+    if config.block_dropout:
+        block.add_module("dropout", nn.Dropout(config.block_dropout))
+    return block
 
 
 def build_mlp(config: TrainConfig, facts: Facts) -> nn.Module:
     """Return the multi-layer perceptron: the flattened image, then dense layers. The last layer is named head."""
-    return _add_dense(nn.Sequential(), facts.channels * facts.image_size**2, config, facts.classes)
+    width = facts.channels * facts.image_size**2
+    return _add_dense(nn.Sequential(), width, config, facts.classes, config.block_dropout)
 
 
 def _filters(config: TrainConfig) -> list[int]:
     """Return the number of filters of each block."""
-    if len(config.filters) == CNN_BLOCKS:
+    if len(config.filters) == config.blocks:
         return list(config.filters)
-    return [max(1, round(config.filters[0] * config.filter_growth**block)) for block in range(CNN_BLOCKS)]
+    return [max(1, round(config.filters[0] * config.filter_growth**block)) for block in range(config.blocks)]
 
 
-def _add_dense(layers: nn.Sequential, width: int, config: TrainConfig, classes: int) -> nn.Sequential:
-    """Return `layers`, followed by the dense layers, dropout and the last layer; `width` features come in."""
+def _add_dense(
+    layers: nn.Sequential, width: int, config: TrainConfig, classes: int, between: float = 0.0
+) -> nn.Sequential:
+    """Return `layers`, followed by the dense layers, dropout and the last layer; `width` features come in.
+
+    `between` is the probability of the dropout between two dense layers.
+    """
     layers.add_module("flatten", nn.Flatten())
     for index, wide in enumerate(config.dense_width, start=1):
+        if between and index > 1:
+            layers.add_module(f"dropout{index - 1}", nn.Dropout(between))
         layers.add_module(f"dense{index}", nn.Linear(width, wide))
         layers.add_module(f"activation{index}", ACTIVATIONS[config.activation]())
         width = wide
@@ -116,4 +145,22 @@ def create(config: TrainConfig, facts: Facts) -> tuple[nn.Module, str]:
     library, name = resolve(config.model)
     if library is None:
         return MODELS[name](config, facts), OWN_HEAD
-    return LIBRARIES[library].create(name, facts.classes, facts.image_size, config.dropout)
+    model, head = LIBRARIES[library].create(name, facts.classes, facts.image_size, config.dropout)
+    if config.block_dropout:
+        _drop_in_blocks(model, config)
+    return model, head
+
+
+def _drop_in_blocks(model: nn.Module, config: TrainConfig) -> None:
+    """Put dropout after each ReLU in the residual blocks of a ResNet of torchvision. Raises ValueError for others."""
+    from torchvision.models.resnet import BasicBlock, Bottleneck
+
+    blocks = [module for module in model.modules() if isinstance(module, BasicBlock | Bottleneck)]
+    if not blocks:
+        raise ValueError(
+            f"block_dropout = {config.block_dropout}: {config.model} has no residual blocks with a ReLU; only cnn, mlp "
+            "and torchvision's ResNets (torchvision:resnet18, resnext50_32x4d, …) have a place for it, for others it "
+            "must be 0"
+        )
+    for block in blocks:  # a block calls its one ReLU in several places
+        block.relu = nn.Sequential(block.relu, nn.Dropout(config.block_dropout))
