@@ -62,6 +62,12 @@ class TrainConfig:
     )
     augmentation: tuple[Augmentation, ...] = _option((), "data", "random changes of the training images, in order")
     validation_fraction: float = _option(0.1, "data", "share of train that selects, stratified by class", 0.001, 0.9)
+    train_fraction: float = _option(
+        1.0, "data", "share of each class that is trained on, of what validation left", 1e-5, 1.0
+    )
+    images_per_class: int | None = _option(
+        None, "data", "training images of each class, of what validation and train_fraction left; none: all", 1
+    )
 
     model: str = _option("cnn", "model", "cnn, mlp, or a timm or torchvision classifier (timm:NAME, torchvision:NAME)")
     weights: str = _option(

@@ -168,6 +168,14 @@ def test_smoke_is_tiny_and_keeps_every_row() -> None:
     assert described == {"filters": "choice(8)", "lr": "uniform(0.1, 0.2)"}
 
 
+def test_smoke_takes_all_of_the_embedded_data_for_a_small_variant_of_other_data() -> None:
+    base = TrainConfig(dataset="cifar10", classes="5", images_per_class=500)
+    sweep = Sweep(base=base, rows=grid(train_fraction=[0.001, 1.0]), search={"images_per_class": tune.choice([500])})
+    configs = [sweep.smoke().row_config(number) for number in (0, 1)]
+    assert [(config.train_fraction, config.images_per_class) for config in configs] == [(1.0, None)] * 2
+    assert sweep.smoke().describe("smoke")["search"] == {}
+
+
 def test_smoke_keeps_the_classes_of_embedded_data() -> None:
     sweep = Sweep(base=TrainConfig(classes="5-9"), rows=[{"model": "cnn"}], source={"classes": "0-4", "epochs": 50})
     source = sweep.smoke().source_config(0)

@@ -78,6 +78,55 @@ def test_a_class_without_validation_images_is_named(fraction: float) -> None:
         load(config(validation_fraction=fraction), None)
 
 
+@pytest.mark.parametrize(
+    ("fields", "per_class"),
+    [
+        ({"images_per_class": 7}, 7),
+        ({"images_per_class": 7, "classes": "3-5"}, 7),
+        ({"images_per_class": 3, "train_fraction": 0.1}, 3),
+    ],
+)
+def test_a_number_of_training_images_of_each_class(fields: dict[str, object], per_class: int) -> None:
+    whole, part = load(config(classes=fields.get("classes", "all")), None), load(config(**fields), None)
+    assert counts(part, part.train).tolist() == [per_class] * len(part.class_names)
+    assert set(part.train) < set(whole.train)
+    assert (part.validation.tolist(), part.test.tolist()) == (whole.validation.tolist(), whole.test.tolist())
+    assert (part.mean, part.std) == (whole.mean, whole.std)
+    assert np.all(np.diff(part.train) > 0)
+
+
+def test_a_fraction_of_the_training_images_keeps_the_proportions() -> None:
+    whole = load(config(), None)
+    part = load(config(train_fraction=0.25), None)
+    assert np.abs(counts(part, part.train) - counts(whole, whole.train) * 0.25).max() <= 0.5
+    assert set(part.train) < set(whole.train)
+    assert load(config(train_fraction=1.0), None) is whole
+
+
+def test_smaller_samples_are_part_of_larger_ones_and_drawn_by_the_seed() -> None:
+    samples = [set(load(config(images_per_class=count), None).train) for count in (5, 6, 50)]
+    assert samples[0] < samples[1] < samples[2]
+    shares = [set(load(config(train_fraction=fraction), None).train) for fraction in (0.1, 0.3)]
+    assert shares[0] < shares[1]
+    first, other = (load(config(images_per_class=5, seed=seed), None) for seed in (0, 2**40))
+    assert first.labels[first.train].tolist() != other.labels[other.train].tolist()
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"images_per_class": 200}, r"images_per_class = 200: digits: too few .* '0' \(128 of 128 images\), '1'"),
+        ({"images_per_class": 20, "train_fraction": 0.1}, r"train_fraction = 0.1, .* '0' \(13 of 128 images\)"),
+        ({"train_fraction": 0.001}, r"train_fraction = 0.001, .* '0' \(0 of 128 images\)"),
+    ],
+)
+def test_classes_with_too_few_training_images_are_named_with_their_counts(
+    fields: dict[str, object], problem: str
+) -> None:
+    with pytest.raises(ConfigError, match=problem):
+        load(config(**fields), None)
+
+
 def test_images_are_resized_on_request_and_facts_describe_the_training_images() -> None:
     data = load(config(), 16)
     assert data.images.shape == (1797, 16, 16, 1)

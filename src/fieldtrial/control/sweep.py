@@ -131,7 +131,7 @@ class Sweep:
         if self._is_on_digits():
             del fixed["dataset"], fixed["image_size"]
         else:
-            fixed["classes"] = "all"
+            fixed |= {"classes": "all", "train_fraction": 1.0, "images_per_class": None}  # digits has few of each
         keep = {name: value for name, value in (self.source or {}).items() if name not in fixed}
         return replace(
             self,

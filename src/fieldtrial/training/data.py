@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.training.datasets import data_root, locate, open_source
 from fieldtrial.training.sources import TEST, TRAIN, VALIDATION
-from fieldtrial.training.splits import Indices, stratified_cut
+from fieldtrial.training.splits import Indices, stratified_cut, stratified_sample
 from fieldtrial.training.stores import Store, open_store, store_root
 
 
@@ -21,7 +21,7 @@ class Data:
     `images` is a memory map, uint8 (n, height, width, channels), shared by all processes of the machine. `labels`
     are int64 (n,) from 0 to len(class_names) - 1, and -1 for images of classes that were not chosen, which are in no
     split. `train`, `validation` and `test` are ascending int64 indices into both. `mean` and `std` are per channel,
-    in [0, 1], over the training images of all classes, those held out for validation included.
+    in [0, 1], over the training images of all classes, those held out for validation or left out included.
     """
 
     images: NDArray[np.uint8]
@@ -49,21 +49,23 @@ def load(config: TrainConfig, image_size: int | None) -> Data:
 
     The first call on a machine decodes the data set (see `stores`); the first in a process opens it; later ones
     return the same object, without a look at the disk. The test set is the data set's own, or a fixed stratified
-    fifth. The validation set is cut from the training images by `config.seed`, stratified, unless the folder has
-    val/ beside test/.
+    part. The validation set is cut from the training images by `config.seed`, stratified, unless the folder has
+    val/ beside test/; `train_fraction` and `images_per_class` then leave training images out, by the same seed.
 
     Raises:
-        ConfigError: no such data set, folder or class; a damaged image; a class without images in a split.
+        ConfigError: no such data set, folder or class; a damaged image; a class without enough images in a split.
     """
     root = data_root()
-    dataset = locate(config.dataset, root)
-    return _load(dataset, config.classes, config.validation_fraction, config.seed, image_size, root, store_root())
+    cuts = (config.validation_fraction, config.train_fraction, config.images_per_class, config.seed)
+    return _load(locate(config.dataset, root), config.classes, cuts, image_size, root, store_root())
+
+
+Cuts = tuple[float, float, int | None, int]  # validation_fraction, train_fraction, images_per_class, seed
 
 
 @functools.lru_cache(maxsize=64)  # index arrays only: the stores below are shared
-def _load(
-    dataset: str, classes: str, fraction: float, seed: int, image_size: int | None, root: Path, stores: Path
-) -> Data:
+def _load(dataset: str, classes: str, cuts: Cuts, image_size: int | None, root: Path, stores: Path) -> Data:
+    validation_fraction, train_fraction, images_per_class, seed = cuts
     store = _open(dataset, image_size, root, stores)
     chosen = _chosen(classes, dataset, len(store.class_names))
     class_names = store.class_names[chosen.start : chosen.stop]
@@ -72,10 +74,16 @@ def _load(
     train, validation, test = (np.flatnonzero(wanted & (store.parts == part)) for part in (TRAIN, VALIDATION, TEST))
     if not (store.parts == VALIDATION).any():
         try:
-            kept, cut = stratified_cut(labels[train], class_names, fraction, seed)
+            kept, cut = stratified_cut(labels[train], class_names, validation_fraction, seed)
         except ValueError as error:
-            raise ConfigError([f"validation_fraction = {fraction!r}: {dataset}: {error}"]) from None
+            raise ConfigError([f"validation_fraction = {validation_fraction!r}: {dataset}: {error}"]) from None
         train, validation = train[kept], train[cut]
+    if train_fraction < 1 or images_per_class:
+        try:
+            train = train[stratified_sample(labels[train], class_names, train_fraction, images_per_class, seed)]
+        except ValueError as error:
+            asked = f"train_fraction = {train_fraction!r}, images_per_class = {images_per_class!r}"
+            raise ConfigError([f"{asked}: {dataset}: {error}"]) from None
     for array in (labels, train, validation, test):
         array.flags.writeable = False
     return Data(
