@@ -125,6 +125,14 @@ class Run:
         """The weights of the best epoch, as safetensors; there once the trial has ended well."""
         return self.path / "model.safetensors"
 
+    def predictions_path(self, split: str) -> Path:
+        """Return where the predictions of the best epoch's weights for `split` are: validation or test.
+
+        They are there for runs that were tested. An .npz file of arrays `index` int64 (n,), the images' positions in
+        the data set's store; `label` int64 (n,); `probability` float32 (n, classes).
+        """
+        return self.path / f"predictions-{split}.npz"
+
     @property
     def tensorboard_folder(self) -> Path:
         """Where the trial's event files go."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fieldtrial.config import FIELDS, TrainConfig
+from fieldtrial.results.predictions import load_predictions
 from fieldtrial.run import Run
 
 SCRIPT = Path(__file__).parents[2] / "jobs" / "train.py"
@@ -39,6 +40,8 @@ def test_it_trains_goes_on_and_does_nothing_twice(tmp_path: Path) -> None:
     with_test = run.result() or {}
     assert with_test["test_accuracy"] > 0.5
     assert {name: with_test[name] for name in result} == result
+    assert load_predictions(run, "test").summary()["accuracy"] == with_test["test_accuracy"]
+    assert load_predictions(run, "validation").summary()["accuracy"] == result["validation_accuracy"]
     assert f"test accuracy {with_test['test_accuracy']:.4g}" in tested.stdout.splitlines()[-1]
 
     again = train("--run", run.path, *SMALL, "--test")

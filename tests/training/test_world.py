@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
 
 from fieldtrial.config import TrainConfig
+from fieldtrial.results.predictions import load_predictions
 from fieldtrial.run import Record, Run
 from fieldtrial.training import checkpoint
-from fieldtrial.training.trial import train
+from fieldtrial.training.data import load
+from fieldtrial.training.trial import score, train
 from fieldtrial.training.world import World
 
 TrainUntil = Callable[..., list[Record]]
@@ -148,10 +151,31 @@ def test_all_processes_find_together_that_the_loss_is_not_finite(runs: Path) -> 
     assert "at step 2 (epoch 1)" in messages.pop()
 
 
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_each_image_is_predicted_once_and_as_by_one_process(strategy: str, runs: Path) -> None:
+    run = Run(runs / f"undisturbed-{strategy}")
+    data = load(run.config(), None)
+    assert len(data.validation) % 2 == 1, "this test needs an image that fills the last batch up"
+    state = safetensors.torch.load_file(run.weights_path)
+    _, alone = score(run.config(), run, World(), state, ("validation", "test"))
+    for split, expected in alone.items():
+        together = load_predictions(run, split)
+        assert together.index.tolist() == expected.index.tolist() == getattr(data, split).tolist()
+        assert together.label.tolist() == data.labels[together.index].tolist()
+        assert together.probability == pytest.approx(expected.probability, abs=1e-5)
+        assert (run.result() or {})[f"{split}_accuracy"] == pytest.approx(together.summary()["accuracy"], rel=1e-12)
+
+
 def test_processes_tell_each_other(runs: Path) -> None:
     for rank in (0, 1):
         facts = json.loads((runs / f"facts-{rank}.json").read_text())
-        assert facts == {"sum": [2.0, 1.0], "any": True, "none": False, "broadcast": {"rank": 0}}
+        assert facts == {
+            "gathered": [0, 1, 2, 3],
+            "sum": [2.0, 1.0],
+            "any": True,
+            "none": False,
+            "broadcast": {"rank": 0},
+        }
 
 
 def test_a_single_process_needs_no_peers(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,8 +17,8 @@ from fieldtrial.training.world import World
 
 
 def train_until(run: Run, world: World, attempt: int, last_epoch: int | None = None, accumulate: int = 1) -> None:
-    """Train, to the end or until an epoch's record is there."""
-    with contextlib.closing(train(run, world, attempt, accumulate=accumulate)) as records:
+    """Train, to the end and the test or until an epoch's record is there."""
+    with contextlib.closing(train(run, world, attempt, test=True, accumulate=accumulate)) as records:
         for record in records:
             if record["epoch"] == last_epoch:
                 break
@@ -30,6 +30,7 @@ def main() -> None:
     """
     world, folder = World.from_environment(), Path(sys.argv[1])
     facts = {
+        "gathered": world.gather(torch.tensor([[world.rank], [world.rank + 2]])).flatten().tolist(),
         "sum": world.sum(torch.tensor([1.0, float(world.rank)])).tolist(),
         "any": world.any(world.rank == 1),
         "none": world.any(False),

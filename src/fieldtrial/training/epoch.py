@@ -121,7 +121,20 @@ def require_normalisable(network: Network, data: Data, config: TrainConfig, worl
 def evaluate(
     network: Network, data: Data, indices: Indices, batch_size: int, world: World, accumulate: int = 1
 ) -> Scores:
-    """Return how well `network` does on the images `indices`: in evaluation mode, without label smoothing.
+    """Return how well `network` does on the images `indices`: in evaluation mode, without label smoothing."""
+    totals = torch.zeros(2, dtype=torch.float64, device=world.device)
+    for batch, logits in forward(network, data, indices, batch_size, world, accumulate):
+        losses = functional.cross_entropy(logits, batch.labels, reduction="none")
+        totals += _sums(losses, logits, batch)
+    loss, correct = (world.sum(totals) / len(indices)).tolist()
+    return Scores(loss, correct)
+
+
+@torch.no_grad()  # not inference_mode: ZeRO gathers parameters in here that are trained on afterwards
+def forward(
+    network: Network, data: Data, indices: Indices, batch_size: int, world: World, accumulate: int = 1
+) -> Iterator[tuple[Batch, torch.Tensor]]:
+    """Yield this process's batches of the images `indices`, in order, with their logits in evaluation mode.
 
     `batch_size` is the trial's, which fits into memory when cut into `accumulate` pieces; batches of small images are
     larger, and are cut alike.
@@ -129,14 +142,8 @@ def evaluate(
     network.eval()
     most = max(math.ceil(batch_size / world.size), min(EVALUATION_IMAGES, EVALUATION_PIXELS // data.image_size**2))
     per_process = math.ceil(most / accumulate)
-    totals = torch.zeros(2, dtype=torch.float64, device=world.device)
-    with torch.no_grad():  # not inference_mode: ZeRO gathers parameters in here that are trained on afterwards
-        for batch in batches(data, indices, per_process * world.size, world):
-            logits = network(batch.images)
-            losses = functional.cross_entropy(logits, batch.labels, reduction="none")
-            totals += _sums(losses, logits, batch)
-    loss, correct = (world.sum(totals) / len(indices)).tolist()
-    return Scores(loss, correct)
+    for batch in batches(data, indices, per_process * world.size, world):
+        yield batch, network(batch.images)
 
 
 @dataclass

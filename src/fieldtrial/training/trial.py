@@ -5,6 +5,7 @@ import os
 import shlex
 import traceback
 from collections.abc import Generator, Iterator
+from dataclasses import replace
 from typing import Any
 
 import safetensors.torch
@@ -14,9 +15,12 @@ from fieldtrial.config import TrainConfig
 from fieldtrial.files import write_atomically
 from fieldtrial.run import Record, Run
 from fieldtrial.training import checkpoint
+from fieldtrial.training.data import load
 from fieldtrial.training.environment import environment, uncommitted_changes
-from fieldtrial.training.epoch import Diverged, evaluate
-from fieldtrial.training.fit import Progress, fit, give_way, open_trial
+from fieldtrial.training.epoch import Diverged
+from fieldtrial.training.fit import Progress, fit, give_way
+from fieldtrial.training.network import build, input_size
+from fieldtrial.training.predictions import Predictions, Split, predict
 from fieldtrial.training.tensorboard import Board
 from fieldtrial.training.world import World
 
@@ -27,7 +31,8 @@ def train(run: Run, world: World, attempt: int, test: bool = False, accumulate: 
     A stop file ends it after the epoch. At the end, the best epoch's weights and then result.json are written, and
     the checkpoints are removed; so they are when the trial diverges, as it would again, after error.json is written.
     Closed before, it leaves the checkpoints to be gone on from. `test` asks for the scores of the best weights on the
-    test images, and `accumulate` that batches are cut into as many pieces, because they do not fit into memory at once.
+    test images, and for their predictions for validation and test to be stored; `accumulate` that batches are cut into
+    as many pieces, because they do not fit into memory at once.
 
     Raises:
         what `fit` does, and OSError where the directory cannot be written.
@@ -54,11 +59,14 @@ def train(run: Run, world: World, attempt: int, test: bool = False, accumulate: 
             if world.any(world.is_main and run.stop_requested()):
                 break
         records.close()
-        best = run.checkpoint_path(record["best_epoch"])
-        test_scores = evaluate_on_test(config, run, world, checkpoint.read(best)["model"], accumulate) if test else {}
+        best = checkpoint.read(run.checkpoint_path(record["best_epoch"]))["model"]
+        splits: tuple[Split, ...] = ("validation", "test") if test else ("validation",)
+        scores, predictions = score(config, run, world, best, splits, accumulate)
         give_way(run, attempt, world)
         if world.is_main:
-            result = conclude(config, run, record["epoch"]) | test_scores | {"attempt": attempt}
+            for split in splits if test else ():
+                predictions[split].write(run.predictions_path(split))
+            result = scores | conclude(config, run, record["epoch"]) | {"attempt": attempt}
             result |= {"accumulate": accumulate} if accumulate > 1 else {}
             board.conclude(config, result)
             run.write_result(result)
@@ -66,10 +74,16 @@ def train(run: Run, world: World, attempt: int, test: bool = False, accumulate: 
 
 
 def add_test_scores(run: Run, world: World) -> None:
-    """Evaluate the weights of a trial that has ended well on the test images, and add the scores to its result."""
-    scores = evaluate_on_test(run.config(), run, world, safetensors.torch.load_file(run.weights_path))
+    """Evaluate the weights of a trial that has ended well on the test images, and add the scores to its result.
+
+    Its predictions for both splits are stored, as they are for a trial that is tested at its end.
+    """
+    state = safetensors.torch.load_file(run.weights_path)
+    scores, predictions = score(run.config(), run, world, state, ("validation", "test"))
     if world.is_main:
-        run.write_result((run.result() or {}) | scores)
+        for split, made in predictions.items():
+            made.write(run.predictions_path(split))
+        run.write_result(scores | (run.result() or {}))
 
 
 def command(config: TrainConfig, run: Run, world: World, test: bool) -> str:
@@ -94,14 +108,29 @@ def concluding_divergence(run: Run, world: World, attempt: int) -> Iterator[None
         raise
 
 
-def evaluate_on_test(
-    config: TrainConfig, run: Run, world: World, state: dict[str, torch.Tensor], accumulate: int = 1
-) -> dict[str, float]:
-    """Return how well the network does on the test images with the weights in `state`, to all processes."""
-    data, network = open_trial(config, run)
+def score(
+    config: TrainConfig,
+    run: Run,
+    world: World,
+    state: dict[str, torch.Tensor],
+    splits: tuple[Split, ...],
+    accumulate: int = 1,
+) -> tuple[dict[str, Any], dict[Split, Predictions]]:
+    """Return, to all processes, what the network with the weights in `state` says of `splits`.
+
+    The first result is what result.json says of it: the class names, and metrics such as test_auc for each split.
+    """
+    data = load(config, input_size(config, run.path))
+    size = data.image_size
+    drawn = replace(config, weights="random", image_size=size)  # which files it started from matters no more
+    network = build(drawn, len(data.class_names), data.channels, data.mean, data.std, size, run.path)
     network.load_state_dict(state)
-    scores = evaluate(network.to(world.device), data, data.test, config.batch_size, world, accumulate)
-    return {"test_accuracy": scores.accuracy, "test_loss": scores.loss}
+    network.to(world.device)
+    predictions = {split: predict(network, data, split, config.batch_size, world, accumulate) for split in splits}
+    scores: dict[str, Any] = {"class_names": list(data.class_names)}
+    for split, made in predictions.items():
+        scores |= made.scores(split)
+    return scores, predictions
 
 
 def conclude(config: TrainConfig, run: Run, epoch: int) -> dict[str, Any]:

@@ -83,6 +83,14 @@ class World:
             distributed.all_reduce(total)
         return total.cpu()
 
+    def gather(self, rows: torch.Tensor) -> torch.Tensor:
+        """Return, to all processes, the first row of each, then the second of each, and so on. All have as many."""
+        if self.size == 1:
+            return rows
+        parts = [torch.empty_like(rows) for _ in range(self.size)]
+        distributed.all_gather(parts, rows.contiguous())
+        return torch.stack(parts, dim=1).flatten(0, 1)
+
     def any(self, flag: bool) -> bool:
         """Return, to all processes, whether `flag` is true in any of them."""
         return bool(self.sum(torch.tensor(float(flag), device=self.device)))

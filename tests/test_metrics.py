@@ -1,0 +1,76 @@
+"""Metrics against scikit-learn's own, and in the cases that it leaves open."""
+
+import math
+
+import numpy as np
+import pytest
+import sklearn.metrics
+from numpy.typing import NDArray
+
+from fieldtrial import metrics
+
+
+@pytest.fixture(params=[(120, 2), (150, 5), (200, 12)])
+def answers(request: pytest.FixtureRequest) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return labels and probabilities, many of them equal to others, that are better than chance."""
+    count, classes = request.param
+    random = np.random.default_rng(classes)
+    label = np.arange(count) % classes
+    votes = random.multinomial(6, np.full(classes, 1 / classes), count) + 2 * (label[:, None] == np.arange(classes))
+    return label, (votes / votes.sum(1, keepdims=True)).astype(np.float32)
+
+
+def test_they_are_scikit_learns(answers: tuple[NDArray[np.int64], NDArray[np.float32]]) -> None:
+    label, probability = answers
+    predicted, classes = probability.argmax(1), probability.shape[1]
+    own = label[:, None] == np.arange(classes)
+    assert 1 / classes < metrics.accuracy(label, probability) < 1
+    assert metrics.accuracy(label, probability) == sklearn.metrics.accuracy_score(label, predicted)
+    assert metrics.macro_f1(label, probability) == pytest.approx(
+        sklearn.metrics.f1_score(label, predicted, average="macro"), rel=1e-12
+    )
+    areas = [sklearn.metrics.roc_auc_score(own[:, number], probability[:, number]) for number in range(classes)]
+    assert metrics.class_auc(label, probability) == pytest.approx(areas, rel=1e-12)
+    assert metrics.auc(label, probability) == pytest.approx(np.mean(areas), rel=1e-12)
+    matrix = metrics.confusion_matrix(label, probability)
+    assert matrix[1, 0] == ((label == 1) & (predicted == 0)).sum()
+    assert metrics.class_accuracy(label, probability) == pytest.approx(np.diag(matrix) / np.bincount(label))
+    for (false, true), area in zip(metrics.roc_curves(label, probability), areas, strict=True):
+        assert (false[0], true[0], false[-1], true[-1]) == (0, 0, 1, 1)
+        assert sklearn.metrics.auc(false, true) == pytest.approx(area, rel=1e-12)
+    assert metrics.summary(label, probability).keys() == {
+        "accuracy",
+        "macro_f1",
+        "auc",
+        *(["top5_accuracy"] if classes > 5 else []),
+    }
+
+
+def test_top5_is_scikit_learns_and_only_where_it_says_something() -> None:
+    random = np.random.default_rng(0)
+    label, probability = random.integers(0, 30, 100), random.dirichlet(np.ones(30), 100)
+    expected = sklearn.metrics.top_k_accuracy_score(label, probability, k=5, labels=np.arange(30))
+    assert 0.05 < expected < 0.5
+    assert metrics.top5_accuracy(label, probability) == expected
+    assert metrics.top5_accuracy(label % 5, probability[:, :5]) is None
+    assert metrics.top5_accuracy(np.array([4, 5]), np.full((2, 6), 1 / 6)) == 0.5  # equals are not all in front
+
+
+def test_a_class_without_images_spoils_nothing() -> None:
+    label = np.array([0, 0, 1, 1])
+    probability = np.array([[0.7, 0.2, 0.1], [0.2, 0.7, 0.1], [0.1, 0.8, 0.1], [0.2, 0.7, 0.1]])
+    assert metrics.class_accuracy(label, probability)[:2].tolist() == [0.5, 1.0]
+    assert math.isnan(metrics.class_accuracy(label, probability)[2])
+    assert metrics.macro_f1(label, probability) == pytest.approx((2 / 3 + 4 / 5) / 3)
+    assert math.isnan(metrics.class_auc(label, probability)[2])
+    assert metrics.auc(label, probability) == pytest.approx(0.875)
+    assert [len(false) > 1 for false, _ in metrics.roc_curves(label, probability)] == [True, True, False]
+    with pytest.raises(ValueError, match="all images are of one class"):
+        metrics.auc(np.zeros(4, np.int64), probability)
+
+
+def test_log_loss_is_cross_entropy_and_finite() -> None:
+    assert metrics.log_loss(np.array([0, 1]), np.array([[0.5, 0.5], [0.75, 0.25]])) == pytest.approx(
+        (math.log(2) + math.log(4)) / 2
+    )
+    assert math.isfinite(metrics.log_loss(np.array([0, 1]), np.array([[0.0, 1.0], [0.5, 0.5]])))
