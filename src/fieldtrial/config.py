@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, TypeVar
 
@@ -169,7 +169,7 @@ class TrainConfig:
             except ValueError as error:
                 problems.append(f"{name} = {value!r}: {error}")
         try:
-            config = replace(base or cls(), **known)
+            config = replace(base or DEFAULTS, **known)
         except ConfigError as error:
             problems += error.problems
         if problems:
@@ -195,9 +195,16 @@ class TrainConfig:
     @property
     def id(self) -> str:
         """Eight hexadecimal digits of what differs from the defaults; a new field with a default changes no id."""
+        return self._digest(self.differences(DEFAULTS))
+
+    @property
+    def configuration(self) -> str:
+        """The id with the default seed: equal for all repetitions of a trial with other seeds."""
+        return self._digest(self.differences(DEFAULTS).keys() - {"seed"})
+
+    def _digest(self, names: Iterable[str]) -> str:
         mine = self.to_dict()
-        changed = {name: mine[name] for name in sorted(self.differences(DEFAULTS))}
-        return hashlib.sha256(json.dumps(changed).encode()).hexdigest()[:8]
+        return hashlib.sha256(json.dumps({name: mine[name] for name in sorted(names)}).encode()).hexdigest()[:8]
 
     def to_flags(self) -> list[str]:
         """Return the command-line flags of what differs from the defaults, such as ['--lr', '0.01']."""

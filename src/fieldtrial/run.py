@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fieldtrial.config import TrainConfig
-from fieldtrial.files import read_json, write_atomically, write_json
+from fieldtrial.files import RecordWriter, parse_record, read_json, write_atomically, write_json
 
 Record = dict[str, Any]
 CHECKPOINTS_KEPT = 2
@@ -167,36 +167,28 @@ class Run:
         by_epoch = {record["epoch"]: record for record in RecordReader(self).read()}
         return [by_epoch[epoch] for epoch in sorted(by_epoch)]
 
+    def record_lines(self, attempt: int, offset: int = 0) -> bytes:
+        """Return the record file of `attempt` from byte `offset` on, up to the end of its last whole line."""
+        with self._metrics_path(attempt).open("rb") as file:  # opened anew: a network file system looks then
+            file.seek(offset)
+            data = file.read()
+        return data[: data.rfind(b"\n") + 1]
+
+    def record_stamps(self) -> dict[str, list[int]]:
+        """Return {name: [bytes, time of change in ns]} of the files that records come from; empty without records."""
+        try:
+            entries = [entry for entry in os.scandir(self.path) if entry.name.startswith(("metrics-", "env.json"))]
+            stamps = {entry.name: [entry.stat().st_size, entry.stat().st_mtime_ns] for entry in entries}
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        return stamps if any(name.startswith("metrics-") for name in stamps) else {}
+
     def environment(self) -> dict[str, Any]:
         """Return {attempt: what it ran on}; empty before the first."""
         return read_json(self._environment_path) or {}
 
     def _metrics_path(self, attempt: int) -> Path:
         return self.path / f"metrics-{attempt}.jsonl"
-
-
-class RecordWriter:
-    """Appends records to one attempt's file, each synced before `write` returns."""
-
-    def __init__(self, path: Path, attempt: int) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._attempt = attempt
-        self._file = path.open("ab")
-        if self._file.tell() and not path.read_bytes().endswith(b"\n"):
-            self._file.write(b"\n")  # closes the torn line of a process that died in the middle of it
-
-    def write(self, record: Mapping[str, object]) -> None:
-        """Append `record`, with its attempt and the time. Raises ValueError for NaN or infinity."""
-        line = json.dumps({**record, "attempt": self._attempt, "time": time.time()}, allow_nan=False)
-        self._file.write(line.encode() + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
-
-    def __enter__(self) -> "RecordWriter":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._file.close()
 
 
 class RecordReader:
@@ -216,27 +208,15 @@ class RecordReader:
 
     def _read_attempt(self, attempt: int) -> list[Record]:
         offset = self._offsets.get(attempt, 0)
-        with self._run._metrics_path(attempt).open("rb") as file:  # opened anew: a network file system looks then
-            file.seek(offset)
-            data = file.read()
-        whole = data[: data.rfind(b"\n") + 1]
+        whole = self._run.record_lines(attempt, offset)
         self._offsets[attempt] = offset + len(whole)
-        records = [record for line in whole.splitlines() if (record := _parse_record(line))]
+        records = [record for line in whole.splitlines() if (record := parse_record(line))]
         return [record for record in records if self._is_new(attempt, record["epoch"])]
 
     def _is_new(self, attempt: int, epoch: int) -> bool:
         new = (attempt, epoch) not in self._seen
         self._seen.add((attempt, epoch))
         return new
-
-
-def _parse_record(line: bytes) -> Record | None:
-    """Return the record in a line, or None for a torn one: the process that wrote it died, the next wrote it anew."""
-    try:
-        record = json.loads(line)
-    except ValueError:
-        return None
-    return record if isinstance(record, dict) and isinstance(record.get("epoch"), int) else None
 
 
 class SweepFolder:
@@ -331,3 +311,13 @@ class SweepFolder:
     def table_path(self, suffix: str) -> Path:
         """Return where the table is written: `suffix` is csv or md."""
         return self.path / f"table.{suffix}"
+
+    @property
+    def long_table_path(self) -> Path:
+        """The table with a row for each trial."""
+        return self.path / "trials.csv"
+
+    @property
+    def records_path(self) -> Path:
+        """The records of all trials in one file."""
+        return self.path / "records.parquet"

@@ -1,6 +1,5 @@
 """A sweep's folder -> a DataFrame with a row for each trial. Reads files only, so it works while the sweep runs."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +85,7 @@ def _facts(run: Run) -> dict[str, Any]:
 
 def _config_columns(config: TrainConfig) -> dict[str, Any]:
     fields = {name: getattr(config, name) for name in FIELDS}
-    return {**fields, "configuration": replace(config, seed=TrainConfig.seed).id}
+    return {**fields, "configuration": config.configuration}
 
 
 def _ending(run: Run) -> dict[str, Any]:
