@@ -3,7 +3,11 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile("no times", deadline=None)  # how long an example takes is the machine's affair
+hypothesis.settings.load_profile("no times")
 
 pytest_plugins = ["tests.slurm_cluster"]  # the fixture `slurm`
 
