@@ -7,12 +7,14 @@ from fieldtrial.control import slurm_commands
 from fieldtrial.control.driver import only_driver
 from fieldtrial.control.engine import SweepError
 from fieldtrial.control.slurm_jobs import job_name
+from fieldtrial.files import share_with_group
 from fieldtrial.run import SweepFolder
 from fieldtrial.tasks import TaskQueue
 
 
 def main() -> None:
     """Withdraw the tasks that wait, and cancel the jobs."""
+    share_with_group()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sweep", metavar="DIR", help="the sweep's folder")
     folder = SweepFolder(parser.parse_args().sweep)

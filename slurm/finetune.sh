@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # One training run, with no Python in between:  sbatch slurm/finetune.sh --run runs/r50 --model resnet50 --weights imagenet ...
-# The flags are those of jobs/train.py. Before the time limit it is queued again, and it resumes.
+# The flags are those of jobs/train.py. Before the time limit it is queued again, and it resumes. Several processes that
+# run out of memory are started again (--max-restarts), with their batches in parts; a single one starts itself.
 #SBATCH --job-name=finetune
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=1
@@ -16,7 +17,7 @@ gpus=${SLURM_GPUS_ON_NODE:-1}
 head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 srun "${PYTHON:-.venv/bin/python}" -m torch.distributed.run --nnodes "$SLURM_NNODES" --nproc-per-node "$gpus" \
     --rdzv-backend c10d --rdzv-endpoint "$head:$((20000 + SLURM_JOB_ID % 20000))" --rdzv-id "$SLURM_JOB_ID" \
-    -- jobs/train.py "$@" &
+    --max-restarts 3 -- jobs/train.py "$@" &
 training=$!
 trap 'scontrol requeue "$SLURM_JOB_ID"' USR1
 wait $training # ends with the training, or with the signal

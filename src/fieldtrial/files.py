@@ -1,29 +1,54 @@
-"""Small files written whole or not at all, JSON, and files of records that are only appended to."""
+"""Small files written whole or not at all, JSON, records that are only appended; who may read them, and from where."""
 
 import contextlib
 import json
 import os
-import tempfile
+import secrets
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
+
+GROUP_READS, OTHERS_WRITE = 0o050, 0o002
+
+
+def share_with_group() -> None:
+    """Have what this process and its children make readable by its group, and writable by nobody outside of that.
+
+    The rest is as the user's umask says.
+    """
+    own = os.umask(OTHERS_WRITE)
+    os.umask(own & ~GROUP_READS | OTHERS_WRITE)
+
+
+def refresh(folder: Path) -> None:
+    """See to it that files are found which other machines have made in `folder` since it was last looked at.
+
+    On a network file system a client remembers for up to a minute which names there are not; opening asks the server.
+    """
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        os.close(os.open(folder, os.O_RDONLY | os.O_DIRECTORY))
+
+
+def is_there(path: Path) -> bool:
+    """Return whether there is such a file now, on whichever machine it was made."""
+    refresh(path.parent)
+    return path.exists()
 
 
 @contextlib.contextmanager
 def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     """Open a file that becomes `path` at the end: a reader, or a crash, sees the old file or the new one, whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")  # beside it, for the sake of the rename
     try:
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
@@ -40,6 +65,7 @@ def write_json(path: Path, value: object) -> None:
 
 def read_json(path: Path) -> Any | None:
     """Return the value in a JSON file, or None where there is no file."""
+    refresh(path.parent)
     try:
         return json.loads(path.read_bytes())
     except FileNotFoundError:

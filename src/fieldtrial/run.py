@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fieldtrial.config import TrainConfig
-from fieldtrial.files import RecordWriter, parse_record, read_json, write_atomically, write_json
+from fieldtrial.files import RecordWriter, is_there, parse_record, read_json, write_atomically, write_json
 
 Record = dict[str, Any]
 CHECKPOINTS_KEPT = 2
@@ -150,7 +150,7 @@ class Run:
 
     def stop_requested(self) -> bool:
         """Return whether the worker was asked to stop."""
-        return self._stop_path.exists()
+        return is_there(self._stop_path)
 
     # What everybody reads
 

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from fieldtrial.files import read_json, write_atomically, write_json
+from fieldtrial.files import is_there, read_json, write_atomically, write_json
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class TaskQueue:
 
     def has_started(self, worker: str) -> bool:
         """Return whether a worker has registered."""
-        return (self._workers / worker / "worker.json").exists()
+        return is_there(self._workers / worker / "worker.json")
 
     def answers(self) -> list[Answer]:
         """Return the answers given since the last call."""
@@ -113,7 +113,7 @@ class TaskQueue:
     @property
     def closed(self) -> bool:
         """Whether there will be no more tasks."""
-        return (self.folder / "closed").exists()
+        return is_there(self.folder / "closed")
 
     def rendezvous(self, worker: str, start: str) -> Path:
         """Return the file in which a worker's first process says where the others find it; a new one for each start."""

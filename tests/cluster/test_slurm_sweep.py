@@ -146,8 +146,10 @@ def test_two_nodes_of_two_processes_agree_with_one_process(slurm: SlurmCluster, 
         for path in (project / "runs" / "nodes").glob("*/config.json")
     ]
     assert {trial.config().strategy for trial in trials} == {"ddp", "zero2"}
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False).stdout
     for trial in trials:
         facts = trial.environment()["1"]
+        assert facts["commit"] == (head.strip() or None), "of the program, whatever repository is around the sweep"
         assert facts["world_size"] == 4
         assert re.fullmatch(r"n\[\d[-,]\d\]", facts["job"]["SLURM_JOB_NODELIST"])
         alone = project / "runs" / f"alone-{trial.config().strategy}"

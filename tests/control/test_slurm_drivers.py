@@ -175,7 +175,7 @@ def test_many_at_once_lose_and_repeat_nothing(
 def test_a_detached_driver_comes_back_to_its_jobs(
     slurm: SlurmCluster, make_driver: Callable[..., Any], processes: Any, tmp_path: Path
 ) -> None:
-    driver = make_driver(tmp_path, {**SITE, "most_jobs": 3}, EPOCH_SECONDS="0.4")
+    driver = make_driver(tmp_path, {**SITE, "most_jobs": 3}, EPOCH_SECONDS="2")
     process = driver.start()
     assert processes.eventually(lambda: trains(driver.folder(), 3), 40)
     before = set(jobs(slurm))
@@ -187,6 +187,7 @@ def test_a_detached_driver_comes_back_to_its_jobs(
     assert set(jobs(slurm)) == before
     count = sum(len(run.records()) for run in runs(driver.folder()))
     assert processes.eventually(lambda: sum(len(run.records()) for run in runs(driver.folder())) > count + 3)
+    driver.environment["EPOCH_SECONDS"] = "0.1"  # of the jobs that are yet to come
     process = driver.start()
     assert processes.eventually(lambda: len(set(jobs(slurm)) - before) > 0 or process.poll() is not None, 40)
     outcome = driver.finish(process)
@@ -237,7 +238,7 @@ def test_cancel_ends_one_sweeps_jobs(
     slurm: SlurmCluster, make_driver: Callable[..., Any], processes: Any, tmp_path: Path
 ) -> None:
     other = slurm.run("sbatch", "--parsable", "--output=/dev/null", "--wrap=sleep 60")
-    driver = make_driver(tmp_path, {**SITE, "most_jobs": 3}, EPOCH_SECONDS="1")
+    driver = make_driver(tmp_path, {**SITE, "most_jobs": 3}, EPOCH_SECONDS="60")
     process = driver.start()
     assert processes.eventually(lambda: trains(driver.folder(), 2), 40)
     command = [sys.executable, str(ROOT / "jobs" / "cancel.py"), str(driver.folder().path)]

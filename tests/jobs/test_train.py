@@ -12,12 +12,15 @@ from fieldtrial.results.predictions import load_predictions
 from fieldtrial.run import Run
 
 SCRIPT = Path(__file__).parents[2] / "jobs" / "train.py"
+SMALL_DEVICE = Path(__file__).with_name("train_on_a_small_device.py")
 SMALL = ["--model", "mlp", "--classes", "2", "--epochs", "2", "--dense_width", "8"]
 LAUNCHER = ["-m", "torch.distributed.run", "--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0", "--nproc-per-node=2"]
 
 
-def train(*arguments: str | Path, launcher: tuple[str, ...] = ()) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, *launcher, str(SCRIPT), *map(str, arguments)]
+def train(
+    *arguments: str | Path, launcher: tuple[str, ...] = (), script: Path = SCRIPT
+) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, *launcher, str(script), *map(str, arguments)]
     env = os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
 
@@ -67,11 +70,37 @@ def test_it_trains_on_two_processes(tmp_path: Path) -> None:
     assert " torchrun --nproc-per-node 2 -- jobs/train.py --run " in command
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_run_that_does_not_fit_into_memory_goes_on_in_parts(tmp_path: Path, processes: int) -> None:
+    run = Run(tmp_path / "run")
+    flags = [*SMALL, "--seed", "8", "--batch_size", "64"]
+    launcher = (*LAUNCHER, "--max-restarts=3", "--") if processes > 1 else ()
+    done = train("--run", run.path, *flags, launcher=launcher, script=SMALL_DEVICE)
+    assert done.returncode == 0, done.stderr
+    parts = 4 // processes  # of a batch of 64 images, where a process may have 20
+    assert f"out of memory: goes on with its batches cut into {parts} parts" in done.stdout
+    assert (run.result() or {})["accumulate"] == parts
+    used = [facts["accumulate"] for facts in run.environment().values()]
+    assert used == [1, 2, 4][: len(used)]
+    assert [record["epoch"] for record in run.records()] == [0, 1, 2]
+    assert run.error() is None
+    assert f" --accumulate {parts} " in (run.path / "command.txt").read_text()
+
+    told = train("--run", tmp_path / "told", *flags, "--accumulate", str(parts), launcher=launcher, script=SMALL_DEVICE)
+    assert "out of memory" not in told.stdout
+    assert Run(tmp_path / "told").attempts() == [1]
+    assert [[r["train_loss"], r["validation_loss"]] for r in Run(tmp_path / "told").records()] == [
+        [r["train_loss"], r["validation_loss"]] for r in run.records()
+    ]
+
+
 @pytest.mark.parametrize(
     ("flags", "problem"),
     [
         (["--lr", "fast", "--model", "", "--epochs", "0"], "lr = 'fast': must be a number"),
         (["--dataset", "folder:/no/such/folder"], "/no/such/folder"),
+        (["--accumulate", "65"], "accumulate = 65: must be from 1 to batch_size = 64"),
         ([*SMALL, "--optimizer", "sgd", "--lr", "1e30"], "loss is nan"),
     ],
 )

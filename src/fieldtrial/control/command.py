@@ -21,11 +21,13 @@ from fieldtrial.control.preflight import Findings, Preflight, device_hours
 from fieldtrial.control.settings import Settings, SlurmSettings, read_place
 from fieldtrial.control.state import ForeignStateError
 from fieldtrial.control.sweep import Sweep
+from fieldtrial.files import share_with_group
 from fieldtrial.run import SweepFolder
 
 
 def main(build: Callable[[], Sweep], arguments: list[str] | None = None) -> None:
     """Run the sweep that `build` returns as the command line says. Ends the process, with status 0 if all went well."""
+    share_with_group()
     script = Path(sys.argv[0]).resolve()
     options = _parser(script).parse_args(arguments)
     if options.data_root:

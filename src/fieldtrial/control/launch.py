@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import NoReturn
 
+from fieldtrial.files import share_with_group
 from fieldtrial.tasks import TaskQueue
 
 WORKER = ("-m", "fieldtrial.training.worker")
@@ -18,6 +19,7 @@ WORKER = ("-m", "fieldtrial.training.worker")
 
 def launch(queue: str, trials: str, idle_seconds: str, minutes: str, *worker: str) -> NoReturn:
     """Become a worker that takes at most `trials` tasks of the queue in a folder, in a job of so many minutes."""
+    share_with_group()
     name = worker_name()
     end = os.environ.get("SLURM_JOB_END_TIME", str(time.time() + 60 * float(minutes)))  # SLURM says it since 23.02
     environment = rank_environment(TaskQueue(queue).rendezvous(name, os.environ.get("SLURM_RESTART_COUNT", "0")))

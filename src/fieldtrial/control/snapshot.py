@@ -25,15 +25,14 @@ def take_snapshot(folder: Path) -> Path:
         return target
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        whole = Path(temporary) / "whole"  # with the user's permissions, which temporary folders do not have
         for source in sources:
-            copy = Path(temporary) / PACKAGE.name / source.relative_to(PACKAGE)
+            copy = whole / PACKAGE.name / source.relative_to(PACKAGE)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, copy)
-        (Path(temporary) / "commit.txt").write_text(_git("rev-parse", "HEAD"))
-        (Path(temporary) / "diff.patch").write_text(_git("diff", "HEAD"))
-        Path(temporary).chmod(0o755)
-        Path(temporary).rename(target)
-        Path(temporary).mkdir()  # for the context manager to remove
+        (whole / "commit.txt").write_text(_git("rev-parse", "HEAD"))
+        (whole / "diff.patch").write_text(_git("diff", "HEAD"))
+        whole.rename(target)
     return target
 
 

@@ -14,7 +14,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from fieldtrial.files import write_atomically
+from fieldtrial.files import share_with_group, write_atomically
 from fieldtrial.results.summary import Row, Summary, summarise
 from fieldtrial.run import SweepFolder
 from fieldtrial.values import format_value
@@ -125,6 +125,7 @@ def _escape(text: str) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write and print the table of a sweep; return the exit status."""
+    share_with_group()
     parser = argparse.ArgumentParser(description="Make the table of a sweep from its files.")
     parser.add_argument("folder", type=Path, help="the sweep's folder: runs/NAME")
     folder = SweepFolder(parser.parse_args(arguments).folder)

@@ -45,18 +45,28 @@ def environment(world: World) -> dict[str, Any]:
 @functools.cache  # the code that a warm worker runs is the code it started with
 def _code() -> dict[str, Any]:
     """Return the commit that this file belongs to, and whether tracked files differ from it."""
-    commit, changes = _git("rev-parse", "HEAD"), uncommitted_changes()
-    return {"commit": commit and commit.strip(), "dirty": None if changes is None else bool(changes)}
+    copied, changes = _copied("commit.txt"), uncommitted_changes()
+    commit = (_git("rev-parse", "HEAD") if copied is None else copied) or None
+    return {"commit": commit and commit.strip(), "dirty": bool(changes) if commit and changes is not None else None}
 
 
 @functools.cache
 def uncommitted_changes() -> str | None:
     """Return the diff from the commit to the code that runs, cut off after 100 kB; None without a repository."""
-    diff = _git("diff", "--no-color", "--no-ext-diff", "HEAD")
+    copied = _copied("diff.patch")
+    diff = _git("diff", "--no-color", "--no-ext-diff", "HEAD") if copied is None else copied
     if diff is None or len(diff.encode()) <= MOST_CHANGES:
         return diff
     start = diff.encode()[:MOST_CHANGES].decode(errors="ignore")
     return f"{start}\n[cut off here: the diff has {len(diff.encode())} bytes]\n"
+
+
+def _copied(name: str) -> str | None:
+    """Return what stands beside the copy of the package that a sweep's jobs run; None if this is no such copy."""
+    try:
+        return (Path(__file__).parents[2] / name).read_text(errors="replace")
+    except FileNotFoundError:
+        return None
 
 
 def _git(*arguments: str) -> str | None:

@@ -43,10 +43,10 @@ def train(run: Run, world: World, attempt: int, test: bool = False, accumulate: 
         torch.cuda.reset_peak_memory_stats(world.device)
     with contextlib.ExitStack() as stack:
         if world.is_main:
-            run.write_environment(attempt, environment(world))
+            run.write_environment(attempt, environment(world) | {"accumulate": accumulate})
             if changes := uncommitted_changes():
                 run.write_changes(attempt, changes)
-            run.write_command(command(config, run, world, test))
+            run.write_command(command(config, run, world, test, accumulate))
             recorder = stack.enter_context(run.recorder(attempt))
             board = stack.enter_context(contextlib.closing(Board(run)))
         stack.enter_context(concluding_divergence(run, world, attempt))
@@ -78,20 +78,23 @@ def add_test_scores(run: Run, world: World) -> None:
 
     Its predictions for both splits are stored, as they are for a trial that is tested at its end.
     """
+    result = world.broadcast(run.result()) or {}
     state = safetensors.torch.load_file(run.weights_path)
-    scores, predictions = score(run.config(), run, world, state, ("validation", "test"))
+    parts = result.get("accumulate", 1)
+    scores, predictions = score(run.config(), run, world, state, ("validation", "test"), parts)
     if world.is_main:
         for split, made in predictions.items():
             made.write(run.predictions_path(split))
-        run.write_result(scores | (run.result() or {}))
+        run.write_result(scores | result)
 
 
-def command(config: TrainConfig, run: Run, world: World, test: bool) -> str:
+def command(config: TrainConfig, run: Run, world: World, test: bool, accumulate: int = 1) -> str:
     """Return the shell command that repeats the trial with as many processes, on the same data."""
     root = os.environ.get("FIELDTRIAL_DATA")
     data = [f"FIELDTRIAL_DATA={shlex.quote(root)}"] if root else []
     launcher = ["torchrun", "--nproc-per-node", str(world.size), "--"] if world.size > 1 else ["python"]
-    flags = [*(["--test"] if test else []), *config.to_flags()]
+    parts = ["--accumulate", str(accumulate)] if accumulate > 1 else []
+    flags = [*(["--test"] if test else []), *parts, *config.to_flags()]
     return " ".join([*data, shlex.join([*launcher, "jobs/train.py", "--run", str(run.path), *flags])])
 
 

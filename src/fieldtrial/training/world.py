@@ -14,7 +14,7 @@ import torch
 import torch.distributed as distributed
 from torch._C._distributed_c10d import TCPStore
 
-from fieldtrial.files import write_atomically
+from fieldtrial.files import refresh, write_atomically
 
 T = TypeVar("T")
 PR_SET_PDEATHSIG = 1  # Linux: the signal to get when the parent dies
@@ -140,6 +140,7 @@ def meet(file: Path, rank: int, size: int) -> TCPStore:
 
 
 def _read(file: Path) -> str:
+    refresh(file.parent)
     try:
         return file.read_text()
     except FileNotFoundError:

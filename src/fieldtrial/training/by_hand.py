@@ -1,0 +1,71 @@
+"""One run by hand, as jobs/train.py and slurm/finetune.sh start it: what a sweep's engine and worker do for a trial."""
+
+import os
+import sys
+from typing import Any, NoReturn
+
+from fieldtrial.config import ConfigError, TrainConfig
+from fieldtrial.run import Run
+from fieldtrial.training.trial import add_test_scores, train
+from fieldtrial.training.worker import kind_of, tell
+from fieldtrial.training.world import World
+
+
+def train_by_hand(config: TrainConfig, run: Run, test: bool = False, accumulate: int = 1) -> None:
+    """Train `run` from where it is, or only test it; the first process prints a line an epoch.
+
+    Out of memory, it goes on from its checkpoint with its batches cut into twice as many parts, at the same global
+    batch: a single process starts itself anew; several end, and torchrun starts them again if --max-restarts allows
+    it. Into how many parts an attempt cut them stands in env.json, and the next begins with that, or with `accumulate`.
+
+    Raises:
+        ConfigError: the run is another config's; a batch has no `accumulate` parts; one image is too much.
+    """
+    if not 1 <= accumulate <= config.batch_size:
+        raise ConfigError([f"accumulate = {accumulate}: must be from 1 to batch_size = {config.batch_size}"])
+    world = World.from_environment()
+    say = print if world.is_main else lambda *_, **__: None
+    attempt = world.broadcast(max(run.attempts(), default=0) + 1)
+    if world.is_main:
+        Run.create(run.path, config)
+    accumulate = world.broadcast(min(config.batch_size, max(accumulate, parts_needed(run))))
+    result = world.broadcast(run.result())
+    if not result:
+        try:
+            for record in train(run, world, attempt, test, accumulate):
+                say(describe(record), flush=True)
+        except Exception as error:
+            if kind_of(error) != "memory":
+                raise
+            tell(run, "memory", str(error), error, attempt)
+            go_on_in_parts(accumulate, config.batch_size, world)
+    elif test and "test_accuracy" not in result:
+        add_test_scores(run, world)
+    else:
+        say(f"{run.path} is finished: nothing to do")
+    say(f"end: {describe(run.result() or {})}")
+    world.close()
+
+
+def parts_needed(run: Run) -> int:
+    """Return into how many parts the run's batches are to be cut, going by its last attempt."""
+    attempt = max(run.attempts(), default=0)
+    used: int = run.environment().get(str(attempt), {}).get("accumulate", 1)
+    error = run.error() or {}
+    return 2 * used if error.get("kind") == "memory" and error["attempt"] == attempt else used
+
+
+def go_on_in_parts(accumulate: int, batch_size: int, world: World) -> NoReturn:
+    """Have the run started again, after its batches in `accumulate` parts were too much for a device."""
+    if accumulate >= batch_size:
+        raise ConfigError([f"out of memory, though its batches are cut into {accumulate} parts: one image is too much"])
+    print(f"out of memory: goes on with its batches cut into {min(2 * accumulate, batch_size)} parts", flush=True)
+    if world.size > 1:
+        os._exit(1)  # the other processes wait for this one in vain
+    os.execv(sys.executable, sys.orig_argv)
+
+
+def describe(values: dict[str, Any]) -> str:
+    """Return the epoch, losses and accuracies among `values` for people."""
+    shown = [name for name in values if name in ("epoch", "best_epoch") or name.endswith(("_loss", "_accuracy"))]
+    return "  ".join(f"{name.replace('_', ' ')} {values[name]:.4g}" for name in shown)
