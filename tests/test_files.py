@@ -39,9 +39,13 @@ def test_the_group_may_read_and_nobody_else_write(
 def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:
     path = tmp_path / "file"
     write_atomically(path, b"old")
-    with pytest.raises(ZeroDivisionError), atomic_file(path) as file:
-        file.write(b"new")
-        raise ZeroDivisionError
+
+    def fail() -> None:
+        with atomic_file(path) as file:
+            file.write(b"new")
+            raise ZeroDivisionError
+
+    pytest.raises(ZeroDivisionError, fail)
     assert path.read_bytes() == b"old"
     assert [one.name for one in tmp_path.iterdir()] == ["file"]
 
