@@ -26,9 +26,7 @@ def mode(path: Path) -> int:
     ("umask", "file_mode", "folder_mode"),
     [(0o000, 0o664, 0o775), (0o022, 0o644, 0o755), (0o027, 0o640, 0o750), (0o077, 0o640, 0o750)],
 )
-def test_the_group_may_read_and_nobody_else_write(
-    tmp_path: Path, umask: int, file_mode: int, folder_mode: int
-) -> None:
+def test_the_group_may_read_and_nobody_else_write(tmp_path: Path, umask: int, file_mode: int, folder_mode: int) -> None:
     os.umask(umask)
     share_with_group()
     write_atomically(tmp_path / "folder" / "file", b"")
@@ -45,7 +43,8 @@ def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:
             file.write(b"new")
             raise ZeroDivisionError
 
-    pytest.raises(ZeroDivisionError, fail)
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert path.read_bytes() == b"old"
     assert [one.name for one in tmp_path.iterdir()] == ["file"]
 
