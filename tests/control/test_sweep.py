@@ -161,18 +161,23 @@ def test_smoke_is_tiny_and_keeps_every_row() -> None:
     assert (sweep.trials, sweep.seeds) == (1, 1)
     for number, row in enumerate(sweep.rows):
         config = sweep.row_config(number)
-        assert (config.dataset, config.classes, config.weights, config.epochs) == ("digits", "all", "random", 1)
-        assert (config.image_size, config.model) == (32, row["model"])
+        assert (config.dataset, config.classes, config.weights, config.epochs) == ("digits", "2", "random", 1)
+        assert (config.image_size, config.images_per_class, config.model) == (64, 8, row["model"])
         assert sweep.most_epochs(number) == 1
     described = sweep.describe("smoke")["search"]
     assert described == {"filters": "choice(8)", "lr": "uniform(0.1, 0.2)"}
 
 
-def test_smoke_takes_all_of_the_embedded_data_for_a_small_variant_of_other_data() -> None:
+def test_smoke_gives_every_model_images_that_it_takes() -> None:
+    sweep = Sweep(base=TrainConfig(dataset="cifar10"), rows=grid(model=["resnet18", "timm:xception"]))
+    assert [sweep.smoke().row_config(number).image_size for number in (0, 1)] == [96, 96]
+
+
+def test_smoke_of_a_small_variant_of_other_data_is_its_own() -> None:
     base = TrainConfig(dataset="cifar10", classes="5", images_per_class=500)
     sweep = Sweep(base=base, rows=grid(train_fraction=[0.001, 1.0]), search={"images_per_class": tune.choice([500])})
     configs = [sweep.smoke().row_config(number) for number in (0, 1)]
-    assert [(config.train_fraction, config.images_per_class) for config in configs] == [(1.0, None)] * 2
+    assert [(config.train_fraction, config.images_per_class) for config in configs] == [(1.0, 8)] * 2
     assert sweep.smoke().describe("smoke")["search"] == {}
 
 

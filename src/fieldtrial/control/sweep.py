@@ -18,7 +18,11 @@ ARCHITECTURE = (
 )  # fmt: skip
 # Fields that neither rows nor search can set, because the sweep has a word of its own for them.
 OWN_FIELDS = {"seed": "`seeds` says how many a winner is run with", "select": "`select` says it for all rows"}
-SMOKE_IMAGE_SIZE = 32
+# Of a smoke: a side in pixels that all models but Inception and Xception take, and few images, for the large ones.
+SMOKE_IMAGE_SIZE, SMOKE_INCEPTION_SIZE = 64, 96
+SMOKE_CLASSES = "2"
+SMOKE_IMAGES_PER_CLASS = 8
+EMBEDDED_IMAGE_SIZE = 32  # up to which a sweep of the embedded images is small already
 
 
 def grid(**choices: Sequence[object]) -> list[dict[str, object]]:
@@ -118,20 +122,15 @@ class Sweep:
         return replace(self, base=TrainConfig.from_dict(settings, self.base, where="--set"))
 
     def smoke(self) -> "Sweep":
-        """Return the sweep made tiny: every row, one trial, one seed, one epoch, the embedded data, no downloads.
+        """Return the sweep made tiny: every row, one trial, one seed, one epoch, a few embedded images, no downloads.
 
         Numbers to choose among are cut to the smallest, so that what is large by choice does not make the smoke slow.
         """
-        fixed: dict[str, object] = {
-            "dataset": "digits",
-            "image_size": SMOKE_IMAGE_SIZE,
-            "epochs": 1,
-            "weights": "random",
-        }
-        if self._is_on_digits():
-            del fixed["dataset"], fixed["image_size"]
-        else:
-            fixed |= {"classes": "all", "train_fraction": 1.0, "images_per_class": None}  # digits has few of each
+        fixed: dict[str, object] = {"epochs": 1, "weights": "random"}
+        if not self._is_on_digits():
+            inception = any("ception" in self.row_config(number).model for number in range(len(self.rows)))
+            fixed |= {"dataset": "digits", "image_size": SMOKE_INCEPTION_SIZE if inception else SMOKE_IMAGE_SIZE}
+            fixed |= {"classes": SMOKE_CLASSES, "train_fraction": 1.0, "images_per_class": SMOKE_IMAGES_PER_CLASS}
         keep = {name: value for name, value in (self.source or {}).items() if name not in fixed}
         return replace(
             self,
@@ -148,7 +147,7 @@ class Sweep:
         configs = [self.row_config(number) for number in range(len(self.rows))]
         searched = {"dataset", "image_size"} & set(self.search)
         return not searched and all(
-            config.dataset == "digits" and (config.image_size or 0) <= SMOKE_IMAGE_SIZE for config in configs
+            config.dataset == "digits" and (config.image_size or 0) <= EMBEDDED_IMAGE_SIZE for config in configs
         )
 
     def describe(self, name: str) -> dict[str, Any]:

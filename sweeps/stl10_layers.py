@@ -1,0 +1,38 @@
+"""Which part of a pretrained ResNet-50 should be trained on STL-10?
+
+python sweeps/stl10_layers.py [--cluster NAME]    (STL-10 is downloaded)
+
+Report 003, question 1b: its eight configurations; the last layer always trains. It gives 79.7 % on test for the last
+layer alone, and plots for the others. Cost: --dry-run says. Ours: not run yet.
+"""
+
+from ray import tune
+
+from fieldtrial.config import TrainConfig
+from fieldtrial.control.command import main
+from fieldtrial.control.sweep import Sweep, grid
+
+
+def sweep() -> Sweep:
+    """Return a row for each part."""
+    return Sweep(
+        base=TrainConfig(dataset="stl10", model="resnet50", weights="imagenet", image_size=96, epochs=15),
+        rows=grid(
+            freeze=[
+                "all_but_head",
+                "only:layer1",
+                "only:layer2",
+                "only:layer3",
+                "only:layer4",
+                "only:convolutions",
+                "only:batch_norm",
+                "only:downsampling",
+            ]
+        ),
+        search={"lr": tune.loguniform(1e-5, 1e-2)},
+        trials=6,
+    )
+
+
+if __name__ == "__main__":
+    main(sweep)
