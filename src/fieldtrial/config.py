@@ -52,7 +52,11 @@ class TrainConfig:
         ConfigError: a value of the wrong type, out of bounds or not among the choices; all problems at once.
     """
 
-    dataset: str = _option("digits", "data", "digits, mnist, or folder:PATH (an ImageFolder)")
+    dataset: str = _option(
+        "digits",
+        "data",
+        "digits, mnist, cifar10, stl10, tinyimagenet, inat10, dogs_vs_cats, flowers104, or folder:PATH (class folders)",
+    )
     classes: str = _option("all", "data", "all, N (the first N classes) or A-B (class numbers A to B)")
     image_size: int | None = _option(
         None,

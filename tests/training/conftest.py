@@ -1,6 +1,9 @@
 """What the tests of training share: small trials on the digits, and what must be equal when one is done again."""
 
 import contextlib
+import http.server
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -61,3 +64,79 @@ def numbers() -> Callable[[Run], list[Values]]:
         return [{name: value for name, value in r.items() if name not in MEASURED} for r in run.records()]
 
     return without_measurements
+
+
+class WebServer:
+    """A real web server on this machine, whose failings a test sets.
+
+    `files` are served by name, with `headers` on top. It understands Range and If-Range unless `ranges` is off, breaks
+    each of the first `breaks` answers off after `piece` bytes, answers the first `refuses` requests with 503, and
+    rests for `pause` seconds after each 64 kB.
+    `requests` has the Range header of each request, or None.
+    """
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.headers: dict[str, str] = {}
+        self.version, self.ranges = '"v1"', True
+        self.breaks, self.piece, self.refuses, self.pause = 0, 0, 0, 0.0
+        self.requests: list[str | None] = []
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
+        self._thread.start()
+
+    def url(self, name: str = "") -> str:
+        return f"http://127.0.0.1:{self._server.server_port}/{name}"
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def _handler(web) -> type[http.server.BaseHTTPRequestHandler]:  # noqa: N805 (self is the handler's)
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                web.requests.append(self.headers["Range"])
+                if web.refuses:
+                    web.refuses -= 1
+                    return self.send_error(503)
+                content = web.files.get(self.path[1:])
+                if content is None:
+                    return self.send_error(404)
+                start = 0
+                if web.ranges and self.headers["Range"] and self.headers["If-Range"] in (None, web.version):
+                    start = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-"))
+                    if start >= len(content):
+                        self.send_response(416)
+                        self.send_header("Content-Range", f"bytes */{len(content)}")
+                        self.send_header("Content-Length", "0")
+                        return self.end_headers()
+                self.send_response(206 if start else 200)
+                if start:
+                    self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+                self.send_header("Content-Length", str(len(content) - start))
+                self.send_header("ETag", web.version)
+                for name, value in web.headers.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                end = len(content)
+                if web.breaks:
+                    web.breaks -= 1
+                    end = min(end, start + web.piece)
+                for position in range(start, end, 1 << 16):
+                    self.wfile.write(content[position : min(end, position + (1 << 16))])
+                    time.sleep(web.pause)
+                self.close_connection = True
+                return None
+
+            def log_message(self, *_: object) -> None:
+                """Keep the tests' output quiet."""
+
+        return Handler
+
+
+@pytest.fixture
+def web() -> Iterator[WebServer]:
+    server = WebServer()
+    yield server
+    server.close()

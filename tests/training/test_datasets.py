@@ -130,7 +130,7 @@ def test_a_changed_folder_is_decoded_anew(tmp_path: Path) -> None:
 
 
 def test_unknown_data_set() -> None:
-    with pytest.raises(ConfigError, match="dataset = 'digit': must be one of digits, mnist, folder:PATH"):
+    with pytest.raises(ConfigError, match=r"'digit': must be one of digits, mnist, .*, flowers104, folder:PATH"):
         load(TrainConfig(dataset="digit"), None)
 
 

@@ -9,9 +9,15 @@ import sklearn
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from fieldtrial.training.cifar10 import cifar10
+from fieldtrial.training.dogs_vs_cats import dogs_vs_cats
+from fieldtrial.training.flowers104 import flowers104
 from fieldtrial.training.folders import image_folder
+from fieldtrial.training.inat10 import inat10
 from fieldtrial.training.mnist import mnist
 from fieldtrial.training.sources import TRAIN, Contents, Source, problem, with_test_cut
+from fieldtrial.training.stl10 import stl10
+from fieldtrial.training.tinyimagenet import tinyimagenet
 
 
 def data_root() -> Path:
@@ -45,7 +51,7 @@ def locate(dataset: str, root: Path) -> str:
 
 
 def open_source(dataset: str, root: Path) -> Source:
-    """Return the data set that `locate` named. MNIST is downloaded into `root` if it is not there.
+    """Return the data set that `locate` named. What is not there is downloaded into `root`, if it can be.
 
     Raises:
         ConfigError: what is there is no usable data set, or the download failed; files, folders and classes named.
@@ -74,4 +80,13 @@ def _digits_contents() -> Contents:
     )
 
 
-DATASETS: dict[str, Callable[[Path], Source]] = {"digits": digits, "mnist": mnist}
+DATASETS: dict[str, Callable[[Path], Source]] = {
+    "digits": digits,
+    "mnist": mnist,
+    "cifar10": cifar10,
+    "stl10": stl10,
+    "tinyimagenet": tinyimagenet,
+    "inat10": inat10,
+    "dogs_vs_cats": dogs_vs_cats,
+    "flowers104": flowers104,
+}

@@ -1,6 +1,7 @@
 """A folder of images with one folder per class (torchvision's ImageFolder), in parts or to be cut by us."""
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,19 +12,20 @@ from fieldtrial.training.sources import TEST, TRAIN, VALIDATION, Contents, Sourc
 IMAGE_SIZE = 224  # what most pretrained classifiers were trained with
 
 
-def image_folder(root: Path) -> Source:
+def image_folder(root: Path, dataset: str | None = None, parts: Mapping[str, int] | None = None) -> Source:
     """Return the images in `root`: parts train/, val/ and test/ as far as they are there, or class folders.
 
     Without test/, val/ is the test set; without both, a fixed stratified fifth is. Files without the extension of an
-    image are passed over, as are hidden class folders.
+    image are passed over, as are hidden class folders. `dataset` is its name, by default folder:ROOT; `parts` says
+    which folders there are and what they hold, where that is known.
 
     Raises:
         ConfigError: parts that disagree about the classes, classes without images or with too few to cut.
     """
     from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset  # late: only folders need it
 
-    dataset = f"folder:{root}"
-    layout = _layout(root)
+    dataset = dataset or f"folder:{root}"
+    layout = {root / name: part for name, part in parts.items()} if parts else _layout(root)
     class_names = _class_names(dataset, layout)
     numbers = {name: number for number, name in enumerate(class_names)}
     samples = [
@@ -41,10 +43,10 @@ def image_folder(root: Path) -> Source:
         )
     paths = [path for path, _, _ in samples]
     labels = np.array([number for _, number, _ in samples], np.int64)
-    parts = np.array([part for _, _, part in samples], np.uint8)
+    part_of = np.array([part for _, _, part in samples], np.uint8)
     if TEST not in layout.values():
         try:
-            parts = with_test_cut(parts, labels, class_names)
+            part_of = with_test_cut(part_of, labels, class_names)
         except ValueError as error:
             raise problem(dataset, f"has no test set of its own, and {error}") from None
     return Source(
@@ -55,7 +57,7 @@ def image_folder(root: Path) -> Source:
         contents=lambda: Contents(
             class_names=class_names,
             labels=labels,
-            parts=parts,
+            parts=part_of,
             image=lambda index: Image.open(paths[index]),
             where=lambda index: str(paths[index]),
         ),

@@ -2,8 +2,6 @@
 
 import functools
 import gzip
-import hashlib
-import tempfile
 import zlib
 from pathlib import Path
 
@@ -12,7 +10,8 @@ from filelock import FileLock
 from numpy.typing import NDArray
 from PIL import Image
 
-from fieldtrial.training.sources import TEST, TRAIN, Contents, Source, problem
+from fieldtrial.training.downloads import download
+from fieldtrial.training.sources import TEST, TRAIN, Contents, Source, files_fingerprint, problem
 
 FILES = {
     TRAIN: ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
@@ -26,10 +25,9 @@ def mnist(root: Path) -> Source:
     if _mnist_missing(folder):
         _download_mnist(root, folder)
     files = {part: tuple(_idx_file(folder, name) for name in names) for part, names in FILES.items()}
-    stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for pair in files.values() for path in pair]
     return Source(
         dataset="mnist",
-        fingerprint=hashlib.sha256(repr(stats).encode()).hexdigest(),
+        fingerprint=files_fingerprint(path for pair in files.values() for path in pair),
         channels=1,
         image_size=28,
         contents=functools.partial(_mnist_contents, files),
@@ -77,17 +75,16 @@ def _mnist_missing(folder: Path) -> list[str]:
 
 
 def _download_mnist(root: Path, folder: Path) -> None:
-    """Fetch MNIST into `folder`, whole files only, and once where several processes want it."""
+    """Fetch what is missing into `folder`, whole files only, and once where several processes want it."""
     from torchvision.datasets import MNIST
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(root / ".mnist.lock"), tempfile.TemporaryDirectory(dir=root, prefix=".mnist-") as temporary:
-            if _mnist_missing(folder):
-                MNIST(temporary, download=True)
-                for path in Path(temporary, "MNIST", "raw").glob("*.gz"):
-                    path.replace(folder / path.name)
-    except (RuntimeError, OSError) as error:
+        with FileLock(root / ".mnist.lock"):
+            for name, md5 in MNIST.resources:
+                if name.removesuffix(".gz") in _mnist_missing(folder):
+                    download([mirror + name for mirror in MNIST.mirrors], folder / name, f"md5:{md5}")
+    except OSError as error:
         raise problem(
             "mnist",
             f"no {', '.join(_mnist_missing(folder))} (or .gz) in {folder}, and the download failed ({error}). Copy "

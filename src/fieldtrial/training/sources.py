@@ -1,16 +1,19 @@
 """What a data set is before it is decoded: images with labels and parts, and a fingerprint."""
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from fieldtrial.config import ConfigError
-from fieldtrial.training.splits import Indices, stratified_cut
+from fieldtrial.training.splits import NAMED_CLASSES, Indices, stratified_cut
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
+PART_NAMES = ("training", "validation", "test")
 TEST_FRACTION = 0.2  # of a data set that comes without a test set; the cut is the same for every seed
 
 
@@ -49,8 +52,33 @@ def problem(dataset: str, *texts: str) -> ConfigError:
     return ConfigError([f"dataset = {dataset!r}: {text}" for text in texts])
 
 
-def with_test_cut(parts: NDArray[np.uint8], labels: Indices, class_names: tuple[str, ...]) -> NDArray[np.uint8]:
+def with_test_cut(
+    parts: NDArray[np.uint8], labels: Indices, class_names: tuple[str, ...], fraction: float = TEST_FRACTION
+) -> NDArray[np.uint8]:
     """Return `parts` with a fixed stratified share of all images as the test set. Raises ValueError."""
     parts = parts.copy()
-    parts[stratified_cut(labels, class_names, TEST_FRACTION, seed=0)[1]] = TEST
+    parts[stratified_cut(labels, class_names, fraction, seed=0)[1]] = TEST
     return parts
+
+
+def require_every_class(dataset: str, contents: Contents) -> None:
+    """Raise ConfigError, with the classes, if a class has no image in one of the parts that there are."""
+    problems = []
+    for part in np.unique(np.append(contents.parts, [TRAIN, TEST])):
+        counts = np.bincount(contents.labels[contents.parts == part], minlength=len(contents.class_names))
+        lacking = [repr(contents.class_names[number]) for number in np.flatnonzero(counts == 0)]
+        if lacking:
+            more = f" and {len(lacking) - NAMED_CLASSES} more" if len(lacking) > NAMED_CLASSES else ""
+            problems.append(f"no {PART_NAMES[part]} image of {', '.join(lacking[:NAMED_CLASSES])}{more}")
+    if problems:
+        raise problem(dataset, *problems)
+
+
+def files_fingerprint(paths: Iterable[Path]) -> str:
+    """Return a digest of the paths' names, sizes and times of change: what tells one state of few files from another.
+
+    Raises:
+        OSError: one of them is not there, or cannot be looked at.
+    """
+    facts = [(path.name, stat.st_size, stat.st_mtime_ns) for path in paths for stat in [path.stat()]]
+    return hashlib.sha256(repr(facts).encode(errors="surrogateescape")).hexdigest()

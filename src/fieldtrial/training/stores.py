@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from fieldtrial.files import write_json
-from fieldtrial.training.sources import TRAIN, Contents, Source, problem
+from fieldtrial.training.sources import TRAIN, Contents, Source, problem, require_every_class
 from fieldtrial.training.splits import Indices
 
 FORMAT = 1  # to be raised when the same source would be decoded to other pixels, or kept in other files
@@ -89,6 +89,7 @@ def _build(source: Source, image_size: int, folder: Path) -> None:
     aside.mkdir()
     try:
         contents = source.contents()
+        require_every_class(source.dataset, contents)
         log.info("decoding %d images to %s", len(contents.labels), folder)
         mean, std = _decode_all(source, contents, image_size, aside / "images.npy")
         np.save(aside / "labels.npy", contents.labels)
