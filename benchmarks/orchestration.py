@@ -132,7 +132,7 @@ class SimulatedPlace:
     def kill(self, _task: Task) -> None:
         """Let it run on."""
 
-    def wait(self, seconds: float) -> list[Ended]:
+    def wait(self, seconds: float, more: int = 0) -> list[Ended]:  # noqa: ARG002
         """Wait; all end together with the writer."""
         time.sleep(seconds)
         if self._writer is None or self._writer.poll() is None:

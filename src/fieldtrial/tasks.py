@@ -92,9 +92,10 @@ class TaskQueue:
         """Return whether a worker has registered."""
         return is_there(self._workers / worker / "worker.json")
 
-    def answers(self) -> list[Answer]:
-        """Return the answers given since the last call."""
-        return [answer for path in sorted(self._workers.glob("*/answers.jsonl")) for answer in self._new_answers(path)]
+    def answers(self, workers: Collection[str] | None = None) -> list[Answer]:
+        """Return the answers that these workers, or all that there ever were, have given since the last call."""
+        names = [path.parent.name for path in self._workers.glob("*/answers.jsonl")] if workers is None else workers
+        return [answer for name in sorted(names) for answer in self._new_answers(name)]
 
     def rewind(self) -> None:
         """Have `answers` return all answers once more."""
@@ -148,12 +149,15 @@ class TaskQueue:
         if answer.task is not None:
             (own / answer.task).unlink(missing_ok=True)
 
-    def _new_answers(self, path: Path) -> list[Answer]:
-        with path.open("rb") as file:
-            file.seek(self._offsets.get(path.parent.name, 0))
-            data = file.read()
+    def _new_answers(self, worker: str) -> list[Answer]:
+        try:
+            with (self._workers / worker / "answers.jsonl").open("rb") as file:
+                file.seek(self._offsets.get(worker, 0))
+                data = file.read()
+        except FileNotFoundError:
+            return []
         whole = data[: data.rfind(b"\n") + 1]
-        self._offsets[path.parent.name] = self._offsets.get(path.parent.name, 0) + len(whole)
+        self._offsets[worker] = self._offsets.get(worker, 0) + len(whole)
         return [answer for line in whole.splitlines() if (answer := _parse_answer(line))]
 
 

@@ -69,7 +69,7 @@ class Engine:
             if starts or self._stops:
                 self._save()
                 self._carry_out(starts)
-            ended = self.place.wait(POLL_SECONDS)
+            ended = self.place.wait(POLL_SECONDS, more=self._count_to_come())
             self._deliver()
             for end in ended:
                 self._end(end)
@@ -173,6 +173,13 @@ class Engine:
         """
         open_rows = [row for row in self.rows if row.may_propose and self._has_source(row)]
         return min(open_rows, key=lambda row: len(row.trials)).propose() if open_rows else None
+
+    def _count_to_come(self) -> int:
+        """Return how many trials could be started now if there were slots for them."""
+        waiting = sum(trial.status == "waiting" for trial in self.trials())
+        return waiting + sum(
+            row.budget - len(row.trials) for row in self.rows if row.may_propose and self._has_source(row)
+        )
 
     def _has_source(self, row: Row) -> bool:
         return row.source is None or self.sources[row.source].status == "done"

@@ -75,7 +75,7 @@ class LocalPlace:
         slot = self._idle.pop()
         self._running[slot.work.remote(task.queued())] = (slot, task)
 
-    def wait(self, seconds: float) -> list[Ended]:
+    def wait(self, seconds: float, more: int = 0) -> list[Ended]:  # noqa: ARG002 (slots are there already)
         """Return the tasks that have ended, as soon as there are any or `seconds` have passed."""
         if not self._running:
             time.sleep(seconds)

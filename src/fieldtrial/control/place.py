@@ -50,8 +50,11 @@ class Place(Protocol):
     def start(self, task: Task) -> None:
         """Start a task; at most `slots` are under way at once."""
 
-    def wait(self, seconds: float) -> list[Ended]:
-        """Return the tasks that have ended, as soon as there are any or `seconds` have passed."""
+    def wait(self, seconds: float, more: int = 0) -> list[Ended]:
+        """Return the tasks that have ended, as soon as there are any or `seconds` have passed.
+
+        more: how many further tasks would be started at once if slots became free.
+        """
 
     def stop(self, task: Task) -> None:
         """See to it that a task whose run has been asked to stop does so soon."""

@@ -149,6 +149,11 @@ class SlurmSettings:
         return self.processes // self.nodes
 
     @property
+    def needs_steps(self) -> bool:
+        """Whether srun starts a trial's processes; one alone takes the batch script's place, and is there earlier."""
+        return self.processes > 1
+
+    @property
     def gpus_on_node(self) -> int:
         """How many devices a trial asks of each of its nodes."""
         return self.gpus_per_trial // self.nodes

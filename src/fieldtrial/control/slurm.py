@@ -67,6 +67,8 @@ class SlurmPlace:
         self._outage: str | None = None
         self._cancelled: set[str] = set()
         self._others = 0
+        self._hears_all = True
+        self._more = 0  # tasks that would come if as many ended
         try:
             self._limit = slurm_commands.submit_limit()
             self._largest_array = slurm_commands.largest_array()
@@ -88,6 +90,7 @@ class SlurmPlace:
         answered = {answer.task for answer in self.queue.answers()}
         self._tasks = {name: named[name] for name in named.keys() & (waiting | alive.keys() | answered)}
         self.queue.rewind()  # their answers are told by `wait`
+        self._hears_all = True
         return list(self._tasks.values())
 
     def start(self, task: Task) -> None:
@@ -106,7 +109,7 @@ class SlurmPlace:
         job = self._jobs.get(self.queue.claimed().get(task.queued().name, ""))
         if job is None or job.state != "RUNNING":
             return False
-        self._pool.submit(slurm_commands.send_signal, job.id, "USR1")
+        self._pool.submit(slurm_commands.send_signal, job.id, "USR1", self.settings.needs_steps)
         return True
 
     def kill(self, task: Task) -> None:
@@ -114,9 +117,12 @@ class SlurmPlace:
         job = self.queue.claimed().get(task.queued().name)
         self._cancel([job] if job else [])
 
-    def wait(self, seconds: float) -> list[Ended]:
-        """Return the tasks that have ended, as soon as there are any or `seconds` have passed."""
-        deadline = time.monotonic() + seconds
+    def wait(self, seconds: float, more: int = 0) -> list[Ended]:
+        """Return the tasks that have ended, as soon as there are any or `seconds` have passed.
+
+        Where `more` will come, the next job is asked for as soon as one is heard to have done its last task.
+        """
+        deadline, self._more = time.monotonic() + seconds, more
         while True:
             ended = self._hear_answers()
             self._cancel_stopping()
@@ -154,7 +160,9 @@ class SlurmPlace:
 
     def _hear_answers(self) -> list[Ended]:
         ends = []
-        for answer in self.queue.answers():
+        workers = None if self._hears_all else self._jobs.keys() | self._leaving  # not all that there ever were
+        self._hears_all = False
+        for answer in self.queue.answers(workers):
             if answer.task is None:
                 if self._jobs.pop(answer.worker, None):  # it takes no more tasks
                     self._leaving.add(answer.worker)
@@ -213,7 +221,8 @@ class SlurmPlace:
         self._others = len(jobs) - len(mine)
         self._cancel([job.id for job in mine if job.dead])
         self._jobs = {id: job for id, job in self._jobs.items() if id not in missing}
-        self._jobs |= {job.id: job for job in mine if not job.dead and job.state != "COMPLETING"}
+        ending = {job.id for job in mine if job.state == "COMPLETING" or (job.id in self._leaving and not job.pending)}
+        self._jobs |= {job.id: job for job in mine if not job.dead and job.id not in ending}
         self._leaving = {job.id for job in mine} - self._jobs.keys()
 
     def _bury(self, job: str, state: str, nodes: str) -> list[Ended]:
@@ -255,7 +264,7 @@ class SlurmPlace:
     # sbatch
 
     def _submit(self) -> None:
-        """Have as many jobs as tasks, within the limits; submit in a thread, an array at a time."""
+        """Have as many jobs as tasks, also those to come, within the limits; submit in a thread, an array at a time."""
         if self._submission is not None:
             if self._submission.done():
                 self._note_submission(self._submission)
@@ -265,7 +274,8 @@ class SlurmPlace:
         room = self.settings.most_jobs - len(self._jobs)
         if self._limit is not None:
             room = min(room, self._limit - self._others - len(self._jobs) - len(self._leaving))
-        count = min(len(self._tasks) - len(capacity), room, self._largest_array, self._most_at_once)
+        tasks = min(self.slots, len(self._tasks) + self._more)
+        count = min(tasks - len(capacity), room, self._largest_array, self._most_at_once)
         if count > 0 and time.monotonic() > self._next_submission:
             excluded = {node for node, failures in self._node_failures.items() if node and failures >= NODE_FAILURES}
             self._submission = self._pool.submit(self._submitter.submit, count, excluded)

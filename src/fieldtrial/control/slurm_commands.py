@@ -27,9 +27,14 @@ class Job:
     reason: str
 
     @property
+    def pending(self) -> bool:
+        """Whether it waits for its start, its first or another one."""
+        return self.state == "PENDING"
+
+    @property
     def dead(self) -> bool:
         """Whether it is held, and will not start again."""
-        return self.state == "PENDING" and self.reason in DEAD_REASONS
+        return self.pending and self.reason in DEAD_REASONS
 
 
 def my_jobs() -> list[Job]:
@@ -73,9 +78,13 @@ def cancel(jobs: Sequence[str]) -> None:
         _run("scancel", "--quiet", *jobs[first : first + BATCH])
 
 
-def send_signal(job: str, name: str) -> None:
-    """Send the signal with that name to a job's processes, but not to its batch script. Raises SlurmOutageError."""
-    _run("scancel", "--quiet", f"--signal={name}", job)
+def send_signal(job: str, name: str, to_steps: bool) -> None:
+    """Send the signal with that name to the processes of a job's steps, or else to its batch script's only process.
+
+    Raises:
+        SlurmOutageError: SLURM does not answer.
+    """
+    _run("scancel", "--quiet", f"--signal={name}", *([] if to_steps else ["--batch"]), job)
 
 
 def largest_array() -> int:

@@ -38,7 +38,8 @@ class Submitter:
         self._logs = folder.jobs_path.resolve()
         numbers = (settings.trials_per_job, settings.idle_seconds, settings.time_limit_minutes)
         arguments = [str(folder.queue_path.resolve()), *map(str, numbers), *worker]
-        self._command = shlex.join([sys.executable, "-u", "-m", "fieldtrial.control.launch", *arguments])
+        command = shlex.join([sys.executable, "-u", "-m", "fieldtrial.control.launch", *arguments])
+        self._command = command if settings.needs_steps else f"exec {command}"
 
     def submit(self, count: int, excluded: Collection[str] = ()) -> list[str]:
         """Submit `count` worker jobs, as one array, and return their ids. Raises SlurmOutageError if SLURM refuses."""
@@ -85,6 +86,7 @@ class Submitter:
             "constraint": settings.constraint,
             "exclude": ",".join(sorted(excluded)) or None,
             "setup": setup,
+            "use_srun": settings.needs_steps,
             "srun_args": [
                 f"--cpus-per-task={settings.cpus_per_process}",  # which srun does not take over from sbatch
                 "--kill-on-bad-exit=1",  # else the other processes wait for one that has failed

@@ -1,5 +1,6 @@
 """The program as it is when a sweep's jobs are submitted, copied into the sweep's folder: jobs that wait run that."""
 
+import compileall
 import hashlib
 import shutil
 import subprocess
@@ -30,6 +31,8 @@ def take_snapshot(folder: Path) -> Path:
             copy = whole / PACKAGE.name / source.relative_to(PACKAGE)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, copy)
+        # once, here: else each of the first jobs does it, at the same time
+        compileall.compile_dir(whole, quiet=2, stripdir=str(whole), prependdir=str(target))
         (whole / "commit.txt").write_text(_git("rev-parse", "HEAD"))
         (whole / "diff.patch").write_text(_git("diff", "HEAD"))
         whole.rename(target)

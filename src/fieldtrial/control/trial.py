@@ -1,5 +1,6 @@
 """Trial: what the engine knows of one trial, in the form that Ray Tune's schedulers and searchers read."""
 
+import functools
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -45,7 +46,7 @@ class Trial:
     run_metadata: None = None
     experiment_tag: str = ""
 
-    @property
+    @functools.cached_property
     def name(self) -> str:
         """The run directory's name: the config's id."""
         return self.config.id
