@@ -110,6 +110,14 @@ def test_torn_lines_are_passed_over(queue: TaskQueue) -> None:
     assert queue.answers() == [first, second]
 
 
+def test_answers_of_some_workers_are_heard_alone(queue: TaskQueue) -> None:
+    for worker in ("7", "8"):
+        queue.register(worker, {})
+    first, second = answer(queue, "7", "aaaa-1.json"), answer(queue, "8", "bbbb-1.json")
+    assert queue.answers({"8", "9"}) == [second], "9 has not started yet"
+    assert queue.answers() == [first]
+
+
 def test_half_an_answer_is_waited_for(queue: TaskQueue) -> None:
     queue.register("7", {})
     given = answer(queue, "7", "aaaa-1.json")

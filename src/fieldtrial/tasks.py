@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from fieldtrial.files import is_there, read_json, write_atomically, write_json
+from fieldtrial.files import is_there, read_json, refresh, write_atomically, write_json
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,7 @@ class TaskQueue:
 
     def answers(self, workers: Collection[str] | None = None) -> list[Answer]:
         """Return the answers that these workers, or all that there ever were, have given since the last call."""
+        refresh(self._workers)
         names = [path.parent.name for path in self._workers.glob("*/answers.jsonl")] if workers is None else workers
         return [answer for name in sorted(names) for answer in self._new_answers(name)]
 
@@ -150,6 +151,7 @@ class TaskQueue:
             (own / answer.task).unlink(missing_ok=True)
 
     def _new_answers(self, worker: str) -> list[Answer]:
+        refresh(self._workers / worker)
         try:
             with (self._workers / worker / "answers.jsonl").open("rb") as file:
                 file.seek(self._offsets.get(worker, 0))

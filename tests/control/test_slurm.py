@@ -15,7 +15,8 @@ from fieldtrial.control import slurm_commands
 from fieldtrial.control.place import Ended, Task
 from fieldtrial.control.settings import SlurmSettings
 from fieldtrial.control.slurm import SlurmPlace
-from fieldtrial.control.slurm_jobs import Submitter
+from fieldtrial.control.slurm_commands import Job
+from fieldtrial.control.slurm_jobs import Submitter, job_name
 from fieldtrial.run import Run, SweepFolder
 from tests.slurm_cluster import SlurmCluster, temporary_cluster
 
@@ -154,6 +155,40 @@ def test_what_others_cancel_is_noticed(slurm: SlurmCluster, make_place: Make, tm
         assert place.queue.claimed() == {}
     else:
         until(place, lambda: len(place._cancelled) > 4)  # it cancels what will never run, and asks for others
+
+
+def test_a_job_that_has_said_that_it_leaves_holds_no_place(make_place: Make, tmp_path: Path) -> None:
+    place = make_place()
+    name = job_name(SweepFolder(tmp_path / "sweep"))
+    place._leaving = {"1_0", "1_1"}
+    requeued = Job("1_1", "PENDING", name, "", "")
+    place._see([Job("1_0", "RUNNING", name, "n1", ""), requeued], set())
+    assert place._jobs == {"1_1": requeued}
+    place._jobs = {}
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_workers_processes_are_asked_what_they_do(make_place: Make, tmp_path: Path, processes: int) -> None:
+    lines = [
+        "import faulthandler, os, runpy, signal, sys",
+        f"with open({str(tmp_path)!r} + '/dump-' + os.environ['RANK'], 'w') as file:",
+        "    faulthandler.register(signal.SIGUSR1, file=file)",
+        "    if os.environ['RANK'] == '0':",
+        f"        runpy.run_path({WORKER[0]!r}, run_name='__main__')",
+        "    signal.pause()",
+    ]
+    (tmp_path / "worker.py").write_text("\n".join(lines))
+    worker = (str(tmp_path / "worker.py"),)
+    place = make_place(0.3, worker, gpus_per_trial=0, processes_per_trial=processes)
+    first = task(tmp_path, epochs=200)
+    place.start(first)
+    until(place, lambda: first.run.records() and place._jobs[job_of(place)].state == "RUNNING")
+    dumps = [tmp_path / f"dump-{rank}" for rank in range(processes)]
+    until(place, lambda: all(dump.exists() for dump in dumps))
+    assert place.dump(first)
+    until(place, lambda: all("worker.py" in dump.read_text() for dump in dumps))
+    count = len(first.run.records())
+    until(place, lambda: len(first.run.records()) > count + 1)
 
 
 def test_a_deaf_worker_is_stopped_with_its_job(slurm: SlurmCluster, make_place: Make, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Jobs run the program as it was when they were submitted."""
 
+import marshal
 import os
 import shutil
 import stat
@@ -11,6 +12,8 @@ import pytest
 
 from fieldtrial.control import snapshot
 from fieldtrial.control.snapshot import PACKAGE, take_snapshot
+
+PYC_HEADER = 16  # bytes before the code
 
 
 @pytest.fixture
@@ -37,6 +40,9 @@ def test_it_is_the_program_and_can_be_imported(tmp_path: Path) -> None:
         check=True,
     )
     assert done.stdout.strip() == str(taken / "fieldtrial" / "control" / "launch.py")
+    compiled = taken / "fieldtrial" / "__pycache__" / f"tasks.{sys.implementation.cache_tag}.pyc"
+    code = marshal.loads(compiled.read_bytes()[PYC_HEADER:])
+    assert code.co_filename == str(taken / "fieldtrial" / "tasks.py"), "tracebacks name files that there are"
     names = {path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py")}
     assert {path.relative_to(taken / "fieldtrial") for path in (taken / "fieldtrial").rglob("*.py")} == names
 
