@@ -12,9 +12,10 @@ import time
 from typing import Any
 
 from fieldtrial.config import TrainConfig
-from fieldtrial.inbox import open_inbox
+from fieldtrial.inbox import StopLook, open_inbox
 from fieldtrial.run import Record, Run
 
+STEPS = 10
 EPOCH_SECONDS = float(os.environ.get("EPOCH_SECONDS", "0"))
 
 
@@ -40,17 +41,27 @@ def record_of(config: TrainConfig, epoch: int) -> Record:
     }
 
 
+def is_stopped_in_epoch(stop: StopLook) -> bool:
+    """Sleep through an epoch's steps; return True if it is left in its middle, as the training worker would."""
+    for step in range(1, STEPS + 1):
+        time.sleep(EPOCH_SECONDS / STEPS)
+        if step < STEPS and stop():
+            return True
+    return False
+
+
 def train(run: Run, attempt: int, test: bool) -> str:
     """Go through the epochs that are left, and return the outcome."""
     config = run.config()
     if run.result() is not None:
         return "finished"
     done = [record["epoch"] for record in run.records()]
-    outcome, epoch = "finished", max(done, default=-1)
+    outcome, epoch, stop = "finished", max(done, default=-1), StopLook(run)
     with run.recorder(attempt) as recorder:
         for epoch in range(max(done, default=-1) + 1, config.epochs + 1):
-            if epoch > 0:
-                time.sleep(EPOCH_SECONDS)
+            if epoch > 0 and is_stopped_in_epoch(stop):
+                epoch, outcome = epoch - 1, "stopped"
+                break
             if config.dropout > 0.9:
                 run.write_error("error", "planted error", attempt, "Traceback of the planted error")
                 return "failed"
@@ -58,6 +69,7 @@ def train(run: Run, attempt: int, test: bool) -> str:
                 run.write_error("diverged", f"loss is nan at step {epoch}", attempt)
                 return "failed"
             recorder.write(record_of(config, epoch))
+            stop.hear(record_of(config, epoch))
             if run.stop_requested() and epoch < config.epochs:
                 outcome = "stopped"
                 break

@@ -10,7 +10,7 @@ import pytest
 
 from fieldtrial import inbox
 from fieldtrial.config import TrainConfig
-from fieldtrial.inbox import QueueInbox, open_inbox
+from fieldtrial.inbox import QueueInbox, StopLook, open_inbox
 from fieldtrial.run import Run
 from fieldtrial.tasks import Answer, QueuedTask, TaskQueue
 
@@ -150,3 +150,26 @@ def test_the_end_of_the_standard_input_ends_a_training_worker_at_once() -> None:
         command, input='{"run": "/x/a", "attempt": 1}\n', capture_output=True, text=True, timeout=30, check=False
     )
     assert (done.returncode, done.stdout) == (1, "")
+
+
+def test_a_stop_file_is_looked_for_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    looks = []
+    run = Run.create(tmp_path / "run", TrainConfig())
+    monkeypatch.setattr(run, "stop_requested", lambda: bool(looks.append(clock[0])))
+    stop = StopLook(run)
+    for seconds, pause in ((0.05, 0.1), (3.0, 0.3), (600.0, 1.0)):
+        stop.hear({"seconds": seconds})
+        clock[0] += 1
+        first = len(looks)
+        for _ in range(250):
+            assert not stop()
+            clock[0] += 0.01
+        moments = looks[first:]
+        assert moments[1] - moments[0] == pytest.approx(pause, abs=0.02)
+        assert len(moments) == pytest.approx(2.5 / pause, abs=1 + 0.25 / pause)
+    monkeypatch.undo()
+    clock[0] += 10
+    run.request_stop()
+    assert StopLook(run)()

@@ -1,4 +1,7 @@
-"""Where a worker's tasks come from: its standard input, whose other end is its owner's, or a sweep's task queue."""
+"""Where a worker's tasks come from: its standard input, whose other end is its owner's, or a sweep's task queue.
+
+And how it hears, while it trains, that it is to stop.
+"""
 
 import json
 import os
@@ -8,7 +11,7 @@ import threading
 import time
 from typing import Any, Protocol
 
-from fieldtrial.run import Run
+from fieldtrial.run import Record, Run
 from fieldtrial.tasks import Answer, QueuedTask, TaskQueue
 
 POLL_SECONDS = 0.1
@@ -102,6 +105,27 @@ class QueueInbox:
 
     def _short_of_time(self) -> bool:
         return time.time() + SAFETY * self._longest > self._end
+
+
+class StopLook:
+    """Looks for a run's stop file between steps: every tenth of an epoch, but every 0.1 to 1 s."""
+
+    SHARE, SHORTEST, LONGEST = 0.1, 0.1, 1.0
+
+    def __init__(self, run: Run) -> None:
+        self._run, self._pause, self._next = run, self.SHORTEST, 0.0
+
+    def hear(self, record: Record) -> None:
+        """Take in how long an epoch takes."""
+        self._pause = min(self.LONGEST, max(self.SHORTEST, self.SHARE * record["seconds"]))
+
+    def __call__(self) -> bool:
+        """Return whether the worker was asked to stop; False between two looks."""
+        now = time.monotonic()
+        if now < self._next:
+            return False
+        self._next = now + self._pause
+        return self._run.stop_requested()
 
 
 def open_inbox(arguments: list[str], answers: Any) -> Inbox:

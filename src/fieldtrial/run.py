@@ -145,7 +145,7 @@ class Run:
     # What the engine writes
 
     def request_stop(self) -> None:
-        """Ask the worker to stop at the next epoch boundary."""
+        """Ask the worker to stop, after its epoch at the latest."""
         write_atomically(self._stop_path, b"")
 
     def stop_requested(self) -> bool:

@@ -18,6 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch.nn import functional
 
 from fieldtrial.config import ConfigError, TrainConfig
+from fieldtrial.inbox import StopLook
 from fieldtrial.run import Record, Run
 from fieldtrial.training import environment
 from fieldtrial.training import epoch as epoch_module
@@ -90,6 +91,46 @@ def test_whoever_drives_it_may_close_it_at_any_record(new_run: NewRun) -> None:
         assert next(records)["epoch"] == 1
     assert run.result() is None
     assert len(run.checkpoints()) == 2
+
+
+def test_it_leaves_an_epoch_when_asked_to_stop_and_goes_on_to_the_same_numbers(
+    new_run: NewRun, train_until: TrainUntil, numbers: Numbers
+) -> None:
+    whole, left = new_run("whole", dropout=0.3), new_run("left", dropout=0.3)
+    train_until(whole)
+    steps = math.ceil(len(load(left.config(), None).train) / 64)
+    asked = []
+
+    def stop() -> bool:
+        asked.append(None)
+        return len(asked) == steps + 2  # in the third step of the second epoch: after an epoch's last it is not asked
+
+    assert [record["epoch"] for record in fit(left.config(), left, World(), stop=stop)] == [0, 1]
+    assert len(asked) == steps + 2
+    train_until(left, attempt=2)
+    assert [n for n in numbers(left) if n["epoch"] > 1] == [n for n in numbers(whole) if n["epoch"] > 1]
+    assert left.weights_path.read_bytes() == whole.weights_path.read_bytes()
+
+
+def test_a_stop_file_ends_a_trial_in_the_middle_of_an_epoch(new_run: NewRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = new_run(epochs=5, lr=0.003)
+    monkeypatch.setattr(StopLook, "SHORTEST", 0.0)
+    monkeypatch.setattr(StopLook, "SHARE", 0.0)
+    learn, learned = epoch_module._learn, []
+
+    def learn_and_stop(*rest: Any) -> torch.Tensor:
+        learned.append(None)
+        if len(learned) == 2 * steps + 2:
+            run.request_stop()
+        return learn(*rest)
+
+    steps = math.ceil(len(load(run.config(), None).train) / 64)
+    monkeypatch.setattr(epoch_module, "_learn", learn_and_stop)
+    assert [record["epoch"] for record in train(run, World(), attempt=1)] == [0, 1, 2]
+    assert len(learned) == 2 * steps + 2
+    result = run.result() or {}
+    assert (result["outcome"], result["reason"], result["epochs"]) == ("stopped", "stop file", 2)
+    assert run.weights_path.exists()
 
 
 def test_patience_ends_a_trial_and_is_remembered_by_its_checkpoint(

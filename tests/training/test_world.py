@@ -66,6 +66,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     _create(folder, "half-ddp", PARITY)
     _create(folder, "half-zero3", PARITY, strategy="zero3")
     _create(folder, "diverging", PARITY, activation="relu", optimizer="sgd", lr=1e25, gradient_clip=None)
+    _create(folder, "left", PARITY, batch_size=12)  # 108 batches
     begun = _create(folder, "begun-zero2", PARITY, strategy="zero2")
     with contextlib.closing(train(begun, World(), attempt=1)) as records:
         assert next(records)["epoch"] == 0
@@ -111,6 +112,11 @@ def test_two_processes_learn_what_one_learns(name: str, runs: Path, alone: list[
     assert len(records) == (2 if name in CUT else 4)
     for key in ("validation_loss", "train_loss", "train_accuracy", "validation_accuracy", "lr", "step"):
         assert [r[key] for r in records] == pytest.approx([r[key] for r in alone[: len(records)]], rel=1e-4), key
+
+
+@pytest.mark.slow
+def test_two_processes_leave_an_epoch_together(runs: Path) -> None:
+    assert [(runs / f"left-{rank}").read_text() for rank in (0, 1)] == ["[0]", "[0]"]
 
 
 def test_a_batch_in_pieces_teaches_what_a_whole_one_teaches(alone: list[Record], tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -52,6 +52,10 @@ class Scores:
 
     loss: float
     accuracy: float
+
+
+class Stopped(Exception):  # noqa: N818 (it was asked for)
+    """An epoch was left in its middle, by all processes together."""
 
 
 def random_number(*numbers: int) -> int:
@@ -171,6 +175,7 @@ def train_epoch(
     epoch: int,
     world: World,
     accumulate: int = 1,
+    stop: Callable[[], bool] | None = None,
 ) -> tuple[Scores, float]:
     """Train on each training image once; return the scores along the way, and the seconds spent waiting for data.
 
@@ -181,6 +186,7 @@ def train_epoch(
 
     Raises:
         Diverged: in all processes together.
+        Stopped: `stop`, which is asked after each step, has said so; several processes ask the first's now and then.
     """
     torch.manual_seed(
         random_number(DROPOUT, config.seed, epoch, world.rank)
@@ -203,6 +209,8 @@ def train_epoch(
         if (i + 1) % CHECK_EVERY == 0 or i + 1 == steps:
             _check(world.sum(sums[checked : i + 1, 0]), (epoch - 1) * steps + checked, epoch)
             checked = i + 1
+        if stop and i + 1 < steps and _must_stop(stop, i + 1, world):
+            raise Stopped
     loss_mean, accuracy = (world.sum(sums.sum(0)) / len(data.train)).tolist()
     return Scores(loss_mean, accuracy), waiting.seconds
 
@@ -220,6 +228,13 @@ def _learn(strategy: Strategy, cut: list[Batch], config: TrainConfig, world: Wor
             strategy.backward((losses * piece.weights).sum() * (world.size / piece.count))
         sums += _sums(losses.detach(), logits.detach(), piece)
     return sums
+
+
+def _must_stop(stop: Callable[[], bool], step: int, world: World) -> bool:
+    """Return, to all processes, whether the first is to stop: to agree on that after every step would take long."""
+    if world.size == 1:
+        return stop()
+    return step % CHECK_EVERY == 0 and world.any(world.is_main and stop())
 
 
 def _cut_into(accumulate: int) -> str:

@@ -12,7 +12,7 @@ from fieldtrial.config import Select, TrainConfig
 from fieldtrial.run import Record, Run
 from fieldtrial.training import checkpoint
 from fieldtrial.training.data import Data, load
-from fieldtrial.training.epoch import Diverged, Scores, evaluate, require_normalisable, shuffled, train_epoch
+from fieldtrial.training.epoch import Diverged, Scores, Stopped, evaluate, require_normalisable, shuffled, train_epoch
 from fieldtrial.training.freezing import freeze
 from fieldtrial.training.network import Network, build, count_flops, count_parameters, count_trainable, input_size
 from fieldtrial.training.optimizers import learning_rate
@@ -67,7 +67,14 @@ def give_way(run: Run, attempt: int, world: World) -> None:
         raise Superseded(f"{run.path}: attempt {newest} has taken over from attempt {attempt}")
 
 
-def fit(config: TrainConfig, run: Run, world: World, attempt: int = 1, accumulate: int = 1) -> Generator[Record]:
+def fit(
+    config: TrainConfig,
+    run: Run,
+    world: World,
+    attempt: int = 1,
+    accumulate: int = 1,
+    stop: Callable[[], bool] | None = None,
+) -> Generator[Record]:
     """Train the trial of `run` and yield one record an epoch, the first before any training (epoch 0).
 
     After each epoch the checkpoint is saved, with the record in it, and then the record is yielded: whoever drives
@@ -76,7 +83,8 @@ def fit(config: TrainConfig, run: Run, world: World, attempt: int = 1, accumulat
     newest checkpoint, because that was damaged, the first record has a `notice` that says so.
 
     `accumulate` is into how many pieces each batch is cut, for less memory; see `train_epoch`. An attempt that finds a
-    newer one's records at the end of an epoch leaves that epoch, and all others, to it.
+    newer one's records at the end of an epoch leaves that epoch, and all others, to it. `stop` is asked while training:
+    when it says so, the epoch is left, and the records end with the last.
 
     Epoch 0's train_loss and train_accuracy are an evaluation on as many training images as validation has; later
     epochs' are those seen while training. `seconds` are those of training and evaluation, without the checkpoint.
@@ -111,7 +119,7 @@ def fit(config: TrainConfig, run: Run, world: World, attempt: int = 1, accumulat
                     0.0,
                 )
             else:
-                training, waited = train_epoch(strategy, network, data, config, epoch, world, accumulate)
+                training, waited = train_epoch(strategy, network, data, config, epoch, world, accumulate, stop)
                 seen = len(data.train)
             trained = time.perf_counter()
             for buffer in network.buffers():  # batch-norm's: each process has its own, from its part of the batches
@@ -141,6 +149,8 @@ def fit(config: TrainConfig, run: Run, world: World, attempt: int = 1, accumulat
             if world.is_main:
                 checkpoint.save(run, state, epoch, progress.best_epoch)
             yield record | first if epoch == 0 else record
+    except Stopped:
+        return
     finally:
         strategy.close()
 

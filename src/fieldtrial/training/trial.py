@@ -13,6 +13,7 @@ import torch
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.files import write_atomically
+from fieldtrial.inbox import StopLook
 from fieldtrial.run import Record, Run
 from fieldtrial.training import checkpoint
 from fieldtrial.training.data import load
@@ -28,11 +29,12 @@ from fieldtrial.training.world import World
 def train(run: Run, world: World, attempt: int, test: bool = False, accumulate: int = 1) -> Generator[Record]:
     """Train the trial of `run` from where it is, yield its records, and write everything into its directory.
 
-    A stop file ends it after the epoch. At the end, the best epoch's weights and then result.json are written, and
-    the checkpoints are removed; so they are when the trial diverges, as it would again, after error.json is written.
-    Closed before, it leaves the checkpoints to be gone on from. `test` asks for the scores of the best weights on the
-    test images, and for their predictions for validation and test to be stored; `accumulate` that batches are cut into
-    as many pieces, because they do not fit into memory at once.
+    A stop file ends it, also in the middle of an epoch, which is then as if it had not begun. At the end, the best
+    epoch's weights and then result.json are written, and the checkpoints are removed; so they are when the trial
+    diverges, as it would again, after error.json is written. Closed before, it leaves the checkpoints to be gone on
+    from. `test` asks for the scores of the best weights on the test images, and for their predictions for validation
+    and test to be stored; `accumulate` that batches are cut into as many pieces, because they do not fit into memory
+    at once.
 
     Raises:
         what `fit` does, and OSError where the directory cannot be written.
@@ -50,8 +52,10 @@ def train(run: Run, world: World, attempt: int, test: bool = False, accumulate: 
             recorder = stack.enter_context(run.recorder(attempt))
             board = stack.enter_context(contextlib.closing(Board(run)))
         stack.enter_context(concluding_divergence(run, world, attempt))
-        records = stack.enter_context(contextlib.closing(fit(config, run, world, attempt, accumulate)))
+        stop = StopLook(run)
+        records = stack.enter_context(contextlib.closing(fit(config, run, world, attempt, accumulate, stop)))
         for record in records:
+            stop.hear(record)
             if world.is_main:
                 recorder.write(record)
                 board.write(record)
