@@ -155,9 +155,14 @@ def test_the_end_of_the_standard_input_ends_a_training_worker_at_once() -> None:
 def test_a_stop_file_is_looked_for_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    looks = []
+    looks: list[float] = []
     run = Run.create(tmp_path / "run", TrainConfig())
-    monkeypatch.setattr(run, "stop_requested", lambda: bool(looks.append(clock[0])))
+
+    def look() -> bool:
+        looks.append(clock[0])
+        return False
+
+    monkeypatch.setattr(run, "stop_requested", look)
     stop = StopLook(run)
     for seconds, pause in ((0.05, 0.1), (3.0, 0.3), (600.0, 1.0)):
         stop.hear({"seconds": seconds})

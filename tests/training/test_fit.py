@@ -99,7 +99,7 @@ def test_it_leaves_an_epoch_when_asked_to_stop_and_goes_on_to_the_same_numbers(
     whole, left = new_run("whole", dropout=0.3), new_run("left", dropout=0.3)
     train_until(whole)
     steps = math.ceil(len(load(left.config(), None).train) / 64)
-    asked = []
+    asked: list[None] = []
 
     def stop() -> bool:
         asked.append(None)
@@ -116,7 +116,8 @@ def test_a_stop_file_ends_a_trial_in_the_middle_of_an_epoch(new_run: NewRun, mon
     run = new_run(epochs=5, lr=0.003)
     monkeypatch.setattr(StopLook, "SHORTEST", 0.0)
     monkeypatch.setattr(StopLook, "SHARE", 0.0)
-    learn, learned = epoch_module._learn, []
+    learn = epoch_module._learn
+    learned: list[None] = []
 
     def learn_and_stop(*rest: Any) -> torch.Tensor:
         learned.append(None)
