@@ -4,6 +4,7 @@ The looking needs torch, which the control half does not import, so the training
 """
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -56,7 +57,16 @@ class Preflight:
         with tempfile.TemporaryFile() as questions:  # a pipe would fill up before the other side reads
             questions.write(json.dumps([asdict(question) for question in self._all]).encode())
             questions.seek(0)
-            self._process = subprocess.Popen(COMMAND, stdin=questions, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            terminal = os.dup(2)  # for the progress of downloads: its own stderr is only read when it has failed
+            self._process = subprocess.Popen(
+                COMMAND,
+                stdin=questions,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                pass_fds=[terminal],
+                env=os.environ | {"FIELDTRIAL_PROGRESS": str(terminal)},
+            )
+            os.close(terminal)
 
     def __enter__(self) -> "Preflight":
         return self

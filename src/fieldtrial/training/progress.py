@@ -5,28 +5,41 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import TextIO
+from typing import Literal, TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
 STREAM = "FIELDTRIAL_PROGRESS"  # the file descriptor to show progress on, from whoever keeps this process's stderr
 SECONDS = 10  # between two lines
+Unit = Literal["bytes", "images"]
 
 
 @contextlib.contextmanager
-def progress(label: str, done: int, total: int | None) -> Iterator[Callable[[int], None]]:
-    """Show that `done` of `total` bytes are done (None: unknown), and yield what is to be told of each further piece.
+def progress(label: str, done: int, total: int | None, unit: Unit = "bytes") -> Iterator[Callable[[int], None]]:
+    """Show that `done` of `total` units are done (None: unknown), and yield what is to be told of each further piece.
 
-    Work that is over before the first line is due leaves none.
+    Work that is over before the first line is due leaves none, and a bar goes when it is full.
     """
     with _stream() as stream:
         console = Console(file=stream)
         if not console.is_terminal:
-            yield _lines(label, done, total, stream)
+            yield _lines(label, done, total, unit, stream)
             return
-        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-        with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
+        sizes: dict[Unit, tuple[ProgressColumn, ...]] = {
+            "bytes": (DownloadColumn(), TransferSpeedColumn()),
+            "images": (MofNCompleteColumn(),),
+        }
+        columns = (BarColumn(), *sizes[unit], TimeRemainingColumn())
+        with Progress("{task.description}", *columns, console=console, transient=True) as bar:
             task = bar.add_task(label, completed=done, total=total)
             yield lambda size: bar.advance(task, size)
 
@@ -40,7 +53,8 @@ def _stream() -> Iterator[TextIO]:
         yield sys.stderr
 
 
-def _lines(label: str, done: int, total: int | None, stream: TextIO) -> Callable[[int], None]:
+def _lines(label: str, done: int, total: int | None, unit: Unit, stream: TextIO) -> Callable[[int], None]:
+    scale, name = (1e6, "MB") if unit == "bytes" else (1, unit)
     told = time.monotonic()
 
     def advance(size: int) -> None:
@@ -48,7 +62,7 @@ def _lines(label: str, done: int, total: int | None, stream: TextIO) -> Callable
         done += size
         if time.monotonic() - told >= SECONDS:
             told = time.monotonic()
-            of = f" of {total / 1e6:,.0f}" if total else ""
-            print(f"{label}: {done / 1e6:,.0f}{of} MB", file=stream, flush=True)
+            of = f" of {total / scale:,.0f}" if total else ""
+            print(f"{label}: {done / scale:,.0f}{of} {name}", file=stream, flush=True)
 
     return advance

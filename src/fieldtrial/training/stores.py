@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from fieldtrial.files import write_json
+from fieldtrial.training.progress import progress
 from fieldtrial.training.sources import TRAIN, Contents, Source, problem, require_every_class
 from fieldtrial.training.splits import Indices
 
@@ -128,8 +129,14 @@ def _decode_all(source: Source, contents: Contents, image_size: int, path: Path)
             squares[index] = np.square(pixels, dtype=np.uint16).mean(axis=(0, 1))
         return problems
 
-    with ThreadPoolExecutor(min(8, len(os.sched_getaffinity(0)))) as pool:
-        problems = [problem for block in pool.map(decode_block, range(0, count, BLOCK)) for problem in block]
+    label, problems = f"decoding {Path(source.dataset).name}", []
+    with (
+        ThreadPoolExecutor(min(8, len(os.sched_getaffinity(0)))) as pool,
+        progress(label, 0, count, "images") as advance,
+    ):
+        for found in pool.map(decode_block, range(0, count, BLOCK)):
+            problems += found
+            advance(BLOCK)
     if problems:
         more = [f"and {len(problems) - NAMED_FILES} more"] if len(problems) > NAMED_FILES else []
         raise problem(source.dataset, *problems[:NAMED_FILES], *more)
