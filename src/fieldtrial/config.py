@@ -226,10 +226,11 @@ FIELDS = {item.name: item for item in fields(TrainConfig)}
 HINTS: dict[str, Any] = {name: typing.get_type_hints(TrainConfig)[name] for name in FIELDS}
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Add one flag per field to `parser`, grouped; flags that are not given stay out of the namespace."""
+def add_flags(parser: argparse.ArgumentParser, names: Iterable[str] = FIELDS) -> None:
+    """Add a flag for each field in `names` to `parser`, grouped; flags not given stay out of the namespace."""
     groups = {name: parser.add_argument_group(name) for name in GROUPS}
-    for name, item in FIELDS.items():
+    for name in names:
+        item = FIELDS[name]
         allowed = choices(HINTS[name])
         text = item.metadata["help"] + (f" ({', '.join(allowed)})" if allowed else "")
         groups[item.metadata["group"]].add_argument(
