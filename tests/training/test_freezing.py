@@ -126,6 +126,27 @@ def test_only_one_part_trains_and_the_head_always(name: str, trainable: int) -> 
     assert count_trainable(network) == trainable + 2048 * 10 + 10
 
 
+def test_an_auxiliary_classifier_trains_where_a_layer_below_it_does() -> None:
+    network = network_on_meta("torchvision:inception_v3", 299)
+    assert len(axis_of(network)) == 5 + 11 + 1
+    for scheme, trains in {
+        "none": True,
+        "first:5": True,
+        "first:12": True,  # all but the Mixed_6e that it looks at
+        "first:13": False,
+        "all_but_last:4": False,
+        "all_but_head": False,
+        "only:batch_norm": True,
+        "only:Mixed_5b": True,
+        "only:Mixed_7a": False,
+        "pattern:AuxLogits|Mixed_6e": True,
+    }.items():
+        freeze(network, scheme)
+        named = network.model.named_parameters()
+        assert {p.requires_grad for name, p in named if name.startswith("AuxLogits.")} == {trains}, scheme
+        assert ("AuxLogits" in network.frozen_modules) == (not trains), scheme
+
+
 def test_what_is_not_the_part_is_held() -> None:
     network = Network(torchvision.models.resnet18(num_classes=4), "fc", 32, (0.5,) * 3, (0.5,) * 3)
     freeze(network, "only:batch_norm")

@@ -2,10 +2,13 @@ import itertools
 import typing
 
 import pytest
+import timm
 import torch
+import torchvision.models
 from torch import nn
 
 from fieldtrial.config import Activation, TrainConfig
+from fieldtrial.training.libraries import LIBRARIES
 from fieldtrial.training.models import ACTIVATIONS, Facts, create, resolve
 from fieldtrial.training.network import Network, count_flops
 
@@ -173,6 +176,7 @@ def test_an_unknown_model_is_an_error_with_close_names(name: str) -> None:
         ("torchvision:maxvit_t", "classifier.5", 224),
         ("torchvision:googlenet", "fc", 32),
         ("torchvision:inception_v3", "fc", 96),
+        ("torchvision:inception_v3", "fc", 299),
         ("timm:resnet18", "fc", 32),
         ("timm:convnext_atto", "head.fc", 32),
         ("timm:vit_tiny_patch16_224", "head", 32),
@@ -185,6 +189,33 @@ def test_a_library_model_gets_a_head_of_the_datas_classes(name: str, head: str, 
     assert model.get_parameter(f"{head}.weight").shape[0] == 7
     model.eval()
     assert model(torch.empty(2, 3, size, size, device="meta")).shape == (2, 7)
+
+
+# What the models must come to; torchvision states its own counts with its weights.
+@pytest.mark.parametrize(
+    "name",
+    [
+        *["resnet18", "resnet50", "resnet101", "inception_v3", "densenet161", "vgg11", "vgg16", "vgg19"],
+        *["squeezenet1_0", "squeezenet1_1", "alexnet", "vit_b_16"],
+    ],
+)
+def test_parameters_are_those_that_torchvision_states(name: str) -> None:
+    library, _ = resolve(name)
+    assert library == "torchvision"
+    size = LIBRARIES[library].pretraining(name).image_size
+    model, _ = on_meta(TrainConfig(model=name), Facts(classes=1000, channels=3, image_size=size))
+    assert parameters(model) == torchvision.models.get_model_weights(name).DEFAULT.meta["num_params"]
+
+
+@pytest.mark.parametrize(
+    ("name", "own", "millions"), [("xception", "legacy_xception", 22.86), ("inception_resnet_v2", "", 55.84)]
+)
+def test_parameters_are_those_of_timm(name: str, own: str, millions: float) -> None:
+    assert resolve(name) == ("timm", name)
+    model, _ = on_meta(TrainConfig(model=name), Facts(classes=1000, channels=3, image_size=299))
+    with torch.device("meta"):
+        assert parameters(model) == parameters(timm.create_model(own or name))
+    assert parameters(model) / 1e6 == pytest.approx(millions, abs=0.005)  # of timm's own table of results
 
 
 def test_dropout_reaches_a_library_model_or_is_refused() -> None:

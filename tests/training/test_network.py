@@ -1,4 +1,5 @@
 import socket
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from torch import Tensor
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.run import Run
+from fieldtrial.training import pretrained
+from fieldtrial.training.freezing import freeze, hold_frozen
 from fieldtrial.training.network import Network, build, count_flops, count_parameters, count_trainable, input_size
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -49,6 +52,8 @@ def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         raise socket.gaierror(-2, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    monkeypatch.setenv("FIELDTRIAL_DATA", str(tmp_path / "data"))
+    pretrained._trouble.cache_clear()
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hf"))
 
@@ -232,13 +237,55 @@ def test_a_file_with_code_in_it_is_refused_and_not_run(tmp_path: Path, monkeypat
 
 
 @pytest.mark.usefixtures("offline")
-def test_imagenet_weights_that_cannot_be_fetched_are_an_error(tmp_path: Path) -> None:
+def test_imagenet_weights_that_cannot_be_fetched_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = tmp_path / "hub" / "checkpoints" / "squeezenet1_1-b8a52dc0.pth"
-    with pytest.raises(ValueError, match=f"squeezenet1_1-b8a52dc0.pth, .*failed.*put the file at {place}"):
+    with pytest.raises(ValueError, match=f"squeezenet1_1-b8a52dc0.pth, .*failed.*put the file at {place}") as caught:
         network_for(TrainConfig(model=SQUEEZENET.model, weights="imagenet"), 32)
+    given = tmp_path / "data" / "weights"
+    assert "4.7 MB, with a SHA-256 that starts with b8a52dc0" in str(caught.value)
+    assert f" or {given}/squeezenet1_1-b8a52dc0.pth, or give its path as weights" in str(caught.value)
     folder = tmp_path / "hf" / "models--timm--resnet18.a1_in1k"
-    with pytest.raises(ValueError, match=f"model.safetensors of timm/resnet18.a1_in1k.*copy .* to {folder}"):
+    with pytest.raises(ValueError, match=f"model.safetensors of timm/resnet18.a1_in1k.*copy .* to {folder}") as caught:
         network_for(TrainConfig(model="timm:resnet18", weights="imagenet"), 32)
+    assert f"copy the file to {given}/resnet18.a1_in1k/model.safetensors or the folder" in str(caught.value)
+    with pytest.raises(ValueError, match=r"xception needs xception-43020ad28\.pth, and fetching .*failed.*not known"):
+        network_for(TrainConfig(model="xception", weights="imagenet"), 299)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(ValueError, match=r"failed .HF_HUB_OFFLINE is set"):
+        network_for(TrainConfig(model="timm:resnet18", weights="imagenet"), 32)
+
+
+@pytest.mark.usefixtures("offline")
+def test_a_network_that_swallows_questions_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    answered, asked = threading.Event(), []
+
+    def silent(*question: object, **_: object) -> None:
+        asked.append(question)
+        answered.wait()
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", silent)
+    monkeypatch.setattr(pretrained, "CONNECT_SECONDS", 0.1)
+    try:
+        for model in ("squeezenet1_1", "resnet18", "alexnet"):
+            with pytest.raises(ValueError, match=r"no answer from https://download\.pytorch\.org within 0\.1 s"):
+                network_for(TrainConfig(model=model, weights="imagenet"), 64)
+    finally:
+        answered.set()
+    assert len(asked) <= 2  # once for all, unless a new minute has begun
+
+
+@pytest.mark.usefixtures("offline")
+def test_imagenet_weights_that_were_put_beside_the_data(tmp_path: Path) -> None:
+    given = tmp_path / "data" / "weights"
+    (given / "resnet18.a1_in1k").mkdir(parents=True)
+    squeezenet, resnet = torchvision.models.squeezenet1_1(), timm.create_model("resnet18")
+    torch.save(squeezenet.state_dict(), given / "squeezenet1_1-b8a52dc0.pth")
+    save_file(resnet.state_dict(), given / "resnet18.a1_in1k" / "model.safetensors")
+    loaded = network_for(TrainConfig(model=SQUEEZENET.model, weights="imagenet"), 32).model.state_dict()
+    assert torch.equal(loaded["features.0.weight"], squeezenet.state_dict()["features.0.weight"])
+    loaded = network_for(TrainConfig(model="timm:resnet18", weights="imagenet"), 32).model.state_dict()
+    assert torch.equal(loaded["conv1.weight"], resnet.state_dict()["conv1.weight"])
 
 
 @pytest.mark.usefixtures("offline")
@@ -252,6 +299,41 @@ def test_imagenet_weights_from_torchs_folder(tmp_path: Path) -> None:
     taken = same(source.state_dict(), loaded.model.state_dict())
     assert set(source.state_dict()) - set(taken) == {"classifier.1.weight"}  # its bias starts at 0 in both
     assert loaded.mean.flatten().tolist() == pytest.approx(IMAGENET_MEAN)
+
+
+@pytest.mark.usefixtures("offline")
+@pytest.mark.parametrize("size", [128, 299])
+def test_inceptions_auxiliary_classifier_is_loaded_where_there_is_one(tmp_path: Path, size: int) -> None:
+    place = tmp_path / "hub" / "checkpoints" / "inception_v3_google-0cc3c7bd.pth"
+    place.parent.mkdir(parents=True)
+    source = torchvision.models.inception_v3(init_weights=False).state_dict()
+    torch.save(source, place)
+    config = TrainConfig(model="inception_v3", weights="imagenet")
+    network = network_for(config, size)
+    own = network.model.state_dict()
+    assert torch.equal(own["Mixed_6e.branch_pool.conv.weight"], source["Mixed_6e.branch_pool.conv.weight"])
+    assert network.auxiliary == ("AuxLogits" if size == 299 else None)
+    if network.auxiliary:
+        assert torch.equal(own["AuxLogits.conv1.conv.weight"], source["AuxLogits.conv1.conv.weight"])
+        assert own["AuxLogits.fc.weight"].shape == (5, 768)
+    run = finished_run(tmp_path / "source", config, network)  # and a run with one is the source of one without
+    assert network_for(TrainConfig(model="inception_v3", weights=str(run.path)), 427 - size)
+
+
+def test_the_auxiliary_classifier_speaks_in_training_alone() -> None:
+    network = network_for(TrainConfig(model="inception_v3"), 299, channels=3)
+    images = torch.zeros(2, 3, 299, 299)
+    assert network(images).shape == (2, 5)
+    assert network.auxiliary_logits is not None
+    assert network.auxiliary_logits.shape == (2, 5)
+    with torch.no_grad():
+        assert network.eval()(images[:1]).shape == (1, 5)
+    assert network.auxiliary_logits is None
+    freeze(network, "all_but_head")
+    network.train()
+    hold_frozen(network)
+    network(images)
+    assert network.auxiliary_logits is None
 
 
 @pytest.mark.usefixtures("offline")
@@ -281,6 +363,8 @@ def test_the_size_that_data_should_have(tmp_path: Path) -> None:
     assert input_size(TrainConfig(model="inception_v3", weights="imagenet")) == 299
     assert input_size(TrainConfig(model="timm:vit_base_patch16_384", weights="imagenet")) == 384
     assert input_size(TrainConfig(model="inception_v3", weights="imagenet", image_size=96)) == 96
+    torch.save(torchvision.models.squeezenet1_1().state_dict(), tmp_path / "bare.pth")
+    assert input_size(TrainConfig(model="squeezenet1_1", weights=str(tmp_path / "bare.pth"))) == 224
     Run.create(tmp_path / "sized", TrainConfig(image_size=48))
     assert input_size(TrainConfig(weights="run:sized"), tmp_path / "target") == 48
     Run.create(tmp_path / "pretrained", TrainConfig(model="inception_v3", weights="imagenet"))

@@ -1,5 +1,6 @@
 """Freezing: one depth axis for CNNs and transformers, and what may not move along it."""
 
+import itertools
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -37,9 +38,9 @@ def units(network: Network) -> list[Unit]:
 
     Containers are opened, and so are bodies: modules that hold more than half of all parameters (a transformer's
     encoder), and their siblings of the same class (the other stages). What is not opened and has parameters is a unit,
-    in order of registration. Norms join the unit before them; parameters of opened modules (class token, position
-    embedding) join the first unit; modules without parameters join the unit after them, because that is whose input
-    dropout changes.
+    in order of registration. Norms and auxiliary classifiers join the unit before them; parameters of opened modules
+    (class token, position embedding) join the first unit; modules without parameters join the unit after them, because
+    that is whose input dropout changes.
     """
     head = network.head.removeprefix("model.")
     found: list[tuple[str, list[str], list[str]]] = []
@@ -50,7 +51,7 @@ def units(network: Network) -> list[Unit]:
         if name == head:
             head_modules += [*waiting, name]
             waiting = []
-        elif _is_norm(module):
+        elif _is_norm(module) or name == network.auxiliary:
             (found[-1][2] if found else leading).append(name)
         elif not _size(module):
             waiting.append(name)
@@ -71,7 +72,8 @@ def freeze(network: Network, scheme: str) -> None:
 
     all_but_last:K trains the last K units, the head included; first:K freezes the first K; a pattern is searched for in
     the names of the inner model's parameters. only:NAME freezes all but the head and the parameters of NAME: a module
-    of the inner model, such as layer3, or one of KINDS. Call `hold_frozen` after every `network.train()`.
+    of the inner model, such as layer3, or one of KINDS. An auxiliary classifier trains where a layer below it does,
+    whatever the scheme. Call `hold_frozen` after every `network.train()`.
 
     Raises:
         ValueError: the scheme freezes nothing or everything, or the model has no NAME; the message lists what it has.
@@ -86,6 +88,7 @@ def freeze(network: Network, scheme: str) -> None:
             f"freeze = {scheme!r}: freezes {'everything' if frozen else 'nothing'}; the model's {len(axis)} units are "
             f"{listed}" + (f"; a pattern is searched for in names such as {min(names)}" if ":" in scheme else "")
         )
+    frozen = _with_auxiliary(network, frozen)
     for name, parameter in network.model.named_parameters():
         parameter.requires_grad_(name not in frozen)
     network.frozen_modules = (
@@ -97,6 +100,16 @@ def freeze(network: Network, scheme: str) -> None:
             if _size(module)
         ),
     )
+
+
+def _with_auxiliary(network: Network, frozen: set[str]) -> set[str]:
+    """Return `frozen` with or without all of the auxiliary classifier: it trains where a layer below it does."""
+    if network.auxiliary is None:
+        return frozen
+    names = [name for name, _ in network.model.named_parameters()]
+    auxiliary = {name for name in names if name.startswith(f"{network.auxiliary}.")}
+    below = set(itertools.takewhile(lambda name: name not in auxiliary, names))
+    return frozen | auxiliary if frozen >= below else frozen - auxiliary
 
 
 def hold_frozen(network: Network) -> None:

@@ -1,21 +1,17 @@
 """The model libraries, torchvision and timm, behind one interface; each is imported only when it is asked."""
 
-import http.client
 import re
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import urlparse
 
-import torch
 from torch import Tensor, nn
 
+from fieldtrial.training.pretrained import hub_file, hugging_face_file
 from fieldtrial.training.weights import read_state
 
-CONNECT_SECONDS = 10
+AUXILIARY_SIZE = 299  # in pixels, of images that Inception's auxiliary classifier can take: its own size, or more
 
 
 @dataclass(frozen=True)
@@ -73,7 +69,10 @@ class Torchvision:
         return Pretraining(transform.crop_size[0], tuple(transform.mean), tuple(transform.std))
 
     def create(self, name: str, classes: int, image_size: int, dropout: float) -> tuple[nn.Module, str]:
-        """See Library. Where torchvision's dropout is that of all layers (vit, swin), so it is here."""
+        """See Library. Where torchvision's dropout is that of all layers (vit, swin), so it is here.
+
+        Inception v3 has its auxiliary classifier where the images are large enough for it, and GoogLeNet never.
+        """
         import torchvision.models
 
         builder = torchvision.models.get_model_builder(name)
@@ -84,7 +83,8 @@ class Torchvision:
             arguments["input_size"] = (image_size, image_size)
         elif name in ("googlenet", "inception_v3"):
             # transform_input turns the ImageNet normalisation into the one their weights were trained with
-            arguments |= {"aux_logits": False, "init_weights": True, "transform_input": True}
+            auxiliary = name == "inception_v3" and image_size >= AUXILIARY_SIZE
+            arguments |= {"aux_logits": auxiliary, "init_weights": True, "transform_input": True}
         model = _build(name, lambda **extra: builder(**arguments, **extra), "dropout", dropout)
         layers = [layer for layer, module in model.named_modules() if isinstance(module, nn.Linear)]
         layers = layers or [layer for layer, module in model.named_modules() if isinstance(module, nn.Conv2d)]
@@ -92,9 +92,10 @@ class Torchvision:
 
     def imagenet(self, name: str, image_size: int) -> tuple[dict[str, Tensor], Path]:
         """See Library."""
-        url = self._weights(name).url
-        digest = re.search(r"-([a-f0-9]{8,})\.", url)
-        path = _hub_file(f"torchvision:{name}", url, digest[1] if digest else None)
+        weights = self._weights(name)
+        digest = re.search(r"-([a-f0-9]{8,})\.", weights.url)
+        size = weights.meta.get("_file_size")
+        path = hub_file(f"torchvision:{name}", weights.url, digest[1] if digest else None, size)
         state = read_state(path)
         if name.startswith("vit_") and image_size != self.pretraining(name).image_size:
             from torchvision.models.vision_transformer import interpolate_embeddings
@@ -111,12 +112,13 @@ class Torchvision:
 
 
 class Timm:
-    """The models of timm; a name may carry a weights tag, such as resnet18.a1_in1k."""
+    """The models of timm; a name may carry a weights tag, such as resnet18.a1_in1k, or be an older one (xception)."""
 
     def has(self, name: str) -> bool:
         """See Library."""
         import timm
 
+        name = self._current(name)
         return bool(timm.is_model(name)) and ("." not in name or name in timm.list_models(pretrained=True))
 
     def names(self) -> list[str]:
@@ -134,6 +136,7 @@ class Timm:
         """See Library."""
         import timm
 
+        name = self._current(name)
         arguments = {"num_classes": classes, **self._size_arguments(name, image_size)}
         model = _build(name, lambda **extra: timm.create_model(name, **arguments, **extra), "drop_rate", dropout)
         head = model.get_classifier()
@@ -146,11 +149,12 @@ class Timm:
         """See Library."""
         import timm
 
+        name = self._current(name)
         settings = self._settings(name)
         if settings.hf_hub_id:
-            path, changes = _hugging_face_file(f"timm:{name}", settings), {"custom_load": False}
+            path, changes = hugging_face_file(f"timm:{name}", settings), {"custom_load": False}
         elif settings.url:
-            path, changes = _hub_file(f"timm:{name}", settings.url), {}
+            path, changes = hub_file(f"timm:{name}", settings.url), {}
         else:
             raise ValueError(f"weights = 'imagenet': timm has no pretrained weights of {name}")
         try:  # timm itself fits its weights to the image size and the model's layout
@@ -169,7 +173,13 @@ class Timm:
     def _settings(self, name: str) -> Any:
         from timm.models import get_pretrained_cfg
 
-        return get_pretrained_cfg(name)
+        return get_pretrained_cfg(self._current(name))
+
+    def _current(self, name: str) -> str:
+        """Return what timm calls the model now."""
+        from timm.models import get_deprecated_models
+
+        return get_deprecated_models().get(name) or name
 
     def _size_arguments(self, name: str, image_size: int) -> dict[str, int]:
         return {"img_size": image_size} if self._settings(name).fixed_input_size else {}
@@ -188,55 +198,3 @@ def _build(name: str, builder: Callable[..., Any], keyword: str, dropout: float)
     if dropout:
         raise ValueError(f"dropout = {dropout}: {name} has none that could be set; it must be 0 for this model")
     return builder()
-
-
-def _hub_file(model: str, url: str, digest: str | None = None) -> Path:
-    """Return the file of `url` in torch's checkpoint folder, fetched if need be (its SHA-256 starts with `digest`)."""
-    path = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(url).path).name
-    if not path.exists():
-        try:
-            _require_answer(url)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(url, str(path), digest, progress=False)
-        except (OSError, RuntimeError, http.client.HTTPException) as error:
-            raise ValueError(
-                f"weights = 'imagenet': {model} needs {path.name}, and fetching {url} failed ({error}); "
-                f"put the file at {path}"
-            ) from None
-    return path
-
-
-def _hugging_face_file(model: str, settings: Any) -> Path:
-    """Return the weights file of a timm model in the Hugging Face cache, fetched if need be."""
-    from huggingface_hub import constants, hf_hub_download, hf_hub_url, try_to_load_from_cache
-    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
-
-    names = [settings.hf_hub_filename] if settings.hf_hub_filename else ["model.safetensors", "pytorch_model.bin"]
-    for name in names:
-        cached = try_to_load_from_cache(settings.hf_hub_id, name)
-        if isinstance(cached, str):
-            return Path(cached)
-    reason: Exception | None = None
-    for name in names:
-        try:
-            _require_answer(hf_hub_url(settings.hf_hub_id, name))
-            return Path(hf_hub_download(settings.hf_hub_id, name))
-        except (OSError, http.client.HTTPException) as error:
-            reason = error
-            if not isinstance(error, EntryNotFoundError) or isinstance(error, LocalEntryNotFoundError):
-                break  # only where the repository has no such file is the next name of use
-    folder = Path(constants.HF_HUB_CACHE) / f"models--{settings.hf_hub_id.replace('/', '--')}"
-    raise ValueError(
-        f"weights = 'imagenet': {model} needs {names[0]} of {settings.hf_hub_id}, and fetching it failed ({reason}); "
-        f"run `hf download {settings.hf_hub_id} {names[0]}` where there is a network and copy the folder that it "
-        f"makes to {folder}, or give the file's path as weights"
-    )
-
-
-def _require_answer(url: str) -> None:
-    """Raise OSError at once where nobody answers: the libraries' own downloads wait and try again for minutes."""
-    try:
-        with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=CONNECT_SECONDS):
-            pass
-    except urllib.error.HTTPError:
-        pass  # an answer; what it means is for the download to find out

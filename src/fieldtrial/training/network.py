@@ -10,7 +10,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from fieldtrial.config import Precision, TrainConfig
 from fieldtrial.training.libraries import LIBRARIES
 from fieldtrial.training.models import Facts, create, input_channels, resolve
-from fieldtrial.training.weights import is_network, load_state, read_state, source_run, weights_file
+from fieldtrial.training.weights import is_bare, is_network, load_state, read_state, source_run, weights_file
+
+AUXILIARY_NAME = "AuxLogits"  # torchvision's Inception v3
 
 
 class Network(nn.Module):
@@ -20,6 +22,8 @@ class Network(nn.Module):
         model: the inner model, which takes normalised images (n, channels, h, w).
         head: dotted name of the last layer inside this network, such as model.fc.
         image_size: side in pixels of the images that it was built for.
+        auxiliary: name in `model` of its auxiliary classifier, which trains the layers below it, or None.
+        auxiliary_logits: what that said in the last pass, float32 (n, classes); None where nothing trains by it.
         frozen_modules: names in `model` of the modules that training must not move; see freezing.
         mean, std: buffers (1, channels, 1, 1), in [0, 1]: they travel with the weights.
     """
@@ -40,6 +44,8 @@ class Network(nn.Module):
         self.model = model
         self.head = f"model.{head}"
         self.image_size = image_size
+        self.auxiliary = AUXILIARY_NAME if getattr(model, AUXILIARY_NAME, None) else None
+        self.auxiliary_logits: Tensor | None = None
         self.precision = precision
         self.frozen_modules: tuple[str, ...] = ()
         self.register_buffer("mean", _per_channel(mean))
@@ -54,7 +60,9 @@ class Network(nn.Module):
             images = images.permute(0, 3, 1, 2).float() / 255
         normalised = (self.match_channels(images) - self.mean) / self.std
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            logits: Tensor = self.model(normalised)
+            output: Tensor | tuple[Tensor, Tensor] = self.model(normalised)
+        logits, auxiliary = (output, None) if isinstance(output, Tensor) else output
+        self.auxiliary_logits = auxiliary.float() if auxiliary is not None and auxiliary.requires_grad else None
         return logits.float()
 
     def match_channels(self, images: Tensor) -> Tensor:
@@ -65,18 +73,21 @@ class Network(nn.Module):
 def input_size(config: TrainConfig, run_folder: Path | None = None) -> int | None:
     """Return the side in pixels of the images that the network should get, or None for the data set's own.
 
-    It is config.image_size, else what the ImageNet weights expect, else what the run that the weights come from got.
+    It is config.image_size, else what a library's ImageNet weights or bare weights in a file expect, else what the run
+    that the weights come from got.
 
     Raises:
-        ValueError: no such model, or no such run.
+        ValueError: no such model, run or file.
     """
     if config.image_size is not None:
         return config.image_size
     library, name = resolve(config.model)
     if config.weights == "imagenet":
         return LIBRARIES[library].pretraining(name).image_size if library else None
-    run = source_run(config, run_folder)
-    return input_size(run.config(), run.path) if run else None
+    if run := source_run(config, run_folder):
+        return input_size(run.config(), run.path)
+    file = weights_file(config, run_folder)
+    return LIBRARIES[library].pretraining(name).image_size if library and file and is_bare(file) else None
 
 
 def build(

@@ -15,8 +15,9 @@ from fieldtrial.config import RUN_PREFIX, TrainConfig
 from fieldtrial.run import Run
 
 SHOWN = 3
-# Written by torchvision's training of GoogLeNet and Inception; the auxiliary classifiers are not used here.
-AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")
+# In torchvision's files of Inception and GoogLeNet; a network here may do without.
+AUXILIARY = ("model.AuxLogits.", "model.aux1.", "model.aux2.")
+AUXILIARY_HEAD = "model.AuxLogits.fc."
 # torchvision's DenseNet files spell "norm.1" what its models spell "norm1".
 DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
 
@@ -99,20 +100,31 @@ def is_network(state: Mapping[str, Tensor]) -> bool:
     return {"mean", "std"} <= state.keys()
 
 
+def is_bare(path: Path) -> bool:
+    """Return whether the file holds a bare model's weights, without a normalisation. Raises as `read_state` does."""
+    return not is_network(read_state(path))
+
+
 def load_state(network: nn.Module, head: str, state: Mapping[str, Tensor], path: Path) -> None:
     """Copy `state`, a Network's or a bare model's, into `network`; all of it but the last layer, named `head`.
+
+    An auxiliary classifier is taken as far as both have one, but for its own last layer.
 
     Raises:
         ValueError: a tensor is missing, left over or of another shape; the message names the first few and `path`.
     """
     if not is_network(state):
         state = {f"model.{name}": tensor for name, tensor in state.items()}
-    own = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith(f"{head}.")}
+    fresh = (f"{head}.", AUXILIARY_HEAD)
+    own = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith(fresh)}
     # Files from before PyTorch 0.4.1 have no such count, and no batch normalisation with a momentum reads it.
-    needed = {name for name in own if not name.endswith(".num_batches_tracked")}
+    needed = {name for name in own if not name.endswith(".num_batches_tracked") and not name.startswith(AUXILIARY)}
     needed -= set() if is_network(state) else {"mean", "std"}
-    ignored = (f"{head}.", *(f"model.{name}" for name in AUXILIARY))
-    given = {name: tensor for name, tensor in state.items() if not name.startswith(ignored)}
+    given = {
+        name: tensor
+        for name, tensor in state.items()
+        if not name.startswith(fresh) and (name in own or not name.startswith(AUXILIARY))
+    }
     problems = [
         *_listed("missing", needed - given.keys()),
         *_listed("left over", given.keys() - own.keys()),
