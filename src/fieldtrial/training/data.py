@@ -32,6 +32,7 @@ class Data:
     test: Indices
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    store: str  # a name for all of the images, at this size
 
     @property
     def channels(self) -> int:
@@ -95,6 +96,7 @@ def _load(dataset: str, classes: str, cuts: Cuts, image_size: int | None, root: 
         test=test,
         mean=store.mean,
         std=store.std,
+        store=store.name,
     )
 
 

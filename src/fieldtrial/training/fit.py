@@ -14,6 +14,7 @@ from fieldtrial.training import checkpoint
 from fieldtrial.training.data import Data, load
 from fieldtrial.training.epoch import Diverged, Scores, Stopped, evaluate, require_normalisable, shuffled, train_epoch
 from fieldtrial.training.freezing import freeze
+from fieldtrial.training.frozen_features import with_features
 from fieldtrial.training.network import Network, build, count_flops, count_parameters, count_trainable, input_size
 from fieldtrial.training.optimizers import learning_rate
 from fieldtrial.training.strategy import prepare
@@ -102,7 +103,8 @@ def fit(
     facts = saved["facts"] if saved else describe(network, data)
     if saved:
         network.load_state_dict(saved["model"])
-    strategy = prepare(network.to(world.device), config, world)
+    data = with_features(network.to(world.device), data, config, world)
+    strategy = prepare(network, config, world)
     try:
         if saved:
             strategy.load_optimizer_state(saved["optimizer"])

@@ -91,6 +91,8 @@ def freeze(network: Network, scheme: str) -> None:
     frozen = _with_auxiliary(network, frozen)
     for name, parameter in network.model.named_parameters():
         parameter.requires_grad_(name not in frozen)
+    if network.auxiliary:
+        network.model.aux_logits = not frozen.issuperset(_auxiliary(network))
     network.frozen_modules = (
         *(module for unit in axis if frozen.issuperset(unit.parameters) for module in unit.modules),
         *(
@@ -106,10 +108,16 @@ def _with_auxiliary(network: Network, frozen: set[str]) -> set[str]:
     """Return `frozen` with or without all of the auxiliary classifier: it trains where a layer below it does."""
     if network.auxiliary is None:
         return frozen
-    names = [name for name, _ in network.model.named_parameters()]
-    auxiliary = {name for name in names if name.startswith(f"{network.auxiliary}.")}
+    auxiliary = _auxiliary(network)
+    names = (name for name, _ in network.model.named_parameters())
     below = set(itertools.takewhile(lambda name: name not in auxiliary, names))
     return frozen | auxiliary if frozen >= below else frozen - auxiliary
+
+
+def _auxiliary(network: Network) -> set[str]:
+    """Return the names of the auxiliary classifier's parameters."""
+    names = (name for name, _ in network.model.named_parameters())
+    return {name for name in names if name.startswith(f"{network.auxiliary}.")}
 
 
 def hold_frozen(network: Network) -> None:

@@ -1,6 +1,8 @@
 """Network: a model with its normalisation inside. How one is built, with which weights, and what it costs."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +27,7 @@ class Network(nn.Module):
         auxiliary: name in `model` of its auxiliary classifier, which trains the layers below it, or None.
         auxiliary_logits: what that said in the last pass, float32 (n, classes); None where nothing trains by it.
         frozen_modules: names in `model` of the modules that training must not move; see freezing.
+        tail: from features at the freeze point to the model's output, of that dtype, or None; see frozen_features.
         mean, std: buffers (1, channels, 1, 1), in [0, 1]: they travel with the weights.
     """
 
@@ -48,22 +51,35 @@ class Network(nn.Module):
         self.auxiliary_logits: Tensor | None = None
         self.precision = precision
         self.frozen_modules: tuple[str, ...] = ()
+        self.tail: Callable[[Tensor], Any] | None = None
+        self.feature_dtype = torch.float32
         self.register_buffer("mean", _per_channel(mean))
         self.register_buffer("std", _per_channel(std))
 
     def forward(self, images: Tensor) -> Tensor:
         """Return float32 logits (n, classes) of uint8 images (n, h, w, c) or float images (n, c, h, w) in [0, 1].
 
-        Grey images are repeated over the channels of a model that takes more than one.
+        Grey images are repeated over the channels of a model that takes more than one. With a `tail`, what is not uint8
+        is the features that it takes.
         """
-        if images.dtype == torch.uint8:
-            images = images.permute(0, 3, 1, 2).float() / 255
-        normalised = (self.match_channels(images) - self.mean) / self.std
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            output: Tensor | tuple[Tensor, Tensor] = self.model(normalised)
+        if self.tail and images.dtype != torch.uint8:
+            output = self.compute(self.tail, images.to(self.feature_dtype))
+        else:
+            output = self.compute(self.model, self.normalise(images))
         logits, auxiliary = (output, None) if isinstance(output, Tensor) else output
         self.auxiliary_logits = auxiliary.float() if auxiliary is not None and auxiliary.requires_grad else None
         return logits.float()
+
+    def compute(self, part: Callable[[Tensor], Any], given: Tensor) -> Any:
+        """Return what a part of the model makes of `given`, in the network's precision."""
+        with torch.autocast(given.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            return part(given)
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Return normalised images (n, c, h, w), as the model takes them, of images as `forward` does."""
+        if images.dtype == torch.uint8:
+            images = images.permute(0, 3, 1, 2).float() / 255
+        return (self.match_channels(images) - self.mean) / self.std
 
     def match_channels(self, images: Tensor) -> Tensor:
         """Return images (n, c, h, w) with as many channels as the model takes: grey ones are repeated."""

@@ -30,12 +30,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Store:
-    """A decoded data set. `images` is a read-only memory map, uint8 (n, height, width, channels).
+    """A decoded data set, named by its content. `images` is a read-only memory map, uint8 (n, height, width, channels).
 
     `parts` says of each image whether it is TRAIN, VALIDATION or TEST; `mean` and `std` are per channel, in [0, 1],
     over the TRAIN images.
     """
 
+    name: str
     images: NDArray[np.uint8]
     labels: Indices
     parts: NDArray[np.uint8]
@@ -73,6 +74,7 @@ def open_store(source: Source, image_size: int, root: Path) -> Store:
 def _open(folder: Path) -> Store:
     facts = json.loads((folder / "facts.json").read_bytes())
     return Store(
+        name=folder.name,
         # As a plain array: numpy's own memmap class does Python work at every indexing.
         images=np.asarray(np.load(folder / "images.npy", mmap_mode="r")),
         labels=np.load(folder / "labels.npy"),

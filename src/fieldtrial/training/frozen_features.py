@@ -1,0 +1,149 @@
+"""What frozen layers make of the images: computed once on a machine, and shared by epochs and trials."""
+
+import hashlib
+import logging
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from filelock import FileLock
+
+from fieldtrial.config import TrainConfig
+from fieldtrial.training.data import Data
+from fieldtrial.training.freeze_point import FreezePoint, find_freeze_point
+from fieldtrial.training.network import Network
+from fieldtrial.training.splits import Indices
+from fieldtrial.training.stores import store_root
+from fieldtrial.training.world import World
+
+FORMAT = 1  # to be raised when the same key would stand for other numbers
+MOST_BYTES = 4 * 2**30  # of one data set's features: larger ones are computed in each epoch
+MOST_BYTES_TOGETHER = 4 * MOST_BYTES  # of all on a machine: those that have been unused for longest are removed
+IMAGES = 64  # that are computed at once
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureData(Data):
+    """Data with float32 features (n, ...) in the place of `images`: those of the train and validation images alone.
+
+    The test set is empty. Network takes the features as it takes images.
+    """
+
+    side: int
+
+    @property
+    def image_size(self) -> int:
+        """Side of the images that the features are of, in pixels."""
+        return self.side
+
+
+def with_features(network: Network, data: Data, config: TrainConfig, world: World) -> Data:
+    """Return `data` with what the frozen layers of `network` make of its images in their place, or `data` itself.
+
+    The latter where nothing is frozen or all images look different in each epoch, where the model cannot be cut (see
+    `find_freeze_point`), and where the features would take more than MOST_BYTES or do not fit onto the disk. Training
+    on features comes to the same but for rounding: layers may add in another order for another number of images.
+    `network` is on its device, with the weights of its frozen layers in place.
+    """
+    if config.freeze == "none" or config.augmentation or (config.strategy == "zero3" and world.size > 1):
+        return data  # ZeRO-3 takes the weights apart, and hands them out in the order of a whole pass alone
+    point = find_freeze_point(network)
+    if point is None:
+        return data
+    chosen = np.union1d(data.train, data.validation)
+    sample = _features(network, point, data, chosen[:1], world)
+    shape = (len(chosen), *sample.shape[1:])
+    path = store_root() / "features" / f"{_key(network, point, data, chosen, sample.dtype, world)}.npy"
+    if math.prod(shape) * 4 > MOST_BYTES:
+        return data
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{path}.lock"):  # other processes of this trial, and other trials, wait for what they need too
+            if not path.exists():
+                _build(network, point, data, chosen, shape, path, world)
+            features = np.asarray(np.load(path, mmap_mode="r"))
+            os.utime(path)
+    except OSError as error:
+        log.warning("what the frozen layers make of the images is computed in each epoch: %s", error)
+        return data
+    network.tail, network.feature_dtype = point.tail.run, sample.dtype
+    return FeatureData(
+        images=features,
+        labels=data.labels[chosen],
+        class_names=data.class_names,
+        train=np.searchsorted(chosen, data.train),
+        validation=np.searchsorted(chosen, data.validation),
+        test=data.test[:0],
+        mean=data.mean,
+        std=data.std,
+        store=data.store,
+        side=data.image_size,
+    )
+
+
+def _build(
+    network: Network,
+    point: FreezePoint,
+    data: Data,
+    chosen: Indices,
+    shape: tuple[int, ...],
+    path: Path,
+    world: World,
+) -> None:
+    """Write the features of the images `chosen`, of `shape` altogether, to `path`; the caller holds the lock."""
+    log.info("computing what the frozen layers make of %d images: %s", len(chosen), path)
+    _make_room(path.parent, math.prod(shape) * 4)
+    aside = path.with_suffix(".building")
+    try:
+        with aside.open("wb") as file:
+            np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
+            os.posix_fallocate(file.fileno(), 0, file.tell() + math.prod(shape) * 4)  # room now, or OSError
+        features = np.load(aside, mmap_mode="r+")
+        for start in range(0, len(chosen), IMAGES):
+            part = _features(network, point, data, chosen[start : start + IMAGES], world)
+            features[start : start + len(part)] = part.float().cpu().numpy()
+        features.flush()
+        aside.rename(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _make_room(folder: Path, size: int) -> None:
+    """Remove files that have been unused for longest, until there are `size` bytes left of MOST_BYTES_TOGETHER.
+
+    Who has one open keeps it.
+    """
+    files = sorted((file.stat().st_mtime, file.stat().st_size, file) for file in folder.glob("*.npy"))
+    together = size + sum(taken for _, taken, _ in files)
+    for _, taken, file in files:
+        if together <= MOST_BYTES_TOGETHER:
+            return
+        file.unlink(missing_ok=True)
+        together -= taken
+
+
+def _features(network: Network, point: FreezePoint, data: Data, chosen: Indices, world: World) -> torch.Tensor:
+    """Return the features of the images `chosen`, on the device."""
+    network.eval()
+    with torch.no_grad():
+        features: torch.Tensor = network.compute(
+            point.prefix.run, network.normalise(torch.from_numpy(np.asarray(data.images[chosen])).to(world.device))
+        )
+    return features
+
+
+def _key(network: Network, point: FreezePoint, data: Data, chosen: Indices, dtype: torch.dtype, world: World) -> str:
+    """Return a name for the features: of the data, of which images, and of all that they are computed with."""
+    facts = (FORMAT, data.store, point.computation, network.precision, dtype, world.device.type, torch.__version__)
+    key = hashlib.blake2b("\n".join(map(str, facts)).encode(), digest_size=8)
+    state = network.state_dict()
+    for name in ("mean", "std", *(f"model.{name}" for name in point.tensors)):
+        key.update(f"{name} {tuple(state[name].shape)}".encode())
+        key.update(state[name].cpu().contiguous().flatten().view(torch.uint8).numpy())
+    key.update(chosen)
+    return key.hexdigest()
