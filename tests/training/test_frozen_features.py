@@ -161,14 +161,14 @@ def test_trials_share_features_where_nothing_differs_that_they_are_made_of(
     assert len(first) == 1
     assert look(lr=0.5, optimizer="sgd", dropout=0.0, batch_size=7, label_smoothing=0.1) == first
     assert look(validation_fraction=0.3) == first  # other images validate, and they are the same together
-    for number, fields in enumerate(
-        [{"seed": 1}, {"classes": "4"}, {"freeze": "first:1"}, {"precision": "bf16"}, {"train_fraction": 0.5}], start=2
-    ):
+    others: list[dict[str, Any]] = [{"seed": 1}, {"classes": "4"}, {"freeze": "first:1"}, {"precision": "bf16"}]
+    for number, fields in enumerate([*others, {"train_fraction": 0.5}], start=2):
         assert len(look(**fields)) == number
 
 
 def test_augmented_and_unfrozen_images_have_no_features(new_run: Callable[..., Run], features: Path) -> None:
-    for number, fields in enumerate([{"augmentation": ["rotation"]}, {"freeze": "none"}]):
+    shown: list[dict[str, Any]] = [{"augmentation": ["rotation"]}, {"freeze": "none"}]
+    for number, fields in enumerate(shown):
         run = new_run(f"run{number}", **FROZEN | fields)
         data, network = open_trial(run.config(), run)
         assert with_features(network, data, run.config(), World()) is data

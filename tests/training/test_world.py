@@ -48,6 +48,7 @@ STATEFUL: dict[str, Any] = {
     "freeze": "first:1",
     "schedule": "linear",
 }
+FROZEN: dict[str, Any] = {**PARITY, "freeze": "first:1"}  # and not augmented: trained on features
 CUT = ("cut2-ddp", "cut4-ddp", "cut4-zero1", "cut4-zero2", "cut4-zero3")  # into 2 or 4 pieces a batch
 OPTIMIZERS = {"ddp": "adamw", "zero1": "sgd", "zero2": "adamw", "zero3": "rmsprop"}
 
@@ -61,6 +62,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         stateful = {**STATEFUL, "optimizer": OPTIMIZERS[strategy], "strategy": strategy}
         _create(folder, f"halved-{strategy}", stateful)
         _create(folder, f"undisturbed-{strategy}", stateful)
+    for strategy in ("ddp", "zero2"):
+        _create(folder, f"frozen-{strategy}", FROZEN, strategy=strategy)
     for name in CUT:
         _create(folder, name, PARITY, strategy=name.partition("-")[2])
     _create(folder, "half-ddp", PARITY)
@@ -117,6 +120,16 @@ def test_two_processes_learn_what_one_learns(name: str, runs: Path, alone: list[
 @pytest.mark.slow
 def test_two_processes_leave_an_epoch_together(runs: Path) -> None:
     assert [(runs / f"left-{rank}").read_text() for rank in (0, 1)] == ["[0]", "[0]"]
+
+
+@pytest.mark.slow
+def test_two_processes_learn_from_the_features_of_frozen_layers(runs: Path, tmp_path: Path) -> None:
+    of_one = list(train(_create(tmp_path, "alone", FROZEN), World(), attempt=1))
+    assert of_one[3]["validation_loss"] < 0.8 * of_one[0]["validation_loss"]  # it has learned
+    for strategy in ("ddp", "zero2"):
+        records = Run(runs / f"frozen-{strategy}").records()
+        for key in ("validation_loss", "train_loss", "train_accuracy", "validation_accuracy", "lr", "step"):
+            assert [r[key] for r in records] == pytest.approx([r[key] for r in of_one], rel=1e-4), (strategy, key)
 
 
 def test_a_batch_in_pieces_teaches_what_a_whole_one_teaches(alone: list[Record], tmp_path: Path) -> None:

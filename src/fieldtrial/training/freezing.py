@@ -92,7 +92,7 @@ def freeze(network: Network, scheme: str) -> None:
     for name, parameter in network.model.named_parameters():
         parameter.requires_grad_(name not in frozen)
     if network.auxiliary:
-        network.model.aux_logits = not frozen.issuperset(_auxiliary(network))
+        network.model.aux_logits = not frozen.issuperset(_auxiliary(network))  # type: ignore[assignment]
     network.frozen_modules = (
         *(module for unit in axis if frozen.issuperset(unit.parameters) for module in unit.modules),
         *(

@@ -145,5 +145,5 @@ def _key(network: Network, point: FreezePoint, data: Data, chosen: Indices, dtyp
     for name in ("mean", "std", *(f"model.{name}" for name in point.tensors)):
         key.update(f"{name} {tuple(state[name].shape)}".encode())
         key.update(state[name].cpu().contiguous().flatten().view(torch.uint8).numpy())
-    key.update(chosen)
+    key.update(chosen.tobytes())
     return key.hexdigest()
