@@ -1,11 +1,13 @@
 """How busy a sweep keeps SLURM's slots: wall time over the ideal, with trials that sleep instead of training.
 
-python benchmarks/orchestration.py [--repeats 2]        (SLURM_CONF names the cluster, see cluster/devslurm/up.sh)
+python benchmarks/orchestration.py [--repeats 3] [--folder DIR]   (SLURM_CONF names the cluster: cluster/devslurm/up.sh)
 
 Eight slots of one GPU each, epochs of half a second, with a job for each trial and with warm workers: 48 trials of 20
-epochs; 48 trials of 5, 10, 20 and 40 epochs in turn, over a greedy schedule in the same order; and one row of 48 trials
-with early stopping, over the epochs that were run. Then 1000 trials at once, simulated by one process that writes a
-record of each every ten seconds: what they cost the driver. Writes benchmarks/results/orchestration.json.
+epochs; 48 trials of 5, 10, 20 and 40 epochs in turn; and one row of 48 trials with early stopping. The ideal is the
+training of all epochs, spread over the slots without a gap; greedy gives the next trial to the first free slot, at no
+cost. After the decision: seconds from the record that had a trial stopped to its result, as a share of all training.
+Then 1000 trials at once, simulated by one process that writes a record of each every ten seconds: what they cost the
+driver. Writes benchmarks/results/orchestration.json.
 """
 
 import argparse
@@ -15,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,7 +33,8 @@ from fieldtrial.control.slurm import SlurmPlace
 from fieldtrial.control.slurm_jobs import Submitter
 from fieldtrial.control.snapshot import take_snapshot
 from fieldtrial.control.sweep import Sweep, grid
-from fieldtrial.run import SweepFolder
+from fieldtrial.control.trial import Trial
+from fieldtrial.run import Run, SweepFolder
 
 STAND_IN = (str(Path(__file__).resolve().parent / "stand_in_worker.py"),)
 SLOTS, TRIALS, EPOCHS, EPOCH_SECONDS = 8, 48, 20, 0.5
@@ -66,8 +70,20 @@ def greedy(epochs: Sequence[int]) -> float:
     return max(slots)
 
 
-def measure(sweep: Sweep, trials_per_job: int, root: Path) -> Figures:
-    """Run the sweep on the cluster; return its wall time over the ideal, and what it cost the driver."""
+def count_commands() -> Counter[str]:
+    """Return how often this process has started which command; it counts on."""
+    counts: Counter[str] = Counter()
+
+    def note(event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "subprocess.Popen":
+            counts[Path(arguments[1][0]).name] += 1
+
+    sys.addaudithook(note)
+    return counts
+
+
+def measure(sweep: Sweep, trials_per_job: int, root: Path, commands: Counter[str]) -> Figures:
+    """Run the sweep on the cluster; return its wall time over the ideal, and what it cost the driver and SLURM."""
     settings = SlurmSettings(
         partitions=("gpu",),
         gpus_per_node=2,
@@ -82,24 +98,35 @@ def measure(sweep: Sweep, trials_per_job: int, root: Path) -> Figures:
         folder = SweepFolder(path)
         place = SlurmPlace(settings, folder, Submitter(settings, folder, take_snapshot(folder.code_path), STAND_IN))
         engine = Engine(sweep, folder, place)
+        commands.clear()
         before, start = resource.getrusage(resource.RUSAGE_SELF), time.monotonic()
         engine.run()
         seconds = time.monotonic() - start
         after = resource.getrusage(resource.RUSAGE_SELF)
+        calls = {f"{name}_calls": commands[name] for name in ("sbatch", "squeue", "sacct", "scancel")}
         place.close()
         trials = list(engine.trials())
         run = [max(record["epoch"] for record in folder.run(trial.name).records()) for trial in trials]
         wasted = sum(e - t.stopped_at for e, t in zip(run, trials, strict=True) if t.stopped_at is not None)
-        ideal = greedy([trial.config.epochs for trial in trials])
-        if wasted or any(trial.stopped_at is not None for trial in trials):
-            ideal = sum(run) * EPOCH_SECONDS / SLOTS
+        late = sum(seconds_after_the_decision(folder.run(trial.name), trial) for trial in trials)
         time.sleep(2)  # for the jobs to be gone before their folder is
     used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return {
-        "wall_over_ideal": seconds / ideal,
+        "wall_over_ideal": seconds * SLOTS / (sum(run) * EPOCH_SECONDS),
+        "wall_over_greedy": seconds / greedy(run),
         "epochs_after_the_decision": wasted / sum(run),
+        "after_the_decision": late / (sum(run) * EPOCH_SECONDS + late),
         "driver_cpu": used / seconds,
+        **calls,
     }
+
+
+def seconds_after_the_decision(run: Run, trial: Trial) -> float:
+    """Return how long a trial went on after the record that had it stopped; 0 for the others."""
+    if trial.stopped_at is None:
+        return 0.0
+    decided = next(record["time"] for record in run.records() if record["epoch"] == trial.stopped_at)
+    return float((run.path / "result.json").stat().st_mtime - decided)
 
 
 class SimulatedPlace:
@@ -147,8 +174,6 @@ class SimulatedPlace:
 
 def write(paths: Sequence[str]) -> None:
     """Write the records and results of the simulated trials."""
-    from fieldtrial.run import Run
-
     for epoch in range(SIMULATED_EPOCHS + 1):
         start = time.monotonic()
         for path in paths:
@@ -178,7 +203,8 @@ def simulate() -> Figures:
 def main() -> None:
     """Measure and write the result."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--folder", type=Path, default=Path.cwd(), help="where the sweeps' folders are made")
     parser.add_argument("--write", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.write:
@@ -186,13 +212,15 @@ def main() -> None:
         return
     cases = {"equal": equal, "unequal": unequal, "early stopping": stopping}
     figures: dict[str, Any] = {}
+    slurm = subprocess.run(["sinfo", "--version"], capture_output=True, text=True, check=True).stdout.strip()
+    commands = count_commands()
     for name, case in cases.items():
         for way, trials_per_job in WAYS.items():
-            runs = [measure(case(), trials_per_job, Path.cwd()) for _ in range(options.repeats)]
+            runs = [measure(case(), trials_per_job, options.folder, commands) for _ in range(options.repeats)]
             figures[f"{name}, {way}"] = {key: spread([run[key] for run in runs]) for key in runs[0]}
             print(name, way, figures[f"{name}, {way}"], flush=True)
     figures[f"{SIMULATED} trials at once"] = simulate()
-    write_result("orchestration", {"what": __doc__.splitlines()[0], "figures": figures})
+    write_result("orchestration", {"what": __doc__.splitlines()[0], "slurm": slurm, "figures": figures})
 
 
 if __name__ == "__main__":
