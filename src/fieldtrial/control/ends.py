@@ -28,6 +28,18 @@ def stopped_result(run: Run, trial: Trial) -> dict[str, Any]:
     return result
 
 
+def as_decided(run: Run, trial: Trial, result: dict[str, Any]) -> dict[str, Any]:
+    """Return the result of a trial that has ended, written anew if it was to be stopped and had ended by itself before.
+
+    What is in the table is then what was decided, and does not depend on who was quicker.
+    """
+    if trial.stopped_at is None or result["outcome"] == "stopped":
+        return result
+    result = result | {"outcome": "stopped", "reason": f"was to be stopped after epoch {trial.stopped_at}"}
+    run.write_result(result)
+    return result
+
+
 def same_first_error(ended: Sequence[Trial]) -> Trial | None:
     """Return one of the trials that have ended so far if all of them failed with the same error, and none diverged."""
     problems = {trial.problem for trial in ended}

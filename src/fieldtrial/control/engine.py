@@ -7,7 +7,7 @@ whatever moment the engine is killed, what it did stands in the run directories,
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from fieldtrial.control.ends import cut_batches, same_first_error, stopped_result, story
+from fieldtrial.control.ends import as_decided, cut_batches, same_first_error, stopped_result, story
 from fieldtrial.control.place import Ended, Place, Task
 from fieldtrial.control.row import Row
 from fieldtrial.control.state import load_state, save_state
@@ -155,6 +155,11 @@ class Engine:
         twins = (other for other in self.trials() if other.name == trial.name and other.status == "failed")
         return next((twin for twin in twins if twin.diverged), None)
 
+    def _has_finished_twin(self, trial: Trial) -> bool:
+        """Return whether another trial, which nobody stopped, has ended with the same run."""
+        twins = (other for other in self.trials() if other.name == trial.name and other is not trial)
+        return any(twin.status == "done" and twin.stopped_at is None for twin in twins)
+
     def _next_waiting(self, taken: set[str]) -> Trial | None:
         for row in self.rows:
             if row.complete and row.finals is None:
@@ -231,7 +236,7 @@ class Engine:
         error = run.error()
         result = run.result()
         if result is not None:
-            self._done(trial, result)
+            self._done(trial, result if self._has_finished_twin(trial) else as_decided(run, trial, result))
         elif trial.stopped_at is not None:
             self._done(trial, stopped_result(self._run(trial), trial))
         elif error is not None and error["attempt"] >= trial.attempt:
