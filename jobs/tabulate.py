@@ -1,10 +1,13 @@
 #!/usr/bin/env python
-"""Make the table of a sweep anew from its files: python jobs/tabulate.py runs/NAME."""
+"""Make a table of one or several sweeps from their files: python jobs/tabulate.py runs/NAME [runs/OTHER …].
+
+--rows model,freeze --columns optimizer groups and pivots by any field; --help says the rest.
+"""
 
 import sys
 
 if __name__ == "__main__":
-    from fieldtrial.results.table import main
+    from fieldtrial.results.tabulate import main
 
     sys.exit(main())
 

@@ -49,8 +49,8 @@ def test_metric(select: str) -> str:
     return "test_" + select.removeprefix("validation_")
 
 
-def summarise(folder: SweepFolder) -> Summary:
-    """Return the table of the sweep in `folder`, from its files alone.
+def summarise(folder: SweepFolder, trials: pd.DataFrame | None = None) -> Summary:
+    """Return the table of the sweep in `folder`, from its files alone; `trials` is what `load` says, if that is known.
 
     Raises:
         FileNotFoundError: it is not a sweep's folder.
@@ -59,9 +59,9 @@ def summarise(folder: SweepFolder) -> Summary:
     description = folder.require_description()
     if not description["rows"]:
         raise ValueError(f"{folder.path}: the sweep has no rows, so it has no table")
-    trials = load(folder.path)
+    trials = load(folder.path) if trials is None else trials
     sources = trials[trials["role"] == "source"]
-    ends = _searches_over(folder)
+    ends = searches_over(folder)
     rows = [
         _summarise_row(number, trials[trials["row"] == number], sources, ends.get(number), description)
         for number in range(len(description["rows"]))
@@ -76,7 +76,7 @@ def summarise(folder: SweepFolder) -> Summary:
     )
 
 
-def _searches_over(folder: SweepFolder) -> dict[int, End]:
+def searches_over(folder: SweepFolder) -> dict[int, End]:
     """Return how the searches ended that are over: those whose last word is the naming of the winner, or of none."""
     last = {entry["row"]: entry for entry in folder.trials() if entry["role"] in ("search", "winner")}
     return {row: "winner" if entry["trial"] else "none" for row, entry in last.items() if entry["role"] == "winner"}
@@ -93,16 +93,16 @@ def _summarise_row(
     base = TrainConfig.from_dict(description["base"])
     config = TrainConfig.from_dict(description["rows"][number], base)
     search, finals = trials[trials["role"] == "search"], trials[trials["role"] == "final"]
-    winner = None if end == "none" else _winner(search, select, description["mode"])
+    winner = None if end == "none" else find_winner(search, select, description["mode"])
     own = finals[finals["configuration"] == winner["configuration"]] if winner is not None else finals.iloc[:0]
     finished = own[own["outcome"] == "finished"]
     tested = finished[finished[test].notna()]
     estimate = estimate_mean(tested[test].astype(float).tolist()) if len(tested) else None
     wanted = description["trials"] if description["search"] else 1
     search_note = _search_note(search, wanted, end) if len(trials) or end else _source_note(config, sources)
-    final_note = _final_note(own, len(finished) - len(tested), description["seeds"])
+    missing_finals = final_note(own, len(finished) - len(tested), description["seeds"])
     if winner is None or (search_note and own.empty):
-        final_note = ""  # no final run is due yet
+        missing_finals = ""  # no final run is due yet
     best = winner or {}
     return {
         "row": number,
@@ -122,7 +122,7 @@ def _summarise_row(
         "search_failed": int(search["outcome"].isin(FAILED).sum()),
         "final_failed": int(own["outcome"].isin(FAILED).sum()),
         "final_left_out": len(finals) - len(own),
-        "note": "; ".join(filter(None, (search_note, final_note))),
+        "note": "; ".join(filter(None, (search_note, missing_finals))),
     }
 
 
@@ -131,7 +131,7 @@ def _cell(value: object) -> object:
     return value if type(value) in (int, float) else format_value(value)
 
 
-def _winner(search: pd.DataFrame, select: str, mode: str) -> Row | None:
+def find_winner(search: pd.DataFrame, select: str, mode: str) -> Row | None:
     """Return the trial that the sweep named the winner; before that, the best so far; None if there is none.
 
     Best is the `select` of a trial's best epoch, among trials trained to the end if there are any, ties going to the
@@ -142,11 +142,11 @@ def _winner(search: pd.DataFrame, select: str, mode: str) -> Row | None:
         if len(candidates):
             values = pd.to_numeric(candidates[select])
             best = candidates[candidates.index == (values.idxmax() if mode == "max" else values.idxmin())]
-            return _records(best)[0]
+            return to_rows(best)[0]
     return None
 
 
-def _records(trials: pd.DataFrame) -> list[Row]:
+def to_rows(trials: pd.DataFrame) -> list[Row]:
     """Return the trials' columns, None where there is no value."""
     return [
         {str(name): None if is_scalar(value) and pd.isna(value) else value for name, value in record.items()}
@@ -159,11 +159,11 @@ def _source_note(config: TrainConfig, sources: pd.DataFrame) -> str:
 
     A row's source is the one that has the row's values wherever the sources differ: they differ in architecture only.
     """
-    known = _records(sources[sources["configuration"].notna()])
+    known = to_rows(sources[sources["configuration"].notna()])
     differing = [name for name in FIELDS if len({source[name] for source in known}) > 1]
     own = [source for source in known if all(source[name] == getattr(config, name) for name in differing)]
     failed = [source for source in own if source["outcome"] in FAILED]
-    reasons = [f"its source {source['trial']} failed: {_reason(pd.DataFrame([source]))}" for source in failed]
+    reasons = [f"its source {source['trial']} failed: {reason_of(pd.DataFrame([source]))}" for source in failed]
     return "; ".join(reasons) or "not started"
 
 
@@ -176,17 +176,17 @@ def _search_note(search: pd.DataFrame, wanted: int, end: End | None) -> str:
     if ended < len(search) or (ended < wanted and not end):  # a search that proposes a trial again has fewer of them
         return f"{ended} of {max(wanted, len(search))} searched" + (f", {len(failed)} failed" if len(failed) else "")
     if len(failed) and len(failed) == ended:
-        return f"{_all_of(len(failed))} failed: {_reason(failed)}"
+        return f"{all_of(len(failed))} failed: {reason_of(failed)}"
     return f"none of {ended} trials can be the winner, {len(failed)} failed" if end == "none" else ""
 
 
-def _final_note(finals: pd.DataFrame, untested: int, seeds: int) -> str:
+def final_note(finals: pd.DataFrame, untested: int, seeds: int) -> str:
     """Return what is missing of the winner's runs with fresh seeds, or nothing."""
     if not seeds:
         return "no final runs asked for"
     failed = finals[finals["outcome"].isin(FAILED)]
     if len(failed) == max(seeds, len(finals)):
-        return f"{_all_of(len(failed), 'final run')} failed: {_reason(failed)}"
+        return f"{all_of(len(failed), 'final run')} failed: {reason_of(failed)}"
     counts = finals["outcome"].replace("unreadable", "failed").value_counts()
     parts = [
         f"{counts[outcome]} {OUTCOMES.get(outcome, outcome)}"
@@ -199,11 +199,12 @@ def _final_note(finals: pd.DataFrame, untested: int, seeds: int) -> str:
     return f"final: {', '.join(parts)}" if parts else ""
 
 
-def _all_of(count: int, what: str = "trial") -> str:
+def all_of(count: int, what: str = "trial") -> str:
+    """Return 'the only trial' or 'all 3 trials'."""
     return f"the only {what}" if count == 1 else f"all {count} {what}s"
 
 
-def _reason(failed: pd.DataFrame) -> str:
+def reason_of(failed: pd.DataFrame) -> str:
     """Return why trials failed: the first one's message where all failed alike, else how many failed of what."""
     kinds = failed["error_kind"].value_counts()
     if len(kinds) == 1:
@@ -216,25 +217,25 @@ def _account(trials: pd.DataFrame, rows: list[Row]) -> list[str]:
     lines = [_count_all(trials)]
     in_table = trials[trials["role"].isin(("search", "final"))]
     if stopped := int(((in_table["role"] == "search") & (in_table["outcome"] == "stopped")).sum()):
-        lines.append(f"{_trials(stopped)} stopped early: ranked by the best epoch before the stop.")
+        lines.append(f"{counted(stopped)} stopped early: ranked by the best epoch before the stop.")
     cut = trials.loc[trials["accumulate"].notna(), "trial"].drop_duplicates()
     if len(cut):
-        lines.append(f"{_trials(len(cut))} ran with their batches cut: they did not fit at once: {', '.join(cut)}.")
+        lines.append(f"{counted(len(cut))} ran with their batches cut: they did not fit at once: {', '.join(cut)}.")
     for kind, failed in trials[trials["outcome"].isin(FAILED)].groupby("error_kind"):
         first = failed.iloc[0]
-        lines.append(f"{_trials(len(failed))} left out: {kind}, such as {first['trial']}: {first['error_message']}")
+        lines.append(f"{counted(len(failed))} left out: {kind}, such as {first['trial']}: {first['error_message']}")
     if earlier := sum(row["final_left_out"] for row in rows):
-        lines.append(f"{_trials(earlier, 'final run')} left out: not of the present winner of the row.")
+        lines.append(f"{counted(earlier, 'final run')} left out: not of the present winner of the row.")
     if repeated := sum(row["search_repeated"] for row in rows):
-        lines.append(f"{_trials(repeated, 'duplicate')}: a search proposed what it had tried, which ran once.")
+        lines.append(f"{counted(repeated, 'duplicate')}: a search proposed what it had tried, which ran once.")
     shared = int(in_table["trial"].duplicated().sum())
     if shared:
-        lines.append(f"{_trials(shared, 'duplicate')}: rows share a trial, which ran once and is counted in each row.")
+        lines.append(f"{counted(shared, 'duplicate')}: rows share a trial, which ran once and is counted in each row.")
     if outside := int((in_table["row"].isna() | (in_table["row"] >= len(rows))).sum()):
-        lines.append(f"{_trials(outside)} left out: of no row that the sweep has now.")
+        lines.append(f"{counted(outside)} left out: of no row that the sweep has now.")
     if len(unlisted := trials[trials["role"] == "unlisted"]):
         lines.append(
-            f"{_trials(len(unlisted))} left out: not in the sweep's list, such as {unlisted['trial'].iloc[0]}."
+            f"{counted(len(unlisted))} left out: not in the sweep's list, such as {unlisted['trial'].iloc[0]}."
         )
     return lines
 
@@ -249,5 +250,6 @@ def _count_all(trials: pd.DataFrame) -> str:
     return f"Trials: {', '.join(parts)}." if parts else "No trial has been started."
 
 
-def _trials(count: int, what: str = "trial") -> str:
+def counted(count: int, what: str = "trial") -> str:
+    """Return '1 trial' or '3 trials'."""
     return f"{count} {what}" + ("" if count == 1 else "s")

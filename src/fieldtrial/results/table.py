@@ -4,9 +4,9 @@ python -m fieldtrial.results.table runs/NAME writes and prints it.
 """
 
 import argparse
-import re
+import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -14,14 +14,31 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from fieldtrial.config import FIELDS
 from fieldtrial.files import share_with_group, write_atomically
+from fieldtrial.results.accounting import account, cost_of_trials, say
+from fieldtrial.results.formats import (
+    NOTHING,
+    Cell,
+    escape_markdown,
+    format_count,
+    format_metric,
+    format_minutes,
+    format_short,
+    header,
+    markdown_column,
+    styled,
+)  # fmt: skip
+from fieldtrial.results.groups import group_trials
+from fieldtrial.results.layout import SET_OFF, say_comparisons
+from fieldtrial.results.records import load_records
 from fieldtrial.results.summary import Row, Summary, summarise
+from fieldtrial.results.sweeps import Sweeps, field_texts, read_sweeps
 from fieldtrial.run import SweepFolder
 from fieldtrial.values import format_value
 
 LONGEST_NOTE = 80
 WIDTH_OF_A_FILE = 400  # nothing is folded where the output is not a terminal
-NOTHING = "–"
 
 
 def write_table(folder: SweepFolder, summary: Summary) -> tuple[Path, Path]:
@@ -32,24 +49,46 @@ def write_table(folder: SweepFolder, summary: Summary) -> tuple[Path, Path]:
     return csv, markdown
 
 
+def write_long_tables(sweeps: Sweeps) -> list[Path]:
+    """Write the long tables of each sweep: trials.csv, a row for each trial, and records.parquet, for each epoch.
+
+    trials.csv has what `load` says, with the fields as they stand on a command line. Returns the paths.
+    """
+    paths = []
+    for name, folder in sweeps.folders.items():
+        frame = sweeps.frames[name].copy()
+        known = frame["configuration"].notna()  # else a field without a value would be none
+        for column in frame.select_dtypes(exclude="number").columns:
+            frame[column] = field_texts(frame, column).where(known) if column in FIELDS else frame[column].map(_plain)
+        write_atomically(folder.long_table_path, frame.to_csv(index=False).encode())
+        load_records(folder.path)
+        paths += [folder.long_table_path, folder.records_path]
+    return paths
+
+
+def _plain(value: object) -> object:
+    return json.dumps(value) if isinstance(value, list | dict) else value
+
+
 def render_markdown(summary: Summary) -> str:
     """Return the table for people, as GitHub-flavoured Markdown."""
-    cells = human_cells(summary).map(_escape)
-    columns = [_markdown_column(str(name), list(cells[name]), name in summary.fields) for name in cells]
+    cells = human_cells(summary).map(escape_markdown)
+    columns = [markdown_column(str(name), list(cells[name]), name in summary.fields) for name in cells]
     table = "\n".join(f"| {' | '.join(line)} |" for line in zip(*columns, strict=True))
-    footer = "\n".join(f"- {_escape(line)}" for line in summary.footer)
-    return f"# {_escape(summary.name)}\n\n{_escape(caption(summary))}\n\n{table}\n\n{footer}\n"
+    footer = "\n".join(f"- {escape_markdown(line)}" for line in summary.footer)
+    return f"# {escape_markdown(summary.name)}\n\n{escape_markdown(caption(summary))}\n\n{table}\n\n{footer}\n"
 
 
-def render_terminal(summary: Summary) -> Group:
-    """Return the table for people, to be printed by rich."""
+def render_terminal(summary: Summary, set_off: Container[int] = ()) -> Group:
+    """Return the table for people, to be printed by rich; the test of the rows `set_off` is bold and has a star."""
     cells = human_cells(summary)
     table = Table(title=Text(summary.name), title_justify="left")
     for name in map(str, cells):
         is_field = name in summary.fields
         table.add_column(Text(name), justify="left" if is_field else "right", overflow="fold")
-    for row in cells.itertuples(index=False):
-        table.add_row(*(Text(cell) for cell in row))
+    for number, row in enumerate(cells.to_dict("records")):
+        strong = [number in set_off and name == header(summary.test) for name in row]
+        table.add_row(*(styled(Cell(text, bold)) for text, bold in zip(row.values(), strong, strict=True)))
     return Group(table, Text(caption(summary)), *(Text(line) for line in summary.footer))
 
 
@@ -73,12 +112,12 @@ def _human_row(row: Row, summary: Summary) -> dict[str, str]:
     missing = row["winner"] is None
     return {
         **{name: format_value(row[name]) for name in summary.fields},
-        **{name: NOTHING if missing else _value(row[name]) for name in summary.searched},
-        _header(summary.select): note if missing else _metric(summary.select, row[summary.select]),
-        _header(summary.test): "no winner" if missing else _test(row, summary.test, note),
-        "trainable": _count(row["trainable_parameters"]),
-        "parameters": _count(row["parameters"]),
-        "minutes": _minutes(row["minutes"]),
+        **{name: NOTHING if missing else format_short(row[name]) for name in summary.searched},
+        header(summary.select): note if missing else format_metric(summary.select, row[summary.select]),
+        header(summary.test): "no winner" if missing else _test(row, summary.test, note),
+        "trainable": format_count(row["trainable_parameters"]),
+        "parameters": format_count(row["parameters"]),
+        "minutes": format_minutes(row["minutes"]),
     }
 
 
@@ -86,41 +125,9 @@ def _test(row: Row, metric: str, note: str) -> str:
     if not row["n"]:
         return note
     mean, half_width = row[f"{metric}_mean"], row[f"{metric}_half_width_95"]
-    interval = "" if half_width is None else f" ± {_metric(metric, half_width)}"
+    interval = "" if half_width is None else f" ± {format_metric(metric, half_width)}"
     remarks = "".join(f", {part.removeprefix('final: ')}" for part in note.split("; ") if part)
-    return f"{_metric(metric, mean)}{interval} (n={row['n']}{remarks})"
-
-
-def _header(metric: str) -> str:
-    return metric.replace("_", " ") + (" %" if metric.endswith("accuracy") else "")
-
-
-def _metric(metric: str, value: float) -> str:
-    return f"{100 * value:.2f}" if metric.endswith("accuracy") else f"{value:.4f}"
-
-
-def _count(value: int | None) -> str:
-    return NOTHING if value is None else f"{value:,}"
-
-
-def _minutes(value: float | None) -> str:
-    return NOTHING if value is None else f"{value:.1f}" if value >= 1 else f"{value:.2g}"
-
-
-def _value(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else format_value(value)
-
-
-def _markdown_column(name: str, cells: list[str], left: bool) -> list[str]:
-    """Return a column's lines, padded: its head, the rule (which aligns it to the left or right), its cells."""
-    width = max(3, *map(len, (name, *cells)))
-    rule = ":" + "-" * (width - 1) if left else "-" * (width - 1) + ":"
-    return [text.ljust(width) if left else text.rjust(width) for text in (name, rule, *cells)]
-
-
-def _escape(text: str) -> str:
-    """Return `text` so that Markdown shows it as it is, also inside a table."""
-    return re.sub(r"([\\`*<>\[\]|~]|(?<!\w)_|_(?!\w))", r"\\\1", " ".join(text.split()))
+    return f"{format_metric(metric, mean)}{interval} (n={row['n']}{remarks})"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -130,16 +137,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("folder", type=Path, help="the sweep's folder: runs/NAME")
     folder = SweepFolder(parser.parse_args(arguments).folder)
     try:
-        summary = summarise(folder)
-        csv, markdown = write_table(folder, summary)
+        sweeps = read_sweeps([folder.path])
+        summary = summarise(folder, next(iter(sweeps.frames.values())))
+        paths = [*write_long_tables(sweeps), *write_table(folder, summary)]
+        set_off, lines = _compare(sweeps, summary)
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     console = Console(width=None if sys.stdout.isatty() else WIDTH_OF_A_FILE, highlight=False)
-    console.print(render_terminal(summary))
-    for line in (csv, markdown, f"tensorboard --logdir {folder.path}"):
+    console.print(render_terminal(summary, set_off), *map(Text, lines), sep="\n")
+    for line in (*paths, f"tensorboard --logdir {folder.path}"):
         print(line)
     return 0
+
+
+def _compare(sweeps: Sweeps, summary: Summary) -> tuple[set[int], list[str]]:
+    """Return the numbers of the rows to be set off, and lines: what differs, and what the trials have cost."""
+    costs = say(account(sweeps.trials, cost_of_trials(sweeps.records())))
+    try:
+        groups = group_trials(sweeps, summary.fields, summary.test)
+    except ValueError as error:
+        return set(), [f"Not compared: {error}", *costs]
+    best = {group.key for group in groups.groups if group.mark in SET_OFF}
+    keys = summary.rows[summary.fields].map(format_value).itertuples(index=False, name=None)
+    return {number for number, key in enumerate(keys) if key in best}, [*say_comparisons(groups), *costs]
 
 
 if __name__ == "__main__":
