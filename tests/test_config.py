@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fieldtrial.config import FIELDS, HINTS, ConfigError, TrainConfig, add_flags
-from fieldtrial.values import format_value, parse
+from fieldtrial.config import FIELDS, HINTS, RULES, ConfigError, TrainConfig, add_flags
+from fieldtrial.values import check_bounds, check_type, format_value, parse
 
 NAMES = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,20}", fullmatch=True)
 TEXT = {
@@ -278,3 +278,11 @@ def test_help_is_grouped_and_complete() -> None:
         assert f"--{name} " in text
     places = [text.index(f"\n{group}:") for group in ("data", "model", "optimisation", "run")]
     assert places == sorted(places)
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_each_default_keeps_its_rules(name: str) -> None:
+    default, metadata = FIELDS[name].default, FIELDS[name].metadata
+    assert check_type(default, HINTS[name]) == default
+    check_bounds(default, metadata["low"], metadata["high"])
+    assert [rule for holds, rule in RULES.get(name, ()) if not holds(default)] == []

@@ -23,6 +23,7 @@ class Written:
 
     def __init__(self, path: Path) -> None:
         self.folder = SweepFolder(path)
+        self.rows = ROWS  # that the trials are of
 
     def describe(self, **changes: object) -> SweepFolder:
         self.folder.describe(
@@ -41,7 +42,7 @@ class Written:
         return self.folder
 
     def waiting(self, row: int | None, role: str = "search", **fields: Any) -> Run:
-        config = TrainConfig.from_dict(fields, TrainConfig.from_dict({} if row is None else ROWS[row], BASE))
+        config = TrainConfig.from_dict(fields, TrainConfig.from_dict({} if row is None else self.rows[row], BASE))
         self.folder.list_trial(config.id, row, role)
         return Run.create(self.folder.path / config.id, config)
 
@@ -93,7 +94,7 @@ class Written:
 
     def trial(self, row: int, **fields: Any) -> str:
         """The id of a trial."""
-        return replace(TrainConfig.from_dict(ROWS[row], BASE), **fields).id
+        return replace(TrainConfig.from_dict(self.rows[row], BASE), **fields).id
 
 
 @pytest.fixture

@@ -160,6 +160,8 @@ LATEX = {char: f"\\{char}" for char in "&%$#_{}"} | {
     "–": "--",
     "…": r"\ldots{}",
     "·": r"$\cdot$",
+    "[": "{[}",  # after the end of a row it would begin an option
+    "]": "{]}",
 }
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 from fieldtrial.config import FIELDS
 from fieldtrial.results.load import ENDED_WELL, FAILED, MEASURES
 from fieldtrial.results.statistics import FEWEST, Comparison, Estimate, compare, estimate_mean
-from fieldtrial.results.summary import Row, all_of, counted, final_note, find_winner, reason_of, searches_over
+from fieldtrial.results.summary import Row, all_of, counted, final_note, find_winner, reason_of, remarks, searches_over
 from fieldtrial.results.sweeps import SWEEP, Sweeps, field_texts
 from fieldtrial.values import format_value
 
@@ -197,6 +197,7 @@ def _account_metric(groups: Sequence[Group], metric: str) -> list[str]:
     if other := sum(group.other_finals for group in groups):
         lines.append(f"{counted(other, 'final run')} left out: not of the present winner of the group.")
     trials = pd.concat([group.trials for group in groups])
+    lines += remarks(trials)
     for kind, part in trials[trials["outcome"].isin(FAILED)].groupby("error_kind"):
         first = part.iloc[0]
         lines.append(f"{counted(len(part))} failed: {kind}, such as {first['trial']}: {first['error_message']}")

@@ -216,11 +216,7 @@ def _account(trials: pd.DataFrame, rows: list[Row]) -> list[str]:
     """Return the lines below the table: how every trial ended, and which are left out and why."""
     lines = [_count_all(trials)]
     in_table = trials[trials["role"].isin(("search", "final"))]
-    if stopped := int(((in_table["role"] == "search") & (in_table["outcome"] == "stopped")).sum()):
-        lines.append(f"{counted(stopped)} stopped early: ranked by the best epoch before the stop.")
-    cut = trials.loc[trials["accumulate"].notna(), "trial"].drop_duplicates()
-    if len(cut):
-        lines.append(f"{counted(len(cut))} ran with their batches cut: they did not fit at once: {', '.join(cut)}.")
+    lines += remarks(trials)
     for kind, failed in trials[trials["outcome"].isin(FAILED)].groupby("error_kind"):
         first = failed.iloc[0]
         lines.append(f"{counted(len(failed))} left out: {kind}, such as {first['trial']}: {first['error_message']}")
@@ -237,6 +233,18 @@ def _account(trials: pd.DataFrame, rows: list[Row]) -> list[str]:
         lines.append(
             f"{counted(len(unlisted))} left out: not in the sweep's list, such as {unlisted['trial'].iloc[0]}."
         )
+    return lines
+
+
+def remarks(trials: pd.DataFrame) -> list[str]:
+    """Return lines on the trials that are in the table and were not run as they were asked to."""
+    lines = []
+    if stopped := int(((trials["role"] == "search") & (trials["outcome"] == "stopped")).sum()):
+        lines.append(f"{counted(stopped)} stopped early: ranked by the best epoch before the stop.")
+    cut = trials.loc[trials["accumulate"].notna(), "trial"].drop_duplicates()
+    if len(cut):
+        names = ", ".join(cut)
+        lines.append(f"{counted(len(cut))} ran with their batches cut: they did not fit at once: {names}.")
     return lines
 
 

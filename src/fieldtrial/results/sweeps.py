@@ -11,6 +11,7 @@ from pandas.api.types import is_scalar
 from fieldtrial.config import FIELDS, HINTS, ConfigError, TrainConfig, unknown_field
 from fieldtrial.results.load import load
 from fieldtrial.results.records import load_records
+from fieldtrial.results.summary import counted
 from fieldtrial.run import SweepFolder
 from fieldtrial.values import format_value, parse
 
@@ -86,7 +87,7 @@ class Sweeps:
                 raise ValueError(f"--where {name}={asked}: no trial is left; there are: {there or 'none'}")
             chosen &= matching
         unknown = int((~known).sum())
-        lines = [f"{unknown} trials left out: without a config that can be read, so --where has no answer."]
+        lines = [f"{counted(unknown)} left out: without a config that can be read, so --where has no answer."]
         return replace(self, trials=self.trials[chosen], left_out=(*self.left_out, *(lines if unknown else [])))
 
 

@@ -31,7 +31,6 @@ from fieldtrial.results.formats import (
 )  # fmt: skip
 from fieldtrial.results.groups import group_trials
 from fieldtrial.results.layout import SET_OFF, say_comparisons
-from fieldtrial.results.records import load_records
 from fieldtrial.results.summary import Row, Summary, summarise
 from fieldtrial.results.sweeps import Sweeps, field_texts, read_sweeps
 from fieldtrial.run import SweepFolder
@@ -50,9 +49,10 @@ def write_table(folder: SweepFolder, summary: Summary) -> tuple[Path, Path]:
 
 
 def write_long_tables(sweeps: Sweeps) -> list[Path]:
-    """Write the long tables of each sweep: trials.csv, a row for each trial, and records.parquet, for each epoch.
+    """Write trials.csv of each sweep: what `load` says, with the fields as they stand on a command line.
 
-    trials.csv has what `load` says, with the fields as they stand on a command line. Returns the paths.
+    A number that is none is empty there. Returns the paths of the long tables: these, and the records' that reading
+    them has left (see `load_records`).
     """
     paths = []
     for name, folder in sweeps.folders.items():
@@ -61,7 +61,6 @@ def write_long_tables(sweeps: Sweeps) -> list[Path]:
         for column in frame.select_dtypes(exclude="number").columns:
             frame[column] = field_texts(frame, column).where(known) if column in FIELDS else frame[column].map(_plain)
         write_atomically(folder.long_table_path, frame.to_csv(index=False).encode())
-        load_records(folder.path)
         paths += [folder.long_table_path, folder.records_path]
     return paths
 
@@ -139,8 +138,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         sweeps = read_sweeps([folder.path])
         summary = summarise(folder, next(iter(sweeps.frames.values())))
-        paths = [*write_long_tables(sweeps), *write_table(folder, summary)]
         set_off, lines = _compare(sweeps, summary)
+        paths = [*write_long_tables(sweeps), *write_table(folder, summary)]
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
