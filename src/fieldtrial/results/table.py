@@ -28,7 +28,7 @@ from fieldtrial.results.formats import (
     header,
     markdown_column,
     styled,
-)  # fmt: skip
+)
 from fieldtrial.results.groups import group_trials
 from fieldtrial.results.layout import SET_OFF, say_comparisons
 from fieldtrial.results.summary import Row, Summary, summarise

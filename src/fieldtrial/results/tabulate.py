@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from fieldtrial.files import share_with_group
 from fieldtrial.results import table
 from fieldtrial.results.accounting import account, cost_of_trials, say
 from fieldtrial.results.formats import render_html, render_latex, render_markdown, render_terminal
@@ -24,6 +25,7 @@ BESIDE = ("trainable_parameters", "parameters", "minutes")  # the metric, where 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table that the command line asks for; return the exit status."""
+    share_with_group()
     options = _parser().parse_args(arguments)
     asked = [options.rows, options.columns, options.metric, options.where, options.show, options.within]
     if len(options.folders) == 1 and not any(asked) and options.format == "terminal":
