@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -123,8 +124,8 @@ print(len(list(archive.obtain(pathlib.Path(sys.argv[1])).iterdir())))
 """
 
 
-def child(root: Path, url: str) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-c", CHILD, str(root), url]
+def child(root: Path, url: str, *limit: str) -> "subprocess.Popen[str]":
+    command = [*limit, sys.executable, "-c", CHILD, str(root), url]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ)
 
 
@@ -145,6 +146,15 @@ def test_a_process_killed_while_it_unpacks_leaves_nothing_in_the_way(tmp_path: P
     assert names(tmp_path) == {"toys.zip"}
     assert (tmp_path / ".toys.unpacking").is_dir()
     assert len(list(PLAIN.obtain(tmp_path).iterdir())) == 5000
+    assert not (tmp_path / ".toys.unpacking").exists()
+
+
+def test_a_full_disk_leaves_nothing_half_made(tmp_path: Path) -> None:
+    write_archive(tmp_path / "toys.zip")
+    process = child(tmp_path, "http://127.0.0.1:9/", "prlimit", "--fsize=5000")
+    _, errors = process.communicate(timeout=60)
+    assert re.search(r"ConfigError: dataset = 'toys': cannot be unpacked in .* \(File too large: ", errors)
+    assert names(tmp_path) == {"toys.zip"}
     assert not (tmp_path / ".toys.unpacking").exists()
 
 

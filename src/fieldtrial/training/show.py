@@ -32,7 +32,7 @@ def draw_class_counts(data: Data, title: str, path: Path) -> None:
     axes.set(xlabel="images", yticks=classes, yticklabels=data.class_names)
     axes.set_ylim(len(classes) - 0.5, -0.5)
     axes.tick_params("y", labelsize=7)
-    axes.legend()
+    figure.legend(loc="outside lower center", ncols=len(COLORS))
     figure.savefig(path)
 
 
