@@ -22,6 +22,9 @@ Augmentation = Literal[
 ]
 Padding = Literal["same", "valid"]
 NormPlace = Literal["convolution", "pool"]
+Classifier = Literal["softmax", "svm"]
+Kernel = Literal["linear", "rbf", "cubic"]
+Scaling = Literal["none", "standard", "min_max"]
 Precision = Literal["fp32", "bf16"]
 Strategy = Literal["ddp", "zero1", "zero2", "zero3"]
 Select = Literal["validation_accuracy", "validation_loss"]
@@ -107,6 +110,14 @@ class TrainConfig:
         0.0,
         0.95,
     )
+    classifier: Classifier = _option(
+        "softmax",
+        "model",
+        "the network's last layer, trained with it; or svm, fitted on the features before that layer",
+    )
+    svm_kernel: Kernel = _option("linear", "model", "svm: cubic is a polynomial of degree 3")
+    svm_scaling: Scaling = _option("none", "model", "svm: of each feature, as the training images have it")
+    svm_penalty: float = _option(1.0, "model", "svm: of training images on the wrong side (C)", 0.0)
 
     optimizer: Optimizer = _option("adamw", "optimisation", "the update rule")
     lr: float = _option(1e-3, "optimisation", "peak learning rate", 0.0)
@@ -276,6 +287,7 @@ RULES: dict[str, list[tuple[Callable[[Any], bool], str]]] = {
         (lambda sizes: all(size % 2 for size in sizes), "must be odd, so that a block keeps the image's size"),
     ],
     "lr": [(lambda rate: rate > 0, "must be above 0")],
+    "svm_penalty": [(lambda penalty: penalty > 0, "must be above 0")],
 }
 
 

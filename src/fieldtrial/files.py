@@ -63,6 +63,14 @@ def write_json(path: Path, value: object) -> None:
     write_atomically(path, json.dumps(value, indent=1, allow_nan=False).encode() + b"\n")
 
 
+def write_arrays(path: Path, **arrays: Any) -> None:
+    """Write numpy arrays of numbers by name as an .npz file, atomically. It is to be read with `allow_pickle=False`."""
+    import numpy as np  # late: most that write files have no arrays
+
+    with atomic_file(path) as file:
+        np.savez(file, **arrays)
+
+
 def read_json(path: Path) -> Any | None:
     """Return the value in a JSON file, or None where there is no file."""
     refresh(path.parent)

@@ -29,6 +29,7 @@ class Run:
         self._environment_path = self.path / "env.json"
         self._command_path = self.path / "command.txt"
         self._result_path = self.path / "result.json"
+        self._evaluations_path = self.path / "evaluations.json"
         self._error_path = self.path / "error.json"
         self._stop_path = self.path / "stop"
         self._checkpoint_folder = self.path / "checkpoint"
@@ -97,6 +98,10 @@ class Run:
         write_json(self._result_path, dict(result))
         self._error_path.unlink(missing_ok=True)
 
+    def write_evaluation(self, name: str, scores: Mapping[str, object]) -> None:
+        """Add what was found on other images, called `name`, to evaluations.json."""
+        write_json(self._evaluations_path, self.evaluations() | {name: dict(scores)})
+
     def write_error(self, kind: str, message: str, attempt: int, details: str = "") -> None:
         """Write why the trial failed: `kind` is diverged, memory, disk, config, error or died; `message` a line."""
         error = {"kind": kind, "message": message, "attempt": attempt, "details": details, "time": time.time()}
@@ -128,7 +133,8 @@ class Run:
     def predictions_path(self, split: str) -> Path:
         """Return where the predictions of the best epoch's weights for `split` are: validation or test.
 
-        They are there for runs that were tested. An .npz file of arrays `index` int64 (n,), the images' positions in
+        They are there for runs that were tested. Those of the weights that a run started from are initial_test and
+        initial_validation. An .npz file of arrays `index` int64 (n,), the images' positions in
         the data set's store; `label` int64 (n,); `probability` float32 (n, classes).
         """
         return self.path / f"predictions-{split}.npz"
@@ -161,6 +167,10 @@ class Run:
     def error(self) -> dict[str, Any] | None:
         """Return why the last attempt failed, or None."""
         return read_json(self._error_path)
+
+    def evaluations(self) -> dict[str, Any]:
+        """Return {name: scores} of what was evaluated on other images than the run's own; empty before the first."""
+        return read_json(self._evaluations_path) or {}
 
     def records(self) -> list[Record]:
         """Return one record an epoch, in order; where an epoch was repeated, the later attempt's."""

@@ -18,7 +18,8 @@ from fieldtrial.results.predictions import load_predictions
 from fieldtrial.run import Record, Run
 from fieldtrial.training import checkpoint
 from fieldtrial.training.data import load
-from fieldtrial.training.trial import score, train
+from fieldtrial.training.evaluation import score_state
+from fieldtrial.training.trial import train
 from fieldtrial.training.world import World
 
 TrainUntil = Callable[..., list[Record]]
@@ -176,7 +177,7 @@ def test_each_image_is_predicted_once_and_as_by_one_process(strategy: str, runs:
     data = load(run.config(), None)
     assert len(data.validation) % 2 == 1, "this test needs an image that fills the last batch up"
     state = safetensors.torch.load_file(run.weights_path)
-    _, alone = score(run.config(), run, World(), state, ("validation", "test"))
+    alone, _ = score_state(run.config(), run, World(), state, ("validation", "test"))
     for split, expected in alone.items():
         together = load_predictions(run, split)
         assert together.index.tolist() == expected.index.tolist() == getattr(data, split).tolist()

@@ -6,7 +6,8 @@ from typing import Any, NoReturn
 
 from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.run import Run
-from fieldtrial.training.trial import add_test_scores, train
+from fieldtrial.training.evaluation import evaluate_run
+from fieldtrial.training.trial import train
 from fieldtrial.training.worker import kind_of, tell
 from fieldtrial.training.world import World
 
@@ -40,7 +41,7 @@ def train_by_hand(config: TrainConfig, run: Run, test: bool = False, accumulate:
             tell(run, "memory", str(error), error, attempt)
             go_on_in_parts(accumulate, config.batch_size, world)
     elif test and "test_accuracy" not in result:
-        add_test_scores(run, world)
+        evaluate_run(run, world)
     else:
         say(f"{run.path} is finished: nothing to do")
     say(f"end: {describe(run.result() or {})}")

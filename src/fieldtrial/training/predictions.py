@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from fieldtrial import metrics
-from fieldtrial.files import atomic_file
+from fieldtrial.files import write_arrays
 from fieldtrial.training.data import Data
 from fieldtrial.training.epoch import Diverged, forward
 from fieldtrial.training.network import Network
@@ -39,8 +39,7 @@ class Predictions:
 
     def write(self, path: Path) -> None:
         """Write the arrays, whole or not at all, as an .npz file that fieldtrial.results.predictions reads."""
-        with atomic_file(path) as file:
-            np.savez(file, index=self.index, label=self.label, probability=self.probability)
+        write_arrays(path, index=self.index, label=self.label, probability=self.probability)
 
 
 def predict(

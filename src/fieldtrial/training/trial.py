@@ -5,7 +5,6 @@ import os
 import shlex
 import traceback
 from collections.abc import Generator, Iterator
-from dataclasses import replace
 from typing import Any
 
 import safetensors.torch
@@ -16,12 +15,12 @@ from fieldtrial.files import write_atomically
 from fieldtrial.inbox import StopLook
 from fieldtrial.run import Record, Run
 from fieldtrial.training import checkpoint
-from fieldtrial.training.data import load
 from fieldtrial.training.environment import environment, uncommitted_changes
 from fieldtrial.training.epoch import Diverged
+from fieldtrial.training.evaluation import score_state
 from fieldtrial.training.fit import Progress, fit, give_way
-from fieldtrial.training.network import build, input_size
-from fieldtrial.training.predictions import Predictions, Split, predict
+from fieldtrial.training.predictions import Split
+from fieldtrial.training.svm import fit_svm
 from fieldtrial.training.tensorboard import Board
 from fieldtrial.training.world import World
 
@@ -34,7 +33,7 @@ def train(run: Run, world: World, attempt: int, test: bool = False, accumulate: 
     diverges, as it would again, after error.json is written. Closed before, it leaves the checkpoints to be gone on
     from. `test` asks for the scores of the best weights on the test images, and for their predictions for validation
     and test to be stored; `accumulate` that batches are cut into as many pieces, because they do not fit into memory
-    at once.
+    at once. A trial that was stopped and is not tested has no metrics beyond its records'.
 
     Raises:
         what `fit` does, and OSError where the directory cannot be written.
@@ -52,8 +51,11 @@ def train(run: Run, world: World, attempt: int, test: bool = False, accumulate: 
             recorder = stack.enter_context(run.recorder(attempt))
             board = stack.enter_context(contextlib.closing(Board(run)))
         stack.enter_context(concluding_divergence(run, world, attempt))
+        splits: tuple[Split, ...] = ("validation", "test") if test else ("validation",)
+        fitted = fit_svm(config, run, world, splits) if config.classifier == "svm" else None
         stop = StopLook(run)
-        records = stack.enter_context(contextlib.closing(fit(config, run, world, attempt, accumulate, stop)))
+        epochs = (r for r in [fitted.record]) if fitted else fit(config, run, world, attempt, accumulate, stop)
+        records = stack.enter_context(contextlib.closing(epochs))
         for record in records:
             stop.hear(record)
             if world.is_main:
@@ -63,33 +65,22 @@ def train(run: Run, world: World, attempt: int, test: bool = False, accumulate: 
             if world.any(world.is_main and run.stop_requested()):
                 break
         records.close()
-        best = checkpoint.read(run.checkpoint_path(record["best_epoch"]))["model"]
-        splits: tuple[Split, ...] = ("validation", "test") if test else ("validation",)
-        scores, predictions = score(config, run, world, best, splits, accumulate)
+        if fitted:
+            predictions, result = fitted.predictions, fitted.result
+        elif not test and world.any(world.is_main and run.stop_requested()):
+            predictions, result = {}, {}  # somebody waits for what this trial holds
+        else:
+            best = checkpoint.read(run.checkpoint_path(record["best_epoch"]))["model"]
+            predictions, result = score_state(config, run, world, best, splits, accumulate)
         give_way(run, attempt, world)
         if world.is_main:
+            result |= {} if fitted else conclude(config, run, record["epoch"])
             for split in splits if test else ():
                 predictions[split].write(run.predictions_path(split))
-            result = scores | conclude(config, run, record["epoch"]) | {"attempt": attempt}
-            result |= {"accumulate": accumulate} if accumulate > 1 else {}
+            result |= {"attempt": attempt} | ({"accumulate": accumulate} if accumulate > 1 else {})
             board.conclude(config, result)
             run.write_result(result)
             run.remove_checkpoints()
-
-
-def add_test_scores(run: Run, world: World) -> None:
-    """Evaluate the weights of a trial that has ended well on the test images, and add the scores to its result.
-
-    Its predictions for both splits are stored, as they are for a trial that is tested at its end.
-    """
-    result = world.broadcast(run.result()) or {}
-    state = safetensors.torch.load_file(run.weights_path)
-    parts = result.get("accumulate", 1)
-    scores, predictions = score(run.config(), run, world, state, ("validation", "test"), parts)
-    if world.is_main:
-        for split, made in predictions.items():
-            made.write(run.predictions_path(split))
-        run.write_result(scores | result)
 
 
 def command(config: TrainConfig, run: Run, world: World, test: bool, accumulate: int = 1) -> str:
@@ -113,31 +104,6 @@ def concluding_divergence(run: Run, world: World, attempt: int) -> Iterator[None
             run.write_error("diverged", str(error), attempt, "".join(traceback.format_exception(error)))
             run.remove_checkpoints()
         raise
-
-
-def score(
-    config: TrainConfig,
-    run: Run,
-    world: World,
-    state: dict[str, torch.Tensor],
-    splits: tuple[Split, ...],
-    accumulate: int = 1,
-) -> tuple[dict[str, Any], dict[Split, Predictions]]:
-    """Return, to all processes, what the network with the weights in `state` says of `splits`.
-
-    The first result is what result.json says of it: the class names, and metrics such as test_auc for each split.
-    """
-    data = load(config, input_size(config, run.path))
-    size = data.image_size
-    drawn = replace(config, weights="random", image_size=size)  # which files it started from matters no more
-    network = build(drawn, len(data.class_names), data.channels, data.mean, data.std, size, run.path)
-    network.load_state_dict(state)
-    network.to(world.device)
-    predictions = {split: predict(network, data, split, config.batch_size, world, accumulate) for split in splits}
-    scores: dict[str, Any] = {"class_names": list(data.class_names)}
-    for split, made in predictions.items():
-        scores |= made.scores(split)
-    return scores, predictions
 
 
 def conclude(config: TrainConfig, run: Run, epoch: int) -> dict[str, Any]:
