@@ -117,7 +117,7 @@ class TrainConfig:
     )
     svm_kernel: Kernel = _option("linear", "model", "svm: cubic is a polynomial of degree 3")
     svm_scaling: Scaling = _option("none", "model", "svm: of each feature, as the training images have it")
-    svm_penalty: float = _option(1.0, "model", "svm: of training images on the wrong side (C)", 0.0)
+    svm_penalty: float = _option(1.0, "model", "svm: of training images on the wrong side (C)", 1e-9)
 
     optimizer: Optimizer = _option("adamw", "optimisation", "the update rule")
     lr: float = _option(1e-3, "optimisation", "peak learning rate", 0.0)
@@ -287,7 +287,6 @@ RULES: dict[str, list[tuple[Callable[[Any], bool], str]]] = {
         (lambda sizes: all(size % 2 for size in sizes), "must be odd, so that a block keeps the image's size"),
     ],
     "lr": [(lambda rate: rate > 0, "must be above 0")],
-    "svm_penalty": [(lambda penalty: penalty > 0, "must be above 0")],
 }
 
 
