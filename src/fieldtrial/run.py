@@ -126,6 +126,11 @@ class Run:
         shutil.rmtree(self._checkpoint_folder, ignore_errors=True)
 
     @property
+    def command_path(self) -> Path:
+        """The shell command that repeats this trial."""
+        return self._command_path
+
+    @property
     def weights_path(self) -> Path:
         """The weights of the best epoch, as safetensors; there once the trial has ended well."""
         return self.path / "model.safetensors"
@@ -331,3 +336,8 @@ class SweepFolder:
     def records_path(self) -> Path:
         """The records of all trials in one file."""
         return self.path / "records.parquet"
+
+    @property
+    def report_path(self) -> Path:
+        """Where the report is written."""
+        return self.path / "report.html"

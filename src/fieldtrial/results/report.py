@@ -1,0 +1,198 @@
+"""The report of a sweep: one HTML file that opens offline, from the sweep's files alone.
+
+python -m fieldtrial.results.report runs/NAME writes it to runs/NAME/report.html.
+"""
+
+import argparse
+import shutil
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from fieldtrial.files import write_atomically
+from fieldtrial.results import report_data
+from fieldtrial.results.importance import rank_hyperparameters
+from fieldtrial.results.load import FAILED, load
+from fieldtrial.results.records import load_records
+from fieldtrial.results.report_classes import class_results
+from fieldtrial.results.report_environment import environments, failures, log_files, read_attempts
+from fieldtrial.results.report_findings import facts, findings
+from fieldtrial.results.report_page import render_page
+from fieldtrial.results.report_table import estimates, summary_table
+from fieldtrial.results.summary import Summary, summarise
+from fieldtrial.results.table import caption
+from fieldtrial.run import SweepFolder
+
+MOST_AXES = 10  # of the parallel coordinates
+SPARE_BYTES = 100_000_000  # left for the trials on a disk that fills up
+CHARTS = {
+    "created": ("Over time", "What each search trial reached, by when it began; the line is the best so far."),
+    "parallel": (
+        "Parallel coordinates",
+        "A line is a trial. Drag along an axis to choose a range of it, click the axis to let go; with the keyboard, Tab to "
+        "an end of an axis, arrow keys move it, Escape lets go. Trials without a value run below the axes.",
+    ),
+    "importance": (
+        "What matters",
+        "How much of the variance of the result each hyperparameter explains by itself, beside its rank correlation.",
+    ),
+    "curves": ("Learning curves", "A line is a trial; a cross is where it was stopped early. Epoch 0 is before any training."),
+    "slices": ("Slices", "Each hyperparameter against the result, whatever the others were."),
+    "cost": (
+        "What accuracy costs",
+        "The Pareto front joins the trials that nothing beats at the same or a lower cost.",
+    ),
+    "classes": ("Classes", "Each row's winner on test, its runs with fresh seeds together."),
+}
+
+
+def write_report(folder: SweepFolder) -> Path:
+    """Write the report into the sweep's folder, whole or not at all, and return its path.
+
+    Raises:
+        FileNotFoundError: it is not a sweep's folder.
+        ValueError: the sweep has no rows, or its description cannot be read.
+        OSError: the disk is all but full, or cannot be written to.
+    """
+    page = render_report(folder).encode()
+    free = shutil.disk_usage(folder.path).free
+    if free < len(page) + SPARE_BYTES and not folder.report_path.exists():
+        raise OSError(f"{folder.path}: {free:,} bytes are free, too few for a report beside the trials")
+    write_atomically(folder.report_path, page)
+    return folder.report_path
+
+
+def render_report(folder: SweepFolder) -> str:
+    """Return the report of the sweep in `folder` as HTML. Raises as `write_report` does."""
+    started = time.monotonic()
+    description = folder.require_description()
+    summary = summarise(folder)
+    trials, records = load(folder.path), load_records(folder.path)
+    attempts = read_attempts(folder, trials)
+    logs = log_files(folder, attempts)
+    select = description["select"]
+    columns = report_data.columns(trials, description, report_data.created(records))
+    tuned = report_data.hyperparameters(trials, description)
+    by_name = {column["name"]: column for column in columns}
+    searched = report_data.ended(trials, select)
+    finals = trials[(trials["role"] == "final") & (trials["outcome"] == "finished")]
+    importance = rank_hyperparameters([by_name[name] for name in tuned], trials[select].where(trials.index.isin(searched.index)))
+    classes, unreadable = class_results(folder, summary.rows, _of_winners(finals, trials, summary))
+    has_result = [select] if select in by_name else []
+    constants = report_data.constants(trials)
+    data = {
+        "columns": columns,
+        "select": select,
+        "selectLabel": report_data.label(select),
+        "testLabel": report_data.label(summary.test),
+        "mode": description["mode"],
+        "live": _is_live(summary),
+        "hyperparameters": tuned,
+        "searched": [name for name in description["search"] if name in by_name],
+        "colours": _colours(by_name, description, tuned),
+        "listed": _listed(by_name, description, select, summary.test),
+        "parallel": [*tuned[:MOST_AXES], *has_result],
+        "importance": asdict(importance),
+        "curves": report_data.curves(trials, records, select),
+        "estimates": estimates(summary, description),
+        "markedLabel": "best, or not shown to be worse",
+        "classes": {"rows": classes},
+        "commandFile": _relative(folder, "command"),
+        "logs": report_data.category("log", [logs.get(trial, "") for trial in trials["trial"]]),
+    }
+    texts = {
+        "summary": summary,
+        "byline": _byline(summary, trials),
+        "facts": facts(summary, trials, records, description),
+        "findings": findings(summary, trials, importance, description),
+        "caption": caption(summary),
+        "table": summary_table(summary),
+        "example": _example(by_name, description, select),
+        "constants": constants,
+        "charts": [{"id": id_, "title": title, "lead": lead} for id_, (title, lead) in _charts(classes).items()],
+        "failures": failures(folder, trials, logs),
+        "environments": environments(attempts),
+        "notes": unreadable,
+        "colophon": f"Made by Fieldtrial from the files in {folder.path} in {time.monotonic() - started:.1f} s.",
+    }
+    texts["sections"] = [
+        ("findings", "What the table says"), ("table", "The table"), ("trials", "Trials"),
+        *((chart["id"], chart["title"]) for chart in texts["charts"]),
+        ("failures", "Failures"), ("environment", "Environment"),
+    ]  # fmt: skip
+    return render_page(texts, data)
+
+
+def _charts(classes: Sequence[object]) -> dict[str, tuple[str, str]]:
+    return {name: chart for name, chart in CHARTS.items() if classes or name != "classes"}
+
+
+def _of_winners(finals: pd.DataFrame, trials: pd.DataFrame, summary: Summary) -> pd.DataFrame:
+    """Return the final runs that are of their row's present winner: the same configuration but for the seed."""
+    known = trials.drop_duplicates("trial").set_index("trial")["configuration"]
+    winners = {row: known.get(winner) for row, winner in zip(summary.rows["row"], summary.rows["winner"], strict=True)}
+    return finals[[winners.get(row) == own for row, own in zip(finals["row"], finals["configuration"], strict=True)]]
+
+
+def _is_live(summary: Summary) -> bool:
+    return any(row["note"] for row in summary.rows.to_dict("records"))
+
+
+def _byline(summary: Summary, trials: pd.DataFrame) -> str:
+    ended = int((~trials["outcome"].isin(("running", "waiting"))).sum())
+    moment = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
+    state = "not all of its rows are complete" if _is_live(summary) else "complete"
+    failed = int(trials["outcome"].isin(FAILED).sum())
+    return f"Written {moment}: {state}; {ended:,} trials have ended, {failed:,} of them failed."
+
+
+def _relative(folder: SweepFolder, trial: str) -> str:
+    run = folder.run(trial)
+    return run.command_path.relative_to(run.path).as_posix()
+
+
+def _colours(columns: Mapping[str, Any], description: Mapping[str, Any], tuned: Sequence[str]) -> list[str]:
+    compared = dict.fromkeys(name for row in description["rows"] for name in row)
+    return [name for name in ("outcome", *compared, "role", *tuned) if name in columns and name not in description["search"]]
+
+
+def _listed(columns: Mapping[str, Any], description: Mapping[str, Any], select: str, test: str) -> list[str]:
+    compared = [name for row in description["rows"] for name in row]
+    wanted = ["trial", *compared, *description["search"], select, test, "outcome", "role", "seed", "best_epoch", "epochs_recorded"]
+    wanted += ["minutes", "parameters", "trainable_parameters", "created"]
+    return [name for name in dict.fromkeys(wanted) if name in columns]
+
+
+def _example(columns: Mapping[str, Any], description: Mapping[str, Any], select: str) -> str:
+    """Return a filter that fits this sweep."""
+    parts = []
+    for name in dict.fromkeys(name for row in description["rows"] for name in row):
+        if name in columns and columns[name]["kind"] == "category" and " " not in columns[name]["levels"][0]:
+            parts.append(f"{name}={columns[name]['levels'][0]}")
+            break
+    if select in columns and any(value is not None for value in columns[select]["values"]):
+        known = [value for value in columns[select]["values"] if value is not None]
+        middle = sorted(known)[len(known) // 2] * columns[select]["scale"]
+        parts.append(f"{select}{'>' if description['mode'] == 'max' else '<'}{middle:.2g}")
+    return " ".join(parts) or "outcome=finished"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the report of a sweep; return the exit status."""
+    parser = argparse.ArgumentParser(description="Make the report of a sweep from its files.")
+    parser.add_argument("folder", type=Path, help="the sweep's folder: runs/NAME")
+    try:
+        print(write_report(SweepFolder(parser.parse_args(arguments).folder)))
+    except (OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

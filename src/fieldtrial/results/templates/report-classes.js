@@ -1,0 +1,65 @@
+// What each row's winner says of each class: the confusion matrix, the accuracies and the ROC curves on test.
+
+const MOST_NAMED = 24; // classes whose names fit beside a matrix
+
+function chosenClasses() {
+  return report.classes.rows[Number(document.getElementById("classes-row").value)];
+}
+
+function classNames(row) {
+  return row.names.map((name) => plain(shorten(name, 16)));
+}
+
+function confusionChart() {
+  const row = chosenClasses();
+  const names = classNames(row);
+  const ticks = names.length <= MOST_NAMED ? { tickvals: names.map((_, at) => at), ticktext: names } : {};
+  const trace = {
+    type: "heatmap", z: row.confusion.map((line) => line.map((count) => count / Math.max(1, line.reduce((sum, one) => sum + one, 0)))),
+    text: row.confusion.map((line) => line.map((count) => (count ? String(count) : ""))), zmin: 0, zmax: 1, xgap: 1, ygap: 1,
+    texttemplate: names.length <= MOST_NAMED ? "%{text}" : "", customdata: row.confusion.map((line, at) => line.map((count, other) => `${names[at]} taken for ${names[other]}: ${count}`)),
+    hovertemplate: "%{customdata}<br>%{z:.1%} of the class<extra></extra>", colorscale: [[0, styleOf("--raised")], [1, styleOf("--series-1")]],
+    colorbar: { title: { text: "share of the class", side: "right" }, tickformat: ".0%", thickness: 12, outlinewidth: 0 }, showscale: !isNarrow(),
+  };
+  const axis = { ...ticks, showgrid: false, ticks: "" };
+  const layout = { height: isNarrow() ? 360 : 460, yaxis: { ...axis, autorange: "reversed", title: { text: "actual" } }, xaxis: { ...axis, title: { text: "predicted" } } };
+  return { traces: [trace], layout, note: `${row.images.toLocaleString("en")} predictions of ${row.runs} runs with fresh seeds on test; the diagonal is what was right.` };
+}
+
+function classAccuracyChart() {
+  const row = chosenClasses();
+  const order = [...row.accuracy.keys()].sort((one, other) => (row.accuracy[one] ?? 2) - (row.accuracy[other] ?? 2));
+  const names = order.map((at) => plain(shorten(row.names[at], 24)));
+  const trace = {
+    type: "bar", orientation: "h", x: order.map((at) => (row.accuracy[at] === null ? null : 100 * row.accuracy[at])), y: order.map((_, at) => at),
+    text: order.map((at) => `${row.accuracy[at] === null ? "–" : (100 * row.accuracy[at]).toFixed(1)} of ${row.support[at].toLocaleString("en")}`),
+    textposition: "auto", marker: { color: styleOf("--series-1") }, hovertemplate: names.map((name) => `${name}: %{x:.2f} %<extra></extra>`),
+  };
+  const layout = {
+    height: Math.max(220, 110 + names.length * (names.length > 30 ? 14 : 28)), margin: { l: 20, r: 16, t: 36, b: 50 }, xaxis: { range: [0, 100], title: { text: "accuracy in the class (%)" } },
+    yaxis: { tickvals: order.map((_, at) => at), ticktext: names, autorange: "reversed", ticks: "" },
+  };
+  return { traces: [trace], layout, note: "The hardest class first." };
+}
+
+function rocChart() {
+  const row = chosenClasses();
+  const shown = row.roc;
+  if (!shown.length) return { empty: "No class has test images beside others." };
+  const traces = shown.map((curve, at) => ({
+    type: "scatter", mode: "lines", name: `${plain(shorten(curve.name, 20))} (AUC ${curve.auc.toFixed(3)})`, x: curve.false_positive, y: curve.true_positive,
+    line: { color: styleOf(`--series-${(at % MOST_COLOURS) + 1}`), width: 1.8, dash: at < MOST_COLOURS ? "solid" : "dash" }, hovertemplate: "%{x:.3f}, %{y:.3f}<extra>%{fullData.name}</extra>",
+  }));
+  traces.push({ type: "scatter", mode: "lines", name: "chance", x: [0, 1], y: [0, 1], line: { color: styleOf("--muted"), dash: "dot", width: 1 }, hoverinfo: "skip" });
+  const layout = { height: 460, xaxis: { title: { text: "false positive rate" }, range: [-0.01, 1] }, yaxis: { title: { text: "true positive rate" }, range: [0, 1.02] },
+    legend: isNarrow() ? { orientation: "h", y: -0.25, yanchor: "top" } : { orientation: "v", x: 1.02, y: 1, yanchor: "top", xanchor: "left" } };
+  const left = row.classes_with_curve > shown.length ? ` The ${shown.length} classes with the smallest area of ${row.classes_with_curve}.` : "";
+  return { traces, layout, note: `One class against the others, from the probabilities of all runs together.${left}` };
+}
+
+function startClasses() {
+  const chosen = document.getElementById("classes-row");
+  if (!chosen) return;
+  report.classes.rows.forEach((row, at) => chosen.append(element("option", { value: String(at), textContent: row.label })));
+  chosen.addEventListener("change", refreshFigures);
+}

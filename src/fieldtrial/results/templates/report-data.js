@@ -1,0 +1,66 @@
+"use strict";
+// The report's data, and how its numbers are written.
+
+const report = JSON.parse(document.getElementById("report-data").textContent);
+report.column = Object.fromEntries(report.columns.map((column) => [column.name, column]));
+report.count = report.columns[0].values.length;
+const NOTHING = "–";
+
+function formatNumber(number, column) {
+  if (number === null || number === undefined || Number.isNaN(number)) return NOTHING;
+  if (column.time) return new Date(number).toISOString().slice(0, 16).replace("T", " ");
+  const value = number * (column.scale || 1);
+  if (column.scale === 100) return value.toFixed(2);
+  if (column.whole) return Math.abs(value) >= 10000 && column.name !== "seed" ? value.toLocaleString("en") : String(value);
+  return String(Number(value.toPrecision(3)));
+}
+
+// What a trial's cell of a column says.
+function cellText(column, trial) {
+  const value = column.values[trial];
+  return column.kind === "category" ? column.levels[value] : formatNumber(value, column);
+}
+
+// Plotly reads tags in texts, and run directories come from strangers.
+function plain(text) {
+  return String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
+}
+
+function shorten(text, most) {
+  return text.length > most ? `${text.slice(0, most - 1)}…` : text;
+}
+
+function styleOf(name) {
+  return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+}
+
+function element(tag, properties, ...children) {
+  const made = Object.assign(document.createElement(tag), properties);
+  made.append(...children);
+  return made;
+}
+
+function compareNaturally(one, other) {
+  return one.localeCompare(other, "en", { numeric: true });
+}
+
+// At most `most` of the list, evenly spread, the first and the last among them.
+function spread(list, most) {
+  if (list.length <= most) return list;
+  return Array.from({ length: most }, (_, place) => list[Math.round((place * (list.length - 1)) / (most - 1))]);
+}
+
+// The trials in order of the metric that selects, worst first; those without one are left out.
+function byRank(trials) {
+  const values = report.column[report.select] ? report.column[report.select].values : [];
+  const sign = report.mode === "max" ? 1 : -1;
+  return trials.filter((trial) => Number.isFinite(values[trial])).sort((one, other) => sign * (values[one] - values[other]));
+}
+
+function trialLabel(trial) {
+  const select = report.column[report.select];
+  const value = select ? `${report.selectLabel} ${formatNumber(select.values[trial], select)}` : "";
+  const searched = report.searched.map((name) => `${name}=${cellText(report.column[name], trial)}`).join(" ");
+  const lines = [cellText(report.column.trial, trial), cellText(report.column.row, trial), searched, value, cellText(report.column.outcome, trial)];
+  return lines.filter(Boolean).map((line) => plain(shorten(line, 90))).join("<br>");
+}
