@@ -36,7 +36,7 @@ def rank_hyperparameters(columns: Sequence[Column], values: "pd.Series[Any]") ->
     """Return the importance of the hyperparameters in `columns` for the metric `values`, missing where there is none.
 
     fANOVA (Hutter, Hoos & Leyton-Brown 2014) splits the variance of a random forest's prediction over the space that
-    was searched among the hyperparameters. It is computed from at most 256 trials, evenly spread over their order.
+    was searched among the hyperparameters. It is computed from at most 256 trials, drawn at random but always the same.
     """
     numbers = pd.to_numeric(values, errors="coerce").to_numpy(float)
     known = [np.array([value is not None for value in column["values"]]) for column in columns]
@@ -45,7 +45,8 @@ def rank_hyperparameters(columns: Sequence[Column], values: "pd.Series[Any]") ->
         return Importance([], [], [], "No hyperparameter differs between the trials.")
     if len(usable) < FEWEST_TRIALS or len(set(numbers[usable])) == 1:
         return Importance([], [], [], f"Importance needs {FEWEST_TRIALS} trials that differ; there are {len(usable)}.")
-    chosen = usable[np.unique(np.linspace(0, len(usable) - 1, MOST_TRIALS).round().astype(int))]
+    drawn = np.random.default_rng(0).permutation(len(usable))[:MOST_TRIALS]  # trials are listed row after row: no step
+    chosen = usable[np.sort(drawn)]
     importance = _fanova(columns, numbers, chosen)
     names = sorted(importance, key=lambda name: -importance[name])
     by_name = {column["name"]: column for column in columns}
@@ -54,7 +55,7 @@ def rank_hyperparameters(columns: Sequence[Column], values: "pd.Series[Any]") ->
         [importance[name] for name in names],
         [_correlation(by_name[name], numbers, usable) for name in names],
         f"From {len(usable):,} search trials"
-        + (f" (fANOVA: {len(chosen)} of them, evenly spread)" if len(chosen) < len(usable) else "")
+        + (f" (fANOVA: {len(chosen)} of them, drawn at random)" if len(chosen) < len(usable) else "")
         + "; those stopped early count with their best epoch. What has no order has no rank correlation.",
     )
 

@@ -20,10 +20,11 @@ from fieldtrial.results.importance import rank_hyperparameters
 from fieldtrial.results.load import FAILED, load
 from fieldtrial.results.records import load_records
 from fieldtrial.results.report_classes import class_results
+from fieldtrial.results.report_comparisons import compare_rows
 from fieldtrial.results.report_environment import environments, failures, log_files, read_attempts
-from fieldtrial.results.report_findings import facts, findings
+from fieldtrial.results.report_findings import findings
 from fieldtrial.results.report_page import render_page
-from fieldtrial.results.report_table import estimates, summary_table
+from fieldtrial.results.report_table import estimates, facts, summary_table
 from fieldtrial.results.summary import Summary, summarise
 from fieldtrial.results.table import caption
 from fieldtrial.run import SweepFolder
@@ -34,14 +35,17 @@ CHARTS = {
     "created": ("Over time", "What each search trial reached, by when it began; the line is the best so far."),
     "parallel": (
         "Parallel coordinates",
-        "A line is a trial. Drag along an axis to choose a range of it, click the axis to let go; with the keyboard, Tab to "
-        "an end of an axis, arrow keys move it, Escape lets go. Trials without a value run below the axes.",
+        "A line is a trial. Drag along an axis to choose a range of it, click the axis to let go; with the keyboard, "
+        "Tab to an end of an axis, arrow keys move it, Escape lets go. Trials without a value run below the axes.",
     ),
     "importance": (
         "What matters",
         "How much of the variance of the result each hyperparameter explains by itself, beside its rank correlation.",
     ),
-    "curves": ("Learning curves", "A line is a trial; a cross is where it was stopped early. Epoch 0 is before any training."),
+    "curves": (
+        "Learning curves",
+        "A line is a trial; a cross is where it was stopped early. Epoch 0 is before any training.",
+    ),
     "slices": ("Slices", "Each hyperparameter against the result, whatever the others were."),
     "cost": (
         "What accuracy costs",
@@ -81,8 +85,12 @@ def render_report(folder: SweepFolder) -> str:
     by_name = {column["name"]: column for column in columns}
     searched = report_data.ended(trials, select)
     finals = trials[(trials["role"] == "final") & (trials["outcome"] == "finished")]
-    importance = rank_hyperparameters([by_name[name] for name in tuned], trials[select].where(trials.index.isin(searched.index)))
-    classes, unreadable = class_results(folder, summary.rows, _of_winners(finals, trials, summary))
+    importance = rank_hyperparameters(
+        [by_name[name] for name in tuned], trials[select].where(trials.index.isin(searched.index))
+    )
+    winners = _of_winners(finals, trials, summary)
+    tested = compare_rows(summary, winners, description)
+    classes, unreadable = class_results(folder, summary.rows, winners)
     has_result = [select] if select in by_name else []
     constants = report_data.constants(trials)
     data = {
@@ -94,38 +102,42 @@ def render_report(folder: SweepFolder) -> str:
         "live": _is_live(summary),
         "hyperparameters": tuned,
         "searched": [name for name in description["search"] if name in by_name],
-        "colours": _colours(by_name, description, tuned),
+        "colours": _colours(by_name, description, importance.names),
+        "filter": "role=search" if len(trials) > len(trials[trials["role"] == "search"]) > 0 else "",
+        "rowFields": " · ".join(summary.fields),
         "listed": _listed(by_name, description, select, summary.test),
         "parallel": [*tuned[:MOST_AXES], *has_result],
         "importance": asdict(importance),
         "curves": report_data.curves(trials, records, select),
-        "estimates": estimates(summary, description),
+        "estimates": estimates(summary, description, tested),
         "markedLabel": "best, or not shown to be worse",
         "classes": {"rows": classes},
         "commandFile": _relative(folder, "command"),
         "logs": report_data.category("log", [logs.get(trial, "") for trial in trials["trial"]]),
     }
+    charts = [{"id": name, "title": title, "lead": lead} for name, (title, lead) in _charts(classes).items()]
     texts = {
         "summary": summary,
         "byline": _byline(summary, trials),
         "facts": facts(summary, trials, records, description),
-        "findings": findings(summary, trials, importance, description),
+        "findings": findings(summary, tested, importance, description),
         "caption": caption(summary),
         "table": summary_table(summary),
         "example": _example(by_name, description, select),
+        "begins": "; at first, those of the search" if data["filter"] else "",
         "constants": constants,
-        "charts": [{"id": id_, "title": title, "lead": lead} for id_, (title, lead) in _charts(classes).items()],
-        "failures": failures(folder, trials, logs),
+        "charts": charts,
+        "failures": failures(trials, logs),
         "environments": environments(attempts),
         "notes": unreadable,
         "colophon": f"Made by Fieldtrial from the files in {folder.path} in {time.monotonic() - started:.1f} s.",
     }
-    texts["sections"] = [
+    sections = [
         ("findings", "What the table says"), ("table", "The table"), ("trials", "Trials"),
-        *((chart["id"], chart["title"]) for chart in texts["charts"]),
+        *((chart["id"], chart["title"]) for chart in charts),
         ("failures", "Failures"), ("environment", "Environment"),
     ]  # fmt: skip
-    return render_page(texts, data)
+    return render_page({**texts, "sections": sections}, data)
 
 
 def _charts(classes: Sequence[object]) -> dict[str, tuple[str, str]]:
@@ -156,14 +168,27 @@ def _relative(folder: SweepFolder, trial: str) -> str:
     return run.command_path.relative_to(run.path).as_posix()
 
 
-def _colours(columns: Mapping[str, Any], description: Mapping[str, Any], tuned: Sequence[str]) -> list[str]:
+def _colours(columns: Mapping[str, Any], description: Mapping[str, Any], ranked: Sequence[str]) -> list[str]:
+    """Return what points may be coloured by: the compared fields, what matters most first, and how trials ended."""
     compared = dict.fromkeys(name for row in description["rows"] for name in row)
-    return [name for name in ("outcome", *compared, "role", *tuned) if name in columns and name not in description["search"]]
+    wanted = dict.fromkeys((*(name for name in ranked if name in compared), *compared, "outcome", "role"))
+    return [name for name in wanted if name in columns]
 
 
 def _listed(columns: Mapping[str, Any], description: Mapping[str, Any], select: str, test: str) -> list[str]:
     compared = [name for row in description["rows"] for name in row]
-    wanted = ["trial", *compared, *description["search"], select, test, "outcome", "role", "seed", "best_epoch", "epochs_recorded"]
+    wanted = [
+        "trial",
+        *compared,
+        *description["search"],
+        select,
+        test,
+        "outcome",
+        "role",
+        "seed",
+        "best_epoch",
+        "epochs_recorded",
+    ]
     wanted += ["minutes", "parameters", "trainable_parameters", "created"]
     return [name for name in dict.fromkeys(wanted) if name in columns]
 

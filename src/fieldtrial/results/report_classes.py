@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from fieldtrial.results.predictions import Predictions, load_predictions
-from fieldtrial.results.report_data import row_label
+from fieldtrial.results.report_data import row_labels
 from fieldtrial.run import SweepFolder
 
 MOST_CURVES = 10  # of a row: the classes with the smallest area
@@ -15,15 +15,17 @@ MOST_POINTS = 200  # of a ROC curve
 MOST_CLASSES = 200  # a larger matrix is not read by anybody
 
 
-def class_results(folder: SweepFolder, rows: pd.DataFrame, finals: pd.DataFrame) -> tuple[list[dict[str, Any]], list[str]]:
+def class_results(
+    folder: SweepFolder, rows: pd.DataFrame, finals: pd.DataFrame
+) -> tuple[list[dict[str, Any]], list[str]]:
     """Return what the page draws for each row whose finished final runs have test predictions, and what is left out.
 
     rows: of the summary; finals: the trials of the winners with fresh seeds that have finished.
     """
     description = folder.require_description()
+    labels = row_labels(description["rows"])
     found, left_out = [], []
     for number in rows["row"]:
-        label = row_label(number, description["rows"][number])
         runs: list[Predictions] = []
         for trial in finals.loc[finals["row"] == number, "trial"]:
             try:
@@ -34,13 +36,17 @@ def class_results(folder: SweepFolder, rows: pd.DataFrame, finals: pd.DataFrame)
                 left_out.append(str(error))
         runs = [run for run in runs if run.class_names == runs[0].class_names]
         if runs and len(runs[0].class_names) <= MOST_CLASSES:
-            found.append({"label": label, "runs": len(runs), **_drawn(_together(runs))})
+            found.append({"label": labels[number], "runs": len(runs), **_drawn(_together(runs))})
     return found, left_out
 
 
 def _together(runs: Sequence[Predictions]) -> Predictions:
-    parts = [np.concatenate([getattr(run, name) for run in runs]) for name in ("index", "label", "probability")]
-    return Predictions(*parts, runs[0].class_names)
+    return Predictions(
+        np.concatenate([run.index for run in runs]),
+        np.concatenate([run.label for run in runs]),
+        np.concatenate([run.probability for run in runs]),
+        runs[0].class_names,
+    )
 
 
 def _drawn(predictions: Predictions) -> dict[str, Any]:

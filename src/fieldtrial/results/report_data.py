@@ -16,6 +16,7 @@ from fieldtrial.values import format_value
 Column = dict[str, Any]
 
 WIDE = 100  # a positive quantity that spans more than this ratio is drawn on a logarithmic axis
+MOST_STEPS = 6  # numbers that take no more values than this are choices: they are drawn at equal distances
 DIGITS = 5  # significant ones, of numbers in the page
 MISSING = 65535  # the code of a value that is not there; the others are 16-bit shares of the curve's range
 CURVE_BYTES = 6_000_000  # of all curves in the page; the least important are left out beyond that
@@ -27,7 +28,7 @@ MEASURES = (
     "validation_accuracy", "validation_loss", "validation_macro_f1", "validation_auc", "test_accuracy", "test_loss",
     "best_epoch", "epochs_recorded", "minutes", "images_per_second", "parameters", "trainable_parameters", "flops",
 )  # fmt: skip
-UNITS = {"minutes": "min", "flops": "FLOP per image", "images_per_second": "1/s"}
+UNITS = {"flops": "per image"}
 
 
 def hyperparameters(trials: pd.DataFrame, description: Mapping[str, Any]) -> list[str]:
@@ -50,7 +51,7 @@ def columns(trials: pd.DataFrame, description: Mapping[str, Any], created: Mappi
     created: trial -> when it began, in seconds since 1970.
     A number column has numbers (None where there is none), a category column has places in its `levels`.
     """
-    rows = [row_label(number, row) for number, row in enumerate(description["rows"])]
+    rows = row_labels(description["rows"])
     labels = [rows[row] if pd.notna(row) and 0 <= row < len(rows) else "–" for row in trials["row"]]
     same = constants(trials)
     compared = [name for row in description["rows"] for name in row]
@@ -73,20 +74,24 @@ def columns(trials: pd.DataFrame, description: Mapping[str, Any], created: Mappi
 def curves(trials: pd.DataFrame, records: pd.DataFrame, select: str) -> dict[str, Any]:
     """Return the learning curves of the trials, 16 bits a value; `left_out` names those that would not fit.
 
-    first: for each trial its first value's place, and one entry more: where the last one's end.
-    epoch: the epoch of each value, as text of 32-bit whole numbers; metrics: `data` likewise of 16-bit codes between
-    `low` and `high` (of the logarithm, if `log`).
+    curve: each trial's curve; first: each curve's first value's place, and one entry more: where the last one ends.
+    start: each curve's first epoch; epoch: if epochs are missing, the epoch of each value, as text of 32-bit whole
+    numbers. metrics: `data` is likewise text, of 16-bit codes between `low` and `high` (of the logarithm, if `log`).
     """
     order = {trial: place for place, trial in enumerate(trials["trial"].drop_duplicates())}
     place = records["trial"].map(order)
     known = records[place.notna()].assign(place=place[place.notna()].astype(int)).sort_values(["place", "epoch"])
     counts = np.bincount(known["place"], minlength=len(order)) if len(known) else np.zeros(len(order), int)
+    first = np.concatenate([[0], np.cumsum(counts)])
+    epochs = known["epoch"].to_numpy(int)
+    whole = bool((np.diff(epochs)[np.diff(known["place"]) == 0] == 1).all())
     present = [name for name in dict.fromkeys([select, *CURVES]) if name in known and known[name].notna().any()]
     most = max(1, int(CURVE_BYTES / max(1, 2.7 * len(known))))
     return {
         "curve": [order[trial] for trial in trials["trial"]],
-        "first": [0, *np.cumsum(counts).tolist()],
-        "epoch": _base64(known["epoch"].to_numpy("<i4")),
+        "first": first.tolist(),
+        "start": [int(epochs[place]) if count else 0 for place, count in zip(first[:-1], counts, strict=True)],
+        "epoch": "" if whole else _base64(epochs.astype("<i4")),
         "metrics": [_curve(name, known[name]) for name in present[:most]],
         "left_out": [label(name) for name in present[most:]],
     }
@@ -120,13 +125,18 @@ def ended(trials: pd.DataFrame, select: str) -> pd.DataFrame:
     if select not in trials:
         return trials.iloc[:0]
     values = pd.to_numeric(trials[select], errors="coerce")
-    return trials[(trials["role"] == "search") & trials["outcome"].isin(ENDED_WELL) & np.isfinite(values)]
+    return trials.loc[(trials["role"] == "search") & trials["outcome"].isin(ENDED_WELL) & np.isfinite(values)]
 
 
-def row_label(number: int, row: Mapping[str, object]) -> str:
-    """Return a row's fields as text, such as 'model=cnn freeze=none'."""
-    text = " ".join(f"{name}={format_value(tuple(v) if isinstance(v, list) else v)}" for name, v in row.items())
-    return text or f"row {number}"
+def row_labels(rows: Sequence[Mapping[str, object]]) -> list[str]:
+    """Return each row's values as text: 'cnn · none', or with their names where rows do not set the same fields."""
+    texts = [{name: format_value(tuple(v) if isinstance(v, list) else v) for name, v in row.items()} for row in rows]
+    if len({tuple(row) for row in rows}) == 1 and rows[0]:
+        return [" · ".join(row.values()) for row in texts]
+    return [
+        " ".join(f"{name}={value}" for name, value in row.items()) or f"row {number}"
+        for number, row in enumerate(texts)
+    ]
 
 
 def _field(name: str, values: "pd.Series[Any]", known: "pd.Series[bool]", domain: str) -> Column:
@@ -136,7 +146,9 @@ def _field(name: str, values: "pd.Series[Any]", known: "pd.Series[bool]", domain
     if not kinds & {int, float} or typing.get_origin(hint) is tuple or (values.isna() & known).any():
         return {**category(name, values.map(_text)), "field": True}
     column = _number(name, values)
-    return {**column, "field": True, "log": column["log"] or domain.startswith("log")}
+    steps = sorted({value for value in column["values"] if value is not None})
+    few = {"steps": steps} if len(steps) <= MOST_STEPS else {}
+    return {**column, **few, "field": True, "log": domain.startswith("log") if domain else column["log"]}
 
 
 def _text(value: Any) -> str:
@@ -153,7 +165,7 @@ def _number(name: str, values: "pd.Series[Any]", digits: int = DIGITS) -> Column
         "whole": bool(len(finite) and (finite == np.round(finite)).all()),
         "log": bool(len(finite) and finite.min() > 0 and finite.max() > WIDE * finite.min()),
         "scale": 100 if is_share(name) else 1,
-        "values": [_short(number, digits) for number in numbers],
+        "values": [_short(float(number), digits) for number in numbers],
     }
 
 

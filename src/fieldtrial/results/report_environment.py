@@ -53,12 +53,12 @@ def environments(attempts: Mapping[str, Mapping[str, Any]]) -> list[dict[str, An
     return found
 
 
-def failures(folder: SweepFolder, trials: pd.DataFrame, logs: Mapping[str, str]) -> dict[str, Any] | None:
+def failures(trials: pd.DataFrame, logs: Mapping[str, str]) -> dict[str, Any] | None:
     """Return the failed trials, by kind and reason, or None if there is none."""
     failed = trials[trials["outcome"].isin(FAILED)].drop_duplicates("trial")
     if failed.empty:
         return None
-    groups = []
+    groups: list[dict[str, Any]] = []
     texts = failed["error_message"].fillna("").astype(str).str.replace(r"\d+", "#", regex=True)  # alike but for numbers
     for (kind, _), alike in failed.groupby([failed["error_kind"].fillna("unknown"), texts], sort=False):
         message = str(alike["error_message"].iloc[0])

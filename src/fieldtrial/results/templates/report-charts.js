@@ -6,7 +6,11 @@ const SYMBOLS = { finished: "circle", "stopped early": "circle-open", running: "
 const NO_TRIAL = "No trial to show.";
 
 function axisOf(column, title) {
-  return { title: { text: plain(title || column.label) }, type: column.log ? "log" : "linear" };
+  let [low, high] = [Infinity, 0];
+  for (const value of column.values) if (value !== null) [low, high] = [Math.min(low, Math.abs(value)), Math.max(high, Math.abs(value))];
+  const exponentformat = high >= 10000 ? "SI" : column.log && low < 1e-4 ? "power" : "none";
+  const dtick = column.log ? (high / low > 30 ? Math.ceil(Math.log10(high / low) / 5) : "D1") : undefined;
+  return { title: { text: plain(title || column.label) }, type: column.log ? "log" : "linear", exponentformat, dtick };
 }
 
 function valuesOf(column, trials) {
@@ -16,9 +20,10 @@ function valuesOf(column, trials) {
 
 function thinned(trials, most) {
   const shown = spread(byRank(trials), most);
-  const said = shown.length < trials.length ? `${shown.length.toLocaleString("en")} of ${trials.length.toLocaleString("en")} trials shown` : "";
-  if (!said) return { shown, said };
-  return { shown, said: shown.length === most ? `${said}, evenly spread over the ranking.` : `${said}: those that have a value.` };
+  const open = shown.some((trial) => cellText(report.column.outcome, trial) === "stopped early") ? "Open circles were stopped early. " : "";
+  if (shown.length === trials.length) return { shown, said: open };
+  const how = shown.length === most ? "evenly spread over the ranking" : "those that have a value";
+  return { shown, said: `${open}${shown.length.toLocaleString("en")} of ${trials.length.toLocaleString("en")} trials shown, ${how}.` };
 }
 
 function withValue(column, trials) {
@@ -31,11 +36,12 @@ function pointTraces(x, y, trials, axes = {}) {
     mode: "markers",
     name: plain(shorten(group.name, 40)),
     legendgroup: group.name,
-    x: typeof x === "function" ? group.trials.map(x) : valuesOf(x, group.trials),
-    y: valuesOf(y, group.trials),
-    text: group.trials.map(trialLabel),
+    // the first point is not there: the legend shows its symbol
+    x: [null, ...(typeof x === "function" ? group.trials.map(x) : valuesOf(x, group.trials))],
+    y: [null, ...valuesOf(y, group.trials)],
+    text: ["", ...group.trials.map(trialLabel)],
     hovertemplate: "%{text}<extra></extra>",
-    marker: { color: group.colour, size: 7, opacity: 0.8, symbol: group.trials.map((trial) => SYMBOLS[cellText(report.column.outcome, trial)] || "x"), line: { width: 1.2 } },
+    marker: { color: group.colour, size: trials.length > 400 ? 5 : 7, opacity: 0.8, symbol: ["circle", ...group.trials.map((trial) => SYMBOLS[cellText(report.column.outcome, trial)] || "x")], line: { width: 1.3, color: group.colour } },
     ...axes,
   }));
 }
@@ -69,13 +75,13 @@ function costChart(name) {
   }
   const line = { color: styleOf("--text"), width: 1.5, dash: "dot", shape: "hv" };
   const trace = { type: "scatter", mode: "lines", name: `Pareto front (${front.length})`, x: valuesOf(x, front), y: valuesOf(y, front), line, hoverinfo: "skip" };
-  return { traces: [...pointTraces(x, y, shown), trace], layout: { xaxis: axisOf(x), yaxis: axisOf(y), margin: { l: 56, r: 12, t: 60, b: 48 } }, note: said };
+  return { traces: [...pointTraces(x, y, shown), trace], layout: { xaxis: axisOf(x), yaxis: axisOf(y)}, note: said };
 }
 
 function slicesChart() {
   const y = report.column[report.select];
-  const { shown, said } = thinned(withValue(y, selection.trials), Math.round(MOST_POINTS / 2));
   const names = report.hyperparameters;
+  const { shown, said } = thinned(withValue(y, selection.trials), Math.max(200, Math.round(MOST_POINTS / Math.max(1, names.length))));
   if (!shown.length || !names.length) return { empty: names.length ? NO_TRIAL : "No hyperparameter differs between the trials." };
   const across = isNarrow() ? 1 : Math.min(3, names.length);
   const down = Math.ceil(names.length / across);
@@ -86,16 +92,16 @@ function slicesChart() {
     const first = place % across === 0;
     layout[`yaxis${suffix}`] = { matches: place ? "y" : undefined, title: first ? { text: plain(y.label) } : undefined, showticklabels: first, type: y.log ? "log" : "linear" };
     const axes = { xaxis: `x${suffix}`, yaxis: `y${suffix}`, showlegend: place === 0 };
-    if (column.kind === "number") {
+    if (column.kind === "number" && !column.steps) {
       layout[`xaxis${suffix}`] = axisOf(column, name);
       return pointTraces(column, y, shown, axes);
     }
-    const order = [...column.levels.keys()].sort((one, other) => compareNaturally(column.levels[one], column.levels[other]));
-    const rank = order.reduce((ranks, level, at) => ((ranks[level] = at), ranks), []);
-    const labels = order.map((level) => plain(shorten(column.levels[level], 14)));
-    layout[`xaxis${suffix}`] = { title: { text: plain(name) }, tickvals: order.map((_, at) => at), ticktext: labels, range: [-0.6, order.length - 0.4] };
+    const levels = column.steps ? column.steps.map((value) => formatNumber(value, column)) : [...column.levels].sort(compareNaturally);
+    const rank = new Map(levels.map((level, at) => [level, at]));
+    const labels = levels.map((level) => plain(shorten(level, 14)));
+    layout[`xaxis${suffix}`] = { title: { text: plain(name) }, tickvals: levels.map((_, at) => at), ticktext: labels, range: [-0.6, levels.length - 0.4], showgrid: false };
     const jitter = (trial) => (((trial * 2654435761) % 1000) / 1000 - 0.5) * 0.5;
-    return pointTraces((trial) => rank[column.values[trial]] + jitter(trial), y, shown, axes);
+    return pointTraces((trial) => rank.get(cellText(column, trial)) + jitter(trial), y, shown, axes);
   });
   return { traces, layout, note: said };
 }
@@ -104,7 +110,7 @@ function importanceChart() {
   const { names, fanova, correlation } = report.importance;
   if (!names.length) return { empty: report.importance.note };
   const bars = (values, name, colour, hover) => ({
-    type: "bar", orientation: "h", name, x: values, y: names.map((one) => plain(one)), marker: { color: styleOf(colour) }, hovertemplate: hover,
+    type: "bar", orientation: "h", width: 0.55, name, x: values, y: names.map((one) => plain(one)), marker: { color: styleOf(colour) }, hovertemplate: hover,
     text: values.map((value) => (value === null ? "" : value.toFixed(2))), textposition: "outside", cliponaxis: false, textfont: { size: 12 },
   });
   const traces = [
@@ -136,5 +142,5 @@ function estimatesChart() {
     yaxis: { tickvals: labels, ticktext: names, range: [rows.length - 0.4, -0.6], ticks: "", tickfont: { size: isNarrow() ? 10 : 12 } },
     xaxis: { title: { text: plain(report.testLabel) } }, showlegend: marked.length > 0 && rest.length > 0,
   };
-  return { traces, layout, note: "Points are means over fresh seeds; bars are 95 % t intervals." };
+  return { traces, layout, note: `Means over fresh seeds, with 95 % t intervals.${report.rowFields ? ` Rows: ${report.rowFields}.` : ""}` };
 }

@@ -12,9 +12,11 @@ function unpackCurve(metric) {
   return curvesMetric.unpacked.get(metric.name);
 }
 
-function curveEpochs() {
-  if (!report.curves.epochs) report.curves.epochs = new Int32Array(bytesOf(report.curves.epoch));
-  return report.curves.epochs;
+// The epoch of a curve's value at a place: without gaps, epochs count from the curve's first.
+function epochAt(curve, at) {
+  if (!report.curves.epoch) return report.curves.start[curve] + at - report.curves.first[curve];
+  report.curves.epochs ??= new Int32Array(bytesOf(report.curves.epoch));
+  return report.curves.epochs[at];
 }
 
 function curveValue(metric, code) {
@@ -32,19 +34,19 @@ function curvesChart() {
   const rest = recorded.filter((trial) => !ranked.includes(trial));
   const shown = spread([...rest.slice(0, MOST_CURVES), ...ranked], MOST_CURVES);
   if (!shown.length) return { empty: NO_TRIAL };
-  const [codes, epochs] = [unpackCurve(metric), curveEpochs()];
+  const codes = unpackCurve(metric);
   const [stopsX, stopsY, stopsText] = [[], [], []];
   const traces = coloured(shown).map((group) => {
     const [x, y, text] = [[], [], []];
     for (const trial of group.trials) {
       const [start, end] = [first[curve[trial]], first[curve[trial] + 1]];
       for (let at = start; at < end; at++) {
-        x.push(epochs[at]);
+        x.push(epochAt(curve[trial], at));
         y.push(curveValue(metric, codes[at]));
         text.push(trialLabel(trial));
       }
       if (cellText(report.column.outcome, trial) === "stopped early") {
-        stopsX.push(epochs[end - 1]);
+        stopsX.push(epochAt(curve[trial], end - 1));
         stopsY.push(curveValue(metric, codes[end - 1]));
         stopsText.push(trialLabel(trial));
       }

@@ -55,12 +55,12 @@ function refreshFigures() {
 
 function themed(layout) {
   const [text, rule, muted, page] = ["--text", "--rule", "--muted", "--page"].map(styleOf);
-  const axis = { gridcolor: rule, linecolor: muted, zeroline: false, ticks: "outside", ticklen: 4, tickcolor: muted, automargin: true, exponentformat: "power" };
+  const axis = { gridcolor: rule, linecolor: muted, zeroline: false, ticks: "outside", ticklen: 4, tickcolor: muted, automargin: true, exponentformat: "none", minexponent: 6 };
   const made = {
     font: { family: "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', sans-serif", size: 13, color: text },
     paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "rgba(0,0,0,0)",
-    margin: { l: 56, r: 16, t: 36, b: 48 },
+    margin: { l: 56, r: 16, t: layout.showlegend === false ? 12 : 40, b: 48 },
     legend: { orientation: "h", x: 0, y: 1.02, xanchor: "left", yanchor: "bottom", font: { size: 12 } },
     hoverlabel: { bgcolor: page, bordercolor: muted, font: { color: text, size: 12 }, align: "left" },
     hovermode: "closest",

@@ -13,16 +13,32 @@ function makeAxis(column) {
     const order = column.levels.map((_, level) => (column.levels.length === 1 ? 0.5 : sorted[level] / last));
     return { column, order, ticks: thinTicks(column.levels.map((level, place) => [order[place], level])) };
   }
+  if (column.steps) {
+    const last = Math.max(1, column.steps.length - 1);
+    const steps = new Map(column.steps.map((value, place) => [value, column.steps.length === 1 ? 0.5 : place / last]));
+    return { column, steps, ticks: [...steps].map(([value, place]) => [place, formatNumber(value, column)]) };
+  }
   const scaled = (value) => (column.log ? Math.log10(value) : value);
   const numbers = column.values.filter(Number.isFinite).map(scaled);
   let [low, high] = [Infinity, -Infinity];
   for (const number of numbers) [low, high] = [Math.min(low, number), Math.max(high, number)];
   if (!(high > low)) [low, high] = numbers.length ? [low - 0.5, low + 0.5] : [0, 1];
-  const ticks = [0, 0.25, 0.5, 0.75, 1].map((place) => {
-    const value = low + place * (high - low);
-    return [place, formatNumber(column.log ? 10 ** value : value, { ...column, whole: column.whole && Number.isInteger(value) })];
-  });
+  const ticks = roundValues(low, high, column.log).map((value) => [(value - low) / (high - low), tickText(column.log ? 10 ** value : value, column)]);
   return { column, scaled, low, high, ticks };
+}
+
+// Four to eight round values from low to high: powers of ten, or else multiples of 1, 2 or 5.
+function roundValues(low, high, log) {
+  const rough = (high - low) / 6;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = log && high - low >= 2 ? Math.max(1, Math.round(rough)) : [1, 2, 5, 10].find((times) => times * power >= rough) * power;
+  const first = Math.ceil(low / step - 1e-9);
+  return Array.from({ length: Math.floor(high / step + 1e-9) - first + 1 }, (_, place) => (first + place) * step);
+}
+
+function tickText(value, column) {
+  const number = Number((value * (column.scale || 1)).toPrecision(3));
+  return Math.abs(number) >= 1e4 ? `${Number((number / 10 ** (number >= 1e6 ? 6 : 3)).toPrecision(3))}${number >= 1e6 ? "M" : "k"}` : String(number);
 }
 
 function thinTicks(ticks) {
@@ -93,6 +109,7 @@ function layOutParallel() {
   Object.assign(parallel, { width: place.clientWidth, height: place.clientHeight });
   Object.assign(parallel.canvas, { width: Math.round(parallel.width * ratio), height: Math.round(parallel.height * ratio) });
   parallel.context.setTransform(ratio, 0, 0, ratio, 0, 0);
+  place.classList.toggle("staggered", axisX(1) - axisX(0) < 190);
   parallelAxes.forEach((axis, at) => (axis.place.style.left = `${axisX(at)}px`));
   drawParallel();
 }
@@ -117,6 +134,7 @@ function showBrush(axis) {
 }
 
 function valueAt(axis, share) {
+  if (axis.steps) return formatNumber(axis.column.steps[Math.round(share * (axis.column.steps.length - 1))], axis.column);
   if (axis.order) {
     const nearest = axis.order.reduce((best, place, level) => (Math.abs(place - share) < Math.abs(axis.order[best] - share) ? level : best), 0);
     return axis.column.levels[nearest];
@@ -171,7 +189,7 @@ function startParallel() {
   parallel.context = parallel.canvas.getContext("2d");
   place.append(parallel.canvas);
   parallelAxes.forEach((axis, at) => {
-    axis.place = element("div", { className: at === parallelAxes.length - 1 ? "axis last" : "axis" });
+    axis.place = element("div", { className: `axis${at === 0 ? " first" : at === parallelAxes.length - 1 ? " last" : ""}` });
     axis.place.append(element("span", { className: "name", textContent: axis.column.label, title: axis.column.label }));
     for (const [share, text] of axis.ticks) {
       const tick = element("span", { className: "tick", textContent: shorten(text, 14) });

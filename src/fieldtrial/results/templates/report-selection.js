@@ -1,7 +1,7 @@
 // Which trials are shown: the filter's conditions and the brushes of the parallel coordinates; and how they are coloured.
 
 const MOST_COLOURS = 7;
-const selection = { text: "", ranges: {}, colour: "outcome", trials: Array.from({ length: report.count }, (_, trial) => trial) };
+const selection = { text: report.filter, ranges: {}, colour: "outcome", trials: Array.from({ length: report.count }, (_, trial) => trial) };
 const selectionListeners = [];
 
 const COMPARE = {
@@ -41,6 +41,7 @@ function anyText(word) {
 function placeOn(axis, trial) {
   const value = axis.column.values[trial];
   if (value === null || value === undefined) return null;
+  if (axis.column.steps) return axis.steps.get(value);
   if (axis.column.kind === "category") return axis.order[value];
   return (axis.scaled(value) - axis.low) / (axis.high - axis.low);
 }
@@ -101,7 +102,8 @@ function startSelection() {
     select();
   });
   for (const name of report.colours) colour.append(element("option", { value: name, textContent: name }));
-  if (!report.colours.includes(selection.colour)) selection.colour = report.colours[0];
+  selection.colour = report.colours[0];
+  filter.value = selection.text;
   colour.value = selection.colour;
   colour.addEventListener("change", () => ((selection.colour = colour.value), select()));
 }
