@@ -16,9 +16,9 @@ import pandas as pd
 
 from fieldtrial.files import write_atomically
 from fieldtrial.results import report_data
+from fieldtrial.results.accounting import account, cost_of_trials, say
 from fieldtrial.results.importance import rank_hyperparameters
-from fieldtrial.results.load import FAILED, load
-from fieldtrial.results.records import load_records
+from fieldtrial.results.load import FAILED
 from fieldtrial.results.report_classes import class_results
 from fieldtrial.results.report_comparisons import compare_rows
 from fieldtrial.results.report_environment import environments, failures, log_files, read_attempts
@@ -26,6 +26,7 @@ from fieldtrial.results.report_findings import findings
 from fieldtrial.results.report_page import render_page
 from fieldtrial.results.report_table import estimates, facts, summary_table
 from fieldtrial.results.summary import Summary, summarise
+from fieldtrial.results.sweeps import read_sweeps
 from fieldtrial.results.table import caption
 from fieldtrial.run import SweepFolder
 
@@ -75,8 +76,9 @@ def render_report(folder: SweepFolder) -> str:
     """Return the report of the sweep in `folder` as HTML. Raises as `write_report` does."""
     started = time.monotonic()
     description = folder.require_description()
-    summary = summarise(folder)
-    trials, records = load(folder.path), load_records(folder.path)
+    sweeps = read_sweeps([folder.path])
+    trials, records = next(iter(sweeps.frames.values())), sweeps.records()
+    summary = summarise(folder, trials)
     attempts = read_attempts(folder, trials)
     logs = log_files(folder, attempts)
     select = description["select"]
@@ -129,7 +131,7 @@ def render_report(folder: SweepFolder) -> str:
         "charts": charts,
         "failures": failures(trials, logs),
         "environments": environments(attempts),
-        "notes": unreadable,
+        "notes": [*summary.footer, *say(account(sweeps.trials, cost_of_trials(records))), *unreadable],
         "colophon": f"Made by Fieldtrial from the files in {folder.path} in {time.monotonic() - started:.1f} s.",
     }
     sections = [

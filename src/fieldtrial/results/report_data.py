@@ -124,8 +124,9 @@ def ended(trials: pd.DataFrame, select: str) -> pd.DataFrame:
     """Return the search trials that have ended well, with a finite value of the metric that selects."""
     if select not in trials:
         return trials.iloc[:0]
-    values = pd.to_numeric(trials[select], errors="coerce")
-    return trials.loc[(trials["role"] == "search") & trials["outcome"].isin(ENDED_WELL) & np.isfinite(values)]
+    known = np.isfinite(pd.to_numeric(trials[select], errors="coerce").astype(float))
+    well: pd.DataFrame = trials[(trials["role"] == "search") & trials["outcome"].isin(ENDED_WELL) & known]
+    return well
 
 
 def row_labels(rows: Sequence[Mapping[str, object]]) -> list[str]:
