@@ -1,10 +1,12 @@
 """A sweep's folder as a run of fieldtrial leaves it, written through the writers of fieldtrial.run."""
 
+import random
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from fieldtrial.config import TrainConfig
@@ -16,6 +18,9 @@ ROWS: list[dict[str, Any]] = [
     {"model": "cnn", "freeze": "all_but_head"},
     {"model": "mlp", "freeze": "none"},
 ]
+
+CLASSES = ("daisy", "rose", "</script><b>tulip")
+STRANGE = "pattern:<img src=x onerror=window.stranger=1>"
 
 
 class Written:
@@ -114,3 +119,37 @@ def complete(written: Written) -> Written:
             minutes = {"minutes": 1.0 + seed}
             written.ended(row, "final", 0.3, test, minutes, lr=0.01 / (row + 1), seed=100 + seed)
     return written
+
+
+@pytest.fixture(scope="session")
+def reported(tmp_path_factory: pytest.TempPathFactory) -> SweepFolder:
+    """A sweep of every outcome, whose texts are those of somebody who means no good."""
+    written = Written(tmp_path_factory.mktemp("runs") / "sweep")
+    written.describe(rows=[*ROWS[:2], {"model": "mlp", "freeze": STRANGE}], trials=12)
+    chance = random.Random(0)
+    for row, good in enumerate((0.9, 0.7, 0.5)):
+        fields: dict[str, Any] = {} if row < 2 else {"freeze": STRANGE}
+        rates = [10 ** chance.uniform(-4, -1) for _ in range(12)]
+        for trial, lr in enumerate(rates):
+            stopped = {"outcome": "stopped"} if trial % 4 == 3 else {}
+            written.ended(row, validation=good - lr, result=stopped, **fields, lr=lr)
+        best = min(lr for trial, lr in enumerate(rates) if trial % 4 != 3)
+        for seed in range(3):
+            names = {"class_names": list(CLASSES)}
+            run = written.ended(row, "final", good, good - 0.01 * seed, names, **fields, lr=best, seed=seed + 1)
+            run.write_command(f"python jobs/train.py --run {run.path}")
+            write_predictions(run, good, seed)
+    written.failed(0, message=f"the loss is nan at step 12 {STRANGE}", lr=0.2)
+    written.running(1, lr=0.3)
+    written.waiting(2, freeze=STRANGE, lr=0.4)
+    return written.folder
+
+
+def write_predictions(run: Run, accuracy: float, seed: int) -> None:
+    """Write test predictions, right for about a share of the images."""
+    chance = np.random.default_rng(seed)
+    label = np.arange(60) % len(CLASSES)
+    guess = np.where(chance.random(60) < accuracy, label, (label + 1) % len(CLASSES))
+    probability = np.full((60, len(CLASSES)), 0.1, np.float32)
+    probability[np.arange(60), guess] = 1 - 0.1 * (len(CLASSES) - 1)
+    np.savez(run.predictions_path("test"), index=np.arange(60), label=label, probability=probability)

@@ -150,7 +150,8 @@ def _of_winners(finals: pd.DataFrame, trials: pd.DataFrame, summary: Summary) ->
     """Return the final runs that are of their row's present winner: the same configuration but for the seed."""
     known = trials.drop_duplicates("trial").set_index("trial")["configuration"]
     winners = {row: known.get(winner) for row, winner in zip(summary.rows["row"], summary.rows["winner"], strict=True)}
-    return finals[[winners.get(row) == own for row, own in zip(finals["row"], finals["configuration"], strict=True)]]
+    own = [winners.get(row) == config for row, config in zip(finals["row"], finals["configuration"], strict=True)]
+    return finals.loc[pd.Series(own, index=finals.index, dtype=bool)]
 
 
 def _is_live(summary: Summary) -> bool:
@@ -199,8 +200,9 @@ def _example(columns: Mapping[str, Any], description: Mapping[str, Any], select:
     """Return a filter that fits this sweep."""
     parts = []
     for name in dict.fromkeys(name for row in description["rows"] for name in row):
-        if name in columns and columns[name]["kind"] == "category" and " " not in columns[name]["levels"][0]:
-            parts.append(f"{name}={columns[name]['levels'][0]}")
+        levels = columns[name].get("levels", []) if name in columns else []
+        if levels and " " not in levels[0]:
+            parts.append(f"{name}={levels[0]}")
             break
     if select in columns and any(value is not None for value in columns[select]["values"]):
         known = [value for value in columns[select]["values"] if value is not None]
