@@ -97,6 +97,8 @@ def test_a_pipe_gets_plain_lines(undisturbed: Any) -> None:
     )
     assert "row 0 (optimizer=sgd) seed 1: done" in outcome.stdout
     assert "table.csv" in outcome.stdout
+    assert outcome.stdout.splitlines()[-1] == "runs/stand_in/report.html"
+    assert driver.folder().report_path.exists()
     assert len(driver.table().splitlines()) == 3
 
 
@@ -174,8 +176,10 @@ def test_signals_end_it_politely_and_only_one_runs(
     assert processes.eventually(
         lambda: re.search(r"stand_in  0:00:\d\d  \d of 10 trials, 1 running, 0 failed", shown.text())
     )
-    assert re.search(r"optimizer +tried +stopped +failed +best validation_accuracy +seeds", shown.text())
-    assert re.search(r"sgd +\d/4 ", shown.text())
+    columns = r"optimizer +waiting +running +done +stopped +failed +best validation_accuracy +seeds"
+    assert re.search(columns, shown.text())
+    assert re.search(r"sgd( +\d){5} +0\.\d{4} +\d/1", shown.text())
+    assert re.search(r"best validation_accuracy 0\.\d{4} \(\w+\), [\d.e-]+ device-hours", shown.text())
     assert "\x1b[" in shown.raw, "a live panel moves the cursor"
     os.write(terminal, b"\x03")
     assert processes.eventually(lambda: process.poll() is not None or not shown.text())

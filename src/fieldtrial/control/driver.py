@@ -15,6 +15,7 @@ from rich.console import Console
 
 from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.control.engine import Engine, SweepError
+from fieldtrial.control.live import LiveReport, write_report
 from fieldtrial.control.local import LocalPlace
 from fieldtrial.control.place import Place
 from fieldtrial.control.preflight import Preflight
@@ -58,6 +59,8 @@ def drive(sweep: Sweep, folder: SweepFolder, settings: Settings, retry: bool) ->
             finally:
                 place.close(detach)
         table = subprocess.run([sys.executable, "-m", "fieldtrial.results.table", str(folder.path)], check=False)
+        if status != INTERRUPTED:  # who interrupts wants to be gone; the last report is still there
+            write_report(folder)
     return status or table.returncode
 
 
@@ -86,12 +89,13 @@ def console() -> Console:
 def _run(sweep: Sweep, folder: SweepFolder, place: Place, settings: Settings, retry: bool) -> tuple[int, bool]:
     """Run the engine to its end. Returns the exit status, and whether the place's workers are to run on."""
     out = console()
-    progress = Progress(out)
+    processes = settings.processes_per_trial if isinstance(settings, LocalSettings) else settings.processes
+    progress = Progress(out, processes)
     try:
         engine = Engine(sweep, folder, place, progress.hear)
         if retry:
             out.print(f"{engine.retry()} failed trials run again")
-        with progress.follow(engine):
+        with progress.follow(engine), LiveReport(folder):
             engine.run()
     except KeyboardInterrupt as interrupt:
         detach = not isinstance(settings, LocalSettings) and (isinstance(interrupt, Hangup) or _wants_to_detach(out))

@@ -224,6 +224,7 @@ class Engine:
         if record["epoch"] <= trial.told:
             return  # a repetition after a resume
         trial.told = record["epoch"]
+        trial.seconds += record.get("seconds", 0.0)
         trial.deaths = 0  # it gets on
         if trial.role == "search" and trial.row is not None and self.rows[trial.row].hear(trial, record):
             self._stops.append(trial)

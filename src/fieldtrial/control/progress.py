@@ -2,26 +2,31 @@
 
 import time
 from collections import Counter
+from collections.abc import Sequence
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, RenderableType
 from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
-from rich.text import Text
 
 from fieldtrial.control.engine import Engine
+from fieldtrial.control.row import Row
 from fieldtrial.control.trial import Trial
+from fieldtrial.standing import RowStanding, Standing, clock, render_panel
 
 MOST_ROWS = 30
+OTHER_LINES = 10  # of the panel and around it
 REFRESHES_PER_SECOND = 4
 NEWEST = 4
 
 
 class Progress:
-    """Hears the engine's events. On a terminal it keeps a panel up to date; elsewhere it prints a line for each end."""
+    """Hears the engine's events. On a terminal it keeps a panel up to date; elsewhere it prints a line for each end.
 
-    def __init__(self, console: Console) -> None:
+    processes: of a trial, and so devices; device-hours are counted with it.
+    """
+
+    def __init__(self, console: Console, processes: int = 1) -> None:
         self._console = console
+        self._processes = processes
         self._live: Live | None = None
         self._engine: Engine | None = None
         self._started = time.monotonic()
@@ -77,38 +82,51 @@ class Progress:
         return sum(not trial.live for trial in self._engine.trials()), expected
 
     def _clock(self) -> str:
-        minutes, seconds = divmod(int(time.monotonic() - self._started), 60)
-        return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
+        return clock(time.monotonic() - self._started)
 
     def _panel(self) -> RenderableType:
         assert self._engine
-        ended, expected = self._count()
-        statuses = Counter(trial.status for trial in self._engine.trials())
-        head = Text(
-            f"{self._engine.folder.name}  {self._clock()}  {ended} of {expected} trials, "
-            f"{statuses['running']} running, {statuses['failed']} failed  ->  {self._engine.folder.path}"
-        )
-        bar = Table.grid()  # a bar alone would not end its line
-        bar.add_row(ProgressBar(total=max(1, expected), completed=ended, width=60))
-        return Group(head, bar, self._table(), *(Text(line, style="dim", overflow="ellipsis") for line in self._news))
+        most_rows = max(1, min(MOST_ROWS, self._console.height - OTHER_LINES))
+        return render_panel(self.standing(), most_rows)
 
-    def _table(self) -> Table:
+    def standing(self) -> Standing:
+        """Return how the sweep stands now."""
         assert self._engine
-        sweep = self._engine.sweep
-        table = Table(
-            *sweep.compared, "tried", "stopped", "failed", f"best {sweep.select}", "seeds", box=None, pad_edge=False
+        engine, sweep = self._engine, self._engine.sweep
+        ended, expected = self._count()
+        report = engine.folder.report_path
+        return Standing(
+            name=engine.folder.name,
+            path=str(engine.folder.path),
+            fields=sweep.compared,
+            select=sweep.select,
+            mode=sweep.mode,
+            rows=[self._row(row, sweep.row_cells(row.number)) for row in engine.rows],
+            since=self._clock(),
+            expected=expected,
+            ended=ended,
+            slots=engine.place.slots,
+            device_hours=sum(trial.seconds for trial in engine.trials()) / 3600 * self._processes,
+            report=str(report) if report.exists() else None,
+            news=self._news,
         )
-        for row in self._engine.rows[:MOST_ROWS]:
-            best = row.winner()
-            ended = [trial for trial in row.trials if not trial.live]
-            table.add_row(
-                *sweep.row_cells(row.number),
-                f"{len(ended)}/{row.budget}",
-                str(sum(trial.stopped_at is not None for trial in ended)),
-                str(sum(trial.status == "failed" for trial in ended)),
-                "" if best is None else f"{best.best:.4f}",
-                f"{sum(not trial.live for trial in row.finals or [])}/{row.seeds}",
-            )
-        if len(self._engine.rows) > MOST_ROWS:
-            table.caption = f"and {len(self._engine.rows) - MOST_ROWS} more rows"
-        return table
+
+    def _row(self, row: Row, cells: Sequence[str]) -> RowStanding:
+        finals = row.finals or []
+        trials = [*row.trials, *finals]
+        counts = Counter(_outcome(trial) for trial in trials)
+        counts["waiting"] += max(0, row.budget - len(row.trials)) + max(0, row.seeds - len(finals))
+        best = row.winner()
+        return RowStanding(
+            cells=cells,
+            counts=counts,
+            best=None if best is None else best.best,
+            tested=sum(not trial.live for trial in finals),
+            seeds=row.seeds,
+            ended_seconds=[trial.seconds for trial in trials if not trial.live],
+            running_seconds=[trial.seconds for trial in trials if trial.status == "running"],
+        )
+
+
+def _outcome(trial: Trial) -> str:
+    return "stopped" if trial.status == "done" and trial.stopped_at is not None else trial.status

@@ -17,7 +17,7 @@ class Trial:
     trial_id: the searcher's own name for it; two of them may share a config, and so a run.
     row: the row's number, None for a source, which several rows may share.
     suggestion: what the searcher proposed, in its own words.
-    told: the last epoch that searcher and scheduler know of.
+    told: the last epoch that searcher and scheduler know of; seconds: that the epochs so far have taken.
     best, start: of the sweep's `select`: the best value so far (at the end, the kept epoch's), and before any training.
     stopped_at: the epoch whose record made the scheduler stop it, or None.
     deaths: attempts in a row that ended with the worker's death before another epoch was done.
@@ -33,6 +33,7 @@ class Trial:
     status: Status = "waiting"
     attempt: int = 0
     told: int = -1
+    seconds: float = 0.0
     best: float | None = None
     start: float | None = None
     stopped_at: int | None = None

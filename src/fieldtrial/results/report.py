@@ -66,7 +66,7 @@ def write_report(folder: SweepFolder) -> Path:
     """
     page = render_report(folder).encode()
     free = shutil.disk_usage(folder.path).free
-    if free < len(page) + SPARE_BYTES and not folder.report_path.exists():
+    if free < len(page) + SPARE_BYTES:
         raise OSError(f"{folder.path}: {free:,} bytes are free, too few for a report beside the trials")
     write_atomically(folder.report_path, page)
     return folder.report_path

@@ -1,0 +1,107 @@
+"""How a sweep stands, from its files alone: what its driver's panel shows, for another shell."""
+
+import argparse
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+
+from fieldtrial.config import TrainConfig
+from fieldtrial.results.load import FAILED
+from fieldtrial.results.records import load_records
+from fieldtrial.results.summary import find_winner, searches_over
+from fieldtrial.results.sweeps import read_sweeps
+from fieldtrial.run import SweepFolder
+from fieldtrial.standing import RowStanding, Standing, render_panel
+from fieldtrial.values import format_value
+
+COUNTED = {"finished": "done", **dict.fromkeys(FAILED, "failed")}  # the other outcomes are called what they are
+WIDTH_OF_A_FILE = 400
+MOST_ROWS = 1000
+
+
+def read_standing(folder: SweepFolder) -> Standing:
+    """Return how the sweep in `folder` stands. Raises ValueError if it is not a sweep's folder."""
+    sweeps = read_sweeps([folder.path])
+    trials, records = next(iter(sweeps.frames.values())), load_records(folder.path)
+    description = next(iter(sweeps.descriptions.values()))
+    fields = list(dict.fromkeys(name for row in description["rows"] for name in row))
+    over = searches_over(folder)
+    rows = [
+        _row(number, trials[trials["row"] == number], fields, description, number in over)
+        for number in range(len(description["rows"]))
+    ]
+    sources = trials[trials["role"] == "source"]
+    unended = int(sources["outcome"].isin(("waiting", "running")).sum())
+    to_do = sum(row.to_do for row in rows) + unended
+    expected = len(sources) + sum(sum(row.counts.values()) for row in rows)
+    return Standing(
+        name=folder.name,
+        path=str(folder.path),
+        fields=fields,
+        select=description["select"],
+        mode=description["mode"],
+        rows=rows,
+        since=_since(records),
+        expected=expected,
+        ended=expected - to_do,
+        slots=sum(row.counts.get("running", 0) for row in rows),
+        device_hours=float((records["seconds"] * records["world_size"]).sum()) / 3600,
+        report=str(folder.report_path) if folder.report_path.exists() else None,
+        news=[f"started by {owner.rstrip(',')}"] if (owner := folder.owner()) else [],
+    )
+
+
+def _row(
+    number: int, trials: pd.DataFrame, fields: Sequence[str], description: Mapping[str, Any], over: bool
+) -> RowStanding:
+    """Return how one row stands; over: whether its search is, which may have proposed fewer trials than its budget."""
+    config = TrainConfig.from_dict(description["rows"][number], TrainConfig.from_dict(description["base"]))
+    search, finals = trials[trials["role"] == "search"], trials[trials["role"] == "final"]
+    budget = 0 if over else description["trials"] if description["search"] else 1
+    seconds = trials["minutes"].astype(float).fillna(0.0) * 60
+    counts = Counter(COUNTED.get(outcome, outcome) for outcome in trials["outcome"])
+    counts["waiting"] += max(0, budget - len(search)) + max(0, description["seeds"] - len(finals))
+    best = find_winner(search, description["select"], description["mode"])
+    running = trials["outcome"] == "running"
+    return RowStanding(
+        cells=[format_value(getattr(config, name)) for name in fields],
+        counts=dict(counts),
+        best=None if best is None else float(best[description["select"]]),
+        tested=int((~finals["outcome"].isin(("waiting", "running"))).sum()),
+        seeds=description["seeds"],
+        ended_seconds=seconds[~running & (trials["outcome"] != "waiting")].tolist(),
+        running_seconds=seconds[running].tolist(),
+    )
+
+
+def _since(records: pd.DataFrame) -> str:
+    """Return how long ago the newest record was written: whether anything is under way cannot be seen more surely."""
+    newest = records["time"].max()
+    if pd.isna(newest):
+        return "no record yet"
+    ago = max(0, int(time.time() - newest))
+    return f"newest record {ago} s ago" if ago < 120 else f"newest record {ago // 60} minutes ago"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print how a sweep stands; return the exit status."""
+    parser = argparse.ArgumentParser(description="Show how a sweep stands, from its files alone.")
+    parser.add_argument("folder", type=Path, help="the sweep's folder: runs/NAME")
+    try:
+        standing = read_standing(SweepFolder(parser.parse_args(arguments).folder))
+    except (OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    console = Console(width=None if sys.stdout.isatty() else WIDTH_OF_A_FILE, highlight=False)
+    console.print(render_panel(standing, MOST_ROWS))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,118 @@
+"""How a sweep stands: counts for each row, what it has cost and what is left of it, and the panel that shows them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from rich.console import Group
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+OUTCOMES = ("waiting", "running", "done", "stopped", "failed")
+BAR_WIDTH = 60
+
+
+@dataclass(frozen=True)
+class RowStanding:
+    """One row: its fields as text, how many of its trials are how far, its best value, and its tests.
+
+    counts: {outcome: trials} of its search and its runs with fresh seeds; what is not yet proposed counts as waiting.
+    tested, seeds: runs with fresh seeds that have ended, and that there are to be.
+    ended_seconds: of each trial that has ended; running_seconds: of those under way so far.
+    """
+
+    cells: Sequence[str]
+    counts: dict[str, int]
+    best: float | None
+    tested: int
+    seeds: int
+    ended_seconds: Sequence[float] = ()
+    running_seconds: Sequence[float] = ()
+
+    @property
+    def to_do(self) -> int:
+        """The trials that have not ended."""
+        return self.counts.get("waiting", 0) + self.counts.get("running", 0)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A sweep: `fields` are those that its rows compare, `select` the metric that chooses, in `mode` max or min.
+
+    since: what stands beside the name, such as how long it has run; expected and ended: of all trials, sources too.
+    slots: trials at once. device_hours: spent in epochs. report: where the report is, if there is one.
+    """
+
+    name: str
+    path: str
+    fields: Sequence[str]
+    select: str
+    mode: str
+    rows: Sequence[RowStanding]
+    since: str
+    expected: int
+    ended: int
+    slots: int
+    device_hours: float
+    report: str | None = None
+    news: Sequence[str] = field(default=())
+
+    def seconds_left(self) -> float | None:
+        """Return about how long the rest takes at the pace of what has ended, or None if nobody can know.
+
+        Trials that are to come take as long as those of their row did, or of all rows where none of it has ended.
+        """
+        everywhere = [seconds for row in self.rows for seconds in row.ended_seconds]
+        if not everywhere or not self.slots:
+            return None
+        left = 0.0
+        for row in self.rows:
+            known = row.ended_seconds or everywhere
+            left += max(0.0, row.to_do * sum(known) / len(known) - sum(row.running_seconds))
+        return left / self.slots
+
+    def count(self, outcome: str) -> int:
+        """Return how many trials of the rows are so far."""
+        return sum(row.counts.get(outcome, 0) for row in self.rows)
+
+
+def render_panel(standing: Standing, most_rows: int) -> Group:
+    """Return the panel, to be printed by rich; at most so many rows of it."""
+    head = Text(
+        f"{standing.name}  {standing.since}  {standing.ended} of {standing.expected} trials, "
+        f"{standing.count('running')} running, {standing.count('failed')} failed  ->  {standing.path}"
+    )
+    bar = Table.grid()  # a bar alone would not end its line
+    bar.add_row(ProgressBar(total=max(1, standing.expected), completed=standing.ended, width=BAR_WIDTH))
+    lines = [Text(line, style="dim", overflow="ellipsis") for line in standing.news]
+    return Group(head, Text(summary_line(standing)), bar, _table(standing, most_rows), *lines)
+
+
+def summary_line(standing: Standing) -> str:
+    """Return best so far, device-hours, time left and where the report is, in a line."""
+    better = max if standing.mode == "max" else min
+    known = [row for row in standing.rows if row.best is not None]
+    best = better(known, key=lambda row: row.best or 0.0, default=None)
+    left = standing.seconds_left()
+    parts = [f"best {standing.select} {best.best:.4f} ({' '.join(best.cells)})"] if best else []
+    parts += [f"{standing.device_hours:.3g} device-hours"]
+    parts += [f"about {clock(left)} left"] if left else []
+    parts += [f"report: {standing.report}"] if standing.report else []
+    return ", ".join(parts)
+
+
+def clock(seconds: float) -> str:
+    """Return a duration as hours, minutes and seconds."""
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
+
+
+def _table(standing: Standing, most_rows: int) -> Table:
+    table = Table(*standing.fields, *OUTCOMES, f"best {standing.select}", "seeds", box=None, pad_edge=False)
+    for row in standing.rows[:most_rows]:
+        counts = (str(row.counts.get(outcome, 0)) for outcome in OUTCOMES)
+        best = "" if row.best is None else f"{row.best:.4f}"
+        table.add_row(*row.cells, *counts, best, f"{row.tested}/{row.seeds}")
+    if len(standing.rows) > most_rows:
+        table.caption = f"and {len(standing.rows) - most_rows} more rows"
+    return table

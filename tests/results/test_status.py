@@ -1,0 +1,63 @@
+"""How a sweep stands, from its files: as a function and as a command."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fieldtrial.results.status import read_standing
+from fieldtrial.run import SweepFolder
+
+if TYPE_CHECKING:
+    from tests.results.conftest import Written
+
+JOB = Path(__file__).parents[2] / "jobs" / "status.py"
+
+
+def test_every_outcome_is_counted(written: "Written") -> None:
+    written.describe(trials=6)
+    written.ended(0, lr=0.1, validation=0.8)
+    written.ended(0, lr=0.2, result={"outcome": "stopped"})
+    written.failed(0, lr=0.3)
+    written.running(0, lr=0.4, epochs=2)
+    written.waiting(0, lr=0.5)
+    standing = read_standing(written.folder)
+    first = standing.rows[0]
+    assert first.cells == ["cnn", "none"]
+    # of six in the search one has not been proposed; and there will be three runs with fresh seeds
+    assert first.counts == {"done": 1, "stopped": 1, "failed": 1, "running": 1, "waiting": 5}
+    assert (first.best, first.tested, first.seeds) == (0.8, 0, 3)
+    assert (standing.ended, standing.expected, standing.slots) == (3, 27, 1)
+    epochs = 4 + 4 + 3 + 3  # with the one before any training, of six seconds each
+    assert standing.device_hours == pytest.approx(6 * epochs / 3600)
+    assert standing.since.endswith(" s ago")
+
+
+def test_a_search_that_is_over_waits_for_nothing(complete: "Written") -> None:
+    complete.describe(trials=5)
+    complete.folder.list_trial(complete.trial(0, lr=0.01), 0, "winner")
+    counts = [row.counts.get("waiting", 0) for row in read_standing(complete.folder).rows]
+    assert counts == [0, 3, 3]
+
+
+def test_it_is_shown_in_another_shell(complete: "Written") -> None:
+    outcome = subprocess.run(
+        [sys.executable, str(JOB), str(complete.folder.path)], capture_output=True, text=True, check=False
+    )
+    assert outcome.returncode == 0, outcome.stderr
+    assert "15 of 15 trials, 0 running, 0 failed" in outcome.stdout
+    assert "\x1b" not in outcome.stdout
+
+
+def test_a_folder_that_is_no_sweep(tmp_path: Path) -> None:
+    outcome = subprocess.run([sys.executable, str(JOB), str(tmp_path)], capture_output=True, text=True, check=False)
+    assert outcome.returncode == 2
+    assert outcome.stderr.count("\n") == 1
+    assert "sweep.json: no such file" in outcome.stderr
+
+
+def test_before_the_first_trial(written: "Written") -> None:
+    standing = read_standing(SweepFolder(written.describe().path))
+    assert (standing.since, standing.ended, standing.expected) == ("no record yet", 0, 15)

@@ -1,0 +1,56 @@
+"""How a sweep stands: what is counted, how long the rest takes, and the panel."""
+
+import io
+from dataclasses import replace
+
+from rich.console import Console
+
+from fieldtrial.standing import RowStanding, Standing, clock, render_panel, summary_line
+
+FIRST = RowStanding(["sgd"], {"waiting": 2, "running": 1, "done": 1, "stopped": 1}, 0.9, 0, 1, [60.0, 20.0], [10.0])
+SECOND = RowStanding(["adamw"], {"waiting": 5}, None, 0, 1)
+STANDING = Standing(
+    "x", "runs/x", ["optimizer"], "validation_accuracy", "max", [FIRST, SECOND], "0:01:00", 10, 2, 2, 0.0251
+)
+
+
+def shown(standing: Standing, most_rows: int = 30) -> str:
+    output = io.StringIO()
+    Console(file=output, width=160).print(render_panel(standing, most_rows))
+    return output.getvalue()
+
+
+def test_the_rest_takes_as_long_as_what_has_ended() -> None:
+    # 3 trials of 40 s, of which 10 s are over; 5 of 40 s, of which none has been seen; two at a time
+    assert STANDING.seconds_left() == (3 * 40 - 10 + 5 * 40) / 2
+
+
+def test_nobody_knows_how_long_it_takes_before_the_first_end() -> None:
+    assert replace(STANDING, rows=[SECOND]).seconds_left() is None
+    assert replace(STANDING, slots=0).seconds_left() is None
+
+
+def test_the_panel_says_how_each_row_stands() -> None:
+    lines = shown(STANDING).splitlines()
+    assert lines[0].rstrip() == "x  0:01:00  2 of 10 trials, 1 running, 0 failed  ->  runs/x"
+    assert lines[1].startswith("best validation_accuracy 0.9000 (sgd), 0.0251 device-hours, about 0:02:35 left")
+    heads = ["optimizer", "waiting", "running", "done", "stopped", "failed", "best", "validation_accuracy", "seeds"]
+    assert lines[3].split() == heads
+    assert lines[4].split() == ["sgd", "2", "1", "1", "1", "0", "0.9000", "0/1"]
+    assert lines[5].split() == ["adamw", "5", "0", "0", "0", "0", "0/1"]
+
+
+def test_rows_that_do_not_fit_are_counted() -> None:
+    assert "and 1 more rows" in shown(STANDING, most_rows=1)
+    assert "adamw" not in shown(STANDING, most_rows=1)
+
+
+def test_the_smaller_loss_is_the_best_so_far() -> None:
+    rows = [replace(FIRST, best=0.3), replace(SECOND, best=0.2)]
+    standing = replace(STANDING, select="validation_loss", mode="min", rows=rows, report="runs/x/report.html")
+    assert summary_line(standing).startswith("best validation_loss 0.2000 (adamw), ")
+    assert summary_line(standing).endswith(", report: runs/x/report.html")
+
+
+def test_a_clock_counts_hours_on() -> None:
+    assert clock(100 * 3600 + 61.5) == "100:01:01"
