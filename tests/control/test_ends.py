@@ -2,14 +2,15 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from ray import tune
 
 from fieldtrial.config import TrainConfig
-from fieldtrial.control.engine import Engine
+from fieldtrial.control.ends import MOST_INTERRUPTIONS
+from fieldtrial.control.engine import Engine, SweepError
 from fieldtrial.control.place import Ended, Task
 from fieldtrial.control.sweep import Sweep
 from fieldtrial.results.summary import summarise
@@ -24,7 +25,7 @@ class ScriptedPlace:
 
     slots = 1
 
-    def __init__(self, *ends: tuple[int, Ended], hears: bool = False) -> None:
+    def __init__(self, *ends: tuple[int, dict[str, Any]], hears: bool = False) -> None:
         self.ends, self.hears, self.tasks = list(ends), hears, list[Task]()
 
     def adopt(self, _tasks: Iterable[Task]) -> list[Task]:
@@ -44,7 +45,7 @@ class ScriptedPlace:
             further, end = self.ends.pop(0)
             write(task.run, task.attempt, done + 1, done + further)
             self.tasks.pop()
-            return [replace(end, task=task)]
+            return [Ended(task, **end)]
         if self.hears and not task.run.stop_requested() and done < last:
             write(task.run, task.attempt, done + 1, done + 1)
             return []
@@ -121,3 +122,60 @@ def test_a_stopped_twin_does_not_unmake_a_finished_trial(tmp_path: Path) -> None
     assert finished & {trial.name for trial in engine.trials() if trial.stopped_at is not None}, "one of each kind"
     for name in finished:
         assert (engine.folder.run(name).result() or {})["outcome"] == "finished"
+
+
+TIMEOUT: dict[str, Any] = {"death": "its job 7 is gone (TIMEOUT, on n1)", "cause": "time limit"}
+PREEMPTION: dict[str, Any] = {"death": "its job 7 is gone (PREEMPTED, on n1)", "cause": "interruption"}
+DEATH: dict[str, Any] = {"death": "its worker exited with status 1"}
+
+
+def test_what_is_not_the_trials_fault_is_free(tmp_path: Path) -> None:
+    script = [(2, DEATH), *[(0, PREEMPTION)] * 9, (0, TIMEOUT), (0, DEATH), (0, TIMEOUT), (0, PREEMPTION)]
+    engine = run_sweep(tmp_path, ScriptedPlace(*script), trials=1)
+    (trial,) = engine.trials()
+    assert (trial.status, trial.attempt) == ("done", len(script) + 1)
+    assert [record["epoch"] for record in engine.folder.run(trial.name).records()] == list(range(9))
+
+
+def test_another_epoch_makes_up_for_all_deaths(tmp_path: Path) -> None:
+    script = [(0, DEATH), (0, DEATH), (0, TIMEOUT), (0, TIMEOUT), (2, DEATH), (0, DEATH), (1, TIMEOUT), (0, TIMEOUT)]
+    (trial,) = run_sweep(tmp_path, ScriptedPlace(*script), trials=1).trials()
+    assert (trial.status, trial.deaths, trial.time_limits, trial.interruptions) == ("done", 0, 0, 0)
+
+
+def test_an_epoch_that_never_fits_into_a_job_fails_its_trial(tmp_path: Path) -> None:
+    (trial,) = run_sweep(tmp_path, ScriptedPlace(*[(0, TIMEOUT)] * 3), trials=1).trials()
+    assert trial.problem == (
+        "died: 3 jobs in a row reached their time limit without another epoch, which must fit into it; "
+        "the last time its job 7 is gone (TIMEOUT, on n1)"
+    )
+    assert trial.status == "failed"
+
+
+def test_a_trial_that_only_gets_interrupted_is_given_up(tmp_path: Path) -> None:
+    (trial,) = run_sweep(tmp_path, ScriptedPlace(*[(0, PREEMPTION)] * MOST_INTERRUPTIONS), trials=1).trials()
+    assert (trial.status, trial.attempt) == ("failed", MOST_INTERRUPTIONS)
+    assert "30 times interrupted without another epoch" in (trial.problem or "")
+
+
+def test_too_many_failures_stop_the_sweep_and_are_counted_in_the_table(tmp_path: Path) -> None:
+    script: list[tuple[int, dict[str, Any]]] = [
+        (9, {"error": ("error", "planted")}),
+        (0, {"error": ("diverged", "nan")}),
+        *((1, {"error": ("error", f"planted {number}")}) for number in range(3)),
+    ]
+    place = ScriptedPlace(*script)
+    with pytest.raises(
+        SweepError, match=r"^more than 2 trials failed; .*--max-failures N; one of them:\nerror: planted 1\n"
+    ):
+        run_sweep(tmp_path, place, trials=8, max_failures=2)
+    assert [number for number, _ in place.ends] == [1], "the sweep stopped before the last"
+    with pytest.raises(SweepError, match="more than 2"):
+        run_sweep(tmp_path, place, trials=8, max_failures=2)
+    engine = run_sweep(tmp_path, place, trials=8, max_failures=4)
+    assert [trial.status for trial in engine.trials()].count("failed") == 5
+    for trial in engine.trials():
+        if trial.status == "failed" and not trial.diverged:
+            engine.folder.run(trial.name).write_error("error", "planted", 1)
+    line = "4 trials failed, not counting diverged ones; the sweep stops after 4."
+    assert line in summarise(SweepFolder(tmp_path)).footer

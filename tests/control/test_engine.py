@@ -9,7 +9,8 @@ import pytest
 from ray import tune
 
 from fieldtrial.config import TrainConfig
-from fieldtrial.control.engine import MOST_DEATHS, Engine, SweepError
+from fieldtrial.control.ends import MOST_DEATHS
+from fieldtrial.control.engine import Engine, SweepError
 from fieldtrial.control.local import LocalPlace
 from fieldtrial.control.place import Task
 from fieldtrial.control.state import load_state

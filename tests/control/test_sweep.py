@@ -120,6 +120,7 @@ def test_the_description_is_plain_and_has_all_that_decides() -> None:
         "search": {},
         "trials": 5,
         "seeds": 2,
+        "max_failures": 10,
         "select": "validation_loss",
         "mode": "min",
         "source": {"filters": [8]},
@@ -199,3 +200,13 @@ def test_rows_with_different_fields_have_a_cell_in_each_column() -> None:
 def test_the_longest_trial_is_known_when_epochs_are_searched() -> None:
     assert Sweep(base=BASE, rows=[{}], search={"epochs": tune.randint(2, 31)}).most_epochs(0) == 30
     assert Sweep(base=BASE, rows=[{"epochs": 9}]).most_epochs(0) == 9
+
+
+def test_the_failures_that_a_sweep_bears_grow_with_it() -> None:
+    rows = [{"batch_size": size} for size in range(1, 61)]
+    assert Sweep(base=BASE, rows=rows[:1]).most_failures == 10
+    assert Sweep(base=BASE, rows=rows, seeds=3).most_failures == 24
+    assert Sweep(base=BASE, rows=rows, max_failures=0).most_failures == 0
+    assert Sweep(base=BASE, rows=rows, max_failures=0).smoke().most_failures == 120
+    with pytest.raises(ConfigError, match="max_failures = -1: must be at least 0"):
+        Sweep(base=BASE, rows=rows, max_failures=-1)

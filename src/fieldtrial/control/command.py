@@ -24,6 +24,8 @@ from fieldtrial.control.sweep import Sweep
 from fieldtrial.files import share_with_group
 from fieldtrial.run import SweepFolder
 
+BUDGET = ("trials", "seeds", "max_failures")
+
 
 def main(build: Callable[[], Sweep], arguments: list[str] | None = None) -> None:
     """Run the sweep that `build` returns as the command line says. Ends the process, with status 0 if all went well."""
@@ -58,6 +60,7 @@ def _parser(script: Path) -> argparse.ArgumentParser:
     parser.add_argument("--dry-run", action="store_true", help="show rows, trials and cost; start nothing")
     parser.add_argument("--trials", type=int, metavar="N", help="configurations tried in each row")
     parser.add_argument("--seeds", type=int, metavar="N", help="fresh seeds for each row's winner")
+    parser.add_argument("--max-failures", type=int, metavar="N", help="failed trials after which the sweep stops")
     parser.add_argument(
         "--set", action="append", default=[], metavar="FIELD=VALUE", help="a field of every row; may repeat"
     )
@@ -82,7 +85,7 @@ def _configured(sweep: Sweep, options: argparse.Namespace) -> Sweep:
     if malformed := [text for text, (_, sign, _) in zip(options.set, pairs, strict=True) if not sign]:
         raise ConfigError([f"{text!r}: must be FIELD=VALUE" for text in malformed], "--set")
     sweep = sweep.with_settings({name: value for name, _, value in pairs})
-    budget = {name: getattr(options, name) for name in ("trials", "seeds") if getattr(options, name) is not None}
+    budget = {name: getattr(options, name) for name in BUDGET if getattr(options, name) is not None}
     sweep = replace(sweep, **budget)
     return sweep.smoke() if options.smoke else sweep
 

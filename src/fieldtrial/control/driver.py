@@ -137,7 +137,7 @@ def only_driver(folder: SweepFolder) -> FileLock:
 def claim(folder: SweepFolder, sweep: Sweep) -> None:
     """Describe the sweep in its folder. Raises ConfigError if the folder is another sweep's."""
     new, old = sweep.describe(folder.name), folder.description()
-    fixed = [name for name in new if name not in ("name", "trials", "seeds")]
+    fixed = [name for name in new if name not in ("name", "trials", "seeds", "max_failures")]
     with contextlib.suppress(ConfigError, TypeError, KeyError):  # fields that have come since have their defaults there
         old = old and old | {"base": TrainConfig.from_dict(old["base"]).to_dict()}
     differing = [name for name in fixed if old is not None and old.get(name) != new[name]]

@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
+from fieldtrial.control.place import Cause
 from fieldtrial.control.trial import Trial
 from fieldtrial.run import Run
 
 SAME_ERRORS = 3  # as many first trials with the same error stop the sweep
+MOST_DEATHS = 3  # of a trial's workers in a row, without another epoch
+MOST_INTERRUPTIONS = 30  # likewise: the trial is not to blame for them, but a queue that gives it no time is no use
 
 
 def stopped_result(run: Run, trial: Trial) -> dict[str, Any]:
@@ -38,6 +41,33 @@ def as_decided(run: Run, trial: Trial, result: dict[str, Any]) -> dict[str, Any]
     result = result | {"outcome": "stopped", "reason": f"was to be stopped after epoch {trial.stopped_at}"}
     run.write_result(result)
     return result
+
+
+def reason_to_give_up(trial: Trial, cause: Cause, death: str) -> str | None:
+    """Count the death of a trial's worker. Returns None if the trial goes on, or why it has failed.
+
+    Preemption, dead nodes and time limits are not the trial's fault, and are counted apart, each by itself.
+    """
+    if cause == "death":
+        trial.deaths += 1
+        why, given_up = f"{trial.deaths} times without another epoch", trial.deaths >= MOST_DEATHS
+    elif cause == "time limit":
+        trial.time_limits += 1
+        why = (
+            f"{trial.time_limits} jobs in a row reached their time limit without another epoch, which must fit into it"
+        )
+        given_up = trial.time_limits >= MOST_DEATHS
+    else:
+        trial.interruptions += 1
+        why = f"{trial.interruptions} times interrupted without another epoch"
+        given_up = trial.interruptions >= MOST_INTERRUPTIONS
+    return f"{why}; the last time {death}" if given_up else None
+
+
+def one_failure_too_many(ended: Sequence[Trial], most: int) -> Trial | None:
+    """Return one of the trials that failed, if more than `most` did; those that diverged are findings, no failures."""
+    failed = [trial for trial in ended if trial.status == "failed" and not trial.diverged]
+    return failed[-1] if len(failed) > most else None
 
 
 def same_first_error(ended: Sequence[Trial]) -> Trial | None:

@@ -7,8 +7,8 @@ whatever moment the engine is killed, what it did stands in the run directories,
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from fieldtrial.control.ends import as_decided, cut_batches, same_first_error, stopped_result, story
-from fieldtrial.control.place import Ended, Place, Task
+from fieldtrial.control import ends
+from fieldtrial.control.place import Cause, Ended, Place, Task
 from fieldtrial.control.row import Row
 from fieldtrial.control.state import load_state, save_state
 from fieldtrial.control.sweep import Sweep
@@ -17,7 +17,6 @@ from fieldtrial.control.watch import Watch
 from fieldtrial.run import Record, RecordReader, Run, SweepFolder
 
 POLL_SECONDS = 0.1
-MOST_DEATHS = 3
 DISK_ADVICE = "mend that and run the same command again: nothing is lost"
 
 Listener = Callable[[str, Trial], None]
@@ -62,6 +61,7 @@ class Engine:
 
     def _run_all(self) -> None:
         while True:
+            self._check_failures()
             starts = self._next_starts()
             if not starts and not any(trial.live for trial in self.trials()):
                 self._save()
@@ -74,13 +74,13 @@ class Engine:
             for end in ended:
                 self._end(end)
             self._watch.look()
-            self._check_first_errors()
 
     def retry(self) -> int:
         """Set the failed trials back to waiting, and return how many. Those that diverged would diverge again."""
         failed = [trial for trial in self.trials() if trial.status == "failed" and not trial.diverged]
         for trial in failed:
-            trial.status, trial.deaths, trial.accumulate, trial.problem = "waiting", 0, 1, None
+            trial.status, trial.accumulate, trial.problem = "waiting", 1, None
+            trial.get_on()
             if trial.role == "search" and trial.row is not None:
                 self.rows[trial.row].reopen(trial)
         return len(failed)
@@ -225,7 +225,7 @@ class Engine:
             return  # a repetition after a resume
         trial.told = record["epoch"]
         trial.seconds += record.get("seconds", 0.0)
-        trial.deaths = 0  # it gets on
+        trial.get_on()
         if trial.role == "search" and trial.row is not None and self.rows[trial.row].hear(trial, record):
             self._stops.append(trial)
 
@@ -237,15 +237,15 @@ class Engine:
         error = run.error()
         result = run.result()
         if result is not None:
-            self._done(trial, result if self._has_finished_twin(trial) else as_decided(run, trial, result))
+            self._done(trial, result if self._has_finished_twin(trial) else ends.as_decided(run, trial, result))
         elif trial.stopped_at is not None:
-            self._done(trial, stopped_result(self._run(trial), trial))
+            self._done(trial, ends.stopped_result(self._run(trial), trial))
         elif error is not None and error["attempt"] >= trial.attempt:
             self._failed(trial, error["kind"], error["message"])
         elif end.error is not None:
             self._failed(trial, *end.error)
         else:
-            self._died(trial, verdict or end.death or "its worker gave no result")
+            self._died(trial, end.cause, verdict or end.death or "its worker gave no result")
 
     def _done(self, trial: Trial, result: Mapping[str, Any]) -> None:
         trial.status, trial.problem = "done", None
@@ -261,7 +261,7 @@ class Engine:
         if kind == "disk":
             trial.status = "waiting"
             raise SweepError(f"{self._run(trial).path}: {message}; {DISK_ADVICE}")
-        if kind == "memory" and cut_batches(trial):
+        if kind == "memory" and ends.cut_batches(trial):
             self.listen("again", trial)
             return
         trial.status, trial.problem = "failed", f"{kind}: {message}"
@@ -269,24 +269,27 @@ class Engine:
             self.rows[trial.row].fail(trial, diverged=kind == "diverged")
         self.listen("failed", trial)
 
-    def _died(self, trial: Trial, death: str) -> None:
+    def _died(self, trial: Trial, cause: Cause, death: str) -> None:
         """Run a trial again, from its checkpoint: a worker's death is the machine's fault, until it keeps happening."""
-        trial.deaths += 1
-        if trial.deaths < MOST_DEATHS:
+        reason = ends.reason_to_give_up(trial, cause, death)
+        if reason is None:
             trial.status, trial.problem = "waiting", death
             self.listen("again", trial)
         else:
-            message = f"{trial.deaths} times without another epoch; the last time {death}"
-            self._run(trial).write_error("died", message, trial.attempt)
-            self._failed(trial, "died", message)
+            self._run(trial).write_error("died", reason, trial.attempt)
+            self._failed(trial, "died", reason)
 
-    def _check_first_errors(self) -> None:
+    def _check_failures(self) -> None:
         ended = [trial for trial in self.trials() if trial.status in ("done", "failed")]
-        if failed := same_first_error(ended):
-            raise SweepError(
-                f"the first {len(ended)} trials failed with the same error; mend it and give --retry:\n"
-                f"{story(failed, self._run(failed))}"
-            )
+        most = self.sweep.most_failures
+        if failed := ends.same_first_error(ended):
+            what = f"the first {len(ended)} trials failed with the same error; mend it and give --retry"
+        elif failed := ends.one_failure_too_many(ended, most):
+            what = f"more than {most} trials failed; mend that and give --retry, or --max-failures N; one of them"
+        else:
+            return
+        self._save()
+        raise SweepError(f"{what}:\n{ends.story(failed, self._run(failed))}")
 
     def _follow(self, trial: Trial) -> None:
         """Hear of a trial that runs from now on."""

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from fieldtrial.run import Run
 from fieldtrial.tasks import QueuedTask
+
+Cause = Literal["death", "time limit", "interruption"]
 
 
 @dataclass(frozen=True)
@@ -27,12 +29,14 @@ class Ended:
     """A worker is done with a task.
 
     death: how the worker died, if that is why.
+    cause: of the death, as far as a place knows: a job's time limit, an interruption (preemption, a dead node), or not.
     error: the kind and the message of a failure, for where a full disk kept them out of the run directory.
     """
 
     task: Task
     death: str | None = None
     error: tuple[str, str] | None = None
+    cause: Cause = "death"
 
 
 class PlaceError(RuntimeError):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from fieldtrial.control import slurm_commands
-from fieldtrial.control.place import Ended, PlaceError, Task
+from fieldtrial.control.place import Cause, Ended, PlaceError, Task
 from fieldtrial.control.settings import SlurmSettings
 from fieldtrial.control.slurm_commands import Job, SlurmOutageError
 from fieldtrial.control.slurm_jobs import Submitter
@@ -30,6 +30,10 @@ NODE_FAILURES = 2  # infrastructure failures of one node, before it is excluded
 # What sbatch says of a request that will never do; other refusals, such as full limits, pass.
 HOPELESS = ("nvalid", "not available", "not permitted", "nrecognized", "Requested time limit", "Memory specification")
 ENDED_WELL = ("COMPLETED", "")
+CAUSES: dict[str, Cause] = {
+    "TIMEOUT": "time limit",
+    **dict.fromkeys(("PREEMPTED", "NODE_FAIL", "BOOT_FAIL"), "interruption"),
+}
 STOPPED_FROM_OUTSIDE = ("PREEMPTED", "TIMEOUT", "CANCELLED")
 BLAMELESS = (*ENDED_WELL, *STOPPED_FROM_OUTSIDE)  # ends that say nothing against the node
 
@@ -239,7 +243,7 @@ class SlurmPlace:
         for name in names:
             self.queue.forget(job, name)
             self._stopping.pop(name, None)
-        return [Ended(self._tasks.pop(name), death=why) for name in names]
+        return [Ended(self._tasks.pop(name), death=why, cause=CAUSES.get(state, "death")) for name in names]
 
     def _has_waited(self, job: str) -> bool:
         """Return whether it is long ago that the job was found gone."""

@@ -16,6 +16,7 @@ SELECTS = {"validation_accuracy": "max", "validation_loss": "min"}
 ARCHITECTURE = (
     "image_size", "model", "filters", "filter_growth", "kernel_size", "activation", "batch_norm", "dense_width",
 )  # fmt: skip
+MOST_FAILURES = 10  # or a tenth of the trials, if that is more
 # Fields that neither rows nor search can set, because the sweep has a word of its own for them.
 OWN_FIELDS = {"seed": "`seeds` says how many a winner is run with", "select": "`select` says it for all rows"}
 # Of a smoke: a side in pixels that all models but Inception and Xception take, and few images, for the large ones.
@@ -40,6 +41,8 @@ class Sweep:
     trials: configurations tried in each row.
     seeds: fresh seeds with which each row's winner is run again, and tested; the table's error bars come from them.
     select: what the winner is best at: validation_accuracy or validation_loss.
+    max_failures: failed trials after which the sweep stops; None: ten, or a tenth of its trials if that is more. Those
+        whose loss was not finite do not count: that is a finding.
     source: fields of a source trial, trained first for each architecture in the rows, from whose weights they start.
 
     Raises:
@@ -53,6 +56,7 @@ class Sweep:
     seeds: int = 3
     select: Literal["validation_accuracy", "validation_loss"] = "validation_accuracy"
     source: Mapping[str, object] | None = None
+    max_failures: int | None = None
 
     def __post_init__(self) -> None:
         if self.select in SELECTS:  # a trial keeps the epoch that its sweep would choose it for
@@ -75,6 +79,12 @@ class Sweep:
     def trials_per_row(self) -> int:
         """How many configurations a row tries: one where nothing is searched."""
         return self.trials if self.search else 1
+
+    @property
+    def most_failures(self) -> int:
+        """After how many failed trials the sweep stops."""
+        trials = len(self.rows) * (self.trials_per_row + self.seeds)
+        return self.max_failures if self.max_failures is not None else max(MOST_FAILURES, trials // 10)
 
     def row_config(self, row: int) -> TrainConfig:
         """Return the config of a row before anything is searched; it starts from its source, if there is one."""
@@ -140,6 +150,7 @@ class Sweep:
             trials=1,
             seeds=min(1, self.seeds),
             source=None if self.source is None else keep,
+            max_failures=2 * len(self.rows),  # what is wrong with any row is to be seen
         )
 
     def _is_on_digits(self) -> bool:
@@ -159,6 +170,7 @@ class Sweep:
             "search": {field_name: _domain_text(domain) for field_name, domain in self.search.items()},
             "trials": self.trials,
             "seeds": self.seeds,
+            "max_failures": self.most_failures,
             "select": self.select,
             "mode": self.mode,
             "source": None if self.source is None else _plain(self.source),
@@ -170,6 +182,8 @@ class Sweep:
             problems.append(f"trials = {self.trials}: must be at least 1")
         if self.seeds < 0:
             problems.append(f"seeds = {self.seeds}: must be at least 0")
+        if self.max_failures is not None and self.max_failures < 0:
+            problems.append(f"max_failures = {self.max_failures}: must be at least 0")
         if self.select not in SELECTS:
             problems.append(f"select = {self.select!r}: must be one of {', '.join(SELECTS)}")
         if not self.rows:

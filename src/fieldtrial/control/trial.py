@@ -20,7 +20,8 @@ class Trial:
     told: the last epoch that searcher and scheduler know of; seconds: that the epochs so far have taken.
     best, start: of the sweep's `select`: the best value so far (at the end, the kept epoch's), and before any training.
     stopped_at: the epoch whose record made the scheduler stop it, or None.
-    deaths: attempts in a row that ended with the worker's death before another epoch was done.
+    deaths, time_limits, interruptions: attempts in a row that ended with the worker's death before another epoch was
+        done: by itself, at a job's time limit, by preemption or with the node.
     accumulate: into how many parts its batches are cut, because a device cannot hold them at once.
     notice: what its worker last wanted the user to know, such as a damaged checkpoint.
     reopened: whether it failed before and runs again: the searcher has closed its book on it.
@@ -38,6 +39,8 @@ class Trial:
     start: float | None = None
     stopped_at: int | None = None
     deaths: int = 0
+    time_limits: int = 0
+    interruptions: int = 0
     accumulate: int = 1
     reopened: bool = False
     notice: str | None = None
@@ -51,6 +54,10 @@ class Trial:
     def name(self) -> str:
         """The run directory's name: the config's id."""
         return self.config.id
+
+    def get_on(self) -> None:
+        """Note that it has done another epoch: what ended its attempts before is forgotten."""
+        self.deaths = self.time_limits = self.interruptions = 0
 
     @property
     def diverged(self) -> bool:

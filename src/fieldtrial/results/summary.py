@@ -72,7 +72,7 @@ def summarise(folder: SweepFolder, trials: pd.DataFrame | None = None) -> Summar
         searched=description["search"],
         select=description["select"],
         rows=pd.DataFrame(rows, dtype=object),  # as they are: whole numbers stay whole beside missing cells
-        footer=_account(trials, rows),
+        footer=_account(trials, rows, description.get("max_failures")),
     )
 
 
@@ -212,7 +212,7 @@ def reason_of(failed: pd.DataFrame) -> str:
     return ", ".join(f"{count} {kind}" for kind, count in kinds.items())
 
 
-def _account(trials: pd.DataFrame, rows: list[Row]) -> list[str]:
+def _account(trials: pd.DataFrame, rows: list[Row], max_failures: int | None) -> list[str]:
     """Return the lines below the table: how every trial ended, and which are left out and why."""
     lines = [_count_all(trials)]
     in_table = trials[trials["role"].isin(("search", "final"))]
@@ -220,6 +220,9 @@ def _account(trials: pd.DataFrame, rows: list[Row]) -> list[str]:
     for kind, failed in trials[trials["outcome"].isin(FAILED)].groupby("error_kind"):
         first = failed.iloc[0]
         lines.append(f"{counted(len(failed))} left out: {kind}, such as {first['trial']}: {first['error_message']}")
+    errors = trials[trials["outcome"].isin(FAILED) & (trials["error_kind"] != "diverged")]["trial"].nunique()
+    if errors and max_failures is not None:
+        lines.append(f"{counted(errors)} failed, not counting diverged ones; the sweep stops after {max_failures}.")
     if earlier := sum(row["final_left_out"] for row in rows):
         lines.append(f"{counted(earlier, 'final run')} left out: not of the present winner of the row.")
     if repeated := sum(row["search_repeated"] for row in rows):
