@@ -14,8 +14,9 @@ from fieldtrial.values import check_bounds, check_type, choices, format_value, p
 
 T = TypeVar("T")
 
-Optimizer = Literal["sgd", "adam", "adamw", "rmsprop"]
-Schedule = Literal["constant", "cosine", "linear"]
+Optimizer = Literal["sgd", "adam", "adamw", "rmsprop", "adagrad", "nadam"]
+Schedule = Literal["constant", "cosine", "linear", "step", "one_cycle", "plateau"]
+Loss = Literal["cross_entropy", "center", "triplet"]
 Activation = Literal["relu", "leaky_relu", "tanh", "gelu", "silu", "mish"]
 Augmentation = Literal[
     "horizontal_flip", "vertical_flip", "crop", "random_resized_crop", "rotation", "affine", "color_jitter"
@@ -122,14 +123,31 @@ class TrainConfig:
     optimizer: Optimizer = _option("adamw", "optimisation", "the update rule")
     lr: float = _option(1e-3, "optimisation", "peak learning rate", 0.0)
     momentum: float = _option(0.9, "optimisation", "sgd and rmsprop", 0.0, 0.9999)
-    betas: tuple[float, float] = _option((0.9, 0.999), "optimisation", "adam and adamw", 0.0, 0.99999)
-    epsilon: float = _option(1e-8, "optimisation", "adam, adamw and rmsprop", 0.0)
+    nesterov: bool = _option(False, "optimisation", "sgd: Nesterov's momentum; nothing changes where momentum is 0")
+    betas: tuple[float, float] = _option((0.9, 0.999), "optimisation", "adam, adamw and nadam", 0.0, 0.99999)
+    epsilon: float = _option(1e-8, "optimisation", "all but sgd: added to the denominator", 0.0)
     weight_decay: float = _option(0.0, "optimisation", "decoupled for adamw, an L2 penalty otherwise", 0.0)
     schedule: Schedule = _option("constant", "optimisation", "of the learning rate after the warm-up")
-    warmup_fraction: float = _option(0.0, "optimisation", "share of all steps with a rising learning rate", 0.0, 1.0)
+    warmup_fraction: float = _option(
+        0.0, "optimisation", "share of all steps with a rising learning rate; one_cycle: 0 means 0.3", 0.0, 1.0
+    )
+    step_epochs: int = _option(7, "optimisation", "step: epochs from one fall of the learning rate to the next", 1)
+    gamma: float = _option(0.1, "optimisation", "step and plateau: what the learning rate is multiplied by", 1e-6, 1.0)
+    plateau_patience: int = _option(
+        3, "optimisation", "plateau: epochs without a better `select` before the learning rate falls", 1
+    )
+    loss: Loss = _option("cross_entropy", "optimisation", "center and triplet: of features, beside cross-entropy")
+    loss_weight: float | None = _option(
+        None, "optimisation", "of center or triplet beside cross-entropy; none: 0.003 for center, 0.1 for triplet", 0.0
+    )
+    center_lr: float = _option(0.5, "optimisation", "center: how fast a class's center follows its images", 0.0, 1.0)
+    margin: float = _option(0.3, "optimisation", "triplet: how much nearer an image's own class must be", 0.0)
     label_smoothing: float = _option(0.0, "optimisation", "share of each label spread over all classes", 0.0, 0.99)
     gradient_clip: float | None = _option(None, "optimisation", "largest gradient norm; none: no clipping", 1e-9)
     batch_size: int = _option(64, "optimisation", "images per step, over all devices together", 1)
+    shuffle: bool = _option(
+        True, "optimisation", "a new order of the training images each epoch; false: as stored, folders class by class"
+    )
     epochs: int = _option(10, "optimisation", "passes over the training images", 1)
     select: Select = _option(
         "validation_accuracy", "optimisation", "what the kept epoch is best at, and what patience watches"

@@ -190,6 +190,70 @@ def test_the_kept_weights_and_patience_follow_what_selects(new_run: NewRun, trai
     assert most > result["validation_accuracy"], "this test needs an epoch of higher loss and accuracy"
 
 
+def test_a_plateau_is_patience_without_a_better_epoch_since_the_last_plateau() -> None:
+    progress = Progress()
+    plateaus = []
+    for accuracy in [0.1, 0.5, 0.6, 0.6, 0.5, 0.5, 0.5, 0.7, 0.6]:
+        progress.add(Scores(1.0, accuracy), 1.0, "validation_accuracy")
+        progress.find_plateau(2)
+        plateaus.append(progress.plateaus)
+    assert plateaus == [0, 0, 0, 0, 1, 1, 2, 2, 2]
+
+
+def test_the_learning_rate_falls_on_plateaus_and_a_checkpoint_remembers_them(
+    new_run: NewRun, train_until: TrainUntil, numbers: Numbers
+) -> None:
+    fields = {"epochs": 12, "schedule": "plateau", "plateau_patience": 2, "gamma": 0.5, "lr": 0.01}
+    whole, halted = new_run("whole", **fields), new_run("halted", **fields)
+    rates = [record["lr"] for record in train_until(whole)]
+    falls = [epoch for epoch in range(1, 13) if rates[epoch] < rates[epoch - 1]]
+    assert len(falls) >= 2
+    assert rates[-1] == pytest.approx(0.01 * 0.5 ** len(falls))
+    train_until(halted, last_epoch=falls[0])
+    train_until(halted, attempt=2)
+    assert numbers(halted) == numbers(whole)
+
+
+def test_records_say_how_far_the_weights_moved(new_run: NewRun, train_until: TrainUntil) -> None:
+    fields: dict[str, Any] = {"optimizer": "sgd", "momentum": 0, "lr": 0.5, "epochs": 1, "batch_size": 10**6}
+    run = new_run(**fields, gradient_clip=0.01)
+    records = train_until(run, last_epoch=1)
+    assert "gradient_norm" not in records[0]
+    data, network = open_trial(run.config(), run)
+    logits = network(torch.from_numpy(data.images[data.train]))
+    functional.cross_entropy(logits, torch.from_numpy(data.labels[data.train])).backward()  # type: ignore[no-untyped-call]
+    gradient = torch.cat([parameter.grad.flatten() for parameter in network.parameters() if parameter.grad is not None])
+    weights = torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
+    assert records[1]["gradient_norm"] == pytest.approx(gradient.norm().item(), rel=1e-4)  # before clipping
+    assert records[1]["update_ratio"] == pytest.approx(0.5 * 0.01 / weights.norm().item(), rel=1e-3)
+
+
+def test_a_gradient_that_is_not_finite_ends_a_trial(
+    new_run: NewRun, train_until: TrainUntil, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.nn.utils, "get_total_norm", lambda _: torch.tensor(math.inf))
+    with pytest.raises(Diverged, match="a gradient's norm is inf in epoch 1"):
+        train_until(new_run())
+
+
+def test_unshuffled_images_come_as_they_are_stored(new_run: NewRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    ordered = epoch_module.batches
+
+    def watch(data: Any, order: Any, *rest: Any) -> Any:
+        seen.append(order)
+        return ordered(data, order, *rest)
+
+    monkeypatch.setattr(epoch_module, "batches", watch)
+    for shuffle in (True, False):
+        run = new_run(str(shuffle), shuffle=shuffle, epochs=2)
+        list(fit(run.config(), run, World()))
+    train = load(run.config(), None).train
+    epochs = [order for order in seen if len(order) == len(train)]
+    assert [np.array_equal(order, train) for order in epochs] == [False, False, True, True]
+    assert not np.array_equal(epochs[0], epochs[1])
+
+
 def test_a_stop_file_ends_a_trial_after_the_epoch(new_run: NewRun, train_until: TrainUntil) -> None:
     run = new_run(epochs=9)
     run.request_stop()
@@ -205,7 +269,7 @@ def test_a_loss_that_is_not_finite_names_its_step(
 ) -> None:
     run = new_run(optimizer="sgd", momentum=0, batch_size=4)  # 97 steps an epoch
     rates = {97 + 70: 1e25}  # the 168th step spoils the weights
-    monkeypatch.setattr(epoch_module, "learning_rate", lambda _config, step, _steps: rates.get(step, 0.001))
+    monkeypatch.setattr(epoch_module, "learning_rate", lambda _config, step, *_: rates.get(step, 0.001))
     with pytest.raises(Diverged, match=r"the training loss is (nan|inf) at step 169 \(epoch 2\)"):
         train_until(run)
     assert [record["epoch"] for record in run.records()] == [0, 1]

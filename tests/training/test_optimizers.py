@@ -1,4 +1,5 @@
 import typing
+from dataclasses import replace
 
 import pytest
 import torch
@@ -57,12 +58,16 @@ def frozen() -> list[nn.Parameter]:
     ("name", "change"),
     [
         ("sgd", {"momentum": 0.0}),
+        ("sgd", {"nesterov": True}),
         ("rmsprop", {"momentum": 0.0}),
         ("rmsprop", {"epsilon": 0.1}),
         ("adam", {"betas": (0.5, 0.9)}),
         ("adam", {"epsilon": 0.1}),
         ("adamw", {"betas": (0.5, 0.9)}),
         ("adamw", {"epsilon": 0.1}),
+        ("adagrad", {"epsilon": 0.1}),
+        ("nadam", {"betas": (0.5, 0.9)}),
+        ("nadam", {"epsilon": 0.1}),
         *((name, {"weight_decay": 0.1}) for name in NAMES),
         *((name, {"lr": 0.01}) for name in NAMES),
     ],
@@ -105,6 +110,44 @@ def test_the_warm_up_rises_to_the_peak() -> None:
         [0.25, 0.5, 0.75, 1.0, 1.0, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6]
     )
     assert rates(warmup_fraction=1.0) == pytest.approx([step / 10 for step in range(1, 11)])
+
+
+def test_steps_fall_by_gamma_after_whole_epochs() -> None:
+    fields = {"schedule": "step", "step_epochs": 2, "gamma": 0.5, "epochs": 5}
+    assert rates(15, **fields) == [1.0] * 6 + [0.5] * 6 + [0.25] * 3  # three steps an epoch
+    assert rates(15, **fields, warmup_fraction=0.2)[3:] == [1.0] * 6 + [0.5] * 6  # counted from the warm-up's end
+    reference = torch.optim.SGD([nn.Parameter(torch.ones(1))], 1.0)
+    steps = torch.optim.lr_scheduler.StepLR(reference, step_size=7)
+    expected = []
+    for _ in range(30):
+        expected += [reference.param_groups[0]["lr"]] * 21
+        reference.step()
+        steps.step()
+    assert rates(30 * 21, schedule="step", epochs=30) == pytest.approx(expected)
+
+
+def test_one_cycle_rises_and_falls_once() -> None:
+    cycle = rates(1000, schedule="one_cycle")
+    assert cycle.index(max(cycle)) in (299, 300)
+    assert max(cycle) == pytest.approx(1.0)
+    assert cycle[0] == pytest.approx(1 / 25, rel=0.1)
+    assert cycle[-1] == pytest.approx(1e-4, rel=0.1)
+    assert cycle[:300] == sorted(cycle[:300])
+    assert cycle[300:] == sorted(cycle[300:], reverse=True)
+    earlier = rates(1000, schedule="one_cycle", warmup_fraction=0.1)
+    assert earlier.index(max(earlier)) in (99, 100)
+
+
+def test_each_plateau_multiplies_by_gamma() -> None:
+    config = TrainConfig(schedule="plateau", lr=0.4, gamma=0.5)
+    assert [learning_rate(config, 7, 10, plateaus) for plateaus in range(3)] == pytest.approx([0.4, 0.2, 0.1])
+    assert learning_rate(replace(config, schedule="cosine"), 0, 10, plateaus=2) == 0.4
+
+
+def test_nesterov_without_momentum_is_the_plain_step() -> None:
+    plain, _ = trained(TrainConfig(optimizer="sgd", momentum=0.0))
+    nesterov, _ = trained(TrainConfig(optimizer="sgd", momentum=0.0, nesterov=True))
+    assert torch.equal(plain[-1], nesterov[-1])
 
 
 @given(

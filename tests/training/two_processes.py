@@ -27,7 +27,8 @@ def train_until(run: Run, world: World, attempt: int, last_epoch: int | None = N
 
 def main() -> None:
     """Train what lies in the folder: whole-*, halved-* (stopped and gone on with), half-*, begun-*, cut4-* (with
-    each batch in four pieces, for an epoch), left (in the middle of an epoch), diverging.
+    each batch in four pieces, for an epoch), left (in the middle of an epoch), diverging,
+    and others, whole.
     """
     world, folder = World.from_environment(), Path(sys.argv[1])
     facts = {

@@ -8,18 +8,21 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 from torch.nn import functional
 
 from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.training.augment import augment
 from fieldtrial.training.data import Data
 from fieldtrial.training.freezing import hold_frozen
+from fieldtrial.training.losses import Objective
 from fieldtrial.training.network import Network, forward_shapes
 from fieldtrial.training.optimizers import learning_rate
 from fieldtrial.training.strategy import Strategy
 from fieldtrial.training.world import World
 
 CHECK_EVERY = 50  # steps between two looks at the losses: each look waits for the device
+UPDATES = 5  # steps of an epoch whose updates are measured: each needs a copy of the weights for its time
 EVALUATION_IMAGES = 256  # per process and batch, and fewer where they are large:
 EVALUATION_PIXELS = 2**20
 
@@ -52,6 +55,23 @@ class Scores:
 
     loss: float
     accuracy: float
+
+
+@dataclass(frozen=True)
+class Training:
+    """What an epoch of training was like.
+
+    Attributes:
+        scores: those along the way.
+        seconds_waited: for data.
+        gradient_norm: mean over the steps of the whole gradient's Euclidean norm, before clipping.
+        update_ratio: mean, over UPDATES steps spread over the epoch, of |change of the weights| / |weights|.
+    """
+
+    scores: Scores
+    seconds_waited: float
+    gradient_norm: float
+    update_ratio: float
 
 
 class Stopped(Exception):  # noqa: N818 (it was asked for)
@@ -129,7 +149,7 @@ def evaluate(
     totals = torch.zeros(2, dtype=torch.float64, device=world.device)
     for batch, logits in forward(network, data, indices, batch_size, world, accumulate):
         losses = functional.cross_entropy(logits, batch.labels, reduction="none")
-        totals += _sums(losses, logits, batch)
+        totals += _sums((losses * batch.weights).sum(), logits, batch)
     loss, correct = (world.sum(totals) / len(indices)).tolist()
     return Scores(loss, correct)
 
@@ -174,10 +194,12 @@ def train_epoch(
     config: TrainConfig,
     epoch: int,
     world: World,
+    objective: Objective,
     accumulate: int = 1,
+    plateaus: int = 0,
     stop: Callable[[], bool] | None = None,
-) -> tuple[Scores, float]:
-    """Train on each training image once; return the scores along the way, and the seconds spent waiting for data.
+) -> Training:
+    """Train on each training image once, after `plateaus` plateaus of validation; return what that was like.
 
     The loss is the one that is minimised: with label smoothing, augmentation and dropout, while the weights change.
     With `accumulate` above 1, each process's part of a batch goes through the network in as many pieces, for less
@@ -195,7 +217,11 @@ def train_epoch(
     hold_frozen(network)
     steps = math.ceil(len(data.train) / config.batch_size)
     sums = torch.zeros(steps, 2, dtype=torch.float64, device=world.device)
-    waiting = Waiting(batches(data, shuffled(data.train, config, epoch), config.batch_size, world))
+    norms = torch.zeros(steps, dtype=torch.float64, device=world.device)
+    measured = {(2 * number + 1) * steps // (2 * UPDATES) for number in range(UPDATES)}
+    updates = []
+    order = shuffled(data.train, config, epoch) if config.shuffle else data.train
+    waiting = Waiting(batches(data, order, config.batch_size, world))
     size = piece_size(config, world, accumulate)
     checked = 0
     for i, batch in enumerate(waiting):
@@ -204,29 +230,49 @@ def train_epoch(
             scaled = batch.images.permute(0, 3, 1, 2).float() / 255
             seed = random_number(AUGMENTATION, config.seed, step, world.rank)
             batch = replace(batch, images=augment(scaled, config.augmentation, seed))
-        sums[i] = _learn(strategy, pieces(batch, size), config, world)
-        strategy.step(learning_rate(config, step, steps * config.epochs))
+        sums[i] = _learn(strategy, objective, pieces(batch, size), world)
+        before = [weights.clone() for weights in strategy.weights()] if i in measured else []
+        norms[i] = strategy.step(learning_rate(config, step, steps * config.epochs, plateaus))
+        if before:
+            updates.append(_change(before, strategy.weights()))
         if (i + 1) % CHECK_EVERY == 0 or i + 1 == steps:
             _check(world.sum(sums[checked : i + 1, 0]), (epoch - 1) * steps + checked, epoch)
             checked = i + 1
         if stop and i + 1 < steps and _must_stop(stop, i + 1, world):
             raise Stopped
     loss_mean, accuracy = (world.sum(sums.sum(0)) / len(data.train)).tolist()
-    return Scores(loss_mean, accuracy), waiting.seconds
+    gradient_norm = float(norms.mean())  # the same in all processes
+    if not math.isfinite(gradient_norm):
+        raise Diverged(f"a gradient's norm is {gradient_norm} in epoch {epoch}")
+    change, weights = world.sum(torch.stack(updates)).sqrt().T
+    return Training(Scores(loss_mean, accuracy), waiting.seconds, gradient_norm, _mean_ratio(change, weights))
 
 
-def _learn(strategy: Strategy, cut: list[Batch], config: TrainConfig, world: World) -> torch.Tensor:
+def _change(before: list[torch.Tensor], after: list[torch.Tensor]) -> torch.Tensor:
+    """Return the squared norms of the change of the weights and of the weights, float64 (2,); `before` is used up."""
+    weights = nn.utils.get_total_norm(before)
+    for old, new in zip(before, after, strict=True):
+        old.sub_(new)
+    return torch.stack([nn.utils.get_total_norm(before), weights]).double().square()
+
+
+def _mean_ratio(changes: torch.Tensor, weights: torch.Tensor) -> float:
+    """Return the mean of changes / weights where there are weights: biases alone may start at 0."""
+    ratios = (changes / weights)[weights > 0]
+    return float(ratios.mean()) if len(ratios) else 0.0
+
+
+def _learn(strategy: Strategy, objective: Objective, cut: list[Batch], world: World) -> torch.Tensor:
     """Gather the gradient of this process's part of a batch, piece by piece; return the sums as `_sums` does."""
     sums = torch.zeros(2, dtype=torch.float64, device=world.device)
     for number, piece in enumerate(cut, start=1):
         with strategy.piece(is_last=number == len(cut)):
             logits = strategy.forward(piece.images)
-            losses = functional.cross_entropy(
-                logits, piece.labels, label_smoothing=config.label_smoothing, reduction="none"
-            )
+            loss, value = objective(logits, piece.labels, piece.weights)
             # strategies average over the processes: this is then the mean over the global batch, however it was cut
-            strategy.backward((losses * piece.weights).sum() * (world.size / piece.count))
-        sums += _sums(losses.detach(), logits.detach(), piece)
+            strategy.backward(loss * (world.size / piece.count))
+        sums += _sums(value, logits.detach(), piece)
+    objective.end_batch()
     return sums
 
 
@@ -241,10 +287,10 @@ def _cut_into(accumulate: int) -> str:
     return f", cut into {accumulate} because more images did not fit into memory" if accumulate > 1 else ""
 
 
-def _sums(losses: torch.Tensor, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+def _sums(loss: torch.Tensor, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
     """Return the sum of the losses and the number of correct answers, float64 (2,), without waiting for the device."""
     correct = (logits.argmax(1) == batch.labels) * batch.weights
-    return torch.stack([(losses * batch.weights).sum(), correct.sum()]).double()
+    return torch.stack([loss, correct.sum()]).double()
 
 
 def _check(losses: torch.Tensor, first_step: int, epoch: int) -> None:

@@ -12,9 +12,19 @@ from fieldtrial.config import Select, TrainConfig
 from fieldtrial.run import Record, Run
 from fieldtrial.training import checkpoint
 from fieldtrial.training.data import Data, load
-from fieldtrial.training.epoch import Diverged, Scores, Stopped, evaluate, require_normalisable, shuffled, train_epoch
+from fieldtrial.training.epoch import (
+    Diverged,
+    Scores,
+    Stopped,
+    evaluate,
+    piece_size,
+    require_normalisable,
+    shuffled,
+    train_epoch,
+)
 from fieldtrial.training.freezing import freeze
 from fieldtrial.training.frozen_features import with_features
+from fieldtrial.training.losses import Objective, require_triplets
 from fieldtrial.training.network import Network, build, count_flops, count_parameters, count_trainable, input_size
 from fieldtrial.training.optimizers import learning_rate
 from fieldtrial.training.strategy import prepare
@@ -36,6 +46,8 @@ class Progress:
     best_loss: float = 0.0
     best_accuracy: float = 0.0
     rising_epoch: int = 0  # the last that was better at `select` than all before
+    plateaus: int = 0  # how often there was none better for plateau_patience epochs
+    plateau_epoch: int = 0  # the last time
     seconds: float = 0.0
 
     def add(self, validation: Scores, seconds: float, select: Select) -> None:
@@ -48,6 +60,12 @@ class Progress:
             self.rising_epoch = self.epoch
         if self.epoch <= 1 or own > best:
             self.best_epoch, self.best_accuracy, self.best_loss = self.epoch, validation.accuracy, validation.loss
+
+    def find_plateau(self, patience: int) -> None:
+        """Note whether there are, since the last plateau, now `patience` epochs without a better one."""
+        if self.epoch - max(self.rising_epoch, self.plateau_epoch) >= patience:
+            self.plateaus += 1
+            self.plateau_epoch = self.epoch
 
     def end(self, config: TrainConfig) -> str | None:
         """Return why the trial is at its end, epochs or patience, or None if it is not."""
@@ -88,7 +106,9 @@ def fit(
     when it says so, the epoch is left, and the records end with the last.
 
     Epoch 0's train_loss and train_accuracy are an evaluation on as many training images as validation has; later
-    epochs' are those seen while training. `seconds` are those of training and evaluation, without the checkpoint.
+    epochs' are those seen while training, and only they have the mean norm of the gradient and the mean ratio of
+    updates to weights; see `train_epoch`. validation_loss is the cross-entropy, whatever the loss. `seconds` are those
+    of training and evaluation, without the checkpoint.
 
     Raises:
         Diverged: a loss is not finite.
@@ -97,6 +117,7 @@ def fit(
     """
     data, network = open_trial(config, run)
     require_normalisable(network, data, config, world, accumulate)
+    require_triplets(config, piece_size(config, world, accumulate) * world.size)
     saved, notice = checkpoint.load(run, config, world)
     first: Record = {"notice": notice} if notice else {}
     progress = Progress(**saved["progress"]) if saved else Progress()
@@ -104,15 +125,18 @@ def fit(
     if saved:
         network.load_state_dict(saved["model"])
     data = with_features(network.to(world.device), data, config, world)
+    objective = Objective(network, config, len(data.class_names), world)
     strategy = prepare(network, config, world)
     try:
         if saved:
+            objective.load_state(saved["loss"])
             strategy.load_optimizer_state(saved["optimizer"])
             yield saved["record"] | first
         del saved
         steps = math.ceil(len(data.train) / config.batch_size)
         while not progress.end(config):
-            epoch, started = progress.epoch + 1, time.perf_counter()
+            epoch, plateaus, started = progress.epoch + 1, progress.plateaus, time.perf_counter()
+            learned: Record = {}
             if epoch == 0:
                 sample = shuffled(data.train, config, epoch)[: len(data.validation)]
                 training, seen, waited = (
@@ -121,8 +145,9 @@ def fit(
                     0.0,
                 )
             else:
-                training, waited = train_epoch(strategy, network, data, config, epoch, world, accumulate, stop)
-                seen = len(data.train)
+                done = train_epoch(strategy, network, data, config, epoch, world, objective, accumulate, plateaus, stop)
+                training, seen, waited = done.scores, len(data.train), done.seconds_waited
+                learned = {"gradient_norm": done.gradient_norm, "update_ratio": done.update_ratio}
             trained = time.perf_counter()
             for buffer in network.buffers():  # batch-norm's: each process has its own, from its part of the batches
                 world.share(buffer)
@@ -131,6 +156,7 @@ def fit(
                 raise Diverged(f"the validation loss is {validation.loss} after step {epoch * steps} (epoch {epoch})")
             seconds = time.perf_counter() - started
             progress.add(validation, seconds, config.select)
+            progress.find_plateau(config.plateau_patience)
             record = {
                 "epoch": epoch,
                 "step": epoch * steps,
@@ -138,7 +164,8 @@ def fit(
                 "train_accuracy": training.accuracy,
                 "validation_loss": validation.loss,
                 "validation_accuracy": validation.accuracy,
-                "lr": learning_rate(config, max(0, epoch * steps - 1), steps * config.epochs),
+                "lr": learning_rate(config, max(0, epoch * steps - 1), steps * config.epochs, plateaus),
+                **learned,
                 "seconds": seconds,
                 "images_per_second": seen / (trained - started),
                 "data_wait": waited / seconds,
@@ -146,7 +173,8 @@ def fit(
                 "best_epoch": progress.best_epoch,
             }
             state = {"model": strategy.model_state(), "optimizer": strategy.optimizer_state()}
-            state |= {"config": config.to_dict(), "progress": asdict(progress), "record": record, "facts": facts}
+            state |= {"loss": objective.state(), "progress": asdict(progress), "record": record, "facts": facts}
+            state |= {"config": config.to_dict()}
             give_way(run, attempt, world)
             if world.is_main:
                 checkpoint.save(run, state, epoch, progress.best_epoch)

@@ -26,6 +26,7 @@ class Network(nn.Module):
         image_size: side in pixels of the images that it was built for.
         auxiliary: name in `model` of its auxiliary classifier, which trains the layers below it, or None.
         auxiliary_logits: what that said in the last pass, float32 (n, classes); None where nothing trains by it.
+        features: what the last layer got in the last pass, where `keep_features` was called: float32 (n, width).
         frozen_modules: names in `model` of the modules that training must not move; see freezing.
         tail: from features at the freeze point to the model's output, of that dtype, or None; see frozen_features.
         mean, std: buffers (1, channels, 1, 1), in [0, 1]: they travel with the weights.
@@ -50,6 +51,7 @@ class Network(nn.Module):
         self.auxiliary = AUXILIARY_NAME if getattr(model, AUXILIARY_NAME, None) else None
         self.auxiliary_logits: Tensor | None = None
         self.precision = precision
+        self.features: Tensor | None = None
         self.frozen_modules: tuple[str, ...] = ()
         self.tail: Callable[[Tensor], Any] | None = None
         self.feature_dtype = torch.float32
@@ -80,6 +82,20 @@ class Network(nn.Module):
         if images.dtype == torch.uint8:
             images = images.permute(0, 3, 1, 2).float() / 255
         return (self.match_channels(images) - self.mean) / self.std
+
+    def keep_features(self) -> None:
+        """Have each pass leave in `features` what the last layer gets; maps and tokens are averaged over their places.
+
+        A hook, so that the features are there whatever wraps this network, and with their gradient.
+        """
+        self.get_submodule(self.head).register_forward_pre_hook(self._keep_features)
+
+    def _keep_features(self, head: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        features = inputs[0].float()
+        if features.ndim > 2:
+            channels = 1 if isinstance(head, nn.Conv2d) else features.ndim - 1
+            features = features.movedim(channels, 1).flatten(2).mean(2)
+        self.features = features
 
     def match_channels(self, images: Tensor) -> Tensor:
         """Return images (n, c, h, w) with as many channels as the model takes: grey ones are repeated."""

@@ -18,6 +18,7 @@ from fieldtrial.config import TrainConfig
 from fieldtrial.run import Run
 from fieldtrial.training.epoch import require_normalisable
 from fieldtrial.training.fit import describe, open_trial
+from fieldtrial.training.losses import require_triplets
 from fieldtrial.training.world import World
 
 
@@ -36,6 +37,7 @@ def look_at(config: TrainConfig, shapes_only: bool) -> dict[str, Any]:
         with torch.device("meta") if shapes_only else contextlib.nullcontext():
             data, network = open_trial(config, Run(Path.cwd()))
             require_normalisable(network, data, config, World())
+            require_triplets(config, config.batch_size)
             return {"problems": [], **describe(network, data)}
     except (ValueError, OSError) as error:
         return {"problems": str(error).splitlines()}

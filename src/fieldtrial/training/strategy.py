@@ -33,8 +33,11 @@ class Strategy(Protocol):
     def backward(self, loss: torch.Tensor) -> None:
         """Add the gradient of `loss`, averaged over the processes, to that of the batch."""
 
-    def step(self, lr: float) -> None:
-        """Take one optimiser step along the batch's gradient, and forget it."""
+    def step(self, lr: float) -> torch.Tensor | float:
+        """Take one optimiser step along the batch's gradient, and forget it; return its norm before any clipping."""
+
+    def weights(self) -> list[torch.Tensor]:
+        """Return the weights that train, without a copy: all of them, or each process its own share."""
 
     def model_state(self) -> dict[str, torch.Tensor]:
         """Return the network's full state."""
@@ -97,14 +100,21 @@ class Replicated:
         """Add the gradient of `loss`, averaged over the processes, to that of the batch."""
         loss.backward()  # type: ignore[no-untyped-call]
 
-    def step(self, lr: float) -> None:
-        """Take one optimiser step along the batch's gradient, and forget it."""
+    def step(self, lr: float) -> torch.Tensor | float:
+        """Take one optimiser step along the batch's gradient, and forget it; return its norm before any clipping."""
+        gradient = [parameter.grad for parameter in self._parameters.values() if parameter.grad is not None]
+        norm = nn.utils.get_total_norm(gradient)
         if self._gradient_clip is not None:
-            nn.utils.clip_grad_norm_(self._parameters.values(), self._gradient_clip)
+            nn.utils.clip_grads_with_norm_(self._parameters.values(), self._gradient_clip, norm)
         for group in self._optimizer.param_groups:
             group["lr"] = lr
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
+        return norm
+
+    def weights(self) -> list[torch.Tensor]:
+        """Return the weights that train, without a copy: all of them, or each process its own share."""
+        return [parameter.detach() for parameter in self._parameters.values()]
 
     def model_state(self) -> dict[str, torch.Tensor]:
         """Return the network's full state."""

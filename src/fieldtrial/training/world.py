@@ -91,6 +91,12 @@ class World:
         distributed.all_gather(parts, rows.contiguous())
         return torch.stack(parts, dim=1).flatten(0, 1)
 
+    def add(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Return the sum of `tensor` over all processes, as it is and where it is; `tensor` itself may change."""
+        if self.size > 1:
+            distributed.all_reduce(tensor)
+        return tensor
+
     def any(self, flag: bool) -> bool:
         """Return, to all processes, whether `flag` is true in any of them."""
         return bool(self.sum(torch.tensor(float(flag), device=self.device)))

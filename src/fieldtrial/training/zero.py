@@ -29,6 +29,7 @@ class Zero:
         self._world = world
         self._partitioned = config.strategy == "zero3"
         self._parameters = trainable(network)
+        self._has_stepped = False
         settings = {
             "train_micro_batch_size_per_gpu": 1,  # unused: batches are made here
             "gradient_clipping": config.gradient_clip or 0.0,
@@ -56,11 +57,19 @@ class Zero:
         """Add the gradient of `loss`, averaged over the processes, to that of the batch."""
         self._engine.backward(loss)
 
-    def step(self, lr: float) -> None:
-        """Take one optimiser step along the batch's gradient, and forget it."""
+    def step(self, lr: float) -> torch.Tensor | float:
+        """Take one optimiser step along the batch's gradient, and forget it; return its norm before any clipping."""
         for group in self._optimizer.param_groups:
             group["lr"] = lr
         self._engine.step()
+        self._has_stepped = True
+        norm: torch.Tensor | float = self._engine.get_global_grad_norm()
+        return norm
+
+    def weights(self) -> list[torch.Tensor]:
+        """Return the weights that train, without a copy: all of them, or each process its own share."""
+        parameters = self._parameters.values()  # in stage 3, ds_tensor is the share
+        return [getattr(parameter, "ds_tensor", parameter).detach() for parameter in parameters]
 
     def model_state(self) -> dict[str, torch.Tensor]:
         """Return the network's full state, to the first process."""
@@ -75,8 +84,10 @@ class Zero:
 
     def optimizer_state(self) -> OptimizerState:
         """Return the optimiser's full state by parameter, to the first process; empty before the first step."""
-        numbers, keys = self._state_keys()
         state: OptimizerState = {}
+        if not self._has_stepped:  # Adagrad has a state from the start, but DeepSpeed does not find it
+            return state
+        numbers, keys = self._state_keys()
         for name, parameter in self._parameters.items():
             tensors = {key: safe_get_full_optimizer_state(parameter, key) for key in keys}
             if self._world.is_main and (numbers or keys):
