@@ -191,9 +191,9 @@ def test_all_processes_find_together_that_the_loss_is_not_finite(runs: Path) -> 
     assert "at step 2 (epoch 1)" in messages.pop()
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
-def test_each_image_is_predicted_once_and_as_by_one_process(strategy: str, runs: Path) -> None:
-    run = Run(runs / f"undisturbed-{strategy}")
+@pytest.mark.parametrize("name", HALVED)
+def test_each_image_is_predicted_once_and_as_by_one_process(name: str, runs: Path) -> None:
+    run = Run(runs / f"undisturbed-{name}")
     data = load(run.config(), None)
     assert len(data.validation) % 2 == 1, "this test needs an image that fills the last batch up"
     state = safetensors.torch.load_file(run.weights_path)

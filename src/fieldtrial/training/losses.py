@@ -93,15 +93,11 @@ class Triplet:
     def __call__(self, features: Tensor, labels: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
         """See FeatureLoss. Each process has all triplets: those of others pull at its images as well."""
         facts = torch.stack([labels, weights], 1).to(features.dtype)  # labels stay exact up to 2**24
-        width = features.shape[1]
-        everyones, labels, weights = self._world.gather(torch.cat([features.detach(), facts], 1)).split(
-            [width, 1, 1], 1
-        )
-        own = slice(self._world.rank, None, self._world.size)
-        everyones = everyones.clone()
-        everyones[own] = features
-        losses = batch_hard(everyones, labels[:, 0], weights[:, 0], self._margin)
-        return losses.sum(), losses[own].sum().detach()
+        rows = self._world.gather(torch.cat([features.detach(), facts], 1))
+        everyones = rows[:, :-2].clone()
+        everyones[self._world.rank :: self._world.size] = features
+        losses = batch_hard(everyones, rows[:, -2], rows[:, -1], self._margin)
+        return losses.sum(), losses[self._world.rank :: self._world.size].sum().detach()
 
     def end_batch(self) -> None:
         """See FeatureLoss."""
