@@ -19,8 +19,9 @@ Schedule = Literal["constant", "cosine", "linear", "step", "one_cycle", "plateau
 Loss = Literal["cross_entropy", "center", "triplet"]
 Activation = Literal["relu", "leaky_relu", "tanh", "gelu", "silu", "mish"]
 Augmentation = Literal[
-    "horizontal_flip", "vertical_flip", "crop", "random_resized_crop", "rotation", "affine", "color_jitter"
-]
+    "horizontal_flip", "vertical_flip", "crop", "random_resized_crop", "rotation", "affine", "color_jitter",
+    "sharpness", "grayscale", "randaugment",
+]  # fmt: skip
 Padding = Literal["same", "valid"]
 NormPlace = Literal["convolution", "pool"]
 Classifier = Literal["softmax", "svm"]

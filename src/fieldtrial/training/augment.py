@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fieldtrial.training.color import blend, grey, jitter, smooth
+
 
 @torch.no_grad()
 def augment(images: Tensor, names: tuple[str, ...], seed: int) -> Tensor:
@@ -21,34 +23,47 @@ def augment(images: Tensor, names: tuple[str, ...], seed: int) -> Tensor:
     """
     if not names:
         return images
-    import kornia.augmentation as kornia  # late: runs without augmentation need not pay its import
-
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the GPUs as well
         for name in names:
-            # Built anew: that takes 0.01 to 0.3 ms, and a module that was kept would hold on to device memory.
-            images = CHANGES[name](kornia, images)(images)
+            images = CHANGES[name](images)
     return images
 
 
-def _crop(kornia: Any, images: Tensor) -> Any:
+def _flip(images: Tensor, dimension: int) -> Tensor:
+    return _some(images, 0.5, lambda chosen: chosen.flip(dimension))
+
+
+def _some(images: Tensor, share: float, change: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return the images, some of them, `share` on average, after `change`."""
+    places = (torch.rand(len(images)) < share).nonzero().flatten().to(images.device)
+    return images.index_copy(0, places, change(images[places]))
+
+
+def _kornia(name: str, images: Tensor, *values: Any, **settings: Any) -> Tensor:
+    """Return the images after a change of kornia's."""
+    import kornia.augmentation  # late: runs without it need not pay the import
+
+    # Built anew: that takes 0.01 to 0.3 ms, and a module that was kept would hold on to device memory.
+    change = getattr(kornia.augmentation, name)(*values, **settings)
+    changed: Tensor = change(images)
+    return changed
+
+
+def _crop(images: Tensor) -> Tensor:
     height, width = images.shape[2:]
-    return kornia.RandomCrop(
-        (height, width),
-        padding=(_padding(width), _padding(height)),
-        padding_mode="reflect",
-        cropping_mode=_cropping_mode(images),
-    )
+    padding = (_padding(width), _padding(height))
+    mode = _cropping_mode(images)
+    return _kornia("RandomCrop", images, (height, width), padding=padding, padding_mode="reflect", cropping_mode=mode)
 
 
 def _padding(side: int) -> int:
     return min(max(1, side // 8), side - 1)  # reflection has side - 1 pixels to give
 
 
-def _random_resized_crop(kornia: Any, images: Tensor) -> Any:
-    return kornia.RandomResizedCrop(
-        tuple(images.shape[2:]), scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3), cropping_mode=_cropping_mode(images)
-    )
+def _random_resized_crop(images: Tensor) -> Tensor:
+    size, mode = tuple(images.shape[2:]), _cropping_mode(images)
+    return _kornia("RandomResizedCrop", images, size, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3), cropping_mode=mode)
 
 
 def _cropping_mode(images: Tensor) -> str:
@@ -56,22 +71,47 @@ def _cropping_mode(images: Tensor) -> str:
     return "slice" if images.device.type == "cpu" else "resample"
 
 
-def _color_jitter(kornia: Any, images: Tensor) -> Any:
-    return kornia.ColorJitter(0.4, 0.4, 0.4, 0.1) if images.shape[1] == 3 else kornia.ColorJitter(0.4, 0.4)
+def _affine(images: Tensor) -> Tensor:
+    return _kornia("RandomAffine", images, 0.0, translate=(0.1, 0.1), scale=(0.9, 1.1), p=1.0)
 
 
-CHANGES: dict[str, Callable[[Any, Tensor], Any]] = {
+def _color_jitter(images: Tensor) -> Tensor:
+    brightness, contrast, saturation, hue = torch.rand(4, len(images)) * 2 - 1
+    return jitter(images, 1 + 0.4 * brightness, 1 + 0.4 * contrast, 1 + 0.4 * saturation, 0.1 * hue)
+
+
+def _sharpness(images: Tensor) -> Tensor:
+    return blend(images, smooth(images), 2 * torch.rand(len(images)))
+
+
+def _rand_augment(images: Tensor) -> Tensor:
+    from fieldtrial.training.randaugment import rand_augment  # late, because of torchvision
+
+    return rand_augment(images)
+
+
+def _grayscale(images: Tensor) -> Tensor:
+    return _some(images, 0.1, lambda chosen: grey(chosen).expand_as(chosen))
+
+
+CHANGES: dict[str, Callable[[Tensor], Tensor]] = {
     # every second image, on average
-    "horizontal_flip": lambda kornia, _: kornia.RandomHorizontalFlip(p=0.5),
-    "vertical_flip": lambda kornia, _: kornia.RandomVerticalFlip(p=0.5),
+    "horizontal_flip": lambda images: _flip(images, 3),
+    "vertical_flip": lambda images: _flip(images, 2),
     # a shift by up to an eighth of the side, filled by reflection (He et al. 2015 pad the 32 pixels of CIFAR by 4)
     "crop": _crop,
     # 8 to 100 % of the area with sides 3:4 to 4:3, enlarged (Szegedy et al. 2014; torchvision's and timm's values)
     "random_resized_crop": _random_resized_crop,
     # -15 to 15 degrees; black comes in at the corners
-    "rotation": lambda kornia, _: kornia.RandomRotation(15.0, p=1.0),
+    "rotation": lambda images: _kornia("RandomRotation", images, 15.0, p=1.0),
     # a shift by up to 10 % of the side and a scale of 0.9 to 1.1; black comes in at the border
-    "affine": lambda kornia, _: kornia.RandomAffine(0.0, translate=(0.1, 0.1), scale=(0.9, 1.1), p=1.0),
-    # brightness and contrast by up to 40 %; of colour images also saturation by 40 % and hue by 10 %
+    "affine": _affine,
+    # brightness and contrast by up to 40 %; of colour images also saturation by 40 % and hue by 10 % of the circle
     "color_jitter": _color_jitter,
+    # from smoothed, over unchanged, to twice as sharp
+    "sharpness": _sharpness,
+    # every tenth image, on average, becomes grey; grey ones stay
+    "grayscale": _grayscale,
+    # two of 14 changes
+    "randaugment": _rand_augment,
 }
