@@ -129,6 +129,27 @@ def test_the_weight_is_that_of_the_features_loss_beside_cross_entropy() -> None:
     assert plain(logits, labels, weights)[0].item() == pytest.approx(sharp)
 
 
+def test_an_auxiliary_classifier_counts_by_four_tenths() -> None:
+    network = build(TrainConfig(), 3, 1, (0.5,), (0.2,), 8, None)
+    objective, labels, weights = Objective(network, TrainConfig(), 3, World()), torch.tensor([0, 2]), torch.ones(2)
+    logits = network(torch.rand(2, 1, 8, 8))
+    network.auxiliary_logits = torch.tensor([[1.0, 2.0, 3.0], [3.0, 2.0, 1.0]])
+    main, auxiliary = (
+        torch.nn.functional.cross_entropy(given, labels, reduction="sum").item()
+        for given in (logits, network.auxiliary_logits)
+    )
+    assert objective(logits, labels, weights)[0].item() == pytest.approx(main + 0.4 * auxiliary)
+
+
+@pytest.mark.parametrize("model", ["cnn", "timm:mobilenetv3_small_050"])  # the latter's last layer is timm's own class
+def test_losses_of_features_work_on_the_features_of_frozen_layers(
+    model: str, new_run: NewRun, train_until: TrainUntil
+) -> None:
+    run = new_run(model=model, loss="triplet", epochs=1, freeze="all_but_head", image_size=32, classes="2")
+    records = train_until(run)
+    assert records[1]["train_loss"] > 0
+
+
 @pytest.mark.slow
 def test_no_loss_is_worse_on_the_digits_than_cross_entropy(new_run: NewRun, train_until: TrainUntil) -> None:
     reached = {}

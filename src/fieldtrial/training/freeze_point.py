@@ -28,6 +28,18 @@ class FreezePoint:
     computation: str
 
 
+class _Tracer(fx.Tracer):
+    """Records a model's computation down to torch's own modules and the last layer, whose call others may watch."""
+
+    def __init__(self, head: str) -> None:
+        super().__init__()
+        self._head = head
+
+    def is_leaf_module(self, module: nn.Module, name: str) -> bool:
+        """See fx.Tracer."""
+        return f"model.{name}" == self._head or super().is_leaf_module(module, name)
+
+
 def find_freeze_point(network: Network) -> FreezePoint | None:
     """Return where to cut the inner model of `network`, frozen as it is.
 
@@ -39,7 +51,7 @@ def find_freeze_point(network: Network) -> FreezePoint | None:
         network.train(mode)
         hold_frozen(network)
         try:
-            trace = fx.Tracer().trace(network.model)
+            trace = _Tracer(network.head).trace(network.model)
         except Exception:  # anything may go wrong in a model's code that is run without numbers
             return None
         traces.append(fx.Graph())

@@ -16,6 +16,9 @@ from fieldtrial.training.world import World
 WEIGHTS: dict[Loss, float] = {"center": 0.003, "triplet": 0.1}
 
 
+AUXILIARY_WEIGHT = 0.4  # of an auxiliary classifier's cross-entropy, in training; torchvision's for Inception v3
+
+
 class FeatureLoss(Protocol):
     """A loss of the features (n, width) of a piece of a batch, of its labels and of the images' weights, 1 or 0."""
 
@@ -146,6 +149,10 @@ class Objective:
     def __call__(self, logits: Tensor, labels: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
         """Return the sum of the losses of the images that the network has just seen, as FeatureLoss does."""
         losses = functional.cross_entropy(logits, labels, label_smoothing=self._label_smoothing, reduction="none")
+        if (auxiliary := self._network.auxiliary_logits) is not None:
+            losses = losses + AUXILIARY_WEIGHT * functional.cross_entropy(
+                auxiliary, labels, label_smoothing=self._label_smoothing, reduction="none"
+            )
         total = (losses * weights).sum()
         if self._beside is None:
             return total, total.detach()
