@@ -251,8 +251,7 @@ def train_epoch(
 def _change(before: list[torch.Tensor], after: list[torch.Tensor]) -> torch.Tensor:
     """Return the squared norms of the change of the weights and of the weights, float64 (2,); `before` is used up."""
     weights = nn.utils.get_total_norm(before)
-    for old, new in zip(before, after, strict=True):
-        old.sub_(new)
+    torch._foreach_sub_(before, after)
     return torch.stack([nn.utils.get_total_norm(before), weights]).double().square()
 
 
