@@ -20,7 +20,7 @@ from torch.nn import functional
 from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.inbox import StopLook
 from fieldtrial.run import Record, Run
-from fieldtrial.training import environment
+from fieldtrial.training import environment, strategy
 from fieldtrial.training import epoch as epoch_module
 from fieldtrial.training.data import load
 from fieldtrial.training.epoch import Diverged, Scores, batches, evaluate, pieces, require_normalisable, shuffled
@@ -231,7 +231,7 @@ def test_records_say_how_far_the_weights_moved(new_run: NewRun, train_until: Tra
 def test_a_gradient_that_is_not_finite_ends_a_trial(
     new_run: NewRun, train_until: TrainUntil, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torch.nn.utils, "get_total_norm", lambda _: torch.tensor(math.inf))
+    monkeypatch.setattr(strategy, "total_norm", lambda _: torch.tensor(math.inf))
     with pytest.raises(Diverged, match="a gradient's norm is inf in epoch 1"):
         train_until(new_run())
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 from torch.nn import functional
 
 from fieldtrial.config import ConfigError, TrainConfig
@@ -17,12 +16,12 @@ from fieldtrial.training.data import Data
 from fieldtrial.training.freezing import hold_frozen
 from fieldtrial.training.losses import Objective
 from fieldtrial.training.network import Network, forward_shapes
-from fieldtrial.training.optimizers import learning_rate
+from fieldtrial.training.optimizers import learning_rate, total_norm
 from fieldtrial.training.strategy import Strategy
 from fieldtrial.training.world import World
 
 CHECK_EVERY = 50  # steps between two looks at the losses: each look waits for the device
-UPDATES = 5  # steps of an epoch whose updates are measured: each needs a copy of the weights for its time
+UPDATES = 3  # steps of an epoch whose updates are measured: each needs a copy of the weights for its time
 EVALUATION_IMAGES = 256  # per process and batch, and fewer where they are large:
 EVALUATION_PIXELS = 2**20
 
@@ -250,9 +249,9 @@ def train_epoch(
 
 def _change(before: list[torch.Tensor], after: list[torch.Tensor]) -> torch.Tensor:
     """Return the squared norms of the change of the weights and of the weights, float64 (2,); `before` is used up."""
-    weights = nn.utils.get_total_norm(before)
+    weights = total_norm(before)
     torch._foreach_sub_(before, after)
-    return torch.stack([nn.utils.get_total_norm(before), weights]).double().square()
+    return torch.stack([total_norm(before), weights]).double().square()
 
 
 def _mean_ratio(changes: torch.Tensor, weights: torch.Tensor) -> float:

@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.training.network import Network
-from fieldtrial.training.optimizers import OptimizerState, build_optimizer, trainable
+from fieldtrial.training.optimizers import OptimizerState, build_optimizer, total_norm, trainable
 from fieldtrial.training.world import World
 
 log = logging.getLogger(__name__)
@@ -103,7 +103,7 @@ class Replicated:
     def step(self, lr: float) -> torch.Tensor | float:
         """Take one optimiser step along the batch's gradient, and forget it; return its norm before any clipping."""
         gradient = [parameter.grad for parameter in self._parameters.values() if parameter.grad is not None]
-        norm = nn.utils.get_total_norm(gradient)
+        norm = total_norm(gradient)
         if self._gradient_clip is not None:
             nn.utils.clip_grads_with_norm_(self._parameters.values(), self._gradient_clip, norm)
         for group in self._optimizer.param_groups:
