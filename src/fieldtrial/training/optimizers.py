@@ -74,7 +74,7 @@ def trainable(network: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def total_norm(tensors: list[torch.Tensor]) -> torch.Tensor:
-    """Return the Euclidean norm of all tensors, on one device, together; torch's own sorts them first, and takes longer."""
+    """Return the Euclidean norm of all tensors, on one device, together; torch sorts them first and takes longer."""
     norm: torch.Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors)))
     return norm
 
