@@ -6,7 +6,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeVar
 
-from scipy import stats
+from scipy import special, stats
 
 SIGNIFICANCE = 0.05
 FEWEST = 3  # values that an interval of a table or a comparison needs: two say next to nothing
@@ -123,6 +123,6 @@ def _compare(
         p = 1.0 if math.isclose(difference, 0.0, abs_tol=1e-12) else 0.0
         return Comparison(first, second, difference, 0.0, p, n, paired)
     error = math.sqrt(variance)
-    p = float(2 * stats.t.sf(abs(difference) / error, freedom))
-    half_width = float(stats.t.ppf(1 - SIGNIFICANCE / 2, freedom)) * error
+    p = float(2 * special.stdtr(freedom, -abs(difference) / error))
+    half_width = float(special.stdtrit(freedom, 1 - SIGNIFICANCE / 2)) * error
     return Comparison(first, second, difference, half_width, p, n, paired)
