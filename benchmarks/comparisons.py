@@ -40,7 +40,8 @@ def simulate(
     measured = random.binomial(images, np.clip(true, 0, 1)) / images
     first = [0 if shared else seeds * row for row in range(rows)]
     values = {row: {first[row] + i: float(measured[row, i]) for i in range(seeds)} for row in range(rows)}
-    shown = {one.second for one in compare(values, [(0, row) for row in range(1, rows)], 1 / images) if one.shown}
+    found = compare(values, [(0, row) for row in range(1, rows)], 1 / images)
+    shown = [row for row, comparison in enumerate(found, 1) if comparison.shown]
     return sum(not worse[row] for row in shown), sum(bool(worse[row]) for row in shown)
 
 
