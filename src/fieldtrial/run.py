@@ -307,16 +307,16 @@ class SweepFolder:
         """The folder of the program as it was when the sweep was started."""
         return self.path / "code"
 
-    def owner(self) -> str | None:
+    def owner(self) -> dict[str, Any] | None:
         """Return who said that it runs the sweep, or None."""
-        try:
-            return (self.path / "driver.txt").read_text()
-        except FileNotFoundError:
-            return None
+        return read_json(self.path / "driver.json")
 
-    def set_owner(self, owner: str) -> None:
-        """Say who runs the sweep."""
-        write_atomically(self.path / "driver.txt", owner.encode())
+    def set_owner(self, owner: Mapping[str, object] | None) -> None:
+        """Say who runs the sweep: None for nobody."""
+        if owner is None:
+            (self.path / "driver.json").unlink(missing_ok=True)
+        else:
+            write_json(self.path / "driver.json", dict(owner))
 
     @property
     def lock_path(self) -> Path:

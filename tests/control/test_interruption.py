@@ -152,9 +152,8 @@ def test_signals_end_it_politely_and_only_one_runs(
     assert len(processes.marked(mark)) > 3
     second = driver.run()
     assert (second.returncode, second.stdout) == (1, "")
-    assert re.fullmatch(
-        r"runs/stand_in: \S+ on \S+, process \d+, runs this sweep; end that first, or give --name\n", second.stderr
-    )
+    refusal = r"runs/stand_in: \S+ on \S+, process \d+, runs this sweep; end that first, or give --takeover or --name\n"
+    assert re.fullmatch(refusal, second.stderr)
     process.terminate()
     output, errors = process.communicate(timeout=30)
     assert (process.returncode, errors) == (130, "")

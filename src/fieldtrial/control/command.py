@@ -16,6 +16,7 @@ from fieldtrial.config import ConfigError, unknown_field
 from fieldtrial.control import driver
 from fieldtrial.control.driver import GOES_ON, INTERRUPTED, drive
 from fieldtrial.control.engine import SweepError
+from fieldtrial.control.ownership import DeposedError
 from fieldtrial.control.place import PlaceError
 from fieldtrial.control.preflight import Findings, Preflight, device_hours
 from fieldtrial.control.settings import Settings, SlurmSettings, read_place
@@ -42,8 +43,8 @@ def main(build: Callable[[], Sweep], arguments: list[str] | None = None) -> None
             with Preflight(sweep) as preflight:
                 _show(sweep, folder, settings, preflight.result())
         else:
-            sys.exit(drive(sweep, folder, settings, retry=options.retry))
-    except (ConfigError, SweepError, PlaceError, ForeignStateError) as error:
+            sys.exit(drive(sweep, folder, settings, options.retry, options.takeover))
+    except (ConfigError, SweepError, DeposedError, PlaceError, ForeignStateError) as error:
         _complain(str(error))
         sys.exit(1)
     except KeyboardInterrupt:
@@ -67,6 +68,7 @@ def _parser(script: Path) -> argparse.ArgumentParser:
     parser.add_argument("--name", help="the sweep's folder in --runs [the file's name]")
     parser.add_argument("--runs", default="runs", metavar="DIR", help="where sweeps are kept [runs]")
     parser.add_argument("--data-root", metavar="DIR", help="where data sets are [$FIELDTRIAL_DATA]")
+    parser.add_argument("--takeover", action="store_true", help="have a driver that runs this sweep leave, and go on")
     parser.add_argument("--retry", action="store_true", help="run failed trials again")
     return parser
 

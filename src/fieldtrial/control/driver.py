@@ -1,22 +1,21 @@
 """The driver: runs a sweep from its command to its table, alone, and ends as it is asked to without losing anything."""
 
 import contextlib
-import getpass
 import os
 import signal
-import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any, NoReturn
 
-from filelock import FileLock, Timeout
 from rich.console import Console
 
 from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.control.engine import Engine, SweepError
 from fieldtrial.control.live import LiveReport, write_report
 from fieldtrial.control.local import LocalPlace
+from fieldtrial.control.ownership import DeposedError, OwnedError, Ownership
 from fieldtrial.control.place import Place
 from fieldtrial.control.preflight import Preflight
 from fieldtrial.control.progress import Progress
@@ -35,7 +34,7 @@ class Hangup(KeyboardInterrupt):
     """The driver was told to end, or its terminal is gone: nobody can be asked anything."""
 
 
-def drive(sweep: Sweep, folder: SweepFolder, settings: Settings, retry: bool) -> int:
+def drive(sweep: Sweep, folder: SweepFolder, settings: Settings, retry: bool, takeover: bool = False) -> int:
     """Run the sweep in its folder and print its table. Returns the exit status.
 
     0: every row has its winner; 1: some row has none; 130: interrupted.
@@ -43,10 +42,11 @@ def drive(sweep: Sweep, folder: SweepFolder, settings: Settings, retry: bool) ->
     Raises:
         ConfigError: the rows cannot be run, or the folder is another sweep's.
         SweepError: another process runs this sweep; the first trials all fail with the same error; the disk is full.
+        DeposedError: another driver has taken the sweep over, and its jobs with it; this one has left all as it was.
     """
     interruption = Interruption()
     interruption.hear()
-    with only_driver(folder):
+    with only_driver(folder, takeover) as ownership:
         claim(folder, sweep)
         with Preflight(sweep) as preflight:
             place = open_place(settings, folder)
@@ -55,7 +55,10 @@ def drive(sweep: Sweep, folder: SweepFolder, settings: Settings, retry: bool) ->
                 interruption.hear()
                 preflight.result()
                 detach = False
-                status, detach = _run(sweep, folder, place, settings, retry)
+                status, detach = _run(sweep, folder, place, settings, retry, ownership)
+            except DeposedError:
+                detach = True
+                raise
             finally:
                 place.close(detach)
         table = subprocess.run([sys.executable, "-m", "fieldtrial.results.table", str(folder.path)], check=False)
@@ -86,13 +89,15 @@ def console() -> Console:
     return made
 
 
-def _run(sweep: Sweep, folder: SweepFolder, place: Place, settings: Settings, retry: bool) -> tuple[int, bool]:
+def _run(
+    sweep: Sweep, folder: SweepFolder, place: Place, settings: Settings, retry: bool, ownership: Ownership
+) -> tuple[int, bool]:
     """Run the engine to its end. Returns the exit status, and whether the place's workers are to run on."""
     out = console()
     processes = settings.processes_per_trial if isinstance(settings, LocalSettings) else settings.processes
     progress = Progress(out, processes)
     try:
-        engine = Engine(sweep, folder, place, progress.hear)
+        engine = Engine(sweep, folder, place, progress.hear, ownership.check)
         if retry:
             out.print(f"{engine.retry()} failed trials run again")
         with progress.follow(engine), LiveReport(folder):
@@ -119,19 +124,24 @@ def _wants_to_detach(out: Console) -> bool:
         return True
 
 
-def only_driver(folder: SweepFolder) -> FileLock:
-    """Return the sweep folder's lock, held. Raises SweepError while another process runs the sweep, and says which."""
-    lock = FileLock(folder.lock_path)
+@contextlib.contextmanager
+def only_driver(folder: SweepFolder, takeover: bool = False) -> Iterator[Ownership]:
+    """Own the sweep in a folder, alone; with `takeover`, whoever does is made to leave.
+
+    Raises:
+        SweepError: another process runs the sweep (the message says which) or the folder cannot be written to.
+    """
+    ownership = Ownership(folder, takeover)
     try:
-        folder.path.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-    except Timeout:
-        owner = folder.owner() or "another process"
-        raise SweepError(f"{folder.path}: {owner} runs this sweep; end that first, or give --name") from None
+        ownership.take()
+    except OwnedError as error:
+        raise SweepError(f"{folder.path}: {error}") from None
     except OSError as error:
         raise SweepError(f"{folder.path}: cannot be written to: {error.strerror}") from None
-    folder.set_owner(f"{getpass.getuser()} on {socket.gethostname()}, process {os.getpid()},")
-    return lock
+    try:
+        yield ownership
+    finally:
+        ownership.release()
 
 
 def claim(folder: SweepFolder, sweep: Sweep) -> None:

@@ -29,10 +29,19 @@ class SweepError(RuntimeError):
 class Engine:
     """Runs a sweep in its folder, from where it stands there.
 
-    `listen` is called with an event (started, notice, stopping, done, failed, again) and the trial it is about.
+    `listen` is called with an event (started, notice, stopping, done, failed, again) and the trial it is about; `check`
+    before anything is done to the sweep, and may raise.
     """
 
-    def __init__(self, sweep: Sweep, folder: SweepFolder, place: Place, listen: Listener = lambda *_: None) -> None:
+    def __init__(
+        self,
+        sweep: Sweep,
+        folder: SweepFolder,
+        place: Place,
+        listen: Listener = lambda *_: None,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._check_right = check
         self.sweep, self.folder, self.place, self.listen = sweep, folder, place, listen
         self.rows: list[Row]
         self.sources: dict[str, Trial]
@@ -67,9 +76,11 @@ class Engine:
                 self._save()
                 return
             if starts or self._stops:
+                self._check_right()
                 self._save()
                 self._carry_out(starts)
             ended = self.place.wait(POLL_SECONDS, more=self._count_to_come())
+            self._check_right()
             self._deliver()
             for end in ended:
                 self._end(end)

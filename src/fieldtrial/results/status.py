@@ -53,7 +53,7 @@ def read_standing(folder: SweepFolder) -> Standing:
         slots=sum(row.counts.get("running", 0) for row in rows),
         device_hours=float((records["seconds"] * records["world_size"]).sum()) / 3600,
         report=str(folder.report_path) if folder.report_path.exists() else None,
-        news=[f"started by {owner.rstrip(',')}"] if (owner := folder.owner()) else [],
+        news=["run by {user} on {host}, process {process}".format(**owner)] if (owner := folder.owner()) else [],
     )
 
 
