@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from torch import Tensor, nn
 
 from fieldtrial.config import TrainConfig
@@ -162,6 +163,7 @@ def test_trials_share_features_where_nothing_differs_that_they_are_made_of(
     assert look(lr=0.5, optimizer="sgd", dropout=0.0, batch_size=7, label_smoothing=0.1) == first
     assert look(validation_fraction=0.3) == first  # other images validate, and they are the same together
     others: list[dict[str, Any]] = [{"seed": 1}, {"classes": "4"}, {"freeze": "first:1"}, {"precision": "bf16"}]
+    others += [{"activation": "relu"}, {"batch_norm": True}, {"batch_norm": True, "batch_norm_after": "pool"}]
     for number, fields in enumerate([*others, {"train_fraction": 0.5}], start=2):
         assert len(look(**fields)) == number
 
@@ -194,6 +196,54 @@ def test_features_too_large_or_without_room_are_done_without(
     train_until(new_run("full", **FROZEN), last_epoch=1)
     assert not [path for path in features.iterdir() if path.suffix != ".lock"]
     assert "computed in each epoch: [Errno 28] No space left on device" in caplog.text
+
+
+def test_features_that_would_take_too_long_are_done_without(
+    new_run: Callable[..., Run],
+    features: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(frozen_features, "ESTIMATE_SECONDS", 0)
+    monkeypatch.setattr(frozen_features, "MOST_SECONDS", 0)
+    run = new_run(**FROZEN)
+    data, network = open_trial(run.config(), run)
+    assert with_features(network, data, run.config(), World()) is data
+    assert network.tail is None
+    assert not [path for path in features.iterdir() if path.suffix != ".lock"]
+    assert "computed in each epoch: to compute all of it once would take" in caplog.text
+
+
+def test_damaged_features_are_computed_anew_and_others_are_used_as_they_are(
+    new_run: Callable[..., Run], features: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def look() -> np.ndarray:
+        run = new_run(f"run{len(list(features.parent.parent.iterdir()))}", **FROZEN)
+        data, network = open_trial(run.config(), run)
+        return np.array(with_features(network, data, run.config(), World()).images)
+
+    def refused(*_: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    whole = look()
+    (path,) = features.glob("*.npy")
+    os.truncate(path, path.stat().st_size // 2)
+    assert (look() == whole).all()
+    with monkeypatch.context() as patch:  # a folder in which another user has put them
+        patch.setattr(frozen_features, "FileLock", refused)
+        patch.setattr(os, "utime", refused)
+        assert (look() == whole).all()
+
+
+def test_what_killed_processes_had_begun_goes(new_run: Callable[..., Run], features: Path) -> None:
+    features.mkdir(parents=True)
+    for name in ("killed", "busy"):
+        (features / f"{name}.building").write_bytes(bytes(1000))
+    run = new_run(**FROZEN)
+    data, network = open_trial(run.config(), run)
+    with FileLock(features / "busy.npy.lock"):
+        with_features(network, data, run.config(), World())
+    assert [path.name for path in features.glob("*.building")] == ["busy.building"]
 
 
 def test_what_has_been_unused_for_longest_makes_room(

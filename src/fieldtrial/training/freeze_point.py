@@ -19,7 +19,7 @@ class FreezePoint:
         prefix: from normalised images (n, channels, h, w) to features (n, ...): nothing in it trains or draws.
         tail: from the features to what the model returns. Both run the model's own modules.
         tensors: names of the model's parameters and buffers that the prefix computes with.
-        computation: the prefix as text: equal for equal computations.
+        computation: the prefix as text, with the settings of its layers: equal for equal computations.
     """
 
     prefix: fx.Interpreter
@@ -65,8 +65,9 @@ def find_freeze_point(network: Network) -> FreezePoint | None:
             fixed.add(node)
     crossing = [node for node in graph.nodes if node in fixed and not fixed.issuperset(node.users)]
     needed = _ancestors(crossing)
-    used = tuple(str(node.target) for node in graph.nodes if node in needed and node.op in ("call_module", "get_attr"))
-    tensors = tuple(name for name in network.model.state_dict() if any(f"{name}.".startswith(f"{u}.") for u in used))
+    modules = tuple(str(node.target) for node in graph.nodes if node in needed and node.op == "call_module")
+    used = (*modules, *(str(node.target) for node in graph.nodes if node in needed and node.op == "get_attr"))
+    tensors = tuple(name for name in named_tensors(network) if any(f"{name}.".startswith(f"{u}.") for u in used))
     if len(crossing) != 1 or not tensors:
         return None
     prefix = fx.Graph()
@@ -77,8 +78,31 @@ def find_freeze_point(network: Network) -> FreezePoint | None:
         prefix=fx.Interpreter(network.model, graph=prefix),
         tail=fx.Interpreter(network.model, graph=tail),
         tensors=tensors,
-        computation=repr(_computation(prefix)),
+        computation=repr((_computation(prefix), [_settings(network.model.get_submodule(u)) for u in modules])),
     )
+
+
+def named_tensors(network: Network) -> dict[str, Tensor]:
+    """Return the inner model's parameters and buffers by name, those included that no checkpoint has."""
+    model = network.model  # one tensor may have several names
+    return {**dict(model.named_parameters(remove_duplicate=False)), **dict(model.named_buffers(remove_duplicate=False))}
+
+
+def _settings(layer: nn.Module) -> list[tuple[str, dict[str, str]]]:
+    """Return the class and the settings of `layer` and all inside it: layers of one name and shape may differ there."""
+    return [
+        (
+            type(module).__qualname__,
+            {name: repr(value) for name, value in sorted(vars(module).items()) if _is_setting(name, value)},
+        )
+        for module in layer.modules()
+    ]
+
+
+def _is_setting(name: str, value: Any) -> bool:
+    plain = value if isinstance(value, tuple | list) else [value]
+    known = all(isinstance(one, bool | int | float | str | None) for one in plain)
+    return known and not name.startswith("_") and name != "training"
 
 
 def _is_fixed(node: fx.Node, model: nn.Module) -> bool:
