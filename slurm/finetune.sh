@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # One training run, with no Python in between:  sbatch slurm/finetune.sh --run runs/r50 --model resnet50 --weights imagenet ...
-# The flags are those of jobs/train.py. Before the time limit it is queued again, and it resumes. Several processes that
-# run out of memory are started again (--max-restarts), with their batches in parts; a single one starts itself.
+# The flags are those of jobs/train.py; sbatch's own come before the file:  sbatch --account=ME --cpus-per-task=4 slurm/...
+# Before the time limit it is queued again, and it resumes. Several processes that run out of memory are started again
+# (--max-restarts), with their batches in parts; a single one starts itself.
 #SBATCH --job-name=finetune
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=1
@@ -11,7 +12,7 @@
 #SBATCH --requeue
 #SBATCH --signal=B:USR1@120
 #SBATCH --open-mode=append
-#SBATCH --output=runs/%x-%j.log
+#SBATCH --output=%x-%j.log
 set -uo pipefail
 gpus=${SLURM_GPUS_ON_NODE:-1}
 head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # A sweep's driver as a job, where login nodes forbid long processes:  sbatch slurm/sweep.sh sweeps/inat_bayes.py
-# Give its own options after --:  sbatch --account=ME slurm/sweep.sh sweeps/inat_bayes.py -- --cluster mysite --trials 20
+# Its own options come after --, those of sbatch before the file:
+#   sbatch --account=ME slurm/sweep.sh sweeps/inat_bayes.py -- --cluster mysite --trials 20
 # Before its time limit it detaches and is queued again: the trials run on meanwhile.
 #SBATCH --job-name=sweep
 #SBATCH --cpus-per-task=1
@@ -9,7 +10,7 @@
 #SBATCH --requeue
 #SBATCH --signal=B:TERM@120
 #SBATCH --open-mode=append
-#SBATCH --output=runs/%x-%j.log
+#SBATCH --output=%x-%j.log
 set -uo pipefail
 script=$1
 shift

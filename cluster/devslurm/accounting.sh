@@ -21,7 +21,8 @@ innodb_lock_wait_timeout=900
 CONF
   if [ ! -d "$database/data/mysql" ]; then
     say "creating the database"
-    mariadb-install-db --defaults-file="$folder/etc/mariadb.conf" --user=mysql --auth-root-authentication-method=socket \
+    # without the caller's TMPDIR, in which the user mysql may have no right to write
+    env -u TMPDIR mariadb-install-db --defaults-file="$folder/etc/mariadb.conf" --user=mysql --auth-root-authentication-method=socket \
       --skip-test-db >"$folder/log/mariadb-install-db.out" 2>&1 || die "mariadb-install-db failed; see $folder/log"
   fi
   query() { mariadb --no-defaults --socket="$database/socket" --user=root --execute="$1"; }

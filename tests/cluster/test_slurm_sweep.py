@@ -4,15 +4,20 @@ import csv
 import os
 import re
 import shutil
+import stat
 import subprocess
 import sys
+import sysconfig
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from fieldtrial.run import Run, SweepFolder
+from fieldtrial.tasks import TaskQueue
 from tests.slurm_cluster import SlurmCluster
 
 ROOT = Path(__file__).parents[2]
@@ -25,7 +30,7 @@ from fieldtrial.control.sweep import Sweep
 
 
 def sweep() -> Sweep:
-    base = TrainConfig(epochs=3, model="cnn", filters=(8,), batch_norm=False, batch_size=64)
+    base = TrainConfig(epochs=EPOCHS, model="cnn", filters=(8,), batch_norm=False, batch_size=64)
     return Sweep(base=base, rows=ROWS, search=SEARCH, trials=TRIALS, seeds=SEEDS)
 
 
@@ -37,6 +42,7 @@ SEARCHED: dict[str, object] = {
     "SEARCH": '{"lr": tune.loguniform(1e-3, 1e-1)}',
     "TRIALS": 2,
     "SEEDS": 1,
+    "EPOCHS": 12,
 }
 SITE = """
 kind = "slurm"
@@ -61,7 +67,6 @@ def project(tmp_path: Path) -> Path:
     for name in ("slurm", "jobs", "cluster"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("devslurm"))
     (tmp_path / "sweeps").mkdir()
-    (tmp_path / "runs").mkdir()
     return tmp_path
 
 
@@ -72,11 +77,47 @@ def write_sweep(project: Path, values: dict[str, object]) -> None:
     (project / "sweeps" / "small.py").write_text(text)
 
 
-def command(project: Path, *flags: str) -> str:
+def start(project: Path, *flags: str) -> "subprocess.Popen[str]":
     arguments = [sys.executable, "sweeps/small.py", *flags]
-    done = subprocess.run(arguments, cwd=project, capture_output=True, text=True, timeout=280, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return subprocess.Popen(arguments, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process: "subprocess.Popen[str]") -> str:
+    printed, errors = process.communicate(timeout=280)
+    assert process.returncode == 0, printed + errors
+    return printed
+
+
+def command(project: Path, *flags: str) -> str:
+    return finish(start(project, *flags))
+
+
+def damage(slurm: SlurmCluster, folder: SweepFolder) -> Run:
+    """Cancel a training trial's job, tear its last record, and cut its newest checkpoint short; return its run."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        for run in [Run(path.parent) for path in folder.path.glob("*/config.json")]:
+            if run.result() or len(run.records()) < 3:
+                continue
+            (process,) = workers(folder)
+            process.suspend()
+            if run.checkpoints() and not run.result():
+                newest, records = run.checkpoints()[0], run.path / f"metrics-{run.attempts()[-1]}.jsonl"
+                os.truncate(newest, newest.stat().st_size // 2)
+                os.truncate(records, records.stat().st_size - 20)
+                (job,) = TaskQueue(folder.queue_path).claimed().values()
+                slurm.run("scancel", job)
+                return run
+            process.resume()
+        time.sleep(0.01)
+    raise AssertionError("no trial was met in training")
+
+
+def workers(folder: SweepFolder) -> list[psutil.Process]:
+    """Return the processes that train for the sweep."""
+    mark = str(folder.queue_path.resolve())
+    everything = psutil.process_iter(["cmdline"])
+    return [one for one in everything if {mark, "--queue"} <= {*(one.info["cmdline"] or [])}]
 
 
 def table(folder: Path) -> list[dict[str, str]]:
@@ -93,7 +134,7 @@ def wait_for_job(slurm: SlurmCluster, job: str, project: Path) -> str:
     while (state := slurm.state(job)) in ("PENDING", "RUNNING", "COMPLETING", "CONFIGURING"):
         assert time.monotonic() < deadline, state
         time.sleep(0.2)
-    printed = "".join(path.read_text() for path in sorted((project / "runs").glob(f"*-{job}.log")))
+    printed = "".join(path.read_text() for path in sorted(project.glob(f"*-{job}.log")))
     return f"{state}\n{printed}"
 
 
@@ -112,7 +153,7 @@ def submit(slurm: SlurmCluster, project: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
-def test_the_same_sweep_here_and_there_gives_the_same_table(slurm: SlurmCluster, project: Path) -> None:
+def test_the_same_sweep_here_and_damaged_there_gives_the_same_table(slurm: SlurmCluster, project: Path) -> None:
     write_sweep(project, SEARCHED)
     (project / "cluster" / "local.toml").write_text('kind = "local"\nmost_trials = 1\n')
     (project / "cluster" / "there.toml").write_text(SITE.format(gpus=1, trials=20))
@@ -120,8 +161,15 @@ def test_the_same_sweep_here_and_there_gives_the_same_table(slurm: SlurmCluster,
     assert "#SBATCH --gpus-per-node=1" in shown
     assert re.search(r"sbatch --test-only: sbatch: Job \d+ to start at ", shown)
     assert not (project / "runs" / "small").exists()
-    command(project, "--cluster", "there", "--name", "there")
+    process = start(project, "--cluster", "there", "--name", "there")
+    damaged = damage(slurm, SweepFolder(project / "runs" / "there"))
+    assert re.search(rf"{damaged.name} .*: checkpoint epoch-\d+.pt was damaged, went on from epoch \d", finish(process))
+    assert len(damaged.attempts()) == 2
+    assert [record["epoch"] for record in damaged.records()] == list(range(len(damaged.records())))
     command(project, "--name", "here")
+    assert [r["train_loss"] for r in damaged.records()] == [
+        r["train_loss"] for r in Run(project / "runs" / "here" / damaged.name).records()
+    ]
     assert table(project / "runs" / "there") == table(project / "runs" / "here")
     found = [
         [one for one in SweepFolder(project / "runs" / name).trials() if one["role"] == "winner"]
@@ -137,8 +185,8 @@ def losses(run: Run) -> list[float]:
 
 
 def test_two_nodes_of_two_processes_agree_with_one_process(slurm: SlurmCluster, project: Path) -> None:
-    everything = {"ROWS": '[{"strategy": "ddp"}, {"strategy": "zero2"}]', "SEARCH": {}, "TRIALS": 1, "SEEDS": 0}
-    write_sweep(project, everything)
+    rows = '[{"strategy": "ddp"}, {"strategy": "zero2"}]'
+    write_sweep(project, {"ROWS": rows, "SEARCH": {}, "TRIALS": 1, "SEEDS": 0, "EPOCHS": 3})
     (project / "cluster" / "nodes.toml").write_text(SITE.format(gpus=4, trials=1))
     command(project, "--cluster", "nodes", "--name", "nodes")
     trials = [
@@ -157,6 +205,59 @@ def test_two_nodes_of_two_processes_agree_with_one_process(slurm: SlurmCluster, 
         subprocess.run([sys.executable, "jobs/train.py", *flags], cwd=project, capture_output=True, check=True)
         assert losses(trial) == pytest.approx(losses(Run(alone)), abs=1e-4)
     assert slurm.run("squeue", "--noheader", "--name", "nothing") == ""
+
+
+def python_for(user: str) -> list[str]:
+    """Return the command by which the user can run this environment's Python, or skip the test."""
+    path = os.pathsep.join([os.environ.get("PYTHONPATH", str(ROOT / "src")), sysconfig.get_path("purelib")])
+    for python in (sys.executable, "/usr/bin/python3"):  # a virtual environment's may lie in a closed home
+        command = ["runuser", "--user", user, "--", "env", f"PYTHONPATH={path}", python]
+        imports = "import fieldtrial.config, ray, torch"
+        if not subprocess.run([*command, "-c", imports], cwd="/", capture_output=True, check=False).returncode:
+            return command
+    pytest.skip("needs a Python and its packages where other users may read them")
+
+
+def test_a_user_without_rights_whatever_the_umask(slurm: SlurmCluster, project: Path) -> None:
+    """A sweep by an ordinary user, with scratch on another file system: nothing of it is closed, or open to all."""
+    assert slurm.user
+    python = python_for(slurm.user)
+    home = Path(f"~{slurm.user}").expanduser()
+    write_sweep(project, SEARCHED | {"ROWS": '[{"optimizer": "sgd"}]', "TRIALS": 1, "SEEDS": 0})
+    (project / "cluster" / "there.toml").write_text(SITE.format(gpus=1, trials=20))
+    copy = shutil.copytree(project, home / "project")
+    subprocess.run(["chown", "-R", slurm.user, str(home)], check=True)
+    folders = {"XDG_STATE_HOME": "state", "FIELDTRIAL_CACHE": "stores", "FIELDTRIAL_DATA": "data"}
+    variables = {name: str(home / folder) for name, folder in folders.items()}
+    environment = os.environ | variables | {"HOME": str(home), "TMPDIR": "/dev/shm", "SLURM_TMPDIR": "/dev/shm"}
+    seen: set[str] = set()
+    for trials, umask in ((1, 0o000), (2, 0o077)):
+        flags = ["--cluster", "there", "--trials", str(trials)]
+        command = [*python, str(copy / "sweeps" / "small.py"), *flags]
+        process = subprocess.Popen(
+            command, cwd=copy, env=environment, umask=umask, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        while process.poll() is None:
+            seen |= permissions(home / "stores", copy / "runs")
+            time.sleep(0.1)
+        printed, errors = process.communicate()
+        assert process.returncode == 0, printed + errors
+    seen |= permissions(home / "stores", copy / "runs")
+    assert {problem for problem in seen if " is " in problem} == set()
+    assert seen >= {"checkpoint", "queue", "code", "jobs", "driver.lock", "engine.state", "log", "tb", "table.csv"}
+    assert {path.owner() for path in copy.rglob("*")} == {slurm.user}
+
+
+def permissions(*folders: Path) -> set[str]:
+    """Return the names of the files and folders in there, and of those with wrong permissions, what they are."""
+    found = set()
+    for path in (path for folder in folders for path in [folder, *folder.rglob("*")]):
+        with suppress(FileNotFoundError):  # removed since
+            mode = path.lstat().st_mode
+            needed = 0o050 if stat.S_ISDIR(mode) else 0o040
+            is_right = stat.S_ISLNK(mode) or (mode & needed == needed and not mode & 0o002)
+            found.add(path.name if is_right else f"{path} is {stat.filemode(mode)}")
+    return found
 
 
 def test_a_sweep_as_a_job(slurm: SlurmCluster, project: Path) -> None:

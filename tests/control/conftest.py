@@ -23,6 +23,8 @@ from fieldtrial.control.local import LocalPlace
 from fieldtrial.control.settings import LocalSettings
 from fieldtrial.control.state import load_state
 from fieldtrial.run import SweepFolder
+from tests.control.slurm_sweeps import jobs
+from tests.slurm_cluster import SlurmCluster
 
 ROOT = Path(__file__).parents[2]
 STAND_IN = (str(ROOT / "benchmarks" / "stand_in_worker.py"),)
@@ -106,10 +108,10 @@ class Driver:
         """Run the command to its end."""
         return self.finish(self.start(*flags))
 
-    def finish(self, process: "subprocess.Popen[str]") -> "subprocess.CompletedProcess[str]":
-        """Wait for a command's end."""
+    def finish(self, process: "subprocess.Popen[str]", seconds: float = 90) -> "subprocess.CompletedProcess[str]":
+        """Wait for a command's end, for at most so many seconds."""
         try:
-            output, errors = process.communicate(timeout=90)
+            output, errors = process.communicate(timeout=seconds)
         finally:
             process.kill()
         return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
@@ -137,13 +139,32 @@ def make_driver() -> Callable[..., Driver]:
 
     def make(project: Path, settings: Mapping[str, object], **environment: str) -> Driver:
         for name in ("sweeps", "cluster"):
-            (project / name).mkdir(exist_ok=True)
+            (project / name).mkdir(parents=True, exist_ok=True)
         shutil.copy(Path(__file__).with_name("stand_in_sweep.py"), project / "sweeps" / "stand_in.py")
         lines = [f"{key} = {json.dumps(value)}" for key, value in {"kind": "local", **settings}.items()]
         (project / "cluster" / "local.toml").write_text("\n".join(lines))
         return Driver(project, {"EPOCH_SECONDS": "0.1", "STAND_IN_WORKER": STAND_IN[0], **environment})
 
     return make
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, make_driver: Callable[..., Driver]) -> Driver:
+    """Return the driver of the sweep that has run on this machine, without SLURM, one trial at a time."""
+    driver = make_driver(tmp_path_factory.mktemp("undisturbed"), {"most_trials": 1})
+    outcome = driver.run()
+    assert outcome.returncode == 0, outcome.stderr
+    return driver
+
+
+@pytest.fixture
+def no_job_is_left(slurm: SlurmCluster) -> Iterator[None]:
+    """A test that leaves jobs in the queue fails, and the next one does not find them."""
+    yield
+    left = jobs(slurm)
+    shown = slurm.run("squeue", "--states=all") if left else ""
+    slurm.run("scancel", "--quiet", *left) if left else None
+    assert left == [], shown
 
 
 @pytest.fixture(scope="session")

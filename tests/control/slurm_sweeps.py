@@ -1,0 +1,70 @@
+"""What the tests of whole drivers over a real SLURM share: the site, and what must hold whatever has happened."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from fieldtrial.run import RecordReader, SweepFolder
+from tests.slurm_cluster import SlurmCluster
+
+SITE: dict[str, object] = {
+    "kind": "slurm",
+    "partitions": ["gpu"],
+    "gpus_per_node": 2,
+    "cpus_per_process": 1,
+    "memory_gb_per_process": 0.1,
+    "time_limit_minutes": 5,
+    "squeue_seconds": 0.5,
+    "idle_seconds": 10,
+}
+
+
+def jobs(slurm: SlurmCluster) -> list[str]:
+    """Return the ids of the jobs in the queue."""
+    return slurm.run("squeue", "--noheader", "--array", "--format=%i").split()
+
+
+def runs(folder: SweepFolder) -> list[Any]:
+    """Return the runs of all trials."""
+    return [folder.run(path.parent.name) for path in folder.path.glob("*/config.json")]
+
+
+def trains(folder: SweepFolder, count: int = 1) -> bool:
+    """Return whether that many trials are training."""
+    return sum(bool(run.attempts()) and not run.result() for run in runs(folder)) >= count
+
+
+def record_count(folder: SweepFolder) -> int:
+    """Return how many epochs have been recorded."""
+    return sum(len(run.records()) for run in runs(folder))
+
+
+def table(driver: Any) -> list[dict[str, str]]:
+    """Return the table without times, and without a count: with no driver to stop it, a trial may run to its end."""
+    rows = list(csv.DictReader(driver.table().splitlines()))
+    assert all(row.pop("minutes") for row in rows)
+    assert all(row.pop("search_stopped_early") for row in rows)
+    return rows
+
+
+def assert_each_epoch_was_trained_once(folder: SweepFolder) -> None:
+    """No record is lost, none is there twice."""
+    assert runs(folder)
+    for run in runs(folder):
+        epochs = [record["epoch"] for record in RecordReader(run).read()]
+        assert epochs == list(range(len(epochs))), run
+
+
+def assert_nothing_is_left(slurm: SlurmCluster, processes: Any, folder: SweepFolder) -> None:
+    """No job is in the queue, and no worker of the sweep is alive."""
+    assert processes.eventually(lambda: not jobs(slurm), 20), slurm.run("squeue")
+    assert processes.eventually(lambda: not workers(folder), 10), workers(folder)
+
+
+def workers(folder: SweepFolder) -> list[list[str]]:
+    """Return the command lines of the processes that work for the sweep."""
+    mark = str(Path(folder.queue_path).resolve())
+    lines = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]
+    return [line for line in lines if any(mark in word for word in line)]

@@ -1,0 +1,219 @@
+"""Sweeps over a real SLURM that goes wrong in every way come to the undisturbed sweep's table. The worker sleeps."""
+
+import random
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from signal import SIGKILL, SIGTERM
+from typing import Any
+
+import pytest
+
+from tests.control.slurm_sweeps import (
+    SITE,
+    assert_each_epoch_was_trained_once,
+    assert_nothing_is_left,
+    jobs,
+    record_count,
+    runs,
+    table,
+    trains,
+)
+from tests.slurm_cluster import SlurmCluster, temporary_cluster
+
+KILLS = 20
+WAYS = pytest.mark.parametrize("trials_per_job", [1, 20])
+
+pytestmark = [pytest.mark.slow, pytest.mark.chaos, pytest.mark.usefixtures("no_job_is_left")]
+
+Sweep = Callable[..., Any]
+
+
+@pytest.fixture
+def sweep_through(slurm: SlurmCluster, make_driver: Callable[..., Any], processes: Any, tmp_path: Path) -> Sweep:
+    """Return a function that runs a sweep, does `fault` to it while it trains, and compares it with `undisturbed`."""
+
+    def run(fault: Callable[[Any], None], undisturbed: Any, *flags: str, epoch: str = "0.3", **settings: object) -> Any:
+        driver = make_driver(tmp_path, {**SITE, "most_jobs": 1, **settings}, EPOCH_SECONDS=epoch)
+        process = driver.start(*flags)
+        assert processes.eventually(lambda: trains(driver.folder()) or process.poll() is not None, 60)
+        fault(driver)
+        outcome = driver.finish(process, 400)
+        assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+        assert_undisturbed(slurm, driver, processes, undisturbed)
+        return driver
+
+    return run
+
+
+def assert_undisturbed(slurm: SlurmCluster, driver: Any, processes: Any, undisturbed: Any) -> None:
+    assert driver.trials() == undisturbed.trials()
+    assert table(driver) == table(undisturbed)
+    assert_each_epoch_was_trained_once(driver.folder())
+    assert_nothing_is_left(slurm, processes, driver.folder())
+
+
+def cancel_jobs(slurm: SlurmCluster, processes: Any, driver: Any, times: int = 3) -> None:
+    """Cancel the sweep's job as somebody else would, each time another epoch is done."""
+    for _ in range(times):
+        count = record_count(driver.folder())
+        assert processes.eventually(lambda: record_count(driver.folder()) > count and jobs(slurm), 60)  # noqa: B023
+        slurm.run("scancel", *jobs(slurm))
+
+
+def attempts(driver: Any) -> int:
+    """Return how many attempts the sweep's trials have taken beyond the first."""
+    return sum(len(run.attempts()) - 1 for run in runs(driver.folder()))
+
+
+@WAYS
+def test_drivers_killed_at_twenty_random_moments(
+    slurm: SlurmCluster, make_driver: Callable[..., Any], processes: Any, tmp_path: Path, trials_per_job: int
+) -> None:
+    seed = random.SystemRandom().randrange(1000)
+    print(f"random seed {seed}")
+    chance = random.Random(seed)
+    flags = ("--trials", "16", "--seeds", "2")  # more trials than kills: each driver gets to see a new one
+    undisturbed = make_driver(tmp_path / "undisturbed", {"most_trials": 1}, EPOCH_SECONDS="0.03")
+    assert undisturbed.finish(undisturbed.start(*flags), 400).returncode == 0
+    driver = make_driver(tmp_path / "killed", {**SITE, "most_jobs": 1, "trials_per_job": trials_per_job})
+    state = driver.folder().state_path
+    for number in range(KILLS):
+        before = state.stat().st_mtime if state.exists() else 0
+        process = driver.start(*flags)
+        if number % 4:  # each fourth is killed in its start
+            assert processes.eventually(lambda: state.exists() and state.stat().st_mtime > before, 90)  # noqa: B023
+        processes.eventually(lambda: process.poll() is not None, chance.uniform(0, 1.5))  # noqa: B023
+        assert process.poll() is None, "the sweep has ended too early for this test"
+        process.kill()
+        process.communicate()
+    outcome = driver.finish(driver.start(*flags), 400)
+    assert outcome.returncode == 0, outcome.stderr
+    print(f"{KILLS} kills, {len(runs(driver.folder()))} trials, {attempts(driver)} further attempts")
+    assert_undisturbed(slurm, driver, processes, undisturbed)
+
+
+@WAYS
+def test_jobs_cancelled_from_outside(
+    slurm: SlurmCluster, sweep_through: Sweep, processes: Any, undisturbed: Any, trials_per_job: int
+) -> None:
+    driver = sweep_through(
+        lambda driver: cancel_jobs(slurm, processes, driver), undisturbed, trials_per_job=trials_per_job
+    )
+    assert attempts(driver) >= 1
+
+
+@WAYS
+def test_a_node_set_down_and_resumed(
+    slurm: SlurmCluster, sweep_through: Sweep, processes: Any, undisturbed: Any, trials_per_job: int
+) -> None:
+    def set_down(driver: Any) -> None:
+        assert processes.eventually(lambda: record_count(driver.folder()) > 2)
+        (node,) = slurm.run("squeue", "--noheader", "--format=%N").split()
+        slurm.run("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
+        assert processes.eventually(lambda: attempts(driver) == 1, 90), slurm.run("squeue", "--states=all")
+        slurm.run("scontrol", "update", f"nodename={node}", "state=resume")
+
+    try:
+        sweep_through(set_down, undisturbed, trials_per_job=trials_per_job)
+    finally:
+        slurm.start()
+
+
+@pytest.mark.parametrize("how", [SIGTERM, SIGKILL])
+def test_slurmctld_restarted(slurm: SlurmCluster, sweep_through: Sweep, undisturbed: Any, how: Any) -> None:
+    def restart(_: Any) -> None:
+        slurm.end("slurmctld", how)
+        slurm.start()
+
+    sweep_through(restart, undisturbed)
+
+
+def test_slurmdbd_dead_in_mid_sweep(
+    slurm: SlurmCluster, sweep_through: Sweep, processes: Any, undisturbed: Any
+) -> None:
+    def end_accounting(driver: Any) -> None:
+        slurm.end("slurmdbd")
+        cancel_jobs(slurm, processes, driver)
+
+    try:
+        driver = sweep_through(end_accounting, undisturbed)
+    finally:
+        slurm.start()
+    assert attempts(driver) >= 1
+
+
+def test_no_accounting_at_all(
+    sweep_through: Sweep, processes: Any, undisturbed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with temporary_cluster("--nodes", "1", "--no-accounting") as other:
+        monkeypatch.setenv("SLURM_CONF", str(other.configuration))
+        driver = sweep_through(lambda driver: cancel_jobs(other, processes, driver), undisturbed)
+        assert jobs(other) == []
+    assert attempts(driver) >= 1
+
+
+@pytest.mark.parametrize("announced", [True, False])
+@pytest.mark.parametrize("requeue", [True, False])
+def test_preemption_by_a_higher_partition(
+    slurm: SlurmCluster, sweep_through: Sweep, processes: Any, undisturbed: Any, announced: bool, requeue: bool
+) -> None:
+    def preempt(driver: Any) -> None:
+        assert processes.eventually(lambda: record_count(driver.folder()) > 2)
+        everything = ("--nodes=4", "--exclusive", "--time=1", "--output=/dev/null", "--wrap=sleep 1")
+        winner = slurm.run("sbatch", "--parsable", *everything)
+        slurm.wait(winner, "COMPLETED", 90)
+
+    try:
+        slurm.start(*([] if announced else ["--no-preempt-signal"]))
+        driver = sweep_through(preempt, undisturbed, epoch="2", partitions=["preempt"], requeue=requeue)
+    finally:
+        slurm.start()
+    assert attempts(driver) == 1
+
+
+def test_a_time_limit_hit(sweep_through: Sweep, make_driver: Callable[..., Any], tmp_path: Path) -> None:
+    flags = ("--trials", "1", "--seeds", "0")
+    undisturbed = make_driver(tmp_path / "undisturbed", {"most_trials": 1}, EPOCH_SECONDS="0.03")
+    assert undisturbed.finish(undisturbed.start(*flags), 400).returncode == 0
+    driver = sweep_through(
+        lambda _: None, undisturbed, *flags, epoch="14", most_jobs=2, time_limit_minutes=1
+    )  # 8 epochs, of which at most 6 before SLURM looks at the limit
+    assert all(len(run.attempts()) > 1 for run in runs(driver.folder()))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 3 MB where the sweeps are kept."""
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)], check=True)
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+@WAYS
+def test_the_disk_full_for_a_while(
+    slurm: SlurmCluster,
+    make_driver: Callable[..., Any],
+    processes: Any,
+    undisturbed: Any,
+    small_disk: Path,
+    tmp_path: Path,
+    trials_per_job: int,
+) -> None:
+    site = {**SITE, "most_jobs": 1, "trials_per_job": trials_per_job}
+    driver = make_driver(tmp_path, site, EPOCH_SECONDS="0.3")
+    process = driver.start()
+    assert processes.eventually(lambda: record_count(driver.folder()) > 2, 60)
+    filler = small_disk / "somebody else's"
+    subprocess.run(["dd", "if=/dev/zero", f"of={filler}", "bs=512"], capture_output=True, check=False)
+    outcome = driver.finish(process)
+    assert outcome.returncode == 1
+    assert "o space left" in outcome.stderr
+    assert "run the same command again: nothing is lost" in outcome.stderr
+    assert_nothing_is_left(slurm, processes, driver.folder())
+    filler.unlink()
+    outcome = driver.finish(driver.start(), 400)
+    assert outcome.returncode == 0, outcome.stderr
+    assert_undisturbed(slurm, driver, processes, undisturbed)
