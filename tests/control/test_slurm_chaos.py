@@ -22,6 +22,7 @@ from tests.control.slurm_sweeps import (
 from tests.slurm_cluster import SlurmCluster, temporary_cluster
 
 KILLS = 20
+SHORT = ("--trials", "1", "--seeds", "0")  # a trial in each row, for faults that take long
 WAYS = pytest.mark.parametrize("trials_per_job", [1, 20])
 
 pytestmark = [pytest.mark.slow, pytest.mark.chaos, pytest.mark.usefixtures("no_job_is_left")]
@@ -36,14 +37,22 @@ def sweep_through(slurm: SlurmCluster, make_driver: Callable[..., Any], processe
     def run(fault: Callable[[Any], None], undisturbed: Any, *flags: str, epoch: str = "0.3", **settings: object) -> Any:
         driver = make_driver(tmp_path, {**SITE, "most_jobs": 1, **settings}, EPOCH_SECONDS=epoch)
         process = driver.start(*flags)
-        assert processes.eventually(lambda: trains(driver.folder()) or process.poll() is not None, 60)
+        assert processes.eventually(lambda: trains(driver.folder()) or process.poll() is not None, 240)
         fault(driver)
-        outcome = driver.finish(process, 400)
+        outcome = driver.finish(process, 900)
         assert outcome.returncode == 0, outcome.stdout + outcome.stderr
         assert_undisturbed(slurm, driver, processes, undisturbed)
         return driver
 
     return run
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory: pytest.TempPathFactory, make_driver: Callable[..., Any]) -> Any:
+    """Return the driver of the undisturbed sweep of SHORT."""
+    driver = make_driver(tmp_path_factory.mktemp("short"), {"most_trials": 1}, EPOCH_SECONDS="0.03")
+    assert driver.finish(driver.start(*SHORT), 240).returncode == 0
+    return driver
 
 
 def assert_undisturbed(slurm: SlurmCluster, driver: Any, processes: Any, undisturbed: Any) -> None:
@@ -75,19 +84,19 @@ def test_drivers_killed_at_twenty_random_moments(
     chance = random.Random(seed)
     flags = ("--trials", "16", "--seeds", "2")  # more trials than kills: each driver gets to see a new one
     undisturbed = make_driver(tmp_path / "undisturbed", {"most_trials": 1}, EPOCH_SECONDS="0.03")
-    assert undisturbed.finish(undisturbed.start(*flags), 400).returncode == 0
+    assert undisturbed.finish(undisturbed.start(*flags), 900).returncode == 0
     driver = make_driver(tmp_path / "killed", {**SITE, "most_jobs": 1, "trials_per_job": trials_per_job})
     state = driver.folder().state_path
     for number in range(KILLS):
         before = state.stat().st_mtime if state.exists() else 0
         process = driver.start(*flags)
         if number % 4:  # each fourth is killed in its start
-            assert processes.eventually(lambda: state.exists() and state.stat().st_mtime > before, 90)  # noqa: B023
+            assert processes.eventually(lambda: state.exists() and state.stat().st_mtime > before, 240)  # noqa: B023
         processes.eventually(lambda: process.poll() is not None, chance.uniform(0, 1.5))  # noqa: B023
         assert process.poll() is None, "the sweep has ended too early for this test"
         process.kill()
         process.communicate()
-    outcome = driver.finish(driver.start(*flags), 400)
+    outcome = driver.finish(driver.start(*flags), 900)
     assert outcome.returncode == 0, outcome.stderr
     print(f"{KILLS} kills, {len(runs(driver.folder()))} trials, {attempts(driver)} further attempts")
     assert_undisturbed(slurm, driver, processes, undisturbed)
@@ -105,17 +114,17 @@ def test_jobs_cancelled_from_outside(
 
 @WAYS
 def test_a_node_set_down_and_resumed(
-    slurm: SlurmCluster, sweep_through: Sweep, processes: Any, undisturbed: Any, trials_per_job: int
+    slurm: SlurmCluster, sweep_through: Sweep, processes: Any, short: Any, trials_per_job: int
 ) -> None:
     def set_down(driver: Any) -> None:
-        assert processes.eventually(lambda: record_count(driver.folder()) > 2)
-        (node,) = slurm.run("squeue", "--noheader", "--format=%N").split()
+        assert processes.eventually(lambda: record_count(driver.folder()) > 2, 240)
+        (node,) = slurm.run("squeue", "--noheader", "--states=RUNNING", "--format=%N").split()
         slurm.run("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
         assert processes.eventually(lambda: attempts(driver) == 1, 90), slurm.run("squeue", "--states=all")
         slurm.run("scontrol", "update", f"nodename={node}", "state=resume")
 
-    try:
-        sweep_through(set_down, undisturbed, trials_per_job=trials_per_job)
+    try:  # the trial takes longer than SLURM takes to start its job again
+        sweep_through(set_down, short, *SHORT, epoch="3", trials_per_job=trials_per_job)
     finally:
         slurm.start()
 
@@ -156,29 +165,24 @@ def test_no_accounting_at_all(
 @pytest.mark.parametrize("announced", [True, False])
 @pytest.mark.parametrize("requeue", [True, False])
 def test_preemption_by_a_higher_partition(
-    slurm: SlurmCluster, sweep_through: Sweep, processes: Any, undisturbed: Any, announced: bool, requeue: bool
+    slurm: SlurmCluster, sweep_through: Sweep, processes: Any, short: Any, announced: bool, requeue: bool
 ) -> None:
     def preempt(driver: Any) -> None:
-        assert processes.eventually(lambda: record_count(driver.folder()) > 2)
+        assert processes.eventually(lambda: record_count(driver.folder()) > 2, 240)
         everything = ("--nodes=4", "--exclusive", "--time=1", "--output=/dev/null", "--wrap=sleep 1")
         winner = slurm.run("sbatch", "--parsable", *everything)
         slurm.wait(winner, "COMPLETED", 90)
 
     try:
         slurm.start(*([] if announced else ["--no-preempt-signal"]))
-        driver = sweep_through(preempt, undisturbed, epoch="2", partitions=["preempt"], requeue=requeue)
+        driver = sweep_through(preempt, short, *SHORT, epoch="2", partitions=["preempt"], requeue=requeue)
     finally:
         slurm.start()
     assert attempts(driver) == 1
 
 
-def test_a_time_limit_hit(sweep_through: Sweep, make_driver: Callable[..., Any], tmp_path: Path) -> None:
-    flags = ("--trials", "1", "--seeds", "0")
-    undisturbed = make_driver(tmp_path / "undisturbed", {"most_trials": 1}, EPOCH_SECONDS="0.03")
-    assert undisturbed.finish(undisturbed.start(*flags), 400).returncode == 0
-    driver = sweep_through(
-        lambda _: None, undisturbed, *flags, epoch="14", most_jobs=2, time_limit_minutes=1
-    )  # 8 epochs, of which at most 6 before SLURM looks at the limit
+def test_a_time_limit_hit(sweep_through: Sweep, short: Any) -> None:
+    driver = sweep_through(lambda _: None, short, *SHORT, epoch="14", most_jobs=2, time_limit_minutes=1)
     assert all(len(run.attempts()) > 1 for run in runs(driver.folder()))
 
 
@@ -205,15 +209,15 @@ def test_the_disk_full_for_a_while(
     site = {**SITE, "most_jobs": 1, "trials_per_job": trials_per_job}
     driver = make_driver(tmp_path, site, EPOCH_SECONDS="0.3")
     process = driver.start()
-    assert processes.eventually(lambda: record_count(driver.folder()) > 2, 60)
+    assert processes.eventually(lambda: record_count(driver.folder()) > 2, 240)
     filler = small_disk / "somebody else's"
     subprocess.run(["dd", "if=/dev/zero", f"of={filler}", "bs=512"], capture_output=True, check=False)
-    outcome = driver.finish(process)
+    outcome = driver.finish(process, 240)
     assert outcome.returncode == 1
     assert "o space left" in outcome.stderr
     assert "run the same command again: nothing is lost" in outcome.stderr
     assert_nothing_is_left(slurm, processes, driver.folder())
     filler.unlink()
-    outcome = driver.finish(driver.start(), 400)
+    outcome = driver.finish(driver.start(), 900)
     assert outcome.returncode == 0, outcome.stderr
     assert_undisturbed(slurm, driver, processes, undisturbed)
