@@ -99,16 +99,15 @@ def damage(slurm: SlurmCluster, folder: SweepFolder) -> Run:
         for run in [Run(path.parent) for path in folder.path.glob("*/config.json")]:
             if run.result() or len(run.records()) < 3:
                 continue
-            (process,) = workers(folder)
-            process.suspend()
-            if run.checkpoints() and not run.result():
-                newest, records = run.checkpoints()[0], run.path / f"metrics-{run.attempts()[-1]}.jsonl"
-                os.truncate(newest, newest.stat().st_size // 2)
-                os.truncate(records, records.stat().st_size - 20)
-                (job,) = TaskQueue(folder.queue_path).claimed().values()
-                slurm.run("scancel", job)
-                return run
-            process.resume()
+            for process in workers(folder):
+                process.suspend()
+                if run.checkpoints() and not run.result():
+                    newest, records = run.checkpoints()[0], run.path / f"metrics-{run.attempts()[-1]}.jsonl"
+                    os.truncate(newest, newest.stat().st_size // 2)
+                    os.truncate(records, records.stat().st_size - 20)
+                    slurm.run("scancel", *TaskQueue(folder.queue_path).claimed().values())
+                    return run
+                process.resume()
         time.sleep(0.01)
     raise AssertionError("no trial was met in training")
 

@@ -175,7 +175,7 @@ def test_preemption_by_a_higher_partition(
 
     try:
         slurm.start(*([] if announced else ["--no-preempt-signal"]))
-        driver = sweep_through(preempt, short, *SHORT, epoch="2", partitions=["preempt"], requeue=requeue)
+        driver = sweep_through(preempt, short, *SHORT, epoch="4", partitions=["preempt"], requeue=requeue)
     finally:
         slurm.start()
     assert attempts(driver) == 1
