@@ -42,7 +42,7 @@ SEARCHED: dict[str, object] = {
     "SEARCH": '{"lr": tune.loguniform(1e-3, 1e-1)}',
     "TRIALS": 2,
     "SEEDS": 1,
-    "EPOCHS": 12,
+    "EPOCHS": 30,
 }
 SITE = """
 kind = "slurm"
@@ -94,22 +94,25 @@ def command(project: Path, *flags: str) -> str:
 
 def damage(slurm: SlurmCluster, folder: SweepFolder) -> Run:
     """Cancel a training trial's job, tear its last record, and cut its newest checkpoint short; return its run."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while time.monotonic() < deadline:
-        for run in [Run(path.parent) for path in folder.path.glob("*/config.json")]:
-            if run.result() or len(run.records()) < 3:
-                continue
-            for process in workers(folder):
-                process.suspend()
-                if run.checkpoints() and not run.result():
-                    newest, records = run.checkpoints()[0], run.path / f"metrics-{run.attempts()[-1]}.jsonl"
-                    os.truncate(newest, newest.stat().st_size // 2)
-                    os.truncate(records, records.stat().st_size - 20)
-                    slurm.run("scancel", *TaskQueue(folder.queue_path).claimed().values())
-                    return run
-                process.resume()
-        time.sleep(0.01)
+        for worker in workers(folder):
+            while worker.is_running():
+                if run := next((run for run in runs(folder) if not run.result() and len(run.records()) > 2), None):
+                    worker.suspend()
+                    if run.checkpoints() and not run.result():
+                        newest, records = run.checkpoints()[0], run.path / f"metrics-{run.attempts()[-1]}.jsonl"
+                        os.truncate(newest, newest.stat().st_size // 2)
+                        os.truncate(records, records.stat().st_size - 20)
+                        slurm.run("scancel", *TaskQueue(folder.queue_path).claimed().values())
+                        return run
+                    worker.resume()
+        time.sleep(0.1)
     raise AssertionError("no trial was met in training")
+
+
+def runs(folder: SweepFolder) -> list[Run]:
+    return [Run(path.parent) for path in folder.path.glob("*/config.json")]
 
 
 def workers(folder: SweepFolder) -> list[psutil.Process]:
