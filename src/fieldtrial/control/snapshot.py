@@ -2,9 +2,9 @@
 
 import compileall
 import hashlib
+import secrets
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 
 import fieldtrial.config
@@ -25,17 +25,19 @@ def take_snapshot(folder: Path) -> Path:
     if target.exists():
         return target
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder) as temporary:
-        whole = Path(temporary) / "whole"  # with the user's permissions, which temporary folders do not have
+    aside = folder / f".{target.name}-{secrets.token_hex(4)}"
+    try:
         for source in sources:
-            copy = whole / PACKAGE.name / source.relative_to(PACKAGE)
+            copy = aside / PACKAGE.name / source.relative_to(PACKAGE)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, copy)
         # once, here: else each of the first jobs does it, at the same time
-        compileall.compile_dir(whole, quiet=2, stripdir=str(whole), prependdir=str(target))
-        (whole / "commit.txt").write_text(_git("rev-parse", "HEAD"))
-        (whole / "diff.patch").write_text(_git("diff", "HEAD"))
-        whole.rename(target)
+        compileall.compile_dir(aside, quiet=2, stripdir=str(aside), prependdir=str(target))
+        (aside / "commit.txt").write_text(_git("rev-parse", "HEAD"))
+        (aside / "diff.patch").write_text(_git("diff", "HEAD"))
+        aside.rename(target)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
     return target
 
 
