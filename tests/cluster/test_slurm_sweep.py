@@ -118,8 +118,8 @@ def runs(folder: SweepFolder) -> list[Run]:
 def workers(folder: SweepFolder) -> list[psutil.Process]:
     """Return the processes that train for the sweep."""
     mark = str(folder.queue_path.resolve())
-    everything = psutil.process_iter(["cmdline"])
-    return [one for one in everything if {mark, "--queue"} <= {*(one.info["cmdline"] or [])}]
+    everything = psutil.process_iter(["name", "cmdline"])
+    return [one for one in everything if mark in (one.info["cmdline"] or []) and one.info["name"].startswith("python")]
 
 
 def table(folder: Path) -> list[dict[str, str]]:
