@@ -149,6 +149,14 @@ class Run:
         """Where the trial's event files go."""
         return self.path / "tb"
 
+    def picture_path(self, name: str) -> Path:
+        """Return where a picture of what the model sees is drawn, as PNG."""
+        return self.path / "pictures" / f"{name}.png"
+
+    def pictures(self) -> list[Path]:
+        """Return the pictures that are there, by name."""
+        return sorted((self.path / "pictures").glob("*.png"))
+
     def log_path(self, attempt: int, rank: int = 0) -> Path:
         """Return the file for what one process of an attempt prints; the first one's has the plain name."""
         return self.path / "log" / (f"attempt-{attempt}-process-{rank}.txt" if rank else f"attempt-{attempt}.txt")

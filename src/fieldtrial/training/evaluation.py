@@ -54,11 +54,7 @@ def evaluate_run(run: Run, world: World, splits: tuple[Split, ...] = SPLITS, ini
         ValueError: the run has not ended well, or its weights are damaged or not of its config.
     """
     config, result = _ended(run, world)
-    if initial:
-        data, network = open_trial(config, run)
-    else:
-        data = load(config, input_size(config, run.path))
-        network = _with_state(config, data, run, read_state(run.weights_path))
+    data, network = open_trial(config, run) if initial else open_ended(run, world)
     predictions = _predict(network, data, config.batch_size, world, splits)
     prefix = "initial_" if initial else ""
     scores = {name if name == "class_names" else prefix + name: v for name, v in summarise(data, predictions).items()}
@@ -78,13 +74,12 @@ def evaluate_elsewhere(run: Run, world: World, dataset: str, split: Split = "tes
     Raises:
         ValueError: as `evaluate_run`; or the data set has other classes, or cannot be used.
     """
-    config, _ = _ended(run, world)
-    own = load(config, input_size(config, run.path))
+    own, network = open_ended(run, world)
+    config = run.config()
     other = load(replace(config, dataset=dataset, classes="all"), own.image_size)
     if other.class_names != own.class_names:
         theirs, known = (", ".join(data.class_names[:10]) for data in (other, own))
         raise ConfigError([f"dataset = {dataset!r}: its classes are {theirs}; the run knows {known}"])
-    network = _with_state(config, own, run, read_state(run.weights_path))
     if other.channels not in (1, taken := network.mean.shape[1]):
         channels = f"its images have {other.channels} channels, the model takes {taken}"
         raise ConfigError([f"dataset = {dataset!r}: {channels}"])
@@ -92,6 +87,17 @@ def evaluate_elsewhere(run: Run, world: World, dataset: str, split: Split = "tes
     if world.is_main:
         run.write_evaluation(f"{dataset} {split}", scores)
     return scores
+
+
+def open_ended(run: Run, world: World) -> tuple[Data, Network]:
+    """Return the images of a trial that has ended well, and its network, on the CPU, with the weights that it kept.
+
+    Raises:
+        ValueError: the run has not ended well, or its weights are damaged or not of its config.
+    """
+    config, _ = _ended(run, world)
+    data = load(config, input_size(config, run.path))
+    return data, _with_state(config, data, run, read_state(run.weights_path))
 
 
 def _ended(run: Run, world: World) -> tuple[TrainConfig, dict[str, Any]]:

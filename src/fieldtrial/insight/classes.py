@@ -1,0 +1,84 @@
+"""What a network makes of the classes: predictions right and wrong, the most confused pairs, the map of features."""
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from fieldtrial.insight.figures import RIGHT, WRONG, Cell, grid, scatter
+from fieldtrial.insight.subject import Subject
+from fieldtrial.training.features import features
+
+PAIRS = 8
+EXAMPLES = 7  # images of each pair
+MOST_POINTS = 2000  # in the map of the features: t-SNE takes a minute for ten times as many
+NAME_LENGTH = 18
+
+
+def predictions_grid(subject: Subject, images: int, seed: int = 0) -> Figure:
+    """Return a grid of images with "predicted / actual": as many wrong as right, as far as there are."""
+    generator = np.random.default_rng(seed)
+    right = subject.predictions.predicted == subject.predictions.label
+    wrong_ones, right_ones = (generator.permutation(np.flatnonzero(which)) for which in (~right, right))
+    wrong_ones = wrong_ones[: max(images // 2, images - len(right_ones))]
+    chosen = [*wrong_ones, *right_ones[: images - len(wrong_ones)]]
+    cells = [_judged(subject, int(position)) for position in chosen]
+    title = f"Predicted / actual: {right.mean():.2%} of {len(right):,} {subject.split} images are right"
+    return grid(cells, 6, title, f"{len(wrong_ones)} of the {np.sum(~right):,} wrong ones (✗), then right ones (✓)")
+
+
+def confused_pairs(subject: Subject, seed: int = 0) -> Figure:
+    """Return the classes that are most often taken for which others, with examples.
+
+    Raises:
+        ValueError: none is.
+    """
+    label, predicted = subject.predictions.label, subject.predictions.predicted
+    wrong = np.flatnonzero(predicted != label)
+    if not len(wrong):
+        raise ValueError(f"all {subject.split} images are right")
+    pairs, counts = np.unique(np.stack([label[wrong], predicted[wrong]], axis=1), axis=0, return_counts=True)
+    generator = np.random.default_rng(seed)
+    cells: list[Cell | None] = []
+    for row in np.argsort(-counts, kind="stable")[:PAIRS]:
+        actual, taken_for = pairs[row]
+        own = generator.permutation(wrong[(label[wrong] == actual) & (predicted[wrong] == taken_for)])[:EXAMPLES]
+        share = counts[row] / np.sum(label == actual)
+        head = f"{_short(subject, actual)}\ntaken for\n{_short(subject, taken_for)}\n{counts[row]} ({share:.0%})"
+        for number, position in enumerate(own):
+            image = subject.pixels(int(subject.predictions.index[position]))
+            cells.append(Cell(image, head if number == 0 else "\n\n\n", WRONG))
+        cells += [None] * (EXAMPLES - len(own))
+    note = f"number, and share of the class's {subject.split} images; up to {EXAMPLES} of them each"
+    return grid(cells, EXAMPLES, "The most confused pairs of classes", note)
+
+
+def embedding(subject: Subject, seed: int = 0) -> Figure:
+    """Return the t-SNE map (van der Maaten and Hinton 2008) of what the last layer gets of the split's images."""
+    from sklearn.decomposition import PCA
+    from sklearn.manifold import TSNE
+
+    index = subject.predictions.index
+    if len(index) < 4:
+        raise ValueError(f"{len(index)} images are too few for a map")
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(index))[:MOST_POINTS])
+    given = features(subject.network, subject.data, index[chosen], subject.config, subject.world)
+    assert given is not None, "one process explains"
+    reduced = PCA(min(50, *given.shape), random_state=seed).fit_transform(given)
+    perplexity = min(30.0, (len(chosen) - 1) / 3)
+    points = TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(reduced)
+    title = f"What the last layer gets of {len(chosen):,} {subject.split} images (t-SNE)"
+    note = "near points are alike to the network; distances between far groups say nothing"
+    return scatter(points, subject.predictions.label[chosen], subject.data.class_names, title, note)
+
+
+def _judged(subject: Subject, position: int) -> Cell:
+    made = subject.predictions
+    label, predicted = int(made.label[position]), int(made.predicted[position])
+    sign, colour = ("✓", RIGHT) if label == predicted else ("✗", WRONG)
+    share = made.probability[position, predicted]
+    title = f"{sign} {_short(subject, predicted)} ({share:.0%})\n/ {_short(subject, label)}"
+    return Cell(subject.pixels(int(made.index[position])), title, colour)
+
+
+def _short(subject: Subject, label: int) -> str:
+    name = subject.class_name(int(label))
+    return name if len(name) <= NAME_LENGTH else f"{name[: NAME_LENGTH - 1]}…"
