@@ -51,6 +51,7 @@ def test_the_import_contracts_hold() -> None:
         ("results/planted.py", "import ray", "Tables are made from files alone"),
         ("training/planted.py", "import ray", "The training half never reaches Ray or Submitit"),
         ("training/planted.py", "def late():\n    import submitit", "The training half never reaches Ray or Submitit"),
+        ("insight/planted.py", "import submitit", "Pictures of a model are drawn without Ray or Submitit"),
         ("run.py", "import fieldtrial.results.load", "The config and the run directory stand at the bottom"),
         (
             "control/planted.py",

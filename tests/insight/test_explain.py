@@ -106,9 +106,9 @@ def test_every_picture_is_a_file_and_an_image_of_tensorboard(trained: Callable[.
         assert min(pixels.shape) > 100
         assert pixels.std() > 5  # something is on it
     events = EventAccumulator(str(run.tensorboard_folder))
-    events.Reload()  # type: ignore[no-untyped-call]
-    assert {tag.removeprefix("explain/") for tag in events.Tags()["images"]} == names  # type: ignore[no-untyped-call]
-    assert "validation_accuracy" in events.Tags()["scalars"]  # type: ignore[no-untyped-call]
+    events.Reload()
+    assert {tag.removeprefix("explain/") for tag in events.Tags()["images"]} == names
+    assert "validation_accuracy" in events.Tags()["scalars"]
 
 
 def command(*arguments: object) -> "subprocess.CompletedProcess[str]":

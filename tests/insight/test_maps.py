@@ -44,9 +44,10 @@ class Guided(torch.autograd.Function):
         return values.clamp_min(0)
 
     @staticmethod
-    def backward(context: Any, gradient: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+    def backward(context: Any, gradient: torch.Tensor) -> torch.Tensor:
         (values,) = context.saved_tensors
-        return gradient.clamp_min(0) * (values > 0)
+        passed: torch.Tensor = gradient.clamp_min(0) * (values > 0)
+        return passed
 
 
 def test_guided_backpropagation_is_that_of_springenberg(subject: Subject) -> None:
@@ -57,7 +58,7 @@ def test_guided_backpropagation_is_that_of_springenberg(subject: Subject) -> Non
     for one in found:
         images = subject.images([one.image]).requires_grad_()
         values = images
-        for module in first.children():  # type: ignore[attr-defined]
+        for module in first.children():
             values = Guided.apply(values) if isinstance(module, nn.ReLU) else module(values)
         answers = second.get_submodule("convolution")(values)[0, one.channel]
         assert answers.argmax().item() == one.place[0] * answers.shape[1] + one.place[1]

@@ -125,7 +125,8 @@ def grad_cam(subject: Subject, layer: str, image: int, target: int) -> Image:
         small = method.attribute(images, target, relu_attributions=True)
     heat = LayerAttribution.interpolate(small, tuple(images.shape[2:]), "bilinear")[0, 0].detach().float().cpu()
     heat = heat / heat.max().clamp_min(1e-12)
-    return heat.numpy()
+    numbers: Image = heat.numpy()
+    return numbers
 
 
 def _strongest(subject: Subject, layer: str, images: Sequence[int]) -> Tensor:

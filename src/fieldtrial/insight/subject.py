@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fieldtrial.config import TrainConfig
@@ -38,7 +39,7 @@ class Subject:
         pixels = torch.from_numpy(np.asarray(self.data.images[np.asarray(indices)])).to(self.world.device)
         return self.network.normalise(pixels)
 
-    def pixels(self, index: int) -> np.ndarray:  # type: ignore[type-arg]
+    def pixels(self, index: int) -> NDArray[np.uint8]:
         """Return an image for people: uint8 (height, width) or (height, width, 3)."""
         image = np.asarray(self.data.images[index])
         return image[:, :, 0] if image.shape[2] == 1 else image
@@ -61,7 +62,7 @@ def open_subject(run: Run, world: World) -> Subject:
     network.to(world.device).eval().requires_grad_(False)
     for module in network.modules():
         if hasattr(module, "inplace"):
-            module.inplace = False  # else a ReLU would write over the output of the layer before it
+            module.inplace = False  # type: ignore[assignment]  # else a ReLU would write over the output of the layer before it
     return Subject(run, run.config(), data, network, split, load_predictions(run, split), world)
 
 
@@ -73,7 +74,7 @@ def sample(subject: Subject, count: int, seed: int = 0) -> list[int]:
     drawn: list[int] = []
     while len(drawn) < count and any(queues):
         drawn += [queue.pop() for queue in queues if queue]
-    return subject.predictions.index[drawn[:count]].tolist()
+    return [int(index) for index in subject.predictions.index[drawn[:count]]]
 
 
 def last_map(subject: Subject) -> str:
@@ -99,7 +100,7 @@ def mapping_layers(subject: Subject) -> list[str]:
         return hook
 
     modules = {name: module for name, module in subject.network.model.named_modules() if name}
-    handles = [module.register_forward_hook(note(name)) for name, module in modules.items()]  # type: ignore[arg-type]
+    handles = [module.register_forward_hook(note(name)) for name, module in modules.items()]
     try:
         subject.network.model(subject.images([0]))
     finally:
