@@ -138,9 +138,8 @@ class Run:
     def predictions_path(self, split: str) -> Path:
         """Return where the predictions of the best epoch's weights for `split` are: validation or test.
 
-        They are there for runs that were tested. Those of the weights that a run started from are initial_test and
-        initial_validation. An .npz file of arrays `index` int64 (n,), the images' positions in
-        the data set's store; `label` int64 (n,); `probability` float32 (n, classes).
+        They are there for runs that were tested; initial_test and initial_validation are of the weights before. Arrays:
+        `index` int64 (n,), the positions in the data set's store; `label` int64 (n,); `probability` (n, classes).
         """
         return self.path / f"predictions-{split}.npz"
 
