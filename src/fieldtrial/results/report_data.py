@@ -65,7 +65,7 @@ def columns(trials: pd.DataFrame, description: Mapping[str, Any], created: Mappi
         category("role", trials["role"]),
         category("outcome", [OUTCOMES.get(outcome, outcome) for outcome in trials["outcome"]]),
         category("row", labels),
-        *(_field(name, trials[name], known, description["search"].get(name, "")) for name in fields),
+        *(_field(name, trials[name], known & (trials["role"] != "source"), description["search"]) for name in fields),
         *(_number(name, trials[name]) for name in measures if name in trials and trials[name].notna().any()),
         {**_number("created", pd.Series(moments, dtype=float) * 1000, digits=13), "time": True},
     ]
@@ -140,14 +140,17 @@ def row_labels(rows: Sequence[Mapping[str, object]]) -> list[str]:
     ]
 
 
-def _field(name: str, values: "pd.Series[Any]", known: "pd.Series[bool]", domain: str) -> Column:
-    """Return a field's column: numbers, but text where the field may be none in a trial whose config is known."""
-    hint = HINTS[name]
+def _field(name: str, values: "pd.Series[Any]", known: "pd.Series[bool]", search: Mapping[str, str]) -> Column:
+    """Return a field's column: numbers, but text where the field is none in one of the `known` trials.
+
+    steps: the values that the known trials have, if these are few. Sources, which are not compared, do not count.
+    """
+    hint, domain = HINTS[name], search.get(name, "")
     kinds = {hint, *typing.get_args(hint)}
     if not kinds & {int, float} or typing.get_origin(hint) is tuple or (values.isna() & known).any():
         return {**category(name, values.map(_text)), "field": True}
     column = _number(name, values)
-    steps = sorted({value for value in column["values"] if value is not None})
+    steps = sorted({value for value, counts in zip(column["values"], known, strict=True) if counts})
     few = {"steps": steps} if len(steps) <= MOST_STEPS else {}
     return {**column, **few, "field": True, "log": domain.startswith("log") if domain else column["log"]}
 

@@ -61,5 +61,5 @@ function startClasses() {
   const chosen = document.getElementById("classes-row");
   if (!chosen) return;
   report.classes.rows.forEach((row, at) => chosen.append(element("option", { value: String(at), textContent: row.label })));
-  chosen.addEventListener("change", refreshFigures);
+  chosen.addEventListener("change", () => refreshFigures(true));
 }

@@ -70,5 +70,5 @@ function startCurves() {
   const chosen = document.getElementById("curves-metric");
   for (const metric of report.curves.metrics) chosen.append(element("option", { value: metric.name, textContent: metric.label }));
   curvesMetric.name = report.curves.metrics.length ? report.curves.metrics[0].name : null;
-  chosen.addEventListener("change", () => ((curvesMetric.name = chosen.value), refreshFigures()));
+  chosen.addEventListener("change", () => ((curvesMetric.name = chosen.value), refreshFigures(false)));
 }

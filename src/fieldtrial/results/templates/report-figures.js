@@ -15,11 +15,11 @@ const figureWatch = new IntersectionObserver(
   { rootMargin: "300px" },
 );
 
-// `build` returns {traces, layout, note}, or {empty: what is said instead of a figure}.
-function addFigure(id, build) {
+// `build` returns {traces, layout, note}, or {empty: what is said instead of a figure}; `fixed` shows no chosen trials.
+function addFigure(id, build, fixed = false) {
   const place = document.getElementById(id);
   if (!place) return;
-  const figure = { place, build, stale: true, inView: false };
+  const figure = { place, build, fixed, stale: true, inView: false };
   figures.push(figure);
   figureWatch.observe(place);
 }
@@ -46,8 +46,8 @@ function drawFigure(figure) {
   });
 }
 
-function refreshFigures() {
-  for (const figure of figures) {
+function refreshFigures(fixed) {
+  for (const figure of figures.filter((one) => one.fixed === fixed)) {
     figure.stale = true;
     if (figure.inView) drawFigure(figure);
   }
@@ -87,7 +87,7 @@ function startFigures() {
   let waiting = 0;
   selectionListeners.push(() => {
     clearTimeout(waiting);
-    waiting = setTimeout(refreshFigures, 100);
+    waiting = setTimeout(() => refreshFigures(false), 200); // a brush that moves on is drawn first
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => (redrawAll(), drawParallel()));
   addEventListener("beforeprint", () => ((printing = true), redrawAll(), layOutParallel()));

@@ -41,7 +41,7 @@ function anyText(word) {
 function placeOn(axis, trial) {
   const value = axis.column.values[trial];
   if (value === null || value === undefined) return null;
-  if (axis.column.steps) return axis.steps.get(value);
+  if (axis.column.steps) return axis.steps.get(value) ?? null;
   if (axis.column.kind === "category") return axis.order[value];
   return (axis.scaled(value) - axis.low) / (axis.high - axis.low);
 }
