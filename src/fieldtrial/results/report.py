@@ -92,7 +92,7 @@ def render_report(folder: SweepFolder) -> str:
     )
     winners = _of_winners(finals, trials, summary)
     tested = compare_rows(summary, winners, description)
-    classes, unreadable = class_results(folder, summary.rows, winners)
+    classes, unreadable = class_results(folder, tested.best_first, winners)
     has_result = [select] if select in by_name else []
     constants = report_data.constants(trials)
     data = {

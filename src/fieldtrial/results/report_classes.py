@@ -16,16 +16,16 @@ MOST_CLASSES = 200  # a larger matrix is not read by anybody
 
 
 def class_results(
-    folder: SweepFolder, rows: pd.DataFrame, finals: pd.DataFrame
+    folder: SweepFolder, rows: Sequence[int], finals: pd.DataFrame
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Return what the page draws for each row whose finished final runs have test predictions, and what is left out.
 
-    rows: of the summary; finals: the trials of the winners with fresh seeds that have finished.
+    rows: their numbers, in the order wanted; finals: the trials of the winners with fresh seeds that have finished.
     """
     description = folder.require_description()
     labels = row_labels(description["rows"])
     found, left_out = [], []
-    for number in rows["row"]:
+    for number in rows:
         runs: list[Predictions] = []
         for trial in finals.loc[finals["row"] == number, "trial"]:
             try:

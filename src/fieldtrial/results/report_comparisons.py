@@ -36,6 +36,11 @@ class Tested:
         level = [row for row, comparison in self.comparisons.items() if not comparison.shown]
         return sorted(level, key=self.mean, reverse=self.mode == "max")
 
+    @property
+    def best_first(self) -> list[int]:
+        """The rows that have been tested, the best mean first."""
+        return sorted(self.values, key=self.mean, reverse=self.mode == "max")
+
     def mean(self, row: int) -> float:
         """Return the mean of a row's tests."""
         return float(np.mean(list(self.values[row].values())))

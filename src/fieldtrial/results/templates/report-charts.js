@@ -100,9 +100,9 @@ function slicesChart() {
     const rank = new Map(levels.map((level, at) => [level, at]));
     const labels = levels.map((level) => plain(shorten(level, 14)));
     layout[`xaxis${suffix}`] = { title: { text: plain(name) }, tickvals: levels.map((_, at) => at), ticktext: labels, range: [-0.6, levels.length - 0.4], showgrid: false };
-    const place = (trial) => (rank.has(cellText(column, trial)) ? rank.get(cellText(column, trial)) + jitter(trial) : null);
+    const xOf = (trial) => (rank.has(cellText(column, trial)) ? rank.get(cellText(column, trial)) + jitter(trial) : null);
     const jitter = (trial) => (((trial * 2654435761) % 1000) / 1000 - 0.5) * 0.5;
-    return pointTraces(place, y, shown, axes);
+    return pointTraces(xOf, y, shown, axes);
   });
   return { traces, layout, note: said };
 }
