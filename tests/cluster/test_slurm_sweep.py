@@ -155,10 +155,7 @@ def submit(slurm: SlurmCluster, project: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
-@pytest.mark.parametrize("is_damaged", [False, pytest.param(True, marks=pytest.mark.chaos)])
-def test_the_same_sweep_here_and_there_gives_the_same_table(
-    slurm: SlurmCluster, project: Path, is_damaged: bool
-) -> None:
+def test_the_same_sweep_here_and_damaged_there_gives_the_same_table(slurm: SlurmCluster, project: Path) -> None:
     write_sweep(project, SEARCHED)
     (project / "cluster" / "local.toml").write_text('kind = "local"\nmost_trials = 1\n')
     (project / "cluster" / "there.toml").write_text(SITE.format(gpus=1, trials=20))
@@ -167,14 +164,12 @@ def test_the_same_sweep_here_and_there_gives_the_same_table(
     assert re.search(r"sbatch --test-only: sbatch: Job \d+ to start at ", shown)
     assert not (project / "runs" / "small").exists()
     process = start(project, "--cluster", "there", "--name", "there")
-    damaged = damage(slurm, SweepFolder(project / "runs" / "there")) if is_damaged else None
+    damaged = damage(slurm, SweepFolder(project / "runs" / "there"))
     printed = finish(process)
     command(project, "--name", "here")
-    if damaged:
-        assert re.search(rf"{damaged.name} .*: checkpoint epoch-\d+.pt was damaged, went on from epoch \d", printed)
-        assert len(damaged.attempts()) == 2
-        losses_here = losses(Run(project / "runs" / "here" / damaged.name))
-        assert losses(damaged) == losses_here
+    assert re.search(rf"{damaged.name} .*: checkpoint epoch-\d+.pt was damaged, went on from epoch \d", printed)
+    assert len(damaged.attempts()) == 2
+    assert losses(damaged) == losses(Run(project / "runs" / "here" / damaged.name))
     assert table(project / "runs" / "there") == table(project / "runs" / "here")
     found = [
         [one for one in SweepFolder(project / "runs" / name).trials() if one["role"] == "winner"]
@@ -223,7 +218,6 @@ def python_for(user: str) -> list[str]:
     pytest.skip("needs a Python and its packages where other users may read them")
 
 
-@pytest.mark.chaos
 def test_a_user_without_rights_whatever_the_umask(slurm: SlurmCluster, project: Path) -> None:
     """A sweep by an ordinary user, with scratch on another file system: nothing of it is closed, or open to all."""
     assert slurm.user
