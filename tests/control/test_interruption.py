@@ -249,3 +249,19 @@ def test_a_full_disk_stops_the_sweep_and_loses_nothing(
         assert {name: after[name] for name in before} == before
     finally:
         subprocess.run(["umount", "-l", str(runs)], check=True)
+
+
+def test_a_takeover_ends_the_other_driver_and_goes_on(
+    make_driver: Callable[..., Any], processes: Any, tmp_path: Path
+) -> None:
+    driver = make_driver(tmp_path, {"most_trials": 1}, EPOCH_SECONDS="0.3")
+    started = time.time()
+    first = driver.start()
+    assert processes.eventually(lambda: trains(driver.folder(), started), seconds=40)
+    second = driver.run("--takeover", "--trials", "2")
+    assert second.returncode == 0, second.stderr
+    output, errors = first.communicate(timeout=1)
+    assert (first.returncode, errors) in ((130, ""), (1, errors)), output
+    assert GOES_ON in output or "has taken this sweep over" in errors
+    assert_each_epoch_was_trained_once(driver.folder())
+    assert driver.folder().owner() is None
