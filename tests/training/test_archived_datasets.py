@@ -107,6 +107,9 @@ def test_inat10_without_a_class_names_it(nature: Path, get: Callable[..., Data])
     (nature / "inaturalist_12K" / "val" / "Fungi").rename(nature / "Fungi")
     with pytest.raises(ConfigError, match=r"dataset = 'inat10': .* only in train/: Fungi"):
         get("inat10", 17)
+    (nature / "inaturalist_12K" / "val").rename(nature / "val")
+    with pytest.raises(ConfigError, match=rf"dataset = 'inat10': no folder {nature}/inaturalist_12K/val$"):
+        get("inat10", 18)
 
 
 # cifar10
@@ -213,6 +216,28 @@ def test_no_pickle_runs_code(tmp_path: Path, get: Callable[..., Data], capsys: p
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.parametrize(
+    ("file", "values", "reason"),
+    [
+        ("data_batch_3", {"data": np.array([[None]]), "labels": [0]}, "an array of something else than bytes"),
+        ("data_batch_3", {"data": np.zeros((1, 3072), np.uint8), "labels": [10]}, "labels that do not fit"),
+        ("test_batch", {"data": np.zeros((1, 3072), np.uint8), "labels": [1, 1]}, "labels that do not fit"),
+        ("test_batch", {"data": np.zeros((1, 3071), np.uint8), "labels": [1]}, "cannot reshape"),
+        ("test_batch", [], "list indices"),
+        ("batches.meta", {"label_names": ["airplane"]}, "1 names of 10 classes"),
+        ("batches.meta", {"num_cases": 1}, "label_names"),
+    ],
+)
+def test_pickles_of_something_else_are_named(
+    file: str, values: object, reason: str, tmp_path: Path, get: Callable[..., Data]
+) -> None:
+    write_tar(
+        tmp_path / "cifar-10-python.tar.gz", pickled_cifar() | {f"cifar-10-batches-py/{file}": pickle.dumps(values)}
+    )
+    with pytest.raises(ConfigError, match=rf"dataset = 'cifar10': .*/{file} is damaged \(.*{reason}"):
+        get("cifar10")
+
+
 def test_damaged_cifar10_is_named(tmp_path: Path, get: Callable[..., Data]) -> None:
     write_tar(tmp_path / "cifar-10-binary.tar.gz", binary_cifar())
     get("cifar10")
@@ -267,6 +292,9 @@ def test_damaged_stl10_is_named(tmp_path: Path, get: Callable[..., Data]) -> Non
         ConfigError, match=r"train_y.bin \(49 labels of 10 classes\) does not fit train_X.bin \(\d+ bytes"
     ):
         get("stl10")
+    (tmp_path / "stl10_binary" / "train_X.bin").write_bytes(b"")
+    with pytest.raises(ConfigError, match=r"does not fit train_X.bin \(0 bytes\)"):
+        get("stl10", 32)
 
 
 # tinyimagenet

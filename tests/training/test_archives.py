@@ -114,6 +114,25 @@ def test_damaged_archives_are_named(write: object, damage: str, tmp_path: Path, 
         unpack(archive, folder, lambda _: True)
 
 
+def test_damage_of_every_compression_is_named(tmp_path: Path, folder: Path) -> None:
+    archive = tmp_path / "archive.zip"
+    for method in (zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+        with zipfile.ZipFile(archive, "w", method) as opened:
+            opened.writestr("noise", os.urandom(5_000).hex())
+        whole = bytearray(archive.read_bytes())
+        whole[60:1000] = bytes(byte ^ 255 for byte in whole[60:1000])
+        archive.write_bytes(whole)
+        with pytest.raises(ArchiveError, match=rf"^{archive} is damaged, cut off, or neither zip nor tar.gz: ."):
+            unpack(archive, folder / str(method), lambda _: True)
+
+
+def test_a_name_that_is_no_text_is_damage(tmp_path: Path, folder: Path) -> None:
+    archive = write_zip(tmp_path / "archive.zip", {"größe": b""})
+    archive.write_bytes(archive.read_bytes().replace("größe".encode(), b"gr\xff\xffsse"))
+    with pytest.raises(ArchiveError, match="is damaged"):
+        unpack(archive, folder, lambda _: True)
+
+
 def test_an_encrypted_zip_is_refused(tmp_path: Path, folder: Path) -> None:
     archive = write_zip(tmp_path / "archive.zip", {"set/secret": b"secret"})
     content = bytearray(archive.read_bytes())

@@ -356,6 +356,22 @@ def test_imagenet_weights_from_the_hugging_face_cache_fit_the_image_size(tmp_pat
         network_for(TrainConfig(model="timm:vit_tiny_patch16_224", weights="imagenet"), 32)
 
 
+@pytest.mark.usefixtures("offline")
+def test_imagenet_weights_with_code_in_them_do_not_reach_timm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read_as_older_releases_do(path: str, **_: object) -> object:
+        return torch.load(path, weights_only=False)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("timm.models._builder.load_state_dict", read_as_older_releases_do)
+    monkeypatch.setenv("FIELDTRIAL_DATA", str(tmp_path))
+    folder = tmp_path / "weights" / "vit_tiny_patch16_224.augreg_in21k_ft_in1k"
+    folder.mkdir(parents=True)
+    torch.save({"weight": Code()}, folder / "pytorch_model.bin")
+    with pytest.raises(ValueError, match=r"pytorch_model\.bin: cannot be read as tensors and plain data"):
+        network_for(TrainConfig(model="timm:vit_tiny_patch16_224", weights="imagenet"), 32)
+    assert not Path("ran").exists()
+
+
 def test_the_size_that_data_should_have(tmp_path: Path) -> None:
     assert input_size(TrainConfig()) is None
     assert input_size(TrainConfig(model="resnet18")) is None

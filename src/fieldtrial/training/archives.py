@@ -2,6 +2,7 @@
 
 import functools
 import gzip
+import lzma
 import shutil
 import stat
 import tarfile
@@ -15,7 +16,16 @@ from typing import IO
 from fieldtrial.training.progress import progress
 
 # What the standard library raises on damaged, cut off or encrypted archives.
-DAMAGE = (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, RuntimeError)
+DAMAGE = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    lzma.LZMAError,
+    OSError,  # of gzip and bzip2, and then without a number
+    EOFError,
+    RuntimeError,
+    UnicodeDecodeError,
+)
 
 
 class ArchiveError(ValueError):
@@ -56,6 +66,8 @@ def unpack(archive: Path, folder: Path, wanted: Callable[[str], bool]) -> None:
                 advance(file.tell() - before)
                 before = file.tell()
     except DAMAGE as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
         raise ArchiveError(f"{archive} is damaged, cut off, or neither zip nor tar.gz: {error}") from None
     if not unpacked:
         raise ArchiveError(f"{archive} holds no file of this data set")

@@ -26,6 +26,8 @@ def image_folder(root: Path, dataset: str | None = None, parts: Mapping[str, int
 
     dataset = dataset or f"folder:{root}"
     layout = {root / name: part for name, part in parts.items()} if parts else _layout(root)
+    if missing := [str(folder) for folder in layout if not folder.is_dir()]:
+        raise problem(dataset, f"no folder {' and '.join(missing)}")
     class_names = _class_names(dataset, layout)
     numbers = {name: number for number, name in enumerate(class_names)}
     samples = [

@@ -157,6 +157,8 @@ class Timm:
             path, changes = hub_file(f"timm:{name}", settings.url), {}
         else:
             raise ValueError(f"weights = 'imagenet': timm has no pretrained weights of {name}")
+        if settings.hf_hub_id or not settings.custom_load:  # else it is numpy's, and read without pickles
+            read_state(path)  # raises where there is code in it, which older releases of timm would run
         try:  # timm itself fits its weights to the image size and the model's layout
             model = timm.create_model(
                 name,

@@ -60,9 +60,9 @@ def _contents(folder: Path) -> Contents:
 
 def _read(folder: Path, image_file: str, label_file: str, classes: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Return the images of a part, mapped, channels first and transposed as they are stored, and labels from 0."""
-    pixels = np.memmap(folder / image_file, np.uint8, mode="r")
+    size = (folder / image_file).stat().st_size
     labels = np.fromfile(folder / label_file, np.uint8).astype(np.int64) - 1
-    if pixels.size != labels.size * 3 * SIDE**2 or labels.min(initial=0) < 0 or labels.max(initial=0) >= classes:
+    if not size or size != labels.size * 3 * SIDE**2 or labels.min(initial=0) < 0 or labels.max(initial=0) >= classes:
         text = f"{folder / label_file} ({labels.size} labels of {classes} classes) does not fit {image_file}"
-        raise problem(ARCHIVE.dataset, f"{text} ({pixels.size} bytes); remove {folder} to have it unpacked again")
-    return pixels.reshape(-1, 3, SIDE, SIDE), labels
+        raise problem(ARCHIVE.dataset, f"{text} ({size} bytes); remove {folder} to have it unpacked again")
+    return np.memmap(folder / image_file, np.uint8, mode="r").reshape(-1, 3, SIDE, SIDE), labels
