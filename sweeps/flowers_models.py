@@ -1,7 +1,7 @@
 """Does a model from scratch come near a pretrained one on 104 flowers, and does an ensemble beat both?
 
 python sweeps/flowers_models.py --data-root DIR    (the Kaggle set; an account is needed)
-python jobs/ensemble.py RUN RUN ...                (the table's winning runs: the report's last column)
+python jobs/ensemble.py --sweep runs/flowers_models    (the report's last column)
 
 Report 004, on test: own CNN 65.0 %, VGG-16 55.2, VGG-19 pretrained 82.3, ResNet-50 69.3, pretrained 81.1, ensemble
 76.0. Cost: --dry-run says. Ours: not run yet.

@@ -6,7 +6,10 @@ import os
 import re
 import shlex
 import subprocess
+import shutil
 import sys
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,7 @@ from fieldtrial.config import TrainConfig, add_flags
 from fieldtrial.run import SweepFolder
 
 ROOT = Path(__file__).parents[2]
+Smoke = tuple[Path, "subprocess.CompletedProcess[str]"]
 FILES = sorted(path.name for path in (ROOT / "sweeps").glob("*.py"))
 
 
@@ -22,7 +26,11 @@ def command(folder: Path, name: str, *flags: str, script: Path | None = None) ->
     """Run a sweep file with `folder` as the working directory."""
     line = [sys.executable, str(script or ROOT / "sweeps" / name), *flags]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.run(line, cwd=folder, env=environment, capture_output=True, text=True, timeout=170, check=False)
+    return subprocess.run(line, cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False)
+
+
+def smoke(folder: Path, name: str) -> Smoke:
+    return folder, command(folder, name, "--smoke")
 
 
 def cells(folder: SweepFolder) -> list[dict[str, str]]:
@@ -55,19 +63,30 @@ def test_a_dry_run_shows_the_sweep_and_starts_nothing(tmp_path: Path) -> None:
     assert (config.epochs, config.freeze, config.weights[:4]) == (3, "none", "run:")
 
 
+@pytest.fixture(scope="module")
+def smokes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, "Future[Smoke]"]]:
+    """Run the smokes of all sweep files, two at once, because one of them uses one core while it starts and ends."""
+    with ThreadPoolExecutor(2) as pool:
+        folders = {name: tmp_path_factory.mktemp(Path(name).stem) for name in FILES}
+        yield {name: pool.submit(smoke, folder, name) for name, folder in folders.items()}
+        pool.shutdown(cancel_futures=True)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FILES)
-def test_a_smoke_run_trains_every_row(tmp_path: Path, name: str) -> None:
-    outcome = command(tmp_path, name, "--smoke")
+def test_a_smoke_run_trains_every_row(smokes: dict[str, "Future[Smoke]"], name: str) -> None:
+    place, outcome = smokes[name].result()
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
     assert outcome.stderr == ""
-    folder = SweepFolder(tmp_path / "runs" / f"{Path(name).stem}-smoke")
+    folder = SweepFolder(place / "runs" / f"{Path(name).stem}-smoke")
     rows = cells(folder)
     assert len(rows) == len(folder.require_description()["rows"])
     for row in rows:
         assert 0 < float(row["test_accuracy_mean"]) <= 1
         assert (row["n"], row["note"]) == ("1", "")
-    assert all(folder.run(one["trial"]).weights_path.exists() for one in folder.trials())
+    trials = [folder.run(one["trial"]) for one in folder.trials()]
+    assert all(run.weights_path.exists() or run.config().classifier == "svm" for run in trials)
+    shutil.rmtree(place)  # the weights of the largest are gigabytes
 
 
 SWEEP = """

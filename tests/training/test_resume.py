@@ -232,3 +232,25 @@ def test_a_checkpoint_holds_tensors_and_plain_data_by_name(new_run: NewRun, trai
         assert set(values) == {"step", "exp_avg", "exp_avg_sq"}
         assert values["exp_avg"].shape == state["model"][name].shape
     assert state["record"]["epoch"] == 1
+
+
+@pytest.mark.parametrize("ended_by", ["epochs", "patience"])
+def test_killed_between_the_last_checkpoint_and_the_result(
+    new_run: NewRun, train_until: TrainUntil, numbers: Numbers, ended_by: str
+) -> None:
+    fields = {"patience": 1, "lr": 1e-12, "epochs": 9} if ended_by == "patience" else {"epochs": 2}
+    whole, killed = (new_run(name, **fields) for name in ("whole", "killed"))
+    train_until(whole)
+    last = whole.records()[-1]["epoch"]
+    train_until(killed, last_epoch=last)
+    assert checkpoint.read(killed.checkpoint_path(last))["optimizer"] == {}  # nothing goes on from it
+    assert checkpoint.read(killed.checkpoint_path(last - 1))["optimizer"] != {} or last == 1
+    train_until(killed, attempt=2)
+    assert numbers(killed) == numbers(whole)
+    results = [dict(run.result() or {}) for run in (killed, whole)]
+    for result in results:
+        for measured in ("minutes", "peak_memory_mb", "attempt", "seconds"):
+            result.pop(measured, None)
+    assert results[0] == results[1]
+    assert results[0]["reason"] == ended_by
+    assert killed.weights_path.read_bytes() == whole.weights_path.read_bytes()

@@ -129,7 +129,7 @@ def fit(
     strategy = prepare(network, config, world)
     try:
         if saved:
-            objective.load_state(saved["loss"])
+            objective.load_state(saved.get("loss", {}))  # checkpoints of before there were such losses have none
             strategy.load_optimizer_state(saved["optimizer"])
             yield saved["record"] | first
         del saved
@@ -172,7 +172,9 @@ def fit(
                 "peak_memory_mb": peak_memory_mb(world),
                 "best_epoch": progress.best_epoch,
             }
-            state = {"model": strategy.model_state(), "optimizer": strategy.optimizer_state()}
+            # Of Adam two thirds of a checkpoint, and nothing goes on from the last one.
+            optimizer_state = {} if progress.end(config) else strategy.optimizer_state()
+            state = {"model": strategy.model_state(), "optimizer": optimizer_state}
             state |= {"loss": objective.state(), "progress": asdict(progress), "record": record, "facts": facts}
             state |= {"config": config.to_dict()}
             give_way(run, attempt, world)

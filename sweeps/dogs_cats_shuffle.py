@@ -1,0 +1,33 @@
+"""What is lost if the images of dogs and cats always come in the same order?
+
+python sweeps/dogs_cats_shuffle.py --data-root DIR    (the Kaggle archive; an account is needed)
+
+Report 003, question 3c: shuffling raises the accuracy drastically; plots only. Unshuffled means class by class.
+Cost: --dry-run says. Ours: not run yet.
+"""
+
+from fieldtrial.config import TrainConfig
+from fieldtrial.control.command import main
+from fieldtrial.control.sweep import Sweep, grid
+
+
+def sweep() -> Sweep:
+    """Return two rows: shuffled, and not."""
+    return Sweep(
+        base=TrainConfig(
+            dataset="dogs_vs_cats",
+            image_size=128,
+            model="cnn",
+            blocks=3,
+            filters=(32,),
+            filter_growth=2.0,
+            optimizer="adam",
+            batch_size=512,
+            epochs=15,
+        ),
+        rows=grid(shuffle=[True, False]),
+    )
+
+
+if __name__ == "__main__":
+    main(sweep)

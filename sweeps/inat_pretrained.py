@@ -1,0 +1,35 @@
+"""How much of a fine-tuned model's accuracy comes from its pretrained weights?
+
+python sweeps/inat_pretrained.py [--cluster NAME]
+
+Report 000, part B, question 3, the second 2 x 2 table (validation accuracy, minutes): ResNet-50 from random weights
+14.6 %, 2.4, pretrained 81.2 %, 2.3; InceptionV3 13.9 %, 2.7, pretrained 81.9 %, 2.7. Its minutes are those of a mostly
+frozen network, so the last three units train here. Cost: --dry-run says. Ours: not run yet.
+"""
+
+from ray import tune
+
+from fieldtrial.config import TrainConfig
+from fieldtrial.control.command import main
+from fieldtrial.control.sweep import Sweep, grid
+
+
+def sweep() -> Sweep:
+    """Return 2 models x (random weights, ImageNet's)."""
+    return Sweep(
+        base=TrainConfig(
+            dataset="inat10",
+            freeze="all_but_last:3",
+            image_size=299,
+            validation_fraction=0.1,
+            epochs=5,
+            schedule="step",
+        ),
+        rows=grid(model=["resnet50", "inception_v3"], weights=["random", "imagenet"]),
+        search={"lr": tune.loguniform(1e-4, 1e-1), "optimizer": tune.choice(["sgd", "adam"])},
+        trials=6,
+    )
+
+
+if __name__ == "__main__":
+    main(sweep)
