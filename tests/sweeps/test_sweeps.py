@@ -5,8 +5,8 @@ import csv
 import os
 import re
 import shlex
-import subprocess
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
