@@ -227,8 +227,10 @@ def test_a_file_with_code_in_it_is_refused_and_not_run(tmp_path: Path, monkeypat
     torch.save({"weight": Code()}, "code.pth")
     Path("garbage.pth").write_bytes(b"not weights")
     Path("garbage.safetensors").write_bytes(b"not weights")
+    torch.save({"weight": torch.ones(3)}, "damaged.pth", _use_new_zipfile_serialization=False)
+    Path("damaged.pth").write_bytes(Path("damaged.pth").read_bytes()[:-10])
     torch.save({"epoch": 3}, "no_state.pth")
-    for name in ("code.pth", "garbage.pth", "garbage.safetensors"):
+    for name in ("code.pth", "damaged.pth", "garbage.pth", "garbage.safetensors"):
         with pytest.raises(ValueError, match=f"{name}: cannot be read as tensors and plain data"):
             network_for(TrainConfig(weights=name))
     with pytest.raises(ValueError, match=r"no_state\.pth: holds no state dict"):
