@@ -226,14 +226,14 @@ def test_no_pickle_runs_code(tmp_path: Path, get: Callable[..., Data], capsys: p
         ("test_batch", [], "list indices"),
         ("batches.meta", {"label_names": ["airplane"]}, "1 names of 10 classes"),
         ("batches.meta", {"num_cases": 1}, "label_names"),
+        ("batches.meta", b"\x80\x04\x95" + b"\xff" * 8, "FRAME length"),
     ],
 )
 def test_pickles_of_something_else_are_named(
     file: str, values: object, reason: str, tmp_path: Path, get: Callable[..., Data]
 ) -> None:
-    write_tar(
-        tmp_path / "cifar-10-python.tar.gz", pickled_cifar() | {f"cifar-10-batches-py/{file}": pickle.dumps(values)}
-    )
+    content = values if isinstance(values, bytes) else pickle.dumps(values)
+    write_tar(tmp_path / "cifar-10-python.tar.gz", pickled_cifar() | {f"cifar-10-batches-py/{file}": content})
     with pytest.raises(ConfigError, match=rf"dataset = 'cifar10': .*/{file} is damaged \(.*{reason}"):
         get("cifar10")
 

@@ -78,7 +78,9 @@ def _checked(path: Path, read: Callable[[Path], T]) -> T:
     """Return what `read` makes of the file. Raises ConfigError, with its path, where it is damaged."""
     try:
         return read(path)
-    except (pickle.UnpicklingError, ValueError, LookupError, TypeError, AttributeError, EOFError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # pickles raise nearly everything where they are damaged
         text = f"{path} is damaged ({error}); remove its folder to have it unpacked again"
         raise problem("cifar10", text) from None
 
