@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from fieldtrial.results.report import write_report
@@ -174,6 +175,31 @@ def test_a_phone_shows_it_without_scrolling_sideways(browser: Browser, report: P
     assert opened.problems == []
 
 
+def test_pictures_of_models_are_shown_and_described(browser: Browser, reported: SweepFolder, tmp_path: Path) -> None:
+    folder = SweepFolder(shutil.copytree(reported.path, tmp_path / "sweep"))
+    finals = [entry["trial"] for entry in folder.trials() if entry["role"] == "final"]
+    for trial in finals[:2]:
+        path = folder.run(trial).picture_path("grad-cam")
+        path.parent.mkdir()
+        Image.linear_gradient("L").resize((1600, 800)).save(path)
+    opened = Opened(browser, offline=True)
+    page = opened.page
+    page.goto(write_report(folder).as_uri())
+    pictures = page.locator("#pictures img")
+    assert pictures.count() == 2
+    first, second = pictures.all()
+    first.scroll_into_view_if_needed()
+    expect(first).to_have_js_property("naturalWidth", 1000)
+    expect(second).to_be_hidden()
+    page.locator("#pictures summary", has_text=finals[1]).focus()
+    page.keyboard.press("Enter")
+    expect(second).to_be_visible()
+    assert str(second.get_attribute("alt")).startswith("grad cam: images, and where in them the model looks")
+    expect(page.locator("#pictures")).to_contain_text("python jobs/explain.py --run")
+    opened.context.close()
+    assert opened.problems == []
+
+
 def test_the_dark_has_colours_of_its_own(browser: Browser, report: Path) -> None:
     shades = {}
     for scheme in ("light", "dark"):
@@ -223,6 +249,7 @@ def test_a_newer_report_is_shown_where_the_reader_was(browser: Browser, served: 
     page.clock.install()
     page.goto(address)
     page.fill("#filter", "model=mlp")
+    page.locator("#constants summary").click()
     page.clock.run_for(1_000)
     page.locator("#curves").scroll_into_view_if_needed()
     page.evaluate("document.getElementById('curves').scrollIntoView()")
@@ -234,6 +261,7 @@ def test_a_newer_report_is_shown_where_the_reader_was(browser: Browser, served: 
         page.clock.run_for(11_000)
     expect(page.locator("h1")).to_have_text("a newer sweep")
     assert page.input_value("#filter") == "model=mlp"
+    assert page.locator("#constants").get_attribute("open") is not None
     after = page.evaluate("document.getElementById('curves').getBoundingClientRect().top")
     assert abs(after - before) < 5
     opened.context.close()

@@ -24,6 +24,7 @@ from fieldtrial.results.report_comparisons import compare_rows
 from fieldtrial.results.report_environment import environments, failures, log_files, read_attempts
 from fieldtrial.results.report_findings import findings
 from fieldtrial.results.report_page import render_page
+from fieldtrial.results.report_pictures import read_pictures
 from fieldtrial.results.report_table import estimates, facts, summary_table
 from fieldtrial.results.summary import Summary, summarise
 from fieldtrial.results.sweeps import read_sweeps
@@ -129,6 +130,7 @@ def render_report(folder: SweepFolder) -> str:
         "begins": "; at first, those of the search" if data["filter"] else "",
         "constants": constants,
         "charts": charts,
+        "pictures": read_pictures(folder, trials, list(winners["trial"]), tested.best_first),
         "failures": failures(trials, logs),
         "environments": environments(attempts),
         "notes": [*summary.footer, *say(account(sweeps.trials, cost_of_trials(records))), *unreadable],
@@ -137,7 +139,7 @@ def render_report(folder: SweepFolder) -> str:
     sections = [
         ("findings", "What the table says"), ("table", "The table"), ("trials", "Trials"),
         *((chart["id"], chart["title"]) for chart in charts),
-        ("failures", "Failures"), ("environment", "Environment"),
+        ("pictures", "Pictures"), ("failures", "Failures"), ("environment", "Environment"),
     ]  # fmt: skip
     return render_page({**texts, "sections": sections}, data)
 

@@ -10,6 +10,7 @@ function keepPlace() {
   const sections = [...document.querySelectorAll("header, section")];
   const top = sections.filter((section) => section.getBoundingClientRect().top <= 100).pop();
   Object.assign(kept, { section: top ? top.id : "", offset: top ? top.getBoundingClientRect().top : 0, row: document.getElementById("classes-row")?.value });
+  kept.opened = [...document.querySelectorAll("details")].map((one) => [one.id, one.open]);
   sessionStorage.setItem(PLACE, JSON.stringify({ ...kept, focus: document.activeElement?.id || "" }));
 }
 
@@ -35,6 +36,7 @@ function setChoice(id, value, take) {
 }
 
 function returnTo(kept) {
+  for (const [id, open] of kept.opened) document.getElementById(id)?.toggleAttribute("open", open);
   const section = document.getElementById(kept.section);
   if (section) scrollTo({ top: scrollY + section.getBoundingClientRect().top - kept.offset, behavior: "instant" });
   if (kept.focus) document.getElementById(kept.focus)?.focus({ preventScroll: true });
