@@ -27,7 +27,6 @@ def sweep() -> Sweep:
             schedule="cosine",
         ),
         rows=[{"model": "resnet18"}],
-        select="validation_loss",
         seeds=5,
     )
 

@@ -76,9 +76,16 @@ def test_a_killed_actor_is_replaced(place: LocalPlace, processes: Any, tmp_path:
     assert end.death
     assert end.death.startswith("its actor died")
     assert processes.eventually(lambda: not any(orphan.is_running() for orphan in orphans)), "workers without an owner"
-    for number in range(place.slots):
-        place.start(task(tmp_path, lr=0.7 + number))
-    assert [end.death for end in until_the_end(place, place.slots)] == [None] * place.slots
+    again = task(tmp_path, lr=0.7)
+    place.start(again)  # the slot that is free first is the one that was replaced
+    assert [end.death for end in until_the_end(place)] == [None]
+    deaths = []
+    for round_ in range(2):  # the actors that were idle are dead too, which their next task finds out, and no other
+        for number in range(place.slots):
+            place.start(task(tmp_path, lr=0.8 + number + 10 * round_))
+        deaths.append([bool(end.death) for end in until_the_end(place, place.slots)])
+    assert sum(deaths[0]) == place.slots - 1
+    assert not any(deaths[1])
 
 
 def test_nothing_listens_beyond_this_machine(place: LocalPlace, processes: Any, tmp_path: Path) -> None:

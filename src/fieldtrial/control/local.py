@@ -59,11 +59,11 @@ class LocalPlace:
             raise ConfigError([text], "local")
         fitting = [cores // settings.cpus_per_trial, settings.most_trials or cores]
         self.slots = min([*fitting, _sharing(devices, wanted)] if wanted else fitting)
-        actor = ray.remote(num_cpus=settings.cpus_per_trial, num_gpus=wanted, max_restarts=-1)(Slot)
-        command = _worker_command(worker, settings.processes_per_trial)
-        threads = max(1, settings.cpus_per_trial // settings.processes_per_trial)
-        self._marks = {actor.remote(command, threads, mark): mark for mark in _new_marks(self.slots)}
-        self._idle = list(self._marks)
+        self._actor = ray.remote(num_cpus=settings.cpus_per_trial, num_gpus=wanted)(Slot)
+        self._command = _worker_command(worker, settings.processes_per_trial)
+        self._threads = max(1, settings.cpus_per_trial // settings.processes_per_trial)
+        self._marks: dict[Any, str] = {}
+        self._idle = [self._new_slot() for _ in range(self.slots)]
         self._running: dict[Any, tuple[Any, Task]] = {}
 
     def adopt(self, _tasks: Iterable[Task]) -> list[Task]:
@@ -106,12 +106,29 @@ class LocalPlace:
 
     def _end(self, reference: Any) -> Ended:
         slot, task = self._running.pop(reference)
-        self._idle.append(slot)
         try:
             death, error = ray.get(reference)
-            return Ended(task, death, error)
+            ended = Ended(task, death, error)
         except ray.exceptions.RayActorError as error:
-            return Ended(task, death=f"its actor died: {error}")
+            ended = Ended(task, death=f"its actor died: {error}")
+            slot = self._replace(slot)
+        self._idle.append(slot)
+        return ended
+
+    def _new_slot(self) -> Any:
+        mark = secrets.token_hex(16)
+        slot = self._actor.remote(self._command, self._threads, mark)
+        self._marks[slot] = mark
+        return slot
+
+    def _replace(self, slot: Any) -> Any:
+        """Return a new slot for one whose actor has died, or does not answer, and end what is left of that.
+
+        Ray's own restarts take a while, in which every task that is given to the actor fails at once.
+        """
+        ray.kill(slot)
+        end_all(MARK, self._marks.pop(slot))
+        return self._new_slot()
 
     def _start_ray(self, cores: int, folder: Path) -> None:
         for name in ("RAY_ADDRESS", "RAY_AUTH_MODE"):  # another cluster's, perhaps
@@ -131,6 +148,8 @@ class LocalPlace:
             log_to_driver=False,
             configure_logging=False,
             _temp_dir=str(folder),
+            # Where memory is short, whoever holds it, Ray would end actors, and these hold next to nothing.
+            _system_config={"memory_monitor_refresh_ms": 0},
         )
 
 
@@ -178,10 +197,6 @@ class Slot:
     def _kill(self) -> None:
         """End the worker and all its processes, which torchrun puts into sessions of their own."""
         end_all(MARK, self._mark)
-
-
-def _new_marks(count: int) -> list[str]:
-    return [secrets.token_hex(16) for _ in range(count)]
 
 
 def _sharing(devices: int, wanted: float) -> int:

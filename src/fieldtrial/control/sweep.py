@@ -19,11 +19,12 @@ ARCHITECTURE = (
 MOST_FAILURES = 10  # or a tenth of the trials, if that is more
 # Fields that neither rows nor search can set, because the sweep has a word of its own for them.
 OWN_FIELDS = {"seed": "`seeds` says how many a winner is run with", "select": "`select` says it for all rows"}
-# Of a smoke: a side in pixels that all models but Inception and Xception take, and few images, for the large ones.
-SMOKE_IMAGE_SIZE, SMOKE_INCEPTION_SIZE = 64, 96
+# Of a smoke: the side of its images in pixels, which is the least that a model takes, and how many of them there are.
+SMOKE_IMAGE_SIZE = 32
+SMOKE_LARGER = {"ception": 96, "alexnet": 64}  # models with these in their names
+SMOKE_UNPADDED = 96
 SMOKE_CLASSES = "2"
 SMOKE_IMAGES_PER_CLASS = 8
-EMBEDDED_IMAGE_SIZE = 32  # up to which a sweep of the embedded images is small already
 
 
 def grid(**choices: Sequence[object]) -> list[dict[str, object]]:
@@ -138,9 +139,9 @@ class Sweep:
         """
         fixed: dict[str, object] = {"epochs": 1, "weights": "random"}
         if not self._is_on_digits():
-            inception = any("ception" in self.row_config(number).model for number in range(len(self.rows)))
-            fixed |= {"dataset": "digits", "image_size": SMOKE_INCEPTION_SIZE if inception else SMOKE_IMAGE_SIZE}
-            fixed |= {"classes": SMOKE_CLASSES, "train_fraction": 1.0, "images_per_class": SMOKE_IMAGES_PER_CLASS}
+            size = max(_smoke_image_size(self.row_config(number)) for number in range(len(self.rows)))
+            fixed |= {"dataset": "digits", "image_size": size, "classes": SMOKE_CLASSES}
+            fixed |= {"train_fraction": 1.0, "images_per_class": SMOKE_IMAGES_PER_CLASS}
         keep = {name: value for name, value in (self.source or {}).items() if name not in fixed}
         return replace(
             self,
@@ -158,7 +159,7 @@ class Sweep:
         configs = [self.row_config(number) for number in range(len(self.rows))]
         searched = {"dataset", "image_size"} & set(self.search)
         return not searched and all(
-            config.dataset == "digits" and (config.image_size or 0) <= EMBEDDED_IMAGE_SIZE for config in configs
+            config.dataset == "digits" and (config.image_size or 0) <= SMOKE_IMAGE_SIZE for config in configs
         )
 
     def describe(self, name: str) -> dict[str, Any]:
@@ -239,6 +240,12 @@ class Sweep:
             except ConfigError as error:
                 problems += [problem for problem in error.problems if problem not in problems]
         return problems
+
+
+def _smoke_image_size(config: TrainConfig) -> int:
+    """Return the side in pixels of the smallest images that the config's model takes, from a few sizes."""
+    larger = [size for part, size in SMOKE_LARGER.items() if part in config.model]
+    return max([SMOKE_IMAGE_SIZE, *larger, *([SMOKE_UNPADDED] if config.padding == "valid" else [])])
 
 
 def _extremes(domain: Domain) -> list[Any]:
