@@ -45,8 +45,21 @@ def test_the_whole_sweep(complete: "Written") -> None:
     assert column(page, "row")[0] == "cnn · none"
     assert column(page, "validation_accuracy")[:2] == [0.85, 0.9]
     assert [row["label"] for row in data(page)["estimates"]] == ["cnn · none", "cnn · all_but_head", "mlp · none"]
-    assert "cnn · none has the best test accuracy: 60.00 ± 4.97 % (n = 3)" in texts(page)
+    assert "cnn · none is the best on validation: test accuracy 60.00 ± 4.97 % (n = 3)" in texts(page)
     assert data(page)["commandFile"] == "command.txt"
+
+
+def test_what_is_not_shown_to_be_worse_is_set_off_in_table_and_figure(complete: "Written") -> None:
+    for seed, test in enumerate((0.45, 0.55, 0.70)):  # of the second row now: too far apart to be told from the best
+        run = complete.folder.run(complete.trial(1, lr=0.01 / 2, seed=100 + seed))
+        run.write_result((run.result() or {}) | {"test_accuracy": test})
+    page = render_report(complete.folder)
+    set_off = re.findall(r'<td class="number best"[^>]*>(.*?)</td>', page)
+    assert set_off == ["60.00 ± 4.97 (n=3) *", "56.67 ± 31.26 (n=3) *"]
+    marks = {row["label"]: row["marked"] for row in data(page)["estimates"]}
+    assert marks == {"cnn · none": True, "cnn · all_but_head": True, "mlp · none": False}
+    assert "No difference is shown to cnn · all_but_head." in texts(page)
+    assert "Bold, *: the best on validation, and what the tests do not show to be worse." in texts(page)
 
 
 def test_the_learning_curves_are_those_of_the_records(complete: "Written") -> None:

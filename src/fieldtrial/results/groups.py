@@ -13,13 +13,24 @@ import pandas as pd
 from fieldtrial.config import FIELDS
 from fieldtrial.results.load import ENDED_WELL, FAILED, MEASURES
 from fieldtrial.results.statistics import FEWEST, Comparison, Estimate, compare, estimate_mean
-from fieldtrial.results.summary import Row, all_of, counted, final_note, find_winner, reason_of, remarks, searches_over
+from fieldtrial.results.summary import (
+    Row,
+    Summary,
+    all_of,
+    counted,
+    final_note,
+    find_winner,
+    reason_of,
+    remarks,
+    searches_over,
+)
 from fieldtrial.results.sweeps import SWEEP, Sweeps, field_texts
 from fieldtrial.values import format_value
 
 Key = tuple[str, ...]
 # How a group stands to the best of those that it is compared with; untested: too few seeds to tell.
 Mark = Literal["best", "not distinguishable", "better", "worse", "untested", "none"]
+SET_OFF = ("best", "not distinguishable", "better")  # marks of what stands out in a table
 DATA = ("dataset", "classes")  # what is tested on: scores on different data are not compared
 COMPARED_METRICS = ("test_", "validation_")  # those of which it is known whether more is better
 
@@ -91,7 +102,15 @@ def group_trials(sweeps: Sweeps, fields: Sequence[str], metric: str, within: Seq
     groups = [_make_group(key, part, sweeps, metric, over, seeds) for key, part in found.items()]
     _check_data(fields, groups)
     left_out += _account_metric(groups, metric)
-    return Groups(tuple(fields), metric, sweeps.select, _mark(groups, fields, metric, within, sweeps), left_out)
+    marked = mark_groups(groups, fields, metric, within, sweeps.select, sweeps.mode)
+    return Groups(tuple(fields), metric, sweeps.select, marked, left_out)
+
+
+def groups_of_rows(groups: Groups, summary: Summary) -> dict[int, Group]:
+    """Return the group of each row of a sweep's table, where the groups are by the fields that the sweep compares."""
+    by_key = {group.key: group for group in groups.groups}
+    rows = [tuple(format_value(row[name]) for name in summary.fields) for row in summary.rows.to_dict("records")]
+    return {number: by_key[key] for number, key in enumerate(rows) if key in by_key}
 
 
 def _check_metric(sweeps: Sweeps, metric: str) -> None:
@@ -204,10 +223,13 @@ def _account_metric(groups: Sequence[Group], metric: str) -> list[str]:
     return lines
 
 
-def _mark(
-    groups: list[Group], fields: Sequence[str], metric: str, within: Sequence[str], sweeps: Sweeps
+def mark_groups(
+    groups: list[Group], fields: Sequence[str], metric: str, within: Sequence[str], select: str, mode: str
 ) -> list[Group]:
-    """Return the groups with their marks: those of a family are compared with its best on validation."""
+    """Return the groups with their marks: those of a family are compared with its best on validation.
+
+    select: the metric on validation that chooses it; mode: whether its max or its min is best.
+    """
     if not metric.startswith(COMPARED_METRICS):
         return groups
     families: dict[Key, list[Group]] = {}
@@ -215,14 +237,16 @@ def _mark(
         if group.values and group.winner:
             values = (group.key[fields.index(name)] for name in within)
             families.setdefault((*group.data, *values), []).append(group)
-    marked = {group.key: group for family in families.values() for group in _compare_family(family, metric, sweeps)}
+    marked = {
+        group.key: group for family in families.values() for group in _compare_family(family, metric, select, mode)
+    }
     return [marked.get(group.key, group) for group in groups]
 
 
-def _compare_family(family: Sequence[Group], metric: str, sweeps: Sweeps) -> list[Group]:
+def _compare_family(family: Sequence[Group], metric: str, select: str, mode: str) -> list[Group]:
     """Return the family's groups with their marks."""
     winners = {id(group.winner): group for group in family}
-    chosen = _best([group.winner for group in family if group.winner], sweeps.select, sweeps.mode)
+    chosen = _best([group.winner for group in family if group.winner], select, mode)
     best = winners[id(chosen)]
     values = {group.key: group.values for group in family}
     pairs = [(best.key, group.key) for group in family if group is not best]

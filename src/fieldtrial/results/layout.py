@@ -16,11 +16,10 @@ from fieldtrial.results.formats import (
     format_short,
     header,
 )
-from fieldtrial.results.groups import Group, Groups, Key
+from fieldtrial.results.groups import SET_OFF, Group, Groups, Key
 from fieldtrial.results.quantities import Measure
 from fieldtrial.results.statistics import FEWEST
 
-SET_OFF = ("best", "not distinguishable", "better")
 LONGEST_NOTE = 80
 BETWEEN = " · "  # the values of a pivoted column
 COUNTS = ("parameters", "trainable_parameters", "flops", "trials")

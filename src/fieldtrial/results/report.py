@@ -17,6 +17,8 @@ import pandas as pd
 from fieldtrial.files import write_atomically
 from fieldtrial.results import report_data
 from fieldtrial.results.accounting import account, cost_of_trials, say
+from fieldtrial.results.formats import MARK
+from fieldtrial.results.groups import Groups, group_trials
 from fieldtrial.results.importance import rank_hyperparameters
 from fieldtrial.results.load import FAILED
 from fieldtrial.results.report_classes import class_results
@@ -27,12 +29,13 @@ from fieldtrial.results.report_page import render_page
 from fieldtrial.results.report_pictures import read_pictures
 from fieldtrial.results.report_table import estimates, facts, summary_table
 from fieldtrial.results.summary import Summary, summarise
-from fieldtrial.results.sweeps import read_sweeps
+from fieldtrial.results.sweeps import Sweeps, read_sweeps
 from fieldtrial.results.table import caption
 from fieldtrial.run import SweepFolder
 
 MOST_AXES = 10  # of the parallel coordinates
 SPARE_BYTES = 100_000_000  # left for the trials on a disk that fills up
+SET_OFF_CAPTION = f"Bold, {MARK}: the best on validation, and what the tests do not show to be worse."
 CHARTS = {
     "created": ("Over time", "What each search trial reached, by when it began; the line is the best so far."),
     "parallel": (
@@ -92,7 +95,8 @@ def render_report(folder: SweepFolder) -> str:
         [by_name[name] for name in tuned], trials[select].where(trials.index.isin(searched.index))
     )
     winners = _of_winners(finals, trials, summary)
-    tested = compare_rows(summary, winners, description)
+    groups, problems = _groups(sweeps, summary)
+    tested = compare_rows(summary, groups, description)
     classes, unreadable = class_results(folder, tested.best_first, winners)
     has_result = [select] if select in by_name else []
     constants = report_data.constants(trials)
@@ -113,7 +117,7 @@ def render_report(folder: SweepFolder) -> str:
         "importance": asdict(importance),
         "curves": report_data.curves(trials, records, select),
         "estimates": estimates(summary, description, tested),
-        "markedLabel": "best, or not shown to be worse",
+        "markedLabel": "best on validation, or not shown to be worse",
         "classes": {"rows": classes},
         "commandFile": _relative(folder, "command"),
         "logs": report_data.category("log", [logs.get(trial, "") for trial in trials["trial"]]),
@@ -122,10 +126,10 @@ def render_report(folder: SweepFolder) -> str:
     texts = {
         "summary": summary,
         "byline": _byline(summary, trials),
-        "facts": facts(summary, trials, records, description),
+        "facts": facts(summary, trials, records, description, tested),
         "findings": findings(summary, tested, importance, description),
-        "caption": caption(summary),
-        "table": summary_table(summary),
+        "caption": f"{caption(summary)} {SET_OFF_CAPTION if tested.set_off else ''}",
+        "table": summary_table(summary, tested),
         "example": _example(by_name, description, select),
         "begins": "; at first, those of the search" if data["filter"] else "",
         "constants": constants,
@@ -133,7 +137,7 @@ def render_report(folder: SweepFolder) -> str:
         "pictures": read_pictures(folder, trials, list(winners["trial"]), tested.best_first),
         "failures": failures(trials, logs),
         "environments": environments(attempts),
-        "notes": [*summary.footer, *say(account(sweeps.trials, cost_of_trials(records))), *unreadable],
+        "notes": [*summary.footer, *say(account(sweeps.trials, cost_of_trials(records))), *problems, *unreadable],
         "colophon": f"Made by Fieldtrial from the files in {folder.path} in {time.monotonic() - started:.1f} s.",
     }
     sections = [
@@ -142,6 +146,14 @@ def render_report(folder: SweepFolder) -> str:
         ("pictures", "Pictures"), ("failures", "Failures"), ("environment", "Environment"),
     ]  # fmt: skip
     return render_page({**texts, "sections": sections}, data)
+
+
+def _groups(sweeps: Sweeps, summary: Summary) -> tuple[Groups | None, list[str]]:
+    """Return the sweep's rows with how they compare on test, as in its table, or a line that says why they do not."""
+    try:
+        return group_trials(sweeps, summary.fields, summary.test), []
+    except ValueError as error:
+        return None, [f"Not compared: {error}"]
 
 
 def _charts(classes: Sequence[object]) -> dict[str, tuple[str, str]]:

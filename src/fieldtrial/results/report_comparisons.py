@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from fieldtrial.results.report_data import is_share, row_labels
+from fieldtrial.results.groups import DATA, SET_OFF, Group, Groups, groups_of_rows
+from fieldtrial.results.report_data import row_labels
 from fieldtrial.results.statistics import FEWEST, Comparison, compare
 from fieldtrial.results.summary import Row, Summary
 from fieldtrial.values import format_value
@@ -18,32 +18,45 @@ MOST_LEVELS = 8  # of a compared field; with more, pairs of them are too many to
 
 @dataclass(frozen=True)
 class Tested:
-    """The rows that have been tested: `values` has {seed: test result} of each; `best` is the one with the best mean.
+    """The rows that have been tested: `groups` has the winner's tests of each, and how it stands to the best.
 
-    comparisons: of the best row with each other one, corrected together. labels: of all rows of the sweep.
+    Best is what was best on validation among the rows tested on the same data, as in the table: the best of many test
+    results would be too good, and all comparisons with it bent. labels: of all rows of the sweep.
     """
 
-    values: dict[int, dict[int, float]]
-    best: int | None
-    comparisons: dict[int, Comparison]
+    groups: dict[int, Group]
     labels: list[str]
     metric: str
     mode: str
 
     @property
-    def level(self) -> list[int]:
-        """The rows to which no difference of the best one is shown, the best mean first."""
-        level = [row for row, comparison in self.comparisons.items() if not comparison.shown]
-        return sorted(level, key=self.mean, reverse=self.mode == "max")
+    def values(self) -> dict[int, dict[int, float]]:
+        """{seed: test result} of each row."""
+        return {row: group.values for row, group in self.groups.items()}
+
+    @property
+    def best(self) -> list[int]:
+        """The row that was best on validation, for each of the data that rows were tested on."""
+        return [row for row, group in self.groups.items() if group.comparison is None]
+
+    def others(self, best: int) -> dict[int, Comparison]:
+        """Return the comparisons of a best row with the others, the best mean of these first."""
+        known = {row: self.groups[row].comparison for row in self.best_first}
+        return {row: one for row, one in known.items() if one and one.first == self.groups[best].key}
+
+    @property
+    def set_off(self) -> set[int]:
+        """The rows that are the best, or have been tested and not been shown to be worse."""
+        return {row for row, group in self.groups.items() if group.mark in SET_OFF}
 
     @property
     def best_first(self) -> list[int]:
         """The rows that have been tested, the best mean first."""
-        return sorted(self.values, key=self.mean, reverse=self.mode == "max")
+        return sorted(self.groups, key=self.mean, reverse=self.mode == "max")
 
     def mean(self, row: int) -> float:
         """Return the mean of a row's tests."""
-        return float(np.mean(list(self.values[row].values())))
+        return float(np.mean(list(self.groups[row].values.values())))
 
 
 @dataclass(frozen=True)
@@ -58,24 +71,15 @@ class FieldComparisons:
     pairs: list[tuple[str, str, Comparison]]
 
 
-def compare_rows(summary: Summary, finals: pd.DataFrame, description: Mapping[str, Any]) -> Tested:
-    """Return what the tests of the rows' winners show; finals: their finished runs with fresh seeds."""
-    tested = finals[np.isfinite(pd.to_numeric(finals[summary.test], errors="coerce").astype(float))]
-    values = {
-        int(str(row)): {int(seed): float(value) for seed, value in zip(own["seed"], own[summary.test], strict=True)}
-        for row, own in tested.groupby("row")
-    }
-    sign = 1 if description["mode"] == "max" else -1
-    best = max(values, key=lambda row: sign * float(np.mean(list(values[row].values()))), default=None)
-    images = pd.to_numeric(tested["test_images"], errors="coerce").max() if "test_images" in tested else 0
-    resolution = 1 / float(images) if is_share(summary.test) and images > 0 else 0.0
-    pairs = [] if best is None else [(best, row) for row in values if row != best]
-    comparisons = {row: one for (_, row), one in zip(pairs, compare(values, pairs, resolution), strict=True)}
-    return Tested(values, best, comparisons, row_labels(description["rows"]), summary.test, description["mode"])
+def compare_rows(summary: Summary, groups: Groups | None, description: Mapping[str, Any]) -> Tested:
+    """Return what the tests of the rows' winners show; groups: by the fields that the sweep compares."""
+    known = groups_of_rows(groups, summary) if groups else {}
+    tested = {row: group for row, group in known.items() if group.values}
+    return Tested(tested, row_labels(description["rows"]), summary.test, description["mode"])
 
 
 def compare_fields(rows: Sequence[Row], tested: Tested, names: Sequence[str]) -> list[FieldComparisons]:
-    """Return the comparisons of the fields `names`, corrected together.
+    """Return the comparisons of those of the fields `names` that do not say what is tested on, corrected together.
 
     Two values of a field are compared by the means of the rows that are alike in all other compared fields, if there
     are three pairs of such rows or more.
@@ -83,13 +87,14 @@ def compare_fields(rows: Sequence[Row], tested: Tested, names: Sequence[str]) ->
     groups: dict[tuple[str, str], dict[int, float]] = {}
     contexts: dict[tuple[str, ...], int] = {}
     by_number = {row["row"]: row for row in rows}
-    for name, number in itertools.product(names, tested.values):
+    compared_names = [name for name in names if name not in DATA]
+    for name, number in itertools.product(compared_names, tested.groups):
         cells = {other: format_value(by_number[number][other]) for other in names}
         context = (name, *(cell for other, cell in cells.items() if other != name))
         place = contexts.setdefault(context, len(contexts))
         groups.setdefault((name, cells[name]), {})[place] = tested.mean(number)
     pairs = []
-    for name in names:
+    for name in compared_names:
         levels = [group for group in groups if group[0] == name]
         if len(levels) <= MOST_LEVELS:
             both = itertools.combinations(levels, 2)
@@ -101,5 +106,5 @@ def compare_fields(rows: Sequence[Row], tested: Tested, names: Sequence[str]) ->
             {level: float(np.mean(list(own.values()))) for (field, level), own in groups.items() if field == name},
             [(one[1], other[1], comparison) for (one, other), comparison in compared if one[0] == name],
         )
-        for name in names
+        for name in compared_names
     ]

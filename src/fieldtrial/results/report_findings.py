@@ -38,37 +38,47 @@ def findings(summary: Summary, tested: Tested, importance: Importance, descripti
 
 
 def _on_best(tested: Tested) -> Iterator[Finding]:
-    """Say which row is best, and of which others that is shown."""
-    if tested.best is None:
+    """Say which row is best on validation, and how its test stands to those of the others."""
+    if not tested.best:
         yield _finding("caution", "No row has been tested yet, so nothing can be said of them.")
-        return
-    own = tested.values[tested.best]
-    best = f"{tested.labels[tested.best]} has the best {_name(tested.metric)}"
-    text = f"{best}: {estimate_text(list(own.values()), tested.metric)} (n = {len(own)})."
-    others = len(tested.comparisons)
-    shown = [one for one in tested.comparisons.values() if one.shown]
-    if not others:
-        yield _finding("open", f"{text} There is no other row to compare it with.")
-    elif not shown:
-        yield _finding("open", f"{text} No difference to any of the {others} other rows is shown.")
-    else:
-        text += f" It differs from {len(shown)} of {others} other rows, by {_sizes(shown, tested.metric)}."
-        if tested.level:
-            text += f" No difference is shown to {_named([tested.labels[row] for row in tested.level])}."
+    for best in tested.best:
+        others = tested.others(best)
+        text = f"{tested.labels[best]} is the best on validation: {_name(tested.metric)} "
+        text += f"{estimate_text(list(tested.values[best].values()), tested.metric)} (n = {len(tested.values[best])})."
+        sign = 1 if tested.mode == "max" else -1
+        shown = {row: one for row, one in others.items() if one.shown}
+        better = [one for one in shown.values() if sign * one.difference > 0]
+        worse = {row: one for row, one in shown.items() if sign * one.difference < 0}
+        if not others:
+            yield _finding("open", f"{text} There is no other row to compare it with.")
+            continue
+        if not shown:
+            yield _finding("open", f"{text} No difference to any of the {len(others)} other rows is shown.")
+            continue
+        if better:
+            text += f" It is better than {len(better)} of {len(others)} other rows, by {_sizes(better, tested.metric)}."
+        if worse:
+            named = _named([tested.labels[row] for row in worse])
+            text += f" It is worse than {named}, by {_sizes(list(worse.values()), tested.metric)}."
+        if level := [tested.labels[row] for row in others if row not in shown]:
+            text += f" No difference is shown to {_named(level)}."
         yield _finding("shown", text)
 
 
 def _on_cheapest(rows: Sequence[Row], tested: Tested) -> Iterator[Finding]:
-    """Say which row costs least of those that are not shown to be worse than the best."""
+    """Say which row costs least of those that have not been shown to be worse than the best."""
     by_number = {row["row"]: row for row in rows}
-    found = []
-    for name, unit in (("parameters", "parameters"), ("minutes", "minutes of training")):
-        known = [by_number[number] for number in tested.level if by_number[number][name] is not None]
-        most = by_number[tested.best][name] if tested.best is not None else None
-        if known and most and (least := min(known, key=lambda row: row[name]))[name] < 0.9 * most:
-            found.append(f"{tested.labels[least['row']]} needs {_short(least[name])} {unit} instead of {_short(most)}")
-    if found:
-        yield _finding("open", f"Of the rows not shown to be worse, {', and '.join(found)}.")
+    for best in tested.best:
+        found = []
+        level = tested.set_off & tested.others(best).keys()
+        for name, unit in (("parameters", "parameters"), ("minutes", "minutes of training")):
+            known = [by_number[number] for number in sorted(level) if by_number[number][name] is not None]
+            most = by_number[best][name]
+            if known and most and (least := min(known, key=lambda row: row[name]))[name] < 0.9 * most:
+                label = tested.labels[least["row"]]
+                found.append(f"{label} needs {_short(least[name])} {unit} instead of {_short(most)}")
+        if found:
+            yield _finding("open", f"Of the rows not shown to be worse, {', and '.join(found)}.")
 
 
 def _on_field(field: FieldComparisons, tested: Tested) -> Iterator[Finding]:

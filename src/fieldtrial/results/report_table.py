@@ -6,8 +6,10 @@ from typing import Any
 
 import pandas as pd
 
+from fieldtrial.results.formats import MARK, NOTHING, header
 from fieldtrial.results.report_comparisons import Tested
 from fieldtrial.results.report_data import is_share, label, row_labels
+from fieldtrial.results.report_findings import estimate_text
 from fieldtrial.results.summary import Summary
 from fieldtrial.results.table import human_cells
 
@@ -22,20 +24,21 @@ ENDS = {
 LONGEST = 24  # letters; a longer cell is folded
 
 
-def summary_table(summary: Summary) -> dict[str, Any]:
+def summary_table(summary: Summary, tested: Tested) -> dict[str, Any]:
     """Return the table of rows: its heads, and cells with their text, what they are sorted by, and their style."""
     cells = human_cells(summary)
     left = [str(name) in summary.fields for name in cells]
     heads = [{"name": str(name), "left": is_left} for name, is_left in zip(cells, left, strict=True)]
-    rows = [
-        [_cell(str(text), is_left) for text, is_left in zip(row, left, strict=True)]
-        for row in cells.itertuples(index=False)
-    ]
+    rows = [[_cell(str(text), is_left) for text, is_left in zip(row, left, strict=True)] for row in cells.to_numpy()]
+    place = list(cells).index(header(summary.test))
+    for number in tested.set_off:
+        cell = rows[number][place]
+        cell |= {"text": f"{cell['text']} {MARK}", "classes": f"{cell['classes']} best".strip()}
     return {"heads": heads, "rows": rows, "sortable": len(rows) > 1}
 
 
 def facts(
-    summary: Summary, trials: pd.DataFrame, records: pd.DataFrame, description: Mapping[str, Any]
+    summary: Summary, trials: pd.DataFrame, records: pd.DataFrame, description: Mapping[str, Any], tested: Tested
 ) -> list[dict[str, str]]:
     """Return the figures at the top of the report: name, value and remark of each."""
     outcomes = trials.drop_duplicates("trial")["outcome"].value_counts()
@@ -43,7 +46,7 @@ def facts(
     hours = float((records["seconds"] * records["world_size"]).sum()) / 3600
     again = float((records["repeated_seconds"] * records["world_size"]).sum()) / 3600
     return [
-        _best(summary, description),
+        _best(tested),
         {"name": "Trials", "value": f"{int(outcomes.sum()):,}", "remark": ", ".join(parts)},
         {
             "name": "Rows",
@@ -58,27 +61,20 @@ def facts(
     ]
 
 
-def _best(summary: Summary, description: Mapping[str, Any]) -> dict[str, str]:
-    tested = [row for row in summary.rows.to_dict("records") if row["n"]]
-    name = f"Best {label(summary.test).removesuffix(' (%)')}"
-    if not tested:
-        return {"name": name, "value": "–", "remark": "no row has been tested yet"}
-    sign = 1 if description["mode"] == "max" else -1
-    best = max(tested, key=lambda row: sign * row[f"{summary.test}_mean"])
-    mean, half = best[f"{summary.test}_mean"], best[f"{summary.test}_half_width_95"]
-    scale, digits, unit = (100, 2, " %") if is_share(summary.test) else (1, 4, "")
-    interval = "" if half is None else f" ± {scale * half:.{digits}f}"
-    return {
-        "name": name,
-        "value": f"{scale * mean:.{digits}f}{interval}{unit}",
-        "remark": f"{row_labels(description['rows'])[best['row']]} (n = {best['n']})",
-    }
+def _best(tested: Tested) -> dict[str, str]:
+    name = label(tested.metric).removesuffix(" (%)").capitalize()
+    if len(tested.best) != 1:
+        remark = "rows are tested on different data" if tested.best else "no row has been tested yet"
+        return {"name": name, "value": NOTHING, "remark": remark}
+    values = list(tested.values[tested.best[0]].values())
+    remark = f"{tested.labels[tested.best[0]]}, the best on validation (n = {len(values)})"
+    return {"name": name, "value": estimate_text(values, tested.metric), "remark": remark}
 
 
 def estimates(summary: Summary, description: Mapping[str, Any], tested: Tested) -> list[dict[str, Any]]:
     """Return the rows that have been tested, the best first: label, mean, half-width of the interval and text.
 
-    marked: whether a row is the best, or not shown to be worse.
+    marked: whether a row is the best on validation, or tested and not shown to be worse.
     """
     scale = 100 if is_share(summary.test) else 1
     rows = [row for row in summary.rows.to_dict("records") if row["n"]]
@@ -93,7 +89,7 @@ def estimates(summary: Summary, description: Mapping[str, Any], tested: Tested) 
                 "mean": round(scale * mean, 4),
                 "half": None if half is None else round(scale * half, 4),
                 "text": f"{name}: {scale * mean:.4g}{interval} (n = {row['n']})",
-                "marked": row["row"] == tested.best or row["row"] in tested.level,
+                "marked": row["row"] in tested.set_off,
             }
         )
     return found

@@ -29,8 +29,8 @@ from fieldtrial.results.formats import (
     markdown_column,
     styled,
 )
-from fieldtrial.results.groups import group_trials
-from fieldtrial.results.layout import SET_OFF, say_comparisons
+from fieldtrial.results.groups import SET_OFF, group_trials, groups_of_rows
+from fieldtrial.results.layout import say_comparisons
 from fieldtrial.results.summary import Row, Summary, summarise
 from fieldtrial.results.sweeps import Sweeps, field_texts, read_sweeps
 from fieldtrial.run import SweepFolder
@@ -157,9 +157,8 @@ def _compare(sweeps: Sweeps, summary: Summary) -> tuple[set[int], list[str]]:
         groups = group_trials(sweeps, summary.fields, summary.test)
     except ValueError as error:
         return set(), [f"Not compared: {error}", *costs]
-    best = {group.key for group in groups.groups if group.mark in SET_OFF}
-    keys = summary.rows[summary.fields].map(format_value).itertuples(index=False, name=None)
-    return {number for number, key in enumerate(keys) if key in best}, [*say_comparisons(groups), *costs]
+    set_off = {row for row, group in groups_of_rows(groups, summary).items() if group.mark in SET_OFF}
+    return set_off, [*say_comparisons(groups), *costs]
 
 
 if __name__ == "__main__":
