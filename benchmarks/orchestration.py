@@ -133,6 +133,7 @@ class SimulatedPlace:
     """A thousand slots, whose trials are records that one process writes."""
 
     slots = SIMULATED
+    processes = 1
 
     def __init__(self) -> None:
         self._tasks: dict[str, Task] = {}

@@ -9,10 +9,12 @@ import pytest
 from ray import tune
 
 from fieldtrial.config import TrainConfig
-from fieldtrial.control.ends import MOST_INTERRUPTIONS
+from fieldtrial.control.ends import MOST_INTERRUPTIONS, cut_batches, stopped_result
 from fieldtrial.control.engine import Engine, SweepError
 from fieldtrial.control.place import Ended, Task
 from fieldtrial.control.sweep import Sweep
+from fieldtrial.control.trial import Trial
+from fieldtrial.files import write_atomically
 from fieldtrial.results.summary import summarise
 from fieldtrial.run import Run, SweepFolder
 
@@ -23,7 +25,7 @@ class ScriptedPlace:
     An entry is how the attempt ends, and after how many further epochs. With `hears`, a stop file is heard.
     """
 
-    slots = 1
+    slots = processes = 1
 
     def __init__(self, *ends: tuple[int, dict[str, Any]], hears: bool = False) -> None:
         self.ends, self.hears, self.tasks = list(ends), hears, list[Task]()
@@ -122,6 +124,24 @@ def test_a_stopped_twin_does_not_unmake_a_finished_trial(tmp_path: Path) -> None
     assert finished & {trial.name for trial in engine.trials() if trial.stopped_at is not None}, "one of each kind"
     for name in finished:
         assert (engine.folder.run(name).result() or {})["outcome"] == "finished"
+
+
+def test_what_a_stopped_trial_would_have_gone_on_from_goes_with_its_worker(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "run", TrainConfig(epochs=8))
+    write(run, 1, 0, 5)
+    write_atomically(run.checkpoint_path(5), b"")
+    trial = Trial("0-0", "search", 0, run.config(), attempt=1, stopped_at=4)
+    assert stopped_result(run, trial)["epochs"] == 4
+    assert run.checkpoints() == []
+
+
+@pytest.mark.parametrize(("processes", "parts"), [(1, [2, 4, 8, 12]), (2, [2, 4, 6]), (5, [2, 3])])
+def test_batches_are_cut_until_each_process_has_one_image_at_a_time(processes: int, parts: list[int]) -> None:
+    trial = Trial("0-0", "search", 0, TrainConfig(batch_size=12))
+    seen = []
+    while cut_batches(trial, processes):
+        seen.append(trial.accumulate)
+    assert seen == parts
 
 
 TIMEOUT: dict[str, Any] = {"death": "its job 7 is gone (TIMEOUT, on n1)", "cause": "time limit"}

@@ -265,6 +265,23 @@ def test_a_driver_that_comes_back_takes_over_and_clears_up(make_place: Make, tmp
     assert len(tasks[2].run.records()) == count < 200, "nobody asked for it any more"
 
 
+def test_a_requeued_job_does_not_go_on_with_what_another_has_by_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ending = Job("7_0", "COMPLETING", job_name(SweepFolder(tmp_path / "sweep")), "n1", "None")
+    for name, answer in {"my_jobs": [ending], "submit_limit": None, "largest_array": 10}.items():
+        monkeypatch.setattr(slurm_commands, name, lambda answer=answer: answer)
+    settings, folder = SlurmSettings(), SweepFolder(tmp_path / "sweep")
+    place = SlurmPlace(settings, folder, Submitter(settings, folder, ROOT / "src", WORKER))
+    interrupted = task(tmp_path)
+    place.queue.put(interrupted.queued())
+    place.queue.register("7_0", {})
+    assert place.queue.claim("7_0")
+    assert place.adopt([interrupted]) == []
+    assert place.queue.claim("7_0") is None, "it was preempted, and starts again"
+    place.close(detach=True)
+
+
 @pytest.mark.chaos
 def test_a_node_that_kills_all_its_jobs_is_left_out(make_place: Make, tmp_path: Path) -> None:
     place = make_place(setup=("[ $(hostname) != n1 ] || exit 1",))

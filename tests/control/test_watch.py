@@ -135,10 +135,40 @@ def test_a_task_that_is_queued_anew_is_left_alone_and_then_has_its_time(
     assert {word for word, _ in clock.log} == {"dump"}
     clock.at_work, clock.log = True, []
     begin(task, 3)
-    look(SILENT_SECONDS)
+    look(FIRST_SECONDS)  # its images may have to be decoded again
     assert clock.log == []
     look(SILENT_SECONDS + 9)
     assert [word for word, _ in clock.log] == ["dump", "kill"]
+
+
+def test_an_attempt_that_goes_on_is_measured_by_epochs_from_its_first_record_on(
+    clock: Clock, task: Task, look: Callable[[float], Watch]
+) -> None:
+    begin(task, 2)
+    look(1).hear("run", record(1, seconds=1.0))
+    begin(task, 3)
+    watch = look(SILENT_SECONDS + 2)  # the node of attempt 3 is seen to be at work
+    watch.hear("run", record(1, seconds=1.0, attempt=3))
+    look(SILENT_SECONDS)
+    assert clock.log == []
+    look(DUMP_SECONDS + 3)
+    assert [word for word, _ in clock.log] == ["dump", "kill"]
+
+
+def test_an_epoch_whose_record_is_repeated_counts_once(
+    clock: Clock, task: Task, look: Callable[[float], Watch]
+) -> None:
+    begin(task, 2)
+    watch = look(1)
+    for epoch, seconds in enumerate((600.0, 60.0, 60.0), start=1):
+        watch.hear("run", record(epoch, seconds))
+    for attempt in (3, 4, 5):  # each preempted before another epoch
+        begin(task, attempt)
+        watch.hear("run", record(1, 600.0, attempt))
+    look(10 * 60)
+    assert clock.log == []
+    look(2)
+    assert [word for word, _ in clock.log] == ["dump"]
 
 
 def test_who_was_away_himself_passes_no_verdict(clock: Clock, task: Task, look: Callable[[float], Watch]) -> None:

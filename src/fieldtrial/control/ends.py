@@ -1,5 +1,6 @@
 """What the engine makes of trials that end: a result for those that were cut short, and the one error of them all."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,6 +29,7 @@ def stopped_result(run: Run, trial: Trial) -> dict[str, Any]:
     }
     result |= {"accumulate": trial.accumulate} if trial.accumulate > 1 else {}
     run.write_result(result)
+    run.remove_checkpoints()  # as its worker would have
     return result
 
 
@@ -78,11 +80,15 @@ def same_first_error(ended: Sequence[Trial]) -> Trial | None:
     return None if ended[0].diverged else ended[0]  # which is a finding, not a fault
 
 
-def cut_batches(trial: Trial) -> bool:
-    """Have a trial whose batches did not fit into memory cut them in twice as many parts; False if that cannot be."""
-    if trial.accumulate >= trial.config.batch_size:
+def cut_batches(trial: Trial, processes: int) -> bool:
+    """Have a trial whose batches did not fit into memory cut them in twice as many parts; False if that cannot be.
+
+    Each of its processes cuts its own share of a batch, down to single images.
+    """
+    most = math.ceil(trial.config.batch_size / processes)
+    if trial.accumulate >= most:
         return False
-    trial.accumulate = min(2 * trial.accumulate, trial.config.batch_size)
+    trial.accumulate = min(2 * trial.accumulate, most)
     trial.status = "waiting"
     trial.problem = f"out of memory: goes on with its batches cut into {trial.accumulate} parts"
     return True

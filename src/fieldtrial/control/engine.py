@@ -272,7 +272,7 @@ class Engine:
         if kind == "disk":
             trial.status = "waiting"
             raise SweepError(f"{self._run(trial).path}: {message}; {DISK_ADVICE}")
-        if kind == "memory" and ends.cut_batches(trial):
+        if kind == "memory" and ends.cut_batches(trial, self.place.processes):
             self.listen("again", trial)
             return
         trial.status, trial.problem = "failed", f"{kind}: {message}"

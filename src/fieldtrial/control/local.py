@@ -46,6 +46,7 @@ class LocalPlace:
         folder = Path(
             tempfile.mkdtemp(prefix="fieldtrial-", dir="/tmp")
         )  # short: Ray's sockets have names of 107 bytes
+        self.processes = settings.processes_per_trial
         self._guard = Guard(folder)
         self._start_ray(cores, folder)
         devices = int(ray.cluster_resources().get("GPU", 0))

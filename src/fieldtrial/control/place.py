@@ -44,9 +44,13 @@ class PlaceError(RuntimeError):
 
 
 class Place(Protocol):
-    """Starts tasks and reports their ends. What came of them stands in the run directory."""
+    """Starts tasks and reports their ends. What came of them stands in the run directory.
+
+    slots: tasks at once. processes: of each, which share its batches.
+    """
 
     slots: int
+    processes: int
 
     def adopt(self, tasks: Iterable[Task]) -> list[Task]:
         """Return those of an earlier driver's tasks that are still under way, and report their ends as of one's own."""

@@ -50,7 +50,7 @@ class SlurmPlace:
     def __init__(
         self, settings: SlurmSettings, folder: SweepFolder, submitter: Submitter, say: Callable[[str], None] = print
     ) -> None:
-        self.settings, self.slots = settings, settings.most_jobs
+        self.settings, self.slots, self.processes = settings, settings.most_jobs, settings.processes
         self.queue = TaskQueue(folder.queue_path.resolve())
         self.queue.reopen()
         self._submitter, self._say = submitter, say
@@ -90,6 +90,8 @@ class SlurmPlace:
         for name in waiting - named.keys():
             self.queue.withdraw(name)
         alive = {name: worker for name, worker in claimed.items() if worker in self._jobs}
+        for name in claimed.keys() - alive.keys():  # its job may be ending to be requeued: by then it is another's
+            self.queue.forget(claimed[name], name)
         self._cancel([worker for name, worker in alive.items() if name not in named])
         answered = {answer.task for answer in self.queue.answers()}
         self._tasks = {name: named[name] for name in named.keys() & (waiting | alive.keys() | answered)}

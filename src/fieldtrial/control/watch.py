@@ -27,6 +27,8 @@ class Silence:
     task: Task
     since: float
     attempt: int = 0  # the last that was seen to have begun: workers may start a task again by themselves
+    heard: int = 0  # the last that a record has come of
+    epoch: int = 0  # the last one done
     evaluation: float = 0.0  # epoch 0's seconds
     epochs: list[float] = field(default_factory=list)  # their seconds
     dumped: float | None = None
@@ -35,7 +37,7 @@ class Silence:
     @property
     def limit(self) -> float:
         """After how many seconds something is wrong."""
-        if not self.epochs:
+        if not self.epochs or self.heard < self.attempt:  # which may have to decode all images once more
             return max(FIRST_SECONDS, FIRST_EPOCHS * self.evaluation)
         return max(SILENT_SECONDS, SILENT_EPOCHS * statistics.median(self.epochs))
 
@@ -55,11 +57,12 @@ class Watch:
     def hear(self, name: str, record: Record) -> None:
         """Take in a record of the run with that name."""
         silence = self._silences[name]
-        silence.since, silence.attempt = time.monotonic(), record["attempt"]
+        silence.since, silence.attempt, silence.heard = time.monotonic(), record["attempt"], record["attempt"]
         silence.dumped = silence.verdict = None
         if record["epoch"] == 0:
             silence.evaluation = record["seconds"]
-        else:
+        elif record["epoch"] > silence.epoch:  # else it is where an attempt goes on from, or repeated
+            silence.epoch = record["epoch"]
             silence.epochs.append(record["seconds"])
 
     def end(self, name: str) -> str | None:

@@ -1,5 +1,6 @@
 """One run by hand, as jobs/train.py and slurm/finetune.sh start it: what a sweep's engine and worker do for a trial."""
 
+import math
 import os
 import sys
 from typing import Any, NoReturn
@@ -29,7 +30,8 @@ def train_by_hand(config: TrainConfig, run: Run, test: bool = False, accumulate:
     attempt = world.broadcast(max(run.attempts(), default=0) + 1)
     if world.is_main:
         Run.create(run.path, config)
-    accumulate = world.broadcast(min(config.batch_size, max(accumulate, parts_needed(run))))
+    most = math.ceil(config.batch_size / world.size)  # each process cuts its own share
+    accumulate = world.broadcast(min(most, max(accumulate, parts_needed(run))))
     result = world.broadcast(run.result())
     if not result:
         try:
@@ -39,7 +41,7 @@ def train_by_hand(config: TrainConfig, run: Run, test: bool = False, accumulate:
             if kind_of(error) != "memory":
                 raise
             tell(run, "memory", str(error), error, attempt)
-            go_on_in_parts(accumulate, config.batch_size, world)
+            go_on_in_parts(accumulate, most, world)
     elif test and "test_accuracy" not in result:
         evaluate_run(run, world)
     else:
@@ -56,11 +58,11 @@ def parts_needed(run: Run) -> int:
     return 2 * used if error.get("kind") == "memory" and error["attempt"] == attempt else used
 
 
-def go_on_in_parts(accumulate: int, batch_size: int, world: World) -> NoReturn:
-    """Have the run started again, after its batches in `accumulate` parts were too much for a device."""
-    if accumulate >= batch_size:
+def go_on_in_parts(accumulate: int, most: int, world: World) -> NoReturn:
+    """Have the run started again, after its batches in `accumulate` parts, of `most`, were too much for a device."""
+    if accumulate >= most:
         raise ConfigError([f"out of memory, though its batches are cut into {accumulate} parts: one image is too much"])
-    print(f"out of memory: goes on with its batches cut into {min(2 * accumulate, batch_size)} parts", flush=True)
+    print(f"out of memory: goes on with its batches cut into {min(2 * accumulate, most)} parts", flush=True)
     if world.size > 1:
         os._exit(1)  # the other processes wait for this one in vain
     os.execv(sys.executable, sys.orig_argv)
