@@ -145,7 +145,7 @@ class Watched:
     """A place that notes whether the state knew of a task before it was started."""
 
     def __init__(self, place: LocalPlace, folder: Path) -> None:
-        self.slots, self.wait, self.close = place.slots, place.wait, place.close
+        self.slots, self.processes, self.wait, self.close = place.slots, place.processes, place.wait, place.close
         self.adopt, self.stop, self.dump, self.kill = place.adopt, place.stop, place.dump, place.kill
         self.known: list[bool] = []
         self._place, self._folder = place, SweepFolder(folder)
