@@ -2,13 +2,14 @@
 # A sweep's driver as a job, where login nodes forbid long processes:  sbatch slurm/sweep.sh sweeps/inat_bayes.py
 # Its own options come after --, those of sbatch before the file:
 #   sbatch --account=ME slurm/sweep.sh sweeps/inat_bayes.py -- --cluster mysite --trials 20
-# Before its time limit it detaches and is queued again: the trials run on meanwhile.
+# Before its time limit it detaches and is queued again: the trials run on meanwhile. So they do after scancel, which
+# ends the driver for good (SIGTERM, and so not the signal here).
 #SBATCH --job-name=sweep
 #SBATCH --cpus-per-task=1
 #SBATCH --mem=4G
 #SBATCH --time=24:00:00
 #SBATCH --requeue
-#SBATCH --signal=B:TERM@120
+#SBATCH --signal=B:USR1@120
 #SBATCH --open-mode=append
 #SBATCH --output=%x-%j.log
 set -uo pipefail
@@ -17,5 +18,5 @@ shift
 [ "${1:-}" != -- ] || shift
 "${PYTHON:-.venv/bin/python}" "$script" --cluster slurm "$@" &
 driver=$!
-trap 'kill -TERM $driver; wait $driver; scontrol requeue "$SLURM_JOB_ID"' TERM
+trap 'kill -TERM $driver; wait $driver; scontrol requeue "$SLURM_JOB_ID"' USR1
 wait $driver

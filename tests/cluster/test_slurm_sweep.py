@@ -270,6 +270,37 @@ def test_a_sweep_as_a_job(slurm: SlurmCluster, project: Path) -> None:
     assert all(row["search_trials"] == "1" for row in rows)
 
 
+STAND_IN_DRIVER = """
+import signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: sys.exit("detached"))
+print("runs", flush=True)
+time.sleep(120)
+"""
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize(("how", "restarts"), [(["--batch", "--signal=USR1"], 1), ([], 0)])
+def test_a_driver_is_queued_again_before_its_time_is_over_and_not_after_scancel(
+    slurm: SlurmCluster, project: Path, how: list[str], restarts: int
+) -> None:
+    (project / "sweeps" / "long.py").write_text(STAND_IN_DRIVER)
+    job = submit(slurm, project, "slurm/sweep.sh", "sweeps/long.py")
+    log = project / f"sweep-{job}.log"
+    deadline = time.monotonic() + 60
+    while not log.exists() or "runs" not in log.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    slurm.run("scancel", *how, job)
+    if restarts:
+        while "Restarts=1" not in slurm.run("scontrol", "show", "job", job):
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.1)
+        slurm.run("scancel", job)
+    assert wait_for_job(slurm, job, project).startswith("CANCELLED")
+    assert f"Restarts={restarts}" in slurm.run("scontrol", "show", "job", job)
+    assert "detached" in log.read_text()
+
+
 def test_one_run_without_a_sweep(slurm: SlurmCluster, project: Path) -> None:
     flags = ["--run", "runs/one", "--dataset", "digits", "--model", "mlp", "--epochs", "2"]
     job = submit(slurm, project, "slurm/finetune.sh", *flags)

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +148,8 @@ def test_cancel_ends_one_sweeps_jobs(
 ) -> None:
     other = slurm.run("sbatch", "--parsable", "--output=/dev/null", "--wrap=sleep 60")
     driver = make_driver(tmp_path, {**SITE, "most_jobs": 3}, EPOCH_SECONDS="60")
-    process = driver.start()
+    hears_hangups = partial(signal.signal, signal.SIGHUP, signal.SIG_DFL)  # whatever these tests run under
+    process = driver.start(preexec_fn=hears_hangups)
     assert processes.eventually(lambda: trains(driver.folder(), 2), 40)
     command = [sys.executable, str(ROOT / "jobs" / "cancel.py"), str(driver.folder().path)]
     refused = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -20,6 +20,7 @@ from fieldtrial.control.place import Place
 from fieldtrial.control.preflight import Preflight
 from fieldtrial.control.progress import Progress
 from fieldtrial.control.settings import LocalSettings, Settings
+from fieldtrial.control.state import ForeignStateError
 from fieldtrial.control.sweep import Sweep
 from fieldtrial.run import SweepFolder
 
@@ -43,6 +44,7 @@ def drive(sweep: Sweep, folder: SweepFolder, settings: Settings, retry: bool, ta
         ConfigError: the rows cannot be run, or the folder is another sweep's.
         SweepError: another process runs this sweep; the first trials all fail with the same error; the disk is full.
         DeposedError: another driver has taken the sweep over, and its jobs with it; this one has left all as it was.
+        ForeignStateError: the engine's state cannot be read; jobs that run on for it have been left alone.
     """
     interruption = Interruption()
     interruption.hear()
@@ -56,7 +58,7 @@ def drive(sweep: Sweep, folder: SweepFolder, settings: Settings, retry: bool, ta
                 preflight.result()
                 detach = False
                 status, detach = _run(sweep, folder, place, settings, retry, ownership)
-            except DeposedError:
+            except (DeposedError, ForeignStateError):
                 detach = True
                 raise
             finally:
@@ -169,14 +171,20 @@ def _first_difference(old: Any, new: Any) -> str:
 
 
 class Interruption:
-    """Signals as exceptions. Ray takes SIGTERM for itself, and may swallow what stops its start."""
+    """Signals as exceptions. Ray takes SIGTERM for itself, and may swallow what stops its start.
+
+    Under nohup, a terminal that goes is no reason to end.
+    """
 
     def __init__(self) -> None:
         self._heard: int | None = None
+        self._numbers = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+        if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+            self._numbers.remove(signal.SIGHUP)
 
     def hear(self) -> None:
         """Listen from now on. Raises KeyboardInterrupt, or Hangup, if a signal has come before."""
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in self._numbers:
             signal.signal(number, self._note)
         if self._heard is not None:
             self._note(self._heard, None)
