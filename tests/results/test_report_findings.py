@@ -1,6 +1,7 @@
 """What the table says: of simulated sweeps whose answer is known."""
 
 import itertools
+import re
 from typing import Any
 
 import numpy as np
@@ -108,6 +109,11 @@ def test_the_best_row_is_compared_with_all_others() -> None:
     assert best["kind"] == "shown"
     assert best["text"].startswith("cnn · ")
     assert "It is better than 6 of 11 other rows, by " in best["text"]
+
+
+def test_what_costs_less_is_told_with_what_it_gives_up() -> None:
+    found = said(simulate({"model": {"cnn": 0.0, "mlp": 0.001, "vit": 0.002}}, chance=3), "Of the rows not shown")
+    assert re.search(r"cnn needs 1,000 parameters instead of 3,000 \(mean [+−]0\.\d points\)\.", found["text"])
 
 
 def test_the_smaller_loss_is_the_better_one() -> None:

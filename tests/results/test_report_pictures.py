@@ -43,6 +43,15 @@ def test_the_winners_come_first_and_the_best_row_among_them(complete: "Written")
     ]
 
 
+def test_predictions_come_first_and_what_is_unknown_last(complete: "Written") -> None:
+    for name in ("alien", "feature-maps-1", "feature-maps-2", "filters", "predictions"):
+        draw(complete.folder.run(complete.trial(0, lr=0.1)), name)
+    pictures = read(complete.folder)["runs"][0]["pictures"]
+    names = [picture["name"] for picture in pictures]
+    assert names == ["predictions", "filters", "feature maps 1", "feature maps 2", "alien"]
+    assert pictures[-1]["alt"] == "alien"
+
+
 def test_a_picture_is_made_smaller_and_stays_in_shape(complete: "Written") -> None:
     draw(complete.folder.run(complete.trial(0, lr=0.1)), "feature-maps-2")
     picture = read(complete.folder)["runs"][0]["pictures"][0]
@@ -57,15 +66,15 @@ def test_what_does_not_fit_or_is_no_picture_is_told(complete: "Written", monkeyp
     run = complete.folder.run(complete.trial(0, lr=0.1))
     for name in ("embedding", "filters", "grad-cam"):
         draw(run, name)
-    run.picture_path("damaged").write_bytes(run.picture_path("filters").read_bytes()[:1000])
-    run.picture_path("alien").write_bytes(b"GIF89a")
+    run.picture_path("predictions").write_bytes(run.picture_path("filters").read_bytes()[:1000])
+    run.picture_path("predictions-2").write_bytes(b"GIF89a")
     size = len(read(complete.folder)["runs"][0]["pictures"][0]["address"])
     monkeypatch.setattr(report_pictures, "PICTURE_BYTES", int(1.5 * size))
     found = read(complete.folder)
     assert [picture["name"] for picture in found["runs"][0]["pictures"]] == ["embedding"]
     alien, damaged, left_out = found["notes"]
-    assert f"{run.picture_path('alien')}: no picture that can be shown" in alien
-    assert f"{run.picture_path('damaged')}: no picture that can be shown" in damaged
+    assert f"{run.picture_path('predictions')}: no picture that can be shown" in damaged
+    assert f"{run.picture_path('predictions-2')}: no picture that can be shown" in alien
     assert left_out == "2 pictures left out, to keep this page small: the runs have them all."
 
 

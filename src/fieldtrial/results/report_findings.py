@@ -75,8 +75,9 @@ def _on_cheapest(rows: Sequence[Row], tested: Tested) -> Iterator[Finding]:
             known = [by_number[number] for number in sorted(level) if by_number[number][name] is not None]
             most = by_number[best][name]
             if known and most and (least := min(known, key=lambda row: row[name]))[name] < 0.9 * most:
-                label = tested.labels[least["row"]]
-                found.append(f"{label} needs {_short(least[name])} {unit} instead of {_short(most)}")
+                difference = _size(tested.mean(least["row"]) - tested.mean(best), tested.metric, signed=True)
+                cost = f"{_short(least[name])} {unit} instead of {_short(most)}"
+                found.append(f"{tested.labels[least['row']]} needs {cost} (mean {difference})")
         if found:
             yield _finding("open", f"Of the rows not shown to be worse, {', and '.join(found)}.")
 

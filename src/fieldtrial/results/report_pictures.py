@@ -19,15 +19,15 @@ PICTURE_BYTES = 2_500_000  # of all pictures as text: with them, ten thousand tr
 MOST_PIXELS = 40_000_000  # of a file that is opened at all: a stranger's may be a bomb
 WIDEST = 1000  # pixels
 QUALITY = 80  # of WebP
-DESCRIPTIONS = {
+DESCRIPTIONS = {  # in the order in which they are shown; what is named otherwise comes after them
     "predictions": "images with predicted and actual class, right and wrong",
     "confused-pairs": "images of the classes that are taken for each other most often",
     "embedding": "a map of the images' features, each class with its colour",
     "filters": "the filters of the first convolution",
+    "feature-maps": "an image, and what layers make of it",
     "guided-backpropagation": "for single neurons, an image and what in it excites them",
     "grad-cam": "images, and where in them the model looks for the class that it predicts",
 }
-MAPS = "an image, and what layers make of it"
 
 
 def read_pictures(
@@ -43,7 +43,7 @@ def read_pictures(
     order = sorted(titles, key=lambda trial: (trial not in first, place.get(titles[trial][0], len(place))))
     found: dict[str, list[dict[str, Any]]] = {}
     notes, left_out, size = [], 0, 0
-    for trial, path in [(name, path) for name in order for path in folder.run(name).pictures()]:
+    for trial, path in [(name, path) for name in order for path in sorted(folder.run(name).pictures(), key=_rank)]:
         try:
             picture = _picture(path) if size < PICTURE_BYTES else None
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # as Pillow raises them
@@ -83,6 +83,16 @@ def _command(folder: SweepFolder, trials: pd.DataFrame, winners: Sequence[str]) 
     return f"python jobs/explain.py --run {shlex.quote(str(folder.run(trial).path)) if trial else 'DIR'}"
 
 
+def _kind(path: Path) -> str:
+    """Return the picture's name without its number: there may be several of a kind."""
+    return path.stem.rstrip("-0123456789")
+
+
+def _rank(path: Path) -> int:
+    kinds = list(DESCRIPTIONS)
+    return kinds.index(_kind(path)) if _kind(path) in kinds else len(kinds)
+
+
 def _picture(path: Path) -> dict[str, Any]:
     """Return a PNG file as text that stands in a page: smaller, its size in pixels, and what is on it."""
     with Image.open(path, formats=["PNG"]) as image:
@@ -94,7 +104,7 @@ def _picture(path: Path) -> dict[str, Any]:
     file = io.BytesIO()
     smaller.save(file, "WEBP", quality=QUALITY)
     name = path.stem.replace("-", " ")
-    kind = DESCRIPTIONS.get(path.stem, MAPS if path.stem.startswith("feature-maps") else "")
+    kind = DESCRIPTIONS.get(_kind(path), "")
     return {
         "name": name,
         "alt": f"{name}: {kind}" if kind else name,
