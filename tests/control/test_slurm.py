@@ -1,5 +1,6 @@
 """A real SLURM as a place: jobs that are refused, cancelled, preempted, deaf or lost. The worker sleeps."""
 
+import shutil
 import subprocess
 import time
 from collections import Counter
@@ -280,6 +281,21 @@ def test_a_requeued_job_does_not_go_on_with_what_another_has_by_then(
     assert place.adopt([interrupted]) == []
     assert place.queue.claim("7_0") is None, "it was preempted, and starts again"
     place.close(detach=True)
+
+
+def test_jobs_are_cancelled_also_where_nothing_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, cancelled = SweepFolder(tmp_path / "sweep"), list[str]()
+    looks = [[Job("7_0", "RUNNING", job_name(folder), "n1", "None")]] * 2 + [[]]
+    monkeypatch.setattr(slurm_commands, "my_jobs", lambda: looks.pop(0))
+    monkeypatch.setattr(slurm_commands, "submit_limit", lambda: None)
+    monkeypatch.setattr(slurm_commands, "largest_array", lambda: 10)
+    monkeypatch.setattr(slurm_commands, "cancel_named", lambda name, **_: cancelled.append(name))
+    place = SlurmPlace(SlurmSettings(), folder, Submitter(SlurmSettings(), folder, ROOT / "src", WORKER))
+    place.start(task(tmp_path))
+    shutil.rmtree(place.queue.folder)
+    place.queue.folder.touch()  # so that there can be no file in it
+    place.close()
+    assert cancelled == [job_name(folder)]
 
 
 @pytest.mark.chaos

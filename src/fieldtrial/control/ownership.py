@@ -85,8 +85,10 @@ class Ownership:
 
     def _beat(self) -> None:
         """Give signs of life until the end, or until another driver has taken over."""
-        while not self._ended.wait(BEAT_SECONDS) and self._is_mine():
-            with contextlib.suppress(OSError):  # a full disk is noticed where something has to be kept
+        while not self._ended.wait(BEAT_SECONDS):
+            with contextlib.suppress(OSError):  # a disk that is full or away is noticed where something has to be kept
+                if not self._is_mine():
+                    return
                 self._say()
 
     def _take_over(self, owner: dict[str, Any] | None) -> None:
@@ -96,8 +98,10 @@ class Ownership:
             os.kill(owner["process"], signal.SIGTERM)
         has_left = self._wait(LEAVING_SECONDS if here else SILENT_SECONDS, self._claim_and_lock)
         if has_left and owner and not here:
-            self._wait(WATCH_SECONDS, lambda: not self._is_mine())  # its lock may mean nothing here
-            self._say()
+            # its lock may mean nothing here: it has time to read that it is deposed, once more if it wrote meanwhile
+            if self._wait(WATCH_SECONDS, lambda: not self._is_mine()):
+                self._say()
+                self._wait(WATCH_SECONDS, lambda: not self._is_mine())
         elif not has_left and (here or owner is None):
             if owner:
                 self._folder.set_owner(owner)

@@ -4,6 +4,7 @@ The driver only writes small files and, rarely, asks squeue. Ends are heard of i
 for those who can no longer answer: a task that is claimed by a job which is gone, and not answered, has ended with it.
 """
 
+import contextlib
 import random
 import time
 from collections import Counter
@@ -143,9 +144,10 @@ class SlurmPlace:
         if self._submission:
             self._submission.exception()
         if not detach:
-            for name in self.queue.waiting():
-                self.queue.withdraw(name)
-            self.queue.close()
+            with contextlib.suppress(OSError):  # the disk is full, or gone: the jobs are cancelled all the same
+                for name in self.queue.waiting():
+                    self.queue.withdraw(name)
+                self.queue.close()
             try:
                 self._end_jobs()
             except SlurmOutageError as error:
