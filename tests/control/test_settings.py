@@ -136,3 +136,20 @@ def test_impossible_values_are_refused(tmp_path: Path, line: str, rule: str) -> 
     assert any(
         problem.startswith(name) and rule in problem for problem in problems(tmp_path, f'kind = "slurm"\n{line}')
     )
+
+
+def test_options_of_sbatch_that_have_a_key_or_belong_to_the_driver_are_refused(tmp_path: Path) -> None:
+    text = """kind = "slurm"
+[sbatch]
+time = "10"
+job_name = "mine"
+--mem = "4G"
+--reservation = "course"
+mail-type = "END"
+"""
+    assert problems(tmp_path, text) == [
+        "sbatch has 'time': time_limit_minutes says that",
+        "sbatch has 'job_name': the driver says that",
+        "sbatch has '--mem': memory_gb_per_process says that",
+        "sbatch has '--reservation': must be without its dashes, 'reservation'",
+    ]

@@ -55,6 +55,22 @@ class LocalSettings:
         return self.gpus_per_trial or 1
 
 
+# Options of sbatch that are not free: a key says them, which the workers go by, or the driver, to know its jobs again.
+OWN_OPTIONS = {
+    "time": "time_limit_minutes",
+    "partition": "partitions",
+    "account": "account",
+    "qos": "qos",
+    "constraint": "constraint",
+    "cpus-per-task": "cpus_per_process",
+    "mem": "memory_gb_per_process",
+    "requeue": "requeue",
+    "no-requeue": "requeue",
+    **dict.fromkeys(("nodes", "ntasks", "ntasks-per-node"), "gpus_per_trial and gpus_per_node"),
+    **dict.fromkeys(("job-name", "array", "output", "error"), None),
+}
+
+
 @dataclass(frozen=True)
 class SlurmSettings:
     """A SLURM site, and a trial's share of it.
@@ -125,6 +141,13 @@ class SlurmSettings:
             ("teraflops", self.teraflops > 0, "must be above 0"),
         ]
         problems = [f"{name} = {getattr(self, name)!r}: {rule}" for name, holds, rule in rules if not holds]
+        for option in self.sbatch:
+            name = option.lstrip("-").replace("_", "-")
+            if name in OWN_OPTIONS:
+                own = OWN_OPTIONS[name]
+                problems.append(f"sbatch has {option!r}: " + (f"{own} says that" if own else "the driver says that"))
+            elif option.startswith("-"):
+                problems.append(f"sbatch has {option!r}: must be without its dashes, {name!r}")
         if problems:
             raise ConfigError(problems)
 
