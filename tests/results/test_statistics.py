@@ -5,7 +5,7 @@ import math
 import pytest
 from scipy import stats
 
-from fieldtrial.results.statistics import Comparison, compare, correct, estimate_mean
+from fieldtrial.results.statistics import Comparison, compare, correct, estimate_mean, estimate_seeds
 
 
 def test_students_sleep_data() -> None:
@@ -32,6 +32,11 @@ def test_other_confidence() -> None:
     assert estimate_mean([90, 92, 94], confidence=0.90).half_width == pytest.approx(
         2.919986 * 2 / math.sqrt(3), rel=1e-6
     )
+
+
+def test_two_seeds_have_no_interval_in_a_table() -> None:
+    assert estimate_seeds([0.25, 0.75]) == (0.5, None, 2)
+    assert estimate_seeds([0.25, 0.5, 0.75]) == estimate_mean([0.25, 0.5, 0.75])
 
 
 def test_one_value_has_no_interval() -> None:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from fieldtrial.config import FIELDS
 from fieldtrial.results.load import ENDED_WELL, FAILED, MEASURES
-from fieldtrial.results.statistics import FEWEST, Comparison, Estimate, compare, estimate_mean
+from fieldtrial.results.statistics import Comparison, Estimate, compare, estimate_seeds
 from fieldtrial.results.summary import (
     Row,
     Summary,
@@ -59,10 +59,7 @@ class Group:
     @property
     def estimate(self) -> Estimate | None:
         """The mean over the seeds; with fewer than three there is no interval. None without a value."""
-        if not self.values:
-            return None
-        estimate = estimate_mean(list(self.values.values()))
-        return estimate if estimate.n >= FEWEST else estimate._replace(half_width=None)
+        return estimate_seeds(list(self.values.values())) if self.values else None
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 from fieldtrial.results.importance import Importance
 from fieldtrial.results.report_comparisons import FieldComparisons, Tested, compare_fields
 from fieldtrial.results.report_data import is_share, label
-from fieldtrial.results.statistics import Comparison, estimate_mean
+from fieldtrial.results.statistics import Comparison, estimate_mean, estimate_seeds
 from fieldtrial.results.summary import Row, Summary
 
 MOST_NAMED = 4
@@ -182,8 +182,8 @@ def _finding(kind: str, text: str) -> Finding:
 
 
 def estimate_text(values: Sequence[float], metric: str) -> str:
-    """Return the mean of the values and the half-width of its 95 % interval, in the metric's unit."""
-    mean, half, _ = estimate_mean(values)
+    """Return the mean of the values and the half-width of its 95 % interval, if there is one, in the metric's unit."""
+    mean, half, _ = estimate_seeds(values)
     scale, digits, unit = (100, 2, " %") if is_share(metric) else (1, 4, "")
     interval = "" if half is None else f" ± {scale * half:.{digits}f}"
     return f"{scale * mean:.{digits}f}{interval}{unit}"

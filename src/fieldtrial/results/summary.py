@@ -13,7 +13,7 @@ from pandas.api.types import is_scalar
 
 from fieldtrial.config import FIELDS, TrainConfig
 from fieldtrial.results.load import ENDED_WELL, FAILED, load
-from fieldtrial.results.statistics import estimate_mean
+from fieldtrial.results.statistics import estimate_seeds
 from fieldtrial.run import SweepFolder
 from fieldtrial.values import format_value
 
@@ -97,7 +97,7 @@ def _summarise_row(
     own = finals[finals["configuration"] == winner["configuration"]] if winner is not None else finals.iloc[:0]
     finished = own[own["outcome"] == "finished"]
     tested = finished[finished[test].notna()]
-    estimate = estimate_mean(tested[test].astype(float).tolist()) if len(tested) else None
+    estimate = estimate_seeds(tested[test].astype(float).tolist()) if len(tested) else None
     wanted = description["trials"] if description["search"] else 1
     search_note = _search_note(search, wanted, end) if len(trials) or end else _source_note(config, sources)
     missing_finals = final_note(own, len(finished) - len(tested), description["seeds"])

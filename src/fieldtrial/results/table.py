@@ -31,6 +31,7 @@ from fieldtrial.results.formats import (
 )
 from fieldtrial.results.groups import SET_OFF, group_trials, groups_of_rows
 from fieldtrial.results.layout import say_comparisons
+from fieldtrial.results.statistics import FEWEST
 from fieldtrial.results.summary import Row, Summary, summarise
 from fieldtrial.results.sweeps import Sweeps, field_texts, read_sweeps
 from fieldtrial.run import SweepFolder
@@ -96,7 +97,8 @@ def caption(summary: Summary) -> str:
     searched = f"{', '.join(summary.searched)}: searched in each row, the winner's value. " if summary.searched else ""
     return (
         f"{searched}Each row's winner has the best {summary.select}; "
-        f"{summary.test} is the mean of its runs with fresh seeds ± half of the 95 % t interval, n of them."
+        f"{summary.test} is the mean of its runs with fresh seeds ± half of the 95 % t interval, n of them; with fewer "
+        f"than {FEWEST} there is no interval."
     )
 
 
