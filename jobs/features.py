@@ -19,6 +19,7 @@ from fieldtrial.run import Run, SweepFolder
 def main() -> None:
     """Fit what has not been fitted, then print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.usage = "%(prog)s --sweep DIR [--from RUN] [--data-root DIR] [--FIELD VALUE ...]"  # there are fifty fields
     parser.add_argument("--sweep", required=True, metavar="DIR", help="the folder of the runs: new, or of these flags")
     parser.add_argument("--from", dest="source", metavar="RUN", help="a run whose model, data and weights are taken")
     parser.add_argument("--data-root", metavar="DIR", help="where data sets are and are downloaded to")

@@ -15,6 +15,7 @@ from fieldtrial.run import Run
 def main() -> None:
     """Train, and print a line an epoch."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.usage = "%(prog)s --run DIR [--test] [--accumulate N] [--data-root DIR] [--FIELD VALUE ...]"  # of fifty
     parser.add_argument("--run", required=True, metavar="DIR", help="the run's directory: new, or of this very config")
     parser.add_argument("--test", action="store_true", help="evaluate the best epoch's weights on the test images")
     parser.add_argument("--accumulate", type=int, metavar="N", default=1, help="parts that each batch is cut into [1]")

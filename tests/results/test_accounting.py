@@ -52,6 +52,7 @@ def test_what_was_done_twice_and_what_was_cut_short(written: "Written") -> None:
     assert found.repeated == pytest.approx(6 / 3600)
     assert found.interruptions == 1
     assert found.interrupted == pytest.approx(10 / 3600)  # the mean of the epochs 1 to 3
+    assert say(found)[-1].startswith("1 interruption: ")
 
 
 def test_what_early_stopping_saved(written: "Written") -> None:

@@ -96,7 +96,7 @@ def test_differences_are_marked(written: "Written") -> None:
     assert say_comparisons(groups) == [
         "test_accuracy compared with optimizer=sgd, the best on validation_accuracy: 1 worse, no difference shown for "
         "1, which does not prove that there is none (t tests, 2 paired by seed; Holm-corrected for 2, at 5 %).",
-        "1 not compared: a comparison, as an interval, needs 3 seeds on both sides.",
+        "1 not compared: a comparison needs 3 seeds on both sides.",
     ]
     few = by_key(groups)["rmsprop"].estimate
     assert few is not None
@@ -226,6 +226,16 @@ def test_conditions_choose_trials(complete: "Written") -> None:
     assert sweeps.where({}) is sweeps
     with pytest.raises(ValueError, match=r"--where model=resnet18: no trial is left; there are: cnn, mlp"):
         sweeps.where(parse_conditions(["model=resnet18"]))
+
+
+def test_rows_that_conditions_exclude_are_not_shown_as_not_started(written: "Written") -> None:
+    written.describe()
+    written.ended(0, lr=0.1)
+    chosen = read_sweeps([written.folder.path]).where(parse_conditions(["model=cnn"]))
+    keys = [("cnn", "none"), ("cnn", "all_but_head")]  # of the second, which the conditions admit, no trial has started
+    assert [group.key for group in grouped(chosen, "model", "freeze").groups] == keys
+    searched = read_sweeps([written.folder.path]).where(parse_conditions(["lr=0.1"]))
+    assert [group.key for group in grouped(searched, "model", "freeze").groups] == keys[:1]
 
 
 def test_a_condition_on_what_cannot_be_read_is_counted(complete: "Written") -> None:

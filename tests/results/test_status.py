@@ -42,6 +42,13 @@ def test_a_search_that_is_over_waits_for_nothing(complete: "Written") -> None:
     assert counts == [0, 3, 3]
 
 
+def test_fresh_seeds_of_an_earlier_winner_are_not_those_of_the_present_one(complete: "Written") -> None:
+    complete.ended(0, validation=0.95, lr=0.05)  # of a sweep that was given more trials
+    first, second = read_standing(complete.folder).rows[:2]
+    assert (first.tested, first.seeds, first.counts["waiting"]) == (0, 3, 3)
+    assert (second.tested, second.counts["waiting"]) == (3, 0)
+
+
 def test_it_is_shown_in_another_shell(complete: "Written") -> None:
     outcome = subprocess.run(
         [sys.executable, str(JOB), str(complete.folder.path)], capture_output=True, text=True, check=False

@@ -136,6 +136,7 @@ def test_trials_of_two_processes(tmp_path: Path) -> None:
         (["--set", "epoch=1"], 1, "--set: unknown field 'epoch'; did you mean 'epochs'\\?"),
         (["--set", "epochs"], 1, "--set: 'epochs': must be FIELD=VALUE"),
         (["--set", "lr=1"], 1, "--set: lr: the sweep itself decides it, so it cannot be set"),
+        (["--set", "lr=1", "--set", "epoch=1"], 1, "--set: lr: the sweep itself .*\n--set: unknown field 'epoch'; .*"),
         (["--trials", "0", "--seeds", "-1"], 1, "sweep: trials = 0: must be at least 1\nsweep: seeds = -1: must .* 0"),
         (["--cluster", "moon"], 1, "--cluster: no such place: .*moon.toml is missing; places in .*cluster: .*local"),
         (["--runs", "/proc/none"], 1, "/proc/none/mine: cannot be written to: No such file or directory"),

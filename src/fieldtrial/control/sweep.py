@@ -128,9 +128,14 @@ class Sweep:
         """
         taken = {"select", *(name for row in self.rows for name in row), *self.search}
         problems = [f"{name}: the sweep itself decides it, so it cannot be set" for name in settings if name in taken]
+        try:
+            free = {name: value for name, value in settings.items() if name not in taken}
+            base = TrainConfig.from_dict(free, self.base)
+        except ConfigError as error:
+            problems += error.problems
         if problems:
             raise ConfigError(problems, where="--set")
-        return replace(self, base=TrainConfig.from_dict(settings, self.base, where="--set"))
+        return replace(self, base=base)
 
     def smoke(self) -> "Sweep":
         """Return the sweep made tiny: every row, one trial, one seed, one epoch, a few embedded images, no downloads.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from fieldtrial.results.summary import counted
 from fieldtrial.results.sweeps import SWEEP
 
 NAMES = {"stopped": "stopped early"}  # outcomes that are not called what they are
@@ -90,7 +91,7 @@ def say(account: Account) -> list[str]:
     lines = [f"Device-hours: {format_hours(account.total)} in all: {', '.join(parts)}."] if parts else []
     if account.interruptions:
         lines.append(
-            f"{account.interruptions} interruptions: epochs cut short by them are in no record, "
+            f"{counted(account.interruptions, 'interruption')}: epochs cut short by them are in no record, "
             f"and cost at most {format_hours(account.interrupted)} device-hours more."
         )
     if account.saved_epochs:

@@ -148,12 +148,17 @@ def _once(sweeps: Sweeps, fields: Sequence[str]) -> tuple[pd.DataFrame, list[str
 
 
 def _planned(sweeps: Sweeps, fields: Sequence[str]) -> Iterator[Key]:
-    """Yield the keys of the sweeps' rows, where the search does not decide them: rows without trials are there too."""
-    if sweeps.left_out or set(fields) & set(sweeps.searched):
+    """Yield the keys of the sweeps' rows, where the search does not decide them: rows without trials are there too.
+
+    Rows that the conditions on trials exclude are not.
+    """
+    if sweeps.left_out or {*fields, *sweeps.conditions} & set(sweeps.searched):
         return
     for sweep in sweeps.descriptions:
         for config in sweeps.row_configs(sweep):
-            yield tuple(sweep if name == SWEEP else format_value(getattr(config, name)) for name in fields)
+            texts = {SWEEP: sweep, **{name: format_value(getattr(config, name)) for name in FIELDS}}
+            if all(texts[name] in values for name, values in sweeps.conditions.items()):
+                yield tuple(texts[name] for name in fields)
 
 
 def _make_group(

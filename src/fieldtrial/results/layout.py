@@ -106,7 +106,7 @@ def say_comparisons(groups: Groups) -> list[str]:
             f"(t tests, {', '.join(tests)}; Holm-corrected for {len(tested)}, at 5 %)."
         )
     if few := [group for group in groups.groups if group.mark == "untested"]:
-        lines.append(f"{len(few)} not compared: a comparison, as an interval, needs {FEWEST} seeds on both sides.")
+        lines.append(f"{len(few)} not compared: a comparison needs {FEWEST} seeds on both sides.")
     return lines
 
 

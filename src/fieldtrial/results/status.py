@@ -66,14 +66,15 @@ def _row(
     budget = 0 if over else description["trials"] if description["search"] else 1
     seconds = trials["minutes"].astype(float).fillna(0.0) * 60
     counts = Counter(COUNTED.get(outcome, outcome) for outcome in trials["outcome"])
-    counts["waiting"] += max(0, budget - len(search)) + max(0, description["seeds"] - len(finals))
     best = find_winner(search, description["select"], description["mode"])
+    own = finals if best is None else finals[finals["configuration"] == best["configuration"]]  # not of earlier winners
+    counts["waiting"] += max(0, budget - len(search)) + max(0, description["seeds"] - len(own))
     running = trials["outcome"] == "running"
     return RowStanding(
         cells=[format_value(getattr(config, name)) for name in fields],
         counts=dict(counts),
         best=None if best is None else float(best[description["select"]]),
-        tested=int((~finals["outcome"].isin(("waiting", "running"))).sum()),
+        tested=int((~own["outcome"].isin(("waiting", "running"))).sum()),
         seeds=description["seeds"],
         ended_seconds=seconds[~running & (trials["outcome"] != "waiting")].tolist(),
         running_seconds=seconds[running].tolist(),

@@ -1,7 +1,7 @@
 """One or several sweeps' folders -> their trials in one frame, with what all of them agree on; conditions on trials."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ class Sweeps:
 
     descriptions: what each sweep is, by its name here; folders: where.
     frames: what `load` says of each. trials: of all together, with the column `sweep`; left_out: lines on what is not
-    among these.
+    among these. conditions: {field: texts, one of which it has} of the trials, where not all were taken.
     select, mode: what winners are chosen by, on validation, and whether they are best when it is large or small.
     """
 
@@ -36,6 +36,7 @@ class Sweeps:
     select: str
     mode: str
     left_out: tuple[str, ...] = ()
+    conditions: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def searched(self) -> list[str]:
@@ -88,7 +89,12 @@ class Sweeps:
             chosen &= matching
         unknown = int((~known).sum())
         lines = [f"{counted(unknown)} left out: without a config that can be read, so --where has no answer."]
-        return replace(self, trials=self.trials[chosen], left_out=(*self.left_out, *(lines if unknown else [])))
+        return replace(
+            self,
+            trials=self.trials[chosen],
+            left_out=(*self.left_out, *(lines if unknown else [])),
+            conditions={name: [format_value(value) for value in values] for name, values in conditions.items()},
+        )
 
 
 def read_sweeps(paths: Sequence[Path | str]) -> Sweeps:
