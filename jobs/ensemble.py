@@ -32,11 +32,11 @@ def main() -> None:
             made = {folder.path / f"ensemble-{n}": combine(runs) for n, runs in enumerate(winners(folder), start=1)}
         else:
             made = {Path(flags.run): combine([Run(member) for member in flags.members])}
+        for path, ensemble in made.items():
+            ensemble.write(path)
+            show(path, ensemble)
     except (ValueError, FileNotFoundError) as error:
         sys.exit(str(error))
-    for path, ensemble in made.items():
-        ensemble.write(path)
-        show(path, ensemble)
     for name in ("mean", "vote") if flags.sweep else ():
         mean, half_width, n = estimate_mean([100 * (e.scores()[name]["accuracy"] or 0) for e in made.values()])
         print(f"{name}: accuracy {mean:.2f} %{'' if half_width is None else f' ± {half_width:.2f}'} (n={n})")

@@ -114,4 +114,11 @@ def test_a_model_whose_relus_write_in_place(trained: Callable[..., Run]) -> None
     assert all(one.gradient.max() > 0 for one in found)
     assert maps.grad_cam(residual, "layer3", sample(residual, 1)[0], 0).shape == (32, 32)
     assert last_map(residual) == "layer3"  # at 32 pixels layer4 gives one
+    image = sample(residual, 1)[0]
+    block = residual.network.model.get_submodule("layer1.0")
+    given = maps.feature_maps(residual, image, ["layer1.0.bn2", "layer1.0"])
+    entering = maps.feature_maps(residual, image, ["maxpool"])["maxpool"]
+    assert given["layer1.0.bn2"].min() < 0  # before the shortcut is added, which a block does in place
+    assert np.allclose(np.maximum(given["layer1.0.bn2"] + entering, 0), given["layer1.0"], atol=1e-6)
+    assert block(torch.from_numpy(entering)[None])[0].numpy() == pytest.approx(given["layer1.0"], abs=1e-6)
     assert maps.blocks(residual)[:3] == ["conv1", "layer1.0", "layer1.1"]

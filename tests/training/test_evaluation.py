@@ -5,13 +5,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.results.predictions import load_predictions
 from fieldtrial.run import Record, Run
 from fieldtrial.training.data import load
+from fieldtrial.training.epoch import EVALUATION_IMAGES
 from fieldtrial.training.evaluation import evaluate_elsewhere, evaluate_run
+from fieldtrial.training.network import Network
 from fieldtrial.training.world import World
 
 NewRun = Callable[..., Run]
@@ -49,12 +52,18 @@ def test_before_and_after_training(new_run: NewRun, train_until: TrainUntil) -> 
 
 def test_other_images_of_the_same_classes(new_run: NewRun, train_until: TrainUntil, tmp_path: Path) -> None:
     digits = load(TrainConfig(classes="3"), None)
-    for name, names, images in (("one", "012", 0), ("two", "012", 150), ("letters", "abc", 150)):
-        for index in digits.train[images : images + 150]:
+    for name, names, images in (
+        ("one", "012", range(150)),
+        ("two", "012", range(150, 250)),
+        ("letters", "abc", range(150)),
+    ):
+        for index in digits.train[images]:
             path = tmp_path / name / names[digits.labels[index]] / f"{index}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(digits.images[index, :, :, 0]).save(path)
-    run = new_run(dataset=f"folder:{tmp_path / 'one'}", classes="all", image_size=8, lr=0.01, batch_size=16, epochs=5)
+    fields = {"classes": "all", "image_size": 8, "lr": 0.01, "batch_size": 16, "epochs": 5}
+    # the other data set has not as many images of a class to train on, and need not
+    run = new_run(dataset=f"folder:{tmp_path / 'one'}", images_per_class=30, **fields)
     train_until(run)
     result = run.result()
     scores = evaluate_elsewhere(run, World(), f"folder:{tmp_path / 'two'}")
@@ -67,6 +76,24 @@ def test_other_images_of_the_same_classes(new_run: NewRun, train_until: TrainUnt
     train_until(grey)
     with pytest.raises(ValueError, match="its images have 3 channels, the model takes 1"):
         evaluate_elsewhere(grey, World(), f"folder:{tmp_path / 'two'}")
+
+
+def test_what_did_not_fit_into_memory_is_evaluated_in_as_many_parts(
+    new_run: NewRun, train_until: TrainUntil, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = new_run()
+    train_until(run)
+    run.write_result({**(run.result() or {}), "accumulate": 4})
+    sizes: list[int] = []
+    compute = Network.forward
+
+    def note(network: Network, images: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(images))
+        return compute(network, images)
+
+    monkeypatch.setattr(Network, "forward", note)
+    evaluate_run(run, World(), ("test",))
+    assert 1 < max(sizes) <= EVALUATION_IMAGES // 4
 
 
 def test_what_cannot_be_evaluated_says_why(new_run: NewRun, train_until: TrainUntil) -> None:

@@ -145,7 +145,7 @@ def _strongest(subject: Subject, layer: str, images: Sequence[int]) -> Tensor:
 
 def _listen(subject: Subject, name: str, given: dict[str, Tensor]) -> torch.utils.hooks.RemovableHandle:
     def note(_module: nn.Module, _arguments: object, output: Tensor) -> None:
-        given[name] = output
+        given[name] = output.clone()  # a residual block adds to its last norm's output in place
 
     return _module(subject, name).register_forward_hook(note)
 

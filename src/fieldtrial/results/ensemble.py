@@ -1,5 +1,6 @@
 """Ensembles of runs that share a split: the mean of their probabilities, and the majority of their votes."""
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -40,8 +41,15 @@ class Ensemble:
         }
 
     def write(self, path: Path, split: str = "test") -> None:
-        """Write the result and the predictions of `mean` into the directory `path`, as those of a run."""
+        """Write the result and the predictions of `mean` into the directory `path`, as those of a run.
+
+        Raises:
+            ValueError: a trial is there, whose result this would be written over.
+        """
         run = Run(path)
+        with contextlib.suppress(FileNotFoundError):  # an ensemble has no config, a trial has one
+            run.config()
+            raise ValueError(f"{path} holds a trial, whose result would be lost: give the ensemble a folder of its own")
         arrays = {name: getattr(self.mean, name) for name in ("index", "label", "probability")}
         write_arrays(run.predictions_path(split), **arrays)
         scores = {f"{split}_{name}": value for name, value in self.mean.summary().items()}
@@ -62,10 +70,14 @@ def combine(runs: Sequence[Run], split: str = "test") -> Ensemble:
 
     Raises:
         FileNotFoundError: a run has stored none.
-        ValueError: fewer than two runs, or two that do not share the split; the message names them and the difference.
+        ValueError: fewer than two runs, one of them twice, or two that do not share the split; the message names them
+            and the difference.
     """
     if len(runs) < 2:
         raise ValueError("an ensemble needs two runs or more")
+    places = [run.path.resolve() for run in runs]
+    if twice := [str(run.path) for number, run in enumerate(runs) if places[number] in places[:number]]:
+        raise ValueError(f"given twice, which would count double: {', '.join(twice)}")
     members = tuple(load_predictions(run, split) for run in runs)
     for run, made in zip(runs[1:], members[1:], strict=True):
         if difference := _difference(runs[0], members[0], run, made):

@@ -55,7 +55,7 @@ def evaluate_run(run: Run, world: World, splits: tuple[Split, ...] = SPLITS, ini
     """
     config, result = _ended(run, world)
     data, network = open_trial(config, run) if initial else open_ended(run, world)
-    predictions = _predict(network, data, config.batch_size, world, splits)
+    predictions = _predict(network, data, config.batch_size, world, splits, result.get("accumulate", 1))
     prefix = "initial_" if initial else ""
     scores = {name if name == "class_names" else prefix + name: v for name, v in summarise(data, predictions).items()}
     if world.is_main:
@@ -75,15 +75,17 @@ def evaluate_elsewhere(run: Run, world: World, dataset: str, split: Split = "tes
         ValueError: as `evaluate_run`; or the data set has other classes, or cannot be used.
     """
     own, network = open_ended(run, world)
-    config = run.config()
-    other = load(replace(config, dataset=dataset, classes="all"), own.image_size)
+    config, result = _ended(run, world)
+    whole = replace(config, dataset=dataset, classes="all", train_fraction=1.0, images_per_class=None)
+    other = load(whole, own.image_size)
     if other.class_names != own.class_names:
         theirs, known = (", ".join(data.class_names[:10]) for data in (other, own))
         raise ConfigError([f"dataset = {dataset!r}: its classes are {theirs}; the run knows {known}"])
     if other.channels not in (1, taken := network.mean.shape[1]):
         channels = f"its images have {other.channels} channels, the model takes {taken}"
         raise ConfigError([f"dataset = {dataset!r}: {channels}"])
-    scores = summarise(other, _predict(network, other, config.batch_size, world, (split,)))
+    predictions = _predict(network, other, config.batch_size, world, (split,), result.get("accumulate", 1))
+    scores = summarise(other, predictions)
     if world.is_main:
         run.write_evaluation(f"{dataset} {split}", scores)
     return scores
