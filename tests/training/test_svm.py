@@ -1,5 +1,6 @@
 """Support vector machines on features: they work, on every kernel and scaling, and features are computed once."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from fieldtrial.run import Run, SweepFolder
 from fieldtrial.training import features as features_module
 from fieldtrial.training.features import features
 from fieldtrial.training.fit import open_trial
+from fieldtrial.training.svm import _machine
 from fieldtrial.training.svm_grid import ROWS, fit_grid
 from fieldtrial.training.trial import train
 from fieldtrial.training.world import World
@@ -154,3 +156,11 @@ def test_two_classes_and_unscaled_features_of_an_untrained_network(new_run: Call
         assert (run.result() or {})["validation_accuracy"] > 0.9, kernel
         assert not run.predictions_path("test").exists()
         assert "test_accuracy" not in (run.result() or {})
+
+
+def test_a_machine_that_does_not_converge_ends_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    chance = np.random.default_rng(0)  # features that hardly vary, as those of random weights: kernels of 1e19
+    rows = (0.3 + 1e-4 * chance.standard_normal((200, 64))).astype(np.float32)
+    decide = _machine(TrainConfig(classifier="svm", svm_kernel="cubic", epochs=1), rows, np.arange(200) % 3)
+    assert np.isfinite(decide(rows)).all()
+    assert re.search("the cubic kernel with scaling none has not converged for [123] of 3 pairs", caplog.text)

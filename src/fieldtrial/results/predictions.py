@@ -61,11 +61,13 @@ def load_predictions(run: Run, split: str = "test") -> Predictions:
     Classes are named by result.json or, in a run of before it had names, by their numbers.
 
     Raises:
-        FileNotFoundError: the run has stored none; the message names the file, and the command that makes it.
+        FileNotFoundError: no run is there, or it has stored none; the message names the file, and the command that
+            makes it.
         ValueError: the file is damaged, or does not hold predictions.
     """
     path = run.predictions_path(split)
     if not path.exists():
+        run.config()  # says so if this is no run
         raise FileNotFoundError(
             f"{path}: no such file; python jobs/evaluate.py --run {run.path} --split {split} makes it from the weights"
         )

@@ -48,7 +48,7 @@ def hub_file(model: str, url: str, digest: str | None = None, megabytes: float |
         facts += [f"with a SHA-256 that starts with {digest}"] if digest else []
         raise ValueError(
             f"weights = 'imagenet': {model} needs {', '.join([name, *facts])}, and fetching {url} failed ({error}); "
-            f"put the file at {path} or {given}, or give its path as weights"
+            f"put the file at {path} or {given}, or give its path as weights (random needs no file)"
         ) from None
     return path
 
@@ -81,7 +81,7 @@ def hugging_face_file(model: str, settings: Any) -> Path:
     raise ValueError(
         f"weights = 'imagenet': {model} needs {names[0]} of {repository}, and fetching it failed ({reason}); "
         f"run `hf download {repository} {names[0]}` where there is a network, and copy the file to {given[0]} or the "
-        f"folder that it makes to {folder}, or give the file's path as weights"
+        f"folder that it makes to {folder}, or give the file's path as weights (random needs no file)"
     )
 
 

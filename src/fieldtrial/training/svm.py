@@ -1,6 +1,8 @@
 """Support vector machines on the features of a network: a trial that is fitted instead of trained, in one epoch."""
 
+import logging
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +29,10 @@ KERNELS: dict[Kernel, dict[str, Any]] = {
 }
 # of sklearn.preprocessing; a FunctionTransformer leaves everything as it is
 SCALERS: dict[Scaling, str] = {"none": "FunctionTransformer", "standard": "StandardScaler", "min_max": "MinMaxScaler"}
+MOST_ITERATIONS = 1_000_000  # of the solver for a pair of classes, seconds: on some features it would never end
 Decide = Callable[[NDArray[np.float32]], NDArray[np.float64]]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +50,8 @@ def fit_svm(config: TrainConfig, run: Run, world: World, splits: tuple[Split, ..
     It is scikit-learn's SVC: one machine for each pair of classes (Cortes & Vapnik 1995), with the kernels x·y,
     exp(-g|x-y|²) and (g x·y + 1)³, where g is the inverse of the features' total variance. Scaling is fitted on the
     training images alone. A machine has no probabilities: what is called so is the softmax of its one-vs-rest decision
-    values, which is not calibrated, and the loss is the cross-entropy of that. All processes compute features, the
+    values, which is not calibrated, and the loss is the cross-entropy of that. Where the solver has not converged
+    after MOST_ITERATIONS, the machine is used as it is then, and the log says so. All processes compute features, the
     first one fits; it keeps no weights.
     """
     started = time.perf_counter()
@@ -87,13 +93,22 @@ def fit_svm(config: TrainConfig, run: Run, world: World, splits: tuple[Split, ..
 def _machine(config: TrainConfig, rows: NDArray[np.float32], labels: Indices) -> Decide:
     """Return the decision values, (n, classes), of the machine of `config` fitted on `rows`, as a function of rows."""
     from sklearn import preprocessing  # late: of the worker's trials, few are machines
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.svm import SVC
 
     scaling = getattr(preprocessing, SCALERS[config.svm_scaling])().fit(rows)
     scaled = scaling.transform(rows)
     # scikit-learn's own gamma takes differences between the features' means for variance, and may be far too small
     gamma = 1 / (float(scaled.var(axis=0, dtype=np.float64).sum()) or 1.0)
-    machine = SVC(C=config.svm_penalty, gamma=gamma, **KERNELS[config.svm_kernel]).fit(scaled, labels)
+    machine = SVC(C=config.svm_penalty, gamma=gamma, max_iter=MOST_ITERATIONS, **KERNELS[config.svm_kernel])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # is said below, with how many
+        machine.fit(scaled, labels)
+    if unended := int((machine.n_iter_ >= MOST_ITERATIONS).sum()):
+        pairs = f"{unended} of {len(machine.n_iter_)} pairs of classes"
+        log.warning(
+            "the %s kernel with scaling %s has not converged for %s", config.svm_kernel, config.svm_scaling, pairs
+        )
 
     def decide(rows: NDArray[np.float32]) -> NDArray[np.float64]:
         values: NDArray[np.float64] = machine.decision_function(scaling.transform(rows))

@@ -18,7 +18,8 @@ ROWS = [
 def fit_grid(base: TrainConfig, folder: SweepFolder, world: World) -> None:
     """Fit and test the machines on the features of `base`, those that `folder` lacks, each as a run in it.
 
-    Nothing is searched and nothing is chosen: each row of the folder's table is its one machine, on test.
+    Nothing is searched and nothing is chosen: each row of the folder's table is its one machine, on test. The first
+    process prints a line for each that it has fitted.
 
     Raises:
         ConfigError: the folder holds other runs.
@@ -38,7 +39,9 @@ def fit_grid(base: TrainConfig, folder: SweepFolder, world: World) -> None:
             Run.create(run.path, config)
         attempt = world.broadcast(max(run.attempts(), default=0) + 1)
         if not world.broadcast(run.result()):
-            for _ in train(run, world, attempt, test=True):
-                pass
+            for record in train(run, world, attempt, test=True):
+                if world.is_main:
+                    said = f"validation accuracy {record['validation_accuracy']:.4g}, {record['seconds']:.1f} s"
+                    print(f"{config.svm_kernel} kernel, scaling {config.svm_scaling}: {said}", flush=True)
             for role in ("search", "winner", "final") if world.is_main else ():
                 folder.list_trial(config.id, number, role)
