@@ -72,7 +72,7 @@ def test_the_tables_take_the_new_numbers_of_a_result(tested: SweepFolder) -> Non
 def test_only_a_tested_run_has_them(run: Run) -> None:
     with pytest.raises(FileNotFoundError, match=r"predictions-test\.npz: no such file; python jobs/evaluate\.py --run"):
         load_predictions(run)
-    with pytest.raises(FileNotFoundError, match="no such file, so .*elsewhere is not a run directory"):
+    with pytest.raises(FileNotFoundError, match=r"no such file, so .*elsewhere is not a run directory"):
         load_predictions(Run(run.path / "elsewhere"))
 
 
