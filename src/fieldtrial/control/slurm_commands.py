@@ -134,6 +134,8 @@ def test_submission(script: str) -> str:
 def _run(*command: str) -> list[str]:
     try:
         result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=SECONDS)
+    except FileNotFoundError:
+        raise SlurmOutageError(f"{command[0]}: no such command: this machine has no SLURM") from None
     except (OSError, subprocess.TimeoutExpired) as error:
         raise SlurmOutageError(f"{command[0]}: {error}") from None
     if result.returncode:
