@@ -11,13 +11,21 @@ import torch
 import torchvision.models
 from safetensors.torch import save_file
 from sklearn.datasets import load_digits
-from torch import Tensor
+from torch import Tensor, nn
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.run import Run
 from fieldtrial.training import pretrained
 from fieldtrial.training.freezing import freeze, hold_frozen
-from fieldtrial.training.network import Network, build, count_flops, count_parameters, count_trainable, input_size
+from fieldtrial.training.network import (
+    Network,
+    build,
+    count_flops,
+    count_parameters,
+    count_trainable,
+    flatten_features,
+    input_size,
+)
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 SQUEEZENET = TrainConfig(model="torchvision:squeezenet1_1")
@@ -77,6 +85,14 @@ def test_bf16_computes_in_bf16_and_returns_float32() -> None:
     assert seen == [torch.bfloat16]
     assert logits.dtype == torch.float32
     assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
+
+
+def test_what_a_last_layer_gets_is_averaged_over_its_places() -> None:
+    values = torch.rand(2, 3, 4, 5)
+    assert torch.allclose(flatten_features(nn.Conv2d(3, 7, 1), values), values.mean((2, 3)))
+    assert torch.allclose(flatten_features(nn.Linear(5, 7), values), values.mean((1, 2)))  # channels last
+    assert torch.allclose(flatten_features(nn.Linear(5, 7), values[:, 0]), values[:, 0].mean(1))
+    assert torch.equal(flatten_features(nn.Linear(5, 7), values[:, 0, 0]), values[:, 0, 0])
 
 
 def test_grey_images_are_repeated_for_a_library_model() -> None:

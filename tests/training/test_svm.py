@@ -1,5 +1,6 @@
 """Support vector machines on features: they work, on every kernel and scaling, and features are computed once."""
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -16,8 +17,11 @@ from fieldtrial.config import TrainConfig
 from fieldtrial.results.predictions import load_predictions
 from fieldtrial.run import Run, SweepFolder
 from fieldtrial.training import features as features_module
+from fieldtrial.training import frozen_features
+from fieldtrial.training.epoch import EVALUATION_IMAGES
 from fieldtrial.training.features import features
 from fieldtrial.training.fit import open_trial
+from fieldtrial.training.network import Network
 from fieldtrial.training.svm import _machine
 from fieldtrial.training.svm_grid import ROWS, fit_grid
 from fieldtrial.training.trial import train
@@ -146,6 +150,49 @@ def test_damaged_features_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(ValueError, match="not whole features") as error:
         features(network, data, data.test, config, World())
     assert str(kept) in str(error.value)
+
+
+def test_kept_features_that_have_been_unused_for_longest_make_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, computed: list[int]
+) -> None:
+    monkeypatch.setenv("FIELDTRIAL_CACHE", str(tmp_path))
+    config = TrainConfig(model="mlp", classes="2", dense_width=(64,))
+    data, network = open_trial(config, Run(tmp_path))
+    size = 10 * 64 * 4  # bytes of the features of ten images
+    monkeypatch.setattr(frozen_features, "MOST_BYTES_TOGETHER", 4 * size)
+    (tmp_path / "features").mkdir()
+    np.save(tmp_path / "features" / "frozen.npy", np.zeros(size, np.uint8))
+    os.utime(tmp_path / "features" / "frozen.npy", (0, 1))
+    for age, start in enumerate((0, 10)):
+        features(network, data, data.test[start : start + 10], config, World())
+        for kept in (tmp_path / "penultimate").glob("*.npy"):
+            os.utime(kept, (0, 100 - age))
+    features(network, data, data.test[:10], config, World())  # has just been used
+    features(network, data, data.test[20:30], config, World())
+    assert not list((tmp_path / "features").glob("*.npy"))
+    assert computed == [10, 10, 10]
+    features(network, data, data.test[30:40], config, World())
+    features(network, data, data.test[:10], config, World())
+    assert computed == [10] * 4
+    features(network, data, data.test[10:20], config, World())
+    assert computed == [10] * 5
+
+
+def test_features_are_computed_in_parts_where_batches_did_not_fit_into_memory(
+    new_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    compute = Network.forward
+
+    def note(network: Network, images: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(images))
+        return compute(network, images)
+
+    monkeypatch.setattr(Network, "forward", note)
+    run = new_run(model="mlp", classes="2", classifier="svm", dense_width=(9,))
+    list(train(run, World(), 1, accumulate=8))
+    assert 1 < max(sizes) <= EVALUATION_IMAGES // 8
+    assert (run.result() or {})["accumulate"] == 8
 
 
 def test_two_classes_and_unscaled_features_of_an_untrained_network(new_run: Callable[..., Run]) -> None:

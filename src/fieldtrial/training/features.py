@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import logging
+import os
 from pathlib import Path
 
 import numpy as np
@@ -15,75 +16,79 @@ from fieldtrial.config import FIELDS, TrainConfig
 from fieldtrial.files import atomic_file
 from fieldtrial.training.data import Data
 from fieldtrial.training.epoch import forward
-from fieldtrial.training.network import Network
+from fieldtrial.training.frozen_features import PENULTIMATE, make_room
+from fieldtrial.training.network import Network, flatten_features
 from fieldtrial.training.splits import Indices
 from fieldtrial.training.stores import store_root
 from fieldtrial.training.world import World
 
-FORMAT = 1  # to be raised when the same key would stand for other numbers
+FORMAT = 2  # to be raised when the same key would stand for other numbers
 NOT_OF_FEATURES = ("weights", "freeze", "classifier", "svm_kernel", "svm_scaling", "svm_penalty")
 
 log = logging.getLogger(__name__)
 
 
 def features(
-    network: Network, data: Data, indices: Indices, config: TrainConfig, world: World
+    network: Network, data: Data, indices: Indices, config: TrainConfig, world: World, accumulate: int = 1
 ) -> NDArray[np.float32] | None:
     """Return the features of the images `indices`, float32 (n, width), to the first process; None to the others.
 
     They are what the network's last layer gets in evaluation mode, of images without augmentation; the mean over the
     places where that layer is a convolution over a map, or gets several tokens. They are kept under $FIELDTRIAL_CACHE
-    for the next trial with the same model, weights (the last layer's aside), images and precision. `network` is on its
-    device.
+    for the next trial with the same model, weights (the last layer's aside), images and precision, and share the room
+    there with the features of frozen layers (see `make_room`). `network` is on its device; batches are cut into
+    `accumulate` pieces, for less memory.
 
     Raises:
         ValueError: what is kept there is damaged; the message has the path.
         OSError: no room, or no right to write.
     """
-    path = store_root() / "penultimate" / f"{_key(network, data, indices, config, world)}.npy"
+    path = store_root() / PENULTIMATE / f"{_key(network, data, indices, config, world)}.npy"
     if world.is_main:
         path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock") if world.is_main else contextlib.nullcontext():
-        if not world.broadcast(path.exists()):
+        kept = _read(path) if world.is_main else None
+        if world.broadcast(kept is None):
             log.info("computing the features of %d images: %s", len(indices), path)
-            computed = _compute(network, data, indices, config.batch_size, world)
+            kept = _compute(network, data, indices, config.batch_size, world, accumulate)
             if world.is_main:
+                make_room(kept.nbytes)
                 with atomic_file(path) as file:
-                    np.save(file, computed)
-    return _read(path) if world.is_main else None
+                    np.save(file, kept)
+    return kept if world.is_main else None
 
 
-def _read(path: Path) -> NDArray[np.float32]:
+def _read(path: Path) -> NDArray[np.float32] | None:
+    """Return the features in `path`, and note that they were used; None if they are not there."""
     try:
         kept: NDArray[np.float32] = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        return None
     except (ValueError, EOFError) as error:
         raise ValueError(f"{path}: not whole features ({error}); remove the file, and they are computed anew") from None
+    with contextlib.suppress(OSError):  # in a folder that is shared, they may be another user's
+        os.utime(path)
     return kept
 
 
-def _compute(network: Network, data: Data, indices: Indices, batch_size: int, world: World) -> NDArray[np.float32]:
+def _compute(
+    network: Network, data: Data, indices: Indices, batch_size: int, world: World, accumulate: int
+) -> NDArray[np.float32]:
     """Return the features, float32 (n, width), to all processes."""
     given: list[torch.Tensor] = []
 
-    def note(_module: nn.Module, arguments: tuple[torch.Tensor, ...]) -> None:
-        given.append(_flat(arguments[0]))
+    def note(head: nn.Module, arguments: tuple[torch.Tensor, ...]) -> None:
+        given.append(flatten_features(head, arguments[0]))
 
     handle = network.get_submodule(network.head).register_forward_pre_hook(note)
     try:
         parts = [
-            world.gather(given.pop())[: batch.count].float().cpu()
-            for batch, _ in forward(network, data, indices, batch_size, world)
+            world.gather(given.pop())[: batch.count].cpu()
+            for batch, _ in forward(network, data, indices, batch_size, world, accumulate)
         ]
     finally:
         handle.remove()
     return torch.cat(parts).numpy()
-
-
-def _flat(values: torch.Tensor) -> torch.Tensor:
-    """Return (n, width): the mean over a map's places (n, width, h, w) or over tokens (n, tokens, width)."""
-    if values.ndim == 4:
-        return values.mean((2, 3))
-    return values.mean(1) if values.ndim == 3 else values
 
 
 def _key(network: Network, data: Data, indices: Indices, config: TrainConfig, world: World) -> str:

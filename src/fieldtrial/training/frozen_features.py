@@ -27,6 +27,7 @@ from fieldtrial.training.world import World
 FORMAT = 1  # to be raised when the same key would stand for other numbers
 MOST_BYTES = 4 * 2**30  # of one data set's features: larger ones are computed in each epoch
 MOST_BYTES_TOGETHER = 4 * MOST_BYTES  # of all on a machine: those that have been unused for longest are removed
+FROZEN, PENULTIMATE = "features", "penultimate"  # folders in the store root: of these, and of `features.features`
 MOST_SECONDS = 1500.0  # of computing them: a sweep takes a trial that says nothing for half an hour to hang
 ESTIMATE_SECONDS = 30.0  # after which it is clear how long all will take
 IMAGES = 64  # that are computed at once
@@ -65,7 +66,7 @@ def with_features(network: Network, data: Data, config: TrainConfig, world: Worl
     chosen = np.union1d(data.train, data.validation)
     sample = _features(network, point, data, chosen[:1], world)
     shape = (len(chosen), *sample.shape[1:])
-    path = store_root() / "features" / f"{_key(network, point, data, chosen, sample.dtype, world)}.npy"
+    path = store_root() / FROZEN / f"{_key(network, point, data, chosen, sample.dtype, world)}.npy"
     if math.prod(shape) * 4 > MOST_BYTES:
         return data
     features = _open(path)
@@ -117,7 +118,7 @@ def _build(
 ) -> None:
     """Write the features of the images `chosen`, of `shape` altogether, to `path`; the caller holds the lock."""
     log.info("computing what the frozen layers make of %d images: %s", len(chosen), path)
-    _make_room(path.parent, math.prod(shape) * 4)
+    make_room(math.prod(shape) * 4)
     aside = path.with_suffix(".building")
     try:
         with aside.open("wb") as file:
@@ -143,21 +144,28 @@ def _require_time(seconds: float, share: float) -> None:
         raise OSError(f"to compute all of it once would take {seconds / share / 60:.0f} minutes")
 
 
-def _make_room(folder: Path, size: int) -> None:
-    """Remove files that have been unused for longest, until there are `size` bytes left of MOST_BYTES_TOGETHER.
+def make_room(size: int) -> None:
+    """Remove features that have been unused for longest, until there are `size` bytes left of MOST_BYTES_TOGETHER.
 
-    Who has one open keeps it. What processes that were killed had begun goes too.
+    Those of frozen layers and those that last layers get count together. Who has some open keeps them. What processes
+    that were killed had begun goes too.
     """
-    for begun in folder.glob("*.building"):
+    folders = [store_root() / name for name in (FROZEN, PENULTIMATE)]
+    for begun in folders[0].glob("*.building"):
         with contextlib.suppress(OSError), FileLock(begun.with_suffix(".npy.lock"), timeout=0):
             begun.unlink(missing_ok=True)
-    files = sorted((file.stat().st_mtime, file.stat().st_size, file) for file in folder.glob("*.npy"))
+    files = []
+    for file in (file for folder in folders for file in folder.glob("*.npy")):
+        with contextlib.suppress(FileNotFoundError):  # another process makes room as well
+            files.append((file.stat().st_mtime, file.stat().st_size, file))
+    files.sort()
     together = size + sum(taken for _, taken, _ in files)
     for _, taken, file in files:
         if together <= MOST_BYTES_TOGETHER:
             return
-        file.unlink(missing_ok=True)
-        together -= taken
+        with contextlib.suppress(PermissionError):  # in a folder that is shared, it may be another user's
+            file.unlink(missing_ok=True)
+            together -= taken
 
 
 def _features(network: Network, point: FreezePoint, data: Data, chosen: Indices, world: World) -> torch.Tensor:

@@ -91,15 +91,20 @@ class Network(nn.Module):
         self.get_submodule(self.head).register_forward_pre_hook(self._keep_features)
 
     def _keep_features(self, head: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        features = inputs[0].float()
-        if features.ndim > 2:
-            channels = 1 if isinstance(head, nn.Conv2d) else features.ndim - 1
-            features = features.movedim(channels, 1).flatten(2).mean(2)
-        self.features = features
+        self.features = flatten_features(head, inputs[0])
 
     def match_channels(self, images: Tensor) -> Tensor:
         """Return images (n, c, h, w) with as many channels as the model takes: grey ones are repeated."""
         return images.expand(-1, self.mean.shape[1], -1, -1)
+
+
+def flatten_features(head: nn.Module, given: Tensor) -> Tensor:
+    """Return what a last layer is given as float32 (n, width): maps and tokens are averaged over their places."""
+    features = given.float()
+    if features.ndim > 2:
+        channels = 1 if isinstance(head, nn.Conv2d) else features.ndim - 1
+        features = features.movedim(channels, 1).flatten(2).mean(2)
+    return features
 
 
 def input_size(config: TrainConfig, run_folder: Path | None = None) -> int | None:

@@ -44,22 +44,22 @@ class Fitted:
     predictions: dict[Split, Predictions]
 
 
-def fit_svm(config: TrainConfig, run: Run, world: World, splits: tuple[Split, ...]) -> Fitted:
+def fit_svm(config: TrainConfig, run: Run, world: World, splits: tuple[Split, ...], accumulate: int = 1) -> Fitted:
     """Fit the support vector machine of `config` on the training images' features, and return how well it does.
 
     It is scikit-learn's SVC: one machine for each pair of classes (Cortes & Vapnik 1995), with the kernels x·y,
     exp(-g|x-y|²) and (g x·y + 1)³, where g is the inverse of the features' total variance. Scaling is fitted on the
     training images alone. A machine has no probabilities: what is called so is the softmax of its one-vs-rest decision
     values, which is not calibrated, and the loss is the cross-entropy of that. Where the solver has not converged
-    after MOST_ITERATIONS, the machine is used as it is then, and the log says so. All processes compute features, the
-    first one fits; it keeps no weights.
+    after MOST_ITERATIONS, the machine is used as it is then, and the log says so. All processes compute features, in
+    batches cut into `accumulate` pieces, the first one fits; it keeps no weights.
     """
     started = time.perf_counter()
     data, network = open_trial(config, run)
     network.to(world.device)
     known = np.union1d(data.train, data.validation)  # the same for all seeds, so that they share what is computed
-    given = features(network, data, known, config, world)
-    tested = features(network, data, data.test, config, world) if "test" in splits else None
+    given = features(network, data, known, config, world, accumulate)
+    tested = features(network, data, data.test, config, world, accumulate) if "test" in splits else None
     facts = {**describe(network, data), "trainable_parameters": 0}
     if given is None:
         return Fitted(world.broadcast({}), {}, {})

@@ -52,7 +52,7 @@ def train(run: Run, world: World, attempt: int, test: bool = False, accumulate: 
             board = stack.enter_context(contextlib.closing(Board(run)))
         stack.enter_context(concluding_divergence(run, world, attempt))
         splits: tuple[Split, ...] = ("validation", "test") if test else ("validation",)
-        fitted = fit_svm(config, run, world, splits) if config.classifier == "svm" else None
+        fitted = fit_svm(config, run, world, splits, accumulate) if config.classifier == "svm" else None
         stop = StopLook(run)
         epochs = (r for r in [fitted.record]) if fitted else fit(config, run, world, attempt, accumulate, stop)
         records = stack.enter_context(contextlib.closing(epochs))
