@@ -218,6 +218,18 @@ def test_sweeps_that_differ_in_their_base_differ_in_the_table(tmp_path: Path) ->
     assert len(read_sweeps([*paths, *paths]).folders) == 2  # each once
 
 
+def test_each_sweep_is_held_to_its_own_number_of_seeds(tmp_path: Path) -> None:
+    from tests.results.conftest import BASE, Written
+
+    for name, dataset, seeds in (("a", "digits", 1), ("b", "mnist", 3)):
+        written = Written(tmp_path / name)
+        written.describe(base=BASE.to_dict() | {"dataset": dataset}, seeds=seeds)
+        written.ended(0, dataset=dataset, lr=0.1)
+        written.ended(0, "final", 0.9, 0.8, dataset=dataset, lr=0.1, seed=1)
+    groups = grouped(read_sweeps([tmp_path / "a", tmp_path / "b"]), "sweep", "freeze").groups
+    assert [group.note for group in groups if group.winner] == ["", "final: 2 not started"]
+
+
 def test_conditions_choose_trials(complete: "Written") -> None:
     sweeps = read_sweeps([complete.folder.path])
     chosen = sweeps.where(parse_conditions(["model=cnn", "freeze=none", "freeze=first:1"]))

@@ -95,8 +95,7 @@ def group_trials(sweeps: Sweeps, fields: Sequence[str], metric: str, within: Seq
         found |= {tuple(map(str, key)): trials.loc[part.index] for key, part in parts}
     else:
         found[()] = trials
-    seeds = max(description["seeds"] for description in sweeps.descriptions.values())
-    groups = [_make_group(key, part, sweeps, metric, over, seeds) for key, part in found.items()]
+    groups = [_make_group(key, part, sweeps, metric, over) for key, part in found.items()]
     _check_data(fields, groups)
     left_out += _account_metric(groups, metric)
     marked = mark_groups(groups, fields, metric, within, sweeps.select, sweeps.mode)
@@ -161,9 +160,7 @@ def _planned(sweeps: Sweeps, fields: Sequence[str]) -> Iterator[Key]:
                 yield tuple(texts[name] for name in fields)
 
 
-def _make_group(
-    key: Key, trials: pd.DataFrame, sweeps: Sweeps, metric: str, over: set[tuple[str, int]], seeds: int
-) -> Group:
+def _make_group(key: Key, trials: pd.DataFrame, sweeps: Sweeps, metric: str, over: set[tuple[str, int]]) -> Group:
     search, finals = trials[trials["role"] == "search"], trials[trials["role"] == "final"]
     winners = [
         find_winner(part, sweeps.select, sweeps.mode)
@@ -179,6 +176,7 @@ def _make_group(
     if winner is None:
         note = _why_no_winner(search)
     else:
+        seeds = sweeps.descriptions[winner[SWEEP]]["seeds"]
         live = int((~search["outcome"].isin((*ENDED_WELL, *FAILED))).sum())
         missing = final_note(own, len(finished) - len(values), seeds) if len(own) or not live else ""
         note = "; ".join(filter(None, [f"{counted(live)} of the search not ended" if live else "", missing]))
