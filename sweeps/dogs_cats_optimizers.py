@@ -14,7 +14,7 @@ from fieldtrial.control.sweep import Sweep
 
 
 def sweep() -> Sweep:
-    """Return a row for each optimiser of the report; the learning rate is searched for each."""
+    """Return a row for each optimiser of the report, and Nesterov's; the learning rate is searched for each."""
     base = TrainConfig(
         dataset="dogs_vs_cats", image_size=128, model="cnn", blocks=3, filters=(32,), filter_growth=2.0,
         batch_norm=False, epochs=15,

@@ -4,7 +4,7 @@ python sweeps/inat_backbones.py [--cluster NAME]
 python jobs/tabulate.py runs/inat_backbones    (asks for the column accuracy_per_parameter)
 
 Report 001, part B, question 3: models at one strategy. It gives no figures; it found ViT-B/16 alone better than
-ResNet-50, and ResNets best for their parameters. Cost: --dry-run says. Ours: not run yet.
+ResNet-50, and ResNets among the best for their parameters. Cost: --dry-run says. Ours: not run yet.
 """
 
 from ray import tune
