@@ -140,6 +140,19 @@ def test_rows_of_one_architecture_start_from_one_source() -> None:
     assert Sweep(base=BASE, rows=rows).source_config(0) is None
 
 
+def test_a_source_has_the_shape_of_the_rows_that_start_from_it() -> None:
+    shape: dict[str, Any] = {
+        "model": "cnn",
+        "blocks": 2,
+        "convolutions": 2,
+        "padding": "valid",
+        "batch_norm_after": "pool",
+    }
+    source = Sweep(base=BASE, rows=[shape], source={"classes": "0-4"}).source_config(0)
+    assert source is not None
+    assert {name: getattr(source, name) for name in shape} == shape
+
+
 def test_settings_change_the_base_of_every_row_and_no_row() -> None:
     sweep = Sweep(base=BASE, rows=grid(model=["cnn", "mlp"]), search={"lr": tune.uniform(0.1, 0.2)})
     assert [sweep.with_settings({"epochs": "7"}).row_config(row).epochs for row in (0, 1)] == [7, 7]

@@ -14,7 +14,8 @@ from fieldtrial.values import format_value
 SELECTS = {"validation_accuracy": "max", "validation_loss": "min"}
 # What a source model and the rows that start from it must share, or its weights would not fit.
 ARCHITECTURE = (
-    "image_size", "model", "filters", "filter_growth", "kernel_size", "activation", "batch_norm", "dense_width",
+    "image_size", "model", "blocks", "convolutions", "filters", "filter_growth", "kernel_size", "padding", "activation",
+    "batch_norm", "batch_norm_after", "dense_width",
 )  # fmt: skip
 MOST_FAILURES = 10  # or a tenth of the trials, if that is more
 # Fields that neither rows nor search can set, because the sweep has a word of its own for them.

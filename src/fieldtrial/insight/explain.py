@@ -107,7 +107,7 @@ def _guided(subject: Subject, layer: str, seed: int) -> Figure:
         Cell(subject.pixels(one.image), f"channel {one.channel}\nat {one.place[0]}, {one.place[1]}") for one in found
     ]
     gradients = [Cell(_stretched(one.gradient)) for one in found]
-    what = "Guided backpropagation" if guides(subject) else "Gradients (the model has no ReLU that could guide them)"
+    what = "Guided backpropagation" if guides(subject) else "Gradients (no ReLU module guides them)"
     note = f"{subject.split} images; each neuron's most exciting one among some hundred, and what in it excites it"
     return grid([*images, *gradients], len(found), f"{what} from {len(found)} neurons of {layer}", note)
 

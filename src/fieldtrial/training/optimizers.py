@@ -91,7 +91,8 @@ def learning_rate(config: TrainConfig, step: int, total_steps: int, plateaus: in
     the peak, config.lr. Then it stays, or falls: along a cosine or a line to reach 0 after the last step; by the factor
     gamma after each step_epochs epochs or, `plateaus` times so far, when validation has stopped
     getting better. one_cycle (L. N. Smith and N. Topin, "Super-Convergence", 2018) rises from a 25th of the peak and
-    falls along a cosine to a ten-thousandth; unlike there, the rise is shorter than the fall and the momentum stays.
+    falls along a cosine to a ten-thousandth; unlike there, the fall is no line, the rise is shorter, and the momentum
+    stays.
     """
     one_cycle = config.schedule == "one_cycle"
     warmup = (config.warmup_fraction or ONE_CYCLE_RISE * one_cycle) * total_steps

@@ -24,8 +24,8 @@ def rand_augment(images: Tensor) -> Tensor:
     """Return float images (n, 1 or 3, height, width) in [0, 1] after two random changes each, out of 14.
 
     E. D. Cubuk et al., "RandAugment: Practical automated data augmentation with a reduced search space", 2019, with
-    N = 2 and M = 9 of 30, as torchvision has them; except that what is turned, sheared or shifted is interpolated.
-    Numbers are drawn from the default generator, on the CPU.
+    N = 2 and M = 9 of 30, as torchvision has them; except that what is turned, sheared or shifted is interpolated,
+    and sheared about the centre. Numbers are drawn from the default generator, on the CPU.
     """
     images = images.clone()
     for _ in range(CHANGES_EACH):
