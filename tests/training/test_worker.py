@@ -227,7 +227,7 @@ def test_two_processes_resume_after_a_kill_and_end_together(new_run: NewRun, num
 def test_a_full_disk_is_told_and_an_answer_still_comes(new_run: NewRun, tmp_path: Path) -> None:
     small = tmp_path / "small"
     small.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(small)], capture_output=True).returncode:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(small)], capture_output=True).returncode:
         pytest.skip("a small file system can be mounted by root only")
     try:
         run = new_run("small/run", dense_width=[64, 64], classes="all")
