@@ -22,7 +22,7 @@ def train(
 ) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, *launcher, str(script), *map(str, arguments)]
     env = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
 
 
 @pytest.mark.slow
