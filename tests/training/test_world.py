@@ -50,8 +50,8 @@ STATEFUL: dict[str, Any] = {
     "schedule": "linear",
 }
 FROZEN: dict[str, Any] = {**PARITY, "freeze": "first:1"}  # and not augmented: trained on features
-CUT = ("cut2-ddp", "cut4-ddp", "cut4-zero1", "cut4-zero2", "cut4-zero3")  # into 2 or 4 pieces a batch
-HALVED = ("ddp-adamw", "zero1-sgd", "zero2-adagrad", "zero3-rmsprop", "zero3-nadam")
+CUT = ("cut2-ddp", "cut4-ddp", "cut4-zero1", "cut4-zero2", "cut2-zero3", "cut4-zero3")  # into 2 or 4 pieces a batch
+HALVED = ("ddp-adamw", "zero1-sgd", "zero2-adamw", "zero2-adagrad", "zero3-rmsprop", "zero3-nadam")
 SGD = {"optimizer": "sgd", "lr": 0.1}  # AdamW blows up the rounding of gradients near 0
 BESIDE = ("center-ddp", "center-zero3", "triplet-zero3")  # losses beside cross-entropy, for an epoch
 
@@ -94,7 +94,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         env=os.environ | {"OMP_NUM_THREADS": "1", "TORCH_EXTENSIONS_DIR": str(compiled)},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
     )
     assert done.returncode == 0, done.stderr
     assert not compiled.exists(), "DeepSpeed has compiled something"
@@ -116,14 +116,13 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> list[Record]:
 @pytest.mark.parametrize("name", [*(f"whole-{strategy}" for strategy in STRATEGIES), "begun-zero2", *CUT])
 def test_two_processes_learn_what_one_learns(name: str, runs: Path, alone: list[Record]) -> None:
     records = Run(runs / name).records()
-    last, of_one = records[-1]["validation_loss"], alone[len(records) - 1]["validation_loss"]
-    print(f"{name}: validation loss {last!r}, one process {of_one!r}")
+    print(f"{name}: validation loss {records[3]['validation_loss']!r}, one process {alone[3]['validation_loss']!r}")
     assert alone[3]["validation_loss"] < 0.8 * alone[0]["validation_loss"]  # it has learned
-    assert len(records) == (2 if name in CUT else 4)
+    assert len(records) == 4
     for key in ("validation_loss", "train_loss", "train_accuracy", "validation_accuracy", "lr", "step"):
-        assert [r[key] for r in records] == pytest.approx([r[key] for r in alone[: len(records)]], rel=1e-4), key
+        assert [r[key] for r in records] == pytest.approx([r[key] for r in alone], rel=1e-4), key
     for key in ("gradient_norm", "update_ratio"):
-        assert [r[key] for r in records[1:]] == pytest.approx([r[key] for r in alone[1 : len(records)]], rel=1e-3), key
+        assert [r[key] for r in records[1:]] == pytest.approx([r[key] for r in alone[1:]], rel=1e-3), key
 
 
 @pytest.mark.slow

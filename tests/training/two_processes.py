@@ -27,8 +27,7 @@ def train_until(run: Run, world: World, attempt: int, last_epoch: int | None = N
 
 def main() -> None:
     """Train what lies in the folder: whole-*, halved-* (stopped and gone on with), half-*, begun-*, cut4-* (with
-    each batch in four pieces, for an epoch), left (in the middle of an epoch), diverging,
-    and others, whole.
+    each batch in four pieces), left (in the middle of an epoch), diverging, and others, whole.
     """
     world, folder = World.from_environment(), Path(sys.argv[1])
     facts = {
@@ -47,7 +46,7 @@ def main() -> None:
         elif run.name.startswith("half"):
             train_until(run, world, attempt=1, last_epoch=1)
         elif run.name.startswith("cut"):
-            train_until(run, world, attempt=1, last_epoch=1, accumulate=int(run.name[3]))
+            train_until(run, world, attempt=1, accumulate=int(run.name[3]))
         elif run.name == "left":
             epochs = [record["epoch"] for record in fit(run.config(), run, world, stop=lambda: world.is_main)]
             (folder / f"left-{world.rank}").write_text(str(epochs))
