@@ -3,20 +3,21 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test chaos check fix bench clean chromium
+.PHONY: demo test chaos check fix bench clean packages
 
 demo: $(VENV)/installed
 	$(BIN)/python sweeps/digits_transfer.py
 
-test: check chromium
+test: check packages
 	$(BIN)/pytest
 
-# The report is tested in a real browser; whoever is not root and has none sees those tests skipped.
-chromium:
-	@command -v chromium >/dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || \
-	{ apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends chromium fonts-dejavu-core; }
+# Reports are tested in a real browser, outages on a real file system; who is not root and has none sees those skipped.
+packages:
+	@{ command -v chromium && command -v bindfs; } >/dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || \
+	{ apt-get update -q && DEBIAN_FRONTEND=noninteractive \
+	apt-get install -qy --no-install-recommends chromium fonts-dejavu-core bindfs; }
 
-chaos: $(VENV)/installed
+chaos: $(VENV)/installed packages
 	$(BIN)/pytest -m chaos
 
 check: $(VENV)/installed

@@ -17,7 +17,8 @@ from typing import Any
 from unittest import mock
 
 from fieldtrial.config import TrainConfig
-from fieldtrial.run import Record, Run, SweepFolder
+from fieldtrial.run import Record, Run
+from fieldtrial.sweep_folder import SweepFolder
 
 COMPARED: dict[str, list[Any]] = {
     "model": ["resnet18", "resnet50", "squeezenet1_1", "vit_b_16", "cnn"],

@@ -34,7 +34,8 @@ from fieldtrial.control.slurm_jobs import Submitter
 from fieldtrial.control.snapshot import take_snapshot
 from fieldtrial.control.sweep import Sweep, grid
 from fieldtrial.control.trial import Trial
-from fieldtrial.run import Run, SweepFolder
+from fieldtrial.run import Run
+from fieldtrial.sweep_folder import SweepFolder
 
 STAND_IN = (str(Path(__file__).resolve().parent / "stand_in_worker.py"),)
 SLOTS, TRIALS, EPOCHS, EPOCH_SECONDS = 8, 48, 20, 0.5

@@ -24,7 +24,7 @@ from fieldtrial.control.local import WORKER, LocalPlace
 from fieldtrial.control.settings import LocalSettings
 from fieldtrial.control.sweep import Sweep, grid
 from fieldtrial.control.trial import Trial
-from fieldtrial.run import SweepFolder
+from fieldtrial.sweep_folder import SweepFolder
 
 STAND_IN = (str(HERE / "stand_in_worker.py"),)
 

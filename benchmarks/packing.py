@@ -18,7 +18,7 @@ from fieldtrial.control.engine import Engine
 from fieldtrial.control.local import LocalPlace
 from fieldtrial.control.settings import LocalSettings
 from fieldtrial.control.sweep import Sweep, grid
-from fieldtrial.run import SweepFolder
+from fieldtrial.sweep_folder import SweepFolder
 
 STAND_IN = (str(HERE / "stand_in_worker.py"),)
 TRIALS, EPOCHS, EPOCH_SECONDS = 48, 10, 0.5

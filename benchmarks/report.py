@@ -22,7 +22,7 @@ from machine import spread, write_result
 from make_sweep import make_sweep
 from playwright.sync_api import Page, sync_playwright
 
-from fieldtrial.run import SweepFolder
+from fieldtrial.sweep_folder import SweepFolder
 
 COMMAND = (sys.executable, "-m", "fieldtrial.results.report")
 SETTLED = "() => new Promise((done) => requestAnimationFrame(() => setTimeout(() => done(performance.now()), 0)))"

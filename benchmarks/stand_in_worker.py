@@ -9,10 +9,12 @@ import os
 import random
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.inbox import StopLook, open_inbox
+from fieldtrial.outage import await_folder, is_outage
 from fieldtrial.run import Record, Run
 
 STEPS = 10
@@ -88,7 +90,10 @@ def main() -> None:
         try:
             answer: dict[str, Any] = {"outcome": train(Run(task.run), task.attempt, task.test)}
         except OSError as error:
-            answer = {"outcome": "failed", "error": {"kind": "disk", "message": str(error)}}
+            kind = "outage" if is_outage(error) else "disk"
+            if kind == "outage":
+                await_folder(Path(task.run))
+            answer = {"outcome": "failed", "error": {"kind": kind, "message": str(error)}}
         inbox.answer(task, answer)
 
 

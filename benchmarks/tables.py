@@ -19,7 +19,7 @@ from machine import HERE, spread, write_result
 from make_sweep import make_sweep
 
 from fieldtrial.results.records import load_records
-from fieldtrial.run import SweepFolder
+from fieldtrial.sweep_folder import SweepFolder
 
 COMMAND = [sys.executable, str(HERE.parent / "jobs" / "tabulate.py")]
 PIVOT = ["--rows", "model,freeze", "--columns", "optimizer,batch_size"]

@@ -8,7 +8,7 @@ from fieldtrial.control.driver import only_driver
 from fieldtrial.control.engine import SweepError
 from fieldtrial.control.slurm_jobs import job_name
 from fieldtrial.files import share_with_group
-from fieldtrial.run import SweepFolder
+from fieldtrial.sweep_folder import SweepFolder
 from fieldtrial.tasks import TaskQueue
 
 
@@ -17,10 +17,12 @@ def main() -> None:
     share_with_group()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sweep", metavar="DIR", help="the sweep's folder")
-    folder = SweepFolder(parser.parse_args().sweep)
+    parser.add_argument("--takeover", action="store_true", help="have a driver that runs the sweep leave first")
+    options = parser.parse_args()
+    folder = SweepFolder(options.sweep)
     try:
         folder.require_description()
-        with only_driver(folder):  # one that runs would submit them again
+        with only_driver(folder, options.takeover):  # one that runs would submit them again
             queue = TaskQueue(folder.queue_path)
             for name in queue.waiting():
                 queue.withdraw(name)

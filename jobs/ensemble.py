@@ -12,7 +12,8 @@ from pathlib import Path
 from fieldtrial.files import share_with_group
 from fieldtrial.results.ensemble import Ensemble, combine, winners
 from fieldtrial.results.statistics import estimate_mean
-from fieldtrial.run import Run, SweepFolder
+from fieldtrial.run import Run
+from fieldtrial.sweep_folder import SweepFolder
 
 
 def main() -> None:
@@ -35,7 +36,7 @@ def main() -> None:
         for path, ensemble in made.items():
             ensemble.write(path)
             show(path, ensemble)
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         sys.exit(str(error))
     for name in ("mean", "vote") if flags.sweep else ():
         mean, half_width, n = estimate_mean([100 * (e.scores()[name]["accuracy"] or 0) for e in made.values()])

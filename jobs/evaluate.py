@@ -36,7 +36,7 @@ def main() -> None:
             scores = evaluate_elsewhere(run, world, flags.dataset, flags.split)
         else:
             scores = evaluate_run(run, world, (flags.split,), flags.initial)
-    except (ValueError, FileNotFoundError, FloatingPointError) as error:
+    except (ValueError, OSError, FloatingPointError) as error:
         sys.exit(str(error))
     if world.is_main:
         for name, value in scores.items():

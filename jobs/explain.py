@@ -31,7 +31,7 @@ def main() -> None:
     try:
         for path in explain(Run(flags.run), world, flags.images, flags.layer, flags.seed):
             print(path, flush=True)
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         sys.exit(str(error))
     finally:
         world.close()

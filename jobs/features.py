@@ -13,7 +13,8 @@ from dataclasses import replace
 
 from fieldtrial.config import HINTS, TrainConfig, add_flags
 from fieldtrial.files import share_with_group
-from fieldtrial.run import Run, SweepFolder
+from fieldtrial.run import Run
+from fieldtrial.sweep_folder import SweepFolder
 
 
 def main() -> None:
@@ -39,7 +40,7 @@ def main() -> None:
 
         world = World.from_environment()
         fit_grid(config, SweepFolder(flags.sweep), world)
-    except (ValueError, FileNotFoundError, KeyboardInterrupt) as error:
+    except (ValueError, OSError, KeyboardInterrupt) as error:
         sys.exit(str(error) or "interrupted: the same command goes on")
     world.close()
     sys.exit(table.main([flags.sweep]) if world.is_main else 0)

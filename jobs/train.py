@@ -30,7 +30,7 @@ def main() -> None:
         from fieldtrial.training.by_hand import train_by_hand  # late: wrong flags are told without a wait for torch
 
         train_by_hand(config, Run(flags.run), flags.test, flags.accumulate)
-    except (ValueError, FileNotFoundError, FloatingPointError, KeyboardInterrupt) as error:
+    except (ValueError, OSError, FloatingPointError, KeyboardInterrupt) as error:
         sys.exit(str(error) or "interrupted: the same command goes on from the last epoch")
 
 

@@ -9,7 +9,7 @@ import pytest
 hypothesis.settings.register_profile("no times", deadline=None)  # how long an example takes is the machine's affair
 hypothesis.settings.load_profile("no times")
 
-pytest_plugins = ["tests.slurm_cluster", "tests.chromium"]  # the fixtures `slurm` and `browser`
+pytest_plugins = ["tests.slurm_cluster", "tests.chromium", "tests.unreliable"]  # slurm, browser, unreliable
 
 
 @pytest.fixture(autouse=True, scope="session")

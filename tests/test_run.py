@@ -1,4 +1,4 @@
-"""The run directory and the sweep's folder: nothing is half-written, nothing is read twice, nothing is lost."""
+"""The run directory: nothing is half-written, nothing is read twice, nothing is lost."""
 
 import json
 import random
@@ -13,12 +13,12 @@ import pytest
 
 from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.files import read_json, write_atomically, write_json
-from fieldtrial.run import RecordReader, Run, SweepFolder
+from fieldtrial.run import RecordReader, Run
 
 WRITE_FOREVER = """
 import itertools, sys
 from pathlib import Path
-from fieldtrial.run import write_json
+from fieldtrial.files import write_json
 for number in itertools.count():
     write_json(Path(sys.argv[1]), {"number": number, "filling": "x" * 1_000_000, "last": number})
 """
@@ -221,40 +221,3 @@ def test_keep_checkpoints(run: Run, best: int | None, newest: int, left: list[in
     assert run.checkpoints() == [run.checkpoint_path(epoch) for epoch in (12, 11, 9, 3)]
     run.keep_checkpoints(best, newest)
     assert run.checkpoints() == [run.checkpoint_path(epoch) for epoch in left]
-
-
-def test_the_list_of_trials_survives_a_torn_line(tmp_path: Path) -> None:
-    folder = SweepFolder(tmp_path)
-    assert folder.trials() == []
-    folder.list_trial("aaaaaaaa", None, "source")
-    folder.list_trial("bbbbbbbb", 0, "search")
-    listing = tmp_path / "trials.jsonl"
-    listing.write_bytes(listing.read_bytes()[:-9])  # the engine died in the middle of the line
-    assert [entry["trial"] for entry in folder.trials()] == ["aaaaaaaa"]
-    folder.list_trial("bbbbbbbb", 0, "search")  # the next one lists its trials again
-    folder.list_trial("aaaaaaaa", None, "source")
-    folder.list_trial("bbbbbbbb", 1, "search")  # shared with another row
-    assert folder.trials() == [
-        {"trial": "bbbbbbbb", "row": 0, "role": "search"},
-        {"trial": "aaaaaaaa", "row": None, "role": "source"},
-        {"trial": "bbbbbbbb", "row": 1, "role": "search"},
-    ]
-
-
-def test_what_is_listed_again_is_listed_last(tmp_path: Path) -> None:
-    folder = SweepFolder(tmp_path)
-    for winner in ("aaaaaaaa", "bbbbbbbb", None, "aaaaaaaa"):
-        folder.list_trial(winner, 0, "winner")
-    assert [entry["trial"] for entry in folder.trials()] == ["bbbbbbbb", None, "aaaaaaaa"]
-
-
-def test_a_sweeps_description(tmp_path: Path) -> None:
-    folder = SweepFolder(tmp_path / "digits")
-    assert folder.description() is None
-    with pytest.raises(
-        FileNotFoundError, match=r"digits/sweep\.json: no such file, so .*digits is not the folder of a"
-    ):
-        folder.require_description()
-    folder.describe({"rows": []})
-    assert folder.require_description() == folder.description() == {"rows": []}
-    assert (folder.name, folder.run("aaaaaaaa").name) == ("digits", "aaaaaaaa")

@@ -11,6 +11,7 @@ import threading
 import time
 from typing import Any, Protocol
 
+from fieldtrial.outage import outlast
 from fieldtrial.run import Record, Run
 from fieldtrial.tasks import Answer, QueuedTask, TaskQueue
 
@@ -66,6 +67,7 @@ class QueueInbox:
     """Tasks are claimed from a sweep's queue: `trials` at most, none any more after `idle` seconds without one.
 
     Nor is one taken that the time until `end` (in seconds since 1970) may not suffice for, going by the longest so far.
+    While the queue's file system is away, it is waited for.
     """
 
     def __init__(self, tasks: TaskQueue, name: str, trials: int, idle: float, end: float) -> None:
@@ -73,22 +75,27 @@ class QueueInbox:
         self._end = end
         self._longest = self._started = 0.0
         self._is_superseded = False
-        tasks.register(name, {"node": os.environ.get("SLURM_JOB_NODELIST", ""), "end": end})
+        facts = {"node": os.environ.get("SLURM_JOB_NODELIST", ""), "end": end}
+        outlast(lambda: tasks.register(name, facts))
 
     def next(self) -> QueuedTask | None:
         """Return a claimed task. One that this job had claimed before it was started again goes on as a new attempt."""
         deadline = time.monotonic() + self._idle
         while self._left > 0 and not self._short_of_time():
-            task = self._tasks.claim(self._name)
+            task = outlast(self._claim)
             if task is not None:
                 self._left, self._started = self._left - 1, time.monotonic()
-                return task.again(Run(task.run).attempts())
-            if self._tasks.closed or time.monotonic() > deadline:
+                return task
+            if outlast(lambda: self._tasks.closed) or time.monotonic() > deadline:
                 break
             time.sleep(POLL_SECONDS)
         if not self._is_superseded:
-            self._tasks.answer(Answer(self._name, None, "left"))
+            outlast(lambda: self._tasks.answer(Answer(self._name, None, "left")))
         return None
+
+    def _claim(self) -> QueuedTask | None:
+        task = self._tasks.claim(self._name)  # which, if the next line fails, finds it again
+        return task and task.again(Run(task.run).attempts())
 
     def answer(self, task: QueuedTask, answer: dict[str, Any]) -> None:
         """Append to this worker's answer file.
@@ -101,7 +108,7 @@ class QueueInbox:
         self._longest = max(self._longest, time.monotonic() - self._started)
         error = answer.get("error")
         error = error and (error["kind"], error["message"])
-        self._tasks.answer(Answer(self._name, task.name, answer["outcome"], error))
+        outlast(lambda: self._tasks.answer(Answer(self._name, task.name, answer["outcome"], error)))
 
     def _short_of_time(self) -> bool:
         return time.time() + SAFETY * self._longest > self._end

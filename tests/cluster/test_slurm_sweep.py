@@ -16,7 +16,8 @@ from typing import Any
 import psutil
 import pytest
 
-from fieldtrial.run import Run, SweepFolder
+from fieldtrial.run import Run
+from fieldtrial.sweep_folder import SweepFolder
 from fieldtrial.tasks import TaskQueue
 from tests.slurm_cluster import SlurmCluster
 

@@ -22,7 +22,7 @@ import pytest
 from fieldtrial.control.local import LocalPlace
 from fieldtrial.control.settings import LocalSettings
 from fieldtrial.control.state import load_state
-from fieldtrial.run import SweepFolder
+from fieldtrial.sweep_folder import SweepFolder
 from tests.control.slurm_sweeps import jobs
 from tests.slurm_cluster import SlurmCluster
 

@@ -13,7 +13,7 @@ from fieldtrial.control import ownership
 from fieldtrial.control.driver import only_driver
 from fieldtrial.control.engine import SweepError
 from fieldtrial.control.ownership import DeposedError
-from fieldtrial.run import SweepFolder
+from fieldtrial.sweep_folder import SweepFolder
 
 
 def end(_number: int, _frame: FrameType | None) -> None:

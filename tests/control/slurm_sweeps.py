@@ -6,7 +6,8 @@ from typing import Any
 
 import psutil
 
-from fieldtrial.run import RecordReader, SweepFolder
+from fieldtrial.run import RecordReader
+from fieldtrial.sweep_folder import SweepFolder
 from tests.slurm_cluster import SlurmCluster
 
 SITE: dict[str, object] = {

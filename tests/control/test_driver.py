@@ -13,7 +13,7 @@ from fieldtrial.control.driver import Hangup, Interruption, drive
 from fieldtrial.control.settings import LocalSettings
 from fieldtrial.control.state import ForeignStateError
 from fieldtrial.control.sweep import Sweep
-from fieldtrial.run import SweepFolder
+from fieldtrial.sweep_folder import SweepFolder
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

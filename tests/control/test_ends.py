@@ -16,7 +16,8 @@ from fieldtrial.control.sweep import Sweep
 from fieldtrial.control.trial import Trial
 from fieldtrial.files import write_atomically
 from fieldtrial.results.summary import summarise
-from fieldtrial.run import Run, SweepFolder
+from fieldtrial.run import Run
+from fieldtrial.sweep_folder import SweepFolder
 
 
 class ScriptedPlace:

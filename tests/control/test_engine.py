@@ -18,7 +18,7 @@ from fieldtrial.control.sweep import Sweep
 from fieldtrial.control.trial import Trial
 from fieldtrial.results.summary import summarise
 from fieldtrial.results.table import render_markdown
-from fieldtrial.run import SweepFolder
+from fieldtrial.sweep_folder import SweepFolder
 
 
 def sweep(**fields: Any) -> Sweep:

@@ -16,7 +16,7 @@ from fieldtrial.control.progress import Progress
 from fieldtrial.control.settings import LocalSettings
 from fieldtrial.control.sweep import Sweep
 from fieldtrial.results.summary import summarise
-from fieldtrial.run import SweepFolder
+from fieldtrial.sweep_folder import SweepFolder
 
 FAULTY = (str(Path(__file__).with_name("faulty_worker.py")),)
 

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from fieldtrial.run import RecordReader, SweepFolder
+from fieldtrial.run import RecordReader
+from fieldtrial.sweep_folder import SweepFolder
 
 KILLS = 6
 GOES_ON = "Interrupted. Nothing is lost: the same command goes on from here."
@@ -90,6 +91,7 @@ def test_a_pipe_gets_plain_lines(undisturbed: Any) -> None:
     driver, outcome = undisturbed
     assert outcome.stderr == ""
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", outcome.stdout)
+    assert outcome.stdout.startswith("runs/stand_in: 10 trials, 1 at once at most\n")
     lines = [line for line in outcome.stdout.splitlines() if re.match(r"\d:\d\d:\d\d  ", line)]
     assert [re.split(r"\s+", line)[1] for line in lines] == [f"{number}/10" for number in range(1, 11)]
     assert re.search(
@@ -152,7 +154,7 @@ def test_signals_end_it_politely_and_only_one_runs(
     assert len(processes.marked(mark)) > 3
     second = driver.run()
     assert (second.returncode, second.stdout) == (1, "")
-    refusal = r"runs/stand_in: \S+ on \S+, process \d+, runs this sweep; end that first, or give --takeover or --name\n"
+    refusal = r"runs/stand_in: \S+ on \S+, process \d+, runs this sweep; end that first, or give --takeover\n"
     assert re.fullmatch(refusal, second.stderr)
     process.terminate()
     output, errors = process.communicate(timeout=30)

@@ -8,7 +8,7 @@ import pytest
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.control.live import LiveReport, write_report
-from fieldtrial.run import SweepFolder
+from fieldtrial.sweep_folder import SweepFolder
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fieldtrial.run import SweepFolder
+from fieldtrial.sweep_folder import SweepFolder
 
 SCRIPT = Path(__file__).with_name("owner.py")
 QUICK = {"BEAT_SECONDS": 0.3, "WATCH_SECONDS": 1.5, "LEAVING_SECONDS": 30.0, "SILENT_SECONDS": 30.0}
@@ -58,7 +58,7 @@ def owner(folder: Path) -> int:
 def test_a_second_one_is_refused_and_told_who_it_is(start: Start, tmp_path: Path, host: str | None) -> None:
     first = start(host=host)
     assert line(first) == "owns"
-    told = f"process {owner(tmp_path)}, runs this sweep; end that first, or give --takeover or --name"
+    told = f"process {owner(tmp_path)}, runs this sweep; end that first, or give --takeover"
     assert told in line(start())
     first.send_signal(signal.SIGTERM)
     assert line(first) == "left"

@@ -118,6 +118,9 @@ squeue_seconds = 0.1
     [
         ("gpus_per_trial = -1", "at least 0"),
         ("gpus_per_node = 0", "at least 1"),
+        ('gpu_type = ""', "must be a name, such as a100"),
+        ('gpu_type = "a100:2"', "must be a name, such as a100"),
+        ('gpus_per_trial = 0\ngpu_type = "a100"', "is for trials with GPUs"),
         ("processes_per_trial = 2", "for CPUs alone"),
         ("gpus_per_trial = 0\nprocesses_per_trial = 0", "at least 1"),
         ("cpus_per_process = 0", "at least 1"),
@@ -145,6 +148,7 @@ time = "10"
 job_name = "mine"
 --mem = "4G"
 --reservation = "course"
+gpus-per-node = "a100:1"
 mail-type = "END"
 """
     assert problems(tmp_path, text) == [
@@ -152,4 +156,5 @@ mail-type = "END"
         "sbatch has 'job_name': the driver says that",
         "sbatch has '--mem': memory_gb_per_process says that",
         "sbatch has '--reservation': must be without its dashes, 'reservation'",
+        "sbatch has 'gpus-per-node': gpus_per_trial and gpu_type says that",
     ]

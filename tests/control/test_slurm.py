@@ -18,7 +18,8 @@ from fieldtrial.control.settings import SlurmSettings
 from fieldtrial.control.slurm import SlurmPlace
 from fieldtrial.control.slurm_commands import Job
 from fieldtrial.control.slurm_jobs import Submitter, job_name
-from fieldtrial.run import Run, SweepFolder
+from fieldtrial.run import Run
+from fieldtrial.sweep_folder import SweepFolder
 from tests.slurm_cluster import SlurmCluster, temporary_cluster
 
 ROOT = Path(__file__).parents[2]
@@ -305,6 +306,46 @@ def test_a_node_that_kills_all_its_jobs_is_left_out(make_place: Make, tmp_path: 
         place.start(task(tmp_path, number))
         assert all_is_well(until_the_end(place))
     assert place._node_failures == {"n1": 2}
+
+
+def test_a_failure_counts_against_each_of_a_jobs_nodes(make_place: Make, tmp_path: Path) -> None:
+    once = f"[ -e {tmp_path}/failed ] || {{ touch {tmp_path}/failed; exit 1; }}"
+    place = make_place(gpus_per_trial=4, setup=(once,))
+    place.start(task(tmp_path))
+    assert all_is_well(until_the_end(place))
+    assert place._node_failures == {"n1": 1, "n2": 1}
+
+
+def test_where_all_nodes_have_failed_none_is_left_out(make_place: Make, said: list[str], tmp_path: Path) -> None:
+    place = make_place()
+    place._node_failures = Counter(dict.fromkeys(("n1", "n2", "n3", "n4"), 2))
+    place.start(task(tmp_path))
+    assert all_is_well(until_the_end(place))
+    assert said == ["no nodes are left without n1, n2, n3, n4, where jobs died: back to all"]
+
+
+@pytest.mark.chaos
+def test_a_cancellation_in_an_outage_is_repeated(
+    slurm: SlurmCluster, make_place: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = make_place(epoch_seconds=0.5)
+    first = task(tmp_path, epochs=200)
+    place.start(first)
+    until(place, first.run.records)
+    job = job_of(place)
+    with monkeypatch.context() as patch:
+        patch.setattr(slurm_commands, "SECONDS", 0.3)
+        slurm.end("slurmctld")
+        place.kill(first)
+        until(place, lambda: place._uncancelled == {job})
+    slurm.start()
+    (end,) = until_the_end(place)
+    assert end == Ended(first, death=f"its job {job} is gone (CANCELLED, on n1)")
+
+
+def test_gpus_may_be_of_a_type(make_place: Make) -> None:
+    place = make_place(gpus_per_trial=16, gpus_per_node=8, gpu_type="a100")
+    assert "#SBATCH --gpus-per-node=a100:8\n" in place._submitter.script()
 
 
 def test_without_accounting_deaths_are_noticed(

@@ -132,6 +132,20 @@ def test_a_node_set_down_and_resumed(
         slurm.start()
 
 
+@WAYS
+def test_a_node_that_reboots_before_slurm_misses_it(
+    slurm: SlurmCluster, sweep_through: Sweep, processes: Any, short: Any, trials_per_job: int
+) -> None:
+    def reboot(driver: Any) -> None:
+        assert processes.eventually(lambda: record_count(driver.folder()) > 2, 240)
+        (node,) = slurm.run("squeue", "--noheader", "--states=RUNNING", "--format=%N").split()
+        slurm.end_node(node)
+        slurm.start()
+
+    driver = sweep_through(reboot, short, *SHORT, epoch="1", trials_per_job=trials_per_job)
+    assert attempts(driver) >= 1
+
+
 @pytest.mark.parametrize("how", [SIGTERM, SIGKILL])
 def test_slurmctld_restarted(slurm: SlurmCluster, sweep_through: Sweep, undisturbed: Any, how: Any) -> None:
     def restart(_: Any) -> None:

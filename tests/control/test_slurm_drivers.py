@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from fieldtrial.run import SweepFolder
+from fieldtrial.sweep_folder import SweepFolder
 from fieldtrial.tasks import TaskQueue
 from tests.control.slurm_sweeps import SITE, assert_each_epoch_was_trained_once, jobs, runs, trains
 from tests.slurm_cluster import SlurmCluster
@@ -143,8 +143,9 @@ def test_a_place_that_slurm_refuses_ends_the_sweep(make_driver: Callable[..., An
     assert "invalid partition" in outcome.stderr
 
 
+@pytest.mark.parametrize("takeover", [[], ["--takeover"]])
 def test_cancel_ends_one_sweeps_jobs(
-    slurm: SlurmCluster, make_driver: Callable[..., Any], processes: Any, tmp_path: Path
+    slurm: SlurmCluster, make_driver: Callable[..., Any], processes: Any, tmp_path: Path, takeover: list[str]
 ) -> None:
     other = slurm.run("sbatch", "--parsable", "--output=/dev/null", "--wrap=sleep 60")
     driver = make_driver(tmp_path, {**SITE, "most_jobs": 3}, EPOCH_SECONDS="60")
@@ -154,12 +155,15 @@ def test_cancel_ends_one_sweeps_jobs(
     command = [sys.executable, str(ROOT / "jobs" / "cancel.py"), str(driver.folder().path)]
     refused = subprocess.run(command, capture_output=True, text=True, check=False)
     assert refused.returncode == 1
-    assert f"process {process.pid}, runs this sweep" in refused.stderr
-    process.send_signal(signal.SIGHUP)
-    process.communicate(timeout=30)
-    assert len(jobs(slurm)) == 4
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert f"process {process.pid}, runs this sweep; end that first, or give --takeover" in refused.stderr
+    if not takeover:
+        process.send_signal(signal.SIGHUP)
+        process.communicate(timeout=30)
+        assert len(jobs(slurm)) == 4
+    done = subprocess.run([*command, *takeover], capture_output=True, text=True, check=True)
     assert done.stdout == "3 jobs cancelled\n"
+    process.communicate(timeout=30)
+    assert process.returncode == 130
     assert processes.eventually(lambda: jobs(slurm) == [other], seconds=15)
     slurm.run("scancel", other)
     assert processes.eventually(lambda: not jobs(slurm))

@@ -13,7 +13,7 @@ from fieldtrial.control.slurm import SlurmPlace
 from fieldtrial.control.slurm_jobs import Submitter
 from fieldtrial.control.snapshot import take_snapshot
 from fieldtrial.control.sweep import Sweep
-from fieldtrial.run import SweepFolder
+from fieldtrial.sweep_folder import SweepFolder
 from tests.slurm_cluster import SlurmCluster
 
 FAULTY = (str(Path(__file__).with_name("faulty_worker.py")),)

@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 
 from fieldtrial.config import TrainConfig
-from fieldtrial.run import Run, SweepFolder
+from fieldtrial.run import Run
+from fieldtrial.sweep_folder import SweepFolder
 
 JOB = Path(__file__).parents[2] / "jobs" / "report.py"
 

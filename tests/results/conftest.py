@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from fieldtrial.config import TrainConfig
-from fieldtrial.run import Run, SweepFolder
+from fieldtrial.run import Run
+from fieldtrial.sweep_folder import SweepFolder
 
 BASE = TrainConfig(epochs=3)
 ROWS: list[dict[str, Any]] = [

@@ -8,7 +8,7 @@ import pytest
 from fieldtrial.results.groups import Group, Groups, group_trials
 from fieldtrial.results.layout import say_comparisons
 from fieldtrial.results.sweeps import Sweeps, parse_conditions, read_sweeps
-from fieldtrial.run import SweepFolder
+from fieldtrial.sweep_folder import SweepFolder
 
 if TYPE_CHECKING:
     from tests.results.conftest import Written

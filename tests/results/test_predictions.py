@@ -9,7 +9,8 @@ import pytest
 from fieldtrial.config import TrainConfig
 from fieldtrial.results.load import load
 from fieldtrial.results.predictions import load_predictions
-from fieldtrial.run import Run, SweepFolder
+from fieldtrial.run import Run
+from fieldtrial.sweep_folder import SweepFolder
 from fieldtrial.training.trial import train
 from fieldtrial.training.world import World
 

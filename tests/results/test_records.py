@@ -11,7 +11,8 @@ import pytest
 
 from fieldtrial.results import records as module
 from fieldtrial.results.records import COLUMNS, load_records
-from fieldtrial.run import Run, SweepFolder
+from fieldtrial.run import Run
+from fieldtrial.sweep_folder import SweepFolder
 
 if TYPE_CHECKING:
     from tests.results.conftest import Written

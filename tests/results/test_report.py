@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from fieldtrial.results.report import main, render_report, write_report
-from fieldtrial.run import SweepFolder
+from fieldtrial.sweep_folder import SweepFolder
 
 if TYPE_CHECKING:
     from tests.results.conftest import Written

@@ -11,7 +11,8 @@ from PIL import Image
 from fieldtrial.results import report_pictures
 from fieldtrial.results.load import load
 from fieldtrial.results.report_pictures import read_pictures
-from fieldtrial.run import Run, SweepFolder
+from fieldtrial.run import Run
+from fieldtrial.sweep_folder import SweepFolder
 
 if TYPE_CHECKING:
     from tests.results.conftest import Written

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fieldtrial.results.status import read_standing
-from fieldtrial.run import SweepFolder
+from fieldtrial.sweep_folder import SweepFolder
 
 if TYPE_CHECKING:
     from tests.results.conftest import Written

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from fieldtrial.config import TrainConfig, add_flags
-from fieldtrial.run import SweepFolder
+from fieldtrial.sweep_folder import SweepFolder
 
 ROOT = Path(__file__).parents[2]
 Smoke = tuple[Path, "subprocess.CompletedProcess[str]"]

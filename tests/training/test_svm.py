@@ -15,7 +15,8 @@ import torch
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.results.predictions import load_predictions
-from fieldtrial.run import Run, SweepFolder
+from fieldtrial.run import Run
+from fieldtrial.sweep_folder import SweepFolder
 from fieldtrial.training import features as features_module
 from fieldtrial.training import frozen_features
 from fieldtrial.training.epoch import EVALUATION_IMAGES

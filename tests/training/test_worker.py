@@ -23,6 +23,7 @@ from fieldtrial.training.fit import Superseded
 from fieldtrial.training.trial import train
 from fieldtrial.training.worker import kind_of, tell, work
 from fieldtrial.training.world import World
+from tests.unreliable import UnreliableFolder
 
 NewRun = Callable[..., Run]
 Numbers = Callable[[Run], list[dict[str, Any]]]
@@ -242,6 +243,25 @@ def test_a_full_disk_is_told_and_an_answer_still_comes(new_run: NewRun, tmp_path
         subprocess.run(["umount", str(small)], check=True)
 
 
+def test_a_file_system_that_goes_away_is_waited_for(new_run: NewRun, unreliable: UnreliableFolder) -> None:
+    run = new_run(unreliable.path / "run", **LONG | {"epochs": 30})
+    with started([]) as worker:
+        worker.send(run)
+        _wait_for_records(run, 3)
+        unreliable.go_away()
+        time.sleep(3)
+        assert worker.process.poll() is None
+        unreliable.come_back()
+        answer = worker.answer()
+        assert (answer["outcome"], answer["error"]["kind"]) == ("failed", "outage")
+        error = run.error()
+        assert error
+        assert (error["kind"], error["attempt"]) == ("outage", 1)
+        assert worker.do(run, attempt=2) == "finished"
+    assert [record["epoch"] for record in run.records()] == list(range(31))
+    assert run.attempts() == [1, 2]
+
+
 def _raised_in_handling(first: Exception, second: Exception) -> Exception:
     try:
         try:
@@ -254,6 +274,8 @@ def _raised_in_handling(first: Exception, second: Exception) -> Exception:
 
 def test_failures_have_kinds() -> None:
     full = OSError(errno.ENOSPC, "No space left on device")
+    away = OSError(errno.ESTALE, "Stale file handle")
+    assert kind_of(away) == kind_of(_raised_in_handling(away, RuntimeError("unexpected pos 64 vs 0"))) == "outage"
     assert kind_of(Diverged("at step 3")) == "diverged"
     assert kind_of(torch.OutOfMemoryError("CUDA out of memory")) == "memory"
     with pytest.raises(RuntimeError) as no_memory:
@@ -266,7 +288,7 @@ def test_failures_have_kinds() -> None:
     assert kind_of(ConfigError(["lr: too high"])) == "config"
     assert kind_of(FileNotFoundError("data")) == "config"
     assert kind_of(RuntimeError("size mismatch")) == "error"
-    assert kind_of(OSError(errno.EIO, "I/O error")) == "error"
+    assert kind_of(OSError(errno.EBADF, "Bad file descriptor")) == "error"
 
 
 def test_the_first_failure_of_an_attempt_is_the_one_that_is_told(new_run: NewRun) -> None:

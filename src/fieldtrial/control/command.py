@@ -23,7 +23,7 @@ from fieldtrial.control.settings import Settings, SlurmSettings, read_place
 from fieldtrial.control.state import ForeignStateError
 from fieldtrial.control.sweep import Sweep
 from fieldtrial.files import share_with_group
-from fieldtrial.run import SweepFolder
+from fieldtrial.sweep_folder import SweepFolder
 
 BUDGET = ("trials", "seeds", "max_failures")
 

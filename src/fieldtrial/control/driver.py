@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any, NoReturn
@@ -12,7 +13,7 @@ from typing import Any, NoReturn
 from rich.console import Console
 
 from fieldtrial.config import ConfigError, TrainConfig
-from fieldtrial.control.engine import Engine, SweepError
+from fieldtrial.control.engine import DISK_ADVICE, Engine, SweepError
 from fieldtrial.control.live import LiveReport, write_report
 from fieldtrial.control.local import LocalPlace
 from fieldtrial.control.ownership import DeposedError, OwnedError, Ownership
@@ -22,10 +23,12 @@ from fieldtrial.control.progress import Progress
 from fieldtrial.control.settings import LocalSettings, Settings
 from fieldtrial.control.state import ForeignStateError
 from fieldtrial.control.sweep import Sweep
-from fieldtrial.run import SweepFolder
+from fieldtrial.outage import await_folder, is_outage
+from fieldtrial.sweep_folder import SweepFolder
 
 INTERRUPTED = 130
 LOG_WIDTH = 160
+QUICK_SECONDS, MOST_QUICK = 60.0, 5  # as many outages in a row, so soon after each other, are no outages
 INHERITED = ("SLURM_", "PMI_", "PMIX_", "OMPI_", "RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_")
 GOES_ON = "Interrupted. Nothing is lost: the same command goes on from here."
 DETACHED = "Detached: the jobs run on. The same command comes back to them; python jobs/cancel.py {} ends them."
@@ -42,12 +45,35 @@ def drive(sweep: Sweep, folder: SweepFolder, settings: Settings, retry: bool, ta
 
     Raises:
         ConfigError: the rows cannot be run, or the folder is another sweep's.
-        SweepError: another process runs this sweep; the first trials all fail with the same error; the disk is full.
+        SweepError: another process runs this sweep; the first trials all fail with the same error; the disk is full,
+            or broken. Where its file system is away, the sweep waits for it, and goes on as after any interruption.
         DeposedError: another driver has taken the sweep over, and its jobs with it; this one has left all as it was.
         ForeignStateError: the engine's state cannot be read; jobs that run on for it have been left alone.
     """
     interruption = Interruption()
-    interruption.hear()
+    out = console()
+    quick = 0
+    while True:
+        interruption.hear()
+        started = time.monotonic()
+        try:
+            return _drive(sweep, folder, settings, retry, takeover, interruption)
+        except OSError as error:
+            quick = quick + 1 if time.monotonic() < started + QUICK_SECONDS else 0
+            if not is_outage(error):
+                raise
+            if quick == MOST_QUICK:
+                raise SweepError(f"{folder.path}: {error.strerror}; {DISK_ADVICE}") from error
+            out.print(f"{folder.path}: {error.strerror}; waiting for the file system, nothing is lost", soft_wrap=True)
+        retry = takeover = False  # they were heeded, or are not what the user meant by now
+        await_folder(folder.path)
+        out.print("the file system answers again")
+
+
+def _drive(
+    sweep: Sweep, folder: SweepFolder, settings: Settings, retry: bool, takeover: bool, interruption: "Interruption"
+) -> int:
+    """Do what `drive` does, but for an outage of the file system: then it raises OSError, and jobs run on."""
     with only_driver(folder, takeover) as ownership:
         claim(folder, sweep)
         with Preflight(sweep) as preflight:
@@ -60,6 +86,9 @@ def drive(sweep: Sweep, folder: SweepFolder, settings: Settings, retry: bool, ta
                 status, detach = _run(sweep, folder, place, settings, retry, ownership)
             except (DeposedError, ForeignStateError):
                 detach = True
+                raise
+            except OSError as error:
+                detach = is_outage(error)
                 raise
             finally:
                 place.close(detach)
@@ -139,6 +168,8 @@ def only_driver(folder: SweepFolder, takeover: bool = False) -> Iterator[Ownersh
     except OwnedError as error:
         raise SweepError(f"{folder.path}: {error}") from None
     except OSError as error:
+        if is_outage(error):
+            raise
         raise SweepError(f"{folder.path}: cannot be written to: {error.strerror}") from None
     try:
         yield ownership
@@ -160,6 +191,8 @@ def claim(folder: SweepFolder, sweep: Sweep) -> None:
     try:
         folder.describe(new)
     except OSError as error:
+        if is_outage(error):
+            raise
         raise SweepError(f"{folder.path}: cannot be written to: {error.strerror}") from None
 
 

@@ -14,7 +14,9 @@ from fieldtrial.control.state import load_state, save_state
 from fieldtrial.control.sweep import Sweep
 from fieldtrial.control.trial import Trial
 from fieldtrial.control.watch import Watch
-from fieldtrial.run import Record, RecordReader, Run, SweepFolder
+from fieldtrial.outage import is_outage
+from fieldtrial.run import Record, RecordReader, Run
+from fieldtrial.sweep_folder import SweepFolder
 
 POLL_SECONDS = 0.1
 DISK_ADVICE = "mend that and run the same command again: nothing is lost"
@@ -61,11 +63,14 @@ class Engine:
         """Run until every row has its search and its finals.
 
         Raises:
-            SweepError: the first trials all failed with the same error, or the disk is full or has gone.
+            SweepError: the first trials all failed with the same error, or the disk is full.
+            OSError: the file system is away (see `is_outage`): another engine can go on from what is there.
         """
         try:
             self._run_all()
         except OSError as error:
+            if is_outage(error):
+                raise
             raise SweepError(f"{self.folder.path}: {error.strerror or error}; {DISK_ADVICE}") from error
 
     def _run_all(self) -> None:
@@ -272,6 +277,9 @@ class Engine:
         if kind == "disk":
             trial.status = "waiting"
             raise SweepError(f"{self._run(trial).path}: {message}; {DISK_ADVICE}")
+        if kind == "outage":
+            self._died(trial, "interruption", message)
+            return
         if kind == "memory" and ends.cut_batches(trial, self.place.processes):
             self.listen("again", trial)
             return

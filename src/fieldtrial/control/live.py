@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 
-from fieldtrial.run import SweepFolder
+from fieldtrial.sweep_folder import SweepFolder
 
 FIRST_SECONDS = 15  # after the start
 LEAST_SECONDS = 60  # from one report to the next

@@ -14,7 +14,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from fieldtrial.run import SweepFolder
+from fieldtrial.sweep_folder import SweepFolder
 
 BEAT_SECONDS = 5.0  # between two signs of life
 WATCH_SECONDS = 3 * BEAT_SECONDS  # without one, on file systems whose locks another machine does not see
@@ -65,7 +65,7 @@ class Ownership:
         if not self._try_lock() or (owner and owner["host"] != self._own["host"] and self._is_beating(owner)):
             if not self._takeover:
                 self._lock.release()
-                raise OwnedError(f"{describe(owner)} runs this sweep; end that first, or give --takeover or --name")
+                raise OwnedError(f"{describe(owner)} runs this sweep; end that first, or give --takeover")
             self._take_over(owner)
         self._say()
         self._beating.start()
@@ -74,9 +74,10 @@ class Ownership:
         """Be the owner no more."""
         self._ended.set()
         self._beating.join()
-        if self._is_mine():
-            self._folder.set_owner(None)
-        self._lock.release()
+        with contextlib.suppress(OSError):  # the file system is away, and a process that has ended owns nothing
+            if self._is_mine():
+                self._folder.set_owner(None)
+            self._lock.release()
 
     def check(self) -> None:
         """Raise DeposedError if another driver has taken over."""

@@ -1,5 +1,6 @@
 """What a sweep shows while it runs: one live panel on a terminal, plain lines in a log file."""
 
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -20,6 +21,8 @@ NEWEST = 4
 
 class Progress:
     """Hears the engine's events. On a terminal it keeps a panel up to date; elsewhere it prints a line for each end.
+
+    Before the first of them it says how much there is to do.
 
     processes: of a trial, and so devices; device-hours are counted with it.
     """
@@ -46,6 +49,10 @@ class Progress:
                 transient=True,
             )
             self._live.start()
+        elif self._engine:
+            (ended, expected), place = self._count(), self._engine.place
+            what = f"{self._engine.folder.path}: {expected} trials, {place.slots} at once at most"
+            self._console.print(f"{what}; {ended} have ended" if ended else what, soft_wrap=True)
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -94,7 +101,6 @@ class Progress:
         assert self._engine
         engine, sweep = self._engine, self._engine.sweep
         ended, expected = self._count()
-        report = engine.folder.report_path
         return Standing(
             name=engine.folder.name,
             path=str(engine.folder.path),
@@ -107,9 +113,16 @@ class Progress:
             ended=ended,
             slots=engine.place.slots,
             device_hours=sum(trial.seconds for trial in engine.trials()) / 3600 * self._processes,
-            report=str(report) if report.exists() else None,
+            report=self._report(),
             news=self._news,
         )
+
+    def _report(self) -> str | None:
+        assert self._engine
+        path = self._engine.folder.report_path
+        with contextlib.suppress(OSError):  # the file system is away
+            return str(path) if path.exists() else None
+        return None
 
     def _row(self, row: Row, cells: Sequence[str]) -> RowStanding:
         finals = row.finals or []

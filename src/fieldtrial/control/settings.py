@@ -1,6 +1,7 @@
 """What a place is, as its file in cluster/ says: the classes list every key, with its meaning and its default."""
 
 import math
+import re
 import tomllib
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -67,6 +68,7 @@ OWN_OPTIONS = {
     "requeue": "requeue",
     "no-requeue": "requeue",
     **dict.fromkeys(("nodes", "ntasks", "ntasks-per-node"), "gpus_per_trial and gpus_per_node"),
+    **dict.fromkeys(("gpus", "gpus-per-node", "gpus-per-task"), "gpus_per_trial and gpu_type"),
     **dict.fromkeys(("job-name", "array", "output", "error"), None),
 }
 
@@ -78,6 +80,7 @@ class SlurmSettings:
     partitions: in order of preference; SLURM takes the one that starts first.
     gpus_per_trial: devices of one trial, over as many nodes as that takes; 0: a trial on CPUs.
     gpus_per_node: devices of one node.
+    gpu_type: which ones, where a site has several, as its configuration calls them.
     processes_per_trial: on CPUs alone; with GPUs there is one process for each.
     cpus_per_process, memory_gb_per_process: each process's share of its node.
     time_limit_minutes: of one job. A trial that takes longer resumes in the next job.
@@ -98,6 +101,7 @@ class SlurmSettings:
     constraint: str | None = None
     gpus_per_trial: int = 1
     gpus_per_node: int = 8
+    gpu_type: str | None = None
     processes_per_trial: int = 1
     cpus_per_process: int = 8
     memory_gb_per_process: float | None = None
@@ -116,6 +120,8 @@ class SlurmSettings:
         rules = [
             ("gpus_per_trial", self.gpus_per_trial >= 0, "must be at least 0"),
             ("gpus_per_node", self.gpus_per_node >= 1, "must be at least 1"),
+            ("gpu_type", _is_name_or_none(self.gpu_type), "must be a name, such as a100"),
+            ("gpu_type", self.gpu_type is None or self.gpus_per_trial > 0, "is for trials with GPUs"),
             (
                 "gpus_per_trial",
                 self.gpus_per_trial <= self.gpus_per_node or self.gpus_per_trial % max(1, self.gpus_per_node) == 0,
@@ -180,6 +186,10 @@ class SlurmSettings:
     def gpus_on_node(self) -> int:
         """How many devices a trial asks of each of its nodes."""
         return self.gpus_per_trial // self.nodes
+
+
+def _is_name_or_none(text: str | None) -> bool:
+    return text is None or re.fullmatch(r"[\w.-]+", text) is not None
 
 
 Settings = LocalSettings | SlurmSettings

@@ -16,7 +16,7 @@ from fieldtrial.control.place import Cause, Ended, PlaceError, Task
 from fieldtrial.control.settings import SlurmSettings
 from fieldtrial.control.slurm_commands import Job, SlurmOutageError
 from fieldtrial.control.slurm_jobs import Submitter
-from fieldtrial.run import SweepFolder
+from fieldtrial.sweep_folder import SweepFolder
 from fieldtrial.tasks import TaskQueue
 
 TICK_SECONDS = 0.05
@@ -36,7 +36,7 @@ CAUSES: dict[str, Cause] = {
     **dict.fromkeys(("PREEMPTED", "NODE_FAIL", "BOOT_FAIL"), "interruption"),
 }
 STOPPED_FROM_OUTSIDE = ("PREEMPTED", "TIMEOUT", "CANCELLED")
-BLAMELESS = (*ENDED_WELL, *STOPPED_FROM_OUTSIDE)  # ends that say nothing against the node
+BLAMELESS = (*ENDED_WELL, *STOPPED_FROM_OUTSIDE, "OUT_OF_MEMORY")  # ends that say nothing against the node
 
 Look = tuple[list[Job], set[str], dict[str, tuple[str, str]]]  # all jobs; those of ours that are gone; how they went
 
@@ -71,6 +71,7 @@ class SlurmPlace:
         self._most_at_once = self.slots  # less, after a refusal: limits there are that nothing tells
         self._outage: str | None = None
         self._cancelled: set[str] = set()
+        self._uncancelled: set[str] = set()  # jobs of which SLURM did not hear that they are to be cancelled
         self._others = 0
         self._hears_all = True
         self._more = 0  # tasks that would come if as many ended
@@ -192,8 +193,14 @@ class SlurmPlace:
     def _cancel(self, jobs: list[str]) -> None:
         if jobs:
             self._cancelled.update(jobs)
-            self._pool.submit(slurm_commands.cancel, jobs)
+            self._pool.submit(self._tell_to_cancel, jobs)
             self._next_look = min(self._next_look, time.monotonic() + NOTICE_SECONDS)
+
+    def _tell_to_cancel(self, jobs: list[str]) -> None:
+        try:
+            slurm_commands.cancel(jobs)
+        except SlurmOutageError:
+            self._uncancelled.update(jobs)  # they are when squeue answers again
 
     # squeue
 
@@ -227,7 +234,9 @@ class SlurmPlace:
         """Take in what squeue says: of this sweep's jobs, those that came since it was asked are not in it."""
         mine = [job for job in jobs if job.name == self._submitter.name]
         self._others = len(jobs) - len(mine)
-        self._cancel([job.id for job in mine if job.dead])
+        unheard = set(self._uncancelled)
+        self._uncancelled -= unheard
+        self._cancel([job.id for job in mine if job.dead or job.id in unheard])
         self._jobs = {id: job for id, job in self._jobs.items() if id not in missing}
         ending = {job.id for job in mine if job.state == "COMPLETING" or (job.id in self._leaving and not job.pending)}
         self._jobs |= {job.id: job for job in mine if not job.dead and job.id not in ending}
@@ -242,7 +251,7 @@ class SlurmPlace:
         if not self.queue.has_started(job) and job not in self._cancelled and state not in STOPPED_FROM_OUTSIDE:
             self._die_silently(job)
         if state not in BLAMELESS and not any(_has_said_why(self._tasks[name]) for name in names):
-            self._node_failures[nodes] += 1
+            self._node_failures.update(slurm_commands.node_names(nodes))
         why = f"its job {job} is gone ({state or 'SLURM does not say how'}{', on ' + nodes if nodes else ''})"
         for name in names:
             self.queue.forget(job, name)
@@ -285,8 +294,11 @@ class SlurmPlace:
         tasks = min(self.slots, len(self._tasks) + self._more)
         count = min(tasks - len(capacity), room, self._largest_array, self._most_at_once)
         if count > 0 and time.monotonic() > self._next_submission:
-            excluded = {node for node, failures in self._node_failures.items() if node and failures >= NODE_FAILURES}
-            self._submission = self._pool.submit(self._submitter.submit, count, excluded)
+            self._submission = self._pool.submit(self._submitter.submit, count, self._excluded())
+
+    def _excluded(self) -> set[str]:
+        """Return the nodes that jobs are kept from: with one failure each may have had nothing to do."""
+        return {node for node, failures in self._node_failures.items() if failures >= NODE_FAILURES}
 
     def _note_submission(self, submission: Future[list[str]]) -> None:
         error = submission.exception()
@@ -298,7 +310,11 @@ class SlurmPlace:
         if not isinstance(error, SlurmOutageError):
             raise error
         if not self._jobs and any(words in str(error) for words in HOPELESS):
-            raise PlaceError(f"SLURM takes no job of this place: {error}")
+            if not self._excluded():
+                raise PlaceError(f"SLURM takes no job of this place: {error}")
+            self._say(f"no nodes are left without {', '.join(sorted(self._excluded()))}, where jobs died: back to all")
+            self._node_failures.clear()
+            return
         self._most_at_once = max(1, self._most_at_once // 2)
         self._refusals += 1
         wait = min(MOST_BACK_OFF_SECONDS, 2.0**self._refusals) * random.uniform(0.5, 1.5)

@@ -72,6 +72,13 @@ def _accounted(jobs: Sequence[str]) -> dict[str, tuple[str, str]]:
     }
 
 
+def node_names(nodes: str) -> list[str]:
+    """Return the nodes that a list such as n[1-3,5] names: as one, where SLURM does not say."""
+    with contextlib.suppress(SlurmOutageError):
+        return _run("scontrol", "show", "hostnames", nodes) if set(nodes) & set("[,") else [nodes] * bool(nodes)
+    return [nodes]
+
+
 def cancel(jobs: Sequence[str]) -> None:
     """Cancel jobs; those that are gone already are no error. Raises SlurmOutageError."""
     for first in range(0, len(jobs), BATCH):

@@ -13,7 +13,7 @@ from submitit.core.utils import FailedJobError, FailedSubmissionError
 from fieldtrial.control import slurm_commands
 from fieldtrial.control.launch import WORKER
 from fieldtrial.control.settings import SlurmSettings
-from fieldtrial.run import SweepFolder
+from fieldtrial.sweep_folder import SweepFolder
 
 LAST_LINES = 10
 
@@ -78,7 +78,7 @@ class Submitter:
             "nodes": settings.nodes,
             "ntasks_per_node": settings.processes_per_node,
             "cpus_per_task": settings.cpus_per_process,
-            "gpus_per_node": settings.gpus_on_node or None,
+            "gpus_per_node": _devices(settings),
             "mem": _megabytes(settings.memory_gb_per_process, settings.processes_per_node),
             "partition": ",".join(settings.partitions) or None,
             "account": settings.account,
@@ -94,6 +94,12 @@ class Submitter:
             "additional_parameters": {("requeue" if settings.requeue else "no-requeue"): True} | extra,
         }
         return {name: value for name, value in wanted.items() if value is not None}
+
+
+def _devices(settings: SlurmSettings) -> str | None:
+    """Return the devices that a trial asks of each node, as sbatch takes them: 4 or a100:4; None on CPUs alone."""
+    count = str(settings.gpus_on_node) if settings.gpus_on_node else None
+    return f"{settings.gpu_type}:{count}" if settings.gpu_type and count else count
 
 
 def _megabytes(gigabytes: float | None, processes: int) -> str | None:

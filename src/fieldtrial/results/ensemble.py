@@ -12,7 +12,8 @@ from fieldtrial.files import write_arrays
 from fieldtrial.results.load import load
 from fieldtrial.results.predictions import Predictions, load_predictions
 from fieldtrial.results.summary import summarise
-from fieldtrial.run import Run, SweepFolder
+from fieldtrial.run import Run
+from fieldtrial.sweep_folder import SweepFolder
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,8 @@ from typing import Any
 import pandas as pd
 
 from fieldtrial.config import FIELDS, HINTS, ConfigError, TrainConfig
-from fieldtrial.run import Run, SweepFolder
+from fieldtrial.run import Run
+from fieldtrial.sweep_folder import SweepFolder
 
 ENDED_WELL = ("finished", "stopped")
 FAILED = ("failed", "unreadable")

@@ -21,7 +21,8 @@ import pyarrow.json
 import pyarrow.parquet as pq
 
 from fieldtrial.files import atomic_file, parse_record
-from fieldtrial.run import Record, Run, SweepFolder
+from fieldtrial.run import Record, Run
+from fieldtrial.sweep_folder import SweepFolder
 
 FORMAT = 1  # of the kept file; another one is not read
 COLUMNS = {"trial": pa.string(), "epoch": pa.int64(), "attempt": pa.int64(), "time": pa.float64()}

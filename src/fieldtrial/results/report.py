@@ -31,7 +31,7 @@ from fieldtrial.results.report_table import estimates, facts, summary_table
 from fieldtrial.results.summary import Summary, summarise
 from fieldtrial.results.sweeps import Sweeps, read_sweeps
 from fieldtrial.results.table import caption
-from fieldtrial.run import SweepFolder
+from fieldtrial.sweep_folder import SweepFolder
 
 MOST_AXES = 10  # of the parallel coordinates
 SPARE_BYTES = 100_000_000  # left for the trials on a disk that fills up
@@ -90,14 +90,12 @@ def render_report(folder: SweepFolder) -> str:
     tuned = report_data.hyperparameters(trials, description)
     by_name = {column["name"]: column for column in columns}
     searched = report_data.ended(trials, select)
-    finals = trials[(trials["role"] == "final") & (trials["outcome"] == "finished")]
     importance = rank_hyperparameters(
         [by_name[name] for name in tuned], trials[select].where(trials.index.isin(searched.index))
     )
-    winners = _of_winners(finals, trials, summary)
     groups, problems = _groups(sweeps, summary)
     tested = compare_rows(summary, groups, description)
-    classes, unreadable = class_results(folder, tested.best_first, winners)
+    classes, unreadable = class_results(folder, tested)
     has_result = [select] if select in by_name else []
     constants = report_data.constants(trials)
     data = {
@@ -134,7 +132,7 @@ def render_report(folder: SweepFolder) -> str:
         "begins": "; at first, those of the search" if data["filter"] else "",
         "constants": constants,
         "charts": charts,
-        "pictures": read_pictures(folder, trials, list(winners["trial"]), tested.best_first),
+        "pictures": read_pictures(folder, trials, tested.runs, tested.best_first),
         "failures": failures(trials, logs),
         "environments": environments(attempts),
         "notes": [*summary.footer, *say(account(sweeps.trials, cost_of_trials(records))), *problems, *unreadable],
@@ -158,14 +156,6 @@ def _groups(sweeps: Sweeps, summary: Summary) -> tuple[Groups | None, list[str]]
 
 def _charts(classes: Sequence[object]) -> dict[str, tuple[str, str]]:
     return {name: chart for name, chart in CHARTS.items() if classes or name != "classes"}
-
-
-def _of_winners(finals: pd.DataFrame, trials: pd.DataFrame, summary: Summary) -> pd.DataFrame:
-    """Return the final runs that are of their row's present winner: the same configuration but for the seed."""
-    known = trials.drop_duplicates("trial").set_index("trial")["configuration"]
-    winners = {row: known.get(winner) for row, winner in zip(summary.rows["row"], summary.rows["winner"], strict=True)}
-    own = [winners.get(row) == config for row, config in zip(finals["row"], finals["configuration"], strict=True)]
-    return finals.loc[pd.Series(own, index=finals.index, dtype=bool)]
 
 
 def _is_live(summary: Summary) -> bool:

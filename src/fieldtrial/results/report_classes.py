@@ -4,30 +4,22 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from fieldtrial.results.predictions import Predictions, load_predictions
-from fieldtrial.results.report_data import row_labels
-from fieldtrial.run import SweepFolder
+from fieldtrial.results.report_comparisons import Tested
+from fieldtrial.sweep_folder import SweepFolder
 
 MOST_CURVES = 10  # of a row: the classes with the smallest area
 MOST_POINTS = 200  # of a ROC curve
 MOST_CLASSES = 200  # a larger matrix is not read by anybody
 
 
-def class_results(
-    folder: SweepFolder, rows: Sequence[int], finals: pd.DataFrame
-) -> tuple[list[dict[str, Any]], list[str]]:
-    """Return what the page draws for each row whose finished final runs have test predictions, and what is left out.
-
-    rows: their numbers, in the order wanted; finals: the trials of the winners with fresh seeds that have finished.
-    """
-    description = folder.require_description()
-    labels = row_labels(description["rows"])
+def class_results(folder: SweepFolder, tested: Tested) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return what the page draws for each row whose tests have left predictions, best first, and what is left out."""
     found, left_out = [], []
-    for number in rows:
+    for number in tested.best_first:
         runs: list[Predictions] = []
-        for trial in finals.loc[finals["row"] == number, "trial"]:
+        for trial in tested.groups[number].finals["trial"]:
             try:
                 runs.append(load_predictions(folder.run(trial)))
             except FileNotFoundError:
@@ -36,7 +28,7 @@ def class_results(
                 left_out.append(str(error))
         runs = [run for run in runs if run.class_names == runs[0].class_names]
         if runs and len(runs[0].class_names) <= MOST_CLASSES:
-            found.append({"label": labels[number], "runs": len(runs), **_drawn(_together(runs))})
+            found.append({"label": tested.labels[number], "runs": len(runs), **_drawn(_together(runs))})
     return found, left_out
 
 

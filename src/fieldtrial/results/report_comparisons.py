@@ -54,6 +54,11 @@ class Tested:
         """The rows that have been tested, the best mean first."""
         return sorted(self.groups, key=self.mean, reverse=self.mode == "max")
 
+    @property
+    def runs(self) -> list[str]:
+        """The trials that were tested, the best row's first."""
+        return [trial for row in self.best_first for trial in self.groups[row].finals["trial"]]
+
     def mean(self, row: int) -> float:
         """Return the mean of a row's tests."""
         return float(np.mean(list(self.groups[row].values.values())))

@@ -9,7 +9,8 @@ from urllib.parse import quote
 import pandas as pd
 
 from fieldtrial.results.load import FAILED
-from fieldtrial.run import Run, SweepFolder
+from fieldtrial.run import Run
+from fieldtrial.sweep_folder import SweepFolder
 
 MOST_ENVIRONMENTS = 10
 MOST_NAMES = 8

@@ -13,7 +13,7 @@ from PIL import Image
 from fieldtrial.results.load import ENDED_WELL
 from fieldtrial.results.report_data import row_labels
 from fieldtrial.results.summary import counted
-from fieldtrial.run import SweepFolder
+from fieldtrial.sweep_folder import SweepFolder
 
 PICTURE_BYTES = 2_500_000  # of all pictures as text: with them, ten thousand trials stay below 15 MB
 MOST_PIXELS = 40_000_000  # of a file that is opened at all: a stranger's may be a bomb

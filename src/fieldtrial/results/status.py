@@ -16,8 +16,8 @@ from fieldtrial.results.load import FAILED
 from fieldtrial.results.records import load_records
 from fieldtrial.results.summary import find_winner, searches_over
 from fieldtrial.results.sweeps import read_sweeps
-from fieldtrial.run import SweepFolder
 from fieldtrial.standing import RowStanding, Standing, render_panel
+from fieldtrial.sweep_folder import SweepFolder
 from fieldtrial.values import format_value
 
 COUNTED = {"finished": "done", **dict.fromkeys(FAILED, "failed")}  # the other outcomes are called what they are

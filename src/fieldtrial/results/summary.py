@@ -14,7 +14,7 @@ from pandas.api.types import is_scalar
 from fieldtrial.config import FIELDS, TrainConfig
 from fieldtrial.results.load import ENDED_WELL, FAILED, load
 from fieldtrial.results.statistics import estimate_seeds
-from fieldtrial.run import SweepFolder
+from fieldtrial.sweep_folder import SweepFolder
 from fieldtrial.values import format_value
 
 Row = dict[str, Any]

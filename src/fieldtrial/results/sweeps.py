@@ -12,7 +12,7 @@ from fieldtrial.config import FIELDS, HINTS, ConfigError, TrainConfig, unknown_f
 from fieldtrial.results.load import load
 from fieldtrial.results.records import load_records
 from fieldtrial.results.summary import counted
-from fieldtrial.run import SweepFolder
+from fieldtrial.sweep_folder import SweepFolder
 from fieldtrial.values import format_value, parse
 
 SWEEP = "sweep"  # the column that says which sweep a trial is of, and can be grouped by as a field can

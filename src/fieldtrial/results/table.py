@@ -34,7 +34,7 @@ from fieldtrial.results.layout import say_comparisons
 from fieldtrial.results.statistics import FEWEST
 from fieldtrial.results.summary import Row, Summary, summarise
 from fieldtrial.results.sweeps import Sweeps, field_texts, read_sweeps
-from fieldtrial.run import SweepFolder
+from fieldtrial.sweep_folder import SweepFolder
 from fieldtrial.values import format_value
 
 LONGEST_NOTE = 80

@@ -58,19 +58,21 @@ class Scores:
 
 @dataclass(frozen=True)
 class Training:
-    """What an epoch of training was like.
+    """What an epoch of training was like; the last two are None where nothing was learned.
 
     Attributes:
         scores: those along the way.
+        images: how many were seen.
         seconds_waited: for data.
         gradient_norm: mean over the steps of the whole gradient's Euclidean norm, before clipping.
         update_ratio: mean, over UPDATES steps spread over the epoch, of |change of the weights| / |weights|.
     """
 
     scores: Scores
-    seconds_waited: float
-    gradient_norm: float
-    update_ratio: float
+    images: int
+    seconds_waited: float = 0.0
+    gradient_norm: float | None = None
+    update_ratio: float | None = None
 
 
 class Stopped(Exception):  # noqa: N818 (it was asked for)
@@ -244,7 +246,8 @@ def train_epoch(
     if not math.isfinite(gradient_norm):
         raise Diverged(f"a gradient's norm is {gradient_norm} in epoch {epoch}")
     change, weights = world.sum(torch.stack(updates)).sqrt().T
-    return Training(Scores(loss_mean, accuracy), waiting.seconds, gradient_norm, _mean_ratio(change, weights))
+    ratio = _mean_ratio(change, weights)
+    return Training(Scores(loss_mean, accuracy), len(data.train), waiting.seconds, gradient_norm, ratio)
 
 
 def _change(before: list[torch.Tensor], after: list[torch.Tensor]) -> torch.Tensor:

@@ -16,6 +16,7 @@ from fieldtrial.training.epoch import (
     Diverged,
     Scores,
     Stopped,
+    Training,
     evaluate,
     piece_size,
     require_normalisable,
@@ -105,10 +106,7 @@ def fit(
     newer one's records at the end of an epoch leaves that epoch, and all others, to it. `stop` is asked while training:
     when it says so, the epoch is left, and the records end with the last.
 
-    Epoch 0's train_loss and train_accuracy are an evaluation on as many training images as validation has; later
-    epochs' are those seen while training, and only they have the mean norm of the gradient and the mean ratio of
-    updates to weights; see `train_epoch`. validation_loss is the cross-entropy, whatever the loss. `seconds` are those
-    of training and evaluation, without the checkpoint.
+    A record's scores are those of `scores_of`; its `seconds` those of training and evaluation, without the checkpoint.
 
     Raises:
         Diverged: a loss is not finite.
@@ -136,47 +134,30 @@ def fit(
         steps = math.ceil(len(data.train) / config.batch_size)
         while not progress.end(config):
             epoch, plateaus, started = progress.epoch + 1, progress.plateaus, time.perf_counter()
-            learned: Record = {}
             if epoch == 0:
-                sample = shuffled(data.train, config, epoch)[: len(data.validation)]
-                training, seen, waited = (
-                    evaluate(network, data, sample, config.batch_size, world, accumulate),
-                    len(sample),
-                    0.0,
-                )
+                training = look_at_training(network, data, config, world, accumulate)
             else:
-                done = train_epoch(strategy, network, data, config, epoch, world, objective, accumulate, plateaus, stop)
-                training, seen, waited = done.scores, len(data.train), done.seconds_waited
-                learned = {"gradient_norm": done.gradient_norm, "update_ratio": done.update_ratio}
-            trained = time.perf_counter()
+                training = train_epoch(
+                    strategy, network, data, config, epoch, world, objective, accumulate, plateaus, stop
+                )
+            training_seconds = time.perf_counter() - started
             for buffer in network.buffers():  # batch-norm's: each process has its own, from its part of the batches
                 world.share(buffer)
             validation = evaluate(network, data, data.validation, config.batch_size, world, accumulate)
-            if not math.isfinite(training.loss + validation.loss):
+            if not math.isfinite(training.scores.loss + validation.loss):
                 raise Diverged(f"the validation loss is {validation.loss} after step {epoch * steps} (epoch {epoch})")
             seconds = time.perf_counter() - started
             progress.add(validation, seconds, config.select)
             progress.find_plateau(config.plateau_patience)
-            record = {
-                "epoch": epoch,
-                "step": epoch * steps,
-                "train_loss": training.loss,
-                "train_accuracy": training.accuracy,
-                "validation_loss": validation.loss,
-                "validation_accuracy": validation.accuracy,
-                "lr": learning_rate(config, max(0, epoch * steps - 1), steps * config.epochs, plateaus),
-                **learned,
-                "seconds": seconds,
-                "images_per_second": seen / (trained - started),
-                "data_wait": waited / seconds,
-                "peak_memory_mb": peak_memory_mb(world),
-                "best_epoch": progress.best_epoch,
-            }
+            record: Record = {"epoch": epoch, "step": epoch * steps, **scores_of(training, validation)}
+            record["lr"] = learning_rate(config, max(0, epoch * steps - 1), steps * config.epochs, plateaus)
+            record |= {"seconds": seconds, "images_per_second": training.images / training_seconds}
+            record |= {"data_wait": training.seconds_waited / seconds, "peak_memory_mb": peak_memory_mb(world)}
+            record["best_epoch"] = progress.best_epoch
             # Of Adam two thirds of a checkpoint, and nothing goes on from the last one.
             optimizer_state = {} if progress.end(config) else strategy.optimizer_state()
-            state = {"model": strategy.model_state(), "optimizer": optimizer_state}
-            state |= {"loss": objective.state(), "progress": asdict(progress), "record": record, "facts": facts}
-            state |= {"config": config.to_dict()}
+            state = {"model": strategy.model_state(), "optimizer": optimizer_state, "loss": objective.state()}
+            state |= {"config": config.to_dict(), "progress": asdict(progress), "record": record, "facts": facts}
             give_way(run, attempt, world)
             if world.is_main:
                 checkpoint.save(run, state, epoch, progress.best_epoch)
@@ -185,6 +166,29 @@ def fit(
         return
     finally:
         strategy.close()
+
+
+def look_at_training(network: Network, data: Data, config: TrainConfig, world: World, accumulate: int) -> Training:
+    """Return how well an untrained network does on as many training images as validation has."""
+    sample = shuffled(data.train, config, 0)[: len(data.validation)]
+    return Training(evaluate(network, data, sample, config.batch_size, world, accumulate), len(sample))
+
+
+def scores_of(training: Training, validation: Scores) -> Record:
+    """Return a record's entries about an epoch's learning.
+
+    Epoch 0's train_loss and train_accuracy are an evaluation on as many training images as validation has; later
+    epochs' are those seen while training, and only they have the mean norm of the gradient and the mean ratio of
+    updates to weights; see `Training`. validation_loss is the cross-entropy, whatever the loss.
+    """
+    scores = {
+        "train_loss": training.scores.loss,
+        "train_accuracy": training.scores.accuracy,
+        "validation_loss": validation.loss,
+        "validation_accuracy": validation.accuracy,
+    }
+    learning = {"gradient_norm": training.gradient_norm, "update_ratio": training.update_ratio}
+    return scores | {name: value for name, value in learning.items() if value is not None}
 
 
 def open_trial(config: TrainConfig, run: Run) -> tuple[Data, Network]:

@@ -5,7 +5,8 @@ from dataclasses import replace
 from typing import get_args
 
 from fieldtrial.config import ConfigError, Kernel, Scaling, TrainConfig
-from fieldtrial.run import Run, SweepFolder
+from fieldtrial.run import Run
+from fieldtrial.sweep_folder import SweepFolder
 from fieldtrial.training.trial import train
 from fieldtrial.training.world import World
 

@@ -5,8 +5,9 @@ standard output, as lines {"run": "<directory>", "outcome": "finished" | "stoppe
 through a sweep's task queue (see inbox). A failure's kind and message are in the answer too, for where a full disk
 keeps them out of the run's error.json. Whatever else is printed goes to the run's log file; so does, on SIGUSR1, what
 all threads are doing. The end of the input ends an idle worker; a training one dies at once, because nobody waits for
-it any more. A worker that can no longer be trusted ends without an answer: the run's error.json says why. One that
-finds a newer attempt at work on its trial leaves it at that, and its outcome is "superseded".
+it any more. Where the run's file system is away, a worker waits until it is back, and then fails with an "outage", no
+fault of the trial's. A worker that can no longer be trusted ends without an answer: the run's error.json says why. One
+that finds a newer attempt at work on its trial leaves it at that, and its outcome is "superseded".
 """
 
 import contextlib
@@ -24,6 +25,7 @@ from typing import Any
 import torch
 
 from fieldtrial.inbox import open_inbox
+from fieldtrial.outage import await_folder, is_outage
 from fieldtrial.run import Run
 from fieldtrial.training.epoch import Diverged
 from fieldtrial.training.fit import Superseded
@@ -81,6 +83,8 @@ def work(run: Run, world: World, attempt: int, test: bool, accumulate: int = 1) 
     except Exception as error:
         kind = kind_of(error)
         message = message_of(error, kind, run)
+        if kind == "outage":
+            await_folder(run.path)
         with contextlib.suppress(OSError):  # on a full disk, neither may be possible
             traceback.print_exc()
             sys.stderr.flush()
@@ -106,7 +110,7 @@ def tell(run: Run, kind: str, message: str, error: Exception, attempt: int) -> N
 
 
 def kind_of(error: BaseException) -> str:
-    """Return what kind of failure `error` is: diverged, memory, disk, config or error."""
+    """Return what kind of failure `error` is: diverged, memory, disk, outage, config or error."""
     cause = error.__cause__ or error.__context__
     if isinstance(error, Diverged):
         return "diverged"
@@ -116,7 +120,9 @@ def kind_of(error: BaseException) -> str:
         return "memory"
     if isinstance(error, OSError) and error.errno in NO_SPACE:
         return "disk"
-    if cause and (kind := kind_of(cause)) in ("memory", "disk"):
+    if is_outage(error):
+        return "outage"
+    if cause and (kind := kind_of(cause)) in ("memory", "disk", "outage"):
         return kind  # torch.save says only that it could not write
     return "config" if isinstance(error, ValueError | FileNotFoundError) else "error"
 
