@@ -83,8 +83,18 @@ def train(run: Run, attempt: int, test: bool) -> str:
     return outcome
 
 
+def wait_for_the_first(end: Path) -> None:
+    """Be another process of a job with several: the first does all there is to do, and says when it is done."""
+    while not end.exists():
+        time.sleep(0.1)
+
+
 def main() -> None:
     """Answer tasks until there are no more."""
+    end = Path(os.environ.get("FIELDTRIAL_RENDEZVOUS", "alone") + "-end")
+    if os.environ.get("RANK", "0") != "0":
+        wait_for_the_first(end)
+        return
     inbox = open_inbox(sys.argv[1:], os.fdopen(os.dup(1), "wb", buffering=0))
     while task := inbox.next():
         try:
@@ -95,6 +105,8 @@ def main() -> None:
                 await_folder(Path(task.run))
             answer = {"outcome": "failed", "error": {"kind": kind, "message": str(error)}}
         inbox.answer(task, answer)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        end.touch()
 
 
 if __name__ == "__main__":

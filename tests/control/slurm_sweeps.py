@@ -20,6 +20,7 @@ SITE: dict[str, object] = {
     "squeue_seconds": 0.5,
     "idle_seconds": 10,
 }
+SHORT = ("--trials", "1", "--seeds", "0")  # a trial in each row, for what takes long
 
 
 def jobs(slurm: SlurmCluster) -> list[str]:

@@ -1,6 +1,5 @@
 """Whole drivers over real Ray, ended in every way, and started again. The worker sleeps instead of training."""
 
-import contextlib
 import os
 import random
 import re
@@ -16,6 +15,7 @@ import pytest
 
 from fieldtrial.run import RecordReader
 from fieldtrial.sweep_folder import SweepFolder
+from tests.control.screen import Screen
 
 KILLS = 6
 GOES_ON = "Interrupted. Nothing is lost: the same command goes on from here."
@@ -60,22 +60,6 @@ def kill_at_a_random_moment(driver: Any, processes: Any, seconds: float, chance:
         process.kill()
         process.communicate(timeout=20)
     assert processes.eventually(lambda: not processes.marked(mark) and not folder.exists(), seconds=5), "orphans"
-
-
-class Screen:
-    """What a program has written to a pseudo-terminal."""
-
-    def __init__(self, terminal: int) -> None:
-        self.raw = ""
-        self._terminal = terminal
-        os.set_blocking(terminal, False)
-
-    def text(self) -> str:
-        """Return it without colours and movements of the cursor."""
-        with contextlib.suppress(OSError):  # nothing new, or the program has ended
-            while new := os.read(self._terminal, 65536):
-                self.raw += new.decode(errors="replace")
-        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.raw)
 
 
 @pytest.fixture(scope="module")

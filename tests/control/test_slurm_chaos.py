@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.control.slurm_sweeps import (
+    SHORT,
     SITE,
     assert_each_epoch_was_trained_once,
     assert_nothing_is_left,
@@ -22,7 +23,6 @@ from tests.control.slurm_sweeps import (
 from tests.slurm_cluster import SlurmCluster, temporary_cluster
 
 KILLS = 20
-SHORT = ("--trials", "1", "--seeds", "0")  # a trial in each row, for faults that take long
 WAYS = pytest.mark.parametrize("trials_per_job", [1, 20])
 
 pytestmark = [pytest.mark.slow, pytest.mark.chaos, pytest.mark.usefixtures("no_job_is_left")]

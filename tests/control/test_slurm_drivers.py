@@ -1,5 +1,6 @@
 """Whole drivers over a real SLURM, ended in every way, and started again. The worker sleeps instead of training."""
 
+import os
 import random
 import re
 import signal
@@ -14,9 +15,11 @@ from typing import Any
 
 import pytest
 
+from fieldtrial.control.driver import DETACHED, GOES_ON
 from fieldtrial.sweep_folder import SweepFolder
 from fieldtrial.tasks import TaskQueue
-from tests.control.slurm_sweeps import SITE, assert_each_epoch_was_trained_once, jobs, runs, trains
+from tests.control.screen import Screen
+from tests.control.slurm_sweeps import SHORT, SITE, assert_each_epoch_was_trained_once, jobs, runs, trains
 from tests.slurm_cluster import SlurmCluster
 
 ROOT = Path(__file__).parents[2]
@@ -104,6 +107,40 @@ def test_a_detached_driver_comes_back_to_its_jobs(
     assert [trial[2] for trial in driver.trials()] == ["done"] * 10
     assert_each_epoch_was_trained_once(driver.folder())
     assert {run.attempts()[-1] for run in runs(driver.folder())} == {1}, "nothing was started again"
+    assert processes.eventually(lambda: not jobs(slurm), seconds=5)
+
+
+@pytest.mark.parametrize("answer", ["", "n"])
+def test_ctrl_c_asks_about_the_jobs(
+    slurm: SlurmCluster, make_driver: Callable[..., Any], processes: Any, tmp_path: Path, answer: str
+) -> None:
+    driver = make_driver(tmp_path, {**SITE, "most_jobs": 2}, EPOCH_SECONDS="1")
+    process, terminal = driver.start_on_terminal(*SHORT)
+    shown = Screen(terminal)
+    assert processes.eventually(lambda: trains(driver.folder(), 2), 40), shown.text()
+    before = set(jobs(slurm))
+    assert len(before) == 2
+    assert processes.eventually(lambda: "2 running" in shown.text()), "the panel is there"
+    os.write(terminal, b"\x03")
+    assert processes.eventually(lambda: shown.text().endswith("Leave the jobs running? [Y/n] ")), shown.text()
+    assert process.poll() is None
+    assert set(jobs(slurm)) == before, "nothing is done before the answer"
+    os.write(terminal, f"{answer}\n".encode())
+    assert processes.eventually(lambda: shown.text() and process.poll() is not None), shown.text()
+    assert process.returncode == 130
+    assert "Traceback" not in shown.text()
+    said = shown.text().partition("[Y/n]")[2]
+    if answer:
+        assert GOES_ON in said
+        assert processes.eventually(lambda: not jobs(slurm), seconds=10)
+        assert TaskQueue(driver.folder().queue_path).waiting() == set()
+        return
+    assert DETACHED.format("runs/stand_in") in " ".join(said.split())
+    outcome = driver.run(*SHORT)
+    assert outcome.returncode == 0, outcome.stderr
+    assert set(workers(driver.folder()).values()) == before, "no other job was needed"
+    assert [run.attempts() for run in runs(driver.folder())] == [[1], [1]], "nothing was started twice"
+    assert_each_epoch_was_trained_once(driver.folder())
     assert processes.eventually(lambda: not jobs(slurm), seconds=5)
 
 
