@@ -8,6 +8,7 @@ import psutil
 
 from fieldtrial.run import RecordReader
 from fieldtrial.sweep_folder import SweepFolder
+from fieldtrial.tasks import TaskQueue
 from tests.slurm_cluster import SlurmCluster
 
 SITE: dict[str, object] = {
@@ -41,6 +42,12 @@ def trains(folder: SweepFolder, count: int = 1) -> bool:
 def record_count(folder: SweepFolder) -> int:
     """Return how many epochs have been recorded."""
     return sum(len(run.records()) for run in runs(folder))
+
+
+def answered_by(folder: SweepFolder) -> dict[str, str]:
+    """Return the job that answered last for each trial."""
+    answers = TaskQueue(folder.queue_path).answers()
+    return {answer.task.partition("-")[0]: answer.worker for answer in answers if answer.task}
 
 
 def table(driver: Any) -> list[dict[str, str]]:

@@ -16,22 +16,15 @@ from typing import Any
 import pytest
 
 from fieldtrial.control.driver import DETACHED, GOES_ON
-from fieldtrial.sweep_folder import SweepFolder
 from fieldtrial.tasks import TaskQueue
 from tests.control.screen import Screen
-from tests.control.slurm_sweeps import SHORT, SITE, assert_each_epoch_was_trained_once, jobs, runs, trains
+from tests.control.slurm_sweeps import SHORT, SITE, answered_by, assert_each_epoch_was_trained_once, jobs, runs, trains
 from tests.slurm_cluster import SlurmCluster
 
 ROOT = Path(__file__).parents[2]
 WAYS = pytest.mark.parametrize("trials_per_job", [1, 20])
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_job_is_left")]
-
-
-def workers(folder: SweepFolder) -> dict[str, str]:
-    """Return the job that answered last for each trial."""
-    answers = TaskQueue(folder.queue_path).answers()
-    return {answer.task.partition("-")[0]: answer.worker for answer in answers if answer.task}
 
 
 @WAYS
@@ -49,7 +42,7 @@ def test_a_sweep_runs_both_ways(
     assert driver.trials() == undisturbed.trials()
     assert driver.table() == undisturbed.table()
     assert_each_epoch_was_trained_once(driver.folder())
-    by = workers(driver.folder())
+    by = answered_by(driver.folder())
     assert len(set(by.values())) == (10 if trials_per_job == 1 else 1)
     stopped = [run for run in runs(driver.folder()) if run.result()["outcome"] == "stopped"]
     assert stopped
@@ -138,7 +131,7 @@ def test_ctrl_c_asks_about_the_jobs(
     assert DETACHED.format("runs/stand_in") in " ".join(said.split())
     outcome = driver.run(*SHORT)
     assert outcome.returncode == 0, outcome.stderr
-    assert set(workers(driver.folder()).values()) == before, "no other job was needed"
+    assert set(answered_by(driver.folder()).values()) == before, "no other job was needed"
     assert [run.attempts() for run in runs(driver.folder())] == [[1], [1]], "nothing was started twice"
     assert_each_epoch_was_trained_once(driver.folder())
     assert processes.eventually(lambda: not jobs(slurm), seconds=5)
