@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
 # One training run, with no Python in between:  sbatch slurm/finetune.sh --run runs/r50 --model resnet50 --weights imagenet ...
 # The flags are those of jobs/train.py; sbatch's own come before the file:  sbatch --account=ME --cpus-per-task=4 slurm/...
-# Before the time limit it is queued again, and it resumes. Several processes that run out of memory are started again
-# (--max-restarts), with their batches in parts; a single one starts itself.
+# Before its time limit it is queued again, and resumes. Without memory left, it starts again with its batches in parts.
 #SBATCH --job-name=finetune
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=1
@@ -14,6 +13,7 @@
 #SBATCH --open-mode=append
 #SBATCH --output=%x-%j.log
 set -uo pipefail
+export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK # which srun does not take over from sbatch
 gpus=${SLURM_GPUS_ON_NODE:-1}
 head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 srun "${PYTHON:-.venv/bin/python}" -m torch.distributed.run --nnodes "$SLURM_NNODES" --nproc-per-node "$gpus" \

@@ -312,6 +312,14 @@ def test_one_run_without_a_sweep(slurm: SlurmCluster, project: Path) -> None:
     assert (result["outcome"], result["epochs"]) == ("finished", 2)
 
 
+def test_a_run_gets_the_processors_that_were_asked_for(slurm: SlurmCluster, project: Path) -> None:
+    python = project / "python"
+    python.write_text('#!/bin/sh\nscontrol show step "$SLURM_JOB_ID.0"\n')
+    python.chmod(0o755)
+    job = submit(slurm, project, "--cpus-per-task=2", f"--export=ALL,PYTHON={python}", "slurm/finetune.sh")
+    assert "TresPerTask=cpu:2" in wait_for_job(slurm, job, project)
+
+
 @pytest.mark.chaos
 def test_a_run_is_queued_again_before_its_time_is_over_and_resumes(slurm: SlurmCluster, project: Path) -> None:
     flags: list[Any] = ["--run", "runs/long", "--dataset", "digits", "--model", "mlp", "--epochs", "400"]

@@ -220,6 +220,8 @@ def test_a_worker_that_keeps_dying_fails_its_trial_until_it_is_retried(
     again = Engine(small, described(small, tmp_path), place)
     assert [trial.status for trial in again.trials()] == ["failed"]
     assert again.retry() == 1
+    again = Engine(small, described(small, tmp_path), place)  # as after an outage that strikes right then
+    assert [trial.status for trial in again.trials()] == ["waiting"]
     again.run()
     assert [trial.status for trial in again.trials()] == ["done", "done"]
     assert {trial.role for trial in again.trials()} == {"search", "final"}

@@ -1,5 +1,7 @@
 """The report that is written while a sweep runs."""
 
+import errno
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,22 @@ def test_it_is_written_while_the_sweep_runs(folder: SweepFolder, processes: Any)
         assert processes.eventually(folder.report_path.exists, seconds=120)
     left = {path.name for path in folder.path.iterdir()}
     assert left <= {"report.html", "sweep.json", "records.parquet"}
+
+
+def test_where_no_process_can_be_started_there_is_none(
+    folder: SweepFolder, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], processes: Any
+) -> None:
+    refusals = []
+
+    def refuse(*_: object, **_options: object) -> None:
+        refusals.append("again")
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    with LiveReport(folder, first=0, least=0.01):
+        assert processes.eventually(lambda: len(refusals) > 1), "it tries again"
+    write_report(folder)
+    assert capfd.readouterr().err == "no report: Resource temporarily unavailable\n"
 
 
 def test_the_end_of_a_sweep_does_not_wait_for_it(folder: SweepFolder) -> None:

@@ -1,8 +1,10 @@
 """One driver at a time, and how another takes over: real processes, on this machine and on one of another name."""
 
+import errno
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -10,7 +12,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
+from fieldtrial.control import ownership
+from fieldtrial.control.driver import only_driver
+from fieldtrial.control.engine import SweepError
 from fieldtrial.sweep_folder import SweepFolder
 
 SCRIPT = Path(__file__).with_name("owner.py")
@@ -73,6 +79,26 @@ def test_a_takeover_on_this_machine_has_the_other_leave_first(start: Start, tmp_
     assert line(first)
     assert first.wait(timeout=20) == 0
     assert owner(tmp_path) == second.pid
+
+
+def test_another_users_is_left_alone_and_told_apart(tmp_path: Path) -> None:
+    folder = SweepFolder(tmp_path)
+    folder.set_owner(
+        {"user": "carla", "host": socket.gethostname(), "process": os.getpid(), "started": 1, "token": "x"}
+    )
+    with FileLock(folder.lock_path), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ownership, "_started", lambda _: 1)
+        patch.setattr(os, "kill", refuse)
+        with pytest.raises(SweepError) as caught, only_driver(folder, takeover=True):
+            pass
+    told = f"carla on {socket.gethostname()}, process {os.getpid()}, runs this sweep; only carla can end it"
+    assert str(caught.value) == f"{tmp_path}: {told}"
+    assert (folder.owner() or {})["user"] == "carla"
+
+
+def refuse(_process: int, _signal: int) -> None:
+    """Stand in for os.kill of a process of another user; root may end those."""
+    raise PermissionError(errno.EPERM, "Operation not permitted")
 
 
 def test_one_on_this_machine_that_does_not_leave_keeps_it(start: Start, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from fieldtrial.run import Run
 from fieldtrial.training.epoch import Diverged
 from fieldtrial.training.fit import Superseded
 from fieldtrial.training.trial import train
-from fieldtrial.training.worker import kind_of, tell, work
+from fieldtrial.training.worker import kind_of, message_of, tell, work
 from fieldtrial.training.world import World
 from tests.unreliable import UnreliableFolder
 
@@ -289,6 +289,14 @@ def test_failures_have_kinds() -> None:
     assert kind_of(FileNotFoundError("data")) == "config"
     assert kind_of(RuntimeError("size mismatch")) == "error"
     assert kind_of(OSError(errno.EBADF, "Bad file descriptor")) == "error"
+
+
+def test_a_full_disk_elsewhere_is_named(new_run: NewRun) -> None:
+    run, store = new_run(), "/scratch/stores/digits/images.npy"
+    full = OSError(errno.ENOSPC, "No space left on device", store)
+    assert message_of(full, "disk", run) == f"no space left for {store}"
+    assert message_of(_raised_in_handling(full, RuntimeError("unexpected")), "disk", run).endswith(store)
+    assert message_of(OSError(errno.EDQUOT, "quota"), "disk", run) == f"no space left for {run.path}"
 
 
 def test_the_first_failure_of_an_attempt_is_the_one_that_is_told(new_run: NewRun) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -38,6 +39,14 @@ class Hangup(KeyboardInterrupt):
     """The driver was told to end, or its terminal is gone: nobody can be asked anything."""
 
 
+@dataclass
+class Wishes:
+    """What the user wants once: false as soon as it is done, for what comes after an outage was not meant."""
+
+    retry: bool
+    takeover: bool
+
+
 def drive(sweep: Sweep, folder: SweepFolder, settings: Settings, retry: bool, takeover: bool = False) -> int:
     """Run the sweep in its folder and print its table. Returns the exit status.
 
@@ -52,29 +61,30 @@ def drive(sweep: Sweep, folder: SweepFolder, settings: Settings, retry: bool, ta
     """
     interruption = Interruption()
     out = console()
-    quick = 0
+    quick, wishes = 0, Wishes(retry, takeover)
     while True:
         interruption.hear()
         started = time.monotonic()
         try:
-            return _drive(sweep, folder, settings, retry, takeover, interruption)
+            return _drive(sweep, folder, settings, wishes, interruption)
         except OSError as error:
             quick = quick + 1 if time.monotonic() < started + QUICK_SECONDS else 0
             if not is_outage(error):
-                raise
+                where = error.filename or folder.path
+                raise SweepError(f"{where}: {error.strerror or error}; {DISK_ADVICE}") from error
             if quick == MOST_QUICK:
                 raise SweepError(f"{folder.path}: {error.strerror}; {DISK_ADVICE}") from error
             out.print(f"{folder.path}: {error.strerror}; waiting for the file system, nothing is lost", soft_wrap=True)
-        retry = takeover = False  # they were heeded, or are not what the user meant by now
         await_folder(folder.path)
         out.print("the file system answers again")
 
 
 def _drive(
-    sweep: Sweep, folder: SweepFolder, settings: Settings, retry: bool, takeover: bool, interruption: "Interruption"
+    sweep: Sweep, folder: SweepFolder, settings: Settings, wishes: "Wishes", interruption: "Interruption"
 ) -> int:
     """Do what `drive` does, but for an outage of the file system: then it raises OSError, and jobs run on."""
-    with only_driver(folder, takeover) as ownership:
+    with only_driver(folder, wishes.takeover) as ownership:
+        wishes.takeover = False
         claim(folder, sweep)
         with Preflight(sweep) as preflight:
             place = open_place(settings, folder)
@@ -83,7 +93,7 @@ def _drive(
                 interruption.hear()
                 preflight.result()
                 detach = False
-                status, detach = _run(sweep, folder, place, settings, retry, ownership)
+                status, detach = _run(sweep, folder, place, settings, wishes, ownership)
             except (DeposedError, ForeignStateError):
                 detach = True
                 raise
@@ -121,7 +131,7 @@ def console() -> Console:
 
 
 def _run(
-    sweep: Sweep, folder: SweepFolder, place: Place, settings: Settings, retry: bool, ownership: Ownership
+    sweep: Sweep, folder: SweepFolder, place: Place, settings: Settings, wishes: "Wishes", ownership: Ownership
 ) -> tuple[int, bool]:
     """Run the engine to its end. Returns the exit status, and whether the place's workers are to run on."""
     out = console()
@@ -129,8 +139,9 @@ def _run(
     progress = Progress(out, processes)
     try:
         engine = Engine(sweep, folder, place, progress.hear, ownership.check)
-        if retry:
+        if wishes.retry:
             out.print(f"{engine.retry()} failed trials run again")
+            wishes.retry = False
         with progress.follow(engine), LiveReport(folder):
             engine.run()
     except KeyboardInterrupt as interrupt:

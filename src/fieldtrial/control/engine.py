@@ -92,13 +92,15 @@ class Engine:
             self._watch.look()
 
     def retry(self) -> int:
-        """Set the failed trials back to waiting, and return how many. Those that diverged would diverge again."""
+        """Set the failed trials back to waiting, for good, and return how many. The diverged would diverge again."""
         failed = [trial for trial in self.trials() if trial.status == "failed" and not trial.diverged]
         for trial in failed:
             trial.status, trial.accumulate, trial.problem = "waiting", 1, None
             trial.get_on()
             if trial.role == "search" and trial.row is not None:
                 self.rows[trial.row].reopen(trial)
+        self._check_right()
+        self._save()
         return len(failed)
 
     # State

@@ -57,7 +57,7 @@ class Ownership:
         """Become the owner.
 
         Raises:
-            OwnedError: another process runs the sweep, or does not leave.
+            OwnedError: another process runs the sweep, and does not leave, or is another user's.
             OSError: the folder cannot be written to.
         """
         self._folder.path.mkdir(parents=True, exist_ok=True)
@@ -96,7 +96,10 @@ class Ownership:
         """Have the owner leave, and return with the lock."""
         here = owner is not None and owner["host"] == self._own["host"]
         if owner and here and _started(owner["process"]) == owner["started"]:
-            os.kill(owner["process"], signal.SIGTERM)
+            try:
+                os.kill(owner["process"], signal.SIGTERM)
+            except PermissionError:
+                raise OwnedError(f"{describe(owner)} runs this sweep; only {owner['user']} can end it") from None
         has_left = self._wait(LEAVING_SECONDS if here else SILENT_SECONDS, self._claim_and_lock)
         if has_left and owner and not here:
             # its lock may mean nothing here: it has time to read that it is deposed, once more if it wrote meanwhile

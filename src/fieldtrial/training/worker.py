@@ -96,8 +96,19 @@ def work(run: Run, world: World, attempt: int, test: bool, accumulate: int = 1) 
 
 
 def message_of(error: Exception, kind: str, run: Run) -> str:
-    """Return what the user should read: a full disk shows in many ways, some of which do not say so."""
-    return f"no space left for {run.path}" if kind == "disk" else str(error).strip() or type(error).__name__
+    """Return what the user should read: a full disk shows in many ways, some of which do not say so, or not which."""
+    if kind == "disk":
+        return f"no space left for {_unwritten(error) or run.path}"
+    return str(error).strip() or type(error).__name__
+
+
+def _unwritten(error: BaseException | None) -> str | None:
+    """Return the file that was being written to a full disk, where an error or one of its causes names it."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in NO_SPACE and error.filename:
+            return str(error.filename)
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def tell(run: Run, kind: str, message: str, error: Exception, attempt: int) -> None:
