@@ -84,9 +84,9 @@ class Run:
         known = read_json(self._environment_path) or {}
         write_json(self._environment_path, known | {str(attempt): dict(environment)})
 
-    def write_changes(self, attempt: int, diff: str) -> None:
+    def write_changes(self, attempt: int, diff: bytes) -> None:
         """Write in what the code that `attempt` runs differs from its commit, beside env.json."""
-        write_atomically(self.path / f"changes-{attempt}.diff", diff.encode())
+        write_atomically(self.path / f"changes-{attempt}.diff", diff)
 
     def write_command(self, command: str) -> None:
         """Write the shell command that repeats this trial."""

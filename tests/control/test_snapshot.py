@@ -64,6 +64,25 @@ def test_editing_changes_nothing_in_what_was_taken(package: Path, tmp_path: Path
     assert sorted(path.name for path in (tmp_path / "code").iterdir()) == sorted([first.name, second.name])
 
 
+def test_the_same_program_may_have_another_commit_and_other_changes_around_it(package: Path, tmp_path: Path) -> None:
+    (package.parent / "sweep.py").write_bytes('NAME = "caf\xe9"\n'.encode("latin-1"))
+    first = take_snapshot(tmp_path / "code")
+    assert b"+NAME" in (first / "diff.patch").read_bytes()
+    git = ["git", "-c", "user.name=x", "-c", "user.email=x@example.org"]
+    for command in (["add", "."], ["commit", "-q", "-m", "second"]):
+        subprocess.run([*git, *command], cwd=package.parent, check=True)
+    assert take_snapshot(tmp_path / "code") == first
+    head = subprocess.run([*git, "rev-parse", "HEAD"], cwd=package, capture_output=True, text=True, check=True).stdout
+    assert (first / "commit.txt").read_text() == head
+    assert (first / "diff.patch").read_bytes() == b""
+    (package.parent / "sweep.py").write_bytes('NAME = "th\xe9"\n'.encode("latin-1"))
+    written = (first / "commit.txt").stat().st_mtime_ns
+    assert take_snapshot(tmp_path / "code") == first
+    assert '+NAME = "th\xe9"\n'.encode("latin-1") in (first / "diff.patch").read_bytes()
+    assert (first / "commit.txt").stat().st_mtime_ns == written
+    assert {path.name for path in first.iterdir()} == {"fieldtrial", "commit.txt", "diff.patch"}
+
+
 def test_others_may_read_it_and_not_write(tmp_path: Path) -> None:
     taken = take_snapshot(tmp_path / "code")
     for path in (taken, taken / "fieldtrial", taken / "fieldtrial" / "run.py"):

@@ -5,12 +5,12 @@ import importlib.metadata
 import os
 import platform
 import socket
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from fieldtrial import repository
 from fieldtrial.training.world import World
 
 PACKAGES = ("fieldtrial", "torch", "torchvision", "timm", "kornia", "deepspeed", "numpy")
@@ -21,7 +21,6 @@ JOB_VARIABLES = (
     "SLURM_RESTART_COUNT",
     "SLURM_JOB_NODELIST",
 )
-GIT_SECONDS = 10
 MOST_CHANGES = 100_000  # bytes
 
 
@@ -44,38 +43,29 @@ def environment(world: World) -> dict[str, Any]:
 
 @functools.cache  # the code that a warm worker runs is the code it started with
 def _code() -> dict[str, Any]:
-    """Return the commit that this file belongs to, and whether tracked files differ from it."""
+    """Return the commit that this file belongs to, and whether the work tree around it differs from that."""
     copied, changes = _copied("commit.txt"), uncommitted_changes()
-    commit = (_git("rev-parse", "HEAD") if copied is None else copied) or None
-    return {"commit": commit and commit.strip(), "dirty": bool(changes) if commit and changes is not None else None}
+    commit = repository.commit(Path(__file__).parent) if copied is None else copied.decode().strip() or None
+    return {"commit": commit, "dirty": bool(changes) if commit and changes is not None else None}
 
 
 @functools.cache
-def uncommitted_changes() -> str | None:
+def uncommitted_changes() -> bytes | None:
     """Return the diff from the commit to the code that runs, cut off after 100 kB; None without a repository."""
     copied = _copied("diff.patch")
-    diff = _git("diff", "--no-color", "--no-ext-diff", "HEAD") if copied is None else copied
-    if diff is None or len(diff.encode()) <= MOST_CHANGES:
+    diff = repository.changes(Path(__file__).parent) if copied is None else copied
+    if diff is None or len(diff) <= MOST_CHANGES:
         return diff
-    start = diff.encode()[:MOST_CHANGES].decode(errors="ignore")
-    return f"{start}\n[cut off here: the diff has {len(diff.encode())} bytes]\n"
+    start = diff[:MOST_CHANGES].rpartition(b"\n")[0]
+    return start + f"\n[cut off here: the diff has {len(diff)} bytes]\n".encode()
 
 
-def _copied(name: str) -> str | None:
+def _copied(name: str) -> bytes | None:
     """Return what stands beside the copy of the package that a sweep's jobs run; None if this is no such copy."""
     try:
-        return (Path(__file__).parents[2] / name).read_text(errors="replace")
+        return (Path(__file__).parents[2] / name).read_bytes()
     except FileNotFoundError:
         return None
-
-
-def _git(*arguments: str) -> str | None:
-    command = ["git", "-C", str(Path(__file__).parent), *arguments]
-    try:
-        done = subprocess.run(command, capture_output=True, errors="replace", timeout=GIT_SECONDS, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout
 
 
 @functools.cache
