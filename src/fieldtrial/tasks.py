@@ -15,6 +15,8 @@ from typing import Any
 
 from fieldtrial.files import is_there, read_json, refresh, write_atomically, write_json
 
+TERMINATED = "terminated-{}"
+
 
 @dataclass(frozen=True)
 class QueuedTask:
@@ -92,6 +94,10 @@ class TaskQueue:
         """Return whether a worker has registered."""
         return is_there(self._workers / worker / "worker.json")
 
+    def terminations(self, worker: str) -> int:
+        """Return how many of a worker's processes SLURM has told to end, in its present start."""
+        return sum(1 for _ in (self._workers / worker).glob(TERMINATED.format("*")))
+
     def answers(self, workers: Collection[str] | None = None) -> list[Answer]:
         """Return the answers that these workers, or all that there ever were, have given since the last call."""
         refresh(self._workers)
@@ -120,6 +126,10 @@ class TaskQueue:
     def rendezvous(self, worker: str, start: str) -> Path:
         """Return the file in which a worker's first process says where the others find it; a new one for each start."""
         return self._workers / worker / f"rendezvous-{start}"
+
+    def termination(self, worker: str, process: str) -> Path:
+        """Return the file by which one of a worker's processes says that it was told to end."""
+        return self._workers / worker / TERMINATED.format(process)
 
     def register(self, worker: str, facts: dict[str, Any]) -> None:
         """Say that `worker` has started, and where."""

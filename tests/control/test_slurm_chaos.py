@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from fieldtrial.tasks import TaskQueue
 from tests.control.slurm_sweeps import (
     SHORT,
     SITE,
@@ -146,6 +147,27 @@ def test_a_node_that_reboots_before_slurm_misses_it(
     assert attempts(driver) >= 1
 
 
+@WAYS
+def test_slurmd_killed_and_started_again(
+    slurm: SlurmCluster, sweep_through: Sweep, processes: Any, undisturbed: Any, trials_per_job: int
+) -> None:
+    def kill_and_start(driver: Any) -> None:
+        (node,) = slurm.run("squeue", "--noheader", "--states=RUNNING", "--format=%N").split()
+        slurm.end(f"slurmd.{node}")
+        jobs_before, runs_before, count = jobs(slurm), len(runs(driver.folder())), record_count(driver.folder())
+        assert processes.eventually(lambda: record_count(driver.folder()) > count + 1, 60), "its step lives on"
+        assert processes.eventually(lambda: len(runs(driver.folder())) > runs_before, 60), "to its trial's end"
+        if trials_per_job == 1:  # the next job may be sent to the node, in vain
+            assert processes.eventually(lambda: jobs(slurm) not in ([], jobs_before), 60)
+        slurm.start()
+
+    try:
+        driver = sweep_through(kill_and_start, undisturbed, trials_per_job=trials_per_job)
+    finally:
+        slurm.start()
+    print(f"{attempts(driver)} further attempts")
+
+
 @pytest.mark.parametrize("how", [SIGTERM, SIGKILL])
 def test_slurmctld_restarted(slurm: SlurmCluster, sweep_through: Sweep, undisturbed: Any, how: Any) -> None:
     def restart(_: Any) -> None:
@@ -180,9 +202,9 @@ def test_no_accounting_at_all(
 
 
 @pytest.mark.parametrize("announced", [True, False])
-@pytest.mark.parametrize("requeue", [True, False])
+@pytest.mark.parametrize(("requeue", "gpus"), [(True, 1), (False, 1), (True, 2)])
 def test_preemption_by_a_higher_partition(
-    slurm: SlurmCluster, sweep_through: Sweep, processes: Any, short: Any, announced: bool, requeue: bool
+    slurm: SlurmCluster, sweep_through: Sweep, processes: Any, short: Any, announced: bool, requeue: bool, gpus: int
 ) -> None:
     def preempt(driver: Any) -> None:
         assert processes.eventually(lambda: record_count(driver.folder()) > 2, 240)
@@ -192,10 +214,14 @@ def test_preemption_by_a_higher_partition(
 
     try:
         slurm.start(*([] if announced else ["--no-preempt-signal"]))
-        driver = sweep_through(preempt, short, *SHORT, epoch="4", partitions=["preempt"], requeue=requeue)
+        site = {"partitions": ["preempt"], "requeue": requeue, "gpus_per_trial": gpus}
+        driver = sweep_through(preempt, short, *SHORT, epoch="4", **site)
     finally:
         slurm.start()
     assert attempts(driver) == 1
+    if gpus > 1 and not announced:  # then it begins with the end of srun's processes, and the job counts as failed
+        queue = TaskQueue(driver.folder().queue_path)
+        assert max(queue.terminations(path.name) for path in queue.folder.glob("workers/*")) == gpus
 
 
 def test_a_time_limit_hit(sweep_through: Sweep, short: Any) -> None:

@@ -4,10 +4,12 @@ python -m fieldtrial.control.launch QUEUE TRIALS IDLE_SECONDS MINUTES WORKER...:
 a job needs nothing of a driver that dies when it has submitted it. It imports neither Ray nor torch.
 """
 
+import contextlib
 import os
 import runpy
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import NoReturn
@@ -16,6 +18,7 @@ from fieldtrial.files import share_with_group
 from fieldtrial.tasks import TaskQueue
 
 WORKER = ("-m", "fieldtrial.training.worker")
+FAREWELL_SECONDS = 0.5  # by when the job's other processes have been told to end, too
 
 
 def launch(queue: str, trials: str, idle_seconds: str, minutes: str, *worker: str) -> NoReturn:
@@ -30,6 +33,8 @@ def launch(queue: str, trials: str, idle_seconds: str, minutes: str, *worker: st
     options = ["--queue", queue, "--name", name, "--trials", trials, "--idle", idle_seconds, "--end", end]
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # sent before a time limit or a preemption: work till the end
     os.environ |= environment
+    if int(environment["WORLD_SIZE"]) > 1:
+        end_when_told(TaskQueue(queue).termination(name, environment["RANK"]))
     if worker[0] == "-m":
         sys.argv[1:] = [*worker[2:], *options]
         runpy.run_module(worker[1], run_name="__main__", alter_sys=True)
@@ -39,6 +44,31 @@ def launch(queue: str, trials: str, idle_seconds: str, minutes: str, *worker: st
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)  # the next job waits for this one's end, and to take down all that was imported takes long
+
+
+def end_when_told(note: Path) -> None:
+    """Have a SIGTERM end this process, whatever it is busy with, and leave `note` of it.
+
+    So begins a preemption without a signal of its own, for all processes of srun's: their job then counts as failed.
+    srun sends it, too, where one process has died by itself; but that one leaves no note, and this tells the two apart.
+    """
+    with contextlib.suppress(OSError):
+        note.unlink(missing_ok=True)  # of the job's start before this one
+    told, tell = os.pipe()
+    os.set_blocking(tell, False)
+    signal.set_wakeup_fd(tell)
+    signal.signal(signal.SIGTERM, lambda *_: None)  # a handler in Python, or the pipe would hear nothing
+
+    def end() -> NoReturn:
+        while os.read(told, 1) != bytes([signal.SIGTERM]):
+            pass
+        with contextlib.suppress(OSError):  # a full disk
+            note.parent.mkdir(parents=True, exist_ok=True)
+            note.touch()
+        time.sleep(FAREWELL_SECONDS)  # who misses this process before it is told itself would call that an error
+        os._exit(128 + signal.SIGTERM)
+
+    threading.Thread(target=end, daemon=True).start()  # the main thread may wait for a device, or for another process
 
 
 def worker_name() -> str:
