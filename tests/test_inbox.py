@@ -19,7 +19,9 @@ LATER = 3600.0
 
 @pytest.fixture
 def queue(tmp_path: Path) -> TaskQueue:
-    return TaskQueue(tmp_path / "queue")
+    made = TaskQueue(tmp_path / "queue", "now")
+    made.open()
+    return made
 
 
 def put(queue: TaskQueue, *names: str) -> list[QueuedTask]:
@@ -113,7 +115,8 @@ def test_a_job_that_is_nearly_over_takes_no_trial(queue: TaskQueue) -> None:
 
 
 def test_a_command_line_says_which(queue: TaskQueue, capfd: pytest.CaptureFixture[str]) -> None:
-    values = {"--queue": str(queue.folder), "--name": "7", "--trials": "1", "--idle": "0", "--end": "9e9"}
+    values = {"--queue": str(queue.folder), "--edition": "now", "--name": "7", "--trials": "1", "--idle": "0"}
+    values["--end"] = "9e9"
     assert isinstance(open_inbox([word for pair in values.items() for word in pair], None), QueueInbox)
     for wrong in (["--queue"], ["--queue", "x"], [*values, "x"]):
         with pytest.raises(SystemExit, match=f"must be {inbox.OPTIONS}, or nothing"):

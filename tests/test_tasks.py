@@ -12,7 +12,9 @@ from fieldtrial.tasks import Answer, QueuedTask, TaskQueue
 
 @pytest.fixture
 def queue(tmp_path: Path) -> TaskQueue:
-    return TaskQueue(tmp_path / "queue")
+    made = TaskQueue(tmp_path / "queue")
+    made.open()
+    return made
 
 
 def task(name: str = "aaaa", attempt: int = 1) -> QueuedTask:
@@ -160,9 +162,28 @@ def test_it_is_closed_and_opened_again(queue: TaskQueue) -> None:
     assert not queue.closed
     queue.close()
     assert queue.closed
-    queue.reopen()
-    queue.reopen()
+    assert queue.open() is False
     assert not queue.closed
+
+
+def test_workers_of_another_edition_get_no_more_tasks(queue: TaskQueue) -> None:
+    queue.register("7", {})
+    for name in ("aaaa", "bbbb"):
+        queue.put(task(name))
+    assert queue.claim("7") == task("aaaa")
+    changed = TaskQueue(queue.folder, "changed")
+    assert changed.open() is True
+    changed.put(task("cccc"))
+    assert changed.waiting() == queue.waiting() == {"bbbb-1.json", "cccc-1.json"}
+    assert changed.claimed() == {"aaaa-1.json": "7"}, "what is under way goes on"
+    given = answer(queue, "7", "aaaa-1.json")
+    assert changed.answers() == [given]
+    assert queue.claim("7") is None
+    assert (queue.closed, changed.closed) == (True, False)
+    for worker in ("8", "9"):
+        changed.register(worker, {})
+    assert [changed.claim("8"), changed.claim("9")] == [task("bbbb"), task("cccc")]
+    assert TaskQueue(queue.folder, "changed").open() is False
 
 
 def test_processes_of_one_start_meet_in_one_file(queue: TaskQueue) -> None:

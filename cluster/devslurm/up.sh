@@ -7,7 +7,7 @@ usage="up.sh [option ...]     (as root, on Debian 12; down.sh stops it)
   --gpus N              pretended GPUs of a node (2)
   --cpus N              processors that a node claims (4)
   --memory MB           memory that a node claims (8000)
-  --max-array N         MaxArraySize (1001)
+  --max-array N         MaxArraySize, 0 for none (1001)
   --no-accounting       neither slurmdbd nor MariaDB: sacct does not work
   --user NAME           create this user, who may submit jobs, with a home in the folder
   --most-jobs N         jobs that each user may have in the queue (no limit; needs accounting)
@@ -36,7 +36,8 @@ while (($#)); do
   shift
 done
 ((nodes >= 1 && nodes <= 100)) || die "--nodes $nodes: 1 to 100"
-((cpus >= 1 && memory >= 1 && max_array >= 2)) || die "--cpus and --memory must be at least 1, --max-array at least 2"
+((cpus >= 1 && memory >= 1)) || die "--cpus and --memory must be at least 1"
+((max_array != 1)) || die "--max-array 1: 0, for no arrays, or at least 2"
 [ -n "$accounting" ] || [ -z "$most_jobs" ] || die "--most-jobs needs accounting"
 set_folder "$folder"
 one_at_a_time "$0" "${arguments[@]}"

@@ -16,7 +16,7 @@ from fieldtrial.run import Record, Run
 from fieldtrial.tasks import Answer, QueuedTask, TaskQueue
 
 POLL_SECONDS = 0.1
-OPTIONS = "--queue DIR --name NAME --trials N --idle SECONDS --end TIME"
+OPTIONS = "--queue DIR --edition WORD --name NAME --trials N --idle SECONDS --end TIME"
 SAFETY = 1.2  # of the longest trial so far, that must be left of the job's time for another
 
 
@@ -50,8 +50,8 @@ class StandardInput:
 
     def answer(self, task: QueuedTask, answer: dict[str, Any]) -> None:
         """Write a line."""
+        self._answered_count += 1  # first: who has read the answer may close the input at once
         self._answers.write(json.dumps({"run": task.run, **answer}).encode() + b"\n")
-        self._answered_count += 1
 
     def _read(self) -> None:
         with open(0, "rb", buffering=0, closefd=False) as lines:  # unbuffered: no lock is held at the process's end
@@ -142,6 +142,6 @@ def open_inbox(arguments: list[str], answers: Any) -> Inbox:
     try:
         options = dict(zip(arguments[::2], arguments[1::2], strict=True))
         numbers = int(options["--trials"]), float(options["--idle"]), float(options["--end"])
-        return QueueInbox(TaskQueue(options["--queue"]), options["--name"], *numbers)
+        return QueueInbox(TaskQueue(options["--queue"], options["--edition"]), options["--name"], *numbers)
     except (KeyError, ValueError) as error:
         sys.exit(f"worker: {error}: must be {OPTIONS}, or nothing")

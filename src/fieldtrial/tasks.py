@@ -7,6 +7,7 @@ rename: of two workers one gets it), and answers by a line in its own answer fil
 import contextlib
 import json
 import os
+import shutil
 import time
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
@@ -60,11 +61,15 @@ class Answer:
 
 
 class TaskQueue:
-    """The queue's folder: tasks/ for what waits, workers/NAME/ for what a worker has claimed and answered."""
+    """The queue's folder: tasks-EDITION/ for what waits, workers/NAME/ for what a worker has claimed and answered.
 
-    def __init__(self, folder: Path | str) -> None:
+    edition: stands for the program that workers run, and for what they have to run it on. Workers of another one, which
+    a driver asked for before something was changed, are given no more tasks. Whoever only clears up needs none.
+    """
+
+    def __init__(self, folder: Path | str, edition: str = "") -> None:
         self.folder = Path(folder)
-        self._waiting = self.folder / "tasks"
+        self._waiting = self.folder / f"tasks-{edition}"
         self._workers = self.folder / "workers"
         self._offsets: dict[str, int] = {}
 
@@ -76,7 +81,8 @@ class TaskQueue:
 
     def withdraw(self, name: str) -> None:
         """Take a task back that nobody has claimed."""
-        (self._waiting / name).unlink(missing_ok=True)
+        for path in self.folder.glob(f"tasks-*/{name}"):
+            path.unlink(missing_ok=True)
 
     def forget(self, worker: str, name: str) -> None:
         """Take a task back from a worker that is gone."""
@@ -84,7 +90,7 @@ class TaskQueue:
 
     def waiting(self) -> set[str]:
         """Return the names of the tasks that nobody has claimed."""
-        return {path.name for path in self._waiting.glob("*.json")}
+        return {path.name for path in self.folder.glob("tasks-*/*.json")}
 
     def claimed(self) -> dict[str, str]:
         """Return {task name: worker} of the tasks that workers have claimed and not answered."""
@@ -112,16 +118,24 @@ class TaskQueue:
         """Tell idle workers that there will be no more tasks."""
         write_atomically(self.folder / "closed", b"")
 
-    def reopen(self) -> None:
-        """Take `close` back."""
+    def open(self) -> bool:
+        """Take `close` back, and have what waits done by this edition's workers. Returns whether it is a new one."""
+        is_new = not is_there(self._waiting)
+        self._waiting.mkdir(parents=True, exist_ok=True)
+        for other in set(self.folder.glob("tasks-*")) - {self._waiting}:
+            for path in other.glob("*.json"):
+                with contextlib.suppress(FileNotFoundError):  # one of the others' workers was quicker
+                    path.rename(self._waiting / path.name)
+            shutil.rmtree(other, ignore_errors=True)  # by which its workers see that there is no more for them
         (self.folder / "closed").unlink(missing_ok=True)
+        return is_new
 
     # A worker's side
 
     @property
     def closed(self) -> bool:
-        """Whether there will be no more tasks."""
-        return is_there(self.folder / "closed")
+        """Whether there will be no more tasks for this edition's workers."""
+        return is_there(self.folder / "closed") or not is_there(self._waiting)
 
     def rendezvous(self, worker: str, start: str) -> Path:
         """Return the file in which a worker's first process says where the others find it; a new one for each start."""

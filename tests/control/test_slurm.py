@@ -1,6 +1,7 @@
 """A real SLURM as a place: jobs that are refused, cancelled, preempted, deaf or lost. The worker sleeps."""
 
 import shutil
+import signal
 import subprocess
 import time
 from collections import Counter
@@ -11,15 +12,15 @@ from typing import Any
 import pytest
 
 from fieldtrial.config import TrainConfig
-from fieldtrial.control import slurm as slurm_module
-from fieldtrial.control import slurm_commands
-from fieldtrial.control.place import Ended, Task
+from fieldtrial.control import slurm_commands, submissions
+from fieldtrial.control.place import Ended, PlaceError, Task
 from fieldtrial.control.settings import SlurmSettings
 from fieldtrial.control.slurm import SlurmPlace
 from fieldtrial.control.slurm_commands import Job
 from fieldtrial.control.slurm_jobs import Submitter, job_name
 from fieldtrial.run import Run
 from fieldtrial.sweep_folder import SweepFolder
+from fieldtrial.tasks import TaskQueue
 from tests.slurm_cluster import SlurmCluster, temporary_cluster
 
 ROOT = Path(__file__).parents[2]
@@ -94,6 +95,19 @@ def all_is_well(ended: list[Ended]) -> bool:
     return all(end.death is None and end.error is None and end.task.run.result() for end in ended)
 
 
+def test_a_site_that_takes_no_arrays(slurm: SlurmCluster, make_place: Make, tmp_path: Path) -> None:
+    slurm.start("--max-array", "0")
+    try:
+        place = make_place(most_jobs=2)
+        tasks = [task(tmp_path, number) for number in range(3)]
+        for one in tasks:
+            place.start(one)
+        assert all_is_well(until_the_end(place, 3))
+        assert all("_" not in path.name for path in (tmp_path / "sweep" / "queue" / "workers").iterdir())
+    finally:
+        slurm.start()
+
+
 def test_arrays_are_no_larger_than_allowed(slurm: SlurmCluster, make_place: Make, tmp_path: Path) -> None:
     try:
         slurm.start("--max-array", "3")
@@ -110,7 +124,7 @@ def test_arrays_are_no_larger_than_allowed(slurm: SlurmCluster, make_place: Make
 def test_limits_that_nothing_tells_are_found(
     slurm: SlurmCluster, make_place: Make, said: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(slurm_module, "MOST_BACK_OFF_SECONDS", 0.5)
+    monkeypatch.setattr(submissions, "MOST_BACK_OFF_SECONDS", 0.5)
     slurm.run("sacctmgr", "-Qi", "modify", "qos", "normal", "set", "GrpSubmitJobs=2")
     try:
         place = make_place(epoch_seconds=0.2, most_jobs=6)
@@ -155,16 +169,18 @@ def test_what_others_cancel_is_noticed(slurm: SlurmCluster, make_place: Make, tm
         (end,) = until_the_end(place, seconds=10)
         assert end == Ended(first, death=f"its job {job} is gone (CANCELLED, on n1)")
         assert place.queue.claimed() == {}
-    else:
-        until(place, lambda: len(place._cancelled) > 4)  # it cancels what will never run, and asks for others
+    else:  # it cancels what will never run, and asks for others; not for ever
+        with pytest.raises(PlaceError, match=r"3 jobs in a row .*; the last, \d+_0, is held: JobHeldUser"):
+            until(place, lambda: False)
+        assert len(place._cancelled) == 3
 
 
 def test_a_job_that_has_said_that_it_leaves_holds_no_place(make_place: Make, tmp_path: Path) -> None:
     place = make_place()
     name = job_name(SweepFolder(tmp_path / "sweep"))
     place._leaving = {"1_0", "1_1"}
-    requeued = Job("1_1", "PENDING", name, "", "")
-    place._see([Job("1_0", "RUNNING", name, "n1", ""), requeued], set())
+    requeued = Job("1_1", "PENDING", "", "", name)
+    place._see([Job("1_0", "RUNNING", "n1", "", name), requeued], set())
     assert place._jobs == {"1_1": requeued}
     place._jobs = {}
 
@@ -215,7 +231,7 @@ def test_an_outage_is_said_once_and_no_verdict_passed(
     until(place, lambda: first.run.records())
     with monkeypatch.context() as patch:
         patch.setattr(slurm_commands, "SECONDS", 0.3)
-        slurm.end("slurmctld")
+        slurm.end("slurmctld", signal.SIGTERM)  # it writes down what it knows
         until(place, lambda: said)
         until(place, lambda: len(first.run.records()) > 10)
     slurm.start()
@@ -270,9 +286,9 @@ def test_a_driver_that_comes_back_takes_over_and_clears_up(make_place: Make, tmp
 def test_a_requeued_job_does_not_go_on_with_what_another_has_by_then(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ending = Job("7_0", "COMPLETING", job_name(SweepFolder(tmp_path / "sweep")), "n1", "None")
+    ending = Job("7_0", "COMPLETING", "n1", "None", job_name(SweepFolder(tmp_path / "sweep")))
     for name, answer in {"my_jobs": [ending], "submit_limit": None, "largest_array": 10}.items():
-        monkeypatch.setattr(slurm_commands, name, lambda answer=answer: answer)
+        monkeypatch.setattr(slurm_commands, name, lambda *_, answer=answer: answer)
     settings, folder = SlurmSettings(), SweepFolder(tmp_path / "sweep")
     place = SlurmPlace(settings, folder, Submitter(settings, folder, ROOT / "src", WORKER))
     interrupted = task(tmp_path)
@@ -286,9 +302,9 @@ def test_a_requeued_job_does_not_go_on_with_what_another_has_by_then(
 
 def test_jobs_are_cancelled_also_where_nothing_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, cancelled = SweepFolder(tmp_path / "sweep"), list[str]()
-    looks = [[Job("7_0", "RUNNING", job_name(folder), "n1", "None")]] * 2 + [[]]
+    looks = [[Job("7_0", "RUNNING", "n1", "None", job_name(folder))]] * 2 + [[]]
     monkeypatch.setattr(slurm_commands, "my_jobs", lambda: looks.pop(0))
-    monkeypatch.setattr(slurm_commands, "submit_limit", lambda: None)
+    monkeypatch.setattr(slurm_commands, "submit_limit", lambda _account: None)
     monkeypatch.setattr(slurm_commands, "largest_array", lambda: 10)
     monkeypatch.setattr(slurm_commands, "cancel_named", lambda name, **_: cancelled.append(name))
     place = SlurmPlace(SlurmSettings(), folder, Submitter(SlurmSettings(), folder, ROOT / "src", WORKER))
@@ -305,7 +321,7 @@ def test_a_node_that_kills_all_its_jobs_is_left_out(make_place: Make, tmp_path: 
     for number in range(2):
         place.start(task(tmp_path, number))
         assert all_is_well(until_the_end(place))
-    assert place._node_failures == {"n1": 2}
+    assert place._submissions.node_failures == {"n1": 2}
 
 
 def test_a_failure_counts_against_each_of_a_jobs_nodes(make_place: Make, tmp_path: Path) -> None:
@@ -313,12 +329,12 @@ def test_a_failure_counts_against_each_of_a_jobs_nodes(make_place: Make, tmp_pat
     place = make_place(gpus_per_trial=4, setup=(once,))
     place.start(task(tmp_path))
     assert all_is_well(until_the_end(place))
-    assert place._node_failures == {"n1": 1, "n2": 1}
+    assert place._submissions.node_failures == {"n1": 1, "n2": 1}
 
 
 def test_where_all_nodes_have_failed_none_is_left_out(make_place: Make, said: list[str], tmp_path: Path) -> None:
     place = make_place()
-    place._node_failures = Counter(dict.fromkeys(("n1", "n2", "n3", "n4"), 2))
+    place._submissions.node_failures = Counter(dict.fromkeys(("n1", "n2", "n3", "n4"), 2))
     place.start(task(tmp_path))
     assert all_is_well(until_the_end(place))
     assert said == ["no nodes are left without n1, n2, n3, n4, where jobs died: back to all"]
@@ -335,12 +351,51 @@ def test_a_cancellation_in_an_outage_is_repeated(
     job = job_of(place)
     with monkeypatch.context() as patch:
         patch.setattr(slurm_commands, "SECONDS", 0.3)
-        slurm.end("slurmctld")
+        slurm.end("slurmctld", signal.SIGTERM)  # it writes down what it knows
         place.kill(first)
-        until(place, lambda: place._uncancelled == {job})
+        until(place, lambda: job in place._uncancelled)
     slurm.start()
     (end,) = until_the_end(place)
-    assert end == Ended(first, death=f"its job {job} is gone (CANCELLED, on n1)")
+    assert (end.death or "").startswith(f"its job {job} is gone (CANCELLED")
+
+
+def test_jobs_of_a_changed_place_take_nothing_more(make_place: Make, tmp_path: Path) -> None:
+    old = make_place(epoch_seconds=0.2, most_jobs=1, trials_per_job=9)
+    first, second, third = (task(tmp_path, number, epochs=20) for number in range(3))
+    for one in (first, second):
+        old.start(one)
+    until(old, lambda: first.run.records())
+    job = job_of(old)
+    old.close(detach=True)
+    new = make_place(epoch_seconds=0.2, most_jobs=2, trials_per_job=9, memory_gb_per_process=0.2)
+    assert set(new.adopt([first, second])) == {first, second}
+    new.start(third)
+    assert all_is_well(until_the_end(new, 3))
+    answers = {answer.task: answer.worker for answer in TaskQueue(new.queue.folder).answers() if answer.task}
+    assert answers[first.queued().name] == job
+    assert job not in (answers[second.queued().name], answers[third.queued().name])
+
+
+def test_a_users_defaults_for_slurms_commands_change_nothing(
+    make_place: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("SBATCH_PARTITION", "SQUEUE_PARTITION", "SBATCH_JOB_NAME", "SQUEUE_NAMES", "SBATCH_ACCOUNT"):
+        monkeypatch.setenv(name, "nowhere")
+    place = make_place(epoch_seconds=0.2, account="root")
+    first = task(tmp_path, epochs=20)
+    place.start(first)
+    until(place, lambda: len(first.run.records()) > 8)  # and looks at the queue meanwhile
+    assert list(place._jobs) == [job_of(place)]
+    assert all_is_well(until_the_end(place))
+    monkeypatch.setenv("SBATCH_ACCOUNT", "mine")
+    assert "#SBATCH --account=mine\n" in make_place()._submitter.script(), "the place does not say which"
+
+
+def test_a_broken_node_does_not_end_a_sweep(make_place: Make, tmp_path: Path) -> None:
+    place = make_place(setup=("[ $(hostname) != n1 ] || exit 1",), most_jobs=1)
+    place.start(task(tmp_path))
+    assert all_is_well(until_the_end(place))
+    assert place._submissions.node_failures == {"n1": 2}
 
 
 def test_gpus_may_be_of_a_type(make_place: Make) -> None:

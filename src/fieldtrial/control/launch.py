@@ -1,7 +1,7 @@
 """What a job's processes start with: each finds out who it is among them, and goes on as the training worker.
 
-python -m fieldtrial.control.launch QUEUE TRIALS IDLE_SECONDS MINUTES WORKER...: all is on the command line, so that
-a job needs nothing of a driver that dies when it has submitted it. It imports neither Ray nor torch.
+python -m fieldtrial.control.launch QUEUE EDITION TRIALS IDLE_SECONDS MINUTES WORKER...: all is on the command line, so
+that a job needs nothing of a driver that dies when it has submitted it. It imports neither Ray nor torch.
 """
 
 import contextlib
@@ -21,8 +21,8 @@ WORKER = ("-m", "fieldtrial.training.worker")
 FAREWELL_SECONDS = 0.5  # by when the job's other processes have been told to end, too
 
 
-def launch(queue: str, trials: str, idle_seconds: str, minutes: str, *worker: str) -> NoReturn:
-    """Be a worker that takes at most `trials` tasks of the queue in a folder, in a job of so many minutes.
+def launch(queue: str, edition: str, trials: str, idle_seconds: str, minutes: str, *worker: str) -> NoReturn:
+    """Be a worker that takes at most `trials` tasks of an edition of a queue, in a job of so many minutes.
 
     The worker runs in this process: another start of Python, and of what both import, would cost each trial's job.
     """
@@ -30,7 +30,8 @@ def launch(queue: str, trials: str, idle_seconds: str, minutes: str, *worker: st
     name = worker_name()
     end = os.environ.get("SLURM_JOB_END_TIME", str(time.time() + 60 * float(minutes)))  # SLURM says it since 23.02
     environment = rank_environment(TaskQueue(queue).rendezvous(name, os.environ.get("SLURM_RESTART_COUNT", "0")))
-    options = ["--queue", queue, "--name", name, "--trials", trials, "--idle", idle_seconds, "--end", end]
+    options = ["--queue", queue, "--edition", edition, "--name", name, "--trials", trials, "--idle", idle_seconds]
+    options += ["--end", end]
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # sent before a time limit or a preemption: work till the end
     os.environ |= environment
     if int(environment["WORLD_SIZE"]) > 1:

@@ -70,6 +70,7 @@ OWN_OPTIONS = {
     **dict.fromkeys(("nodes", "ntasks", "ntasks-per-node"), "gpus_per_trial and gpus_per_node"),
     **dict.fromkeys(("gpus", "gpus-per-node", "gpus-per-task"), "gpus_per_trial and gpu_type"),
     **dict.fromkeys(("job-name", "array", "output", "error"), None),
+    **dict.fromkeys(("clusters", "parsable", "quiet", "wait", "test-only"), None),
 }
 
 
@@ -77,7 +78,7 @@ OWN_OPTIONS = {
 class SlurmSettings:
     """A SLURM site, and a trial's share of it.
 
-    partitions: in order of preference; SLURM takes the one that starts first.
+    partitions: any of them will do; SLURM takes the one that starts first.
     gpus_per_trial: devices of one trial, over as many nodes as that takes; 0: a trial on CPUs.
     gpus_per_node: devices of one node.
     gpu_type: which ones, where a site has several, as its configuration calls them.

@@ -5,7 +5,6 @@ for those who can no longer answer: a task that is claimed by a job which is gon
 """
 
 import contextlib
-import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -16,20 +15,18 @@ from fieldtrial.control.place import Cause, Ended, PlaceError, Task
 from fieldtrial.control.settings import SlurmSettings
 from fieldtrial.control.slurm_commands import Job, SlurmOutageError
 from fieldtrial.control.slurm_jobs import Submitter
+from fieldtrial.control.submissions import Submissions
 from fieldtrial.sweep_folder import SweepFolder
 from fieldtrial.tasks import TaskQueue
 
 TICK_SECONDS = 0.05
+ANSWER_FILES_PER_SECOND = 160  # that are looked into: with many jobs, each more rarely
 JOBS_PER_SECOND = 100  # with more of them, squeue is asked as many times more rarely
 STOP_SECONDS = 1.5  # that a stopped trial has to end by itself before its job is cancelled
 LEAVING_SECONDS = 3.0  # that workers have to see that there is nothing more to do
-NOTICE_SECONDS = 0.5  # after a scancel, until squeue is asked what became of it
+LEAVING_LOOK_SECONDS = 0.5  # between two looks at whether they have
 ANSWER_SECONDS = 30.0  # that a shared file system may take to show the answer of a job that ended well
-MOST_BACK_OFF_SECONDS = 120.0
-MOST_SILENT_DEATHS = 3  # jobs in a row that died before their workers had started
-NODE_FAILURES = 2  # infrastructure failures of one node, before it is excluded
-# What sbatch says of a request that will never do; other refusals, such as full limits, pass.
-HOPELESS = ("nvalid", "not available", "not permitted", "nrecognized", "Requested time limit", "Memory specification")
+START_SECONDS = 900.0  # that a worker may take, from its job's start, to import what it needs
 ENDED_WELL = ("COMPLETED", "")
 CAUSES: dict[str, Cause] = {
     "TIMEOUT": "time limit",
@@ -52,8 +49,8 @@ class SlurmPlace:
         self, settings: SlurmSettings, folder: SweepFolder, submitter: Submitter, say: Callable[[str], None] = print
     ) -> None:
         self.settings, self.slots, self.processes = settings, settings.most_jobs, settings.processes
-        self.queue = TaskQueue(folder.queue_path.resolve())
-        self.queue.reopen()
+        self.queue = TaskQueue(folder.queue_path.resolve(), submitter.edition)
+        is_new = self.queue.open()
         self._submitter, self._say = submitter, say
         self._tasks: dict[str, Task] = {}
         self._stopping: dict[str, float] = {}  # task -> when its job may be cancelled
@@ -61,26 +58,23 @@ class SlurmPlace:
         self._leaving: set[str] = set()  # jobs that end without taking another task
         self._answered: Counter[str] = Counter()  # job -> tasks
         self._gone: dict[str, float] = {}  # job that ended well without an answer -> when that was seen
-        self._node_failures: Counter[str] = Counter()
-        self._silent_deaths = 0
+        self._unstarted: dict[str, float] = {}  # job whose worker has not started -> when it was first seen running
         self._pool = ThreadPoolExecutor(2)
         self._look: Future[Look] | None = None
-        self._submission: Future[list[str]] | None = None
-        self._next_look = self._next_submission = 0.0
-        self._refusals = 0
-        self._most_at_once = self.slots  # less, after a refusal: limits there are that nothing tells
+        self._next_look = 0.0
         self._outage: str | None = None
         self._cancelled: set[str] = set()
-        self._uncancelled: set[str] = set()  # jobs of which SLURM did not hear that they are to be cancelled
+        self._uncancelled: dict[str, set[str]] = {}  # job that SLURM did not hear is to be cancelled -> its tasks then
         self._others = 0
         self._hears_all = True
         self._more = 0  # tasks that would come if as many ended
         try:
-            self._limit = slurm_commands.submit_limit()
-            self._largest_array = slurm_commands.largest_array()
+            self._submissions = Submissions(settings, submitter, self._pool, say)
             self._see(slurm_commands.my_jobs(), set())
         except SlurmOutageError as error:
             raise PlaceError(f"SLURM does not answer: {error}") from None
+        if is_new:  # whatever waits there was asked for otherwise, or by a sweep whose folder is gone
+            self._cancel(sorted(self._jobs.keys() - self.queue.claimed().values()))
 
     def adopt(self, tasks: Iterable[Task]) -> list[Task]:
         """Return those of the tasks that are still under way: they wait in the queue, or a live job has claimed them.
@@ -138,12 +132,11 @@ class SlurmPlace:
             self._submit()
             if ended or time.monotonic() > deadline:
                 return ended
-            time.sleep(TICK_SECONDS)
+            time.sleep(max(TICK_SECONDS, len(self._jobs) / ANSWER_FILES_PER_SECOND))
 
     def close(self, detach: bool = False) -> None:
         """End all jobs of the sweep; with `detach` they run on, and a driver that comes back adopts them."""
-        if self._submission:
-            self._submission.exception()
+        self._submissions.finish()
         if not detach:
             with contextlib.suppress(OSError):  # the disk is full, or gone: the jobs are cancelled all the same
                 for name in self.queue.waiting():
@@ -163,7 +156,7 @@ class SlurmPlace:
             if time.monotonic() > deadline:
                 slurm_commands.cancel_named(name)
                 break
-            time.sleep(NOTICE_SECONDS)
+            time.sleep(LEAVING_LOOK_SECONDS)
 
     # Ends
 
@@ -176,7 +169,7 @@ class SlurmPlace:
                 if self._jobs.pop(answer.worker, None):  # it takes no more tasks
                     self._leaving.add(answer.worker)
                 continue
-            self._silent_deaths = 0
+            self._submissions.note_start()
             self._answered[answer.worker] += 1
             self._stopping.pop(answer.task, None)
             if task := self._tasks.pop(answer.task, None):
@@ -194,13 +187,16 @@ class SlurmPlace:
         if jobs:
             self._cancelled.update(jobs)
             self._pool.submit(self._tell_to_cancel, jobs)
-            self._next_look = min(self._next_look, time.monotonic() + NOTICE_SECONDS)
 
     def _tell_to_cancel(self, jobs: list[str]) -> None:
+        tasks = {job: self._claims(job) for job in jobs}
         try:
             slurm_commands.cancel(jobs)
         except SlurmOutageError:
-            self._uncancelled.update(jobs)  # they are when squeue answers again
+            self._uncancelled |= tasks  # they are cancelled when squeue answers again
+
+    def _claims(self, job: str) -> set[str]:
+        return {task for task, worker in self.queue.claimed().items() if worker == job}
 
     # squeue
 
@@ -215,6 +211,8 @@ class SlurmPlace:
         look, self._look = self._look, None
         self._next_look = time.monotonic() + max(self.settings.squeue_seconds, len(self._jobs) / JOBS_PER_SECOND)
         if error := look.exception():
+            if not isinstance(error, SlurmOutageError):
+                raise error
             self._say_once(f"{error}; waiting for it, no verdict is passed meanwhile")
             return []
         self._say_once(None)
@@ -234,24 +232,50 @@ class SlurmPlace:
         """Take in what squeue says: of this sweep's jobs, those that came since it was asked are not in it."""
         mine = [job for job in jobs if job.name == self._submitter.name]
         self._others = len(jobs) - len(mine)
-        unheard = set(self._uncancelled)
-        self._uncancelled -= unheard
-        self._cancel([job.id for job in mine if job.dead or job.id in unheard])
         self._jobs = {id: job for id, job in self._jobs.items() if id not in missing}
         ending = {job.id for job in mine if job.state == "COMPLETING" or (job.id in self._leaving and not job.pending)}
         self._jobs |= {job.id: job for job in mine if not job.dead and job.id not in ending}
         self._leaving = {job.id for job in mine} - self._jobs.keys()
+        self._cancel_again({job.id for job in mine})
+        for job in mine:
+            if job.id not in self._cancelled and (story := self._hopeless_start(job)):
+                self._cancel([job.id])
+                self._submissions.note_silent_death(job.nodes, self._some_have_started(), story)
+
+    def _hopeless_start(self, job: Job) -> str | None:
+        """Return why a job is not going to take a task: it is held, or its worker does not come up."""
+        if job.dead:
+            return f"the last, {job.id}, is held: {job.reason}"
+        if job.state != "RUNNING" or self.queue.has_started(job.id):
+            self._unstarted.pop(job.id, None)
+            return None
+        since = self._unstarted.setdefault(job.id, time.monotonic())
+        if time.monotonic() < since + START_SECONDS:
+            return None
+        self._submissions.note_node_failure(job.nodes)
+        return f"the last, {job.id}, has done nothing for {START_SECONDS:.0f} s on {job.nodes}"
+
+    def _cancel_again(self, there: set[str]) -> None:
+        """Cancel what SLURM has not heard of, unless it has gone on to another task meanwhile."""
+        for job in list(self._uncancelled):
+            tasks = self._uncancelled.pop(job)
+            if job in there and self._claims(job) == tasks:
+                self._cancel([job])
+
+    def _some_have_started(self) -> bool:
+        return any(map(self.queue.has_started, self._jobs))
 
     def _bury(self, job: str, state: str, nodes: str) -> list[Ended]:
         """Return the ends of the tasks that a vanished job had claimed."""
         names = [name for name, worker in self.queue.claimed().items() if worker == job and name in self._tasks]
         if names and state in ENDED_WELL and not self._has_waited(job):
-            self._jobs[job] = Job(job, state, self._submitter.name, nodes, "")  # looked for again at the next look
+            self._jobs[job] = Job(job, state, nodes, "", self._submitter.name)  # looked for again at the next look
             return []
         if not self.queue.has_started(job) and job not in self._cancelled and state not in STOPPED_FROM_OUTSIDE:
-            self._die_silently(job)
+            lines = self._submitter.last_lines(job)
+            self._submissions.note_silent_death(nodes, self._some_have_started(), f"the last, {job}:{lines}")
         if state not in BLAMELESS and not any(_has_said_why(self._tasks[name]) for name in names):
-            self._node_failures.update(slurm_commands.node_names(nodes))
+            self._submissions.note_node_failure(nodes)
         why = f"its job {job} is gone ({state or 'SLURM does not say how'}{', on ' + nodes if nodes else ''})"
         for name in names:
             self.queue.forget(job, name)
@@ -261,15 +285,6 @@ class SlurmPlace:
     def _has_waited(self, job: str) -> bool:
         """Return whether it is long ago that the job was found gone."""
         return time.monotonic() > self._gone.setdefault(job, time.monotonic()) + ANSWER_SECONDS
-
-    def _die_silently(self, job: str) -> None:
-        """Count a job that died before its worker had started; give up where that becomes all that happens."""
-        self._silent_deaths += 1
-        if self._silent_deaths >= MOST_SILENT_DEATHS and not any(map(self.queue.has_started, self._jobs)):
-            lines = self._submitter.last_lines(job)
-            raise PlaceError(
-                f"{self._silent_deaths} jobs in a row ended before they took a trial; the last, {job}:{lines}"
-            )
 
     def _say_once(self, outage: str | None) -> None:
         if outage and not self._outage:
@@ -281,46 +296,11 @@ class SlurmPlace:
     # sbatch
 
     def _submit(self) -> None:
-        """Have as many jobs as tasks, also those to come, within the limits; submit in a thread, an array at a time."""
-        if self._submission is not None:
-            if self._submission.done():
-                self._note_submission(self._submission)
-                self._submission = None
-            return
+        """Have as many jobs as tasks, also those to come, within the limits."""
         capacity = [job for job in self._jobs if self._answered[job] < self.settings.trials_per_job]
-        room = self.settings.most_jobs - len(self._jobs)
-        if self._limit is not None:
-            room = min(room, self._limit - self._others - len(self._jobs) - len(self._leaving))
-        tasks = min(self.slots, len(self._tasks) + self._more)
-        count = min(tasks - len(capacity), room, self._largest_array, self._most_at_once)
-        if count > 0 and time.monotonic() > self._next_submission:
-            self._submission = self._pool.submit(self._submitter.submit, count, self._excluded())
-
-    def _excluded(self) -> set[str]:
-        """Return the nodes that jobs are kept from: with one failure each may have had nothing to do."""
-        return {node for node, failures in self._node_failures.items() if failures >= NODE_FAILURES}
-
-    def _note_submission(self, submission: Future[list[str]]) -> None:
-        error = submission.exception()
-        if error is None:
-            self._refusals = 0
-            self._most_at_once = min(self.slots, 2 * self._most_at_once)
-            self._jobs |= {id: Job(id, "PENDING", self._submitter.name, "", "") for id in submission.result()}
-            return
-        if not isinstance(error, SlurmOutageError):
-            raise error
-        if not self._jobs and any(words in str(error) for words in HOPELESS):
-            if not self._excluded():
-                raise PlaceError(f"SLURM takes no job of this place: {error}")
-            self._say(f"no nodes are left without {', '.join(sorted(self._excluded()))}, where jobs died: back to all")
-            self._node_failures.clear()
-            return
-        self._most_at_once = max(1, self._most_at_once // 2)
-        self._refusals += 1
-        wait = min(MOST_BACK_OFF_SECONDS, 2.0**self._refusals) * random.uniform(0.5, 1.5)
-        self._next_submission = time.monotonic() + wait
-        if self._refusals == 1:
-            self._say(f"{str(error).splitlines()[-1]}; trying again, more and more rarely")
+        wanted = min(self.slots, len(self._tasks) + self._more) - len(capacity)
+        submitted = self._submissions.ask(wanted, len(self._jobs), self._others + len(self._leaving))
+        self._jobs |= {id: Job(id, "PENDING", "", "", self._submitter.name) for id in submitted}
 
 
 def _has_said_why(task: Task) -> bool:

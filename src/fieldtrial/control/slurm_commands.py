@@ -2,12 +2,17 @@
 
 import contextlib
 import getpass
+import os
+import re
 import subprocess
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 SECONDS = 60.0  # after which a command that does not answer counts as an outage
 BATCH = 200
+# A user's own defaults for SLURM's commands would hide jobs from this program, or have it ask for others than it means.
+DEFAULTS = ("SBATCH_", "SQUEUE_", "SCANCEL_", "SACCT_", "SACCTMGR_")
 # What squeue says of a job that will not start by itself again: it has to be cancelled.
 DEAD_REASONS = ("JobHeldUser", "JobHeldAdmin", "launch failed requeued held", "JobHoldMaxRequeue", "BadConstraints")
 
@@ -22,9 +27,9 @@ class Job:
 
     id: str
     state: str
-    name: str
     nodes: str
     reason: str
+    name: str
 
     @property
     def pending(self) -> bool:
@@ -39,8 +44,9 @@ class Job:
 
 def my_jobs() -> list[Job]:
     """Return all of this user's jobs, a line for each element of an array. Raises SlurmOutageError."""
-    lines = _run("squeue", "--noheader", "--array", "--me", "--format=%i|%T|%j|%N|%r")
-    return [Job(*line.split("|", 4)) for line in lines]
+    lines = _run("squeue", "--noheader", "--array", "--all", "--me", "--format=%i|%T|%N|%r|%j")
+    found = (line.split("|", 4) for line in lines)
+    return [Job(*words) for words in found if len(words) == 5]  # a name of several lines, of somebody's, is no job
 
 
 def final_states(jobs: Collection[str]) -> dict[str, tuple[str, str]]:
@@ -94,13 +100,22 @@ def send_signal(job: str, name: str, to_steps: bool) -> None:
     _run("scancel", "--quiet", f"--signal={name}", *([] if to_steps else ["--batch"]), job)
 
 
+def submit(script: Path) -> str:
+    """Submit an sbatch file and return the job's id. Raises SlurmOutageError, with what sbatch says, if that fails."""
+    lines = _run("sbatch", "--parsable", str(script))
+    job = lines[-1].partition(";")[0] if lines else ""  # a site's words may stand before it, a cluster's name behind
+    if not job.isdecimal():
+        raise SlurmOutageError(f"sbatch: no job id in {' '.join(lines)!r}")
+    return job
+
+
 def largest_array() -> int:
-    """Return how many jobs one array may have."""
-    for line in _run("scontrol", "show", "config"):
-        name, _, value = line.partition("=")
-        if name.strip() == "MaxArraySize":
-            return max(1, int(value) - 1)  # indices are below it
-    return 1
+    """Return how many jobs one array may have; 0: the site takes no arrays."""
+    lines = (line.partition("=") for line in _run("scontrol", "show", "config"))
+    known = {name.strip(): value.strip() for name, _, value in lines}
+    most = int(known.get("MaxArraySize", "0"))
+    further = re.search(r"\bmax_array_tasks=(\d+)", known.get("SchedulerParameters", ""))
+    return max(0, min(most - 1, int(further[1]) if further else most))  # indices are below MaxArraySize
 
 
 def cancel_named(name: str, pending_only: bool = False) -> None:
@@ -109,42 +124,61 @@ def cancel_named(name: str, pending_only: bool = False) -> None:
     _run("scancel", "--quiet", f"--user={getpass.getuser()}", f"--name={name}", *states)
 
 
-def submit_limit() -> int | None:
-    """Return how many jobs this user may have in the queue, as far as accounting knows; None: no limit is known."""
+def submit_limit(account: str | None) -> int | None:
+    """Return how many jobs this user may have in the queue, as far as accounting knows; None: no limit is known.
+
+    It is the account's; without one, as nobody knows here which one counts, the largest of all accounts'.
+    """
     try:
-        lines = _run("sacctmgr", "-nP", "show", "assoc", f"user={getpass.getuser()}", "format=MaxSubmitJobs")
+        lines = _run("sacctmgr", "-nP", "show", "assoc", f"user={getpass.getuser()}", "format=Account,MaxSubmitJobs")
     except SlurmOutageError:
         return None
-    limits = [int(line) for line in lines if line.strip().isdecimal()]
-    return min(limits, default=None)
+    found = [line.rpartition("|")[::2] for line in lines]
+    limits = [limit for name, limit in found if account in (None, name)]
+    return max(map(int, limits), default=None) if all(limit.isdecimal() for limit in limits) else None
 
 
 def _elements(ids: str) -> list[str]:
-    """Return the jobs that a row of sacct is about: elements of an array that never started share one, 12_[0-2,5%3]."""
+    """Return the jobs that a row of sacct is about: elements that never started share one: 12_[0-8:2,9%3]."""
     array, bracket, numbers = ids.partition("_[")
     if not bracket:
         return [ids]
-    ranges = [text.partition("-") for text in numbers.rstrip("]").partition("%")[0].split(",")]
-    return [f"{array}_{number}" for first, _, last in ranges for number in range(int(first), int(last or first) + 1)]
+    found = []
+    for text in numbers.rstrip("]").partition("%")[0].split(","):
+        reach, _, step = text.partition(":")
+        first, _, last = reach.partition("-")
+        found += [f"{array}_{number}" for number in range(int(first), int(last or first) + 1, int(step or 1))]
+    return found
 
 
 def test_submission(script: str) -> str:
     """Return what sbatch --test-only says of a script: when and where it would start, or why not."""
     command = ["sbatch", "--test-only"]
     try:
-        result = subprocess.run(command, input=script, capture_output=True, text=True, check=False, timeout=SECONDS)
+        result = subprocess.run(
+            command, input=script, capture_output=True, text=True, check=False, timeout=SECONDS, env=_environment()
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         return str(error)
     return (result.stderr or result.stdout).strip()
 
 
+def _environment() -> dict[str, str]:
+    """Return what SLURM's commands find in their environment: no defaults, and no limit to the length of lists."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(DEFAULTS)}
+    return kept | {"SLURM_BITSTR_LEN": "0"}
+
+
 def _run(*command: str) -> list[str]:
     try:
-        result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=SECONDS)
+        result = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", check=False, timeout=SECONDS, env=_environment()
+        )
     except FileNotFoundError:
         raise SlurmOutageError(f"{command[0]}: no such command: this machine has no SLURM") from None
     except (OSError, subprocess.TimeoutExpired) as error:
         raise SlurmOutageError(f"{command[0]}: {error}") from None
     if result.returncode:
-        raise SlurmOutageError(f"{command[0]}: {result.stderr.strip() or result.stdout.strip()}")
+        told = result.stderr.strip() or result.stdout.strip() or f"exit status {result.returncode}, without a word"
+        raise SlurmOutageError(f"{command[0]}: {told}")
     return [line for line in result.stdout.splitlines() if line]

@@ -1,6 +1,8 @@
 """Submits a sweep's worker jobs, through Submitit, in arrays. The only module that imports it."""
 
 import hashlib
+import os
+import secrets
 import shlex
 import sys
 from collections.abc import Collection
@@ -8,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import submitit
-from submitit.core.utils import FailedJobError, FailedSubmissionError
 
 from fieldtrial.control import slurm_commands
 from fieldtrial.control.launch import WORKER
 from fieldtrial.control.settings import SlurmSettings
+from fieldtrial.files import write_atomically
 from fieldtrial.sweep_folder import SweepFolder
 
 LAST_LINES = 10
@@ -20,7 +22,7 @@ LAST_LINES = 10
 
 def job_name(folder: SweepFolder) -> str:
     """Return the name of all of a sweep's jobs, which no other sweep's have: it stands for the folder's path."""
-    return f"fieldtrial-{folder.name}-{hashlib.sha256(str(folder.path.resolve()).encode()).hexdigest()[:8]}"
+    return f"fieldtrial-{folder.name}-{_digest(str(folder.path.resolve()))}"
 
 
 class Submitter:
@@ -28,6 +30,7 @@ class Submitter:
 
     code: the folder that jobs import this program from, so that editing while they wait changes nothing.
     name: of all the sweep's jobs: how a driver that comes back knows them.
+    edition: the same for jobs that run the same program on the same part of the site; see TaskQueue.
     """
 
     def __init__(
@@ -37,35 +40,41 @@ class Submitter:
         self._settings, self._code = settings, code
         self._logs = folder.jobs_path.resolve()
         numbers = (settings.trials_per_job, settings.idle_seconds, settings.time_limit_minutes)
-        arguments = [str(folder.queue_path.resolve()), *map(str, numbers), *worker]
+        self.edition = _digest(repr((self._parameters(()), numbers, worker)))
+        arguments = [str(folder.queue_path.resolve()), self.edition, *map(str, numbers), *worker]
         command = shlex.join([sys.executable, "-u", "-m", "fieldtrial.control.launch", *arguments])
         self._command = command if settings.needs_steps else f"exec {command}"
 
-    def submit(self, count: int, excluded: Collection[str] = ()) -> list[str]:
-        """Submit `count` worker jobs, as one array, and return their ids. Raises SlurmOutageError if SLURM refuses."""
-        self._logs.mkdir(parents=True, exist_ok=True)
-        try:
-            job = self._executor(excluded, count)._submit_command(self._command)
-        except (FailedJobError, FailedSubmissionError) as error:
-            raise slurm_commands.SlurmOutageError(str(error)) from None
-        return [f"{job.job_id}_{element}" for element in range(count)]
+    def submit(self, count: int, excluded: Collection[str] = (), in_array: bool = True) -> list[str]:
+        """Submit `count` worker jobs, in one array unless there can be none, and return their ids.
+
+        Raises:
+            SlurmOutageError: SLURM refuses, or does not answer.
+        """
+        path = self._logs / f"submission-{secrets.token_hex(4)}.sh"
+        write_atomically(path, self._text(excluded, count if in_array else None).encode())
+        job = slurm_commands.submit(path)
+        path.rename(self._logs / f"{job}_submission.sh")
+        return [f"{job}_{element}" for element in range(count)] if in_array else [job]
 
     def script(self) -> str:
         """Return the text of the sbatch file of one job."""
-        return str(self._executor((), 1)._make_submission_file_text(self._command, uid=""))
+        return self._text((), 1)
 
     def last_lines(self, job: str) -> str:
         """Return the last lines that a job has printed before its worker wrote into a trial's log."""
         lines: list[str] = []
-        for path in sorted(self._logs.glob(f"{job}_*log.*")):
+        for path in sorted(self._logs.glob(f"{job}_*log.*")):  # as Submitit names them
             lines += path.read_text(errors="replace").splitlines()
         return "".join(f"\n    {line}" for line in lines[-LAST_LINES:])
 
-    def _executor(self, excluded: Collection[str], count: int) -> Any:
+    def _text(self, excluded: Collection[str], elements: int | None) -> str:
+        """Return an sbatch file, for an array of so many elements, or for a plain job."""
         executor = submitit.SlurmExecutor(folder=self._logs)
-        executor.update_parameters(**self._parameters(excluded), array_parallelism=count)
-        executor.parameters["map_count"] = count
-        return executor
+        executor.update_parameters(**self._parameters(excluded), array_parallelism=elements or 1)
+        # Submitit's own name for a key that sites which ask for one have to know
+        executor.parameters |= {"map_count": elements, "wckey": None}
+        return str(executor._make_submission_file_text(self._command, uid=""))
 
     def _parameters(self, excluded: Collection[str]) -> dict[str, Any]:
         settings = self._settings
@@ -80,10 +89,10 @@ class Submitter:
             "cpus_per_task": settings.cpus_per_process,
             "gpus_per_node": _devices(settings),
             "mem": _megabytes(settings.memory_gb_per_process, settings.processes_per_node),
-            "partition": ",".join(settings.partitions) or None,
-            "account": settings.account,
-            "qos": settings.qos,
-            "constraint": settings.constraint,
+            "partition": ",".join(settings.partitions) or os.environ.get("SBATCH_PARTITION"),
+            "account": settings.account or os.environ.get("SBATCH_ACCOUNT"),
+            "qos": settings.qos or os.environ.get("SBATCH_QOS"),
+            "constraint": settings.constraint or os.environ.get("SBATCH_CONSTRAINT"),
             "exclude": ",".join(sorted(excluded)) or None,
             "setup": setup,
             "use_srun": settings.needs_steps,
@@ -94,6 +103,10 @@ class Submitter:
             "additional_parameters": {("requeue" if settings.requeue else "no-requeue"): True} | extra,
         }
         return {name: value for name, value in wanted.items() if value is not None}
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def _devices(settings: SlurmSettings) -> str | None:
