@@ -32,8 +32,8 @@ def launch(processes: Any, tmp_path: Path) -> Iterator[Callable[[int, int], "sub
         ready.unlink(missing_ok=True)
         job = {"JOB_ID": 7, "NTASKS": size, "NNODES": 1, "PROCID": rank, "LOCALID": rank}
         environment = os.environ | {f"SLURM_{name}": str(value) for name, value in job.items()}
-        command = ["-m", "fieldtrial.control.launch", str(tmp_path / "queue"), "now", "1", "5", "5", str(worker)]
-        started.append(subprocess.Popen([sys.executable, *command], env=environment))
+        command = ["-m", "fieldtrial.control.launch", str(tmp_path / "queue"), "now", "1", "5", "5"]
+        started.append(subprocess.Popen([sys.executable, *command, str(worker)], env=environment))
         assert processes.eventually(ready.exists)
         return started[-1]
 

@@ -107,7 +107,7 @@ def test_a_detached_driver_comes_back_to_its_jobs(
 def test_ctrl_c_asks_about_the_jobs(
     slurm: SlurmCluster, make_driver: Callable[..., Any], processes: Any, tmp_path: Path, answer: str
 ) -> None:
-    driver = make_driver(tmp_path, {**SITE, "most_jobs": 2}, EPOCH_SECONDS="1")
+    driver = make_driver(tmp_path, {**SITE, "most_jobs": 2}, EPOCH_SECONDS="0.8")
     process, terminal = driver.start_on_terminal(*SHORT)
     shown = Screen(terminal)
     assert processes.eventually(lambda: trains(driver.folder(), 2), 40), shown.text()
