@@ -17,7 +17,7 @@ from tests.control.slurm_sweeps import (
 from tests.slurm_cluster import SlurmCluster
 from tests.unreliable import UnreliableFolder
 
-AWAY_SECONDS = 3.0
+AWAY_SECONDS = 2.0
 
 pytestmark = pytest.mark.slow
 
@@ -47,12 +47,13 @@ def test_a_sweep_here(
     make_driver: Callable[..., Any], undisturbed: Any, unreliable: UnreliableFolder, processes: Any, tmp_path: Any
 ) -> None:
     driver = make_driver(tmp_path, {"most_trials": 1}, EPOCH_SECONDS="0.3")
-    run_through_outages(driver, unreliable, processes, 2)
+    run_through_outages(driver, unreliable, processes, 1)
     assert driver.trials() == undisturbed.trials()
     assert table(driver) == table(undisturbed)
     assert_each_epoch_was_trained_once(driver.folder())
 
 
+@pytest.mark.chaos
 @pytest.mark.usefixtures("no_job_is_left")
 @pytest.mark.parametrize("trials_per_job", [1, 20])
 def test_a_sweep_on_slurm(

@@ -274,13 +274,15 @@ class SlurmPlace:
         if not self.queue.has_started(job) and job not in self._cancelled and state not in STOPPED_FROM_OUTSIDE:
             lines = self._submitter.last_lines(job)
             self._submissions.note_silent_death(nodes, self._some_have_started(), f"the last, {job}:{lines}")
-        if state not in BLAMELESS and not any(_has_said_why(self._tasks[name]) for name in names):
+        is_told = 1 < self.processes <= self.queue.terminations(job)  # all its processes were told to end
+        if state not in BLAMELESS and not is_told and not any(_has_said_why(self._tasks[name]) for name in names):
             self._submissions.note_node_failure(nodes)
         why = f"its job {job} is gone ({state or 'SLURM does not say how'}{', on ' + nodes if nodes else ''})"
         for name in names:
             self.queue.forget(job, name)
             self._stopping.pop(name, None)
-        return [Ended(self._tasks.pop(name), death=why, cause=CAUSES.get(state, "death")) for name in names]
+        cause = CAUSES.get(state, "interruption" if is_told else "death")
+        return [Ended(self._tasks.pop(name), death=why, cause=cause) for name in names]
 
     def _has_waited(self, job: str) -> bool:
         """Return whether it is long ago that the job was found gone."""
