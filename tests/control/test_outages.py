@@ -1,5 +1,7 @@
 """A sweep whose file system goes away and comes back comes to the undisturbed sweep's table, and blames nobody."""
 
+import re
+import signal
 import time
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +20,7 @@ from tests.slurm_cluster import SlurmCluster
 from tests.unreliable import UnreliableFolder
 
 AWAY_SECONDS = 2.0
+MORE_SECONDS = 10.0
 
 pytestmark = pytest.mark.slow
 
@@ -72,3 +75,36 @@ def test_a_sweep_on_slurm(
     assert table(driver) == table(undisturbed)
     assert_each_epoch_was_trained_once(driver.folder())
     assert_nothing_is_left(slurm, processes, driver.folder())
+
+
+@pytest.mark.chaos
+@pytest.mark.usefixtures("no_job_is_left")
+def test_slurm_is_away_as_well_and_for_longer(
+    slurm: SlurmCluster,
+    make_driver: Callable[..., Any],
+    undisturbed: Any,
+    unreliable: UnreliableFolder,
+    processes: Any,
+    tmp_path: Any,
+) -> None:
+    driver = make_driver(tmp_path, {**SITE, "most_jobs": 1}, EPOCH_SECONDS="0.3")
+    (tmp_path / "runs").symlink_to(unreliable.path)
+    process = driver.start()
+    try:
+        assert processes.eventually(lambda: record_count(driver.folder()) > 12, 120)
+        unreliable.go_away()
+        slurm.end("slurmctld", signal.SIGTERM)
+        time.sleep(AWAY_SECONDS)
+        unreliable.come_back()
+        time.sleep(MORE_SECONDS)
+        assert process.poll() is None
+        slurm.start()
+        outcome = driver.finish(process, 300)
+    finally:
+        process.kill()
+        slurm.start()
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+    assert re.search("SLURM does not answer: .*; trying again", outcome.stdout), outcome.stdout
+    assert driver.trials() == undisturbed.trials()
+    assert table(driver) == table(undisturbed)
+    assert_each_epoch_was_trained_once(driver.folder())

@@ -141,6 +141,14 @@ def test_impossible_values_are_refused(tmp_path: Path, line: str, rule: str) -> 
     )
 
 
+def test_variables_that_no_shell_can_set_are_refused(tmp_path: Path) -> None:
+    text = 'kind = "slurm"\n[environment]\nNCCL_DEBUG = "WARN"\nFOO-BAR = "1"\n2ND = "1"\n'
+    assert problems(tmp_path, text) == [
+        "environment has 'FOO-BAR': is no variable's name",
+        "environment has '2ND': is no variable's name",
+    ]
+
+
 def test_options_of_sbatch_that_have_a_key_or_belong_to_the_driver_are_refused(tmp_path: Path) -> None:
     text = """kind = "slurm"
 [sbatch]

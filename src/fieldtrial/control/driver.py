@@ -18,7 +18,7 @@ from fieldtrial.control.engine import DISK_ADVICE, Engine, SweepError
 from fieldtrial.control.live import LiveReport, write_report
 from fieldtrial.control.local import LocalPlace
 from fieldtrial.control.ownership import DeposedError, OwnedError, Ownership
-from fieldtrial.control.place import Place
+from fieldtrial.control.place import Place, UnreachableError
 from fieldtrial.control.preflight import Preflight
 from fieldtrial.control.progress import Progress
 from fieldtrial.control.settings import LocalSettings, Settings
@@ -29,6 +29,7 @@ from fieldtrial.sweep_folder import SweepFolder
 
 INTERRUPTED = 130
 LOG_WIDTH = 160
+RETURN_SECONDS = 10.0  # between two attempts to reach SLURM, where the file system has been away and may not be alone
 QUICK_SECONDS, MOST_QUICK = 60.0, 5  # as many outages in a row, so soon after each other, are no outages
 INHERITED = ("SLURM_", "PMI_", "PMIX_", "OMPI_", "RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_")
 GOES_ON = "Interrupted. Nothing is lost: the same command goes on from here."
@@ -61,12 +62,18 @@ def drive(sweep: Sweep, folder: SweepFolder, settings: Settings, retry: bool, ta
     """
     interruption = Interruption()
     out = console()
-    quick, wishes = 0, Wishes(retry, takeover)
+    quick, has_waited, wishes = 0, False, Wishes(retry, takeover)
     while True:
         interruption.hear()
         started = time.monotonic()
         try:
             return _drive(sweep, folder, settings, wishes, interruption)
+        except UnreachableError as error:
+            if not has_waited:
+                raise  # whoever has just given the command wants to know
+            out.print(f"{error}; trying again", soft_wrap=True)
+            time.sleep(RETURN_SECONDS)
+            continue
         except OSError as error:
             quick = quick + 1 if time.monotonic() < started + QUICK_SECONDS else 0
             if not is_outage(error):
@@ -76,6 +83,7 @@ def drive(sweep: Sweep, folder: SweepFolder, settings: Settings, retry: bool, ta
                 raise SweepError(f"{folder.path}: {error.strerror}; {DISK_ADVICE}") from error
             out.print(f"{folder.path}: {error.strerror}; waiting for the file system, nothing is lost", soft_wrap=True)
         await_folder(folder.path)
+        has_waited = True
         out.print("the file system answers again")
 
 

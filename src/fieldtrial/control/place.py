@@ -43,6 +43,10 @@ class PlaceError(RuntimeError):
     """A place cannot go on; the message says why."""
 
 
+class UnreachableError(PlaceError):
+    """A place does not answer, and may later."""
+
+
 class Place(Protocol):
     """Starts tasks and reports their ends. What came of them stands in the run directory.
 

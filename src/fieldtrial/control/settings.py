@@ -148,6 +148,9 @@ class SlurmSettings:
             ("teraflops", self.teraflops > 0, "must be above 0"),
         ]
         problems = [f"{name} = {getattr(self, name)!r}: {rule}" for name, holds, rule in rules if not holds]
+        problems += [
+            f"environment has {name!r}: is no variable's name" for name in self.environment if not _is_variable(name)
+        ]
         for option in self.sbatch:
             name = option.lstrip("-").replace("_", "-")
             if name in OWN_OPTIONS:
@@ -187,6 +190,10 @@ class SlurmSettings:
     def gpus_on_node(self) -> int:
         """How many devices a trial asks of each of its nodes."""
         return self.gpus_per_trial // self.nodes
+
+
+def _is_variable(name: str) -> bool:
+    return re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII) is not None
 
 
 def _is_name_or_none(text: str | None) -> bool:

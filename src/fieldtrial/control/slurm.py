@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from fieldtrial.control import slurm_commands
-from fieldtrial.control.place import Cause, Ended, PlaceError, Task
+from fieldtrial.control.place import Cause, Ended, Task, UnreachableError
 from fieldtrial.control.settings import SlurmSettings
 from fieldtrial.control.slurm_commands import Job, SlurmOutageError
 from fieldtrial.control.slurm_jobs import Submitter
@@ -42,7 +42,7 @@ class SlurmPlace:
     """Trials in SLURM jobs. `say` is called with what the user should know, each thing once.
 
     Raises:
-        PlaceError: SLURM does not answer.
+        UnreachableError: SLURM does not answer.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class SlurmPlace:
             self._submissions = Submissions(settings, submitter, self._pool, say)
             self._see(slurm_commands.my_jobs(), set())
         except SlurmOutageError as error:
-            raise PlaceError(f"SLURM does not answer: {error}") from None
+            raise UnreachableError(f"SLURM does not answer: {error}") from None
         if is_new:  # whatever waits there was asked for otherwise, or by a sweep whose folder is gone
             self._cancel(sorted(self._jobs.keys() - self.queue.claimed().values()))
 
