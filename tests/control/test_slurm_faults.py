@@ -2,17 +2,20 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.control import watch
 from fieldtrial.control.engine import Engine
+from fieldtrial.control.place import Ended, Task
 from fieldtrial.control.settings import SlurmSettings
 from fieldtrial.control.slurm import SlurmPlace
 from fieldtrial.control.slurm_jobs import Submitter
 from fieldtrial.control.snapshot import take_snapshot
 from fieldtrial.control.sweep import Sweep
+from fieldtrial.run import Run
 from fieldtrial.sweep_folder import SweepFolder
 from tests.slurm_cluster import SlurmCluster
 
@@ -70,3 +73,25 @@ def test_a_trial_that_hangs_is_dumped_and_goes_on(
     assert "in train_or_hang" in first + second
     assert "in main" in first
     assert "in main" in second
+
+
+def test_processes_that_slurm_told_to_end_have_not_died(
+    slurm: SlurmCluster, place: SlurmPlace, processes: Any, tmp_path: Path
+) -> None:
+    config = TrainConfig(model="mlp", dense_width=(16,), epochs=500)
+    task = Task(Run.create(tmp_path / "sweep" / config.id, config), 1)
+    ends: list[Ended] = []
+
+    def has_ended() -> bool:
+        ends.extend(place.wait(0.1))
+        return bool(ends)
+
+    place.start(task)
+    assert processes.eventually(lambda: has_ended() or len(task.run.records()) > 2, 60)
+    (job,) = place.queue.claimed().values()
+    slurm.run("scancel", "--signal=TERM", job)  # to srun's processes alone, as at the start of a preemption's grace
+    assert processes.eventually(has_ended, 30)
+    assert [(end.cause, end.error) for end in ends] == [("interruption", None)]
+    assert task.run.error() is None
+    assert place.queue.terminations(job) == 2
+    assert slurm.run("squeue", "--noheader", "--states=all", f"--jobs={job}", "--format=%T") == "FAILED"
