@@ -1,4 +1,4 @@
-"""What a job's processes do when SLURM tells them to end."""
+"""What a job's processes learn of each other from what SLURM says, and what they do when it tells them to end."""
 
 import os
 import signal
@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from fieldtrial.control.launch import rank_environment
 from fieldtrial.tasks import TaskQueue
 
 DEAF = """
@@ -64,3 +65,35 @@ def test_a_process_that_is_alone_ends_as_ever(
     process.terminate()
     assert process.wait(20) == -signal.SIGTERM
     assert TaskQueue(tmp_path / "queue").terminations("7") == 0
+
+
+@pytest.mark.usefixtures("slurm")
+@pytest.mark.parametrize(
+    ("nodes", "node", "peer"), [("n[1-3]", "0", "n2"), ("n[1-3]", "2", "n1"), ("n[2,4]", "1", "n2"), ("n4", "0", None)]
+)
+def test_in_a_job_of_several_nodes_each_knows_another(
+    nodes: str, node: str, peer: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job(monkeypatch, nodes, node)
+    assert rank_environment(Path("meeting")).get("FIELDTRIAL_PEER") == peer
+
+
+def test_where_slurm_does_not_say_which_nodes_there_are_all_else_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    job(monkeypatch, "n[1-2]", "0")
+    monkeypatch.setenv("PATH", "")
+    assert rank_environment(Path("meeting")) == {
+        "RANK": "0",
+        "LOCAL_RANK": "0",
+        "WORLD_SIZE": "12",
+        "LOCAL_WORLD_SIZE": "6",
+        "FIELDTRIAL_RENDEZVOUS": "meeting",
+        "OMP_NUM_THREADS": "3",
+    }
+
+
+def job(monkeypatch: pytest.MonkeyPatch, nodes: str, node: str) -> None:
+    """Be the first process of a job of twelve on one of its nodes."""
+    count = {"n[1-3]": "3", "n4": "1"}.get(nodes, "2")
+    facts = {"NTASKS": "12", "NNODES": count, "JOB_NODELIST": nodes, "NODEID": node, "CPUS_PER_TASK": "3"}
+    for name, value in (facts | {"PROCID": "0", "LOCALID": "0"}).items():
+        monkeypatch.setenv(f"SLURM_{name}", value)

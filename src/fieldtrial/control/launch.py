@@ -8,6 +8,7 @@ import contextlib
 import os
 import runpy
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -19,6 +20,7 @@ from fieldtrial.tasks import TaskQueue
 
 WORKER = ("-m", "fieldtrial.training.worker")
 FAREWELL_SECONDS = 0.5  # by when the job's other processes have been told to end, too
+SCONTROL_SECONDS = 60  # after which the names of the nodes are done without
 
 
 def launch(queue: str, edition: str, trials: str, idle_seconds: str, minutes: str, *worker: str) -> NoReturn:
@@ -79,7 +81,10 @@ def worker_name() -> str:
 
 
 def rank_environment(rendezvous: Path) -> dict[str, str]:
-    """Return this process's place among its job's, as torchrun would say it, and the file where they meet."""
+    """Return this process's place among its job's, as torchrun would say it, and the file where they meet.
+
+    In a job of several nodes, it has FIELDTRIAL_PEER too: another node.
+    """
     processes, nodes = int(os.environ["SLURM_NTASKS"]), int(os.environ["SLURM_NNODES"])
     return {
         "RANK": os.environ["SLURM_PROCID"],
@@ -88,7 +93,18 @@ def rank_environment(rendezvous: Path) -> dict[str, str]:
         "LOCAL_WORLD_SIZE": str(processes // nodes),
         "FIELDTRIAL_RENDEZVOUS": str(rendezvous),
         "OMP_NUM_THREADS": os.environ.get("SLURM_CPUS_PER_TASK", "1"),
+        **({"FIELDTRIAL_PEER": peer} if nodes > 1 and (peer := another_node()) else {}),
     }
+
+
+def another_node() -> str | None:
+    """Return another node of this job, toward which this one's own address is; None if SLURM does not say."""
+    command = ["scontrol", "show", "hostnames", os.environ["SLURM_JOB_NODELIST"]]
+    try:
+        names = subprocess.run(command, capture_output=True, text=True, timeout=SCONTROL_SECONDS, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return names.split()[1 if os.environ["SLURM_NODEID"] == "0" else 0]
 
 
 if __name__ == "__main__":

@@ -3,8 +3,6 @@
 import ctypes
 import os
 import signal
-import socket
-import time
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -12,9 +10,8 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as distributed
-from torch._C._distributed_c10d import TCPStore
 
-from fieldtrial.files import refresh, write_atomically
+from fieldtrial.training.rendezvous import listen_at, meet, own_address
 
 T = TypeVar("T")
 PR_SET_PDEATHSIG = 1  # Linux: the signal to get when the parent dies
@@ -23,7 +20,6 @@ CPU = torch.device("cpu")
 # How long processes wait for one another in training, and for the first one's word, which may be waiting for a task.
 TRAINING_TIMEOUT = timedelta(minutes=30)
 IDLE_TIMEOUT = timedelta(days=30)
-MEETING_TIMEOUT = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
@@ -41,16 +37,18 @@ class World:
 
         Processes talk through NCCL between GPUs and through gloo between CPUs. They meet at torchrun's MASTER_ADDR and
         MASTER_PORT or, where FIELDTRIAL_RENDEZVOUS names a file that all of them see, where the first says there.
+        Such processes are a job's: each sees its own cores, of which there are as many as the job has asked for.
 
         Raises:
-            ValueError: there are more processes on this machine than it has GPUs or, without GPUs, cores.
+            ValueError: there are more processes on this machine than it has GPUs or, without GPUs or a job, cores.
         """
         rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
         local_rank = int(os.environ.get("LOCAL_RANK", "0"))
         local_size = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         on_gpu = torch.cuda.is_available()
         kind, there = ("GPUs", torch.cuda.device_count()) if on_gpu else ("cores", len(os.sched_getaffinity(0)))
-        if local_size > there:
+        file = os.environ.get("FIELDTRIAL_RENDEZVOUS")
+        if local_size > there and (on_gpu or not file):
             raise ValueError(f"{local_size} processes on a machine with {there} {kind}: start at most one for each")
         device = torch.device("cuda", local_rank) if on_gpu else torch.device("cpu")
         if on_gpu:
@@ -59,12 +57,15 @@ class World:
             return cls(rank, size, device)
         # torchrun starts each process in a session of its own: if torchrun is killed, they would train on
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        backend = "nccl" if on_gpu else "gloo"
-        file = os.environ.get("FIELDTRIAL_RENDEZVOUS")
+        backend, store = "nccl" if on_gpu else "gloo", None
+        if file:
+            address = own_address(one_machine=local_size == size)
+            listen_at(address)
+            store = meet(Path(file), rank, size, address)
         distributed.init_process_group(
             backend,
             timeout=TRAINING_TIMEOUT,
-            store=meet(Path(file), rank, size) if file else None,
+            store=store,
             rank=rank,
             world_size=size,
             device_id=device if on_gpu else None,
@@ -118,36 +119,3 @@ class World:
         """Leave the group of processes."""
         if self.size > 1:
             distributed.destroy_process_group()
-
-
-def meet(file: Path, rank: int, size: int) -> TCPStore:
-    """Return the store through which `size` processes find each other.
-
-    The first one binds a free port on its host and writes both into `file`: a port that is agreed on beforehand may be
-    another trial's on a shared node.
-
-    Raises:
-        TimeoutError: the first process has not said where it is.
-    """
-    if rank == 0:
-        host = socket.gethostname()
-        listener = socket.create_server((socket.gethostbyname(host), 0))
-        port = listener.getsockname()[1]
-        store = TCPStore(host, port, size, is_master=True, wait_for_workers=False, master_listen_fd=listener.detach())
-        write_atomically(file, f"{host} {port}".encode())
-        return store
-    deadline = time.monotonic() + MEETING_TIMEOUT.total_seconds()
-    while not (words := _read(file)):
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{file}: the first process has not said where it is")
-        time.sleep(0.05)
-    host, port_text = words.split()
-    return TCPStore(host, int(port_text), size, is_master=False, timeout=MEETING_TIMEOUT)
-
-
-def _read(file: Path) -> str:
-    refresh(file.parent)
-    try:
-        return file.read_text()
-    except FileNotFoundError:
-        return ""
