@@ -9,7 +9,7 @@ demo: $(VENV)/installed
 	$(BIN)/python sweeps/digits_transfer.py
 
 test: check packages
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 # Reports are tested in a real browser, outages on a real file system; who is not root and has none sees those skipped.
 packages:
