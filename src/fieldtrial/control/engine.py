@@ -19,6 +19,7 @@ from fieldtrial.run import Record, RecordReader, Run
 from fieldtrial.sweep_folder import SweepFolder
 
 POLL_SECONDS = 0.1
+RUNS_PER_SECOND = 160  # whose records are looked for: with many runs, in each more rarely
 DISK_ADVICE = "mend that and run the same command again: nothing is lost"
 
 Listener = Callable[[str, Trial], None]
@@ -84,7 +85,8 @@ class Engine:
                 self._check_right()
                 self._save()
                 self._carry_out(starts)
-            ended = self.place.wait(POLL_SECONDS, more=self._count_to_come())
+            pause = max(POLL_SECONDS, len(self._readers) / RUNS_PER_SECOND)
+            ended = self.place.wait(pause, more=self._count_to_come())
             self._check_right()
             self._deliver()
             for end in ended:
