@@ -340,6 +340,17 @@ def test_where_all_nodes_have_failed_none_is_left_out(make_place: Make, said: li
     assert said == ["no nodes are left without n1, n2, n3, n4, where jobs died: back to all"]
 
 
+def test_a_trial_of_several_processes_that_is_killed_has_died(make_place: Make, tmp_path: Path) -> None:
+    place = make_place(epoch_seconds=0.5, gpus_per_trial=2)
+    first = task(tmp_path, epochs=200)
+    place.start(first)
+    until(place, first.run.records)
+    place.kill(first)
+    (end,) = until_the_end(place)
+    assert end.cause == "death"
+    assert place._submissions.node_failures == {}
+
+
 @pytest.mark.chaos
 def test_a_cancellation_in_an_outage_is_repeated(
     slurm: SlurmCluster, make_place: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -274,7 +274,8 @@ class SlurmPlace:
         if not self.queue.has_started(job) and job not in self._cancelled and state not in STOPPED_FROM_OUTSIDE:
             lines = self._submitter.last_lines(job)
             self._submissions.note_silent_death(nodes, self._some_have_started(), f"the last, {job}:{lines}")
-        is_told = 1 < self.processes <= self.queue.terminations(job)  # all its processes were told to end
+        # all its processes were told to end, and not by this driver
+        is_told = job not in self._cancelled and 1 < self.processes <= self.queue.terminations(job)
         if state not in BLAMELESS and not is_told and not any(_has_said_why(self._tasks[name]) for name in names):
             self._submissions.note_node_failure(nodes)
         why = f"its job {job} is gone ({state or 'SLURM does not say how'}{', on ' + nodes if nodes else ''})"
