@@ -13,13 +13,17 @@ import pytest
 from fieldtrial.training.rendezvous import listen_at, meet, own_address
 from fieldtrial.training.world import World
 
-# Two machines in networks of their own, which nothing leads out of: the second is made within the first.
+# Two machines in networks of their own, which nothing leads out of: the second is made within the first. Their wire,
+# too, has addresses of loopback.
 NODE = """
 mount --bind "hosts-$NODE" /etc/hosts
 hostname "node$NODE"
-ip address add "10.0.0.$NODE/24" dev wire
-ip link set wire up
+echo 1 >/proc/sys/net/ipv4/conf/all/route_localnet
 ip link set lo up
+ip route del local 127.0.0.0/8 dev lo table local
+ip route add local 127.0.0.0/16 dev lo table local
+ip address add "127.9.0.$NODE/24" dev wire
+ip link set wire up
 exec "$@"
 """
 NODES = f"""
@@ -48,7 +52,7 @@ def test_two_machines_whose_own_names_are_worth_nothing_elsewhere(tmp_path: Path
         pytest.skip("needs root and iproute2: two machines with a network of their own")
     for own, other in ((1, 2), (2, 1)):
         (tmp_path / f"hosts-{own}").write_text(
-            f"127.0.0.1 localhost\n127.0.1.1 node{own}\n10.0.0.{other} node{other}\n"
+            f"127.0.0.1 localhost\n127.0.1.1 node{own}\n127.9.0.{other} node{other}\n"
         )
     variables = {"WORLD_SIZE": "2", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(
@@ -62,7 +66,7 @@ def test_two_machines_whose_own_names_are_worth_nothing_elsewhere(tmp_path: Path
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == "3 word, " * 2
-    assert (tmp_path / "rendezvous").read_text().startswith("10.0.0.1 ")
+    assert (tmp_path / "rendezvous").read_text().startswith("127.9.0.1 ")
 
 
 def test_on_one_machine_they_meet_on_loopback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
