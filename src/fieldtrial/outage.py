@@ -21,6 +21,8 @@ OUTAGES = frozenset(
         errno.ESTALE,
         errno.ENOTCONN,
         errno.ESHUTDOWN,
+        errno.ECONNABORTED,
+        errno.ECONNRESET,
         errno.ETIMEDOUT,
         errno.EHOSTDOWN,
         errno.EHOSTUNREACH,
