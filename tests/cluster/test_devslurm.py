@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -203,7 +204,7 @@ def test_with_accounting(slurm: SlurmCluster) -> None:
     assert os.environ["SLURM_CONF"] == str(slurm.configuration)
 
 
-def test_it_says_what_it_needs(tmp_path: Path) -> None:
+def test_it_says_what_it_needs() -> None:
     """Root, and a folder of its own: somebody's folder is left as it is."""
 
     def complaint(script: str, *options: str, prefix: tuple[str, ...] = ()) -> str:
@@ -218,10 +219,6 @@ def test_it_says_what_it_needs(tmp_path: Path) -> None:
     assert "unknown option --node" in complaint("up.sh", "--node", "2")
     assert "--most-jobs needs accounting" in complaint("up.sh", "--no-accounting", "--most-jobs", "2")
     if os.geteuid() == 0:
-        (tmp_path / "log").mkdir()
-        short = Path("/tmp") / f"slurm-{os.getpid()}"
-        short.symlink_to(tmp_path)
-        try:
-            assert "has other things in it" in complaint("up.sh", "--folder", str(short), "--no-accounting")
-        finally:
-            short.unlink()
+        with tempfile.TemporaryDirectory(prefix="slurm-", dir="/tmp") as short:
+            (Path(short) / "log").mkdir()
+            assert "has other things in it" in complaint("up.sh", "--folder", short, "--no-accounting")
