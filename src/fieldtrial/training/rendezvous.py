@@ -9,7 +9,7 @@ import time
 from datetime import timedelta
 from pathlib import Path
 
-from torch._C._distributed_c10d import TCPStore
+from torch._C._distributed_c10d import PrefixStore, TCPStore
 
 from fieldtrial.files import refresh, write_atomically
 
@@ -43,6 +43,19 @@ def meet(file: Path, rank: int, size: int, address: str) -> TCPStore:
         time.sleep(0.05)
     host, port_text = words.split()
     return TCPStore(host, int(port_text), size, is_master=False, timeout=MEETING_TIMEOUT)
+
+
+def torchruns_store(size: int) -> PrefixStore | None:
+    """Return torchrun's own store, with a part for this start of the processes alone; None where there is none.
+
+    After a restart (--max-restarts) the store still has the addresses of the processes before, and who is quicker than
+    its peer would try to reach those. On several machines the starts are not counted alike, so there it is left as is.
+    """
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return None
+    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    store = TCPStore(host, port, size, is_master=False, timeout=MEETING_TIMEOUT)
+    return PrefixStore(f"start-{os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
 
 
 def own_address(one_machine: bool) -> str:

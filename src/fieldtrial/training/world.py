@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as distributed
+from torch._C._distributed_c10d import Store
 
-from fieldtrial.training.rendezvous import listen_at, meet, own_address
+from fieldtrial.training.rendezvous import listen_at, meet, own_address, torchruns_store
 
 T = TypeVar("T")
 PR_SET_PDEATHSIG = 1  # Linux: the signal to get when the parent dies
@@ -57,11 +58,14 @@ class World:
             return cls(rank, size, device)
         # torchrun starts each process in a session of its own: if torchrun is killed, they would train on
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        backend, store = "nccl" if on_gpu else "gloo", None
+        backend: str = "nccl" if on_gpu else "gloo"
+        store: Store | None = None
         if file:
             address = own_address(one_machine=local_size == size)
             listen_at(address)
             store = meet(Path(file), rank, size, address)
+        elif local_size == size:
+            store = torchruns_store(size)
         distributed.init_process_group(
             backend,
             timeout=TRAINING_TIMEOUT,
