@@ -87,7 +87,8 @@ class Driver:
         """Start the command; what it prints can be read from the result's stdout and stderr."""
         command = [sys.executable, str(self.project / "sweeps" / "stand_in.py"), *flags]
         options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options}
-        return subprocess.Popen(command, cwd=self.project, env=os.environ | self.environment, **options)
+        own = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+        return subprocess.Popen(command, cwd=self.project, env=own | self.environment, **options)
 
     def start_on_terminal(self, *flags: str) -> "tuple[subprocess.Popen[str], int]":
         """Start the command on a terminal of its own; return it and the terminal's other end."""

@@ -53,7 +53,8 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 def line(process: "subprocess.Popen[str]") -> str:
     assert process.stdout
-    return process.stdout.readline().rstrip("\n")
+    lines = iter(process.stdout.readline, "")
+    return next((line.rstrip("\n") for line in lines if "waiting for" not in line), "")
 
 
 def owner(folder: Path) -> int:

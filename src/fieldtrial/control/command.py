@@ -6,7 +6,7 @@ import re
 import shlex
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -79,6 +79,9 @@ def _built(build: Callable[[], Sweep]) -> Sweep:
     except TypeError as error:  # Python's own words for a field that there is not
         if match := re.search(r"TrainConfig.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error)):
             raise ConfigError([unknown_field(match[1])], "sweep") from None
+        if match := re.search(r"Sweep.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error)):
+            names = ", ".join(item.name for item in fields(Sweep))
+            raise ConfigError([f"unknown argument {match[1]!r} of Sweep; it takes {names}"], "sweep") from None
         raise
 
 

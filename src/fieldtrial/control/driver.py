@@ -155,6 +155,8 @@ def _run(
     except KeyboardInterrupt as interrupt:
         detach = not isinstance(settings, LocalSettings) and (isinstance(interrupt, Hangup) or _wants_to_detach(out))
         with contextlib.suppress(OSError):  # the terminal may be gone
+            if not detach and not isinstance(settings, LocalSettings):
+                out.print("The sweep's jobs are cancelled.")
             out.print(DETACHED.format(folder.path) if detach else GOES_ON)
         return INTERRUPTED, detach
     for source in engine.sources.values():
@@ -181,7 +183,7 @@ def only_driver(folder: SweepFolder, takeover: bool = False) -> Iterator[Ownersh
     Raises:
         SweepError: another process runs the sweep (the message says which) or the folder cannot be written to.
     """
-    ownership = Ownership(folder, takeover)
+    ownership = Ownership(folder, takeover, say=console().print)
     try:
         ownership.take()
     except OwnedError as error:

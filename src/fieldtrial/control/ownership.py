@@ -37,11 +37,13 @@ class Ownership:
     A lock keeps others out, and a file says who has it. Whoever takes over puts its own name there: the owner looks
     before it does anything, and leaves. The lock being free, or a long silence of another machine, says that it has.
 
-    takeover: whether an owner is to be asked to leave.
+    takeover: whether an owner is to be asked to leave. `say` is called with who is waited for.
     """
 
-    def __init__(self, folder: SweepFolder, takeover: bool = False) -> None:
-        self._folder, self._takeover = folder, takeover
+    def __init__(
+        self, folder: SweepFolder, takeover: bool = False, say: Callable[[str], None] = lambda _: None
+    ) -> None:
+        self._folder, self._takeover, self._say_aloud = folder, takeover, say
         self._lock = FileLock(folder.lock_path)
         self._own = {
             "user": getpass.getuser(),
@@ -66,6 +68,7 @@ class Ownership:
             if not self._takeover:
                 self._lock.release()
                 raise OwnedError(f"{describe(owner)} runs this sweep; end that first, or give --takeover")
+            self._say_aloud(f"{self._folder.path}: waiting for {describe(owner)} to leave")
             self._take_over(owner)
         self._say()
         self._beating.start()

@@ -51,7 +51,7 @@ class Progress:
             self._live.start()
         elif self._engine:
             (ended, expected), place = self._count(), self._engine.place
-            what = f"{self._engine.folder.path}: {expected} trials, {place.slots} at once at most"
+            what = f"{self._engine.folder.path}: {expected} trials, {min(expected, place.slots)} at once at most"
             self._console.print(f"{what}; {ended} have ended" if ended else what, soft_wrap=True)
         return self
 

@@ -24,6 +24,8 @@ ANSWER_FILES_PER_SECOND = 160  # that are looked into: with many jobs, each more
 JOBS_PER_SECOND = 100  # with more of them, squeue is asked as many times more rarely
 STOP_SECONDS = 1.5  # that a stopped trial has to end by itself before its job is cancelled
 LEAVING_SECONDS = 3.0  # that workers have to see that there is nothing more to do
+# Why jobs wait that will start by themselves; what else squeue says of them, somebody may have to do something about.
+ORDINARY = ("Priority", "Resources", "None", "BeginTime", "Dependency", "JobArrayTaskLimit", "Cleaning", "Prolog")
 LEAVING_LOOK_SECONDS = 0.5  # between two looks at whether they have
 ANSWER_SECONDS = 30.0  # that a shared file system may take to show the answer of a job that ended well
 START_SECONDS = 900.0  # that a worker may take, from its job's start, to import what it needs
@@ -58,6 +60,7 @@ class SlurmPlace:
         self._leaving: set[str] = set()  # jobs that end without taking another task
         self._answered: Counter[str] = Counter()  # job -> tasks
         self._gone: dict[str, float] = {}  # job that ended well without an answer -> when that was seen
+        self._reasons: set[str] = set()  # for which jobs wait, that have been said
         self._unstarted: dict[str, float] = {}  # job whose worker has not started -> when it was first seen running
         self._pool = ThreadPoolExecutor(2)
         self._look: Future[Look] | None = None
@@ -237,6 +240,9 @@ class SlurmPlace:
         self._jobs |= {job.id: job for job in mine if not job.dead and job.id not in ending}
         self._leaving = {job.id for job in mine} - self._jobs.keys()
         self._cancel_again({job.id for job in mine})
+        for reason in {job.reason for job in mine if job.pending and not job.dead} - self._reasons.union(ORDINARY):
+            self._say(f"jobs wait in the queue, says squeue: {reason}")
+            self._reasons.add(reason)
         for job in mine:
             if job.id not in self._cancelled and (story := self._hopeless_start(job)):
                 self._cancel([job.id])

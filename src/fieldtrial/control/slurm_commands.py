@@ -180,5 +180,5 @@ def _run(*command: str) -> list[str]:
         raise SlurmOutageError(f"{command[0]}: {error}") from None
     if result.returncode:
         told = result.stderr.strip() or result.stdout.strip() or f"exit status {result.returncode}, without a word"
-        raise SlurmOutageError(f"{command[0]}: {told}")
+        raise SlurmOutageError(told if told.startswith(f"{command[0]}: ") else f"{command[0]}: {told}")
     return [line for line in result.stdout.splitlines() if line]

@@ -22,7 +22,7 @@ LAST_LINES = 10
 
 def job_name(folder: SweepFolder) -> str:
     """Return the name of all of a sweep's jobs, which no other sweep's have: it stands for the folder's path."""
-    return f"fieldtrial-{folder.name}-{_digest(str(folder.path.resolve()))}"
+    return f"{folder.name}-fieldtrial-{_digest(str(folder.path.resolve()))}"
 
 
 class Submitter:

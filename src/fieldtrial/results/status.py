@@ -53,8 +53,15 @@ def read_standing(folder: SweepFolder) -> Standing:
         slots=sum(row.counts.get("running", 0) for row in rows),
         device_hours=float((records["seconds"] * records["world_size"]).sum()) / 3600,
         report=str(folder.report_path) if folder.report_path.exists() else None,
-        news=["run by {user} on {host}, process {process}".format(**owner)] if (owner := folder.owner()) else [],
+        news=[_whose(folder)] if to_do else [],
     )
+
+
+def _whose(folder: SweepFolder) -> str:
+    owner = folder.owner()
+    if owner is None:
+        return "no driver runs it: the command that began it goes on"
+    return "run by {user} on {host}, process {process}".format(**owner)
 
 
 def _row(
