@@ -71,6 +71,14 @@ def assert_nothing_is_left(slurm: SlurmCluster, processes: Any, folder: SweepFol
     assert processes.eventually(lambda: not workers(folder), 10), workers(folder)
 
 
+def assert_undisturbed(slurm: SlurmCluster, driver: Any, processes: Any, undisturbed: Any) -> None:
+    """The sweep has come to the same trials and the same table, nothing doubled and nothing left."""
+    assert driver.trials() == undisturbed.trials()
+    assert table(driver) == table(undisturbed)
+    assert_each_epoch_was_trained_once(driver.folder())
+    assert_nothing_is_left(slurm, processes, driver.folder())
+
+
 def workers(folder: SweepFolder) -> list[list[str]]:
     """Return the command lines of the processes that work for the sweep."""
     mark = str(Path(folder.queue_path).resolve())

@@ -11,7 +11,7 @@ import pytest
 from tests.control.slurm_sweeps import (
     SITE,
     assert_each_epoch_was_trained_once,
-    assert_nothing_is_left,
+    assert_undisturbed,
     record_count,
     runs,
     table,
@@ -70,10 +70,7 @@ def test_a_sweep_on_slurm(
     site = {**SITE, "most_jobs": 1, "trials_per_job": trials_per_job}
     driver = make_driver(tmp_path, site, EPOCH_SECONDS="0.3")
     run_through_outages(driver, unreliable, processes, 1)
-    assert driver.trials() == undisturbed.trials()
-    assert table(driver) == table(undisturbed)
-    assert_each_epoch_was_trained_once(driver.folder())
-    assert_nothing_is_left(slurm, processes, driver.folder())
+    assert_undisturbed(slurm, driver, processes, undisturbed)
 
 
 @pytest.mark.chaos
@@ -106,7 +103,4 @@ def test_slurm_is_away_as_well_and_for_longer(
         process.kill()
         slurm.start()
     assert outcome.returncode == 0, printed.read_text() + outcome.stderr
-    assert driver.trials() == undisturbed.trials()
-    assert table(driver) == table(undisturbed)
-    assert_each_epoch_was_trained_once(driver.folder())
-    assert_nothing_is_left(slurm, processes, driver.folder())
+    assert_undisturbed(slurm, driver, processes, undisturbed)

@@ -13,12 +13,11 @@ from fieldtrial.tasks import TaskQueue
 from tests.control.slurm_sweeps import (
     SHORT,
     SITE,
-    assert_each_epoch_was_trained_once,
     assert_nothing_is_left,
+    assert_undisturbed,
     jobs,
     record_count,
     runs,
-    table,
     trains,
 )
 from tests.slurm_cluster import SlurmCluster, temporary_cluster
@@ -57,13 +56,6 @@ def short(tmp_path_factory: pytest.TempPathFactory, make_driver: Callable[..., A
     driver = make_driver(tmp_path_factory.mktemp("short"), {"most_trials": 1}, EPOCH_SECONDS="0.03")
     assert driver.finish(driver.start(*SHORT), 240).returncode == 0
     return driver
-
-
-def assert_undisturbed(slurm: SlurmCluster, driver: Any, processes: Any, undisturbed: Any) -> None:
-    assert driver.trials() == undisturbed.trials()
-    assert table(driver) == table(undisturbed)
-    assert_each_epoch_was_trained_once(driver.folder())
-    assert_nothing_is_left(slurm, processes, driver.folder())
 
 
 def cancel_jobs(slurm: SlurmCluster, processes: Any, driver: Any, times: int = 3) -> None:
