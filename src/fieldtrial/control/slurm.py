@@ -52,7 +52,6 @@ class SlurmPlace:
     ) -> None:
         self.settings, self.slots, self.processes = settings, settings.most_jobs, settings.processes
         self.queue = TaskQueue(folder.queue_path.resolve(), submitter.edition)
-        is_new = self.queue.open()
         self._submitter, self._say = submitter, say
         self._tasks: dict[str, Task] = {}
         self._stopping: dict[str, float] = {}  # task -> when its job may be cancelled
@@ -76,7 +75,7 @@ class SlurmPlace:
             self._see(slurm_commands.my_jobs(), set())
         except SlurmOutageError as error:
             raise UnreachableError(f"SLURM does not answer: {error}") from None
-        if is_new:  # whatever waits there was asked for otherwise, or by a sweep whose folder is gone
+        if self.queue.open():  # whatever waits there was asked for otherwise, or by a sweep whose folder is gone
             self._cancel(sorted(self._jobs.keys() - self.queue.claimed().values()))
 
     def adopt(self, tasks: Iterable[Task]) -> list[Task]:

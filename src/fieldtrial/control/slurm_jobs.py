@@ -1,4 +1,4 @@
-"""Submits a sweep's worker jobs, through Submitit, in arrays. The only module that imports it."""
+"""Asks for a sweep's worker jobs, in arrays. Submitit writes what is submitted; the only module that imports it."""
 
 import hashlib
 import os
