@@ -409,6 +409,16 @@ def test_a_broken_node_does_not_end_a_sweep(make_place: Make, tmp_path: Path) ->
     assert place._submissions.node_failures == {"n1": 2}
 
 
+def test_why_jobs_wait_is_said_once(make_place: Make, said: list[str], tmp_path: Path) -> None:
+    place = make_place(time_limit_minutes=100_000)
+    for number in range(2):
+        place.start(task(tmp_path, number))
+    until(place, lambda: said)
+    looked = place._next_look
+    until(place, lambda: place._next_look > looked)
+    assert said == ["jobs wait in the queue, says squeue: PartitionTimeLimit"]
+
+
 def test_gpus_may_be_of_a_type(make_place: Make) -> None:
     place = make_place(gpus_per_trial=16, gpus_per_node=8, gpu_type="a100")
     assert "#SBATCH --gpus-per-node=a100:8\n" in place._submitter.script()

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+from torch._C._distributed_c10d import TCPStore
 
-from fieldtrial.training.rendezvous import listen_at, meet, own_address
+from fieldtrial.training.rendezvous import listen_at, meet, own_address, torchruns_store
 from fieldtrial.training.world import World
 
 # Two machines in networks of their own, which nothing leads out of: the second is made within the first. Their wire,
@@ -85,6 +86,28 @@ def test_on_one_machine_they_meet_on_loopback(tmp_path: Path, monkeypatch: pytes
     monkeypatch.delenv("GLOO_SOCKET_IFNAME")
     listen_at(address)
     assert os.environ["GLOO_SOCKET_IFNAME"] == "lo"
+
+
+def test_processes_that_are_started_again_do_not_find_those_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TORCHELASTIC_USE_AGENT_STORE", raising=False)
+    assert torchruns_store(2) is None
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+    torchruns = TCPStore("127.0.0.1", port, is_master=True, wait_for_workers=False, master_listen_fd=listener.detach())
+    environment = {"USE_AGENT_STORE": "True", "RESTART_COUNT": "0"}
+    for name, value in environment.items():
+        monkeypatch.setenv(f"TORCHELASTIC_{name}", value)
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("MASTER_PORT", str(torchruns.port))
+    first, peer = torchruns_store(2), torchruns_store(2)
+    assert first
+    assert peer
+    first.set("rank 0", "where it is")
+    assert peer.get("rank 0") == b"where it is"
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    again = torchruns_store(2)
+    assert again
+    assert not again.check(["rank 0"])
 
 
 def test_where_the_other_machine_is_not_found_the_own_name_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
