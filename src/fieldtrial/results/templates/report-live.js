@@ -4,8 +4,8 @@ const LOOK_SECONDS = 10;
 const QUIET_SECONDS = 5; // since the reader last touched anything
 const PLACE = `fieldtrial ${location.pathname}`;
 
-function keepPlace() {
-  const kept = { text: selection.text, ranges: selection.ranges, colour: selection.colour, metric: curvesMetric.name };
+function keepPlace(version) {
+  const kept = { version, text: selection.text, ranges: selection.ranges, colour: selection.colour, metric: curvesMetric.name };
   Object.assign(kept, { sort: trialsTable.sort, descending: trialsTable.descending, page: trialsTable.page });
   const sections = [...document.querySelectorAll("header, section")];
   const top = sections.filter((section) => section.getBoundingClientRect().top <= 100).pop();
@@ -42,21 +42,24 @@ function returnTo(kept) {
   if (kept.focus) document.getElementById(kept.focus)?.focus({ preventScroll: true });
 }
 
-function startLive() {
+function startLive(kept) {
   if (!report.live || !location.protocol.startsWith("http")) return;
   let touched = 0;
   for (const event of ["pointerdown", "pointermove", "keydown", "wheel", "touchmove"]) addEventListener(event, () => (touched = performance.now()), { passive: true });
-  let seen = null;
-  setInterval(async () => {
+  let seen = kept?.version ?? null;
+  const look = async () => {
+    let version;
     try {
       const answer = await fetch(location.href, { method: "HEAD", cache: "no-store" });
-      const version = `${answer.headers.get("Last-Modified")} ${answer.headers.get("Content-Length")}`;
+      version = `${answer.headers.get("Last-Modified")} ${answer.headers.get("Content-Length")}`;
       seen ??= version;
       if (!answer.ok || version === seen || performance.now() - touched < 1000 * QUIET_SECONDS) return;
     } catch {
       return; // the server has gone; the page stays as it is
     }
-    keepPlace();
+    keepPlace(version);
     location.reload();
-  }, 1000 * LOOK_SECONDS);
+  };
+  look(); // at once, so that a report written before the first ten seconds are over is a newer one too
+  setInterval(look, 1000 * LOOK_SECONDS);
 }

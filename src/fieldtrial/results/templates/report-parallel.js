@@ -46,7 +46,8 @@ function thinTicks(ticks) {
 }
 
 const parallelAxes = report.parallel.map((name) => makeAxis(report.column[name]));
-const parallel = { canvas: null, context: null, width: 0, height: 0, frame: 0 };
+const parallel = { canvas: null, context: null, width: 0, height: 0 };
+const frames = new Map(); // what is to be drawn, with the frame it waits for
 
 function axisX(place) {
   const span = parallel.width - INSET.left - INSET.right;
@@ -96,8 +97,8 @@ function drawParallel() {
 }
 
 function soon(draw) {
-  cancelAnimationFrame(parallel.frame);
-  parallel.frame = requestAnimationFrame(draw);
+  cancelAnimationFrame(frames.get(draw));
+  frames.set(draw, requestAnimationFrame(draw));
 }
 
 function layOutParallel() {

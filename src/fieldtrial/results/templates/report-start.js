@@ -21,4 +21,4 @@ history.scrollRestoration = "manual";
 const keptPlace = takePlace();
 select();
 if (keptPlace) returnTo(keptPlace);
-startLive();
+startLive(keptPlace);
