@@ -20,14 +20,16 @@ import psutil
 import pytest
 
 from fieldtrial.control.local import LocalPlace
-from fieldtrial.control.settings import LocalSettings
+from fieldtrial.control.settings import LocalSettings, SlurmSettings
+from fieldtrial.control.slurm import SlurmPlace
+from fieldtrial.control.slurm_jobs import Submitter
 from fieldtrial.control.state import load_state
 from fieldtrial.sweep_folder import SweepFolder
+from tests.control.slurm_places import STAND_IN, Make
 from tests.control.slurm_sweeps import jobs
 from tests.slurm_cluster import SlurmCluster
 
 ROOT = Path(__file__).parents[2]
-STAND_IN = (str(ROOT / "benchmarks" / "stand_in_worker.py"),)
 EPOCH_SECONDS = 0.3
 GUARDED = "FIELDTRIAL_PLACE"
 
@@ -187,3 +189,39 @@ def place(processes: Processes) -> Iterator[LocalPlace]:
     assert not processes.marked(mark)
     assert not folder.exists()
     assert GUARDED not in os.environ
+
+
+@pytest.fixture
+def said() -> list[str]:
+    """What places had to say."""
+    return []
+
+
+@pytest.fixture
+def make_place(slurm: SlurmCluster, said: list[str], tmp_path: Path) -> Iterator[Make]:
+    """Return a function that makes a place of settings; at the end no job is left."""
+    places = []
+
+    def make(epoch_seconds: float = 0.05, worker: tuple[str, ...] = STAND_IN, **settings: Any) -> SlurmPlace:
+        asked: dict[str, Any] = {
+            "partitions": ("gpu",),
+            "gpus_per_node": 2,
+            "cpus_per_process": 1,
+            "memory_gb_per_process": 0.1,
+            "time_limit_minutes": 5,
+            "squeue_seconds": 0.5,
+            "idle_seconds": 5,
+            "environment": {"EPOCH_SECONDS": str(epoch_seconds)},
+        }
+        wanted = SlurmSettings(**asked | settings)
+        folder = SweepFolder(tmp_path / "sweep")
+        places.append(SlurmPlace(wanted, folder, Submitter(wanted, folder, ROOT / "src", worker), said.append))
+        return places[-1]
+
+    yield make
+    for place in places[-1:]:
+        place.close()
+    deadline = time.monotonic() + 15
+    while left := slurm.run("squeue", "--noheader"):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.1)

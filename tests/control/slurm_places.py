@@ -1,0 +1,44 @@
+"""What the tests of SLURM as a place share: tasks for it, and waiting for what becomes of them."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from fieldtrial.config import TrainConfig
+from fieldtrial.control.place import Ended, Task
+from fieldtrial.control.slurm import SlurmPlace
+from fieldtrial.run import Run
+
+STAND_IN = (str(Path(__file__).parents[2] / "benchmarks" / "stand_in_worker.py"),)
+
+Make = Callable[..., SlurmPlace]  # what the fixture make_place gives
+
+
+def task(folder: Path, number: int = 0, epochs: int = 1, attempt: int = 1) -> Task:
+    config = TrainConfig(epochs=epochs, lr=0.01 + number / 1000)
+    return Task(Run.create(folder / "sweep" / config.id, config), attempt)
+
+
+def until_the_end(place: SlurmPlace, count: int = 1, seconds: float = 60) -> list[Ended]:
+    ended: list[Ended] = []
+    give_up = time.monotonic() + seconds
+    while len(ended) < count and time.monotonic() < give_up:
+        ended += place.wait(0.1)
+    assert len(ended) == count
+    return ended
+
+
+def until(place: SlurmPlace, holds: Callable[[], object], seconds: float = 30) -> None:
+    give_up = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < give_up
+        assert place.wait(0.05) == []
+
+
+def job_of(place: SlurmPlace) -> str:
+    (job,) = place.queue.claimed().values()
+    return job
+
+
+def all_is_well(ended: list[Ended]) -> bool:
+    return all(end.death is None and end.error is None and end.task.run.result() for end in ended)
