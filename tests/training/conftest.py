@@ -13,6 +13,8 @@ import torch
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.run import Record, Run
+from fieldtrial.training.data import Data, load
+from fieldtrial.training.network import Network
 from fieldtrial.training.trial import train
 from fieldtrial.training.world import World
 
@@ -64,6 +66,31 @@ def numbers() -> Callable[[Run], list[Values]]:
         return [{name: value for name, value in r.items() if name not in MEASURED} for r in run.records()]
 
     return without_measurements
+
+
+@pytest.fixture
+def batch_sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return a list to which the number of images is added whenever a network is given some."""
+    sizes: list[int] = []
+    compute = Network.forward
+
+    def note(network: Network, images: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(images))
+        return compute(network, images)
+
+    monkeypatch.setattr(Network, "forward", note)
+    return sizes
+
+
+@pytest.fixture
+def get(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Data]:
+    """Load a data set from this test's folder, with a fifth for validation."""
+
+    def load_it(dataset: str, image_size: int | None = None, root: Path = tmp_path, **fields: object) -> Data:
+        monkeypatch.setenv("FIELDTRIAL_DATA", str(root))
+        return load(TrainConfig.from_dict({"dataset": dataset, "validation_fraction": 0.2, **fields}), image_size)
+
+    return load_it
 
 
 class WebServer:

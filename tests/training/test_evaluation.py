@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 from PIL import Image
 
 from fieldtrial.config import TrainConfig
@@ -14,7 +13,6 @@ from fieldtrial.run import Record, Run
 from fieldtrial.training.data import load
 from fieldtrial.training.epoch import EVALUATION_IMAGES
 from fieldtrial.training.evaluation import evaluate_elsewhere, evaluate_run
-from fieldtrial.training.network import Network
 from fieldtrial.training.world import World
 
 NewRun = Callable[..., Run]
@@ -79,21 +77,14 @@ def test_other_images_of_the_same_classes(new_run: NewRun, train_until: TrainUnt
 
 
 def test_what_did_not_fit_into_memory_is_evaluated_in_as_many_parts(
-    new_run: NewRun, train_until: TrainUntil, monkeypatch: pytest.MonkeyPatch
+    new_run: NewRun, train_until: TrainUntil, batch_sizes: list[int]
 ) -> None:
     run = new_run()
     train_until(run)
     run.write_result({**(run.result() or {}), "accumulate": 4})
-    sizes: list[int] = []
-    compute = Network.forward
-
-    def note(network: Network, images: torch.Tensor) -> torch.Tensor:
-        sizes.append(len(images))
-        return compute(network, images)
-
-    monkeypatch.setattr(Network, "forward", note)
+    batch_sizes.clear()
     evaluate_run(run, World(), ("test",))
-    assert 1 < max(sizes) <= EVALUATION_IMAGES // 4
+    assert 1 < max(batch_sizes) <= EVALUATION_IMAGES // 4
 
 
 def test_what_cannot_be_evaluated_says_why(new_run: NewRun, train_until: TrainUntil) -> None:

@@ -22,7 +22,6 @@ from fieldtrial.training import frozen_features
 from fieldtrial.training.epoch import EVALUATION_IMAGES
 from fieldtrial.training.features import features
 from fieldtrial.training.fit import open_trial
-from fieldtrial.training.network import Network
 from fieldtrial.training.svm import _machine
 from fieldtrial.training.svm_grid import ROWS, fit_grid
 from fieldtrial.training.trial import train
@@ -180,19 +179,11 @@ def test_kept_features_that_have_been_unused_for_longest_make_room(
 
 
 def test_features_are_computed_in_parts_where_batches_did_not_fit_into_memory(
-    new_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+    new_run: Callable[..., Run], batch_sizes: list[int]
 ) -> None:
-    sizes: list[int] = []
-    compute = Network.forward
-
-    def note(network: Network, images: torch.Tensor) -> torch.Tensor:
-        sizes.append(len(images))
-        return compute(network, images)
-
-    monkeypatch.setattr(Network, "forward", note)
     run = new_run(model="mlp", classes="2", classifier="svm", dense_width=(9,))
     list(train(run, World(), 1, accumulate=8))
-    assert 1 < max(sizes) <= EVALUATION_IMAGES // 8
+    assert 1 < max(batch_sizes) <= EVALUATION_IMAGES // 8
     assert (run.result() or {})["accumulate"] == 8
 
 
