@@ -15,9 +15,10 @@ from fieldtrial.run import Run
 def main() -> None:
     """Train, and print a line an epoch."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.usage = "%(prog)s --run DIR [--test] [--accumulate N] [--data-root DIR] [--FIELD VALUE ...]"  # of fifty
+    parser.usage = "%(prog)s --run DIR [--test | --prepare] [--accumulate N] [--data-root DIR] [--FIELD VALUE ...]"  # of fifty
     parser.add_argument("--run", required=True, metavar="DIR", help="the run's directory: new, or of this very config")
     parser.add_argument("--test", action="store_true", help="evaluate the best epoch's weights on the test images")
+    parser.add_argument("--prepare", action="store_true", help="make directory and data ready, or say what is wrong")
     parser.add_argument("--accumulate", type=int, metavar="N", default=1, help="parts that each batch is cut into [1]")
     parser.add_argument("--data-root", metavar="DIR", help="where data sets are and are downloaded to")
     add_flags(parser)
@@ -27,9 +28,12 @@ def main() -> None:
         os.environ["FIELDTRIAL_DATA"] = flags.data_root
     try:
         config = TrainConfig.from_flags(flags)
-        from fieldtrial.training.by_hand import train_by_hand  # late: wrong flags are told without a wait for torch
+        from fieldtrial.training import by_hand  # late: wrong flags are told without a wait for torch
 
-        train_by_hand(config, Run(flags.run), flags.test, flags.accumulate)
+        if flags.prepare:
+            by_hand.prepare_by_hand(config, Run(flags.run), flags.accumulate)
+        else:
+            by_hand.train_by_hand(config, Run(flags.run), flags.test, flags.accumulate)
     except (ValueError, OSError, FloatingPointError, KeyboardInterrupt) as error:
         sys.exit(str(error) or "interrupted: the same command goes on from the last epoch")
 

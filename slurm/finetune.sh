@@ -13,13 +13,13 @@
 #SBATCH --open-mode=append
 #SBATCH --output=%x-%j.log
 set -uo pipefail
+trap 'scontrol requeue "$SLURM_JOB_ID"' USR1
+"${PYTHON:=.venv/bin/python}" jobs/train.py --prepare "$@" || exit # what is wrong is said once, not by each process
 export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK # which srun does not take over from sbatch
-gpus=${SLURM_GPUS_ON_NODE:-1}
 head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
-srun "${PYTHON:-.venv/bin/python}" -m torch.distributed.run --nnodes "$SLURM_NNODES" --nproc-per-node "$gpus" \
+srun "$PYTHON" -m torch.distributed.run --nnodes "$SLURM_NNODES" --nproc-per-node "${SLURM_GPUS_ON_NODE:-1}" \
     --rdzv-backend c10d --rdzv-endpoint "$head:$((20000 + SLURM_JOB_ID % 20000))" --rdzv-id "$SLURM_JOB_ID" \
     --max-restarts 3 -- jobs/train.py "$@" &
 training=$!
-trap 'scontrol requeue "$SLURM_JOB_ID"' USR1
 wait $training # ends with the training, or with the signal
 wait $training

@@ -49,11 +49,15 @@ class Run:
             ConfigError: the directory holds a run of another config; the message names the fields that differ.
         """
         run = cls(path)
-        if run._config_path.exists():
+        if run.exists():
             run.require(config)
         else:
             write_json(run._config_path, config.to_dict())
         return run
+
+    def exists(self) -> bool:
+        """Return whether the directory holds a run."""
+        return is_there(self._config_path)
 
     def require(self, config: TrainConfig) -> None:
         """Raise ConfigError, with the fields that differ, unless this is a run of `config`."""

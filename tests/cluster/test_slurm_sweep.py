@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
+from fieldtrial.config import TrainConfig
 from fieldtrial.run import Run
 from fieldtrial.sweep_folder import SweepFolder
 from fieldtrial.tasks import TaskQueue
@@ -312,9 +313,29 @@ def test_one_run_without_a_sweep(slurm: SlurmCluster, project: Path) -> None:
     assert (result["outcome"], result["epochs"]) == ("finished", 2)
 
 
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--lr", "fast"], "lr = 'fast': must be a number\n"),
+        (["--dataset", "folder:images"], "dataset = 'folder:images': no such folder; looked for .*\n"),
+        (["--seed", "2"], "runs/there holds a run of another config: seed is 1 there and 2 now\n"),
+    ],
+)
+def test_what_is_wrong_with_a_run_is_said_once(
+    slurm: SlurmCluster, project: Path, flags: list[str], said: str
+) -> None:
+    there = Run.create(project / "runs" / "there", TrainConfig(seed=1))
+    kept = list(there.path.iterdir())
+    job = submit(slurm, project, "--gpus-per-node=2", "slurm/finetune.sh", "--run", "runs/there", "--seed", "1", *flags)
+    state, _, printed = wait_for_job(slurm, job, project).partition("\n")
+    assert state == "FAILED"
+    assert re.fullmatch(said, printed), printed
+    assert list(there.path.iterdir()) == kept
+
+
 def test_a_run_gets_the_processors_that_were_asked_for(slurm: SlurmCluster, project: Path) -> None:
     python = project / "python"
-    python.write_text('#!/bin/sh\nscontrol show step "$SLURM_JOB_ID.0"\n')
+    python.write_text('#!/bin/sh\n[ "$1" = jobs/train.py ] || scontrol show step "$SLURM_JOB_ID.0"\n')
     python.chmod(0o755)
     job = submit(slurm, project, "--cpus-per-task=2", f"--export=ALL,PYTHON={python}", "slurm/finetune.sh")
     assert "TresPerTask=cpu:2" in wait_for_job(slurm, job, project)

@@ -112,6 +112,56 @@ def test_bad_input_is_one_clear_message(flags: list[str], problem: str, tmp_path
     assert "epoch 1 " not in done.stdout
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("flags", "problem"),
+    [
+        (["--accumulate", "65"], "accumulate = 65: must be from 1 to batch_size = 64"),
+        (["--freeze", "first:99"], "freeze = 'first:99': "),
+        (["--weights", "run:other"], "weights = 'run:other': "),
+    ],
+)
+def test_what_is_wrong_is_told_before_any_training_and_the_directory_stays_free(
+    flags: list[str], problem: str, tmp_path: Path
+) -> None:
+    refused = train("--prepare", "--run", tmp_path / "run", *SMALL, *flags)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr.startswith(problem)
+    assert refused.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_prepared_run_is_made_and_nothing_is_trained(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    done = train("--prepare", "--run", run.path, *SMALL)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert run.config() == TrainConfig(model="mlp", classes="2", epochs=2, dense_width=(8,))
+    assert run.attempts() == []
+
+    other = train("--prepare", "--run", run.path, *SMALL, "--lr", "0.5")
+    assert other.returncode == 1
+    assert other.stderr == f"{run.path} holds a run of another config: lr is 0.001 there and 0.5 now\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("flags", "kind", "message"),
+    [
+        (["--optimizer", "sgd", "--lr", "1e30"], "diverged", "the training loss is nan at step"),
+        (["--batch_size", "1", "--model", "cnn"], "config", "batch_size = 1: gives a process one image at a time"),
+    ],
+)
+def test_what_would_fail_again_is_not_started_again(flags: list[str], kind: str, message: str, tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    launcher = (*LAUNCHER, "--max-restarts=3", "--")
+    done = train("--run", run.path, *SMALL, *flags, launcher=launcher)
+    assert done.returncode == 1
+    assert run.attempts() == [1]
+    assert (run.error() or {})["kind"] == kind
+    assert done.stderr.count(message) == (1 if kind == "diverged" else 2)  # once by each of two processes
+
+
 def test_help_has_a_flag_for_each_field_in_groups() -> None:
     done = train("--help")
     assert done.returncode == 0

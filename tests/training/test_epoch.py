@@ -181,10 +181,10 @@ def test_single_images_that_cannot_be_normalised_are_refused_before_training(
     ):
         train_until(refused)
     assert refused.records() == []
-    problems = look_at(refused.config(), shapes_only=False)["problems"]
+    problems = look_at(refused.config(), refused)["problems"]
     assert len(problems) == 1
     assert problems[0].startswith("batch_size = 1: ")
-    assert look_at(refused.config(), shapes_only=True)["problems"] == problems
+    assert look_at(refused.config(), refused, shapes_only=True)["problems"] == problems
     data, network = open_trial(refused.config(), refused)
     for size, batch_size, says in [(1, 2, None), (2, 2, "batch_size = 2"), (2, 3, None)]:  # of `size` processes
         config = replace(refused.config(), batch_size=batch_size)

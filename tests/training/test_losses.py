@@ -211,7 +211,7 @@ def test_batches_without_triplets_are_refused_before_training(new_run: NewRun, t
     run = new_run(loss="triplet", batch_size=2)
     with pytest.raises(ConfigError, match="batch_size = 2: loss triplet needs at least 3 images at a time"):
         train_until(run)
-    assert look_at(run.config(), shapes_only=True)["problems"] == [
+    assert look_at(run.config(), run, shapes_only=True)["problems"] == [
         "batch_size = 2: loss triplet needs at least 3 images at a time"
     ]
     with pytest.raises(ConfigError, match="batch_size = 8, cut into pieces of 2: loss triplet needs"):

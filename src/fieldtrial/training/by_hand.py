@@ -8,9 +8,28 @@ from typing import Any, NoReturn
 from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.run import Run
 from fieldtrial.training.evaluation import evaluate_run
+from fieldtrial.training.prepare import look_at
 from fieldtrial.training.trial import train
 from fieldtrial.training.worker import kind_of, tell
 from fieldtrial.training.world import World
+
+WOULD_FAIL_AGAIN = ("config", "diverged")  # kinds of errors
+
+
+def prepare_by_hand(config: TrainConfig, run: Run, accumulate: int = 1) -> None:
+    """Make the run's directory and its data ready, without training: the first of several processes need not fail.
+
+    Raises:
+        ConfigError: the run is another config's; a batch has no `accumulate` parts; there is no such data set, model,
+            layer to freeze or file of weights. The directory is then as it was.
+        OSError: the directory cannot be written.
+    """
+    require_parts(config, accumulate)
+    if run.exists():
+        run.require(config)
+    if not run.result() and (problems := look_at(config, run)["problems"]):
+        raise ConfigError(problems)
+    Run.create(run.path, config)
 
 
 def train_by_hand(config: TrainConfig, run: Run, test: bool = False, accumulate: int = 1) -> None:
@@ -19,12 +38,15 @@ def train_by_hand(config: TrainConfig, run: Run, test: bool = False, accumulate:
     Out of memory, it goes on from its checkpoint with its batches cut into twice as many parts, at the same global
     batch: a single process starts itself anew; several end, and torchrun starts them again if --max-restarts allows
     it. Into how many parts an attempt cut them stands in env.json, and the next begins with that, or with `accumulate`.
+    Processes that torchrun starts again after an error that would come again end at once: it knows no such errors.
 
     Raises:
         ConfigError: the run is another config's; a batch has no `accumulate` parts; one image is too much.
+        Diverged: in the first process; the others, which have met the same, end without a word.
     """
-    if not 1 <= accumulate <= config.batch_size:
-        raise ConfigError([f"accumulate = {accumulate}: must be from 1 to batch_size = {config.batch_size}"])
+    require_parts(config, accumulate)
+    if os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0" and last_error(run) in WOULD_FAIL_AGAIN:
+        sys.exit(1)
     world = World.from_environment()
     say = print if world.is_main else lambda *_, **__: None
     attempt = world.broadcast(max(run.attempts(), default=0) + 1)
@@ -38,9 +60,13 @@ def train_by_hand(config: TrainConfig, run: Run, test: bool = False, accumulate:
             for record in train(run, world, attempt, test, accumulate):
                 say(describe(record), flush=True)
         except Exception as error:
-            if kind_of(error) != "memory":
+            kind = kind_of(error)
+            if kind in ("memory", "config"):
+                tell(run, kind, str(error), error, attempt)
+            if kind == "diverged" and not world.is_main:
+                sys.exit(1)
+            if kind != "memory":
                 raise
-            tell(run, "memory", str(error), error, attempt)
             go_on_in_parts(accumulate, most, world)
     elif test and "test_accuracy" not in result:
         evaluate_run(run, world)
@@ -50,12 +76,23 @@ def train_by_hand(config: TrainConfig, run: Run, test: bool = False, accumulate:
     world.close()
 
 
+def require_parts(config: TrainConfig, accumulate: int) -> None:
+    """Raise ConfigError unless a batch can be cut into `accumulate` parts."""
+    if not 1 <= accumulate <= config.batch_size:
+        raise ConfigError([f"accumulate = {accumulate}: must be from 1 to batch_size = {config.batch_size}"])
+
+
 def parts_needed(run: Run) -> int:
     """Return into how many parts the run's batches are to be cut, going by its last attempt."""
     attempt = max(run.attempts(), default=0)
     used: int = run.environment().get(str(attempt), {}).get("accumulate", 1)
+    return 2 * used if last_error(run) == "memory" else used
+
+
+def last_error(run: Run) -> str | None:
+    """Return the kind of the error that the run's last attempt ended with, or None."""
     error = run.error() or {}
-    return 2 * used if error.get("kind") == "memory" and error["attempt"] == attempt else used
+    return error["kind"] if error.get("attempt") == max(run.attempts(), default=0) else None
 
 
 def go_on_in_parts(accumulate: int, most: int, world: World) -> NoReturn:

@@ -27,15 +27,16 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print is no answer
     questions = json.load(sys.stdin)
-    json.dump([look_at(TrainConfig.from_dict(q["config"]), q["shapes_only"]) for q in questions], answers)
+    here = Run(Path.cwd())  # there is no trial's directory yet
+    json.dump([look_at(TrainConfig.from_dict(q["config"]), here, q["shapes_only"]) for q in questions], answers)
     answers.close()
 
 
-def look_at(config: TrainConfig, shapes_only: bool) -> dict[str, Any]:
-    """Return {"problems": texts} and, if there are none, the numbers of `fit.describe`."""
+def look_at(config: TrainConfig, run: Run, shapes_only: bool = False) -> dict[str, Any]:
+    """Return {"problems": texts} and, if there are none, the numbers of `fit.describe`, of a trial in `run`."""
     try:
         with torch.device("meta") if shapes_only else contextlib.nullcontext():
-            data, network = open_trial(config, Run(Path.cwd()))
+            data, network = open_trial(config, run)
             require_normalisable(network, data, config, World())
             require_triplets(config, config.batch_size)
             return {"problems": [], **describe(network, data)}
