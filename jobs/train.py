@@ -15,7 +15,7 @@ from fieldtrial.run import Run
 def main() -> None:
     """Train, and print a line an epoch."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.usage = "%(prog)s --run DIR [--test | --prepare] [--accumulate N] [--data-root DIR] [--FIELD VALUE ...]"  # of fifty
+    parser.usage = "%(prog)s --run DIR [--test | --prepare] [--accumulate N] [--data-root DIR] [--FIELD VALUE ...]"
     parser.add_argument("--run", required=True, metavar="DIR", help="the run's directory: new, or of this very config")
     parser.add_argument("--test", action="store_true", help="evaluate the best epoch's weights on the test images")
     parser.add_argument("--prepare", action="store_true", help="make directory and data ready, or say what is wrong")

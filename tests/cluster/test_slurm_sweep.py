@@ -316,21 +316,21 @@ def test_one_run_without_a_sweep(slurm: SlurmCluster, project: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (["--lr", "fast"], "lr = 'fast': must be a number\n"),
-        (["--dataset", "folder:images"], "dataset = 'folder:images': no such folder; looked for .*\n"),
-        (["--seed", "2"], "runs/there holds a run of another config: seed is 1 there and 2 now\n"),
+        (["--run", "runs/new", "--lr", "fast"], "lr = 'fast': must be a number\n"),
+        (["--run", "runs/new", "--dataset", "folder:images"], "dataset = 'folder:images': no such folder; looked for .*\n"),
+        (["--run", "runs/there", "--seed", "2"], "runs/there holds a run of another config: seed is 1 there and 2 now\n"),
     ],
 )
 def test_what_is_wrong_with_a_run_is_said_once(
     slurm: SlurmCluster, project: Path, flags: list[str], said: str
 ) -> None:
-    there = Run.create(project / "runs" / "there", TrainConfig(seed=1))
-    kept = list(there.path.iterdir())
-    job = submit(slurm, project, "--gpus-per-node=2", "slurm/finetune.sh", "--run", "runs/there", "--seed", "1", *flags)
+    Run.create(project / "runs" / "there", TrainConfig(seed=1))
+    kept = list((project / "runs").rglob("*"))
+    job = submit(slurm, project, "--gpus-per-node=2", "slurm/finetune.sh", *flags)
     state, _, printed = wait_for_job(slurm, job, project).partition("\n")
     assert state == "FAILED"
     assert re.fullmatch(said, printed), printed
-    assert list(there.path.iterdir()) == kept
+    assert list((project / "runs").rglob("*")) == kept
 
 
 def test_a_run_gets_the_processors_that_were_asked_for(slurm: SlurmCluster, project: Path) -> None:
