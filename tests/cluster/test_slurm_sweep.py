@@ -316,21 +316,20 @@ def test_one_run_without_a_sweep(slurm: SlurmCluster, project: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (["--run", "runs/new", "--lr", "fast"], "lr = 'fast': must be a number\n"),
-        (["--run", "runs/new", "--dataset", "folder:images"], "dataset = 'folder:images': no such folder; looked for .*\n"),
-        (["--run", "runs/there", "--seed", "2"], "runs/there holds a run of another config: seed is 1 there and 2 now\n"),
+        (["--run", "new", "--lr", "fast"], "lr = 'fast': must be a number\n"),
+        (["--run", "new", "--dataset", "folder:images"], "dataset = 'folder:images': no such folder; looked for .*\n"),
+        (["--run", "there", "--seed", "2"], "there holds a run of another config: seed is 1 there and 2 now\n"),
     ],
 )
-def test_what_is_wrong_with_a_run_is_said_once(
-    slurm: SlurmCluster, project: Path, flags: list[str], said: str
-) -> None:
-    Run.create(project / "runs" / "there", TrainConfig(seed=1))
-    kept = list((project / "runs").rglob("*"))
+def test_what_is_wrong_with_a_run_is_said_once(slurm: SlurmCluster, project: Path, flags: list[str], said: str) -> None:
+    Run.create(project / "there", TrainConfig(seed=1))
+    kept = [*(project / "there").iterdir()]
     job = submit(slurm, project, "--gpus-per-node=2", "slurm/finetune.sh", *flags)
     state, _, printed = wait_for_job(slurm, job, project).partition("\n")
     assert state == "FAILED"
     assert re.fullmatch(said, printed), printed
-    assert list((project / "runs").rglob("*")) == kept
+    assert [*(project / "there").iterdir()] == kept
+    assert not (project / "new").exists()
 
 
 def test_a_run_gets_the_processors_that_were_asked_for(slurm: SlurmCluster, project: Path) -> None:
