@@ -182,6 +182,18 @@ def test_the_same_sweep_here_and_damaged_there_gives_the_same_table(slurm: Slurm
     assert slurm.run("squeue", "--noheader", "--name", "nothing") == ""
 
 
+def test_a_dry_run_of_what_slurm_refuses_fails_after_all_is_shown(slurm: SlurmCluster, project: Path) -> None:
+    write_sweep(project, SEARCHED)
+    (project / "cluster" / "there.toml").write_text(SITE.format(gpus=1, trials=20).replace('"gpu"', '"nowhere"'))
+    line = [sys.executable, "sweeps/small.py", "--cluster", "there", "--dry-run"]
+    done = subprocess.run(line, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    assert done.returncode == 1
+    *shown, last = done.stdout.splitlines()
+    assert "#SBATCH --partition=nowhere" in shown
+    assert last.startswith("sbatch --test-only: sbatch: error: invalid partition specified: nowhere; ")
+    assert slurm.run("squeue", "--noheader") == ""
+
+
 def losses(run: Run) -> list[float]:
     return [record[name] for record in run.records() for name in ("train_loss", "validation_loss") if name in record]
 

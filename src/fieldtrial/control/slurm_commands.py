@@ -152,15 +152,12 @@ def _elements(ids: str) -> list[str]:
 
 
 def test_submission(script: str) -> str:
-    """Return what sbatch --test-only says of a script: when and where it would start, or why not."""
-    command = ["sbatch", "--test-only"]
-    try:
-        result = subprocess.run(
-            command, input=script, capture_output=True, text=True, check=False, timeout=SECONDS, env=_environment()
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return str(error)
-    return (result.stderr or result.stdout).strip()
+    """Return what sbatch --test-only says of a script: when and where it would start.
+
+    Raises:
+        SlurmOutageError: SLURM refuses it, with what sbatch says, or does not answer.
+    """
+    return _completed("sbatch", "--test-only", text=script).stderr.strip()  # where a test's answer goes, too
 
 
 def _environment() -> dict[str, str]:
@@ -170,9 +167,21 @@ def _environment() -> dict[str, str]:
 
 
 def _run(*command: str) -> list[str]:
+    return [line for line in _completed(*command).stdout.splitlines() if line]
+
+
+def _completed(*command: str, text: str | None = None) -> "subprocess.CompletedProcess[str]":
+    """Return how a command went that was given `text` to read. Raises SlurmOutageError if it did not go well."""
     try:
         result = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", check=False, timeout=SECONDS, env=_environment()
+            command,
+            input=text,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            timeout=SECONDS,
+            env=_environment(),
         )
     except FileNotFoundError:
         raise SlurmOutageError(f"{command[0]}: no such command: this machine has no SLURM") from None
@@ -181,4 +190,4 @@ def _run(*command: str) -> list[str]:
     if result.returncode:
         told = result.stderr.strip() or result.stdout.strip() or f"exit status {result.returncode}, without a word"
         raise SlurmOutageError(told if told.startswith(f"{command[0]}: ") else f"{command[0]}: {told}")
-    return [line for line in result.stdout.splitlines() if line]
+    return result
