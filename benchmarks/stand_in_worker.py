@@ -70,6 +70,8 @@ def train(run: Run, attempt: int, test: bool) -> str:
             if config.lr > 10 and epoch > 0:
                 run.write_error("diverged", f"loss is nan at step {epoch}", attempt)
                 return "failed"
+            if max(run.attempts()) > attempt:
+                return "superseded"
             recorder.write(record_of(config, epoch))
             stop.hear(record_of(config, epoch))
             if run.stop_requested() and epoch < config.epochs:

@@ -48,6 +48,10 @@ stop slurmdbd "$folder/run/slurmdbd.pid"
 stop mariadbd "$folder/database/pid"
 stop munged "$folder/munge/pid"
 
+for node in "$folder"/spool/*; do
+  rmdir "/sys/fs/cgroup/memory/slurm_${node##*/}" 2>/dev/null || true # of --enforce-memory, and empty
+done
+
 mapfile -t others < <(other_hosts)
 write_hosts "${others[@]}"
 

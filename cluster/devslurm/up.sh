@@ -12,12 +12,13 @@ usage="up.sh [option ...]     (as root, on Debian 12; down.sh stops it)
   --user NAME           create this user, who may submit jobs, with a home in the folder
   --most-jobs N         jobs that each user may have in the queue (no limit; needs accounting)
   --no-preempt-signal   a preempted job is not sent its own --signal beforehand
+  --enforce-memory      a job that takes more memory than it asked for is killed (needs cgroups of version 1)
 On standard output: export SLURM_CONF=..., which is all that a client needs."
 set -euo pipefail
 here=$(dirname "$(realpath "$0")")
 . "$here/common.sh"
 
-folder=${TMPDIR:-/tmp}/devslurm nodes=4 gpus=2 cpus=4 memory=8000 max_array=1001 most_jobs='' user='' accounting=yes preempt_signal=yes
+folder=${TMPDIR:-/tmp}/devslurm nodes=4 gpus=2 cpus=4 memory=8000 max_array=1001 most_jobs='' user='' accounting=yes preempt_signal=yes task=none
 arguments=("$@")
 while (($#)); do
   case $1 in
@@ -30,6 +31,7 @@ while (($#)); do
     --folder) folder=${2:?"--folder needs a directory"} && shift ;;
     --no-accounting) accounting='' ;;
     --no-preempt-signal) preempt_signal='' ;;
+    --enforce-memory) task=cgroup ;;
     --help) echo "$usage" && exit ;;
     *) die "unknown option $1"$'\n'"$usage" ;;
   esac
@@ -38,6 +40,8 @@ done
 ((nodes >= 1 && nodes <= 100)) || die "--nodes $nodes: 1 to 100"
 ((cpus >= 1 && memory >= 1)) || die "--cpus and --memory must be at least 1"
 ((max_array != 1)) || die "--max-array 1: 0, for no arrays, or at least 2"
+swap=/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes
+[ "$task" = none ] || [ -w "$swap" ] || die "--enforce-memory needs $swap, which is not there or not to be written"
 [ -n "$accounting" ] || [ -z "$most_jobs" ] || die "--most-jobs needs accounting"
 set_folder "$folder"
 one_at_a_time "$0" "${arguments[@]}"
@@ -137,6 +141,8 @@ SlurmdPidFile=$folder/run/slurmd.%n.pid
 SlurmctldLogFile=$folder/log/slurmctld.log
 SlurmdLogFile=$folder/log/slurmd.%n.log
 Include $folder/first-job-id.conf
+# Neither binding to cores nor, but for --enforce-memory, cgroups
+TaskPlugin=task/$task
 MaxArraySize=$max_array
 ${preempt_signal:+SlurmctldParameters=preempt_send_user_signal}
 
@@ -152,6 +158,12 @@ PartitionName=gpu Nodes=n[1-$nodes] Default=YES PriorityTier=10 PreemptMode=OFF 
 PartitionName=preempt Nodes=n[1-$nodes] PriorityTier=1 PreemptMode=REQUEUE GraceTime=10 DefaultTime=60 MaxTime=1440
 CONF
 put "$folder/etc/gres.conf" root 644 <<<"$( ((gpus == 0)) || echo "Name=gpu File=$folder/dev/nvidia[0-$((gpus - 1))]")" && changed=yes
+put "$folder/etc/cgroup.conf" root 644 <<CONF && changed=yes
+CgroupPlugin=cgroup/v1
+ConstrainRAMSpace=yes
+ConstrainSwapSpace=yes
+AllowedSwapSpace=0
+CONF
 
 # ---- accounting ----------------------------------------------------------------------------------------------------------
 

@@ -20,12 +20,11 @@ import psutil
 import pytest
 
 from fieldtrial.control.local import LocalPlace
-from fieldtrial.control.settings import LocalSettings, SlurmSettings
+from fieldtrial.control.settings import LocalSettings
 from fieldtrial.control.slurm import SlurmPlace
-from fieldtrial.control.slurm_jobs import Submitter
 from fieldtrial.control.state import load_state
 from fieldtrial.sweep_folder import SweepFolder
-from tests.control.slurm_places import STAND_IN, Make
+from tests.control.slurm_places import STAND_IN, Make, place_of
 from tests.control.slurm_sweeps import jobs
 from tests.slurm_cluster import SlurmCluster
 
@@ -202,20 +201,8 @@ def make_place(slurm: SlurmCluster, said: list[str], tmp_path: Path) -> Iterator
     """Return a function that makes a place of settings; at the end no job is left."""
     places = []
 
-    def make(epoch_seconds: float = 0.05, worker: tuple[str, ...] = STAND_IN, **settings: Any) -> SlurmPlace:
-        asked: dict[str, Any] = {
-            "partitions": ("gpu",),
-            "gpus_per_node": 2,
-            "cpus_per_process": 1,
-            "memory_gb_per_process": 0.1,
-            "time_limit_minutes": 5,
-            "squeue_seconds": 0.5,
-            "idle_seconds": 5,
-            "environment": {"EPOCH_SECONDS": str(epoch_seconds)},
-        }
-        wanted = SlurmSettings(**asked | settings)
-        folder = SweepFolder(tmp_path / "sweep")
-        places.append(SlurmPlace(wanted, folder, Submitter(wanted, folder, ROOT / "src", worker), said.append))
+    def make(*arguments: Any, **settings: Any) -> SlurmPlace:
+        places.append(place_of(tmp_path, said.append, *arguments, **settings))
         return places[-1]
 
     yield make

@@ -3,15 +3,42 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.control.place import Ended, Task
+from fieldtrial.control.settings import SlurmSettings
 from fieldtrial.control.slurm import SlurmPlace
+from fieldtrial.control.slurm_jobs import Submitter
 from fieldtrial.run import Run
+from fieldtrial.sweep_folder import SweepFolder
 
-STAND_IN = (str(Path(__file__).parents[2] / "benchmarks" / "stand_in_worker.py"),)
+ROOT = Path(__file__).parents[2]
+STAND_IN = (str(ROOT / "benchmarks" / "stand_in_worker.py"),)
 
-Make = Callable[..., SlurmPlace]  # what the fixture make_place gives
+Make = Callable[..., SlurmPlace]  # what the fixture make_place gives: place_of, without its first two arguments
+
+
+def place_of(
+    folder: Path,
+    say: Callable[[str], None],
+    epoch_seconds: float = 0.05,
+    worker: tuple[str, ...] = STAND_IN,
+    **settings: Any,
+) -> SlurmPlace:
+    """Return the cluster that SLURM_CONF names as a place, of these settings, for a sweep in `folder`."""
+    asked: dict[str, Any] = {
+        "partitions": ("gpu",),
+        "gpus_per_node": 2,
+        "cpus_per_process": 1,
+        "memory_gb_per_process": 0.1,
+        "time_limit_minutes": 5,
+        "squeue_seconds": 0.5,
+        "idle_seconds": 5,
+        "environment": {"EPOCH_SECONDS": str(epoch_seconds)},
+    }
+    wanted, sweep = SlurmSettings(**asked | settings), SweepFolder(folder / "sweep")
+    return SlurmPlace(wanted, sweep, Submitter(wanted, sweep, ROOT / "src", worker), say)
 
 
 def task(folder: Path, number: int = 0, epochs: int = 1, attempt: int = 1) -> Task:

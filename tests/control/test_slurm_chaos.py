@@ -19,6 +19,7 @@ from tests.control.slurm_sweeps import (
     record_count,
     runs,
     trains,
+    workers,
 )
 from tests.slurm_cluster import SlurmCluster, temporary_cluster
 
@@ -158,6 +159,27 @@ def test_slurmd_killed_and_started_again(
     finally:
         slurm.start()
     print(f"{attempts(driver)} further attempts")
+
+
+@pytest.mark.parametrize(("requeue", "trials_per_job"), [(True, 1), (True, 20), (False, 1)])
+def test_slurmd_killed_and_its_node_given_up_while_the_step_lives_on(
+    slurm: SlurmCluster, sweep_through: Sweep, processes: Any, short: Any, requeue: bool, trials_per_job: int
+) -> None:
+    def kill(driver: Any) -> None:
+        assert processes.eventually(lambda: record_count(driver.folder()) > 1, 240)
+        (node,) = slurm.run("squeue", "--noheader", "--states=RUNNING", "--format=%N").split()
+        slurm.end(f"slurmd.{node}")
+        assert processes.eventually(lambda: len(workers(driver.folder())) == 2, 120), "another job, beside the step"
+        assert processes.eventually(lambda: attempts(driver) == 1, 60)
+        assert slurm.run("sinfo", "--noheader", f"--nodes={node}", "--partition=gpu", "--format=%t") == "down*"
+        assert processes.eventually(lambda: len(workers(driver.folder())) == 1, 60), "the step gives way"
+        assert record_count(driver.folder()) < 9, "in the middle of the trial"
+
+    try:  # the trial takes longer than SLURM takes to give its node up, and to start its job again
+        driver = sweep_through(kill, short, *SHORT, epoch="10", requeue=requeue, trials_per_job=trials_per_job)
+    finally:
+        slurm.start()
+    assert attempts(driver) == 1
 
 
 @pytest.mark.parametrize("how", [SIGTERM, SIGKILL])

@@ -258,7 +258,9 @@ class SlurmPlace:
         if time.monotonic() < since + START_SECONDS:
             return None
         self._submissions.note_node_failure(job.nodes)
-        return f"the last, {job.id}, has done nothing for {START_SECONDS:.0f} s on {job.nodes}"
+        story = f"has done nothing for {START_SECONDS:.0f} s on {job.nodes}"
+        self._say(f"job {job.id} {story}: it is cancelled")
+        return f"the last, {job.id}, {story}"
 
     def _cancel_again(self, there: set[str]) -> None:
         """Cancel what SLURM has not heard of, unless it has gone on to another task meanwhile."""
@@ -276,6 +278,8 @@ class SlurmPlace:
         if names and state in ENDED_WELL and not self._has_waited(job):
             self._jobs[job] = Job(job, state, nodes, "", self._submitter.name)  # looked for again at the next look
             return []
+        if state == "FAILED" and self._submitter.ran_out_of_memory(job):
+            state = "OUT_OF_MEMORY"
         if not self.queue.has_started(job) and job not in self._cancelled and state not in STOPPED_FROM_OUTSIDE:
             lines = self._submitter.last_lines(job)
             self._submissions.note_silent_death(nodes, self._some_have_started(), f"the last, {job}:{lines}")

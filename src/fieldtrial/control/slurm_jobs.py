@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import secrets
 import shlex
 import sys
@@ -18,6 +19,8 @@ from fieldtrial.files import write_atomically
 from fieldtrial.sweep_folder import SweepFolder
 
 LAST_LINES = 10
+# What slurmstepd and srun write into the log of a job whose processes were ended because they took too much memory.
+TOO_MUCH_MEMORY = re.compile(r"oom.kill event|: Out Of Memory$|exceeded memory limit", re.MULTILINE)
 
 
 def job_name(folder: SweepFolder) -> str:
@@ -63,10 +66,19 @@ class Submitter:
 
     def last_lines(self, job: str) -> str:
         """Return the last lines that a job has printed before its worker wrote into a trial's log."""
-        lines: list[str] = []
-        for path in sorted(self._logs.glob(f"{job}_*log.*")):  # as Submitit names them
-            lines += path.read_text(errors="replace").splitlines()
+        lines = self._printed(job).splitlines()
         return "".join(f"\n    {line}" for line in lines[-LAST_LINES:])
+
+    def ran_out_of_memory(self, job: str) -> bool:
+        """Return whether a job's log says that it took too much memory.
+
+        Its state is OUT_OF_MEMORY only if the processes of its batch script did; if those of srun did, it is FAILED.
+        """
+        return TOO_MUCH_MEMORY.search(self._printed(job)) is not None
+
+    def _printed(self, job: str) -> str:
+        paths = sorted(self._logs.glob(f"{job}_*log.*"))  # as Submitit names them
+        return "\n".join(path.read_text(errors="replace") for path in paths)
 
     def _text(self, excluded: Collection[str], elements: int | None) -> str:
         """Return an sbatch file, for an array of so many elements, or for a plain job."""
