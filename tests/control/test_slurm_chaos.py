@@ -161,7 +161,7 @@ def test_slurmd_killed_and_started_again(
     print(f"{attempts(driver)} further attempts")
 
 
-@pytest.mark.parametrize(("requeue", "trials_per_job"), [(True, 1), (True, 20), (False, 1)])
+@pytest.mark.parametrize(("requeue", "trials_per_job"), [(True, 1), (False, 20)])
 def test_slurmd_killed_and_its_node_given_up_while_the_step_lives_on(
     slurm: SlurmCluster, sweep_through: Sweep, processes: Any, short: Any, requeue: bool, trials_per_job: int
 ) -> None:
