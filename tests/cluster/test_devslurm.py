@@ -49,6 +49,11 @@ def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
     return [process for process in processes if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
 
 
+def tasks(cluster: SlurmCluster) -> list[psutil.Process]:
+    """What the job steps have started."""
+    return [child for step in cluster.steps() for child in step.children(recursive=True)]
+
+
 def listening(cluster: SlurmCluster) -> list[tuple[str, str, int]]:
     """(program, address, port) of every TCP socket on which a daemon, a step or what they started listens."""
     processes = [*cluster.daemons().values(), *cluster.steps()]
@@ -140,16 +145,16 @@ def test_a_job_of_the_default_partition_takes_the_place_of_a_preemptible_one(clu
     assert "Restarts=1" in cluster.run("scontrol", "show", "job", loser)
 
 
-def test_a_node_without_power_has_nothing_running(cluster: SlurmCluster, out: Path) -> None:
-    job = submit(cluster, f"touch {out}/started; {STUBBORN}", "--nodelist=n2")
+@pytest.mark.usefixtures("out")
+def test_a_node_without_power_has_nothing_running(cluster: SlurmCluster) -> None:
+    job = submit(cluster, STUBBORN, "--nodelist=n2")
     cluster.wait(job, "RUNNING")
-    while not (out / "started").exists():
+    while "sleep" not in {process.name() for process in tasks(cluster)}:
         assert cluster.state(job) == "RUNNING"
-    tasks = [child for step in cluster.steps() for child in step.children(recursive=True)]
-    assert "sleep" in {task.name() for task in tasks}
+    running = tasks(cluster)
     cluster.end_node("n2")
     assert cluster.steps() == []
-    assert alive(tasks) == []
+    assert alive(running) == []
     cluster.start()
     assert cluster.run("srun", "--nodelist=n2", "hostname") == "n2"
 
@@ -158,11 +163,11 @@ def test_down_leaves_no_process_and_job_ids_go_on() -> None:
     with temporary_cluster("--nodes", "2", "--no-accounting") as other, temporary_cluster(*other.options) as cluster:
         job = submit(cluster, f'srun bash -c "{STUBBORN}"', "--nodes=2")
         cluster.wait(job, "RUNNING")
-        while len(cluster.steps()) < 3:
+        while [process.name() for process in tasks(cluster)].count("sleep") < 2:
             assert cluster.state(job) == "RUNNING"
+        assert len(cluster.steps()) == 3
         processes = [*cluster.daemons().values(), *cluster.steps()]
         processes += [child for process in processes for child in process.children(recursive=True)]
-        assert "sleep" in {process.name() for process in processes}
         cluster.end("slurmctld")  # it can neither cancel the job nor say which id is next
         cluster.end("slurmd.n1")
         unharmed = pids(other)
