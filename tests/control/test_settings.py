@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fieldtrial.config import ConfigError
-from fieldtrial.control.settings import Settings, SlurmSettings, read_place
+from fieldtrial.control.settings import LocalSettings, Settings, SlurmSettings, read_place
 
 ROOT = Path(__file__).parents[2]
 EVERYTHING = """
@@ -166,3 +166,12 @@ mail-type = "END"
         "sbatch has '--reservation': must be without its dashes, 'reservation'",
         "sbatch has 'gpus-per-node': gpus_per_trial and gpu_type says that",
     ]
+
+
+def test_workers_of_a_site_are_jobs_and_here_as_many_as_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)))
+    assert [SlurmSettings(trials_per_job=most).workers(10) for most in (1, 4)] == [10, 3]
+    assert LocalSettings(cpus_per_trial=2).workers(10) == 4
+    assert LocalSettings(cpus_per_trial=2).workers(3) == 3
+    assert LocalSettings(cpus_per_trial=2, most_trials=1).workers(10) == 1
+    assert LocalSettings(cpus_per_trial=16).workers(10) == 1

@@ -18,7 +18,7 @@ from fieldtrial.control.driver import GOES_ON, INTERRUPTED, drive
 from fieldtrial.control.engine import SweepError
 from fieldtrial.control.ownership import DeposedError
 from fieldtrial.control.place import PlaceError
-from fieldtrial.control.preflight import Findings, Preflight, device_hours
+from fieldtrial.control.preflight import START_SECONDS, Findings, Preflight, trial_hours
 from fieldtrial.control.settings import Settings, SlurmSettings, read_place
 from fieldtrial.control.state import ForeignStateError
 from fieldtrial.control.sweep import Sweep
@@ -102,7 +102,7 @@ def _name(script: Path, options: argparse.Namespace) -> str:
 def _show(sweep: Sweep, folder: SweepFolder, settings: Settings, findings: Findings) -> None:
     """Print what the sweep would do."""
     out = driver.console()
-    hours, source_hours = device_hours(sweep, findings, settings.teraflops)
+    hours, source_hours = trial_hours(sweep, findings, settings.teraflops)
     table = Table(*sweep.compared, "trials", "seeds", "parameters", "trainable", "hours at most", box=None)
     for number, (fact, cost) in enumerate(zip(findings.rows, hours, strict=True)):
         counts = (str(sweep.trials_per_row), str(sweep.seeds), f"{fact.parameters:,}", f"{fact.trainable_parameters:,}")
@@ -112,16 +112,19 @@ def _show(sweep: Sweep, folder: SweepFolder, settings: Settings, findings: Findi
         out.print(f"search {name}: {domain}")
     runs = len(sweep.rows) * (sweep.trials_per_row + sweep.seeds)
     out.print(f"{len(sweep.rows)} rows, {runs} trials and {len(findings.sources)} sources in {folder.path}")
-    most = (sum(hours) + source_hours) * settings.devices_per_trial
+    workers = settings.workers(runs + len(findings.sources))
+    most = (sum(hours) + source_hours + workers * START_SECONDS / 3600) * settings.devices_per_trial
     out.print(
-        f"device-hours at most: {most:.3g} (at {settings.teraflops:g} teraflops a trial; "
-        "the largest trials that the search may propose, none stopped early)"
+        f"device-hours at most: {most:.3g} (at {settings.teraflops:g} teraflops a trial, and {START_SECONDS:g} s for "
+        f"the start of each of {workers} workers; the largest trials that the search may propose, none stopped early, "
+        "what frozen layers compute counted in each epoch)",
+        soft_wrap=True,
     )
     config = sweep.row_config(0)
     command = ["python", "jobs/train.py", "--run", str(folder.run(config.id).path), *config.to_flags()]
     out.print(f"a trial: {shlex.join(command)}", soft_wrap=True)
     if isinstance(settings, SlurmSettings):
-        _show_job(folder, settings, -(-(runs + len(findings.sources)) // settings.trials_per_job))
+        _show_job(folder, settings, workers)
 
 
 def _show_job(folder: SweepFolder, settings: SlurmSettings, jobs: int) -> None:

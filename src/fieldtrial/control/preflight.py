@@ -4,6 +4,7 @@ The looking needs torch, which the control half does not import, so the training
 """
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -17,14 +18,21 @@ from fieldtrial.control.sweep import Sweep
 COMMAND = [sys.executable, "-m", "fieldtrial.training.prepare"]
 # An update costs its forward pass three times: forward, and backward for the activations and for the weights.
 PASSES_PER_UPDATE = 3
+# What trials cost beside their operations, which is most of it for small models: a little more than on shared cores.
+STEP_SECONDS = 0.00015  # for each of the model's tensors: calls of layers and of their backward passes, and updates
+EPOCH_SECONDS = 0.02  # a record and a checkpoint are written,
+PARAMETER_SECONDS = 3e-8  # which holds three numbers for each parameter: 400 MB a second
+TRIAL_SECONDS = 0.01  # for each of the model's tensors: it is built, its weights are read and written
+START_SECONDS = 15.0  # of a worker: Python, and torch, which it imports
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What a row's config comes to: parameters, operations of one image's forward pass, classes, images per split."""
+    """What a config comes to: parameters, tensors of them, operations of an image's forward pass, classes, images."""
 
     parameters: int
     trainable_parameters: int
+    tensors: int
     flops: int
     classes: int
     train_images: int
@@ -96,26 +104,37 @@ class Preflight:
         )
 
 
-def device_hours(sweep: Sweep, findings: Findings, teraflops: float) -> tuple[list[float], float]:
-    """Return the hours on one trial's devices of each row and of all sources, at most.
+def trial_hours(sweep: Sweep, findings: Findings, teraflops: float) -> tuple[list[float], float]:
+    """Return the hours on one trial's devices of each row and of all sources, at most, without starts of workers.
 
-    At most: the largest trial that the search may propose, every time, and nothing stopped early.
+    At most: the largest trial that the search may propose, every time, and nothing stopped early; what frozen layers
+    make of the images counts in each epoch, though it may be computed once. Not counted are augmentation, waits for
+    data, and the fitting of support vector machines.
 
     teraflops: what a trial's devices sustain in training, 1e12 operations a second.
     """
     rows = []
     for number, fact in enumerate(findings.largest):
-        operations = (sweep.trials_per_row + sweep.seeds) * _operations(fact, sweep.most_epochs(number))
-        rows.append(operations + sweep.seeds * fact.flops * fact.test_images)
-    configs = [sweep.source_config(number) for number in range(len(sweep.rows))]
-    epochs = {config.id: config.epochs for config in configs if config}
-    sources = sum(_operations(fact, epochs[name]) for name, fact in findings.sources.items())
-    scale = teraflops * 1e12 * 3600
-    return [operations / scale for operations in rows], sources / scale
+        seconds = _seconds(fact, sweep.most_epochs(number), sweep.smallest_batch(number), teraflops)
+        tests = sweep.seeds * fact.flops * fact.test_images / (teraflops * 1e12)
+        rows.append(((sweep.trials_per_row + sweep.seeds) * seconds + tests) / 3600)
+    configs = {source.id: source for number in range(len(sweep.rows)) if (source := sweep.source_config(number))}
+    sources = [
+        _seconds(fact, configs[name].epochs, configs[name].batch_size, teraflops)
+        for name, fact in findings.sources.items()
+    ]
+    return rows, sum(sources) / 3600
 
 
-def _operations(fact: Facts, epochs: int) -> int:
-    return epochs * fact.flops * (PASSES_PER_UPDATE * fact.train_images + fact.validation_images)
+def _seconds(fact: Facts, epochs: int, batch_size: int, teraflops: float) -> float:
+    """Return what a trial takes: operations, and what there is beside them."""
+    looks = epochs + 3  # at the validation images: before training too, at as many training images, and at the end
+    images = epochs * PASSES_PER_UPDATE * fact.train_images + looks * fact.validation_images
+    training, validation = (math.ceil(count / batch_size) for count in (fact.train_images, fact.validation_images))
+    batches = epochs * training + looks * validation
+    beside = fact.tensors * (batches * STEP_SECONDS + TRIAL_SECONDS)
+    beside += (epochs + 1) * (EPOCH_SECONDS + fact.parameters * PARAMETER_SECONDS)
+    return images * fact.flops / (teraflops * 1e12) + beside
 
 
 @dataclass(frozen=True)

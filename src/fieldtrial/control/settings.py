@@ -1,6 +1,7 @@
 """What a place is, as its file in cluster/ says: the classes list every key, with its meaning and its default."""
 
 import math
+import os
 import re
 import tomllib
 from dataclasses import dataclass, field, fields
@@ -54,6 +55,11 @@ class LocalSettings:
     def devices_per_trial(self) -> float:
         """What an hour of a trial counts, in device-hours: its share of a GPU, or one for all its cores."""
         return self.gpus_per_trial or 1
+
+    def workers(self, trials: int) -> int:
+        """Return how many workers are started for so many trials, if none dies."""
+        fitting = max(1, len(os.sched_getaffinity(0)) // self.cpus_per_trial)
+        return min(trials, fitting, self.most_trials or fitting)
 
 
 # Options of sbatch that are not free: a key says them, which the workers go by, or the driver, to know its jobs again.
@@ -165,6 +171,10 @@ class SlurmSettings:
     def devices_per_trial(self) -> int:
         """What an hour of a trial counts, in device-hours."""
         return self.processes
+
+    def workers(self, trials: int) -> int:
+        """Return how many workers, each in a job, are started for so many trials, if each takes all that it may."""
+        return math.ceil(trials / self.trials_per_job)
 
     @property
     def nodes(self) -> int:

@@ -102,9 +102,10 @@ class Sweep:
         return TrainConfig.from_dict({**shape, **self.source}, self.base, where="source")
 
     def largest_config(self, row: int) -> TrainConfig:
-        """Return the row's config with every searched number of data and model at its largest."""
+        """Return the row's config with every searched number of data and model as is most to compute."""
         numbers = {name: _extremes(domain) for name, domain in self.search.items() if _is_group(name, "data", "model")}
-        largest = {name: max(values) for name, values in numbers.items() if all(map(_is_numeric, values))}
+        most = {name: min if name == "validation_fraction" else max for name in numbers}  # the rest is trained on
+        largest = {name: most[name](values) for name, values in numbers.items() if all(map(_is_numeric, values))}
         return TrainConfig.from_dict(largest, self.row_config(row))
 
     def row_cells(self, row: int) -> list[str]:
@@ -120,6 +121,11 @@ class Sweep:
         """Return the epochs of the row's longest possible trial."""
         searched = self.search.get("epochs")
         return max(_extremes(searched)) if searched is not None else self.row_config(row).epochs
+
+    def smallest_batch(self, row: int) -> int:
+        """Return the batch size of the row's trial with the most steps in an epoch."""
+        searched = self.search.get("batch_size")
+        return min(_extremes(searched)) if searched is not None else self.row_config(row).batch_size
 
     def with_settings(self, settings: Mapping[str, object]) -> "Sweep":
         """Return the sweep with fields of its base replaced.

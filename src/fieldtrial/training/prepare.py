@@ -33,13 +33,14 @@ def main() -> None:
 
 
 def look_at(config: TrainConfig, run: Run, shapes_only: bool = False) -> dict[str, Any]:
-    """Return {"problems": texts} and, if there are none, the numbers of `fit.describe`, of a trial in `run`."""
+    """Return {"problems": texts} and, if there are none, what a trial in `run` comes to."""
     try:
         with torch.device("meta") if shapes_only else contextlib.nullcontext():
             data, network = open_trial(config, run)
             require_normalisable(network, data, config, World())
             require_triplets(config, config.batch_size)
-            return {"problems": [], **describe(network, data)}
+            tensors = sum(1 for _ in network.parameters())
+            return {"problems": [], "tensors": tensors, **describe(network, data)}
     except (ValueError, OSError) as error:
         return {"problems": str(error).splitlines()}
 
