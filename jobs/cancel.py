@@ -28,6 +28,7 @@ def main() -> None:
                 queue.withdraw(name)
             jobs = [job.id for job in slurm_commands.my_jobs() if job.name == job_name(folder)]
             slurm_commands.cancel(jobs)
+            queue.forget_all()
     except (ValueError, OSError, SweepError) as error:
         sys.exit(f"error: {error}")
     print(f"{len(jobs)} jobs cancelled")

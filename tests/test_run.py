@@ -201,6 +201,15 @@ def test_result_replaces_error(run: Run) -> None:
     assert (run.result(), run.error()) == ({"outcome": "finished"}, None)
 
 
+def test_a_failure_is_over_when_a_later_attempt_has_begun(run: Run) -> None:
+    assert run.failure() is None
+    for attempt in (1, 2):
+        with run.recorder(attempt):
+            assert run.failure() is None
+        run.write_error("disk", "no space left", attempt)
+        assert (run.failure() or {})["attempt"] == attempt
+
+
 def test_environments_of_all_attempts_are_kept(run: Run) -> None:
     run.write_environment(1, {"host": "a"})
     run.write_environment(2, {"host": "b"})

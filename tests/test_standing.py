@@ -2,10 +2,13 @@
 
 import io
 from dataclasses import replace
+from pathlib import Path
 
 from rich.console import Console
 
-from fieldtrial.standing import RowStanding, Standing, clock, render_panel, summary_line
+from fieldtrial.standing import RowStanding, Standing, at_work, clock, render_panel, summary_line
+from fieldtrial.sweep_folder import SweepFolder
+from fieldtrial.tasks import QueuedTask, TaskQueue
 
 FIRST = RowStanding(["sgd"], {"waiting": 2, "running": 1, "done": 1, "stopped": 1}, 0.9, 0, 1, [60.0, 20.0], [10.0])
 SECOND = RowStanding(["adamw"], {"waiting": 5}, None, 0, 1)
@@ -28,6 +31,35 @@ def test_the_rest_takes_as_long_as_what_has_ended() -> None:
 def test_nobody_knows_how_long_it_takes_before_the_first_end() -> None:
     assert replace(STANDING, rows=[SECOND]).seconds_left() is None
     assert replace(STANDING, slots=0).seconds_left() is None
+
+
+def test_while_jobs_are_waited_for_no_more_run_at_once_than_now() -> None:
+    assert replace(STANDING, queued=1).seconds_left() == 3 * 40 - 10 + 5 * 40
+    all_wait = replace(FIRST, counts={"waiting": 3, "done": 1, "stopped": 1})
+    assert replace(STANDING, rows=[all_wait, SECOND], queued=2).seconds_left() is None
+
+
+def test_the_panel_says_how_many_wait_for_jobs_and_why() -> None:
+    head = shown(replace(STANDING, queued=2)).splitlines()[0]
+    assert head.rstrip() == "x  0:01:00  2 of 10 trials, 1 running, 2 waiting for jobs, 0 failed  ->  runs/x"
+    head = shown(replace(STANDING, queued=2, reasons=["Priority", "Resources"])).splitlines()[0]
+    assert "1 running, 2 waiting for jobs (Priority, Resources), 0 failed" in head
+
+
+def test_who_is_at_work_is_seen_in_the_queue(tmp_path: Path) -> None:
+    folder = SweepFolder(tmp_path)
+    queue = TaskQueue(folder.queue_path)
+    begun = ("claimed", "queued", "left")
+    assert at_work(folder, begun, has_driver=True) == set(begun), "its workers need no queue"
+    assert at_work(folder, begun, has_driver=False) == set()
+    queue.open()
+    queue.register("7", {})
+    for name in ("claimed", "queued"):
+        queue.put(QueuedTask(f"runs/{name}", 2))
+        queue.claim("7")
+    assert queue.claimed() == {"claimed-2.json": "7"}
+    assert at_work(folder, begun, has_driver=True) == {"claimed", "left"}
+    assert at_work(folder, begun, has_driver=False) == {"claimed"}
 
 
 def test_the_panel_says_how_each_row_stands() -> None:

@@ -145,6 +145,10 @@ def test_tasks_are_taken_back(queue: TaskQueue) -> None:
     queue.forget("7", "bbbb-1.json")
     queue.forget("7", "bbbb-1.json")
     assert queue.claimed() == {}
+    queue.put(task("cccc"))
+    assert queue.claim("7")
+    queue.forget_all()
+    assert (queue.claimed(), queue.has_started("7")) == ({}, True)
 
 
 def test_another_driver_hears_all_answers(queue: TaskQueue) -> None:

@@ -73,7 +73,7 @@ class Run:
     # What the worker writes
 
     def attempts(self) -> list[int]:
-        """Return the numbers of the attempts that have written records, in order."""
+        """Return the numbers of the attempts that a worker has begun, in order."""
         names = (path.stem.removeprefix("metrics-") for path in self.path.glob("metrics-*.jsonl"))
         return sorted(int(name) for name in names if name.isdecimal())
 
@@ -182,6 +182,11 @@ class Run:
     def error(self) -> dict[str, Any] | None:
         """Return why the last attempt failed, or None."""
         return read_json(self._error_path)
+
+    def failure(self) -> dict[str, Any] | None:
+        """Return why the trial failed, or None: what `error` says is over when a later attempt has begun."""
+        error = self.error()
+        return None if error is None or max(self.attempts(), default=0) > error["attempt"] else error
 
     def evaluations(self) -> dict[str, Any]:
         """Return {name: scores} of what was evaluated on other images than the run's own; empty before the first."""

@@ -1,12 +1,15 @@
 """How a sweep stands: counts for each row, what it has cost and what is left of it, and the panel that shows them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from rich.console import Group
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
+
+from fieldtrial.sweep_folder import SweepFolder
+from fieldtrial.tasks import TaskQueue, run_name
 
 OUTCOMES = ("waiting", "running", "done", "stopped", "failed")
 BAR_WIDTH = 60
@@ -16,9 +19,9 @@ BAR_WIDTH = 60
 class RowStanding:
     """One row: its fields as text, how many of its trials are how far, its best value, and its tests.
 
-    counts: {outcome: trials} of its search and its runs with fresh seeds; what is not yet proposed counts as waiting.
+    counts: {outcome: trials} of its search and its runs with fresh seeds; what no worker has begun counts as waiting.
     tested, seeds: runs with fresh seeds that have ended, and that there are to be.
-    ended_seconds: of each trial that has ended; running_seconds: of those under way so far.
+    ended_seconds: that the epochs of each trial took that has ended; live_seconds: of each that has not, so far.
     """
 
     cells: Sequence[str]
@@ -27,7 +30,7 @@ class RowStanding:
     tested: int
     seeds: int
     ended_seconds: Sequence[float] = ()
-    running_seconds: Sequence[float] = ()
+    live_seconds: Sequence[float] = ()
 
     @property
     def to_do(self) -> int:
@@ -40,7 +43,8 @@ class Standing:
     """A sweep: `fields` are those that its rows compare, `select` the metric that chooses, in `mode` max or min.
 
     since: what stands beside the name, such as how long it has run; expected and ended: of all trials, sources too.
-    slots: trials at once. device_hours: spent in epochs. report: where the report is, if there is one.
+    slots: trials at once. queued: trials that wait for jobs; reasons: why these wait, as far as that is known.
+    device_hours: spent in epochs. report: where the report is, if there is one.
     """
 
     name: str
@@ -56,31 +60,48 @@ class Standing:
     device_hours: float
     report: str | None = None
     news: Sequence[str] = field(default=())
+    queued: int = 0
+    reasons: Sequence[str] = ()
 
     def seconds_left(self) -> float | None:
         """Return about how long the rest takes at the pace of what has ended, or None if nobody can know.
 
         Trials that are to come take as long as those of their row did, or of all rows where none of it has ended.
+        While some wait for jobs, there will be no more at once than run now.
         """
         everywhere = [seconds for row in self.rows for seconds in row.ended_seconds]
-        if not everywhere or not self.slots:
+        at_once = self.count("running") if self.queued else self.slots
+        if not everywhere or not at_once:
             return None
         left = 0.0
         for row in self.rows:
             known = row.ended_seconds or everywhere
-            left += max(0.0, row.to_do * sum(known) / len(known) - sum(row.running_seconds))
-        return left / self.slots
+            left += max(0.0, row.to_do * sum(known) / len(known) - sum(row.live_seconds))
+        return left / at_once
 
     def count(self, outcome: str) -> int:
         """Return how many trials of the rows are so far."""
         return sum(row.counts.get(outcome, 0) for row in self.rows)
 
 
+def at_work(folder: SweepFolder, begun: Collection[str], has_driver: bool) -> set[str]:
+    """Return those of the runs that have begun, and have no end, which a worker is at, as far as files say.
+
+    A task that was put into the queue again waits for another worker. Without a driver, nobody is at work but those
+    who have claimed a task there.
+    """
+    queue = TaskQueue(folder.queue_path)
+    if has_driver:
+        return set(begun) - set(map(run_name, queue.waiting()))
+    return set(begun) & set(map(run_name, queue.claimed()))
+
+
 def render_panel(standing: Standing, most_rows: int) -> Group:
     """Return the panel, to be printed by rich; at most so many rows of it."""
     head = Text(
         f"{standing.name}  {standing.since}  {standing.ended} of {standing.expected} trials, "
-        f"{standing.count('running')} running, {standing.count('failed')} failed  ->  {standing.path}"
+        f"{standing.count('running')} running, {_queued(standing)}{standing.count('failed')} failed"
+        f"  ->  {standing.path}"
     )
     bar = Table.grid()  # a bar alone would not end its line
     bar.add_row(ProgressBar(total=max(1, standing.expected), completed=standing.ended, width=BAR_WIDTH))
@@ -99,6 +120,11 @@ def summary_line(standing: Standing) -> str:
     parts += [f"about {clock(left)} left"] if left else []
     parts += [f"report: {standing.report}"] if standing.report else []
     return ", ".join(parts)
+
+
+def _queued(standing: Standing) -> str:
+    reasons = f" ({', '.join(standing.reasons)})" if standing.reasons else ""
+    return f"{standing.queued} waiting for jobs{reasons}, " if standing.queued else ""
 
 
 def clock(seconds: float) -> str:

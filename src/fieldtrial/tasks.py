@@ -88,6 +88,11 @@ class TaskQueue:
         """Take a task back from a worker that is gone."""
         (self._workers / worker / name).unlink(missing_ok=True)
 
+    def forget_all(self) -> None:
+        """Take all tasks back that workers have claimed: no worker is left."""
+        for name, worker in self.claimed().items():
+            self.forget(worker, name)
+
     def waiting(self) -> set[str]:
         """Return the names of the tasks that nobody has claimed."""
         return {path.name for path in self.folder.glob("tasks-*/*.json")}
@@ -185,6 +190,11 @@ class TaskQueue:
         whole = data[: data.rfind(b"\n") + 1]
         self._offsets[worker] = self._offsets.get(worker, 0) + len(whole)
         return [answer for line in whole.splitlines() if (answer := _parse_answer(line))]
+
+
+def run_name(task: str) -> str:
+    """Return the name of the run that the task of this name is an attempt at."""
+    return task.rpartition("-")[0]
 
 
 def _parse_answer(line: bytes) -> Answer | None:

@@ -12,12 +12,14 @@ from fieldtrial.config import TrainConfig
 from fieldtrial.control import driver
 from fieldtrial.control.command import main
 from fieldtrial.control.driver import INTERRUPTED, Hangup, Interruption, drive
-from fieldtrial.control.engine import DISK_ADVICE, Engine
+from fieldtrial.control.engine import DISK_ADVICE, Engine, SweepError
+from fieldtrial.control.ownership import DeposedError
 from fieldtrial.control.place import Task
 from fieldtrial.control.settings import LocalSettings
 from fieldtrial.control.state import ForeignStateError
 from fieldtrial.control.sweep import Sweep
 from fieldtrial.sweep_folder import SweepFolder
+from fieldtrial.tasks import QueuedTask, TaskQueue
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -112,6 +114,59 @@ def test_what_was_wished_before_an_outage_is_done_after_it_and_once(
     monkeypatch.setattr(Engine, "run", run)
     assert drive(SMALL, SweepFolder(tmp_path / "sweep"), LocalSettings(), retry=True) == INTERRUPTED
     assert (checks, retries) == ([1, 2, 3], [2])
+
+
+def test_who_is_told_to_end_by_a_takeover_says_who_has_taken_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, folder = IdlePlace(), SweepFolder(tmp_path / "sweep")
+    taker = {"user": "carla", "host": "login2", "process": 7, "token": "x"}
+
+    def hangup(_engine: Engine) -> None:
+        folder.set_owner(taker)
+        raise Hangup
+
+    monkeypatch.setattr(driver, "open_place", lambda *_: place)
+    monkeypatch.setattr(driver, "Preflight", lambda _: nullcontext(Checked()))
+    monkeypatch.setattr(Engine, "run", hangup)
+    with pytest.raises(DeposedError) as caught:
+        drive(SMALL, folder, LocalSettings(), retry=False)
+    assert str(caught.value).startswith(f"{folder.path}: carla on login2, process 7, has taken this sweep over, ")
+    assert place.detached == [True], "the jobs are the other's"
+    assert folder.owner() == taker
+
+
+def test_a_sweep_that_is_there_is_told_of_before_anything_slow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = SweepFolder(tmp_path / "sweep")
+
+    def begin() -> str:
+        with pytest.raises(SweepError, match="no place"):
+            drive(SMALL, folder, LocalSettings(), retry=False)
+        return capsys.readouterr().out
+
+    def open_place(*_: object) -> IdlePlace:
+        raise SweepError("no place")
+
+    monkeypatch.setattr(driver, "open_place", open_place)
+    monkeypatch.setattr(driver, "Preflight", lambda _: nullcontext(Checked()))
+    assert begin() == "", "nothing is there"
+    queue = TaskQueue(folder.queue_path)
+    queue.open()
+    queue.register("7_0", {})
+    ended, failed, claimed, left, queued = (folder.run(f"{number}") for number in range(5))
+    for run in (ended, failed, claimed, left, queued):
+        folder.list_trial(run.name, 0, "search")
+        with run.recorder(1) if run is not queued else nullcontext():
+            pass
+    folder.list_trial("0", 0, "winner")
+    ended.write_result({"outcome": "finished"})
+    failed.write_error("error", "planted", 1)
+    for run in (claimed, queued):
+        queue.put(QueuedTask(str(run.path), 1))
+        assert run is queued or queue.claim("7_0")
+    assert begin() == f"{folder.path} is there and goes on; trials: 2 ended, 1 running, 1 half-done\n"
 
 
 def test_a_lost_terminal_ends_it_unless_it_was_started_with_nohup() -> None:

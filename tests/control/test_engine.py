@@ -147,6 +147,7 @@ class Watched:
     def __init__(self, place: LocalPlace, folder: Path) -> None:
         self.slots, self.processes, self.wait, self.close = place.slots, place.processes, place.wait, place.close
         self.adopt, self.stop, self.dump, self.kill = place.adopt, place.stop, place.dump, place.kill
+        self.backlog = place.backlog
         self.known: list[bool] = []
         self._place, self._folder = place, SweepFolder(folder)
 

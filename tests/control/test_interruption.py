@@ -116,6 +116,7 @@ def test_two_at_a_time_lose_and_repeat_nothing(make_driver: Callable[..., Any], 
     before = finished(driver.folder())
     outcome = driver.run()
     assert outcome.returncode == 0, outcome.stderr
+    assert re.match(r"runs/stand_in is there and goes on; trials: [^\n]*\nruns/stand_in: 10 trials, ", outcome.stdout)
     trials = driver.trials()
     assert [trial[2] for trial in trials] == ["done"] * 10
     assert len({trial[1] for trial in trials}) == 10
@@ -243,10 +244,12 @@ def test_a_takeover_ends_the_other_driver_and_goes_on(
     started = time.time()
     first = driver.start()
     assert processes.eventually(lambda: trains(driver.folder(), started), seconds=40)
-    second = driver.run("--takeover", "--trials", "2")
+    taker = driver.start("--takeover", "--trials", "2")
+    second = driver.finish(taker)
     assert second.returncode == 0, second.stderr
     output, errors = first.communicate(timeout=1)
-    assert (first.returncode, errors) in ((130, ""), (1, errors)), output
-    assert GOES_ON in output or "has taken this sweep over" in errors
+    assert first.returncode == 1, output
+    assert re.fullmatch(rf"runs/stand_in: .*, process {taker.pid}, has taken this sweep over, .*\n", errors)
+    assert "Interrupted" not in output
     assert_each_epoch_was_trained_once(driver.folder())
     assert driver.folder().owner() is None

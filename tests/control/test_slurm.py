@@ -184,6 +184,32 @@ def test_a_users_defaults_for_slurms_commands_change_nothing(
     assert "#SBATCH --account=mine\n" in make_place()._submitter.script(), "the place does not say which"
 
 
+def test_a_task_waits_until_a_worker_has_begun_it(slurm: SlurmCluster, make_place: Make, tmp_path: Path) -> None:
+    place = make_place(epoch_seconds=0.3, most_jobs=2, sbatch={"begin": "now+1hour"})
+    first, second = (task(tmp_path, number, epochs=200) for number in range(2))
+    for one in (first, second):
+        place.start(one)
+    names = {one.run.name for one in (first, second)}
+    assert place.backlog.runs == names
+    until(place, lambda: len(place._jobs) == 2 and "BeginTime" in place.backlog.reasons)
+    assert place.backlog.runs == names
+    (waiting, released) = sorted(place._jobs)
+    slurm.run("scontrol", "update", f"jobid={released}", "starttime=now")
+    until(place, lambda: first.run.attempts() and len(place.backlog.runs) == 1)
+    assert place.backlog.runs == {second.run.name}
+    slurm.run("scontrol", "requeue", released)
+    until(place, lambda: place.backlog.runs == names)
+    assert place.queue.claimed() == {first.queued().name: released}, "it is still that job's"
+    slurm.run("scontrol", "update", f"jobid={released}", "starttime=now")
+    until(place, lambda: len(first.run.attempts()) == 2)
+    until(place, lambda: place.backlog.runs == {second.run.name})
+    place.close(detach=True)
+    back = make_place(epoch_seconds=0.3, most_jobs=2, sbatch={"begin": "now+1hour"})
+    assert set(back.adopt([first, second])) == {first, second}
+    assert back.backlog.runs == {second.run.name}
+    assert waiting in back._jobs
+
+
 def test_why_jobs_wait_is_said_once(make_place: Make, said: list[str], tmp_path: Path) -> None:
     place = make_place(time_limit_minutes=100_000)
     for number in range(2):

@@ -114,6 +114,7 @@ def test_ctrl_c_asks_about_the_jobs(
     before = set(jobs(slurm))
     assert len(before) == 2
     assert processes.eventually(lambda: "2 running" in shown.text()), "the panel is there"
+    assert "0 running, 2 waiting for jobs" in shown.text().partition("2 running")[0]
     os.write(terminal, b"\x03")
     assert processes.eventually(lambda: shown.text().endswith("Leave the jobs running? [Y/n] ")), shown.text()
     assert process.poll() is None
@@ -126,7 +127,8 @@ def test_ctrl_c_asks_about_the_jobs(
     if answer:
         assert GOES_ON in said
         assert processes.eventually(lambda: not jobs(slurm), seconds=10)
-        assert TaskQueue(driver.folder().queue_path).waiting() == set()
+        queue = TaskQueue(driver.folder().queue_path)
+        assert (queue.waiting(), queue.claimed()) == (set(), {}), "jobs/status.py shows nobody at work"
         return
     assert DETACHED.format("runs/stand_in") in " ".join(said.split())
     outcome = driver.run(*SHORT)
@@ -192,10 +194,13 @@ def test_cancel_ends_one_sweeps_jobs(
         assert len(jobs(slurm)) == 4
     done = subprocess.run([*command, *takeover], capture_output=True, text=True, check=True)
     assert done.stdout.endswith("3 jobs cancelled\n")
-    process.communicate(timeout=30)
-    assert process.returncode == 130
+    output, errors = process.communicate(timeout=30)
+    assert process.returncode == (1 if takeover else 130)
+    if takeover:
+        assert "has taken this sweep over, and this driver has ended" in errors
+        assert "Detached" not in output
     assert processes.eventually(lambda: jobs(slurm) == [other], seconds=15)
     slurm.run("scancel", other)
     assert processes.eventually(lambda: not jobs(slurm))
     queue = TaskQueue(driver.folder().queue_path)
-    assert queue.waiting() == set()
+    assert (queue.waiting(), queue.claimed()) == (set(), {})

@@ -9,10 +9,12 @@ import pytest
 
 from fieldtrial.results.status import read_standing
 from fieldtrial.sweep_folder import SweepFolder
+from fieldtrial.tasks import QueuedTask, TaskQueue
 
 if TYPE_CHECKING:
     from tests.results.conftest import Written
 
+OWNER = {"user": "carla", "host": "login1", "process": 7}
 JOB = Path(__file__).parents[2] / "jobs" / "status.py"
 
 
@@ -23,6 +25,7 @@ def test_every_outcome_is_counted(written: "Written") -> None:
     written.failed(0, lr=0.3)
     written.running(0, lr=0.4, epochs=2)
     written.waiting(0, lr=0.5)
+    written.folder.set_owner(OWNER)
     standing = read_standing(written.folder)
     first = standing.rows[0]
     assert first.cells == ["cnn", "none"]
@@ -33,6 +36,27 @@ def test_every_outcome_is_counted(written: "Written") -> None:
     epochs = 4 + 4 + 3 + 3  # with the one before any training, of six seconds each
     assert standing.device_hours == pytest.approx(6 * epochs / 3600)
     assert standing.since.endswith(" s ago")
+
+
+def test_a_trial_runs_that_a_worker_has_begun(written: "Written") -> None:
+    written.describe(trials=4)
+    queue = TaskQueue(written.folder.queue_path)
+    queue.open()
+    queue.register("7_0", {})
+    begun, queued, again, interrupted = (written.waiting(0, lr=lr) for lr in (0.1, 0.2, 0.3, 0.4))
+    for run, attempt in ((begun, 1), (queued, 1), (again, 2)):
+        queue.put(QueuedTask(str(run.path), attempt))
+    assert queue.claim("7_0") == QueuedTask(str(begun.path), 1)
+    with begun.recorder(1):
+        pass  # no epoch is done yet
+    for run in (again, interrupted):
+        written.record(run, 2)
+    alone = read_standing(written.folder).count("running")
+    written.folder.set_owner(OWNER)
+    standing = read_standing(written.folder)
+    assert (alone, standing.count("running")) == (1, 2), "without a driver nobody is at what nobody has claimed"
+    assert (standing.queued, standing.rows[0].counts["waiting"]) == (2, 2 + 3)
+    assert sum(standing.rows[0].live_seconds) == 2 * 3 * 6.0, "what they have done is done"
 
 
 def test_a_search_that_is_over_waits_for_nothing(complete: "Written") -> None:

@@ -20,7 +20,7 @@ from fieldtrial.control.local import LocalPlace
 from fieldtrial.control.ownership import DeposedError, OwnedError, Ownership
 from fieldtrial.control.place import Place, UnreachableError
 from fieldtrial.control.preflight import Preflight
-from fieldtrial.control.progress import Progress
+from fieldtrial.control.progress import Progress, say_what_is_there
 from fieldtrial.control.settings import LocalSettings, Settings
 from fieldtrial.control.state import ForeignStateError
 from fieldtrial.control.sweep import Sweep
@@ -94,6 +94,7 @@ def _drive(
     with only_driver(folder, wishes.takeover) as ownership:
         wishes.takeover = False
         claim(folder, sweep)
+        say_what_is_there(console(), folder)
         with Preflight(sweep) as preflight:
             place = open_place(settings, folder)
             detach = True  # an earlier driver's jobs run on if this one does not get to take them over
@@ -153,6 +154,7 @@ def _run(
         with progress.follow(engine), LiveReport(folder):
             engine.run()
     except KeyboardInterrupt as interrupt:
+        _leave_if_deposed(ownership)
         detach = not isinstance(settings, LocalSettings) and (isinstance(interrupt, Hangup) or _wants_to_detach(out))
         with contextlib.suppress(OSError):  # the terminal may be gone
             if not detach and not isinstance(settings, LocalSettings):
@@ -182,6 +184,7 @@ def only_driver(folder: SweepFolder, takeover: bool = False) -> Iterator[Ownersh
 
     Raises:
         SweepError: another process runs the sweep (the message says which) or the folder cannot be written to.
+        DeposedError: what was done meanwhile was interrupted, by another process that has taken the sweep over.
     """
     ownership = Ownership(folder, takeover, say=console().print)
     try:
@@ -194,8 +197,17 @@ def only_driver(folder: SweepFolder, takeover: bool = False) -> Iterator[Ownersh
         raise SweepError(f"{folder.path}: cannot be written to: {error.strerror}") from None
     try:
         yield ownership
+    except KeyboardInterrupt:
+        _leave_if_deposed(ownership)
+        raise
     finally:
         ownership.release()
+
+
+def _leave_if_deposed(ownership: Ownership) -> None:
+    """Raise DeposedError if it is another driver that has this one end."""
+    with contextlib.suppress(OSError):  # the file system is away, and nobody knows
+        ownership.check()
 
 
 def claim(folder: SweepFolder, sweep: Sweep) -> None:

@@ -85,7 +85,9 @@ class Ownership:
     def check(self) -> None:
         """Raise DeposedError if another driver has taken over."""
         if not self._is_mine():
-            raise DeposedError(f"{self._folder.path}: {describe(self._folder.owner())} has taken this sweep over")
+            path, who = self._folder.path, describe(self._folder.owner())
+            end = f"and this driver has ended; python jobs/status.py {path} shows how it stands"
+            raise DeposedError(f"{path}: {who} has taken this sweep over, {end}")
 
     def _beat(self) -> None:
         """Give signs of life until the end, or until another driver has taken over."""
@@ -100,6 +102,8 @@ class Ownership:
         here = owner is not None and owner["host"] == self._own["host"]
         if owner and here and _started(owner["process"]) == owner["started"]:
             try:
+                os.kill(owner["process"], 0)  # another user's is left as it is
+                self._say()  # first, so that it knows why it is told to end
                 os.kill(owner["process"], signal.SIGTERM)
             except PermissionError:
                 raise OwnedError(f"{describe(owner)} runs this sweep; only {owner['user']} can end it") from None

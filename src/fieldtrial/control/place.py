@@ -1,7 +1,7 @@
 """Place: where trials run, as the engine sees it. It starts tasks and says when they have ended."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from fieldtrial.run import Run
@@ -39,6 +39,14 @@ class Ended:
     cause: Cause = "death"
 
 
+@dataclass(frozen=True)
+class Backlog:
+    """What was handed to a place and no worker is at: the names of those runs, and why their jobs wait, if it says."""
+
+    runs: set[str] = field(default_factory=set)
+    reasons: Sequence[str] = ()
+
+
 class PlaceError(RuntimeError):
     """A place cannot go on; the message says why."""
 
@@ -50,11 +58,12 @@ class UnreachableError(PlaceError):
 class Place(Protocol):
     """Starts tasks and reports their ends. What came of them stands in the run directory.
 
-    slots: tasks at once. processes: of each, which share its batches.
+    slots: tasks at once. processes: of each, which share its batches. backlog: as the last `wait` found it.
     """
 
     slots: int
     processes: int
+    backlog: Backlog
 
     def adopt(self, tasks: Iterable[Task]) -> list[Task]:
         """Return those of an earlier driver's tasks that are still under way, and report their ends as of one's own."""

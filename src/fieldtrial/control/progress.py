@@ -3,7 +3,7 @@
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from rich.console import Console, RenderableType
 from rich.live import Live
@@ -11,12 +11,28 @@ from rich.live import Live
 from fieldtrial.control.engine import Engine
 from fieldtrial.control.row import Row
 from fieldtrial.control.trial import Trial
-from fieldtrial.standing import RowStanding, Standing, clock, render_panel
+from fieldtrial.standing import RowStanding, Standing, at_work, clock, render_panel
+from fieldtrial.sweep_folder import SweepFolder
 
 MOST_ROWS = 30
 OTHER_LINES = 10  # of the panel and around it
 REFRESHES_PER_SECOND = 4
 NEWEST = 4
+
+
+def say_what_is_there(console: Console, folder: SweepFolder) -> None:
+    """Print that a sweep which was begun before goes on, for all else takes a while; nothing if none was begun."""
+    names = {entry["trial"] for entry in folder.trials() if entry["role"] != "winner"}
+    try:
+        live = [run for name in names if (run := folder.run(name)).result() is None and run.failure() is None]
+    except ValueError:  # a damaged file, of a trial that may never be asked for again
+        return
+    begun = [run.path.name for run in live if run.attempts()]
+    running = len(at_work(folder, begun, has_driver=False))
+    counts = {"ended": len(names) - len(live), "running": running, "half-done": len(begun) - running}
+    said = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count)
+    if names:
+        console.print(f"{folder.path} is there and goes on; trials: {said or 'none begun'}", soft_wrap=True)
 
 
 class Progress:
@@ -101,13 +117,14 @@ class Progress:
         assert self._engine
         engine, sweep = self._engine, self._engine.sweep
         ended, expected = self._count()
+        backlog = engine.place.backlog
         return Standing(
             name=engine.folder.name,
             path=str(engine.folder.path),
             fields=sweep.compared,
             select=sweep.select,
             mode=sweep.mode,
-            rows=[self._row(row, sweep.row_cells(row.number)) for row in engine.rows],
+            rows=[self._row(row, sweep.row_cells(row.number), backlog.runs) for row in engine.rows],
             since=self._clock(),
             expected=expected,
             ended=ended,
@@ -115,6 +132,8 @@ class Progress:
             device_hours=sum(trial.seconds for trial in engine.trials()) / 3600 * self._processes,
             report=self._report(),
             news=self._news,
+            queued=len(backlog.runs),
+            reasons=backlog.reasons,
         )
 
     def _report(self) -> str | None:
@@ -124,10 +143,10 @@ class Progress:
             return str(path) if path.exists() else None
         return None
 
-    def _row(self, row: Row, cells: Sequence[str]) -> RowStanding:
+    def _row(self, row: Row, cells: Sequence[str], queued: Collection[str]) -> RowStanding:
         finals = row.finals or []
         trials = [*row.trials, *finals]
-        counts = Counter(_outcome(trial) for trial in trials)
+        counts = Counter(_outcome(trial, queued) for trial in trials)
         counts["waiting"] += max(0, row.budget - len(row.trials)) + max(0, row.seeds - len(finals))
         best = row.winner()
         return RowStanding(
@@ -137,9 +156,11 @@ class Progress:
             tested=sum(not trial.live for trial in finals),
             seeds=row.seeds,
             ended_seconds=[trial.seconds for trial in trials if not trial.live],
-            running_seconds=[trial.seconds for trial in trials if trial.status == "running"],
+            live_seconds=[trial.seconds for trial in trials if trial.live],
         )
 
 
-def _outcome(trial: Trial) -> str:
+def _outcome(trial: Trial, queued: Collection[str]) -> str:
+    if trial.status == "running" and trial.name in queued:
+        return "waiting"  # no worker has begun it
     return "stopped" if trial.status == "done" and trial.stopped_at is not None else trial.status

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from fieldtrial.control import slurm_commands
-from fieldtrial.control.place import Cause, Ended, Task, UnreachableError
+from fieldtrial.control.place import Backlog, Cause, Ended, Task, UnreachableError
 from fieldtrial.control.settings import SlurmSettings
 from fieldtrial.control.slurm_commands import Job, SlurmOutageError
 from fieldtrial.control.slurm_jobs import Submitter
@@ -37,7 +37,8 @@ CAUSES: dict[str, Cause] = {
 STOPPED_FROM_OUTSIDE = ("PREEMPTED", "TIMEOUT", "CANCELLED")
 BLAMELESS = (*ENDED_WELL, *STOPPED_FROM_OUTSIDE, "OUT_OF_MEMORY")  # ends that say nothing against the node
 
-Look = tuple[list[Job], set[str], dict[str, tuple[str, str]]]  # all jobs; those of ours that are gone; how they went
+# All jobs; those of ours that are gone, and how they went; who had claimed which task.
+Look = tuple[list[Job], set[str], dict[str, tuple[str, str]], dict[str, str]]
 
 
 class SlurmPlace:
@@ -60,6 +61,10 @@ class SlurmPlace:
         self._answered: Counter[str] = Counter()  # job -> tasks
         self._gone: dict[str, float] = {}  # job that ended well without an answer -> when that was seen
         self._reasons: set[str] = set()  # for which jobs wait, that have been said
+        self._why: list[str] = []  # they wait now
+        self._claimed: dict[str, str] = {}  # task -> job, at the last look
+        self._requeued: set[str] = set()  # tasks whose jobs were at them, and wait for another start
+        self.backlog = Backlog()
         self._unstarted: dict[str, float] = {}  # job whose worker has not started -> when it was first seen running
         self._pool = ThreadPoolExecutor(2)
         self._look: Future[Look] | None = None
@@ -95,6 +100,7 @@ class SlurmPlace:
         self._tasks = {name: named[name] for name in named.keys() & (waiting | alive.keys() | answered)}
         self.queue.rewind()  # their answers are told by `wait`
         self._hears_all = True
+        self._claimed, self.backlog = alive, self._find_backlog()
         return list(self._tasks.values())
 
     def start(self, task: Task) -> None:
@@ -102,6 +108,7 @@ class SlurmPlace:
         queued = task.queued()
         self._tasks[queued.name] = task
         self.queue.put(queued)
+        self.backlog.runs.add(task.run.path.name)
 
     def stop(self, task: Task) -> None:
         """See to it that a task with a stop file ends soon: one that does not is cancelled with its job."""
@@ -133,6 +140,7 @@ class SlurmPlace:
             ended += self._look_around()
             self._submit()
             if ended or time.monotonic() > deadline:
+                self.backlog = self._find_backlog()
                 return ended
             time.sleep(max(TICK_SECONDS, len(self._jobs) / ANSWER_FILES_PER_SECOND))
 
@@ -148,6 +156,9 @@ class SlurmPlace:
                 self._end_jobs()
             except SlurmOutageError as error:
                 self._say(f"{error}; jobs of this sweep may be left: python jobs/cancel.py ends them")
+            else:
+                with contextlib.suppress(OSError):
+                    self.queue.forget_all()
         self._pool.shutdown()
 
     def _end_jobs(self) -> None:
@@ -159,6 +170,10 @@ class SlurmPlace:
                 slurm_commands.cancel_named(name)
                 break
             time.sleep(LEAVING_LOOK_SECONDS)
+
+    def _find_backlog(self) -> Backlog:
+        tasks = (self._tasks.get(name) for name in self.queue.waiting() | self._requeued)
+        return Backlog({task.run.path.name for task in tasks if task}, self._why)
 
     # Ends
 
@@ -218,17 +233,20 @@ class SlurmPlace:
             self._say_once(f"{error}; waiting for it, no verdict is passed meanwhile")
             return []
         self._say_once(None)
-        jobs, missing, finals = look.result()
+        jobs, missing, finals, claimed = look.result()
         ends = self._hear_answers()  # a job that is gone had answered before
         self._see(jobs, missing)
+        waiting = {job.id for job in jobs if job.pending}
+        self._requeued = {task for task, job in self._claimed.items() if job in waiting}
+        self._claimed = claimed
         return ends + [end for job in sorted(missing) for end in self._bury(job, *finals.get(job, ("", "")))]
 
     def _ask(self, known: set[str]) -> Look:
         jobs = slurm_commands.my_jobs()
         missing = known - {job.id for job in jobs}
-        claiming = set(self.queue.claimed().values())
+        claimed = self.queue.claimed()
         silent = {job for job in missing if not self.queue.has_started(job)}
-        return jobs, missing, slurm_commands.final_states(missing & claiming | silent)
+        return jobs, missing, slurm_commands.final_states(missing & set(claimed.values()) | silent), claimed
 
     def _see(self, jobs: list[Job], missing: set[str]) -> None:
         """Take in what squeue says: of this sweep's jobs, those that came since it was asked are not in it."""
@@ -239,7 +257,9 @@ class SlurmPlace:
         self._jobs |= {job.id: job for job in mine if not job.dead and job.id not in ending}
         self._leaving = {job.id for job in mine} - self._jobs.keys()
         self._cancel_again({job.id for job in mine})
-        for reason in {job.reason for job in mine if job.pending and not job.dead} - self._reasons.union(ORDINARY):
+        reasons = {job.reason for job in mine if job.pending and not job.dead}
+        self._why = sorted(reasons - {"None"})
+        for reason in reasons - self._reasons.union(ORDINARY):
             self._say(f"jobs wait in the queue, says squeue: {reason}")
             self._reasons.add(reason)
         for job in mine:

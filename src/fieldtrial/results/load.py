@@ -34,8 +34,8 @@ def load(path: Path | str) -> pd.DataFrame:
     A trial that several of the sweep's rows share is there once for each. The columns:
     trial: the name of its directory; row: the number of its row (missing for a source); role: source, search, final, or
     unlisted for a run directory that is not in the sweep's list; winner: whether the sweep named it its row's winner.
-    outcome: finished, stopped (early, when asked to), failed, running (or interrupted: it has records and no end),
-    waiting (no records yet), or unreadable.
+    outcome: finished, stopped (early, when asked to), failed, running (or interrupted: it has begun and has no
+    end), waiting (no worker has begun it), or unreadable.
     configuration: eight digits of all fields but the seed: equal for the repetitions of a trial with other seeds.
     All config fields, and all that result.json holds (`epochs` and `classes` there, which are fields too, are
     epochs_recorded and classes_recorded). Accuracies are fractions, epochs_recorded counts the epochs trained so far,
@@ -98,8 +98,6 @@ def _ending(run: Run) -> dict[str, Any]:
         "epochs_recorded": records[-1]["epoch"] if records else 0,
         "minutes": sum(record.get("seconds", 0.0) for record in records) / 60,
     }
-    error = run.error()
-    attempts = run.attempts()
-    if error is not None and not (attempts and attempts[-1] > error["attempt"]):  # a later attempt may be under way
+    if (error := run.failure()) is not None:
         return {"outcome": "failed", "error_kind": error["kind"], "error_message": error["message"], **progress}
-    return {"outcome": "running" if records else "waiting", **progress}
+    return {"outcome": "running" if run.attempts() else "waiting", **progress}

@@ -16,8 +16,9 @@ from fieldtrial.results.load import FAILED
 from fieldtrial.results.records import load_records
 from fieldtrial.results.summary import find_winner, searches_over
 from fieldtrial.results.sweeps import read_sweeps
-from fieldtrial.standing import RowStanding, Standing, render_panel
+from fieldtrial.standing import RowStanding, Standing, at_work, render_panel
 from fieldtrial.sweep_folder import SweepFolder
+from fieldtrial.tasks import TaskQueue
 from fieldtrial.values import format_value
 
 COUNTED = {"finished": "done", **dict.fromkeys(FAILED, "failed")}  # the other outcomes are called what they are
@@ -31,6 +32,9 @@ def read_standing(folder: SweepFolder) -> Standing:
     trials, records = next(iter(sweeps.frames.values())), load_records(folder.path)
     description = next(iter(sweeps.descriptions.values()))
     fields = list(dict.fromkeys(name for row in description["rows"] for name in row))
+    begun = trials["outcome"] == "running"
+    running = at_work(folder, trials.loc[begun, "trial"].tolist(), folder.owner() is not None)
+    trials.loc[begun & ~trials["trial"].isin(running), "outcome"] = "waiting"
     over = searches_over(folder)
     rows = [
         _row(number, trials[trials["row"] == number], fields, description, number in over)
@@ -54,6 +58,7 @@ def read_standing(folder: SweepFolder) -> Standing:
         device_hours=float((records["seconds"] * records["world_size"]).sum()) / 3600,
         report=str(folder.report_path) if folder.report_path.exists() else None,
         news=[_whose(folder)] if to_do else [],
+        queued=len(TaskQueue(folder.queue_path).waiting()),
     )
 
 
@@ -76,15 +81,15 @@ def _row(
     best = find_winner(search, description["select"], description["mode"])
     own = finals if best is None else finals[finals["configuration"] == best["configuration"]]  # not of earlier winners
     counts["waiting"] += max(0, budget - len(search)) + max(0, description["seeds"] - len(own))
-    running = trials["outcome"] == "running"
+    live = trials["outcome"].isin(("waiting", "running"))
     return RowStanding(
         cells=[format_value(getattr(config, name)) for name in fields],
         counts=dict(counts),
         best=None if best is None else float(best[description["select"]]),
         tested=int((~own["outcome"].isin(("waiting", "running"))).sum()),
         seeds=description["seeds"],
-        ended_seconds=seconds[~running & (trials["outcome"] != "waiting")].tolist(),
-        running_seconds=seconds[running].tolist(),
+        ended_seconds=seconds[~live].tolist(),
+        live_seconds=seconds[live].tolist(),
     )
 
 

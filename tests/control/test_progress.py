@@ -1,0 +1,69 @@
+"""What the panel counts: a trial runs when a worker has begun it, not when it was handed over."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+from ray import tune
+from rich.console import Console
+
+from fieldtrial.config import TrainConfig
+from fieldtrial.control.engine import Engine
+from fieldtrial.control.place import Backlog, Ended, Task
+from fieldtrial.control.progress import Progress
+from fieldtrial.control.sweep import Sweep
+from fieldtrial.sweep_folder import SweepFolder
+
+SMALL = Sweep(
+    base=TrainConfig(epochs=2), rows=[{"optimizer": "sgd"}], search={"lr": tune.uniform(0.01, 0.1)}, trials=4, seeds=0
+)
+
+
+class WaitingPlace:
+    """Two slots, whose jobs do not begin until a test says so; the driver is interrupted in its first `wait`."""
+
+    slots, processes = 2, 1
+
+    def __init__(self) -> None:
+        self.backlog = Backlog(reasons=["Priority"])
+
+    def adopt(self, _tasks: Iterable[Task]) -> list[Task]:
+        return []
+
+    def start(self, task: Task) -> None:
+        self.backlog.runs.add(task.run.name)
+
+    def wait(self, _seconds: float, more: int = 0) -> list[Ended]:  # noqa: ARG002
+        raise KeyboardInterrupt
+
+    def stop(self, _task: Task) -> None:
+        raise AssertionError
+
+    def kill(self, _task: Task) -> None:
+        raise AssertionError
+
+    def dump(self, _task: Task) -> bool:
+        raise AssertionError
+
+    def close(self, detach: bool = False) -> None:  # noqa: ARG002
+        raise AssertionError
+
+
+def test_what_waits_for_a_job_does_not_run(tmp_path: Path) -> None:
+    place, folder = WaitingPlace(), SweepFolder(tmp_path)
+    folder.describe(SMALL.describe("x"))
+    engine = Engine(SMALL, folder, place)
+    progress = Progress(Console()).follow(engine)
+    with pytest.raises(KeyboardInterrupt):
+        engine.run()
+    standing = progress.standing()
+    assert standing.rows[0].counts == {"waiting": 4}
+    assert (standing.queued, standing.reasons) == (2, ["Priority"])
+    first, _ = engine.rows[0].trials
+    first.seconds = 30.0
+    place.backlog.runs.remove(first.name)
+    standing = progress.standing()
+    assert standing.rows[0].counts == {"waiting": 3, "running": 1}
+    assert standing.queued == 1
+    place.backlog.runs.add(first.name)  # preempted: it goes on from there
+    assert progress.standing().rows[0].live_seconds == [30.0, 0.0]
