@@ -48,12 +48,14 @@ class Progress:
         self._processes = processes
         self._live: Live | None = None
         self._engine: Engine | None = None
+        self._cells: list[list[str]] = []  # of each row
         self._started = time.monotonic()
         self._news: list[str] = []
 
     def follow(self, engine: Engine) -> "Progress":
         """Say whose state the panel shows. Use the result as a context manager around the engine's run."""
         self._engine = engine
+        self._cells = [engine.sweep.row_cells(row.number) for row in engine.rows]
         return self
 
     def __enter__(self) -> "Progress":
@@ -124,7 +126,7 @@ class Progress:
             fields=sweep.compared,
             select=sweep.select,
             mode=sweep.mode,
-            rows=[self._row(row, sweep.row_cells(row.number), backlog.runs) for row in engine.rows],
+            rows=[self._row(*pair, backlog.runs) for pair in zip(engine.rows, self._cells, strict=True)],
             since=self._clock(),
             expected=expected,
             ended=ended,
