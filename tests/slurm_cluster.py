@@ -44,7 +44,7 @@ class SlurmCluster:
         states = self.run("squeue", "--noheader", "--states=all", "--array", f"--jobs={job}", "--format=%T").split()
         return " ".join(sorted(set(states)))
 
-    def wait(self, job: str, state: str, seconds: float = 30) -> None:
+    def wait(self, job: str, state: str, seconds: float = 60) -> None:
         """Wait until a job is in the state."""
         deadline = time.monotonic() + seconds
         while (now := self.state(job)) != state:
@@ -134,7 +134,7 @@ def _output(command: list[str], environment: dict[str, str] | None = None) -> st
 
 def _wait_until_gone(processes: list[psutil.Process]) -> None:
     """Until each has ended; one that its parent has not asked about yet (a zombie) has."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     for process in processes:
         with suppress(psutil.NoSuchProcess):
             while process.status() != psutil.STATUS_ZOMBIE:

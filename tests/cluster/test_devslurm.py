@@ -76,8 +76,12 @@ def test_a_job_over_two_nodes_and_an_array_run(cluster: SlurmCluster, out: Path)
 
 
 def test_jobs_on_a_node_get_its_gpus(cluster: SlurmCluster, out: Path) -> None:
-    script = f"echo $CUDA_VISIBLE_DEVICES > {out}/$SLURM_JOB_ID; sleep 1"
+    script = f"echo $CUDA_VISIBLE_DEVICES > {out}/$SLURM_JOB_ID; while [ ! -e {out}/go ]; do sleep 0.1; done"
     jobs = [submit(cluster, script, "--gpus=1", "--nodelist=n2") for _ in range(3)]
+    for job in jobs[:2]:
+        cluster.wait(job, "RUNNING")
+    assert cluster.state(jobs[2]) == "PENDING"
+    (out / "go").touch()
     for job in jobs:
         cluster.wait(job, "COMPLETED")
     devices = [(out / job).read_text().strip() for job in jobs]

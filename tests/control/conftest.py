@@ -67,7 +67,7 @@ class Processes:
         """Return the actors that feed the workers."""
         return [parent for worker in self.workers(driver) if (parent := worker.parent())]
 
-    def eventually(self, holds: Callable[[], object], seconds: float = 20.0) -> bool:
+    def eventually(self, holds: Callable[[], object], seconds: float = 60.0) -> bool:
         """Return whether `holds` becomes true in time."""
         end = time.monotonic() + seconds
         while not holds():
@@ -110,7 +110,7 @@ class Driver:
         """Run the command to its end."""
         return self.finish(self.start(*flags))
 
-    def finish(self, process: "subprocess.Popen[str]", seconds: float = 90) -> "subprocess.CompletedProcess[str]":
+    def finish(self, process: "subprocess.Popen[str]", seconds: float = 300) -> "subprocess.CompletedProcess[str]":
         """Wait for a command's end, for at most so many seconds."""
         try:
             output, errors = process.communicate(timeout=seconds)
@@ -208,7 +208,7 @@ def make_place(slurm: SlurmCluster, said: list[str], tmp_path: Path) -> Iterator
     yield make
     for place in places[-1:]:
         place.close()
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 60
     while left := slurm.run("squeue", "--noheader"):
         assert time.monotonic() < deadline, left
         time.sleep(0.1)

@@ -46,7 +46,7 @@ def task(folder: Path, number: int = 0, epochs: int = 1, attempt: int = 1) -> Ta
     return Task(Run.create(folder / "sweep" / config.id, config), attempt)
 
 
-def until_the_end(place: SlurmPlace, count: int = 1, seconds: float = 60) -> list[Ended]:
+def until_the_end(place: SlurmPlace, count: int = 1, seconds: float = 120) -> list[Ended]:
     ended: list[Ended] = []
     give_up = time.monotonic() + seconds
     while len(ended) < count and time.monotonic() < give_up:
@@ -55,7 +55,7 @@ def until_the_end(place: SlurmPlace, count: int = 1, seconds: float = 60) -> lis
     return ended
 
 
-def until(place: SlurmPlace, holds: Callable[[], object], seconds: float = 30) -> None:
+def until(place: SlurmPlace, holds: Callable[[], object], seconds: float = 90) -> None:
     give_up = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < give_up

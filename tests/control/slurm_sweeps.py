@@ -67,8 +67,8 @@ def assert_each_epoch_was_trained_once(folder: SweepFolder) -> None:
 
 def assert_nothing_is_left(slurm: SlurmCluster, processes: Any, folder: SweepFolder) -> None:
     """No job is in the queue, and no worker of the sweep is alive."""
-    assert processes.eventually(lambda: not jobs(slurm), 20), slurm.run("squeue")
-    assert processes.eventually(lambda: not workers(folder), 10), workers(folder)
+    assert processes.eventually(lambda: not jobs(slurm)), slurm.run("squeue")
+    assert processes.eventually(lambda: not workers(folder)), workers(folder)
 
 
 def assert_undisturbed(slurm: SlurmCluster, driver: Any, processes: Any, undisturbed: Any) -> None:

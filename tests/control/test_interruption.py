@@ -47,7 +47,7 @@ def kill_at_a_random_moment(driver: Any, processes: Any, seconds: float, chance:
     started = time.time()
     process = driver.start()
     try:
-        assert processes.eventually(lambda: trains(driver.folder(), started), seconds=40), process.communicate()
+        assert processes.eventually(lambda: trains(driver.folder(), started), seconds=120), process.communicate()
         time.sleep(chance.uniform(0, seconds))
         assert process.poll() is None, "the driver had ended before it could be killed"
         mark, folder = processes.guarded(process.pid)
@@ -58,8 +58,8 @@ def kill_at_a_random_moment(driver: Any, processes: Any, seconds: float, chance:
                 worker.suspend()
     finally:
         process.kill()
-        process.communicate(timeout=20)
-    assert processes.eventually(lambda: not processes.marked(mark) and not folder.exists(), seconds=5), "orphans"
+        process.communicate(timeout=120)
+    assert processes.eventually(lambda: not processes.marked(mark) and not folder.exists()), "orphans"
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +133,7 @@ def test_signals_end_it_politely_and_only_one_runs(
     driver = make_driver(tmp_path, {"most_trials": 1})
     started = time.time()
     process = driver.start()
-    assert processes.eventually(lambda: trains(driver.folder(), started), seconds=40)
+    assert processes.eventually(lambda: trains(driver.folder(), started), seconds=120)
     mark, folder = processes.guarded(process.pid)
     assert folder.exists()
     assert len(processes.marked(mark)) > 3
@@ -142,7 +142,7 @@ def test_signals_end_it_politely_and_only_one_runs(
     refusal = r"runs/stand_in: \S+ on \S+, process \d+, runs this sweep; end that first, or give --takeover\n"
     assert re.fullmatch(refusal, second.stderr)
     process.terminate()
-    output, errors = process.communicate(timeout=30)
+    output, errors = process.communicate(timeout=120)
     assert (process.returncode, errors) == (130, "")
     assert GOES_ON in output
     assert "table.csv" in output
@@ -160,7 +160,7 @@ def test_signals_end_it_politely_and_only_one_runs(
     process, terminal = driver.start_on_terminal()
     shown = Screen(terminal)
     assert processes.eventually(
-        lambda: re.search(r"stand_in  0:00:\d\d  \d of 10 trials, 1 running, 0 failed", shown.text())
+        lambda: re.search(r"stand_in  0:\d\d:\d\d  \d of 10 trials, 1 running, 0 failed", shown.text())
     )
     columns = r"optimizer +waiting +running +done +stopped +failed +best validation_accuracy +seeds"
     for part in (columns, r"sgd( +\d){5} ", r"[\d.e-]+ device-hours"):  # what is read may end amid the panel
@@ -179,16 +179,16 @@ def test_an_interruption_at_the_start_is_polite_too(
 ) -> None:
     driver = make_driver(tmp_path, {"most_trials": 1})
     process = driver.start(start_new_session=True)
-    assert processes.eventually(lambda: processes.guarded(process.pid), seconds=40)
+    assert processes.eventually(lambda: processes.guarded(process.pid), seconds=120)
     mark, folder = processes.guarded(process.pid)
     time.sleep(random.uniform(0, 3))  # before, while and after Ray starts
     os.killpg(process.pid, signal.SIGINT)
-    output, errors = process.communicate(timeout=30)
+    output, errors = process.communicate(timeout=120)
     assert process.returncode == 130, output + errors
     assert GOES_ON in output + errors
     assert "Traceback" not in errors
-    assert processes.eventually(lambda: not processes.marked(mark), seconds=5)
-    assert processes.eventually(lambda: not folder.exists(), seconds=5)
+    assert processes.eventually(lambda: not processes.marked(mark))
+    assert processes.eventually(lambda: not folder.exists())
 
 
 def test_a_full_disk_stops_the_sweep_and_loses_nothing(
@@ -212,14 +212,14 @@ def test_a_full_disk_stops_the_sweep_and_loses_nothing(
         pytest.skip("a small file system can be mounted by root only")
     try:
         process = driver.start()
-        assert processes.eventually(lambda: len(finished(driver.folder())) >= 3, seconds=40)
+        assert processes.eventually(lambda: len(finished(driver.folder())) >= 3, seconds=120)
         with (runs / "filler").open("wb", buffering=0) as filler:
             try:
                 while True:
                     filler.write(bytes(4096))
             except OSError:
                 pass
-        output, errors = process.communicate(timeout=60)
+        output, errors = process.communicate(timeout=120)
         assert process.returncode == 1, output
         assert re.fullmatch(
             r"runs/stand_in.*: .*No space left on device.*; mend that and run the same command again: [^\n]*\n",
@@ -243,11 +243,11 @@ def test_a_takeover_ends_the_other_driver_and_goes_on(
     driver = make_driver(tmp_path, {"most_trials": 1}, EPOCH_SECONDS="0.3")
     started = time.time()
     first = driver.start()
-    assert processes.eventually(lambda: trains(driver.folder(), started), seconds=40)
+    assert processes.eventually(lambda: trains(driver.folder(), started), seconds=120)
     taker = driver.start("--takeover", "--trials", "2")
     second = driver.finish(taker)
     assert second.returncode == 0, second.stderr
-    output, errors = first.communicate(timeout=1)
+    output, errors = first.communicate(timeout=60)
     assert first.returncode == 1, output
     assert re.fullmatch(rf"runs/stand_in: .*, process {taker.pid}, has taken this sweep over, .*\n", errors)
     assert "Interrupted" not in output

@@ -20,7 +20,7 @@ from fieldtrial.control.engine import SweepError
 from fieldtrial.sweep_folder import SweepFolder
 
 SCRIPT = Path(__file__).with_name("owner.py")
-QUICK = {"BEAT_SECONDS": 0.3, "WATCH_SECONDS": 1.5, "LEAVING_SECONDS": 30.0, "SILENT_SECONDS": 30.0}
+QUICK = {"BEAT_SECONDS": 0.3, "WATCH_SECONDS": 3.0, "LEAVING_SECONDS": 30.0, "SILENT_SECONDS": 30.0}
 
 Start = Callable[..., "subprocess.Popen[str]"]
 

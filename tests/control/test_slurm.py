@@ -32,7 +32,7 @@ def test_what_others_cancel_is_noticed(slurm: SlurmCluster, make_place: Make, tm
         until(place, lambda: len(first.run.records()) > 1)
         job = job_of(place)
         slurm.run("scancel", job)
-        (end,) = until_the_end(place, seconds=10)
+        (end,) = until_the_end(place)
         assert end == Ended(first, death=f"its job {job} is gone (CANCELLED, on n1)")
         assert place.queue.claimed() == {}
     else:  # it cancels what will never run, and asks for others; not for ever
@@ -82,7 +82,7 @@ def test_a_deaf_worker_is_stopped_with_its_job(slurm: SlurmCluster, make_place: 
     until(place, lambda: deaf.run.records())
     deaf.run.request_stop()
     place.stop(deaf)
-    (end,) = until_the_end(place, seconds=60)
+    (end,) = until_the_end(place)
     assert end.death
     assert slurm.run("squeue", "--noheader", "--states=RUNNING") == ""
 
@@ -117,7 +117,7 @@ def test_a_preempted_trial_goes_on(slurm: SlurmCluster, make_place: Make, tmp_pa
     winner = slurm.run(
         "sbatch", "--parsable", "--output=/dev/null", "--nodes=4", "--exclusive", "--time=1", "--wrap=sleep 1"
     )
-    assert all_is_well(until_the_end(place, seconds=90))
+    assert all_is_well(until_the_end(place))
     assert slurm.state(winner) == "COMPLETED"
     assert len(first.run.attempts()) == 2
     assert [record["epoch"] for record in first.run.records()] == list(range(61))
@@ -175,10 +175,13 @@ def test_a_users_defaults_for_slurms_commands_change_nothing(
     for name in ("SBATCH_PARTITION", "SQUEUE_PARTITION", "SBATCH_JOB_NAME", "SQUEUE_NAMES", "SBATCH_ACCOUNT"):
         monkeypatch.setenv(name, "nowhere")
     place = make_place(epoch_seconds=0.2, account="root")
-    first = task(tmp_path, epochs=20)
+    first = task(tmp_path, epochs=500)
     place.start(first)
-    until(place, lambda: len(first.run.records()) > 8)  # and looks at the queue meanwhile
+    until(place, first.run.records)
+    looked = place._next_look
+    until(place, lambda: place._next_look > looked)
     assert list(place._jobs) == [job_of(place)]
+    first.run.request_stop()
     assert all_is_well(until_the_end(place))
     monkeypatch.setenv("SBATCH_ACCOUNT", "mine")
     assert "#SBATCH --account=mine\n" in make_place()._submitter.script(), "the place does not say which"

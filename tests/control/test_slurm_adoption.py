@@ -13,20 +13,23 @@ from fieldtrial.control.slurm_jobs import Submitter, job_name
 from fieldtrial.sweep_folder import SweepFolder
 from fieldtrial.tasks import TaskQueue
 from tests.control.slurm_places import STAND_IN, Make, all_is_well, job_of, task, until, until_the_end
+from tests.slurm_cluster import SlurmCluster
 
 ROOT = Path(__file__).parents[2]
 
 
-def test_a_driver_that_comes_back_takes_over_and_clears_up(make_place: Make, tmp_path: Path) -> None:
+def test_a_driver_that_comes_back_takes_over_and_clears_up(
+    slurm: SlurmCluster, make_place: Make, tmp_path: Path
+) -> None:
     place = make_place(epoch_seconds=0.2, most_jobs=3)
     tasks = [task(tmp_path, number, epochs) for number, epochs in enumerate((3, 20, 200))]
     for one in tasks:
         place.start(one)
     until(place, lambda: all(one.run.records() for one in tasks))
+    job = place.queue.claimed()[tasks[2].queued().name]
     place.close(detach=True)
     while not tasks[0].run.result():
         time.sleep(0.1)
-    time.sleep(0.2)
     unknown = task(tmp_path, 9)
     place.queue.put(unknown.queued())
     back = make_place(epoch_seconds=0.2, most_jobs=3)
@@ -37,9 +40,8 @@ def test_a_driver_that_comes_back_takes_over_and_clears_up(make_place: Make, tmp
     assert {end.task for end in ended} == set(tasks[:2])
     assert back.queue.waiting() == set()
     assert not unknown.run.records()
-    count = len(tasks[2].run.records())
-    time.sleep(0.5)
-    assert len(tasks[2].run.records()) == count < 200, "nobody asked for it any more"
+    slurm.wait(job, "CANCELLED")
+    assert len(tasks[2].run.records()) < 200, "nobody asked for it any more"
 
 
 def test_a_requeued_job_does_not_go_on_with_what_another_has_by_then(
@@ -61,7 +63,7 @@ def test_a_requeued_job_does_not_go_on_with_what_another_has_by_then(
 
 def test_jobs_of_a_changed_place_take_nothing_more(make_place: Make, tmp_path: Path) -> None:
     old = make_place(epoch_seconds=0.2, most_jobs=1, trials_per_job=9)
-    first, second, third = (task(tmp_path, number, epochs=20) for number in range(3))
+    first, second, third = (task(tmp_path, number, epochs) for number, epochs in enumerate((500, 5, 5)))
     for one in (first, second):
         old.start(one)
     until(old, lambda: first.run.records())
@@ -70,6 +72,7 @@ def test_jobs_of_a_changed_place_take_nothing_more(make_place: Make, tmp_path: P
     new = make_place(epoch_seconds=0.2, most_jobs=2, trials_per_job=9, memory_gb_per_process=0.2)
     assert set(new.adopt([first, second])) == {first, second}
     new.start(third)
+    first.run.request_stop()
     assert all_is_well(until_the_end(new, 3))
     answers = {answer.task: answer.worker for answer in TaskQueue(new.queue.folder).answers() if answer.task}
     assert answers[first.queued().name] == job
