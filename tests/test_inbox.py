@@ -152,7 +152,7 @@ def test_the_end_of_the_standard_input_ends_an_idle_worker() -> None:
 def test_the_end_of_the_standard_input_ends_a_training_worker_at_once() -> None:
     command = [sys.executable, "-c", WORKER, "60"]
     done = subprocess.run(
-        command, input='{"run": "/x/a", "attempt": 1}\n', capture_output=True, text=True, timeout=30, check=False
+        command, input='{"run": "/x/a", "attempt": 1}\n', capture_output=True, text=True, timeout=300, check=False
     )
     assert (done.returncode, done.stdout) == (1, "")
 

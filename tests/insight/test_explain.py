@@ -113,7 +113,7 @@ def test_every_picture_is_a_file_and_an_image_of_tensorboard(trained: Callable[.
 
 def command(*arguments: object) -> "subprocess.CompletedProcess[str]":
     line = [sys.executable, str(SCRIPT), *map(str, arguments)]
-    return subprocess.run(line, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=170)
+    return subprocess.run(line, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=600)
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ SCRIPT = Path(__file__).parents[2] / "jobs" / "data.py"
 
 def prepare(folder: Path, *arguments: str | Path) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, str(SCRIPT), *map(str, arguments)]
-    return subprocess.run(command, cwd=folder, env=os.environ, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, cwd=folder, env=os.environ, capture_output=True, text=True, timeout=300, check=False)
 
 
 def test_it_prepares_a_data_set_and_draws_it(tmp_path: Path) -> None:

@@ -176,7 +176,7 @@ def child(url: str, path: Path, *limit: str) -> "subprocess.Popen[str]":
 
 def test_a_full_disk_is_an_error_and_what_came_is_gone_on_with(server: Any, tmp_path: Path) -> None:
     process = child(server.url("file"), tmp_path / "file", "prlimit", "--fsize=1000000")
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 1
     assert "DownloadError" in errors
     assert "what has come is kept" in errors.splitlines()[-1]
@@ -194,7 +194,7 @@ def test_a_killed_process_is_gone_on_after(server: Any, tmp_path: Path) -> None:
     while not (tmp_path / "file.part").exists() or (tmp_path / "file.part").stat().st_size < 500_000:
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=30)
+    process.communicate(timeout=300)
     kept = (tmp_path / "file.part").stat().st_size
     assert kept < 60_000_000
     server.pause = 0.0

@@ -132,7 +132,7 @@ def child(root: Path, url: str, *limit: str) -> "subprocess.Popen[str]":
 def test_processes_that_want_it_together_fetch_it_once(served: Archive, web: Any, tmp_path: Path) -> None:
     web.pause = 0.2
     processes = [child(tmp_path / "new", str(served.url)) for _ in range(3)]
-    assert [process.communicate(timeout=60)[0] for process in processes] == ["3\n"] * 3
+    assert [process.communicate(timeout=300)[0] for process in processes] == ["3\n"] * 3
     assert web.requests == [None]
 
 
@@ -160,7 +160,7 @@ def kill_an_unpacker(root: Path) -> bool:
 def test_a_full_disk_leaves_nothing_half_made(tmp_path: Path) -> None:
     write_archive(tmp_path / "toys.zip")
     process = child(tmp_path, "http://127.0.0.1:9/", "prlimit", "--fsize=5000")
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=300)
     assert re.search(r"ConfigError: dataset = 'toys': cannot be unpacked in .* \(File too large: ", errors)
     assert names(tmp_path) == {"toys.zip"}
     assert not (tmp_path / ".toys.unpacking").exists()

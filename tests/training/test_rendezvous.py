@@ -62,7 +62,7 @@ def test_two_machines_whose_own_names_are_worth_nothing_elsewhere(tmp_path: Path
         env=os.environ | variables | {"FIELDTRIAL_RENDEZVOUS": str(tmp_path / "rendezvous")},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -52,7 +52,7 @@ def test_concurrent_builders_build_once(tmp_path: Path) -> None:
     builders = [start_builder(tmp_path, 64) for _ in range(3)]
     for builder in builders:
         go(builder)
-    outputs = [builder.communicate(timeout=60) for builder in builders]
+    outputs = [builder.communicate(timeout=300) for builder in builders]
     assert len({output for output, _ in outputs}) == 1
     assert [len(output) for output, _ in outputs] == [65] * 3
     assert sum(log.count("decoding 1797 images") for _, log in outputs) == 1
@@ -83,7 +83,7 @@ def kill_a_builder(root: Path) -> bool:
 def test_a_disk_without_room_is_an_error_that_names_the_file(tmp_path: Path) -> None:
     builder = start_builder(tmp_path, 64, "prlimit", "--fsize=1000000")  # 7 MB are asked for
     go(builder)
-    _, log = builder.communicate(timeout=60)
+    _, log = builder.communicate(timeout=300)
     assert builder.returncode == 1
     assert "OSError: [Errno 27] File too large" in log
     assert "images.npy" in log.splitlines()[-1]

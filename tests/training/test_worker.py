@@ -63,7 +63,7 @@ class Worker:
 
     def end(self) -> tuple[bytes, bytes]:
         """Close the input and return the rest of the output, and the errors."""
-        return self.process.communicate(timeout=60)
+        return self.process.communicate(timeout=300)
 
 
 @contextlib.contextmanager
@@ -82,7 +82,7 @@ def started(launcher: list[str]) -> Iterator[Worker]:
 
 
 def _wait_for_records(run: Run, count: int) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while len(run.records()) < count:
         assert time.monotonic() < deadline, "no record"
         time.sleep(0.01)
@@ -134,7 +134,7 @@ def test_the_end_of_the_input_ends_a_training_worker_at_once(new_run: NewRun) ->
         _wait_for_records(run, 1)
         assert worker.process.stdin
         worker.process.stdin.close()
-        assert worker.process.wait(timeout=60) == 1
+        assert worker.process.wait(timeout=300) == 1
         assert run.result() is None
         assert run.error() is None
 
@@ -198,7 +198,7 @@ def test_two_processes_resume_after_a_kill_and_end_together(new_run: NewRun, num
         _wait_for_records(killed, 4)
         family = psutil.Process(worker.process.pid).children(recursive=True)
         worker.process.kill()  # torchrun alone: its two processes follow
-        assert len(psutil.wait_procs(family, timeout=60)[0]) == len(family) == 2
+        assert len(psutil.wait_procs(family, timeout=300)[0]) == len(family) == 2
     assert killed.result() is None
     with started(LAUNCHER) as worker:
         assert worker.do(killed, attempt=2) == "finished"
@@ -224,7 +224,7 @@ def test_two_processes_resume_after_a_kill_and_end_together(new_run: NewRun, num
         error = broken.error()
         assert error is not None
         assert error["kind"] == "config"
-        assert len(psutil.wait_procs(family, timeout=60)[0]) == len(family) == 2
+        assert len(psutil.wait_procs(family, timeout=300)[0]) == len(family) == 2
 
 
 def test_a_full_disk_is_told_and_an_answer_still_comes(new_run: NewRun, tmp_path: Path) -> None:
