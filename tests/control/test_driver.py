@@ -2,6 +2,7 @@
 
 import errno
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -13,7 +14,7 @@ from fieldtrial.control import driver
 from fieldtrial.control.command import main
 from fieldtrial.control.driver import INTERRUPTED, Hangup, Interruption, drive
 from fieldtrial.control.engine import DISK_ADVICE, Engine, SweepError
-from fieldtrial.control.ownership import DeposedError
+from fieldtrial.control.ownership import DeposedError, Ownership
 from fieldtrial.control.place import Task
 from fieldtrial.control.settings import LocalSettings
 from fieldtrial.control.state import ForeignStateError
@@ -134,6 +135,40 @@ def test_who_is_told_to_end_by_a_takeover_says_who_has_taken_over(
     assert str(caught.value).startswith(f"{folder.path}: carla on login2, process 7, has taken this sweep over, ")
     assert place.detached == [True], "the jobs are the other's"
     assert folder.owner() == taker
+
+
+def test_who_leaves_a_sweep_that_is_taken_over_can_be_told_to_once_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, release = SweepFolder(tmp_path / "sweep"), Ownership.release
+
+    def run(engine: Engine) -> None:
+        folder.set_owner({"user": "carla", "host": "login2", "process": 7, "token": "x"})
+        engine._check_right()
+
+    def late(ownership: Ownership) -> None:
+        release(ownership)
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(driver, "open_place", lambda *_: IdlePlace())
+    monkeypatch.setattr(driver, "Preflight", lambda _: nullcontext(Checked()))
+    monkeypatch.setattr(Engine, "run", run)
+    monkeypatch.setattr(Ownership, "release", late)
+    with pytest.raises(DeposedError):
+        drive(SMALL, folder, LocalSettings(), retry=False)
+
+
+def test_a_takeover_while_ray_starts_is_told_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = SweepFolder(tmp_path / "sweep")
+
+    def open_place(*_: object) -> IdlePlace:
+        folder.set_owner({"user": "carla", "host": "login2", "process": 7, "token": "x"})
+        sys.exit(signal.SIGTERM)  # as Ray's handler does
+
+    monkeypatch.setattr(driver, "open_place", open_place)
+    monkeypatch.setattr(driver, "Preflight", lambda _: nullcontext(Checked()))
+    with pytest.raises(DeposedError):
+        drive(SMALL, folder, LocalSettings(), retry=False)
 
 
 def test_a_sweep_that_is_there_is_told_of_before_anything_slow(

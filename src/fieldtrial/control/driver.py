@@ -197,7 +197,7 @@ def only_driver(folder: SweepFolder, takeover: bool = False) -> Iterator[Ownersh
         raise SweepError(f"{folder.path}: cannot be written to: {error.strerror}") from None
     try:
         yield ownership
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):  # while Ray starts, its own handler of SIGTERM exits
         _leave_if_deposed(ownership)
         raise
     finally:
