@@ -1,6 +1,6 @@
 """How a sweep stands: counts for each row, what it has cost and what is left of it, and the panel that shows them."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rich.console import Group
@@ -43,6 +43,7 @@ class Standing:
     """A sweep: `fields` are those that its rows compare, `select` the metric that chooses, in `mode` max or min.
 
     since: what stands beside the name, such as how long it has run; expected and ended: of all trials, sources too.
+    sources: how many of the trials that others are fine-tuned from are how far, as in a row's counts.
     slots: trials at once. queued: trials that wait for jobs; reasons: why these wait, as far as that is known.
     device_hours: spent in epochs. report: where the report is, if there is one.
     """
@@ -60,6 +61,7 @@ class Standing:
     device_hours: float
     report: str | None = None
     news: Sequence[str] = field(default=())
+    sources: Mapping[str, int] = field(default_factory=dict)
     queued: int = 0
     reasons: Sequence[str] = ()
 
@@ -80,8 +82,8 @@ class Standing:
         return left / at_once
 
     def count(self, outcome: str) -> int:
-        """Return how many trials of the rows are so far."""
-        return sum(row.counts.get(outcome, 0) for row in self.rows)
+        """Return how many trials are so far."""
+        return sum(row.counts.get(outcome, 0) for row in self.rows) + self.sources.get(outcome, 0)
 
 
 def at_work(folder: SweepFolder, begun: Collection[str], has_driver: bool) -> set[str]:

@@ -1,6 +1,7 @@
 """What the panel counts: a trial runs when a worker has begun it, not when it was handed over."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,19 @@ class WaitingPlace:
 
     def close(self, detach: bool = False) -> None:  # noqa: ARG002
         raise AssertionError
+
+
+def test_what_others_are_fine_tuned_from_runs_too(tmp_path: Path) -> None:
+    place, folder = WaitingPlace(), SweepFolder(tmp_path)
+    sweep = replace(SMALL, source={"epochs": 3})
+    folder.describe(sweep.describe("x"))
+    engine = Engine(sweep, folder, place)
+    progress = Progress(Console()).follow(engine)
+    with pytest.raises(KeyboardInterrupt):
+        engine.run()
+    assert progress.standing().sources == {"waiting": 1}
+    place.backlog.runs.clear()
+    assert progress.standing().count("running") == 1
 
 
 def test_what_waits_for_a_job_does_not_run(tmp_path: Path) -> None:

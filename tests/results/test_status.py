@@ -59,6 +59,17 @@ def test_a_trial_runs_that_a_worker_has_begun(written: "Written") -> None:
     assert sum(standing.rows[0].live_seconds) == 2 * 3 * 6.0, "what they have done is done"
 
 
+def test_sources_run_too(written: "Written") -> None:
+    written.describe(trials=1)
+    written.ended(None, role="source", lr=0.1)
+    written.running(None, role="source", lr=0.2)
+    written.waiting(0)
+    written.folder.set_owner(OWNER)
+    standing = read_standing(written.folder)
+    assert standing.sources == {"done": 1, "running": 1}
+    assert (standing.count("running"), standing.slots, standing.ended, standing.expected) == (1, 1, 1, 14)
+
+
 def test_a_search_that_is_over_waits_for_nothing(complete: "Written") -> None:
     complete.describe(trials=5)
     complete.folder.list_trial(complete.trial(0, lr=0.01), 0, "winner")

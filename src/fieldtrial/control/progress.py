@@ -134,6 +134,7 @@ class Progress:
             device_hours=sum(trial.seconds for trial in engine.trials()) / 3600 * self._processes,
             report=self._report(),
             news=self._news,
+            sources=Counter(_outcome(trial, backlog.runs) for trial in engine.sources.values()),
             queued=len(backlog.runs),
             reasons=backlog.reasons,
         )

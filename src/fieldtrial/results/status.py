@@ -40,10 +40,9 @@ def read_standing(folder: SweepFolder) -> Standing:
         _row(number, trials[trials["row"] == number], fields, description, number in over)
         for number in range(len(description["rows"]))
     ]
-    sources = trials[trials["role"] == "source"]
-    unended = int(sources["outcome"].isin(("waiting", "running")).sum())
-    to_do = sum(row.to_do for row in rows) + unended
-    expected = len(sources) + sum(sum(row.counts.values()) for row in rows)
+    sources = _count(trials[trials["role"] == "source"])
+    to_do = sum(row.to_do for row in rows) + sources["waiting"] + sources["running"]
+    expected = sum(sources.values()) + sum(sum(row.counts.values()) for row in rows)
     return Standing(
         name=folder.name,
         path=str(folder.path),
@@ -54,10 +53,11 @@ def read_standing(folder: SweepFolder) -> Standing:
         since=_since(records),
         expected=expected,
         ended=expected - to_do,
-        slots=sum(row.counts.get("running", 0) for row in rows),
+        slots=sum(counts.get("running", 0) for counts in (sources, *(row.counts for row in rows))),
         device_hours=float((records["seconds"] * records["world_size"]).sum()) / 3600,
         report=str(folder.report_path) if folder.report_path.exists() else None,
         news=[_whose(folder)] if to_do else [],
+        sources=sources,
         queued=len(TaskQueue(folder.queue_path).waiting()),
     )
 
@@ -77,7 +77,7 @@ def _row(
     search, finals = trials[trials["role"] == "search"], trials[trials["role"] == "final"]
     budget = 0 if over else description["trials"] if description["search"] else 1
     seconds = trials["minutes"].astype(float).fillna(0.0) * 60
-    counts = Counter(COUNTED.get(outcome, outcome) for outcome in trials["outcome"])
+    counts = _count(trials)
     best = find_winner(search, description["select"], description["mode"])
     own = finals if best is None else finals[finals["configuration"] == best["configuration"]]  # not of earlier winners
     counts["waiting"] += max(0, budget - len(search)) + max(0, description["seeds"] - len(own))
@@ -91,6 +91,10 @@ def _row(
         ended_seconds=seconds[~live].tolist(),
         live_seconds=seconds[live].tolist(),
     )
+
+
+def _count(trials: pd.DataFrame) -> Counter[str]:
+    return Counter(COUNTED.get(outcome, outcome) for outcome in trials["outcome"])
 
 
 def _since(records: pd.DataFrame) -> str:
