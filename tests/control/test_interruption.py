@@ -16,6 +16,7 @@ import pytest
 from fieldtrial.run import RecordReader
 from fieldtrial.sweep_folder import SweepFolder
 from tests.control.screen import Screen
+from tests.control.slurm_sweeps import table
 
 KILLS = 6
 GOES_ON = "Interrupted. Nothing is lost: the same command goes on from here."
@@ -95,14 +96,15 @@ def test_a_killed_driver_goes_on_exactly(
     seed = random.SystemRandom().randrange(1000)
     print(f"random seed {seed}")
     chance = random.Random(seed)
-    driver = make_driver(tmp_path, {"most_trials": 1})
+    driver = make_driver(tmp_path, {"most_trials": 1}, EPOCH_SECONDS="0.2")  # so that it does not end before the kills
     for _ in range(KILLS):
         kill_at_a_random_moment(driver, processes, 0.8, chance)
         before = finished(driver.folder())
+    driver.environment["EPOCH_SECONDS"] = "0.1"
     outcome = driver.run()
     assert outcome.returncode == 0, outcome.stderr
     assert driver.trials() == whole.trials()
-    assert driver.table() == whole.table()
+    assert table(driver) == table(whole)
     assert any(trial[3] is not None for trial in whole.trials()), "no trial was stopped early"
     assert_each_epoch_was_trained_once(driver.folder())
     after = finished(driver.folder())
@@ -110,10 +112,11 @@ def test_a_killed_driver_goes_on_exactly(
 
 
 def test_two_at_a_time_lose_and_repeat_nothing(make_driver: Callable[..., Any], processes: Any, tmp_path: Path) -> None:
-    driver = make_driver(tmp_path, {"most_trials": 2})
+    driver = make_driver(tmp_path, {"most_trials": 2}, EPOCH_SECONDS="0.2")
     chance = random.Random()
     kill_at_a_random_moment(driver, processes, 2.0, chance)
     before = finished(driver.folder())
+    driver.environment["EPOCH_SECONDS"] = "0.1"
     outcome = driver.run()
     assert outcome.returncode == 0, outcome.stderr
     assert re.match(r"runs/stand_in is there and goes on; trials: [^\n]*\nruns/stand_in: 10 trials, ", outcome.stdout)
