@@ -146,7 +146,7 @@ def test_the_end_of_the_standard_input_ends_an_idle_worker() -> None:
             worker.stdin.flush()
             assert json.loads(worker.stdout.readline()) == {"run": "/x/a", "outcome": "finished"}
         worker.stdin.close()
-        assert worker.wait(10) == 0
+        assert worker.wait(60) == 0
 
 
 def test_the_end_of_the_standard_input_ends_a_training_worker_at_once() -> None:

@@ -64,7 +64,7 @@ def test_of_many_claimants_one_gets_a_task(queue: TaskQueue) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(120)
     assert Counter(got) == Counter(names)
     assert Counter(given.task for given in queue.answers()) == Counter(f"{name}-1.json" for name in names)
 

@@ -52,7 +52,7 @@ def test_each_of_several_processes_says_that_it_was_told_to_end(
         process = launch(rank, 2)
         assert queue.terminations("7") == rank
         process.terminate()
-        assert process.wait(20) == 128 + signal.SIGTERM
+        assert process.wait(120) == 128 + signal.SIGTERM
     assert queue.terminations("7") == 2
     launch(1, 2)
     assert queue.terminations("7") == 1, "that was said in a former start of the job"
@@ -63,7 +63,7 @@ def test_a_process_that_is_alone_ends_as_ever(
 ) -> None:
     process = launch(0, 1)
     process.terminate()
-    assert process.wait(20) == -signal.SIGTERM
+    assert process.wait(120) == -signal.SIGTERM
     assert TaskQueue(tmp_path / "queue").terminations("7") == 0
 
 
