@@ -57,6 +57,7 @@ trials_per_job = {trials}
 squeue_seconds = 0.5
 idle_seconds = 5
 """
+
 pytestmark = pytest.mark.slow
 
 
