@@ -158,7 +158,7 @@ PartitionName=gpu Nodes=n[1-$nodes] Default=YES PriorityTier=10 PreemptMode=OFF 
 PartitionName=preempt Nodes=n[1-$nodes] PriorityTier=1 PreemptMode=REQUEUE GraceTime=10 DefaultTime=60 MaxTime=1440
 CONF
 put "$folder/etc/gres.conf" root 644 <<<"$( ((gpus == 0)) || echo "Name=gpu File=$folder/dev/nvidia[0-$((gpus - 1))]")" && changed=yes
-put "$folder/etc/cgroup.conf" root 644 <<CONF && changed=yes
+[ "$task" = cgroup ] && put "$folder/etc/cgroup.conf" root 644 <<CONF && changed=yes
 CgroupPlugin=cgroup/v1
 ConstrainRAMSpace=yes
 ConstrainSwapSpace=yes

@@ -153,24 +153,26 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_a_signal_is_sent_to_those_that_handle_it(processes: Any, tmp_path: Path) -> None:
-    handler = f"""
-import faulthandler, signal, sys, time
-faulthandler.register(signal.SIGUSR1, file=open("{tmp_path}/dump", "w"))
+    handler = """
+import faulthandler, os, signal, sys, time
+faulthandler.register(signal.SIGUSR1, file=open(os.environ["TESTED"], "w"))
 print("ready", flush=True); time.sleep(600)
 """
     no_handler = 'import time; print("ready", flush=True); time.sleep(600)'
-    mark = secrets.token_hex(16)
+    ours, strangers = tmp_path / "ours", tmp_path / "a stranger's"
     started = [
-        subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, env=os.environ | {"TESTED": one})
-        for script, one in ((handler, mark), (no_handler, mark), (handler, "another"))
+        subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, env=os.environ | {"TESTED": str(dump)})
+        for script, dump in ((handler, ours), (no_handler, ours), (handler, strangers))
     ]
     try:
         for process in started:
             assert process.stdout
             assert process.stdout.readline() == b"ready\n"
-        (tmp_path / "dump").write_text("")
-        signal_all("TESTED", mark, signal.SIGUSR1)
-        assert processes.eventually(lambda: "most recent call first" in (tmp_path / "dump").read_text())
+        signal_all("TESTED", str(ours), signal.SIGUSR1)
+        assert processes.eventually(lambda: "most recent call first" in ours.read_text())
+        started[2].send_signal(signal.SIGUSR1)
+        assert processes.eventually(lambda: "most recent call first" in strangers.read_text())
+        assert strangers.read_text().count("most recent call first") == 1, "only what this test has sent it"
         assert [process.poll() for process in started] == [None] * 3
     finally:
         for process in started:

@@ -128,19 +128,18 @@ def _show(sweep: Sweep, folder: SweepFolder, settings: Settings, findings: Findi
 
 
 def _show_job(folder: SweepFolder, settings: SlurmSettings, jobs: int) -> None:
-    """Print what would be submitted, and what SLURM says of it. Raises PlaceError if it refuses that."""
+    """Print what would be submitted, and what SLURM says of it. Raises PlaceError if it would not run."""
     from fieldtrial.control import slurm_commands
     from fieldtrial.control.slurm_commands import SlurmOutageError
     from fieldtrial.control.slurm_jobs import Submitter
 
     out = driver.console()
-    script = Submitter(settings, folder, folder.code_path / "SNAPSHOT").script()
-    out.print(f"jobs: {jobs} at least, {settings.most_jobs} at once at most, each:\n\n{script}", soft_wrap=True)
     try:
-        answer = slurm_commands.test_submission(script)
+        script = Submitter(settings, folder, folder.code_path / "SNAPSHOT").script()
+        out.print(f"jobs: {jobs} at least, {settings.most_jobs} at once at most, each:\n\n{script}", soft_wrap=True)
+        out.print(f"sbatch --test-only: {slurm_commands.test_submission(script)}", soft_wrap=True)
     except SlurmOutageError as error:
         raise PlaceError("sbatch --test-only: " + "; ".join(str(error).splitlines())) from None
-    out.print(f"sbatch --test-only: {answer}", soft_wrap=True)
 
 
 def _complain(message: str) -> None:

@@ -1,10 +1,12 @@
 """Asks for a sweep's worker jobs, in arrays. Submitit writes what is submitted; the only module that imports it."""
 
+import contextlib
 import hashlib
 import os
 import re
 import secrets
 import shlex
+import shutil
 import sys
 from collections.abc import Collection
 from pathlib import Path
@@ -15,10 +17,12 @@ import submitit
 from fieldtrial.control import slurm_commands
 from fieldtrial.control.launch import WORKER
 from fieldtrial.control.settings import SlurmSettings
+from fieldtrial.control.slurm_commands import SlurmOutageError
 from fieldtrial.files import write_atomically
 from fieldtrial.sweep_folder import SweepFolder
 
 LAST_LINES = 10
+LAST_BYTES = 64 << 10  # of a log, which may be anything's
 # What slurmstepd and srun write into the log of a job whose processes were ended because they took too much memory.
 TOO_MUCH_MEMORY = re.compile(r"oom.kill event|: Out Of Memory$|exceeded memory limit", re.MULTILINE)
 
@@ -61,7 +65,7 @@ class Submitter:
         return [f"{job}_{element}" for element in range(count)] if in_array else [job]
 
     def script(self) -> str:
-        """Return the text of the sbatch file of one job."""
+        """Return the text of the sbatch file of one job. Raises SlurmOutageError where there is no SLURM."""
         return self._text((), 1)
 
     def last_lines(self, job: str) -> str:
@@ -77,11 +81,18 @@ class Submitter:
         return TOO_MUCH_MEMORY.search(self._printed(job)) is not None
 
     def _printed(self, job: str) -> str:
-        paths = sorted(self._logs.glob(f"{job}_*log.*"))  # as Submitit names them
-        return "\n".join(path.read_text(errors="replace") for path in paths)
+        """Return the ends of what a job has printed, as far as they can be read: they only explain."""
+        printed = []
+        for path in sorted(self._logs.glob(f"{job}_*log.*")):  # as Submitit names them
+            with contextlib.suppress(OSError), path.open("rb") as log:
+                log.seek(max(0, path.stat().st_size - LAST_BYTES))
+                printed.append(log.read().decode(errors="replace"))
+        return "\n".join(printed)
 
     def _text(self, excluded: Collection[str], elements: int | None) -> str:
         """Return an sbatch file, for an array of so many elements, or for a plain job."""
+        if not shutil.which("srun"):  # without which Submitit does nothing
+            raise SlurmOutageError("srun: no such command: this machine has no SLURM")
         executor = submitit.SlurmExecutor(folder=self._logs)
         executor.update_parameters(**self._parameters(excluded), array_parallelism=elements or 1)
         # Submitit's own name for a key that sites which ask for one have to know
