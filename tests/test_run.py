@@ -210,6 +210,20 @@ def test_a_failure_is_over_when_a_later_attempt_has_begun(run: Run) -> None:
         assert (run.failure() or {})["attempt"] == attempt
 
 
+def test_how_it_stands_is_said_with_what_says_so(run: Run) -> None:
+    assert run.standing() == ("waiting", {})
+    with run.recorder(1):
+        pass
+    assert run.standing() == ("running", {})
+    run.write_error("disk", "no space left", 1)
+    assert run.standing() == ("failed", run.error())
+    with run.recorder(2):
+        pass
+    assert run.standing() == ("running", {})
+    run.write_result({"outcome": "stopped", "epochs": 3})
+    assert run.standing() == ("stopped", {"outcome": "stopped", "epochs": 3})
+
+
 def test_environments_of_all_attempts_are_kept(run: Run) -> None:
     run.write_environment(1, {"host": "a"})
     run.write_environment(2, {"host": "b"})

@@ -188,6 +188,18 @@ class Run:
         error = self.error()
         return None if error is None or max(self.attempts(), default=0) > error["attempt"] else error
 
+    def standing(self) -> tuple[str, dict[str, Any]]:
+        """Return how the run stands, as its outcome and what says so.
+
+        finished or stopped, with the result; failed, with the failure; running (or interrupted: it has begun and has no
+        end) or waiting (no worker has begun it), with nothing.
+        """
+        if (result := self.result()) is not None:
+            return str(result.get("outcome")), result
+        if (failure := self.failure()) is not None:
+            return "failed", failure
+        return "running" if self.attempts() else "waiting", {}
+
     def evaluations(self) -> dict[str, Any]:
         """Return {name: scores} of what was evaluated on other images than the run's own; empty before the first."""
         return read_json(self._evaluations_path) or {}

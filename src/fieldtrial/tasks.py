@@ -89,7 +89,7 @@ class TaskQueue:
         (self._workers / worker / name).unlink(missing_ok=True)
 
     def forget_all(self) -> None:
-        """Take all tasks back that workers have claimed: no worker is left."""
+        """Take all tasks back that workers have claimed: they have been told to end."""
         for name, worker in self.claimed().items():
             self.forget(worker, name)
 

@@ -28,9 +28,13 @@ def main() -> None:
     try:
         with only_driver(SweepFolder(sys.argv[1]), takeover=sys.argv[2] == "takeover") as owner:
             print("owns", flush=True)
-            while True:
-                owner.check()
-                time.sleep(0.05)
+            try:
+                while True:
+                    owner.check()
+                    time.sleep(0.05)
+            except DeposedError:
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)  # which may be to come, as for a driver
+                raise
     except (SweepError, DeposedError) as error:
         print(error, flush=True)
     except KeyboardInterrupt:

@@ -1,6 +1,7 @@
 """How a driver ends: what it hears, and what becomes of the jobs. Whole drivers are in test_interruption."""
 
 import errno
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -10,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from fieldtrial.config import TrainConfig
-from fieldtrial.control import driver
+from fieldtrial.control import command, driver
 from fieldtrial.control.command import main
-from fieldtrial.control.driver import INTERRUPTED, Hangup, Interruption, drive
+from fieldtrial.control.driver import INTERRUPTED, Hangup, Interruption, drive, only_driver
 from fieldtrial.control.engine import DISK_ADVICE, Engine, SweepError
 from fieldtrial.control.ownership import DeposedError, Ownership
 from fieldtrial.control.place import Task
@@ -90,10 +91,13 @@ def test_a_disk_that_is_full_before_there_are_trials_is_an_error_of_one_line(
 
 
 def test_what_was_wished_before_an_outage_is_done_after_it_and_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The file system goes away before the failed trials run again, and once more when they do."""
     away, checks, retries = OSError(errno.ESTALE, "Stale file handle"), list[int](), list[int]()
+    folder = SweepFolder(tmp_path / "sweep")
+    folder.describe(SMALL.describe(folder.name))
+    folder.list_trial("3fa91b2c", 0, "final")
 
     def preflight(_sweep: Sweep) -> AbstractContextManager[Checked]:
         checks.append(len(checks) + 1)
@@ -113,8 +117,9 @@ def test_what_was_wished_before_an_outage_is_done_after_it_and_once(
     monkeypatch.setattr(driver, "await_folder", lambda _: None)
     monkeypatch.setattr(Engine, "retry", retry)
     monkeypatch.setattr(Engine, "run", run)
-    assert drive(SMALL, SweepFolder(tmp_path / "sweep"), LocalSettings(), retry=True) == INTERRUPTED
+    assert drive(SMALL, folder, LocalSettings(), retry=True) == INTERRUPTED
     assert (checks, retries) == ([1, 2, 3], [2])
+    assert capsys.readouterr().out.count("is there and goes on") == 1, "it is said in the second attempt"
 
 
 def test_who_is_told_to_end_by_a_takeover_says_who_has_taken_over(
@@ -156,6 +161,31 @@ def test_who_leaves_a_sweep_that_is_taken_over_can_be_told_to_once_more(
     monkeypatch.setattr(Ownership, "release", late)
     with pytest.raises(DeposedError):
         drive(SMALL, folder, LocalSettings(), retry=False)
+
+
+def test_who_only_looks_who_drives_can_still_be_told_to_end(tmp_path: Path) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    with only_driver(SweepFolder(tmp_path)) as ownership:
+        SweepFolder(tmp_path).set_owner({"user": "carla", "host": "login2", "process": 7, "token": "x"})
+        with pytest.raises(DeposedError):
+            ownership.check()
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_who_is_deposed_leaves_at_once_whatever_state_ray_is_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def drive_on(*_: object) -> int:
+        raise DeposedError("carla has taken this sweep over")
+
+    left: list[int] = []
+    monkeypatch.setattr(command, "drive", drive_on)
+    monkeypatch.setattr(os, "_exit", left.append)
+    monkeypatch.setattr("sys.argv", [str(tmp_path / "sweeps" / "small.py")])
+    (tmp_path / "cluster").mkdir()
+    (tmp_path / "cluster" / "local.toml").write_text('kind = "local"\n')
+    main(lambda: SMALL, ["--runs", str(tmp_path / "runs")])
+    assert (left, capsys.readouterr().err) == ([1], "carla has taken this sweep over\n")
 
 
 def test_a_takeover_while_ray_starts_is_told_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,12 +44,15 @@ def main(build: Callable[[], Sweep], arguments: list[str] | None = None) -> None
                 _show(sweep, folder, settings, preflight.result())
         else:
             sys.exit(drive(sweep, folder, settings, options.retry, options.takeover))
-    except (ConfigError, SweepError, DeposedError, PlaceError, ForeignStateError) as error:
+    except (ConfigError, SweepError, PlaceError, ForeignStateError) as error:
         _complain(str(error))
         sys.exit(1)
+    except DeposedError as error:
+        _complain(str(error))
+        os._exit(1)  # Ray, if it was interrupted in its start, may crash in an orderly end
     except KeyboardInterrupt:
         _complain(GOES_ON)
-        os._exit(INTERRUPTED)  # Ray, if it was interrupted in its start, may crash in an orderly end
+        os._exit(INTERRUPTED)  # the same
 
 
 def _parser(script: Path) -> argparse.ArgumentParser:

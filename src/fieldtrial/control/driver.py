@@ -46,6 +46,7 @@ class Wishes:
 
     retry: bool
     takeover: bool
+    overview: bool = True
 
 
 def drive(sweep: Sweep, folder: SweepFolder, settings: Settings, retry: bool, takeover: bool = False) -> int:
@@ -94,8 +95,10 @@ def _drive(
     with only_driver(folder, wishes.takeover) as ownership:
         wishes.takeover = False
         claim(folder, sweep)
-        say_what_is_there(console(), folder)
         with Preflight(sweep) as preflight:
+            if wishes.overview:  # meanwhile
+                say_what_is_there(console(), folder)
+                wishes.overview = False
             place = open_place(settings, folder)
             detach = True  # an earlier driver's jobs run on if this one does not get to take them over
             try:
@@ -103,7 +106,11 @@ def _drive(
                 preflight.result()
                 detach = False
                 status, detach = _run(sweep, folder, place, settings, wishes, ownership)
-            except (DeposedError, ForeignStateError):
+            except DeposedError:
+                interruption.ignore()
+                detach = True
+                raise
+            except ForeignStateError:
                 detach = True
                 raise
             except OSError as error:
@@ -254,6 +261,10 @@ class Interruption:
             signal.signal(number, self._note)
         if self._heard is not None:
             self._note(self._heard, None)
+
+    def ignore(self) -> None:
+        """Take SIGTERM no more: whoever has taken the sweep over sends it, and this driver leaves already."""
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
     def _note(self, number: int, _frame: FrameType | None) -> NoReturn:
         self._heard = number

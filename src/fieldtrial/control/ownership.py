@@ -83,9 +83,8 @@ class Ownership:
             self._lock.release()
 
     def check(self) -> None:
-        """Raise DeposedError if another driver has taken over; that one's SIGTERM, which may be to come, is ignored."""
+        """Raise DeposedError if another driver has taken over. That one's SIGTERM may be yet to come."""
         if not self._is_mine():
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
             path, who = self._folder.path, describe(self._folder.owner())
             end = f"and this driver has ended; python jobs/status.py {path} shows how it stands"
             raise DeposedError(f"{path}: {who} has taken this sweep over, {end}")

@@ -24,12 +24,13 @@ def say_what_is_there(console: Console, folder: SweepFolder) -> None:
     """Print that a sweep which was begun before goes on, for all else takes a while; nothing if none was begun."""
     names = {entry["trial"] for entry in folder.trials() if entry["role"] != "winner"}
     try:
-        live = [run for name in names if (run := folder.run(name)).result() is None and run.failure() is None]
+        outcomes = {name: folder.run(name).standing()[0] for name in names}
     except ValueError:  # a damaged file, of a trial that may never be asked for again
         return
-    begun = [run.path.name for run in live if run.attempts()]
+    begun = [name for name, outcome in outcomes.items() if outcome == "running"]
+    ended = sum(outcome not in ("running", "waiting") for outcome in outcomes.values())
     running = len(at_work(folder, begun, has_driver=False))
-    counts = {"ended": len(names) - len(live), "running": running, "half-done": len(begun) - running}
+    counts = {"ended": ended, "running": running, "half-done": len(begun) - running}
     said = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count)
     if names:
         console.print(f"{folder.path} is there and goes on; trials: {said or 'none begun'}", soft_wrap=True)

@@ -90,14 +90,14 @@ def _config_columns(config: TrainConfig) -> dict[str, Any]:
 
 
 def _ending(run: Run) -> dict[str, Any]:
-    result = run.result()
-    if result is not None:
-        return {f"{name}_recorded" if name in FIELDS else name: value for name, value in result.items()}
+    outcome, facts = run.standing()
+    if outcome not in ("failed", "running", "waiting"):
+        return {f"{name}_recorded" if name in FIELDS else name: value for name, value in facts.items()}
     records = run.records()
     progress = {
         "epochs_recorded": records[-1]["epoch"] if records else 0,
         "minutes": sum(record.get("seconds", 0.0) for record in records) / 60,
     }
-    if (error := run.failure()) is not None:
-        return {"outcome": "failed", "error_kind": error["kind"], "error_message": error["message"], **progress}
-    return {"outcome": "running" if run.attempts() else "waiting", **progress}
+    if outcome == "failed":
+        progress |= {"error_kind": facts["kind"], "error_message": facts["message"]}
+    return {"outcome": outcome, **progress}
