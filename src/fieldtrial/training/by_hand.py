@@ -1,8 +1,11 @@
 """One run by hand, as jobs/train.py and slurm/finetune.sh start it: what a sweep's engine and worker do for a trial."""
 
+import contextlib
 import math
 import os
 import sys
+import time
+from pathlib import Path
 from typing import Any, NoReturn
 
 from fieldtrial.config import ConfigError, TrainConfig
@@ -42,12 +45,13 @@ def train_by_hand(config: TrainConfig, run: Run, test: bool = False, accumulate:
 
     Raises:
         ConfigError: the run is another config's; a batch has no `accumulate` parts; one image is too much.
-        Diverged: in the first process; the others, which have met the same, end without a word.
+        Diverged: in a single process; of several, the first says it and all end.
     """
     require_parts(config, accumulate)
-    if os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0" and last_error(run) in WOULD_FAIL_AGAIN:
-        sys.exit(1)
     world = World.from_environment()
+    if kind := world.broadcast(what_would_come_again(run)):
+        ended = f"attempt {max(run.attempts(), default=0)} ended with what would come again ({kind})"
+        end_together(world, f"{run.path}: not trained again: {ended}")
     say = print if world.is_main else lambda *_, **__: None
     attempt = world.broadcast(max(run.attempts(), default=0) + 1)
     if world.is_main:
@@ -63,8 +67,8 @@ def train_by_hand(config: TrainConfig, run: Run, test: bool = False, accumulate:
             kind = kind_of(error)
             if kind in ("memory", "config"):
                 tell(run, kind, str(error), error, attempt)
-            if kind == "diverged" and not world.is_main:
-                sys.exit(1)
+            if kind == "diverged" and world.size > 1:
+                end_together(world, str(error))
             if kind != "memory":
                 raise
             go_on_in_parts(accumulate, most, world)
@@ -93,6 +97,31 @@ def last_error(run: Run) -> str | None:
     """Return the kind of the error that the run's last attempt ended with, or None."""
     error = run.error() or {}
     return error["kind"] if error.get("attempt") == max(run.attempts(), default=0) else None
+
+
+def what_would_come_again(run: Run) -> str | None:
+    """Return the kind of the error because of which torchrun starts these processes again in vain, or None."""
+    restarted = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
+    if not restarted or (kind := last_error(run)) not in WOULD_FAIL_AGAIN:
+        return None
+    error = run.error() or {}
+    return kind if error["time"] > launched_at() else None  # what an earlier launch met may have been mended
+
+
+def launched_at() -> float:
+    """Return the time at which torchrun, this process's parent, was started, to a tick of the clock and never early."""
+    started = int(Path(f"/proc/{os.getppid()}/stat").read_text().rpartition(")")[2].split()[19])  # ticks after the boot
+    booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+    return booted + (started + 1) / os.sysconf("SC_CLK_TCK")
+
+
+def end_together(world: World, why: str) -> NoReturn:
+    """End all processes when the first has said `why`, after it has written it: with one, torchrun ends all at once."""
+    if world.is_main:
+        print(why, file=sys.stderr, flush=True)
+    with contextlib.suppress(RuntimeError):  # another has died
+        world.any(False)
+    sys.exit(1)
 
 
 def go_on_in_parts(accumulate: int, most: int, world: World) -> NoReturn:
