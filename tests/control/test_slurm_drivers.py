@@ -107,14 +107,17 @@ def test_a_detached_driver_comes_back_to_its_jobs(
 def test_ctrl_c_asks_about_the_jobs(
     slurm: SlurmCluster, make_driver: Callable[..., Any], processes: Any, tmp_path: Path, answer: str
 ) -> None:
-    driver = make_driver(tmp_path, {**SITE, "most_jobs": 2}, EPOCH_SECONDS="2")
+    site = {**SITE, "most_jobs": 2, "sbatch.begin": "now+1hour"}
+    driver = make_driver(tmp_path, site, EPOCH_SECONDS="2")
     process, terminal = driver.start_on_terminal(*SHORT)
     shown = Screen(terminal)
-    assert processes.eventually(lambda: trains(driver.folder(), 2), 120), shown.text()
+    waits = "0 running, 2 waiting for jobs (BeginTime), 0 failed"
+    assert processes.eventually(lambda: waits in shown.text() and len(jobs(slurm)) == 2, 120), shown.text()
     before = set(jobs(slurm))
-    assert len(before) == 2
-    assert processes.eventually(lambda: "2 running" in shown.text()), "the panel is there"
-    assert "0 running, 2 waiting for jobs" in shown.text().partition("2 running")[0]
+    for job in before:
+        slurm.run("scontrol", "update", f"jobid={job}", "starttime=now")
+    assert processes.eventually(lambda: trains(driver.folder(), 2), 120), shown.text()
+    assert processes.eventually(lambda: "2 running" in shown.text()), shown.text()
     os.write(terminal, b"\x03")
     assert processes.eventually(lambda: shown.text().endswith("Leave the jobs running? [Y/n] ")), shown.text()
     assert process.poll() is None
