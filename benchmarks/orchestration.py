@@ -27,7 +27,7 @@ from ray import tune
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.control.engine import Engine
-from fieldtrial.control.place import Backlog, Ended, Task
+from fieldtrial.control.place import Ended, Task
 from fieldtrial.control.settings import SlurmSettings
 from fieldtrial.control.slurm import SlurmPlace
 from fieldtrial.control.slurm_jobs import Submitter
@@ -137,7 +137,7 @@ class SimulatedPlace:
     processes = 1
 
     def __init__(self) -> None:
-        self.backlog = Backlog()
+        self.backlog = None
         self._tasks: dict[str, Task] = {}
         self._writer: subprocess.Popen[str] | None = None
 

@@ -1,6 +1,8 @@
 """How a sweep stands: what is counted, how long the rest takes, and the panel."""
 
 import io
+import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,16 +52,34 @@ def test_who_is_at_work_is_seen_in_the_queue(tmp_path: Path) -> None:
     folder = SweepFolder(tmp_path)
     queue = TaskQueue(folder.queue_path)
     begun = ("claimed", "queued", "left")
-    assert at_work(folder, begun, has_driver=True) == set(begun), "its workers need no queue"
-    assert at_work(folder, begun, has_driver=False) == set()
+    for name in begun:
+        with folder.run(name).recorder(1):
+            pass
     queue.open()
     queue.register("7", {})
     for name in ("claimed", "queued"):
         queue.put(QueuedTask(f"runs/{name}", 2))
         queue.claim("7")
     assert queue.claimed() == {"claimed-2.json": "7"}
-    assert at_work(folder, begun, has_driver=True) == {"claimed", "left"}
-    assert at_work(folder, begun, has_driver=False) == {"claimed"}
+    came = time.time() + 10
+    assert at_work(folder, begun, came) == set(), "its second attempt has not begun"
+    with folder.run("claimed").recorder(2):
+        pass
+    assert at_work(folder, begun, came) == at_work(folder, begun) == {"claimed"}, "whoever drives"
+
+
+def test_a_drivers_own_workers_are_at_what_has_got_on_since_it_came(tmp_path: Path) -> None:
+    folder = SweepFolder(tmp_path)
+    for name in ("half_done", "resumed"):
+        with folder.run(name).recorder(1):
+            pass
+        os.utime(tmp_path / name / "metrics-1.jsonl", (1000, 1000))
+    begun = ("half_done", "resumed")
+    assert at_work(folder, begun, 2000) == set(), "they wait for their turn"
+    with folder.run("resumed").recorder(2):
+        pass
+    assert at_work(folder, begun, 2000) == {"resumed"}
+    assert at_work(folder, begun) == set(), "there is no driver any more"
 
 
 def test_the_panel_says_how_each_row_stands() -> None:

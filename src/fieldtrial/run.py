@@ -237,16 +237,21 @@ class RecordReader:
     """Reads what has been appended to a run's record files since the last call: whole lines, in order.
 
     Each epoch of an attempt is delivered once, even if two processes were started for the same attempt.
+
+    newest: the last attempt that a worker had begun at the last `read`; 0 for none.
     """
 
     def __init__(self, run: Run) -> None:
         self._run = run
+        self.newest = 0
         self._offsets: dict[int, int] = {}
         self._seen: set[tuple[int, int]] = set()
 
     def read(self) -> list[Record]:
         """Return the new records of all attempts, in order of attempt, then of writing."""
-        return [record for attempt in self._run.attempts() for record in self._read_attempt(attempt)]
+        attempts = self._run.attempts()
+        self.newest = max(attempts, default=0)
+        return [record for attempt in attempts for record in self._read_attempt(attempt)]
 
     def _read_attempt(self, attempt: int) -> list[Record]:
         offset = self._offsets.get(attempt, 0)

@@ -8,8 +8,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from fieldtrial.run import Run
 from fieldtrial.sweep_folder import SweepFolder
-from fieldtrial.tasks import TaskQueue, run_name
+from fieldtrial.tasks import TaskQueue, attempt_number, run_name
 
 OUTCOMES = ("waiting", "running", "done", "stopped", "failed")
 BAR_WIDTH = 60
@@ -44,7 +45,8 @@ class Standing:
 
     since: what stands beside the name, such as how long it has run; expected and ended: of all trials, sources too.
     sources: how many of the trials that others are fine-tuned from are how far, as in a row's counts.
-    slots: trials at once. queued: trials that wait for jobs; reasons: why these wait, as far as that is known.
+    slots: trials at once. queued: trials that were handed over, and wait until a job begins them; reasons: why jobs
+    wait, as far as that is known.
     device_hours: spent in epochs. report: where the report is, if there is one.
     """
 
@@ -86,16 +88,24 @@ class Standing:
         return sum(row.counts.get(outcome, 0) for row in self.rows) + self.sources.get(outcome, 0)
 
 
-def at_work(folder: SweepFolder, begun: Collection[str], has_driver: bool) -> set[str]:
+def at_work(folder: SweepFolder, begun: Collection[str], since: float | None = None) -> set[str]:
     """Return those of the runs that have begun, and have no end, which a worker is at, as far as files say.
 
-    A task that was put into the queue again waits for another worker. Without a driver, nobody is at work but those
-    who have claimed a task there.
+    Jobs are at what they have claimed from the queue, once they have begun that attempt. A driver's own workers need
+    no queue: they are at what has got on `since` it came (in seconds since 1970; None: there is no driver).
     """
-    queue = TaskQueue(folder.queue_path)
-    if has_driver:
-        return set(begun) - set(map(run_name, queue.waiting()))
-    return set(begun) & set(map(run_name, queue.claimed()))
+    queue, left = TaskQueue(folder.queue_path), set(begun)
+    claimed = {run_name(task): attempt_number(task) for task in queue.claimed()}
+    by_jobs = {name for name in left & claimed.keys() if max(folder.run(name).attempts()) >= claimed[name]}
+    if since is None:
+        return by_jobs
+    left -= claimed.keys() | set(map(run_name, queue.waiting()))
+    return by_jobs | {name for name in left if _last_change(folder.run(name)) >= since}
+
+
+def _last_change(run: Run) -> float:
+    """Return when an attempt last began or wrote a record, in seconds since 1970."""
+    return max(changed for _, changed in run.record_stamps().values()) / 1e9
 
 
 def render_panel(standing: Standing, most_rows: int) -> Group:

@@ -197,6 +197,11 @@ def run_name(task: str) -> str:
     return task.rpartition("-")[0]
 
 
+def attempt_number(task: str) -> int:
+    """Return the number of the attempt that the task of this name was queued as."""
+    return int(Path(task).stem.rpartition("-")[2])
+
+
 def _parse_answer(line: bytes) -> Answer | None:
     """Return the answer in a line, or None for a torn one: its task is still claimed, and answered once more."""
     try:

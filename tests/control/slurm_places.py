@@ -59,7 +59,8 @@ def until(place: SlurmPlace, holds: Callable[[], object], seconds: float = 90) -
     give_up = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < give_up
-        assert place.wait(0.05) == []
+        ended = place.wait(0.05)
+        assert ended == [], ended
 
 
 def job_of(place: SlurmPlace) -> str:

@@ -11,7 +11,7 @@ from ray import tune
 from fieldtrial.config import TrainConfig
 from fieldtrial.control.ends import MOST_INTERRUPTIONS, cut_batches, stopped_result
 from fieldtrial.control.engine import Engine, SweepError
-from fieldtrial.control.place import Backlog, Ended, Task
+from fieldtrial.control.place import Ended, Task
 from fieldtrial.control.sweep import Sweep
 from fieldtrial.control.trial import Trial
 from fieldtrial.files import write_atomically
@@ -30,7 +30,7 @@ class ScriptedPlace:
 
     def __init__(self, *ends: tuple[int, dict[str, Any]], hears: bool = False) -> None:
         self.ends, self.hears, self.tasks = list(ends), hears, list[Task]()
-        self.backlog = Backlog()
+        self.backlog = None
 
     def adopt(self, _tasks: Iterable[Task]) -> list[Task]:
         return []

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from fieldtrial.control import ownership
 from fieldtrial.control.driver import only_driver
 from fieldtrial.control.engine import SweepError
+from fieldtrial.owner import started
 from fieldtrial.sweep_folder import SweepFolder
 
 SCRIPT = Path(__file__).with_name("owner.py")
@@ -84,11 +84,9 @@ def test_a_takeover_on_this_machine_has_the_other_leave_first(start: Start, tmp_
 
 def test_another_users_is_left_alone_and_told_apart(tmp_path: Path) -> None:
     folder = SweepFolder(tmp_path)
-    folder.set_owner(
-        {"user": "carla", "host": socket.gethostname(), "process": os.getpid(), "started": 1, "token": "x"}
-    )
+    here = {"host": socket.gethostname(), "process": os.getpid(), "started": started(os.getpid())}
+    folder.set_owner({"user": "carla", "token": "x", **here})
     with FileLock(folder.lock_path), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ownership, "_started", lambda _: 1)
         patch.setattr(os, "kill", refuse)
         with pytest.raises(SweepError) as caught, only_driver(folder, takeover=True):
             pass

@@ -1,12 +1,15 @@
 """How a sweep stands, from its files: as a function and as a command."""
 
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from fieldtrial.owner import started
 from fieldtrial.results.status import read_standing
 from fieldtrial.sweep_folder import SweepFolder
 from fieldtrial.tasks import QueuedTask, TaskQueue
@@ -52,11 +55,39 @@ def test_a_trial_runs_that_a_worker_has_begun(written: "Written") -> None:
     for run in (again, interrupted):
         written.record(run, 2)
     alone = read_standing(written.folder).count("running")
-    written.folder.set_owner(OWNER)
+    written.folder.set_owner(OWNER | {"since": time.time() + 10})
     standing = read_standing(written.folder)
-    assert (alone, standing.count("running")) == (1, 2), "without a driver nobody is at what nobody has claimed"
-    assert (standing.queued, standing.rows[0].counts["waiting"]) == (2, 2 + 3)
+    assert (alone, standing.count("running")) == (1, 1), "whoever drives, nobody is at what nobody has claimed"
+    assert (standing.queued, standing.rows[0].counts["waiting"]) == (2, 3 + 3)
     assert sum(standing.rows[0].live_seconds) == 2 * 3 * 6.0, "what they have done is done"
+
+
+def test_what_a_job_has_claimed_waits_until_it_is_begun(written: "Written") -> None:
+    written.describe(trials=1)
+    queue, run = TaskQueue(written.folder.queue_path), written.waiting(0)
+    queue.open()
+    queue.register("7_0", {})
+    queue.put(QueuedTask(str(run.path), 1))
+    assert queue.claim("7_0")
+    standing = read_standing(written.folder)
+    assert (standing.count("running"), standing.queued) == (0, 1)
+
+
+def test_a_driver_of_this_machine_that_is_gone_drives_nothing(written: "Written") -> None:
+    written.describe(trials=1)
+    written.running(0)
+    with subprocess.Popen(["sleep", "600"]) as process:
+        owner = {"user": "carla", "host": socket.gethostname(), "process": process.pid, "started": started(process.pid)}
+        written.folder.set_owner(owner)
+        standing = read_standing(written.folder)
+        assert (standing.count("running"), standing.news) == (
+            1,
+            [f"run by carla on {owner['host']}, process {process.pid}"],
+        )
+        process.kill()
+    standing = read_standing(written.folder)
+    assert standing.count("running") == 0
+    assert standing.news == ["no driver runs it: the command that began it goes on"]
 
 
 def test_sources_run_too(written: "Written") -> None:

@@ -60,6 +60,15 @@ class Engine:
             yield from row.trials
             yield from row.finals or []
 
+    def unattended(self) -> set[str]:
+        """Return the names of the runs that were handed to the place and that no worker is at.
+
+        None has begun them, as far as their records showed last, or the job of theirs waits for another start.
+        """
+        requeued = self.place.backlog.requeued if self.place.backlog else ()
+        running = [trial for trial in self.trials() if trial.status == "running"]
+        return {trial.name for trial in running if trial.name in requeued or not self._has_begun(trial)}
+
     def run(self) -> None:
         """Run until every row has its search and its finals.
 
@@ -318,6 +327,10 @@ class Engine:
         """Hear of a trial that runs from now on."""
         self._readers[trial.name] = RecordReader(self._run(trial))
         self._watch.begin(self._task(trial))
+
+    def _has_begun(self, trial: Trial) -> bool:
+        reader = self._readers.get(trial.name)
+        return reader is not None and reader.newest >= trial.attempt
 
     def _task(self, trial: Trial) -> Task:
         return Task(self._run(trial), trial.attempt, trial.role == "final", trial.accumulate)

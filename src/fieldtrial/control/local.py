@@ -20,7 +20,7 @@ import ray._private.ray_constants
 
 from fieldtrial.config import ConfigError
 from fieldtrial.control.guard import Guard, end_all, signal_all
-from fieldtrial.control.place import Backlog, Ended, Task
+from fieldtrial.control.place import Ended, Task
 from fieldtrial.control.settings import LocalSettings
 from fieldtrial.run import Run
 from fieldtrial.tasks import QueuedTask
@@ -46,7 +46,7 @@ class LocalPlace:
         folder = Path(
             tempfile.mkdtemp(prefix="fieldtrial-", dir="/tmp")
         )  # short: Ray's sockets have names of 107 bytes
-        self.processes, self.backlog = settings.processes_per_trial, Backlog()
+        self.processes, self.backlog = settings.processes_per_trial, None
         self._guard = Guard(folder)
         self._start_ray(cores, folder)
         devices = int(ray.cluster_resources().get("GPU", 0))

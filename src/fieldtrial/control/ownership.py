@@ -9,11 +9,11 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
+from fieldtrial.owner import is_gone, started
 from fieldtrial.sweep_folder import SweepFolder
 
 BEAT_SECONDS = 5.0  # between two signs of life
@@ -45,11 +45,11 @@ class Ownership:
     ) -> None:
         self._folder, self._takeover, self._say_aloud = folder, takeover, say
         self._lock = FileLock(folder.lock_path)
-        self._own = {
+        self._own: dict[str, object] = {
             "user": getpass.getuser(),
             "host": socket.gethostname(),
             "process": os.getpid(),
-            "started": _started(os.getpid()),
+            "started": started(os.getpid()),
             "token": secrets.token_hex(8),
         }
         self._beats, self._ended = 0, threading.Event()
@@ -70,6 +70,7 @@ class Ownership:
                 raise OwnedError(f"{describe(owner)} runs this sweep; end that first, or give --takeover")
             self._say_aloud(f"{self._folder.path}: waiting for {describe(owner)} to leave")
             self._take_over(owner)
+        self._own["since"] = time.time()  # before any of its workers
         self._say()
         self._beating.start()
 
@@ -100,7 +101,7 @@ class Ownership:
     def _take_over(self, owner: dict[str, Any] | None) -> None:
         """Have the owner leave, and return with the lock."""
         here = owner is not None and owner["host"] == self._own["host"]
-        if owner and here and _started(owner["process"]) == owner["started"]:
+        if owner and here and not is_gone(owner):
             try:
                 os.kill(owner["process"], 0)  # another user's is left as it is
                 self._say()  # first, so that it knows why it is told to end
@@ -155,10 +156,3 @@ class Ownership:
 def describe(owner: dict[str, Any] | None) -> str:
     """Return who an owner is, for people."""
     return f"{owner['user']} on {owner['host']}, process {owner['process']}," if owner else "another process"
-
-
-def _started(process: int) -> int | None:
-    """Return when a process of this machine was started, in clock ticks since boot; None if there is none."""
-    with contextlib.suppress(OSError):
-        return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19])
-    return None

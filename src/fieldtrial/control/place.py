@@ -1,7 +1,7 @@
 """Place: where trials run, as the engine sees it. It starts tasks and says when they have ended."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from fieldtrial.run import Run
@@ -41,10 +41,10 @@ class Ended:
 
 @dataclass(frozen=True)
 class Backlog:
-    """What was handed to a place and no worker is at: the names of those runs, and why their jobs wait, if it says."""
+    """What a place says of jobs that wait: the runs of those that have begun, and start again, and why jobs wait."""
 
-    runs: set[str] = field(default_factory=set)
-    reasons: Sequence[str] = ()
+    requeued: frozenset[str] = frozenset()
+    reasons: tuple[str, ...] = ()
 
 
 class PlaceError(RuntimeError):
@@ -58,12 +58,15 @@ class UnreachableError(PlaceError):
 class Place(Protocol):
     """Starts tasks and reports their ends. What came of them stands in the run directory.
 
-    slots: tasks at once. processes: of each, which share its batches. backlog: as the last `wait` found it.
+    slots: tasks at once. processes: of each, which share its batches.
     """
 
     slots: int
     processes: int
-    backlog: Backlog
+
+    @property
+    def backlog(self) -> Backlog | None:
+        """What was known of jobs that wait when they were looked at last; None where workers need no jobs."""
 
     def adopt(self, tasks: Iterable[Task]) -> list[Task]:
         """Return those of an earlier driver's tasks that are still under way, and report their ends as of one's own."""

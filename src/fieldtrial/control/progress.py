@@ -29,7 +29,7 @@ def say_what_is_there(console: Console, folder: SweepFolder) -> None:
         return
     begun = [name for name, outcome in outcomes.items() if outcome == "running"]
     ended = sum(outcome not in ("running", "waiting") for outcome in outcomes.values())
-    running = len(at_work(folder, begun, has_driver=False))
+    running = len(at_work(folder, begun))
     counts = {"ended": ended, "running": running, "half-done": len(begun) - running}
     said = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count)
     if names:
@@ -120,14 +120,14 @@ class Progress:
         assert self._engine
         engine, sweep = self._engine, self._engine.sweep
         ended, expected = self._count()
-        backlog = engine.place.backlog
+        backlog, unattended = engine.place.backlog, engine.unattended()
         return Standing(
             name=engine.folder.name,
             path=str(engine.folder.path),
             fields=sweep.compared,
             select=sweep.select,
             mode=sweep.mode,
-            rows=[self._row(*pair, backlog.runs) for pair in zip(engine.rows, self._cells, strict=True)],
+            rows=[self._row(*pair, unattended) for pair in zip(engine.rows, self._cells, strict=True)],
             since=self._clock(),
             expected=expected,
             ended=ended,
@@ -135,9 +135,9 @@ class Progress:
             device_hours=sum(trial.seconds for trial in engine.trials()) / 3600 * self._processes,
             report=self._report(),
             news=self._news,
-            sources=Counter(_outcome(trial, backlog.runs) for trial in engine.sources.values()),
-            queued=len(backlog.runs),
-            reasons=backlog.reasons,
+            sources=Counter(_outcome(trial, unattended) for trial in engine.sources.values()),
+            queued=len(unattended) if backlog else 0,
+            reasons=backlog.reasons if backlog else (),
         )
 
     def _report(self) -> str | None:
@@ -147,10 +147,10 @@ class Progress:
             return str(path) if path.exists() else None
         return None
 
-    def _row(self, row: Row, cells: Sequence[str], queued: Collection[str]) -> RowStanding:
+    def _row(self, row: Row, cells: Sequence[str], unattended: Collection[str]) -> RowStanding:
         finals = row.finals or []
         trials = [*row.trials, *finals]
-        counts = Counter(_outcome(trial, queued) for trial in trials)
+        counts = Counter(_outcome(trial, unattended) for trial in trials)
         counts["waiting"] += max(0, row.budget - len(row.trials)) + max(0, row.seeds - len(finals))
         best = row.winner()
         return RowStanding(
@@ -164,7 +164,7 @@ class Progress:
         )
 
 
-def _outcome(trial: Trial, queued: Collection[str]) -> str:
-    if trial.status == "running" and trial.name in queued:
-        return "waiting"  # no worker has begun it
+def _outcome(trial: Trial, unattended: Collection[str]) -> str:
+    if trial.status == "running" and trial.name in unattended:
+        return "waiting"
     return "stopped" if trial.status == "done" and trial.stopped_at is not None else trial.status

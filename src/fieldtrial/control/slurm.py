@@ -15,6 +15,7 @@ from fieldtrial.control.place import Backlog, Cause, Ended, Task, UnreachableErr
 from fieldtrial.control.settings import SlurmSettings
 from fieldtrial.control.slurm_commands import Job, SlurmOutageError
 from fieldtrial.control.slurm_jobs import Submitter
+from fieldtrial.control.slurm_look import Look, look_around
 from fieldtrial.control.submissions import Submissions
 from fieldtrial.sweep_folder import SweepFolder
 from fieldtrial.tasks import TaskQueue
@@ -37,9 +38,6 @@ CAUSES: dict[str, Cause] = {
 STOPPED_FROM_OUTSIDE = ("PREEMPTED", "TIMEOUT", "CANCELLED")
 BLAMELESS = (*ENDED_WELL, *STOPPED_FROM_OUTSIDE, "OUT_OF_MEMORY")  # ends that say nothing against the node
 
-# All jobs; those of ours that are gone, and how they went; who had claimed which task.
-Look = tuple[list[Job], set[str], dict[str, tuple[str, str]], dict[str, str]]
-
 
 class SlurmPlace:
     """Trials in SLURM jobs. `say` is called with what the user should know, each thing once.
@@ -61,9 +59,6 @@ class SlurmPlace:
         self._answered: Counter[str] = Counter()  # job -> tasks
         self._gone: dict[str, float] = {}  # job that ended well without an answer -> when that was seen
         self._reasons: set[str] = set()  # for which jobs wait, that have been said
-        self._why: list[str] = []  # they wait now
-        self._claimed: dict[str, str] = {}  # task -> job, at the last look
-        self._requeued: set[str] = set()  # tasks whose jobs were at them, and wait for another start
         self.backlog = Backlog()
         self._unstarted: dict[str, float] = {}  # job whose worker has not started -> when it was first seen running
         self._pool = ThreadPoolExecutor(2)
@@ -77,7 +72,7 @@ class SlurmPlace:
         self._more = 0  # tasks that would come if as many ended
         try:
             self._submissions = Submissions(settings, submitter, self._pool, say)
-            self._see(slurm_commands.my_jobs(), set())
+            self._see(Look(slurm_commands.my_jobs()))
         except SlurmOutageError as error:
             raise UnreachableError(f"SLURM does not answer: {error}") from None
         if self.queue.open():  # whatever waits there was asked for otherwise, or by a sweep whose folder is gone
@@ -100,7 +95,6 @@ class SlurmPlace:
         self._tasks = {name: named[name] for name in named.keys() & (waiting | alive.keys() | answered)}
         self.queue.rewind()  # their answers are told by `wait`
         self._hears_all = True
-        self._claimed, self.backlog = alive, self._find_backlog()
         return list(self._tasks.values())
 
     def start(self, task: Task) -> None:
@@ -108,7 +102,6 @@ class SlurmPlace:
         queued = task.queued()
         self._tasks[queued.name] = task
         self.queue.put(queued)
-        self.backlog.runs.add(task.run.path.name)
 
     def stop(self, task: Task) -> None:
         """See to it that a task with a stop file ends soon: one that does not is cancelled with its job."""
@@ -140,7 +133,6 @@ class SlurmPlace:
             ended += self._look_around()
             self._submit()
             if ended or time.monotonic() > deadline:
-                self.backlog = self._find_backlog()
                 return ended
             time.sleep(max(TICK_SECONDS, len(self._jobs) / ANSWER_FILES_PER_SECOND))
 
@@ -170,10 +162,6 @@ class SlurmPlace:
                 slurm_commands.cancel_named(name)
                 break
             time.sleep(LEAVING_LOOK_SECONDS)
-
-    def _find_backlog(self) -> Backlog:
-        tasks = (self._tasks.get(name) for name in self.queue.waiting() | self._requeued)
-        return Backlog({task.run.path.name for task in tasks if task}, self._why)
 
     # Ends
 
@@ -221,7 +209,7 @@ class SlurmPlace:
         """Ask squeue now and then, in a thread; return the tasks that its answer shows to have died."""
         if self._look is None:
             if self._tasks and time.monotonic() > self._next_look:
-                self._look = self._pool.submit(self._ask, set(self._jobs))
+                self._look = self._pool.submit(look_around, self.queue, set(self._jobs))
             return []
         if not self._look.done():
             return []
@@ -233,32 +221,22 @@ class SlurmPlace:
             self._say_once(f"{error}; waiting for it, no verdict is passed meanwhile")
             return []
         self._say_once(None)
-        jobs, missing, finals, claimed = look.result()
+        found = look.result()
         ends = self._hear_answers()  # a job that is gone had answered before
-        self._see(jobs, missing)
-        waiting = {job.id for job in jobs if job.pending}
-        self._requeued = {task for task, job in self._claimed.items() if job in waiting}
-        self._claimed = claimed
-        return ends + [end for job in sorted(missing) for end in self._bury(job, *finals.get(job, ("", "")))]
+        self._see(found)
+        return ends + [e for job in sorted(found.missing) for e in self._bury(job, *found.finals.get(job, ("", "")))]
 
-    def _ask(self, known: set[str]) -> Look:
-        jobs = slurm_commands.my_jobs()
-        missing = known - {job.id for job in jobs}
-        claimed = self.queue.claimed()
-        silent = {job for job in missing if not self.queue.has_started(job)}
-        return jobs, missing, slurm_commands.final_states(missing & set(claimed.values()) | silent), claimed
-
-    def _see(self, jobs: list[Job], missing: set[str]) -> None:
+    def _see(self, look: Look) -> None:
         """Take in what squeue says: of this sweep's jobs, those that came since it was asked are not in it."""
-        mine = [job for job in jobs if job.name == self._submitter.name]
-        self._others = len(jobs) - len(mine)
-        self._jobs = {id: job for id, job in self._jobs.items() if id not in missing}
+        mine = [job for job in look.jobs if job.name == self._submitter.name]
+        self._others = len(look.jobs) - len(mine)
+        self._jobs = {id: job for id, job in self._jobs.items() if id not in look.missing}
         ending = {job.id for job in mine if job.state == "COMPLETING" or (job.id in self._leaving and not job.pending)}
         self._jobs |= {job.id: job for job in mine if not job.dead and job.id not in ending}
         self._leaving = {job.id for job in mine} - self._jobs.keys()
         self._cancel_again({job.id for job in mine})
         reasons = {job.reason for job in mine if job.pending and not job.dead}
-        self._why = sorted(reasons - {"None"})
+        self.backlog = Backlog(look.requeued, tuple(sorted(reasons - {"None"})))
         for reason in reasons - self._reasons.union(ORDINARY):
             self._say(f"jobs wait in the queue, says squeue: {reason}")
             self._reasons.add(reason)

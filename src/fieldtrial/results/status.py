@@ -12,13 +12,14 @@ import pandas as pd
 from rich.console import Console
 
 from fieldtrial.config import TrainConfig
+from fieldtrial.owner import is_gone
 from fieldtrial.results.load import FAILED
 from fieldtrial.results.records import load_records
 from fieldtrial.results.summary import find_winner, searches_over
 from fieldtrial.results.sweeps import read_sweeps
 from fieldtrial.standing import RowStanding, Standing, at_work, render_panel
 from fieldtrial.sweep_folder import SweepFolder
-from fieldtrial.tasks import TaskQueue
+from fieldtrial.tasks import TaskQueue, run_name
 from fieldtrial.values import format_value
 
 COUNTED = {"finished": "done", **dict.fromkeys(FAILED, "failed")}  # the other outcomes are called what they are
@@ -33,8 +34,13 @@ def read_standing(folder: SweepFolder) -> Standing:
     description = next(iter(sweeps.descriptions.values()))
     fields = list(dict.fromkeys(name for row in description["rows"] for name in row))
     begun = trials["outcome"] == "running"
-    running = at_work(folder, trials.loc[begun, "trial"].tolist(), folder.owner() is not None)
+    owner = folder.owner()
+    driver = None if owner is None or is_gone(owner) else owner
+    since = None if driver is None else driver.get("since", 0.0)
+    running = at_work(folder, trials.loc[begun, "trial"].tolist(), since)
     trials.loc[begun & ~trials["trial"].isin(running), "outcome"] = "waiting"
+    queue = TaskQueue(folder.queue_path)
+    handed_over = set(map(run_name, queue.waiting() | queue.claimed().keys()))
     over = searches_over(folder)
     rows = [
         _row(number, trials[trials["row"] == number], fields, description, number in over)
@@ -56,17 +62,16 @@ def read_standing(folder: SweepFolder) -> Standing:
         slots=sum(counts.get("running", 0) for counts in (sources, *(row.counts for row in rows))),
         device_hours=float((records["seconds"] * records["world_size"]).sum()) / 3600,
         report=str(folder.report_path) if folder.report_path.exists() else None,
-        news=[_whose(folder)] if to_do else [],
+        news=[_whose(driver)] if to_do else [],
         sources=sources,
-        queued=len(TaskQueue(folder.queue_path).waiting()),
+        queued=len(handed_over & set(trials.loc[trials["outcome"] == "waiting", "trial"])),
     )
 
 
-def _whose(folder: SweepFolder) -> str:
-    owner = folder.owner()
-    if owner is None:
+def _whose(driver: Mapping[str, Any] | None) -> str:
+    if driver is None:
         return "no driver runs it: the command that began it goes on"
-    return "run by {user} on {host}, process {process}".format(**owner)
+    return "run by {user} on {host}, process {process}".format(**driver)
 
 
 def _row(
