@@ -15,10 +15,11 @@ from fieldtrial.run import Run
 def main() -> None:
     """Train, and print a line an epoch."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.usage = "%(prog)s --run DIR [--test | --prepare] [--accumulate N] [--data-root DIR] [--FIELD VALUE ...]"
+    parser.usage = "%(prog)s --run DIR [--test] [--prepare] [--accumulate N] [--data-root DIR] [--FIELD VALUE ...]"
     parser.add_argument("--run", required=True, metavar="DIR", help="the run's directory: new, or of this very config")
     parser.add_argument("--test", action="store_true", help="evaluate the best epoch's weights on the test images")
-    parser.add_argument("--prepare", action="store_true", help="make directory and data ready, or say what is wrong")
+    prepare = "make directory and data ready for WORLD_SIZE processes (LOCAL_WORLD_SIZE here), or say what is wrong"
+    parser.add_argument("--prepare", action="store_true", help=prepare)
     parser.add_argument("--accumulate", type=int, metavar="N", default=1, help="parts that each batch is cut into [1]")
     parser.add_argument("--data-root", metavar="DIR", help="where data sets are and are downloaded to")
     add_flags(parser)

@@ -104,6 +104,7 @@ def test_one_run_without_a_sweep(slurm: SlurmCluster, project: Path) -> None:
     [
         (["--run", "new", "--lr", "fast"], "lr = 'fast': must be a number\n"),
         (["--run", "new", "--dataset", "folder:images"], "dataset = 'folder:images': no such folder; looked for .*\n"),
+        (["--run", "new", "--model", "cnn", "--batch_size", "2"], "batch_size = 2: gives a process one image at .*\n"),
         (["--run", "there", "--seed", "2"], "there holds a run of another config: seed is 1 there and 2 now\n"),
     ],
 )

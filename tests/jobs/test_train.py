@@ -134,6 +134,28 @@ def test_what_is_wrong_is_told_before_any_training_and_the_directory_stays_free(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("size", "here", "flags", "problem"),
+    [
+        ("2", "1", ["--model", "cnn", "--batch_size", "2"], "batch_size = 2: gives a process one image at a time, and"),
+        ("2", "1", ["--model", "cnn", "--batch_size", "8", "--accumulate", "4"], "batch_size = 8, cut into 4 "),
+        ("999", "999", [], "999 processes on a machine with "),
+    ],
+)
+def test_what_is_wrong_with_so_many_processes_is_told_before_they_are_started(
+    size: str, here: str, flags: list[str], problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # GPUs normalise over the images of all
+    monkeypatch.setenv("WORLD_SIZE", size)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", here)
+    refused = train("--prepare", "--run", tmp_path / "run", *SMALL, *flags)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr.startswith(problem)
+    assert refused.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
 def test_a_prepared_run_is_made_and_nothing_is_trained(tmp_path: Path) -> None:
     run = Run(tmp_path / "run")
     done = train("--prepare", "--run", run.path, *SMALL)

@@ -22,15 +22,20 @@ WOULD_FAIL_AGAIN = ("config", "diverged")  # kinds of errors
 def prepare_by_hand(config: TrainConfig, run: Run, accumulate: int = 1) -> None:
     """Make the run's directory and its data ready, without training: the first of several processes need not fail.
 
+    How many there will be is said as torchrun says it to each: by WORLD_SIZE and, for this machine, LOCAL_WORLD_SIZE.
+
     Raises:
         ConfigError: the run is another config's; a batch has no `accumulate` parts; there is no such data set, model,
-            layer to freeze or file of weights. The directory is then as it was.
+            layer to freeze or file of weights; a batch is too small for the processes. The directory is as it was.
+        ValueError: there are too many processes for this machine.
         OSError: the directory cannot be written.
     """
     require_parts(config, accumulate)
+    world = World.described()
     if run.exists():
         run.require(config)
-    if not run.result() and (problems := look_at(config, run)["problems"]):
+    accumulate = min(most_parts(config, world), max(accumulate, parts_needed(run)))
+    if not run.result() and (problems := look_at(config, run, world=world, accumulate=accumulate)["problems"]):
         raise ConfigError(problems)
     Run.create(run.path, config)
 
@@ -56,8 +61,7 @@ def train_by_hand(config: TrainConfig, run: Run, test: bool = False, accumulate:
     attempt = world.broadcast(max(run.attempts(), default=0) + 1)
     if world.is_main:
         Run.create(run.path, config)
-    most = math.ceil(config.batch_size / world.size)  # each process cuts its own share
-    accumulate = world.broadcast(min(most, max(accumulate, parts_needed(run))))
+    accumulate = world.broadcast(min(most_parts(config, world), max(accumulate, parts_needed(run))))
     result = world.broadcast(run.result())
     if not result:
         try:
@@ -71,7 +75,7 @@ def train_by_hand(config: TrainConfig, run: Run, test: bool = False, accumulate:
                 end_together(world, str(error))
             if kind != "memory":
                 raise
-            go_on_in_parts(accumulate, most, world)
+            go_on_in_parts(accumulate, most_parts(config, world), world)
     elif test and "test_accuracy" not in result:
         evaluate_run(run, world)
     else:
@@ -84,6 +88,11 @@ def require_parts(config: TrainConfig, accumulate: int) -> None:
     """Raise ConfigError unless a batch can be cut into `accumulate` parts."""
     if not 1 <= accumulate <= config.batch_size:
         raise ConfigError([f"accumulate = {accumulate}: must be from 1 to batch_size = {config.batch_size}"])
+
+
+def most_parts(config: TrainConfig, world: World) -> int:
+    """Return into how many parts a batch can be cut: each process cuts its own share."""
+    return math.ceil(config.batch_size / world.size)
 
 
 def parts_needed(run: Run) -> int:

@@ -16,10 +16,12 @@ import torch
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.run import Run
-from fieldtrial.training.epoch import require_normalisable
+from fieldtrial.training.epoch import piece_size, require_normalisable
 from fieldtrial.training.fit import describe, open_trial
 from fieldtrial.training.losses import require_triplets
 from fieldtrial.training.world import World
+
+ALONE = World()
 
 
 def main() -> None:
@@ -32,13 +34,18 @@ def main() -> None:
     answers.close()
 
 
-def look_at(config: TrainConfig, run: Run, shapes_only: bool = False) -> dict[str, Any]:
-    """Return {"problems": texts} and, if there are none, what a trial in `run` comes to."""
+def look_at(
+    config: TrainConfig, run: Run, shapes_only: bool = False, world: World = ALONE, accumulate: int = 1
+) -> dict[str, Any]:
+    """Return {"problems": texts} and, if there are none, what a trial in `run` comes to.
+
+    `world` is of what processes it will be trained by, and `accumulate` into how many pieces its batches will be cut.
+    """
     try:
         with torch.device("meta") if shapes_only else contextlib.nullcontext():
             data, network = open_trial(config, run)
-            require_normalisable(network, data, config, World())
-            require_triplets(config, config.batch_size)
+            require_normalisable(network, data, config, world, accumulate)
+            require_triplets(config, piece_size(config, world, accumulate) * world.size)
             tensors = sum(1 for _ in network.parameters())
             return {"problems": [], "tensors": tensors, **describe(network, data)}
     except (ValueError, OSError) as error:

@@ -33,12 +33,10 @@ class World:
     control: Any = None  # the process group for words, where `sum` and `share` are for tensors
 
     @classmethod
-    def from_environment(cls) -> "World":
-        """Return the world that torchrun describes (RANK, WORLD_SIZE, LOCAL_RANK), or that of a single process.
+    def described(cls) -> "World":
+        """Return the world that torchrun describes (RANK, WORLD_SIZE, LOCAL_RANK), or that of a single process, alone.
 
-        Processes talk through NCCL between GPUs and through gloo between CPUs. They meet at torchrun's MASTER_ADDR and
-        MASTER_PORT or, where FIELDTRIAL_RENDEZVOUS names a file that all of them see, where the first says there.
-        Such processes are a job's: each sees its own cores, of which there are as many as the job has asked for.
+        It knows what the processes will be, and cannot talk to them: they need not have been started.
 
         Raises:
             ValueError: there are more processes on this machine than it has GPUs or, without GPUs or a job, cores.
@@ -48,14 +46,30 @@ class World:
         local_size = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         on_gpu = torch.cuda.is_available()
         kind, there = ("GPUs", torch.cuda.device_count()) if on_gpu else ("cores", len(os.sched_getaffinity(0)))
-        file = os.environ.get("FIELDTRIAL_RENDEZVOUS")
-        if local_size > there and (on_gpu or not file):
+        if local_size > there and (on_gpu or not os.environ.get("FIELDTRIAL_RENDEZVOUS")):
             raise ValueError(f"{local_size} processes on a machine with {there} {kind}: start at most one for each")
-        device = torch.device("cuda", local_rank) if on_gpu else torch.device("cpu")
+        return cls(rank, size, torch.device("cuda", local_rank) if on_gpu else CPU)
+
+    @classmethod
+    def from_environment(cls) -> "World":
+        """Return the world that torchrun describes, as `described` does, when its processes have met.
+
+        Processes talk through NCCL between GPUs and through gloo between CPUs. They meet at torchrun's MASTER_ADDR and
+        MASTER_PORT or, where FIELDTRIAL_RENDEZVOUS names a file that all of them see, where the first says there.
+        Such processes are a job's: each sees its own cores, of which there are as many as the job has asked for.
+
+        Raises:
+            what `described` does.
+        """
+        world = cls.described()
+        rank, size, device = world.rank, world.size, world.device
+        on_gpu = device.type == "cuda"
         if on_gpu:
             torch.cuda.set_device(device)
         if size == 1:
-            return cls(rank, size, device)
+            return world
+        local_size = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        file = os.environ.get("FIELDTRIAL_RENDEZVOUS")
         # torchrun starts each process in a session of its own: if torchrun is killed, they would train on
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         backend: str = "nccl" if on_gpu else "gloo"
