@@ -14,14 +14,12 @@
 #SBATCH --output=%x-%j.log
 set -uo pipefail
 trap 'scontrol requeue "$SLURM_JOB_ID"' USR1
-gpus=${SLURM_GPUS_ON_NODE:-1} # on each node, and a process for each
-WORLD_SIZE=$((SLURM_NNODES * gpus)) LOCAL_WORLD_SIZE=$gpus "${PYTHON:=.venv/bin/python}" jobs/train.py --prepare "$@" ||
-    exit # what is wrong is said once, not by each process
+gpus=${SLURM_GPUS_ON_NODE:-1} # on each node, and a process for each; what is wrong for them is said once, before they start
+WORLD_SIZE=$((SLURM_NNODES * gpus)) LOCAL_WORLD_SIZE=$gpus "${PYTHON:=.venv/bin/python}" jobs/train.py --prepare "$@" || exit
 export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK # which srun does not take over from sbatch
 head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 srun "$PYTHON" -m torch.distributed.run --nnodes "$SLURM_NNODES" --nproc-per-node "$gpus" \
     --rdzv-backend c10d --rdzv-endpoint "$head:$((20000 + SLURM_JOB_ID % 20000))" --rdzv-id "$SLURM_JOB_ID" \
     --max-restarts 3 -- jobs/train.py "$@" &
-training=$!
-wait $training # ends with the training, or with the signal
-wait $training
+wait $! # ends with the training, or with the signal
+wait $!
