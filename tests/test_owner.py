@@ -13,7 +13,7 @@ HERE = socket.gethostname()
 
 
 def test_a_process_that_has_ended_is_gone() -> None:
-    with subprocess.Popen(["sleep", "600"]) as process:
+    with subprocess.Popen(["sleep", "20"]) as process:
         owner = {"host": HERE, "process": process.pid, "started": started(process.pid)}
         assert owner["started"]
         assert not is_gone(owner)

@@ -166,6 +166,7 @@ def test_who_leaves_a_sweep_that_is_taken_over_can_be_told_to_once_more(
 def test_who_only_looks_who_drives_can_still_be_told_to_end(tmp_path: Path) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     with only_driver(SweepFolder(tmp_path)) as ownership:
+        assert "since" in (SweepFolder(tmp_path).owner() or {}), "by which others see what its workers have got on with"
         SweepFolder(tmp_path).set_owner({"user": "carla", "host": "login2", "process": 7, "token": "x"})
         with pytest.raises(DeposedError):
             ownership.check()

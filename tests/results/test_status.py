@@ -76,7 +76,7 @@ def test_what_a_job_has_claimed_waits_until_it_is_begun(written: "Written") -> N
 def test_a_driver_of_this_machine_that_is_gone_drives_nothing(written: "Written") -> None:
     written.describe(trials=1)
     written.running(0)
-    with subprocess.Popen(["sleep", "600"]) as process:
+    with subprocess.Popen(["sleep", "20"]) as process:
         owner = {"user": "carla", "host": socket.gethostname(), "process": process.pid, "started": started(process.pid)}
         written.folder.set_owner(owner)
         standing = read_standing(written.folder)
