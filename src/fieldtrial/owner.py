@@ -1,4 +1,4 @@
-"""Who runs a sweep, as its folder says: whether that process is still there."""
+"""Processes of this machine: when one was started, and whether the one that runs a sweep is still there."""
 
 import contextlib
 import os

@@ -5,10 +5,10 @@ import math
 import os
 import sys
 import time
-from pathlib import Path
 from typing import Any, NoReturn
 
 from fieldtrial.config import ConfigError, TrainConfig
+from fieldtrial.owner import started
 from fieldtrial.run import Run
 from fieldtrial.training.evaluation import evaluate_run
 from fieldtrial.training.prepare import look_at
@@ -119,9 +119,9 @@ def what_would_come_again(run: Run) -> str | None:
 
 def launched_at() -> float:
     """Return the time at which torchrun, this process's parent, was started, to a tick of the clock and never early."""
-    started = int(Path(f"/proc/{os.getppid()}/stat").read_text().rpartition(")")[2].split()[19])  # ticks after the boot
+    ticks = started(os.getppid()) or 0  # torchrun is gone: whatever there is came after it
     booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
-    return booted + (started + 1) / os.sysconf("SC_CLK_TCK")
+    return booted + (ticks + 1) / os.sysconf("SC_CLK_TCK")
 
 
 def end_together(world: World, why: str) -> NoReturn:
