@@ -114,6 +114,14 @@ def test_bad_input_is_one_clear_message(flags: list[str], problem: str, tmp_path
     assert "epoch 1 " not in done.stdout
 
 
+def assert_refused_before_training(flags: list[str], problem: str, folder: Path) -> None:
+    refused = train("--prepare", "--run", folder / "run", *SMALL, *flags)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr.startswith(problem)
+    assert refused.stderr.count("\n") == 1
+    assert list(folder.iterdir()) == []
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "problem"),
@@ -126,11 +134,7 @@ def test_bad_input_is_one_clear_message(flags: list[str], problem: str, tmp_path
 def test_what_is_wrong_is_told_before_any_training_and_the_directory_stays_free(
     flags: list[str], problem: str, tmp_path: Path
 ) -> None:
-    refused = train("--prepare", "--run", tmp_path / "run", *SMALL, *flags)
-    assert (refused.returncode, refused.stdout) == (1, "")
-    assert refused.stderr.startswith(problem)
-    assert refused.stderr.count("\n") == 1
-    assert list(tmp_path.iterdir()) == []
+    assert_refused_before_training(flags, problem, tmp_path)
 
 
 @pytest.mark.slow
@@ -148,11 +152,7 @@ def test_what_is_wrong_with_so_many_processes_is_told_before_they_are_started(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # GPUs normalise over the images of all
     monkeypatch.setenv("WORLD_SIZE", size)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", here)
-    refused = train("--prepare", "--run", tmp_path / "run", *SMALL, *flags)
-    assert (refused.returncode, refused.stdout) == (1, "")
-    assert refused.stderr.startswith(problem)
-    assert refused.stderr.count("\n") == 1
-    assert list(tmp_path.iterdir()) == []
+    assert_refused_before_training(flags, problem, tmp_path)
 
 
 @pytest.mark.slow
