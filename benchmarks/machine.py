@@ -1,4 +1,6 @@
-"""What a benchmark's result says about where it was measured, how it gives repeated figures, and where it goes."""
+"""What a benchmark's result says about where it was measured, how it gives repeated figures, and
+where it goes.
+"""
 
 import importlib.metadata
 import json
@@ -20,7 +22,10 @@ def describe_machine() -> dict[str, Any]:
     git = ["git", "rev-parse", "--short", "HEAD"]
     commit = subprocess.run(git, cwd=HERE, capture_output=True, text=True, check=False)
     return {
-        "processor": next((line.split(": ")[1] for line in lines if line.startswith("model name")), platform.machine()),
+        "processor": next(
+            (line.split(": ")[1] for line in lines if line.startswith("model name")),
+            platform.machine(),
+        ),
         "cores": len(os.sched_getaffinity(0)),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
         "python": platform.python_version(),

@@ -2,10 +2,11 @@
 
 python benchmarks/make_sweep.py FOLDER [--rows 40] [--trials 247] [--seeds 3] [--epochs 68]
 
-By default 40 rows × (247 searched + 3 final) = 10,000 trials of up to 68 epochs: 50 on the average, because some end
-early. Accuracies rise as learning curves do; how high depends on the row, the learning rate, the dropout and luck.
-Trials that are not among the good ones may be stopped early, large learning rates diverge, a few trials die, and a few
-are preempted and resumed. All of it goes through the project's own writers, with a clock of its own.
+By default 40 rows × (247 searched + 3 final) = 10,000 trials of up to 68 epochs: 50 on the average,
+because some end early. Accuracies rise as learning curves do; how high depends on the row, the
+learning rate, the dropout and luck. Trials that are not among the good ones may be stopped early,
+large learning rates diverge, a few trials die, and a few are preempted and resumed. All of it goes
+through the project's own writers, with a clock of its own.
 """
 
 import argparse
@@ -17,8 +18,8 @@ from typing import Any
 from unittest import mock
 
 from fieldtrial.config import TrainConfig
-from fieldtrial.run import Record, Run
-from fieldtrial.sweep_folder import SweepFolder
+from fieldtrial.disk.run import Record, Run
+from fieldtrial.disk.sweep_folder import SweepFolder
 
 COMPARED: dict[str, list[Any]] = {
     "model": ["resnet18", "resnet50", "squeezenet1_1", "vit_b_16", "cnn"],
@@ -55,7 +56,9 @@ def rows_of(count: int) -> list[dict[str, Any]]:
     return rows[:count]
 
 
-def make_sweep(path: Path, rows: int = 40, trials: int = 247, seeds: int = 3, epochs: int = 68) -> SweepFolder:
+def make_sweep(
+    path: Path, rows: int = 40, trials: int = 247, seeds: int = 3, epochs: int = 68
+) -> SweepFolder:
     """Write the sweep into `path`, which must not be there yet, and return its folder."""
     if path.exists():
         raise ValueError(f"{path}: is there already; name a folder that is not")
@@ -94,7 +97,12 @@ def make_sweep(path: Path, rows: int = 40, trials: int = 247, seeds: int = 3, ep
 
 
 def make_trial(
-    folder: SweepFolder, config: TrainConfig, row: int, role: str, clock: Clock, free: list[tuple[float, int]]
+    folder: SweepFolder,
+    config: TrainConfig,
+    row: int,
+    role: str,
+    clock: Clock,
+    free: list[tuple[float, int]],
 ) -> float | None:
     """Write a trial's files; return its validation accuracy if it was trained to the end."""
     clock.now, device = heapq.heappop(free)
@@ -112,9 +120,14 @@ def make_trial(
         last, outcome = (chances[0], "stopped") if chances else (last, outcome)
     resumes_at = luck.randint(1, last) if luck.random() < 0.03 else None
     attempts = [(1, records[: last + 1])]
-    if resumes_at is not None:  # the second attempt begins with the record of the checkpoint that it found
+    if (
+        resumes_at is not None
+    ):  # the second attempt begins with the record of the checkpoint that it found
         found = resumes_at - luck.randint(0, 1)
-        again = [{**record, "seconds": 1.1 * record["seconds"]} for record in records[found + 1 : last + 1]]
+        again = [
+            {**record, "seconds": 1.1 * record["seconds"]}
+            for record in records[found + 1 : last + 1]
+        ]
         attempts = [(1, records[: resumes_at + 1]), (2, [records[found], *again])]
     for attempt, part in attempts:
         run.write_environment(attempt, environment(attempt, device))
@@ -123,16 +136,25 @@ def make_trial(
                 clock.now += record["seconds"]
                 recorder.write(record)
     if outcome == "failed":
-        kind, message = ("diverged", f"the loss is nan at step {last * 100}") if diverges else ("died", "exit status 1")
+        kind, message = (
+            ("diverged", f"the loss is nan at step {last * 100}")
+            if diverges
+            else ("died", "exit status 1")
+        )
         run.write_error(kind, message, attempts[-1][0])
     else:
-        run.write_result(result_of(config, records[: last + 1], outcome, luck, role == "final") | {"attempt": attempt})
+        run.write_result(
+            result_of(config, records[: last + 1], outcome, luck, role == "final")
+            | {"attempt": attempt}
+        )
     heapq.heappush(free, (clock.now + 1, device))
     return float(records[-1]["validation_accuracy"]) if outcome == "finished" else None
 
 
 def height(config: TrainConfig) -> float:
-    """Return how good a trial of this configuration gets, without luck, as a share of its row's best."""
+    """Return how good a trial of this configuration gets, without luck, as a share of its row's
+    best.
+    """
     peak = -2.0 if config.optimizer == "sgd" else -3.2
     return math.exp(-((math.log10(config.lr) - peak) ** 2) / 3) * (1 - (config.dropout - 0.2) ** 2)
 
@@ -155,7 +177,9 @@ def records_of(config: TrainConfig, luck: random.Random) -> list[Record]:
                 "step": epoch * 100,
                 "train_loss": 2.3 * (1 - 0.95 * learned * top) + 0.01 * luck.random(),
                 "train_accuracy": min(1.0, accuracy + 0.1 * learned * luck.random()),
-                "validation_loss": 2.3 * (1 - 0.85 * learned * top) + 0.002 * epoch + 0.02 * luck.random(),
+                "validation_loss": 2.3 * (1 - 0.85 * learned * top)
+                + 0.002 * epoch
+                + 0.02 * luck.random(),
                 "validation_accuracy": accuracy,
                 "lr": config.lr,
                 "seconds": taken,
@@ -176,9 +200,14 @@ def result_of(
     """Return what result.json says of a trial that ended well."""
     kept = records[records[-1]["best_epoch"]]
     parameters = int(MILLIONS[config.model] * 1e6)
-    scores = {"validation_accuracy": kept["validation_accuracy"], "validation_loss": kept["validation_loss"]}
+    scores = {
+        "validation_accuracy": kept["validation_accuracy"],
+        "validation_loss": kept["validation_loss"],
+    }
     if test:
-        scores |= {"test_accuracy": round(kept["validation_accuracy"] - 0.01 + luck.gauss(0, 0.004), 4)}
+        scores |= {
+            "test_accuracy": round(kept["validation_accuracy"] - 0.01 + luck.gauss(0, 0.004), 4)
+        }
         scores |= {"test_loss": kept["validation_loss"] + 0.03}
     return {
         "outcome": outcome,

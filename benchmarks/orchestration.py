@@ -1,13 +1,16 @@
-"""How busy a sweep keeps SLURM's slots: wall time over the ideal, with trials that sleep instead of training.
+"""How busy a sweep keeps SLURM's slots: wall time over the ideal, with trials that sleep instead of
+training.
 
-python benchmarks/orchestration.py [--repeats 3] [--folder DIR]   (SLURM_CONF names the cluster: cluster/devslurm/up.sh)
+python benchmarks/orchestration.py [--repeats 3] [--folder DIR]   (SLURM_CONF names the cluster:
+cluster/devslurm/up.sh)
 
-Eight slots of one GPU each, epochs of half a second, with a job for each trial and with warm workers: 48 trials of 20
-epochs; 48 trials of 5, 10, 20 and 40 epochs in turn; and one row of 48 trials with early stopping. The ideal is the
-training of all epochs, spread over the slots without a gap; greedy gives the next trial to the first free slot, at no
-cost. After the decision: seconds from the record that had a trial stopped to its result, as a share of all training.
-Then 1000 trials at once, simulated by one process that writes a record of each every ten seconds: what they cost the
-driver. Writes benchmarks/results/orchestration.json.
+Eight slots of one GPU each, epochs of half a second, with a job for each trial and with warm
+workers: 48 trials of 20 epochs; 48 trials of 5, 10, 20 and 40 epochs in turn; and one row of 48
+trials with early stopping. The ideal is the training of all epochs, spread over the slots without a
+gap; greedy gives the next trial to the first free slot, at no cost. After the decision: seconds
+from the record that had a trial stopped to its result, as a share of all training.
+Then 1000 trials at once, simulated by one process that writes a record of each every ten seconds:
+what they cost the driver. Writes benchmarks/results/orchestration.json.
 """
 
 import argparse
@@ -26,16 +29,16 @@ from machine import spread, write_result
 from ray import tune
 
 from fieldtrial.config import TrainConfig
-from fieldtrial.control.engine import Engine
-from fieldtrial.control.place import Ended, Task
-from fieldtrial.control.settings import SlurmSettings
-from fieldtrial.control.slurm import SlurmPlace
-from fieldtrial.control.slurm_jobs import Submitter
-from fieldtrial.control.snapshot import take_snapshot
-from fieldtrial.control.sweep import Sweep, grid
-from fieldtrial.control.trial import Trial
-from fieldtrial.run import Run
-from fieldtrial.sweep_folder import SweepFolder
+from fieldtrial.control.engine.loop import Engine
+from fieldtrial.control.engine.trial import Trial
+from fieldtrial.control.places.interface import Ended, Task
+from fieldtrial.control.places.settings import SlurmSettings
+from fieldtrial.control.places.slurm.place import SlurmPlace
+from fieldtrial.control.places.slurm.sbatch import Submitter
+from fieldtrial.control.places.slurm.snapshot import take_snapshot
+from fieldtrial.disk.run import Run
+from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.sweep import Sweep, grid
 
 STAND_IN = (str(Path(__file__).resolve().parent / "stand_in_worker.py"),)
 SLOTS, TRIALS, EPOCHS, EPOCH_SECONDS = 8, 48, 20, 0.5
@@ -48,23 +51,36 @@ Figures = dict[str, float]
 
 def equal() -> Sweep:
     """Return 48 trials of 20 epochs."""
-    return Sweep(base=TrainConfig(epochs=EPOCHS), rows=grid(batch_size=range(1, TRIALS + 1)), seeds=0)
+    return Sweep(
+        base=TrainConfig(epochs=EPOCHS), rows=grid(batch_size=range(1, TRIALS + 1)), seeds=0
+    )
 
 
 def unequal() -> Sweep:
     """Return 48 trials of 5, 10, 20 and 40 epochs in turn."""
-    rows = [{"batch_size": i + 1, "epochs": UNEQUAL_EPOCHS[i % len(UNEQUAL_EPOCHS)]} for i in range(TRIALS)]
+    rows = [
+        {"batch_size": i + 1, "epochs": UNEQUAL_EPOCHS[i % len(UNEQUAL_EPOCHS)]}
+        for i in range(TRIALS)
+    ]
     return Sweep(base=TrainConfig(), rows=rows, seeds=0)
 
 
 def stopping() -> Sweep:
     """Return one row of 48 trials with early stopping."""
     search = {"lr": tune.loguniform(1e-4, 1.0), "weight_decay": tune.uniform(0.0, 0.1)}
-    return Sweep(base=TrainConfig(epochs=EPOCHS), rows=[{"model": "mlp"}], search=search, trials=TRIALS, seeds=0)
+    return Sweep(
+        base=TrainConfig(epochs=EPOCHS),
+        rows=[{"model": "mlp"}],
+        search=search,
+        trials=TRIALS,
+        seeds=0,
+    )
 
 
 def greedy(epochs: Sequence[int]) -> float:
-    """Return the seconds of a schedule that gives the next trial to the first free slot, at no cost."""
+    """Return the seconds of a schedule that gives the next trial to the first free slot, at no
+    cost.
+    """
     slots = [0.0] * SLOTS
     for count in epochs:
         heapq.heappush(slots, heapq.heappop(slots) + count * EPOCH_SECONDS)
@@ -84,7 +100,9 @@ def count_commands() -> Counter[str]:
 
 
 def measure(sweep: Sweep, trials_per_job: int, root: Path, commands: Counter[str]) -> Figures:
-    """Run the sweep on the cluster; return its wall time over the ideal, and what it cost the driver and SLURM."""
+    """Run the sweep on the cluster; return its wall time over the ideal, and what it cost the
+    driver and SLURM.
+    """
     settings = SlurmSettings(
         partitions=("gpu",),
         gpus_per_node=2,
@@ -97,18 +115,26 @@ def measure(sweep: Sweep, trials_per_job: int, root: Path, commands: Counter[str
     )
     with tempfile.TemporaryDirectory(dir=root, ignore_cleanup_errors=True) as path:
         folder = SweepFolder(path)
-        place = SlurmPlace(settings, folder, Submitter(settings, folder, take_snapshot(folder.code_path), STAND_IN))
+        place = SlurmPlace(
+            settings, folder, Submitter(settings, folder, take_snapshot(folder.code_path), STAND_IN)
+        )
         engine = Engine(sweep, folder, place)
         commands.clear()
         before, start = resource.getrusage(resource.RUSAGE_SELF), time.monotonic()
         engine.run()
         seconds = time.monotonic() - start
         after = resource.getrusage(resource.RUSAGE_SELF)
-        calls = {f"{name}_calls": commands[name] for name in ("sbatch", "squeue", "sacct", "scancel")}
+        calls = {
+            f"{name}_calls": commands[name] for name in ("sbatch", "squeue", "sacct", "scancel")
+        }
         place.close()
         trials = list(engine.trials())
-        run = [max(record["epoch"] for record in folder.run(trial.name).records()) for trial in trials]
-        wasted = sum(e - t.stopped_at for e, t in zip(run, trials, strict=True) if t.stopped_at is not None)
+        run = [
+            max(record["epoch"] for record in folder.run(trial.name).records()) for trial in trials
+        ]
+        wasted = sum(
+            e - t.stopped_at for e, t in zip(run, trials, strict=True) if t.stopped_at is not None
+        )
         late = sum(seconds_after_the_decision(folder.run(trial.name), trial) for trial in trials)
         time.sleep(2)  # for the jobs to be gone before their folder is
     used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
@@ -126,7 +152,9 @@ def seconds_after_the_decision(run: Run, trial: Trial) -> float:
     """Return how long a trial went on after the record that had it stopped; 0 for the others."""
     if trial.stopped_at is None:
         return 0.0
-    decided = next(record["time"] for record in run.records() if record["epoch"] == trial.stopped_at)
+    decided = next(
+        record["time"] for record in run.records() if record["epoch"] == trial.stopped_at
+    )
     return float((run.path / "result.json").stat().st_mtime - decided)
 
 
@@ -185,7 +213,9 @@ def write(paths: Sequence[str]) -> None:
                 recorder.write({"epoch": epoch, "seconds": RECORD_SECONDS, **scores})
         time.sleep(max(0.0, RECORD_SECONDS - (time.monotonic() - start)))
     for path in paths:
-        Run(path).write_result({"outcome": "finished", "validation_accuracy": 0.5, "validation_loss": 1.0})
+        Run(path).write_result(
+            {"outcome": "finished", "validation_accuracy": 0.5, "validation_loss": 1.0}
+        )
 
 
 def simulate() -> Figures:
@@ -200,14 +230,20 @@ def simulate() -> Figures:
         after = resource.getrusage(resource.RUSAGE_SELF)
         delivered = sum(trial.told == SIMULATED_EPOCHS for trial in engine.trials())
     used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return {"driver_cpu": used / seconds, "driver_gb": after.ru_maxrss / 2**20, "delivered": delivered}
+    return {
+        "driver_cpu": used / seconds,
+        "driver_gb": after.ru_maxrss / 2**20,
+        "delivered": delivered,
+    }
 
 
 def main() -> None:
     """Measure and write the result."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--folder", type=Path, default=Path.cwd(), help="where the sweeps' folders are made")
+    parser.add_argument(
+        "--folder", type=Path, default=Path.cwd(), help="where the sweeps' folders are made"
+    )
     parser.add_argument("--write", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.write:
@@ -215,15 +251,22 @@ def main() -> None:
         return
     cases = {"equal": equal, "unequal": unequal, "early stopping": stopping}
     figures: dict[str, Any] = {}
-    slurm = subprocess.run(["sinfo", "--version"], capture_output=True, text=True, check=True).stdout.strip()
+    slurm = subprocess.run(
+        ["sinfo", "--version"], capture_output=True, text=True, check=True
+    ).stdout.strip()
     commands = count_commands()
     for name, case in cases.items():
         for way, trials_per_job in WAYS.items():
-            runs = [measure(case(), trials_per_job, options.folder, commands) for _ in range(options.repeats)]
+            runs = [
+                measure(case(), trials_per_job, options.folder, commands)
+                for _ in range(options.repeats)
+            ]
             figures[f"{name}, {way}"] = {key: spread([run[key] for run in runs]) for key in runs[0]}
             print(name, way, figures[f"{name}, {way}"], flush=True)
     figures[f"{SIMULATED} trials at once"] = simulate()
-    write_result("orchestration", {"what": __doc__.splitlines()[0], "slurm": slurm, "figures": figures})
+    write_result(
+        "orchestration", {"what": __doc__.splitlines()[0], "slurm": slurm, "figures": figures}
+    )
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
-"""What the report costs at ten thousand trials: time, memory and size to write it; a sort, a filter and a brush in it.
+"""What the report costs at ten thousand trials: time, memory and size to write it; a sort, a filter
+and a brush in it.
 
 python benchmarks/report.py [--rows 40] [--trials 247] [--repeats 3] [--folder DIR]
 
-Makes a sweep up (see make_sweep.py; in DIR it stays, and is taken if it is there), writes its report in a process of
-its own, once from the files alone and then with the records that were kept, opens it in headless Chromium, and sorts,
-filters, brushes and scrolls there. A gesture is over when the browser has painted what came of it.
-Writes benchmarks/results/report.json.
+Makes a sweep up (see make_sweep.py; in DIR it stays, and is taken if it is there), writes its
+report in a process of its own, once from the files alone and then with the records that were kept,
+opens it in headless Chromium, and sorts, filters, brushes and scrolls there. A gesture is over when
+the browser has painted what came of it. Writes benchmarks/results/report.json.
 """
 
 import argparse
@@ -22,19 +23,27 @@ from machine import spread, write_result
 from make_sweep import make_sweep
 from playwright.sync_api import Page, sync_playwright
 
-from fieldtrial.sweep_folder import SweepFolder
+from fieldtrial.disk.sweep_folder import SweepFolder
 
-COMMAND = (sys.executable, "-m", "fieldtrial.results.report")
-SETTLED = "() => new Promise((done) => requestAnimationFrame(() => setTimeout(() => done(performance.now()), 0)))"
+COMMAND = (sys.executable, "-m", "fieldtrial.results.report.build")
+SETTLED = (
+    "() => new Promise((done) => requestAnimationFrame(() => setTimeout(() =>"
+    " done(performance.now()), 0)))"
+)
 SORT = """() => { window.begun = performance.now();
   document.querySelector('#trials-table th[data-name=lr] button').click() }"""
-FILTER = "() => { window.begun = performance.now(); selection.text = 'model=resnet50 lr>0.001'; select() }"
+FILTER = (
+    "() => { window.begun = performance.now(); selection.text = 'model=resnet50 lr>0.001';"
+    " select() }"
+)
 BRUSH = """(share) => { window.begun = performance.now();
   setRange(parallelAxes.find((axis) => axis.column.name === 'lr'), [0.2, share]) }"""
 
 
 def write(folder: SweepFolder) -> dict[str, float]:
-    """Write the report in a process of its own; return its seconds and the processor's, and its megabytes at most."""
+    """Write the report in a process of its own; return its seconds and the processor's, and its
+    megabytes at most.
+    """
     started = time.monotonic()
     process = subprocess.Popen([*COMMAND, str(folder.path)], stdout=subprocess.DEVNULL)
     _, status, used = os.wait4(process.pid, 0)
@@ -55,9 +64,13 @@ def gesture(page: Page, script: str, argument: object = None) -> float:
 
 def read(path: Path, repeats: int) -> dict[str, Any]:
     """Open the report and use it; return milliseconds."""
-    found: dict[str, list[float]] = {name: [] for name in ("open", "sort", "filter", "brush", "scroll")}
+    found: dict[str, list[float]] = {
+        name: [] for name in ("open", "sort", "filter", "brush", "scroll")
+    }
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
+        )
         for _ in range(repeats):
             page = browser.new_page(viewport={"width": 1280, "height": 900})
             started = time.monotonic()
@@ -89,7 +102,9 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         path = options.folder or Path(temporary) / "sweep"
-        folder = SweepFolder(path) if path.exists() else make_sweep(path, options.rows, options.trials)
+        folder = (
+            SweepFolder(path) if path.exists() else make_sweep(path, options.rows, options.trials)
+        )
         folder.records_path.unlink(missing_ok=True)
         first = write(folder)
         again = [write(folder) for _ in range(options.repeats)]
@@ -97,7 +112,10 @@ def main() -> None:
         milliseconds = read(folder.report_path, options.repeats)
         trials = len([entry for entry in folder.trials() if entry["role"] != "winner"])
     result = {
-        "what": "the report of a made-up sweep: to write it, and to use it in headless Chromium without a GPU",
+        "what": (
+            "the report of a made-up sweep: to write it, and to use it in headless Chromium without"
+            " a GPU"
+        ),
         "trials": trials,
         "report_megabytes": round(size / 1e6, 2),
         "write_from_the_files_alone": {name: round(value, 2) for name, value in first.items()},

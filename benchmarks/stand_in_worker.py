@@ -1,7 +1,9 @@
-"""A worker that speaks the training worker's protocol and sleeps instead of training: for what orchestration costs.
+"""A worker that speaks the training worker's protocol and sleeps instead of training: for what
+orchestration costs.
 
-EPOCH_SECONDS is how long an epoch takes. The accuracy is a smooth function of lr, weight_decay and the epoch, with a
-little noise that depends on the config alone, so that a search has something to find and repeats exactly.
+EPOCH_SECONDS is how long an epoch takes. The accuracy is a smooth function of lr, weight_decay and
+the epoch, with a little noise that depends on the config alone, so that a search has something to
+find and repeats exactly.
 """
 
 import math
@@ -13,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from fieldtrial.config import TrainConfig
-from fieldtrial.inbox import StopLook, open_inbox
-from fieldtrial.outage import await_folder, is_outage
-from fieldtrial.run import Record, Run
+from fieldtrial.disk.outages import await_folder, is_outage
+from fieldtrial.disk.run import Record, Run
+from fieldtrial.training.attempt.task_source import StopLook, open_inbox
 
 STEPS = 10
 EPOCH_SECONDS = float(os.environ.get("EPOCH_SECONDS", "0"))
@@ -25,7 +27,11 @@ def accuracy(config: TrainConfig, epoch: int) -> float:
     """Return the validation accuracy after `epoch` epochs, in 0..1."""
     noise = random.Random(f"{config.id}-{epoch}").gauss(0, 0.01)
     quality = 1 - (math.log10(config.lr) + 2) ** 2 / 16 - (config.weight_decay - 0.02) ** 2
-    return min(1.0, max(0.0, 0.1 + 0.9 * quality * (1 - math.exp(-epoch / 3)) + noise)) if epoch else 0.1
+    return (
+        min(1.0, max(0.0, 0.1 + 0.9 * quality * (1 - math.exp(-epoch / 3)) + noise))
+        if epoch
+        else 0.1
+    )
 
 
 def record_of(config: TrainConfig, epoch: int) -> Record:
@@ -44,7 +50,9 @@ def record_of(config: TrainConfig, epoch: int) -> Record:
 
 
 def is_stopped_in_epoch(stop: StopLook) -> bool:
-    """Sleep through an epoch's steps; return True if it is left in its middle, as the training worker would."""
+    """Sleep through an epoch's steps; return True if it is left in its middle, as the training
+    worker would.
+    """
     for step in range(1, STEPS + 1):
         time.sleep(EPOCH_SECONDS / STEPS)
         if step < STEPS and stop():
@@ -78,15 +86,24 @@ def train(run: Run, attempt: int, test: bool) -> str:
                 outcome = "stopped"
                 break
     best = max(run.records(), key=lambda record: record["validation_accuracy"])
-    result = {"outcome": outcome, "epochs": epoch, "best_epoch": best["epoch"], "minutes": epoch * EPOCH_SECONDS / 60}
+    result = {
+        "outcome": outcome,
+        "epochs": epoch,
+        "best_epoch": best["epoch"],
+        "minutes": epoch * EPOCH_SECONDS / 60,
+    }
     result |= {name: best[name] for name in ("validation_accuracy", "validation_loss")}
     result |= {"test_accuracy": accuracy(config, config.epochs), "test_loss": 0.0} if test else {}
-    run.write_result(result | {"parameters": 10, "trainable_parameters": 5, "flops": 100, "attempt": attempt})
+    run.write_result(
+        result | {"parameters": 10, "trainable_parameters": 5, "flops": 100, "attempt": attempt}
+    )
     return outcome
 
 
 def wait_for_the_first(end: Path) -> None:
-    """Be another process of a job with several: the first does all there is to do, and says when it is done."""
+    """Be another process of a job with several: the first does all there is to do, and says when it
+    is done.
+    """
     while not end.exists():
         time.sleep(0.1)
 

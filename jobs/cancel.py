@@ -1,15 +1,17 @@
-"""Ends a sweep's jobs, and no others: python jobs/cancel.py runs/NAME. Its trials resume when it is run again."""
+"""Ends a sweep's jobs, and no others: python jobs/cancel.py runs/NAME. Its trials resume when it is
+run again.
+"""
 
 import argparse
 import sys
 
-from fieldtrial.control import slurm_commands
-from fieldtrial.control.driver import only_driver
-from fieldtrial.control.engine import SweepError
-from fieldtrial.control.slurm_jobs import job_name
-from fieldtrial.files import share_with_group
-from fieldtrial.sweep_folder import SweepFolder
-from fieldtrial.tasks import TaskQueue
+from fieldtrial.control.driver.drive import only_driver
+from fieldtrial.control.engine.loop import SweepError
+from fieldtrial.control.places.slurm import commands as slurm_commands
+from fieldtrial.control.places.slurm.sbatch import job_name
+from fieldtrial.disk.files import share_with_group
+from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.disk.task_queue import TaskQueue
 
 
 def main() -> None:
@@ -17,7 +19,9 @@ def main() -> None:
     share_with_group()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sweep", metavar="DIR", help="the sweep's folder")
-    parser.add_argument("--takeover", action="store_true", help="have a driver that runs the sweep leave first")
+    parser.add_argument(
+        "--takeover", action="store_true", help="have a driver that runs the sweep leave first"
+    )
     options = parser.parse_args()
     folder = SweepFolder(options.sweep)
     try:

@@ -1,7 +1,8 @@
 """Prepares a data set ahead of all trials: python jobs/data.py NAME [--data-root DIR] [--show]
 
-It is downloaded if it is not there and can be, unpacked, and decoded once at its own size, or at --image_size. Images
-that cannot be read are named. With --show, two pictures are drawn: class counts per split, and samples with names.
+It is downloaded if it is not there and can be, unpacked, and decoded once at its own size, or at
+--image_size. Images that cannot be read are named. With --show, two pictures are drawn: class
+counts per split, and samples with names.
 """
 
 import argparse
@@ -12,14 +13,25 @@ from pathlib import Path
 
 from fieldtrial.config import TrainConfig, add_flags
 
-FIELDS = ("classes", "image_size", "validation_fraction", "train_fraction", "images_per_class", "seed")
+FIELDS = (
+    "classes",
+    "image_size",
+    "validation_fraction",
+    "train_fraction",
+    "images_per_class",
+    "seed",
+)
 
 
 def main() -> None:
     """Prepare, print what there is, and draw it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("dataset", metavar="NAME", help="a data set's name, or folder:PATH")
-    parser.add_argument("--data-root", metavar="DIR", help="where data sets are and come to [$FIELDTRIAL_DATA]")
+    parser.add_argument(
+        "--data-root", metavar="DIR", help="where data sets are and come to [$FIELDTRIAL_DATA]"
+    )
     parser.add_argument("--show", action="store_true", help="draw class counts and samples")
     parser.add_argument("--out", default=".", metavar="DIR", help="where the pictures come to [.]")
     add_flags(parser, FIELDS)
@@ -35,16 +47,21 @@ def main() -> None:
 
 
 def prepare(config: TrainConfig, out: Path | None) -> None:
-    """Open the data set of `config` as a trial would, print its counts, and draw it into `out` unless that is None."""
-    from fieldtrial.training.data import load  # late: wrong flags are told without a wait
-    from fieldtrial.training.datasets import data_root
-    from fieldtrial.training.show import draw_class_counts, draw_samples
+    """Open the data set of `config` as a trial would, print its counts, and draw it into `out`
+    unless that is None.
+    """
+    from fieldtrial.training.data.load import load  # late: wrong flags are told without a wait
+    from fieldtrial.training.data.overview import draw_class_counts, draw_samples
+    from fieldtrial.training.data.sets.registry import data_root
 
     data = load(config, config.image_size)
     splits = {"training": data.train, "validation": data.validation, "test": data.test}
     counts = ", ".join(f"{len(part):,} {name}" for name, part in splits.items())
     kind = "grey" if data.channels == 1 else "colour"
-    print(f"{config.dataset}: {len(data.class_names)} classes, {kind}, {data.image_size} pixels; {counts} images")
+    print(
+        f"{config.dataset}: {len(data.class_names)} classes, {kind}, {data.image_size} pixels;"
+        f" {counts} images"
+    )
     print(f"data sets are in {data_root()}")
     if out:
         out.mkdir(parents=True, exist_ok=True)

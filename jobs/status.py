@@ -1,5 +1,7 @@
 #!/usr/bin/env python
-"""Show how a sweep stands, from another shell: python jobs/status.py runs/NAME. Reads files only."""
+"""Show how a sweep stands, from another shell: python jobs/status.py runs/NAME. Reads
+files only.
+"""
 
 import sys
 

@@ -1,6 +1,8 @@
-"""Train one trial: `python jobs/train.py --run DIR` and one flag per field; again, it goes on from where it stopped.
+"""Train one trial: `python jobs/train.py --run DIR` and one flag per field; again, it goes on from
+where it stopped.
 
-On several processes: `torchrun --nproc-per-node 2 -- jobs/train.py --run DIR ...` (the -- keeps torchrun off --run).
+On several processes: `torchrun --nproc-per-node 2 -- jobs/train.py --run DIR ...` (the -- keeps
+torchrun off --run).
 """
 
 import argparse
@@ -8,20 +10,43 @@ import os
 import sys
 
 from fieldtrial.config import TrainConfig, add_flags
-from fieldtrial.files import share_with_group
-from fieldtrial.run import Run
+from fieldtrial.disk.files import share_with_group
+from fieldtrial.disk.run import Run
 
 
 def main() -> None:
     """Train, and print a line an epoch."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.usage = "%(prog)s --run DIR [--test] [--prepare] [--accumulate N] [--data-root DIR] [--FIELD VALUE ...]"
-    parser.add_argument("--run", required=True, metavar="DIR", help="the run's directory: new, or of this very config")
-    parser.add_argument("--test", action="store_true", help="evaluate the best epoch's weights on the test images")
-    prepare = "make directory and data ready for WORLD_SIZE processes (LOCAL_WORLD_SIZE here), or say what is wrong"
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.usage = (
+        "%(prog)s --run DIR [--test] [--prepare] [--accumulate N] [--data-root DIR] [--FIELD VALUE"
+        " ...]"
+    )
+    parser.add_argument(
+        "--run",
+        required=True,
+        metavar="DIR",
+        help="the run's directory: new, or of this very config",
+    )
+    parser.add_argument(
+        "--test", action="store_true", help="evaluate the best epoch's weights on the test images"
+    )
+    prepare = (
+        "make directory and data ready for WORLD_SIZE processes (LOCAL_WORLD_SIZE here), or say"
+        " what is wrong"
+    )
     parser.add_argument("--prepare", action="store_true", help=prepare)
-    parser.add_argument("--accumulate", type=int, metavar="N", default=1, help="parts that each batch is cut into [1]")
-    parser.add_argument("--data-root", metavar="DIR", help="where data sets are and are downloaded to")
+    parser.add_argument(
+        "--accumulate",
+        type=int,
+        metavar="N",
+        default=1,
+        help="parts that each batch is cut into [1]",
+    )
+    parser.add_argument(
+        "--data-root", metavar="DIR", help="where data sets are and are downloaded to"
+    )
     add_flags(parser)
     flags = parser.parse_args()
     share_with_group()
@@ -29,7 +54,9 @@ def main() -> None:
         os.environ["FIELDTRIAL_DATA"] = flags.data_root
     try:
         config = TrainConfig.from_flags(flags)
-        from fieldtrial.training import by_hand  # late: wrong flags are told without a wait for torch
+        from fieldtrial.training.attempt import (
+            single_run as by_hand,  # late: wrong flags are told without a wait for torch
+        )
 
         if flags.prepare:
             by_hand.prepare_by_hand(config, Run(flags.run), flags.accumulate)

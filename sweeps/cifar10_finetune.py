@@ -2,19 +2,21 @@
 
 python sweeps/cifar10_finetune.py [--cluster NAME]    (CIFAR-10 is downloaded)
 
-Report 002, question 2b, on test: last 4 with Adam 78.29 %, last 6 79.57, last 5 with SGD and cosine 81.6, with Adam
-88.27. It speaks of five settings and gives four; the fifth here trains all. Cost: --dry-run says. Ours: not run yet.
+Report 002, question 2b, on test: last 4 with Adam 78.29 %, last 6 79.57, last 5 with SGD and cosine
+81.6, with Adam 88.27. It speaks of five settings and gives four; the fifth here trains all. Cost:
+--dry-run says. Ours: not run yet.
 """
 
 from fieldtrial.config import TrainConfig
-from fieldtrial.control.command import main
-from fieldtrial.control.sweep import Sweep
+from fieldtrial.control.cli import main
+from fieldtrial.sweep import Sweep
 
 
 def sweep() -> Sweep:
     """Return the report's settings, a row each; nothing is searched."""
     base = TrainConfig(
-        dataset="cifar10", model="resnet18", weights="imagenet", image_size=32, epochs=30, patience=5,
+        dataset="cifar10", model="resnet18", weights="imagenet", image_size=32, epochs=30,
+        patience=5,
         batch_size=128, gradient_clip=0.1, weight_decay=1e-4, optimizer="adam", lr=0.001,
     )  # fmt: skip
     return Sweep(

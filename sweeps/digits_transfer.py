@@ -1,15 +1,17 @@
 """How should a digit classifier be adapted to digits that it has never seen?
 
-python sweeps/digits_transfer.py    (scikit-learn's digits: embedded, nothing is downloaded; 3 minutes on two cores)
+python sweeps/digits_transfer.py    (scikit-learn's digits: embedded, nothing is downloaded; 3
+minutes on two cores)
 
-A source model of each kind learns 0-4, then is fine-tuned on 5-9, frozen to different depths. Result: README.md.
+A source model of each kind learns 0-4, then is fine-tuned on 5-9, frozen to different depths.
+Result: README.md.
 """
 
 from ray import tune
 
 from fieldtrial.config import TrainConfig
-from fieldtrial.control.command import main
-from fieldtrial.control.sweep import Sweep, grid
+from fieldtrial.control.cli import main
+from fieldtrial.sweep import Sweep, grid
 
 
 def sweep() -> Sweep:

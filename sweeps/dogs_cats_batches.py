@@ -2,13 +2,14 @@
 
 python sweeps/dogs_cats_batches.py --data-root DIR    (the Kaggle archive; an account is needed)
 
-Report 003, question 3b: of 512, 1024 and 2048 the smallest is the most accurate; plots only. Here 64 too. The records
-have the gradient's norm and the size of the updates. Cost: --dry-run says. Ours: not run yet.
+Report 003, question 3b: of 512, 1024 and 2048 the smallest is the most accurate; plots only. Here
+64 too. The records have the gradient's norm and the size of the updates. Cost: --dry-run says.
+Ours: not run yet.
 """
 
 from fieldtrial.config import TrainConfig
-from fieldtrial.control.command import main
-from fieldtrial.control.sweep import Sweep, grid
+from fieldtrial.control.cli import main
+from fieldtrial.sweep import Sweep, grid
 
 
 def sweep() -> Sweep:

@@ -2,13 +2,14 @@
 
 python sweeps/dogs_cats_betas.py --data-root DIR    (the Kaggle archive; an account is needed)
 
-Report 003, question 3d: a smaller beta 1 raises the accuracy, beta 2 hardly matters; plots only. The records have the
-gradient's norm and the size of the updates. Cost: --dry-run says. Ours: not run yet.
+Report 003, question 3d: a smaller beta 1 raises the accuracy, beta 2 hardly matters; plots only.
+The records have the gradient's norm and the size of the updates. Cost: --dry-run says. Ours: not
+run yet.
 """
 
 from fieldtrial.config import TrainConfig
-from fieldtrial.control.command import main
-from fieldtrial.control.sweep import Sweep, grid
+from fieldtrial.control.cli import main
+from fieldtrial.sweep import Sweep, grid
 
 
 def sweep() -> Sweep:
@@ -25,7 +26,9 @@ def sweep() -> Sweep:
             batch_size=512,
             epochs=15,
         ),
-        rows=grid(betas=[(0.9, 0.999), (0.5, 0.999), (0.1, 0.999), (0.9, 0.99), (0.9, 0.9), (0.9, 0.5)]),
+        rows=grid(
+            betas=[(0.9, 0.999), (0.5, 0.999), (0.1, 0.999), (0.9, 0.99), (0.9, 0.9), (0.9, 0.5)]
+        ),
     )
 
 

@@ -9,14 +9,17 @@ Cost: --dry-run says. Ours: not run yet.
 from ray import tune
 
 from fieldtrial.config import TrainConfig
-from fieldtrial.control.command import main
-from fieldtrial.control.sweep import Sweep
+from fieldtrial.control.cli import main
+from fieldtrial.sweep import Sweep
 
 
 def sweep() -> Sweep:
-    """Return a row for each optimiser of the report, and Nesterov's; the learning rate is searched for each."""
+    """Return a row for each optimiser of the report, and Nesterov's; the learning rate is searched
+    for each.
+    """
     base = TrainConfig(
-        dataset="dogs_vs_cats", image_size=128, model="cnn", blocks=3, filters=(32,), filter_growth=2.0,
+        dataset="dogs_vs_cats", image_size=128, model="cnn", blocks=3, filters=(32,),
+        filter_growth=2.0,
         batch_norm=False, epochs=15,
     )  # fmt: skip
     return Sweep(

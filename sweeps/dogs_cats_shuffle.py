@@ -2,13 +2,14 @@
 
 python sweeps/dogs_cats_shuffle.py --data-root DIR    (the Kaggle archive; an account is needed)
 
-Report 003, question 3c: shuffling raises the accuracy drastically; plots only. Unshuffled means class by class.
+Report 003, question 3c: shuffling raises the accuracy drastically; plots only. Unshuffled means
+class by class.
 Cost: --dry-run says. Ours: not run yet.
 """
 
 from fieldtrial.config import TrainConfig
-from fieldtrial.control.command import main
-from fieldtrial.control.sweep import Sweep, grid
+from fieldtrial.control.cli import main
+from fieldtrial.sweep import Sweep, grid
 
 
 def sweep() -> Sweep:

@@ -1,21 +1,25 @@
 """Which model, frozen how deep, with which optimiser and batch size, is best on your own images?
 
-python sweeps/finetune.py --set dataset=folder:PATH [--cluster NAME]    (or inat10, cifar10, stl10, ...)
+python sweeps/finetune.py --set dataset=folder:PATH [--cluster NAME]    (or inat10, cifar10, stl10,
+...)
 
-The table that this project is for: models x freezing schemes x optimisers x batch sizes. Cost: --dry-run says.
+The table that this project is for: models x freezing schemes x optimisers x batch sizes. Cost:
+--dry-run says.
 """
 
 from ray import tune
 
 from fieldtrial.config import TrainConfig
-from fieldtrial.control.command import main
-from fieldtrial.control.sweep import Sweep, grid
+from fieldtrial.control.cli import main
+from fieldtrial.sweep import Sweep, grid
 
 
 def sweep() -> Sweep:
     """Return 2 models x 3 freezing schemes x 2 optimisers x 2 batch sizes."""
     return Sweep(
-        base=TrainConfig(dataset="inat10", weights="imagenet", epochs=10, schedule="cosine", warmup_fraction=0.05),
+        base=TrainConfig(
+            dataset="inat10", weights="imagenet", epochs=10, schedule="cosine", warmup_fraction=0.05
+        ),
         rows=grid(
             model=["resnet18", "resnet50"],
             freeze=["none", "all_but_last:3", "all_but_head"],

@@ -3,15 +3,16 @@
 python sweeps/inat_backbones.py [--cluster NAME]
 python jobs/tabulate.py runs/inat_backbones    (asks for the column accuracy_per_parameter)
 
-Report 001, part B, question 3: models at one strategy. It gives no figures; it found ViT-B/16 alone better than
-ResNet-50, and ResNets among the best for their parameters. Cost: --dry-run says. Ours: not run yet.
+Report 001, part B, question 3: models at one strategy. It gives no figures; it found ViT-B/16 alone
+better than ResNet-50, and ResNets among the best for their parameters. Cost: --dry-run says. Ours:
+not run yet.
 """
 
 from ray import tune
 
 from fieldtrial.config import TrainConfig
-from fieldtrial.control.command import main
-from fieldtrial.control.sweep import Sweep, grid
+from fieldtrial.control.cli import main
+from fieldtrial.sweep import Sweep, grid
 
 
 def sweep() -> Sweep:
@@ -25,7 +26,17 @@ def sweep() -> Sweep:
             epochs=10,
             schedule="cosine",
         ),
-        rows=grid(model=["resnet18", "resnet50", "resnet101", "densenet161", "vgg16", "squeezenet1_1", "vit_b_16"]),
+        rows=grid(
+            model=[
+                "resnet18",
+                "resnet50",
+                "resnet101",
+                "densenet161",
+                "vgg16",
+                "squeezenet1_1",
+                "vit_b_16",
+            ]
+        ),
         search={"lr": tune.loguniform(1e-5, 1e-2), "weight_decay": tune.loguniform(1e-6, 1e-2)},
         trials=8,
     )

@@ -1,17 +1,18 @@
-"""Which 5-block CNN, trained from scratch, is best on iNaturalist 12K when a fifth of train selects?
+"""Which 5-block CNN, trained from scratch, is best on iNaturalist 12K when a fifth of train
+selects?
 
 python sweeps/inat_cnn.py [--cluster NAME]
 
-The Bayesian search of report 001, part A, question 2, with the values that are left in it (as many filters in each
-block, or doubling ones), and the filters of its best configuration, which halve from 512 to 32. Cost: --dry-run says.
-The report's best: 44.05 % on test. Ours: not run yet.
+The Bayesian search of report 001, part A, question 2, with the values that are left in it (as many
+filters in each block, or doubling ones), and the filters of its best configuration, which halve
+from 512 to 32. Cost: --dry-run says. The report's best: 44.05 % on test. Ours: not run yet.
 """
 
 from ray import tune
 
 from fieldtrial.config import TrainConfig
-from fieldtrial.control.command import main
-from fieldtrial.control.sweep import Sweep
+from fieldtrial.control.cli import main
+from fieldtrial.sweep import Sweep
 
 
 def sweep() -> Sweep:
@@ -30,7 +31,12 @@ def sweep() -> Sweep:
         "augmentation": tune.choice([("horizontal_flip", "rotation"), ()]),
     }
     base = TrainConfig(
-        dataset="inat10", image_size=224, optimizer="adam", validation_fraction=0.2, epochs=15, patience=5
+        dataset="inat10",
+        image_size=224,
+        optimizer="adam",
+        validation_fraction=0.2,
+        epochs=15,
+        patience=5,
     )
     return Sweep(base=base, rows=[{"model": "cnn"}], search=search, trials=50)
 

@@ -2,15 +2,16 @@
 
 python sweeps/inat_freezing.py [--cluster NAME]
 
-Report 001, part B, question 2: its four strategies. It gives no figures; it found that freezing the first few layers is
-best, and all but the last few very poor. Cost: --dry-run says. Ours: not run yet.
+Report 001, part B, question 2: its four strategies. It gives no figures; it found that freezing the
+first few layers is best, and all but the last few very poor. Cost: --dry-run says. Ours: not run
+yet.
 """
 
 from ray import tune
 
 from fieldtrial.config import TrainConfig
-from fieldtrial.control.command import main
-from fieldtrial.control.sweep import Sweep, grid
+from fieldtrial.control.cli import main
+from fieldtrial.sweep import Sweep, grid
 
 
 def sweep() -> Sweep:
@@ -24,7 +25,16 @@ def sweep() -> Sweep:
             epochs=10,
             schedule="cosine",
         ),
-        rows=grid(freeze=["none", "all_but_head", "first:2", "first:5", "all_but_last:2", "all_but_last:5"]),
+        rows=grid(
+            freeze=[
+                "none",
+                "all_but_head",
+                "first:2",
+                "first:5",
+                "all_but_last:2",
+                "all_but_last:5",
+            ]
+        ),
         search={"lr": tune.loguniform(1e-5, 1e-1), "optimizer": tune.choice(["sgd", "adam"])},
         trials=8,
     )

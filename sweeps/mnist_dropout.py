@@ -2,14 +2,14 @@
 
 python sweeps/mnist_dropout.py    (MNIST is downloaded)
 
-Report 002, questions 1a and 1b: without dropout for 250 epochs (98 % on validation), and with dropout of 0.2 for 15
-(98.23 % on test). Ours with dropout: 99.22 ± 0.17 % on test (3 seeds, 22 minutes each on a busy core). Without it: not
-run yet.
+Report 002, questions 1a and 1b: without dropout for 250 epochs (98 % on validation), and with
+dropout of 0.2 for 15 (98.23 % on test). Ours with dropout: 99.22 ± 0.17 % on test (3 seeds, 22
+minutes each on a busy core). Without it: not run yet.
 """
 
 from fieldtrial.config import TrainConfig
-from fieldtrial.control.command import main
-from fieldtrial.control.sweep import Sweep
+from fieldtrial.control.cli import main
+from fieldtrial.sweep import Sweep
 
 
 def sweep() -> Sweep:

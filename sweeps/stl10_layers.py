@@ -2,21 +2,23 @@
 
 python sweeps/stl10_layers.py [--cluster NAME]    (STL-10 is downloaded)
 
-Report 003, question 1b: its eight configurations; the last layer always trains. It gives 79.7 % on test for the last
-layer alone, and plots for the others. Cost: --dry-run says. Ours: not run yet.
+Report 003, question 1b: its eight configurations; the last layer always trains. It gives 79.7 % on
+test for the last layer alone, and plots for the others. Cost: --dry-run says. Ours: not run yet.
 """
 
 from ray import tune
 
 from fieldtrial.config import TrainConfig
-from fieldtrial.control.command import main
-from fieldtrial.control.sweep import Sweep, grid
+from fieldtrial.control.cli import main
+from fieldtrial.sweep import Sweep, grid
 
 
 def sweep() -> Sweep:
     """Return a row for each part."""
     return Sweep(
-        base=TrainConfig(dataset="stl10", model="resnet50", weights="imagenet", image_size=96, epochs=15),
+        base=TrainConfig(
+            dataset="stl10", model="resnet50", weights="imagenet", image_size=96, epochs=15
+        ),
         rows=grid(
             freeze=[
                 "all_but_head",

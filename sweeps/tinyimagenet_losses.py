@@ -2,19 +2,22 @@
 
 python sweeps/tinyimagenet_losses.py [--cluster NAME]    (Tiny ImageNet is downloaded)
 
-Report 003, question 2: ResNet-18, 15 epochs: cross-entropy nearly 50 % on test, center loss 2 to 5 % (which it takes
-for a mistake in its own code); triplet loss only as plots. Cost: --dry-run says. Ours: not run yet.
+Report 003, question 2: ResNet-18, 15 epochs: cross-entropy nearly 50 % on test, center loss 2 to 5
+% (which it takes for a mistake in its own code); triplet loss only as plots. Cost: --dry-run says.
+Ours: not run yet.
 """
 
 from ray import tune
 
 from fieldtrial.config import TrainConfig
-from fieldtrial.control.command import main
-from fieldtrial.control.sweep import Sweep, grid
+from fieldtrial.control.cli import main
+from fieldtrial.sweep import Sweep, grid
 
 
 def sweep() -> Sweep:
-    """Return cross-entropy, center loss with its weights and rates, triplet loss with its margins."""
+    """Return cross-entropy, center loss with its weights and rates, triplet loss with
+    its margins.
+    """
     return Sweep(
         base=TrainConfig(
             dataset="tinyimagenet",

@@ -1,4 +1,6 @@
-"""A plugin of pytest: Debian's Chromium without a window, driven by Playwright, which downloads nothing."""
+"""A plugin of pytest: Debian's Chromium without a window, driven by Playwright, which downloads
+nothing.
+"""
 
 import os
 import shutil
@@ -12,7 +14,9 @@ from playwright.sync_api import Browser, sync_playwright
 def browser() -> Iterator[Browser]:
     """Return the browser; its pages are closed with it."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=_chromium(), args=["--no-sandbox"])  # root has none
+        browser = playwright.chromium.launch(
+            executable_path=_chromium(), args=["--no-sandbox"]
+        )  # root has none
         yield browser
         browser.close()
 

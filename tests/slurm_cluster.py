@@ -1,4 +1,6 @@
-"""A plugin of pytest: a real SLURM on the machine that runs the tests, by cluster/devslurm in a folder of its own."""
+"""A plugin of pytest: a real SLURM on the machine that runs the tests, by cluster/devslurm in a
+folder of its own.
+"""
 
 import os
 import shutil
@@ -17,44 +19,67 @@ DEVSLURM = Path(__file__).parents[1] / "cluster" / "devslurm"
 
 
 class SlurmCluster:
-    """A cluster of cluster/devslurm/up.sh; daemons: slurmctld, slurmd.n1, slurmd.n2 ..., slurmdbd, mariadbd, munged."""
+    """A cluster of cluster/devslurm/up.sh; daemons: slurmctld, slurmd.n1, slurmd.n2 ..., slurmdbd,
+    mariadbd, munged.
+    """
 
     def __init__(self, folder: Path, *options: str, user: str | None = None) -> None:
         self.folder = folder
-        self.user = user  # created by start(), with a home in the folder, and deleted by stop("--purge")
+        self.user = (
+            user  # created by start(), with a home in the folder, and deleted by stop("--purge")
+        )
         self.options = [*options, "--user", user] if user else options
         self.configuration = folder / "etc" / "slurm.conf"  # what SLURM_CONF must name
 
     def start(self, *options: str) -> str:
-        """Start what is not running, with the cluster's options and these; returns what up.sh prints."""
-        return _output([str(DEVSLURM / "up.sh"), "--folder", str(self.folder), *self.options, *options])
+        """Start what is not running, with the cluster's options and these; returns what up.sh
+        prints.
+        """
+        return _output(
+            [str(DEVSLURM / "up.sh"), "--folder", str(self.folder), *self.options, *options]
+        )
 
     def stop(self, *options: str) -> None:
         """Stop everything; without "--purge" the state stays, and start() goes on with it."""
         _output([str(DEVSLURM / "down.sh"), "--folder", str(self.folder), *options])
 
     def run(self, *command: str, user: str | None = None) -> str:
-        """Run a client's command, as that user if one is named; returns its output. A failure shows what it said."""
+        """Run a client's command, as that user if one is named; returns its output. A failure shows
+        what it said.
+        """
         prefix = ["runuser", "--user", user, "--"] if user else []
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "SBATCH_"))}
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("SLURM_", "SBATCH_"))
+        }
         return _output([*prefix, *command], {**environment, "SLURM_CONF": str(self.configuration)})
 
     def state(self, job: str) -> str:
-        """A job's state as SLURM writes it: PENDING, RUNNING, COMPLETED, ...; of an array, those of its parts."""
-        states = self.run("squeue", "--noheader", "--states=all", "--array", f"--jobs={job}", "--format=%T").split()
+        """A job's state as SLURM writes it: PENDING, RUNNING, COMPLETED, ...; of an array, those of
+        its parts.
+        """
+        states = self.run(
+            "squeue", "--noheader", "--states=all", "--array", f"--jobs={job}", "--format=%T"
+        ).split()
         return " ".join(sorted(set(states)))
 
     def wait(self, job: str, state: str, seconds: float = 60) -> None:
         """Wait until a job is in the state."""
         deadline = time.monotonic() + seconds
         while (now := self.state(job)) != state:
-            assert time.monotonic() < deadline, f"job {job} is {now}, not {state}, after {seconds:g} s"
+            assert time.monotonic() < deadline, (
+                f"job {job} is {now}, not {state}, after {seconds:g} s"
+            )
             time.sleep(0.05)
 
     def daemons(self) -> dict[str, psutil.Process]:
         """The daemons that run, by name."""
         files = {path.stem: path for path in (self.folder / "run").glob("*.pid")}
-        files |= {"mariadbd": self.folder / "database" / "pid", "munged": self.folder / "munge" / "pid"}
+        files |= {
+            "mariadbd": self.folder / "database" / "pid",
+            "munged": self.folder / "munge" / "pid",
+        }
         found = {}
         for name, path in files.items():
             with suppress(FileNotFoundError, ValueError, psutil.NoSuchProcess):
@@ -64,7 +89,9 @@ class SlurmCluster:
         return found
 
     def end(self, daemon: str, number: signal.Signals = signal.SIGKILL) -> None:
-        """End one daemon (SIGTERM: in good order) and wait for it; job steps run on, and start() brings it back."""
+        """End one daemon (SIGTERM: in good order) and wait for it; job steps run on, and start()
+        brings it back.
+        """
         process = self.daemons()[daemon]
         process.send_signal(number)
         _wait_until_gone([process])
@@ -72,7 +99,9 @@ class SlurmCluster:
     def end_node(self, node: str) -> None:
         """End a node as if its power were cut: slurmd, its job steps and all that they started."""
         steps = [
-            step for step in self.steps() if any(f"/spool/{node}/" in c.laddr for c in step.net_connections("unix"))
+            step
+            for step in self.steps()
+            if any(f"/spool/{node}/" in c.laddr for c in step.net_connections("unix"))
         ]
         processes = [self.daemons()[f"slurmd.{node}"], *steps]
         processes += [child for step in steps for child in step.children(recursive=True)]
@@ -96,7 +125,9 @@ class SlurmCluster:
 
 @contextmanager
 def temporary_cluster(*options: str, user: str | None = None) -> Iterator[SlurmCluster]:
-    """A cluster in a new folder that everybody can enter, its name short enough for sockets in it; gone at the end."""
+    """A cluster in a new folder that everybody can enter, its name short enough for sockets in it;
+    gone at the end.
+    """
     _skip_without_slurm()
     folder = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))
     folder.chmod(0o755)
@@ -111,8 +142,13 @@ def temporary_cluster(*options: str, user: str | None = None) -> Iterator[SlurmC
 
 @pytest.fixture(scope="session")
 def slurm() -> Iterator[SlurmCluster]:
-    """Four nodes with accounting for this test run, where root and `slurm.user` may submit. SLURM_CONF names it."""
-    with temporary_cluster(user=f"trial{os.getpid()}") as cluster, pytest.MonkeyPatch.context() as patch:
+    """Four nodes with accounting for this test run, where root and `slurm.user` may submit.
+    SLURM_CONF names it.
+    """
+    with (
+        temporary_cluster(user=f"trial{os.getpid()}") as cluster,
+        pytest.MonkeyPatch.context() as patch,
+    ):
         patch.setenv("SLURM_CONF", str(cluster.configuration))
         yield cluster
 
@@ -127,8 +163,12 @@ def _skip_without_slurm() -> None:
 
 
 def _output(command: list[str], environment: dict[str, str] | None = None) -> str:
-    done = subprocess.run(command, env=environment, cwd="/", capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{' '.join(command)}: exit status {done.returncode}\n{done.stdout}{done.stderr}"
+    done = subprocess.run(
+        command, env=environment, cwd="/", capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, (
+        f"{' '.join(command)}: exit status {done.returncode}\n{done.stdout}{done.stderr}"
+    )
     return done.stdout.strip()
 
 

@@ -10,24 +10,42 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fieldtrial.config import FIELDS, HINTS, RULES, ConfigError, TrainConfig, add_flags
-from fieldtrial.values import check_bounds, check_type, format_value, parse
+from fieldtrial.fields import check_bounds, check_type, format_value, parse
 
 NAMES = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,20}", fullmatch=True)
 TEXT = {
     "dataset": st.sampled_from(["digits", "mnist"]) | NAMES.map("folder:/data/{}".format),
-    "classes": st.just("all") | st.integers(2, 999).map(str) | st.integers(0, 99).map(lambda low: f"{low}-{low + 3}"),
+    "classes": (
+        st.just("all")
+        | st.integers(2, 999).map(str)
+        | st.integers(0, 99).map(lambda low: f"{low}-{low + 3}")
+    ),
     "model": NAMES | NAMES.map("timm:{}".format) | NAMES.map("torchvision:{}".format),
-    "weights": st.text(min_size=1, max_size=30).filter(lambda text: text != "run:" and text[0] != "-"),
-    "freeze": st.sampled_from(["none", "all_but_head"])
-    | st.integers(1, 99).map("first:{}".format)
-    | st.integers(1, 99).map("all_but_last:{}".format)
-    | st.sampled_from(["pattern:fc", r"pattern:layer[1-3]\..*", "pattern:a|b, c", "only:layer3", "only:stages.3"]),
+    "weights": (
+        st.text(min_size=1, max_size=30).filter(lambda text: text != "run:" and text[0] != "-")
+    ),
+    "freeze": (
+        st.sampled_from(["none", "all_but_head"])
+        | st.integers(1, 99).map("first:{}".format)
+        | st.integers(1, 99).map("all_but_last:{}".format)
+        | st.sampled_from(
+            [
+                "pattern:fc",
+                r"pattern:layer[1-3]\..*",
+                "pattern:a|b, c",
+                "only:layer3",
+                "only:stages.3",
+            ]
+        )
+    ),
 }
 ODD = st.integers(0, 10).map(lambda half: 2 * half + 1)
 
 
 def per_block(blocks: int) -> dict[str, st.SearchStrategy[Any]]:
-    """Return the values of the fields that have a number for each of `blocks` blocks, or one for all."""
+    """Return the values of the fields that have a number for each of `blocks` blocks, or one for
+    all.
+    """
     counts = st.sampled_from([1, blocks])
     return {
         "filters": counts.flatmap(lambda count: st.tuples(*[st.integers(1, 2048)] * count)),
@@ -65,7 +83,12 @@ def _values(name: str, hint: Any) -> st.SearchStrategy[Any]:
 
 CONFIGS = st.integers(1, 16).flatmap(
     lambda blocks: st.builds(
-        TrainConfig, **({name: values(name) for name in FIELDS} | {"blocks": st.just(blocks)} | per_block(blocks))
+        TrainConfig,
+        **(
+            {name: values(name) for name in FIELDS}
+            | {"blocks": st.just(blocks)}
+            | per_block(blocks)
+        ),
     )
 )
 
@@ -122,19 +145,23 @@ def test_ids_stay(config: TrainConfig, id_: str) -> None:
 @pytest.mark.parametrize("name", FIELDS)
 def test_the_id_depends_on_every_field(name: str) -> None:
     other: Any = {
-        "dataset": "mnist", "classes": "5-9", "image_size": 32, "augmentation": ("crop",), "validation_fraction": 0.2,
+        "dataset": "mnist", "classes": "5-9", "image_size": 32, "augmentation": ("crop",),
+        "validation_fraction": 0.2,
         "train_fraction": 0.5, "images_per_class": 20,
         "model": "mlp", "weights": "imagenet", "freeze": "first:1", "blocks": 3,
         "convolutions": 2, "filters": (8,), "filter_growth": 2.0,
-        "kernel_size": (5,), "padding": "valid", "activation": "gelu", "batch_norm": False, "batch_norm_after": "pool",
+        "kernel_size": (5,), "padding": "valid", "activation": "gelu", "batch_norm": False,
+        "batch_norm_after": "pool",
         "dense_width": (), "dropout": 0.5, "block_dropout": 0.2,
         "classifier": "svm", "svm_kernel": "rbf", "svm_scaling": "standard", "svm_penalty": 10.0,
         "optimizer": "sgd", "lr": 0.5, "momentum": 0.5, "nesterov": True, "betas": (0.5, 0.9),
         "epsilon": 1e-6, "weight_decay": 0.1,
-        "schedule": "cosine", "warmup_fraction": 0.1, "step_epochs": 3, "gamma": 0.5, "plateau_patience": 2,
+        "schedule": "cosine", "warmup_fraction": 0.1, "step_epochs": 3, "gamma": 0.5,
+        "plateau_patience": 2,
         "loss": "center", "loss_weight": 0.5, "center_lr": 0.1, "margin": 0.5, "shuffle": False,
         "label_smoothing": 0.1, "gradient_clip": 1.0, "batch_size": 8,
-        "epochs": 1, "select": "validation_loss", "patience": 2, "seed": 1, "precision": "bf16", "strategy": "zero1",
+        "epochs": 1, "select": "validation_loss", "patience": 2, "seed": 1, "precision": "bf16",
+        "strategy": "zero1",
     }[name]  # fmt: skip
     config = replace(TrainConfig(), **{name: other})
     assert config.id != TrainConfig().id
@@ -223,7 +250,9 @@ def test_the_id_depends_on_every_field(name: str) -> None:
     ],
     ids=lambda value: repr(value)[:20],
 )
-def test_bad_values_are_refused_with_field_value_and_rule(name: str, value: object, rule: str) -> None:
+def test_bad_values_are_refused_with_field_value_and_rule(
+    name: str, value: object, rule: str
+) -> None:
     with pytest.raises(ConfigError) as caught:
         TrainConfig(**{name: value})  # type: ignore[arg-type]
     (problem,) = caught.value.problems
@@ -253,11 +282,16 @@ def test_bad_flags_are_refused(flags: list[str], message: str) -> None:
 
 def test_all_problems_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
-        TrainConfig.from_dict({"optimiser": "sgd", "lr": "fast", "epochs": 0, "zzz": 1, "dropout": 0.1}, where="row 3")
+        TrainConfig.from_dict(
+            {"optimiser": "sgd", "lr": "fast", "epochs": 0, "zzz": 1, "dropout": 0.1}, where="row 3"
+        )
     lines = str(caught.value).splitlines()
     assert lines[0] == "row 3: unknown field 'optimiser'; did you mean 'optimizer'?"
     assert lines[1].startswith("row 3: unknown field 'zzz'; fields: dataset, classes")
-    assert lines[2:] == ["row 3: lr = 'fast': must be a number", "row 3: epochs = 0: must be at least 1"]
+    assert lines[2:] == [
+        "row 3: lr = 'fast': must be a number",
+        "row 3: epochs = 0: must be at least 1",
+    ]
 
 
 def test_as_many_filters_as_blocks() -> None:

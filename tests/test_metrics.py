@@ -12,11 +12,15 @@ from fieldtrial import metrics
 
 @pytest.fixture(params=[(120, 2), (150, 5), (200, 12)])
 def answers(request: pytest.FixtureRequest) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return labels and probabilities, many of them equal to others, that are better than chance."""
+    """Return labels and probabilities, many of them equal to others, that are better
+    than chance.
+    """
     count, classes = request.param
     random = np.random.default_rng(classes)
     label = np.arange(count) % classes
-    votes = random.multinomial(6, np.full(classes, 1 / classes), count) + 2 * (label[:, None] == np.arange(classes))
+    votes = random.multinomial(6, np.full(classes, 1 / classes), count) + 2 * (
+        label[:, None] == np.arange(classes)
+    )
     return label, (votes / votes.sum(1, keepdims=True)).astype(np.float32)
 
 
@@ -29,12 +33,17 @@ def test_they_are_scikit_learns(answers: tuple[NDArray[np.int64], NDArray[np.flo
     assert metrics.macro_f1(label, probability) == pytest.approx(
         sklearn.metrics.f1_score(label, predicted, average="macro"), rel=1e-12
     )
-    areas = [sklearn.metrics.roc_auc_score(own[:, number], probability[:, number]) for number in range(classes)]
+    areas = [
+        sklearn.metrics.roc_auc_score(own[:, number], probability[:, number])
+        for number in range(classes)
+    ]
     assert metrics.class_auc(label, probability) == pytest.approx(areas, rel=1e-12)
     assert metrics.auc(label, probability) == pytest.approx(np.mean(areas), rel=1e-12)
     matrix = metrics.confusion_matrix(label, probability)
     assert matrix[1, 0] == ((label == 1) & (predicted == 0)).sum()
-    assert metrics.class_accuracy(label, probability) == pytest.approx(np.diag(matrix) / np.bincount(label))
+    assert metrics.class_accuracy(label, probability) == pytest.approx(
+        np.diag(matrix) / np.bincount(label)
+    )
     for (false, true), area in zip(metrics.roc_curves(label, probability), areas, strict=True):
         assert (false[0], true[0], false[-1], true[-1]) == (0, 0, 1, 1)
         assert sklearn.metrics.auc(false, true) == pytest.approx(area, rel=1e-12)
@@ -53,7 +62,9 @@ def test_top5_is_scikit_learns_and_only_where_it_says_something() -> None:
     assert 0.05 < expected < 0.5
     assert metrics.top5_accuracy(label, probability) == expected
     assert metrics.top5_accuracy(label % 5, probability[:, :5]) is None
-    assert metrics.top5_accuracy(np.array([4, 5]), np.full((2, 6), 1 / 6)) == 0.5  # equals are not all in front
+    assert (
+        metrics.top5_accuracy(np.array([4, 5]), np.full((2, 6), 1 / 6)) == 0.5
+    )  # equals are not all in front
 
 
 def test_a_class_without_images_spoils_nothing() -> None:
@@ -64,13 +75,17 @@ def test_a_class_without_images_spoils_nothing() -> None:
     assert metrics.macro_f1(label, probability) == pytest.approx((2 / 3 + 4 / 5) / 3)
     assert math.isnan(metrics.class_auc(label, probability)[2])
     assert metrics.auc(label, probability) == pytest.approx(0.875)
-    assert [len(false) > 1 for false, _ in metrics.roc_curves(label, probability)] == [True, True, False]
+    assert [len(false) > 1 for false, _ in metrics.roc_curves(label, probability)] == [
+        True,
+        True,
+        False,
+    ]
     with pytest.raises(ValueError, match="all images are of one class"):
         metrics.auc(np.zeros(4, np.int64), probability)
 
 
 def test_log_loss_is_cross_entropy_and_finite() -> None:
-    assert metrics.log_loss(np.array([0, 1]), np.array([[0.5, 0.5], [0.75, 0.25]])) == pytest.approx(
-        (math.log(2) + math.log(4)) / 2
-    )
+    assert metrics.log_loss(
+        np.array([0, 1]), np.array([[0.5, 0.5], [0.75, 0.25]])
+    ) == pytest.approx((math.log(2) + math.log(4)) / 2)
     assert math.isfinite(metrics.log_loss(np.array([0, 1]), np.array([[0.0, 1.0], [0.5, 0.5]])))

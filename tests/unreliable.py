@@ -1,4 +1,6 @@
-"""A plugin of pytest: a folder on a real file system, in FUSE, that goes away when its server is killed."""
+"""A plugin of pytest: a folder on a real file system, in FUSE, that goes away when its server is
+killed.
+"""
 
 import os
 import shutil
@@ -11,7 +13,9 @@ import pytest
 
 
 class UnreliableFolder:
-    """`path` is there while its server runs; without that, all that is asked of it fails (ENOTCONN)."""
+    """`path` is there while its server runs; without that, all that is asked of it fails
+    (ENOTCONN).
+    """
 
     def __init__(self, folder: Path) -> None:
         self.path, self._behind = folder / "there", folder / "behind"

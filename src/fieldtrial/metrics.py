@@ -1,4 +1,5 @@
-"""Metrics of a classifier, from true labels and predicted probabilities: numpy arrays in, numbers and arrays out.
+"""Metrics of a classifier, from true labels and predicted probabilities: numpy arrays in, numbers
+and arrays out.
 
 `label` is int64 (n,), from 0 on; `probability` is float (n, classes), a row for each image.
 """
@@ -22,7 +23,8 @@ def accuracy(label: Labels, probability: Probabilities) -> float:
 
 
 def top5_accuracy(label: Labels, probability: Probabilities) -> float | None:
-    """Return the share of images whose class is among the five most probable; None for five classes or fewer.
+    """Return the share of images whose class is among the five most probable; None for five classes
+    or fewer.
 
     Of classes that are equally probable, the one with the lower number comes first.
     """
@@ -35,38 +37,50 @@ def top5_accuracy(label: Labels, probability: Probabilities) -> float | None:
 
 
 def confusion_matrix(label: Labels, probability: Probabilities) -> NDArray[np.int64]:
-    """Return how many images of each class (rows) were taken for each class (columns): int64 (classes, classes)."""
-    counts: NDArray[np.int64] = count_pairs(label, probability.argmax(1), labels=np.arange(probability.shape[1]))
+    """Return how many images of each class (rows) were taken for each class (columns): int64
+    (classes, classes).
+    """
+    counts: NDArray[np.int64] = count_pairs(
+        label, probability.argmax(1), labels=np.arange(probability.shape[1])
+    )
     return counts
 
 
 def class_accuracy(label: Labels, probability: Probabilities) -> Values:
-    """Return the share of correct answers among the images of each class, (classes,); NaN for one without images."""
+    """Return the share of correct answers among the images of each class, (classes,); NaN for one
+    without images.
+    """
     counts = confusion_matrix(label, probability)
     return _ratio(np.diag(counts), counts.sum(1), of_nothing=np.nan)
 
 
 def macro_f1(label: Labels, probability: Probabilities) -> float:
-    """Return the mean over the classes of F1, the harmonic mean of precision and recall; 0 for a class never right."""
+    """Return the mean over the classes of F1, the harmonic mean of precision and recall; 0 for a
+    class never right.
+    """
     counts = confusion_matrix(label, probability)
     return float(_ratio(2 * np.diag(counts), counts.sum(0) + counts.sum(1), of_nothing=0.0).mean())
 
 
 def class_auc(label: Labels, probability: Probabilities) -> Values:
-    """Return the area under each class's one-vs-rest ROC curve, (classes,); NaN where one of the sides has no image.
+    """Return the area under each class's one-vs-rest ROC curve, (classes,); NaN where one of the
+    sides has no image.
 
-    It is the chance that an image of the class gets a higher probability of it than another image, half of it for
-    equals (Hanley & McNeil 1982): one ranking does for the whole curve.
+    It is the chance that an image of the class gets a higher probability of it than another image,
+    half of it for equals (Hanley & McNeil 1982): one ranking does for the whole curve.
     """
     ranks = rankdata(probability, axis=0)
     classes = probability.shape[1]
     inside = np.bincount(label, minlength=classes)
     above = np.bincount(label, weights=ranks[np.arange(len(label)), label], minlength=classes)
-    return _ratio(above - inside * (inside + 1) / 2, inside * (len(label) - inside), of_nothing=np.nan)
+    return _ratio(
+        above - inside * (inside + 1) / 2, inside * (len(label) - inside), of_nothing=np.nan
+    )
 
 
 def auc(label: Labels, probability: Probabilities) -> float:
-    """Return the mean over the classes of `class_auc`; classes of which there is no image, or no other, are left out.
+    """Return the mean over the classes of `class_auc`; classes of which there is no image, or no
+    other, are left out.
 
     Raises:
         ValueError: all images are of one class.
@@ -78,20 +92,27 @@ def auc(label: Labels, probability: Probabilities) -> float:
 
 
 def roc_curves(label: Labels, probability: Probabilities) -> list[tuple[Values, Values]]:
-    """Return each class's one-vs-rest ROC curve: false and true positive rates, both rising from 0 to 1.
+    """Return each class's one-vs-rest ROC curve: false and true positive rates, both rising from 0
+    to 1.
 
     The arrays are empty for a class of which there is no image, or no other.
     """
     curves = []
     for number in range(probability.shape[1]):
         own = label == number
-        false, true = roc_curve(own, probability[:, number])[:2] if 0 < own.sum() < len(own) else (np.empty(0),) * 2
+        false, true = (
+            roc_curve(own, probability[:, number])[:2]
+            if 0 < own.sum() < len(own)
+            else (np.empty(0),) * 2
+        )
         curves.append((false, true))
     return curves
 
 
 def log_loss(label: Labels, probability: Probabilities) -> float:
-    """Return the mean of -ln(probability of the true class): cross-entropy; 0 counts as the smallest float above it."""
+    """Return the mean of -ln(probability of the true class): cross-entropy; 0 counts as the
+    smallest float above it.
+    """
     return float(mean_log_loss(label, probability, labels=np.arange(probability.shape[1])))
 
 

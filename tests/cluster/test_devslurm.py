@@ -1,4 +1,6 @@
-"""The cluster that cluster/devslurm starts: real jobs run on it, it stays on loopback, and nothing of it remains."""
+"""The cluster that cluster/devslurm starts: real jobs run on it, it stays on loopback, and nothing
+of it remains.
+"""
 
 import os
 import re
@@ -14,7 +16,8 @@ import pytest
 
 from tests.slurm_cluster import DEVSLURM, SlurmCluster, temporary_cluster
 
-STUBBORN = "trap '' TERM USR1; sleep 600 & wait; wait"  # a job that only SIGKILL ends, with a process of its own
+# a job that only SIGKILL ends, with a process of its own
+STUBBORN = "trap '' TERM USR1; sleep 600 & wait; wait"
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +41,9 @@ def out(cluster: SlurmCluster) -> Iterator[Path]:
 
 def submit(cluster: SlurmCluster, script: str, *options: str, user: str | None = None) -> str:
     """Submit a script; returns the job's id."""
-    return cluster.run("sbatch", "--parsable", "--output=/dev/null", *options, f"--wrap={script}", user=user)
+    return cluster.run(
+        "sbatch", "--parsable", "--output=/dev/null", *options, f"--wrap={script}", user=user
+    )
 
 
 def pids(cluster: SlurmCluster) -> dict[str, int]:
@@ -46,7 +51,11 @@ def pids(cluster: SlurmCluster) -> dict[str, int]:
 
 
 def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
-    return [process for process in processes if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+    return [
+        process
+        for process in processes
+        if process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    ]
 
 
 def tasks(cluster: SlurmCluster) -> list[psutil.Process]:
@@ -55,7 +64,9 @@ def tasks(cluster: SlurmCluster) -> list[psutil.Process]:
 
 
 def listening(cluster: SlurmCluster) -> list[tuple[str, str, int]]:
-    """(program, address, port) of every TCP socket on which a daemon, a step or what they started listens."""
+    """(program, address, port) of every TCP socket on which a daemon, a step or what they started
+    listens.
+    """
     processes = [*cluster.daemons().values(), *cluster.steps()]
     processes += [child for process in processes for child in process.children(recursive=True)]
     return [
@@ -76,7 +87,10 @@ def test_a_job_over_two_nodes_and_an_array_run(cluster: SlurmCluster, out: Path)
 
 
 def test_jobs_on_a_node_get_its_gpus(cluster: SlurmCluster, out: Path) -> None:
-    script = f"echo $CUDA_VISIBLE_DEVICES > {out}/$SLURM_JOB_ID; while [ ! -e {out}/go ]; do sleep 0.1; done"
+    script = (
+        f"echo $CUDA_VISIBLE_DEVICES > {out}/$SLURM_JOB_ID; while [ ! -e {out}/go ]; do sleep 0.1;"
+        " done"
+    )
     jobs = [submit(cluster, script, "--gpus=1", "--nodelist=n2") for _ in range(3)]
     for job in jobs[:2]:
         cluster.wait(job, "RUNNING")
@@ -138,9 +152,13 @@ def test_daemons_that_died_come_back(cluster: SlurmCluster) -> None:
 
 
 @pytest.mark.slow
-def test_a_job_of_the_default_partition_takes_the_place_of_a_preemptible_one(cluster: SlurmCluster, out: Path) -> None:
+def test_a_job_of_the_default_partition_takes_the_place_of_a_preemptible_one(
+    cluster: SlurmCluster, out: Path
+) -> None:
     script = f"trap 'touch {out}/told' USR1; while true; do sleep 0.1; done"
-    loser = submit(cluster, script, "--partition=preempt", "--nodes=2", "--exclusive", "--signal=B:USR1@1")
+    loser = submit(
+        cluster, script, "--partition=preempt", "--nodes=2", "--exclusive", "--signal=B:USR1@1"
+    )
     cluster.wait(loser, "RUNNING")
     winner = submit(cluster, "sleep 1", "--nodes=2", "--exclusive")
     cluster.wait(winner, "COMPLETED", 60)
@@ -164,7 +182,10 @@ def test_a_node_without_power_has_nothing_running(cluster: SlurmCluster) -> None
 
 
 def test_down_leaves_no_process_and_job_ids_go_on() -> None:
-    with temporary_cluster("--nodes", "2", "--no-accounting") as other, temporary_cluster(*other.options) as cluster:
+    with (
+        temporary_cluster("--nodes", "2", "--no-accounting") as other,
+        temporary_cluster(*other.options) as cluster,
+    ):
         job = submit(cluster, f'srun bash -c "{STUBBORN}"', "--nodes=2")
         cluster.wait(job, "RUNNING")
         while [process.name() for process in tasks(cluster)].count("sleep") < 2:
@@ -193,7 +214,12 @@ def test_with_accounting(slurm: SlurmCluster) -> None:
     assert slurm.user
     job = submit(slurm, "true", "--gpus=1", user=slurm.user)
     slurm.wait(job, "COMPLETED")
-    columns = ("--allocations", "--noheader", "--parsable2", "--format=User,Account,AllocTRES,State")
+    columns = (
+        "--allocations",
+        "--noheader",
+        "--parsable2",
+        "--format=User,Account,AllocTRES,State",
+    )
     deadline = time.monotonic() + 20
     while not (fields := slurm.run("sacct", *columns, f"--jobs={job}")).endswith("|COMPLETED"):
         assert time.monotonic() < deadline, fields
@@ -217,7 +243,9 @@ def test_it_says_what_it_needs() -> None:
     """Root, and a folder of its own: somebody's folder is left as it is."""
 
     def complaint(script: str, *options: str, prefix: tuple[str, ...] = ()) -> str:
-        done = subprocess.run([*prefix, DEVSLURM / script, *options], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [*prefix, DEVSLURM / script, *options], capture_output=True, text=True, check=False
+        )
         assert done.returncode == 1
         return done.stderr
 
@@ -226,8 +254,12 @@ def test_it_says_what_it_needs() -> None:
         assert re.fullmatch(r"devslurm: needs root.*\n", complaint(script, prefix=as_nobody))
     assert "--nodes 0: 1 to 100" in complaint("up.sh", "--nodes", "0")
     assert "unknown option --node" in complaint("up.sh", "--node", "2")
-    assert "--most-jobs needs accounting" in complaint("up.sh", "--no-accounting", "--most-jobs", "2")
+    assert "--most-jobs needs accounting" in complaint(
+        "up.sh", "--no-accounting", "--most-jobs", "2"
+    )
     if os.geteuid() == 0:
         with tempfile.TemporaryDirectory(prefix="slurm-", dir="/tmp") as short:
             (Path(short) / "log").mkdir()
-            assert "has other things in it" in complaint("up.sh", "--folder", short, "--no-accounting")
+            assert "has other things in it" in complaint(
+                "up.sh", "--folder", short, "--no-accounting"
+            )

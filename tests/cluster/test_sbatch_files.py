@@ -1,4 +1,6 @@
-"""The files in slurm/ on a real SLURM: a sweep as a job, and one run with no sweep, trained for real."""
+"""The files in slurm/ on a real SLURM: a sweep as a job, and one run with no sweep, trained for
+real.
+"""
 
 import csv
 import os
@@ -13,8 +15,8 @@ from typing import Any
 import pytest
 
 from fieldtrial.config import TrainConfig
-from fieldtrial.run import Run
-from fieldtrial.sweep_folder import SweepFolder
+from fieldtrial.disk.run import Run
+from fieldtrial.disk.sweep_folder import SweepFolder
 from tests.slurm_cluster import SlurmCluster
 
 ROOT = Path(__file__).parents[2]
@@ -40,7 +42,12 @@ def environment() -> dict[str, str]:
 def submit(slurm: SlurmCluster, project: Path, *arguments: str) -> str:
     small = ["--parsable", "--cpus-per-task=1", "--mem=1500M"]
     done = subprocess.run(
-        ["sbatch", *small, *arguments], cwd=project, env=environment(), capture_output=True, text=True, check=False
+        ["sbatch", *small, *arguments],
+        cwd=project,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert slurm.state(done.stdout.strip())
@@ -49,10 +56,24 @@ def submit(slurm: SlurmCluster, project: Path, *arguments: str) -> str:
 
 def test_a_sweep_as_a_job(slurm: SlurmCluster, project: Path) -> None:
     shutil.copy(ROOT / "sweeps" / "inat_bayes.py", project / "sweeps")
-    job = submit(slurm, project, "slurm/sweep.sh", "sweeps/inat_bayes.py", "--", "--smoke", "--cluster", "devslurm")
+    job = submit(
+        slurm,
+        project,
+        "slurm/sweep.sh",
+        "sweeps/inat_bayes.py",
+        "--",
+        "--smoke",
+        "--cluster",
+        "devslurm",
+    )
     ended = wait_for_job(slurm, job, project)
     assert ended.startswith("COMPLETED"), ended
-    lines = SweepFolder(project / "runs" / "inat_bayes-smoke").table_path("csv").read_text().splitlines()
+    lines = (
+        SweepFolder(project / "runs" / "inat_bayes-smoke")
+        .table_path("csv")
+        .read_text()
+        .splitlines()
+    )
     rows = list(csv.DictReader(lines))
     assert rows
     assert all(row["search_trials"] == "1" for row in rows)
@@ -103,12 +124,23 @@ def test_one_run_without_a_sweep(slurm: SlurmCluster, project: Path) -> None:
     ("flags", "said"),
     [
         (["--run", "new", "--lr", "fast"], "lr = 'fast': must be a number\n"),
-        (["--run", "new", "--dataset", "folder:images"], "dataset = 'folder:images': no such folder; looked for .*\n"),
-        (["--run", "new", "--model", "cnn", "--batch_size", "2"], "batch_size = 2: gives a process one image at .*\n"),
-        (["--run", "there", "--seed", "2"], "there holds a run of another config: seed is 1 there and 2 now\n"),
+        (
+            ["--run", "new", "--dataset", "folder:images"],
+            "dataset = 'folder:images': no such folder; looked for .*\n",
+        ),
+        (
+            ["--run", "new", "--model", "cnn", "--batch_size", "2"],
+            "batch_size = 2: gives a process one image at .*\n",
+        ),
+        (
+            ["--run", "there", "--seed", "2"],
+            "there holds a run of another config: seed is 1 there and 2 now\n",
+        ),
     ],
 )
-def test_what_is_wrong_with_a_run_is_said_once(slurm: SlurmCluster, project: Path, flags: list[str], said: str) -> None:
+def test_what_is_wrong_with_a_run_is_said_once(
+    slurm: SlurmCluster, project: Path, flags: list[str], said: str
+) -> None:
     Run.create(project / "there", TrainConfig(seed=1))
     kept = [*(project / "there").iterdir()]
     job = submit(slurm, project, "--gpus-per-node=2", "slurm/finetune.sh", *flags)
@@ -121,15 +153,30 @@ def test_what_is_wrong_with_a_run_is_said_once(slurm: SlurmCluster, project: Pat
 
 def test_a_run_gets_the_processors_that_were_asked_for(slurm: SlurmCluster, project: Path) -> None:
     python = project / "python"
-    python.write_text('#!/bin/sh\n[ "$1" = jobs/train.py ] || scontrol show step "$SLURM_JOB_ID.0"\n')
+    python.write_text(
+        '#!/bin/sh\n[ "$1" = jobs/train.py ] || scontrol show step "$SLURM_JOB_ID.0"\n'
+    )
     python.chmod(0o755)
-    job = submit(slurm, project, "--cpus-per-task=2", f"--export=ALL,PYTHON={python}", "slurm/finetune.sh")
+    job = submit(
+        slurm, project, "--cpus-per-task=2", f"--export=ALL,PYTHON={python}", "slurm/finetune.sh"
+    )
     assert "TresPerTask=cpu:2" in wait_for_job(slurm, job, project)
 
 
 @pytest.mark.chaos
-def test_a_run_is_queued_again_before_its_time_is_over_and_resumes(slurm: SlurmCluster, project: Path) -> None:
-    flags: list[Any] = ["--run", "runs/long", "--dataset", "digits", "--model", "mlp", "--epochs", "400"]
+def test_a_run_is_queued_again_before_its_time_is_over_and_resumes(
+    slurm: SlurmCluster, project: Path
+) -> None:
+    flags: list[Any] = [
+        "--run",
+        "runs/long",
+        "--dataset",
+        "digits",
+        "--model",
+        "mlp",
+        "--epochs",
+        "400",
+    ]
     job = submit(slurm, project, "--time=10", "slurm/finetune.sh", *flags)
     run = Run(project / "runs" / "long")
     deadline = time.monotonic() + 240

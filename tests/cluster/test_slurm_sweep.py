@@ -1,4 +1,6 @@
-"""The same sweep on this machine and on a real SLURM, trained for real; several nodes; a user without rights."""
+"""The same sweep on this machine and on a real SLURM, trained for real; several nodes; a user
+without rights.
+"""
 
 import csv
 import os
@@ -15,9 +17,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from fieldtrial.run import Run
-from fieldtrial.sweep_folder import SweepFolder
-from fieldtrial.tasks import TaskQueue
+from fieldtrial.disk.run import Run
+from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.disk.task_queue import TaskQueue
 from tests.slurm_cluster import SlurmCluster
 
 ROOT = Path(__file__).parents[2]
@@ -25,8 +27,8 @@ SWEEP = """
 from ray import tune
 
 from fieldtrial.config import TrainConfig
-from fieldtrial.control.command import main
-from fieldtrial.control.sweep import Sweep
+from fieldtrial.control.cli import main
+from fieldtrial.sweep import Sweep
 
 
 def sweep() -> Sweep:
@@ -70,7 +72,9 @@ def write_sweep(project: Path, values: dict[str, object]) -> None:
 
 def start(project: Path, *flags: str) -> "subprocess.Popen[str]":
     arguments = [sys.executable, "sweeps/small.py", *flags]
-    return subprocess.Popen(arguments, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        arguments, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 def finish(process: "subprocess.Popen[str]") -> str:
@@ -84,15 +88,23 @@ def command(project: Path, *flags: str) -> str:
 
 
 def damage(slurm: SlurmCluster, folder: SweepFolder) -> Run:
-    """Cancel a training trial's job, tear its last record, and cut its newest checkpoint short; return its run."""
+    """Cancel a training trial's job, tear its last record, and cut its newest checkpoint short;
+    return its run.
+    """
     deadline = time.monotonic() + 240
     while time.monotonic() < deadline:
         for worker in workers(folder):
             while worker.is_running():
-                if run := next((run for run in runs(folder) if not run.result() and len(run.records()) > 2), None):
+                if run := next(
+                    (run for run in runs(folder) if not run.result() and len(run.records()) > 2),
+                    None,
+                ):
                     worker.suspend()
                     if run.checkpoints() and not run.result():
-                        newest, records = run.checkpoints()[0], run.path / f"metrics-{run.attempts()[-1]}.jsonl"
+                        newest, records = (
+                            run.checkpoints()[0],
+                            run.path / f"metrics-{run.attempts()[-1]}.jsonl",
+                        )
                         os.truncate(newest, newest.stat().st_size // 2)
                         os.truncate(records, records.stat().st_size - 20)
                         slurm.run("scancel", *TaskQueue(folder.queue_path).claimed().values())
@@ -110,7 +122,11 @@ def workers(folder: SweepFolder) -> list[psutil.Process]:
     """Return the processes that train for the sweep."""
     mark = str(folder.queue_path.resolve())
     everything = psutil.process_iter(["name", "cmdline"])
-    return [one for one in everything if mark in (one.info["cmdline"] or []) and one.info["name"].startswith("python")]
+    return [
+        one
+        for one in everything
+        if mark in (one.info["cmdline"] or []) and one.info["name"].startswith("python")
+    ]
 
 
 def table(folder: Path) -> list[dict[str, str]]:
@@ -121,7 +137,9 @@ def table(folder: Path) -> list[dict[str, str]]:
     return rows
 
 
-def test_the_same_sweep_here_and_damaged_there_gives_the_same_table(slurm: SlurmCluster, project: Path) -> None:
+def test_the_same_sweep_here_and_damaged_there_gives_the_same_table(
+    slurm: SlurmCluster, project: Path
+) -> None:
     write_sweep(project, SEARCHED)
     (project / "cluster" / "local.toml").write_text('kind = "local"\nmost_trials = 1\n')
     (project / "cluster" / "there.toml").write_text(SITE.format(gpus=1, trials=20))
@@ -133,7 +151,9 @@ def test_the_same_sweep_here_and_damaged_there_gives_the_same_table(slurm: Slurm
     damaged = damage(slurm, SweepFolder(project / "runs" / "there"))
     printed = finish(process)
     command(project, "--name", "here")
-    assert re.search(rf"{damaged.name} .*: checkpoint epoch-\d+.pt was damaged, went on from epoch \d", printed)
+    assert re.search(
+        rf"{damaged.name} .*: checkpoint epoch-\d+.pt was damaged, went on from epoch \d", printed
+    )
     assert len(damaged.attempts()) == 2
     assert losses(damaged) == losses(Run(project / "runs" / "here" / damaged.name))
     assert table(project / "runs" / "there") == table(project / "runs" / "here")
@@ -146,23 +166,38 @@ def test_the_same_sweep_here_and_damaged_there_gives_the_same_table(slurm: Slurm
     assert slurm.run("squeue", "--noheader", "--name", "nothing") == ""
 
 
-def test_a_dry_run_of_what_slurm_refuses_fails_after_all_is_shown(slurm: SlurmCluster, project: Path) -> None:
+def test_a_dry_run_of_what_slurm_refuses_fails_after_all_is_shown(
+    slurm: SlurmCluster, project: Path
+) -> None:
     write_sweep(project, SEARCHED)
-    (project / "cluster" / "there.toml").write_text(SITE.format(gpus=1, trials=20).replace('"gpu"', '"nowhere"'))
+    (project / "cluster" / "there.toml").write_text(
+        SITE.format(gpus=1, trials=20).replace('"gpu"', '"nowhere"')
+    )
     line = [sys.executable, "sweeps/small.py", "--cluster", "there", "--dry-run"]
-    done = subprocess.run(line, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    done = subprocess.run(
+        line, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
     assert done.returncode == 1
     *shown, last = done.stdout.splitlines()
     assert "#SBATCH --partition=nowhere" in shown
-    assert last.startswith("sbatch --test-only: sbatch: error: invalid partition specified: nowhere; ")
+    assert last.startswith(
+        "sbatch --test-only: sbatch: error: invalid partition specified: nowhere; "
+    )
     assert slurm.run("squeue", "--noheader") == ""
 
 
 def losses(run: Run) -> list[float]:
-    return [record[name] for record in run.records() for name in ("train_loss", "validation_loss") if name in record]
+    return [
+        record[name]
+        for record in run.records()
+        for name in ("train_loss", "validation_loss")
+        if name in record
+    ]
 
 
-def test_two_nodes_of_two_processes_agree_with_one_process(slurm: SlurmCluster, project: Path) -> None:
+def test_two_nodes_of_two_processes_agree_with_one_process(
+    slurm: SlurmCluster, project: Path
+) -> None:
     rows = '[{"strategy": "ddp"}, {"strategy": "zero2"}]'
     write_sweep(project, {"ROWS": rows, "SEARCH": {}, "TRIALS": 1, "SEEDS": 0, "EPOCHS": 3})
     (project / "cluster" / "nodes.toml").write_text(SITE.format(gpus=4, trials=1))
@@ -172,32 +207,47 @@ def test_two_nodes_of_two_processes_agree_with_one_process(slurm: SlurmCluster, 
         for path in (project / "runs" / "nodes").glob("*/config.json")
     ]
     assert {trial.config().strategy for trial in trials} == {"ddp", "zero2"}
-    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False).stdout
+    head = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
+    ).stdout
     for trial in trials:
         facts = trial.environment()["1"]
-        assert facts["commit"] == (head.strip() or None), "of the program, whatever repository is around the sweep"
+        assert facts["commit"] == (head.strip() or None), (
+            "of the program, whatever repository is around the sweep"
+        )
         assert facts["world_size"] == 4
         assert re.fullmatch(r"n\[\d[-,]\d\]", facts["job"]["SLURM_JOB_NODELIST"])
         alone = project / "runs" / f"alone-{trial.config().strategy}"
         flags = ["--run", str(alone), *trial.config().to_flags()]
-        subprocess.run([sys.executable, "jobs/train.py", *flags], cwd=project, capture_output=True, check=True)
+        subprocess.run(
+            [sys.executable, "jobs/train.py", *flags], cwd=project, capture_output=True, check=True
+        )
         assert losses(trial) == pytest.approx(losses(Run(alone)), abs=1e-4)
     assert slurm.run("squeue", "--noheader", "--name", "nothing") == ""
 
 
 def python_for(user: str) -> list[str]:
     """Return the command by which the user can run this environment's Python, or skip the test."""
-    path = os.pathsep.join([os.environ.get("PYTHONPATH", str(ROOT / "src")), sysconfig.get_path("purelib")])
-    for python in (sys.executable, "/usr/bin/python3"):  # a virtual environment's may lie in a closed home
+    path = os.pathsep.join(
+        [os.environ.get("PYTHONPATH", str(ROOT / "src")), sysconfig.get_path("purelib")]
+    )
+    for python in (
+        sys.executable,
+        "/usr/bin/python3",
+    ):  # a virtual environment's may lie in a closed home
         command = ["runuser", "--user", user, "--", "env", f"PYTHONPATH={path}", python]
         imports = "import fieldtrial.config, ray, torch"
-        if not subprocess.run([*command, "-c", imports], cwd="/", capture_output=True, check=False).returncode:
+        if not subprocess.run(
+            [*command, "-c", imports], cwd="/", capture_output=True, check=False
+        ).returncode:
             return command
     pytest.skip("needs a Python and its packages where other users may read them")
 
 
 def test_a_user_without_rights_whatever_the_umask(slurm: SlurmCluster, project: Path) -> None:
-    """A sweep by an ordinary user, with scratch on another file system: nothing of it is closed, or open to all."""
+    """A sweep by an ordinary user, with scratch on another file system: nothing of it is closed, or
+    open to all.
+    """
     assert slurm.user
     python = python_for(slurm.user)
     home = Path(f"~{slurm.user}").expanduser()
@@ -207,13 +257,23 @@ def test_a_user_without_rights_whatever_the_umask(slurm: SlurmCluster, project: 
     subprocess.run(["chown", "-R", slurm.user, str(home)], check=True)
     folders = {"XDG_STATE_HOME": "state", "FIELDTRIAL_CACHE": "stores", "FIELDTRIAL_DATA": "data"}
     variables = {name: str(home / folder) for name, folder in folders.items()}
-    environment = os.environ | variables | {"HOME": str(home), "TMPDIR": "/dev/shm", "SLURM_TMPDIR": "/dev/shm"}
+    environment = (
+        os.environ
+        | variables
+        | {"HOME": str(home), "TMPDIR": "/dev/shm", "SLURM_TMPDIR": "/dev/shm"}
+    )
     seen: set[str] = set()
     for trials, umask in ((1, 0o000), (2, 0o077)):
         flags = ["--cluster", "there", "--trials", str(trials)]
         command = [*python, str(copy / "sweeps" / "small.py"), *flags]
         process = subprocess.Popen(
-            command, cwd=copy, env=environment, umask=umask, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command,
+            cwd=copy,
+            env=environment,
+            umask=umask,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         while process.poll() is None:
             seen |= permissions(home / "stores", copy / "runs")
@@ -222,12 +282,24 @@ def test_a_user_without_rights_whatever_the_umask(slurm: SlurmCluster, project: 
         assert process.returncode == 0, printed + errors
     seen |= permissions(home / "stores", copy / "runs")
     assert {problem for problem in seen if " is " in problem} == set()
-    assert seen >= {"checkpoint", "queue", "code", "jobs", "driver.lock", "engine.state", "log", "tb", "table.csv"}
+    assert seen >= {
+        "checkpoint",
+        "queue",
+        "code",
+        "jobs",
+        "driver.lock",
+        "engine.state",
+        "log",
+        "tb",
+        "table.csv",
+    }
     assert {path.owner() for path in copy.rglob("*")} == {slurm.user}
 
 
 def permissions(*folders: Path) -> set[str]:
-    """Return the names of the files and folders in there, and of those with wrong permissions, what they are."""
+    """Return the names of the files and folders in there, and of those with wrong permissions, what
+    they are.
+    """
     found = set()
     for path in (path for folder in folders for path in [folder, *folder.rglob("*")]):
         with suppress(FileNotFoundError):  # removed since

@@ -19,11 +19,11 @@ from typing import Any
 import psutil
 import pytest
 
-from fieldtrial.control.local import LocalPlace
-from fieldtrial.control.settings import LocalSettings
-from fieldtrial.control.slurm import SlurmPlace
-from fieldtrial.control.state import load_state
-from fieldtrial.sweep_folder import SweepFolder
+from fieldtrial.control.engine.state import load_state
+from fieldtrial.control.places.local import LocalPlace
+from fieldtrial.control.places.settings import LocalSettings
+from fieldtrial.control.places.slurm.place import SlurmPlace
+from fieldtrial.disk.sweep_folder import SweepFolder
 from tests.control.slurm_places import STAND_IN, Make, place_of
 from tests.control.slurm_sweeps import jobs
 from tests.slurm_cluster import SlurmCluster
@@ -41,16 +41,28 @@ class Processes:
         found = []
         for process in psutil.process_iter():
             try:
-                if process.environ().get(GUARDED) == mark and process.status() != psutil.STATUS_ZOMBIE:
+                if (
+                    process.environ().get(GUARDED) == mark
+                    and process.status() != psutil.STATUS_ZOMBIE
+                ):
                     found.append(process)
             except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
                 continue
         return found
 
     def guarded(self, driver: int) -> tuple[str, Path] | None:
-        """Return the mark and the temporary folder of the driver with this process id, once it has a place."""
+        """Return the mark and the temporary folder of the driver with this process id, once it has
+        a place.
+        """
         lines = (process.cmdline() for process in psutil.Process(driver).children())
-        return next(((line[-2], Path(line[-1])) for line in lines if "fieldtrial.control.guard" in line), None)
+        return next(
+            (
+                (line[-2], Path(line[-1]))
+                for line in lines
+                if "fieldtrial.control.places.guard" in line
+            ),
+            None,
+        )
 
     def workers(self, driver: int) -> list[psutil.Process]:
         """Return the stand-in workers of the driver with this process id."""
@@ -88,7 +100,9 @@ class Driver:
         """Start the command; what it prints can be read from the result's stdout and stderr."""
         command = [sys.executable, str(self.project / "sweeps" / "stand_in.py"), *flags]
         options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options}
-        own = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+        own = {
+            name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")
+        }
         return subprocess.Popen(command, cwd=self.project, env=own | self.environment, **options)
 
     def start_on_terminal(self, *flags: str) -> "tuple[subprocess.Popen[str], int]":
@@ -110,7 +124,9 @@ class Driver:
         """Run the command to its end."""
         return self.finish(self.start(*flags))
 
-    def finish(self, process: "subprocess.Popen[str]", seconds: float = 300) -> "subprocess.CompletedProcess[str]":
+    def finish(
+        self, process: "subprocess.Popen[str]", seconds: float = 300
+    ) -> "subprocess.CompletedProcess[str]":
         """Wait for a command's end, for at most so many seconds."""
         try:
             output, errors = process.communicate(timeout=seconds)
@@ -123,11 +139,16 @@ class Driver:
         return SweepFolder(self.project / "runs" / name)
 
     def trials(self, name: str = "stand_in") -> list[tuple[Any, ...]]:
-        """Return what became of each trial: id, config, status, the epoch it was stopped at, its best value."""
+        """Return what became of each trial: id, config, status, the epoch it was stopped at, its
+        best value.
+        """
         state = load_state(self.folder(name).state_path)
         assert state is not None
         rows, sources = state
-        every = [*sources.values(), *(trial for row in rows for trial in [*row.trials, *row.finals])]
+        every = [
+            *sources.values(),
+            *(trial for row in rows for trial in [*row.trials, *row.finals]),
+        ]
         return [(t.trial_id, t.name, t.status, t.stopped_at, t.best) for t in every]
 
     def table(self, name: str = "stand_in") -> str:
@@ -137,22 +158,34 @@ class Driver:
 
 @pytest.fixture(scope="session")
 def make_driver() -> Callable[..., Driver]:
-    """Return a function that makes a project with the sweep of stand_in_sweep.py and a place of `settings`."""
+    """Return a function that makes a project with the sweep of stand_in_sweep.py and a place of
+    `settings`.
+    """
 
     def make(project: Path, settings: Mapping[str, object], **environment: str) -> Driver:
         for name in ("sweeps", "cluster"):
             (project / name).mkdir(parents=True, exist_ok=True)
-        shutil.copy(Path(__file__).with_name("stand_in_sweep.py"), project / "sweeps" / "stand_in.py")
-        lines = [f"{key} = {json.dumps(value)}" for key, value in {"kind": "local", **settings}.items()]
+        shutil.copy(
+            Path(__file__).with_name("stand_in_sweep.py"), project / "sweeps" / "stand_in.py"
+        )
+        lines = [
+            f"{key} = {json.dumps(value)}" for key, value in {"kind": "local", **settings}.items()
+        ]
         (project / "cluster" / "local.toml").write_text("\n".join(lines))
-        return Driver(project, {"EPOCH_SECONDS": "0.1", "STAND_IN_WORKER": STAND_IN[0], **environment})
+        return Driver(
+            project, {"EPOCH_SECONDS": "0.1", "STAND_IN_WORKER": STAND_IN[0], **environment}
+        )
 
     return make
 
 
 @pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, make_driver: Callable[..., Driver]) -> Driver:
-    """Return the driver of the sweep that has run on this machine, without SLURM, one trial at a time."""
+def undisturbed(
+    tmp_path_factory: pytest.TempPathFactory, make_driver: Callable[..., Driver]
+) -> Driver:
+    """Return the driver of the sweep that has run on this machine, without SLURM, one trial at a
+    time.
+    """
     driver = make_driver(tmp_path_factory.mktemp("undisturbed"), {"most_trials": 1})
     outcome = driver.run()
     assert outcome.returncode == 0, outcome.stderr
@@ -176,7 +209,9 @@ def processes() -> Processes:
 
 @pytest.fixture(scope="module")
 def place(processes: Processes) -> Iterator[LocalPlace]:
-    """Return this machine with two slots, whose workers take EPOCH_SECONDS for an epoch; nothing is left of it."""
+    """Return this machine with two slots, whose workers take EPOCH_SECONDS for an epoch; nothing is
+    left of it.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EPOCH_SECONDS", str(EPOCH_SECONDS))
         place = LocalPlace(LocalSettings(most_trials=2), worker=STAND_IN)

@@ -1,8 +1,8 @@
 """The real training worker on a machine with two faults, for test_faults.
 
-In trials of seed 8, more than 20 images at once do not fit in training, nor more than 100 without gradients: the CPU's
-own allocator says so, of two processes to the second. In trials of seed 7, the second epoch never ends the first time,
-before the file named by HUNG is there.
+In trials of seed 8, more than 20 images at once do not fit in training, nor more than 100 without
+gradients: the CPU's own allocator says so, of two processes to the second. In trials of seed 7, the
+second epoch never ends the first time, before the file named by HUNG is there.
 """
 
 import os
@@ -13,9 +13,10 @@ from typing import Any
 import torch
 
 from fieldtrial.config import TrainConfig
-from fieldtrial.training import fit, worker
-from fieldtrial.training.epoch import train_epoch
-from fieldtrial.training.fit import open_trial
+from fieldtrial.training.attempt import worker
+from fieldtrial.training.loop import fit
+from fieldtrial.training.loop.epoch import train_epoch
+from fieldtrial.training.loop.fit import open_trial
 
 
 def allocate(network: torch.nn.Module, inputs: tuple[torch.Tensor]) -> None:
@@ -32,7 +33,9 @@ def open_on_a_small_device(config: TrainConfig, *rest: Any) -> Any:
     return data, network
 
 
-def train_or_hang(strategy: Any, network: Any, data: Any, config: TrainConfig, epoch: int, *rest: Any) -> Any:
+def train_or_hang(
+    strategy: Any, network: Any, data: Any, config: TrainConfig, epoch: int, *rest: Any
+) -> Any:
     """Train, or wait for ever."""
     if config.seed == 7 and epoch == 2 and not Path(os.environ["HUNG"]).exists():
         Path(os.environ["HUNG"]).touch()

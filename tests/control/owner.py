@@ -1,6 +1,7 @@
 """Owns the sweep in a folder until another process takes it over, or SIGTERM; for test_ownership.
 
-Arguments: the folder, "takeover" or "", and the times of ownership as JSON. Prints a line for each thing that happens.
+Arguments: the folder, "takeover" or "", and the times of ownership as JSON. Prints a line for each
+thing that happens.
 """
 
 import json
@@ -9,11 +10,11 @@ import sys
 import time
 from types import FrameType
 
-from fieldtrial.control import ownership
-from fieldtrial.control.driver import only_driver
-from fieldtrial.control.engine import SweepError
-from fieldtrial.control.ownership import DeposedError
-from fieldtrial.sweep_folder import SweepFolder
+from fieldtrial.control.driver import ownership
+from fieldtrial.control.driver.drive import only_driver
+from fieldtrial.control.driver.ownership import DeposedError
+from fieldtrial.control.engine.loop import SweepError
+from fieldtrial.disk.sweep_folder import SweepFolder
 
 
 def end(_number: int, _frame: FrameType | None) -> None:
@@ -33,7 +34,9 @@ def main() -> None:
                     owner.check()
                     time.sleep(0.05)
             except DeposedError:
-                signal.signal(signal.SIGTERM, signal.SIG_IGN)  # which may be to come, as for a driver
+                signal.signal(
+                    signal.SIGTERM, signal.SIG_IGN
+                )  # which may be to come, as for a driver
                 raise
     except (SweepError, DeposedError) as error:
         print(error, flush=True)

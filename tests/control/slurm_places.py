@@ -6,17 +6,19 @@ from pathlib import Path
 from typing import Any
 
 from fieldtrial.config import TrainConfig
-from fieldtrial.control.place import Ended, Task
-from fieldtrial.control.settings import SlurmSettings
-from fieldtrial.control.slurm import SlurmPlace
-from fieldtrial.control.slurm_jobs import Submitter
-from fieldtrial.run import Run
-from fieldtrial.sweep_folder import SweepFolder
+from fieldtrial.control.places.interface import Ended, Task
+from fieldtrial.control.places.settings import SlurmSettings
+from fieldtrial.control.places.slurm.place import SlurmPlace
+from fieldtrial.control.places.slurm.sbatch import Submitter
+from fieldtrial.disk.run import Run
+from fieldtrial.disk.sweep_folder import SweepFolder
 
 ROOT = Path(__file__).parents[2]
 STAND_IN = (str(ROOT / "benchmarks" / "stand_in_worker.py"),)
 
-Make = Callable[..., SlurmPlace]  # what the fixture make_place gives: place_of, without its first two arguments
+Make = Callable[
+    ..., SlurmPlace
+]  # what the fixture make_place gives: place_of, without its first two arguments
 
 
 def place_of(
@@ -26,7 +28,9 @@ def place_of(
     worker: tuple[str, ...] = STAND_IN,
     **settings: Any,
 ) -> SlurmPlace:
-    """Return the cluster that SLURM_CONF names as a place, of these settings, for a sweep in `folder`."""
+    """Return the cluster that SLURM_CONF names as a place, of these settings, for a sweep in
+    `folder`.
+    """
     asked: dict[str, Any] = {
         "partitions": ("gpu",),
         "gpus_per_node": 2,

@@ -1,4 +1,6 @@
-"""What the tests of whole drivers over a real SLURM share: the site, and what must hold whatever has happened."""
+"""What the tests of whole drivers over a real SLURM share: the site, and what must hold whatever
+has happened.
+"""
 
 import csv
 from pathlib import Path
@@ -6,9 +8,9 @@ from typing import Any
 
 import psutil
 
-from fieldtrial.run import RecordReader
-from fieldtrial.sweep_folder import SweepFolder
-from fieldtrial.tasks import TaskQueue
+from fieldtrial.disk.run import RecordReader
+from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.disk.task_queue import TaskQueue
 from tests.slurm_cluster import SlurmCluster
 
 SITE: dict[str, object] = {
@@ -72,7 +74,9 @@ def assert_nothing_is_left(slurm: SlurmCluster, processes: Any, folder: SweepFol
 
 
 def assert_undisturbed(slurm: SlurmCluster, driver: Any, processes: Any, undisturbed: Any) -> None:
-    """The sweep has come to the same trials and the same table, nothing doubled and nothing left."""
+    """The sweep has come to the same trials and the same table, nothing doubled and
+    nothing left.
+    """
     assert driver.trials() == undisturbed.trials()
     assert table(driver) == table(undisturbed)
     assert_each_epoch_was_trained_once(driver.folder())

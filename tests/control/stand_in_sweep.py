@@ -1,4 +1,5 @@
-"""A sweep file for tests: everything is real but the worker, which sleeps, and the look at the rows before the start.
+"""A sweep file for tests: everything is real but the worker, which sleeps, and the look at the rows
+before the start.
 
 STAND_IN_WORKER is the worker's path; BATCH_SIZE, if set, makes another sweep of it.
 """
@@ -10,9 +11,11 @@ from typing import Any
 from ray import tune
 
 from fieldtrial.config import TrainConfig
-from fieldtrial.control import command, driver, slurm_jobs
-from fieldtrial.control.local import LocalPlace
-from fieldtrial.control.sweep import Sweep
+from fieldtrial.control import cli as command
+from fieldtrial.control.driver import drive as driver
+from fieldtrial.control.places.local import LocalPlace
+from fieldtrial.control.places.slurm import sbatch as slurm_jobs
+from fieldtrial.sweep import Sweep
 
 
 def sweep() -> Sweep:

@@ -6,12 +6,20 @@ import pytest
 import torch
 
 from fieldtrial.config import TrainConfig
+from fieldtrial.disk.run import Run
 from fieldtrial.insight.subject import Subject, open_subject
-from fieldtrial.run import Run
-from fieldtrial.training.trial import train
-from fieldtrial.training.world import World
+from fieldtrial.training.attempt.train import train
+from fieldtrial.training.distributed.world import World
 
-SMALL = {"classes": "4", "epochs": 2, "filters": (8,), "blocks": 2, "dense_width": (16,), "batch_size": 32, "lr": 0.01}
+SMALL = {
+    "classes": "4",
+    "epochs": 2,
+    "filters": (8,),
+    "blocks": 2,
+    "dense_width": (16,),
+    "batch_size": 32,
+    "lr": 0.01,
+}
 
 
 @pytest.fixture(scope="session")

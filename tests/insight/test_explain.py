@@ -1,4 +1,6 @@
-"""Pictures of a run: files that open, the same in TensorBoard, and one clear error where there is nothing to draw."""
+"""Pictures of a run: files that open, the same in TensorBoard, and one clear error where there is
+nothing to draw.
+"""
 
 import os
 import subprocess
@@ -13,15 +15,22 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fieldtrial.config import TrainConfig
+from fieldtrial.disk.run import Run
 from fieldtrial.insight.classes import confused_pairs, embedding, predictions_grid
 from fieldtrial.insight.explain import explain
 from fieldtrial.insight.subject import Subject, open_subject, sample
-from fieldtrial.run import Run
-from fieldtrial.training.world import World
+from fieldtrial.training.distributed.world import World
 
 SCRIPT = Path(__file__).parents[2] / "jobs" / "explain.py"
 ALWAYS = {"predictions", "embedding"}
-OF_MAPS = {"filters", "feature-maps-1", "feature-maps-2", "feature-maps-3", "guided-backpropagation", "grad-cam"}
+OF_MAPS = {
+    "filters",
+    "feature-maps-1",
+    "feature-maps-2",
+    "feature-maps-3",
+    "guided-backpropagation",
+    "grad-cam",
+}
 
 
 def titles(figure: Figure) -> list[str]:
@@ -59,15 +68,26 @@ def test_a_network_that_knows_nothing_confuses_all_with_one(trained: Callable[..
     heads = [title for title in titles(confused_pairs(blind)) if "taken for" in title]
     first = heads[0].splitlines()
     worst = np.unravel_index(matrix.argmax(), matrix.shape)
-    assert [first[0], first[2], first[3].split()[0]] == [str(worst[0]), str(worst[1]), str(matrix.max())]
+    assert [first[0], first[2], first[3].split()[0]] == [
+        str(worst[0]),
+        str(worst[1]),
+        str(matrix.max()),
+    ]
 
 
 def test_the_map_of_features_keeps_classes_together(subject: Subject) -> None:
     figure = embedding(subject)
-    groups = {str(points.get_label()): np.asarray(points.get_offsets()) for points in figure.axes[0].collections}
-    counts = dict(zip(subject.data.class_names, np.bincount(subject.predictions.label).tolist(), strict=True))
+    groups = {
+        str(points.get_label()): np.asarray(points.get_offsets())
+        for points in figure.axes[0].collections
+    }
+    counts = dict(
+        zip(subject.data.class_names, np.bincount(subject.predictions.label).tolist(), strict=True)
+    )
     assert {name: len(points) for name, points in groups.items()} == counts
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == list(subject.data.class_names)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == list(
+        subject.data.class_names
+    )
     middles = {name: np.median(points, axis=0) for name, points in groups.items()}
     at_home = [
         name == min(middles, key=lambda other: float(np.linalg.norm(point - middles[other])))
@@ -113,11 +133,15 @@ def test_every_picture_is_a_file_and_an_image_of_tensorboard(trained: Callable[.
 
 def command(*arguments: object) -> "subprocess.CompletedProcess[str]":
     line = [sys.executable, str(SCRIPT), *map(str, arguments)]
-    return subprocess.run(line, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=600)
+    return subprocess.run(
+        line, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=600
+    )
 
 
 @pytest.mark.slow
-def test_the_command_draws_what_a_perceptron_has_and_says_what_it_has_not(trained: Callable[..., Run]) -> None:
+def test_the_command_draws_what_a_perceptron_has_and_says_what_it_has_not(
+    trained: Callable[..., Run],
+) -> None:
     run = trained(model="mlp")
     done = command("--run", run.path, "--images", 4)
     assert done.returncode == 0, done.stderr
@@ -136,7 +160,9 @@ def test_the_command_draws_what_a_perceptron_has_and_says_what_it_has_not(traine
         (["--images", "0"], "'0': must be a whole number from 1"),
     ],
 )
-def test_bad_flags_get_one_clear_error(trained: Callable[..., Run], arguments: list[str], message: str) -> None:
+def test_bad_flags_get_one_clear_error(
+    trained: Callable[..., Run], arguments: list[str], message: str
+) -> None:
     done = command("--run", trained().path, *arguments)
     assert done.returncode != 0
     assert message in done.stderr

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from fieldtrial.disk.run import Run
 from fieldtrial.insight import maps
 from fieldtrial.insight.subject import Subject, last_map, mapping_layers, open_subject, sample
-from fieldtrial.run import Run
-from fieldtrial.training.world import World
+from fieldtrial.training.distributed.world import World
 
 
 def test_filters_of_the_first_convolution_each_stretched_to_its_range(subject: Subject) -> None:
@@ -22,7 +22,10 @@ def test_filters_of_the_first_convolution_each_stretched_to_its_range(subject: S
     assert filters.shape == (8, 3, 3, 1)
     assert (filters.min((1, 2, 3)) == 0).all()
     assert (filters.max((1, 2, 3)) == 1).all()
-    assert (filters[3].argmax(), filters[3].argmin()) == (weight[3].argmax().item(), weight[3].argmin().item())
+    assert (filters[3].argmax(), filters[3].argmin()) == (
+        weight[3].argmax().item(),
+        weight[3].argmin().item(),
+    )
 
 
 def test_feature_maps_are_the_layers_own(subject: Subject) -> None:
@@ -84,7 +87,9 @@ def test_grad_cam_is_that_of_selvaraju(subject: Subject) -> None:
     assert np.allclose(heat, (expected / expected.max()).numpy(), atol=1e-5)
 
 
-def test_without_relu_it_is_said_that_nothing_guides(trained: Callable[..., Run], subject: Subject) -> None:
+def test_without_relu_it_is_said_that_nothing_guides(
+    trained: Callable[..., Run], subject: Subject
+) -> None:
     smooth = open_subject(trained(activation="tanh"), World())
     assert maps.guides(subject)
     assert not maps.guides(smooth)
@@ -93,7 +98,8 @@ def test_without_relu_it_is_said_that_nothing_guides(trained: Callable[..., Run]
 def test_a_layer_that_there_is_not_is_refused_with_those_that_there_are(subject: Subject) -> None:
     assert last_map(subject) == "block2"
     with pytest.raises(
-        ValueError, match=r"layer = 'block1.conv': cnn has no layer.*close: block1.convolution.*its blocks"
+        ValueError,
+        match=r"layer = 'block1.conv': cnn has no layer.*close: block1.convolution.*its blocks",
     ):
         maps.find_layer(subject, "block1.conv")
     assert "head" not in mapping_layers(subject)
@@ -108,7 +114,9 @@ def test_a_perceptron_has_no_maps(trained: Callable[..., Run]) -> None:
 
 
 def test_a_model_whose_relus_write_in_place(trained: Callable[..., Run]) -> None:
-    residual = open_subject(trained(model="resnet18", image_size=32, epochs=1, images_per_class=4), World())
+    residual = open_subject(
+        trained(model="resnet18", image_size=32, epochs=1, images_per_class=4), World()
+    )
     found = maps.guided_backpropagation(residual, "layer1.1", neurons=2)
     assert [one.gradient.shape for one in found] == [(32, 32, 3)] * 2
     assert all(one.gradient.max() > 0 for one in found)
@@ -118,7 +126,13 @@ def test_a_model_whose_relus_write_in_place(trained: Callable[..., Run]) -> None
     block = residual.network.model.get_submodule("layer1.0")
     given = maps.feature_maps(residual, image, ["layer1.0.bn2", "layer1.0"])
     entering = maps.feature_maps(residual, image, ["maxpool"])["maxpool"]
-    assert given["layer1.0.bn2"].min() < 0  # before the shortcut is added, which a block does in place
-    assert np.allclose(np.maximum(given["layer1.0.bn2"] + entering, 0), given["layer1.0"], atol=1e-6)
-    assert block(torch.from_numpy(entering)[None])[0].numpy() == pytest.approx(given["layer1.0"], abs=1e-6)
+    assert (
+        given["layer1.0.bn2"].min() < 0
+    )  # before the shortcut is added, which a block does in place
+    assert np.allclose(
+        np.maximum(given["layer1.0.bn2"] + entering, 0), given["layer1.0"], atol=1e-6
+    )
+    assert block(torch.from_numpy(entering)[None])[0].numpy() == pytest.approx(
+        given["layer1.0"], abs=1e-6
+    )
     assert maps.blocks(residual)[:3] == ["conv1", "layer1.0", "layer1.1"]

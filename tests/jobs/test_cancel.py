@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from fieldtrial.sweep_folder import SweepFolder
+from fieldtrial.disk.sweep_folder import SweepFolder
 
 JOB = Path(__file__).parents[2] / "jobs" / "cancel.py"
 

@@ -15,7 +15,15 @@ SCRIPT = Path(__file__).parents[2] / "jobs" / "data.py"
 
 def prepare(folder: Path, *arguments: str | Path) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, str(SCRIPT), *map(str, arguments)]
-    return subprocess.run(command, cwd=folder, env=os.environ, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env=os.environ,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
 
 
 def test_it_prepares_a_data_set_and_draws_it(tmp_path: Path) -> None:
@@ -27,7 +35,9 @@ def test_it_prepares_a_data_set_and_draws_it(tmp_path: Path) -> None:
                 path = tmp_path / "sets" / "photos" / part / name / f"{number}.png"
                 Image.fromarray(photo[number : number + 60, :60]).save(path)
     flags = ("--data-root", tmp_path / "sets", "--show", "--out", "pictures", "--image_size", "48")
-    done = prepare(tmp_path, "folder:photos", *flags, "--validation_fraction", "0.2", "--images_per_class", "5")
+    done = prepare(
+        tmp_path, "folder:photos", *flags, "--validation_fraction", "0.2", "--images_per_class", "5"
+    )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == [
         "folder:photos: 2 classes, colour, 48 pixels; 10 training, 4 validation, 6 test images",

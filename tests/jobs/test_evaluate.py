@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from fieldtrial.config import TrainConfig
-from fieldtrial.results.predictions import load_predictions
-from fieldtrial.run import Run
-from fieldtrial.training.trial import train
-from fieldtrial.training.world import World
+from fieldtrial.disk.run import Run
+from fieldtrial.results.read.predictions import load_predictions
+from fieldtrial.training.attempt.train import train
+from fieldtrial.training.distributed.world import World
 
 JOBS = Path(__file__).parents[2] / "jobs"
 
@@ -26,7 +26,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
     folder = tmp_path_factory.mktemp("runs")
     made = []
     for number, classes in enumerate(("3", "3", "2")):
-        config = TrainConfig(model="mlp", classes=classes, epochs=1, lr=0.003, seed=number, dense_width=(16,))
+        config = TrainConfig(
+            model="mlp", classes=classes, epochs=1, lr=0.003, seed=number, dense_width=(16,)
+        )
         made.append(Run.create(folder / f"run {number}", config))
         list(train(made[-1], World(), attempt=1, test=True))
     return made
@@ -51,7 +53,9 @@ def test_what_is_no_run_is_one_line(tmp_path: Path) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_an_ensemble_is_printed_and_stored_or_refused_in_a_line(runs: list[Run], tmp_path: Path) -> None:
+def test_an_ensemble_is_printed_and_stored_or_refused_in_a_line(
+    runs: list[Run], tmp_path: Path
+) -> None:
     done = job("ensemble.py", "--run", tmp_path / "both", runs[0].path, runs[1].path)
     assert (done.returncode, done.stderr) == (0, "")
     stored = load_predictions(Run(tmp_path / "both")).summary()
@@ -67,12 +71,22 @@ def test_an_ensemble_is_printed_and_stored_or_refused_in_a_line(runs: list[Run],
 
 @pytest.mark.slow
 def test_machines_on_the_features_of_a_run_are_a_table(runs: list[Run], tmp_path: Path) -> None:
-    done = job("features.py", "--sweep", tmp_path / "machines", "--from", runs[0].path, "--svm_penalty", "10")
+    done = job(
+        "features.py",
+        "--sweep",
+        tmp_path / "machines",
+        "--from",
+        runs[0].path,
+        "--svm_penalty",
+        "10",
+    )
     assert done.returncode == 0, done.stderr
     table = (tmp_path / "machines" / "table.csv").read_text().splitlines()
     assert table[0].startswith("row,svm_kernel,svm_scaling,validation_accuracy,test_accuracy_mean")
     assert [line.split(",")[1:3] for line in table[1:]] == [
-        [kernel, scaling] for kernel in ("linear", "rbf", "cubic") for scaling in ("none", "standard", "min_max")
+        [kernel, scaling]
+        for kernel in ("linear", "rbf", "cubic")
+        for scaling in ("none", "standard", "min_max")
     ]
     assert min(float(line.split(",")[4]) for line in table[1:]) > 0.9
     other = job("features.py", "--sweep", tmp_path / "machines", "--from", runs[1].path)

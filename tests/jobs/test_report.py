@@ -5,27 +5,39 @@ import sys
 from pathlib import Path
 
 from fieldtrial.config import TrainConfig
-from fieldtrial.run import Run
-from fieldtrial.sweep_folder import SweepFolder
+from fieldtrial.disk.run import Run
+from fieldtrial.disk.sweep_folder import SweepFolder
 
 JOB = Path(__file__).parents[2] / "jobs" / "report.py"
 
 
 def report(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run([sys.executable, str(JOB), *arguments], capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, str(JOB), *arguments], capture_output=True, text=True, check=False
+    )
 
 
 def test_writes_the_report_from_the_files_alone(tmp_path: Path) -> None:
     folder = SweepFolder(tmp_path / "runs" / "tiny")
     folder.describe(
-        {"name": "tiny", "base": TrainConfig().to_dict(), "rows": [{"model": "mlp"}], "search": {}, "trials": 1}
+        {
+            "name": "tiny",
+            "base": TrainConfig().to_dict(),
+            "rows": [{"model": "mlp"}],
+            "search": {},
+            "trials": 1,
+        }
         | {"seeds": 1, "select": "validation_accuracy", "mode": "max"}
     )
     config = TrainConfig(model="mlp")
     folder.list_trial(config.id, 0, "search")
-    Run.create(folder.path / config.id, config).write_result({"outcome": "finished", "validation_accuracy": 0.8})
+    Run.create(folder.path / config.id, config).write_result(
+        {"outcome": "finished", "validation_accuracy": 0.8}
+    )
     outcome = report(str(folder.path))
-    assert (outcome.returncode, outcome.stdout) == (0, f"{folder.path}/report.html\n"), outcome.stderr
+    assert (outcome.returncode, outcome.stdout) == (0, f"{folder.path}/report.html\n"), (
+        outcome.stderr
+    )
     assert folder.report_path.stat().st_size < 6_000_000
 
 

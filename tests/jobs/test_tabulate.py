@@ -5,35 +5,53 @@ import sys
 from pathlib import Path
 
 from fieldtrial.config import TrainConfig
-from fieldtrial.run import Run
-from fieldtrial.sweep_folder import SweepFolder
+from fieldtrial.disk.run import Run
+from fieldtrial.disk.sweep_folder import SweepFolder
 
 JOB = Path(__file__).parents[2] / "jobs" / "tabulate.py"
 
 
 def tabulate(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run([sys.executable, str(JOB), *arguments], capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, str(JOB), *arguments], capture_output=True, text=True, check=False
+    )
 
 
 def test_rebuilds_the_table_from_the_files_alone(tmp_path: Path) -> None:
     folder = SweepFolder(tmp_path / "runs" / "tiny")
     base = TrainConfig()
     folder.describe(
-        {"name": "tiny", "base": base.to_dict(), "rows": [{"model": "mlp"}], "search": {}, "trials": 1, "seeds": 1}
+        {
+            "name": "tiny",
+            "base": base.to_dict(),
+            "rows": [{"model": "mlp"}],
+            "search": {},
+            "trials": 1,
+            "seeds": 1,
+        }
         | {"select": "validation_accuracy", "mode": "max"}
     )
-    for role, seed, validation, test in (("search", 0, 0.8, {}), ("final", 1, 0.7, {"test_accuracy": 0.6})):
+    for role, seed, validation, test in (
+        ("search", 0, 0.8, {}),
+        ("final", 1, 0.7, {"test_accuracy": 0.6}),
+    ):
         config = TrainConfig(model="mlp", seed=seed)
         folder.list_trial(config.id, 0, role)
         run = Run.create(folder.path / config.id, config)
-        run.write_result({"outcome": "finished", "validation_accuracy": validation, "minutes": 1.0, **test})
+        run.write_result(
+            {"outcome": "finished", "validation_accuracy": validation, "minutes": 1.0, **test}
+        )
     outcome = tabulate(str(folder.path))
     assert outcome.returncode == 0, outcome.stderr
     assert "60.00 (n=1)" in outcome.stdout
     assert outcome.stdout.splitlines()[-1] == f"tensorboard --logdir {folder.path}"
     assert "| mlp" in (folder.path / "table.md").read_text()
     assert "80.0" in (folder.path / "table.md").read_text()
-    assert (folder.path / "table.csv").read_text().startswith("row,model,validation_accuracy,test_accuracy_mean,")
+    assert (
+        (folder.path / "table.csv")
+        .read_text()
+        .startswith("row,model,validation_accuracy,test_accuracy_mean,")
+    )
 
 
 def test_a_folder_that_is_no_sweep(tmp_path: Path) -> None:
@@ -44,6 +62,12 @@ def test_a_folder_that_is_no_sweep(tmp_path: Path) -> None:
 
 
 def test_no_job_takes_it_for_the_library_of_that_name() -> None:
-    code = "import torch._dynamo.utils as utils; print(utils.tabulate([(1, 2)], headers=('a', 'b')))"
-    outcome = subprocess.run([sys.executable, "-c", code], cwd=JOB.parent, capture_output=True, text=True, check=False)
-    assert (outcome.returncode, outcome.stdout.split()) == (0, ["a,", "b", "1,", "2"]), outcome.stderr
+    code = (
+        "import torch._dynamo.utils as utils; print(utils.tabulate([(1, 2)], headers=('a', 'b')))"
+    )
+    outcome = subprocess.run(
+        [sys.executable, "-c", code], cwd=JOB.parent, capture_output=True, text=True, check=False
+    )
+    assert (outcome.returncode, outcome.stdout.split()) == (0, ["a,", "b", "1,", "2"]), (
+        outcome.stderr
+    )

@@ -8,15 +8,21 @@ from pathlib import Path
 import pytest
 
 from fieldtrial.config import FIELDS, TrainConfig
-from fieldtrial.results.predictions import load_predictions
-from fieldtrial.run import Run
+from fieldtrial.disk.run import Run
+from fieldtrial.results.read.predictions import load_predictions
 
 SCRIPT = Path(__file__).parents[2] / "jobs" / "train.py"
 SMALL_DEVICE = Path(__file__).with_name("train_on_a_small_device.py")
 SLOW_DISK = Path(__file__).with_name("train_on_a_slow_disk.py")
 SECOND_START = Path(__file__).with_name("train_at_the_second_start.py")
 SMALL = ["--model", "mlp", "--classes", "2", "--epochs", "2", "--dense_width", "8"]
-LAUNCHER = ["-m", "torch.distributed.run", "--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0", "--nproc-per-node=2"]
+LAUNCHER = [
+    "-m",
+    "torch.distributed.run",
+    "--rdzv-backend=c10d",
+    "--rdzv-endpoint=localhost:0",
+    "--nproc-per-node=2",
+]
 
 
 def train(
@@ -32,7 +38,9 @@ def test_it_trains_goes_on_and_does_nothing_twice(tmp_path: Path) -> None:
     run = Run(tmp_path / "a run")
     done = train("--run", run.path, *SMALL)
     assert done.returncode == 0, done.stderr
-    assert done.stderr == ""  # also at the end, though jobs/tabulate.py hides the package that torch looks for
+    assert (
+        done.stderr == ""
+    )  # also at the end, though jobs/tabulate.py hides the package that torch looks for
     lines = done.stdout.splitlines()
     assert [line.split()[1] for line in lines if line.startswith("epoch")] == ["0", "1", "2"]
     assert run.config() == TrainConfig(model="mlp", classes="2", epochs=2, dense_width=(8,))
@@ -46,7 +54,9 @@ def test_it_trains_goes_on_and_does_nothing_twice(tmp_path: Path) -> None:
     assert with_test["test_accuracy"] > 0.5
     assert {name: with_test[name] for name in result} == result
     assert load_predictions(run, "test").summary()["accuracy"] == with_test["test_accuracy"]
-    assert load_predictions(run, "validation").summary()["accuracy"] == result["validation_accuracy"]
+    assert (
+        load_predictions(run, "validation").summary()["accuracy"] == result["validation_accuracy"]
+    )
     assert f"test accuracy {with_test['test_accuracy']:.4g}" in tested.stdout.splitlines()[-1]
 
     again = train("--run", run.path, *SMALL, "--test")
@@ -74,7 +84,9 @@ def test_it_trains_on_two_processes(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
-def test_a_run_that_does_not_fit_into_memory_goes_on_in_parts(tmp_path: Path, processes: int) -> None:
+def test_a_run_that_does_not_fit_into_memory_goes_on_in_parts(
+    tmp_path: Path, processes: int
+) -> None:
     run = Run(tmp_path / "run")
     flags = [*SMALL, "--seed", "8", "--batch_size", "64"]
     launcher = (*LAUNCHER, "--max-restarts=3", "--") if processes > 1 else ()
@@ -89,7 +101,15 @@ def test_a_run_that_does_not_fit_into_memory_goes_on_in_parts(tmp_path: Path, pr
     assert run.error() is None
     assert f" --accumulate {parts} " in (run.path / "command.txt").read_text()
 
-    told = train("--run", tmp_path / "told", *flags, "--accumulate", str(parts), launcher=launcher, script=SMALL_DEVICE)
+    told = train(
+        "--run",
+        tmp_path / "told",
+        *flags,
+        "--accumulate",
+        str(parts),
+        launcher=launcher,
+        script=SMALL_DEVICE,
+    )
     assert "out of memory" not in told.stdout
     assert Run(tmp_path / "told").attempts() == [1]
     assert [[r["train_loss"], r["validation_loss"]] for r in Run(tmp_path / "told").records()] == [
@@ -141,13 +161,28 @@ def test_what_is_wrong_is_told_before_any_training_and_the_directory_stays_free(
 @pytest.mark.parametrize(
     ("size", "here", "flags", "problem"),
     [
-        ("2", "1", ["--model", "cnn", "--batch_size", "2"], "batch_size = 2: gives a process one image at a time, and"),
-        ("2", "1", ["--model", "cnn", "--batch_size", "8", "--accumulate", "4"], "batch_size = 8, cut into 4 "),
+        (
+            "2",
+            "1",
+            ["--model", "cnn", "--batch_size", "2"],
+            "batch_size = 2: gives a process one image at a time, and",
+        ),
+        (
+            "2",
+            "1",
+            ["--model", "cnn", "--batch_size", "8", "--accumulate", "4"],
+            "batch_size = 8, cut into 4 ",
+        ),
         ("999", "999", [], "999 processes on a machine with "),
     ],
 )
 def test_what_is_wrong_with_so_many_processes_is_told_before_they_are_started(
-    size: str, here: str, flags: list[str], problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    size: str,
+    here: str,
+    flags: list[str],
+    problem: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # GPUs normalise over the images of all
     monkeypatch.setenv("WORLD_SIZE", size)
@@ -165,15 +200,27 @@ def test_a_prepared_run_is_made_and_nothing_is_trained(tmp_path: Path) -> None:
 
     other = train("--prepare", "--run", run.path, *SMALL, "--lr", "0.5")
     assert other.returncode == 1
-    assert other.stderr == f"{run.path} holds a run of another config: lr is 0.001 there and 0.5 now\n"
+    assert (
+        other.stderr == f"{run.path} holds a run of another config: lr is 0.001 there and 0.5 now\n"
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "kind", "message", "script"),
     [
-        (["--optimizer", "sgd", "--lr", "1e30"], "diverged", "the training loss is nan at step", SLOW_DISK),
-        (["--batch_size", "1", "--model", "cnn"], "config", "batch_size = 1: gives a process one image at a", SCRIPT),
+        (
+            ["--optimizer", "sgd", "--lr", "1e30"],
+            "diverged",
+            "the training loss is nan at step",
+            SLOW_DISK,
+        ),
+        (
+            ["--batch_size", "1", "--model", "cnn"],
+            "config",
+            "batch_size = 1: gives a process one image at a",
+            SCRIPT,
+        ),
     ],
 )
 def test_what_would_fail_again_is_not_started_again(
@@ -186,13 +233,24 @@ def test_what_would_fail_again_is_not_started_again(
     assert run.attempts() == [1]
     assert (run.error() or {})["kind"] == kind
     said = done.stderr.count(message)
-    assert said == 1 if kind == "diverged" else 1 <= said <= 2  # by two processes, if both get to it
-    assert done.stderr.count(f"not trained again: attempt 1 ended with what would come again ({kind})\n") == 3
+    assert (
+        said == 1 if kind == "diverged" else 1 <= said <= 2
+    )  # by two processes, if both get to it
+    assert (
+        done.stderr.count(
+            f"not trained again: attempt 1 ended with what would come again ({kind})\n"
+        )
+        == 3
+    )
 
 
 @pytest.mark.slow
-def test_an_error_of_an_earlier_launch_does_not_keep_a_run_from_being_started_again(tmp_path: Path) -> None:
-    run = Run.create(tmp_path / "run", TrainConfig(model="mlp", classes="2", epochs=2, dense_width=(8,)))
+def test_an_error_of_an_earlier_launch_does_not_keep_a_run_from_being_started_again(
+    tmp_path: Path,
+) -> None:
+    run = Run.create(
+        tmp_path / "run", TrainConfig(model="mlp", classes="2", epochs=2, dense_width=(8,))
+    )
     with run.recorder(1):
         run.write_error("config", "what has been mended since", 1)
     launcher = (*LAUNCHER, "--nproc-per-node=1", "--max-restarts=1", "--")

@@ -1,11 +1,13 @@
-"""jobs/train.py where it takes seconds to write down why a run has ended, longer than other processes take to end."""
+"""jobs/train.py where it takes seconds to write down why a run has ended, longer than other
+processes take to end.
+"""
 
 import runpy
 import time
 from pathlib import Path
 from typing import Any
 
-from fieldtrial.run import Run
+from fieldtrial.disk.run import Run
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 8

@@ -1,9 +1,11 @@
-"""jobs/train.py on a machine on which trials of seed 8 do not fit into memory: see tests/control/faulty_worker.py."""
+"""jobs/train.py on a machine on which trials of seed 8 do not fit into memory: see
+tests/control/faulty_worker.py.
+"""
 
 import runpy
 from pathlib import Path
 
-from fieldtrial.training import fit
+from fieldtrial.training.loop import fit
 
 ROOT = Path(__file__).parents[2]
 

@@ -1,9 +1,11 @@
-"""What the tests of a sweep's summary and of its table share: a row, a cell, and what stands below."""
+"""What the tests of a sweep's summary and of its table share: a row, a cell, and what
+stands below.
+"""
 
 from typing import TYPE_CHECKING
 
-from fieldtrial.results.summary import Row, summarise
-from fieldtrial.results.table import human_cells
+from fieldtrial.results.analysis.summary import Row, summarise
+from fieldtrial.results.table.of_sweep import human_cells
 
 if TYPE_CHECKING:
     from tests.results.conftest import Written
@@ -12,7 +14,10 @@ VALIDATION, TEST = "validation accuracy %", "test accuracy %"
 
 
 def row(written: "Written", number: int = 0) -> Row:
-    return {str(name): value for name, value in summarise(written.folder).rows.to_dict("records")[number].items()}
+    return {
+        str(name): value
+        for name, value in summarise(written.folder).rows.to_dict("records")[number].items()
+    }
 
 
 def cell(written: "Written", column: str, number: int = 0) -> str:

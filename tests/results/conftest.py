@@ -1,4 +1,6 @@
-"""A sweep's folder as a run of fieldtrial leaves it, written through the writers of fieldtrial.run."""
+"""A sweep's folder as a run of fieldtrial leaves it, written through the writers of
+fieldtrial.disk.run.
+"""
 
 import random
 from collections.abc import Mapping
@@ -10,8 +12,8 @@ import numpy as np
 import pytest
 
 from fieldtrial.config import TrainConfig
-from fieldtrial.run import Run
-from fieldtrial.sweep_folder import SweepFolder
+from fieldtrial.disk.run import Run
+from fieldtrial.disk.sweep_folder import SweepFolder
 
 BASE = TrainConfig(epochs=3)
 ROWS: list[dict[str, Any]] = [
@@ -25,7 +27,9 @@ STRANGE = "pattern:<img src=x onerror=window.stranger=1>"
 
 
 class Written:
-    """Writes a sweep: `ended`, `failed`, `running` and `waiting` each add a trial and return its run."""
+    """Writes a sweep: `ended`, `failed`, `running` and `waiting` each add a trial and return its
+    run.
+    """
 
     def __init__(self, path: Path) -> None:
         self.folder = SweepFolder(path)
@@ -48,17 +52,31 @@ class Written:
         return self.folder
 
     def waiting(self, row: int | None, role: str = "search", **fields: Any) -> Run:
-        config = TrainConfig.from_dict(fields, TrainConfig.from_dict({} if row is None else self.rows[row], BASE))
+        config = TrainConfig.from_dict(
+            fields, TrainConfig.from_dict({} if row is None else self.rows[row], BASE)
+        )
         self.folder.list_trial(config.id, row, role)
         return Run.create(self.folder.path / config.id, config)
 
-    def running(self, row: int | None, role: str = "search", epochs: int = 1, attempt: int = 1, **fields: Any) -> Run:
+    def running(
+        self,
+        row: int | None,
+        role: str = "search",
+        epochs: int = 1,
+        attempt: int = 1,
+        **fields: Any,
+    ) -> Run:
         run = self.waiting(row, role, **fields)
         self.record(run, epochs, attempt)
         return run
 
     def failed(
-        self, row: int | None, role: str = "search", kind: str = "diverged", message: str = "", **fields: Any
+        self,
+        row: int | None,
+        role: str = "search",
+        kind: str = "diverged",
+        message: str = "",
+        **fields: Any,
     ) -> Run:
         run = self.running(row, role, epochs=2, **fields)
         run.write_error(kind, message or "the loss is nan at step 12", attempt=1)
@@ -73,7 +91,9 @@ class Written:
         result: Mapping[str, object] | None = None,
         **fields: Any,
     ) -> Run:
-        """A trial that ended well. A test accuracy on a search trial is a trap: nothing may read it."""
+        """A trial that ended well. A test accuracy on a search trial is a trap: nothing may read
+        it.
+        """
         run = self.running(row, role, epochs=3, **fields)
         known: dict[str, object] = {
             "outcome": "finished",
@@ -110,7 +130,9 @@ def written(tmp_path: Path) -> Written:
 
 @pytest.fixture
 def complete(written: Written) -> Written:
-    """Three rows of two search trials and three final runs; test is far from validation everywhere."""
+    """Three rows of two search trials and three final runs; test is far from validation
+    everywhere.
+    """
     written.describe()
     for row, best in enumerate((0.90, 0.80, 0.70)):
         written.ended(row, validation=best - 0.05, test=0.01, lr=0.1)
@@ -137,7 +159,9 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> SweepFolder:
         best = min(lr for trial, lr in enumerate(rates) if trial % 4 != 3)
         for seed in range(3):
             names = {"class_names": list(CLASSES)}
-            run = written.ended(row, "final", good, good - 0.01 * seed, names, **fields, lr=best, seed=seed + 1)
+            run = written.ended(
+                row, "final", good, good - 0.01 * seed, names, **fields, lr=best, seed=seed + 1
+            )
             run.write_command(f"python jobs/train.py --run {run.path}")
             write_predictions(run, good, seed)
     written.failed(0, message=f"the loss is nan at step 12 {STRANGE}", lr=0.2)
@@ -153,4 +177,6 @@ def write_predictions(run: Run, accuracy: float, seed: int) -> None:
     guess = np.where(chance.random(60) < accuracy, label, (label + 1) % len(CLASSES))
     probability = np.full((60, len(CLASSES)), 0.1, np.float32)
     probability[np.arange(60), guess] = 1 - 0.1 * (len(CLASSES) - 1)
-    np.savez(run.predictions_path("test"), index=np.arange(60), label=label, probability=probability)
+    np.savez(
+        run.predictions_path("test"), index=np.arange(60), label=label, probability=probability
+    )

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fieldtrial.owner import started
+from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.disk.task_queue import QueuedTask, TaskQueue
+from fieldtrial.processes import started
 from fieldtrial.results.status import read_standing
-from fieldtrial.sweep_folder import SweepFolder
-from fieldtrial.tasks import QueuedTask, TaskQueue
 
 if TYPE_CHECKING:
     from tests.results.conftest import Written
@@ -57,7 +57,9 @@ def test_a_trial_runs_that_a_worker_has_begun(written: "Written") -> None:
     alone = read_standing(written.folder).count("running")
     written.folder.set_owner(OWNER | {"since": time.time() + 10})
     standing = read_standing(written.folder)
-    assert (alone, standing.count("running")) == (1, 1), "whoever drives, nobody is at what nobody has claimed"
+    assert (alone, standing.count("running")) == (1, 1), (
+        "whoever drives, nobody is at what nobody has claimed"
+    )
     assert (standing.queued, standing.rows[0].counts["waiting"]) == (2, 3 + 3)
     assert sum(standing.rows[0].live_seconds) == 2 * 3 * 6.0, "what they have done is done"
 
@@ -77,7 +79,12 @@ def test_a_driver_of_this_machine_that_is_gone_drives_nothing(written: "Written"
     written.describe(trials=1)
     written.running(0)
     with subprocess.Popen(["sleep", "20"]) as process:
-        owner = {"user": "carla", "host": socket.gethostname(), "process": process.pid, "started": started(process.pid)}
+        owner = {
+            "user": "carla",
+            "host": socket.gethostname(),
+            "process": process.pid,
+            "started": started(process.pid),
+        }
         written.folder.set_owner(owner)
         standing = read_standing(written.folder)
         assert (standing.count("running"), standing.news) == (
@@ -98,7 +105,12 @@ def test_sources_run_too(written: "Written") -> None:
     written.folder.set_owner(OWNER)
     standing = read_standing(written.folder)
     assert standing.sources == {"done": 1, "running": 1}
-    assert (standing.count("running"), standing.slots, standing.ended, standing.expected) == (1, 1, 1, 14)
+    assert (standing.count("running"), standing.slots, standing.ended, standing.expected) == (
+        1,
+        1,
+        1,
+        14,
+    )
 
 
 def test_a_search_that_is_over_waits_for_nothing(complete: "Written") -> None:
@@ -108,7 +120,9 @@ def test_a_search_that_is_over_waits_for_nothing(complete: "Written") -> None:
     assert counts == [0, 3, 3]
 
 
-def test_fresh_seeds_of_an_earlier_winner_are_not_those_of_the_present_one(complete: "Written") -> None:
+def test_fresh_seeds_of_an_earlier_winner_are_not_those_of_the_present_one(
+    complete: "Written",
+) -> None:
     complete.ended(0, validation=0.95, lr=0.05)  # of a sweep that was given more trials
     first, second = read_standing(complete.folder).rows[:2]
     assert (first.tested, first.seeds, first.counts["waiting"]) == (0, 3, 3)
@@ -117,7 +131,10 @@ def test_fresh_seeds_of_an_earlier_winner_are_not_those_of_the_present_one(compl
 
 def test_it_is_shown_in_another_shell(complete: "Written") -> None:
     outcome = subprocess.run(
-        [sys.executable, str(JOB), str(complete.folder.path)], capture_output=True, text=True, check=False
+        [sys.executable, str(JOB), str(complete.folder.path)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert outcome.returncode == 0, outcome.stderr
     assert "15 of 15 trials, 0 running, 0 failed" in outcome.stdout
@@ -125,7 +142,9 @@ def test_it_is_shown_in_another_shell(complete: "Written") -> None:
 
 
 def test_a_folder_that_is_no_sweep(tmp_path: Path) -> None:
-    outcome = subprocess.run([sys.executable, str(JOB), str(tmp_path)], capture_output=True, text=True, check=False)
+    outcome = subprocess.run(
+        [sys.executable, str(JOB), str(tmp_path)], capture_output=True, text=True, check=False
+    )
     assert outcome.returncode == 2
     assert outcome.stderr.count("\n") == 1
     assert "sweep.json: no such file" in outcome.stderr

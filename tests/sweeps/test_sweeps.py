@@ -15,18 +15,22 @@ from pathlib import Path
 import pytest
 
 from fieldtrial.config import TrainConfig, add_flags
-from fieldtrial.sweep_folder import SweepFolder
+from fieldtrial.disk.sweep_folder import SweepFolder
 
 ROOT = Path(__file__).parents[2]
 Smoke = tuple[Path, "subprocess.CompletedProcess[str]"]
 FILES = sorted(path.name for path in (ROOT / "sweeps").glob("*.py"))
 
 
-def command(folder: Path, name: str, *flags: str, script: Path | None = None) -> "subprocess.CompletedProcess[str]":
+def command(
+    folder: Path, name: str, *flags: str, script: Path | None = None
+) -> "subprocess.CompletedProcess[str]":
     """Run a sweep file with `folder` as the working directory."""
     line = [sys.executable, str(script or ROOT / "sweeps" / name), *flags]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.run(line, cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    return subprocess.run(
+        line, cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False
+    )
 
 
 def smoke(folder: Path, name: str) -> Smoke:
@@ -40,12 +44,32 @@ def cells(folder: SweepFolder) -> list[dict[str, str]]:
 
 @pytest.mark.slow
 def test_a_dry_run_shows_the_sweep_and_starts_nothing(tmp_path: Path) -> None:
-    flags = ("--set", "epochs=3", "--trials", "7", "--seeds", "2", "--name", "mine", "--runs", "there", "--dry-run")
+    flags = (
+        "--set",
+        "epochs=3",
+        "--trials",
+        "7",
+        "--seeds",
+        "2",
+        "--name",
+        "mine",
+        "--runs",
+        "there",
+        "--dry-run",
+    )
     outcome = command(tmp_path, "digits_transfer.py", *flags)
     assert outcome.returncode == 0, outcome.stderr
     assert list(tmp_path.iterdir()) == []
     lines = outcome.stdout.splitlines()
-    assert lines[0].split()[:7] == ["model", "freeze", "optimizer", "batch_size", "trials", "seeds", "parameters"]
+    assert lines[0].split()[:7] == [
+        "model",
+        "freeze",
+        "optimizer",
+        "batch_size",
+        "trials",
+        "seeds",
+        "parameters",
+    ]
     assert [line.split()[:6] for line in lines[1:25:23]] == [
         ["cnn", "none", "sgd", "16", "7", "2"],
         ["mlp", "all_but_head", "adamw", "64", "7", "2"],
@@ -53,11 +77,17 @@ def test_a_dry_run_shows_the_sweep_and_starts_nothing(tmp_path: Path) -> None:
     assert "search lr: loguniform(0.0001, 0.1)" in lines
     assert f"24 rows, {24 * 9} trials and 2 sources in there/mine" in lines
     assert re.search(
-        r"device-hours at most: 0?\.\d+ \(at 0.02 teraflops a trial, and 15 s for the start", outcome.stdout
+        r"device-hours at most: 0?\.\d+ \(at 0.02 teraflops a trial, and 15 s for the start",
+        outcome.stdout,
     )
     (shown,) = (line.removeprefix("a trial: ") for line in lines if line.startswith("a trial: "))
     program, job, option, run, *flags_of_trial = shlex.split(shown)
-    assert (program, job, option, Path(run).parent) == ("python", "jobs/train.py", "--run", Path("there/mine"))
+    assert (program, job, option, Path(run).parent) == (
+        "python",
+        "jobs/train.py",
+        "--run",
+        Path("there/mine"),
+    )
     parser = argparse.ArgumentParser()
     add_flags(parser)
     config = TrainConfig.from_flags(parser.parse_args(flags_of_trial))
@@ -67,7 +97,9 @@ def test_a_dry_run_shows_the_sweep_and_starts_nothing(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def smokes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, "Future[Smoke]"]]:
-    """Run the smokes of all sweep files, two at once, because one of them uses one core while it starts and ends."""
+    """Run the smokes of all sweep files, two at once, because one of them uses one core while it
+    starts and ends.
+    """
     with ThreadPoolExecutor(2) as pool:
         folders = {name: tmp_path_factory.mktemp(Path(name).stem) for name in FILES}
         yield {name: pool.submit(smoke, folder, name) for name, folder in folders.items()}
@@ -95,13 +127,14 @@ SWEEP = """
 from ray import tune
 
 from fieldtrial.config import TrainConfig
-from fieldtrial.control.command import main
-from fieldtrial.control.sweep import Sweep, grid
+from fieldtrial.control.cli import main
+from fieldtrial.sweep import Sweep, grid
 
 
 def sweep():
     base = TrainConfig(model="mlp", epochs=1, dense_width=(8,))
-    return Sweep(base=base, rows=grid(strategy=["ddp", "zero1"]), search={"lr": tune.choice([0.01])}, trials=1, seeds=1)
+    rows = grid(strategy=["ddp", "zero1"])
+    return Sweep(base=base, rows=rows, search={"lr": tune.choice([0.01])}, trials=1, seeds=1)
 
 
 if __name__ == "__main__":
@@ -121,7 +154,9 @@ def project(folder: Path, sweep: str = SWEEP, place: str = 'kind = "local"') -> 
 @pytest.mark.slow
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="two processes need two cores")
 def test_trials_of_two_processes(tmp_path: Path) -> None:
-    script = project(tmp_path, place='kind = "local"\ncpus_per_trial = 2\nprocesses_per_trial = 2\n')
+    script = project(
+        tmp_path, place='kind = "local"\ncpus_per_trial = 2\nprocesses_per_trial = 2\n'
+    )
     outcome = command(tmp_path, "", script=script)
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
     folder = SweepFolder(tmp_path / "runs" / "mine")
@@ -138,14 +173,32 @@ def test_trials_of_two_processes(tmp_path: Path) -> None:
         (["--set", "epoch=1"], 1, "--set: unknown field 'epoch'; did you mean 'epochs'\\?"),
         (["--set", "epochs"], 1, "--set: 'epochs': must be FIELD=VALUE"),
         (["--set", "lr=1"], 1, "--set: lr: the sweep itself decides it, so it cannot be set"),
-        (["--set", "lr=1", "--set", "epoch=1"], 1, "--set: lr: the sweep itself .*\n--set: unknown field 'epoch'; .*"),
-        (["--trials", "0", "--seeds", "-1"], 1, "sweep: trials = 0: must be at least 1\nsweep: seeds = -1: must .* 0"),
-        (["--cluster", "moon"], 1, "--cluster: no such place: .*moon.toml is missing; places in .*cluster: .*local"),
-        (["--runs", "/proc/none"], 1, "/proc/none/mine: cannot be written to: No such file or directory"),
+        (
+            ["--set", "lr=1", "--set", "epoch=1"],
+            1,
+            "--set: lr: the sweep itself .*\n--set: unknown field 'epoch'; .*",
+        ),
+        (
+            ["--trials", "0", "--seeds", "-1"],
+            1,
+            "sweep: trials = 0: must be at least 1\nsweep: seeds = -1: must .* 0",
+        ),
+        (
+            ["--cluster", "moon"],
+            1,
+            "--cluster: no such place: .*moon.toml is missing; places in .*cluster: .*local",
+        ),
+        (
+            ["--runs", "/proc/none"],
+            1,
+            "/proc/none/mine: cannot be written to: No such file or directory",
+        ),
         (["--trials", "many"], 2, "(?s)usage: .*argument --trials: invalid int value: 'many'"),
     ],
 )
-def test_bad_input_gets_one_clear_error(tmp_path: Path, flags: list[str], status: int, message: str) -> None:
+def test_bad_input_gets_one_clear_error(
+    tmp_path: Path, flags: list[str], status: int, message: str
+) -> None:
     outcome = command(tmp_path, "", *flags, script=project(tmp_path))
     assert (outcome.returncode, outcome.stdout) == (status, "")
     assert re.fullmatch(message + r"\n", outcome.stderr), outcome.stderr
@@ -156,7 +209,9 @@ def test_bad_input_gets_one_clear_error(tmp_path: Path, flags: list[str], status
 def test_missing_data_is_told_before_anything_starts(tmp_path: Path) -> None:
     script = project(tmp_path)
     (tmp_path / "images").mkdir()
-    outcome = command(tmp_path, "", "--set", "dataset=mnist", "--data-root", "images", script=script)
+    outcome = command(
+        tmp_path, "", "--set", "dataset=mnist", "--data-root", "images", script=script
+    )
     assert outcome.returncode == 1
     assert str(tmp_path / "images") in outcome.stderr
     assert "Traceback" not in outcome.stderr

@@ -1,4 +1,6 @@
-"""What the tests of training share: small trials on the digits, and what must be equal when one is done again."""
+"""What the tests of training share: small trials on the digits, and what must be equal when one is
+done again.
+"""
 
 import contextlib
 import http.server
@@ -12,11 +14,11 @@ import pytest
 import torch
 
 from fieldtrial.config import TrainConfig
-from fieldtrial.run import Record, Run
-from fieldtrial.training.data import Data, load
-from fieldtrial.training.network import Network
-from fieldtrial.training.trial import train
-from fieldtrial.training.world import World
+from fieldtrial.disk.run import Record, Run
+from fieldtrial.training.attempt.train import train
+from fieldtrial.training.data.load import Data, load
+from fieldtrial.training.distributed.world import World
+from fieldtrial.training.models.network import Network
 
 Values = dict[str, Any]
 MEASURED = ("seconds", "images_per_second", "data_wait", "peak_memory_mb", "attempt", "time")
@@ -33,7 +35,9 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture
 def new_run(tmp_path: Path) -> Callable[..., Run]:
-    """Make the run of a config, by default a small network's on three classes of digits, in a folder of this test."""
+    """Make the run of a config, by default a small network's on three classes of digits, in a
+    folder of this test.
+    """
 
     def make(name: str = "run", **fields: object) -> Run:
         small = {"model": "mlp", "classes": "3", "epochs": 3, "dense_width": [16], **fields}
@@ -44,9 +48,13 @@ def new_run(tmp_path: Path) -> Callable[..., Run]:
 
 @pytest.fixture
 def train_until() -> Callable[..., list[Record]]:
-    """Train in this process, to the end or until an epoch's record is there, and return the records."""
+    """Train in this process, to the end or until an epoch's record is there, and return the
+    records.
+    """
 
-    def train_run(run: Run, attempt: int = 1, last_epoch: int | None = None, test: bool = False) -> list[Record]:
+    def train_run(
+        run: Run, attempt: int = 1, last_epoch: int | None = None, test: bool = False
+    ) -> list[Record]:
         records = []
         with contextlib.closing(train(run, World(), attempt, test)) as epochs:
             for record in epochs:
@@ -63,7 +71,10 @@ def numbers() -> Callable[[Run], list[Values]]:
     """Return a run's records without what is measured."""
 
     def without_measurements(run: Run) -> list[Values]:
-        return [{name: value for name, value in r.items() if name not in MEASURED} for r in run.records()]
+        return [
+            {name: value for name, value in r.items() if name not in MEASURED}
+            for r in run.records()
+        ]
 
     return without_measurements
 
@@ -86,9 +97,14 @@ def batch_sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def get(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Data]:
     """Load a data set from this test's folder, with a fifth for validation."""
 
-    def load_it(dataset: str, image_size: int | None = None, root: Path = tmp_path, **fields: object) -> Data:
+    def load_it(
+        dataset: str, image_size: int | None = None, root: Path = tmp_path, **fields: object
+    ) -> Data:
         monkeypatch.setenv("FIELDTRIAL_DATA", str(root))
-        return load(TrainConfig.from_dict({"dataset": dataset, "validation_fraction": 0.2, **fields}), image_size)
+        return load(
+            TrainConfig.from_dict({"dataset": dataset, "validation_fraction": 0.2, **fields}),
+            image_size,
+        )
 
     return load_it
 
@@ -96,10 +112,10 @@ def get(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Data]:
 class WebServer:
     """A real web server on this machine, whose failings a test sets.
 
-    `files` are served by name, with `headers` on top. It understands Range and If-Range unless `ranges` is off, breaks
-    each of the first `breaks` answers off after `piece` bytes, answers the first `refuses` requests with 503, and
-    rests for `pause` seconds after each 64 kB.
-    `requests` has the Range header of each request, or None.
+    `files` are served by name, with `headers` on top. It understands Range and If-Range unless
+    `ranges` is off, breaks each of the first `breaks` answers off after `piece` bytes, answers the
+    first `refuses` requests with 503, and rests for `pause` seconds after each 64 kB. `requests`
+    has the Range header of each request, or None.
     """
 
     def __init__(self) -> None:
@@ -109,7 +125,9 @@ class WebServer:
         self.breaks, self.piece, self.refuses, self.pause = 0, 0, 0, 0.0
         self.requests: list[str | None] = []
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.01,), daemon=True
+        )
         self._thread.start()
 
     def url(self, name: str = "") -> str:
@@ -131,7 +149,11 @@ class WebServer:
                 if content is None:
                     return self.send_error(404)
                 start = 0
-                if web.ranges and self.headers["Range"] and self.headers["If-Range"] in (None, web.version):
+                if (
+                    web.ranges
+                    and self.headers["Range"]
+                    and self.headers["If-Range"] in (None, web.version)
+                ):
                     start = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-"))
                     if start >= len(content):
                         self.send_response(416)
@@ -140,7 +162,9 @@ class WebServer:
                         return self.end_headers()
                 self.send_response(206 if start else 200)
                 if start:
-                    self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+                    self.send_header(
+                        "Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}"
+                    )
                 self.send_header("Content-Length", str(len(content) - start))
                 self.send_header("ETag", web.version)
                 for name, value in web.headers.items():

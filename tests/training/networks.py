@@ -1,4 +1,6 @@
-"""What the tests of networks and of their weights share: small networks, runs of them, and files that hold code."""
+"""What the tests of networks and of their weights share: small networks, runs of them, and files
+that hold code.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -8,8 +10,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from fieldtrial.config import TrainConfig
-from fieldtrial.run import Run
-from fieldtrial.training.network import (
+from fieldtrial.disk.run import Run
+from fieldtrial.training.models.network import (
     Network,
     build,
 )
@@ -18,7 +20,9 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 SQUEEZENET = TrainConfig(model="torchvision:squeezenet1_1")
 
 
-def network_for(config: TrainConfig, size: int = 8, channels: int = 1, classes: int = 5, **rest: Any) -> Network:
+def network_for(
+    config: TrainConfig, size: int = 8, channels: int = 1, classes: int = 5, **rest: Any
+) -> Network:
     mean, std = tuple([0.3] * channels), tuple([0.4] * channels)
     return build(config, classes, channels, mean, std, size, rest.get("run_folder"))
 

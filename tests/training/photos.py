@@ -1,4 +1,6 @@
-"""What the tests of archived data sets share: pieces of real photos, and archives in the layout of the real ones."""
+"""What the tests of archived data sets share: pieces of real photos, and archives in the layout of
+the real ones.
+"""
 
 import io
 import stat
@@ -10,7 +12,7 @@ import numpy as np
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
-from fieldtrial.training.data import Data
+from fieldtrial.training.data.load import Data
 
 PHOTOS = (load_sample_image("china.jpg"), load_sample_image("flower.jpg"))
 
@@ -24,7 +26,9 @@ def cut(number: int, height: int, width: int) -> np.ndarray:
 
 def jpeg(number: int, height: int = 64, width: int = 64, mode: str = "RGB") -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(cut(number, height, width)).convert(mode).save(buffer, "JPEG", quality=95, subsampling=0)
+    Image.fromarray(cut(number, height, width)).convert(mode).save(
+        buffer, "JPEG", quality=95, subsampling=0
+    )
     return buffer.getvalue()
 
 

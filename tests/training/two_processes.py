@@ -1,4 +1,5 @@
-"""What test_world has two processes do, started by torchrun; the argument is a folder, where the runs are left.
+"""What test_world has two processes do, started by torchrun; the argument is a folder, where the
+runs are left.
 
 One start does everything: it takes longer than what it starts.
 """
@@ -10,24 +11,29 @@ from pathlib import Path
 
 import torch
 
-from fieldtrial.run import Run
-from fieldtrial.training.epoch import Diverged
-from fieldtrial.training.fit import fit
-from fieldtrial.training.trial import train
-from fieldtrial.training.world import World
+from fieldtrial.disk.run import Run
+from fieldtrial.training.attempt.train import train
+from fieldtrial.training.distributed.world import World
+from fieldtrial.training.loop.epoch import Diverged
+from fieldtrial.training.loop.fit import fit
 
 
-def train_until(run: Run, world: World, attempt: int, last_epoch: int | None = None, accumulate: int = 1) -> None:
+def train_until(
+    run: Run, world: World, attempt: int, last_epoch: int | None = None, accumulate: int = 1
+) -> None:
     """Train, to the end and the test or until an epoch's record is there."""
-    with contextlib.closing(train(run, world, attempt, test=True, accumulate=accumulate)) as records:
+    with contextlib.closing(
+        train(run, world, attempt, test=True, accumulate=accumulate)
+    ) as records:
         for record in records:
             if record["epoch"] == last_epoch:
                 break
 
 
 def main() -> None:
-    """Train what lies in the folder: whole-*, halved-* (stopped and gone on with), half-*, begun-*, cut4-* (with
-    each batch in four pieces), left (in the middle of an epoch), diverging, and others, whole.
+    """Train what lies in the folder: whole-*, halved-* (stopped and gone on with), half-*, begun-*,
+    cut4-* (with each batch in four pieces), left (in the middle of an epoch), diverging, and
+    others, whole.
     """
     world, folder = World.from_environment(), Path(sys.argv[1])
     facts = {
@@ -48,7 +54,10 @@ def main() -> None:
         elif run.name.startswith("cut"):
             train_until(run, world, attempt=1, accumulate=int(run.name[3]))
         elif run.name == "left":
-            epochs = [record["epoch"] for record in fit(run.config(), run, world, stop=lambda: world.is_main)]
+            epochs = [
+                record["epoch"]
+                for record in fit(run.config(), run, world, stop=lambda: world.is_main)
+            ]
             (folder / f"left-{world.rank}").write_text(str(epochs))
         elif run.name == "diverging":
             try:

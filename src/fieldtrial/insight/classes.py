@@ -1,11 +1,13 @@
-"""What a network makes of the classes: predictions right and wrong, the most confused pairs, the map of features."""
+"""What a network makes of the classes: predictions right and wrong, the most confused pairs, the
+map of features.
+"""
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from fieldtrial.insight.figures import RIGHT, WRONG, Cell, grid, scatter
 from fieldtrial.insight.subject import Subject
-from fieldtrial.training.features import features
+from fieldtrial.training.svm.penultimate import features
 
 PAIRS = 8
 EXAMPLES = 7  # images of each pair
@@ -14,15 +16,26 @@ NAME_LENGTH = 18
 
 
 def predictions_grid(subject: Subject, images: int, seed: int = 0) -> Figure:
-    """Return a grid of images with "predicted / actual": as many wrong as right, as far as there are."""
+    """Return a grid of images with "predicted / actual": as many wrong as right, as far as there
+    are.
+    """
     generator = np.random.default_rng(seed)
     right = subject.predictions.predicted == subject.predictions.label
-    wrong_ones, right_ones = (generator.permutation(np.flatnonzero(which)) for which in (~right, right))
+    wrong_ones, right_ones = (
+        generator.permutation(np.flatnonzero(which)) for which in (~right, right)
+    )
     wrong_ones = wrong_ones[: max(images // 2, images - len(right_ones))]
     chosen = [*wrong_ones, *right_ones[: images - len(wrong_ones)]]
     cells = [_judged(subject, int(position)) for position in chosen]
-    title = f"Predicted / actual: {right.mean():.2%} of {len(right):,} {subject.split} images are right"
-    return grid(cells, 6, title, f"{len(wrong_ones)} of the {np.sum(~right):,} wrong ones (✗), then right ones (✓)")
+    title = (
+        f"Predicted / actual: {right.mean():.2%} of {len(right):,} {subject.split} images are right"
+    )
+    return grid(
+        cells,
+        6,
+        title,
+        f"{len(wrong_ones)} of the {np.sum(~right):,} wrong ones (✗), then right ones (✓)",
+    )
 
 
 def confused_pairs(subject: Subject, seed: int = 0) -> Figure:
@@ -35,14 +48,21 @@ def confused_pairs(subject: Subject, seed: int = 0) -> Figure:
     wrong = np.flatnonzero(predicted != label)
     if not len(wrong):
         raise ValueError(f"all {subject.split} images are right")
-    pairs, counts = np.unique(np.stack([label[wrong], predicted[wrong]], axis=1), axis=0, return_counts=True)
+    pairs, counts = np.unique(
+        np.stack([label[wrong], predicted[wrong]], axis=1), axis=0, return_counts=True
+    )
     generator = np.random.default_rng(seed)
     cells: list[Cell | None] = []
     for row in np.argsort(-counts, kind="stable")[:PAIRS]:
         actual, taken_for = pairs[row]
-        own = generator.permutation(wrong[(label[wrong] == actual) & (predicted[wrong] == taken_for)])[:EXAMPLES]
+        own = generator.permutation(
+            wrong[(label[wrong] == actual) & (predicted[wrong] == taken_for)]
+        )[:EXAMPLES]
         share = counts[row] / np.sum(label == actual)
-        head = f"{_short(subject, actual)}\ntaken for\n{_short(subject, taken_for)}\n{counts[row]} ({share:.0%})"
+        head = (
+            f"{_short(subject, actual)}\ntaken for\n{_short(subject, taken_for)}\n{counts[row]}"
+            f" ({share:.0%})"
+        )
         for number, position in enumerate(own):
             image = subject.pixels(int(subject.predictions.index[position]))
             cells.append(Cell(image, head if number == 0 else "\n\n\n", WRONG))
@@ -52,7 +72,9 @@ def confused_pairs(subject: Subject, seed: int = 0) -> Figure:
 
 
 def embedding(subject: Subject, seed: int = 0) -> Figure:
-    """Return the t-SNE map (van der Maaten and Hinton 2008) of what the last layer gets of the split's images."""
+    """Return the t-SNE map (van der Maaten and Hinton 2008) of what the last layer gets of the
+    split's images.
+    """
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
 

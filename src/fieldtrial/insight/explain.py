@@ -1,4 +1,6 @@
-"""Pictures of a trained model: PNG files in its run's directory, and the same in TensorBoard's image tab."""
+"""Pictures of a trained model: PNG files in its run's directory, and the same in TensorBoard's
+image tab.
+"""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -9,7 +11,8 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from fieldtrial.files import write_atomically
+from fieldtrial.disk.files import write_atomically
+from fieldtrial.disk.run import Run
 from fieldtrial.insight.classes import confused_pairs, embedding, predictions_grid
 from fieldtrial.insight.figures import Cell, grid
 from fieldtrial.insight.maps import (
@@ -22,8 +25,7 @@ from fieldtrial.insight.maps import (
     guides,
 )
 from fieldtrial.insight.subject import Subject, last_map, open_subject, sample
-from fieldtrial.run import Run
-from fieldtrial.training.world import World
+from fieldtrial.training.distributed.world import World
 
 CHANNELS = 9  # of a block's map that are shown: those with the strongest answers
 ALL_CHANNELS = 64  # of a layer that was asked for
@@ -33,11 +35,14 @@ MAPPED_IMAGES = 3  # of whose maps there are pictures
 log = logging.getLogger(__name__)
 
 
-def explain(run: Run, world: World, images: int = 24, layer: str | None = None, seed: int = 0) -> Iterator[Path]:
+def explain(
+    run: Run, world: World, images: int = 24, layer: str | None = None, seed: int = 0
+) -> Iterator[Path]:
     """Draw the pictures of a run that has ended well; yield each one's path as it is written.
 
-    images: how many of the split are shown, drawn class by class by `seed`; layer: whose feature maps, guided gradients
-    and Grad-CAM are drawn, instead of each block's maps and the last layer that gives maps.
+    images: how many of the split are shown, drawn class by class by `seed`; layer: whose feature
+    maps, guided gradients and Grad-CAM are drawn, instead of each block's maps and the last layer
+    that gives maps.
 
     Raises:
         FileNotFoundError or ValueError: it is no run, has not ended well, or has no such layer.
@@ -51,7 +56,9 @@ def explain(run: Run, world: World, images: int = 24, layer: str | None = None, 
         for name, draw in _pictures(subject, images, layer, seed):
             try:
                 figure = draw()
-            except ValueError as error:  # a perceptron has no filters, a transformer no maps: the others are drawn
+            except (
+                ValueError
+            ) as error:  # a perceptron has no filters, a transformer no maps: the others are drawn
                 log.warning("no %s: %s", name, error)
                 continue
             yield _write(figure, run.picture_path(name), board, step)
@@ -69,7 +76,10 @@ def _pictures(
     for number, image in enumerate(sample(subject, min(images, MAPPED_IMAGES), seed), start=1):
         yield f"feature-maps-{number}", lambda image=image: _maps(subject, image, layer)  # type: ignore[misc]
     yield "guided-backpropagation", lambda: _guided(subject, layer or last_map(subject), seed)
-    yield "grad-cam", lambda: _cam(subject, layer or last_map(subject), sample(subject, min(images, 12), seed))
+    yield (
+        "grad-cam",
+        lambda: _cam(subject, layer or last_map(subject), sample(subject, min(images, 12), seed)),
+    )
 
 
 def _filters(subject: Subject) -> Figure:
@@ -77,8 +87,15 @@ def _filters(subject: Subject) -> Figure:
     colour = filters.shape[3] == 3
     cells = [Cell(one if colour else one[:, :, 0]) for one in filters[:ALL_CHANNELS]]
     of = "" if colour or filters.shape[3] == 1 else f", the first of {filters.shape[3]} channels in"
-    shown = f"{len(cells)} of {len(filters)}" if len(cells) < len(filters) else f"all {len(filters)}"
-    return grid(cells, 8, f"Filters of the first convolution, {name}", f"{shown}{of}; each stretched to its own range")
+    shown = (
+        f"{len(cells)} of {len(filters)}" if len(cells) < len(filters) else f"all {len(filters)}"
+    )
+    return grid(
+        cells,
+        8,
+        f"Filters of the first convolution, {name}",
+        f"{shown}{of}; each stretched to its own range",
+    )
 
 
 def _maps(subject: Subject, image: int, layer: str | None) -> Figure:
@@ -87,16 +104,26 @@ def _maps(subject: Subject, image: int, layer: str | None) -> Figure:
         maps = feature_maps(subject, image, [layer])[layer]
         cells = [
             original,
-            *(Cell(one, str(number), colour_map="viridis") for number, one in enumerate(maps[:ALL_CHANNELS])),
+            *(
+                Cell(one, str(number), colour_map="viridis")
+                for number, one in enumerate(maps[:ALL_CHANNELS])
+            ),
         ]
         return grid(cells, 8, f"What {layer} gives", f"{len(cells) - 1} of {len(maps)} channels")
     rows: list[Cell | None] = []
     for name, maps in feature_maps(subject, image, blocks(subject)).items():
         strongest = np.sort(np.argsort(-maps.mean((1, 2)), kind="stable")[:CHANNELS])
-        cells = [Cell(maps[channel], f"{name}\n{channel}", colour_map="viridis") for channel in strongest]
+        cells = [
+            Cell(maps[channel], f"{name}\n{channel}", colour_map="viridis") for channel in strongest
+        ]
         rows += [original, *cells, *[None] * (CHANNELS - len(cells))]
         original = Cell(np.ones((1, 1, 3)))
-    return grid(rows, CHANNELS + 1, "What each block gives", f"its {CHANNELS} channels with the strongest mean answer")
+    return grid(
+        rows,
+        CHANNELS + 1,
+        "What each block gives",
+        f"its {CHANNELS} channels with the strongest mean answer",
+    )
 
 
 def _guided(subject: Subject, layer: str, seed: int) -> Figure:
@@ -104,16 +131,24 @@ def _guided(subject: Subject, layer: str, seed: int) -> Figure:
     if not found:
         raise ValueError(f"no neuron of {layer} answers to any of the images")
     images = [
-        Cell(subject.pixels(one.image), f"channel {one.channel}\nat {one.place[0]}, {one.place[1]}") for one in found
+        Cell(subject.pixels(one.image), f"channel {one.channel}\nat {one.place[0]}, {one.place[1]}")
+        for one in found
     ]
     gradients = [Cell(_stretched(one.gradient)) for one in found]
     what = "Guided backpropagation" if guides(subject) else "Gradients (no ReLU module guides them)"
-    note = f"{subject.split} images; each neuron's most exciting one among some hundred, and what in it excites it"
-    return grid([*images, *gradients], len(found), f"{what} from {len(found)} neurons of {layer}", note)
+    note = (
+        f"{subject.split} images; each neuron's most exciting one among some hundred, and what in"
+        " it excites it"
+    )
+    return grid(
+        [*images, *gradients], len(found), f"{what} from {len(found)} neurons of {layer}", note
+    )
 
 
 def _stretched(gradient: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    scaled = gradient / max(float(np.quantile(gradient, 0.995)), 1e-12)  # a few pixels would leave all others dark
+    scaled = gradient / max(
+        float(np.quantile(gradient, 0.995)), 1e-12
+    )  # a few pixels would leave all others dark
     clipped = np.clip(scaled, 0, 1)
     return clipped[:, :, 0] if clipped.shape[2] == 1 else clipped
 
@@ -126,7 +161,10 @@ def _cam(subject: Subject, layer: str, images: list[int]) -> Figure:
         heat = grad_cam(subject, layer, image, predicted)
         cells.append(Cell(subject.pixels(image), subject.class_name(predicted), heat=heat))
     return grid(
-        cells, 6, f"Grad-CAM at {layer}", f"where it looks for the class that it predicts; {subject.split} images"
+        cells,
+        6,
+        f"Grad-CAM at {layer}",
+        f"where it looks for the class that it predicts; {subject.split} images",
     )
 
 

@@ -1,4 +1,6 @@
-"""A run to look into: its images, its network with the weights that it kept, and what it says of its images."""
+"""A run to look into: its images, its network with the weights that it kept, and what it says of
+its images.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,21 +11,23 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fieldtrial.config import TrainConfig
-from fieldtrial.results.predictions import Predictions, load_predictions
-from fieldtrial.run import Run
-from fieldtrial.training.data import Data
-from fieldtrial.training.evaluation import evaluate_run, open_ended
-from fieldtrial.training.network import Network
-from fieldtrial.training.predictions import Split
-from fieldtrial.training.splits import Indices
-from fieldtrial.training.world import World
+from fieldtrial.disk.run import Run
+from fieldtrial.results.read.predictions import Predictions, load_predictions
+from fieldtrial.training.data.load import Data
+from fieldtrial.training.data.splits import Indices
+from fieldtrial.training.distributed.world import World
+from fieldtrial.training.models.network import Network
+from fieldtrial.training.scoring.evaluation import evaluate_run, open_ended
+from fieldtrial.training.scoring.predictions import Split
 
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """A run that has ended well. `network` is in evaluation mode, on its device; `predictions` are those for `split`.
+    """A run that has ended well. `network` is in evaluation mode, on its device; `predictions` are
+    those for `split`.
 
-    `split` is test for runs that were tested, else validation: a look into a run is no reason to touch test.
+    `split` is test for runs that were tested, else validation: a look into a run is no reason to
+    touch test.
     """
 
     run: Run
@@ -35,8 +39,12 @@ class Subject:
     world: World
 
     def images(self, indices: Sequence[int] | Indices) -> Tensor:
-        """Return the images at these positions of the store as the inner model takes them: float (n, c, h, w)."""
-        pixels = torch.from_numpy(np.asarray(self.data.images[np.asarray(indices)])).to(self.world.device)
+        """Return the images at these positions of the store as the inner model takes them: float
+        (n, c, h, w).
+        """
+        pixels = torch.from_numpy(np.asarray(self.data.images[np.asarray(indices)])).to(
+            self.world.device
+        )
         return self.network.normalise(pixels)
 
     def pixels(self, index: int) -> NDArray[np.uint8]:
@@ -53,7 +61,8 @@ def open_subject(run: Run, world: World) -> Subject:
     """Return the run, ready to be looked into. Predictions that it lacks are made now, and kept.
 
     Raises:
-        FileNotFoundError or ValueError: it is no run, has not ended well, or its weights or data cannot be had.
+        FileNotFoundError or ValueError: it is no run, has not ended well, or its weights or data
+        cannot be had.
     """
     split: Split = "test" if run.predictions_path("test").exists() else "validation"
     if not run.predictions_path(split).exists():
@@ -67,10 +76,15 @@ def open_subject(run: Run, world: World) -> Subject:
 
 
 def sample(subject: Subject, count: int, seed: int = 0) -> list[int]:
-    """Return `count` images of the split, as positions in the store: class by class in turn, drawn by `seed`."""
+    """Return `count` images of the split, as positions in the store: class by class in turn, drawn
+    by `seed`.
+    """
     generator = np.random.default_rng(seed)
     label = subject.predictions.label
-    queues = [generator.permutation(np.flatnonzero(label == number)).tolist() for number in np.unique(label)]
+    queues = [
+        generator.permutation(np.flatnonzero(label == number)).tolist()
+        for number in np.unique(label)
+    ]
     drawn: list[int] = []
     while len(drawn) < count and any(queues):
         drawn += [queue.pop() for queue in queues if queue]
@@ -78,14 +92,19 @@ def sample(subject: Subject, count: int, seed: int = 0) -> list[int]:
 
 
 def last_map(subject: Subject) -> str:
-    """Return the name of the last layer before the head that gives maps. Raises ValueError as `mapping_layers` does."""
+    """Return the name of the last layer before the head that gives maps. Raises ValueError as
+    `mapping_layers` does.
+    """
     layers = mapping_layers(subject)
-    head = subject.network.head.removeprefix("model.")  # of some models a convolution, which gives a map itself
+    head = subject.network.head.removeprefix(
+        "model."
+    )  # of some models a convolution, which gives a map itself
     return layers[layers.index(head) - 1] if head in layers else layers[-1]
 
 
 def mapping_layers(subject: Subject) -> list[str]:
-    """Return the names of the inner model's modules that give maps (channels, height, width), in order of their work.
+    """Return the names of the inner model's modules that give maps (channels, height, width), in
+    order of their work.
 
     Raises:
         ValueError: it has none: a perceptron, or a transformer.
@@ -94,7 +113,11 @@ def mapping_layers(subject: Subject) -> list[str]:
 
     def note(name: str) -> object:
         def hook(_module: nn.Module, _arguments: object, output: object) -> None:
-            if isinstance(output, Tensor) and output.ndim == 4 and output.shape[2] * output.shape[3] > 1:
+            if (
+                isinstance(output, Tensor)
+                and output.ndim == 4
+                and output.shape[2] * output.shape[3] > 1
+            ):
                 found.append(name)
 
         return hook

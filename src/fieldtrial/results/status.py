@@ -12,17 +12,20 @@ import pandas as pd
 from rich.console import Console
 
 from fieldtrial.config import TrainConfig
-from fieldtrial.owner import is_gone
-from fieldtrial.results.load import FAILED
-from fieldtrial.results.records import load_records
-from fieldtrial.results.summary import find_winner, searches_over
-from fieldtrial.results.sweeps import read_sweeps
-from fieldtrial.standing import RowStanding, Standing, at_work, render_panel
-from fieldtrial.sweep_folder import SweepFolder
-from fieldtrial.tasks import TaskQueue, run_name
-from fieldtrial.values import format_value
+from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.disk.task_queue import TaskQueue, run_name
+from fieldtrial.fields import format_value
+from fieldtrial.panel import RowStanding, Standing, at_work, render_panel
+from fieldtrial.processes import is_gone
+from fieldtrial.results.analysis.summary import find_winner, searches_over
+from fieldtrial.results.read.records import load_records
+from fieldtrial.results.read.sweeps import read_sweeps
+from fieldtrial.results.read.trials import FAILED
 
-COUNTED = {"finished": "done", **dict.fromkeys(FAILED, "failed")}  # the other outcomes are called what they are
+COUNTED = {
+    "finished": "done",
+    **dict.fromkeys(FAILED, "failed"),
+}  # the other outcomes are called what they are
 WIDTH_OF_A_FILE = 400
 MOST_ROWS = 1000
 
@@ -75,16 +78,26 @@ def _whose(driver: Mapping[str, Any] | None) -> str:
 
 
 def _row(
-    number: int, trials: pd.DataFrame, fields: Sequence[str], description: Mapping[str, Any], over: bool
+    number: int,
+    trials: pd.DataFrame,
+    fields: Sequence[str],
+    description: Mapping[str, Any],
+    over: bool,
 ) -> RowStanding:
-    """Return how one row stands; over: whether its search is, which may have proposed fewer trials than its budget."""
-    config = TrainConfig.from_dict(description["rows"][number], TrainConfig.from_dict(description["base"]))
+    """Return how one row stands; over: whether its search is, which may have proposed fewer trials
+    than its budget.
+    """
+    config = TrainConfig.from_dict(
+        description["rows"][number], TrainConfig.from_dict(description["base"])
+    )
     search, finals = trials[trials["role"] == "search"], trials[trials["role"] == "final"]
     budget = 0 if over else description["trials"] if description["search"] else 1
     seconds = trials["minutes"].astype(float).fillna(0.0) * 60
     counts = _count(trials)
     best = find_winner(search, description["select"], description["mode"])
-    own = finals if best is None else finals[finals["configuration"] == best["configuration"]]  # not of earlier winners
+    own = (
+        finals if best is None else finals[finals["configuration"] == best["configuration"]]
+    )  # not of earlier winners
     counts["waiting"] += max(0, budget - len(search)) + max(0, description["seeds"] - len(own))
     live = trials["outcome"].isin(("waiting", "running"))
     return RowStanding(
@@ -103,7 +116,9 @@ def _count(trials: pd.DataFrame) -> Counter[str]:
 
 
 def _since(records: pd.DataFrame) -> str:
-    """Return how long ago the newest record was written: whether anything is under way cannot be seen more surely."""
+    """Return how long ago the newest record was written: whether anything is under way cannot be
+    seen more surely.
+    """
     newest = records["time"].max()
     if pd.isna(newest):
         return "no record yet"

@@ -1,0 +1,205 @@
+"""The command line of a sweep file: python sweeps/NAME.py [--cluster NAME] [--smoke] [--dry-run]
+...
+"""
+
+import argparse
+import os
+import re
+import shlex
+import sys
+from collections.abc import Callable
+from dataclasses import fields, replace
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from fieldtrial.config import ConfigError, unknown_field
+from fieldtrial.control.driver import drive as driver
+from fieldtrial.control.driver.drive import GOES_ON, INTERRUPTED, drive
+from fieldtrial.control.driver.ownership import DeposedError
+from fieldtrial.control.driver.preflight import START_SECONDS, Findings, Preflight, trial_hours
+from fieldtrial.control.engine.loop import SweepError
+from fieldtrial.control.engine.state import ForeignStateError
+from fieldtrial.control.places.interface import PlaceError
+from fieldtrial.control.places.settings import Settings, SlurmSettings, read_place
+from fieldtrial.disk.files import share_with_group
+from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.sweep import Sweep
+
+BUDGET = ("trials", "seeds", "max_failures")
+
+
+def main(build: Callable[[], Sweep], arguments: list[str] | None = None) -> None:
+    """Run the sweep that `build` returns as the command line says. Ends the process, with status 0
+    if all went well.
+    """
+    share_with_group()
+    script = Path(sys.argv[0]).resolve()
+    options = _parser(script).parse_args(arguments)
+    if options.data_root:
+        os.environ["FIELDTRIAL_DATA"] = str(Path(options.data_root).resolve())
+    try:
+        sweep = _configured(_built(build), options)
+        settings = read_place(options.cluster, script.parent.parent / "cluster")
+        folder = SweepFolder(Path(options.runs) / _name(script, options))
+        if options.dry_run:
+            with Preflight(sweep) as preflight:
+                _show(sweep, folder, settings, preflight.result())
+        else:
+            sys.exit(drive(sweep, folder, settings, options.retry, options.takeover))
+    except (ConfigError, SweepError, PlaceError, ForeignStateError) as error:
+        _complain(str(error))
+        sys.exit(1)
+    except DeposedError as error:
+        _complain(str(error))
+        os._exit(1)  # Ray, if it was interrupted in its start, may crash in an orderly end
+    except KeyboardInterrupt:
+        _complain(GOES_ON)
+        os._exit(INTERRUPTED)  # the same
+
+
+def _parser(script: Path) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=f"python {script.parent.name}/{script.name}")
+    parser.add_argument(
+        "--cluster",
+        default="local",
+        metavar="NAME",
+        help="where trials run: cluster/NAME.toml [local]",
+    )
+    parser.add_argument(
+        "--smoke",
+        action="store_true",
+        help="every row, 1 trial, 1 epoch, embedded data: does it run?",
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="show rows, trials and cost; start nothing"
+    )
+    parser.add_argument("--trials", type=int, metavar="N", help="configurations tried in each row")
+    parser.add_argument("--seeds", type=int, metavar="N", help="fresh seeds for each row's winner")
+    parser.add_argument(
+        "--max-failures", type=int, metavar="N", help="failed trials after which the sweep stops"
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="a field of every row; may repeat",
+    )
+    parser.add_argument("--name", help="the sweep's folder in --runs [the file's name]")
+    parser.add_argument(
+        "--runs", default="runs", metavar="DIR", help="where sweeps are kept [runs]"
+    )
+    parser.add_argument("--data-root", metavar="DIR", help="where data sets are [$FIELDTRIAL_DATA]")
+    parser.add_argument(
+        "--takeover",
+        action="store_true",
+        help="have a driver that runs this sweep leave, and go on",
+    )
+    parser.add_argument("--retry", action="store_true", help="run failed trials again")
+    return parser
+
+
+def _built(build: Callable[[], Sweep]) -> Sweep:
+    try:
+        return build()
+    except TypeError as error:  # Python's own words for a field that there is not
+        if match := re.search(
+            r"TrainConfig.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error)
+        ):
+            raise ConfigError([unknown_field(match[1])], "sweep") from None
+        if match := re.search(
+            r"Sweep.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error)
+        ):
+            names = ", ".join(item.name for item in fields(Sweep))
+            raise ConfigError(
+                [f"unknown argument {match[1]!r} of Sweep; it takes {names}"], "sweep"
+            ) from None
+        raise
+
+
+def _configured(sweep: Sweep, options: argparse.Namespace) -> Sweep:
+    pairs = [text.partition("=") for text in options.set]
+    if malformed := [
+        text for text, (_, sign, _) in zip(options.set, pairs, strict=True) if not sign
+    ]:
+        raise ConfigError([f"{text!r}: must be FIELD=VALUE" for text in malformed], "--set")
+    sweep = sweep.with_settings({name: value for name, _, value in pairs})
+    budget = {name: getattr(options, name) for name in BUDGET if getattr(options, name) is not None}
+    sweep = replace(sweep, **budget)
+    return sweep.smoke() if options.smoke else sweep
+
+
+def _name(script: Path, options: argparse.Namespace) -> str:
+    return options.name or script.stem + ("-smoke" if options.smoke else "")
+
+
+def _show(sweep: Sweep, folder: SweepFolder, settings: Settings, findings: Findings) -> None:
+    """Print what the sweep would do."""
+    out = driver.console()
+    hours, source_hours = trial_hours(sweep, findings, settings.teraflops)
+    table = Table(
+        *sweep.compared, "trials", "seeds", "parameters", "trainable", "hours at most", box=None
+    )
+    for number, (fact, cost) in enumerate(zip(findings.rows, hours, strict=True)):
+        counts = (
+            str(sweep.trials_per_row),
+            str(sweep.seeds),
+            f"{fact.parameters:,}",
+            f"{fact.trainable_parameters:,}",
+        )
+        table.add_row(*sweep.row_cells(number), *counts, f"{cost:.3g}")
+    out.print(table)
+    for name, domain in sweep.describe(folder.name)["search"].items():
+        out.print(f"search {name}: {domain}")
+    runs = len(sweep.rows) * (sweep.trials_per_row + sweep.seeds)
+    out.print(
+        f"{len(sweep.rows)} rows, {runs} trials and {len(findings.sources)} sources in"
+        f" {folder.path}"
+    )
+    workers = settings.workers(runs + len(findings.sources))
+    most = (sum(hours) + source_hours + workers * START_SECONDS / 3600) * settings.devices_per_trial
+    out.print(
+        f"device-hours at most: {most:.3g} (at {settings.teraflops:g} teraflops a trial, and"
+        f" {START_SECONDS:g} s for the start of each of {workers} workers; the largest trials that"
+        " the search may propose, none stopped early, what frozen layers compute counted in each"
+        " epoch)",
+        soft_wrap=True,
+    )
+    config = sweep.row_config(0)
+    command = [
+        "python",
+        "jobs/train.py",
+        "--run",
+        str(folder.run(config.id).path),
+        *config.to_flags(),
+    ]
+    out.print(f"a trial: {shlex.join(command)}", soft_wrap=True)
+    if isinstance(settings, SlurmSettings):
+        _show_job(folder, settings, workers)
+
+
+def _show_job(folder: SweepFolder, settings: SlurmSettings, jobs: int) -> None:
+    """Print what would be submitted, and what SLURM says of it. Raises PlaceError if it would not
+    run.
+    """
+    from fieldtrial.control.places.slurm import commands as slurm_commands
+    from fieldtrial.control.places.slurm.commands import SlurmOutageError
+    from fieldtrial.control.places.slurm.sbatch import Submitter
+
+    out = driver.console()
+    try:
+        script = Submitter(settings, folder, folder.code_path / "SNAPSHOT").script()
+        out.print(
+            f"jobs: {jobs} at least, {settings.most_jobs} at once at most, each:\n\n{script}",
+            soft_wrap=True,
+        )
+        out.print(f"sbatch --test-only: {slurm_commands.test_submission(script)}", soft_wrap=True)
+    except SlurmOutageError as error:
+        raise PlaceError("sbatch --test-only: " + "; ".join(str(error).splitlines())) from None
+
+
+def _complain(message: str) -> None:
+    Console(stderr=True, markup=False, highlight=False).print(message, style="red", soft_wrap=True)
+    sys.stderr.flush()

@@ -1,0 +1,196 @@
+"""What a sweep shows while it runs: one live panel on a terminal, plain lines in a log file."""
+
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Collection, Sequence
+
+from rich.console import Console, RenderableType
+from rich.live import Live
+
+from fieldtrial.control.engine.loop import Engine
+from fieldtrial.control.engine.row import Row
+from fieldtrial.control.engine.trial import Trial
+from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.panel import RowStanding, Standing, at_work, clock, render_panel
+
+MOST_ROWS = 30
+OTHER_LINES = 10  # of the panel and around it
+REFRESHES_PER_SECOND = 4
+NEWEST = 4
+
+
+def say_what_is_there(console: Console, folder: SweepFolder) -> None:
+    """Print that a sweep which was begun before goes on, for all else takes a while; nothing if
+    none was begun.
+    """
+    names = {entry["trial"] for entry in folder.trials() if entry["role"] != "winner"}
+    try:
+        outcomes = {name: folder.run(name).standing()[0] for name in names}
+    except ValueError:  # a damaged file, of a trial that may never be asked for again
+        return
+    begun = [name for name, outcome in outcomes.items() if outcome == "running"]
+    ended = sum(outcome not in ("running", "waiting") for outcome in outcomes.values())
+    running = len(at_work(folder, begun))
+    counts = {"ended": ended, "running": running, "half-done": len(begun) - running}
+    said = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count)
+    if names:
+        console.print(
+            f"{folder.path} is there and goes on; trials: {said or 'none begun'}", soft_wrap=True
+        )
+
+
+class Progress:
+    """Hears the engine's events. On a terminal it keeps a panel up to date; elsewhere it prints a
+    line for each end.
+
+    Before the first of them it says how much there is to do.
+
+    processes: of a trial, and so devices; device-hours are counted with it.
+    """
+
+    def __init__(self, console: Console, processes: int = 1) -> None:
+        self._console = console
+        self._processes = processes
+        self._live: Live | None = None
+        self._engine: Engine | None = None
+        self._cells: list[list[str]] = []  # of each row
+        self._started = time.monotonic()
+        self._news: list[str] = []
+
+    def follow(self, engine: Engine) -> "Progress":
+        """Say whose state the panel shows. Use the result as a context manager around the engine's
+        run.
+        """
+        self._engine = engine
+        self._cells = [engine.sweep.row_cells(row.number) for row in engine.rows]
+        return self
+
+    def __enter__(self) -> "Progress":
+        if self._console.is_terminal:
+            self._live = Live(
+                get_renderable=self._panel,
+                console=self._console,
+                refresh_per_second=REFRESHES_PER_SECOND,
+                transient=True,
+            )
+            self._live.start()
+        elif self._engine:
+            (ended, expected), place = self._count(), self._engine.place
+            what = (
+                f"{self._engine.folder.path}: {expected} trials, {min(expected, place.slots)} at"
+                " once at most"
+            )
+            self._console.print(f"{what}; {ended} have ended" if ended else what, soft_wrap=True)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._live:
+            self._live.stop()
+
+    def hear(self, event: str, trial: Trial) -> None:
+        """Take in an event of the engine."""
+        if event in ("started", "stopping") or self._engine is None:
+            return
+        line = self._line(event, trial)
+        self._news = [*self._news, line][-NEWEST:]
+        if not self._live:
+            ended, expected = self._count()
+            self._console.print(f"{self._clock()}  {ended}/{expected}  {line}", soft_wrap=True)
+
+    def _line(self, event: str, trial: Trial) -> str:
+        assert self._engine
+        what = (
+            "source"
+            if trial.row is None
+            else f"row {trial.row} ({self._engine.sweep.row_label(trial.row)})"
+        )
+        role = f" seed {trial.config.seed}" if trial.role == "final" else ""
+        if event == "done" and trial.best is not None:
+            ending = (
+                f"told to stop after epoch {trial.stopped_at}"
+                if trial.stopped_at is not None
+                else "done"
+            )
+            return (
+                f"{trial.name} {what}{role}: {ending}, {self._engine.sweep.select} {trial.best:.4f}"
+            )
+        if event == "notice":
+            return f"{trial.name} {what}{role}: {trial.notice}"
+        problem = f": {(trial.problem or '').splitlines()[0]}" if trial.problem else ""
+        return (
+            f"{trial.name} {what}{role}: {'starts again' if event == 'again' else event}{problem}"
+        )
+
+    def _count(self) -> tuple[int, int]:
+        """Return how many trials have ended, and how many there will be."""
+        assert self._engine
+        sweep = self._engine.sweep
+        expected = len(self._engine.sources) + len(sweep.rows) * (
+            sweep.trials_per_row + sweep.seeds
+        )
+        return sum(not trial.live for trial in self._engine.trials()), expected
+
+    def _clock(self) -> str:
+        return clock(time.monotonic() - self._started)
+
+    def _panel(self) -> RenderableType:
+        assert self._engine
+        most_rows = max(1, min(MOST_ROWS, self._console.height - OTHER_LINES))
+        return render_panel(self.standing(), most_rows)
+
+    def standing(self) -> Standing:
+        """Return how the sweep stands now."""
+        assert self._engine
+        engine, sweep = self._engine, self._engine.sweep
+        ended, expected = self._count()
+        backlog, unattended = engine.place.backlog, engine.unattended()
+        return Standing(
+            name=engine.folder.name,
+            path=str(engine.folder.path),
+            fields=sweep.compared,
+            select=sweep.select,
+            mode=sweep.mode,
+            rows=[
+                self._row(*pair, unattended) for pair in zip(engine.rows, self._cells, strict=True)
+            ],
+            since=self._clock(),
+            expected=expected,
+            ended=ended,
+            slots=engine.place.slots,
+            device_hours=sum(trial.seconds for trial in engine.trials()) / 3600 * self._processes,
+            report=self._report(),
+            news=self._news,
+            sources=Counter(_outcome(trial, unattended) for trial in engine.sources.values()),
+            queued=len(unattended) if backlog else 0,
+            reasons=backlog.reasons if backlog else (),
+        )
+
+    def _report(self) -> str | None:
+        assert self._engine
+        path = self._engine.folder.report_path
+        with contextlib.suppress(OSError):  # the file system is away
+            return str(path) if path.exists() else None
+        return None
+
+    def _row(self, row: Row, cells: Sequence[str], unattended: Collection[str]) -> RowStanding:
+        finals = row.finals or []
+        trials = [*row.trials, *finals]
+        counts = Counter(_outcome(trial, unattended) for trial in trials)
+        counts["waiting"] += max(0, row.budget - len(row.trials)) + max(0, row.seeds - len(finals))
+        best = row.winner()
+        return RowStanding(
+            cells=cells,
+            counts=counts,
+            best=None if best is None else best.best,
+            tested=sum(not trial.live for trial in finals),
+            seeds=row.seeds,
+            ended_seconds=[trial.seconds for trial in trials if not trial.live],
+            live_seconds=[trial.seconds for trial in trials if trial.live],
+        )
+
+
+def _outcome(trial: Trial, unattended: Collection[str]) -> str:
+    if trial.status == "running" and trial.name in unattended:
+        return "waiting"
+    return "stopped" if trial.status == "done" and trial.stopped_at is not None else trial.status

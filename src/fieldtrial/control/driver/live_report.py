@@ -1,0 +1,79 @@
+"""The report while a sweep runs: written anew from time to time, by a process that gives way to all
+others.
+"""
+
+import contextlib
+import os
+import subprocess
+import sys
+import threading
+import time
+
+from fieldtrial.disk.sweep_folder import SweepFolder
+
+FIRST_SECONDS = 15  # after the start
+LEAST_SECONDS = 60  # from one report to the next
+SHARE = 0.05  # of the time that reports may take, at the lowest priority
+POLL_SECONDS = 0.2
+LOWEST_PRIORITY = 19
+
+
+def write_report(folder: SweepFolder) -> None:
+    """Write the report and print where it is. It is an extra: if it fails, it says why, and the
+    sweep ends as it is.
+    """
+    try:
+        subprocess.run(_command(folder), check=False)
+    except OSError as error:
+        print(f"no report: {error.strerror}", file=sys.stderr, flush=True)
+
+
+class LiveReport:
+    """Writes the report of the sweep in `folder` while it is entered, never twice at once. What it
+    prints is lost.
+
+    Where no process can be started for it, that report is left out.
+    """
+
+    def __init__(
+        self, folder: SweepFolder, first: float = FIRST_SECONDS, least: float = LEAST_SECONDS
+    ) -> None:
+        self._folder = folder
+        self._first, self._least = first, least
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._write, daemon=True)
+
+    def __enter__(self) -> "LiveReport":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _write(self) -> None:
+        pause = self._first
+        while not self._over.wait(pause):
+            started = time.monotonic()
+            with contextlib.suppress(OSError):  # no memory, or no process, is left for it
+                self._write_once()
+            pause = max(self._least, (time.monotonic() - started) / SHARE)
+
+    def _write_once(self) -> None:
+        nothing = subprocess.DEVNULL
+        process = subprocess.Popen(
+            _command(self._folder),
+            stdin=nothing,
+            stdout=nothing,
+            stderr=nothing,
+            start_new_session=True,  # Ctrl-C is the driver's
+        )
+        os.setpriority(os.PRIO_PROCESS, process.pid, LOWEST_PRIORITY)
+        while process.poll() is None:
+            if self._over.wait(POLL_SECONDS):
+                process.kill()  # the report is written whole or not at all
+                process.wait()
+
+
+def _command(folder: SweepFolder) -> list[str]:
+    return [sys.executable, "-m", "fieldtrial.results.report.build", str(folder.path)]

@@ -1,0 +1,187 @@
+"""Row: one row's search. It proposes trials, hears their records, and names its winner."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ray.tune.schedulers import TrialScheduler
+
+from fieldtrial.config import TrainConfig
+from fieldtrial.control.engine.ray_tune import SCORE, TIME, build_scheduler, build_searcher
+from fieldtrial.control.engine.trial import Controller, Trial
+from fieldtrial.disk.run import Record
+from fieldtrial.fields import format_value
+from fieldtrial.sweep import Sweep
+
+
+class Row:
+    """A row's searcher, its own scheduler, and the trials it has proposed.
+
+    A row never shares a scheduler: a bracket over all rows would stop every linear probe because a
+    full fine-tuning is ahead of it, and make the table wrong in silence.
+    """
+
+    def __init__(self, sweep: Sweep, number: int) -> None:
+        self.number = number
+        self.config = sweep.row_config(number)
+        source = sweep.source_config(number)
+        self.source = source.id if source else None
+        self.select, self.mode = sweep.select, sweep.mode
+        self.budget, self.seeds = sweep.trials_per_row, sweep.seeds
+        self.trials: list[Trial] = []
+        self.finals: list[Trial] | None = None
+        self._searched = list(sweep.search)
+        self._searcher = (
+            build_searcher(sweep.search, sweep.mode, sweep.trials, number) if sweep.search else None
+        )
+        self._scheduler = build_scheduler(sweep.most_epochs(number), sweep.mode)
+        self._controller = Controller(self.trials)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the search is over: all trials proposed and ended."""
+        return len(self.trials) >= self.budget and not any(trial.live for trial in self.trials)
+
+    @property
+    def may_propose(self) -> bool:
+        """Whether there is budget for another trial, and the newest has not yet to be started."""
+        return len(self.trials) < self.budget and not (
+            self.trials and self.trials[-1].status == "waiting"
+        )
+
+    def propose(self) -> Trial:
+        """Return the next trial of the search. The caller sees that the budget is kept."""
+        trial_id = f"{self.number}-{len(self.trials)}"
+        values = self._searcher.suggest(trial_id) if self._searcher else {}
+        trial = Trial(
+            trial_id,
+            "search",
+            self.number,
+            TrainConfig.from_dict(values, self.config),
+            suggestion=values,
+        )
+        self.trials.append(trial)
+        self._scheduler.on_trial_add(self._controller, trial)
+        return trial
+
+    def recall(self, config: TrainConfig, result: Mapping[str, Any] | None) -> None:
+        """Take in a trial of a search whose state is lost: done if it has a result, else to be gone
+        on with.
+
+        Its value is the kept epoch's, which for a stopped trial may be later than what the lost
+        search was told.
+        """
+        trial = Trial(f"{self.number}-{len(self.trials)}", "search", self.number, config)
+        self.trials.append(trial)
+        values = {name: getattr(config, name) for name in self._searched}
+        trial.suggestion = {
+            n: format_value(v) if isinstance(v, tuple) else v for n, v in values.items()
+        }
+        trial.reopened = (
+            True  # the searcher has not proposed it, so it is told of it at its end, as of a point
+        )
+        self._scheduler.on_trial_add(self._controller, trial)
+        if result is None:
+            return
+        trial.status, trial.best = "done", result[self.select]
+        trial.stopped_at = result["epochs"] if result["outcome"] == "stopped" else None
+        if self._searcher:
+            self._searcher.add_evaluated_point(trial.suggestion, trial.best)
+
+    def hear(self, trial: Trial, record: Record) -> bool:
+        """Take in a trial's next record. Returns True if the scheduler wants the trial stopped."""
+        if trial.stopped_at is not None:
+            return (
+                False  # what it did before it saw the stop file must not depend on who was quicker
+            )
+        result = self._note(trial, record)
+        if result is None:
+            return False
+        trial.last_result = result
+        decision = self._scheduler.on_trial_result(self._controller, trial, result)
+        if self._searcher and not trial.reopened:
+            self._searcher.on_trial_result(trial.trial_id, result)
+        if decision == TrialScheduler.STOP and trial.told < trial.config.epochs:
+            trial.stopped_at = trial.told
+        return trial.stopped_at is not None
+
+    def end(self, trial: Trial) -> None:
+        """Tell the search that a trial has ended well, with the best value it had when it was last
+        heard.
+        """
+        if trial.last_result:
+            self._scheduler.on_trial_complete(self._controller, trial, trial.last_result)
+        if self._searcher and trial.reopened:
+            self._searcher.add_evaluated_point(trial.suggestion, trial.best)
+        elif self._searcher:
+            self._searcher.on_trial_complete(
+                trial.trial_id, result={**trial.last_result, SCORE: trial.best}
+            )
+
+    def fail(self, trial: Trial, diverged: bool) -> None:
+        """Tell the search that a trial has failed.
+
+        Divergence is a property of the configuration, so the searcher hears a bad value: that of no
+        training at all. Other failures teach it nothing.
+        """
+        self._scheduler.on_trial_remove(self._controller, trial)
+        if not self._searcher or trial.reopened:
+            return
+        if diverged and trial.start is not None:
+            self._searcher.on_trial_complete(
+                trial.trial_id, result={SCORE: trial.start, TIME: max(1, trial.told)}
+            )
+        else:
+            self._searcher.on_trial_complete(trial.trial_id, error=True)
+
+    def reopen(self, trial: Trial) -> None:
+        """Take back a failed trial, which is to run again; the winner is looked for anew."""
+        trial.reopened = True
+        self._scheduler.on_trial_add(self._controller, trial)
+        self.finals = None
+
+    def winner(self) -> Trial | None:
+        """Return the best trial, among those trained to the end if there are any; None if all
+        failed.
+        """
+        done = [trial for trial in self.trials if trial.status == "done" and trial.best is not None]
+        candidates = [trial for trial in done if trial.stopped_at is None] or done
+        sign = 1 if self.mode == "max" else -1
+        return max(candidates, key=lambda trial: sign * (trial.best or 0.0), default=None)
+
+    def add_finals(self) -> Sequence[Trial]:
+        """Return the winner's runs with fresh seeds, which the search has not seen."""
+        winner = self.winner()
+        self.finals = (
+            []
+            if winner is None
+            else [self._final(winner, number) for number in range(1, self.seeds + 1)]
+        )
+        return self.finals
+
+    def extend(self, trials: int, seeds: int) -> None:
+        """Take a larger budget; the winner is looked for anew."""
+        self.budget, self.seeds = trials, seeds
+        self.finals = None
+
+    def _final(self, winner: Trial, number: int) -> Trial:
+        config = replace(winner.config, seed=winner.config.seed + number)
+        return Trial(
+            f"{self.number}-final-{config.id}",
+            "final",
+            self.number,
+            config,
+            accumulate=winner.accumulate,
+        )
+
+    def _note(self, trial: Trial, record: Record) -> dict[str, Any] | None:
+        """Return what Ray Tune is told of a record: the epoch and the best value so far; None
+        before any training.
+        """
+        value = float(record[self.select])
+        if record["epoch"] == 0:
+            trial.start = value
+            return None
+        better = max if self.mode == "max" else min
+        trial.best = value if trial.best is None else better(trial.best, value)
+        return {TIME: record["epoch"], SCORE: trial.best, "trial_id": trial.trial_id}

@@ -1,0 +1,305 @@
+"""What a place is, as its file in cluster/ says: the classes list every key, with its meaning and
+its default.
+"""
+
+import math
+import os
+import re
+import tomllib
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from fieldtrial.config import ConfigError
+from fieldtrial.fields import check_type
+
+
+@dataclass(frozen=True)
+class LocalSettings:
+    """This machine: what one trial is given.
+
+    cpus_per_trial: cores, shared by the trial's processes.
+    gpus_per_trial: devices, or a fraction of one; left out: one, where the machine has any.
+    processes_per_trial: more than one run as one trial under torchrun.
+    most_trials: at once; left out: as many as fit.
+    teraflops: sustained by one trial in training (1e12 operations a second), for --dry-run's
+    estimate.
+    """
+
+    cpus_per_trial: int = 1
+    gpus_per_trial: float | None = None
+    processes_per_trial: int = 1
+    most_trials: int | None = None
+    teraflops: float = 0.02
+
+    def __post_init__(self) -> None:
+        rules = [
+            ("cpus_per_trial", self.cpus_per_trial >= 1, "must be at least 1"),
+            (
+                "gpus_per_trial",
+                self.gpus_per_trial is None or self.gpus_per_trial >= 0,
+                "must be at least 0",
+            ),
+            (
+                "gpus_per_trial",
+                self.gpus_per_trial is None
+                or self.gpus_per_trial <= 1
+                or float(self.gpus_per_trial).is_integer(),
+                "must be whole, or below 1",
+            ),
+            ("processes_per_trial", self.processes_per_trial >= 1, "must be at least 1"),
+            (
+                "processes_per_trial",
+                self.processes_per_trial <= max(self.cpus_per_trial, self.gpus_per_trial or 0),
+                "must not be more than the trial's cores, or its devices",
+            ),
+            (
+                "most_trials",
+                self.most_trials is None or self.most_trials >= 1,
+                "must be at least 1",
+            ),
+            ("teraflops", self.teraflops > 0, "must be above 0"),
+        ]
+        problems = [
+            f"{name} = {getattr(self, name)}: {rule}" for name, holds, rule in rules if not holds
+        ]
+        if problems:
+            raise ConfigError(problems)
+
+    @property
+    def devices_per_trial(self) -> float:
+        """What an hour of a trial counts, in device-hours: its share of a GPU, or one for all its
+        cores.
+        """
+        return self.gpus_per_trial or 1
+
+    def workers(self, trials: int) -> int:
+        """Return how many workers are started for so many trials, if none dies."""
+        fitting = max(1, len(os.sched_getaffinity(0)) // self.cpus_per_trial)
+        return min(trials, fitting, self.most_trials or fitting)
+
+
+# Options of sbatch that are not free: a key says them, which the workers go by, or the driver, to
+# know its jobs again.
+OWN_OPTIONS = {
+    "time": "time_limit_minutes",
+    "partition": "partitions",
+    "account": "account",
+    "qos": "qos",
+    "constraint": "constraint",
+    "cpus-per-task": "cpus_per_process",
+    "mem": "memory_gb_per_process",
+    "requeue": "requeue",
+    "no-requeue": "requeue",
+    **dict.fromkeys(("nodes", "ntasks", "ntasks-per-node"), "gpus_per_trial and gpus_per_node"),
+    **dict.fromkeys(("gpus", "gpus-per-node", "gpus-per-task"), "gpus_per_trial and gpu_type"),
+    **dict.fromkeys(("job-name", "array", "output", "error"), None),
+    **dict.fromkeys(("clusters", "parsable", "quiet", "wait", "test-only"), None),
+}
+
+
+@dataclass(frozen=True)
+class SlurmSettings:
+    """A SLURM site, and a trial's share of it.
+
+    partitions: any of them will do; SLURM takes the one that starts first.
+    gpus_per_trial: devices of one trial, over as many nodes as that takes; 0: a trial on CPUs.
+    gpus_per_node: devices of one node.
+    gpu_type: which ones, where a site has several, as its configuration calls them.
+    processes_per_trial: on CPUs alone; with GPUs there is one process for each.
+    cpus_per_process, memory_gb_per_process: each process's share of its node.
+    time_limit_minutes: of one job. A trial that takes longer resumes in the next job.
+    most_jobs: of this sweep in the queue at once.
+    trials_per_job: 1: a job per trial, which frees its node at once; more: workers that stay warm
+    between short trials.
+    idle_seconds: after which a warm worker without a trial ends itself.
+    requeue: whether SLURM may start a preempted job again by itself; if not, the trial is submitted
+    again.
+    setup: shell lines before the worker starts, such as module load.
+    environment: variables of the worker.
+    sbatch: further options, such as {"mail-type" = "END", exclusive = ""}.
+    squeue_seconds: the least time between two looks at the queue; with many jobs they are rarer.
+    teraflops: sustained by one trial in training (1e12 operations a second), for --dry-run's
+    estimate.
+    """
+
+    partitions: tuple[str, ...] = ()
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    gpus_per_trial: int = 1
+    gpus_per_node: int = 8
+    gpu_type: str | None = None
+    processes_per_trial: int = 1
+    cpus_per_process: int = 8
+    memory_gb_per_process: float | None = None
+    time_limit_minutes: int = 24 * 60
+    most_jobs: int = 32
+    trials_per_job: int = 1
+    idle_seconds: float = 60.0
+    requeue: bool = True
+    setup: tuple[str, ...] = ()
+    environment: dict[str, str] = field(default_factory=dict)
+    sbatch: dict[str, str] = field(default_factory=dict)
+    squeue_seconds: float = 5.0
+    teraflops: float = 20.0
+
+    def __post_init__(self) -> None:
+        rules = [
+            ("gpus_per_trial", self.gpus_per_trial >= 0, "must be at least 0"),
+            ("gpus_per_node", self.gpus_per_node >= 1, "must be at least 1"),
+            ("gpu_type", _is_name_or_none(self.gpu_type), "must be a name, such as a100"),
+            (
+                "gpu_type",
+                self.gpu_type is None or self.gpus_per_trial > 0,
+                "is for trials with GPUs",
+            ),
+            (
+                "gpus_per_trial",
+                self.gpus_per_trial <= self.gpus_per_node
+                or self.gpus_per_trial % max(1, self.gpus_per_node) == 0,
+                (
+                    f"must be a multiple of gpus_per_node = {self.gpus_per_node} where one node is"
+                    " not enough"
+                ),
+            ),
+            ("processes_per_trial", self.processes_per_trial >= 1, "must be at least 1"),
+            (
+                "processes_per_trial",
+                self.processes_per_trial == 1 or self.gpus_per_trial == 0,
+                "is for CPUs alone: with GPUs there is one process for each",
+            ),
+            ("cpus_per_process", self.cpus_per_process >= 1, "must be at least 1"),
+            (
+                "memory_gb_per_process",
+                self.memory_gb_per_process is None or self.memory_gb_per_process > 0,
+                "must be above 0",
+            ),
+            ("time_limit_minutes", self.time_limit_minutes >= 1, "must be at least 1"),
+            ("most_jobs", self.most_jobs >= 1, "must be at least 1"),
+            ("trials_per_job", self.trials_per_job >= 1, "must be at least 1"),
+            ("idle_seconds", self.idle_seconds >= 0, "must be at least 0"),
+            ("squeue_seconds", self.squeue_seconds >= 0.5, "must be at least 0.5"),
+            ("teraflops", self.teraflops > 0, "must be above 0"),
+        ]
+        problems = [
+            f"{name} = {getattr(self, name)!r}: {rule}" for name, holds, rule in rules if not holds
+        ]
+        problems += [
+            f"environment has {name!r}: is no variable's name"
+            for name in self.environment
+            if not _is_variable(name)
+        ]
+        for option in self.sbatch:
+            name = option.lstrip("-").replace("_", "-")
+            if name in OWN_OPTIONS:
+                own = OWN_OPTIONS[name]
+                problems.append(
+                    f"sbatch has {option!r}: "
+                    + (f"{own} says that" if own else "the driver says that")
+                )
+            elif option.startswith("-"):
+                problems.append(f"sbatch has {option!r}: must be without its dashes, {name!r}")
+        if problems:
+            raise ConfigError(problems)
+
+    @property
+    def devices_per_trial(self) -> int:
+        """What an hour of a trial counts, in device-hours."""
+        return self.processes
+
+    def workers(self, trials: int) -> int:
+        """Return how many workers, each in a job, are started for so many trials, if each takes all
+        that it may.
+        """
+        return math.ceil(trials / self.trials_per_job)
+
+    @property
+    def nodes(self) -> int:
+        """How many nodes a trial takes."""
+        return max(1, math.ceil(self.gpus_per_trial / self.gpus_per_node))
+
+    @property
+    def processes(self) -> int:
+        """How many processes a trial has, on all its nodes together."""
+        return self.gpus_per_trial or self.processes_per_trial
+
+    @property
+    def processes_per_node(self) -> int:
+        """How many of them run on one node."""
+        return self.processes // self.nodes
+
+    @property
+    def needs_steps(self) -> bool:
+        """Whether srun starts a trial's processes; one alone takes the batch script's place, and is
+        there earlier.
+        """
+        return self.processes > 1
+
+    @property
+    def gpus_on_node(self) -> int:
+        """How many devices a trial asks of each of its nodes."""
+        return self.gpus_per_trial // self.nodes
+
+
+def _is_variable(name: str) -> bool:
+    return re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII) is not None
+
+
+def _is_name_or_none(text: str | None) -> bool:
+    return text is None or re.fullmatch(r"[\w.-]+", text) is not None
+
+
+Settings = LocalSettings | SlurmSettings
+KINDS: dict[str, type[LocalSettings] | type[SlurmSettings]] = {
+    "local": LocalSettings,
+    "slurm": SlurmSettings,
+}
+
+
+def read_place(name: str, folder: Path) -> Settings:
+    """Return the settings of the place called `name`, from `folder`/NAME.toml.
+
+    Raises:
+        ConfigError: no such file (the places that there are are listed), unknown keys, impossible
+        values.
+    """
+    path = folder / f"{name}.toml"
+    try:
+        values = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        places = ", ".join(sorted(other.stem for other in folder.glob("*.toml"))) or "none"
+        raise ConfigError(
+            [f"no such place: {path} is missing; places in {folder}: {places}"], "--cluster"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError([str(error)], str(path)) from None
+    kind = values.pop("kind", None)
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise ConfigError([f"kind = {kind!r}: must be one of {', '.join(KINDS)}"], str(path))
+    return _build(KINDS[kind], values, str(path))
+
+
+def _build(
+    settings: type[LocalSettings] | type[SlurmSettings], values: dict[str, Any], where: str
+) -> Settings:
+    hints = get_type_hints(settings)
+    names = [item.name for item in fields(settings)]
+    problems = [
+        f"unknown key {name!r}; keys: kind, {', '.join(names)}"
+        for name in values
+        if name not in names
+    ]
+    checked = {}
+    for name in (name for name in names if name in values):
+        try:
+            checked[name] = check_type(values[name], hints[name])
+        except ValueError as error:
+            problems.append(f"{name} = {values[name]!r}: {error}")
+    try:
+        built = settings(**checked)
+    except ConfigError as error:
+        problems += error.problems
+    if problems:
+        raise ConfigError(problems, where)
+    return built

@@ -1,0 +1,174 @@
+"""Asks for a sweep's worker jobs, in arrays. Submitit writes what is submitted; the only module
+that imports it.
+"""
+
+import contextlib
+import hashlib
+import os
+import re
+import secrets
+import shlex
+import shutil
+import sys
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import submitit
+
+from fieldtrial.control.places.settings import SlurmSettings
+from fieldtrial.control.places.slurm import commands as slurm_commands
+from fieldtrial.control.places.slurm.commands import SlurmOutageError
+from fieldtrial.control.places.slurm.job_start import WORKER
+from fieldtrial.disk.files import write_atomically
+from fieldtrial.disk.sweep_folder import SweepFolder
+
+LAST_LINES = 10
+LAST_BYTES = 64 << 10  # of a log, which may be anything's
+# What slurmstepd and srun write into the log of a job whose processes were ended because they took
+# too much memory.
+TOO_MUCH_MEMORY = re.compile(r"oom.kill event|: Out Of Memory$|exceeded memory limit", re.MULTILINE)
+
+
+def job_name(folder: SweepFolder) -> str:
+    """Return the name of all of a sweep's jobs, which no other sweep's have: it stands for the
+    folder's path.
+    """
+    return f"{folder.name}-fieldtrial-{_digest(str(folder.path.resolve()))}"
+
+
+class Submitter:
+    """Knows how a worker job of one sweep is asked for.
+
+    code: the folder that jobs import this program from, so that editing while they wait changes
+    nothing.
+    name: of all the sweep's jobs: how a driver that comes back knows them.
+    edition: the same for jobs that run the same program on the same part of the site; see
+    TaskQueue.
+    """
+
+    def __init__(
+        self,
+        settings: SlurmSettings,
+        folder: SweepFolder,
+        code: Path,
+        worker: tuple[str, ...] = WORKER,
+    ) -> None:
+        self.name = job_name(folder)
+        self._settings, self._code = settings, code
+        self._logs = folder.jobs_path.resolve()
+        numbers = (settings.trials_per_job, settings.idle_seconds, settings.time_limit_minutes)
+        self.edition = _digest(repr((self._parameters(()), numbers, worker)))
+        arguments = [str(folder.queue_path.resolve()), self.edition, *map(str, numbers), *worker]
+        command = shlex.join(
+            [sys.executable, "-u", "-m", "fieldtrial.control.places.slurm.job_start", *arguments]
+        )
+        self._command = command if settings.needs_steps else f"exec {command}"
+
+    def submit(
+        self, count: int, excluded: Collection[str] = (), in_array: bool = True
+    ) -> list[str]:
+        """Submit `count` worker jobs, in one array unless there can be none, and return their ids.
+
+        Raises:
+            SlurmOutageError: SLURM refuses, or does not answer.
+        """
+        path = self._logs / f"submission-{secrets.token_hex(4)}.sh"
+        write_atomically(path, self._text(excluded, count if in_array else None).encode())
+        job = slurm_commands.submit(path)
+        path.rename(self._logs / f"{job}_submission.sh")
+        return [f"{job}_{element}" for element in range(count)] if in_array else [job]
+
+    def script(self) -> str:
+        """Return the text of the sbatch file of one job. Raises SlurmOutageError where there is no
+        SLURM.
+        """
+        return self._text((), 1)
+
+    def last_lines(self, job: str) -> str:
+        """Return the last lines that a job has printed before its worker wrote into a
+        trial's log.
+        """
+        lines = self._printed(job).splitlines()
+        return "".join(f"\n    {line}" for line in lines[-LAST_LINES:])
+
+    def ran_out_of_memory(self, job: str) -> bool:
+        """Return whether a job's log says that it took too much memory.
+
+        Its state is OUT_OF_MEMORY only if the processes of its batch script did; if those of srun
+        did, it is FAILED.
+        """
+        return TOO_MUCH_MEMORY.search(self._printed(job)) is not None
+
+    def _printed(self, job: str) -> str:
+        """Return the ends of what a job has printed, as far as they can be read: they
+        only explain.
+        """
+        printed = []
+        for path in sorted(self._logs.glob(f"{job}_*log.*")):  # as Submitit names them
+            with contextlib.suppress(OSError), path.open("rb") as log:
+                log.seek(max(0, path.stat().st_size - LAST_BYTES))
+                printed.append(log.read().decode(errors="replace"))
+        return "\n".join(printed)
+
+    def _text(self, excluded: Collection[str], elements: int | None) -> str:
+        """Return an sbatch file, for an array of so many elements, or for a plain job."""
+        if not shutil.which("srun"):  # without which Submitit does nothing
+            raise SlurmOutageError("srun: no such command: this machine has no SLURM")
+        executor = submitit.SlurmExecutor(folder=self._logs)
+        executor.update_parameters(**self._parameters(excluded), array_parallelism=elements or 1)
+        # Submitit's own name for a key that sites which ask for one have to know
+        executor.parameters |= {"map_count": elements, "wckey": None}
+        return str(executor._make_submission_file_text(self._command, uid=""))
+
+    def _parameters(self, excluded: Collection[str]) -> dict[str, Any]:
+        settings = self._settings
+        setup = [
+            *settings.setup,
+            f"export PYTHONPATH={shlex.quote(str(self._code))}${{PYTHONPATH:+:$PYTHONPATH}}",
+        ]
+        setup += [
+            f"export {name}={shlex.quote(value)}" for name, value in settings.environment.items()
+        ]
+        extra = {name: value or True for name, value in settings.sbatch.items()}
+        wanted: dict[str, Any] = {
+            "job_name": self.name,
+            "time": settings.time_limit_minutes,
+            "nodes": settings.nodes,
+            "ntasks_per_node": settings.processes_per_node,
+            "cpus_per_task": settings.cpus_per_process,
+            "gpus_per_node": _devices(settings),
+            "mem": _megabytes(settings.memory_gb_per_process, settings.processes_per_node),
+            "partition": ",".join(settings.partitions) or os.environ.get("SBATCH_PARTITION"),
+            "account": settings.account or os.environ.get("SBATCH_ACCOUNT"),
+            "qos": settings.qos or os.environ.get("SBATCH_QOS"),
+            "constraint": settings.constraint or os.environ.get("SBATCH_CONSTRAINT"),
+            "exclude": ",".join(sorted(excluded)) or None,
+            "setup": setup,
+            "use_srun": settings.needs_steps,
+            "srun_args": [
+                # which srun does not take over from sbatch
+                f"--cpus-per-task={settings.cpus_per_process}",
+                "--kill-on-bad-exit=1",  # else the other processes wait for one that has failed
+            ],
+            "additional_parameters": (
+                {("requeue" if settings.requeue else "no-requeue"): True} | extra
+            ),
+        }
+        return {name: value for name, value in wanted.items() if value is not None}
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def _devices(settings: SlurmSettings) -> str | None:
+    """Return the devices that a trial asks of each node, as sbatch takes them: 4 or a100:4; None on
+    CPUs alone.
+    """
+    count = str(settings.gpus_on_node) if settings.gpus_on_node else None
+    return f"{settings.gpu_type}:{count}" if settings.gpu_type and count else count
+
+
+def _megabytes(gigabytes: float | None, processes: int) -> str | None:
+    return None if gigabytes is None else f"{round(gigabytes * 1024) * processes}MB"

@@ -1,0 +1,321 @@
+"""The run directory: the only module that knows a file name in it.
+
+The worker writes a run's files, the engine and the table read them. Small files are written whole
+or not at all; records are appended a line at a time and synced, one file per attempt, so that each
+file has one writer.
+"""
+
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from fieldtrial.config import TrainConfig
+from fieldtrial.disk.files import (
+    RecordWriter,
+    is_there,
+    parse_record,
+    read_json,
+    write_atomically,
+    write_json,
+)
+
+Record = dict[str, Any]
+CHECKPOINTS_KEPT = 2
+
+
+class Run:
+    """One trial's directory."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self._config_path = self.path / "config.json"
+        self._environment_path = self.path / "env.json"
+        self._command_path = self.path / "command.txt"
+        self._result_path = self.path / "result.json"
+        self._evaluations_path = self.path / "evaluations.json"
+        self._error_path = self.path / "error.json"
+        self._stop_path = self.path / "stop"
+        self._checkpoint_folder = self.path / "checkpoint"
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
+
+    @property
+    def name(self) -> str:
+        """The directory's name: in a sweep, the config's id."""
+        return self.path.resolve().name
+
+    @classmethod
+    def create(cls, path: Path | str, config: TrainConfig) -> "Run":
+        """Return the run in `path`, made if need be.
+
+        Raises:
+            ConfigError: the directory holds a run of another config; the message names the fields
+            that differ.
+        """
+        run = cls(path)
+        if run.exists():
+            run.require(config)
+        else:
+            write_json(run._config_path, config.to_dict())
+        return run
+
+    def exists(self) -> bool:
+        """Return whether the directory holds a run."""
+        return is_there(self._config_path)
+
+    def require(self, config: TrainConfig) -> None:
+        """Raise ConfigError, with the fields that differ, unless this is a run of `config`."""
+        self.config().require(config, where=f"{self.path} holds a run of another config")
+
+    def config(self) -> TrainConfig:
+        """Return the run's config. Raises FileNotFoundError or ConfigError with the file's path."""
+        values = read_json(self._config_path)
+        if values is None:
+            raise FileNotFoundError(
+                f"{self._config_path}: no such file, so {self.path} is not a run directory"
+            )
+        return TrainConfig.from_dict(values, where=str(self._config_path))
+
+    # What the worker writes
+
+    def attempts(self) -> list[int]:
+        """Return the numbers of the attempts that a worker has begun, in order."""
+        names = (path.stem.removeprefix("metrics-") for path in self.path.glob("metrics-*.jsonl"))
+        return sorted(int(name) for name in names if name.isdecimal())
+
+    @contextlib.contextmanager
+    def recorder(self, attempt: int) -> Iterator["RecordWriter"]:
+        """Open the record file of `attempt` for appending."""
+        with RecordWriter(self._metrics_path(attempt), attempt) as writer:
+            yield writer
+
+    def write_environment(self, attempt: int, environment: Mapping[str, object]) -> None:
+        """Add what `attempt` runs on (commit, host, versions) to env.json, beside the earlier
+        attempts'.
+        """
+        known = read_json(self._environment_path) or {}
+        write_json(self._environment_path, known | {str(attempt): dict(environment)})
+
+    def write_changes(self, attempt: int, diff: bytes) -> None:
+        """Write in what the code that `attempt` runs differs from its commit, beside env.json."""
+        write_atomically(self.path / f"changes-{attempt}.diff", diff)
+
+    def write_command(self, command: str) -> None:
+        """Write the shell command that repeats this trial."""
+        write_atomically(self._command_path, command.encode() + b"\n")
+
+    def write_result(self, result: Mapping[str, object]) -> None:
+        """Write how the trial ended well; `outcome` is finished or stopped. An earlier attempt's
+        error goes.
+        """
+        write_json(self._result_path, dict(result))
+        self._error_path.unlink(missing_ok=True)
+
+    def write_evaluation(self, name: str, scores: Mapping[str, object]) -> None:
+        """Add what was found on other images, called `name`, to evaluations.json."""
+        write_json(self._evaluations_path, self.evaluations() | {name: dict(scores)})
+
+    def write_error(self, kind: str, message: str, attempt: int, details: str = "") -> None:
+        """Write why the trial failed, in a line. `kind`: diverged, memory, disk, outage, config,
+        error or died.
+        """
+        error = {
+            "kind": kind,
+            "message": message,
+            "attempt": attempt,
+            "details": details,
+            "time": time.time(),
+        }
+        write_json(self._error_path, error)
+
+    def checkpoint_path(self, epoch: int) -> Path:
+        """Return where the checkpoint taken after `epoch` is kept."""
+        return self._checkpoint_folder / f"epoch-{epoch:05d}.pt"
+
+    def checkpoints(self) -> list[Path]:
+        """Return the checkpoints that are there, newest first."""
+        return sorted(self._checkpoint_folder.glob("epoch-*.pt"), reverse=True)
+
+    def keep_checkpoints(
+        self, best_epoch: int | None = None, newest: int = CHECKPOINTS_KEPT
+    ) -> None:
+        """Remove all checkpoints but the `newest` ones and the best epoch's."""
+        for path in self.checkpoints()[newest:]:
+            if best_epoch is None or path != self.checkpoint_path(best_epoch):
+                path.unlink(missing_ok=True)
+
+    def remove_checkpoints(self) -> None:
+        """Remove all checkpoints, and what a killed process left of one."""
+        shutil.rmtree(self._checkpoint_folder, ignore_errors=True)
+
+    @property
+    def command_path(self) -> Path:
+        """The shell command that repeats this trial."""
+        return self._command_path
+
+    @property
+    def weights_path(self) -> Path:
+        """The weights of the best epoch, as safetensors; there once the trial has ended well."""
+        return self.path / "model.safetensors"
+
+    def predictions_path(self, split: str) -> Path:
+        """Return where the predictions of the best epoch's weights for `split` are: validation or
+        test.
+
+        They are there for runs that were tested; initial_test and initial_validation are of the
+        weights before. Arrays: `index` int64 (n,), the positions in the data set's store; `label`
+        int64 (n,); `probability` (n, classes).
+        """
+        return self.path / f"predictions-{split}.npz"
+
+    @property
+    def tensorboard_folder(self) -> Path:
+        """Where the trial's event files go."""
+        return self.path / "tb"
+
+    def picture_path(self, name: str) -> Path:
+        """Return where a picture of what the model sees is drawn, as PNG."""
+        return self.path / "pictures" / f"{name}.png"
+
+    def pictures(self) -> list[Path]:
+        """Return the pictures that are there, by name."""
+        return sorted((self.path / "pictures").glob("*.png"))
+
+    def log_path(self, attempt: int, rank: int = 0) -> Path:
+        """Return the file for what one process of an attempt prints; the first one's has the plain
+        name.
+        """
+        return (
+            self.path
+            / "log"
+            / (f"attempt-{attempt}-process-{rank}.txt" if rank else f"attempt-{attempt}.txt")
+        )
+
+    # What the engine writes
+
+    def request_stop(self) -> None:
+        """Ask the worker to stop, after its epoch at the latest."""
+        write_atomically(self._stop_path, b"")
+
+    def stop_requested(self) -> bool:
+        """Return whether the worker was asked to stop."""
+        return is_there(self._stop_path)
+
+    # What everybody reads
+
+    def result(self) -> dict[str, Any] | None:
+        """Return how the trial ended, or None while it has not (or has failed)."""
+        return read_json(self._result_path)
+
+    def error(self) -> dict[str, Any] | None:
+        """Return why the last attempt failed, or None."""
+        return read_json(self._error_path)
+
+    def failure(self) -> dict[str, Any] | None:
+        """Return why the trial failed, or None: what `error` says is over when a later attempt has
+        begun.
+        """
+        error = self.error()
+        return (
+            None if error is None or max(self.attempts(), default=0) > error["attempt"] else error
+        )
+
+    def standing(self) -> tuple[str, dict[str, Any]]:
+        """Return how the run stands, as its outcome and what says so.
+
+        finished or stopped, with the result; failed, with the failure; running (or interrupted: it
+        has begun and has no end) or waiting (no worker has begun it), with nothing.
+        """
+        if (result := self.result()) is not None:
+            return str(result.get("outcome")), result
+        if (failure := self.failure()) is not None:
+            return "failed", failure
+        return "running" if self.attempts() else "waiting", {}
+
+    def evaluations(self) -> dict[str, Any]:
+        """Return {name: scores} of what was evaluated on other images than the run's own; empty
+        before the first.
+        """
+        return read_json(self._evaluations_path) or {}
+
+    def records(self) -> list[Record]:
+        """Return one record an epoch, in order; where an epoch was repeated, the later
+        attempt's.
+        """
+        by_epoch = {record["epoch"]: record for record in RecordReader(self).read()}
+        return [by_epoch[epoch] for epoch in sorted(by_epoch)]
+
+    def record_lines(self, attempt: int, offset: int = 0) -> bytes:
+        """Return the record file of `attempt` from byte `offset` on, up to the end of its last
+        whole line.
+        """
+        with self._metrics_path(attempt).open(
+            "rb"
+        ) as file:  # opened anew: a network file system looks then
+            file.seek(offset)
+            data = file.read()
+        return data[: data.rfind(b"\n") + 1]
+
+    def record_stamps(self) -> dict[str, list[int]]:
+        """Return {name: [bytes, time of change in ns]} of the files that records come from; empty
+        without records.
+        """
+        try:
+            entries = [
+                entry
+                for entry in os.scandir(self.path)
+                if entry.name.startswith(("metrics-", "env.json"))
+            ]
+            stamps = {
+                entry.name: [entry.stat().st_size, entry.stat().st_mtime_ns] for entry in entries
+            }
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        return stamps if any(name.startswith("metrics-") for name in stamps) else {}
+
+    def environment(self) -> dict[str, Any]:
+        """Return {attempt: what it ran on}; empty before the first."""
+        return read_json(self._environment_path) or {}
+
+    def _metrics_path(self, attempt: int) -> Path:
+        return self.path / f"metrics-{attempt}.jsonl"
+
+
+class RecordReader:
+    """Reads what has been appended to a run's record files since the last call: whole lines, in
+    order.
+
+    Each epoch of an attempt is delivered once, even if two processes were started for the same
+    attempt.
+
+    newest: the last attempt that a worker had begun at the last `read`; 0 for none.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self.newest = 0
+        self._offsets: dict[int, int] = {}
+        self._seen: set[tuple[int, int]] = set()
+
+    def read(self) -> list[Record]:
+        """Return the new records of all attempts, in order of attempt, then of writing."""
+        attempts = self._run.attempts()
+        self.newest = max(attempts, default=0)
+        return [record for attempt in attempts for record in self._read_attempt(attempt)]
+
+    def _read_attempt(self, attempt: int) -> list[Record]:
+        offset = self._offsets.get(attempt, 0)
+        whole = self._run.record_lines(attempt, offset)
+        self._offsets[attempt] = offset + len(whole)
+        records = [record for line in whole.splitlines() if (record := parse_record(line))]
+        return [record for record in records if self._is_new(attempt, record["epoch"])]
+
+    def _is_new(self, attempt: int, epoch: int) -> bool:
+        new = (attempt, epoch) not in self._seen
+        self._seen.add((attempt, epoch))
+        return new

@@ -1,0 +1,130 @@
+"""A sweep's folder, around its runs' directories: the only module that knows a file name in it."""
+
+import contextlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fieldtrial.disk.files import read_json, write_json
+from fieldtrial.disk.run import Run
+
+
+class SweepFolder:
+    """A sweep's directory: its description, the list of its trials, the engine's state, and a run
+    for each trial.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self._description_path = self.path / "sweep.json"
+        self._trials_path = self.path / "trials.jsonl"
+
+    @property
+    def name(self) -> str:
+        """The sweep's name."""
+        return self.path.resolve().name
+
+    def run(self, trial: str) -> Run:
+        """Return the run of the trial with this id."""
+        return Run(self.path / trial)
+
+    def describe(self, description: Mapping[str, object]) -> None:
+        """Write what the sweep is: rows, search fields, trials, seeds, select."""
+        write_json(self._description_path, dict(description))
+
+    def description(self) -> dict[str, Any] | None:
+        """Return what `describe` wrote, or None where this is no sweep's folder."""
+        return read_json(self._description_path)
+
+    def require_description(self) -> dict[str, Any]:
+        """Return what `describe` wrote. Raises FileNotFoundError with the file that was
+        looked for.
+        """
+        description = self.description()
+        if description is None:
+            raise FileNotFoundError(
+                f"{self._description_path}: no such file, so {self.path} is not the folder of a"
+                " sweep (runs/NAME)"
+            )
+        return description
+
+    def list_trial(self, trial: str | None, row: int | None, role: str) -> None:
+        """Append to the list of trials: `role` is source (of no `row`), search, winner (None: there
+        is none), final.
+        """
+        with self._trials_path.open("a") as file:
+            file.write("\n" + json.dumps({"trial": trial, "row": row, "role": role}))
+
+    def trials(self) -> list[dict[str, Any]]:
+        """Return the list's entries in order, each once, where it was last added."""
+        try:
+            lines = self._trials_path.read_text().splitlines()
+        except FileNotFoundError:
+            return []
+        listed: dict[str, dict[str, Any]] = {}
+        for line in lines:
+            with contextlib.suppress(
+                ValueError
+            ):  # a torn line: the restarted engine listed its trial again
+                entry = json.loads(line)
+                listed.pop(
+                    line, None
+                )  # what is listed again is news: of two winners, the one named last
+                listed[line] = entry
+        return list(listed.values())
+
+    @property
+    def state_path(self) -> Path:
+        """The engine's own state."""
+        return self.path / "engine.state"
+
+    @property
+    def queue_path(self) -> Path:
+        """The folder of the task queue, where a place has one."""
+        return self.path / "queue"
+
+    @property
+    def jobs_path(self) -> Path:
+        """The folder for what a cluster's jobs are submitted with, and what they print."""
+        return self.path / "jobs"
+
+    @property
+    def code_path(self) -> Path:
+        """The folder of the program as it was when the sweep was started."""
+        return self.path / "code"
+
+    def owner(self) -> dict[str, Any] | None:
+        """Return who said that it runs the sweep, or None."""
+        return read_json(self.path / "driver.json")
+
+    def set_owner(self, owner: Mapping[str, object] | None) -> None:
+        """Say who runs the sweep: None for nobody."""
+        if owner is None:
+            (self.path / "driver.json").unlink(missing_ok=True)
+        else:
+            write_json(self.path / "driver.json", dict(owner))
+
+    @property
+    def lock_path(self) -> Path:
+        """Held by the process that runs the sweep."""
+        return self.path / "driver.lock"
+
+    def table_path(self, suffix: str) -> Path:
+        """Return where the table is written: `suffix` is csv or md."""
+        return self.path / f"table.{suffix}"
+
+    @property
+    def long_table_path(self) -> Path:
+        """The table with a row for each trial."""
+        return self.path / "trials.csv"
+
+    @property
+    def records_path(self) -> Path:
+        """The records of all trials in one file."""
+        return self.path / "records.parquet"
+
+    @property
+    def report_path(self) -> Path:
+        """Where the report is written."""
+        return self.path / "report.html"

@@ -1,0 +1,95 @@
+"""Values of typed fields: out of flags and JSON, checked, and back into text."""
+
+import math
+import sys
+import types
+import typing
+from typing import Any, Literal
+
+
+def format_value(value: object) -> str:
+    """Return `value` as it stands on a command line: the inverse of `parse`."""
+    if value is None or value == ():
+        return "none"
+    if isinstance(value, tuple):
+        return ",".join(format_value(item) for item in value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def parse(text: str, hint: Any) -> Any:
+    """Return the value that `text` stands for in a field of type `hint`. Raises ValueError with the
+    rule.
+    """
+    arguments = typing.get_args(hint)
+    if isinstance(hint, types.UnionType):
+        return None if text == "none" else parse(text, arguments[0])
+    if typing.get_origin(hint) is tuple:
+        parts = [] if text == "none" else [part.strip() for part in text.split(",")]
+        return check_type([parse(part, arguments[0]) for part in parts], hint)
+    if hint is bool:
+        if text not in ("true", "false"):
+            raise ValueError("must be true or false")
+        return text == "true"
+    if hint in (int, float):
+        try:
+            return hint(text)
+        except ValueError:
+            raise ValueError(f"must be {_NAMES[hint]}") from None
+    return check_type(text, hint)
+
+
+_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+
+
+def check_type(value: Any, hint: Any) -> Any:
+    """Return `value` in exactly the type `hint`: lists as tuples, whole numbers as floats. Raises
+    ValueError if not.
+    """
+    arguments = typing.get_args(hint)
+    if isinstance(hint, types.UnionType):
+        return None if value is None else check_type(value, arguments[0])
+    if typing.get_origin(hint) is Literal:
+        if value not in arguments:
+            raise ValueError(f"must be one of {', '.join(arguments)}")
+        return value
+    if typing.get_origin(hint) is dict:
+        if not isinstance(value, dict):
+            raise ValueError("must be a table")
+        return {name: check_type(item, arguments[1]) for name, item in value.items()}
+    if typing.get_origin(hint) is tuple:
+        if not isinstance(value, list | tuple):
+            raise ValueError("must be a list")
+        if arguments[-1] is not Ellipsis and len(value) != len(arguments):
+            raise ValueError(f"must have {len(arguments)} values")
+        return tuple(check_type(item, arguments[0]) for item in value)
+    if hint is float and type(value) is int:
+        value = (
+            float(value) if abs(value) <= sys.float_info.max else math.inf
+        )  # float() raises OverflowError
+    if type(value) is not hint:
+        raise ValueError(f"must be {_NAMES[hint]}")
+    if hint is float and not math.isfinite(value):
+        raise ValueError("must be finite")
+    return value + 0.0 if hint is float else value  # -0.0 becomes 0.0: equal configs have equal ids
+
+
+def check_bounds(value: Any, low: float | None, high: float | None) -> None:
+    """Raise ValueError with the rule if `value`, or an entry of it, is a number below `low` or
+    above `high`.
+    """
+    for item in value if isinstance(value, tuple) else (value,):
+        if item is None or isinstance(item, str):
+            continue
+        if low is not None and item < low:
+            raise ValueError(f"must be at least {low:g}")
+        if high is not None and item > high:
+            raise ValueError(f"must be at most {high:g}")
+
+
+def choices(hint: Any) -> tuple[str, ...]:
+    """Return the texts that a field of type `hint` may have, or nothing where they are
+    not a list.
+    """
+    if typing.get_origin(hint) is Literal:
+        return typing.get_args(hint)
+    return choices(typing.get_args(hint)[0]) if typing.get_args(hint) else ()

@@ -1,0 +1,128 @@
+"""What a sweep has cost: device-hours by how trials ended, what was done twice, and what early
+stopping saved.
+
+A device-hour is an hour of one process, with its GPU if it has one. Counted are the epochs that
+were recorded; an epoch that a preemption cut short is in no record, so that of those only the most
+that they can have cost is known.
+"""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from fieldtrial.results.read.sweeps import SWEEP
+from fieldtrial.results.read.wording import counted
+
+NAMES = {"stopped": "stopped early"}  # outcomes that are not called what they are
+ORDER = ("finished", "stopped", "failed", "unreadable", "running", "waiting")
+
+
+@dataclass(frozen=True)
+class Account:
+    """Device-hours of trials, each counted once.
+
+    by_outcome: {outcome: (trials, device-hours)}, without repeated: what epochs cost that had to be
+    done again.
+    interruptions: attempts after the first; interrupted: the most that the epochs cut short by them
+    can have cost.
+    saved: of the epochs that trials stopped early did not run, at each trial's own pace;
+    saved_epochs: how many.
+    """
+
+    by_outcome: dict[str, tuple[int, float]]
+    repeated: float
+    interruptions: int
+    interrupted: float
+    saved: float
+    saved_epochs: int
+
+    @property
+    def total(self) -> float:
+        """All device-hours that are in a record."""
+        return self.repeated + sum(hours for _, hours in self.by_outcome.values())
+
+
+def cost_of_trials(records: pd.DataFrame) -> pd.DataFrame:
+    """Return what each trial (sweep, trial) has cost, from its records.
+
+    device_hours: of the epochs that count; repeated_hours: of those that were done again;
+    hours_per_epoch: mean of the epochs with training; last_epoch; attempts.
+    """
+    hours = records["seconds"].fillna(0.0) * records["world_size"] / 3600
+    repeated = records["repeated_seconds"] * records["world_size"] / 3600
+    frame = records[[SWEEP, "trial", "epoch", "attempt"]].assign(hours=hours, repeated=repeated)
+    frame["trained"] = frame["hours"].where(frame["epoch"] > 0)
+    return frame.groupby([SWEEP, "trial"], observed=True).agg(
+        device_hours=("hours", "sum"),
+        repeated_hours=("repeated", "sum"),
+        hours_per_epoch=("trained", "mean"),
+        last_epoch=("epoch", "max"),
+        attempts=("attempt", "max"),
+    )
+
+
+def account(trials: pd.DataFrame, costs: pd.DataFrame) -> Account:
+    """Return what `trials` (of `Sweeps`) have cost; `costs` is what `cost_of_trials` says of their
+    records.
+    """
+    known = trials.drop_duplicates([SWEEP, "trial"]).set_index([SWEEP, "trial"])
+    costs = costs.reindex(known.index)
+    hours = costs["device_hours"].fillna(0.0)
+    outcomes = known["outcome"]
+    by_outcome = {
+        name: (int((outcomes == name).sum()), float(hours[outcomes == name].sum()))
+        for name in ORDER
+        if (outcomes == name).any()
+    }
+    stopped = outcomes == "stopped"
+    left = (known["epochs"].astype(float) - costs["last_epoch"])[stopped].clip(lower=0).fillna(0)
+    again = (costs["attempts"] - 1).clip(lower=0).fillna(0)
+    return Account(
+        by_outcome,
+        repeated=float(costs["repeated_hours"].sum()),
+        interruptions=int(again.sum()),
+        interrupted=float((again * costs["hours_per_epoch"].fillna(0)).sum()),
+        saved=float((left * costs["hours_per_epoch"][stopped].fillna(0)).sum()),
+        saved_epochs=int(left.sum()),
+    )
+
+
+def say(account: Account) -> list[str]:
+    """Return the account in a few lines."""
+    parts = [
+        f"{format_hours(hours)} {NAMES.get(outcome, outcome)} ({count})"
+        for outcome, (count, hours) in account.by_outcome.items()
+        if hours
+    ]
+    parts += (
+        [f"{format_hours(account.repeated)} repeated after interruptions"]
+        if account.repeated
+        else []
+    )
+    lines = (
+        [f"Device-hours: {format_hours(account.total)} in all: {', '.join(parts)}."]
+        if parts
+        else []
+    )
+    if account.interruptions:
+        lines.append(
+            f"{counted(account.interruptions, 'interruption')}: epochs cut short by them are in no"
+            f" record, and cost at most {format_hours(account.interrupted)} device-hours more."
+        )
+    if account.saved_epochs:
+        share = (
+            account.saved / (account.total + account.saved)
+            if account.total + account.saved
+            else 0.0
+        )
+        lines.append(
+            f"Early stopping saved {format_hours(account.saved)} device-hours, {share:.0%} of what"
+            f" the trials would have cost: {account.saved_epochs:,} epochs at each trial's own"
+            " pace."
+        )
+    return lines
+
+
+def format_hours(hours: float) -> str:
+    """Return hours with three digits that count."""
+    return f"{hours:,.0f}" if hours >= 100 else f"{hours:.3g}"

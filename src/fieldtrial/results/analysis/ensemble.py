@@ -1,0 +1,160 @@
+"""Ensembles of runs that share a split: the mean of their probabilities, and the majority of their
+votes.
+"""
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from fieldtrial import metrics
+from fieldtrial.disk.files import write_arrays
+from fieldtrial.disk.run import Run
+from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.results.analysis.summary import summarise
+from fieldtrial.results.read.predictions import Predictions, load_predictions
+from fieldtrial.results.read.trials import load
+
+
+@dataclass(frozen=True, eq=False)
+class Ensemble:
+    """Members and what they say together of the same images.
+
+    mean: the mean of the members' probabilities.
+    vote: the share of the members' votes for each class; a tie goes to the class that `mean`
+    prefers.
+    """
+
+    runs: tuple[Run, ...]
+    members: tuple[Predictions, ...]
+    mean: Predictions
+    vote: Predictions
+
+    def scores(self) -> dict[str, dict[str, float | None]]:
+        """Return accuracy, macro_f1 and log_loss by member's path, and of `mean` and `vote`; votes
+        have no log_loss.
+        """
+        named = {str(run.path): made for run, made in zip(self.runs, self.members, strict=True)}
+        return {
+            name: {
+                "accuracy": metrics.accuracy(made.label, made.probability),
+                "macro_f1": metrics.macro_f1(made.label, made.probability),
+                "log_loss": (
+                    None if name == "vote" else metrics.log_loss(made.label, made.probability)
+                ),
+            }
+            for name, made in {**named, "mean": self.mean, "vote": self.vote}.items()
+        }
+
+    def write(self, path: Path, split: str = "test") -> None:
+        """Write the result and the predictions of `mean` into the directory `path`, as those of a
+        run.
+
+        Raises:
+            ValueError: a trial is there, whose result this would be written over.
+        """
+        run = Run(path)
+        with contextlib.suppress(FileNotFoundError):  # an ensemble has no config, a trial has one
+            run.config()
+            raise ValueError(
+                f"{path} holds a trial, whose result would be lost: give the ensemble a folder of"
+                " its own"
+            )
+        arrays = {name: getattr(self.mean, name) for name in ("index", "label", "probability")}
+        write_arrays(run.predictions_path(split), **arrays)
+        scores = {f"{split}_{name}": value for name, value in self.mean.summary().items()}
+        run.write_result(
+            {
+                "outcome": "finished",
+                "members": [str(run.path) for run in self.runs],
+                "class_names": list(self.mean.class_names),
+                **scores,
+                f"{split}_loss": metrics.log_loss(self.mean.label, self.mean.probability),
+                "scores": self.scores(),
+            }
+        )
+
+
+def combine(runs: Sequence[Run], split: str = "test") -> Ensemble:
+    """Return the ensemble of `runs`, from the predictions for `split` that they have stored.
+
+    Raises:
+        FileNotFoundError: a run has stored none.
+        ValueError: fewer than two runs, one of them twice, or two that do not share the split; the
+            message names them and the difference.
+    """
+    if len(runs) < 2:
+        raise ValueError("an ensemble needs two runs or more")
+    places = [run.path.resolve() for run in runs]
+    if twice := [
+        str(run.path) for number, run in enumerate(runs) if places[number] in places[:number]
+    ]:
+        raise ValueError(f"given twice, which would count double: {', '.join(twice)}")
+    members = tuple(load_predictions(run, split) for run in runs)
+    for run, made in zip(runs[1:], members[1:], strict=True):
+        if difference := _difference(runs[0], members[0], run, made):
+            raise ValueError(
+                f"{runs[0].path} and {run.path} do not share a {split} split: {difference}"
+            )
+    first = members[0]
+    mean = np.mean([made.probability for made in members], axis=0, dtype=np.float64)
+    votes = np.mean(
+        [made.predicted[:, None] == np.arange(mean.shape[1]) for made in members], axis=0
+    )
+    # less than the weight of a vote, all together: it decides between equals alone
+    vote = (votes + mean / (2 * len(members))) / (1 + 1 / (2 * len(members)))
+    combined = (
+        replace(first, probability=np.asarray(values, np.float32)) for values in (mean, vote)
+    )
+    return Ensemble(tuple(runs), members, *combined)
+
+
+def _difference(run: Run, own: Predictions, other: Run, theirs: Predictions) -> str | None:
+    """Return in what the splits of two runs differ, or None."""
+    pairs = {
+        name: (getattr(run.config(), name), getattr(other.config(), name))
+        for name in ("dataset", "classes")
+    }
+    pairs["class names"] = (", ".join(own.class_names), ", ".join(theirs.class_names))
+    pairs["number of images"] = (len(own.index), len(theirs.index))
+    for name, (mine, its) in pairs.items():
+        if mine != its:
+            return f"{name} {mine!r} against {its!r}"
+    if not np.array_equal(own.index, theirs.index):
+        place = int(np.flatnonzero(own.index != theirs.index)[0])
+        return (
+            f"other images, first in place {place}: {own.index[place]} against"
+            f" {theirs.index[place]}"
+        )
+    if not np.array_equal(own.label, theirs.label):
+        return f"other labels of {(own.label != theirs.label).sum()} images"
+    return None
+
+
+def winners(folder: SweepFolder) -> list[list[Run]]:
+    """Return, for each fresh seed of the sweep in `folder`, the tested run of each row's winner.
+
+    Raises:
+        FileNotFoundError: it is not a sweep's folder.
+        ValueError: a row has no tested run of its winner yet.
+    """
+    trials = load(folder.path)
+    won = summarise(folder).rows["winner"]
+    tested: list[list[Run]] = []
+    for number, winner in enumerate(won):
+        own = trials[trials["row"] == number]
+        configurations = own.loc[own["trial"] == winner, "configuration"]
+        finals = own[
+            (own["role"] == "final")
+            & own["configuration"].isin(configurations)
+            & own["test_accuracy"].notna()
+        ]
+        tested.append([folder.run(name) for name in finals.sort_values("seed")["trial"]])
+    if lacking := [str(number) for number, runs in enumerate(tested) if not runs]:
+        raise ValueError(
+            f"{folder.path}: no tested run of the winner of row {', '.join(lacking)}: end the sweep"
+            " first"
+        )
+    return [list(members) for members in zip(*tested, strict=False)]  # as many as every row has

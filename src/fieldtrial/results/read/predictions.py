@@ -1,0 +1,121 @@
+"""A run's stored predictions: read without running any code, and what pictures and tables need of
+them.
+"""
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fieldtrial import metrics
+from fieldtrial.disk.run import Run
+
+KINDS = {"index": ("i", 1), "label": ("i", 1), "probability": ("f", 2)}
+SUM_ERROR = 1e-3  # by which the probabilities of an image may miss 1
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """The predictions of one run for the images of one split.
+
+    `index` and `label`, int64 (n,), say which images of the data set's store these are, and of
+    which classes; `probability` is float32 (n, classes), and `class_names` has a name for each of
+    its columns.
+    """
+
+    index: NDArray[np.int64]
+    label: NDArray[np.int64]
+    probability: NDArray[np.float32]
+    class_names: tuple[str, ...]
+
+    @property
+    def predicted(self) -> NDArray[np.int64]:
+        """The most probable class of each image, int64 (n,)."""
+        predicted: NDArray[np.int64] = self.probability.argmax(1)
+        return predicted
+
+    def summary(self) -> dict[str, float]:
+        """Return accuracy, macro_f1, auc and, with more than five classes, top5_accuracy; see
+        fieldtrial.metrics.
+        """
+        return metrics.summary(self.label, self.probability)
+
+    def confusion_matrix(self) -> NDArray[np.int64]:
+        """Return how many images of each class (rows) were taken for each class (columns)."""
+        return metrics.confusion_matrix(self.label, self.probability)
+
+    def class_accuracy(self) -> NDArray[np.float64]:
+        """Return the share of correct answers among the images of each class, NaN for a class
+        without images.
+        """
+        return metrics.class_accuracy(self.label, self.probability)
+
+    def class_auc(self) -> NDArray[np.float64]:
+        """Return the area under each class's one-vs-rest ROC curve."""
+        return metrics.class_auc(self.label, self.probability)
+
+    def roc_curves(self) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+        """Return each class's one-vs-rest ROC curve: false and true positive rates, both rising
+        from 0 to 1.
+        """
+        return metrics.roc_curves(self.label, self.probability)
+
+
+def load_predictions(run: Run, split: str = "test") -> Predictions:
+    """Return the predictions of `run` for the images of `split`: validation or test.
+
+    Classes are named by result.json or, in a run of before it had names, by their numbers.
+
+    Raises:
+        FileNotFoundError: no run is there, or it has stored none; the message names the file, and
+            the command that makes it.
+        ValueError: the file is damaged, or does not hold predictions.
+    """
+    path = run.predictions_path(split)
+    if not path.exists():
+        run.config()  # says so if this is no run
+        raise FileNotFoundError(
+            f"{path}: no such file; python jobs/evaluate.py --run {run.path} --split {split} makes"
+            " it from the weights"
+        )
+    try:
+        arrays = _read(path)
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path}: not whole predictions: {error}") from None
+    classes = arrays["probability"].shape[1]
+    names = tuple(map(str, (run.result() or {}).get("class_names") or range(classes)))
+    if len(names) != classes:
+        raise ValueError(
+            f"{path}: holds predictions of {classes} classes, but the run's result names"
+            f" {len(names)}"
+        )
+    return Predictions(arrays["index"], arrays["label"], arrays["probability"], names)
+
+
+def _read(path: Path) -> dict[str, NDArray[Any]]:
+    """Return the arrays in `path`. Raises what numpy raises for damaged files, and ValueError for
+    other contents.
+    """
+    with np.load(path, allow_pickle=False) as file:
+        arrays = {name: file[name] for name in KINDS}
+    for name, (kind, dimensions) in KINDS.items():
+        if arrays[name].dtype.kind != kind or arrays[name].ndim != dimensions:
+            raise ValueError(f"{name} is {arrays[name].dtype} with {arrays[name].ndim} dimensions")
+    count, classes = arrays["probability"].shape
+    if not count or not len(arrays["index"]) == len(arrays["label"]) == count:
+        raise ValueError(
+            f"{len(arrays['index'])} indices, {len(arrays['label'])} labels, {count} probabilities"
+        )
+    if not (arrays["label"].min() >= 0 and arrays["label"].max() < classes):
+        raise ValueError(f"labels must be from 0 to {classes - 1}")
+    sums = arrays["probability"].sum(1)
+    if not (
+        np.isfinite(sums).all()
+        and arrays["probability"].min() >= 0
+        and np.abs(sums - 1).max() < SUM_ERROR
+    ):
+        raise ValueError("probabilities must be from 0 to 1, and 1 in sum for each image")
+    return arrays

@@ -1,0 +1,247 @@
+"""The records of all trials of a sweep as one DataFrame, with a file beside them that makes the
+next reading quick.
+
+Ten thousand trials have half a million lines of JSON. What has been read once is kept in the
+sweep's folder as records.parquet, with the size and the time of change of each file that it came
+from: a trial is read again when one of these differs, and the whole when that file cannot be read,
+so that what is kept is never believed blindly.
+"""
+
+import contextlib
+import io
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.json
+import pyarrow.parquet as pq
+
+from fieldtrial.disk.files import atomic_file, parse_record
+from fieldtrial.disk.run import Record, Run
+from fieldtrial.disk.sweep_folder import SweepFolder
+
+FORMAT = 1  # of the kept file; another one is not read
+COLUMNS = {"trial": pa.string(), "epoch": pa.int64(), "attempt": pa.int64(), "time": pa.float64()}
+COLUMNS |= {"seconds": pa.float64(), "repeated_seconds": pa.float64(), "world_size": pa.int64()}
+RUNS_AT_ONCE = 250  # some megabytes of JSON
+Stamps = dict[str, dict[str, list[int]]]
+
+
+def load_records(path: Path | str) -> pd.DataFrame:
+    """Return one row for each epoch of each trial in the sweep's folder `path`, as listed, epochs
+    ascending.
+
+    Where an epoch was repeated by a later attempt, that attempt's record counts. The columns:
+    trial (categorical: the name of its directory, `trial` of `load`), epoch (0 is before any
+    training), and what the
+    trials record: validation_accuracy, train_loss, lr, … (missing where a trial does not record
+    it).
+    attempt: which attempt at the trial; time: when the record was written, in seconds since 1970.
+    seconds: that the epoch took; world_size: processes, and so devices, that it took them on.
+    repeated_seconds: of earlier attempts at the same epoch, whose work was lost and done again.
+
+    Half-written lines are passed over, as are run directories without records. What was read is
+    kept in the folder, if it can be written to, and only what has changed since is read again.
+
+    Raises:
+        FileNotFoundError: `path` is not a sweep's folder.
+    """
+    folder = SweepFolder(path)
+    folder.require_description()
+    listed = [entry["trial"] for entry in folder.trials() if entry["trial"]]
+    found = sorted(entry.name for entry in os.scandir(folder.path) if entry.is_dir())
+    names = dict.fromkeys((*listed, *found))
+    stamps = {name: stamp for name in names if (stamp := folder.run(name).record_stamps())}
+    kept, known = _read_kept(folder.records_path)
+    same = [name for name in stamps if known.get(name) == stamps[name]]
+    if kept is None or not len(same) == len(known) == len(stamps):
+        parts = (
+            []
+            if kept is None
+            else [kept.filter(pc.is_in(kept["trial"], pa.array(same, pa.string())))]
+        )
+        kept = _join(
+            [
+                *parts,
+                *_read([folder.run(name) for name in stamps if known.get(name) != stamps[name]]),
+            ]
+        )
+        with contextlib.suppress(
+            OSError
+        ):  # somebody else's folder, or a full disk: it is only slower next time
+            _keep(folder.records_path, kept, stamps)
+    return _as_frame(kept, list(stamps))
+
+
+def _read_kept(path: Path) -> tuple[pa.Table | None, Stamps]:
+    """Return the table in the kept file and the stamps of what it was made from; nothing if it is
+    not to be used.
+    """
+    try:
+        table = pq.read_table(path)
+        about = json.loads(table.schema.metadata[b"fieldtrial"])
+        if about["format"] == FORMAT and set(COLUMNS) <= set(table.column_names):
+            return table.replace_schema_metadata(None), dict(about["stamps"])
+    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError):
+        pass  # not there, damaged, or somebody else's: made anew
+    return None, {}
+
+
+def _keep(path: Path, table: pa.Table, stamps: Stamps) -> None:
+    about = json.dumps({"format": FORMAT, "stamps": stamps})
+    with atomic_file(path) as file:
+        pq.write_table(
+            table.replace_schema_metadata({"fieldtrial": about}), file, compression="zstd"
+        )
+
+
+def _read(runs: Sequence[Run]) -> Iterator[pa.Table]:
+    """Yield the records of the runs, some runs at a time."""
+    for start in range(0, len(runs), RUNS_AT_ONCE):
+        pieces = [
+            (run.name, attempt, world_size, run.record_lines(attempt))
+            for run in runs[start : start + RUNS_AT_ONCE]
+            for attempt, world_size in _attempts(run)
+        ]
+        yield _one_an_epoch(_parse(pieces))
+
+
+def _attempts(run: Run) -> list[tuple[int, int]]:
+    """Return each attempt that has records, in order, and on how many processes it ran: one if that
+    is not known.
+    """
+    attempts = run.attempts()
+    try:
+        environment = run.environment()
+        sizes = {number: environment[str(number)]["world_size"] for number in attempts}
+    except (KeyError, TypeError, ValueError):
+        sizes = {}
+    return [(number, size if type(size := sizes.get(number)) is int else 1) for number in attempts]
+
+
+def _parse(pieces: Sequence[tuple[str, int, int, bytes]]) -> pa.Table:
+    """Return the records in (trial, attempt, world size, lines), in order."""
+    table, counts = None, [lines.count(b"\n") for *_, lines in pieces]
+    whole = b"".join(lines for *_, lines in pieces)
+    with contextlib.suppress(
+        pa.ArrowException
+    ):  # a torn line, or one that is JSON in Python's eyes only
+        table = pyarrow.json.read_json(
+            io.BytesIO(whole), pyarrow.json.ReadOptions(block_size=len(whole) + 1)
+        )
+    if table is None or table.num_rows != sum(counts) or not _is_sound(table):
+        records = [
+            [record for line in lines.splitlines() if (record := parse_record(line))]
+            for *_, lines in pieces
+        ]
+        counts = [len(part) for part in records]
+        table = _tabulate([record for part in records for record in part])
+    names, attempts, world_sizes = (
+        pa.array([piece[place] for piece in pieces]) for place in range(3)
+    )
+    rows = pa.array(np.repeat(np.arange(len(pieces)), counts))
+    about = {
+        "trial": names.take(rows),
+        "attempt": attempts.take(rows),
+        "world_size": world_sizes.take(rows),
+    }
+    about |= {"repeated_seconds": pa.array(np.zeros(len(rows)))}
+    given = {name: table[name] for name in table.column_names if name not in about}
+    absent = {name: pa.nulls(len(rows)) for name in COLUMNS if name not in given | about}
+    table = pa.table(about | given | absent)
+    fixed = {name: table[name].cast(kind) for name, kind in COLUMNS.items()}
+    return pa.table(fixed | {name: table[name] for name in table.column_names if name not in fixed})
+
+
+def _is_sound(table: pa.Table) -> bool:
+    """Return whether the columns that are counted with are numbers, and every record
+    has its epoch.
+    """
+    kinds = {name: table.schema.field(name).type for name in table.column_names}
+    numbers = [kinds[name] for name in ("seconds", "time") if name in kinds]
+    whole = pa.types.is_integer(kinds.get("epoch", pa.null())) and not table["epoch"].null_count
+    return whole and all(
+        pa.types.is_integer(kind) or pa.types.is_floating(kind) for kind in numbers
+    )
+
+
+def _tabulate(records: Sequence[Record]) -> pa.Table:
+    """Return records as a table; what is of several types in a column is kept as text."""
+    names = dict.fromkeys(
+        ("epoch", "seconds", "time", *(name for record in records for name in record))
+    )
+    columns = {name: [record.get(name) for record in records] for name in names}
+    for name in ("seconds", "time"):
+        columns[name] = [value if type(value) in (int, float) else None for value in columns[name]]
+    return pa.table({name: _column(values) for name, values in columns.items()})
+
+
+def _column(values: Sequence[Any]) -> pa.Array:
+    try:
+        return pa.array(values)
+    except (pa.ArrowException, OverflowError):
+        return pa.array([_text(value) for value in values], pa.string())
+
+
+def _text(value: object) -> str | None:
+    return value if value is None or isinstance(value, str) else json.dumps(value)
+
+
+def _one_an_epoch(table: pa.Table) -> pa.Table:
+    """Return the records that count: of an attempt's, the first of each epoch; of several
+    attempts', the last one's.
+
+    A resumed attempt begins with the record of the checkpoint that it goes on from, which is no
+    work done again.
+    """
+    frame = table.select(["trial", "attempt", "epoch", "seconds"]).to_pandas()
+    frame = frame[~frame.duplicated(["trial", "attempt", "epoch"])]
+    last = frame[~frame.duplicated(["trial", "epoch"], keep="last")]
+    table = table.take(pa.array(last.index))
+    if len(last) == len(frame):
+        return table
+    several = frame[frame.duplicated(["trial", "epoch"], keep=False)].drop_duplicates(
+        ["trial", "epoch", "seconds"]
+    )
+    spent = several.groupby(["trial", "epoch"])["seconds"].sum().rename("spent")
+    repeated = last.join(spent, on=["trial", "epoch"]).eval("spent - seconds").fillna(0.0)
+    return table.set_column(
+        table.column_names.index("repeated_seconds"), "repeated_seconds", pa.array(repeated)
+    )
+
+
+def _join(parts: Sequence[pa.Table]) -> pa.Table:
+    """Return the tables as one, with the columns of all; a column that is of several types becomes
+    text.
+    """
+    parts = [pa.table({name: pa.array([], kind) for name, kind in COLUMNS.items()}), *parts]
+    try:
+        return pa.concat_tables(parts, promote_options="permissive").combine_chunks()
+    except pa.ArrowException:
+        names = dict.fromkeys(name for part in parts for name in part.column_names)
+        merged = {
+            name: [
+                part[name].to_pylist() if name in part.column_names else [None] * len(part)
+                for part in parts
+            ]
+            for name in names
+        }
+        return pa.table(
+            {
+                name: _column([value for part in columns for value in part])
+                for name, columns in merged.items()
+            }
+        )
+
+
+def _as_frame(table: pa.Table, names: Sequence[str]) -> pd.DataFrame:
+    """Return the records in the order of the trials' names, epochs ascending."""
+    frame: pd.DataFrame = table.to_pandas()
+    frame["trial"] = frame["trial"].astype(pd.CategoricalDtype(pd.Index(names, dtype=str)))
+    return frame.sort_values(["trial", "epoch"], ignore_index=True)

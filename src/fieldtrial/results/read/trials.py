@@ -1,0 +1,124 @@
+"""A sweep's folder -> a DataFrame with a row for each trial. Reads files only, so it works while
+the sweep runs.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from fieldtrial.config import FIELDS, HINTS, ConfigError, TrainConfig
+from fieldtrial.disk.run import Run
+from fieldtrial.disk.sweep_folder import SweepFolder
+
+ENDED_WELL = ("finished", "stopped")
+FAILED = ("failed", "unreadable")
+# There in every frame, also before the first trial has ended.
+COLUMNS = ("trial", "row", "role", "winner", "outcome", "configuration", *FIELDS)
+MEASURES = (
+    "validation_accuracy",
+    "validation_loss",
+    "test_accuracy",
+    "test_loss",
+    "parameters",
+    "trainable_parameters",
+    "epochs_recorded",
+    "minutes",
+    "accumulate",
+    "error_kind",
+    "error_message",
+)
+
+
+def load(path: Path | str) -> pd.DataFrame:
+    """Return one row for each trial of the sweep in the folder `path`, in the order in which they
+    were listed.
+
+    A trial that several of the sweep's rows share is there once for each. The columns:
+    trial: the name of its directory; row: the number of its row (missing for a source); role:
+    source, search, final, or unlisted for a run directory that is not in the sweep's list; winner:
+    whether the sweep named it its row's winner.
+    outcome: finished, stopped (early, when asked to), failed, running (or interrupted: it has begun
+    and has no end), waiting (no worker has begun it), or unreadable.
+    configuration: eight digits of all fields but the seed: equal for the repetitions of a trial
+    with other seeds. All config fields, and all that result.json holds (`epochs` and `classes`
+    there, which are fields too, are epochs_recorded and classes_recorded). Accuracies are
+    fractions, epochs_recorded counts the epochs trained so far, minutes are those spent in them,
+    accumulate is into how many parts batches were cut that did not fit into memory at once,
+    error_kind and error_message say why a trial failed or cannot be read.
+
+    Raises:
+        FileNotFoundError: `path` is not a sweep's folder.
+    """
+    folder = SweepFolder(path)
+    folder.require_description()
+    entries = folder.trials()
+    winners = {
+        entry["row"]: entry["trial"] for entry in entries if entry["role"] == "winner"
+    }  # the last one named
+    listed = [
+        entry for entry in entries if entry["role"] != "winner"
+    ]  # naming a winner, or none, is no trial
+    names = {entry["trial"] for entry in listed}
+    facts = {name: _facts(folder.run(name)) for name in names}
+    rows = [{**entry, "winner": _won(entry, winners), **facts[entry["trial"]]} for entry in listed]
+    for name in sorted(
+        entry.name for entry in folder.path.iterdir() if entry.is_dir() and entry.name not in names
+    ):
+        unlisted = _facts(folder.run(name))
+        if "configuration" in unlisted:  # a folder without a config is none of the sweep's runs
+            rows.append(
+                {"trial": name, "row": None, "role": "unlisted", "winner": False, **unlisted}
+            )
+    found = {name: None for row in rows for name in row}
+    frame = pd.DataFrame(rows, columns=list(dict.fromkeys((*COLUMNS, *found, *MEASURES))))
+    whole = [name for name, hint in HINTS.items() if hint in (int, int | None)]
+    whole += [
+        name
+        for name in found
+        if name not in FIELDS and {type(row.get(name)) for row in rows} == {int, type(None)}
+    ]
+    return frame.astype(
+        dict.fromkeys(["row", *whole], "Int64")
+    )  # else numbers beside missing ones become fractions
+
+
+def _won(entry: dict[str, Any], winners: dict[int, str | None]) -> bool:
+    return bool(entry["role"] == "search" and winners.get(entry["row"]) == entry["trial"])
+
+
+def _facts(run: Run) -> dict[str, Any]:
+    """Return what the run's files say: outcome, config fields, measures; problems with the files
+    are an outcome too.
+    """
+    if not run.path.exists():
+        return {"outcome": "waiting"}
+    try:
+        config = run.config()
+        return {**_config_columns(config), **_ending(run)}
+    except ConfigError as error:
+        message = "; ".join(str(error).splitlines())
+    except (OSError, ValueError) as error:
+        message = str(error)
+    return {"outcome": "unreadable", "error_kind": "unreadable", "error_message": message}
+
+
+def _config_columns(config: TrainConfig) -> dict[str, Any]:
+    fields = {name: getattr(config, name) for name in FIELDS}
+    return {**fields, "configuration": config.configuration}
+
+
+def _ending(run: Run) -> dict[str, Any]:
+    outcome, facts = run.standing()
+    if outcome not in ("failed", "running", "waiting"):
+        return {
+            f"{name}_recorded" if name in FIELDS else name: value for name, value in facts.items()
+        }
+    records = run.records()
+    progress = {
+        "epochs_recorded": records[-1]["epoch"] if records else 0,
+        "minutes": sum(record.get("seconds", 0.0) for record in records) / 60,
+    }
+    if outcome == "failed":
+        progress |= {"error_kind": facts["kind"], "error_message": facts["message"]}
+    return {"outcome": outcome, **progress}

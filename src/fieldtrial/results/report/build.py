@@ -1,0 +1,267 @@
+"""The report of a sweep: one HTML file that opens offline, from the sweep's files alone.
+
+python -m fieldtrial.results.report.build runs/NAME writes it to runs/NAME/report.html.
+"""
+
+import argparse
+import shutil
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from fieldtrial.disk.files import write_atomically
+from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.results.analysis.cost import account, cost_of_trials, say
+from fieldtrial.results.analysis.groups import Groups, group_trials
+from fieldtrial.results.analysis.importance import rank_hyperparameters
+from fieldtrial.results.analysis.summary import Summary, summarise
+from fieldtrial.results.read.sweeps import Sweeps, read_sweeps
+from fieldtrial.results.read.trials import FAILED
+from fieldtrial.results.report import data as report_data
+from fieldtrial.results.report.classes import class_results
+from fieldtrial.results.report.comparisons import compare_rows
+from fieldtrial.results.report.environment import environments, failures, log_files, read_attempts
+from fieldtrial.results.report.findings import findings
+from fieldtrial.results.report.page import render_page
+from fieldtrial.results.report.pictures import read_pictures
+from fieldtrial.results.report.table import estimates, facts, summary_table
+from fieldtrial.results.table.formats import MARK
+from fieldtrial.results.table.of_sweep import caption
+
+MOST_AXES = 10  # of the parallel coordinates
+SPARE_BYTES = 100_000_000  # left for the trials on a disk that fills up
+SET_OFF_CAPTION = (
+    f"Bold, {MARK}: the best on validation, and what the tests do not show to be worse."
+)
+CHARTS = {
+    "created": (
+        "Over time",
+        "What each search trial reached, by when it began; the line is the best so far.",
+    ),
+    "parallel": (
+        "Parallel coordinates",
+        (
+            "A line is a trial. Drag along an axis to choose a range of it, click the axis to let"
+            " go; with the keyboard, Tab to an end of an axis, arrow keys move it, Escape lets go."
+            " Trials without a value run below the axes."
+        ),
+    ),
+    "importance": (
+        "What matters",
+        (
+            "How much of the variance of the result each hyperparameter explains by itself, beside"
+            " its rank correlation."
+        ),
+    ),
+    "curves": (
+        "Learning curves",
+        "A line is a trial; a cross is where it was stopped early. Epoch 0 is before any training.",
+    ),
+    "slices": ("Slices", "Each hyperparameter against the result, whatever the others were."),
+    "cost": (
+        "What accuracy costs",
+        "The Pareto front joins the trials that nothing beats at the same or a lower cost.",
+    ),
+    "classes": ("Classes", "Each row's winner on test, its runs with fresh seeds together."),
+}
+
+
+def write_report(folder: SweepFolder) -> Path:
+    """Write the report into the sweep's folder, whole or not at all, and return its path.
+
+    Raises:
+        FileNotFoundError: it is not a sweep's folder.
+        ValueError: the sweep has no rows, or its description cannot be read.
+        OSError: the disk is all but full, or cannot be written to.
+    """
+    page = render_report(folder).encode()
+    free = shutil.disk_usage(folder.path).free
+    if free < len(page) + SPARE_BYTES:
+        raise OSError(
+            f"{folder.path}: {free:,} bytes are free, too few for a report beside the trials"
+        )
+    write_atomically(folder.report_path, page)
+    return folder.report_path
+
+
+def render_report(folder: SweepFolder) -> str:
+    """Return the report of the sweep in `folder` as HTML. Raises as `write_report` does."""
+    started = time.monotonic()
+    description = folder.require_description()
+    sweeps = read_sweeps([folder.path])
+    trials, records = next(iter(sweeps.frames.values())), sweeps.records()
+    summary = summarise(folder, trials)
+    attempts = read_attempts(folder, trials)
+    logs = log_files(folder, attempts)
+    select = description["select"]
+    columns = report_data.columns(trials, description, report_data.created(records))
+    tuned = report_data.hyperparameters(trials, description)
+    by_name = {column["name"]: column for column in columns}
+    searched = report_data.ended(trials, select)
+    importance = rank_hyperparameters(
+        [by_name[name] for name in tuned], trials[select].where(trials.index.isin(searched.index))
+    )
+    groups, problems = _groups(sweeps, summary)
+    tested = compare_rows(summary, groups, description)
+    classes, unreadable = class_results(folder, tested)
+    has_result = [select] if select in by_name else []
+    constants = report_data.constants(trials)
+    data = {
+        "columns": columns,
+        "select": select,
+        "selectLabel": report_data.label(select),
+        "testLabel": report_data.label(summary.test),
+        "mode": description["mode"],
+        "live": _is_live(summary),
+        "hyperparameters": tuned,
+        "searched": [name for name in description["search"] if name in by_name],
+        "colours": _colours(by_name, description, importance.names),
+        "filter": (
+            "role=search" if len(trials) > len(trials[trials["role"] == "search"]) > 0 else ""
+        ),
+        "rowFields": " · ".join(summary.fields),
+        "listed": _listed(by_name, description, select, summary.test),
+        "parallel": [*tuned[:MOST_AXES], *has_result],
+        "importance": asdict(importance),
+        "curves": report_data.curves(trials, records, select),
+        "estimates": estimates(summary, description, tested),
+        "markedLabel": "best on validation, or not shown to be worse",
+        "classes": {"rows": classes},
+        "commandFile": _relative(folder, "command"),
+        "logs": report_data.category("log", [logs.get(trial, "") for trial in trials["trial"]]),
+    }
+    charts = [
+        {"id": name, "title": title, "lead": lead}
+        for name, (title, lead) in _charts(classes).items()
+    ]
+    texts = {
+        "summary": summary,
+        "byline": _byline(summary, trials),
+        "facts": facts(summary, trials, records, description, tested),
+        "findings": findings(summary, tested, importance, description),
+        "caption": f"{caption(summary)} {SET_OFF_CAPTION if tested.set_off else ''}",
+        "table": summary_table(summary, tested),
+        "example": _example(by_name, description, select),
+        "begins": "; at first, those of the search" if data["filter"] else "",
+        "constants": constants,
+        "charts": charts,
+        "pictures": read_pictures(folder, trials, tested.runs, tested.best_first),
+        "failures": failures(trials, logs),
+        "environments": environments(attempts),
+        "notes": [
+            *summary.footer,
+            *say(account(sweeps.trials, cost_of_trials(records))),
+            *problems,
+            *unreadable,
+        ],
+        "colophon": (
+            f"Made by Fieldtrial from the files in {folder.path} in"
+            f" {time.monotonic() - started:.1f} s."
+        ),
+    }
+    sections = [
+        ("findings", "What the table says"), ("table", "The table"), ("trials", "Trials"),
+        *((chart["id"], chart["title"]) for chart in charts),
+        ("pictures", "Pictures"), ("failures", "Failures"), ("environment", "Environment"),
+    ]  # fmt: skip
+    return render_page({**texts, "sections": sections}, data)
+
+
+def _groups(sweeps: Sweeps, summary: Summary) -> tuple[Groups | None, list[str]]:
+    """Return the sweep's rows with how they compare on test, as in its table, or a line that says
+    why they do not.
+    """
+    try:
+        return group_trials(sweeps, summary.fields, summary.test), []
+    except ValueError as error:
+        return None, [f"Not compared: {error}"]
+
+
+def _charts(classes: Sequence[object]) -> dict[str, tuple[str, str]]:
+    return {name: chart for name, chart in CHARTS.items() if classes or name != "classes"}
+
+
+def _is_live(summary: Summary) -> bool:
+    return any(row["note"] for row in summary.rows.to_dict("records"))
+
+
+def _byline(summary: Summary, trials: pd.DataFrame) -> str:
+    ended = int((~trials["outcome"].isin(("running", "waiting"))).sum())
+    moment = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
+    state = "not all of its rows are complete" if _is_live(summary) else "complete"
+    failed = int(trials["outcome"].isin(FAILED).sum())
+    return f"Written {moment}: {state}; {ended:,} trials have ended, {failed:,} of them failed."
+
+
+def _relative(folder: SweepFolder, trial: str) -> str:
+    run = folder.run(trial)
+    return run.command_path.relative_to(run.path).as_posix()
+
+
+def _colours(
+    columns: Mapping[str, Any], description: Mapping[str, Any], ranked: Sequence[str]
+) -> list[str]:
+    """Return what points may be coloured by: the compared fields, what matters most first, and how
+    trials ended.
+    """
+    compared = dict.fromkeys(name for row in description["rows"] for name in row)
+    wanted = dict.fromkeys(
+        (*(name for name in ranked if name in compared), *compared, "outcome", "role")
+    )
+    return [name for name in wanted if name in columns]
+
+
+def _listed(
+    columns: Mapping[str, Any], description: Mapping[str, Any], select: str, test: str
+) -> list[str]:
+    compared = [name for row in description["rows"] for name in row]
+    wanted = [
+        "trial",
+        *compared,
+        *description["search"],
+        select,
+        test,
+        "outcome",
+        "role",
+        "seed",
+        "best_epoch",
+        "epochs_recorded",
+    ]
+    wanted += ["minutes", "parameters", "trainable_parameters", "created"]
+    return [name for name in dict.fromkeys(wanted) if name in columns]
+
+
+def _example(columns: Mapping[str, Any], description: Mapping[str, Any], select: str) -> str:
+    """Return a filter that fits this sweep."""
+    parts = []
+    for name in dict.fromkeys(name for row in description["rows"] for name in row):
+        levels = columns[name].get("levels", []) if name in columns else []
+        if levels and " " not in levels[0]:
+            parts.append(f"{name}={levels[0]}")
+            break
+    if select in columns and any(value is not None for value in columns[select]["values"]):
+        known = [value for value in columns[select]["values"] if value is not None]
+        middle = sorted(known)[len(known) // 2] * columns[select]["scale"]
+        parts.append(f"{select}{'>' if description['mode'] == 'max' else '<'}{middle:.2g}")
+    return " ".join(parts) or "outcome=finished"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the report of a sweep; return the exit status."""
+    parser = argparse.ArgumentParser(description="Make the report of a sweep from its files.")
+    parser.add_argument("folder", type=Path, help="the sweep's folder: runs/NAME")
+    try:
+        print(write_report(SweepFolder(parser.parse_args(arguments).folder)))
+    except (OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

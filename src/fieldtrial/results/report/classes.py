@@ -1,0 +1,79 @@
+"""What each row's winner says of each class: confusion, accuracy and ROC curves, from its stored
+test predictions.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.results.read.predictions import Predictions, load_predictions
+from fieldtrial.results.report.comparisons import Tested
+
+MOST_CURVES = 10  # of a row: the classes with the smallest area
+MOST_POINTS = 200  # of a ROC curve
+MOST_CLASSES = 200  # a larger matrix is not read by anybody
+
+
+def class_results(folder: SweepFolder, tested: Tested) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return what the page draws for each row whose tests have left predictions, best first, and
+    what is left out.
+    """
+    found, left_out = [], []
+    for number in tested.best_first:
+        runs: list[Predictions] = []
+        for trial in tested.groups[number].finals["trial"]:
+            try:
+                runs.append(load_predictions(folder.run(trial)))
+            except FileNotFoundError:
+                continue  # of before predictions were stored, or removed to save space
+            except ValueError as error:
+                left_out.append(str(error))
+        runs = [run for run in runs if run.class_names == runs[0].class_names]
+        if runs and len(runs[0].class_names) <= MOST_CLASSES:
+            found.append(
+                {"label": tested.labels[number], "runs": len(runs), **_drawn(_together(runs))}
+            )
+    return found, left_out
+
+
+def _together(runs: Sequence[Predictions]) -> Predictions:
+    return Predictions(
+        np.concatenate([run.index for run in runs]),
+        np.concatenate([run.label for run in runs]),
+        np.concatenate([run.probability for run in runs]),
+        runs[0].class_names,
+    )
+
+
+def _drawn(predictions: Predictions) -> dict[str, Any]:
+    confusion = predictions.confusion_matrix()
+    accuracy = predictions.class_accuracy()
+    areas = predictions.class_auc()
+    curves = predictions.roc_curves()
+    worst = [place for place in np.argsort(areas) if np.isfinite(areas[place])]
+    return {
+        "names": list(predictions.class_names),
+        "images": len(predictions.label),
+        "confusion": confusion.tolist(),
+        "support": confusion.sum(1).tolist(),
+        "accuracy": [None if np.isnan(share) else round(float(share), 5) for share in accuracy],
+        "classes_with_curve": len(worst),
+        "roc": [
+            {
+                "name": predictions.class_names[place],
+                "auc": round(float(areas[place]), 5),
+                **_thin(*curves[place]),
+            }
+            for place in worst[:MOST_CURVES]
+        ],
+    }
+
+
+def _thin(false: np.ndarray[Any, Any], true: np.ndarray[Any, Any]) -> dict[str, list[float]]:
+    kept = np.unique(np.linspace(0, len(false) - 1, MOST_POINTS).round().astype(int))
+    return {
+        "false_positive": false[kept].round(4).tolist(),
+        "true_positive": true[kept].round(4).tolist(),
+    }

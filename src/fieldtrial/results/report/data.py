@@ -1,0 +1,294 @@
+"""A sweep's trials and records -> the data of its report, as small as the page needs them."""
+
+import base64
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fieldtrial.config import FIELDS, HINTS
+from fieldtrial.fields import format_value
+from fieldtrial.results.analysis.summary import OUTCOMES, test_metric
+from fieldtrial.results.read.trials import ENDED_WELL
+
+Column = dict[str, Any]
+
+WIDE = 100  # a positive quantity that spans more than this ratio is drawn on a logarithmic axis
+MOST_STEPS = (
+    6  # numbers that take no more values than this are choices: they are drawn at equal distances
+)
+DIGITS = 5  # significant ones, of numbers in the page
+# the code of a value that is not there; the others are 16-bit shares of the curve's range
+MISSING = 65535
+CURVE_BYTES = 6_000_000  # of all curves in the page; the least important are left out beyond that
+CURVES = (
+    "validation_accuracy", "validation_loss", "train_loss", "train_accuracy", "lr",
+    "gradient_norm", "update_ratio",
+    "images_per_second",
+)  # fmt: skip
+MEASURES = (
+    "validation_accuracy", "validation_loss", "validation_macro_f1", "validation_auc",
+    "test_accuracy", "test_loss",
+    "best_epoch", "epochs_recorded", "minutes", "images_per_second", "parameters",
+    "trainable_parameters", "flops",
+)  # fmt: skip
+UNITS = {"flops": "per image"}
+
+
+def hyperparameters(trials: pd.DataFrame, description: Mapping[str, Any]) -> list[str]:
+    """Return the fields that the sweep compares or searches and that differ among its search
+    trials, in that order.
+    """
+    names = dict.fromkeys(
+        [name for row in description["rows"] for name in row] + list(description["search"])
+    )
+    search = trials[trials["role"] == "search"]
+    return [
+        name
+        for name in names
+        if name in FIELDS and search[name].dropna().map(format_value).nunique() > 1
+    ]
+
+
+def constants(trials: pd.DataFrame) -> dict[str, str]:
+    """Return the fields that have the same value in all trials, with that value."""
+    known = trials[trials["configuration"].notna()]
+    texts = {name: known[name].map(_text) for name in FIELDS} if len(known) else {}
+    return {name: values.iloc[0] for name, values in texts.items() if values.nunique() == 1}
+
+
+def columns(
+    trials: pd.DataFrame, description: Mapping[str, Any], created: Mapping[str, float]
+) -> list[Column]:
+    """Return the columns of the report's list of trials; `values` of each has one entry a trial, in
+    the frame's order.
+
+    created: trial -> when it began, in seconds since 1970.
+    A number column has numbers (None where there is none), a category column has places in its
+    `levels`.
+    """
+    rows = row_labels(description["rows"])
+    labels = [rows[row] if pd.notna(row) and 0 <= row < len(rows) else "–" for row in trials["row"]]
+    same = constants(trials)
+    compared = [name for row in description["rows"] for name in row]
+    order = dict.fromkeys([*compared, *description["search"], *FIELDS])
+    fields = [name for name in order if name in FIELDS and name not in same]
+    select, known = description["select"], trials["configuration"].notna()
+    measures = dict.fromkeys([select, test_metric(select), *MEASURES])
+    moments = [created.get(trial) for trial in trials["trial"]]
+    return [
+        category("trial", trials["trial"]),
+        category("role", trials["role"]),
+        category("outcome", [OUTCOMES.get(outcome, outcome) for outcome in trials["outcome"]]),
+        category("row", labels),
+        *(
+            _field(name, trials[name], known & (trials["role"] != "source"), description["search"])
+            for name in fields
+        ),
+        *(
+            _number(name, trials[name])
+            for name in measures
+            if name in trials and trials[name].notna().any()
+        ),
+        {**_number("created", pd.Series(moments, dtype=float) * 1000, digits=13), "time": True},
+    ]
+
+
+def curves(trials: pd.DataFrame, records: pd.DataFrame, select: str) -> dict[str, Any]:
+    """Return the learning curves of the trials, 16 bits a value; `left_out` names those that would
+    not fit.
+
+    curve: each trial's curve; first: each curve's first value's place, and one entry more: where
+    the last one ends.
+    start: each curve's first epoch; epoch: if epochs are missing, the epoch of each value, as text
+    of 32-bit whole numbers. metrics: `data` is likewise text, of 16-bit codes between `low` and
+    `high` (of the logarithm, if `log`).
+    """
+    order = {trial: place for place, trial in enumerate(trials["trial"].drop_duplicates())}
+    place = records["trial"].map(order)
+    known = (
+        records[place.notna()]
+        .assign(place=place[place.notna()].astype(int))
+        .sort_values(["place", "epoch"])
+    )
+    counts = (
+        np.bincount(known["place"], minlength=len(order))
+        if len(known)
+        else np.zeros(len(order), int)
+    )
+    first = np.concatenate([[0], np.cumsum(counts)])
+    epochs = known["epoch"].to_numpy(int)
+    whole = bool((np.diff(epochs)[np.diff(known["place"]) == 0] == 1).all())
+    present = [
+        name
+        for name in dict.fromkeys([select, *CURVES])
+        if name in known and known[name].notna().any()
+    ]
+    most = max(1, int(CURVE_BYTES / max(1, 2.7 * len(known))))
+    return {
+        "curve": [order[trial] for trial in trials["trial"]],
+        "first": first.tolist(),
+        "start": [
+            int(epochs[place]) if count else 0
+            for place, count in zip(first[:-1], counts, strict=True)
+        ],
+        "epoch": "" if whole else _base64(epochs.astype("<i4")),
+        "metrics": [_curve(name, known[name]) for name in present[:most]],
+        "left_out": [label(name) for name in present[most:]],
+    }
+
+
+def created(records: pd.DataFrame) -> dict[str, float]:
+    """Return when each trial began, in seconds since 1970: its first record's time, less the
+    seconds it took.
+    """
+    if records.empty or "time" not in records:
+        return {}
+    begun = records["time"] - records.get("seconds", pd.Series(0.0, records.index)).fillna(0.0)
+    earliest = begun.groupby(records["trial"]).min()
+    return {str(trial): float(moment) for trial, moment in earliest.items() if np.isfinite(moment)}
+
+
+def label(name: str) -> str:
+    """Return what a column is called on an axis: a field as its flag, a measure in words with its
+    unit.
+    """
+    if name in FIELDS:
+        return name
+    unit = "%" if is_share(name) else UNITS.get(name.removesuffix("_recorded"), "")
+    words = (
+        name.removesuffix("_recorded")
+        .replace("_", " ")
+        .replace("flops", "FLOPs")
+        .replace("auc", "AUC")
+    )
+    return f"{words} ({unit})" if unit else words
+
+
+def is_share(name: str) -> bool:
+    """Return whether a measure is a share, which people read in per cent."""
+    return name not in FIELDS and name.endswith(("accuracy", "_f1"))
+
+
+def ended(trials: pd.DataFrame, select: str) -> pd.DataFrame:
+    """Return the search trials that have ended well, with a finite value of the metric that
+    selects.
+    """
+    if select not in trials:
+        return trials.iloc[:0]
+    known = np.isfinite(pd.to_numeric(trials[select], errors="coerce").astype(float))
+    well: pd.DataFrame = trials[
+        (trials["role"] == "search") & trials["outcome"].isin(ENDED_WELL) & known
+    ]
+    return well
+
+
+def row_labels(rows: Sequence[Mapping[str, object]]) -> list[str]:
+    """Return each row's values as text: 'cnn · none', or with their names where rows do not set the
+    same fields.
+    """
+    texts = [
+        {name: format_value(tuple(v) if isinstance(v, list) else v) for name, v in row.items()}
+        for row in rows
+    ]
+    if len({tuple(row) for row in rows}) == 1 and rows[0]:
+        return [" · ".join(row.values()) for row in texts]
+    return [
+        " ".join(f"{name}={value}" for name, value in row.items()) or f"row {number}"
+        for number, row in enumerate(texts)
+    ]
+
+
+def _field(
+    name: str, values: "pd.Series[Any]", known: "pd.Series[bool]", search: Mapping[str, str]
+) -> Column:
+    """Return a field's column: numbers, but text where the field is none in one of the `known`
+    trials.
+
+    steps: the values that the known trials have, if these are few. Sources, which are not compared,
+    do not count.
+    """
+    hint, domain = HINTS[name], search.get(name, "")
+    kinds = {hint, *typing.get_args(hint)}
+    if (
+        not kinds & {int, float}
+        or typing.get_origin(hint) is tuple
+        or (values.isna() & known).any()
+    ):
+        return {**category(name, values.map(_text)), "field": True}
+    column = _number(name, values)
+    steps = sorted({value for value, counts in zip(column["values"], known, strict=True) if counts})
+    few = {"steps": steps} if len(steps) <= MOST_STEPS else {}
+    return {
+        **column,
+        **few,
+        "field": True,
+        "log": domain.startswith("log") if domain else column["log"],
+    }
+
+
+def _text(value: Any) -> str:
+    return "–" if isinstance(value, float) and np.isnan(value) else format_value(value)
+
+
+def _number(name: str, values: "pd.Series[Any]", digits: int = DIGITS) -> Column:
+    numbers = pd.to_numeric(values, errors="coerce").astype(float).to_numpy()
+    finite = numbers[np.isfinite(numbers)]
+    return {
+        "name": name,
+        "label": label(name),
+        "kind": "number",
+        "whole": bool(len(finite) and (finite == np.round(finite)).all()),
+        "log": bool(len(finite) and finite.min() > 0 and finite.max() > WIDE * finite.min()),
+        "scale": 100 if is_share(name) else 1,
+        "values": [_short(float(number), digits) for number in numbers],
+    }
+
+
+def _short(number: float, digits: int) -> float | int | None:
+    if not np.isfinite(number):
+        return None
+    if float(number).is_integer() and abs(number) < 2**53:
+        return int(number)
+    return float(f"{number:.{digits}g}")
+
+
+def category(name: str, values: Iterable[Any]) -> Column:
+    """Return a column of texts: each once in `levels`, and for each trial the place of its own."""
+    codes, levels = pd.factorize(pd.Series([str(value) for value in values], dtype=object))
+    return {
+        "name": name,
+        "label": label(name),
+        "kind": "category",
+        "levels": list(levels),
+        "values": codes.tolist(),
+    }
+
+
+def _curve(name: str, values: "pd.Series[Any]") -> dict[str, Any]:
+    numbers = pd.to_numeric(values, errors="coerce").to_numpy(float)
+    finite = numbers[np.isfinite(numbers)]
+    log = bool(len(finite) and finite.min() > 0 and finite.max() > WIDE * finite.min())
+    scaled = (
+        np.log10(numbers, where=numbers > 0, out=np.full_like(numbers, np.nan)) if log else numbers
+    )
+    low, high = _range(scaled[np.isfinite(scaled)])
+    share = np.where(np.isfinite(scaled), (scaled - low) / (high - low), np.nan)
+    codes = np.where(np.isfinite(share), np.round(share * (MISSING - 1)), MISSING).astype("<u2")
+    return {
+        "name": name,
+        "label": label(name),
+        "scale": 100 if is_share(name) else 1,
+        **{"low": low, "high": high, "log": log, "data": _base64(codes)},
+    }
+
+
+def _range(values: Sequence[float] | np.ndarray[Any, Any]) -> tuple[float, float]:
+    low, high = (float(np.min(values)), float(np.max(values))) if len(values) else (0.0, 1.0)
+    return low, high if high > low else low + 1.0
+
+
+def _base64(values: np.ndarray[Any, Any]) -> str:
+    return base64.b64encode(values.tobytes()).decode()

@@ -1,0 +1,145 @@
+"""What the trials of a sweep ran on, and why some of them failed: for people, from the run
+directories.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+import pandas as pd
+
+from fieldtrial.disk.run import Run
+from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.results.read.trials import FAILED
+
+MOST_ENVIRONMENTS = 10
+MOST_NAMES = 8
+MOST_EXAMPLES = 5
+LONGEST_REASON = 400
+OF_ONE_ATTEMPT = (
+    "process",
+    "job",
+    "host",
+)  # what differs between attempts that are otherwise alike
+
+
+def read_attempts(folder: SweepFolder, trials: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """Return {trial: {attempt: what it ran on}} for the trials that wrote it down so that it can be
+    read.
+    """
+    return {name: _environments(folder.run(name)) for name in trials["trial"].drop_duplicates()}
+
+
+def log_files(folder: SweepFolder, attempts: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Return {trial: its last attempt's log, relative to its run directory}, for the logs that are
+    there.
+    """
+    logs = {}
+    for name, known in attempts.items():
+        numbers = [int(number) for number in known if number.isdecimal()] or [1]
+        run = folder.run(name)
+        path = run.log_path(max(numbers))
+        if path.exists():
+            logs[name] = path.relative_to(run.path).as_posix()
+    return logs
+
+
+def environments(attempts: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the kinds of environment that the attempts ran in, the most frequent first: title and
+    facts of each.
+    """
+    kinds: Counter[str] = Counter()
+    hosts: dict[str, Counter[str]] = {}
+    for known in attempts.values():
+        for environment in known.values():
+            shared = {
+                name: value for name, value in environment.items() if name not in OF_ONE_ATTEMPT
+            }
+            key = json.dumps(shared, sort_keys=True)
+            kinds[key] += 1
+            hosts.setdefault(key, Counter())[str(environment.get("host", "unknown"))] += 1
+    common = kinds.most_common(MOST_ENVIRONMENTS)
+    found = [_environment(json.loads(key), count, hosts[key]) for key, count in common]
+    if left := len(kinds) - len(common):
+        rest = sum(kinds.values()) - sum(count for _, count in common)
+        found.append({"title": f"{left} further kinds", "facts": {"attempts": f"{rest:,}"}})
+    return found
+
+
+def failures(trials: pd.DataFrame, logs: Mapping[str, str]) -> dict[str, Any] | None:
+    """Return the failed trials, by kind and reason, or None if there is none."""
+    failed = trials[trials["outcome"].isin(FAILED)].drop_duplicates("trial")
+    if failed.empty:
+        return None
+    groups: list[dict[str, Any]] = []
+    texts = (
+        failed["error_message"].fillna("").astype(str).str.replace(r"\d+", "#", regex=True)
+    )  # alike but for numbers
+    for (kind, _), alike in failed.groupby(
+        [failed["error_kind"].fillna("unknown"), texts], sort=False
+    ):
+        message = str(alike["error_message"].iloc[0])
+        names = list(alike["trial"].head(MOST_EXAMPLES))
+        examples = [
+            {"name": name, "log": f"./{quote(name)}/{logs[name]}" if name in logs else ""}
+            for name in names
+        ]
+        shortened = (
+            message if len(message) <= LONGEST_REASON else message[: LONGEST_REASON - 1] + "…"
+        )
+        groups.append({"kind": kind, "count": len(alike), "trials": examples, "message": shortened})
+    groups.sort(key=lambda group: -group["count"])
+    shown = groups[:MOST_ENVIRONMENTS]
+    unseen = sum(group["count"] for group in groups[len(shown) :])
+    lead = f"{len(failed):,} of {trials['trial'].nunique():,} trials have failed, for these reasons"
+    lead += (
+        f"; {unseen:,} of them for others, which outcome=failed in the filter shows."
+        if unseen
+        else "."
+    )
+    return {"lead": lead, "groups": shown}
+
+
+def _environments(run: Run) -> dict[str, Any]:
+    try:
+        known = run.environment()
+    except (OSError, ValueError):
+        return {}
+    return (
+        {name: value for name, value in known.items() if isinstance(value, dict)}
+        if isinstance(known, dict)
+        else {}
+    )
+
+
+def _environment(shared: dict[str, Any], count: int, hosts: Counter[str]) -> dict[str, Any]:
+    devices = _listed(Counter(map(str, shared.get("devices") or [])))
+    versions = shared.get("versions") if isinstance(shared.get("versions"), dict) else {}
+    commit = str(shared.get("commit") or "unknown")[:12]
+    facts = {
+        "devices": f"{devices or 'unknown'}; {shared.get('world_size', 1)} to a trial",
+        "hosts": _listed(hosts),
+        "commit": commit
+        + (", with uncommitted changes (changes-*.diff in the run)" if shared.get("dirty") else ""),
+        "Python": str(shared.get("python", "unknown")),
+        "packages": ", ".join(f"{name} {version}" for name, version in (versions or {}).items())
+        or "unknown",
+        "system": str(shared.get("platform", "unknown")),
+        "cores, threads": f"{shared.get('cores', 'unknown')}, {shared.get('threads', 'unknown')}",
+    }
+    return {
+        "title": f"{count:,} attempt{'' if count == 1 else 's'} on {devices or 'unknown devices'}",
+        "facts": facts,
+    }
+
+
+def _listed(names: Counter[str]) -> str:
+    parts = [
+        name if count == 1 or len(names) == 1 else f"{name} ({count:,})"
+        for name, count in names.most_common()
+    ]
+    return ", ".join(parts[:MOST_NAMES]) + (
+        f" and {len(parts) - MOST_NAMES} more" if len(parts) > MOST_NAMES else ""
+    )

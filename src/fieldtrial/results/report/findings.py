@@ -1,0 +1,284 @@
+"""What the table says, in sentences: each is computed from the runs, with its size and its
+confidence.
+"""
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from fieldtrial.results.analysis.importance import Importance
+from fieldtrial.results.analysis.statistics import Comparison, estimate_mean, estimate_seeds
+from fieldtrial.results.analysis.summary import Row, Summary
+from fieldtrial.results.report.comparisons import FieldComparisons, Tested, compare_fields
+from fieldtrial.results.report.data import is_share, label
+
+MOST_NAMED = 4
+MOST_PAIRS = 3  # of a field's values that are told one by one
+NEAR_END = 0.05  # of the searched range: a winner there may have wanted to go further
+SMALL_SHARE = 0.05  # of the variance: not worth a word
+Finding = dict[str, str]
+
+
+def findings(
+    summary: Summary, tested: Tested, importance: Importance, description: Mapping[str, Any]
+) -> list[Finding]:
+    """Return what the table says: the text of each sentence and its kind.
+
+    The kind is shown (a difference), open (none is shown, or nothing is compared) or caution.
+    """
+    rows = [
+        {str(name): value for name, value in row.items()} for row in summary.rows.to_dict("records")
+    ]
+    names = list(dict.fromkeys(name for row in description["rows"] for name in row))
+    fields = compare_fields(rows, tested, names)
+    return [
+        *_on_best(tested),
+        *_on_cheapest(rows, tested),
+        *(finding for field in fields for finding in _on_field(field, tested)),
+        *_on_selection(rows, tested, summary),
+        *_on_importance(importance, summary),
+        *_on_ends(rows, summary),
+        *_on_gaps(rows),
+    ]
+
+
+def _on_best(tested: Tested) -> Iterator[Finding]:
+    """Say which row is best on validation, and how its test stands to those of the others."""
+    if not tested.best:
+        yield _finding("caution", "No row has been tested yet, so nothing can be said of them.")
+    for best in tested.best:
+        others = tested.others(best)
+        text = f"{tested.labels[best]} is the best on validation: {_name(tested.metric)} "
+        text += (
+            f"{estimate_text(list(tested.values[best].values()), tested.metric)} (n ="
+            f" {len(tested.values[best])})."
+        )
+        sign = 1 if tested.mode == "max" else -1
+        shown = {row: one for row, one in others.items() if one.shown}
+        better = [one for one in shown.values() if sign * one.difference > 0]
+        worse = {row: one for row, one in shown.items() if sign * one.difference < 0}
+        if not others:
+            yield _finding("open", f"{text} There is no other row to compare it with.")
+            continue
+        if not shown:
+            yield _finding(
+                "open", f"{text} No difference to any of the {len(others)} other rows is shown."
+            )
+            continue
+        if better:
+            text += (
+                f" It is better than {len(better)} of {len(others)} other rows, by"
+                f" {_sizes(better, tested.metric)}."
+            )
+        if worse:
+            named = _named([tested.labels[row] for row in worse])
+            text += f" It is worse than {named}, by {_sizes(list(worse.values()), tested.metric)}."
+        if level := [tested.labels[row] for row in others if row not in shown]:
+            text += f" No difference is shown to {_named(level)}."
+        yield _finding("shown", text)
+
+
+def _on_cheapest(rows: Sequence[Row], tested: Tested) -> Iterator[Finding]:
+    """Say which row costs least of those that have not been shown to be worse than the best."""
+    by_number = {row["row"]: row for row in rows}
+    for best in tested.best:
+        found = []
+        level = tested.set_off & tested.others(best).keys()
+        for name, unit in (("parameters", "parameters"), ("minutes", "minutes of training")):
+            known = [
+                by_number[number] for number in sorted(level) if by_number[number][name] is not None
+            ]
+            most = by_number[best][name]
+            if (
+                known
+                and most
+                and (least := min(known, key=lambda row: row[name]))[name] < 0.9 * most
+            ):
+                difference = _size(
+                    tested.mean(least["row"]) - tested.mean(best), tested.metric, signed=True
+                )
+                cost = f"{_short(least[name])} {unit} instead of {_short(most)}"
+                found.append(f"{tested.labels[least['row']]} needs {cost} (mean {difference})")
+        if found:
+            yield _finding("open", f"Of the rows not shown to be worse, {', and '.join(found)}.")
+
+
+def _on_field(field: FieldComparisons, tested: Tested) -> Iterator[Finding]:
+    """Say what a compared field does: its values against each other, in rows that are alike in all
+    else.
+    """
+    if len(field.pairs) <= MOST_PAIRS:
+        for first, second, comparison in field.pairs:
+            yield _on_pair(field.name, first, second, comparison, tested)
+        return
+    best_first = sorted(
+        field.means, key=lambda level: field.means[level], reverse=tested.mode == "max"
+    )
+    text = f"{field.name}, best first: {', '.join(best_first)}. "
+    shown = [one for _, _, one in field.pairs if one.shown]
+    open_pairs = [f"{first} and {second}" for first, second, one in field.pairs if not one.shown]
+    if not shown:
+        yield _finding(
+            "open", f"{text}In rows alike in all else, no difference between any two is shown."
+        )
+        return
+    text += (
+        f"In rows alike in all else, {len(shown)} of {len(field.pairs)} differences are shown, of "
+    )
+    text += f"{_sizes(shown, tested.metric)}" + (
+        f"; none between {_named(open_pairs)}." if open_pairs else "."
+    )
+    yield _finding("shown", text)
+
+
+def _on_pair(name: str, first: str, second: str, one: Comparison, tested: Tested) -> Finding:
+    """Say whether two values of a field differ; the better one stands first."""
+    difference, half = one.difference, one.half_width or 0.0
+    if (difference > 0) != (tested.mode == "max"):
+        first, second, difference = second, first, -difference
+    interval = f"95 % interval {_span(difference - half, difference + half, tested.metric)}"
+    evidence = (
+        f"{one.n} pairs of rows alike in all else, {interval}, corrected p {_p(one.corrected_p)}"
+    )
+    if one.shown:
+        relation = "above" if tested.mode == "max" else "below"
+        return _finding(
+            "shown",
+            f"{name}: {first} is {_size(abs(difference), tested.metric)} {relation} {second}"
+            f" ({evidence}).",
+        )
+    mean = f"{_size(difference, tested.metric, signed=True)} for {first}"
+    return _finding(
+        "open", f"{name}: no difference between {first} and {second} is shown ({mean}; {evidence})."
+    )
+
+
+def _on_selection(rows: Sequence[Row], tested: Tested, summary: Summary) -> Iterator[Finding]:
+    """Say by how much choosing the best on validation flatters it."""
+    known = [row for row in rows if row["row"] in tested.values and row[summary.select] is not None]
+    if len(known) < 3:
+        return
+    estimate = estimate_mean([row[summary.select] - tested.mean(row["row"]) for row in known])
+    half = estimate.half_width or 0.0
+    interval = f"95 % interval {_span(estimate.mean - half, estimate.mean + half, summary.test)}"
+    size = f"{_size(abs(estimate.mean), summary.test)} {'above' if estimate.mean > 0 else 'below'}"
+    text = (
+        f"On the average of {len(known)} rows, the {_name(summary.select)} that winners were chosen"
+        f" by is {size} their {_name(summary.test)} with fresh seeds ({interval}):"
+    )
+    if abs(estimate.mean) <= half:
+        yield _finding("open", f"{text} that the choice flatters is not shown.")
+    elif (estimate.mean > 0) == (tested.mode == "max"):
+        yield _finding("caution", f"{text} the choice flatters, and test is the column to read.")
+    else:
+        yield _finding("open", f"{text} test is the easier of the two.")
+
+
+def _on_importance(importance: Importance, summary: Summary) -> Iterator[Finding]:
+    pairs = zip(importance.names, importance.fanova, strict=True)
+    shares = [f"{name} {100 * share:.0f} %" for name, share in pairs if share >= SMALL_SHARE]
+    if shares:
+        what = f"Of the variance of the {_name(summary.select)} among the search trials"
+        yield _finding(
+            "open",
+            f"{what}, each of these explains by itself: {', '.join(shares[:MOST_NAMED])} (fANOVA).",
+        )
+
+
+def _on_ends(rows: Sequence[Row], summary: Summary) -> Iterator[Finding]:
+    """Say where winners lie at the end of what was searched."""
+    for name, domain in summary.searched.items():
+        match = re.match(r"(log)?uniform\(([^,]+), ([^)]+)\)", domain)
+        values = [float(row[name]) for row in rows if isinstance(row.get(name), int | float)]
+        if not match:
+            continue
+        shares = [
+            _place(value, float(match[2]), float(match[3]), bool(match[1])) for value in values
+        ]
+        near = {
+            "lower": [s for s in shares if s < NEAR_END],
+            "upper": [s for s in shares if s > 1 - NEAR_END],
+        }
+        for end, there in near.items():
+            if len(there) >= max(2, 0.2 * len(values)):
+                where = (
+                    f"{len(there)} of {len(values)} rows have their winner at the {end} end of what"
+                    " was searched"
+                )
+                yield _finding(
+                    "caution", f"{name}: {where}, {domain}; a wider search may find better."
+                )
+
+
+def _place(value: float, low: float, high: float, log: bool) -> float:
+    """Return where in low..high a value is, from 0 to 1."""
+    if log:
+        low, high, value = math.log(low), math.log(high), math.log(max(value, low))
+    return (value - low) / (high - low) if high > low else 0.5
+
+
+def _on_gaps(rows: Sequence[Row]) -> Iterator[Finding]:
+    few = sum(0 < row["n"] < 3 for row in rows)
+    missing = sum(not row["n"] for row in rows)
+    if 0 < missing < len(rows):
+        yield _finding(
+            "caution",
+            f"{missing} of {len(rows)} rows have no test result yet and are in none of this.",
+        )
+    if few:
+        what = f"{few} of {len(rows)} rows have fewer than three runs with fresh seeds"
+        yield _finding("caution", f"{what}: of those no difference can be shown.")
+
+
+def _finding(kind: str, text: str) -> Finding:
+    return {"kind": kind, "text": text}
+
+
+def estimate_text(values: Sequence[float], metric: str) -> str:
+    """Return the mean of the values and the half-width of its 95 % interval, if there is one, in
+    the metric's unit.
+    """
+    mean, half, _ = estimate_seeds(values)
+    scale, digits, unit = (100, 2, " %") if is_share(metric) else (1, 4, "")
+    interval = "" if half is None else f" ± {scale * half:.{digits}f}"
+    return f"{scale * mean:.{digits}f}{interval}{unit}"
+
+
+def _name(metric: str) -> str:
+    return label(metric).removesuffix(" (%)")
+
+
+def _named(texts: Sequence[str]) -> str:
+    shown = ", ".join(texts[:MOST_NAMED])
+    return shown + (f" and {len(texts) - MOST_NAMED} more" if len(texts) > MOST_NAMED else "")
+
+
+def _sizes(shown: Sequence[Comparison], metric: str) -> str:
+    sizes = [abs(one.difference) for one in shown]
+    least, most = (_number(size, metric, signed=False) for size in (min(sizes), max(sizes)))
+    unit = " points" if is_share(metric) else ""
+    span = f"{least}{unit}" if least == most else f"{least} to {most}{unit}"
+    return f"{span} (corrected p {_p(max(one.corrected_p or 0.0 for one in shown), '≤')})"
+
+
+def _size(value: float, metric: str, signed: bool = False) -> str:
+    return _number(value, metric, signed) + (" points" if is_share(metric) else "")
+
+
+def _span(low: float, high: float, metric: str) -> str:
+    return f"{_number(low, metric, signed=True)} to {_number(high, metric, signed=True)}"
+
+
+def _number(value: float, metric: str, signed: bool) -> str:
+    text = f"{100 * value:.1f}" if is_share(metric) else f"{value:.3g}"
+    text = text.removeprefix("-") if re.fullmatch(r"-0(\.0+)?", text) else text
+    return (f"+{text}" if signed and value > 0 else text).replace("-", "−")
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.2g}"
+
+
+def _p(value: float | None, sign: str = "=") -> str:
+    return "unknown" if value is None else "< 0.0001" if value < 0.0001 else f"{sign} {value:.2g}"

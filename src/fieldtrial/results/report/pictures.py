@@ -1,0 +1,144 @@
+"""What jobs/explain.py has drawn of a sweep's models, made small enough to stand in its report."""
+
+import base64
+import io
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from PIL import Image
+
+from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.results.read.trials import ENDED_WELL
+from fieldtrial.results.read.wording import counted
+from fieldtrial.results.report.data import row_labels
+
+PICTURE_BYTES = (
+    2_500_000  # of all pictures as text: with them, ten thousand trials stay below 15 MB
+)
+MOST_PIXELS = 40_000_000  # of a file that is opened at all: a stranger's may be a bomb
+WIDEST = 1000  # pixels
+QUALITY = 80  # of WebP
+DESCRIPTIONS = {  # in the order in which they are shown; what is named otherwise comes after them
+    "predictions": "images with predicted and actual class, right and wrong",
+    "confused-pairs": "images of the classes that are taken for each other most often",
+    "embedding": "a map of the images' features, each class with its colour",
+    "filters": "the filters of the first convolution",
+    "feature-maps": "an image, and what layers make of it",
+    "guided-backpropagation": "for single neurons, an image and what in it excites them",
+    "grad-cam": "images, and where in them the model looks for the class that it predicts",
+}
+
+
+def read_pictures(
+    folder: SweepFolder, trials: pd.DataFrame, winners: Sequence[str], rows: Sequence[int]
+) -> dict[str, Any]:
+    """Return the pictures of the sweep's models: `runs`, each with its title and its pictures.
+
+    winners: the trials whose pictures come first; rows: the numbers of the rows, in the order
+    wanted. `notes` count what does not fit into PICTURE_BYTES and name what is no picture;
+    `command`, which `lead` leads up to, draws more.
+    """
+    titles = _titles(folder, trials)
+    first, place = set(winners), {row: order for order, row in enumerate(rows)}
+    order = sorted(
+        titles, key=lambda trial: (trial not in first, place.get(titles[trial][0], len(place)))
+    )
+    found: dict[str, list[dict[str, Any]]] = {}
+    notes, left_out, size = [], 0, 0
+    for trial, path in [
+        (name, path) for name in order for path in sorted(folder.run(name).pictures(), key=_rank)
+    ]:
+        try:
+            picture = _picture(path) if size < PICTURE_BYTES else None
+        except (
+            OSError,
+            ValueError,
+            SyntaxError,
+            Image.DecompressionBombError,
+        ) as error:  # as Pillow raises them
+            notes.append(f"{path}: no picture that can be shown ({error})")
+            continue
+        size += len(picture["address"]) if picture else 0
+        if picture and size <= PICTURE_BYTES:
+            found.setdefault(trial, []).append(picture)
+        else:
+            left_out += 1
+    if left_out:
+        notes.append(
+            f"{counted(left_out, 'picture')} left out, to keep this page small: the runs have them"
+            " all."
+        )
+    return {
+        "runs": [
+            {"title": titles[trial][1], "pictures": pictures} for trial, pictures in found.items()
+        ],
+        "lead": (
+            "The same for another run:"
+            if found
+            else "No pictures of a model have been drawn. To draw some:"
+        ),
+        "command": _command(folder, trials, winners),
+        "notes": notes,
+    }
+
+
+def _titles(folder: SweepFolder, trials: pd.DataFrame) -> dict[str, tuple[int, str]]:
+    """Return {trial: number of its row, and row, role and name as text}; -1 where it has no row."""
+    labels = row_labels(folder.require_description()["rows"])
+    titles: dict[str, tuple[int, str]] = {}
+    for trial, row, role, seed in zip(
+        trials["trial"], trials["row"], trials["role"], trials["seed"], strict=True
+    ):
+        number = int(row) if pd.notna(row) and 0 <= row < len(labels) else -1
+        label = f"{labels[number]}: " if number >= 0 else ""
+        fresh = f" with seed {int(seed)}" if role == "final" and pd.notna(seed) else ""
+        titles.setdefault(trial, (number, f"{label}{role} run {trial}{fresh}"))
+    return titles
+
+
+def _command(folder: SweepFolder, trials: pd.DataFrame, winners: Sequence[str]) -> str:
+    """Return the command that draws pictures, of a winner if there is one."""
+    ended = trials.loc[trials["outcome"].isin(ENDED_WELL), "trial"]
+    trial = next(iter([*winners, *ended.head(1)]), None)
+    return (
+        "python jobs/explain.py --run"
+        f" {shlex.quote(str(folder.run(trial).path)) if trial else 'DIR'}"
+    )
+
+
+def _kind(path: Path) -> str:
+    """Return the picture's name without its number: there may be several of a kind."""
+    return path.stem.rstrip("-0123456789")
+
+
+def _rank(path: Path) -> int:
+    kinds = list(DESCRIPTIONS)
+    return kinds.index(_kind(path)) if _kind(path) in kinds else len(kinds)
+
+
+def _picture(path: Path) -> dict[str, Any]:
+    """Return a PNG file as text that stands in a page: smaller, its size in pixels, and what is on
+    it.
+    """
+    with Image.open(path, formats=["PNG"]) as image:
+        if image.width * image.height > MOST_PIXELS:
+            raise ValueError(f"{image.width} × {image.height} pixels")
+        smaller = image.convert("RGB")
+    if smaller.width > WIDEST:
+        smaller = smaller.resize(
+            (WIDEST, max(1, smaller.height * WIDEST // smaller.width)), Image.Resampling.LANCZOS
+        )
+    file = io.BytesIO()
+    smaller.save(file, "WEBP", quality=QUALITY)
+    name = path.stem.replace("-", " ")
+    kind = DESCRIPTIONS.get(_kind(path), "")
+    return {
+        "name": name,
+        "alt": f"{name}: {kind}" if kind else name,
+        "address": f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}",
+        "width": smaller.width,
+        "height": smaller.height,
+    }

@@ -1,0 +1,236 @@
+"""A grid of text cells in the formats of tables: for the terminal, Markdown, LaTeX and HTML; and
+numbers for people.
+"""
+
+import html
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from fieldtrial.fields import format_value
+
+NOTHING = "–"
+MARK = "*"  # of cells that are set off, where there is no bold type
+STYLE = (
+    "body{font:15px/1.5 sans-serif;margin:2em;max-width:100%;overflow-x:auto}"
+    "table{border-collapse:collapse}caption{text-align:left;margin-bottom:.5em}"
+    "th,td{padding:.2em .8em;text-align:left}"
+    ".number{text-align:right;font-variant-numeric:tabular-nums}"
+    "thead th{border-top:2px solid;border-bottom:1px solid}"
+    "tbody tr:last-child>*{border-bottom:2px solid}tbody th{font-weight:normal}"
+)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell's text, and whether it is set off from the others."""
+
+    text: str
+    strong: bool = False
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table of text: its first `fields` columns are to the left, the others are numbers."""
+
+    title: str
+    caption: str
+    header: Sequence[str]
+    fields: int
+    rows: Sequence[Sequence[Cell]]
+    footer: Sequence[str]
+
+
+def render_terminal(grid: Grid) -> Group:
+    """Return the table to be printed by rich; what is set off is bold and has a star."""
+    table = Table(title=Text(grid.title), title_justify="left")
+    for place, name in enumerate(grid.header):
+        table.add_column(
+            Text(name), justify="left" if place < grid.fields else "right", overflow="fold"
+        )
+    for row in grid.rows:
+        table.add_row(*map(styled, row))
+    return Group(table, Text(grid.caption), *(Text(line) for line in grid.footer))
+
+
+def render_markdown(grid: Grid) -> str:
+    """Return the table as GitHub-flavoured Markdown; what is set off is bold."""
+    columns = [
+        markdown_column(
+            escape_markdown(name),
+            [
+                f"**{text}**" if row[place].strong else text
+                for row in grid.rows
+                if (text := _escaped(row[place]))
+            ],
+            place < grid.fields,
+        )
+        for place, name in enumerate(grid.header)
+    ]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in zip(*columns, strict=True))
+    footer = "\n".join(f"- {escape_markdown(line)}" for line in grid.footer)
+    title, caption = escape_markdown(grid.title), escape_markdown(grid.caption)
+    return f"# {title}\n\n{caption}\n\n{table}\n\n{footer}\n"
+
+
+def render_latex(grid: Grid) -> str:
+    r"""Return the table for LaTeX, with the rules of booktabs (\usepackage{booktabs}); what is set
+    off is bold.
+    """
+
+    def line(texts: Sequence[str]) -> str:
+        return f"{' & '.join(texts)} \\\\"
+
+    rows = [
+        line(
+            [
+                rf"\textbf{{{text}}}" if cell.strong else text
+                for cell in row
+                for text in [escape_latex(cell.text)]
+            ]
+        )
+        for row in grid.rows
+    ]
+    alignment = "l" * grid.fields + "r" * (len(grid.header) - grid.fields)
+    notes = [rf"\par {escape_latex(text)}" for text in grid.footer]
+    return "\n".join(
+        [
+            "% needs \\usepackage{booktabs}",
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{escape_latex(grid.title)}. {escape_latex(grid.caption)}}}",
+            rf"\begin{{tabular}}{{{alignment}}}",
+            r"\toprule",
+            line([escape_latex(name) for name in grid.header]),
+            r"\midrule",
+            *rows,
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\begin{flushleft}\footnotesize",
+            *notes,
+            r"\end{flushleft}",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def render_html(grid: Grid) -> str:
+    """Return the table as a page that needs nothing else; what is set off is bold."""
+
+    def cell(kind: str, place: int, text: str, scope: str = "") -> str:
+        number = ' class="number"' if place >= grid.fields else ""
+        return f"<{kind}{scope}{number}>{text}</{kind}>"
+
+    head = "".join(
+        cell("th", place, html.escape(name), ' scope="col"')
+        for place, name in enumerate(grid.header)
+    )
+    body = []
+    for row in grid.rows:
+        texts = [
+            f"<strong>{html.escape(one.text)}</strong>" if one.strong else html.escape(one.text)
+            for one in row
+        ]
+        parts = [
+            (
+                cell("th", place, text, ' scope="row"')
+                if place < grid.fields
+                else cell("td", place, text)
+            )
+            for place, text in enumerate(texts)
+        ]
+        body.append(f"<tr>{''.join(parts)}</tr>")
+    footer = "".join(f"<li>{html.escape(line)}</li>\n" for line in grid.footer)
+    title = html.escape(grid.title)
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head><meta charset="utf-8">'
+        '<meta name="viewport"'
+        f' content="width=device-width"><title>{title}</title><style>{STYLE}</style></head>\n'
+        f"<body>\n<h1>{title}</h1>\n<table>\n<caption>{html.escape(grid.caption)}</caption>\n"
+        f"<thead><tr>{head}</tr></thead>\n<tbody>\n"
+        + "\n".join(body)
+        + f"\n</tbody>\n</table>\n<ul>\n{footer}</ul>\n</body>\n</html>\n"
+    )
+
+
+def styled(cell: Cell) -> Text:
+    """Return a cell for the terminal; what is set off is bold and has a star, which a file shows
+    too.
+    """
+    return Text(f"{cell.text} {MARK}", style="bold") if cell.strong else Text(cell.text)
+
+
+def _escaped(cell: Cell) -> str:
+    return escape_markdown(cell.text) or " "
+
+
+def markdown_column(name: str, cells: Sequence[str], left: bool) -> list[str]:
+    """Return a column's lines, padded: its head, the rule (which aligns it to the left or right),
+    its cells.
+    """
+    width = max(3, *map(len, (name, *cells)))
+    rule = ":" + "-" * (width - 1) if left else "-" * (width - 1) + ":"
+    return [text.ljust(width) if left else text.rjust(width) for text in (name, rule, *cells)]
+
+
+def escape_markdown(text: str) -> str:
+    """Return `text` so that Markdown shows it as it is, also inside a table."""
+    return re.sub(r"([\\`*<>\[\]|~]|(?<!\w)_|_(?!\w))", r"\\\1", " ".join(text.split()))
+
+
+LATEX = {char: f"\\{char}" for char in "&%$#_{}"} | {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "–": "--",
+    "…": r"\ldots{}",
+    "·": r"$\cdot$",
+    "[": "{[}",  # after the end of a row it would begin an option
+    "]": "{]}",
+}
+
+
+def escape_latex(text: str) -> str:
+    """Return `text` so that LaTeX sets it as it is; what it has no letter for becomes a question
+    mark.
+    """
+    one_line = " ".join(text.split())
+    return "".join(
+        LATEX.get(char, char if char.isascii() or char in "äöüÄÖÜßéèêáàâóòôíìîúùûçñ" else "?")
+        for char in one_line
+    )
+
+
+def header(metric: str) -> str:
+    """Return a metric's name for people, with its unit."""
+    return metric.replace("_", " ") + (" %" if metric.endswith("accuracy") else "")
+
+
+def format_metric(metric: str, value: float) -> str:
+    """Return a score: accuracies in per cent."""
+    return f"{100 * value:.2f}" if metric.endswith("accuracy") else f"{value:.4f}"
+
+
+def format_count(value: int | None) -> str:
+    """Return a whole number with its thousands apart."""
+    return NOTHING if value is None else f"{value:,}"
+
+
+def format_minutes(value: float | None) -> str:
+    """Return minutes with two digits that count."""
+    return NOTHING if value is None else f"{value:.1f}" if value >= 1 else f"{value:.2g}"
+
+
+def format_short(value: object) -> str:
+    """Return a field's value, numbers with three digits."""
+    return f"{value:.3g}" if isinstance(value, float) else format_value(value)

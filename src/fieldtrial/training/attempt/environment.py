@@ -1,0 +1,112 @@
+"""What an attempt runs on: the facts for env.json, and what its code has been changed in."""
+
+import functools
+import importlib.metadata
+import os
+import platform
+import socket
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fieldtrial import git as repository
+from fieldtrial.training.distributed.world import World
+
+PACKAGES = ("fieldtrial", "torch", "torchvision", "timm", "kornia", "deepspeed", "numpy")
+JOB_VARIABLES = (
+    "SLURM_JOB_ID",
+    "SLURM_ARRAY_JOB_ID",
+    "SLURM_ARRAY_TASK_ID",
+    "SLURM_RESTART_COUNT",
+    "SLURM_JOB_NODELIST",
+)
+MOST_CHANGES = 100_000  # bytes
+
+
+def environment(world: World) -> dict[str, Any]:
+    """Return code, host, devices, versions, process and job ids; what cannot be found out is None
+    or left out.
+    """
+    return {
+        **_code(),
+        "host": socket.gethostname(),
+        "platform": platform.platform(),
+        "cores": len(os.sched_getaffinity(0)),
+        "threads": torch.get_num_threads(),
+        "devices": _devices(),
+        "world_size": world.size,
+        "python": platform.python_version(),
+        "versions": _versions(),
+        "process": os.getpid(),
+        "job": {name: os.environ[name] for name in JOB_VARIABLES if name in os.environ},
+    }
+
+
+@functools.cache  # the code that a warm worker runs is the code it started with
+def _code() -> dict[str, Any]:
+    """Return the commit that this file belongs to, and whether the work tree around it differs from
+    that.
+    """
+    copied, changes = _copied("commit.txt"), uncommitted_changes()
+    commit = (
+        repository.commit(Path(__file__).parent)
+        if copied is None
+        else copied.decode().strip() or None
+    )
+    return {"commit": commit, "dirty": bool(changes) if commit and changes is not None else None}
+
+
+@functools.cache
+def uncommitted_changes() -> bytes | None:
+    """Return the diff from the commit to the code that runs, cut off after 100 kB; None without a
+    repository.
+    """
+    copied = _copied("diff.patch")
+    diff = repository.changes(Path(__file__).parent) if copied is None else copied
+    if diff is None or len(diff) <= MOST_CHANGES:
+        return diff
+    start = diff[:MOST_CHANGES].rpartition(b"\n")[0]
+    return start + f"\n[cut off here: the diff has {len(diff)} bytes]\n".encode()
+
+
+def _copied(name: str) -> bytes | None:
+    """Return what stands beside the copy of the package that a sweep's jobs run; None if this is no
+    such copy.
+    """
+    try:
+        return (Path(__file__).parents[3] / name).read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
+    installed = {item.name.lower(): item.version for item in map(_distribution, PACKAGES) if item}
+    return {name: installed[name] for name in PACKAGES if name in installed}
+
+
+def _distribution(name: str) -> importlib.metadata.Distribution | None:
+    try:
+        return importlib.metadata.distribution(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+@functools.cache
+def _devices() -> list[str]:
+    if torch.cuda.is_available():
+        return [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+    models = [
+        line.split(":", 1)[1].strip()
+        for line in _processor_facts()
+        if line.startswith("model name")
+    ]
+    return models[:1] or [platform.machine()]
+
+
+def _processor_facts() -> list[str]:
+    try:
+        return Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return []

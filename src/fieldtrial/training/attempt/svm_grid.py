@@ -1,0 +1,66 @@
+"""Nine support vector machines on one model's features, three kernels with three scalings, as a
+sweep's folder.
+"""
+
+import itertools
+from dataclasses import replace
+from typing import get_args
+
+from fieldtrial.config import ConfigError, Kernel, Scaling, TrainConfig
+from fieldtrial.disk.run import Run
+from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.training.attempt.train import train
+from fieldtrial.training.distributed.world import World
+
+ROWS = [
+    {"svm_kernel": kernel, "svm_scaling": scaling}
+    for kernel, scaling in itertools.product(get_args(Kernel), get_args(Scaling))
+]
+
+
+def fit_grid(base: TrainConfig, folder: SweepFolder, world: World) -> None:
+    """Fit and test the machines on the features of `base`, those that `folder` lacks, each as a run
+    in it.
+
+    Nothing is searched and nothing is chosen: each row of the folder's table is its one machine, on
+    test. The first process prints a line for each that it has fitted.
+
+    Raises:
+        ConfigError: the folder holds other runs.
+        what `train` does.
+    """
+    base = replace(base, classifier="svm", epochs=1)
+    known = world.broadcast(folder.description())
+    if known and (known["rows"] != ROWS or TrainConfig.from_dict(known["base"]) != base):
+        raise ConfigError(
+            [f"{folder.path} holds another sweep: give another folder, or the same flags"]
+        )
+    if world.is_main and not known:
+        budget = {
+            "search": {},
+            "trials": 1,
+            "seeds": 1,
+            "select": base.select,
+            "mode": "max",
+            "source": None,
+        }
+        folder.describe({"name": folder.name, "base": base.to_dict(), "rows": ROWS, **budget})
+    for number, row in enumerate(ROWS):
+        config = TrainConfig.from_dict(row, base)
+        run = folder.run(config.id)
+        if world.is_main:
+            Run.create(run.path, config)
+        attempt = world.broadcast(max(run.attempts(), default=0) + 1)
+        if not world.broadcast(run.result()):
+            for record in train(run, world, attempt, test=True):
+                if world.is_main:
+                    said = (
+                        f"validation accuracy {record['validation_accuracy']:.4g},"
+                        f" {record['seconds']:.1f} s"
+                    )
+                    print(
+                        f"{config.svm_kernel} kernel, scaling {config.svm_scaling}: {said}",
+                        flush=True,
+                    )
+            for role in ("search", "winner", "final") if world.is_main else ():
+                folder.list_trial(config.id, number, role)

@@ -1,0 +1,66 @@
+"""A trial's event files for TensorBoard: scalars an epoch, and the hparams view. Nothing reads them
+back.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from fieldtrial.config import TrainConfig
+from fieldtrial.disk.run import Record, Run
+from fieldtrial.fields import format_value
+
+NOT_SHOWN = ("epoch", "step", "notice")
+RESULTS = ("validation_accuracy", "validation_loss", "test_accuracy", "test_loss")
+
+
+class Board:
+    """Writes the event files of one attempt; the first record tells TensorBoard to forget that
+    epoch and later ones.
+    """
+
+    def __init__(self, run: Run) -> None:
+        from torch.utils.tensorboard import (
+            SummaryWriter,  # late: only the first process of a world needs it
+        )
+
+        self._writer_class = SummaryWriter
+        self._folder = run.tensorboard_folder
+        self._writer: Any = None
+
+    def write(self, record: Record) -> None:
+        """Add an epoch's numbers, with the epoch as TensorBoard's step."""
+        if self._writer is None:
+            again = self._folder.exists()
+            self._writer = self._writer_class(
+                str(self._folder), purge_step=record["epoch"] if again else None
+            )
+        for name, value in record.items():
+            if name not in NOT_SHOWN:
+                self._writer.add_scalar(name, value, record["epoch"])
+        self._writer.flush()
+
+    def conclude(self, config: TrainConfig, result: Mapping[str, Any]) -> None:
+        """Add the trial to the hparams view: all fields of the config, and the numbers of the best
+        epoch.
+        """
+        from torch.utils.tensorboard.summary import hparams
+
+        fields = {name: _shown(value) for name, value in config.to_dict().items()}
+        metrics = {f"result/{name}": result[name] for name in RESULTS if name in result}
+        for summary in hparams(fields, metrics):  # type: ignore[no-untyped-call]
+            self._writer.file_writer.add_summary(summary)
+        for name, value in metrics.items():
+            self._writer.add_scalar(name, value, result["best_epoch"])
+
+    def close(self) -> None:
+        """Write what is left and end the writer's thread."""
+        if self._writer is not None:
+            self._writer.close()
+
+
+def _shown(value: Any) -> bool | int | float | str:
+    return (
+        value
+        if isinstance(value, bool | int | float)
+        else format_value(tuple(value) if isinstance(value, list) else value)
+    )

@@ -1,0 +1,205 @@
+"""Files from the internet: gone on with where they broke off, checked, and whole or not there."""
+
+import base64
+import errno
+import hashlib
+import http.client
+import logging
+import os
+import re
+import shutil
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from email.message import Message
+from pathlib import Path
+
+from fieldtrial.disk.files import read_json, write_json
+from fieldtrial.training.data.progress_bar import progress
+
+CHUNK = 1 << 18  # bytes that are written at once
+SILENCE = 60  # seconds without a byte after which a connection counts as broken
+TRIES = 4  # connections in a row that bring no byte
+WAIT = 1.0  # seconds before the second of them; twice that before the third, and so on
+NO_SUCH_RANGE = 416
+LOCAL = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EACCES,
+    errno.EROFS,
+)  # this machine's errors, not a server's
+
+log = logging.getLogger(__name__)
+
+
+class DownloadError(OSError):
+    """A file that cannot be had; the message says from where and why."""
+
+
+def download(urls: Sequence[str], path: Path, digest: str | None) -> None:
+    """Fetch a file, from the first of `urls` that has it, to `path`; at once if it is there.
+
+    `digest` is the published one, "md5:..." or "sha256:...". Without one, the file is held against
+    the MD5 sum that
+    the server itself announces, if it does: that finds a damaged transfer, not another file than
+    the one meant.
+
+    What has come lies in `path` with .part added, and a later call goes on from there, if the
+    server can and has the same file still. The caller sees to it that no two processes fetch the
+    same file.
+
+    Raises:
+        DownloadError: no server has it, or what they have is not what `digest` says; no room, or no
+        right to write.
+    """
+    reasons = []
+    for url in urls:
+        try:
+            if not path.exists():
+                log.info("downloading %s to %s", url, path)
+                _Download(url, path, digest).run()
+            return
+        except urllib.error.URLError as error:
+            reasons.append(
+                f"{url}: {error.reason if not isinstance(error, urllib.error.HTTPError) else error}"
+            )
+        except (http.client.HTTPException, ValueError, OSError) as error:
+            if isinstance(error, OSError) and error.errno in LOCAL:
+                raise DownloadError(f"{url}: {error}; what has come is kept") from None
+            reasons.append(f"{url}: {error}")
+    raise DownloadError("; ".join(reasons))
+
+
+class _Download:
+    """One file from one server. `facts` are what the server said of the file of which a part is
+    here.
+    """
+
+    def __init__(self, url: str, path: Path, digest: str | None) -> None:
+        self.url, self.path, self.digest = url, path, digest
+        self.part = path.with_name(f"{path.name}.part")
+        self.facts_path = path.with_name(f"{path.name}.part.json")
+
+    def run(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        pieces = self._fetch_all()
+        if (
+            not self._is_right() and pieces > 1
+        ):  # pieces of two files, or a damaged one: once more, from the start
+            self._forget()
+            self._fetch_all()
+        if not self._is_right():
+            expected = self._expected()
+            found = _digest_of(self.part, expected.partition(":")[0])
+            self._forget()
+            raise DownloadError(f"the file that came has {found}, and {expected} was expected")
+        self.part.replace(self.path)
+        self.facts_path.unlink(missing_ok=True)
+
+    def _fetch_all(self) -> int:
+        """Fetch until all is here; return in how many pieces it has come, an earlier call's counted
+        as one.
+        """
+        pieces, in_vain, reached = int(self._size() > 0), 0, False
+        while True:
+            before = self._size()
+            failure: Exception
+            try:
+                self._fetch()
+                return pieces + 1
+            except urllib.error.HTTPError as error:
+                if (
+                    error.code == NO_SUCH_RANGE
+                    and error.headers.get("Content-Range") == f"bytes */{before}"
+                ):
+                    return pieces  # it had come whole, and was not yet checked
+                if error.code == NO_SUCH_RANGE:
+                    self._forget()
+                elif error.code < http.client.INTERNAL_SERVER_ERROR:
+                    raise
+                failure, reached = error, True
+            except (http.client.HTTPException, OSError) as error:
+                if isinstance(error, OSError) and error.errno in LOCAL:
+                    raise
+                failure = error
+            came = self._size() > before
+            reached, pieces, in_vain = reached or came, pieces + came, 0 if came else in_vain + 1
+            if (
+                in_vain >= TRIES or not reached
+            ):  # what was never reached is not waited for: there may be no network
+                raise failure
+            time.sleep(0 if came else WAIT * 2 ** (in_vain - 1))
+
+    def _fetch(self) -> None:
+        """Take what one connection brings. Raises OSError where it ends too early."""
+        here, facts = self._size(), read_json(self.facts_path) or {}
+        headers = {"User-Agent": "fieldtrial", "Accept-Encoding": "identity"}
+        if here and facts.get("version"):
+            headers |= {"Range": f"bytes={here}-", "If-Range": facts["version"]}
+        request = urllib.request.Request(self.url, headers=headers)
+        with urllib.request.urlopen(request, timeout=SILENCE) as response:
+            if response.status != http.client.PARTIAL_CONTENT:
+                here = 0
+                self.part.write_bytes(b"")
+                write_json(self.facts_path, _facts(response.headers))
+            elif not str(response.headers.get("Content-Range")).startswith(f"bytes {here}-"):
+                raise ConnectionError(
+                    f"asked for bytes {here}-, and was sent {response.headers.get('Content-Range')}"
+                )
+            length = response.headers.get("Content-Length")
+            total = here + int(length) if length else None
+            self._require_room(int(length or 0))
+            with self.part.open("ab") as file, progress(self.path.name, here, total) as advance:
+                while chunk := response.read(CHUNK):
+                    file.write(chunk)
+                    advance(len(chunk))
+                file.flush()
+                os.fsync(file.fileno())
+        if total is not None and self._size() < total:
+            raise ConnectionError(
+                f"the connection broke off after {self._size():,} of {total:,} bytes"
+            )
+
+    def _require_room(self, size: int) -> None:
+        free = shutil.disk_usage(self.part.parent).free
+        if size > free:
+            text = (
+                f"{size / 1e6:,.0f} MB are to come, and {self.part.parent} has room for"
+                f" {free / 1e6:,.0f} MB"
+            )
+            raise OSError(errno.ENOSPC, text)
+
+    def _expected(self) -> str:
+        return self.digest or (read_json(self.facts_path) or {}).get("digest") or ""
+
+    def _is_right(self) -> bool:
+        expected = self._expected()
+        return not expected or _digest_of(self.part, expected.partition(":")[0]) == expected
+
+    def _size(self) -> int:
+        return self.part.stat().st_size if self.part.exists() else 0
+
+    def _forget(self) -> None:
+        self.part.unlink(missing_ok=True)
+        self.facts_path.unlink(missing_ok=True)
+
+
+def _facts(headers: Message) -> dict[str, str | None]:
+    """Return what tells this version of the file from others, and the digest that the server
+    announces.
+    """
+    tag = headers.get("ETag")
+    version = tag if tag and not tag.startswith("W/") else headers.get("Last-Modified")
+    announced = re.search(r"\bmd5=([\w+/]{22}==)", ",".join(headers.get_all("x-goog-hash", [])))
+    encoded = announced[1] if announced else headers.get("Content-MD5")
+    return {
+        "version": version,
+        "digest": f"md5:{base64.b64decode(encoded).hex()}" if encoded else None,
+    }
+
+
+def _digest_of(path: Path, algorithm: str) -> str:
+    with path.open("rb") as file:
+        return f"{algorithm}:{hashlib.file_digest(file, algorithm).hexdigest()}"

@@ -1,0 +1,148 @@
+"""Zip and tar.gz archives, unpacked so that nothing of them can land outside the folder that they
+are unpacked into.
+"""
+
+import functools
+import gzip
+import lzma
+import shutil
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from fieldtrial.training.data.progress_bar import progress
+
+# What the standard library raises on damaged, cut off or encrypted archives.
+DAMAGE = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    lzma.LZMAError,
+    OSError,  # of gzip and bzip2, and then without a number
+    EOFError,
+    RuntimeError,
+    UnicodeDecodeError,
+)
+
+
+class ArchiveError(ValueError):
+    """An archive that is damaged, or that holds what no data set has; the message names it."""
+
+
+@dataclass(frozen=True)
+class _Member:
+    """What an archive holds under one name. `is_other`: neither file nor folder, but a link or a
+    device.
+    """
+
+    name: str
+    size: int
+    is_folder: bool
+    is_other: bool
+    open: Callable[[], IO[bytes]]
+
+
+def unpack(archive: Path, folder: Path, wanted: Callable[[str], bool]) -> None:
+    """Unpack the files of a zip or tar.gz archive whose name `wanted` admits into the empty
+    `folder`.
+
+    A name that leads out of the folder, a link or a device makes the whole archive an error, wanted
+    or not. The check sums of zip and gzip are checked. At an error, the folder keeps what was
+    unpacked before.
+
+    Raises:
+        ArchiveError: such a member, a damaged archive, or nothing in it that is wanted.
+        OSError: no room, or no right to write.
+    """
+    unpacked = 0
+    try:
+        with (
+            archive.open("rb") as file,
+            progress(f"unpacking {archive.name}", 0, archive.stat().st_size) as advance,
+        ):
+            before = 0
+            for member in _zip_members(file) if zipfile.is_zipfile(file) else _tar_members(file):
+                _require_harmless(member, archive)
+                if member.is_folder or not wanted(member.name):
+                    continue
+                _write(member, folder / member.name, archive)
+                unpacked += 1
+                advance(file.tell() - before)
+                before = file.tell()
+    except DAMAGE as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise ArchiveError(
+            f"{archive} is damaged, cut off, or neither zip nor tar.gz: {error}"
+        ) from None
+    if not unpacked:
+        raise ArchiveError(f"{archive} holds no file of this data set")
+
+
+def _write(member: _Member, target: Path, archive: Path) -> None:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with member.open() as source, target.open("xb") as copy:
+            shutil.copyfileobj(source, copy, 1 << 20)
+    except (FileExistsError, NotADirectoryError):
+        raise ArchiveError(
+            f"{archive} holds {member.name!r} twice, or as a file and as a folder"
+        ) from None
+    if target.stat().st_size != member.size:
+        raise ArchiveError(
+            f"{archive} is damaged: {member.name!r} has {target.stat().st_size} of {member.size}"
+            " bytes"
+        )
+
+
+def _require_harmless(member: _Member, archive: Path) -> None:
+    path = PurePosixPath(member.name)
+    if path.is_absolute() or ".." in path.parts or "\0" in member.name:
+        raise ArchiveError(
+            f"{archive} holds {member.name!r}, which leads out of its folder: it is not unpacked"
+        )
+    if member.is_other:
+        raise ArchiveError(
+            f"{archive} holds {member.name!r}, which is a link or a device: it is not unpacked"
+        )
+
+
+def _zip_members(file: IO[bytes]) -> Iterator[_Member]:
+    with zipfile.ZipFile(file) as opened:
+        for info in opened.infolist():
+            kind = stat.S_IFMT(info.external_attr >> 16)  # 0 where the archive was not made on Unix
+            is_other = kind not in (0, stat.S_IFREG, stat.S_IFDIR)
+            yield _Member(
+                info.filename,
+                info.file_size,
+                info.is_dir(),
+                is_other,
+                functools.partial(opened.open, info),
+            )
+
+
+def _tar_members(file: IO[bytes]) -> Iterator[_Member]:
+    file.seek(0)
+    with gzip.open(file) as plain, tarfile.open(fileobj=plain, mode="r|") as opened:
+        for info in opened:
+            is_other = not (info.isreg() or info.isdir())
+            yield _Member(
+                info.name,
+                info.size,
+                info.isdir(),
+                is_other,
+                functools.partial(_content, opened, info),
+            )
+        while plain.read(1 << 20):
+            pass  # what follows the archive, since gzip checks its sum at the very end
+
+
+def _content(opened: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
+    content = opened.extractfile(info)
+    assert content is not None  # it is a regular file
+    return content

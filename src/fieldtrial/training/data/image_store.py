@@ -1,0 +1,190 @@
+"""Decoded images on disk: each data set is decoded once per machine and size, and then shared as a
+memory map.
+"""
+
+import hashlib
+import json
+import logging
+import math
+import os
+import re
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from fieldtrial.disk.files import write_json
+from fieldtrial.training.data.progress_bar import progress
+from fieldtrial.training.data.source import TRAIN, Contents, Source, problem, require_every_class
+from fieldtrial.training.data.splits import Indices
+
+FORMAT = (
+    1  # to be raised when the same source would be decoded to other pixels, or kept in other files
+)
+BLOCK = 32  # images that a thread decodes in one go
+NAMED_FILES = 20  # damaged files that one message names
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Store:
+    """A decoded data set, named by its content. `images` is a read-only memory map, uint8 (n,
+    height, width, channels).
+
+    `parts` says of each image whether it is TRAIN, VALIDATION or TEST; `mean` and `std` are per
+    channel, in [0, 1], over the TRAIN images.
+    """
+
+    name: str
+    images: NDArray[np.uint8]
+    labels: Indices
+    parts: NDArray[np.uint8]
+    class_names: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def store_root() -> Path:
+    """Return where this machine keeps its decoded data sets: $FIELDTRIAL_CACHE."""
+    return Path(
+        os.environ.get("FIELDTRIAL_CACHE") or Path.home() / ".cache/fieldtrial/stores"
+    ).absolute()
+
+
+def open_store(source: Source, image_size: int, root: Path) -> Store:
+    """Return `source` decoded to squares of `image_size` pixels, from `root`; decoded now if it is
+    not there.
+
+    Processes that want the same store wait for the one that builds it. It is built aside and
+    renamed into place, so what is there is whole, and a builder that was killed leaves nothing that
+    the next one would not clear.
+
+    Raises:
+        ConfigError: images that cannot be decoded; the files are named.
+        OSError: no room, or no right to write.
+    """
+    name = re.sub(
+        r"[^a-zA-Z0-9.-]", "_", Path(source.dataset).name
+    )  # not the path: equal copies share a store
+    key = hashlib.sha256(f"{FORMAT} {name} {source.fingerprint} {image_size}".encode()).hexdigest()[
+        :16
+    ]
+    folder = root / f"{name}-{image_size}px-{key}"
+    if not folder.is_dir():
+        root.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{folder}.lock"):
+            if not folder.is_dir():
+                _build(source, image_size, folder)
+    return _open(folder)
+
+
+def _open(folder: Path) -> Store:
+    facts = json.loads((folder / "facts.json").read_bytes())
+    return Store(
+        name=folder.name,
+        # As a plain array: numpy's own memmap class does Python work at every indexing.
+        images=np.asarray(np.load(folder / "images.npy", mmap_mode="r")),
+        labels=np.load(folder / "labels.npy"),
+        parts=np.load(folder / "parts.npy"),
+        class_names=tuple(facts["class_names"]),
+        mean=tuple(facts["mean"]),
+        std=tuple(facts["std"]),
+    )
+
+
+def _build(source: Source, image_size: int, folder: Path) -> None:
+    """Decode `source` into `folder`; the caller holds the lock."""
+    aside = folder.with_name(f"{folder.name}.building")
+    shutil.rmtree(aside, ignore_errors=True)  # of a builder that was killed
+    aside.mkdir()
+    try:
+        contents = source.contents()
+        require_every_class(source.dataset, contents)
+        log.info("decoding %d images to %s", len(contents.labels), folder)
+        mean, std = _decode_all(source, contents, image_size, aside / "images.npy")
+        np.save(aside / "labels.npy", contents.labels)
+        np.save(aside / "parts.npy", contents.parts)
+        write_json(
+            aside / "facts.json", {"class_names": contents.class_names, "mean": mean, "std": std}
+        )
+        aside.rename(folder)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+
+
+def _decode_all(
+    source: Source, contents: Contents, image_size: int, path: Path
+) -> tuple[list[float], list[float]]:
+    """Write all images to `path`; return mean and standard deviation per channel of the training
+    images.
+    """
+    count, channels = len(contents.labels), source.channels
+    shape = (count, image_size, image_size, channels)
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(
+            file, {"descr": "|u1", "fortran_order": False, "shape": shape}
+        )
+        try:  # room now, or a full disk would end the process with SIGBUS in mid-writing
+            os.posix_fallocate(file.fileno(), 0, file.tell() + math.prod(shape))
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(path)) from None
+    images = np.load(path, mmap_mode="r+")
+    means, squares = np.empty((count, channels)), np.empty((count, channels))
+
+    def decode_block(start: int) -> list[str]:
+        problems = []
+        for index in range(start, min(start + BLOCK, count)):
+            try:
+                with contents.image(index) as image:
+                    pixels = _square(image, image_size, channels)
+            except Exception as error:  # decoders raise nearly everything on damaged files
+                problems.append(f"{contents.where(index)} is not a readable image: {error}")
+                continue
+            images[index] = pixels
+            means[index] = pixels.mean(axis=(0, 1))
+            squares[index] = np.square(pixels, dtype=np.uint16).mean(axis=(0, 1))
+        return problems
+
+    label, problems = f"decoding {Path(source.dataset).name}", []
+    with (
+        ThreadPoolExecutor(min(8, len(os.sched_getaffinity(0)))) as pool,
+        progress(label, 0, count, "images") as advance,
+    ):
+        for found in pool.map(decode_block, range(0, count, BLOCK)):
+            problems += found
+            advance(BLOCK)
+    if problems:
+        more = [f"and {len(problems) - NAMED_FILES} more"] if len(problems) > NAMED_FILES else []
+        raise problem(source.dataset, *problems[:NAMED_FILES], *more)
+    images.flush()
+    train = contents.parts == TRAIN
+    mean = means[train].mean(axis=0)
+    variance = np.maximum(squares[train].mean(axis=0) - mean**2, 0)
+    std = np.where(
+        variance > 0, np.sqrt(variance), 255
+    )  # a channel that never changes is not to be divided by 0
+    return (mean / 255).tolist(), (std / 255).tolist()
+
+
+def _square(image: Image.Image, side: int, channels: int) -> NDArray[np.uint8]:
+    """Return the centre square of `image`, resized with antialiasing: uint8 (side,
+    side, channels).
+    """
+    if image.mode[0] in "IF":
+        raise ValueError(
+            f"pixels of more than 8 bits (mode {image.mode}) would be cut off; convert the file"
+            " first"
+        )
+    image.draft(
+        image.mode, (2 * side, 2 * side)
+    )  # lets the JPEG decoder skip detail that resizing would drop
+    converted = image.convert("RGB" if channels == 3 else "L")
+    square = ImageOps.fit(converted, (side, side), Image.Resampling.BICUBIC)
+    return np.asarray(square).reshape(side, side, channels)

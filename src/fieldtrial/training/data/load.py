@@ -1,0 +1,136 @@
+"""The images of a trial: which data set, which classes, and which images train, select and test."""
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fieldtrial.config import ConfigError, TrainConfig
+from fieldtrial.training.data.image_store import Store, open_store, store_root
+from fieldtrial.training.data.sets.registry import data_root, locate, open_source
+from fieldtrial.training.data.source import TEST, TRAIN, VALIDATION
+from fieldtrial.training.data.splits import Indices, stratified_cut, stratified_sample
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """A data set, cut for one trial. All arrays are read-only: the trials of a process share them.
+
+    `images` is a memory map, uint8 (n, height, width, channels), shared by all processes of the
+    machine. `labels` are int64 (n,) from 0 to len(class_names) - 1, and -1 for images of classes
+    that were not chosen, which are in no split. `train`, `validation` and `test` are ascending
+    int64 indices into both. `mean` and `std` are per channel, in [0, 1], over the training images
+    of all classes, those held out for validation or left out included.
+    """
+
+    images: NDArray[np.uint8]
+    labels: Indices
+    class_names: tuple[str, ...]
+    train: Indices
+    validation: Indices
+    test: Indices
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    store: str  # a name for all of the images, at this size
+
+    @property
+    def channels(self) -> int:
+        """1 for grey images, 3 for colour."""
+        return int(self.images.shape[3])
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square images in pixels."""
+        return int(self.images.shape[1])
+
+
+def load(config: TrainConfig, image_size: int | None) -> Data:
+    """Return the data of `config` with images of `image_size` pixels; None: the data set's own (a
+    folder's: 224).
+
+    The first call on a machine decodes the data set (see `stores`); the first in a process opens
+    it; later ones return the same object, without a look at the disk. The test set is the data
+    set's own, or a fixed stratified part. The validation set is cut from the training images by
+    `config.seed`, stratified, unless the folder has val/ beside test/; `train_fraction` and
+    `images_per_class` then leave training images out, by the same seed.
+
+    Raises:
+        ConfigError: no such data set, folder or class; a damaged image; a class without enough
+        images in a split.
+    """
+    root = data_root()
+    cuts = (config.validation_fraction, config.train_fraction, config.images_per_class, config.seed)
+    return _load(locate(config.dataset, root), config.classes, cuts, image_size, root, store_root())
+
+
+Cuts = tuple[
+    float, float, int | None, int
+]  # validation_fraction, train_fraction, images_per_class, seed
+
+
+@functools.lru_cache(maxsize=64)  # index arrays only: the stores below are shared
+def _load(
+    dataset: str, classes: str, cuts: Cuts, image_size: int | None, root: Path, stores: Path
+) -> Data:
+    validation_fraction, train_fraction, images_per_class, seed = cuts
+    store = _open(dataset, image_size, root, stores)
+    chosen = _chosen(classes, dataset, len(store.class_names))
+    class_names = store.class_names[chosen.start : chosen.stop]
+    wanted = (store.labels >= chosen.start) & (store.labels < chosen.stop)
+    labels = np.where(wanted, store.labels - chosen.start, -1)
+    train, validation, test = (
+        np.flatnonzero(wanted & (store.parts == part)) for part in (TRAIN, VALIDATION, TEST)
+    )
+    if not (store.parts == VALIDATION).any():
+        try:
+            kept, cut = stratified_cut(labels[train], class_names, validation_fraction, seed)
+        except ValueError as error:
+            raise ConfigError(
+                [f"validation_fraction = {validation_fraction!r}: {dataset}: {error}"]
+            ) from None
+        train, validation = train[kept], train[cut]
+    if train_fraction < 1 or images_per_class:
+        try:
+            train = train[
+                stratified_sample(
+                    labels[train], class_names, train_fraction, images_per_class, seed
+                )
+            ]
+        except ValueError as error:
+            asked = f"train_fraction = {train_fraction!r}, images_per_class = {images_per_class!r}"
+            raise ConfigError([f"{asked}: {dataset}: {error}"]) from None
+    for array in (labels, train, validation, test):
+        array.flags.writeable = False
+    return Data(
+        images=store.images,
+        labels=labels,
+        class_names=class_names,
+        train=train,
+        validation=validation,
+        test=test,
+        mean=store.mean,
+        std=store.std,
+        store=store.name,
+    )
+
+
+@functools.lru_cache(maxsize=8)
+def _open(dataset: str, image_size: int | None, root: Path, stores: Path) -> Store:
+    source = open_source(dataset, root)
+    return open_store(source, image_size or source.image_size, stores)
+
+
+def _chosen(classes: str, dataset: str, count: int) -> range:
+    """Return the class numbers that `classes` (all, N or A-B) stands for among `count` classes.
+    Raises ConfigError.
+    """
+    if classes == "all":
+        return range(count)
+    first, last = map(int, classes.split("-")) if "-" in classes else (0, int(classes) - 1)
+    if last >= count:
+        raise ConfigError(
+            [f"classes = {classes!r}: {dataset} has {count} classes, 0 to {count - 1}"]
+        )
+    return range(first, last + 1)

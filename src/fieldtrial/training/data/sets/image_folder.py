@@ -1,0 +1,154 @@
+"""A folder of images with one folder per class (torchvision's ImageFolder), in parts or to be cut
+by us.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from fieldtrial.training.data.source import (
+    TEST,
+    TRAIN,
+    VALIDATION,
+    Contents,
+    Source,
+    problem,
+    with_test_cut,
+)
+
+IMAGE_SIZE = 224  # what most pretrained classifiers were trained with
+
+
+def image_folder(
+    root: Path, dataset: str | None = None, parts: Mapping[str, int] | None = None
+) -> Source:
+    """Return the images in `root`: parts train/, val/ and test/ as far as they are there, or class
+    folders.
+
+    Without test/, val/ is the test set; without both, a fixed stratified fifth is. Files without
+    the extension of an image are passed over, as are hidden class folders. `dataset` is its name,
+    by default folder:ROOT; `parts` says which folders there are and what they hold, where that is
+    known.
+
+    Raises:
+        ConfigError: parts that disagree about the classes, classes without images or with too few
+        to cut.
+    """
+    from torchvision.datasets.folder import (  # late: only folders need it
+        IMG_EXTENSIONS,
+        make_dataset,
+    )
+
+    dataset = dataset or f"folder:{root}"
+    layout = {root / name: part for name, part in parts.items()} if parts else _layout(root)
+    if missing := [str(folder) for folder in layout if not folder.is_dir()]:
+        raise problem(dataset, f"no folder {' and '.join(missing)}")
+    class_names = _class_names(dataset, layout)
+    numbers = {name: number for number, name in enumerate(class_names)}
+    samples = [
+        (Path(path), number, part)
+        for folder, part in layout.items()
+        for path, number in make_dataset(
+            str(folder), numbers, extensions=IMG_EXTENSIONS, allow_empty=True
+        )
+    ]
+    found = {(part, number) for _, number, part in samples}
+    empty = [
+        folder / name
+        for folder, part in layout.items()
+        for name in class_names
+        if (part, numbers[name]) not in found
+    ]
+    if empty:
+        raise problem(
+            dataset,
+            *(
+                f"the class folder {path} has no image ({', '.join(IMG_EXTENSIONS)})"
+                for path in empty
+            ),
+        )
+    paths = [path for path, _, _ in samples]
+    labels = np.array([number for _, number, _ in samples], np.int64)
+    part_of = np.array([part for _, _, part in samples], np.uint8)
+    if TEST not in layout.values():
+        try:
+            part_of = with_test_cut(part_of, labels, class_names)
+        except ValueError as error:
+            raise problem(dataset, f"has no test set of its own, and {error}") from None
+    return Source(
+        dataset=dataset,
+        fingerprint=_fingerprint(dataset, root, paths),
+        channels=3,
+        image_size=IMAGE_SIZE,
+        contents=lambda: Contents(
+            class_names=class_names,
+            labels=labels,
+            parts=part_of,
+            image=lambda index: Image.open(paths[index]),
+            where=lambda index: str(paths[index]),
+        ),
+    )
+
+
+def _layout(root: Path) -> dict[Path, int]:
+    """Return which folder holds which part; where none is TEST, the test set is cut from TRAIN."""
+    there = [name for name in ("train", "val", "test") if (root / name).is_dir()]
+    if not there:
+        return {root: TRAIN}
+    if there[0] != "train":
+        raise problem(f"folder:{root}", f"has {'/ and '.join(there)}/ but no train/")
+    roles = {1: (TRAIN,), 2: (TRAIN, TEST), 3: (TRAIN, VALIDATION, TEST)}[len(there)]
+    return {root / name: part for name, part in zip(there, roles, strict=True)}
+
+
+def _class_names(dataset: str, layout: dict[Path, int]) -> tuple[str, ...]:
+    """Return the class folders' names, sorted; hidden folders are none. All parts must have the
+    same.
+    """
+    names = {
+        folder: {
+            entry.name
+            for entry in folder.iterdir()
+            if entry.is_dir() and not entry.name.startswith(".")
+        }
+        for folder in layout
+    }
+    train, *others = layout
+    problems = [
+        f"the class folders of {train} and {other} disagree: only in {folder.name}/:"
+        f" {', '.join(sorted(extra)[:10])}"
+        for other in others
+        for folder, extra in (
+            (train, names[train] - names[other]),
+            (other, names[other] - names[train]),
+        )
+        if extra
+    ]
+    if len(names[train]) < 2:
+        problems.append(
+            f"{train} must hold two or more class folders, and holds {len(names[train])}"
+        )
+    if problems:
+        raise problem(dataset, *problems)
+    return tuple(sorted(names[train]))
+
+
+def _fingerprint(dataset: str, root: Path, paths: list[Path]) -> str:
+    """Return a digest of the files' relative paths, sizes and times of change: what tells one state
+    from another.
+    """
+    digest = hashlib.sha256()
+    for path in paths:
+        try:
+            stat = path.stat()
+        except OSError as error:
+            raise problem(dataset, f"{path} cannot be read: {error.strerror}") from None
+        digest.update(
+            f"{path.relative_to(root)}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode(
+                errors="surrogateescape"
+            )
+        )
+    return digest.hexdigest()

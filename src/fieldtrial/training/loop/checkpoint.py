@@ -1,0 +1,95 @@
+"""Checkpoints: tensors and plain data, one format for every strategy and number of processes.
+
+A checkpoint is {"config", "model": full state, "optimizer": {parameter: {key: tensor}}, "loss": its
+state, "progress", "record", "facts"}. It is read with `weights_only=True`: opening a stranger's
+runs no code.
+"""
+
+import errno
+import logging
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fieldtrial.config import TrainConfig
+from fieldtrial.disk.files import atomic_file
+from fieldtrial.disk.run import Run
+from fieldtrial.training.distributed.world import World
+
+# What torch.load raises for files that are cut short, damaged, or hold something else than tensors
+# and plain data.
+UNREADABLE = (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, ValueError)
+
+log = logging.getLogger(__name__)
+
+
+def save(run: Run, state: dict[str, Any], epoch: int, best_epoch: int) -> None:
+    """Write `state` as the checkpoint after `epoch`, whole or not at all, then remove those no
+    longer needed.
+    """
+    with atomic_file(run.checkpoint_path(epoch)) as file:
+        torch.save(state, file)
+    run.keep_checkpoints(best_epoch)
+
+
+def load(run: Run, config: TrainConfig, world: World) -> tuple[dict[str, Any] | None, str | None]:
+    """Return, to all processes, the newest checkpoint that is whole, on the CPU; None if there is
+    none.
+
+    A damaged checkpoint is removed, with a warning, and the one before is used; the second result
+    then says so.
+
+    Raises:
+        ConfigError: the checkpoint is one of another config; the message names the fields that
+        differ.
+    """
+    path, damaged = world.broadcast(_newest(run, config) if world.is_main else (None, []))
+    state = None if path is None else read(path)
+    if not damaged:
+        return state, None
+    went_on = (
+        "started over" if state is None else f"went on from epoch {state['progress']['epoch']}"
+    )
+    return state, f"checkpoint {', '.join(damaged)} was damaged, {went_on}"
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Return the checkpoint in a file, its tensors on the CPU and read when first used.
+
+    Raises:
+        ValueError: the file is cut short, damaged, or holds other things than tensors and plain
+        data.
+    """
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        return state
+    except (*UNREADABLE, OSError) as error:
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:
+            # a disk that fails says nothing about the file; EINVAL is how torch says that the file
+            # is short
+            raise
+        raise ValueError(f"{path}: not a whole checkpoint: {str(error).splitlines()[0]}") from None
+
+
+def _newest(run: Run, config: TrainConfig) -> tuple[Path | None, list[str]]:
+    """Return the newest checkpoint that is whole and whose best epoch's is, and the names of those
+    that are not.
+    """
+    damaged = []
+    for path in run.checkpoints():
+        try:
+            state = read(path)
+            read(run.checkpoint_path(state["progress"]["best_epoch"]))
+        except (ValueError, KeyError, FileNotFoundError) as error:
+            log.warning(
+                "%s is not used but removed, an earlier one takes its place: %s", path, error
+            )
+            path.unlink(missing_ok=True)
+            damaged.append(path.name)
+        else:
+            own = TrainConfig.from_dict(state["config"], where=str(path))
+            own.require(config, where=f"{path} is a checkpoint of another config")
+            return path, damaged
+    return None, damaged

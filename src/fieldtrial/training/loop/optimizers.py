@@ -1,0 +1,134 @@
+"""Optimisers and the learning rate's schedule."""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from fieldtrial.config import Optimizer, Schedule, TrainConfig
+
+Parameters = list[nn.Parameter]
+# {parameter name: {state key: full tensor or number}}, whatever the strategy and the number of
+# processes
+OptimizerState = dict[str, dict[str, Any]]
+
+OPTIMIZERS: dict[Optimizer, Callable[[Parameters, TrainConfig], torch.optim.Optimizer]] = {
+    "sgd": lambda parameters, config: torch.optim.SGD(
+        parameters,
+        config.lr,
+        momentum=config.momentum,
+        nesterov=config.nesterov
+        and config.momentum > 0,  # Nesterov's formula with 0 is the plain step
+        weight_decay=config.weight_decay,
+    ),
+    "adam": lambda parameters, config: torch.optim.Adam(
+        parameters,
+        config.lr,
+        betas=config.betas,
+        eps=config.epsilon,
+        weight_decay=config.weight_decay,
+    ),
+    "adamw": lambda parameters, config: torch.optim.AdamW(
+        parameters,
+        config.lr,
+        betas=config.betas,
+        eps=config.epsilon,
+        weight_decay=config.weight_decay,
+    ),
+    "rmsprop": lambda parameters, config: torch.optim.RMSprop(
+        parameters,
+        config.lr,
+        momentum=config.momentum,
+        eps=config.epsilon,
+        weight_decay=config.weight_decay,
+    ),
+    "adagrad": lambda parameters, config: torch.optim.Adagrad(
+        parameters, config.lr, eps=config.epsilon, weight_decay=config.weight_decay
+    ),
+    "nadam": lambda parameters, config: torch.optim.NAdam(
+        parameters,
+        config.lr,
+        betas=config.betas,
+        eps=config.epsilon,
+        weight_decay=config.weight_decay,
+    ),
+}
+
+ONE_CYCLE_RISE = 0.3  # share of the steps in which one_cycle rises, where the config does not say
+ONE_CYCLE_START, ONE_CYCLE_END = 1 / 25, 1e-4  # of the peak: before the first step, after the last
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where in its training a trial is.
+
+    Attributes:
+        done: share of the steps after the warm-up that are done, 0 to 1.
+        epoch: whole epochs after the warm-up that are done.
+        plateaus: how often `select` has stopped getting better; see Progress.
+    """
+
+    done: float
+    epoch: int
+    plateaus: int
+
+
+SCHEDULES: dict[Schedule, Callable[[TrainConfig, Moment], float]] = {  # the share of the peak
+    "constant": lambda _config, _moment: 1.0,
+    "cosine": lambda _config, moment: _cosine(moment.done),
+    "linear": lambda _config, moment: 1 - moment.done,
+    "step": lambda config, moment: config.gamma ** (moment.epoch // config.step_epochs),
+    "one_cycle": lambda _config, moment: ONE_CYCLE_END + (1 - ONE_CYCLE_END) * _cosine(moment.done),
+    "plateau": lambda config, moment: config.gamma**moment.plateaus,
+}
+
+
+def trainable(network: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the parameters that are not frozen, by name."""
+    return {
+        name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad
+    }
+
+
+def total_norm(tensors: list[torch.Tensor]) -> torch.Tensor:
+    """Return the Euclidean norm of all tensors, on one device, together; torch sorts them first and
+    takes longer.
+    """
+    norm: torch.Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors)))
+    return norm
+
+
+def build_optimizer(
+    parameters: Iterable[nn.Parameter], config: TrainConfig
+) -> torch.optim.Optimizer:
+    """Return the optimiser of `config` over those of `parameters` that train."""
+    return OPTIMIZERS[config.optimizer](
+        [parameter for parameter in parameters if parameter.requires_grad], config
+    )
+
+
+def learning_rate(config: TrainConfig, step: int, total_steps: int, plateaus: int = 0) -> float:
+    """Return the learning rate of `step`, which counts from 0.
+
+    It rises linearly over the first config.warmup_fraction of all steps, the first of them above 0
+    and the last at the peak, config.lr. Then it stays, or falls: along a cosine or a line to reach
+    0 after the last step; by the factor gamma after each step_epochs epochs or, `plateaus` times so
+    far, when validation has stopped getting better. one_cycle (L. N. Smith and N. Topin,
+    "Super-Convergence", 2018) rises from a 25th of the peak and falls along a cosine to a
+    ten-thousandth; unlike there, the fall is no line, the rise is shorter, and the momentum stays.
+    """
+    one_cycle = config.schedule == "one_cycle"
+    warmup = (config.warmup_fraction or ONE_CYCLE_RISE * one_cycle) * total_steps
+    start = ONE_CYCLE_START if one_cycle else 0.0
+    rise = start + (1 - start) * min(1.0, (step + 1) / max(1.0, warmup))
+    after = max(0.0, step - warmup)
+    done = min(1.0, after / max(1.0, total_steps - warmup))
+    moment = Moment(done, int(after * config.epochs // total_steps), plateaus)
+    return config.lr * rise * SCHEDULES[config.schedule](config, moment)
+
+
+def _cosine(done: float) -> float:
+    return (1 + math.cos(math.pi * done)) / 2

@@ -1,0 +1,262 @@
+"""How a driver ends: what it hears, and what becomes of the jobs. Whole drivers are in
+test_interruption.
+"""
+
+import errno
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import pytest
+
+from fieldtrial.config import TrainConfig
+from fieldtrial.control import cli as command
+from fieldtrial.control.cli import main
+from fieldtrial.control.driver import drive as driver
+from fieldtrial.control.driver.drive import INTERRUPTED, Hangup, Interruption, drive, only_driver
+from fieldtrial.control.driver.ownership import DeposedError, Ownership
+from fieldtrial.control.engine.loop import DISK_ADVICE, Engine, SweepError
+from fieldtrial.control.engine.state import ForeignStateError
+from fieldtrial.control.places.interface import Task
+from fieldtrial.control.places.settings import LocalSettings
+from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.disk.task_queue import QueuedTask, TaskQueue
+from fieldtrial.sweep import Sweep
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+SMALL = Sweep(base=TrainConfig(epochs=1), rows=[{"optimizer": "sgd"}], search={}, trials=1, seeds=0)
+
+
+class IdlePlace:
+    """Notes whether it was closed with its jobs running on."""
+
+    slots = processes = 1
+
+    def __init__(self) -> None:
+        self.detached: list[bool] = []
+
+    def close(self, detach: bool = False) -> None:
+        self.detached.append(detach)
+
+    def adopt(self, tasks: list[Task]) -> list[Task]:
+        return tasks
+
+
+class Checked:
+    """Stands in for the check of the rows, which takes seconds."""
+
+    def result(self) -> None:
+        pass
+
+
+@pytest.fixture(autouse=True)
+def signals_as_before() -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_jobs_run_on_where_the_state_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def preflight(_sweep: Sweep) -> AbstractContextManager[Checked]:
+        return nullcontext(Checked())
+
+    place, folder = IdlePlace(), SweepFolder(tmp_path / "sweep")
+    monkeypatch.setattr(driver, "open_place", lambda *_: place)
+    monkeypatch.setattr(driver, "Preflight", preflight)
+    folder.path.mkdir()
+    folder.state_path.write_bytes(b"of another version")
+    folder.describe(SMALL.describe(folder.name))
+    with pytest.raises(ForeignStateError):
+        drive(SMALL, folder, LocalSettings(), retry=False)
+    assert place.detached == [True]
+
+
+def test_a_disk_that_is_full_before_there_are_trials_is_an_error_of_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def open_place(*_: object) -> IdlePlace:
+        raise OSError(errno.EDQUOT, "Disk quota exceeded", str(tmp_path / "code"))
+
+    monkeypatch.setattr(driver, "open_place", open_place)
+    monkeypatch.setattr("sys.argv", [str(tmp_path / "sweeps" / "small.py")])
+    (tmp_path / "cluster").mkdir()
+    (tmp_path / "cluster" / "local.toml").write_text('kind = "local"\n')
+    with pytest.raises(SystemExit) as caught:
+        main(lambda: SMALL, ["--runs", str(tmp_path / "runs")])
+    assert caught.value.code == 1
+    assert capsys.readouterr().err == f"{tmp_path / 'code'}: Disk quota exceeded; {DISK_ADVICE}\n"
+
+
+def test_what_was_wished_before_an_outage_is_done_after_it_and_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The file system goes away before the failed trials run again, and once more when they do."""
+    away, checks, retries = OSError(errno.ESTALE, "Stale file handle"), list[int](), list[int]()
+    folder = SweepFolder(tmp_path / "sweep")
+    folder.describe(SMALL.describe(folder.name))
+    folder.list_trial("3fa91b2c", 0, "final")
+
+    def preflight(_sweep: Sweep) -> AbstractContextManager[Checked]:
+        checks.append(len(checks) + 1)
+        if checks[-1] == 1:
+            raise away
+        return nullcontext(Checked())
+
+    def retry(_engine: Engine) -> int:
+        retries.append(checks[-1])
+        return 0
+
+    def run(_engine: Engine) -> None:
+        raise away if checks[-1] == 2 else KeyboardInterrupt
+
+    monkeypatch.setattr(driver, "open_place", lambda *_: IdlePlace())
+    monkeypatch.setattr(driver, "Preflight", preflight)
+    monkeypatch.setattr(driver, "await_folder", lambda _: None)
+    monkeypatch.setattr(Engine, "retry", retry)
+    monkeypatch.setattr(Engine, "run", run)
+    assert drive(SMALL, folder, LocalSettings(), retry=True) == INTERRUPTED
+    assert (checks, retries) == ([1, 2, 3], [2])
+    assert capsys.readouterr().out.count("is there and goes on") == 1, (
+        "it is said in the second attempt"
+    )
+
+
+def test_who_is_told_to_end_by_a_takeover_says_who_has_taken_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, folder = IdlePlace(), SweepFolder(tmp_path / "sweep")
+    taker = {"user": "carla", "host": "login2", "process": 7, "token": "x"}
+
+    def hangup(_engine: Engine) -> None:
+        folder.set_owner(taker)
+        raise Hangup
+
+    monkeypatch.setattr(driver, "open_place", lambda *_: place)
+    monkeypatch.setattr(driver, "Preflight", lambda _: nullcontext(Checked()))
+    monkeypatch.setattr(Engine, "run", hangup)
+    with pytest.raises(DeposedError) as caught:
+        drive(SMALL, folder, LocalSettings(), retry=False)
+    assert str(caught.value).startswith(
+        f"{folder.path}: carla on login2, process 7, has taken this sweep over, "
+    )
+    assert place.detached == [True], "the jobs are the other's"
+    assert folder.owner() == taker
+
+
+def test_who_leaves_a_sweep_that_is_taken_over_can_be_told_to_once_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, release = SweepFolder(tmp_path / "sweep"), Ownership.release
+
+    def run(engine: Engine) -> None:
+        folder.set_owner({"user": "carla", "host": "login2", "process": 7, "token": "x"})
+        engine._check_right()
+
+    def late(ownership: Ownership) -> None:
+        release(ownership)
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(driver, "open_place", lambda *_: IdlePlace())
+    monkeypatch.setattr(driver, "Preflight", lambda _: nullcontext(Checked()))
+    monkeypatch.setattr(Engine, "run", run)
+    monkeypatch.setattr(Ownership, "release", late)
+    with pytest.raises(DeposedError):
+        drive(SMALL, folder, LocalSettings(), retry=False)
+
+
+def test_who_only_looks_who_drives_can_still_be_told_to_end(tmp_path: Path) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    with only_driver(SweepFolder(tmp_path)) as ownership:
+        assert "since" in (SweepFolder(tmp_path).owner() or {}), (
+            "by which others see what its workers have got on with"
+        )
+        SweepFolder(tmp_path).set_owner(
+            {"user": "carla", "host": "login2", "process": 7, "token": "x"}
+        )
+        with pytest.raises(DeposedError):
+            ownership.check()
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_who_is_deposed_leaves_at_once_whatever_state_ray_is_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def drive_on(*_: object) -> int:
+        raise DeposedError("carla has taken this sweep over")
+
+    left: list[int] = []
+    monkeypatch.setattr(command, "drive", drive_on)
+    monkeypatch.setattr(os, "_exit", left.append)
+    monkeypatch.setattr("sys.argv", [str(tmp_path / "sweeps" / "small.py")])
+    (tmp_path / "cluster").mkdir()
+    (tmp_path / "cluster" / "local.toml").write_text('kind = "local"\n')
+    main(lambda: SMALL, ["--runs", str(tmp_path / "runs")])
+    assert (left, capsys.readouterr().err) == ([1], "carla has taken this sweep over\n")
+
+
+def test_a_takeover_while_ray_starts_is_told_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = SweepFolder(tmp_path / "sweep")
+
+    def open_place(*_: object) -> IdlePlace:
+        folder.set_owner({"user": "carla", "host": "login2", "process": 7, "token": "x"})
+        sys.exit(signal.SIGTERM)  # as Ray's handler does
+
+    monkeypatch.setattr(driver, "open_place", open_place)
+    monkeypatch.setattr(driver, "Preflight", lambda _: nullcontext(Checked()))
+    with pytest.raises(DeposedError):
+        drive(SMALL, folder, LocalSettings(), retry=False)
+
+
+def test_a_sweep_that_is_there_is_told_of_before_anything_slow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = SweepFolder(tmp_path / "sweep")
+
+    def begin() -> str:
+        with pytest.raises(SweepError, match="no place"):
+            drive(SMALL, folder, LocalSettings(), retry=False)
+        return capsys.readouterr().out
+
+    def open_place(*_: object) -> IdlePlace:
+        raise SweepError("no place")
+
+    monkeypatch.setattr(driver, "open_place", open_place)
+    monkeypatch.setattr(driver, "Preflight", lambda _: nullcontext(Checked()))
+    assert begin() == "", "nothing is there"
+    queue = TaskQueue(folder.queue_path)
+    queue.open()
+    queue.register("7_0", {})
+    ended, failed, claimed, left, queued = (folder.run(f"{number}") for number in range(5))
+    for run in (ended, failed, claimed, left, queued):
+        folder.list_trial(run.name, 0, "search")
+        with run.recorder(1) if run is not queued else nullcontext():
+            pass
+    folder.list_trial("0", 0, "winner")
+    ended.write_result({"outcome": "finished"})
+    failed.write_error("error", "planted", 1)
+    for run in (claimed, queued):
+        queue.put(QueuedTask(str(run.path), 1))
+        assert run is queued or queue.claim("7_0")
+    assert (
+        begin() == f"{folder.path} is there and goes on; trials: 2 ended, 1 running, 1 half-done\n"
+    )
+
+
+def test_a_lost_terminal_ends_it_unless_it_was_started_with_nohup() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    Interruption().hear()
+    signal.raise_signal(signal.SIGHUP)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    Interruption().hear()
+    with pytest.raises(Hangup):
+        signal.raise_signal(signal.SIGHUP)

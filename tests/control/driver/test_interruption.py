@@ -1,0 +1,299 @@
+"""Whole drivers over real Ray, ended in every way, and started again. The worker sleeps instead of
+training.
+"""
+
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fieldtrial.disk.run import RecordReader
+from fieldtrial.disk.sweep_folder import SweepFolder
+from tests.control.screen import Screen
+from tests.control.slurm_sweeps import table
+
+KILLS = 6
+GOES_ON = "Interrupted. Nothing is lost: the same command goes on from here."
+
+pytestmark = pytest.mark.slow
+
+
+def trains(folder: SweepFolder, since: float) -> bool:
+    """Return whether a driver started at `since` has begun to start trials."""
+    return folder.state_path.exists() and folder.state_path.stat().st_mtime > since
+
+
+def finished(folder: SweepFolder) -> dict[str, list[str]]:
+    """Return the record files of each finished trial."""
+    ended = [path.parent for path in folder.path.glob("*/result.json")]
+    return {
+        path.name: [file.read_text() for file in sorted(path.glob("metrics-*.jsonl"))]
+        for path in ended
+    }
+
+
+def assert_each_epoch_was_trained_once(folder: SweepFolder) -> None:
+    runs = [folder.run(path.parent.name) for path in folder.path.glob("*/config.json")]
+    assert runs
+    for run in runs:
+        epochs = [record["epoch"] for record in RecordReader(run).read()]
+        assert epochs == list(range(len(epochs))), run
+
+
+def kill_at_a_random_moment(
+    driver: Any, processes: Any, seconds: float, chance: random.Random
+) -> None:
+    """Start the driver, and SIGKILL it within `seconds` of its first starts."""
+    started = time.time()
+    process = driver.start()
+    try:
+        assert processes.eventually(lambda: trains(driver.folder(), started), seconds=120), (
+            process.communicate()
+        )
+        time.sleep(chance.uniform(0, seconds))
+        assert process.poll() is None, "the driver had ended before it could be killed"
+        mark, folder = processes.guarded(process.pid)
+        assert len(processes.marked(mark)) > 3
+        assert folder.exists()
+        if chance.random() < 0.5:  # one that would not notice its owner's end
+            for worker in processes.workers(process.pid):
+                worker.suspend()
+    finally:
+        process.kill()
+        process.communicate(timeout=120)
+    assert processes.eventually(lambda: not processes.marked(mark) and not folder.exists()), (
+        "orphans"
+    )
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, make_driver: Callable[..., Any]) -> Any:
+    """Return the driver of a sweep that ran to its end, one trial at a time, and what
+    it printed.
+    """
+    driver = make_driver(tmp_path_factory.mktemp("undisturbed"), {"most_trials": 1})
+    outcome = driver.run()
+    assert outcome.returncode == 0, outcome.stderr
+    return driver, outcome
+
+
+def test_a_pipe_gets_plain_lines(undisturbed: Any) -> None:
+    driver, outcome = undisturbed
+    assert outcome.stderr == ""
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", outcome.stdout)
+    assert outcome.stdout.startswith("runs/stand_in: 10 trials, 1 at once at most\n")
+    lines = [line for line in outcome.stdout.splitlines() if re.match(r"\d:\d\d:\d\d  ", line)]
+    assert [re.split(r"\s+", line)[1] for line in lines] == [
+        f"{number}/10" for number in range(1, 11)
+    ]
+    assert re.search(
+        r"row 1 \(optimizer=adamw\): told to stop after epoch \d, validation_accuracy 0\.\d{4}$",
+        outcome.stdout,
+        re.M,
+    )
+    assert "row 0 (optimizer=sgd) seed 1: done" in outcome.stdout
+    assert "table.csv" in outcome.stdout
+    assert outcome.stdout.splitlines()[-1] == "runs/stand_in/report.html"
+    assert driver.folder().report_path.exists()
+    assert len(driver.table().splitlines()) == 3
+
+
+def test_a_killed_driver_goes_on_exactly(
+    undisturbed: Any, make_driver: Callable[..., Any], processes: Any, tmp_path: Path
+) -> None:
+    whole, _ = undisturbed
+    seed = random.SystemRandom().randrange(1000)
+    print(f"random seed {seed}")
+    chance = random.Random(seed)
+    driver = make_driver(
+        tmp_path, {"most_trials": 1}, EPOCH_SECONDS="0.2"
+    )  # so that it does not end before the kills
+    for _ in range(KILLS):
+        kill_at_a_random_moment(driver, processes, 0.8, chance)
+        before = finished(driver.folder())
+    driver.environment["EPOCH_SECONDS"] = "0.1"
+    outcome = driver.run()
+    assert outcome.returncode == 0, outcome.stderr
+    assert driver.trials() == whole.trials()
+    assert table(driver) == table(whole)
+    assert any(trial[3] is not None for trial in whole.trials()), "no trial was stopped early"
+    assert_each_epoch_was_trained_once(driver.folder())
+    after = finished(driver.folder())
+    assert {name: after[name] for name in before} == before
+
+
+def test_two_at_a_time_lose_and_repeat_nothing(
+    make_driver: Callable[..., Any], processes: Any, tmp_path: Path
+) -> None:
+    driver = make_driver(tmp_path, {"most_trials": 2}, EPOCH_SECONDS="0.2")
+    chance = random.Random()
+    kill_at_a_random_moment(driver, processes, 2.0, chance)
+    before = finished(driver.folder())
+    driver.environment["EPOCH_SECONDS"] = "0.1"
+    outcome = driver.run()
+    assert outcome.returncode == 0, outcome.stderr
+    assert re.match(
+        r"runs/stand_in is there and goes on; trials: [^\n]*\nruns/stand_in: 10 trials, ",
+        outcome.stdout,
+    )
+    trials = driver.trials()
+    assert [trial[2] for trial in trials] == ["done"] * 10
+    assert len({trial[1] for trial in trials}) == 10
+    assert_each_epoch_was_trained_once(driver.folder())
+    after = finished(driver.folder())
+    assert {name: after[name] for name in before} == before
+    listed = driver.folder().trials()
+    assert sorted(one["trial"] for one in listed if one["role"] != "winner") == sorted(
+        trial[1] for trial in trials
+    )
+
+
+def test_signals_end_it_politely_and_only_one_runs(
+    make_driver: Callable[..., Any], processes: Any, tmp_path: Path
+) -> None:
+    driver = make_driver(tmp_path, {"most_trials": 1})
+    started = time.time()
+    process = driver.start()
+    assert processes.eventually(lambda: trains(driver.folder(), started), seconds=120)
+    mark, folder = processes.guarded(process.pid)
+    assert folder.exists()
+    assert len(processes.marked(mark)) > 3
+    second = driver.run()
+    assert (second.returncode, second.stdout) == (1, "")
+    refusal = (
+        r"runs/stand_in: \S+ on \S+, process \d+, runs this sweep; end that first, or give"
+        r" --takeover\n"
+    )
+    assert re.fullmatch(refusal, second.stderr)
+    process.terminate()
+    output, errors = process.communicate(timeout=120)
+    assert (process.returncode, errors) == (130, "")
+    assert GOES_ON in output
+    assert "table.csv" in output
+    assert not processes.marked(mark)
+    assert not folder.exists()
+
+    changed = make_driver(tmp_path, {"most_trials": 1}, BATCH_SIZE="32").run()
+    assert (changed.returncode, changed.stdout) == (1, "")
+    assert (
+        changed.stderr
+        == "runs/stand_in holds another sweep: base is batch_size: 64 there and 32 now\n"
+        "runs/stand_in holds another sweep: give another --name, or undo the change\n"
+    )
+
+    before = finished(driver.folder())
+    process, terminal = driver.start_on_terminal()
+    shown = Screen(terminal)
+    assert processes.eventually(
+        lambda: re.search(
+            r"stand_in  0:\d\d:\d\d  \d of 10 trials, 1 running, 0 failed", shown.text()
+        )
+    )
+    columns = r"optimizer +waiting +running +done +stopped +failed +best validation_accuracy +seeds"
+    for part in (
+        columns,
+        r"sgd( +\d){5} ",
+        r"[\d.e-]+ device-hours",
+    ):  # what is read may end amid the panel
+        assert processes.eventually(lambda: re.search(part, shown.text())), shown.text()  # noqa: B023
+    assert "\x1b[" in shown.raw, "a live panel moves the cursor"
+    os.write(terminal, b"\x03")
+    assert processes.eventually(lambda: process.poll() is not None or not shown.text())
+    assert process.returncode == 130
+    assert GOES_ON in shown.text()
+    after = finished(driver.folder())
+    assert {name: after[name] for name in before} == before
+
+
+def test_an_interruption_at_the_start_is_polite_too(
+    make_driver: Callable[..., Any], processes: Any, tmp_path: Path
+) -> None:
+    driver = make_driver(tmp_path, {"most_trials": 1})
+    process = driver.start(start_new_session=True)
+    assert processes.eventually(lambda: processes.guarded(process.pid), seconds=120)
+    mark, folder = processes.guarded(process.pid)
+    time.sleep(random.uniform(0, 3))  # before, while and after Ray starts
+    os.killpg(process.pid, signal.SIGINT)
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 130, output + errors
+    assert GOES_ON in output + errors
+    assert "Traceback" not in errors
+    assert processes.eventually(lambda: not processes.marked(mark))
+    assert processes.eventually(lambda: not folder.exists())
+
+
+def test_a_full_disk_stops_the_sweep_and_loses_nothing(
+    undisturbed: Any, make_driver: Callable[..., Any], processes: Any, tmp_path: Path
+) -> None:
+    whole, _ = undisturbed
+    driver = make_driver(tmp_path, {"most_trials": 1})
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    mount = shutil.which("mount")
+    mounted = (
+        bool(mount)
+        and os.geteuid() == 0
+        and subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(runs)],
+            capture_output=True,
+            check=False,
+        ).returncode
+        == 0
+    )
+    if not mounted:
+        assert not (os.environ.get("CI") == "true" and os.geteuid() == 0), "CI runs this test"
+        pytest.skip("a small file system can be mounted by root only")
+    try:
+        process = driver.start()
+        assert processes.eventually(lambda: len(finished(driver.folder())) >= 3, seconds=120)
+        with (runs / "filler").open("wb", buffering=0) as filler:
+            try:
+                while True:
+                    filler.write(bytes(4096))
+            except OSError:
+                pass
+        output, errors = process.communicate(timeout=120)
+        assert process.returncode == 1, output
+        assert re.fullmatch(
+            r"runs/stand_in.*: .*No space left on device.*; mend that and run the same command"
+            r" again: [^\n]*\n",
+            errors,
+        )
+        (runs / "filler").unlink()
+        before = finished(driver.folder())
+        assert len(before) >= 3
+        outcome = driver.run()
+        assert outcome.returncode == 0, outcome.stderr
+        assert driver.table() == whole.table()
+        after = finished(driver.folder())
+        assert {name: after[name] for name in before} == before
+    finally:
+        subprocess.run(["umount", "-l", str(runs)], check=True)
+
+
+def test_a_takeover_ends_the_other_driver_and_goes_on(
+    make_driver: Callable[..., Any], processes: Any, tmp_path: Path
+) -> None:
+    driver = make_driver(tmp_path, {"most_trials": 1}, EPOCH_SECONDS="0.3")
+    started = time.time()
+    first = driver.start()
+    assert processes.eventually(lambda: trains(driver.folder(), started), seconds=120)
+    taker = driver.start("--takeover", "--trials", "2")
+    second = driver.finish(taker)
+    assert second.returncode == 0, second.stderr
+    output, errors = first.communicate(timeout=60)
+    assert first.returncode == 1, output
+    assert re.fullmatch(
+        rf"runs/stand_in: .*, process {taker.pid}, has taken this sweep over, .*\n", errors
+    )
+    assert "Interrupted" not in output
+    assert_each_epoch_was_trained_once(driver.folder())
+    assert driver.folder().owner() is None

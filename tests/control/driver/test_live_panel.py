@@ -1,0 +1,120 @@
+"""What the panel counts: a trial runs when a worker has begun it, not when it was handed over."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from ray import tune
+from rich.console import Console
+
+from fieldtrial.config import TrainConfig
+from fieldtrial.control.driver.live_panel import Progress
+from fieldtrial.control.engine.loop import Engine
+from fieldtrial.control.places.interface import Backlog, Ended, Task
+from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.sweep import Sweep
+
+SMALL = Sweep(
+    base=TrainConfig(epochs=2),
+    rows=[{"optimizer": "sgd"}],
+    search={"lr": tune.uniform(0.01, 0.1)},
+    trials=4,
+    seeds=0,
+)
+
+
+class WaitingPlace:
+    """Two slots, whose jobs begin nothing unless a test does; the driver is interrupted in every
+    second `wait`.
+    """
+
+    slots, processes = 2, 1
+
+    def __init__(self) -> None:
+        self.backlog: Backlog | None = Backlog(reasons=("Priority",))
+        self.waits = 0
+
+    def adopt(self, _tasks: Iterable[Task]) -> list[Task]:
+        return []
+
+    def start(self, task: Task) -> None:
+        pass
+
+    def wait(self, _seconds: float, more: int = 0) -> list[Ended]:  # noqa: ARG002
+        self.waits += 1
+        if self.waits % 2 == 0:
+            raise KeyboardInterrupt
+        return []
+
+    def stop(self, _task: Task) -> None:
+        raise AssertionError
+
+    def kill(self, _task: Task) -> None:
+        raise AssertionError
+
+    def dump(self, _task: Task) -> bool:
+        raise AssertionError
+
+    def close(self, detach: bool = False) -> None:  # noqa: ARG002
+        raise AssertionError
+
+
+def look_at(engine: Engine) -> None:
+    """Have the engine read the records once."""
+    with pytest.raises(KeyboardInterrupt):
+        engine.run()
+
+
+def test_what_others_are_fine_tuned_from_runs_too(tmp_path: Path) -> None:
+    place, folder = WaitingPlace(), SweepFolder(tmp_path)
+    sweep = replace(SMALL, source={"epochs": 3})
+    folder.describe(sweep.describe("x"))
+    engine = Engine(sweep, folder, place)
+    progress = Progress(Console()).follow(engine)
+    look_at(engine)
+    assert progress.standing().sources == {"waiting": 1}
+    (source,) = engine.sources.values()
+    with folder.run(source.name).recorder(1):
+        look_at(engine)
+    assert progress.standing().count("running") == 1
+
+
+def test_what_waits_for_a_job_does_not_run(tmp_path: Path) -> None:
+    place, folder = WaitingPlace(), SweepFolder(tmp_path)
+    folder.describe(SMALL.describe("x"))
+    engine = Engine(SMALL, folder, place)
+    progress = Progress(Console()).follow(engine)
+    look_at(engine)
+    standing = progress.standing()
+    assert standing.rows[0].counts == {"waiting": 4}
+    assert (standing.queued, standing.reasons) == (2, ("Priority",))
+    first, _ = engine.rows[0].trials
+    with folder.run(first.name).recorder(1) as recorder:
+        recorder.write({"epoch": 0, "seconds": 30.0, "validation_accuracy": 0.1})
+        look_at(engine)
+    standing = progress.standing()
+    assert standing.rows[0].counts == {"waiting": 3, "running": 1}
+    assert standing.queued == 1
+    place.backlog = Backlog(requeued=frozenset({first.name}))  # preempted: it goes on from there
+    standing = progress.standing()
+    assert (standing.rows[0].counts, standing.queued) == ({"waiting": 4}, 2)
+    assert standing.rows[0].live_seconds == [30.0, 0.0]
+    place.backlog = None
+    assert progress.standing().queued == 0, "workers are there already"
+
+
+def test_an_attempt_that_is_given_anew_waits_until_it_begins(tmp_path: Path) -> None:
+    place, folder = WaitingPlace(), SweepFolder(tmp_path)
+    folder.describe(SMALL.describe("x"))
+    look_at(Engine(SMALL, folder, place))
+    trials = Engine(SMALL, folder, place).rows[0].trials
+    with folder.run(trials[0].name).recorder(1):
+        pass
+    engine = Engine(SMALL, folder, place)  # another driver, whose place has not kept its workers
+    progress = Progress(Console()).follow(engine)
+    look_at(engine)
+    assert progress.standing().count("running") == 0
+    with folder.run(trials[0].name).recorder(2):
+        look_at(engine)
+    assert progress.standing().count("running") == 1

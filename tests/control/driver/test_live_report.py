@@ -1,0 +1,75 @@
+"""The report that is written while a sweep runs."""
+
+import errno
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fieldtrial.config import TrainConfig
+from fieldtrial.control.driver.live_report import LiveReport, write_report
+from fieldtrial.disk.sweep_folder import SweepFolder
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> SweepFolder:
+    folder = SweepFolder(tmp_path / "x")
+    folder.describe(
+        {
+            "name": "x",
+            "base": TrainConfig().to_dict(),
+            "rows": [{"model": "mlp"}],
+            "search": {},
+            "trials": 1,
+        }
+        | {"seeds": 1, "select": "validation_accuracy", "mode": "max", "source": None}
+    )
+    return folder
+
+
+@pytest.mark.slow
+def test_it_is_written_while_the_sweep_runs(folder: SweepFolder, processes: Any) -> None:
+    with LiveReport(folder, first=0, least=0.1):
+        assert processes.eventually(folder.report_path.exists, seconds=120)
+    left = {path.name for path in folder.path.iterdir()}
+    assert left <= {"report.html", "sweep.json", "records.parquet"}
+
+
+def test_where_no_process_can_be_started_there_is_none(
+    folder: SweepFolder,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    processes: Any,
+) -> None:
+    refusals = []
+
+    def refuse(*_: object, **_options: object) -> None:
+        refusals.append("again")
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    with LiveReport(folder, first=0, least=0.01):
+        assert processes.eventually(lambda: len(refusals) > 1), "it tries again"
+    write_report(folder)
+    assert capfd.readouterr().err == "no report: Resource temporarily unavailable\n"
+
+
+def test_the_end_of_a_sweep_does_not_wait_for_it(folder: SweepFolder) -> None:
+    with LiveReport(folder, first=1000):
+        pass
+    assert not folder.report_path.exists()
+    with LiveReport(folder, first=0):
+        time.sleep(0.1)  # it has begun
+    left = [path.name for path in folder.path.iterdir()]
+    time.sleep(0.5)
+    assert [path.name for path in folder.path.iterdir()] == left  # and has ended, or never did
+
+
+def test_a_report_that_cannot_be_written_is_an_error_of_its_own(
+    folder: SweepFolder, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (folder.path / "sweep.json").unlink()
+    write_report(folder)
+    assert "sweep.json: no such file" in capfd.readouterr().err

@@ -1,0 +1,103 @@
+"""The look at a sweep's rows: its progress is seen, its errors are told, and what the sweep costs
+at most.
+"""
+
+import sys
+from dataclasses import replace
+
+import pytest
+from ray import tune
+
+from fieldtrial.config import ConfigError, TrainConfig
+from fieldtrial.control.driver import preflight
+from fieldtrial.control.driver.preflight import (
+    EPOCH_SECONDS,
+    PARAMETER_SECONDS,
+    STEP_SECONDS,
+    TRIAL_SECONDS,
+    Facts,
+    Findings,
+    Preflight,
+    trial_hours,
+)
+from fieldtrial.sweep import Sweep
+
+SWEEP = Sweep(base=TrainConfig(model="mlp"), rows=[{}])
+DOWNLOADING = """
+import json, os, sys
+print("chatter", file=sys.stderr)
+os.write(int(os.environ["FIELDTRIAL_PROGRESS"]), b"x.zip: 1 of 4 MB\\n")
+print(json.dumps([{"problems": ["no such thing"]} for _ in json.load(sys.stdin)]))
+"""
+
+
+def test_progress_is_shown_while_it_looks(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preflight, "COMMAND", [sys.executable, "-c", DOWNLOADING])
+    with Preflight(SWEEP) as looking, pytest.raises(ConfigError, match=r"^sweep: no such thing$"):
+        looking.result()
+    assert capfd.readouterr() == ("", "x.zip: 1 of 4 MB\n")
+
+
+def test_a_crash_is_told_with_what_it_wrote(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        preflight, "COMMAND", [sys.executable, "-c", "raise SystemExit('the story')"]
+    )
+    with (
+        Preflight(SWEEP) as looking,
+        pytest.raises(RuntimeError, match="the check of the rows failed:\nthe story"),
+    ):
+        looking.result()
+
+
+SMALL = Facts(
+    parameters=100, trainable_parameters=100, tensors=4, flops=10**6, classes=2,
+    train_images=100, validation_images=10,
+    test_images=50,
+)  # fmt: skip
+ENDLESS = 1e12  # teraflops: what is left is what there is beside operations
+
+
+def hours(sweep: Sweep, teraflops: float, fact: Facts = SMALL) -> float:
+    """Return the hours at most of the only row of `sweep`."""
+    (found,), sources = trial_hours(sweep, Findings([fact], [fact], {}), teraflops)
+    assert sources == 0
+    return found
+
+
+def test_what_a_small_model_costs_beside_its_operations() -> None:
+    sweep = Sweep(base=TrainConfig(epochs=2, batch_size=16), rows=[{}], seeds=1)
+    batches = (
+        2 * 7 + 5
+    )  # of training; of validation before, after each epoch, at the end, and as many of training
+    trial = 4 * (batches * STEP_SECONDS + TRIAL_SECONDS) + 3 * (
+        EPOCH_SECONDS + 100 * PARAMETER_SECONDS
+    )
+    assert hours(sweep, ENDLESS) * 3600 == pytest.approx(2 * trial)
+    images = (
+        2 * (2 * 3 * 100 + 5 * 10) + 50
+    )  # updates cost three passes; one of two trials is tested
+    assert hours(sweep, 1e-6) * 3600 == pytest.approx(2 * trial + images)
+
+
+def test_the_smallest_batches_that_may_be_searched_count() -> None:
+    small, large = (
+        Sweep(base=TrainConfig(batch_size=size), rows=[{}], trials=1) for size in (4, 64)
+    )
+    searched = replace(large, search={"batch_size": tune.choice([64, 4, 16])})
+    assert hours(searched, ENDLESS) == hours(small, ENDLESS) > hours(large, ENDLESS)
+
+
+def test_the_fewest_images_that_may_be_held_back_count() -> None:
+    searched = {
+        "validation_fraction": tune.uniform(0.1, 0.4),
+        "train_fraction": tune.uniform(0.2, 0.8),
+    }
+    config = Sweep(base=TrainConfig(), rows=[{}], search=searched).largest_config(0)
+    assert (config.validation_fraction, config.train_fraction) == (0.1, 0.8)
+
+
+def test_tensors_are_counted() -> None:
+    with Preflight(replace(SWEEP, base=TrainConfig(model="mlp", dense_width=(8, 4)))) as looking:
+        assert looking.result().largest[0].tensors == 6  # weights and biases of three layers

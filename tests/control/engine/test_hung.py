@@ -1,0 +1,196 @@
+"""When a silence is too long. The place is a stand-in and the clock is set: real ones would take
+hours.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from fieldtrial.config import TrainConfig
+from fieldtrial.control.engine import hung as module
+from fieldtrial.control.engine.hung import (
+    DUMP_SECONDS,
+    FIRST_SECONDS,
+    SILENT_SECONDS,
+    STALL_SECONDS,
+    Watch,
+)
+from fieldtrial.control.places.interface import Place, Task
+from fieldtrial.disk.run import Run
+
+
+class Clock:
+    """Stands in for the module time, and for a place, which notes when it was asked for what."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.log: list[tuple[str, float]] = []
+        self.at_work = True
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def dump(self, _task: Task) -> bool:
+        self.log.append(("dump", self.now))
+        return self.at_work
+
+    def kill(self, _task: Task) -> None:
+        self.log.append(("kill", self.now))
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(module, "time", clock)
+    return clock
+
+
+@pytest.fixture
+def task(tmp_path: Path) -> Task:
+    return Task(Run.create(tmp_path / "run", TrainConfig()), attempt=2)
+
+
+@pytest.fixture
+def look(clock: Clock, task: Task) -> Callable[[float], Watch]:
+    """Watch the task, and look every second until so many seconds have passed."""
+    watch = Watch(cast(Place, clock))
+    watch.begin(task)
+
+    def look_for(seconds: float) -> Watch:
+        for _ in range(int(seconds)):
+            clock.now += 1
+            watch.look()
+        return watch
+
+    return look_for
+
+
+def begin(task: Task, attempt: int) -> None:
+    with task.run.recorder(attempt):
+        pass
+
+
+def record(epoch: int, seconds: float, attempt: int = 2) -> dict[str, Any]:
+    return {"epoch": epoch, "seconds": seconds, "attempt": attempt}
+
+
+def test_a_trial_that_waits_for_a_node_is_left_alone(
+    clock: Clock, task: Task, look: Callable[[float], Watch]
+) -> None:
+    begin(task, 1)  # which ended long ago
+    look(5 * FIRST_SECONDS)
+    assert clock.log == []
+
+
+def test_the_first_record_may_take_long_but_not_for_ever(
+    clock: Clock, task: Task, look: Callable[[float], Watch]
+) -> None:
+    look(FIRST_SECONDS - 10)
+    begin(task, 2)  # at last it has a node
+    begun = clock.now
+    look(FIRST_SECONDS)
+    assert clock.log == []
+    look(FIRST_SECONDS)
+    assert [word for word, _ in clock.log] == ["dump", "kill"]
+    assert begun + FIRST_SECONDS < clock.log[0][1] <= begun + 2 * FIRST_SECONDS
+
+
+def test_the_first_epoch_may_take_many_times_what_its_evaluation_took(
+    clock: Clock, task: Task, look: Callable[[float], Watch]
+) -> None:
+    begin(task, 2)
+    look(1).hear("run", record(0, seconds=100.0))
+    look(module.FIRST_EPOCHS * 100)
+    assert clock.log == []
+    look(2)
+    assert [word for word, _ in clock.log] == ["dump"]
+
+
+@pytest.mark.parametrize(("seconds", "limit"), [(0.1, SILENT_SECONDS), (60.0, 600.0)])
+def test_later_silences_are_measured_by_the_trials_own_epochs(
+    seconds: float, limit: float, clock: Clock, task: Task, look: Callable[[float], Watch]
+) -> None:
+    begin(task, 2)
+    watch = look(1)
+    watch.hear("run", record(0, seconds=9.0))
+    for epoch, taken in enumerate((seconds, seconds, 50 * seconds), start=1):
+        watch.hear("run", record(epoch, taken))
+    start = clock.now
+    look(limit + DUMP_SECONDS + 2)
+    assert clock.log == [("dump", start + limit + 1), ("kill", start + limit + DUMP_SECONDS + 2)]
+    assert (
+        watch.end("run")
+        == f"it was silent for {limit + DUMP_SECONDS + 2:.0f} s; what it was doing is in"
+        f" {task.run.log_path(2)}"
+    )
+
+
+def test_a_record_in_the_last_moment_saves_a_trial(
+    clock: Clock, task: Task, look: Callable[[float], Watch]
+) -> None:
+    begin(task, 2)
+    look(1).hear("run", record(1, seconds=1.0))
+    watch = look(SILENT_SECONDS + 2)
+    watch.hear("run", record(2, seconds=1.0))
+    look(SILENT_SECONDS)
+    assert [word for word, _ in clock.log] == ["dump"]
+    assert watch.end("run") is None
+
+
+def test_a_task_that_is_queued_anew_is_left_alone_and_then_has_its_time(
+    clock: Clock, task: Task, look: Callable[[float], Watch]
+) -> None:
+    begin(task, 2)
+    look(1).hear("run", record(1, seconds=1.0))
+    clock.at_work = False  # preempted
+    look(10 * SILENT_SECONDS)
+    assert {word for word, _ in clock.log} == {"dump"}
+    clock.at_work, clock.log = True, []
+    begin(task, 3)
+    look(FIRST_SECONDS)  # its images may have to be decoded again
+    assert clock.log == []
+    look(SILENT_SECONDS + 9)
+    assert [word for word, _ in clock.log] == ["dump", "kill"]
+
+
+def test_an_attempt_that_goes_on_is_measured_by_epochs_from_its_first_record_on(
+    clock: Clock, task: Task, look: Callable[[float], Watch]
+) -> None:
+    begin(task, 2)
+    look(1).hear("run", record(1, seconds=1.0))
+    begin(task, 3)
+    watch = look(SILENT_SECONDS + 2)  # the node of attempt 3 is seen to be at work
+    watch.hear("run", record(1, seconds=1.0, attempt=3))
+    look(SILENT_SECONDS)
+    assert clock.log == []
+    look(DUMP_SECONDS + 3)
+    assert [word for word, _ in clock.log] == ["dump", "kill"]
+
+
+def test_an_epoch_whose_record_is_repeated_counts_once(
+    clock: Clock, task: Task, look: Callable[[float], Watch]
+) -> None:
+    begin(task, 2)
+    watch = look(1)
+    for epoch, seconds in enumerate((600.0, 60.0, 60.0), start=1):
+        watch.hear("run", record(epoch, seconds))
+    for attempt in (3, 4, 5):  # each preempted before another epoch
+        begin(task, attempt)
+        watch.hear("run", record(1, 600.0, attempt))
+    look(10 * 60)
+    assert clock.log == []
+    look(2)
+    assert [word for word, _ in clock.log] == ["dump"]
+
+
+def test_who_was_away_himself_passes_no_verdict(
+    clock: Clock, task: Task, look: Callable[[float], Watch]
+) -> None:
+    begin(task, 2)
+    look(1).hear("run", record(1, seconds=1.0))
+    look(STALL_SECONDS)
+    clock.now += 10 * SILENT_SECONDS  # stopped, or waiting for a file system
+    look(SILENT_SECONDS)
+    assert clock.log == []

@@ -1,0 +1,203 @@
+"""A row's search, heard record by record; and what Ray Tune's searcher and scheduler make of it."""
+
+import math
+from typing import Any
+
+import pytest
+from ray import tune
+
+from fieldtrial.config import TrainConfig
+from fieldtrial.control.engine.row import Row
+from fieldtrial.control.engine.trial import Trial
+from fieldtrial.sweep import Sweep
+
+LR = {"lr": tune.loguniform(1e-4, 1e-1)}
+EPOCHS = 10
+
+
+def sweep(**fields: Any) -> Sweep:
+    base = TrainConfig(epochs=EPOCHS)
+    return Sweep(**{"base": base, "rows": [{"model": "cnn"}], "search": LR, "trials": 12, **fields})
+
+
+def record(epoch: int, value: float) -> dict[str, Any]:
+    return {"epoch": epoch, "validation_accuracy": value, "validation_loss": 1 - value}
+
+
+def train(row: Row, trial: Trial, value: float, epochs: int = EPOCHS) -> Trial:
+    """Tell the row of a trial whose accuracy is `value` from the first epoch on, until it is
+    stopped or ends.
+    """
+    trial.status = "running"
+    for epoch in range(epochs + 1):
+        trial.told = epoch
+        if row.hear(trial, record(epoch, value if epoch else 0.1)):
+            break
+    if epochs == EPOCHS:
+        trial.status = "done"
+        row.end(trial)
+    return trial
+
+
+def value_of(trial: Trial) -> float:
+    return 1 - abs(math.log10(trial.config.lr) + 2) / 4
+
+
+def train_at_value(row: Row) -> Trial:
+    trial = row.propose()
+    return train(row, trial, value_of(trial))
+
+
+def search(seed_row: int = 0) -> list[TrainConfig]:
+    rows = [{"model": "cnn"}] * (seed_row + 1)
+    row = Row(sweep(rows=rows), seed_row)
+    return [train(row, row.propose(), 0.5).config for _ in range(8)]
+
+
+def test_a_search_repeats_exactly_and_differs_from_row_to_row() -> None:
+    assert search() == search()
+    assert search(seed_row=1) != search()
+    assert len(set(search())) == 8
+
+
+def test_the_search_learns_from_what_it_hears() -> None:
+    row = Row(sweep(trials=40, search={"lr": tune.loguniform(1e-9, 1e5)}), 0)
+    values = [value_of(train_at_value(row)) for _ in range(40)]
+    assert sum(values[10:]) / 30 > 0.4  # 0.12 at random
+
+
+@pytest.mark.parametrize("epochs", [1, 4, 5, 6, 10, 52])
+def test_no_trial_is_stopped_in_the_first_fifth_of_the_epochs(epochs: int) -> None:
+    grace = math.ceil(epochs / 5)
+    row = Row(sweep(base=TrainConfig(epochs=epochs), trials=9), 0)
+    stops = []
+    for quality in range(9, 0, -1):  # each worse than all before it
+        trial = row.propose()
+        for epoch in range(epochs + 1):
+            trial.told = epoch
+            if row.hear(trial, record(epoch, quality / 10)):
+                break
+        stops.append(trial.stopped_at)
+    assert set(stops) == ({None} if grace == epochs else {None, grace})
+
+
+def test_the_better_half_goes_on() -> None:
+    row = Row(sweep(), 0)
+    stops = [train(row, row.propose(), value).stopped_at for value in (0.2, 0.4, 0.31, 0.3)]
+    assert stops == [None, None, None, 2]  # the median was 0.2, then 0.3, then 0.31
+
+
+def test_a_poor_row_is_not_stopped_because_of_a_good_one() -> None:
+    both = sweep(rows=[{"freeze": "none"}, {"freeze": "all_but_head"}])
+    good, poor = Row(both, 0), Row(both, 1)
+    for number in range(6):
+        train(good, good.propose(), 0.9 + number / 100)
+    assert [train(poor, poor.propose(), 0.2 + number / 100).stopped_at for number in range(6)] == [
+        None
+    ] * 6
+    assert train(good, good.propose(), 0.2).stopped_at == 2
+
+
+def test_a_loss_is_best_when_small() -> None:
+    row = Row(sweep(select="validation_loss"), 0)
+    trials = [train(row, row.propose(), value) for value in (0.2, 0.9, 0.5)]
+    assert row.winner() is trials[1]
+    assert trials[1].best == pytest.approx(0.1)
+    assert trials[2].stopped_at == 2
+
+
+def test_the_winner_is_among_those_trained_to_the_end() -> None:
+    row = Row(sweep(trials=3), 0)
+    assert row.winner() is None
+    assert not row.complete
+    whole, stopped, failed = (row.propose() for _ in range(3))
+    train(row, whole, 0.5)
+    train(row, stopped, 0.6)
+    stopped.stopped_at = 4
+    failed.status, failed.best = "failed", 0.99
+    assert row.complete
+    assert row.winner() is whole
+    whole.status = "failed"
+    assert row.winner() is stopped
+    stopped.status = "failed"
+    assert row.winner() is None
+    assert row.add_finals() == []
+
+
+def test_a_diverged_trial_is_told_as_a_bad_value_and_a_failed_one_is_not_told() -> None:
+    outcomes = {}
+    for kind in ("diverged", "failed"):
+        row = Row(sweep(), 0)
+        trial = train(row, row.propose(), 0.7, epochs=3)
+        trial.status = "failed"
+        row.fail(trial, diverged=kind == "diverged")
+        told = row._searcher._ot_study.trials[0]  # type: ignore[union-attr]
+        outcomes[kind] = (told.state.name, told.value)
+    assert outcomes == {"diverged": ("COMPLETE", 0.1), "failed": ("FAIL", None)}
+
+
+def test_the_search_goes_elsewhere_after_divergence() -> None:
+    row = Row(sweep(trials=40, search={"lr": tune.loguniform(1e-4, 1e4)}), 0)
+    rates = []
+    for _ in range(40):
+        trial = row.propose()
+        rates.append(trial.config.lr)
+        if trial.config.lr > 1:
+            train(row, trial, 0.9, epochs=1)  # a good start, then NaN
+            trial.status = "failed"
+            row.fail(trial, diverged=True)
+        else:
+            train(row, trial, 0.3 + value_of(trial) / 2)
+    assert sum(rate > 1 for rate in rates[:10]) >= 2
+    assert sum(rate > 1 for rate in rates[10:]) <= 8  # 23 or more where it is not told
+
+
+def test_tuples_are_chosen_from_as_they_are() -> None:
+    domains = {
+        "filters": tune.choice([(32,), [64, 32, 16, 8, 4]]),
+        "augmentation": tune.choice([(), ("crop", "rotation")]),
+        "betas": tune.choice([(0.9, 0.99), (0.8, 0.9)]),
+        "gradient_clip": tune.choice([None, 1.0]),
+    }
+    row = Row(sweep(search=domains), 0)
+    configs = [row.propose().config for _ in range(12)]
+    assert {config.filters for config in configs} == {(32,), (64, 32, 16, 8, 4)}
+    assert {config.augmentation for config in configs} == {(), ("crop", "rotation")}
+    assert {config.betas for config in configs} == {(0.9, 0.99), (0.8, 0.9)}
+    assert {config.gradient_clip for config in configs} == {None, 1.0}
+
+
+def test_trials_proposed_at_the_same_time_differ() -> None:
+    row = Row(
+        sweep(search={"lr": tune.loguniform(1e-4, 1e-1), "momentum": tune.choice([0.8, 0.9])}), 0
+    )
+    assert len({row.propose().config for _ in range(12)}) == 12
+
+
+def test_without_a_search_a_row_has_one_trial() -> None:
+    row = Row(sweep(search={}, trials=12, seeds=2), 0)
+    trial = row.propose()
+    assert trial.config == row.config
+    train(row, trial, 0.5)
+    assert row.complete
+    assert [final.config.seed for final in row.add_finals()] == [1, 2]
+
+
+def test_finals_are_the_winner_with_fresh_seeds() -> None:
+    row = Row(sweep(base=TrainConfig(epochs=EPOCHS, seed=7), trials=2, seeds=3), 0)
+    train(row, row.propose(), 0.4)
+    winner = train(row, row.propose(), 0.6)
+    finals = row.add_finals()
+    assert [final.config.seed for final in finals] == [8, 9, 10]
+    assert all(set(final.config.differences(winner.config)) == {"seed"} for final in finals)
+
+
+def test_a_failed_trial_can_be_taken_back() -> None:
+    row = Row(sweep(trials=1), 0)
+    trial = train(row, row.propose(), 0.7, epochs=3)
+    trial.status = "failed"
+    row.fail(trial, diverged=False)
+    assert row.add_finals() == []
+    row.reopen(trial)
+    assert row.finals is None
+    assert train(row, trial, 0.8) is row.winner()

@@ -1,0 +1,126 @@
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from fieldtrial.control.engine.state import ForeignStateError, load_state, save_state
+
+
+class Calling:
+    """Pickles as a call, to be made by whoever reads it."""
+
+    def __init__(self, call: object, *arguments: object) -> None:
+        self.call, self.arguments = call, arguments
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        return self.call, self.arguments
+
+
+class Removed:
+    pass
+
+
+@pytest.fixture(autouse=True)
+def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "mine"))
+
+
+def test_a_state_comes_back(tmp_path: Path) -> None:
+    path = tmp_path / "engine.state"
+    assert load_state(path) is None
+    shared = [1]
+    save_state(path, {"rows": [shared, shared], "n": 3})
+    state = load_state(path)
+    assert state == {"rows": [[1], [1]], "n": 3}
+    assert state["rows"][0] is state["rows"][1]
+
+
+@pytest.mark.parametrize("place", [0, 31, 32, -1])
+def test_a_changed_byte_is_refused(tmp_path: Path, place: int) -> None:
+    path = tmp_path / "engine.state"
+    save_state(path, ["some", "state"])
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ForeignStateError, match="Remove the file") as caught:
+        load_state(path)
+    assert str(path) in str(caught.value)
+    assert str(tmp_path / "mine" / "fieldtrial" / "key") in str(caught.value)
+
+
+@pytest.mark.parametrize("length", [0, 10, 32, 40])
+def test_a_cut_file_is_refused(tmp_path: Path, length: int) -> None:
+    path = tmp_path / "engine.state"
+    save_state(path, list(range(100)))
+    path.write_bytes(path.read_bytes()[:length])
+    with pytest.raises(ForeignStateError):
+        load_state(path)
+
+
+def test_a_strangers_state_runs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "engine.state"
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "theirs"))
+    save_state(path, Calling(os.mkdir, str(tmp_path / "ran")))
+    load_state(path)
+    (tmp_path / "ran").rmdir()  # it was there: this is a pickle that does something
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "mine"))
+    with pytest.raises(ForeignStateError, match="not written by you"):
+        load_state(path)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_the_key_is_for_the_user_alone_and_stays(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        save_state(tmp_path / "one", 1)
+    finally:
+        os.umask(before)
+    key = tmp_path / "mine" / "fieldtrial" / "key"
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    assert stat.S_IMODE(key.parent.stat().st_mode) == 0o700
+    first = key.read_bytes()
+    assert len(first) == 32
+    save_state(tmp_path / "two", 2)
+    assert key.read_bytes() == first
+    assert [path.name for path in key.parent.iterdir()] == ["key"]
+    assert load_state(tmp_path / "one") == 1
+
+
+def test_without_xdg_the_key_is_in_the_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", "")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    save_state(tmp_path / "state", 1)
+    assert (tmp_path / "home" / ".local" / "state" / "fieldtrial" / "key").exists()
+
+
+@pytest.mark.parametrize(
+    ("call", "arguments"),
+    [
+        (len, (1, 2)),  # TypeError
+        (int, ("x",)),  # ValueError
+        (dict.__getitem__, ({}, "gone")),  # KeyError
+        (__import__, ("ray.tune.no_such_module",)),  # ImportError
+    ],
+)
+def test_a_state_of_another_version_has_a_clear_error(
+    tmp_path: Path, call: object, arguments: tuple[object, ...]
+) -> None:
+    path = tmp_path / "engine.state"
+    save_state(path, Calling(call, *arguments))
+    with pytest.raises(
+        ForeignStateError, match=r"another version of this program .*Remove the file"
+    ):
+        load_state(path)
+
+
+def test_a_class_that_is_gone_has_a_clear_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "engine.state"
+    save_state(path, Removed())
+    monkeypatch.delitem(globals(), "Removed")
+    with pytest.raises(ForeignStateError, match=r"another version of this program .*Removed"):
+        load_state(path)

@@ -1,0 +1,42 @@
+"""What is submitted, and what jobs have printed, where either cannot be had."""
+
+from pathlib import Path
+
+import pytest
+
+from fieldtrial.control.places.settings import SlurmSettings
+from fieldtrial.control.places.slurm import sbatch as slurm_jobs
+from fieldtrial.control.places.slurm.commands import SlurmOutageError
+from fieldtrial.control.places.slurm.sbatch import Submitter
+from fieldtrial.disk.sweep_folder import SweepFolder
+
+
+def submitter(tmp_path: Path) -> Submitter:
+    return Submitter(SlurmSettings(), SweepFolder(tmp_path), tmp_path / "code")
+
+
+def test_where_there_is_no_slurm_there_is_no_script(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SlurmOutageError, match="srun: no such command: this machine has no SLURM"):
+        submitter(tmp_path).script()
+
+
+def test_a_log_explains_as_far_as_it_can_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logs = SweepFolder(tmp_path).jobs_path
+    logs.mkdir(parents=True)
+    (logs / "7_0_0_log.err").mkdir()  # what cannot be read
+    (logs / "7_0_0_log.out").write_text(
+        "first\n" * 100 + "slurmstepd: error: Detected 1 oom_kill event\nlast\n"
+    )
+    told = submitter(tmp_path)
+    assert told.last_lines("7_0").endswith(
+        "\n    slurmstepd: error: Detected 1 oom_kill event\n    last"
+    )
+    assert told.ran_out_of_memory("7_0")
+    assert not told.ran_out_of_memory("8_0")
+    monkeypatch.setattr(slurm_jobs, "LAST_BYTES", 8)
+    assert told.last_lines("7_0") == "\n    nt\n    last"

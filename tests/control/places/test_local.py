@@ -1,0 +1,209 @@
+"""This machine as a place: real Ray, real workers that sleep instead of training."""
+
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import ray
+
+from fieldtrial.config import TrainConfig
+from fieldtrial.control.places.guard import signal_all
+from fieldtrial.control.places.interface import Ended, Task
+from fieldtrial.control.places.local import LocalPlace, Slot
+from fieldtrial.disk.run import Run
+
+
+def task(folder: Path, epochs: int = 1, attempt: int = 1, **fields: Any) -> Task:
+    config = TrainConfig(epochs=epochs, **fields)
+    return Task(Run.create(folder / config.id, config), attempt)
+
+
+def until_the_end(place: LocalPlace, count: int = 1) -> list[Ended]:
+    ended: list[Ended] = []
+    give_up = time.monotonic() + 120
+    while len(ended) < count and time.monotonic() < give_up:
+        ended += place.wait(0.1)
+    assert len(ended) == count
+    return ended
+
+
+def test_trials_share_the_slots_and_their_warm_workers(
+    place: LocalPlace, processes: Any, tmp_path: Path
+) -> None:
+    assert place.slots == min(2, len(os.sched_getaffinity(0)))
+    workers: list[set[int]] = []
+    for round_ in range(2):
+        tasks = [task(tmp_path, lr=0.01 + 0.1 * number + round_) for number in range(place.slots)]
+        for one in tasks:
+            place.start(one)
+        ended = until_the_end(place, len(tasks))
+        assert {end.task for end in ended} == set(tasks)
+        assert all(end.death is None and end.error is None for end in ended)
+        assert all(one.run.result() for one in tasks)
+        workers.append({process.pid for process in processes.workers(os.getpid())})
+    assert len(workers[0]) == place.slots
+    assert workers[0] == workers[1]
+
+
+def test_a_killed_worker_is_told_and_replaced(
+    place: LocalPlace, processes: Any, tmp_path: Path
+) -> None:
+    first = task(tmp_path, epochs=50)
+    place.start(first)
+    assert processes.eventually(lambda: len(first.run.records()) > 1)
+    before = {worker.pid for worker in processes.workers(os.getpid())}
+    for worker in processes.workers(os.getpid()):  # the idle one too
+        worker.kill()
+    (end,) = until_the_end(place)
+    assert end.task == first
+    assert end.death == "its worker was killed by SIGKILL"
+    for number in range(place.slots):
+        place.start(task(tmp_path, lr=0.5 + number))
+    assert [end.death for end in until_the_end(place, place.slots)] == [None] * place.slots
+    assert not before & {worker.pid for worker in processes.workers(os.getpid())}
+
+
+def test_a_killed_actor_is_replaced(place: LocalPlace, processes: Any, tmp_path: Path) -> None:
+    first = task(tmp_path, epochs=50)
+    place.start(first)
+    assert processes.eventually(lambda: len(first.run.records()) > 0)
+    orphans = processes.workers(os.getpid())
+    for actor in processes.actors(os.getpid()):
+        actor.kill()
+    (end,) = until_the_end(place)
+    assert end.death
+    assert end.death.startswith("its actor died")
+    assert processes.eventually(lambda: not any(orphan.is_running() for orphan in orphans)), (
+        "workers without an owner"
+    )
+    again = task(tmp_path, lr=0.7)
+    place.start(again)  # the slot that is free first is the one that was replaced
+    assert [end.death for end in until_the_end(place)] == [None]
+    deaths = []
+    for round_ in range(
+        2
+    ):  # the actors that were idle are dead too, which their next task finds out, and no other
+        for number in range(place.slots):
+            place.start(task(tmp_path, lr=0.8 + number + 10 * round_))
+        deaths.append([bool(end.death) for end in until_the_end(place, place.slots)])
+    assert sum(deaths[0]) == place.slots - 1
+    assert not any(deaths[1])
+
+
+def test_nothing_listens_beyond_this_machine(
+    place: LocalPlace, processes: Any, tmp_path: Path
+) -> None:
+    place.start(task(tmp_path))
+    until_the_end(place)
+    mark, _ = processes.guarded(os.getpid())
+    listening = []
+    for process in [psutil.Process(), *processes.marked(mark)]:
+        listening += [
+            c.laddr.ip for c in process.net_connections("inet") if c.status == psutil.CONN_LISTEN
+        ]
+    assert listening, "Ray listens somewhere"
+    assert set(listening) <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+
+
+def test_only_who_has_the_token_gets_in(place: LocalPlace) -> None:
+    assert place.slots
+    address = ray.get_runtime_context().gcs_address
+    script = (
+        "from ray._raylet import GcsClient;"
+        f" print(GcsClient(address={address!r}).internal_kv_keys(b''))"
+    )
+    strangers = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    ours = {name: os.environ[name] for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN")}
+    for extra, enters in ((ours, True), ({}, False), ({**ours, "RAY_AUTH_TOKEN": "0" * 64}, False)):
+        command = [sys.executable, "-c", script]
+        outcome = subprocess.run(
+            command, env=strangers | extra, capture_output=True, text=True, timeout=300, check=False
+        )
+        assert (outcome.returncode == 0) == enters, outcome.stderr
+        assert enters or "InvalidAuthToken" in outcome.stderr
+
+
+def test_the_last_lines_of_a_dead_workers_log_are_told(tmp_path: Path) -> None:
+    script = "import sys; [print('line', n, file=sys.stderr) for n in range(20)]; sys.exit(3)"
+    one = task(tmp_path, attempt=4)
+    death, error = Slot([sys.executable, "-c", script], threads=1, mark=secrets.token_hex(16)).work(
+        one.queued()
+    )
+    lines = "".join(f"\n    line {number}" for number in range(10, 20))
+    assert (death, error) == (f"its worker exited with status 3{lines}", None)
+    assert one.run.log_path(4).read_text().startswith("line 0\n")
+
+
+def test_a_workers_error_is_passed_on(tmp_path: Path) -> None:
+    script = """
+import json, sys
+task = json.loads(sys.stdin.readline())
+error = {"kind": "disk", "message": "no space"}
+print(json.dumps({"run": task["run"], "outcome": "failed", "error": error}))
+"""
+    slot = Slot([sys.executable, "-c", script], threads=1, mark=secrets.token_hex(16))
+    assert slot.work(task(tmp_path).queued()) == (None, ("disk", "no space"))
+
+
+def test_a_worker_has_the_trials_share_of_threads(tmp_path: Path) -> None:
+    script = "import os, sys; sys.exit(int(os.environ['OMP_NUM_THREADS']))"
+    death, _ = Slot([sys.executable, "-c", script], threads=7, mark=secrets.token_hex(16)).work(
+        task(tmp_path).queued()
+    )
+    assert death == "its worker exited with status 7"
+
+
+def test_no_process_of_a_dead_worker_is_left(tmp_path: Path) -> None:
+    script = f"""
+import os, signal, subprocess, sys
+sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
+child = subprocess.Popen(sleep, start_new_session=True, stdout=2)
+open("{tmp_path}/pid", "w").write(str(child.pid))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    death, _ = Slot([sys.executable, "-c", script], threads=1, mark=secrets.token_hex(16)).work(
+        task(tmp_path).queued()
+    )
+    assert death == "its worker was killed by SIGKILL"
+    child = int((tmp_path / "pid").read_text())
+    assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_signal_is_sent_to_those_that_handle_it(processes: Any, tmp_path: Path) -> None:
+    handler = """
+import faulthandler, os, signal, sys, time
+faulthandler.register(signal.SIGUSR1, file=open(os.environ["TESTED"], "w"))
+print("ready", flush=True); time.sleep(600)
+"""
+    no_handler = 'import time; print("ready", flush=True); time.sleep(600)'
+    ours, strangers = tmp_path / "ours", tmp_path / "a stranger's"
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", script],
+            stdout=subprocess.PIPE,
+            env=os.environ | {"TESTED": str(dump)},
+        )
+        for script, dump in ((handler, ours), (no_handler, ours), (handler, strangers))
+    ]
+    try:
+        for process in started:
+            assert process.stdout
+            assert process.stdout.readline() == b"ready\n"
+        signal_all("TESTED", str(ours), signal.SIGUSR1)
+        assert processes.eventually(lambda: "most recent call first" in ours.read_text())
+        started[2].send_signal(signal.SIGUSR1)
+        assert processes.eventually(lambda: "most recent call first" in strangers.read_text())
+        assert strangers.read_text().count("most recent call first") == 1, (
+            "only what this test has sent it"
+        )
+        assert [process.poll() for process in started] == [None] * 3
+    finally:
+        for process in started:
+            process.kill()
+            process.communicate()

@@ -1,0 +1,94 @@
+"""What trials have cost, counted by hand."""
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fieldtrial.results.analysis.cost import account, cost_of_trials, format_hours, say
+from fieldtrial.results.read.sweeps import Sweeps, read_sweeps
+
+if TYPE_CHECKING:
+    from tests.results.conftest import Written
+
+
+def sweeps(written: "Written") -> Sweeps:
+    return read_sweeps([written.folder.path])
+
+
+def test_device_hours_by_outcome(written: "Written") -> None:
+    written.describe()
+    written.ended(0, lr=0.1)  # epochs 0 to 3, 6 seconds each
+    two_devices = written.ended(0, lr=0.2)
+    two_devices.write_environment(1, {"world_size": 2})
+    written.ended(0, lr=0.3, result={"outcome": "stopped", "epochs": 3})
+    written.failed(0, lr=0.4)  # epochs 0 to 2
+    written.waiting(0, lr=0.5)
+    read = sweeps(written)
+    found = account(read.trials, cost_of_trials(read.records()))
+    seconds = {
+        name: (count, round(3600 * hours, 6)) for name, (count, hours) in found.by_outcome.items()
+    }
+    assert seconds == {
+        "finished": (2, 24 + 48),
+        "stopped": (1, 24),
+        "failed": (1, 18),
+        "waiting": (1, 0),
+    }
+    assert (found.repeated, found.interruptions, found.saved_epochs) == (0.0, 0, 0)
+    assert found.total == pytest.approx(114 / 3600)
+
+
+def test_a_trial_that_rows_share_is_counted_once(written: "Written") -> None:
+    written.describe()
+    run = written.ended(0)
+    written.folder.list_trial(run.name, 1, "search")
+    read = sweeps(written)
+    assert account(read.trials, cost_of_trials(read.records())).by_outcome["finished"][0] == 1
+
+
+def test_what_was_done_twice_and_what_was_cut_short(written: "Written") -> None:
+    written.describe()
+    run = written.running(0, epochs=2)
+    with run.recorder(2) as recorder:  # from the checkpoint after epoch 1, whose record it repeats
+        recorder.write({"epoch": 1, "seconds": 6.0})
+        recorder.write({"epoch": 2, "seconds": 12.0})
+        recorder.write({"epoch": 3, "seconds": 12.0})
+    read = sweeps(written)
+    found = account(read.trials, cost_of_trials(read.records()))
+    assert found.by_outcome["running"][1] == pytest.approx((6 + 6 + 12 + 12) / 3600)
+    assert found.repeated == pytest.approx(6 / 3600)
+    assert found.interruptions == 1
+    assert found.interrupted == pytest.approx(10 / 3600)  # the mean of the epochs 1 to 3
+    assert say(found)[-1].startswith("1 interruption: ")
+
+
+def test_what_early_stopping_saved(written: "Written") -> None:
+    written.describe()
+    for lr, epochs in ((0.1, 10), (0.2, 6)):
+        run = written.waiting(0, lr=lr, epochs=epochs)
+        written.record(run, epochs=3)
+        run.write_result(
+            {"outcome": "stopped", "epochs": 3, "validation_accuracy": 0.5, "minutes": 0.3}
+        )
+    written.failed(0, lr=0.3)  # which saves nothing
+    read = sweeps(written)
+    found = account(read.trials, cost_of_trials(read.records()))
+    assert found.saved_epochs == (10 - 3) + (6 - 3)
+    assert found.saved == pytest.approx(10 * 6 / 3600)
+    assert any(
+        "Early stopping saved 0.0167 device-hours" in line and "10 epochs" in line
+        for line in say(found)
+    )
+
+
+def test_nothing_to_account_for(written: "Written") -> None:
+    written.describe()
+    read = sweeps(written)
+    assert say(account(read.trials, cost_of_trials(read.records()))) == []
+
+
+@pytest.mark.parametrize(
+    ("hours", "text"), [(0.01234, "0.0123"), (1.0, "1"), (12.345, "12.3"), (12345.6, "12,346")]
+)
+def test_hours_for_people(hours: float, text: str) -> None:
+    assert format_hours(hours) == text

@@ -1,0 +1,350 @@
+"""Groups of trials: who wins, what is reported, what is marked, and that nothing is dropped in
+silence.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.results.analysis.groups import Group, Groups, group_trials
+from fieldtrial.results.read.sweeps import Sweeps, parse_conditions, read_sweeps
+from fieldtrial.results.table.layout import say_comparisons
+
+if TYPE_CHECKING:
+    from tests.results.conftest import Written
+
+TEST = "test_accuracy"
+
+
+def grouped(
+    sweeps: "Written | Sweeps", *fields: str, metric: str = TEST, within: tuple[str, ...] = ()
+) -> Groups:
+    read = sweeps if isinstance(sweeps, Sweeps) else read_sweeps([sweeps.folder.path])
+    return group_trials(read, fields, metric, within)
+
+
+def by_key(groups: Groups) -> dict[Any, Group]:
+    return {
+        group.key if len(group.key) > 1 else "".join(group.key): group for group in groups.groups
+    }
+
+
+def finals(written: "Written", row: int, tests: list[float], **fields: Any) -> None:
+    for seed, test in enumerate(tests, 1):
+        written.ended(row, "final", 0.3, test, seed=seed, **fields)
+
+
+def describe(
+    written: "Written", values: list[str], field: str = "optimizer", **changes: object
+) -> SweepFolder:
+    written.rows = [{field: value} for value in values]
+    return written.describe(rows=written.rows, **changes)
+
+
+def test_a_group_of_several_rows_has_the_best_of_their_winners(complete: "Written") -> None:
+    groups = by_key(grouped(complete, "model"))
+    assert list(groups) == ["cnn", "mlp"]
+    winner = groups["cnn"].winner
+    assert winner is not None
+    assert (winner["freeze"], winner["validation_accuracy"]) == ("none", 0.90)
+    assert sorted(groups["cnn"].values) == [100, 101, 102]
+    estimate = groups["cnn"].estimate
+    assert estimate is not None
+    assert estimate.mean == pytest.approx(0.60)  # the search trials have 0.01 and 0.02
+    assert estimate.half_width == pytest.approx(4.302653 * 0.02 / 3**0.5, rel=1e-6)
+    assert groups["cnn"].other_finals == 3
+    assert (
+        "3 final runs left out: not of the present winner of the group."
+        in grouped(complete, "model").left_out
+    )
+
+
+def test_a_searched_field_can_group_and_what_was_not_tested_says_so(complete: "Written") -> None:
+    groups = by_key(grouped(complete, "lr"))
+    assert set(groups) == {"0.1", "0.01", "0.005", "0.0033333333333333335"}
+    assert (groups["0.1"].estimate, groups["0.1"].note) == (None, "final: 3 not started")
+    assert len(groups["0.01"].values) == 3
+
+
+def test_without_fields_all_is_one_group(complete: "Written") -> None:
+    (group,) = grouped(complete).groups
+    assert (group.key, len(group.trials), len(group.values)) == ((), 15, 3)
+
+
+def test_a_named_winner_goes_before_a_better_trial(complete: "Written") -> None:
+    named = complete.trial(0, lr=0.1)
+    complete.folder.list_trial(named, 0, "winner")
+    winner = by_key(grouped(complete, "model", "freeze"))["cnn", "none"].winner
+    assert winner is not None
+    assert winner["trial"] == named
+    complete.folder.list_trial(None, 0, "winner")  # the sweep says that there is none
+    assert by_key(grouped(complete, "model", "freeze"))["cnn", "none"].winner is None
+
+
+def test_rows_without_trials_are_there(written: "Written") -> None:
+    describe(written, ["sgd", "adamw"], trials=1)
+    written.failed(0)
+    groups = by_key(grouped(written, "optimizer"))
+    assert groups["sgd"].note == "the only trial failed: diverged: the loss is nan at step 12"
+    assert groups["adamw"].note == "not started"
+
+
+def test_differences_are_marked(written: "Written") -> None:
+    describe(written, ["sgd", "adam", "adamw", "rmsprop"])
+    for row, (validation, tests) in enumerate(
+        [
+            (0.9, [0.90, 0.92, 0.91]),
+            (0.8, [0.89, 0.93, 0.91]),
+            (0.7, [0.70, 0.721, 0.709]),
+            (0.6, [0.9, 0.92]),
+        ]
+    ):
+        written.ended(row, validation=validation)
+        finals(written, row, tests)
+    groups = grouped(written, "optimizer")
+    marks = {key: group.mark for key, group in by_key(groups).items()}
+    assert marks == {
+        "sgd": "best",
+        "adam": "not distinguishable",
+        "adamw": "worse",
+        "rmsprop": "untested",
+    }
+    compared = by_key(groups)["adamw"].comparison
+    assert compared is not None
+    assert (compared.first, compared.paired, compared.n) == (("sgd",), True, 3)
+    assert say_comparisons(groups) == [
+        (
+            "test_accuracy compared with optimizer=sgd, the best on validation_accuracy: 1 worse,"
+            " no difference shown for 1, which does not prove that there is none (t tests, 2 paired"
+            " by seed; Holm-corrected for 2, at 5 %)."
+        ),
+        "1 not compared: a comparison needs 3 seeds on both sides.",
+    ]
+    few = by_key(groups)["rmsprop"].estimate
+    assert few is not None
+    assert (few.n, few.half_width) == (2, None)
+
+
+def test_one_that_is_better_on_test_than_the_best_on_validation_is_said(written: "Written") -> None:
+    describe(written, ["sgd", "adam"])
+    written.ended(0, validation=0.9)
+    written.ended(1, validation=0.8)
+    finals(written, 0, [0.70, 0.72, 0.71])
+    finals(written, 1, [0.90, 0.921, 0.909])
+    assert [group.mark for group in grouped(written, "optimizer").groups] == ["best", "better"]
+
+
+def test_less_loss_is_better(written: "Written") -> None:
+    describe(written, ["sgd", "adam"], select="validation_loss", mode="min")
+    for row, loss in enumerate((0.2, 0.4)):
+        written.ended(row, result={"validation_loss": loss})
+        for seed in (1, 2, 3):
+            written.ended(
+                row, "final", 0.3, 0.9, {"test_loss": loss + 0.001 * seed**2 * (row + 1)}, seed=seed
+            )
+    groups = grouped(written, "optimizer", metric="test_loss").groups
+    assert [group.mark for group in groups] == ["best", "worse"]
+
+
+def test_only_what_was_tested_on_the_same_data_is_compared(written: "Written") -> None:
+    describe(written, ["digits", "mnist"], "dataset")
+    for row, test in enumerate((0.9, 0.5)):
+        written.ended(row, validation=test)
+        finals(written, row, [test, test + 0.01, test + 0.021])
+    assert [group.mark for group in grouped(written, "dataset").groups] == ["untested", "untested"]
+    with pytest.raises(
+        ValueError,
+        match=r"all: trials of dataset digits and mnist would be mixed; add dataset to --rows",
+    ):
+        grouped(written)
+
+
+def test_comparisons_stay_within_what_is_asked_for(complete: "Written") -> None:
+    marks = [group.mark for group in grouped(complete, "model", "freeze").groups]
+    assert marks == ["best", "worse", "worse"]
+    marks = [group.mark for group in grouped(complete, "model", "freeze", within=("model",)).groups]
+    assert marks == ["best", "worse", "untested"]  # the only mlp
+
+
+def test_what_is_no_score_is_not_compared(complete: "Written") -> None:
+    groups = grouped(complete, "model", metric="minutes").groups
+    assert [group.mark for group in groups] == ["none", "none"]
+    assert [group.estimate and group.estimate.mean for group in groups] == [pytest.approx(2.0)] * 2
+
+
+def test_every_trial_that_is_in_no_group_is_counted(complete: "Written") -> None:
+    complete.ended(None, "source", seed=7)
+    (complete.ended(0, lr=0.5).path / "config.json").unlink()
+    complete.folder.list_trial("0badcafe", 0, "search")
+    complete.folder.list_trial(complete.trial(0, lr=0.1), 2, "search")
+    complete.folder.list_trial(complete.trial(0, lr=0.01), 7, "search")
+    by_hand = complete.folder.path / "by_hand"
+    by_hand.mkdir()
+    (by_hand / "config.json").write_text("{}")
+    complete.ended(0, "final", 0.3, lr=0.01, seed=500)
+    lines = "\n".join(grouped(complete, "model").left_out)
+    assert "1 trial left out: sources" in lines
+    assert "1 trial left out: not in a sweep's list." in lines
+    assert "1 trial left out: of no row that the sweep has now." in lines
+    assert "1 trial left out: unreadable, such as" in lines
+    assert "config.json: no such file" in lines
+    assert "1 trial left out: listed, and not yet begun." in lines
+    assert "1 duplicate: the same trial in several rows or sweeps, counted once." in lines
+    assert "1 final run left out: without a finite test_accuracy." in lines
+
+
+def test_a_score_that_is_no_number_is_left_out(written: "Written") -> None:
+    describe(written, ["sgd"], trials=1)
+    bad = written.ended(0, validation=0.95, lr=0.5)
+    result = bad.path / "result.json"
+    result.write_text(result.read_text().replace("0.95", "NaN"))
+    good = written.ended(0, validation=0.8, lr=0.1)
+    finals(written, 0, [0.7, 0.8], lr=0.1)
+    spoilt = written.ended(0, "final", 0.3, 0.75, lr=0.1, seed=9).path / "result.json"
+    spoilt.write_text(spoilt.read_text().replace("0.75", "NaN"))
+    groups = grouped(written, "optimizer")
+    (group,) = groups.groups
+    assert group.winner is not None
+    assert (group.winner["trial"], sorted(group.values)) == (good.name, [1, 2])
+    assert "1 final run left out: without a finite test_accuracy." in groups.left_out
+
+
+def test_several_sweeps_are_read_together(tmp_path: Path) -> None:
+    from tests.results.conftest import Written
+
+    first, second = Written(tmp_path / "runs" / "one"), Written(tmp_path / "runs" / "two")
+    for written, row, validation in ((first, 0, 0.9), (second, 1, 0.8)):
+        written.describe(seeds=2)
+        written.ended(row, validation=validation)
+        finals(written, row, [validation - 0.1, validation])
+    run = second.ended(0, validation=0.9)  # the same trial as in the other sweep
+    third = second.ended(0, "final", 0.3, 0.87, seed=3)
+    sweeps = read_sweeps([first.folder.path, second.folder.path])
+    assert sweeps.compared == ["model", "freeze"]
+    groups = grouped(sweeps, "model", "freeze")
+    cnn = by_key(groups)["cnn", "none"]
+    assert cnn.values == {1: pytest.approx(0.8), 2: 0.9, 3: 0.87}
+    assert {run.name, third.name} <= set(cnn.trials["trial"])
+    assert "1 duplicate: the same trial in several rows or sweeps, counted once." in groups.left_out
+    apart = by_key(grouped(sweeps, "sweep", "freeze"))
+    assert apart["two", "none"].values == {3: 0.87}
+    assert len(apart["one", "none"].values) == 2
+
+
+def test_sweeps_that_differ_in_their_base_differ_in_the_table(tmp_path: Path) -> None:
+    from tests.results.conftest import BASE, Written
+
+    paths = []
+    for dataset in ("digits", "mnist"):
+        written = Written(tmp_path / "runs" / dataset)
+        written.describe(base=BASE.to_dict() | {"dataset": dataset})
+        paths.append(written.folder.path)
+    assert read_sweeps(paths).compared == ["dataset", "model", "freeze"]
+    assert len(read_sweeps([*paths, *paths]).folders) == 2  # each once
+
+
+def test_each_sweep_is_held_to_its_own_number_of_seeds(tmp_path: Path) -> None:
+    from tests.results.conftest import BASE, Written
+
+    for name, dataset, seeds in (("a", "digits", 1), ("b", "mnist", 3)):
+        written = Written(tmp_path / name)
+        written.describe(base=BASE.to_dict() | {"dataset": dataset}, seeds=seeds)
+        written.ended(0, dataset=dataset, lr=0.1)
+        written.ended(0, "final", 0.9, 0.8, dataset=dataset, lr=0.1, seed=1)
+    groups = grouped(read_sweeps([tmp_path / "a", tmp_path / "b"]), "sweep", "freeze").groups
+    assert [group.note for group in groups if group.winner] == ["", "final: 2 not started"]
+
+
+def test_conditions_choose_trials(complete: "Written") -> None:
+    sweeps = read_sweeps([complete.folder.path])
+    chosen = sweeps.where(parse_conditions(["model=cnn", "freeze=none", "freeze=first:1"]))
+    assert set(chosen.trials["freeze"]) == {"none"}
+    assert len(chosen.trials) == 5
+    assert sweeps.where({}) is sweeps
+    with pytest.raises(
+        ValueError, match=r"--where model=resnet18: no trial is left; there are: cnn, mlp"
+    ):
+        sweeps.where(parse_conditions(["model=resnet18"]))
+
+
+def test_rows_that_conditions_exclude_are_not_shown_as_not_started(written: "Written") -> None:
+    written.describe()
+    written.ended(0, lr=0.1)
+    chosen = read_sweeps([written.folder.path]).where(parse_conditions(["model=cnn"]))
+    keys = [
+        ("cnn", "none"),
+        ("cnn", "all_but_head"),
+    ]  # of the second, which the conditions admit, no trial has started
+    assert [group.key for group in grouped(chosen, "model", "freeze").groups] == keys
+    searched = read_sweeps([written.folder.path]).where(parse_conditions(["lr=0.1"]))
+    assert [group.key for group in grouped(searched, "model", "freeze").groups] == keys[:1]
+
+
+def test_a_condition_on_what_cannot_be_read_is_counted(complete: "Written") -> None:
+    (complete.ended(0, lr=0.5).path / "config.json").write_text(
+        '{"flux_capacitor": 1}'
+    )  # of a future version
+    chosen = read_sweeps([complete.folder.path]).where(parse_conditions(["model=cnn"]))
+    line = "1 trial left out: without a config that can be read, so --where has no answer."
+    assert line in grouped(chosen, "model").left_out
+
+
+def test_an_option_without_a_value_is_none(complete: "Written") -> None:
+    sweeps = read_sweeps([complete.folder.path])
+    assert [group.key for group in grouped(sweeps, "image_size", "patience").groups] == [
+        ("none", "none")
+    ]
+    assert len(sweeps.where(parse_conditions(["patience=none"])).trials) == 15
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        (["modle=cnn"], "unknown field 'modle'; did you mean 'model'"),
+        (["model"], "model: must be FIELD=VALUE"),
+        (["epochs=many"], "epochs=many: must be a whole number"),
+        (["seed=3"], "seed: the mean is taken over it"),
+    ],
+)
+def test_conditions_that_cannot_be(texts: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        parse_conditions(texts)
+
+
+def test_all_problems_with_sweeps_are_said_at_once(complete: "Written", tmp_path: Path) -> None:
+    from tests.results.conftest import Written
+
+    other = Written(tmp_path / "runs" / "by_loss")
+    other.describe(select="validation_loss", mode="min")
+    half = SweepFolder(tmp_path / "runs" / "half")
+    half.describe({"rows": [{"model": "cnn"}], "name": "half"})
+    future = Written(tmp_path / "runs" / "future")
+    future.describe(rows=[{"flux_capacitor": 1}])
+    paths = [
+        complete.folder.path,
+        other.folder.path,
+        half.path,
+        future.folder.path,
+        tmp_path / "nothing",
+    ]
+    with pytest.raises(ValueError, match="different metrics") as caught:
+        read_sweeps(paths)
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 4
+    for text in (
+        "sweep.json does not say base, search",
+        "row 0: unknown field 'flux_capacitor'",
+        "nothing/sweep.json",
+    ):
+        assert text in str(caught.value)
+
+
+@pytest.mark.parametrize("metric", ["test_accurracy", "outcome", "lr"])
+def test_a_metric_that_is_not_there(complete: "Written", metric: str) -> None:
+    with pytest.raises(
+        ValueError, match=rf"--metric {metric}: no final run has it; there are: .*test_accuracy"
+    ) as error:
+        grouped(complete, "model", metric=metric)
+    assert "lr" not in str(error.value).split(", ")

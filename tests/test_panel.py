@@ -1,0 +1,138 @@
+"""How a sweep stands: what is counted, how long the rest takes, and the panel."""
+
+import io
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+
+from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.disk.task_queue import QueuedTask, TaskQueue
+from fieldtrial.panel import RowStanding, Standing, at_work, clock, render_panel, summary_line
+
+FIRST = RowStanding(
+    ["sgd"], {"waiting": 2, "running": 1, "done": 1, "stopped": 1}, 0.9, 0, 1, [60.0, 20.0], [10.0]
+)
+SECOND = RowStanding(["adamw"], {"waiting": 5}, None, 0, 1)
+STANDING = Standing(
+    "x",
+    "runs/x",
+    ["optimizer"],
+    "validation_accuracy",
+    "max",
+    [FIRST, SECOND],
+    "0:01:00",
+    10,
+    2,
+    2,
+    0.0251,
+)
+
+
+def shown(standing: Standing, most_rows: int = 30) -> str:
+    output = io.StringIO()
+    Console(file=output, width=160).print(render_panel(standing, most_rows))
+    return output.getvalue()
+
+
+def test_the_rest_takes_as_long_as_what_has_ended() -> None:
+    # 3 trials of 40 s, of which 10 s are over; 5 of 40 s, of which none has been seen; two at a
+    # time
+    assert STANDING.seconds_left() == (3 * 40 - 10 + 5 * 40) / 2
+
+
+def test_nobody_knows_how_long_it_takes_before_the_first_end() -> None:
+    assert replace(STANDING, rows=[SECOND]).seconds_left() is None
+    assert replace(STANDING, slots=0).seconds_left() is None
+
+
+def test_while_jobs_are_waited_for_no_more_run_at_once_than_now() -> None:
+    assert replace(STANDING, queued=1).seconds_left() == 3 * 40 - 10 + 5 * 40
+    all_wait = replace(FIRST, counts={"waiting": 3, "done": 1, "stopped": 1})
+    assert replace(STANDING, rows=[all_wait, SECOND], queued=2).seconds_left() is None
+
+
+def test_the_panel_says_how_many_wait_for_jobs_and_why() -> None:
+    head = shown(replace(STANDING, queued=2)).splitlines()[0]
+    assert (
+        head.rstrip()
+        == "x  0:01:00  2 of 10 trials, 1 running, 2 waiting for jobs, 0 failed  ->  runs/x"
+    )
+    head = shown(replace(STANDING, queued=2, reasons=["Priority", "Resources"])).splitlines()[0]
+    assert "1 running, 2 waiting for jobs (Priority, Resources), 0 failed" in head
+
+
+def test_who_is_at_work_is_seen_in_the_queue(tmp_path: Path) -> None:
+    folder = SweepFolder(tmp_path)
+    queue = TaskQueue(folder.queue_path)
+    begun = ("claimed", "queued", "left")
+    for name in begun:
+        with folder.run(name).recorder(1):
+            pass
+    queue.open()
+    queue.register("7", {})
+    for name in ("claimed", "queued"):
+        queue.put(QueuedTask(f"runs/{name}", 2))
+        queue.claim("7")
+    assert queue.claimed() == {"claimed-2.json": "7"}
+    came = time.time() + 10
+    assert at_work(folder, begun, came) == set(), "its second attempt has not begun"
+    with folder.run("claimed").recorder(2):
+        pass
+    assert at_work(folder, begun, came) == at_work(folder, begun) == {"claimed"}, "whoever drives"
+
+
+def test_a_drivers_own_workers_are_at_what_has_got_on_since_it_came(tmp_path: Path) -> None:
+    folder = SweepFolder(tmp_path)
+    for name in ("half_done", "resumed"):
+        with folder.run(name).recorder(1):
+            pass
+        os.utime(tmp_path / name / "metrics-1.jsonl", (1000, 1000))
+    begun = ("half_done", "resumed")
+    assert at_work(folder, begun, 2000) == set(), "they wait for their turn"
+    with folder.run("resumed").recorder(2):
+        pass
+    assert at_work(folder, begun, 2000) == {"resumed"}
+    assert at_work(folder, begun) == set(), "there is no driver any more"
+
+
+def test_the_panel_says_how_each_row_stands() -> None:
+    lines = shown(STANDING).splitlines()
+    assert lines[0].rstrip() == "x  0:01:00  2 of 10 trials, 1 running, 0 failed  ->  runs/x"
+    assert lines[1].startswith(
+        "best validation_accuracy 0.9000 (sgd), 0.0251 device-hours, about 0:02:35 left"
+    )
+    heads = [
+        "optimizer",
+        "waiting",
+        "running",
+        "done",
+        "stopped",
+        "failed",
+        "best",
+        "validation_accuracy",
+        "seeds",
+    ]
+    assert lines[3].split() == heads
+    assert lines[4].split() == ["sgd", "2", "1", "1", "1", "0", "0.9000", "0/1"]
+    assert lines[5].split() == ["adamw", "5", "0", "0", "0", "0", "0/1"]
+
+
+def test_rows_that_do_not_fit_are_counted() -> None:
+    assert "and 1 more rows" in shown(STANDING, most_rows=1)
+    assert "adamw" not in shown(STANDING, most_rows=1)
+
+
+def test_the_smaller_loss_is_the_best_so_far() -> None:
+    rows = [replace(FIRST, best=0.3), replace(SECOND, best=0.2)]
+    standing = replace(
+        STANDING, select="validation_loss", mode="min", rows=rows, report="runs/x/report.html"
+    )
+    assert summary_line(standing).startswith("best validation_loss 0.2000 (adamw), ")
+    assert summary_line(standing).endswith(", report: runs/x/report.html")
+
+
+def test_a_clock_counts_hours_on() -> None:
+    assert clock(100 * 3600 + 61.5) == "100:01:01"

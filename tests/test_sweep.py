@@ -1,0 +1,276 @@
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from ray import tune
+
+from fieldtrial.config import ConfigError, TrainConfig
+from fieldtrial.sweep import Sweep, grid
+
+BASE = TrainConfig(epochs=5)
+
+
+def problems(**fields: Any) -> list[str]:
+    """Return what is wrong with a sweep of these fields."""
+    with pytest.raises(ConfigError) as caught:
+        Sweep(**{"base": BASE, "rows": [{"model": "cnn"}], **fields})
+    lines = str(caught.value).splitlines()
+    assert all(line.startswith("sweep: ") for line in lines)
+    return [line.removeprefix("sweep: ") for line in lines]
+
+
+def test_the_last_field_of_a_grid_changes_fastest() -> None:
+    assert grid(model=["cnn", "mlp"], batch_size=[16, 64]) == [
+        {"model": "cnn", "batch_size": 16},
+        {"model": "cnn", "batch_size": 64},
+        {"model": "mlp", "batch_size": 16},
+        {"model": "mlp", "batch_size": 64},
+    ]
+
+
+def test_all_problems_are_told_at_once() -> None:
+    found = problems(
+        rows=[{"optimizer": "adamax"}, {"dropuot": 0.1}, {"lr": 0.1}, {"seed": 3}],
+        search={
+            "lr": tune.loguniform(1e-4, 1e-1),
+            "seed": tune.randint(0, 5),
+            "momentum": tune.uniform(0.5, 2.0),
+            "epsilon": {"grid_search": [1e-8]},
+            "weight_decay": tune.sample_from(lambda _: 0.1),
+            "filters": tune.choice([(32,), (1, 2)]),
+            "batch_size": tune.uniform(16, 64),
+            "epochs": tune.randint(0, 9),
+            "activation": tune.choice([]),
+            "learning_rate": tune.uniform(0, 1),
+        },
+        source={"classes": "9-3"},
+        trials=0,
+        seeds=-1,
+        select="test_accuracy",
+    )
+    expected = [
+        ("trials = 0", "at least 1"),
+        ("seeds = -1", "at least 0"),
+        ("select = 'test_accuracy'", "validation_accuracy, validation_loss"),
+        (
+            "row 0 (optimizer=adamax): optimizer = 'adamax'",
+            "must be one of sgd, adam, adamw, rmsprop, adagrad, nadam",
+        ),
+        ("row 1 (dropuot=0.1): unknown field 'dropuot'", "did you mean 'dropout'"),
+        ("row 3: seed", "`seeds` says"),
+        ("search lr", "a row sets it too"),
+        ("search seed", "a row sets it too"),
+        ("search momentum = 2.0", "at most 0.9999"),
+        ("search epsilon = {'grid_search'", "must be a Ray Tune domain: uniform"),
+        ("search weight_decay", "must be a Ray Tune domain"),
+        ("search filters = (1, 2)", "1 or 5 numbers"),
+        ("search filters", "the source's weights fix it"),
+        ("search batch_size = 16.0", "must be a whole number"),
+        ("search epochs = 0", "at least 1"),
+        ("search activation", "something to choose from"),
+        ("search activation", "the source's weights fix it"),
+        ("search: unknown field 'learning_rate'", "fields: dataset"),
+        ("classes = '9-3'", "A-B with A below B"),
+    ]
+    for start, rule in expected:
+        assert any(line.startswith(start) and rule in line for line in found), (start, rule, found)
+
+
+def test_a_sweep_needs_rows() -> None:
+    assert problems(rows=[]) == ["rows: there must be at least one"]
+
+
+def test_a_seed_is_not_searched() -> None:
+    assert "`seeds` says" in problems(search={"seed": tune.randint(0, 5)})[0]
+
+
+def test_rows_and_search_leave_the_weights_to_the_source() -> None:
+    assert (
+        "neither rows nor search"
+        in problems(source={"classes": "0-4"}, rows=[{"weights": "imagenet"}])[0]
+    )
+    assert (
+        "neither rows nor search"
+        in problems(source={}, search={"weights": tune.choice(["random"])})[0]
+    )
+
+
+@pytest.mark.parametrize(
+    ("field", "domain", "text"),
+    [
+        ("lr", tune.loguniform(1e-4, 0.1), "loguniform(0.0001, 0.1)"),
+        ("lr", tune.uniform(1e-4, 0.1), "uniform(0.0001, 0.1)"),
+        ("batch_size", tune.randint(1, 9), "uniform(1, 9)"),
+        ("batch_size", tune.qrandint(8, 64, 8), "uniform(8, 64) in steps of 8"),
+        ("batch_size", tune.qrandint(8, 64, 4), "uniform(8, 64) in steps of 4"),
+        ("dropout", tune.quniform(0, 0.5, 0.1), "uniform(0, 0.5) in steps of 0.1"),
+        ("filters", tune.choice([(32,), (32, 16, 8, 4, 2)]), "choice(32, 32,16,8,4,2)"),
+        ("image_size", tune.choice([None, 32]), "choice(none, 32)"),
+    ],
+)
+def test_the_description_tells_searches_apart(field: str, domain: Any, text: str) -> None:
+    described = Sweep(base=BASE, rows=[{"model": "cnn"}], search={field: domain}).describe("x")
+    assert described["search"] == {field: text}
+
+
+def test_the_upper_end_of_steps_is_one_of_them() -> None:
+    assert (
+        "search batch_size"
+        in problems(rows=[{"model": "cnn"}], search={"batch_size": tune.qrandint(-8, 8, 8)})[0]
+    )
+    assert (
+        "search warmup_fraction = 2"
+        in problems(search={"warmup_fraction": tune.qrandint(0, 2, 1)})[0]
+    )
+
+
+def test_the_description_is_plain_and_has_all_that_decides() -> None:
+    rows: list[dict[str, object]] = [{"filters": (8,)}, {"model": "mlp"}]
+    sweep = Sweep(
+        base=BASE, rows=rows, source={"filters": (8,)}, select="validation_loss", trials=5, seeds=2
+    )
+    described = sweep.describe("name")
+    assert described == {
+        "name": "name",
+        "base": replace(BASE, select="validation_loss").to_dict(),
+        "rows": [{"filters": [8]}, {"model": "mlp"}],
+        "search": {},
+        "trials": 5,
+        "seeds": 2,
+        "max_failures": 10,
+        "select": "validation_loss",
+        "mode": "min",
+        "source": {"filters": [8]},
+    }
+
+
+def test_rows_of_one_architecture_start_from_one_source() -> None:
+    rows = grid(model=["cnn", "mlp"], freeze=["none", "all_but_head"], batch_size=[16, 64])
+    sweep = Sweep(base=BASE, rows=rows, source={"classes": "0-4", "lr": 0.5, "batch_size": 32})
+    sources = [sweep.source_config(number) for number in range(len(rows))]
+    assert len(set(sources)) == 2
+    for number, source in enumerate(sources):
+        assert source is not None
+        assert (source.model, source.classes, source.lr, source.batch_size) == (
+            rows[number]["model"],
+            "0-4",
+            0.5,
+            32,
+        )
+        assert source.freeze == "none"
+        assert sweep.row_config(number).weights == f"run:{source.id}"
+    assert Sweep(base=BASE, rows=rows).source_config(0) is None
+
+
+def test_a_source_has_the_shape_of_the_rows_that_start_from_it() -> None:
+    shape: dict[str, Any] = {
+        "model": "cnn",
+        "blocks": 2,
+        "convolutions": 2,
+        "padding": "valid",
+        "batch_norm_after": "pool",
+    }
+    source = Sweep(base=BASE, rows=[shape], source={"classes": "0-4"}).source_config(0)
+    assert source is not None
+    assert {name: getattr(source, name) for name in shape} == shape
+
+
+def test_settings_change_the_base_of_every_row_and_no_row() -> None:
+    sweep = Sweep(base=BASE, rows=grid(model=["cnn", "mlp"]), search={"lr": tune.uniform(0.1, 0.2)})
+    assert [sweep.with_settings({"epochs": "7"}).row_config(row).epochs for row in (0, 1)] == [7, 7]
+    with pytest.raises(ConfigError) as caught:
+        sweep.with_settings({"model": "mlp", "lr": "0.1"})
+    assert len(caught.value.problems) == 2
+    with pytest.raises(
+        ConfigError,
+        match=r"--set: unknown field 'x'.*\n--set: epochs = '1.5': must be a whole number",
+    ):
+        sweep.with_settings({"epochs": "1.5", "x": "1"})
+
+
+def test_smoke_is_tiny_and_keeps_every_row() -> None:
+    sweep = Sweep(
+        base=TrainConfig(
+            dataset="folder:/none", image_size=224, classes="3", weights="imagenet", epochs=90
+        ),
+        rows=grid(model=["cnn", "mlp"], image_size=[224, 448]),
+        search={
+            "epochs": tune.choice([50, 90]),
+            "filters": tune.choice([(64,), (8,)]),
+            "lr": tune.uniform(0.1, 0.2),
+        },
+        trials=50,
+        seeds=5,
+    ).smoke()
+    assert len(sweep.rows) == 4
+    assert (sweep.trials, sweep.seeds) == (1, 1)
+    for number, row in enumerate(sweep.rows):
+        config = sweep.row_config(number)
+        assert (config.dataset, config.classes, config.weights, config.epochs) == (
+            "digits",
+            "2",
+            "random",
+            1,
+        )
+        assert (config.image_size, config.images_per_class, config.model) == (32, 8, row["model"])
+        assert sweep.most_epochs(number) == 1
+    described = sweep.describe("smoke")["search"]
+    assert described == {"filters": "choice(8)", "lr": "uniform(0.1, 0.2)"}
+
+
+def test_smoke_gives_every_model_images_that_it_takes() -> None:
+    sweep = Sweep(
+        base=TrainConfig(dataset="cifar10"), rows=grid(model=["resnet18", "timm:xception"])
+    )
+    assert [sweep.smoke().row_config(number).image_size for number in (0, 1)] == [96, 96]
+
+
+def test_smoke_of_a_small_variant_of_other_data_is_its_own() -> None:
+    base = TrainConfig(dataset="cifar10", classes="5", images_per_class=500)
+    sweep = Sweep(
+        base=base,
+        rows=grid(train_fraction=[0.001, 1.0]),
+        search={"images_per_class": tune.choice([500])},
+    )
+    configs = [sweep.smoke().row_config(number) for number in (0, 1)]
+    assert [(config.train_fraction, config.images_per_class) for config in configs] == [
+        (1.0, 8)
+    ] * 2
+    assert sweep.smoke().describe("smoke")["search"] == {}
+
+
+def test_smoke_keeps_the_classes_of_embedded_data() -> None:
+    sweep = Sweep(
+        base=TrainConfig(classes="5-9"),
+        rows=[{"model": "cnn"}],
+        source={"classes": "0-4", "epochs": 50},
+    )
+    source = sweep.smoke().source_config(0)
+    assert source is not None
+    assert (source.classes, source.epochs) == ("0-4", 1)
+    assert sweep.smoke().row_config(0).classes == "5-9"
+    assert sweep.smoke().row_config(0).image_size is None
+
+
+def test_rows_with_different_fields_have_a_cell_in_each_column() -> None:
+    sweep = Sweep(base=BASE, rows=[{"freeze": "first:1"}, {"model": "mlp", "dense_width": (8, 4)}])
+    assert sweep.compared == ["freeze", "model", "dense_width"]
+    assert [sweep.row_cells(0), sweep.row_cells(1)] == [
+        ["first:1", "cnn", "256"],
+        ["none", "mlp", "8,4"],
+    ]
+
+
+def test_the_longest_trial_is_known_when_epochs_are_searched() -> None:
+    assert Sweep(base=BASE, rows=[{}], search={"epochs": tune.randint(2, 31)}).most_epochs(0) == 30
+    assert Sweep(base=BASE, rows=[{"epochs": 9}]).most_epochs(0) == 9
+
+
+def test_the_failures_that_a_sweep_bears_grow_with_it() -> None:
+    rows = [{"batch_size": size} for size in range(1, 61)]
+    assert Sweep(base=BASE, rows=rows[:1]).most_failures == 10
+    assert Sweep(base=BASE, rows=rows, seeds=3).most_failures == 24
+    assert Sweep(base=BASE, rows=rows, max_failures=0).most_failures == 0
+    assert Sweep(base=BASE, rows=rows, max_failures=0).smoke().most_failures == 120
+    with pytest.raises(ConfigError, match="max_failures = -1: must be at least 0"):
+        Sweep(base=BASE, rows=rows, max_failures=-1)

@@ -1,0 +1,116 @@
+"""What a trial leaves beside its numbers: where it ran, how it is repeated, what
+TensorBoard shows.
+"""
+
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from fieldtrial.disk.run import Record, Run
+from fieldtrial.training.attempt import environment
+from fieldtrial.training.attempt.train import command
+from fieldtrial.training.distributed.world import World
+
+NewRun = Callable[..., Run]
+TrainUntil = Callable[..., list[Record]]
+
+
+def test_tensorboard_shows_each_epoch_once_and_the_hyperparameters(
+    new_run: NewRun, train_until: TrainUntil
+) -> None:
+    run = new_run(epochs=3, betas=[0.8, 0.99])
+    train_until(run, last_epoch=2)
+    train_until(run, attempt=2, test=True)
+    events = EventAccumulator(str(run.tensorboard_folder))
+    events.Reload()
+    shown = [(event.step, event.value) for event in events.Scalars("validation_accuracy")]
+    assert [step for step, _ in shown] == [0, 1, 2, 3]
+    assert [value for _, value in shown] == pytest.approx(
+        [r["validation_accuracy"] for r in run.records()]
+    )
+    assert events.Scalars("result/test_accuracy")[0].value > 0.5
+    content = events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
+    assert b"betas" in content
+    assert b"0.8,0.99" in content
+    assert b"patience" in content
+
+
+def test_a_run_says_where_it_ran_and_how_to_repeat_it(
+    new_run: NewRun, train_until: TrainUntil
+) -> None:
+    run = new_run("a run", epochs=1)
+    train_until(run, attempt=7)
+    facts = run.environment()["7"]
+    assert facts["world_size"] == 1
+    assert (
+        facts["versions"]["torch"] == torch.__version__.split("+")[0]
+        or facts["versions"]["torch"] == torch.__version__
+    )
+    assert len(facts["commit"] or "0" * 40) == 40
+    assert json.loads(json.dumps(facts)) == facts
+    command = (run.path / "command.txt").read_text()
+    assert command.startswith(
+        f"FIELDTRIAL_DATA={os.environ['FIELDTRIAL_DATA']} python jobs/train.py --run '"
+    )
+    assert command.endswith("--classes 3 --model mlp --dense_width 16 --epochs 1\n")
+
+
+def test_the_command_has_all_that_is_needed_to_repeat_the_trial(
+    new_run: NewRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = new_run("run", batch_size=8)
+    flags = "--classes 3 --model mlp --dense_width 16 --batch_size 8 --epochs 3"
+    monkeypatch.setenv("FIELDTRIAL_DATA", "/data sets")
+    assert (
+        command(run.config(), run, World(size=2), test=True)
+        == "FIELDTRIAL_DATA='/data sets' torchrun --nproc-per-node 2 -- jobs/train.py --run"
+        f" {run.path} --test {flags}"
+    )
+    monkeypatch.delenv("FIELDTRIAL_DATA")
+    assert (
+        command(run.config(), run, World(), test=False)
+        == f"python jobs/train.py --run {run.path} {flags}"
+    )
+
+
+def test_what_the_code_differs_in_from_its_commit_is_kept_up_to_a_size(
+    new_run: NewRun, train_until: TrainUntil, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    module = tmp_path / "code" / "module.py"
+    module.parent.mkdir()
+    module.write_text("x = 1\n")
+    identity = ["-c", "user.name=a", "-c", "user.email=a@localhost"]
+    for arguments in (["init", "-q"], ["add", "."], [*identity, "commit", "-qm", "x is 1"]):
+        subprocess.run(["git", *arguments], cwd=module.parent, check=True)
+    monkeypatch.setattr(environment, "__file__", str(module))
+    caches = (environment._code, environment.uncommitted_changes)
+    try:
+        run = new_run(epochs=1)
+        for attempt, content, dirty in (
+            (1, "x = 1\n", False),
+            (2, "x = 2\n", True),
+            (3, "é = 3\n" * 20_000, True),
+        ):
+            module.write_text(content)
+            for cache in caches:
+                cache.cache_clear()
+            train_until(run, attempt, last_epoch=0)
+            assert run.environment()[str(attempt)]["dirty"] is dirty
+            assert (run.path / f"changes-{attempt}.diff").exists() is dirty
+        subprocess.run(["git", "checkout", "-q", "."], cwd=module.parent, check=True)
+        subprocess.run(
+            ["git", "apply", str(run.path / "changes-2.diff")], cwd=module.parent, check=True
+        )
+        assert module.read_text() == "x = 2\n"
+        long = (run.path / "changes-3.diff").read_bytes()
+        assert 100_000 <= len(long) < 100_100
+        assert long.decode().splitlines()[-1].startswith("[cut off here: the diff has 16")
+    finally:
+        for cache in caches:
+            cache.cache_clear()

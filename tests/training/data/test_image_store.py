@@ -1,0 +1,101 @@
+"""The store: built once whoever asks, whole or not there, and an error rather than a crash on a
+full disk.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from fieldtrial.training.data.image_store import open_store
+from fieldtrial.training.data.sets.registry import open_source
+
+BUILDER = """
+import hashlib, logging, pathlib, sys
+logging.basicConfig(level=logging.INFO)
+from fieldtrial.training.data.sets.registry import open_source
+from fieldtrial.training.data.image_store import open_store
+print("ready", flush=True)
+sys.stdin.readline()
+source = open_source("digits", pathlib.Path("unused"))
+store = open_store(source, int(sys.argv[2]), pathlib.Path(sys.argv[1]))
+print(hashlib.sha256(store.images.tobytes()).hexdigest())
+"""
+
+
+def start_builder(root: Path, image_size: int, *limit: str) -> "subprocess.Popen[str]":
+    """Start a process that will build the digits' store once it is told to go."""
+    builder = subprocess.Popen(
+        [*limit, sys.executable, "-c", BUILDER, str(root), str(image_size)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert builder.stdout is not None
+    assert builder.stdout.readline() == "ready\n"
+    return builder
+
+
+def go(builder: "subprocess.Popen[str]") -> None:
+    assert builder.stdin is not None
+    builder.stdin.write("go\n")
+    builder.stdin.flush()
+
+
+def files(root: Path) -> set[str]:
+    return {path.name for path in root.iterdir() if not path.name.endswith(".lock")}
+
+
+def test_concurrent_builders_build_once(tmp_path: Path) -> None:
+    builders = [start_builder(tmp_path, 64) for _ in range(3)]
+    for builder in builders:
+        go(builder)
+    outputs = [builder.communicate(timeout=300) for builder in builders]
+    assert len({output for output, _ in outputs}) == 1
+    assert [len(output) for output, _ in outputs] == [65] * 3
+    assert sum(log.count("decoding 1797 images") for _, log in outputs) == 1
+    assert len(files(tmp_path)) == 1
+
+
+def test_a_killed_builder_leaves_nothing_in_the_way(tmp_path: Path) -> None:
+    roots = (tmp_path / str(number) for number in range(9))
+    root = next(root for root in roots if kill_a_builder(root))
+    (left,) = files(root)
+    source = open_source("digits", root)
+    store = open_store(source, 224, root)
+    assert files(root) == {left.removesuffix(".building")}
+    assert np.array_equal(store.images, open_store(source, 224, tmp_path / "other").images)
+
+
+def kill_a_builder(root: Path) -> bool:
+    """Kill a builder while it builds; return False if it was quicker, and is done."""
+    builder = start_builder(root, 224)
+    go(builder)
+    while not list(root.glob("*.building/images.npy")) and builder.poll() is None:
+        time.sleep(0.002)
+    builder.kill()
+    builder.communicate()
+    return all(name.endswith(".building") for name in files(root))
+
+
+def test_a_disk_without_room_is_an_error_that_names_the_file(tmp_path: Path) -> None:
+    builder = start_builder(tmp_path, 64, "prlimit", "--fsize=1000000")  # 7 MB are asked for
+    go(builder)
+    _, log = builder.communicate(timeout=300)
+    assert builder.returncode == 1
+    assert "OSError: [Errno 27] File too large" in log
+    assert "images.npy" in log.splitlines()[-1]
+    assert files(tmp_path) == set()
+
+
+def test_stores_of_other_sizes_and_contents_are_apart(tmp_path: Path) -> None:
+    source = open_source("digits", tmp_path)
+    small, large = (open_store(source, size, tmp_path) for size in (8, 12))
+    assert small.images.shape[1:3] == (8, 8)
+    assert large.images.shape[1:3] == (12, 12)
+    assert len(files(tmp_path)) == 2

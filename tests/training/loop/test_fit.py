@@ -1,0 +1,281 @@
+"""The loop: what its records say, when it ends, and what it leaves behind."""
+
+import contextlib
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+from torch.nn import functional
+
+from fieldtrial.config import TrainConfig
+from fieldtrial.disk.run import Record, Run
+from fieldtrial.training.attempt.task_source import StopLook
+from fieldtrial.training.attempt.train import train
+from fieldtrial.training.data.load import load
+from fieldtrial.training.distributed.world import World
+from fieldtrial.training.loop import epoch as epoch_module
+from fieldtrial.training.loop.epoch import Scores
+from fieldtrial.training.loop.fit import Progress, fit, open_trial
+
+NewRun = Callable[..., Run]
+TrainUntil = Callable[..., list[Record]]
+Numbers = Callable[[Run], list[dict[str, Any]]]
+
+
+def test_a_trial_learns_and_leaves_only_its_results(
+    new_run: NewRun, train_until: TrainUntil
+) -> None:
+    run = new_run(epochs=4, lr=0.003)
+    records = train_until(run, test=True)
+    assert [record["epoch"] for record in records] == [0, 1, 2, 3, 4]
+    assert records[0]["validation_accuracy"] < 0.75 < 0.9 < records[4]["validation_accuracy"]
+    assert records[0]["step"] == 0
+    assert records[4]["step"] == 4 * math.ceil(len(load(run.config(), None).train) / 64)
+    result = run.result()
+    assert result is not None
+    best = max(records[1:], key=lambda r: (r["validation_accuracy"], -r["validation_loss"]))
+    assert result["best_epoch"] == best["epoch"] == records[-1]["best_epoch"]
+    assert result["validation_accuracy"] == best["validation_accuracy"]
+    assert (result["outcome"], result["reason"], result["epochs"]) == ("finished", "epochs", 4)
+    assert result["test_accuracy"] > 0.9
+    assert result["minutes"] == pytest.approx(sum(record["seconds"] for record in records) / 60)
+    assert result["classes"] == 3
+    assert 64 * 16 + 16 + 16 * 3 + 3 == result["parameters"] == result["trainable_parameters"]
+    assert not run.checkpoints()
+    assert [record["epoch"] for record in run.records()] == [0, 1, 2, 3, 4]
+
+
+def test_the_weights_are_the_best_epochs_and_carry_the_normalisation(
+    new_run: NewRun, train_until: TrainUntil
+) -> None:
+    run = new_run(epochs=3, lr=0.003)
+    train_until(run)
+    data, network = open_trial(run.config(), run)
+    network.load_state_dict(safetensors.torch.load_file(run.weights_path))
+    network.eval()
+    logits = network(torch.from_numpy(data.images[data.validation]))
+    labels = torch.from_numpy(data.labels[data.validation])
+    result = run.result()
+    assert result is not None
+    assert functional.cross_entropy(logits, labels).item() == pytest.approx(
+        result["validation_loss"], rel=1e-5
+    )
+    assert (logits.argmax(1) == labels).double().mean().item() == result["validation_accuracy"]
+
+
+def test_the_same_seed_gives_the_same_numbers_and_another_others(
+    new_run: NewRun, train_until: TrainUntil, numbers: Numbers
+) -> None:
+    fields: dict[str, Any] = {
+        "epochs": 2,
+        "dropout": 0.3,
+        "augmentation": ["crop", "rotation"],
+        "classes": "2",
+    }
+    first, again, other = (
+        new_run(name, **fields, seed=seed) for name, seed in (("a", 1), ("b", 1), ("c", 2))
+    )
+    train_until(first)
+    torch.manual_seed(99)  # whatever ran before
+    torch.rand(7)
+    train_until(again)
+    train_until(other)
+    assert numbers(first) == numbers(again)
+    assert first.weights_path.read_bytes() == again.weights_path.read_bytes()
+    assert numbers(other)[2]["validation_loss"] != numbers(first)[2]["validation_loss"]
+
+
+def test_whoever_drives_it_may_close_it_at_any_record(new_run: NewRun) -> None:
+    run = new_run()
+    with contextlib.closing(fit(run.config(), run, World())) as records:
+        assert next(records)["epoch"] == 0
+        assert next(records)["epoch"] == 1
+    assert run.result() is None
+    assert len(run.checkpoints()) == 2
+
+
+def test_it_leaves_an_epoch_when_asked_to_stop_and_goes_on_to_the_same_numbers(
+    new_run: NewRun, train_until: TrainUntil, numbers: Numbers
+) -> None:
+    whole, left = new_run("whole", dropout=0.3), new_run("left", dropout=0.3)
+    train_until(whole)
+    steps = math.ceil(len(load(left.config(), None).train) / 64)
+    asked: list[None] = []
+
+    def stop() -> bool:
+        asked.append(None)
+        return (
+            len(asked) == steps + 2
+        )  # in the third step of the second epoch: after an epoch's last it is not asked
+
+    assert [record["epoch"] for record in fit(left.config(), left, World(), stop=stop)] == [0, 1]
+    assert len(asked) == steps + 2
+    train_until(left, attempt=2)
+    assert [n for n in numbers(left) if n["epoch"] > 1] == [
+        n for n in numbers(whole) if n["epoch"] > 1
+    ]
+    assert left.weights_path.read_bytes() == whole.weights_path.read_bytes()
+
+
+def test_a_stop_file_ends_a_trial_in_the_middle_of_an_epoch(
+    new_run: NewRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = new_run(epochs=5, lr=0.003)
+    monkeypatch.setattr(StopLook, "SHORTEST", 0.0)
+    monkeypatch.setattr(StopLook, "SHARE", 0.0)
+    learn = epoch_module._learn
+    learned: list[None] = []
+
+    def learn_and_stop(*rest: Any) -> torch.Tensor:
+        learned.append(None)
+        if len(learned) == 2 * steps + 2:
+            run.request_stop()
+        return learn(*rest)
+
+    steps = math.ceil(len(load(run.config(), None).train) / 64)
+    monkeypatch.setattr(epoch_module, "_learn", learn_and_stop)
+    assert [record["epoch"] for record in train(run, World(), attempt=1)] == [0, 1, 2]
+    assert len(learned) == 2 * steps + 2
+    result = run.result() or {}
+    assert (result["outcome"], result["reason"], result["epochs"]) == ("stopped", "stop file", 2)
+    assert run.weights_path.exists()
+
+
+def test_patience_ends_a_trial_and_is_remembered_by_its_checkpoint(
+    new_run: NewRun, train_until: TrainUntil, numbers: Numbers
+) -> None:
+    fields = {"epochs": 50, "patience": 2, "lr": 0.01}
+    whole, halted = new_run("whole", **fields), new_run("halted", **fields)
+    records = train_until(whole)
+    accuracies = [record["validation_accuracy"] for record in records]
+    rises = [e for e in range(1, len(records)) if e == 1 or accuracies[e] > max(accuracies[1:e])]
+    assert len(records) - 1 == rises[-1] + 2 < 50
+    result = whole.result()
+    assert result is not None
+    assert (result["outcome"], result["reason"], result["epochs"]) == (
+        "finished",
+        "patience",
+        rises[-1] + 2,
+    )
+    train_until(halted, last_epoch=rises[-1] + 1)
+    train_until(halted, attempt=2)
+    assert numbers(halted) == numbers(whole)
+
+
+def test_the_best_epoch_is_the_most_accurate_then_the_one_of_lower_loss() -> None:
+    progress = Progress()
+    bests = []
+    for accuracy, loss in [(0.9, 0.1), (0.5, 1.0), (0.6, 0.9), (0.6, 0.8), (0.6, 0.8), (0.5, 0.1)]:
+        progress.add(Scores(loss, accuracy), 1.0, "validation_accuracy")
+        bests.append(progress.best_epoch)
+    assert bests == [0, 1, 2, 3, 3, 3]  # epoch 0 was better, but is no result of training
+    assert progress.rising_epoch == 2
+    assert progress.end(TrainConfig(epochs=10, patience=4)) is None
+    assert progress.end(TrainConfig(epochs=10, patience=3)) == "patience"
+    assert progress.end(TrainConfig(epochs=5)) == "epochs"
+
+
+def test_the_best_epoch_can_be_that_of_the_lowest_loss() -> None:
+    progress = Progress()
+    bests = []
+    for accuracy, loss in [(0.9, 0.1), (0.5, 1.0), (0.4, 0.9), (0.6, 0.9), (0.8, 0.95), (0.5, 0.9)]:
+        progress.add(Scores(loss, accuracy), 1.0, "validation_loss")
+        bests.append(progress.best_epoch)
+    assert bests == [0, 1, 2, 3, 3, 3]
+    assert (progress.best_loss, progress.best_accuracy) == (0.9, 0.6)
+    assert progress.rising_epoch == 2
+    assert progress.end(TrainConfig(epochs=10, patience=4)) is None
+    assert progress.end(TrainConfig(epochs=10, patience=3)) == "patience"
+
+
+def test_the_kept_weights_and_patience_follow_what_selects(
+    new_run: NewRun, train_until: TrainUntil
+) -> None:
+    fields = {"classes": "all", "epochs": 40, "lr": 0.02, "batch_size": 16, "dense_width": [64]}
+    run = new_run(**fields, validation_fraction=0.3, select="validation_loss", patience=3)
+    records = train_until(run)
+    result = run.result()
+    assert result is not None
+    best = min(records[1:], key=lambda r: r["validation_loss"])
+    assert (result["best_epoch"], result["validation_loss"]) == (
+        best["epoch"],
+        best["validation_loss"],
+    )
+    assert (result["reason"], result["epochs"]) == ("patience", best["epoch"] + 3)
+    most = max(record["validation_accuracy"] for record in records)
+    assert most > result["validation_accuracy"], (
+        "this test needs an epoch of higher loss and accuracy"
+    )
+
+
+def test_a_plateau_is_patience_without_a_better_epoch_since_the_last_plateau() -> None:
+    progress = Progress()
+    plateaus = []
+    for accuracy in [0.1, 0.5, 0.6, 0.6, 0.5, 0.5, 0.5, 0.7, 0.6]:
+        progress.add(Scores(1.0, accuracy), 1.0, "validation_accuracy")
+        progress.find_plateau(2)
+        plateaus.append(progress.plateaus)
+    assert plateaus == [0, 0, 0, 0, 1, 1, 2, 2, 2]
+
+
+def test_the_learning_rate_falls_on_plateaus_and_a_checkpoint_remembers_them(
+    new_run: NewRun, train_until: TrainUntil, numbers: Numbers
+) -> None:
+    fields = {"epochs": 12, "schedule": "plateau", "plateau_patience": 2, "gamma": 0.5, "lr": 0.01}
+    whole, halted = new_run("whole", **fields), new_run("halted", **fields)
+    rates = [record["lr"] for record in train_until(whole)]
+    falls = [epoch for epoch in range(1, 13) if rates[epoch] < rates[epoch - 1]]
+    assert len(falls) >= 2
+    assert rates[-1] == pytest.approx(0.01 * 0.5 ** len(falls))
+    train_until(halted, last_epoch=falls[0])
+    train_until(halted, attempt=2)
+    assert numbers(halted) == numbers(whole)
+
+
+def test_a_stop_file_ends_a_trial_after_the_epoch(new_run: NewRun, train_until: TrainUntil) -> None:
+    run = new_run(epochs=9)
+    run.request_stop()
+    assert len(train_until(run)) == 1
+    result = run.result()
+    assert result is not None
+    assert (result["outcome"], result["reason"], result["epochs"]) == ("stopped", "stop file", 0)
+    assert run.weights_path.exists()
+
+
+def test_frozen_layers_end_as_they_began(new_run: NewRun, train_until: TrainUntil) -> None:
+    run = new_run(model="cnn", filters=[4], freeze="first:3", epochs=1)
+    _, network = open_trial(run.config(), run)
+    train_until(run)
+    after = safetensors.torch.load_file(run.weights_path)
+    moved = {
+        name
+        for name, tensor in network.state_dict().items()
+        if not torch.equal(tensor, after[name])
+    }
+    assert moved
+    assert not any(
+        name.startswith(("model.block1", "model.block2", "model.block3")) for name in moved
+    )
+    assert "model.block4.batch_norm.running_mean" in moved
+
+
+def test_bf16_trains_and_keeps_fp32_weights(new_run: NewRun, train_until: TrainUntil) -> None:
+    run = new_run(precision="bf16", epochs=2, lr=0.003)
+    records = train_until(run)
+    assert records[-1]["validation_loss"] < records[0]["validation_loss"]
+    assert {
+        t.dtype
+        for t in safetensors.torch.load_file(run.weights_path).values()
+        if t.is_floating_point()
+    } == {torch.float32}
+
+
+def test_missing_data_is_a_clear_error(
+    new_run: NewRun, train_until: TrainUntil, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=str(tmp_path / "nowhere")):
+        train_until(new_run(dataset=f"folder:{tmp_path / 'nowhere'}"))
