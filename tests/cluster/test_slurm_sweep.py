@@ -20,6 +20,7 @@ import pytest
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.disk.task_queue import TaskQueue
+from tests.needs import need
 from tests.slurm_cluster import SlurmCluster
 
 ROOT = Path(__file__).parents[2]
@@ -227,21 +228,24 @@ def test_two_nodes_of_two_processes_agree_with_one_process(
 
 
 def python_for(user: str) -> list[str]:
-    """Return the command by which the user can run this environment's Python, or skip the test."""
+    """Return the command by which the user can run this environment's Python; the test needs it."""
     path = os.pathsep.join(
         [os.environ.get("PYTHONPATH", str(ROOT / "src")), sysconfig.get_path("purelib")]
     )
-    for python in (
-        sys.executable,
-        "/usr/bin/python3",
-    ):  # a virtual environment's may lie in a closed home
-        command = ["runuser", "--user", user, "--", "env", f"PYTHONPATH={path}", python]
-        imports = "import fieldtrial.config, ray, torch"
+    # A virtual environment's Python may lie in a closed home.
+    commands = [
+        ["runuser", "--user", user, "--", "env", f"PYTHONPATH={path}", python]
+        for python in (sys.executable, "/usr/bin/python3")
+    ]
+    imports = ["-c", "import fieldtrial.config, ray, torch"]
+    found = (
+        command
+        for command in commands
         if not subprocess.run(
-            [*command, "-c", imports], cwd="/", capture_output=True, check=False
-        ).returncode:
-            return command
-    pytest.skip("needs a Python and its packages where other users may read them")
+            [*command, *imports], cwd="/", capture_output=True, check=False
+        ).returncode
+    )
+    return need(next(found, None), "a Python and its packages where other users may read them")
 
 
 def test_a_user_without_rights_whatever_the_umask(slurm: SlurmCluster, project: Path) -> None:

@@ -5,7 +5,6 @@ training.
 import os
 import random
 import re
-import shutil
 import signal
 import subprocess
 import time
@@ -19,6 +18,7 @@ from fieldtrial.disk.run import RecordReader
 from fieldtrial.disk.sweep_folder import SweepFolder
 from tests.control.screen import Screen
 from tests.control.slurm_sweeps import table
+from tests.needs import need, need_root
 
 KILLS = 6
 GOES_ON = "Interrupted. Nothing is lost: the same command goes on from here."
@@ -237,20 +237,12 @@ def test_a_full_disk_stops_the_sweep_and_loses_nothing(
     driver = make_driver(tmp_path, {"most_trials": 1})
     runs = tmp_path / "runs"
     runs.mkdir()
-    mount = shutil.which("mount")
-    mounted = (
-        bool(mount)
-        and os.geteuid() == 0
-        and subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(runs)],
-            capture_output=True,
-            check=False,
-        ).returncode
-        == 0
+    need_root("mounts a small file system")
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(runs)]
+    need(
+        subprocess.run(mount, capture_output=True, check=False).returncode == 0,
+        "the right to mount a file system",
     )
-    if not mounted:
-        assert not (os.environ.get("CI") == "true" and os.geteuid() == 0), "CI runs this test"
-        pytest.skip("a small file system can be mounted by root only")
     try:
         process = driver.start()
         assert processes.eventually(lambda: len(finished(driver.folder())) >= 3, seconds=120)

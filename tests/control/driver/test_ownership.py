@@ -20,6 +20,7 @@ from fieldtrial.control.driver.drive import only_driver
 from fieldtrial.control.engine.loop import SweepError
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.processes import started
+from tests.needs import need, need_root
 
 SCRIPT = Path(__file__).parents[1].joinpath("owner.py")
 QUICK = {"BEAT_SECONDS": 0.3, "WATCH_SECONDS": 3.0, "LEAVING_SECONDS": 30.0, "SILENT_SECONDS": 30.0}
@@ -45,11 +46,9 @@ def start(tmp_path: Path) -> Iterator[Start]:
             json.dumps(QUICK | seconds),
         ]
         if host:
-            if (
-                os.geteuid() != 0
-                or subprocess.run(["unshare", "--uts", "true"], check=False).returncode
-            ):
-                pytest.skip("needs root: a machine of another name")
+            need_root("names a machine")
+            renamed = subprocess.run(["unshare", "--uts", "true"], check=False)
+            need(renamed.returncode == 0, "the right to name a machine")
             command = ["unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"', host, *command]
         processes.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
         return processes[-1]
