@@ -1,17 +1,19 @@
 """A plugin of pytest: which tests share a process under pytest-xdist, and which begin."""
 
+from collections import Counter
+
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-# The tests on the session's SLURM cluster. They mostly wait, while other processes compute.
-SLURM = ("tests/cluster/", "tests/control/places/slurm/")
-# The longest groups begin, so that all processes end at about the same time.
-FIRST = ("slurm", "tests/sweeps/test_sweeps.py")
+# Folders whose tests share a SLURM cluster, and so a process. The first takes longest, mostly in
+# waiting for SLURM, so other processes can use the cores meanwhile.
+CLUSTERS = ("tests/control/places/slurm", "tests/cluster")
 
 
 def group_of(nodeid: str) -> str:
-    """Return "slurm" for a test that uses the cluster, and the test's file for others."""
-    return "slurm" if nodeid.startswith(SLURM) else nodeid.partition("::")[0]
+    """Return the folder of CLUSTERS that a test is in, and for other tests the file."""
+    file = nodeid.partition("::")[0]
+    return next((folder for folder in CLUSTERS if file.startswith(f"{folder}/")), file)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
@@ -23,10 +25,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest groups first."""
+    """Begin with what takes longest: CLUSTERS[0], then the groups with the most slow tests."""
+    slow = Counter(group_of(item.nodeid) for item in items if item.get_closest_marker("slow"))
 
-    def place(item: pytest.Item) -> int:
+    def order(item: pytest.Item) -> tuple[bool, int]:
         group = group_of(item.nodeid)
-        return FIRST.index(group) if group in FIRST else len(FIRST)
+        return group != CLUSTERS[0], -slow[group]
 
-    items.sort(key=place)
+    items.sort(key=order)
