@@ -29,8 +29,7 @@ from fieldtrial.sweep import Sweep
 
 def sweep() -> Sweep:
     base = TrainConfig(model="mlp", dense_width=(8,))
-    rows = [{"optimizer": "sgd"}, {"optimizer": "adamw"}]
-    return Sweep(base=base, rows=rows, search={"lr": tune.loguniform(1e-3, 1e-1)}, trials=3)
+    return Sweep(base=base, rows=[{}], search={"lr": tune.loguniform(1e-3, 1e-1)}, trials=3)
 
 
 if __name__ == "__main__":
@@ -78,7 +77,7 @@ def test_a_sweep_as_a_job(slurm: SlurmCluster, project: Path) -> None:
     assert ended.startswith("COMPLETED"), ended
     with SweepFolder(project / "runs" / "small-smoke").table_path("csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [row["search_trials"] for row in rows] == ["1", "1"]
+    assert [row["search_trials"] for row in rows] == ["1"]
 
 
 STAND_IN_DRIVER = """

@@ -202,7 +202,7 @@ def test_two_nodes_of_two_processes_agree_with_one_process(
 ) -> None:
     rows = '[{"strategy": "ddp"}, {"strategy": "zero2"}]'  # the same updates in two ways
     write_sweep(project, {"ROWS": rows, "SEARCH": {}, "TRIALS": 1, "SEEDS": 0, "EPOCHS": 3})
-    (project / "cluster" / "nodes.toml").write_text(SITE.format(gpus=4, trials=1))
+    (project / "cluster" / "nodes.toml").write_text(SITE.format(gpus=4, trials=20))
     command(project, "--cluster", "nodes", "--name", "nodes")
     trials = [
         SweepFolder(project / "runs" / "nodes").run(path.parent.name)

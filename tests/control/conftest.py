@@ -172,9 +172,7 @@ def make_driver() -> Callable[..., Driver]:
             f"{key} = {json.dumps(value)}" for key, value in {"kind": "local", **settings}.items()
         ]
         (project / "cluster" / "local.toml").write_text("\n".join(lines))
-        # Reports are the same everywhere, so they are written on this machine only.
-        report = {"NO_REPORT": "1"} if settings.get("kind") == "slurm" else {}
-        own = {"EPOCH_SECONDS": "0.1", "STAND_IN_WORKER": STAND_IN[0], **report}
+        own = {"EPOCH_SECONDS": "0.1", "STAND_IN_WORKER": STAND_IN[0]}
         return Driver(project, own | environment)
 
     return make

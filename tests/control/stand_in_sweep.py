@@ -1,8 +1,8 @@
 """A sweep file for tests: everything is real but the worker, which sleeps, and the look at the rows
 before the start.
 
-STAND_IN_WORKER is the worker's path; BATCH_SIZE, if set, makes another sweep of it; NO_REPORT
-leaves the report out, which takes seconds.
+STAND_IN_WORKER is the worker's path; BATCH_SIZE, if set, makes another sweep of it. A report takes
+seconds, so it is written only where REPORT is set.
 """
 
 import os
@@ -56,7 +56,7 @@ def no_report(_folder: SweepFolder) -> None:
 if __name__ == "__main__":
     worker = (os.environ["STAND_IN_WORKER"],)
     vars(driver).update(Preflight=NoPreflight, LocalPlace=partial(LocalPlace, worker=worker))
-    if os.environ.get("NO_REPORT"):
+    if not os.environ.get("REPORT"):
         vars(driver).update(LiveReport=nullcontext, write_report=no_report)
     vars(slurm_jobs).update(Submitter=partial(slurm_jobs.Submitter, worker=worker))
     command.main(sweep)

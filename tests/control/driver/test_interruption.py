@@ -79,7 +79,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, make_driver: Callable[
     """Return the driver of a sweep that ran to its end, one trial at a time, and what
     it printed.
     """
-    driver = make_driver(tmp_path_factory.mktemp("undisturbed"), {"most_trials": 1})
+    driver = make_driver(tmp_path_factory.mktemp("undisturbed"), {"most_trials": 1}, REPORT="1")
     outcome = driver.run()
     assert outcome.returncode == 0, outcome.stderr
     return driver, outcome
