@@ -63,7 +63,7 @@ class Progress:
         run.
         """
         self._engine = engine
-        self._cells = [engine.sweep.row_cells(row.number) for row in engine.rows]
+        self._cells = [list(engine.sweep.planned[row.number].cells) for row in engine.rows]
         return self
 
     def __enter__(self) -> "Progress":
@@ -103,7 +103,7 @@ class Progress:
         what = (
             "source"
             if trial.row is None
-            else f"row {trial.row} ({self._engine.sweep.row_label(trial.row)})"
+            else f"row {trial.row} ({self._engine.sweep.planned[trial.row].label})"
         )
         role = f" seed {trial.config.seed}" if trial.role == "final" else ""
         if event == "done" and trial.best is not None:

@@ -14,7 +14,8 @@ import tempfile
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from fieldtrial.config import FIELDS, RUN_PREFIX, ConfigError, TrainConfig
+from fieldtrial.config import FIELDS, ConfigError, TrainConfig
+from fieldtrial.rules import RUN_PREFIX
 from fieldtrial.sweep import Sweep
 
 COMMAND = [sys.executable, "-m", "fieldtrial.training.attempt.preflight"]
@@ -68,12 +69,9 @@ class Preflight:
     """
 
     def __init__(self, sweep: Sweep) -> None:
-        numbers = range(len(sweep.rows))
-        self._rows = [_Question.about(sweep.row_config(number)) for number in numbers]
-        self._largest = [
-            _Question.about(sweep.largest_config(number), shapes_only=True) for number in numbers
-        ]
-        sources = [source for number in numbers if (source := sweep.source_config(number))]
+        self._rows = [_Question.about(row.config) for row in sweep.planned]
+        self._largest = [_Question.about(row.largest, shapes_only=True) for row in sweep.planned]
+        sources = [row.source for row in sweep.planned if row.source]
         self._sources = {source.id: _Question.about(source) for source in sources}
         self._all = list(dict.fromkeys([*self._rows, *self._largest, *self._sources.values()]))
         with (
@@ -135,15 +133,11 @@ def trial_hours(sweep: Sweep, findings: Findings, teraflops: float) -> tuple[lis
     teraflops: what a trial's devices sustain in training, 1e12 operations a second.
     """
     rows = []
-    for number, fact in enumerate(findings.largest):
-        seconds = _seconds(fact, sweep.most_epochs(number), sweep.smallest_batch(number), teraflops)
+    for row, fact in zip(sweep.planned, findings.largest, strict=True):
+        seconds = _seconds(fact, row.most_epochs, row.smallest_batch, teraflops)
         tests = sweep.seeds * fact.flops * fact.test_images / (teraflops * 1e12)
         rows.append(((sweep.trials_per_row + sweep.seeds) * seconds + tests) / 3600)
-    configs = {
-        source.id: source
-        for number in range(len(sweep.rows))
-        if (source := sweep.source_config(number))
-    }
+    configs = {row.source.id: row.source for row in sweep.planned if row.source}
     sources = [
         _seconds(fact, configs[name].epochs, configs[name].batch_size, teraflops)
         for name, fact in findings.sources.items()

@@ -129,11 +129,10 @@ class Engine:
     # State
 
     def _begin(self) -> tuple[list[Row], dict[str, Trial]]:
-        sources = {}
-        for number in range(len(self.sweep.rows)):
-            config = self.sweep.source_config(number)
-            if config is not None:
-                sources[config.id] = Trial(f"source-{config.id}", "source", None, config)
+        configs = [row.source for row in self.sweep.planned if row.source]
+        sources = {
+            config.id: Trial(f"source-{config.id}", "source", None, config) for config in configs
+        }
         rows = [Row(self.sweep, number) for number in range(len(self.sweep.rows))]
         for listed in self.folder.trials():  # the state is gone, and the trials are not
             if listed["role"] == "search":

@@ -23,9 +23,9 @@ class Row:
 
     def __init__(self, sweep: Sweep, number: int) -> None:
         self.number = number
-        self.config = sweep.row_config(number)
-        source = sweep.source_config(number)
-        self.source = source.id if source else None
+        planned = sweep.planned[number]
+        self.config = planned.config
+        self.source = planned.source.id if planned.source else None
         self.select, self.mode = sweep.select, sweep.mode
         self.budget, self.seeds = sweep.trials_per_row, sweep.seeds
         self.trials: list[Trial] = []
@@ -34,7 +34,7 @@ class Row:
         self._searcher = (
             build_searcher(sweep.search, sweep.mode, sweep.trials, number) if sweep.search else None
         )
-        self._scheduler = build_scheduler(sweep.most_epochs(number), sweep.mode)
+        self._scheduler = build_scheduler(planned.most_epochs, sweep.mode)
         self._controller = Controller(self.trials)
 
     @property

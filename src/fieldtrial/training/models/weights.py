@@ -11,8 +11,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from fieldtrial.config import RUN_PREFIX, TrainConfig
+from fieldtrial.config import TrainConfig
 from fieldtrial.disk.run import Run
+from fieldtrial.rules import RUN_PREFIX
 
 SHOWN = 3
 # In torchvision's files of Inception and GoogLeNet; a network here may do without.
