@@ -13,9 +13,9 @@ from fieldtrial.control.engine.loop import Engine, SweepError
 from fieldtrial.control.engine.outcomes import MOST_DEATHS
 from fieldtrial.control.engine.state import load_state
 from fieldtrial.control.engine.trial import Trial
-from fieldtrial.control.places.interface import Task
 from fieldtrial.control.places.local import LocalPlace
 from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.disk.task_queue import Task
 from fieldtrial.results.analysis.summary import summarise
 from fieldtrial.results.table.of_sweep import render_markdown
 from fieldtrial.sweep import Sweep
@@ -185,7 +185,7 @@ class Watched:
             *(trial for row in rows for trial in [*row.trials, *(row.finals or [])]),
         ]
         named = {trial.name: (trial.status, trial.attempt) for trial in trials}
-        self.known.append(named.get(task.run.name) == ("running", task.attempt))
+        self.known.append(named.get(task.trial) == ("running", task.attempt))
         self._place.start(task)
 
 

@@ -12,10 +12,11 @@ from fieldtrial.config import TrainConfig
 from fieldtrial.control.engine.loop import Engine, SweepError
 from fieldtrial.control.engine.outcomes import MOST_INTERRUPTIONS, cut_batches, stopped_result
 from fieldtrial.control.engine.trial import Trial
-from fieldtrial.control.places.interface import Ended, Task
+from fieldtrial.control.places.interface import Ended
 from fieldtrial.disk.files import write_atomically
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.disk.task_queue import Task
 from fieldtrial.results.analysis.summary import summarise
 from fieldtrial.sweep import Sweep
 
@@ -45,14 +46,14 @@ class ScriptedPlace:
         if not self.tasks:
             return []
         task = self.tasks[-1]
-        done = max((record["epoch"] for record in task.run.records()), default=-1)
-        last = task.run.config().epochs
+        done = max((record["epoch"] for record in task.open_run().records()), default=-1)
+        last = task.open_run().config().epochs
         if self.ends:
             further, end = self.ends.pop(0)
             write(task.run, task.attempt, done + 1, done + further)
             self.tasks.pop()
             return [Ended(task, **end)]
-        if self.hears and not task.run.stop_requested() and done < last:
+        if self.hears and not task.open_run().stop_requested() and done < last:
             write(task.run, task.attempt, done + 1, done + 1)
             return []
         if not self.hears:

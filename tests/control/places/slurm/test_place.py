@@ -41,7 +41,7 @@ def test_what_others_cancel_is_noticed(
     first = task(tmp_path, epochs=50)
     place.start(first)
     if state == "running":
-        until(place, lambda: len(first.run.records()) > 1)
+        until(place, lambda: len(first.open_run().records()) > 1)
         job = job_of(place)
         slurm.run("scancel", job)
         (end,) = until_the_end(place)
@@ -84,13 +84,15 @@ def test_a_workers_processes_are_asked_what_they_do(
     place = make_place(0.3, worker, gpus_per_trial=0, processes_per_trial=processes)
     first = task(tmp_path, epochs=200)
     place.start(first)
-    until(place, lambda: first.run.records() and place._jobs[job_of(place)].state == "RUNNING")
+    until(
+        place, lambda: first.open_run().records() and place._jobs[job_of(place)].state == "RUNNING"
+    )
     dumps = [tmp_path / f"dump-{rank}" for rank in range(processes)]
     until(place, lambda: all(dump.exists() for dump in dumps))
     assert place.dump(first)
     until(place, lambda: all("worker.py" in dump.read_text() for dump in dumps))
-    count = len(first.run.records())
-    until(place, lambda: len(first.run.records()) > count + 1)
+    count = len(first.open_run().records())
+    until(place, lambda: len(first.open_run().records()) > count + 1)
 
 
 def test_a_deaf_worker_is_stopped_with_its_job(
@@ -99,8 +101,8 @@ def test_a_deaf_worker_is_stopped_with_its_job(
     place = make_place(epoch_seconds=600)
     deaf = task(tmp_path)
     place.start(deaf)
-    until(place, lambda: deaf.run.records())
-    deaf.run.request_stop()
+    until(place, lambda: deaf.open_run().records())
+    deaf.open_run().request_stop()
     place.stop(deaf)
     (end,) = until_the_end(place)
     assert end.death
@@ -118,12 +120,12 @@ def test_an_outage_is_said_once_and_no_verdict_passed(
     place = make_place(epoch_seconds=0.2)
     first = task(tmp_path, epochs=20)
     place.start(first)
-    until(place, lambda: first.run.records())
+    until(place, lambda: first.open_run().records())
     with monkeypatch.context() as patch:
         patch.setattr(slurm_commands, "SECONDS", 0.3)
         slurm.end("slurmctld", signal.SIGTERM)  # it writes down what it knows
         until(place, lambda: said)
-        until(place, lambda: len(first.run.records()) > 10)
+        until(place, lambda: len(first.open_run().records()) > 10)
     slurm.start()
     assert all_is_well(until_the_end(place))
     assert len(said) <= 2
@@ -136,7 +138,7 @@ def test_a_preempted_trial_goes_on(slurm: SlurmCluster, make_place: Make, tmp_pa
     place = make_place(epoch_seconds=0.3, partitions=("preempt",))
     first = task(tmp_path, epochs=60)
     place.start(first)
-    until(place, lambda: len(first.run.records()) > 2)
+    until(place, lambda: len(first.open_run().records()) > 2)
     job = job_of(place)
     winner = slurm.run(
         "sbatch",
@@ -149,8 +151,8 @@ def test_a_preempted_trial_goes_on(slurm: SlurmCluster, make_place: Make, tmp_pa
     )
     assert all_is_well(until_the_end(place))
     assert slurm.state(winner) == "COMPLETED"
-    assert len(first.run.attempts()) == 2
-    assert [record["epoch"] for record in first.run.records()] == list(range(61))
+    assert len(first.open_run().attempts()) == 2
+    assert [record["epoch"] for record in first.open_run().records()] == list(range(61))
     assert {path.name for path in (tmp_path / "sweep" / "queue" / "workers").iterdir()} == {job}, (
         "the same job"
     )
@@ -181,7 +183,7 @@ def test_a_trial_of_several_processes_that_is_killed_has_died(
     place = make_place(epoch_seconds=0.5, gpus_per_trial=2)
     first = task(tmp_path, epochs=200)
     place.start(first)
-    until(place, first.run.records)
+    until(place, first.open_run().records)
     place.kill(first)
     (end,) = until_the_end(place)
     assert end.cause == "death"
@@ -195,7 +197,7 @@ def test_a_cancellation_in_an_outage_is_repeated(
     place = make_place(epoch_seconds=0.5)
     first = task(tmp_path, epochs=200)
     place.start(first)
-    until(place, first.run.records)
+    until(place, first.open_run().records)
     job = job_of(place)
     with monkeypatch.context() as patch:
         patch.setattr(slurm_commands, "SECONDS", 0.3)
@@ -221,11 +223,11 @@ def test_a_users_defaults_for_slurms_commands_change_nothing(
     place = make_place(epoch_seconds=0.2, account="root")
     first = task(tmp_path, epochs=500)
     place.start(first)
-    until(place, first.run.records)
+    until(place, first.open_run().records)
     looked = place._next_look
     until(place, lambda: place._next_look > looked)
     assert list(place._jobs) == [job_of(place)]
-    first.run.request_stop()
+    first.open_run().request_stop()
     assert all_is_well(until_the_end(place))
     monkeypatch.setenv("SBATCH_ACCOUNT", "mine")
     assert "#SBATCH --account=mine\n" in make_place()._submitter.script(), (
@@ -241,27 +243,27 @@ def test_a_task_waits_until_a_worker_has_begun_it(
     for one in (first, second):
         place.start(one)
     until(place, lambda: len(place._jobs) == 2 and place.backlog.reasons == ("BeginTime",))
-    assert place.queue.waiting() == {one.queued().name for one in (first, second)}
+    assert place.queue.waiting() == {one.name for one in (first, second)}
     waiting, released = sorted(place._jobs)
     slurm.run("scontrol", "update", f"jobid={released}", "starttime=now")
-    until(place, lambda: first.run.attempts() and place._jobs[released].state == "RUNNING")
-    assert place.queue.waiting() == {second.queued().name}
+    until(place, lambda: first.open_run().attempts() and place._jobs[released].state == "RUNNING")
+    assert place.queue.waiting() == {second.name}
     assert not place.backlog.requeued
     slurm.run("scontrol", "requeue", released)
-    until(place, lambda: place.backlog.requeued == {first.run.name})
-    assert place.queue.claimed() == {first.queued().name: released}, "it is still that job's"
+    until(place, lambda: place.backlog.requeued == {first.trial})
+    assert place.queue.claimed() == {first.name: released}, "it is still that job's"
     looked = place._next_look
     until(
         place, lambda: place._next_look > looked
     )  # a job that starts again at once may be refused by its node
     slurm.run("scontrol", "update", f"jobid={released}", "starttime=now")
-    until(place, lambda: len(first.run.attempts()) == 2)
+    until(place, lambda: len(first.open_run().attempts()) == 2)
     until(place, lambda: not place.backlog.requeued)
     place.close(detach=True)
     back = make_place(epoch_seconds=0.3, most_jobs=2, sbatch={"begin": "now+1hour"})
     assert set(back.adopt([first, second])) == {first, second}
     assert waiting in back._jobs
-    assert back.queue.waiting() == {second.queued().name}
+    assert back.queue.waiting() == {second.name}
 
 
 def test_why_jobs_wait_is_said_once(make_place: Make, said: list[str], tmp_path: Path) -> None:
@@ -288,7 +290,7 @@ def test_without_accounting_deaths_are_noticed(
         place = place_of(tmp_path, said.append, 0.2, gpus_per_trial=0, most_jobs=2)
         first, second = task(tmp_path, 0, epochs=50), task(tmp_path, 1, epochs=5)
         place.start(first)
-        until(place, lambda: len(first.run.records()) > 1)
+        until(place, lambda: len(first.open_run().records()) > 1)
         job = job_of(place)
         place.start(second)
         subprocess.run(["scancel", job], check=True)
@@ -315,7 +317,7 @@ def test_a_worker_that_does_not_come_up_is_lost_and_another_takes_its_trial(
     job = said[0].split()[1]
     assert said == [f"job {job} has done nothing for 1 s on n1: it is cancelled"]
     assert all_is_well(until_the_end(place))
-    assert first.run.attempts() == [1]
+    assert first.open_run().attempts() == [1]
     assert place._submissions.node_failures == {"n1": 1}
     slurm.wait(job, "CANCELLED")
 
