@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -32,8 +33,7 @@ UNREACHABLE_SECONDS = 10.0  # between two attempts to reach SLURM after an outag
 MOST_QUICK, QUICK_SECONDS = 5, 60.0
 QUICK = "FIELDTRIAL_QUICK_OUTAGES"  # their number so far, for the command that is run again
 # Variables of a job that this driver runs in: its trials' jobs would take them for their own.
-INHERITED = ("SLURM_", "PMI_", "PMIX_", "OMPI_", "RANK", "LOCAL_RANK", "WORLD_SIZE")
-INHERITED += ("LOCAL_WORLD_SIZE", "MASTER_")
+INHERITED = re.compile(r"SLURM_|PMIX?_|OMPI_|(LOCAL_)?(RANK|WORLD_SIZE)|MASTER_")
 GOES_ON = "Interrupted. Nothing is lost: run the same command again to resume."
 CANCELLED = f"The sweep's jobs are cancelled. {GOES_ON}"
 DETACHED = (
@@ -199,7 +199,7 @@ def open_place(settings: Settings, folder: SweepFolder) -> Place:
     from fieldtrial.control.places.slurm.snapshot import take_snapshot
 
     for name in list(os.environ):
-        if name.startswith(INHERITED) and name != "SLURM_CONF":
+        if INHERITED.match(name) and name != "SLURM_CONF":
             del os.environ[name]
     submitter = Submitter(settings, folder, take_snapshot(folder.code_path))
     return SlurmPlace(settings, folder, submitter, notify=console().print)

@@ -14,7 +14,7 @@ from fieldtrial.control.places.slurm import commands as slurm_commands
 from fieldtrial.control.places.slurm import place as slurm_module
 from fieldtrial.control.places.slurm.commands import Job
 from fieldtrial.control.places.slurm.place import SlurmPlace
-from fieldtrial.control.places.slurm.polling import Look
+from fieldtrial.control.places.slurm.polling import Poll
 from fieldtrial.control.places.slurm.sbatch import Submitter, job_name
 from fieldtrial.disk.files import write_atomically
 from fieldtrial.disk.sweep_folder import SweepFolder
@@ -52,7 +52,10 @@ def test_what_others_cancel_is_noticed(
             PlaceError, match=r"3 jobs in a row .*; the last, \d+_0, is held: JobHeldUser"
         ):
             until(place, lambda: False)
-        assert len(place._cancelled) == 3
+        assert (
+            len(slurm.run("squeue", "--noheader", "--array", "--states=CANCELLED").splitlines())
+            >= 3
+        )
 
 
 def test_a_job_that_has_said_that_it_leaves_holds_no_place(
@@ -60,10 +63,15 @@ def test_a_job_that_has_said_that_it_leaves_holds_no_place(
 ) -> None:
     place = make_place()
     name = job_name(SweepFolder(tmp_path / "sweep"))
-    place._leaving = {"1_0", "1_1"}
+    shown = [Job(f"1_{element}", "RUNNING", "n1", "", name) for element in range(3)]
+    place._update(Poll(shown))
+    for job in ("1_0", "1_1"):
+        place.queue.register(job, {})
+        place.queue.answer(Answer(job, None, "left"))
+    assert place.wait(0) == []
     requeued = Job("1_1", "PENDING", "", "", name)
-    place._see(Look([Job("1_0", "RUNNING", "n1", "", name), requeued]))
-    assert place._jobs == {"1_1": requeued}
+    place._update(Poll([shown[0], requeued, shown[2]]))
+    assert place._active().keys() == {"1_1", "1_2"}
     place._jobs = {}
 
 
@@ -85,7 +93,8 @@ def test_a_workers_processes_are_asked_what_they_do(
     first = task(tmp_path, epochs=200)
     place.start(first)
     until(
-        place, lambda: first.open_run().records() and place._jobs[job_of(place)].state == "RUNNING"
+        place,
+        lambda: first.open_run().records() and place._jobs[job_of(place)].shown.state == "RUNNING",
     )
     dumps = [tmp_path / f"dump-{rank}" for rank in range(processes)]
     until(place, lambda: all(dump.exists() for dump in dumps))
@@ -129,7 +138,7 @@ def test_an_outage_is_said_once_and_no_verdict_passed(
     slurm.start()
     assert all_is_well(until_the_end(place))
     assert len(said) <= 2
-    assert "no verdict is passed meanwhile" in said[0]
+    assert "waiting until SLURM answers, no job counts as gone" in said[0]
 
 
 @pytest.mark.chaos
@@ -203,7 +212,7 @@ def test_a_cancellation_in_an_outage_is_repeated(
         patch.setattr(slurm_commands, "SECONDS", 0.3)
         slurm.end("slurmctld", signal.SIGTERM)  # it writes down what it knows
         place.kill(first)
-        until(place, lambda: job in place._uncancelled)
+        until(place, lambda: place._jobs[job].missed_cancel is not None)
     slurm.start()
     (end,) = until_the_end(place)
     assert (end.death or "").startswith(f"its job {job} is gone (CANCELLED")
@@ -224,8 +233,8 @@ def test_a_users_defaults_for_slurms_commands_change_nothing(
     first = task(tmp_path, epochs=500)
     place.start(first)
     until(place, first.open_run().records)
-    looked = place._next_look
-    until(place, lambda: place._next_look > looked)
+    polled = place._next_poll
+    until(place, lambda: place._next_poll > polled)
     assert list(place._jobs) == [job_of(place)]
     first.open_run().request_stop()
     assert all_is_well(until_the_end(place))
@@ -246,15 +255,18 @@ def test_a_task_waits_until_a_worker_has_begun_it(
     assert place.queue.waiting() == {one.name for one in (first, second)}
     waiting, released = sorted(place._jobs)
     slurm.run("scontrol", "update", f"jobid={released}", "starttime=now")
-    until(place, lambda: first.open_run().attempts() and place._jobs[released].state == "RUNNING")
+    until(
+        place,
+        lambda: first.open_run().attempts() and place._jobs[released].shown.state == "RUNNING",
+    )
     assert place.queue.waiting() == {second.name}
     assert not place.backlog.requeued
     slurm.run("scontrol", "requeue", released)
     until(place, lambda: place.backlog.requeued == {first.trial})
     assert place.queue.claimed() == {first.name: released}, "it is still that job's"
-    looked = place._next_look
+    polled = place._next_poll
     until(
-        place, lambda: place._next_look > looked
+        place, lambda: place._next_poll > polled
     )  # a job that starts again at once may be refused by its node
     slurm.run("scontrol", "update", f"jobid={released}", "starttime=now")
     until(place, lambda: len(first.open_run().attempts()) == 2)
@@ -270,10 +282,10 @@ def test_why_jobs_wait_is_said_once(make_place: Make, said: list[str], tmp_path:
     place = make_place(time_limit_minutes=100_000)
     for number in range(2):
         place.start(task(tmp_path, number))
-    told = "jobs wait in the queue, says squeue: PartitionTimeLimit"
+    told = "jobs wait in the queue, squeue's reason: PartitionTimeLimit"
     until(place, lambda: told in said)  # SLURM may say PartitionConfig first
-    looked = place._next_look
-    until(place, lambda: place._next_look > looked)
+    polled = place._next_poll
+    until(place, lambda: place._next_poll > polled)
     assert len(said) == len(set(said)), said
 
 
@@ -315,7 +327,7 @@ def test_a_worker_that_does_not_come_up_is_lost_and_another_takes_its_trial(
         patch.setattr(slurm_module, "START_SECONDS", 1.0)
         until(place, lambda: said)
     job = said[0].split()[1]
-    assert said == [f"job {job} has done nothing for 1 s on n1: it is cancelled"]
+    assert said == [f"job {job} has not started its worker for 1 s on n1: it is cancelled"]
     assert all_is_well(until_the_end(place))
     assert first.open_run().attempts() == [1]
     assert place._submissions.node_failures == {"n1": 1}
