@@ -42,8 +42,9 @@ class Script:
     """What the workers of a configuration do.
 
     quality: of its accuracies, 0 to 10.
-    faults: {epoch: (what happens before it is completed, how often)}: a kind of death, hang,
-    requeue, outage, disk, or error, which is the configuration's own.
+    faults: {epoch: what happens to attempts before it is completed, one after another}: death, time
+    limit, interruption, hang, requeue, outage, disk, error (of this trial alone), or the message
+    of an error.
     memory: the gradient accumulation without which it runs out of memory.
     repeats: how many epochs an attempt repeats when it resumes.
     is_deaf: whether it finishes although it was asked to stop.
@@ -51,7 +52,7 @@ class Script:
 
     quality: int = 5
     seconds: float = 1.0
-    faults: dict[int, tuple[str, int]] = field(default_factory=dict)
+    faults: dict[int, tuple[str, ...]] = field(default_factory=dict)
     diverges_at: int | None = None
     memory: int = 1
     repeats: int = 0
@@ -97,11 +98,13 @@ class VirtualPlace:
         self.folder, self.slots, self.is_cluster = folder, slots, is_cluster
         self.backlog = Backlog() if is_cluster else None
         self.engine: Engine | None = None
+        self.epochs = 0  # of all trials
         self.started: list[Task] = []
         self.events: list[tuple[str, str]] = []  # event, trial id
         self.decisions: dict[str, int] = {}  # trial id -> the epoch it was stopped at
         self._scripts, self._kills = list(scripts), list(kills)
-        self._faults = [{e: times for e, (_, times) in s.faults.items()} for s in scripts]
+        self._faults = [{e: list(kinds) for e, kinds in s.faults.items()} for s in scripts]
+        self._numbers: dict[str, int] = {}
         self._now, self._waits = 0.0, 0
         self._workers: list[Worker] = []
         self._answered: list[Worker] = []
@@ -215,8 +218,14 @@ class VirtualPlace:
 
     # What workers do
 
+    def _number(self, task: Task) -> int:
+        """Return which of RATES a task's configuration has."""
+        if task.trial not in self._numbers:
+            self._numbers[task.trial] = RATES.index(task.open_run().config().lr)
+        return self._numbers[task.trial]
+
     def _script(self, task: Task) -> Script:
-        return self._scripts[_number(task)]
+        return self._scripts[self._number(task)]
 
     def _end(self, worker: Worker, **how: Any) -> None:
         worker.end = Ended(worker.task, **how)
@@ -239,10 +248,10 @@ class VirtualPlace:
     def _fails(self, worker: Worker, run: Run, script: Script) -> bool:
         """Return whether something happens to an attempt before it completes another epoch."""
         assert worker.epoch is not None
-        number, name = _number(worker.task), worker.task.trial
-        kind, _ = script.faults.get(worker.epoch, ("", 0))
-        if kind and self._faults[number][worker.epoch] > 0:
-            self._faults[number][worker.epoch] -= 1
+        number, name = self._number(worker.task), worker.task.trial
+        faults = self._faults[number].get(worker.epoch)
+        if faults:
+            kind = faults.pop(0)
             if kind in DEATHS:
                 self._end(worker, death=f"{kind} of {name}", cause=DEATHS[kind])
             elif kind == "hang":
@@ -252,7 +261,8 @@ class VirtualPlace:
             elif kind in ("outage", "disk"):
                 self._end(worker, error=(kind, f"{kind} of {name}"))
             else:
-                run.write_error("error", f"error of {name}", worker.attempt, "its traceback")
+                message = f"error of {name}" if kind == "error" else kind
+                run.write_error("error", message, worker.attempt, "its traceback")
                 self._end(worker)
             return True
         if worker.epoch > 0 and worker.task.accumulate < script.memory:
@@ -266,7 +276,7 @@ class VirtualPlace:
         return False
 
     def _complete_epoch(self, worker: Worker, run: Run, script: Script) -> None:
-        epoch, last = worker.epoch or 0, run.config().epochs
+        epoch, last = worker.epoch or 0, self.epochs
         accuracy = script.accuracy(epoch)
         scores = {"validation_accuracy": accuracy, "validation_loss": 1 - accuracy}
         scores |= {"best_epoch": epoch}
@@ -274,15 +284,13 @@ class VirtualPlace:
             recorder.write({"epoch": epoch, "seconds": script.seconds, **scores})
         is_stopped = run.stop_requested() and not script.is_deaf and epoch < last
         if is_stopped or epoch == last:
-            scores |= {"test_accuracy": accuracy} if worker.task.test else {}
+            scores |= {"test_accuracy": accuracy, "test_loss": 0.0} if worker.task.test else {}
             outcome = {"outcome": "stopped" if is_stopped else "finished", "epochs": epoch}
-            run.write_result({**outcome, "minutes": 1.0, "attempt": worker.attempt, **scores})
+            size = {"parameters": 10, "trainable_parameters": 5, "flops": 100}
+            facts = {"minutes": 1.0, "attempt": worker.attempt, **size}
+            run.write_result({**outcome, **facts, **scores})
             self._end(worker)
         worker.epoch = epoch + 1
-
-
-def _number(task: Task) -> int:
-    return RATES.index(task.open_run().config().lr)
 
 
 class Searcher:
@@ -310,9 +318,10 @@ class Searcher:
         self.told.append(("point", point["lr"], value))
 
 
-def run_sweep(sweep: Sweep, place: VirtualPlace) -> Engine:
+def run_sweep(sweep: Sweep, place: VirtualPlace, retry: bool = False) -> Engine:
     """Run a sweep to its end. An engine that is killed is restarted from its saved state."""
     place.folder.describe(sweep.describe(place.folder.name))
+    place.epochs = sweep.base.epochs
     with (
         mock.patch.object(loop, "save_state", place.save),
         mock.patch.object(row_module, "build_searcher", lambda *_: Searcher()),  # noqa: PT008
@@ -322,6 +331,8 @@ def run_sweep(sweep: Sweep, place: VirtualPlace) -> Engine:
                 place.engine = Engine(
                     sweep, place.folder, place, place.on_event, place.act, place.clock
                 )
+                if retry:
+                    place.engine.retry()
                 place.engine.run()
                 return place.engine
             except Killed:
