@@ -13,10 +13,11 @@ import os
 import sys
 from dataclasses import replace
 
-from fieldtrial.config import HINTS, TrainConfig, add_flags
+from fieldtrial.config import HINTS, TrainConfig
 from fieldtrial.disk.files import share_with_group
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.flags import add_flags
 
 
 def main() -> None:

@@ -9,9 +9,10 @@ import argparse
 import os
 import sys
 
-from fieldtrial.config import TrainConfig, add_flags
+from fieldtrial.config import TrainConfig
 from fieldtrial.disk.files import share_with_group
 from fieldtrial.disk.run import Run
+from fieldtrial.flags import add_flags
 
 
 def main() -> None:

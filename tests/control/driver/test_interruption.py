@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from fieldtrial.control.driver.drive import GOES_ON
 from fieldtrial.disk.run import RecordReader
 from fieldtrial.disk.sweep_folder import SweepFolder
 from tests.control.screen import Screen
@@ -21,7 +22,6 @@ from tests.control.slurm_sweeps import table
 from tests.needs import need, need_root
 
 KILLS = 6
-GOES_ON = "Interrupted. Nothing is lost: the same command goes on from here."
 
 pytestmark = pytest.mark.slow
 
@@ -141,7 +141,7 @@ def test_two_at_a_time_lose_and_repeat_nothing(
     outcome = driver.run()
     assert outcome.returncode == 0, outcome.stderr
     assert re.match(
-        r"runs/stand_in is there and goes on; trials: [^\n]*\nruns/stand_in: 10 trials, ",
+        r"runs/stand_in is resumed; trials: [^\n]*\nruns/stand_in: 10 trials, ",
         outcome.stdout,
     )
     trials = driver.trials()
@@ -169,7 +169,7 @@ def test_signals_end_it_politely_and_only_one_runs(
     second = driver.run()
     assert (second.returncode, second.stdout) == (1, "")
     refusal = (
-        r"runs/stand_in: \S+ on \S+, process \d+, runs this sweep; end that first, or give"
+        r"runs/stand_in: \S+ on \S+, process \d+, runs this sweep; end it first, or give"
         r" --takeover\n"
     )
     assert re.fullmatch(refusal, second.stderr)
@@ -255,7 +255,7 @@ def test_a_full_disk_stops_the_sweep_and_loses_nothing(
         output, errors = process.communicate(timeout=120)
         assert process.returncode == 1, output
         assert re.fullmatch(
-            r"runs/stand_in.*: .*No space left on device.*; mend that and run the same command"
+            r"runs/stand_in.*: .*No space left on device.*; fix that and run the same command"
             r" again: [^\n]*\n",
             errors,
         )
