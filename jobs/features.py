@@ -62,7 +62,7 @@ def main() -> None:
     except (ValueError, OSError, KeyboardInterrupt) as error:
         sys.exit(str(error) or "interrupted: the same command goes on")
     world.close()
-    sys.exit(table.main([flags.sweep]) if world.is_main else 0)
+    sys.exit(table.main([flags.sweep]) if world.is_rank_0 else 0)
 
 
 if __name__ == "__main__":
