@@ -1,6 +1,4 @@
-"""Ends a sweep's jobs, and no others: python jobs/cancel.py runs/NAME. Its trials resume when it is
-run again.
-"""
+"""python jobs/cancel.py runs/NAME: cancels a sweep's jobs. Its trials resume with its next run."""
 
 import argparse
 import sys
@@ -15,18 +13,18 @@ from fieldtrial.disk.task_queue import TaskQueue
 
 
 def main() -> None:
-    """Withdraw the tasks that wait, and cancel the jobs."""
+    """Withdraw the waiting tasks, and cancel the jobs."""
     share_with_group()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sweep", metavar="DIR", help="the sweep's folder")
     parser.add_argument(
-        "--takeover", action="store_true", help="have a driver that runs the sweep leave first"
+        "--takeover", action="store_true", help="end the driver that runs the sweep first"
     )
     options = parser.parse_args()
     folder = SweepFolder(options.sweep)
     try:
         folder.require_description()
-        with only_driver(folder, options.takeover):  # one that runs would submit them again
+        with only_driver(folder, options.takeover):  # another driver would submit them again
             queue = TaskQueue(folder.queue_path)
             for name in queue.waiting():
                 queue.withdraw(name)

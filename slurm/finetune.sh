@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# One training run, with no Python in between:  sbatch slurm/finetune.sh --run runs/r50 --model resnet50 --weights imagenet ...
-# The flags are those of jobs/train.py; sbatch's own come before the file:  sbatch --account=ME --cpus-per-task=4 slurm/...
-# Before its time limit it is queued again, and resumes. Without memory left, it starts again with its batches in parts.
+# One training run as a job:  sbatch slurm/finetune.sh --run runs/r50 --model resnet50 --weights imagenet ...
+# The flags are those of jobs/train.py. Options of sbatch precede the file:  sbatch --account=ME --cpus-per-task=4 slurm/...
+# Before its time limit it is requeued, and resumes. If memory runs out, it restarts with gradient accumulation.
 #SBATCH --job-name=finetune
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=1
@@ -14,9 +14,9 @@
 #SBATCH --output=%x-%j.log
 set -uo pipefail
 trap 'scontrol requeue "$SLURM_JOB_ID"' USR1
-gpus=${SLURM_GPUS_ON_NODE:-1} # on each node, and a process for each; what is wrong for them is said once, before they start
+gpus=${SLURM_GPUS_ON_NODE:-1} # on each node, each with a process; errors in the flags are reported once, before the start
 WORLD_SIZE=$((SLURM_NNODES * gpus)) LOCAL_WORLD_SIZE=$gpus "${PYTHON:=.venv/bin/python}" jobs/train.py --prepare "$@" || exit
-export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK # which srun does not take over from sbatch
+export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK # srun does not take this over from sbatch
 head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 srun "$PYTHON" -m torch.distributed.run --nnodes "$SLURM_NNODES" --nproc-per-node "$gpus" \
     --rdzv-backend c10d --rdzv-endpoint "$head:$((20000 + SLURM_JOB_ID % 20000))" --rdzv-id "$SLURM_JOB_ID" \

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# A sweep's driver as a job, where login nodes forbid long processes:  sbatch slurm/sweep.sh sweeps/inat_bayes.py
-# Its own options come after --, those of sbatch before the file:
+# A sweep's driver as a job, if login nodes forbid long processes:  sbatch slurm/sweep.sh sweeps/inat_bayes.py
+# The driver's options follow --, and options of sbatch precede the file:
 #   sbatch --account=ME slurm/sweep.sh sweeps/inat_bayes.py -- --cluster mysite --trials 20
-# Before its time limit it detaches and is queued again: the trials run on meanwhile. So they do after scancel, which
-# ends the driver for good (SIGTERM, and so not the signal here).
+# Before its time limit the driver detaches and is requeued, while the trials run on. After scancel they run on, too, but
+# the driver is not requeued: scancel sends SIGTERM and not the signal below.
 #SBATCH --job-name=sweep
 #SBATCH --cpus-per-task=1
 #SBATCH --mem=4G

@@ -1,6 +1,4 @@
-"""A plugin of pytest: a real SLURM on the machine that runs the tests, by cluster/devslurm in a
-folder of its own.
-"""
+"""A pytest plugin: a real SLURM on this machine, started by cluster/devslurm."""
 
 import os
 import shutil
@@ -21,9 +19,7 @@ DEVSLURM = Path(__file__).parents[1] / "cluster" / "devslurm"
 
 
 class SlurmCluster:
-    """A cluster of cluster/devslurm/up.sh; daemons: slurmctld, slurmd.n1, slurmd.n2 ..., slurmdbd,
-    mariadbd, munged.
-    """
+    """A cluster; its daemons: slurmctld, slurmd.n1, slurmd.n2 ..., slurmdbd, mariadbd, munged."""
 
     def __init__(self, folder: Path, *options: str, user: str | None = None) -> None:
         self.folder = folder
@@ -34,9 +30,7 @@ class SlurmCluster:
         self.configuration = folder / "etc" / "slurm.conf"  # what SLURM_CONF must name
 
     def start(self, *options: str) -> str:
-        """Start what is not running, with the cluster's options and these; returns what up.sh
-        prints.
-        """
+        """Start what is not running, with further options; returns up.sh's output."""
         return _output(
             [str(DEVSLURM / "up.sh"), "--folder", str(self.folder), *self.options, *options]
         )
@@ -46,9 +40,7 @@ class SlurmCluster:
         _output([str(DEVSLURM / "down.sh"), "--folder", str(self.folder), *options])
 
     def run(self, *command: str, user: str | None = None) -> str:
-        """Run a client's command, as that user if one is named; returns its output. A failure shows
-        what it said.
-        """
+        """Run a client's command, as `user` if given; returns its output."""
         prefix = ["runuser", "--user", user, "--"] if user else []
         environment = {
             name: value
@@ -58,9 +50,7 @@ class SlurmCluster:
         return _output([*prefix, *command], {**environment, "SLURM_CONF": str(self.configuration)})
 
     def state(self, job: str) -> str:
-        """A job's state as SLURM writes it: PENDING, RUNNING, COMPLETED, ...; of an array, those of
-        its parts.
-        """
+        """A job's state as SLURM writes it: PENDING, RUNNING, ...; all states of an array."""
         states = self.run(
             "squeue", "--noheader", "--states=all", "--array", f"--jobs={job}", "--format=%T"
         ).split()
@@ -91,9 +81,7 @@ class SlurmCluster:
         return found
 
     def end(self, daemon: str, number: signal.Signals = signal.SIGKILL) -> None:
-        """End one daemon (SIGTERM: in good order) and wait for it; job steps run on, and start()
-        brings it back.
-        """
+        """End one daemon and wait for it. Job steps run on, and start() starts it again."""
         process = self.daemons()[daemon]
         process.send_signal(number)
         _wait_until_gone([process])
@@ -127,9 +115,7 @@ class SlurmCluster:
 
 @contextmanager
 def temporary_cluster(*options: str, user: str | None = None) -> Iterator[SlurmCluster]:
-    """A cluster in a new folder that everybody can enter, its name short enough for sockets in it;
-    gone at the end.
-    """
+    """A cluster in a new folder, with a short name for its sockets; removed at the end."""
     need_root("starts a SLURM cluster")
     need(shutil.which("slurmctld") or shutil.which("apt-get"), "SLURM from Debian's packages")
     folder = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))

@@ -1,4 +1,4 @@
-"""A plugin of pytest: a folder on a FUSE file system, which goes away when its server is killed."""
+"""A pytest plugin: a folder on a FUSE file system, which has an outage if its server is killed."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ from tests.needs import need, need_root
 
 
 class UnreliableFolder:
-    """`path` is there while its server runs; without the server every access fails (ENOTCONN)."""
+    """A folder, `path`; while its server is down, every operation fails with ENOTCONN."""
 
     def __init__(self, folder: Path) -> None:
         self.path, self._behind = folder / "there", folder / "behind"

@@ -1,6 +1,4 @@
-"""How a sweep stands: counts for each row, what it has cost and what is left of it, and the panel
-that shows them.
-"""
+"""The panel of a sweep: counts for each row, cost so far, and time left."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,14 +18,14 @@ BAR_WIDTH = 60
 
 @dataclass(frozen=True)
 class RowStanding:
-    """One row: its fields as text, how many of its trials are how far, its best value, and its
-    tests.
+    """The state of one row.
 
-    counts: {outcome: trials} of its search and its runs with fresh seeds; what no worker has begun
-    counts as waiting.
-    tested, seeds: runs with fresh seeds that have ended, and that there are to be.
-    ended_seconds: that the epochs of each trial took that has ended; live_seconds: of each that has
-    not, so far.
+    cells: its fields as text.
+    counts: {outcome: trials} of its search and its finals; a trial without a worker is waiting.
+    best: the best value of the sweep's `select`.
+    tested, seeds: how many finals have ended, and how many there will be.
+    ended_seconds, live_seconds: the seconds of the epochs of each trial that has ended, and of
+    each other trial so far.
     """
 
     cells: Sequence[str]
@@ -46,16 +44,19 @@ class RowStanding:
 
 @dataclass(frozen=True)
 class Standing:
-    """A sweep: `fields` are those that its rows compare, `select` the metric that chooses, in
-    `mode` max or min.
+    """The state of a sweep.
 
-    since: what stands beside the name, such as how long it has run; expected and ended: of all
-    trials, sources too.
-    sources: how many of the trials that others are fine-tuned from are how far, as in a row's
-    counts.
-    slots: trials at once. queued: trials that were handed over, and wait until a job begins them;
-    reasons: why jobs wait, as far as that is known.
-    device_hours: spent in epochs. report: where the report is, if there is one.
+    fields: the fields that its rows compare.
+    select, mode: the metric that chooses the winner, and whether it is best at its max or min.
+    since: is printed beside the name, such as how long the sweep has run.
+    expected, ended: how many trials there will be and have ended, with sources.
+    slots: trials at once.
+    device_hours: spent in epochs.
+    report: the path of the report, if there is one.
+    news: the newest events, as lines.
+    sources: {outcome: trials} of the trials that others are fine-tuned from.
+    queued: trials that wait until a job begins them.
+    reasons: why jobs wait, if that is known.
     """
 
     name: str
@@ -76,11 +77,10 @@ class Standing:
     reasons: Sequence[str] = ()
 
     def seconds_left(self) -> float | None:
-        """Return about how long the rest takes at the pace of what has ended, or None if nobody can
-        know.
+        """Return an estimate of the time left, or None if no trial has ended.
 
-        Trials that are to come take as long as those of their row did, or of all rows where none of
-        it has ended. While some wait for jobs, there will be no more at once than run now.
+        Further trials are assumed to take as long as the ended ones of their row, or of all rows.
+        While trials wait for jobs, no more run at once than now.
         """
         everywhere = [seconds for row in self.rows for seconds in row.ended_seconds]
         at_once = self.count("running") if self.queued else self.slots
@@ -93,18 +93,17 @@ class Standing:
         return left / at_once
 
     def count(self, outcome: str) -> int:
-        """Return how many trials are so far."""
+        """Return how many trials have this outcome."""
         return sum(row.counts.get(outcome, 0) for row in self.rows) + self.sources.get(outcome, 0)
 
 
 def at_work(folder: SweepFolder, begun: Collection[str], since: float | None = None) -> set[str]:
-    """Return those of the runs that have begun, and have no end, which a worker is at, as far as
-    files say.
+    """Return which of the runs that have begun, and not ended, a worker is running.
 
-    Jobs are at what they have claimed from the queue, once they have begun that attempt. A driver's
-    own workers need
-    no queue: they are at what has got on `since` it came (in seconds since 1970; None: there is no
-    driver).
+    A job runs a task that it has claimed if it has begun that attempt. A local driver's workers
+    use no queue: they run what has changed since the driver started.
+
+    since: when the driver started, in seconds since 1970; None: there is no driver.
     """
     queue, left = TaskQueue(folder.queue_path), set(begun)
     claimed = {run_name(task): attempt_number(task) for task in queue.claimed()}
@@ -123,7 +122,7 @@ def _last_change(run: Run) -> float:
 
 
 def render_panel(standing: Standing, most_rows: int) -> Group:
-    """Return the panel, to be printed by rich; at most so many rows of it."""
+    """Return the panel as a renderable of rich, with at most `most_rows` rows."""
     head = Text(
         f"{standing.name}  {standing.since}  {standing.ended} of {standing.expected} trials, "
         f"{standing.count('running')} running, {_queued(standing)}{standing.count('failed')} failed"
@@ -138,7 +137,7 @@ def render_panel(standing: Standing, most_rows: int) -> Group:
 
 
 def summary_line(standing: Standing) -> str:
-    """Return best so far, device-hours, time left and where the report is, in a line."""
+    """Return the best value so far, device-hours, time left and the report's path, in a line."""
     better = max if standing.mode == "max" else min
     known = [row for row in standing.rows if row.best is not None]
     best = better(known, key=lambda row: row.best or 0.0, default=None)

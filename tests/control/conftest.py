@@ -51,9 +51,7 @@ class Processes:
         return found
 
     def guarded(self, driver: int) -> tuple[str, Path] | None:
-        """Return the mark and the temporary folder of the driver with this process id, once it has
-        a place.
-        """
+        """Return the mark and the temporary folder of a driver's place, once it has one."""
         lines = (process.cmdline() for process in psutil.Process(driver).children())
         return next(
             (
@@ -139,9 +137,7 @@ class Driver:
         return SweepFolder(self.project / "runs" / name)
 
     def trials(self, name: str = "stand_in") -> list[tuple[Any, ...]]:
-        """Return what became of each trial: id, config, status, the epoch it was stopped at, its
-        best value.
-        """
+        """Return each trial's id, config, status, epoch it was stopped at, and best value."""
         state = load_state(self.folder(name).state_path)
         assert state is not None
         rows, sources = state
@@ -158,9 +154,7 @@ class Driver:
 
 @pytest.fixture(scope="session")
 def make_driver() -> Callable[..., Driver]:
-    """Return a function that makes a project with the sweep of stand_in_sweep.py and a place of
-    `settings`.
-    """
+    """Return a function that makes a project with stand_in_sweep.py and a place of `settings`."""
 
     def make(project: Path, settings: Mapping[str, object], **environment: str) -> Driver:
         for name in ("sweeps", "cluster"):
@@ -182,9 +176,7 @@ def make_driver() -> Callable[..., Driver]:
 def undisturbed(
     tmp_path_factory: pytest.TempPathFactory, make_driver: Callable[..., Driver]
 ) -> Driver:
-    """Return the driver of the sweep that has run on this machine, without SLURM, one trial at a
-    time.
-    """
+    """Return the driver of the sweep that has run without SLURM, one trial at a time."""
     driver = make_driver(tmp_path_factory.mktemp("undisturbed"), {"most_trials": 1})
     outcome = driver.run()
     assert outcome.returncode == 0, outcome.stderr
@@ -208,9 +200,7 @@ def processes() -> Processes:
 
 @pytest.fixture(scope="module")
 def place(processes: Processes) -> Iterator[LocalPlace]:
-    """Return this machine with two slots, whose workers take EPOCH_SECONDS for an epoch; nothing is
-    left of it.
-    """
+    """Return a local place of two slots with stand-in workers; at the end nothing is left of it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EPOCH_SECONDS", str(EPOCH_SECONDS))
         place = LocalPlace(LocalSettings(most_trials=2), worker=STAND_IN)

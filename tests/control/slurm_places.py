@@ -29,9 +29,7 @@ def place_of(
     worker: tuple[str, ...] = STAND_IN,
     **settings: Any,
 ) -> SlurmPlace:
-    """Return the cluster that SLURM_CONF names as a place, of these settings, for a sweep in
-    `folder`.
-    """
+    """Return SLURM_CONF's cluster as a place with these settings, for a sweep in `folder`."""
     asked: dict[str, Any] = {
         "partitions": ("gpu",),
         "gpus_per_node": 2,

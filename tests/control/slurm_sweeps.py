@@ -1,6 +1,4 @@
-"""What the tests of whole drivers over a real SLURM share: the site, and what must hold whatever
-has happened.
-"""
+"""Common parts of the tests of whole drivers over a real SLURM."""
 
 import csv
 from pathlib import Path
@@ -74,9 +72,7 @@ def assert_nothing_is_left(slurm: SlurmCluster, processes: Any, folder: SweepFol
 
 
 def assert_undisturbed(slurm: SlurmCluster, driver: Any, processes: Any, undisturbed: Any) -> None:
-    """The sweep has come to the same trials and the same table, nothing doubled and
-    nothing left.
-    """
+    """The sweep has the same trials and the same table; nothing is repeated, nothing is left."""
     assert driver.trials() == undisturbed.trials()
     assert table(driver) == table(undisturbed)
     assert_each_epoch_was_trained_once(driver.folder())

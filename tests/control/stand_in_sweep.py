@@ -1,5 +1,4 @@
-"""A sweep file for tests: everything is real but the worker, which sleeps, and the look at the rows
-before the start.
+"""A sweep file for tests: all is real but the worker, which sleeps, and the check of the rows.
 
 STAND_IN_WORKER is the worker's path; BATCH_SIZE, if set, makes another sweep of it. A report takes
 seconds, so it is written only where REPORT is set.

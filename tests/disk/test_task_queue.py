@@ -1,6 +1,4 @@
-"""The task queue: whoever dies at whatever moment, each task is claimed by one worker, and answered
-once.
-"""
+"""The task queue: each task is claimed by one worker and answered once, whatever dies when."""
 
 import json
 import threading

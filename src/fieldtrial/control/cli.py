@@ -1,6 +1,4 @@
-"""The command line of a sweep file: python sweeps/NAME.py [--cluster NAME] [--smoke] [--dry-run]
-...
-"""
+"""The command line of a sweep file: python sweeps/NAME.py [--cluster NAME] [--dry-run] ..."""
 
 import argparse
 import os
@@ -32,9 +30,7 @@ BUDGET = ("trials", "seeds", "max_failures")
 
 
 def main(build: Callable[[], Sweep], arguments: list[str] | None = None) -> None:
-    """Run the sweep that `build` returns as the command line says. Ends the process, with status 0
-    if all went well.
-    """
+    """Run the sweep that `build` returns as the command line asks, and exit with its status."""
     share_with_group()
     script = Path(sys.argv[0]).resolve()
     options = _parser(script).parse_args(arguments)
@@ -50,13 +46,13 @@ def main(build: Callable[[], Sweep], arguments: list[str] | None = None) -> None
         else:
             sys.exit(drive(sweep, folder, settings, options.retry, options.takeover))
     except (ConfigError, SweepError, PlaceError, ForeignStateError) as error:
-        _complain(str(error))
+        _print_error(str(error))
         sys.exit(1)
     except DeposedError as error:
-        _complain(str(error))
-        os._exit(1)  # Ray, if it was interrupted in its start, may crash in an orderly end
+        _print_error(str(error))
+        os._exit(1)  # Ray may crash in an orderly exit if it was interrupted while it started
     except KeyboardInterrupt:
-        _complain(GOES_ON)
+        _print_error(GOES_ON)
         os._exit(INTERRUPTED)  # the same
 
 
@@ -71,10 +67,10 @@ def _parser(script: Path) -> argparse.ArgumentParser:
     parser.add_argument(
         "--smoke",
         action="store_true",
-        help="every row, 1 trial, 1 epoch, embedded data: does it run?",
+        help="test every row: 1 trial, 1 epoch, embedded data",
     )
     parser.add_argument(
-        "--dry-run", action="store_true", help="show rows, trials and cost; start nothing"
+        "--dry-run", action="store_true", help="print rows, trials and cost; start nothing"
     )
     parser.add_argument("--trials", type=int, metavar="N", help="configurations tried in each row")
     parser.add_argument("--seeds", type=int, metavar="N", help="fresh seeds for each row's winner")
@@ -96,7 +92,7 @@ def _parser(script: Path) -> argparse.ArgumentParser:
     parser.add_argument(
         "--takeover",
         action="store_true",
-        help="have a driver that runs this sweep leave, and go on",
+        help="end the driver that runs this sweep, and continue it",
     )
     parser.add_argument("--retry", action="store_true", help="run failed trials again")
     return parser
@@ -105,7 +101,7 @@ def _parser(script: Path) -> argparse.ArgumentParser:
 def _built(build: Callable[[], Sweep]) -> Sweep:
     try:
         return build()
-    except TypeError as error:  # Python's own words for a field that there is not
+    except TypeError as error:  # Python's message for an unknown field
         if match := re.search(
             r"TrainConfig.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error)
         ):
@@ -137,7 +133,7 @@ def _name(script: Path, options: argparse.Namespace) -> str:
 
 
 def _show(sweep: Sweep, folder: SweepFolder, settings: Settings, findings: Findings) -> None:
-    """Print what the sweep would do."""
+    """Print what the sweep would run, and its cost."""
     out = driver.console()
     hours, source_hours = trial_hours(sweep, findings, settings.teraflops)
     table = Table(
@@ -162,10 +158,9 @@ def _show(sweep: Sweep, folder: SweepFolder, settings: Settings, findings: Findi
     workers = settings.workers(runs + len(findings.sources))
     most = (sum(hours) + source_hours + workers * START_SECONDS / 3600) * settings.devices_per_trial
     out.print(
-        f"device-hours at most: {most:.3g} (at {settings.teraflops:g} teraflops a trial, and"
-        f" {START_SECONDS:g} s for the start of each of {workers} workers; the largest trials that"
-        " the search may propose, none stopped early, what frozen layers compute counted in each"
-        " epoch)",
+        f"device-hours at most: {most:.3g} (assumes {settings.teraflops:g} teraflops a trial,"
+        f" {START_SECONDS:g} s for the start of each of {workers} workers, the largest trials that"
+        " the search may propose, no early stopping, and no feature cache)",
         soft_wrap=True,
     )
     config = sweep.planned[0].config
@@ -182,9 +177,7 @@ def _show(sweep: Sweep, folder: SweepFolder, settings: Settings, findings: Findi
 
 
 def _show_job(folder: SweepFolder, settings: SlurmSettings, jobs: int) -> None:
-    """Print what would be submitted, and what SLURM says of it. Raises PlaceError if it would not
-    run.
-    """
+    """Print the sbatch file and SLURM's answer to it. Raises PlaceError if SLURM refuses it."""
     from fieldtrial.control.places.slurm import commands as slurm_commands
     from fieldtrial.control.places.slurm.commands import SlurmOutageError
     from fieldtrial.control.places.slurm.sbatch import Submitter
@@ -193,7 +186,7 @@ def _show_job(folder: SweepFolder, settings: SlurmSettings, jobs: int) -> None:
     try:
         script = Submitter(settings, folder, folder.code_path / "SNAPSHOT").script()
         out.print(
-            f"jobs: {jobs} at least, {settings.most_jobs} at once at most, each:\n\n{script}",
+            f"jobs: at least {jobs}, at most {settings.most_jobs} at once, each:\n\n{script}",
             soft_wrap=True,
         )
         out.print(f"sbatch --test-only: {slurm_commands.test_submission(script)}", soft_wrap=True)
@@ -201,6 +194,6 @@ def _show_job(folder: SweepFolder, settings: SlurmSettings, jobs: int) -> None:
         raise PlaceError("sbatch --test-only: " + "; ".join(str(error).splitlines())) from None
 
 
-def _complain(message: str) -> None:
+def _print_error(message: str) -> None:
     Console(stderr=True, markup=False, highlight=False).print(message, style="red", soft_wrap=True)
     sys.stderr.flush()

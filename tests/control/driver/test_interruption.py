@@ -1,6 +1,4 @@
-"""Whole drivers over real Ray, ended in every way, and started again. The worker sleeps instead of
-training.
-"""
+"""Whole drivers over real Ray, ended in every way, and restarted. The worker sleeps."""
 
 import os
 import random
@@ -76,9 +74,7 @@ def kill_at_a_random_moment(
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, make_driver: Callable[..., Any]) -> Any:
-    """Return the driver of a sweep that ran to its end, one trial at a time, and what
-    it printed.
-    """
+    """Return the driver of a sweep that ran to its end, one trial at a time, and its output."""
     driver = make_driver(tmp_path_factory.mktemp("undisturbed"), {"most_trials": 1}, REPORT="1")
     outcome = driver.run()
     assert outcome.returncode == 0, outcome.stderr

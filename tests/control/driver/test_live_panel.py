@@ -11,8 +11,9 @@ from rich.console import Console
 from fieldtrial.config import TrainConfig
 from fieldtrial.control.driver.live_panel import Progress
 from fieldtrial.control.engine.loop import Engine
-from fieldtrial.control.places.interface import Backlog, Ended, Task
+from fieldtrial.control.places.interface import Backlog, Ended
 from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.disk.task_queue import Task
 from fieldtrial.sweep import Sweep
 
 SMALL = Sweep(
@@ -25,9 +26,7 @@ SMALL = Sweep(
 
 
 class WaitingPlace:
-    """Two slots, whose jobs begin nothing unless a test does; the driver is interrupted in every
-    second `wait`.
-    """
+    """Two slots whose jobs never begin a task; every second `wait` interrupts the driver."""
 
     slots, processes = 2, 1
 

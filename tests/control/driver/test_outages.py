@@ -1,6 +1,4 @@
-"""A sweep whose file system goes away and comes back comes to the undisturbed sweep's table, and
-blames nobody.
-"""
+"""A sweep with an outage of its file system ends with the undisturbed sweep's table."""
 
 import re
 import signal

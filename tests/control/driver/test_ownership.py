@@ -1,6 +1,4 @@
-"""One driver at a time, and how another takes over: real processes, on this machine and on one of
-another name.
-"""
+"""One driver at a time, and takeovers: real processes, also on a machine of another name."""
 
 import errno
 import json
@@ -35,9 +33,7 @@ Start = Callable[..., "subprocess.Popen[str]"]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Return a function that starts an owner of the sweep in `tmp_path`, perhaps on another
-    machine; all end.
-    """
+    """Return a function that starts an owner of the sweep in `tmp_path`."""
     processes: list[subprocess.Popen[str]] = []
 
     def start_one(

@@ -1,6 +1,4 @@
-"""The look at a sweep's rows: its progress is seen, its errors are told, and what the sweep costs
-at most.
-"""
+"""The check of a sweep's rows: its progress, its errors, and the bound on the sweep's cost."""
 
 import sys
 from dataclasses import replace

@@ -96,8 +96,7 @@ def test_a_trial_that_never_fits_into_memory_fails(tmp_path: Path) -> None:
 
 
 def test_deaths_that_are_not_the_trials_fault_are_free(tmp_path: Path) -> None:
-    faults = ("interruption",) * 9
-    faults += ("time limit", "death", "time limit", "interruption")
+    faults = (*["interruption"] * 9, "time limit", "death", "time limit", "interruption")
     engine = run(tmp_path, Script(faults={1: ("death",), 3: faults}), trials=1, epochs=8)
     (trial,) = engine.trials()
     assert (trial.status, trial.attempt) == ("done", len(faults) + 2)

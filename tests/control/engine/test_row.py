@@ -25,9 +25,7 @@ def record(epoch: int, value: float) -> dict[str, Any]:
 
 
 def train(row: Row, trial: Trial, value: float, epochs: int = EPOCHS) -> Trial:
-    """Tell the row of a trial whose accuracy is `value` from the first epoch on, until it is
-    stopped or ends.
-    """
+    """Tell the row the records of a trial with a constant accuracy, until it is stopped or ends."""
     trial.status = "running"
     for epoch in range(epochs + 1):
         trial.told = epoch

@@ -84,7 +84,7 @@ def in_new_folder(run: Callable[[SweepFolder], Any]) -> Any:
 def assert_told_once(row: Row) -> None:
     """Each epoch and each end of a trial was told to the searcher once, in order."""
     assert row._searcher
-    told: list[tuple[Any, ...]] = row._searcher.told  # type: ignore[attr-defined]
+    told: list[tuple[Any, ...]] = row._searcher.told
     for trial in row.trials:
         own = [what for name, what, _ in told if name == trial.trial_id]
         assert own == [*range(1, len(own)), "end"], own

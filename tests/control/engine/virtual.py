@@ -161,7 +161,7 @@ class VirtualPlace:
         running = [worker.task.trial for worker in self._workers]
         assert task.trial not in running, "the trial runs already"
         assert len(running) < self.slots, "more tasks than slots"
-        rows, sources = load_state(self.folder.state_path)
+        rows, sources = load_state(self.folder.state_path) or ([], {})
         known = [*sources.values(), *(t for r in rows for t in [*r.trials, *(r.finals or [])])]
         assert ("running", task.attempt) in {
             (trial.status, trial.attempt) for trial in known if trial.name == task.trial

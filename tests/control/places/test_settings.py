@@ -133,7 +133,7 @@ squeue_seconds = 0.1
         ("gpus_per_node = 0", "at least 1"),
         ('gpu_type = ""', "must be a name, such as a100"),
         ('gpu_type = "a100:2"', "must be a name, such as a100"),
-        ('gpus_per_trial = 0\ngpu_type = "a100"', "is for trials with GPUs"),
+        ('gpus_per_trial = 0\ngpu_type = "a100"', "needs gpus_per_trial above 0"),
         ("processes_per_trial = 2", "for CPUs alone"),
         ("gpus_per_trial = 0\nprocesses_per_trial = 0", "at least 1"),
         ("cpus_per_process = 0", "at least 1"),
@@ -158,8 +158,8 @@ def test_impossible_values_are_refused(tmp_path: Path, line: str, rule: str) -> 
 def test_variables_that_no_shell_can_set_are_refused(tmp_path: Path) -> None:
     text = 'kind = "slurm"\n[environment]\nNCCL_DEBUG = "WARN"\nFOO-BAR = "1"\n2ND = "1"\n'
     assert problems(tmp_path, text) == [
-        "environment has 'FOO-BAR': is no variable's name",
-        "environment has '2ND': is no variable's name",
+        "environment has 'FOO-BAR': must be a variable's name",
+        "environment has '2ND': must be a variable's name",
     ]
 
 
@@ -176,11 +176,11 @@ gpus-per-node = "a100:1"
 mail-type = "END"
 """
     assert problems(tmp_path, text) == [
-        "sbatch has 'time': time_limit_minutes says that",
-        "sbatch has 'job_name': the driver says that",
-        "sbatch has '--mem': memory_gb_per_process says that",
-        "sbatch has '--reservation': must be without its dashes, 'reservation'",
-        "sbatch has 'gpus-per-node': gpus_per_trial and gpu_type says that",
+        "sbatch has 'time': must be set by time_limit_minutes",
+        "sbatch has 'job_name': is set by the driver",
+        "sbatch has '--mem': must be set by memory_gb_per_process",
+        "sbatch has '--reservation': must be without dashes, 'reservation'",
+        "sbatch has 'gpus-per-node': must be set by gpus_per_trial and gpu_type",
     ]
 
 

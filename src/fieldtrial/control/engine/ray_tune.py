@@ -22,8 +22,9 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 def build_searcher(
     search: Mapping[str, Domain], mode: Literal["max", "min"], trials: int, seed: int
 ) -> Searcher:
-    """Return a tree-structured Parzen estimator over `search` (Bergstra et al. 2011, multivariate
-    after Falkner 2018).
+    """Return a tree-structured Parzen estimator over `search`.
+
+    The method is that of Bergstra et al. (2011), multivariate after Falkner et al. (2018).
 
     Running trials count as bad ones (the "constant liar" of Ginsbourger et al. 2010), so that
     trials proposed at the same time differ. A third of the trials, at most ten, are random.

@@ -1,6 +1,4 @@
-"""What a place is, as its file in cluster/ says: the classes list every key, with its meaning and
-its default.
-"""
+"""The settings of a place, from its file in cluster/: every key with its meaning and default."""
 
 import math
 import os
@@ -16,14 +14,13 @@ from fieldtrial.fields import check_type
 
 @dataclass(frozen=True)
 class LocalSettings:
-    """This machine: what one trial is given.
+    """This machine: what one trial gets.
 
     cpus_per_trial: cores, shared by the trial's processes.
-    gpus_per_trial: devices, or a fraction of one; left out: one, where the machine has any.
-    processes_per_trial: more than one run as one trial under torchrun.
-    most_trials: at once; left out: as many as fit.
-    teraflops: sustained by one trial in training (1e12 operations a second), for --dry-run's
-    estimate.
+    gpus_per_trial: devices, or a fraction of one. Default: one if the machine has any.
+    processes_per_trial: with more than one, the trial runs under torchrun.
+    most_trials: trials at once. Default: as many as fit.
+    teraflops: what a trial sustains in training, in 1e12 operations a second, for --dry-run.
     """
 
     cpus_per_trial: int = 1
@@ -68,19 +65,16 @@ class LocalSettings:
 
     @property
     def devices_per_trial(self) -> float:
-        """What an hour of a trial counts, in device-hours: its share of a GPU, or one for all its
-        cores.
-        """
+        """The device-hours of an hour of a trial: its share of a GPU, or one for all its cores."""
         return self.gpus_per_trial or 1
 
     def workers(self, trials: int) -> int:
-        """Return how many workers are started for so many trials, if none dies."""
+        """Return how many workers are started for so many trials if no worker dies."""
         fitting = max(1, len(os.sched_getaffinity(0)) // self.cpus_per_trial)
         return min(trials, fitting, self.most_trials or fitting)
 
 
-# Options of sbatch that are not free: a key says them, which the workers go by, or the driver, to
-# know its jobs again.
+# Options of sbatch that a key sets, because workers depend on them, or that the driver sets (None).
 OWN_OPTIONS = {
     "time": "time_limit_minutes",
     "partition": "partitions",
@@ -100,27 +94,25 @@ OWN_OPTIONS = {
 
 @dataclass(frozen=True)
 class SlurmSettings:
-    """A SLURM site, and a trial's share of it.
+    """A SLURM site: its jobs, each of which is a worker, and what one trial gets.
 
-    partitions: any of them will do; SLURM takes the one that starts first.
-    gpus_per_trial: devices of one trial, over as many nodes as that takes; 0: a trial on CPUs.
+    partitions: the partitions a job may run in; SLURM chooses the one that starts first.
+    account, qos, constraint: as for sbatch.
+    gpus_per_trial: devices of one trial, on as many nodes as needed; 0: trials on CPUs.
     gpus_per_node: devices of one node.
-    gpu_type: which ones, where a site has several, as its configuration calls them.
-    processes_per_trial: on CPUs alone; with GPUs there is one process for each.
+    gpu_type: the type of GPU, in the site's terms, if the site has several.
+    processes_per_trial: for trials on CPUs; with GPUs there is one process for each.
     cpus_per_process, memory_gb_per_process: each process's share of its node.
     time_limit_minutes: of one job. A trial that takes longer resumes in the next job.
-    most_jobs: of this sweep in the queue at once.
-    trials_per_job: 1: a job per trial, which frees its node at once; more: workers that stay warm
-    between short trials.
-    idle_seconds: after which a warm worker without a trial ends itself.
-    requeue: whether SLURM may start a preempted job again by itself; if not, the trial is submitted
-    again.
+    most_jobs: this sweep's jobs in the queue at once.
+    trials_per_job: 1 frees the node after each trial; more keeps workers warm for short trials.
+    idle_seconds: how long a worker waits for a trial before it ends.
+    requeue: whether SLURM may requeue a preempted job; if not, the trial is submitted again.
     setup: shell lines before the worker starts, such as module load.
-    environment: variables of the worker.
+    environment: environment variables of the worker.
     sbatch: further options, such as {"mail-type" = "END", exclusive = ""}.
-    squeue_seconds: the least time between two looks at the queue; with many jobs they are rarer.
-    teraflops: sustained by one trial in training (1e12 operations a second), for --dry-run's
-    estimate.
+    squeue_seconds: the least time between two polls of the queue; more with many jobs.
+    teraflops: what a trial sustains in training, in 1e12 operations a second, for --dry-run.
     """
 
     partitions: tuple[str, ...] = ()
@@ -152,7 +144,7 @@ class SlurmSettings:
             (
                 "gpu_type",
                 self.gpu_type is None or self.gpus_per_trial > 0,
-                "is for trials with GPUs",
+                "needs gpus_per_trial above 0",
             ),
             (
                 "gpus_per_trial",
@@ -167,7 +159,7 @@ class SlurmSettings:
             (
                 "processes_per_trial",
                 self.processes_per_trial == 1 or self.gpus_per_trial == 0,
-                "is for CPUs alone: with GPUs there is one process for each",
+                "must be 1 with GPUs, where there is one process for each",
             ),
             ("cpus_per_process", self.cpus_per_process >= 1, "must be at least 1"),
             (
@@ -186,7 +178,7 @@ class SlurmSettings:
             f"{name} = {getattr(self, name)!r}: {rule}" for name, holds, rule in rules if not holds
         ]
         problems += [
-            f"environment has {name!r}: is no variable's name"
+            f"environment has {name!r}: must be a variable's name"
             for name in self.environment
             if not _is_variable(name)
         ]
@@ -196,49 +188,45 @@ class SlurmSettings:
                 own = OWN_OPTIONS[name]
                 problems.append(
                     f"sbatch has {option!r}: "
-                    + (f"{own} says that" if own else "the driver says that")
+                    + (f"must be set by {own}" if own else "is set by the driver")
                 )
             elif option.startswith("-"):
-                problems.append(f"sbatch has {option!r}: must be without its dashes, {name!r}")
+                problems.append(f"sbatch has {option!r}: must be without dashes, {name!r}")
         if problems:
             raise ConfigError(problems)
 
     @property
     def devices_per_trial(self) -> int:
-        """What an hour of a trial counts, in device-hours."""
+        """The device-hours of an hour of a trial."""
         return self.processes
 
     def workers(self, trials: int) -> int:
-        """Return how many workers, each in a job, are started for so many trials, if each takes all
-        that it may.
-        """
+        """Return how many jobs are started for so many trials if each takes trials_per_job."""
         return math.ceil(trials / self.trials_per_job)
 
     @property
     def nodes(self) -> int:
-        """How many nodes a trial takes."""
+        """The nodes of a trial."""
         return max(1, math.ceil(self.gpus_per_trial / self.gpus_per_node))
 
     @property
     def processes(self) -> int:
-        """How many processes a trial has, on all its nodes together."""
+        """The processes of a trial on all its nodes."""
         return self.gpus_per_trial or self.processes_per_trial
 
     @property
     def processes_per_node(self) -> int:
-        """How many of them run on one node."""
+        """The processes of a trial on one node."""
         return self.processes // self.nodes
 
     @property
     def needs_steps(self) -> bool:
-        """Whether srun starts a trial's processes; one alone takes the batch script's place, and is
-        there earlier.
-        """
+        """Whether srun starts a trial's processes. A single one replaces the batch script."""
         return self.processes > 1
 
     @property
     def gpus_on_node(self) -> int:
-        """How many devices a trial asks of each of its nodes."""
+        """The devices of a trial on each of its nodes."""
         return self.gpus_per_trial // self.nodes
 
 
@@ -261,8 +249,7 @@ def read_place(name: str, folder: Path) -> Settings:
     """Return the settings of the place called `name`, from `folder`/NAME.toml.
 
     Raises:
-        ConfigError: no such file (the places that there are are listed), unknown keys, impossible
-        values.
+        ConfigError: no such file, unknown keys, or impossible values.
     """
     path = folder / f"{name}.toml"
     try:

@@ -1,6 +1,4 @@
-"""A driver that comes back to a real SLURM: what it takes over, and what it clears up. The worker
-sleeps.
-"""
+"""A restarted driver on a real SLURM: what it adopts, and what it cancels. The worker sleeps."""
 
 import time
 from pathlib import Path

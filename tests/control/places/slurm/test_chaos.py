@@ -35,9 +35,7 @@ Sweep = Callable[..., Any]
 def sweep_through(
     slurm: SlurmCluster, make_driver: Callable[..., Any], processes: Any, tmp_path: Path
 ) -> Sweep:
-    """Return a function that runs a sweep, does `fault` to it while it trains, and compares it with
-    `undisturbed`.
-    """
+    """Return a function that runs a sweep with a `fault`, and compares it with `undisturbed`."""
 
     def run(
         fault: Callable[[Any], None],

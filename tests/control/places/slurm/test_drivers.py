@@ -1,6 +1,4 @@
-"""Whole drivers over a real SLURM, ended in every way, and started again. The worker sleeps instead
-of training.
-"""
+"""Whole drivers over a real SLURM, ended in every way, and restarted. The worker sleeps."""
 
 import os
 import random

@@ -1,6 +1,4 @@
-"""A large sweep with early stopping over a real SLURM is the one that this machine runs alone, and
-wastes no node.
-"""
+"""A large sweep with early stopping over a real SLURM: same result as locally, no node wasted."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -30,9 +28,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.chaos, pytest.mark.usefixtures("no_j
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory, make_driver: Callable[..., Any]) -> Any:
-    """Return the driver of the sweep that has run on this machine, without SLURM, one trial at a
-    time.
-    """
+    """Return the driver of the sweep that has run without SLURM, one trial at a time."""
     driver = make_driver(tmp_path_factory.mktemp("large"), {"most_trials": 1})
     assert driver.finish(driver.start(*LARGE), 600).returncode == 0
     return driver
@@ -40,9 +36,7 @@ def large(tmp_path_factory: pytest.TempPathFactory, make_driver: Callable[..., A
 
 @pytest.fixture
 def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], dict[str, int]]:
-    """Count the calls of SLURM's commands from now on; the function that is returned says how many
-    there were.
-    """
+    """Return a function that returns how often each of SLURM's commands was called."""
     folder = tmp_path / "counted"
     folder.mkdir()
     for name in COMMANDS:
@@ -66,9 +60,7 @@ class Ends:
         self._starts = {run.name: run.records()[0]["time"] for run in runs(driver.folder())}
 
     def of(self, trial: str) -> float:
-        """Return it in seconds since 1970; of a job's end, the second's end, because that is all
-        that SLURM keeps.
-        """
+        """Return it in seconds since 1970, rounded up for a job's end, as SLURM keeps seconds."""
         job, start = self._jobs[trial], self._starts[trial]
         later = [self._starts[other] for other in self._jobs if self._jobs[other] == job]
         return min((other for other in later if other > start), default=0.0) or self._end_of_job(

@@ -1,6 +1,4 @@
-"""Trials of two processes on a real SLURM that do not fit into memory, or hang: as test_faults, on
-the same machine.
-"""
+"""Trials of two processes on a real SLURM that run out of memory, or hang."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,6 +1,4 @@
-"""What a job's processes learn of each other from what SLURM says, and what they do when it tells
-them to end.
-"""
+"""The start of a job's processes: their ranks and peers, and what they do on SIGTERM."""
 
 import os
 import signal
@@ -29,9 +27,7 @@ libc.pthread_mutex_lock(mutex)
 def launch(
     processes: Any, tmp_path: Path
 ) -> Iterator[Callable[[int, int], "subprocess.Popen[bytes]"]]:
-    """Return a function that starts one of a job's processes, its rank and how many there are, and
-    waits for it.
-    """
+    """Return a function that starts one of a job's processes, of a rank and a world size."""
     started: list[subprocess.Popen[bytes]] = []
 
     def start(rank: int, size: int) -> "subprocess.Popen[bytes]":
