@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, TypeVar
 
+from fieldtrial import freezing_schemes
 from fieldtrial.fields import check_bounds, check_type, choices, format_value, parse
 
 T = TypeVar("T")
@@ -109,13 +110,7 @@ class TrainConfig:
         "initial weights: random, imagenet, run:NAME (a run beside this one), a run directory or"
         " file",
     )
-    freeze: str = _option(
-        "none",
-        "model",
-        "none, all_but_head, all_but_last:K, first:K, pattern:REGEX of parameter names, or"
-        " only:NAME: all but the head and a part (layer3), the convolutions, batch_norm or"
-        " downsampling",
-    )
+    freeze: str = _option("none", "model", freezing_schemes.HELP)
     blocks: int = _option(5, "model", "cnn: how many, each of convolutions and a pooling", 1, 16)
     convolutions: int = _option(1, "model", "cnn: convolutions in each block", 1, 8)
     filters: tuple[int, ...] = _option(
@@ -389,17 +384,6 @@ def _is_class_choice(text: str) -> bool:
     return text == "all" or (text.isdecimal() and int(text) >= 2)
 
 
-def _is_freezing(text: str) -> bool:
-    if text.startswith("pattern:"):
-        try:
-            return bool(re.compile(text.removeprefix("pattern:")).pattern)
-        except re.error:
-            return False
-    return bool(
-        re.fullmatch(r"none|all_but_head|(all_but_last|first):[1-9]\d*|only:\w[\w.]*", text)
-    )
-
-
 RULES: dict[str, list[tuple[Callable[[Any], bool], str]]] = {
     "dataset": [
         (lambda text: bool(re.fullmatch(r"\w+|folder:.+", text)), "must be a name or folder:PATH")
@@ -419,12 +403,7 @@ RULES: dict[str, list[tuple[Callable[[Any], bool], str]]] = {
             "must not start with -, which a command line takes for a flag",
         ),
     ],
-    "freeze": [
-        (
-            _is_freezing,
-            "must be none, all_but_head, all_but_last:K, first:K, pattern:REGEX or only:NAME",
-        )
-    ],
+    "freeze": [(freezing_schemes.is_scheme, freezing_schemes.RULE)],
     "kernel_size": [
         (
             lambda sizes: all(size % 2 for size in sizes),

@@ -14,7 +14,6 @@ from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.training.augment.transforms import augment
 from fieldtrial.training.data.load import Data
 from fieldtrial.training.distributed.world import World
-from fieldtrial.training.freezing.schemes import hold_frozen
 from fieldtrial.training.loop.losses import Objective
 from fieldtrial.training.loop.optimizers import learning_rate, total_norm
 from fieldtrial.training.loop.strategy import Strategy
@@ -152,7 +151,6 @@ def require_normalisable(
     ):
         return  # GPUs normalise over the images of all processes
     network.train()
-    hold_frozen(network)
     try:
         forward_shapes(network, data.image_size, data.channels)
     except ValueError as error:
@@ -256,7 +254,6 @@ def train_epoch(
         random_number(DROPOUT, config.seed, epoch, world.rank)
     )  # dropout's; a checkpoint need not hold it
     network.train()
-    hold_frozen(network)
     steps = math.ceil(len(data.train) / config.batch_size)
     sums = torch.zeros(steps, 2, dtype=torch.float64, device=world.device)
     norms = torch.zeros(steps, dtype=torch.float64, device=world.device)

@@ -31,12 +31,11 @@ from fieldtrial.training.loop.optimizers import learning_rate
 from fieldtrial.training.loop.strategy import prepare
 from fieldtrial.training.models.network import (
     Network,
-    build,
     count_flops,
     count_parameters,
     count_trainable,
-    input_size,
 )
+from fieldtrial.training.models.source import ModelSource, build
 
 # Of a loss and an accuracy: what the best epoch is best at, then what decides between equals; more
 # is better.
@@ -149,7 +148,7 @@ def fit(
     facts = saved["facts"] if saved else describe(network, data)
     if saved:
         network.load_state_dict(saved["model"])
-    data = with_features(network.to(world.device), data, config, world)
+    network, data = with_features(network.to(world.device), data, config, world)
     objective = Objective(network, config, len(data.class_names), world)
     strategy = prepare(network, config, world)
     try:
@@ -263,10 +262,9 @@ def open_trial(config: TrainConfig, run: Run) -> tuple[Data, Network]:
     """Return the trial's images, and its network on the CPU with initial weights, frozen as the
     config says.
     """
-    data = load(config, input_size(config, run.path))
-    network = build(
-        config, len(data.class_names), data.channels, data.mean, data.std, data.image_size, run.path
-    )
+    source = ModelSource.of(config, run.path)
+    data = load(config, source.image_size)
+    network = build(source, data.shape, data.mean, data.std)
     freeze(network, config.freeze)
     return data, network
 

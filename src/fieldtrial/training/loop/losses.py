@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from fieldtrial.config import ConfigError, Loss, TrainConfig
 from fieldtrial.training.distributed.world import World
+from fieldtrial.training.models.hooks import AuxiliaryLogits, HeadInput
 from fieldtrial.training.models.network import Network
 
 # Where the config does not say. Wen et al.'s; Hermans et al. have no cross-entropy beside triplets,
@@ -167,14 +168,14 @@ def require_triplets(config: TrainConfig, together: int) -> None:
 
 
 class Objective:
-    """The loss that training minimises, for `network`, which gives it the features."""
+    """The loss that training minimises, for `network`, whose head's input it reads by a hook."""
 
     def __init__(self, network: Network, config: TrainConfig, classes: int, world: World) -> None:
-        self._network = network
+        self._auxiliary = AuxiliaryLogits(network)
         self._label_smoothing = config.label_smoothing
         self._beside: FeatureLoss | None = None
         if config.loss in FEATURE_LOSSES:
-            network.keep_features()
+            self._features = HeadInput(network)
             self._beside = FEATURE_LOSSES[config.loss](config, classes, world)
             self._weight = (
                 WEIGHTS[config.loss] if config.loss_weight is None else config.loss_weight
@@ -187,15 +188,14 @@ class Objective:
         losses = functional.cross_entropy(
             logits, labels, label_smoothing=self._label_smoothing, reduction="none"
         )
-        if (auxiliary := self._network.auxiliary_logits) is not None:
+        if (auxiliary := self._auxiliary.take()) is not None:
             losses = losses + AUXILIARY_WEIGHT * functional.cross_entropy(
                 auxiliary, labels, label_smoothing=self._label_smoothing, reduction="none"
             )
         total = (losses * weights).sum()
         if self._beside is None:
             return total, total.detach()
-        assert self._network.features is not None
-        more, number = self._beside(self._network.features, labels, weights)
+        more, number = self._beside(self._features.take(), labels, weights)
         return total + self._weight * more, total.detach() + self._weight * number
 
     def end_batch(self) -> None:

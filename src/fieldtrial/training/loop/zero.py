@@ -136,10 +136,8 @@ class Zero:
         state afterwards.
         """
         self._network.eval()  # batch-norm and dropout stay as they are
-        side, channels = self._network.image_size, self._network.mean.shape[1]
-        image = torch.zeros(1, side, side, channels, dtype=torch.uint8, device=self._world.device)
         with self.piece(is_last=True):
-            self.backward(self.forward(image).sum() * 0.0)
+            self.backward(self.forward(self._network.blank()).sum() * 0.0)
         self.step(lr=0.0)
 
     def _state_keys(self) -> tuple[dict[str, torch.Tensor], list[str]]:

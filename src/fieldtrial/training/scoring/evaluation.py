@@ -12,7 +12,8 @@ from fieldtrial.disk.run import Run
 from fieldtrial.training.data.load import Data, load
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.loop.fit import open_trial
-from fieldtrial.training.models.network import Network, build, input_size
+from fieldtrial.training.models.network import Network
+from fieldtrial.training.models.source import ModelSource, build
 from fieldtrial.training.models.weights import read_state
 from fieldtrial.training.scoring.predictions import Predictions, Split, predict
 
@@ -33,8 +34,9 @@ def score_state(
 
     The second result is what result.json says of it; see `summarise`.
     """
-    data = load(config, input_size(config, run.path))
-    network = _with_state(config, data, run, state)
+    source = ModelSource.of(config, run.path)
+    data = load(config, source.image_size)
+    network = _with_state(source, data, run, state)
     predictions = _predict(network, data, config.batch_size, world, splits, accumulate)
     return predictions, summarise(data, predictions)
 
@@ -119,8 +121,9 @@ def open_ended(run: Run, world: World) -> tuple[Data, Network]:
         ValueError: the run has not ended well, or its weights are damaged or not of its config.
     """
     config, _ = _ended(run, world)
-    data = load(config, input_size(config, run.path))
-    return data, _with_state(config, data, run, read_state(run.weights_path))
+    source = ModelSource.of(config, run.path)
+    data = load(config, source.image_size)
+    return data, _with_state(source, data, run, read_state(run.weights_path))
 
 
 def _ended(run: Run, world: World) -> tuple[TrainConfig, dict[str, Any]]:
@@ -144,18 +147,10 @@ def _predict(
 
 
 def _with_state(
-    config: TrainConfig, data: Data, run: Run, state: dict[str, torch.Tensor]
+    source: ModelSource, data: Data, run: Run, state: dict[str, torch.Tensor]
 ) -> Network:
-    """Return the network of `config` with the weights in `state`. Raises ValueError if they are of
-    another one.
-    """
-    size = data.image_size
-    drawn = replace(
-        config, weights="random", image_size=size
-    )  # which files it started from matters no more
-    network = build(
-        drawn, len(data.class_names), data.channels, data.mean, data.std, size, run.path
-    )
+    """Return the model of `source` with the weights in `state`. Raises ValueError if another's."""
+    network = build(source.drawn(), data.shape, data.mean, data.std)
     try:
         network.load_state_dict(state)
     except RuntimeError as error:

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from filelock import FileLock
 from numpy.typing import NDArray
-from torch import nn
 
 from fieldtrial.config import FIELDS, TrainConfig
 from fieldtrial.disk.files import atomic_file
@@ -22,7 +21,8 @@ from fieldtrial.training.data.splits import Indices
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.freezing.feature_cache import PENULTIMATE, make_room
 from fieldtrial.training.loop.epoch import forward
-from fieldtrial.training.models.network import Network, flatten_features
+from fieldtrial.training.models.hooks import HeadInput
+from fieldtrial.training.models.network import Network
 
 FORMAT = 2  # to be raised when the same key would stand for other numbers
 NOT_OF_FEATURES = ("weights", "freeze", "classifier", "svm_kernel", "svm_scaling", "svm_penalty")
@@ -86,19 +86,14 @@ def _compute(
     network: Network, data: Data, indices: Indices, batch_size: int, world: World, accumulate: int
 ) -> NDArray[np.float32]:
     """Return the features, float32 (n, width), to all processes."""
-    given: list[torch.Tensor] = []
-
-    def note(head: nn.Module, arguments: tuple[torch.Tensor, ...]) -> None:
-        given.append(flatten_features(head, arguments[0]))
-
-    handle = network.get_submodule(network.head).register_forward_pre_hook(note)
+    head_input = HeadInput(network)
     try:
         parts = [
-            world.gather(given.pop())[: batch.count].cpu()
+            world.gather(head_input.take())[: batch.count].cpu()
             for batch, _ in forward(network, data, indices, batch_size, world, accumulate)
         ]
     finally:
-        handle.remove()
+        head_input.close()
     return torch.cat(parts).numpy()
 
 
