@@ -3,15 +3,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test chaos check fix bench clean packages
+.PHONY: demo test chaos check docs fix bench clean packages
 
 demo: $(VENV)/installed
 	$(BIN)/python sweeps/digits_transfer.py
 
 test: check packages
-	$(BIN)/pytest --numprocesses 2 --dist loadfile
+	$(BIN)/pytest --numprocesses 2
 
-# Reports are tested in a real browser, outages on a real file system; who is not root and has none sees those skipped.
+# Reports are tested in a real browser, outages on a real file system. Without root, tests of what is missing are skipped.
 packages:
 	@{ command -v chromium && command -v bindfs; } >/dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || \
 	{ apt-get update -q && DEBIAN_FRONTEND=noninteractive \
@@ -20,11 +20,15 @@ packages:
 chaos: $(VENV)/installed packages
 	$(BIN)/pytest -m chaos
 
-check: $(VENV)/installed
+check: docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The pages, in site/; a link that leads nowhere is an error.
+docs: $(VENV)/installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 fix: $(VENV)/installed
 	$(BIN)/ruff check --fix .
@@ -41,5 +45,5 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed; PYTHON=... names it"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || [ "$$(id -u)" != 0 ] || { apt-get update -q && apt-get install -qy --no-install-recommends python3-venv; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test,docs]'
 	@touch $@

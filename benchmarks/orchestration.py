@@ -31,13 +31,14 @@ from ray import tune
 from fieldtrial.config import TrainConfig
 from fieldtrial.control.engine.loop import Engine
 from fieldtrial.control.engine.trial import Trial
-from fieldtrial.control.places.interface import Ended, Task
+from fieldtrial.control.places.interface import Ended
 from fieldtrial.control.places.settings import SlurmSettings
 from fieldtrial.control.places.slurm.place import SlurmPlace
 from fieldtrial.control.places.slurm.sbatch import Submitter
 from fieldtrial.control.places.slurm.snapshot import take_snapshot
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.disk.task_queue import Task
 from fieldtrial.sweep import Sweep, grid
 
 STAND_IN = (str(Path(__file__).resolve().parent / "stand_in_worker.py"),)
@@ -175,7 +176,7 @@ class SimulatedPlace:
 
     def start(self, task: Task) -> None:
         """Have the writer, started with the last trial, write this one's records."""
-        self._tasks[str(task.run.path)] = task
+        self._tasks[task.run] = task
         if len(self._tasks) == SIMULATED:
             command = [sys.executable, __file__, "--write", *self._tasks]
             self._writer = subprocess.Popen(command, text=True)

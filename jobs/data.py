@@ -11,7 +11,8 @@ import re
 import sys
 from pathlib import Path
 
-from fieldtrial.config import TrainConfig, add_flags
+from fieldtrial.config import TrainConfig
+from fieldtrial.flags import add_flags
 
 FIELDS = (
     "classes",

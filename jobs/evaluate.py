@@ -58,7 +58,7 @@ def main() -> None:
             scores = evaluate_run(run, world, (flags.split,), flags.initial)
     except (ValueError, OSError, FloatingPointError) as error:
         sys.exit(str(error))
-    if world.is_main:
+    if world.is_rank_0:
         for name, value in scores.items():
             if name != "class_names":
                 print(f"{name.replace('_', ' ')} {value:.4g}")

@@ -13,10 +13,11 @@ import os
 import sys
 from dataclasses import replace
 
-from fieldtrial.config import HINTS, TrainConfig, add_flags
+from fieldtrial.config import HINTS, TrainConfig
 from fieldtrial.disk.files import share_with_group
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.flags import add_flags
 
 
 def main() -> None:
@@ -61,7 +62,7 @@ def main() -> None:
     except (ValueError, OSError, KeyboardInterrupt) as error:
         sys.exit(str(error) or "interrupted: the same command goes on")
     world.close()
-    sys.exit(table.main([flags.sweep]) if world.is_main else 0)
+    sys.exit(table.main([flags.sweep]) if world.is_rank_0 else 0)
 
 
 if __name__ == "__main__":

@@ -9,9 +9,10 @@ import argparse
 import os
 import sys
 
-from fieldtrial.config import TrainConfig, add_flags
+from fieldtrial.config import TrainConfig
 from fieldtrial.disk.files import share_with_group
 from fieldtrial.disk.run import Run
+from fieldtrial.flags import add_flags
 
 
 def main() -> None:
@@ -42,7 +43,7 @@ def main() -> None:
         type=int,
         metavar="N",
         default=1,
-        help="parts that each batch is cut into [1]",
+        help="gradient accumulation steps [1]",
     )
     parser.add_argument(
         "--data-root", metavar="DIR", help="where data sets are and are downloaded to"
@@ -54,14 +55,13 @@ def main() -> None:
         os.environ["FIELDTRIAL_DATA"] = flags.data_root
     try:
         config = TrainConfig.from_flags(flags)
-        from fieldtrial.training.attempt import (
-            single_run as by_hand,  # late: wrong flags are told without a wait for torch
-        )
+        # Late: wrong flags are reported without waiting for torch.
+        from fieldtrial.training.attempt.single_run import prepare_run, train_run
 
         if flags.prepare:
-            by_hand.prepare_by_hand(config, Run(flags.run), flags.accumulate)
+            prepare_run(config, Run(flags.run), flags.accumulate)
         else:
-            by_hand.train_by_hand(config, Run(flags.run), flags.test, flags.accumulate)
+            train_run(config, Run(flags.run), flags.test, flags.accumulate)
     except (ValueError, OSError, FloatingPointError, KeyboardInterrupt) as error:
         sys.exit(str(error) or "interrupted: the same command goes on from the last epoch")
 

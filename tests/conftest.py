@@ -1,6 +1,4 @@
-"""What every test gets: its own folders for data, stores and the key of states; no test reads or
-fills the user's.
-"""
+"""What every test gets: folders of its own for data, caches and keys, never the user's."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,29 +6,21 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-hypothesis.settings.register_profile(
-    "no times", deadline=None
-)  # how long an example takes is the machine's affair
+# How long an example takes depends on the machine.
+hypothesis.settings.register_profile("no times", deadline=None)
 hypothesis.settings.load_profile("no times")
 
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the longest file, so that two processes are done at about the same time."""
-    items.sort(key=lambda item: item.path.name != "test_sweeps.py")
-
-
 pytest_plugins = [
-    "tests.slurm_cluster",
-    "tests.chromium",
-    "tests.unreliable",
-]  # slurm, browser, unreliable
+    "tests.schedule",
+    "tests.slurm_cluster",  # the fixture slurm
+    "tests.chromium",  # browser
+    "tests.unreliable",  # unreliable
+]
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _machine_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Point data, stores and the states' key at folders of this test run, which sub-processes
-    inherit.
-    """
+    """Set the variables that name the folders; processes that tests start inherit them."""
     root: Path = tmp_path_factory.mktemp("machine")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FIELDTRIAL_DATA", str(root / "data"))

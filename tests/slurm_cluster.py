@@ -15,6 +15,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.needs import need, need_root
+
 DEVSLURM = Path(__file__).parents[1] / "cluster" / "devslurm"
 
 
@@ -128,7 +130,8 @@ def temporary_cluster(*options: str, user: str | None = None) -> Iterator[SlurmC
     """A cluster in a new folder that everybody can enter, its name short enough for sockets in it;
     gone at the end.
     """
-    _skip_without_slurm()
+    need_root("starts a SLURM cluster")
+    need(shutil.which("slurmctld") or shutil.which("apt-get"), "SLURM from Debian's packages")
     folder = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))
     folder.chmod(0o755)
     cluster = SlurmCluster(folder, *options, user=user)
@@ -151,15 +154,6 @@ def slurm() -> Iterator[SlurmCluster]:
     ):
         patch.setenv("SLURM_CONF", str(cluster.configuration))
         yield cluster
-
-
-def _skip_without_slurm() -> None:
-    """Skip the test where no SLURM can be had; on CI as root that is a failure."""
-    if os.geteuid() != 0:
-        pytest.skip("needs root: starts a real SLURM")
-    if not shutil.which("slurmctld") and not shutil.which("apt-get"):
-        reason = "needs SLURM from Debian's packages, and there is no apt-get"
-        pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
 
 
 def _output(command: list[str], environment: dict[str, str] | None = None) -> str:

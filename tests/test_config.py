@@ -9,8 +9,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fieldtrial.config import FIELDS, HINTS, RULES, ConfigError, TrainConfig, add_flags
+from fieldtrial.config import FIELDS, HINTS, ConfigError, TrainConfig
 from fieldtrial.fields import check_bounds, check_type, format_value, parse
+from fieldtrial.flags import add_flags
+from fieldtrial.rules import RULES
 
 NAMES = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,20}", fullmatch=True)
 TEXT = {
@@ -320,16 +322,6 @@ def test_whole_numbers_are_numbers() -> None:
 def test_a_config_is_frozen() -> None:
     with pytest.raises(FrozenInstanceError):
         TrainConfig().lr = 1.0  # type: ignore[misc]
-
-
-def test_help_is_grouped_and_complete() -> None:
-    parser = argparse.ArgumentParser()
-    add_flags(parser)
-    text = parser.format_help()
-    for name in FIELDS:
-        assert f"--{name} " in text
-    places = [text.index(f"\n{group}:") for group in ("data", "model", "optimisation", "run")]
-    assert places == sorted(places)
 
 
 @pytest.mark.parametrize("name", FIELDS)

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from fieldtrial.disk.sweep_folder import SweepFolder
-from fieldtrial.disk.task_queue import QueuedTask, TaskQueue
+from fieldtrial.disk.task_queue import Task, TaskQueue
 from fieldtrial.panel import RowStanding, Standing, at_work, clock, render_panel, summary_line
 
 FIRST = RowStanding(
@@ -74,7 +74,7 @@ def test_who_is_at_work_is_seen_in_the_queue(tmp_path: Path) -> None:
     queue.open()
     queue.register("7", {})
     for name in ("claimed", "queued"):
-        queue.put(QueuedTask(f"runs/{name}", 2))
+        queue.put(Task(f"runs/{name}", 2))
         queue.claim("7")
     assert queue.claimed() == {"claimed-2.json": "7"}
     came = time.time() + 10

@@ -5,6 +5,7 @@ import pytest
 from ray import tune
 
 from fieldtrial.config import ConfigError, TrainConfig
+from fieldtrial.control.smoke import smoke
 from fieldtrial.sweep import Sweep, grid
 
 BASE = TrainConfig(epochs=5)
@@ -147,7 +148,7 @@ def test_the_description_is_plain_and_has_all_that_decides() -> None:
 def test_rows_of_one_architecture_start_from_one_source() -> None:
     rows = grid(model=["cnn", "mlp"], freeze=["none", "all_but_head"], batch_size=[16, 64])
     sweep = Sweep(base=BASE, rows=rows, source={"classes": "0-4", "lr": 0.5, "batch_size": 32})
-    sources = [sweep.source_config(number) for number in range(len(rows))]
+    sources = [row.source for row in sweep.planned]
     assert len(set(sources)) == 2
     for number, source in enumerate(sources):
         assert source is not None
@@ -158,8 +159,8 @@ def test_rows_of_one_architecture_start_from_one_source() -> None:
             32,
         )
         assert source.freeze == "none"
-        assert sweep.row_config(number).weights == f"run:{source.id}"
-    assert Sweep(base=BASE, rows=rows).source_config(0) is None
+        assert sweep.planned[number].config.weights == f"run:{source.id}"
+    assert Sweep(base=BASE, rows=rows).planned[0].source is None
 
 
 def test_a_source_has_the_shape_of_the_rows_that_start_from_it() -> None:
@@ -170,14 +171,15 @@ def test_a_source_has_the_shape_of_the_rows_that_start_from_it() -> None:
         "padding": "valid",
         "batch_norm_after": "pool",
     }
-    source = Sweep(base=BASE, rows=[shape], source={"classes": "0-4"}).source_config(0)
+    source = Sweep(base=BASE, rows=[shape], source={"classes": "0-4"}).planned[0].source
     assert source is not None
     assert {name: getattr(source, name) for name in shape} == shape
 
 
 def test_settings_change_the_base_of_every_row_and_no_row() -> None:
     sweep = Sweep(base=BASE, rows=grid(model=["cnn", "mlp"]), search={"lr": tune.uniform(0.1, 0.2)})
-    assert [sweep.with_settings({"epochs": "7"}).row_config(row).epochs for row in (0, 1)] == [7, 7]
+    planned = sweep.with_settings({"epochs": "7"}).planned
+    assert [row.config.epochs for row in planned] == [7, 7]
     with pytest.raises(ConfigError) as caught:
         sweep.with_settings({"model": "mlp", "lr": "0.1"})
     assert len(caught.value.problems) == 2
@@ -189,11 +191,11 @@ def test_settings_change_the_base_of_every_row_and_no_row() -> None:
 
 
 def test_smoke_is_tiny_and_keeps_every_row() -> None:
-    sweep = Sweep(
+    whole = Sweep(
         base=TrainConfig(
             dataset="folder:/none", image_size=224, classes="3", weights="imagenet", epochs=90
         ),
-        rows=grid(model=["cnn", "mlp"], image_size=[224, 448]),
+        rows=grid(activation=["relu", "gelu"], image_size=[224, 448]),
         search={
             "epochs": tune.choice([50, 90]),
             "filters": tune.choice([(64,), (8,)]),
@@ -201,19 +203,21 @@ def test_smoke_is_tiny_and_keeps_every_row() -> None:
         },
         trials=50,
         seeds=5,
-    ).smoke()
+    )
+    sweep = smoke(whole)
     assert len(sweep.rows) == 4
     assert (sweep.trials, sweep.seeds) == (1, 1)
-    for number, row in enumerate(sweep.rows):
-        config = sweep.row_config(number)
+    for planned, row in zip(sweep.planned, whole.rows, strict=True):
+        config = planned.config
         assert (config.dataset, config.classes, config.weights, config.epochs) == (
             "digits",
             "2",
             "random",
             1,
         )
-        assert (config.image_size, config.images_per_class, config.model) == (32, 8, row["model"])
-        assert sweep.most_epochs(number) == 1
+        assert (config.image_size, config.images_per_class) == (32, 8)
+        assert config.activation == row["activation"]
+        assert planned.most_epochs == 1
     described = sweep.describe("smoke")["search"]
     assert described == {"filters": "choice(8)", "lr": "uniform(0.1, 0.2)"}
 
@@ -222,7 +226,7 @@ def test_smoke_gives_every_model_images_that_it_takes() -> None:
     sweep = Sweep(
         base=TrainConfig(dataset="cifar10"), rows=grid(model=["resnet18", "timm:xception"])
     )
-    assert [sweep.smoke().row_config(number).image_size for number in (0, 1)] == [96, 96]
+    assert [row.config.image_size for row in smoke(sweep).planned] == [96, 96]
 
 
 def test_smoke_of_a_small_variant_of_other_data_is_its_own() -> None:
@@ -232,11 +236,10 @@ def test_smoke_of_a_small_variant_of_other_data_is_its_own() -> None:
         rows=grid(train_fraction=[0.001, 1.0]),
         search={"images_per_class": tune.choice([500])},
     )
-    configs = [sweep.smoke().row_config(number) for number in (0, 1)]
-    assert [(config.train_fraction, config.images_per_class) for config in configs] == [
-        (1.0, 8)
-    ] * 2
-    assert sweep.smoke().describe("smoke")["search"] == {}
+    tiny = smoke(sweep)
+    configs = [row.config for row in tiny.planned]
+    assert {(config.train_fraction, config.images_per_class) for config in configs} == {(1.0, 8)}
+    assert tiny.describe("smoke")["search"] == {}
 
 
 def test_smoke_keeps_the_classes_of_embedded_data() -> None:
@@ -245,25 +248,25 @@ def test_smoke_keeps_the_classes_of_embedded_data() -> None:
         rows=[{"model": "cnn"}],
         source={"classes": "0-4", "epochs": 50},
     )
-    source = sweep.smoke().source_config(0)
-    assert source is not None
-    assert (source.classes, source.epochs) == ("0-4", 1)
-    assert sweep.smoke().row_config(0).classes == "5-9"
-    assert sweep.smoke().row_config(0).image_size is None
+    (row,) = smoke(sweep).planned
+    assert row.source is not None
+    assert (row.source.classes, row.source.epochs) == ("0-4", 1)
+    assert (row.config.classes, row.config.image_size) == ("5-9", None)
 
 
 def test_rows_with_different_fields_have_a_cell_in_each_column() -> None:
     sweep = Sweep(base=BASE, rows=[{"freeze": "first:1"}, {"model": "mlp", "dense_width": (8, 4)}])
     assert sweep.compared == ["freeze", "model", "dense_width"]
-    assert [sweep.row_cells(0), sweep.row_cells(1)] == [
-        ["first:1", "cnn", "256"],
-        ["none", "mlp", "8,4"],
+    assert [row.cells for row in sweep.planned] == [
+        ("first:1", "cnn", "256"),
+        ("none", "mlp", "8,4"),
     ]
 
 
 def test_the_longest_trial_is_known_when_epochs_are_searched() -> None:
-    assert Sweep(base=BASE, rows=[{}], search={"epochs": tune.randint(2, 31)}).most_epochs(0) == 30
-    assert Sweep(base=BASE, rows=[{"epochs": 9}]).most_epochs(0) == 9
+    searched = Sweep(base=BASE, rows=[{}], search={"epochs": tune.randint(2, 31)})
+    assert searched.planned[0].most_epochs == 30
+    assert Sweep(base=BASE, rows=[{"epochs": 9}]).planned[0].most_epochs == 9
 
 
 def test_the_failures_that_a_sweep_bears_grow_with_it() -> None:
@@ -271,6 +274,61 @@ def test_the_failures_that_a_sweep_bears_grow_with_it() -> None:
     assert Sweep(base=BASE, rows=rows[:1]).most_failures == 10
     assert Sweep(base=BASE, rows=rows, seeds=3).most_failures == 24
     assert Sweep(base=BASE, rows=rows, max_failures=0).most_failures == 0
-    assert Sweep(base=BASE, rows=rows, max_failures=0).smoke().most_failures == 120
+    assert smoke(Sweep(base=BASE, rows=rows, max_failures=0)).most_failures == 120
     with pytest.raises(ConfigError, match="max_failures = -1: must be at least 0"):
         Sweep(base=BASE, rows=rows, max_failures=-1)
+
+
+def test_a_row_with_a_field_that_has_no_effect_is_refused_with_the_rows_that_are_one_model() -> (
+    None
+):
+    found = problems(rows=grid(optimizer=["sgd", "adamw"], momentum=[0.9, 0.0]))
+    assert found == [
+        "row 3 (optimizer=adamw momentum=0.0): momentum = 0.0 has no effect: it needs optimizer ="
+        " sgd or rmsprop, classifier = softmax; row 2 (optimizer=adamw momentum=0.9), row 3"
+        " (optimizer=adamw momentum=0.0) are one model"
+    ]
+    found = problems(rows=grid(model=["resnet18"], kernel_size=[(5,)]))
+    assert found == [
+        "row 0 (model=resnet18 kernel_size=5): kernel_size = 5 has no effect: it needs model = cnn"
+    ]
+
+
+def test_many_rows_that_are_one_model_are_not_all_named() -> None:
+    found = problems(rows=grid(optimizer=["adamw"], step_epochs=range(1, 7)))
+    assert len(found) == 6
+    assert all(line.endswith("step_epochs=3) and 3 more are one model") for line in found)
+
+
+def test_what_the_base_sets_makes_no_row_different() -> None:
+    base = TrainConfig(momentum=0.5, kernel_size=(5,), classifier="svm")
+    assert Sweep(base=base, rows=grid(model=["mlp", "resnet18"], momentum=[0.5])).planned
+
+
+def test_a_searched_field_must_have_an_effect_in_every_row() -> None:
+    momentum = {"momentum": tune.uniform(0.0, 0.9)}
+    assert problems(rows=grid(optimizer=["sgd", "adamw"]), search=momentum) == [
+        "search momentum: has no effect in row 1 (optimizer=adamw): it needs optimizer = sgd or"
+        " rmsprop, classifier = softmax"
+    ]
+    assert Sweep(base=BASE, rows=grid(optimizer=["sgd", "rmsprop"]), search=momentum).planned
+
+
+def test_a_field_may_need_a_value_that_the_search_chooses_in_some_trials() -> None:
+    search = {
+        "optimizer": tune.choice(["adamw", "sgd"]),
+        "nesterov": tune.choice([False, True]),
+        "blocks": tune.randint(1, 4),
+    }
+    base = TrainConfig(momentum=0.0)
+    rows = grid(momentum=[0.5, 0.9], filter_growth=[1.0, 2.0])
+    assert Sweep(base=base, rows=rows, search=search).planned
+    assert [line[:34] for line in problems(base=base, search=search)] == [
+        "search nesterov: has no effect in "
+    ]
+
+
+def test_a_smoke_leaves_out_what_its_smallest_values_make_idle() -> None:
+    search = {"blocks": tune.choice([3, 1]), "filter_growth": tune.choice([1.0, 2.0])}
+    whole = Sweep(base=BASE, rows=[{"model": "cnn"}], search=search)
+    assert list(smoke(whole).search) == ["blocks"]

@@ -1,6 +1,4 @@
-"""A plugin of pytest: a folder on a real file system, in FUSE, that goes away when its server is
-killed.
-"""
+"""A plugin of pytest: a folder on a FUSE file system, which goes away when its server is killed."""
 
 import os
 import shutil
@@ -11,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.needs import need, need_root
+
 
 class UnreliableFolder:
-    """`path` is there while its server runs; without that, all that is asked of it fails
-    (ENOTCONN).
-    """
+    """`path` is there while its server runs; without the server every access fails (ENOTCONN)."""
 
     def __init__(self, folder: Path) -> None:
         self.path, self._behind = folder / "there", folder / "behind"
@@ -53,13 +51,19 @@ class UnreliableFolder:
 @pytest.fixture
 def unreliable(tmp_path: Path) -> Iterator[UnreliableFolder]:
     """Return an empty folder that can go away."""
-    if os.geteuid() != 0 or not Path("/dev/fuse").exists():
-        pytest.skip("needs root and FUSE: mounts a file system")
-    if not shutil.which("bindfs"):
-        reason = "needs bindfs: as root, make test installs it; else apt-get install bindfs"
-        pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
+    need_fuse()
     folder = tmp_path / "unreliable"
     folder.mkdir()
     made = UnreliableFolder(folder)
     yield made
     made.end()
+
+
+def need_fuse() -> None:
+    """Skip the test where no file system can be mounted."""
+    need_root("mounts a file system")
+    need(Path("/dev/fuse").exists(), "FUSE: /dev/fuse")
+    need(
+        shutil.which("bindfs"),
+        "bindfs: as root, make test installs it; else apt-get install bindfs",
+    )

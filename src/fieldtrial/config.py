@@ -1,19 +1,17 @@
-"""TrainConfig: what one trial is. Flags in, flags out, an eight-digit id; every value is checked
-when it is built.
-"""
+"""TrainConfig: the configuration of one trial, checked when it is built."""
 
 import argparse
 import difflib
 import hashlib
 import json
-import re
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, TypeVar
 
 from fieldtrial import freezing_schemes
-from fieldtrial.fields import check_bounds, check_type, choices, format_value, parse
+from fieldtrial.fields import check_bounds, check_type, format_value, parse
+from fieldtrial.rules import RULES
 
 T = TypeVar("T")
 
@@ -35,12 +33,11 @@ Precision = Literal["fp32", "bf16"]
 Strategy = Literal["ddp", "zero1", "zero2", "zero3"]
 Select = Literal["validation_accuracy", "validation_loss"]
 
-RUN_PREFIX = "run:"  # of weights that come from a run beside this one
 GROUPS = ("data", "model", "optimisation", "run")
 
 
 class ConfigError(ValueError):
-    """One or more values that no trial can have; the message has a line for each problem."""
+    """One or more values that are not allowed; the message has a line for each problem."""
 
     def __init__(self, problems: list[str], where: str = "") -> None:
         self.problems = problems
@@ -49,191 +46,166 @@ class ConfigError(ValueError):
         )
 
 
-def _option(
-    default: T, group: str, text: str, low: float | None = None, high: float | None = None
-) -> T:
-    """Return a dataclass field with its help text and its bounds (both inclusive)."""
-    metadata = {"group": group, "help": text, "low": low, "high": high}
-    return field(default=default, metadata=metadata)
+class _Group:
+    """Declares the fields of one group, each with its default, its help text and its bounds."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __call__(
+        self, default: T, text: str, low: float | None = None, high: float | None = None
+    ) -> T:
+        """Return a dataclass field; `low` and `high` are bounds, both inclusive."""
+        metadata = {"group": self._name, "help": text, "low": low, "high": high}
+        return field(default=default, metadata=metadata)
+
+
+_data, _model, _optimisation, _run = (_Group(name) for name in GROUPS)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """One trial of an experiment: what is learned from what, and how. Nothing in it names a
-    machine.
+    """The configuration of one trial: data, model and training, and nothing about the machine.
+
+    `fieldtrial.effects` says which values of other fields a field needs to have an effect.
 
     Raises:
-        ConfigError: a value of the wrong type, out of bounds or not among the choices; all problems
-        at once.
+        ConfigError: values of the wrong type, out of bounds or not among the choices, all at once.
     """
 
-    dataset: str = _option(
+    dataset: str = _data(
         "digits",
-        "data",
         "digits, mnist, cifar10, stl10, tinyimagenet, inat10, dogs_vs_cats, flowers104, or"
-        " folder:PATH (class folders)",
+        " folder:PATH (one folder per class)",
     )
-    classes: str = _option(
-        "all", "data", "all, N (the first N classes) or A-B (class numbers A to B)"
-    )
-    image_size: int | None = _option(
+    classes: str = _data("all", "all, N (the first N classes) or A-B (class numbers A to B)")
+    image_size: int | None = _data(
         None,
-        "data",
-        "side of the square image in pixels; none: what the weights expect, else the data's"
-        " (folders: 224)",
+        "side of the square images in pixels; none: what the weights expect, else the data set's"
+        " own (folders: 224)",
         1,
     )
-    augmentation: tuple[Augmentation, ...] = _option(
-        (), "data", "random changes of the training images, in order"
+    augmentation: tuple[Augmentation, ...] = _data(
+        (), "random changes of the training images, applied in this order"
     )
-    validation_fraction: float = _option(
-        0.1, "data", "share of train that selects, stratified by class", 0.001, 0.9
+    validation_fraction: float = _data(
+        0.1,
+        "share of each class's training images held out for validation; a folder with its own val/"
+        " ignores it",
+        0.001,
+        0.9,
     )
-    train_fraction: float = _option(
-        1.0, "data", "share of each class that is trained on, of what validation left", 1e-5, 1.0
+    train_fraction: float = _data(
+        1.0, "share of each class that is trained on, of what validation leaves", 1e-5, 1.0
     )
-    images_per_class: int | None = _option(
-        None,
-        "data",
-        "training images of each class, of what validation and train_fraction left; none: all",
-        1,
+    images_per_class: int | None = _data(
+        None, "training images per class, of what the two fractions leave; none: all", 1
     )
 
-    model: str = _option(
-        "cnn",
-        "model",
-        "cnn, mlp, or a timm or torchvision classifier (timm:NAME, torchvision:NAME)",
+    model: str = _model(
+        "cnn", "cnn, mlp, or a classifier of timm or torchvision (timm:NAME, torchvision:NAME)"
     )
-    weights: str = _option(
+    weights: str = _model(
         "random",
-        "model",
-        "initial weights: random, imagenet, run:NAME (a run beside this one), a run directory or"
-        " file",
+        "initial weights: random, imagenet, run:NAME (a run in the same folder), a run directory or"
+        " a file",
     )
-    freeze: str = _option("none", "model", freezing_schemes.HELP)
-    blocks: int = _option(5, "model", "cnn: how many, each of convolutions and a pooling", 1, 16)
-    convolutions: int = _option(1, "model", "cnn: convolutions in each block", 1, 8)
-    filters: tuple[int, ...] = _option(
-        (32,), "model", "cnn: filters of each block, or of the first (then growing)", 1
+    freeze: str = _model("none", freezing_schemes.HELP)
+    blocks: int = _model(5, "number of blocks, each of convolutions and one pooling layer", 1, 16)
+    convolutions: int = _model(1, "convolutions per block", 1, 8)
+    filters: tuple[int, ...] = _model(
+        (32,), "filters of each block, or of the first, which filter_growth multiplies", 1
     )
-    filter_growth: float = _option(
-        1.0, "model", "cnn: from block to block, where one number of filters is given", 0.01
+    filter_growth: float = _model(1.0, "factor of the filters from block to block", 0.01)
+    kernel_size: tuple[int, ...] = _model(
+        (3,), "side of the kernels in each block, or in all blocks; odd", 1
     )
-    kernel_size: tuple[int, ...] = _option(
-        (3,), "model", "cnn: kernel side of each block, or of all; odd", 1
+    padding: Padding = _model(
+        "same", "same: convolutions keep the image's size; valid: they lose its border"
     )
-    padding: Padding = _option(
-        "same", "model", "cnn: same keeps the image's size up to the pooling, valid has none"
+    activation: Activation = _model("relu", "non-linearity after convolutions and dense layers")
+    batch_norm: bool = _model(True, "batch normalisation")
+    batch_norm_after: NormPlace = _model(
+        "convolution", "place of batch normalisation: each convolution, or each block's pooling"
     )
-    activation: Activation = _option("relu", "model", "cnn and mlp: the non-linearity")
-    batch_norm: bool = _option(True, "model", "cnn: batch normalisation")
-    batch_norm_after: NormPlace = _option(
-        "convolution", "model", "cnn: after each convolution, or each block's pooling"
+    dense_width: tuple[int, ...] = _model(
+        (256,), "widths of the dense layers before the last layer", 1
     )
-    dense_width: tuple[int, ...] = _option(
-        (256,), "model", "cnn and mlp: widths of the dense layers before the last", 1
+    dropout: float = _model(
+        0.0, "dropout before the last layer, or what a library calls its dropout", 0.0, 0.95
     )
-    dropout: float = _option(0.0, "model", "probability, before the last layer", 0.0, 0.95)
-    block_dropout: float = _option(
+    block_dropout: float = _model(
         0.0,
-        "model",
-        "cnn: after each block; mlp: between dense layers; torchvision's ResNets: after each ReLU"
-        " in a block",
+        "dropout after each block (cnn), between dense layers (mlp) or after each ReLU in a block"
+        " (torchvision's ResNets)",
         0.0,
         0.95,
     )
-    classifier: Classifier = _option(
+    classifier: Classifier = _model(
         "softmax",
-        "model",
-        "the network's last layer, trained with it; or svm, fitted on the features before that"
-        " layer",
+        "softmax: the network's last layer; svm: a support vector machine, fitted on the features"
+        " that the last layer gets",
     )
-    svm_kernel: Kernel = _option("linear", "model", "svm: cubic is a polynomial of degree 3")
-    svm_scaling: Scaling = _option(
-        "none", "model", "svm: of each feature, as the training images have it"
-    )
-    svm_penalty: float = _option(
-        1.0, "model", "svm: of training images on the wrong side (C)", 1e-9
+    svm_kernel: Kernel = _model("linear", "kernel; cubic is a polynomial of degree 3")
+    svm_scaling: Scaling = _model("none", "scaling of the features, fitted on training images")
+    svm_penalty: float = _model(
+        1.0, "penalty on training images on the wrong side of the margin (C)", 1e-9
     )
 
-    optimizer: Optimizer = _option("adamw", "optimisation", "the update rule")
-    lr: float = _option(1e-3, "optimisation", "peak learning rate", 0.0)
-    momentum: float = _option(0.9, "optimisation", "sgd and rmsprop", 0.0, 0.9999)
-    nesterov: bool = _option(
-        False, "optimisation", "sgd: Nesterov's momentum; nothing changes where momentum is 0"
+    optimizer: Optimizer = _optimisation("adamw", "update rule")
+    lr: float = _optimisation(1e-3, "peak learning rate, above 0", 0.0)
+    momentum: float = _optimisation(0.9, "momentum coefficient", 0.0, 0.9999)
+    nesterov: bool = _optimisation(False, "Nesterov's form of momentum")
+    betas: tuple[float, float] = _optimisation(
+        (0.9, 0.999), "decay of the means of the gradient and of its square", 0.0, 0.99999
     )
-    betas: tuple[float, float] = _option(
-        (0.9, 0.999), "optimisation", "adam, adamw and nadam", 0.0, 0.99999
+    epsilon: float = _optimisation(1e-8, "added to the denominator of the update", 0.0)
+    weight_decay: float = _optimisation(
+        0.0, "decoupled for adamw, an L2 penalty for other optimizers", 0.0
     )
-    epsilon: float = _option(1e-8, "optimisation", "all but sgd: added to the denominator", 0.0)
-    weight_decay: float = _option(
-        0.0, "optimisation", "decoupled for adamw, an L2 penalty otherwise", 0.0
+    schedule: Schedule = _optimisation("constant", "learning rate after the warm-up")
+    warmup_fraction: float = _optimisation(
+        0.0, "share of all steps with a rising learning rate; one_cycle: 0 means 0.3", 0.0, 1.0
     )
-    schedule: Schedule = _option(
-        "constant", "optimisation", "of the learning rate after the warm-up"
+    step_epochs: int = _optimisation(7, "epochs between two falls of the learning rate", 1)
+    gamma: float = _optimisation(0.1, "factor of the learning rate at each fall", 1e-6, 1.0)
+    plateau_patience: int = _optimisation(
+        3, "epochs without a better `select` before the learning rate falls", 1
     )
-    warmup_fraction: float = _option(
-        0.0,
-        "optimisation",
-        "share of all steps with a rising learning rate; one_cycle: 0 means 0.3",
-        0.0,
-        1.0,
+    loss: Loss = _optimisation(
+        "cross_entropy", "center and triplet add a loss of the features to cross-entropy"
     )
-    step_epochs: int = _option(
-        7, "optimisation", "step: epochs from one fall of the learning rate to the next", 1
+    loss_weight: float | None = _optimisation(
+        None, "weight of the added loss; none: 0.003 for center, 0.1 for triplet", 0.0
     )
-    gamma: float = _option(
-        0.1, "optimisation", "step and plateau: what the learning rate is multiplied by", 1e-6, 1.0
+    center_lr: float = _optimisation(
+        0.5, "rate at which a class's center follows its images", 0.0, 1.0
     )
-    plateau_patience: int = _option(
-        3,
-        "optimisation",
-        "plateau: epochs without a better `select` before the learning rate falls",
-        1,
+    margin: float = _optimisation(0.3, "how much nearer an image's own class must be", 0.0)
+    label_smoothing: float = _optimisation(
+        0.0, "share of each label spread over all classes", 0.0, 0.99
     )
-    loss: Loss = _option(
-        "cross_entropy", "optimisation", "center and triplet: of features, beside cross-entropy"
+    gradient_clip: float | None = _optimisation(
+        None, "largest gradient norm; none: no clipping", 1e-9
     )
-    loss_weight: float | None = _option(
-        None,
-        "optimisation",
-        "of center or triplet beside cross-entropy; none: 0.003 for center, 0.1 for triplet",
-        0.0,
+    batch_size: int = _optimisation(64, "images per step, over all processes together", 1)
+    shuffle: bool = _optimisation(
+        True, "new image order each epoch; false: the stored order, in folders class by class"
     )
-    center_lr: float = _option(
-        0.5, "optimisation", "center: how fast a class's center follows its images", 0.0, 1.0
+    epochs: int = _optimisation(10, "passes over the training images", 1)
+    select: Select = _optimisation(
+        "validation_accuracy", "metric that chooses the best epoch, and that patience watches"
     )
-    margin: float = _option(
-        0.3, "optimisation", "triplet: how much nearer an image's own class must be", 0.0
-    )
-    label_smoothing: float = _option(
-        0.0, "optimisation", "share of each label spread over all classes", 0.0, 0.99
-    )
-    gradient_clip: float | None = _option(
-        None, "optimisation", "largest gradient norm; none: no clipping", 1e-9
-    )
-    batch_size: int = _option(64, "optimisation", "images per step, over all devices together", 1)
-    shuffle: bool = _option(
-        True,
-        "optimisation",
-        "a new order of the training images each epoch; false: as stored, folders class by class",
-    )
-    epochs: int = _option(10, "optimisation", "passes over the training images", 1)
-    select: Select = _option(
-        "validation_accuracy",
-        "optimisation",
-        "what the kept epoch is best at, and what patience watches",
-    )
-    patience: int | None = _option(
-        None, "optimisation", "epochs without a better `select` before stopping; none: never", 1
+    patience: int | None = _optimisation(
+        None, "epochs without a better `select` before training stops; none: never", 1
     )
 
-    seed: int = _option(
-        0, "run", "of the validation split, initial weights, order, augmentation and dropout", 0
+    seed: int = _run(
+        0, "seed of validation split, initial weights, order, augmentation and dropout", 0
     )
-    precision: Precision = _option("fp32", "run", "bf16: autocast, with fp32 weights")
-    strategy: Strategy = _option(
-        "ddp", "run", "of several processes: data parallel, or DeepSpeed ZeRO stage 1 to 3"
+    precision: Precision = _run("fp32", "bf16: autocast, with fp32 weights")
+    strategy: Strategy = _run(
+        "ddp", "for several processes: data parallel, or DeepSpeed ZeRO stage 1 to 3"
     )
 
     def __post_init__(self) -> None:
@@ -241,9 +213,7 @@ class TrainConfig:
         refused: set[str] = set()
         for name, hint in HINTS.items():
             if getattr(self, name) is FIELDS[name].default:
-                # a test checks these once; tables build thousands of configs that differ in a few
-                # fields
-                continue
+                continue  # a test checks the defaults; tables build thousands of configs
             try:
                 value = check_type(getattr(self, name), hint)
                 check_bounds(value, FIELDS[name].metadata["low"], FIELDS[name].metadata["high"])
@@ -268,14 +238,13 @@ class TrainConfig:
     def from_dict(
         cls, values: Mapping[str, object], base: "TrainConfig | None" = None, where: str = ""
     ) -> "TrainConfig":
-        """Return `base` (by default the defaults) with `values` in place.
+        """Return `base` (None: the defaults) with `values` in place.
 
-        Lists become tuples and texts are read as flags are, so JSON, a sweep row and a command line
-        all pass here.
+        Values come from JSON, a sweep's row or a command line: lists become tuples, and texts are
+        parsed as flags are.
 
         Raises:
-            ConfigError: unknown fields and impossible values, all at once, each line starting with
-            `where`.
+            ConfigError: unknown fields and bad values, all at once; each line starts with `where`.
         """
         problems = [unknown_field(name) for name in values if name not in HINTS]
         known: dict[str, Any] = {}
@@ -283,12 +252,9 @@ class TrainConfig:
             value, there = values[name], getattr(base or DEFAULTS, name)
             if type(value) is type(there) and value == there:
                 continue
+            read: Callable[[Any, Any], Any] = parse if isinstance(value, str) else check_type
             try:
-                known[name] = (
-                    parse(value, HINTS[name])
-                    if isinstance(value, str)
-                    else check_type(value, HINTS[name])
-                )
+                known[name] = read(value, HINTS[name])
             except ValueError as error:
                 problems.append(f"{name} = {value!r}: {error}")
         try:
@@ -300,7 +266,7 @@ class TrainConfig:
         return config
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all fields, tuples as lists: what config.json holds."""
+        """Return all fields as plain data, tuples as lists; config.json holds this."""
         return {
             name: list(v) if isinstance(v := getattr(self, name), tuple) else v for name in HINTS
         }
@@ -311,26 +277,24 @@ class TrainConfig:
         return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
     def require(self, other: "TrainConfig", where: str) -> None:
-        """Raise ConfigError, with the fields that differ, unless `other` is equal; each line starts
-        with `where`.
-        """
-        differing = self.differences(other)
-        if differing:
+        """Raise ConfigError unless `other` is equal: a line for each difference, after `where`."""
+        if differing := self.differences(other).items():
             problems = [
-                f"{name} is {own!r} there and {new!r} now" for name, (own, new) in differing.items()
+                f"{name} is {own!r} there and {new!r} now" for name, (own, new) in differing
             ]
             raise ConfigError(problems, where)
 
     @property
     def id(self) -> str:
-        """Eight hexadecimal digits of what differs from the defaults; a new field with a default
-        changes no id.
+        """Eight hexadecimal digits, hashed from the fields that differ from their defaults.
+
+        So a new field changes no id of an existing run.
         """
         return self._digest(self.differences(DEFAULTS))
 
     @property
     def configuration(self) -> str:
-        """The id with the default seed: equal for all repetitions of a trial with other seeds."""
+        """The id with the default seed: equal for all seeds of one configuration."""
         return self._digest(self.differences(DEFAULTS).keys() - {"seed"})
 
     def _digest(self, names: Iterable[str]) -> str:
@@ -340,9 +304,7 @@ class TrainConfig:
         ).hexdigest()[:8]
 
     def to_flags(self) -> list[str]:
-        """Return the command-line flags of what differs from the defaults, such as ['--lr',
-        '0.01'].
-        """
+        """Return flags for the fields that differ from their defaults: ['--lr', '0.01']."""
         return [
             part
             for name in self.differences(DEFAULTS)
@@ -351,9 +313,7 @@ class TrainConfig:
 
     @classmethod
     def from_flags(cls, flags: argparse.Namespace) -> "TrainConfig":
-        """Return the config of parsed flags (see `add_flags`). Raises ConfigError with every
-        problem.
-        """
+        """Return the config of flags that `add_flags` declared. Raises ConfigError."""
         return cls.from_dict({name: text for name, text in vars(flags).items() if name in HINTS})
 
 
@@ -361,61 +321,8 @@ FIELDS = {item.name: item for item in fields(TrainConfig)}
 HINTS: dict[str, Any] = {name: typing.get_type_hints(TrainConfig)[name] for name in FIELDS}
 
 
-def add_flags(parser: argparse.ArgumentParser, names: Iterable[str] = FIELDS) -> None:
-    """Add a flag for each field in `names` to `parser`, grouped; flags not given stay out of the
-    namespace.
-    """
-    groups = {name: parser.add_argument_group(name) for name in GROUPS}
-    for name in names:
-        item = FIELDS[name]
-        allowed = choices(HINTS[name])
-        text = item.metadata["help"] + (f" ({', '.join(allowed)})" if allowed else "")
-        groups[item.metadata["group"]].add_argument(
-            f"--{name}",
-            metavar=name.upper(),
-            default=argparse.SUPPRESS,
-            help=f"{text} [{format_value(item.default)}]".replace("%", "%%"),
-        )
-
-
-def _is_class_choice(text: str) -> bool:
-    if match := re.fullmatch(r"(\d+)-(\d+)", text):
-        return int(match[1]) < int(match[2])
-    return text == "all" or (text.isdecimal() and int(text) >= 2)
-
-
-RULES: dict[str, list[tuple[Callable[[Any], bool], str]]] = {
-    "dataset": [
-        (lambda text: bool(re.fullmatch(r"\w+|folder:.+", text)), "must be a name or folder:PATH")
-    ],
-    "classes": [(_is_class_choice, "must be all, N (2 or more) or A-B with A below B")],
-    "augmentation": [(lambda names: len(set(names)) == len(names), "must name each change once")],
-    "model": [
-        (
-            lambda text: bool(re.fullmatch(r"(timm:|torchvision:)?\w[\w.\-]*", text)),
-            "must be a model's name",
-        ),
-    ],
-    "weights": [
-        (lambda text: text not in ("", RUN_PREFIX), "must be random, imagenet, run:NAME or a path"),
-        (
-            lambda text: not text.startswith("-"),
-            "must not start with -, which a command line takes for a flag",
-        ),
-    ],
-    "freeze": [(freezing_schemes.is_scheme, freezing_schemes.RULE)],
-    "kernel_size": [
-        (
-            lambda sizes: all(size % 2 for size in sizes),
-            "must be odd, so that a block keeps the image's size",
-        ),
-    ],
-    "lr": [(lambda rate: rate > 0, "must be above 0")],
-}
-
-
 def unknown_field(name: str) -> str:
-    """Return what to say of a field that does not exist: the nearest one, or all."""
+    """Return the message about a field that does not exist, with the nearest name, or all."""
     close = difflib.get_close_matches(name, FIELDS, n=1)
     return f"unknown field {name!r}" + (
         f"; did you mean {close[0]!r}?" if close else f"; fields: {', '.join(FIELDS)}"

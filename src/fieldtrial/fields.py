@@ -93,3 +93,10 @@ def choices(hint: Any) -> tuple[str, ...]:
     if typing.get_origin(hint) is Literal:
         return typing.get_args(hint)
     return choices(typing.get_args(hint)[0]) if typing.get_args(hint) else ()
+
+
+def is_numeric(value: object) -> bool:
+    """Return whether `value` is a number or a non-empty list of numbers."""
+    if isinstance(value, list | tuple):
+        return bool(value) and all(map(is_numeric, value))
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,38 +1,30 @@
-"""Sweep: the rows of a table, what is searched inside each row, and the budget; all checked when it
-is built.
-"""
+"""Sweep: the rows of a table, the search inside each row, and the budget."""
 
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from ray import tune
 from ray.tune.search.sample import Categorical, Domain, Float, Integer, Quantized
 
-from fieldtrial.config import FIELDS, RUN_PREFIX, ConfigError, TrainConfig, unknown_field
-from fieldtrial.fields import format_value
+from fieldtrial.config import FIELDS, ConfigError, TrainConfig, unknown_field
+from fieldtrial.effects import condition_text, effective, has_effect
+from fieldtrial.fields import format_value, is_numeric
+from fieldtrial.rules import RUN_PREFIX
 
 SELECTS = {"validation_accuracy": "max", "validation_loss": "min"}
-# What a source model and the rows that start from it must share, or its weights would not fit.
+# Fields that a source and the rows that start from its weights share, so that these fit.
 ARCHITECTURE = (
     "image_size", "model", "blocks", "convolutions", "filters", "filter_growth", "kernel_size",
-    "padding", "activation",
-    "batch_norm", "batch_norm_after", "dense_width",
+    "padding", "activation", "batch_norm", "batch_norm_after", "dense_width",
 )  # fmt: skip
 MOST_FAILURES = 10  # or a tenth of the trials, if that is more
-# Fields that neither rows nor search can set, because the sweep has a word of its own for them.
+# Fields that neither rows nor search can set, because an argument of the sweep does.
 OWN_FIELDS = {
     "seed": "`seeds` says how many a winner is run with",
     "select": "`select` says it for all rows",
 }
-# Of a smoke: the side of its images in pixels, which is the least that a model takes, and how many
-# of them there are.
-SMOKE_IMAGE_SIZE = 32
-SMOKE_LARGER = {"ception": 96, "alexnet": 64}  # models with these in their names
-SMOKE_UNPADDED = 96
-SMOKE_CLASSES = "2"
-SMOKE_IMAGES_PER_CLASS = 8
+SHOWN = 3  # rows that a message names
 
 
 def grid(**choices: Sequence[object]) -> list[dict[str, object]]:
@@ -43,6 +35,30 @@ def grid(**choices: Sequence[object]) -> list[dict[str, object]]:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PlannedRow:
+    """One row of a sweep, as it will be run.
+
+    number: the row's place in `rows`, from 0.
+    label: the row's own fields as text, such as 'model=cnn freeze=none'.
+    cells: the row's values of the compared fields as text; fields it does not set have the base's.
+    config: the row's config before the search; with a source, it starts from that one's weights.
+    source: the config of the trial whose weights the row starts from, or None.
+    largest: `config` with each searched number of data and model at its most expensive value.
+    most_epochs: epochs of the longest trial that the search may propose.
+    smallest_batch: batch size of the trial with the most steps per epoch.
+    """
+
+    number: int
+    label: str
+    cells: tuple[str, ...]
+    config: TrainConfig
+    source: TrainConfig | None
+    largest: TrainConfig
+    most_epochs: int
+    smallest_batch: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Sweep:
     """A comparison: `rows` are compared, `search` is tuned inside each row.
 
@@ -50,17 +66,17 @@ class Sweep:
     rows: the fields of each row of the table (see `grid`).
     search: field -> a Ray Tune domain, such as tune.loguniform(1e-4, 1e-1).
     trials: configurations tried in each row.
-    seeds: fresh seeds with which each row's winner is run again, and tested; the table's error bars
-    come from them.
-    select: what the winner is best at: validation_accuracy or validation_loss.
+    seeds: fresh seeds with which each row's winner is trained again and tested, for the error bars.
+    select: the metric that chooses the winner: validation_accuracy or validation_loss.
     max_failures: failed trials after which the sweep stops; None: ten, or a tenth of its trials if
-        that is more. Those whose loss was not finite do not count: that is a finding.
-    source: fields of a source trial, trained first for each architecture in the rows, from whose
-    weights they start.
+        that is more. Diverged trials do not count, because divergence is a finding.
+    source: fields of a source trial. One is trained first for each architecture in the rows, which
+        start from its weights.
+    planned: the rows as they will be run; made here, not given.
 
     Raises:
-        ConfigError: rows that are no valid configs, unknown fields, impossible searches; all
-        problems at once.
+        ConfigError: rows that are no valid configs, unknown fields, impossible searches, fields
+            without effect; all problems at once.
     """
 
     base: TrainConfig
@@ -71,16 +87,21 @@ class Sweep:
     select: Literal["validation_accuracy", "validation_loss"] = "validation_accuracy"
     source: Mapping[str, object] | None = None
     max_failures: int | None = None
+    planned: tuple[PlannedRow, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.select in SELECTS:  # a trial keeps the epoch that its sweep would choose it for
             object.__setattr__(self, "base", replace(self.base, select=self.select))
-        problems = (
-            self._budget_problems()
-            + self._row_problems()
-            + self._search_problems()
-            + self._source_problems()
-        )
+        problems = [
+            *self._budget_problems(),
+            *self._row_problems(),
+            *self._search_problems(),
+            *self._source_problems(),
+        ]
+        if not problems:
+            planned = tuple(self._plan(number) for number in range(len(self.rows)))
+            object.__setattr__(self, "planned", planned)
+            problems = [*self._idle_row_fields(), *self._idle_search_fields()]
         if problems:
             raise ConfigError(list(dict.fromkeys(problems)), where="sweep")
 
@@ -91,81 +112,57 @@ class Sweep:
 
     @property
     def compared(self) -> list[str]:
-        """The fields that rows set, in the order in which they come up: the columns of
-        the table.
-        """
+        """The fields that rows set, in order of first use: the table's columns."""
         return list(dict.fromkeys(name for row in self.rows for name in row))
 
     @property
     def trials_per_row(self) -> int:
-        """How many configurations a row tries: one where nothing is searched."""
+        """How many configurations a row tries: one if nothing is searched."""
         return self.trials if self.search else 1
 
     @property
     def most_failures(self) -> int:
-        """After how many failed trials the sweep stops."""
+        """How many failed trials stop the sweep."""
         trials = len(self.rows) * (self.trials_per_row + self.seeds)
-        return (
-            self.max_failures if self.max_failures is not None else max(MOST_FAILURES, trials // 10)
+        most = max(MOST_FAILURES, trials // 10)
+        return most if self.max_failures is None else self.max_failures
+
+    def _plan(self, number: int) -> PlannedRow:
+        config = TrainConfig.from_dict(self.rows[number], self.base)
+        source = self._source_config(number)
+        if source is not None:
+            config = replace(config, weights=f"{RUN_PREFIX}{source.id}")
+        searched = self._searched_values()
+        largest = {
+            name: (min if name == "validation_fraction" else max)(values)  # the rest is trained on
+            for name, values in searched.items()
+            if FIELDS[name].metadata["group"] in ("data", "model") and all(map(is_numeric, values))
+        }
+        return PlannedRow(
+            number=number,
+            label=self._label(number),
+            cells=tuple(format_value(getattr(config, name)) for name in self.compared),
+            config=config,
+            source=source,
+            largest=TrainConfig.from_dict(largest, config),
+            most_epochs=max(searched.get("epochs", [config.epochs])),
+            smallest_batch=min(searched.get("batch_size", [config.batch_size])),
         )
 
-    def row_config(self, row: int) -> TrainConfig:
-        """Return the config of a row before anything is searched; it starts from its source, if
-        there is one.
-        """
-        config = TrainConfig.from_dict(self.rows[row], self.base, where=self.row_label(row))
-        source = self.source_config(row)
-        return config if source is None else replace(config, weights=f"{RUN_PREFIX}{source.id}")
+    def _label(self, number: int) -> str:
+        values = self.rows[number].items()
+        return (
+            " ".join(f"{name}={format_value(value)}" for name, value in values) or f"row {number}"
+        )
 
-    def source_config(self, row: int) -> TrainConfig | None:
-        """Return the config of the trial whose weights the row starts from, or None."""
+    def _source_config(self, number: int) -> TrainConfig | None:
         if self.source is None:
             return None
-        shape = {name: value for name, value in self.rows[row].items() if name in ARCHITECTURE}
+        shape = {name: value for name, value in self.rows[number].items() if name in ARCHITECTURE}
         return TrainConfig.from_dict({**shape, **self.source}, self.base, where="source")
 
-    def largest_config(self, row: int) -> TrainConfig:
-        """Return the row's config with every searched number of data and model as is most to
-        compute.
-        """
-        numbers = {
-            name: _extremes(domain)
-            for name, domain in self.search.items()
-            if _is_group(name, "data", "model")
-        }
-        most = {
-            name: min if name == "validation_fraction" else max for name in numbers
-        }  # the rest is trained on
-        largest = {
-            name: most[name](values)
-            for name, values in numbers.items()
-            if all(map(_is_numeric, values))
-        }
-        return TrainConfig.from_dict(largest, self.row_config(row))
-
-    def row_cells(self, row: int) -> list[str]:
-        """Return the row's values of the compared fields, as text; a field that it does not set has
-        the base's.
-        """
-        config = self.row_config(row)
-        return [format_value(getattr(config, name)) for name in self.compared]
-
-    def row_label(self, row: int) -> str:
-        """Return the row's fields as text, such as 'model=cnn freeze=none'."""
-        return (
-            " ".join(f"{name}={format_value(value)}" for name, value in self.rows[row].items())
-            or f"row {row}"
-        )
-
-    def most_epochs(self, row: int) -> int:
-        """Return the epochs of the row's longest possible trial."""
-        searched = self.search.get("epochs")
-        return max(_extremes(searched)) if searched is not None else self.row_config(row).epochs
-
-    def smallest_batch(self, row: int) -> int:
-        """Return the batch size of the row's trial with the most steps in an epoch."""
-        searched = self.search.get("batch_size")
-        return min(_extremes(searched)) if searched is not None else self.row_config(row).batch_size
+    def _searched_values(self) -> dict[str, list[Any]]:
+        return {name: extremes(domain) for name, domain in self.search.items()}
 
     def with_settings(self, settings: Mapping[str, object]) -> "Sweep":
         """Return the sweep with fields of its base replaced.
@@ -187,45 +184,6 @@ class Sweep:
         if problems:
             raise ConfigError(problems, where="--set")
         return replace(self, base=base)
-
-    def smoke(self) -> "Sweep":
-        """Return the sweep made tiny: every row, one trial, one seed, one epoch, a few embedded
-        images, no downloads.
-
-        Numbers to choose among are cut to the smallest, so that what is large by choice does not
-        make the smoke slow.
-        """
-        fixed: dict[str, object] = {"epochs": 1, "weights": "random"}
-        if not self._is_on_digits():
-            size = max(
-                _smoke_image_size(self.row_config(number)) for number in range(len(self.rows))
-            )
-            fixed |= {"dataset": "digits", "image_size": size, "classes": SMOKE_CLASSES}
-            fixed |= {"train_fraction": 1.0, "images_per_class": SMOKE_IMAGES_PER_CLASS}
-        keep = {name: value for name, value in (self.source or {}).items() if name not in fixed}
-        return replace(
-            self,
-            base=TrainConfig.from_dict(fixed, self.base),
-            rows=[
-                {name: fixed.get(name, value) for name, value in row.items()} for row in self.rows
-            ],
-            search={
-                name: _smallest(domain) for name, domain in self.search.items() if name not in fixed
-            },
-            trials=1,
-            seeds=min(1, self.seeds),
-            source=None if self.source is None else keep,
-            max_failures=2 * len(self.rows),  # what is wrong with any row is to be seen
-        )
-
-    def _is_on_digits(self) -> bool:
-        """Return whether every row trains on the embedded images at a small size."""
-        configs = [self.row_config(number) for number in range(len(self.rows))]
-        searched = {"dataset", "image_size"} & set(self.search)
-        return not searched and all(
-            config.dataset == "digits" and (config.image_size or 0) <= SMOKE_IMAGE_SIZE
-            for config in configs
-        )
 
     def describe(self, name: str) -> dict[str, Any]:
         """Return what sweep.json holds: all that decides which trials there are, as plain data."""
@@ -265,8 +223,7 @@ class Sweep:
                 TrainConfig.from_dict(self.rows[number], self.base)
             except ConfigError as error:
                 problems += [
-                    f"row {number} ({self.row_label(number)}): {problem}"
-                    for problem in error.problems
+                    f"row {number} ({self._label(number)}): {problem}" for problem in error.problems
                 ]
             for name, instead in OWN_FIELDS.items():
                 if name in self.rows[number]:
@@ -294,7 +251,7 @@ class Sweep:
             elif isinstance(domain, Categorical) and not domain.categories:
                 problems.append(f"search {name} = choice(): must have something to choose from")
             else:
-                for value in _extremes(domain):
+                for value in extremes(domain):
                     try:
                         TrainConfig.from_dict({name: value}, self.base)
                     except ConfigError as error:
@@ -316,53 +273,56 @@ class Sweep:
             )
         for number in range(len(self.rows)):
             try:
-                self.source_config(number)
+                self._source_config(number)
             except ConfigError as error:
                 problems += [problem for problem in error.problems if problem not in problems]
         return problems
 
+    def _idle_row_fields(self) -> list[str]:
+        """Return a line for each field of a row that differs from the base to no effect."""
+        searched = self._searched_values()
+        return [
+            f"row {row.number} ({row.label}): {name} = {format_value(getattr(row.config, name))}"
+            f" has no effect: it needs {condition_text(name)}{self._twins_text(row)}"
+            for row in self.planned
+            for name in self.rows[row.number]
+            if getattr(row.config, name) != getattr(self.base, name)
+            and not has_effect(name, row.config, searched)
+        ]
 
-def _smoke_image_size(config: TrainConfig) -> int:
-    """Return the side in pixels of the smallest images that the config's model takes, from a few
-    sizes.
-    """
-    larger = [size for part, size in SMOKE_LARGER.items() if part in config.model]
-    return max(
-        [SMOKE_IMAGE_SIZE, *larger, *([SMOKE_UNPADDED] if config.padding == "valid" else [])]
-    )
+    def _twins_text(self, row: PlannedRow) -> str:
+        model = effective(row.config)
+        twins = [other for other in self.planned if effective(other.config) == model]
+        return f"; {_rows_text(twins)} are one model" if len(twins) > 1 else ""
+
+    def _idle_search_fields(self) -> list[str]:
+        """Return a line for each searched field that some row does not read."""
+        searched = self._searched_values()
+        idle = {
+            name: [row for row in self.planned if not has_effect(name, row.config, searched)]
+            for name in self.search
+        }
+        return [
+            f"search {name}: has no effect in {_rows_text(rows)}: it needs {condition_text(name)}"
+            for name, rows in idle.items()
+            if rows
+        ]
 
 
-def _extremes(domain: Domain) -> list[Any]:
-    """Return values that are legal for the field only if all of the domain's are: its bounds, or
-    all its choices.
-    """
+def _rows_text(rows: Sequence[PlannedRow]) -> str:
+    """Return the rows' numbers and labels, of the first few if there are many."""
+    named = ", ".join(f"row {row.number} ({row.label})" for row in rows[:SHOWN])
+    return named + (f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else "")
+
+
+def extremes(domain: Domain) -> list[Any]:
+    """Return the domain's bounds, or all of its choices: if these are valid, all its values are."""
     if isinstance(domain, Categorical):
         return list(domain.categories)
     if isinstance(domain, Float):
-        return [
-            float(domain.lower),
-            float(domain.upper),
-        ]  # of uniform(16, 64), 16.5 is one: no whole number will do
+        # floats, so that a field of whole numbers refuses uniform(16, 64)
+        return [float(domain.lower), float(domain.upper)]
     return [domain.lower, domain.upper - (not isinstance(domain.sampler, Quantized))]
-
-
-def _smallest(domain: Domain) -> Domain:
-    """Return a choice among numbers, or lists of them, cut to the smallest one; any other domain as
-    it is.
-    """
-    if isinstance(domain, Categorical) and all(_is_numeric(value) for value in domain.categories):
-        return tune.choice([min(domain.categories)])
-    return domain
-
-
-def _is_group(name: str, *groups: str) -> bool:
-    return FIELDS[name].metadata["group"] in groups
-
-
-def _is_numeric(value: object) -> bool:
-    if isinstance(value, list | tuple):
-        return bool(value) and all(_is_numeric(item) for item in value)
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _domain_text(domain: Domain) -> str:

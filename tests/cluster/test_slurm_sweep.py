@@ -12,6 +12,7 @@ import sys
 import sysconfig
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -20,6 +21,7 @@ import pytest
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.disk.task_queue import TaskQueue
+from tests.needs import need
 from tests.slurm_cluster import SlurmCluster
 
 ROOT = Path(__file__).parents[2]
@@ -44,7 +46,7 @@ SEARCHED: dict[str, object] = {
     "SEARCH": '{"lr": tune.loguniform(1e-3, 1e-1)}',
     "TRIALS": 2,
     "SEEDS": 1,
-    "EPOCHS": 30,
+    "EPOCHS": 10,
 }
 SITE = """
 kind = "slurm"
@@ -198,15 +200,20 @@ def losses(run: Run) -> list[float]:
 def test_two_nodes_of_two_processes_agree_with_one_process(
     slurm: SlurmCluster, project: Path
 ) -> None:
-    rows = '[{"strategy": "ddp"}, {"strategy": "zero2"}]'
+    rows = '[{"strategy": "ddp"}, {"strategy": "zero2"}]'  # the same updates in two ways
     write_sweep(project, {"ROWS": rows, "SEARCH": {}, "TRIALS": 1, "SEEDS": 0, "EPOCHS": 3})
-    (project / "cluster" / "nodes.toml").write_text(SITE.format(gpus=4, trials=1))
+    (project / "cluster" / "nodes.toml").write_text(SITE.format(gpus=4, trials=20))
     command(project, "--cluster", "nodes", "--name", "nodes")
     trials = [
         SweepFolder(project / "runs" / "nodes").run(path.parent.name)
         for path in (project / "runs" / "nodes").glob("*/config.json")
     ]
     assert {trial.config().strategy for trial in trials} == {"ddp", "zero2"}
+    alone = Run(project / "runs" / "alone")
+    flags = ["--run", str(alone.path), *replace(trials[0].config(), strategy="ddp").to_flags()]
+    subprocess.run(
+        [sys.executable, "jobs/train.py", *flags], cwd=project, capture_output=True, check=True
+    )
     head = subprocess.run(
         ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
     ).stdout
@@ -217,31 +224,29 @@ def test_two_nodes_of_two_processes_agree_with_one_process(
         )
         assert facts["world_size"] == 4
         assert re.fullmatch(r"n\[\d[-,]\d\]", facts["job"]["SLURM_JOB_NODELIST"])
-        alone = project / "runs" / f"alone-{trial.config().strategy}"
-        flags = ["--run", str(alone), *trial.config().to_flags()]
-        subprocess.run(
-            [sys.executable, "jobs/train.py", *flags], cwd=project, capture_output=True, check=True
-        )
-        assert losses(trial) == pytest.approx(losses(Run(alone)), abs=1e-4)
+        assert losses(trial) == pytest.approx(losses(alone), abs=1e-4)
     assert slurm.run("squeue", "--noheader", "--name", "nothing") == ""
 
 
 def python_for(user: str) -> list[str]:
-    """Return the command by which the user can run this environment's Python, or skip the test."""
+    """Return the command by which the user can run this environment's Python; the test needs it."""
     path = os.pathsep.join(
         [os.environ.get("PYTHONPATH", str(ROOT / "src")), sysconfig.get_path("purelib")]
     )
-    for python in (
-        sys.executable,
-        "/usr/bin/python3",
-    ):  # a virtual environment's may lie in a closed home
-        command = ["runuser", "--user", user, "--", "env", f"PYTHONPATH={path}", python]
-        imports = "import fieldtrial.config, ray, torch"
+    # A virtual environment's Python may lie in a closed home.
+    commands = [
+        ["runuser", "--user", user, "--", "env", f"PYTHONPATH={path}", python]
+        for python in (sys.executable, "/usr/bin/python3")
+    ]
+    imports = ["-c", "import fieldtrial.config, ray, torch"]
+    found = (
+        command
+        for command in commands
         if not subprocess.run(
-            [*command, "-c", imports], cwd="/", capture_output=True, check=False
-        ).returncode:
-            return command
-    pytest.skip("needs a Python and its packages where other users may read them")
+            [*command, *imports], cwd="/", capture_output=True, check=False
+        ).returncode
+    )
+    return need(next(found, None), "a Python and its packages where other users may read them")
 
 
 def test_a_user_without_rights_whatever_the_umask(slurm: SlurmCluster, project: Path) -> None:

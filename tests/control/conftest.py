@@ -172,9 +172,8 @@ def make_driver() -> Callable[..., Driver]:
             f"{key} = {json.dumps(value)}" for key, value in {"kind": "local", **settings}.items()
         ]
         (project / "cluster" / "local.toml").write_text("\n".join(lines))
-        return Driver(
-            project, {"EPOCH_SECONDS": "0.1", "STAND_IN_WORKER": STAND_IN[0], **environment}
-        )
+        own = {"EPOCH_SECONDS": "0.1", "STAND_IN_WORKER": STAND_IN[0]}
+        return Driver(project, own | environment)
 
     return make
 

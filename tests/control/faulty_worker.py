@@ -15,6 +15,7 @@ import torch
 from fieldtrial.config import TrainConfig
 from fieldtrial.training.attempt import worker
 from fieldtrial.training.loop import fit
+from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.loop.epoch import train_epoch
 from fieldtrial.training.loop.fit import open_trial
 
@@ -33,14 +34,12 @@ def open_on_a_small_device(config: TrainConfig, *rest: Any) -> Any:
     return data, network
 
 
-def train_or_hang(
-    strategy: Any, network: Any, data: Any, config: TrainConfig, epoch: int, *rest: Any
-) -> Any:
+def train_or_hang(attempt: Attempt, learner: Any, data: Any, epoch: int, *rest: Any) -> Any:
     """Train, or wait for ever."""
-    if config.seed == 7 and epoch == 2 and not Path(os.environ["HUNG"]).exists():
+    if attempt.config.seed == 7 and epoch == 2 and not Path(os.environ["HUNG"]).exists():
         Path(os.environ["HUNG"]).touch()
         time.sleep(3600)
-    return train_epoch(strategy, network, data, config, epoch, *rest)
+    return train_epoch(attempt, learner, data, epoch, *rest)
 
 
 if __name__ == "__main__":

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from fieldtrial.config import TrainConfig
-from fieldtrial.control.places.interface import Ended, Task
+from fieldtrial.control.places.interface import Ended
 from fieldtrial.control.places.settings import SlurmSettings
 from fieldtrial.control.places.slurm.place import SlurmPlace
 from fieldtrial.control.places.slurm.sbatch import Submitter
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.disk.task_queue import Task
 
 ROOT = Path(__file__).parents[2]
 STAND_IN = (str(ROOT / "benchmarks" / "stand_in_worker.py"),)
@@ -47,7 +48,7 @@ def place_of(
 
 def task(folder: Path, number: int = 0, epochs: int = 1, attempt: int = 1) -> Task:
     config = TrainConfig(epochs=epochs, lr=0.01 + number / 1000)
-    return Task(Run.create(folder / "sweep" / config.id, config), attempt)
+    return Task(str(Run.create(folder / "sweep" / config.id, config).path), attempt)
 
 
 def until_the_end(place: SlurmPlace, count: int = 1, seconds: float = 120) -> list[Ended]:
@@ -73,4 +74,6 @@ def job_of(place: SlurmPlace) -> str:
 
 
 def all_is_well(ended: list[Ended]) -> bool:
-    return all(end.death is None and end.error is None and end.task.run.result() for end in ended)
+    return all(
+        end.death is None and end.error is None and end.task.open_run().result() for end in ended
+    )

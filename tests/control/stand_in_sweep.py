@@ -1,10 +1,12 @@
 """A sweep file for tests: everything is real but the worker, which sleeps, and the look at the rows
 before the start.
 
-STAND_IN_WORKER is the worker's path; BATCH_SIZE, if set, makes another sweep of it.
+STAND_IN_WORKER is the worker's path; BATCH_SIZE, if set, makes another sweep of it. A report takes
+seconds, so it is written only where REPORT is set.
 """
 
 import os
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -15,6 +17,7 @@ from fieldtrial.control import cli as command
 from fieldtrial.control.driver import drive as driver
 from fieldtrial.control.places.local import LocalPlace
 from fieldtrial.control.places.slurm import sbatch as slurm_jobs
+from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.sweep import Sweep
 
 
@@ -46,8 +49,14 @@ class NoPreflight:
         return []
 
 
+def no_report(_folder: SweepFolder) -> None:
+    """Write none."""
+
+
 if __name__ == "__main__":
     worker = (os.environ["STAND_IN_WORKER"],)
     vars(driver).update(Preflight=NoPreflight, LocalPlace=partial(LocalPlace, worker=worker))
+    if not os.environ.get("REPORT"):
+        vars(driver).update(LiveReport=nullcontext, write_report=no_report)
     vars(slurm_jobs).update(Submitter=partial(slurm_jobs.Submitter, worker=worker))
     command.main(sweep)

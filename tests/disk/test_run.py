@@ -184,6 +184,7 @@ def test_a_run_of_another_config_is_refused_with_the_fields(run: Run) -> None:
     ]
     assert str(caught.value).count(f"{run.path} holds a run of another config") == 2
     assert run.config() == TrainConfig()
+    assert [path.name for path in run.path.iterdir()] == ["config.json"]
 
 
 def test_a_folder_without_config_is_no_run(tmp_path: Path) -> None:

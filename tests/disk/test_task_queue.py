@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fieldtrial.disk.task_queue import Answer, QueuedTask, TaskQueue
+from fieldtrial.disk.task_queue import Answer, Task, TaskQueue
 
 
 @pytest.fixture
@@ -19,8 +19,8 @@ def queue(tmp_path: Path) -> TaskQueue:
     return made
 
 
-def task(name: str = "aaaa", attempt: int = 1) -> QueuedTask:
-    return QueuedTask(f"/runs/x/{name}", attempt, test=True)
+def task(name: str = "aaaa", attempt: int = 1) -> Task:
+    return Task(f"/runs/x/{name}", attempt, test=True)
 
 
 def answer(queue: TaskQueue, worker: str, name: str) -> Answer:

@@ -10,6 +10,7 @@ from fieldtrial.disk.run import Run
 from fieldtrial.insight.subject import Subject, open_subject
 from fieldtrial.training.attempt.train import train
 from fieldtrial.training.distributed.world import World
+from fieldtrial.training.loop.attempt import Attempt
 
 SMALL = {
     "classes": "4",
@@ -33,7 +34,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Run]:
         if key not in made:
             torch.set_num_threads(1)
             made[key] = Run.create(tmp_path_factory.mktemp(key), config)
-            for _ in train(made[key], World(), 1, test):
+            for _ in train(Attempt.at(made[key], test=test)):
                 pass
         return made[key]
 

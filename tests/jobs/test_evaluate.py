@@ -10,7 +10,7 @@ from fieldtrial.config import TrainConfig
 from fieldtrial.disk.run import Run
 from fieldtrial.results.read.predictions import load_predictions
 from fieldtrial.training.attempt.train import train
-from fieldtrial.training.distributed.world import World
+from fieldtrial.training.loop.attempt import Attempt
 
 JOBS = Path(__file__).parents[2] / "jobs"
 
@@ -30,7 +30,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
             model="mlp", classes=classes, epochs=1, lr=0.003, seed=number, dense_width=(16,)
         )
         made.append(Run.create(folder / f"run {number}", config))
-        list(train(made[-1], World(), attempt=1, test=True))
+        list(train(Attempt.at(made[-1], test=True)))
     return made
 
 

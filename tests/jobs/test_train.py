@@ -93,7 +93,7 @@ def test_a_run_that_does_not_fit_into_memory_goes_on_in_parts(
     done = train("--run", run.path, *flags, launcher=launcher, script=SMALL_DEVICE)
     assert done.returncode == 0, done.stderr
     parts = 4 // processes  # of a batch of 64 images, where a process may have 20
-    assert f"out of memory: goes on with its batches cut into {parts} parts" in done.stdout
+    assert f"out of memory: restarting with {parts} gradient accumulation steps" in done.stdout
     assert (run.result() or {})["accumulate"] == parts
     used = [facts["accumulate"] for facts in run.environment().values()]
     assert used == [1, 2, 4][: len(used)]
@@ -171,7 +171,7 @@ def test_what_is_wrong_is_told_before_any_training_and_the_directory_stays_free(
             "2",
             "1",
             ["--model", "cnn", "--batch_size", "8", "--accumulate", "4"],
-            "batch_size = 8, cut into 4 ",
+            "batch_size = 8 in 4 gradient accumulation steps: ",
         ),
         ("999", "999", [], "999 processes on a machine with "),
     ],
@@ -238,7 +238,7 @@ def test_what_would_fail_again_is_not_started_again(
     )  # by two processes, if both get to it
     assert (
         done.stderr.count(
-            f"not trained again: attempt 1 ended with what would come again ({kind})\n"
+            f"not trained again: attempt 1 ended with an error that would recur ({kind})\n"
         )
         == 3
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fieldtrial.disk.sweep_folder import SweepFolder
-from fieldtrial.disk.task_queue import QueuedTask, TaskQueue
+from fieldtrial.disk.task_queue import Task, TaskQueue
 from fieldtrial.processes import started
 from fieldtrial.results.status import read_standing
 
@@ -48,8 +48,8 @@ def test_a_trial_runs_that_a_worker_has_begun(written: "Written") -> None:
     queue.register("7_0", {})
     begun, queued, again, interrupted = (written.waiting(0, lr=lr) for lr in (0.1, 0.2, 0.3, 0.4))
     for run, attempt in ((begun, 1), (queued, 1), (again, 2)):
-        queue.put(QueuedTask(str(run.path), attempt))
-    assert queue.claim("7_0") == QueuedTask(str(begun.path), 1)
+        queue.put(Task(str(run.path), attempt))
+    assert queue.claim("7_0") == Task(str(begun.path), 1)
     with begun.recorder(1):
         pass  # no epoch is done yet
     for run in (again, interrupted):
@@ -69,7 +69,7 @@ def test_what_a_job_has_claimed_waits_until_it_is_begun(written: "Written") -> N
     queue, run = TaskQueue(written.folder.queue_path), written.waiting(0)
     queue.open()
     queue.register("7_0", {})
-    queue.put(QueuedTask(str(run.path), 1))
+    queue.put(Task(str(run.path), 1))
     assert queue.claim("7_0")
     standing = read_standing(written.folder)
     assert (standing.count("running"), standing.queued) == (0, 1)

@@ -18,6 +18,7 @@ from fieldtrial.disk.run import Record, Run
 from fieldtrial.training.attempt.train import train
 from fieldtrial.training.data.load import Data, load
 from fieldtrial.training.distributed.world import World
+from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.models.network import Network
 
 Values = dict[str, Any]
@@ -56,7 +57,7 @@ def train_until() -> Callable[..., list[Record]]:
         run: Run, attempt: int = 1, last_epoch: int | None = None, test: bool = False
     ) -> list[Record]:
         records = []
-        with contextlib.closing(train(run, World(), attempt, test)) as epochs:
+        with contextlib.closing(train(Attempt.at(run, World(), attempt, test=test))) as epochs:
             for record in epochs:
                 records.append(record)
                 if record["epoch"] == last_epoch:

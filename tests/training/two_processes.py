@@ -1,12 +1,12 @@
-"""What test_world has two processes do, started by torchrun; the argument is a folder, where the
-runs are left.
+"""What the two processes of test_world do; torchrun starts it with the folder of the runs.
 
-One start does everything: it takes longer than what it starts.
+One start trains all runs: a start takes longer than any of them.
 """
 
 import contextlib
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -14,16 +14,17 @@ import torch
 from fieldtrial.disk.run import Run
 from fieldtrial.training.attempt.train import train
 from fieldtrial.training.distributed.world import World
+from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.loop.epoch import Diverged
 from fieldtrial.training.loop.fit import fit
 
 
 def train_until(
-    run: Run, world: World, attempt: int, last_epoch: int | None = None, accumulate: int = 1
+    run: Run, world: World, attempt: int, last_epoch: int | None = None, accumulation: int = 1
 ) -> None:
     """Train, to the end and the test or until an epoch's record is there."""
     with contextlib.closing(
-        train(run, world, attempt, test=True, accumulate=accumulate)
+        train(Attempt.at(run, world, attempt, accumulation, test=True))
     ) as records:
         for record in records:
             if record["epoch"] == last_epoch:
@@ -31,13 +32,16 @@ def train_until(
 
 
 def main() -> None:
-    """Train what lies in the folder: whole-*, halved-* (stopped and gone on with), half-*, begun-*,
-    cut4-* (with each batch in four pieces), left (in the middle of an epoch), diverging, and
-    others, whole.
+    """Train the runs in the folder as their names say.
+
+    halved-* are stopped and resumed, half-* stopped, begun-* resumed; accumulatedN-* take N
+    gradient accumulation steps; left is stopped in the middle of an epoch; the rest is trained
+    whole.
     """
     world, folder = World.from_environment(), Path(sys.argv[1])
+    rows = torch.tensor([[world.rank], [world.rank + 2]])
     facts = {
-        "gathered": world.gather(torch.tensor([[world.rank], [world.rank + 2]])).flatten().tolist(),
+        "gathered": world.all_gather(rows).flatten().tolist(),
         "sum": world.sum(torch.tensor([1.0, float(world.rank)])).tolist(),
         "any": world.any(world.rank == 1),
         "none": world.any(False),
@@ -51,13 +55,12 @@ def main() -> None:
             train_until(run, world, attempt=2)
         elif run.name.startswith("half"):
             train_until(run, world, attempt=1, last_epoch=1)
-        elif run.name.startswith("cut"):
-            train_until(run, world, attempt=1, accumulate=int(run.name[3]))
+        elif run.name.startswith("accumulated"):
+            steps = int(run.name.removeprefix("accumulated")[0])
+            train_until(run, world, attempt=1, accumulation=steps)
         elif run.name == "left":
-            epochs = [
-                record["epoch"]
-                for record in fit(run.config(), run, world, stop=lambda: world.is_main)
-            ]
+            attempt = replace(Attempt.at(run, world), stop=lambda: world.is_rank_0)
+            epochs = [record["epoch"] for record in fit(attempt)]
             (folder / f"left-{world.rank}").write_text(str(epochs))
         elif run.name == "diverging":
             try:

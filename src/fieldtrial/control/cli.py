@@ -23,6 +23,7 @@ from fieldtrial.control.engine.loop import SweepError
 from fieldtrial.control.engine.state import ForeignStateError
 from fieldtrial.control.places.interface import PlaceError
 from fieldtrial.control.places.settings import Settings, SlurmSettings, read_place
+from fieldtrial.control.smoke import smoke
 from fieldtrial.disk.files import share_with_group
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.sweep import Sweep
@@ -112,7 +113,7 @@ def _built(build: Callable[[], Sweep]) -> Sweep:
         if match := re.search(
             r"Sweep.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error)
         ):
-            names = ", ".join(item.name for item in fields(Sweep))
+            names = ", ".join(item.name for item in fields(Sweep) if item.init)
             raise ConfigError(
                 [f"unknown argument {match[1]!r} of Sweep; it takes {names}"], "sweep"
             ) from None
@@ -128,7 +129,7 @@ def _configured(sweep: Sweep, options: argparse.Namespace) -> Sweep:
     sweep = sweep.with_settings({name: value for name, _, value in pairs})
     budget = {name: getattr(options, name) for name in BUDGET if getattr(options, name) is not None}
     sweep = replace(sweep, **budget)
-    return sweep.smoke() if options.smoke else sweep
+    return smoke(sweep) if options.smoke else sweep
 
 
 def _name(script: Path, options: argparse.Namespace) -> str:
@@ -142,14 +143,14 @@ def _show(sweep: Sweep, folder: SweepFolder, settings: Settings, findings: Findi
     table = Table(
         *sweep.compared, "trials", "seeds", "parameters", "trainable", "hours at most", box=None
     )
-    for number, (fact, cost) in enumerate(zip(findings.rows, hours, strict=True)):
+    for row, fact, cost in zip(sweep.planned, findings.rows, hours, strict=True):
         counts = (
             str(sweep.trials_per_row),
             str(sweep.seeds),
             f"{fact.parameters:,}",
             f"{fact.trainable_parameters:,}",
         )
-        table.add_row(*sweep.row_cells(number), *counts, f"{cost:.3g}")
+        table.add_row(*row.cells, *counts, f"{cost:.3g}")
     out.print(table)
     for name, domain in sweep.describe(folder.name)["search"].items():
         out.print(f"search {name}: {domain}")
@@ -167,7 +168,7 @@ def _show(sweep: Sweep, folder: SweepFolder, settings: Settings, findings: Findi
         " epoch)",
         soft_wrap=True,
     )
-    config = sweep.row_config(0)
+    config = sweep.planned[0].config
     command = [
         "python",
         "jobs/train.py",

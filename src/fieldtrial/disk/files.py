@@ -1,6 +1,4 @@
-"""Small files written whole or not at all, JSON, records that are only appended; who may read them,
-and from where.
-"""
+"""Files as this program writes them: replaced atomically or appended to, readable by the group."""
 
 import contextlib
 import json
@@ -15,41 +13,36 @@ GROUP_READS, OTHERS_WRITE = 0o050, 0o002
 
 
 def share_with_group() -> None:
-    """Have what this process and its children make readable by its group, and writable by nobody
-    outside of that.
+    """Make the files of this process and its children group-readable and not world-writable.
 
-    The rest is as the user's umask says.
+    All other permissions follow the user's umask.
     """
     own = os.umask(OTHERS_WRITE)
     os.umask(own & ~GROUP_READS | OTHERS_WRITE)
 
 
 def refresh(folder: Path) -> None:
-    """See to it that files are found which other machines have made in `folder` since it was last
-    looked at.
+    """Make files visible that other machines have created in `folder`.
 
-    On a network file system a client remembers for up to a minute which names there are not;
-    opening asks the server.
+    A client of a network file system caches for up to a minute that a name does not exist. Opening
+    the folder asks the server.
     """
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         os.close(os.open(folder, os.O_RDONLY | os.O_DIRECTORY))
 
 
 def is_there(path: Path) -> bool:
-    """Return whether there is such a file now, on whichever machine it was made."""
+    """Return whether a file exists now, whichever machine created it."""
     refresh(path.parent)
     return path.exists()
 
 
 @contextlib.contextmanager
 def atomic_file(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file that becomes `path` at the end: a reader, or a crash, sees the old file or the
-    new one, whole.
-    """
+    """Open a file that replaces `path` at the end: readers see the old or the whole new file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(
-        f".{path.name}.{secrets.token_hex(4)}.tmp"
-    )  # beside it, for the sake of the rename
+    # In the same folder: a rename is atomic within one file system.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         with temporary.open("xb") as file:
             yield file
@@ -62,30 +55,26 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write `content` to `path` so that a reader, or a crash, sees the old file or the new one and
-    nothing between.
-    """
+    """Replace `path` by a file with `content`: readers see the old or the whole new file."""
     with atomic_file(path) as file:
         file.write(content)
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write `value` as JSON, atomically. NaN and infinity are refused: they are not JSON."""
+    """Write `value` as JSON, atomically. Raises ValueError for NaN and infinity."""
     write_atomically(path, json.dumps(value, indent=1, allow_nan=False).encode() + b"\n")
 
 
 def write_arrays(path: Path, **arrays: Any) -> None:
-    """Write numpy arrays of numbers by name as an .npz file, atomically. It is to be read with
-    `allow_pickle=False`.
-    """
-    import numpy as np  # late: most that write files have no arrays
+    """Write numpy arrays of numbers as .npz, atomically. Read it with `allow_pickle=False`."""
+    import numpy as np  # late: the control half needs no arrays
 
     with atomic_file(path) as file:
         np.savez(file, **arrays)
 
 
 def read_json(path: Path) -> Any | None:
-    """Return the value in a JSON file, or None where there is no file."""
+    """Return a JSON file's value, or None without a file. Raises ValueError if it is not JSON."""
     refresh(path.parent)
     try:
         return json.loads(path.read_bytes())
@@ -96,16 +85,14 @@ def read_json(path: Path) -> Any | None:
 
 
 class RecordWriter:
-    """Appends records to one attempt's file, each synced before `write` returns."""
+    """Appends records to one attempt's file. Each is on disk when `write` returns."""
 
     def __init__(self, path: Path, attempt: int) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._attempt = attempt
         self._file = path.open("ab")
         if self._file.tell() and not path.read_bytes().endswith(b"\n"):
-            self._file.write(
-                b"\n"
-            )  # closes the torn line of a process that died in the middle of it
+            self._file.write(b"\n")  # ends a torn line: the process died while it wrote
 
     def write(self, record: Mapping[str, object]) -> None:
         """Append `record`, with its attempt and the time. Raises ValueError for NaN or infinity."""
@@ -124,9 +111,7 @@ class RecordWriter:
 
 
 def parse_record(line: bytes) -> dict[str, Any] | None:
-    """Return the record in a line, or None for a torn one: the process that wrote it died, the next
-    wrote it anew.
-    """
+    """Return the record in a line, or None for a torn one, which the next process wrote again."""
     try:
         record = json.loads(line)
     except ValueError:

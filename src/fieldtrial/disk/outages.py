@@ -1,8 +1,6 @@
-"""Outages of a shared file system: how they show in a program that works on it, and waiting until
-they are over.
+"""Outages of a shared file system: which errors mean one, and how to wait until it is over.
 
-A full disk, a missing file and a refused permission are none: somebody has to do something about
-those.
+A full disk, a missing file and a refused permission are no outages: waiting does not cure them.
 """
 
 import contextlib
@@ -15,7 +13,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-# What soft mounts, servers that have started anew, evicted clients and dead FUSE daemons answer.
+# Errors of soft mounts, restarted servers, evicted clients and dead FUSE daemons.
 OUTAGES = frozenset(
     {
         errno.EIO,
@@ -32,21 +30,17 @@ OUTAGES = frozenset(
         errno.ENETUNREACH,
     }
 )
-SHORTEST_PAUSE, LONGEST_PAUSE = (
-    1.0,
-    30.0,
-)  # seconds between two attempts: the first, and what it grows to
+# Seconds between two attempts: the pause doubles from the first to the second.
+SHORTEST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 
 
 def is_outage(error: BaseException) -> bool:
-    """Return whether an error says that a file system is away."""
+    """Return whether an error means that a file system does not answer."""
     return isinstance(error, OSError) and error.errno in OUTAGES
 
 
 def outlast(action: Callable[[], T]) -> T:
-    """Return what `action` returns, which is tried again and again as long as a file system is
-    away.
-    """
+    """Return what `action` returns; it is repeated until the file system answers."""
     pause = SHORTEST_PAUSE
     while True:
         try:
@@ -59,18 +53,16 @@ def outlast(action: Callable[[], T]) -> T:
 
 
 def await_folder(folder: Path) -> None:
-    """Wait, for SHORTEST_PAUSE at least, until `folder`, which was there, can be written to again
-    or is full.
-    """
+    """Wait until an existing folder's file system answers again, for SHORTEST_PAUSE at least."""
     pause = SHORTEST_PAUSE
     while True:
         time.sleep(pause)
-        if _can_be_written_to(folder):
+        if _answers(folder):
             return
         pause = min(LONGEST_PAUSE, 2 * pause)
 
 
-def _can_be_written_to(folder: Path) -> bool:
+def _answers(folder: Path) -> bool:
     probe = folder / f".probe.{secrets.token_hex(4)}.tmp"
     try:
         with contextlib.closing(probe.open("xb")) as file:

@@ -1,10 +1,8 @@
-"""The task queue of a sweep: how a driver hands trials to workers that it cannot talk to, and hears
-back from them.
+"""The task queue of a sweep: how a driver gives trials to workers that it cannot talk to.
 
-A task is a small file. The driver puts it into the queue, a worker claims it by moving it into a
-folder of its own (a
-rename: of two workers one gets it), and answers by a line in its own answer file. Who dies leaves
-behind what it had.
+A task is a small file. The driver puts it into the queue. A worker claims it by renaming it into
+its own folder, so that one worker gets it, and answers with a line in its own answer file. If a
+worker dies, its claimed task stays in its folder.
 """
 
 import contextlib
@@ -18,22 +16,20 @@ from pathlib import Path
 from typing import Any
 
 from fieldtrial.disk.files import is_there, read_json, refresh, write_atomically, write_json
+from fieldtrial.disk.run import Run
 
 TERMINATED = "terminated-{}"
 
 
 @dataclass(frozen=True)
-class QueuedTask:
-    """One attempt at one trial.
+class Task:
+    """One attempt at one trial. The fields are what is written as JSON.
 
-    run: the run directory, as the worker finds it.
-    attempt: the number that the attempt's files carry at least; a worker that is started again
-    takes the next.
+    run: the run directory, as an absolute path.
+    attempt: the number of the attempt; a worker that is restarted takes the next free one.
     test: whether the kept weights are tested at the end.
-    accumulate: into how many parts each batch is cut, one after another, where a device cannot hold
-    it at once.
-    restarts: by how much the attempt's number has grown since the task was queued, because its
-    worker started again.
+    accumulate: the number of micro-batches per optimiser step (gradient accumulation).
+    restarts: by how much `attempt` has grown since the task was queued.
     """
 
     run: str
@@ -43,24 +39,30 @@ class QueuedTask:
     restarts: int = 0
 
     @property
+    def trial(self) -> str:
+        """The name of the trial's run directory."""
+        return Path(self.run).name
+
+    @property
     def name(self) -> str:
         """The task's file name: the trial, and the attempt as which it was queued."""
-        return f"{Path(self.run).name}-{self.attempt - self.restarts}.json"
+        return f"{self.trial}-{self.attempt - self.restarts}.json"
 
-    def again(self, attempts: Collection[int]) -> "QueuedTask":
-        """Return the task under the first number from its own that none of the run's
-        attempts has.
-        """
+    def open_run(self) -> Run:
+        """Return the run directory."""
+        return Run(self.run)
+
+    def again(self, attempts: Collection[int]) -> "Task":
+        """Return the task with the first number, from its own on, that is not in `attempts`."""
         free = max([self.attempt - 1, *attempts]) + 1
         return replace(self, attempt=free, restarts=self.restarts + free - self.attempt)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a worker says of a task it is done with: the outcome, and the kind and message of a
-    failure.
+    """A worker's answer to a task: its outcome, and the kind and message of a failure.
 
-    `task` is None where the worker says that it will take no more.
+    `task` is the task's file name, or None where the worker says that it will take no more.
     """
 
     worker: str
@@ -70,12 +72,10 @@ class Answer:
 
 
 class TaskQueue:
-    """The queue's folder: tasks-EDITION/ for what waits, workers/NAME/ for what a worker has
-    claimed and answered.
+    """The queue's folder: tasks-EDITION/ has waiting tasks, workers/NAME/ claimed ones and answers.
 
-    edition: stands for the program that workers run, and for what they have to run it on. Workers
-    of another one, which a driver asked for before something was changed, are given no more tasks.
-    Whoever only clears up needs none.
+    edition: identifies the program that workers run and the resources of their jobs. Workers of
+    another edition, started before a change, get no more tasks. To clean up, none is needed.
     """
 
     def __init__(self, folder: Path | str, edition: str = "") -> None:
@@ -86,30 +86,30 @@ class TaskQueue:
 
     # The driver's side
 
-    def put(self, task: QueuedTask) -> None:
-        """Let a worker have `task`."""
+    def put(self, task: Task) -> None:
+        """Add `task` to the queue."""
         write_json(self._waiting / task.name, asdict(task))
 
     def withdraw(self, name: str) -> None:
-        """Take a task back that nobody has claimed."""
+        """Remove a task that no worker has claimed."""
         for path in self.folder.glob(f"tasks-*/{name}"):
             path.unlink(missing_ok=True)
 
     def forget(self, worker: str, name: str) -> None:
-        """Take a task back from a worker that is gone."""
+        """Remove a task that a worker has claimed: the worker is gone."""
         (self._workers / worker / name).unlink(missing_ok=True)
 
     def forget_all(self) -> None:
-        """Take all tasks back that workers have claimed: they have been told to end."""
+        """Remove all claimed tasks: their workers have been told to end."""
         for name, worker in self.claimed().items():
             self.forget(worker, name)
 
     def waiting(self) -> set[str]:
-        """Return the names of the tasks that nobody has claimed."""
+        """Return the names of the tasks that no worker has claimed."""
         return {path.name for path in self.folder.glob("tasks-*/*.json")}
 
     def claimed(self) -> dict[str, str]:
-        """Return {task name: worker} of the tasks that workers have claimed and not answered."""
+        """Return {task name: worker} of the tasks that are claimed and not answered."""
         return {
             path.name: path.parent.name
             for path in self._workers.glob("*/*.json")
@@ -121,13 +121,11 @@ class TaskQueue:
         return is_there(self._workers / worker / "worker.json")
 
     def terminations(self, worker: str) -> int:
-        """Return how many of a worker's processes SLURM has told to end, in its present start."""
+        """Return how many of a worker's processes got SIGTERM since its job was last started."""
         return sum(1 for _ in (self._workers / worker).glob(TERMINATED.format("*")))
 
     def answers(self, workers: Collection[str] | None = None) -> list[Answer]:
-        """Return the answers that these workers, or all that there ever were, have given since the
-        last call.
-        """
+        """Return the new answers of these workers, or of all workers, since the last call."""
         refresh(self._workers)
         names = (
             [path.parent.name for path in self._workers.glob("*/answers.jsonl")]
@@ -137,7 +135,7 @@ class TaskQueue:
         return [answer for name in sorted(names) for answer in self._new_answers(name)]
 
     def rewind(self) -> None:
-        """Have `answers` return all answers once more."""
+        """Make `answers` return all answers again."""
         self._offsets.clear()
 
     def close(self) -> None:
@@ -145,20 +143,14 @@ class TaskQueue:
         write_atomically(self.folder / "closed", b"")
 
     def open(self) -> bool:
-        """Take `close` back, and have what waits done by this edition's workers. Returns whether it
-        is a new one.
-        """
+        """Reopen the queue; move all waiting tasks to this edition. Returns whether it is new."""
         is_new = not is_there(self._waiting)
         self._waiting.mkdir(parents=True, exist_ok=True)
         for other in set(self.folder.glob("tasks-*")) - {self._waiting}:
             for path in other.glob("*.json"):
-                with contextlib.suppress(
-                    FileNotFoundError
-                ):  # one of the others' workers was quicker
+                with contextlib.suppress(FileNotFoundError):  # a worker has claimed it meanwhile
                     path.rename(self._waiting / path.name)
-            shutil.rmtree(
-                other, ignore_errors=True
-            )  # by which its workers see that there is no more for them
+            shutil.rmtree(other, ignore_errors=True)  # its workers find their queue closed
         (self.folder / "closed").unlink(missing_ok=True)
         return is_new
 
@@ -170,40 +162,36 @@ class TaskQueue:
         return is_there(self.folder / "closed") or not is_there(self._waiting)
 
     def rendezvous(self, worker: str, start: str) -> Path:
-        """Return the file in which a worker's first process says where the others find it; a new
-        one for each start.
-        """
+        """Return the file in which rank 0 publishes its address; a new one for each job start."""
         return self._workers / worker / f"rendezvous-{start}"
 
     def termination(self, worker: str, process: str) -> Path:
-        """Return the file by which one of a worker's processes says that it was told to end."""
+        """Return the file that one of a worker's processes creates when it gets SIGTERM."""
         return self._workers / worker / TERMINATED.format(process)
 
     def register(self, worker: str, facts: dict[str, Any]) -> None:
-        """Say that `worker` has started, and where."""
+        """Record that `worker` has started, with `facts` such as its node."""
         write_json(self._workers / worker / "worker.json", facts | {"started": time.time()})
 
-    def claim(self, worker: str) -> QueuedTask | None:
-        """Return a task for `worker`, first one that it had claimed before it was started again;
-        None if none waits.
-        """
+    def claim(self, worker: str) -> Task | None:
+        """Return a task for `worker`, or None: one it had claimed before a restart comes first."""
         own = self._workers / worker
         for path in sorted(own.glob("*.json")):
             if path.name != "worker.json" and (task := _read_task(path)):
                 return task
         for path in sorted(self._waiting.glob("*.json"), key=_age):
-            with contextlib.suppress(FileNotFoundError):  # another worker was quicker
+            with contextlib.suppress(FileNotFoundError):  # another worker has claimed it
                 path.rename(own / path.name)
                 return _read_task(own / path.name)
         return None
 
     def answer(self, answer: Answer) -> None:
-        """Say what became of a task, or that there is no use in waiting for this worker."""
+        """Append an answer to the worker's file, synced, and remove the claimed task."""
         own = self._workers / answer.worker
         path = own / "answers.jsonl"
         with path.open("ab") as file:
             if file.tell() and not path.read_bytes().endswith(b"\n"):
-                file.write(b"\n")  # closes the torn line of a worker that died in the middle of it
+                file.write(b"\n")  # ends a torn line: the worker died while it wrote
             file.write(json.dumps(asdict(answer)).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
@@ -224,19 +212,17 @@ class TaskQueue:
 
 
 def run_name(task: str) -> str:
-    """Return the name of the run that the task of this name is an attempt at."""
+    """Return the trial of the task with this file name."""
     return task.rpartition("-")[0]
 
 
 def attempt_number(task: str) -> int:
-    """Return the number of the attempt that the task of this name was queued as."""
+    """Return the attempt as which the task with this file name was queued."""
     return int(Path(task).stem.rpartition("-")[2])
 
 
 def _parse_answer(line: bytes) -> Answer | None:
-    """Return the answer in a line, or None for a torn one: its task is still claimed, and answered
-    once more.
-    """
+    """Return the answer in a line, or None for a torn one, whose task is answered again."""
     try:
         values = json.loads(line)
     except ValueError:
@@ -247,9 +233,9 @@ def _parse_answer(line: bytes) -> Answer | None:
     )
 
 
-def _read_task(path: Path) -> QueuedTask | None:
+def _read_task(path: Path) -> Task | None:
     values = read_json(path)
-    return None if values is None else QueuedTask(**values)
+    return None if values is None else Task(**values)
 
 
 def _age(path: Path) -> float:

@@ -5,6 +5,7 @@ from matplotlib.figure import Figure
 
 from fieldtrial.insight.figures import RIGHT, WRONG, Cell, grid, scatter
 from fieldtrial.insight.subject import Subject
+from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.svm.penultimate import features
 
 PAIRS = 8
@@ -76,7 +77,8 @@ def embedding(subject: Subject, seed: int = 0) -> Figure:
     if len(index) < 4:
         raise ValueError(f"{len(index)} images are too few for a map")
     chosen = np.sort(np.random.default_rng(seed).permutation(len(index))[:MOST_POINTS])
-    given = features(subject.network, subject.data, index[chosen], subject.config, subject.world)
+    attempt = Attempt(subject.run, subject.config, subject.world)
+    given = features(subject.network, subject.data, index[chosen], attempt)
     assert given is not None, "one process explains"
     reduced = PCA(min(50, *given.shape), random_state=seed).fit_transform(given)
     perplexity = min(30.0, (len(chosen) - 1) / 3)

@@ -14,9 +14,9 @@ from fieldtrial.results.read.predictions import Predictions, load_predictions
 from fieldtrial.training.data.load import Data
 from fieldtrial.training.data.splits import Indices
 from fieldtrial.training.distributed.world import World
+from fieldtrial.training.loop.attempt import Split
 from fieldtrial.training.models.network import Network
-from fieldtrial.training.scoring.evaluation import evaluate_run, open_ended
-from fieldtrial.training.scoring.predictions import Split
+from fieldtrial.training.scoring.evaluation import evaluate_run, open_finished
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +88,7 @@ def open_subject(run: Run, world: World) -> Subject:
     split: Split = "test" if run.predictions_path("test").exists() else "validation"
     if not run.predictions_path(split).exists():
         evaluate_run(run, world, (split,))
-    data, network = open_ended(run, world)
+    data, network = open_finished(run, world)
     network.to(world.device).eval().requires_grad_(False)
     for module in network.modules():
         if hasattr(module, "inplace"):  # a ReLU would overwrite the output of the layer before

@@ -1,6 +1,4 @@
-"""How a driver ends: what it hears, and what becomes of the jobs. Whole drivers are in
-test_interruption.
-"""
+"""How a driver ends: signals, outages, and its jobs. Whole drivers are in test_interruption."""
 
 import errno
 import os
@@ -9,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -16,14 +15,14 @@ from fieldtrial.config import TrainConfig
 from fieldtrial.control import cli as command
 from fieldtrial.control.cli import main
 from fieldtrial.control.driver import drive as driver
-from fieldtrial.control.driver.drive import INTERRUPTED, Hangup, Interruption, drive, only_driver
+from fieldtrial.control.driver.drive import Hangup, Interruption, drive, only_driver
 from fieldtrial.control.driver.ownership import DeposedError, Ownership
 from fieldtrial.control.engine.loop import DISK_ADVICE, Engine, SweepError
 from fieldtrial.control.engine.state import ForeignStateError
-from fieldtrial.control.places.interface import Task
+from fieldtrial.control.places.interface import UnreachableError
 from fieldtrial.control.places.settings import LocalSettings
 from fieldtrial.disk.sweep_folder import SweepFolder
-from fieldtrial.disk.task_queue import QueuedTask, TaskQueue
+from fieldtrial.disk.task_queue import Task, TaskQueue
 from fieldtrial.sweep import Sweep
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -95,38 +94,92 @@ def test_a_disk_that_is_full_before_there_are_trials_is_an_error_of_one_line(
     assert capsys.readouterr().err == f"{tmp_path / 'code'}: Disk quota exceeded; {DISK_ADVICE}\n"
 
 
-def test_what_was_wished_before_an_outage_is_done_after_it_and_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+class ReplacedError(Exception):
+    """Stands in for the end of this process, which another command replaces."""
+
+
+@pytest.fixture
+def restarted(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Return the commands that replace this process, each of which raises ReplacedError."""
+    commands: list[list[str]] = []
+
+    def execv(_program: str, words: list[str]) -> None:
+        commands.append(words[1:])
+        raise ReplacedError
+
+    monkeypatch.setattr(os, "execv", execv)
+    monkeypatch.setattr(sys, "orig_argv", ["python", "x.py", "--name", "y", "--ret", "--takeover"])
+    monkeypatch.setenv(driver.QUICK, "0")
+    monkeypatch.setattr(driver, "await_folder", lambda _: None)
+    monkeypatch.setattr(driver, "UNREACHABLE_SECONDS", 0.0)
+    return commands
+
+
+def test_after_an_outage_the_command_runs_again_without_the_options_that_were_applied(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    restarted: list[list[str]],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """The file system goes away before the failed trials run again, and once more when they do."""
-    away, checks, retries = OSError(errno.ESTALE, "Stale file handle"), list[int](), list[int]()
+    away, retries, place = OSError(errno.ESTALE, "Stale file handle"), list[bool](), IdlePlace()
     folder = SweepFolder(tmp_path / "sweep")
-    folder.describe(SMALL.describe(folder.name))
-    folder.list_trial("3fa91b2c", 0, "final")
 
-    def preflight(_sweep: Sweep) -> AbstractContextManager[Checked]:
-        checks.append(len(checks) + 1)
-        if checks[-1] == 1:
-            raise away
-        return nullcontext(Checked())
+    def raise_outage(*_: object) -> NoReturn:
+        raise away
 
     def retry(_engine: Engine) -> int:
-        retries.append(checks[-1])
+        retries.append(True)
         return 0
 
-    def run(_engine: Engine) -> None:
-        raise away if checks[-1] == 2 else KeyboardInterrupt
-
-    monkeypatch.setattr(driver, "open_place", lambda *_: IdlePlace())
-    monkeypatch.setattr(driver, "Preflight", preflight)
-    monkeypatch.setattr(driver, "await_folder", lambda _: None)
+    monkeypatch.setattr(driver, "open_place", lambda *_: place)
     monkeypatch.setattr(Engine, "retry", retry)
-    monkeypatch.setattr(Engine, "run", run)
-    assert drive(SMALL, folder, LocalSettings(), retry=True) == INTERRUPTED
-    assert (checks, retries) == ([1, 2, 3], [2])
-    assert capsys.readouterr().out.count("is there and goes on") == 1, (
-        "it is said in the second attempt"
-    )
+    monkeypatch.setattr(Engine, "run", raise_outage)
+    monkeypatch.setattr(driver, "Preflight", raise_outage)
+    with pytest.raises(ReplacedError):
+        drive(SMALL, folder, LocalSettings(), retry=True, takeover=True)
+    monkeypatch.setattr(driver, "Preflight", lambda _: nullcontext(Checked()))
+    with pytest.raises(ReplacedError):
+        drive(SMALL, folder, LocalSettings(), retry=True)
+    assert restarted == [["x.py", "--name", "y", "--ret"], ["x.py", "--name", "y"]]
+    assert (retries, place.detached) == ([True], [True])
+    assert os.environ[driver.QUICK] == "2"
+    printed = capsys.readouterr().out
+    assert printed.count("Stale file handle; waiting for the file system, nothing is lost") == 2
+    assert printed.count("the file system answers again") == 2
+
+
+def test_many_outages_in_a_row_are_a_broken_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, restarted: list[list[str]]
+) -> None:
+    def open_place(*_: object) -> NoReturn:
+        raise OSError(errno.EIO, "Input/output error", "code")
+
+    monkeypatch.setattr(driver, "open_place", open_place)
+    monkeypatch.setattr(driver, "Preflight", lambda _: nullcontext(Checked()))
+    folder = SweepFolder(tmp_path / "sweep")
+    for _ in range(driver.MOST_QUICK - 1):
+        with pytest.raises(ReplacedError):
+            drive(SMALL, folder, LocalSettings(), retry=False)
+    with pytest.raises(SweepError, match=r"^code: Input/output error; fix that"):
+        drive(SMALL, folder, LocalSettings(), retry=False)
+    assert len(restarted) == driver.MOST_QUICK - 1
+
+
+def test_a_slurm_that_does_not_answer_is_waited_for_after_an_outage_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, restarted: list[list[str]]
+) -> None:
+    def open_place(*_: object) -> NoReturn:
+        raise UnreachableError("SLURM does not answer: squeue")
+
+    monkeypatch.setattr(driver, "open_place", open_place)
+    monkeypatch.setattr(driver, "Preflight", lambda _: nullcontext(Checked()))
+    with pytest.raises(ReplacedError):
+        drive(SMALL, SweepFolder(tmp_path / "sweep"), LocalSettings(), retry=False)
+    assert len(restarted) == 1
+    monkeypatch.delenv(driver.QUICK)
+    with pytest.raises(UnreachableError):
+        drive(SMALL, SweepFolder(tmp_path / "sweep"), LocalSettings(), retry=False)
 
 
 def test_who_is_told_to_end_by_a_takeover_says_who_has_taken_over(
@@ -245,18 +298,16 @@ def test_a_sweep_that_is_there_is_told_of_before_anything_slow(
     ended.write_result({"outcome": "finished"})
     failed.write_error("error", "planted", 1)
     for run in (claimed, queued):
-        queue.put(QueuedTask(str(run.path), 1))
+        queue.put(Task(str(run.path), 1))
         assert run is queued or queue.claim("7_0")
-    assert (
-        begin() == f"{folder.path} is there and goes on; trials: 2 ended, 1 running, 1 half-done\n"
-    )
+    assert begin() == f"{folder.path} is resumed; trials: 2 ended, 1 running, 1 half-done\n"
 
 
 def test_a_lost_terminal_ends_it_unless_it_was_started_with_nohup() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    Interruption().hear()
+    Interruption().listen()
     signal.raise_signal(signal.SIGHUP)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    Interruption().hear()
+    Interruption().listen()
     with pytest.raises(Hangup):
         signal.raise_signal(signal.SIGHUP)

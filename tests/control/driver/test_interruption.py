@@ -5,7 +5,6 @@ training.
 import os
 import random
 import re
-import shutil
 import signal
 import subprocess
 import time
@@ -15,13 +14,14 @@ from typing import Any
 
 import pytest
 
+from fieldtrial.control.driver.drive import GOES_ON
 from fieldtrial.disk.run import RecordReader
 from fieldtrial.disk.sweep_folder import SweepFolder
 from tests.control.screen import Screen
 from tests.control.slurm_sweeps import table
+from tests.needs import need, need_root
 
 KILLS = 6
-GOES_ON = "Interrupted. Nothing is lost: the same command goes on from here."
 
 pytestmark = pytest.mark.slow
 
@@ -79,7 +79,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, make_driver: Callable[
     """Return the driver of a sweep that ran to its end, one trial at a time, and what
     it printed.
     """
-    driver = make_driver(tmp_path_factory.mktemp("undisturbed"), {"most_trials": 1})
+    driver = make_driver(tmp_path_factory.mktemp("undisturbed"), {"most_trials": 1}, REPORT="1")
     outcome = driver.run()
     assert outcome.returncode == 0, outcome.stderr
     return driver, outcome
@@ -141,7 +141,7 @@ def test_two_at_a_time_lose_and_repeat_nothing(
     outcome = driver.run()
     assert outcome.returncode == 0, outcome.stderr
     assert re.match(
-        r"runs/stand_in is there and goes on; trials: [^\n]*\nruns/stand_in: 10 trials, ",
+        r"runs/stand_in is resumed; trials: [^\n]*\nruns/stand_in: 10 trials, ",
         outcome.stdout,
     )
     trials = driver.trials()
@@ -169,7 +169,7 @@ def test_signals_end_it_politely_and_only_one_runs(
     second = driver.run()
     assert (second.returncode, second.stdout) == (1, "")
     refusal = (
-        r"runs/stand_in: \S+ on \S+, process \d+, runs this sweep; end that first, or give"
+        r"runs/stand_in: \S+ on \S+, process \d+, runs this sweep; end it first, or give"
         r" --takeover\n"
     )
     assert re.fullmatch(refusal, second.stderr)
@@ -237,20 +237,12 @@ def test_a_full_disk_stops_the_sweep_and_loses_nothing(
     driver = make_driver(tmp_path, {"most_trials": 1})
     runs = tmp_path / "runs"
     runs.mkdir()
-    mount = shutil.which("mount")
-    mounted = (
-        bool(mount)
-        and os.geteuid() == 0
-        and subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(runs)],
-            capture_output=True,
-            check=False,
-        ).returncode
-        == 0
+    need_root("mounts a small file system")
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(runs)]
+    need(
+        subprocess.run(mount, capture_output=True, check=False).returncode == 0,
+        "the right to mount a file system",
     )
-    if not mounted:
-        assert not (os.environ.get("CI") == "true" and os.geteuid() == 0), "CI runs this test"
-        pytest.skip("a small file system can be mounted by root only")
     try:
         process = driver.start()
         assert processes.eventually(lambda: len(finished(driver.folder())) >= 3, seconds=120)
@@ -263,7 +255,7 @@ def test_a_full_disk_stops_the_sweep_and_loses_nothing(
         output, errors = process.communicate(timeout=120)
         assert process.returncode == 1, output
         assert re.fullmatch(
-            r"runs/stand_in.*: .*No space left on device.*; mend that and run the same command"
+            r"runs/stand_in.*: .*No space left on device.*; fix that and run the same command"
             r" again: [^\n]*\n",
             errors,
         )

@@ -20,9 +20,15 @@ from fieldtrial.control.driver.drive import only_driver
 from fieldtrial.control.engine.loop import SweepError
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.processes import started
+from tests.needs import need, need_root
 
 SCRIPT = Path(__file__).parents[1].joinpath("owner.py")
-QUICK = {"BEAT_SECONDS": 0.3, "WATCH_SECONDS": 3.0, "LEAVING_SECONDS": 30.0, "SILENT_SECONDS": 30.0}
+QUICK = {
+    "HEARTBEAT_SECONDS": 0.3,
+    "WATCH_SECONDS": 3.0,
+    "LEAVING_SECONDS": 30.0,
+    "DEAD_SECONDS": 30.0,
+}
 
 Start = Callable[..., "subprocess.Popen[str]"]
 
@@ -45,11 +51,9 @@ def start(tmp_path: Path) -> Iterator[Start]:
             json.dumps(QUICK | seconds),
         ]
         if host:
-            if (
-                os.geteuid() != 0
-                or subprocess.run(["unshare", "--uts", "true"], check=False).returncode
-            ):
-                pytest.skip("needs root: a machine of another name")
+            need_root("names a machine")
+            renamed = subprocess.run(["unshare", "--uts", "true"], check=False)
+            need(renamed.returncode == 0, "the right to name a machine")
             command = ["unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"', host, *command]
         processes.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
         return processes[-1]
@@ -76,7 +80,7 @@ def test_a_second_one_is_refused_and_told_who_it_is(
 ) -> None:
     first = start(host=host)
     assert line(first) == "owns"
-    told = f"process {owner(tmp_path)}, runs this sweep; end that first, or give --takeover"
+    told = f"process {owner(tmp_path)}, runs this sweep; end it first, or give --takeover"
     assert told in line(start())
     first.send_signal(signal.SIGTERM)
     assert line(first) == "left"
@@ -121,7 +125,7 @@ def test_one_on_this_machine_that_does_not_leave_keeps_it(start: Start, tmp_path
     assert line(first) == "owns"
     first.send_signal(signal.SIGSTOP)
     second = start(takeover=True, LEAVING_SECONDS=1.0)
-    assert f"process {first.pid}, does not leave this sweep, nothing was touched" in line(second)
+    assert f"process {first.pid}, does not end; nothing was changed" in line(second)
     assert owner(tmp_path) == first.pid
     first.send_signal(signal.SIGCONT)
     assert line(first) == "left", "it was asked to"
@@ -144,7 +148,7 @@ def test_one_on_another_machine_that_was_silent_for_long_finds_itself_deposed(
     first = start(host="elsewhere")
     assert line(first) == "owns"
     first.send_signal(signal.SIGSTOP)
-    second = start(takeover=True, SILENT_SECONDS=2.0)
+    second = start(takeover=True, DEAD_SECONDS=2.0)
     assert line(second) == "owns"
     third = start()
     assert f"process {second.pid}, runs this sweep" in line(third), "there is a lock again"

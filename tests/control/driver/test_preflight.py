@@ -94,7 +94,7 @@ def test_the_fewest_images_that_may_be_held_back_count() -> None:
         "validation_fraction": tune.uniform(0.1, 0.4),
         "train_fraction": tune.uniform(0.2, 0.8),
     }
-    config = Sweep(base=TrainConfig(), rows=[{}], search=searched).largest_config(0)
+    config = Sweep(base=TrainConfig(), rows=[{}], search=searched).planned[0].largest
     assert (config.validation_fraction, config.train_fraction) == (0.1, 0.8)
 
 

@@ -1,6 +1,4 @@
-"""When a silence is too long. The place is a stand-in and the clock is set: real ones would take
-hours.
-"""
+"""When a trial counts as hung. The place is a stand-in and the clock is set, instead of hours."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,16 +11,17 @@ from fieldtrial.control.engine import hung as module
 from fieldtrial.control.engine.hung import (
     DUMP_SECONDS,
     FIRST_SECONDS,
-    SILENT_SECONDS,
+    HUNG_SECONDS,
     STALL_SECONDS,
-    Watch,
+    HungWatch,
 )
-from fieldtrial.control.places.interface import Place, Task
+from fieldtrial.control.places.interface import Place
 from fieldtrial.disk.run import Run
+from fieldtrial.disk.task_queue import Task
 
 
 class Clock:
-    """Stands in for the module time, and for a place, which notes when it was asked for what."""
+    """A clock, and a place that notes what it was asked for and when."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -41,34 +40,32 @@ class Clock:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(module, "time", clock)
-    return clock
+def clock() -> Clock:
+    return Clock()
 
 
 @pytest.fixture
 def task(tmp_path: Path) -> Task:
-    return Task(Run.create(tmp_path / "run", TrainConfig()), attempt=2)
+    return Task(str(Run.create(tmp_path / "run", TrainConfig()).path), attempt=2)
 
 
 @pytest.fixture
-def look(clock: Clock, task: Task) -> Callable[[float], Watch]:
+def look(clock: Clock, task: Task) -> Callable[[float], HungWatch]:
     """Watch the task, and look every second until so many seconds have passed."""
-    watch = Watch(cast(Place, clock))
+    watch = HungWatch(cast(Place, clock), clock.monotonic)
     watch.begin(task)
 
-    def look_for(seconds: float) -> Watch:
+    def look_for(seconds: float) -> HungWatch:
         for _ in range(int(seconds)):
             clock.now += 1
-            watch.look()
+            watch.poll()
         return watch
 
     return look_for
 
 
 def begin(task: Task, attempt: int) -> None:
-    with task.run.recorder(attempt):
+    with task.open_run().recorder(attempt):
         pass
 
 
@@ -77,7 +74,7 @@ def record(epoch: int, seconds: float, attempt: int = 2) -> dict[str, Any]:
 
 
 def test_a_trial_that_waits_for_a_node_is_left_alone(
-    clock: Clock, task: Task, look: Callable[[float], Watch]
+    clock: Clock, task: Task, look: Callable[[float], HungWatch]
 ) -> None:
     begin(task, 1)  # which ended long ago
     look(5 * FIRST_SECONDS)
@@ -85,7 +82,7 @@ def test_a_trial_that_waits_for_a_node_is_left_alone(
 
 
 def test_the_first_record_may_take_long_but_not_for_ever(
-    clock: Clock, task: Task, look: Callable[[float], Watch]
+    clock: Clock, task: Task, look: Callable[[float], HungWatch]
 ) -> None:
     look(FIRST_SECONDS - 10)
     begin(task, 2)  # at last it has a node
@@ -98,99 +95,99 @@ def test_the_first_record_may_take_long_but_not_for_ever(
 
 
 def test_the_first_epoch_may_take_many_times_what_its_evaluation_took(
-    clock: Clock, task: Task, look: Callable[[float], Watch]
+    clock: Clock, task: Task, look: Callable[[float], HungWatch]
 ) -> None:
     begin(task, 2)
-    look(1).hear("run", record(0, seconds=100.0))
+    look(1).on_record("run", record(0, seconds=100.0))
     look(module.FIRST_EPOCHS * 100)
     assert clock.log == []
     look(2)
     assert [word for word, _ in clock.log] == ["dump"]
 
 
-@pytest.mark.parametrize(("seconds", "limit"), [(0.1, SILENT_SECONDS), (60.0, 600.0)])
-def test_later_silences_are_measured_by_the_trials_own_epochs(
-    seconds: float, limit: float, clock: Clock, task: Task, look: Callable[[float], Watch]
+@pytest.mark.parametrize(("seconds", "limit"), [(0.1, HUNG_SECONDS), (60.0, 600.0)])
+def test_later_records_are_expected_by_the_trials_own_epochs(
+    seconds: float, limit: float, clock: Clock, task: Task, look: Callable[[float], HungWatch]
 ) -> None:
     begin(task, 2)
     watch = look(1)
-    watch.hear("run", record(0, seconds=9.0))
+    watch.on_record("run", record(0, seconds=9.0))
     for epoch, taken in enumerate((seconds, seconds, 50 * seconds), start=1):
-        watch.hear("run", record(epoch, taken))
+        watch.on_record("run", record(epoch, taken))
     start = clock.now
     look(limit + DUMP_SECONDS + 2)
     assert clock.log == [("dump", start + limit + 1), ("kill", start + limit + DUMP_SECONDS + 2)]
     assert (
         watch.end("run")
-        == f"it was silent for {limit + DUMP_SECONDS + 2:.0f} s; what it was doing is in"
-        f" {task.run.log_path(2)}"
+        == f"it was hung: no record for {limit + DUMP_SECONDS + 2:.0f} s; its stack traces are in"
+        f" {task.open_run().log_path(2)}"
     )
 
 
 def test_a_record_in_the_last_moment_saves_a_trial(
-    clock: Clock, task: Task, look: Callable[[float], Watch]
+    clock: Clock, task: Task, look: Callable[[float], HungWatch]
 ) -> None:
     begin(task, 2)
-    look(1).hear("run", record(1, seconds=1.0))
-    watch = look(SILENT_SECONDS + 2)
-    watch.hear("run", record(2, seconds=1.0))
-    look(SILENT_SECONDS)
+    look(1).on_record("run", record(1, seconds=1.0))
+    watch = look(HUNG_SECONDS + 2)
+    watch.on_record("run", record(2, seconds=1.0))
+    look(HUNG_SECONDS)
     assert [word for word, _ in clock.log] == ["dump"]
     assert watch.end("run") is None
 
 
 def test_a_task_that_is_queued_anew_is_left_alone_and_then_has_its_time(
-    clock: Clock, task: Task, look: Callable[[float], Watch]
+    clock: Clock, task: Task, look: Callable[[float], HungWatch]
 ) -> None:
     begin(task, 2)
-    look(1).hear("run", record(1, seconds=1.0))
+    look(1).on_record("run", record(1, seconds=1.0))
     clock.at_work = False  # preempted
-    look(10 * SILENT_SECONDS)
+    look(10 * HUNG_SECONDS)
     assert {word for word, _ in clock.log} == {"dump"}
     clock.at_work, clock.log = True, []
     begin(task, 3)
     look(FIRST_SECONDS)  # its images may have to be decoded again
     assert clock.log == []
-    look(SILENT_SECONDS + 9)
+    look(HUNG_SECONDS + 9)
     assert [word for word, _ in clock.log] == ["dump", "kill"]
 
 
 def test_an_attempt_that_goes_on_is_measured_by_epochs_from_its_first_record_on(
-    clock: Clock, task: Task, look: Callable[[float], Watch]
+    clock: Clock, task: Task, look: Callable[[float], HungWatch]
 ) -> None:
     begin(task, 2)
-    look(1).hear("run", record(1, seconds=1.0))
+    look(1).on_record("run", record(1, seconds=1.0))
     begin(task, 3)
-    watch = look(SILENT_SECONDS + 2)  # the node of attempt 3 is seen to be at work
-    watch.hear("run", record(1, seconds=1.0, attempt=3))
-    look(SILENT_SECONDS)
+    watch = look(HUNG_SECONDS + 2)  # the node of attempt 3 is seen to be at work
+    watch.on_record("run", record(1, seconds=1.0, attempt=3))
+    look(HUNG_SECONDS)
     assert clock.log == []
     look(DUMP_SECONDS + 3)
     assert [word for word, _ in clock.log] == ["dump", "kill"]
 
 
 def test_an_epoch_whose_record_is_repeated_counts_once(
-    clock: Clock, task: Task, look: Callable[[float], Watch]
+    clock: Clock, task: Task, look: Callable[[float], HungWatch]
 ) -> None:
     begin(task, 2)
     watch = look(1)
     for epoch, seconds in enumerate((600.0, 60.0, 60.0), start=1):
-        watch.hear("run", record(epoch, seconds))
+        watch.on_record("run", record(epoch, seconds))
     for attempt in (3, 4, 5):  # each preempted before another epoch
         begin(task, attempt)
-        watch.hear("run", record(1, 600.0, attempt))
+        watch.on_record("run", record(1, 600.0, attempt))
     look(10 * 60)
     assert clock.log == []
     look(2)
     assert [word for word, _ in clock.log] == ["dump"]
 
 
-def test_who_was_away_himself_passes_no_verdict(
-    clock: Clock, task: Task, look: Callable[[float], Watch]
+def test_after_a_stall_of_the_driver_nothing_counts_as_hung(
+    clock: Clock, task: Task, look: Callable[[float], HungWatch]
 ) -> None:
     begin(task, 2)
-    look(1).hear("run", record(1, seconds=1.0))
+    look(1).on_record("run", record(1, seconds=1.0))
     look(STALL_SECONDS)
-    clock.now += 10 * SILENT_SECONDS  # stopped, or waiting for a file system
-    look(SILENT_SECONDS)
+    clock.now += 10 * HUNG_SECONDS  # stopped, or waiting for a file system
+    look(HUNG_SECONDS)
     assert clock.log == []

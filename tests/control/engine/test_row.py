@@ -1,4 +1,4 @@
-"""A row's search, heard record by record; and what Ray Tune's searcher and scheduler make of it."""
+"""A row's search, record by record, with Ray Tune's searcher and scheduler."""
 
 import math
 from typing import Any
@@ -31,11 +31,11 @@ def train(row: Row, trial: Trial, value: float, epochs: int = EPOCHS) -> Trial:
     trial.status = "running"
     for epoch in range(epochs + 1):
         trial.told = epoch
-        if row.hear(trial, record(epoch, value if epoch else 0.1)):
+        if row.on_record(trial, record(epoch, value if epoch else 0.1)):
             break
     if epochs == EPOCHS:
         trial.status = "done"
-        row.end(trial)
+        row.on_done(trial)
     return trial
 
 
@@ -75,7 +75,7 @@ def test_no_trial_is_stopped_in_the_first_fifth_of_the_epochs(epochs: int) -> No
         trial = row.propose()
         for epoch in range(epochs + 1):
             trial.told = epoch
-            if row.hear(trial, record(epoch, quality / 10)):
+            if row.on_record(trial, record(epoch, quality / 10)):
                 break
         stops.append(trial.stopped_at)
     assert set(stops) == ({None} if grace == epochs else {None, grace})
@@ -130,7 +130,7 @@ def test_a_diverged_trial_is_told_as_a_bad_value_and_a_failed_one_is_not_told() 
         row = Row(sweep(), 0)
         trial = train(row, row.propose(), 0.7, epochs=3)
         trial.status = "failed"
-        row.fail(trial, diverged=kind == "diverged")
+        row.on_failed(trial, diverged=kind == "diverged")
         told = row._searcher._ot_study.trials[0]  # type: ignore[union-attr]
         outcomes[kind] = (told.state.name, told.value)
     assert outcomes == {"diverged": ("COMPLETE", 0.1), "failed": ("FAIL", None)}
@@ -145,7 +145,7 @@ def test_the_search_goes_elsewhere_after_divergence() -> None:
         if trial.config.lr > 1:
             train(row, trial, 0.9, epochs=1)  # a good start, then NaN
             trial.status = "failed"
-            row.fail(trial, diverged=True)
+            row.on_failed(trial, diverged=True)
         else:
             train(row, trial, 0.3 + value_of(trial) / 2)
     assert sum(rate > 1 for rate in rates[:10]) >= 2
@@ -192,11 +192,23 @@ def test_finals_are_the_winner_with_fresh_seeds() -> None:
     assert all(set(final.config.differences(winner.config)) == {"seed"} for final in finals)
 
 
+def test_a_trial_of_a_lost_search_is_restored_with_its_tuples() -> None:
+    domains = {"lr": tune.loguniform(1e-4, 1.0), "filters": tune.choice([(8,), (16,)])}
+    row = Row(sweep(search=domains, trials=2), 0)
+    config = TrainConfig(epochs=EPOCHS, model="cnn", lr=0.01, filters=(16,))
+    row.restore(config, {"outcome": "finished", "epochs": EPOCHS, "validation_accuracy": 0.7})
+    (told,) = row._searcher._ot_study.trials  # type: ignore[union-attr]
+    assert told.value == 0.7
+    assert told.params["lr"] == 0.01
+    assert row.trials[0].status == "done"
+    assert row.propose().trial_id == "0-1"
+
+
 def test_a_failed_trial_can_be_taken_back() -> None:
     row = Row(sweep(trials=1), 0)
     trial = train(row, row.propose(), 0.7, epochs=3)
     trial.status = "failed"
-    row.fail(trial, diverged=False)
+    row.on_failed(trial, diverged=False)
     assert row.add_finals() == []
     row.reopen(trial)
     assert row.finals is None

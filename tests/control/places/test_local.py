@@ -14,14 +14,15 @@ import ray
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.control.places.guard import signal_all
-from fieldtrial.control.places.interface import Ended, Task
+from fieldtrial.control.places.interface import Ended
 from fieldtrial.control.places.local import LocalPlace, Slot
 from fieldtrial.disk.run import Run
+from fieldtrial.disk.task_queue import Task
 
 
 def task(folder: Path, epochs: int = 1, attempt: int = 1, **fields: Any) -> Task:
     config = TrainConfig(epochs=epochs, **fields)
-    return Task(Run.create(folder / config.id, config), attempt)
+    return Task(str(Run.create(folder / config.id, config).path), attempt)
 
 
 def until_the_end(place: LocalPlace, count: int = 1) -> list[Ended]:
@@ -45,7 +46,7 @@ def test_trials_share_the_slots_and_their_warm_workers(
         ended = until_the_end(place, len(tasks))
         assert {end.task for end in ended} == set(tasks)
         assert all(end.death is None and end.error is None for end in ended)
-        assert all(one.run.result() for one in tasks)
+        assert all(one.open_run().result() for one in tasks)
         workers.append({process.pid for process in processes.workers(os.getpid())})
     assert len(workers[0]) == place.slots
     assert workers[0] == workers[1]
@@ -56,7 +57,7 @@ def test_a_killed_worker_is_told_and_replaced(
 ) -> None:
     first = task(tmp_path, epochs=50)
     place.start(first)
-    assert processes.eventually(lambda: len(first.run.records()) > 1)
+    assert processes.eventually(lambda: len(first.open_run().records()) > 1)
     before = {worker.pid for worker in processes.workers(os.getpid())}
     for worker in processes.workers(os.getpid()):  # the idle one too
         worker.kill()
@@ -72,7 +73,7 @@ def test_a_killed_worker_is_told_and_replaced(
 def test_a_killed_actor_is_replaced(place: LocalPlace, processes: Any, tmp_path: Path) -> None:
     first = task(tmp_path, epochs=50)
     place.start(first)
-    assert processes.eventually(lambda: len(first.run.records()) > 0)
+    assert processes.eventually(lambda: len(first.open_run().records()) > 0)
     orphans = processes.workers(os.getpid())
     for actor in processes.actors(os.getpid()):
         actor.kill()
@@ -133,11 +134,11 @@ def test_the_last_lines_of_a_dead_workers_log_are_told(tmp_path: Path) -> None:
     script = "import sys; [print('line', n, file=sys.stderr) for n in range(20)]; sys.exit(3)"
     one = task(tmp_path, attempt=4)
     death, error = Slot([sys.executable, "-c", script], threads=1, mark=secrets.token_hex(16)).work(
-        one.queued()
+        one
     )
     lines = "".join(f"\n    line {number}" for number in range(10, 20))
     assert (death, error) == (f"its worker exited with status 3{lines}", None)
-    assert one.run.log_path(4).read_text().startswith("line 0\n")
+    assert one.open_run().log_path(4).read_text().startswith("line 0\n")
 
 
 def test_a_workers_error_is_passed_on(tmp_path: Path) -> None:
@@ -148,13 +149,13 @@ error = {"kind": "disk", "message": "no space"}
 print(json.dumps({"run": task["run"], "outcome": "failed", "error": error}))
 """
     slot = Slot([sys.executable, "-c", script], threads=1, mark=secrets.token_hex(16))
-    assert slot.work(task(tmp_path).queued()) == (None, ("disk", "no space"))
+    assert slot.work(task(tmp_path)) == (None, ("disk", "no space"))
 
 
 def test_a_worker_has_the_trials_share_of_threads(tmp_path: Path) -> None:
     script = "import os, sys; sys.exit(int(os.environ['OMP_NUM_THREADS']))"
     death, _ = Slot([sys.executable, "-c", script], threads=7, mark=secrets.token_hex(16)).work(
-        task(tmp_path).queued()
+        task(tmp_path)
     )
     assert death == "its worker exited with status 7"
 
@@ -168,7 +169,7 @@ open("{tmp_path}/pid", "w").write(str(child.pid))
 os.kill(os.getpid(), signal.SIGKILL)
 """
     death, _ = Slot([sys.executable, "-c", script], threads=1, mark=secrets.token_hex(16)).work(
-        task(tmp_path).queued()
+        task(tmp_path)
     )
     assert death == "its worker was killed by SIGKILL"
     child = int((tmp_path / "pid").read_text())

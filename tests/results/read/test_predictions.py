@@ -12,7 +12,7 @@ from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.results.read.predictions import load_predictions
 from fieldtrial.results.read.trials import load
 from fieldtrial.training.attempt.train import train
-from fieldtrial.training.distributed.world import World
+from fieldtrial.training.loop.attempt import Attempt
 
 GOOD: dict[str, Any] = {
     "index": np.array([3, 5, 8]),
@@ -28,7 +28,7 @@ def tested(tmp_path_factory: pytest.TempPathFactory) -> SweepFolder:
     folder.describe({"name": "x", "rows": []})
     folder.list_trial("trained", 0, "final")
     run = Run.create(folder.path / "trained", TrainConfig(model="mlp", epochs=6, lr=0.003))
-    list(train(run, World(), attempt=1, test=True))
+    list(train(Attempt.at(run, test=True)))
     return folder
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.disk.run import Run
-from fieldtrial.disk.task_queue import Answer, QueuedTask, TaskQueue
+from fieldtrial.disk.task_queue import Answer, Task, TaskQueue
 from fieldtrial.training.attempt import task_source as inbox
 from fieldtrial.training.attempt.task_source import QueueInbox, StopLook, open_inbox
 
@@ -24,10 +24,9 @@ def queue(tmp_path: Path) -> TaskQueue:
     return made
 
 
-def put(queue: TaskQueue, *names: str) -> list[QueuedTask]:
+def put(queue: TaskQueue, *names: str) -> list[Task]:
     tasks = [
-        QueuedTask(str(Run.create(queue.folder.parent / name, TrainConfig()).path), 1)
-        for name in names
+        Task(str(Run.create(queue.folder.parent / name, TrainConfig()).path), 1) for name in names
     ]
     for task in tasks:
         queue.put(task)
@@ -136,7 +135,7 @@ def test_a_command_line_says_which(queue: TaskQueue, capfd: pytest.CaptureFixtur
         open_inbox([word for pair in values.items() for word in pair], None), QueueInbox
     )
     for wrong in (["--queue"], ["--queue", "x"], [*values, "x"]):
-        with pytest.raises(SystemExit, match=f"must be {inbox.OPTIONS}, or nothing"):
+        with pytest.raises(SystemExit, match=f"must be {inbox.OPTIONS}, or none"):
             open_inbox(wrong, None)
     assert capfd.readouterr().out == ""
 

@@ -16,6 +16,7 @@ from fieldtrial.disk.run import Record, Run
 from fieldtrial.training.attempt import environment
 from fieldtrial.training.attempt.train import command
 from fieldtrial.training.distributed.world import World
+from fieldtrial.training.loop.attempt import Attempt
 
 NewRun = Callable[..., Run]
 TrainUntil = Callable[..., list[Record]]
@@ -68,15 +69,12 @@ def test_the_command_has_all_that_is_needed_to_repeat_the_trial(
     flags = "--classes 3 --model mlp --dense_width 16 --batch_size 8 --epochs 3"
     monkeypatch.setenv("FIELDTRIAL_DATA", "/data sets")
     assert (
-        command(run.config(), run, World(size=2), test=True)
+        command(Attempt.at(run, World(size=2), test=True))
         == "FIELDTRIAL_DATA='/data sets' torchrun --nproc-per-node 2 -- jobs/train.py --run"
         f" {run.path} --test {flags}"
     )
     monkeypatch.delenv("FIELDTRIAL_DATA")
-    assert (
-        command(run.config(), run, World(), test=False)
-        == f"python jobs/train.py --run {run.path} {flags}"
-    )
+    assert command(Attempt.at(run)) == f"python jobs/train.py --run {run.path} {flags}"
 
 
 def test_what_the_code_differs_in_from_its_commit_is_kept_up_to_a_size(

@@ -20,11 +20,12 @@ import torch
 
 from fieldtrial.config import ConfigError
 from fieldtrial.disk.run import Run
+from fieldtrial.disk.task_queue import QueuedTask
 from fieldtrial.training.attempt.train import train
 from fieldtrial.training.attempt.worker import kind_of, message_of, tell, work
 from fieldtrial.training.distributed.world import World
+from fieldtrial.training.loop.attempt import Attempt, Superseded
 from fieldtrial.training.loop.epoch import Diverged
-from fieldtrial.training.loop.fit import Superseded
 from tests.unreliable import UnreliableFolder
 
 NewRun = Callable[..., Run]
@@ -174,7 +175,7 @@ def test_an_attempt_that_a_newer_one_has_taken_over_from_writes_no_more(new_run:
 
 def test_an_attempt_that_was_taken_over_from_has_no_failures(new_run: NewRun) -> None:
     run = new_run(optimizer="sgd", lr=1e25, model="cnn")
-    with contextlib.closing(train(run, World(), attempt=1)) as records:
+    with contextlib.closing(train(Attempt.at(run))) as records:
         next(records)
         with run.recorder(2):
             pass
@@ -260,7 +261,7 @@ def test_a_full_disk_is_told_and_an_answer_still_comes(new_run: NewRun, tmp_path
         pytest.skip("a small file system can be mounted by root only")
     try:
         run = new_run("small/run", dense_width=[64, 64], classes="all")
-        assert work(run, World(), 1, False) == {
+        assert work(QueuedTask(str(run.path), attempt=1), World()) == {
             "outcome": "failed",
             "error": {"kind": "disk", "message": f"no space left for {run.path}"},
         }

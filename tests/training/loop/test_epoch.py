@@ -1,6 +1,4 @@
-"""An epoch: its batches and their pieces, what normalisation needs, and losses that are
-not finite.
-"""
+"""An epoch: batches, micro-batches, what normalisation needs, and losses that are not finite."""
 
 import contextlib
 import math
@@ -15,21 +13,17 @@ from torch.nn import functional
 
 from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.disk.run import Record, Run
-from fieldtrial.training.attempt.preflight import look_at
+from fieldtrial.training.attempt.preflight import check
 from fieldtrial.training.attempt.train import train
 from fieldtrial.training.data.load import load
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.loop import epoch as epoch_module
-from fieldtrial.training.loop import strategy
-from fieldtrial.training.loop.epoch import (
-    Diverged,
-    batches,
-    evaluate,
-    pieces,
-    require_normalisable,
-    shuffled,
-)
+from fieldtrial.training.loop import inference, strategy
+from fieldtrial.training.loop.attempt import Attempt
+from fieldtrial.training.loop.batches import batches, micro_batches, require_micro_batch, shuffled
+from fieldtrial.training.loop.epoch import Diverged
 from fieldtrial.training.loop.fit import fit, open_trial
+from fieldtrial.training.loop.inference import evaluate
 
 NewRun = Callable[..., Run]
 TrainUntil = Callable[..., list[Record]]
@@ -75,16 +69,15 @@ def test_unshuffled_images_come_as_they_are_stored(
     new_run: NewRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
-    ordered = epoch_module.batches
 
     def watch(data: Any, order: Any, *rest: Any) -> Any:
         seen.append(order)
-        return ordered(data, order, *rest)
+        return batches(data, order, *rest)
 
     monkeypatch.setattr(epoch_module, "batches", watch)
     for shuffle in (True, False):
         run = new_run(str(shuffle), shuffle=shuffle, epochs=2)
-        list(fit(run.config(), run, World()))
+        list(fit(Attempt.at(run)))
     train = load(run.config(), None).train
     epochs = [order for order in seen if len(order) == len(train)]
     assert [np.array_equal(order, train) for order in epochs] == [False, False, True, True]
@@ -127,13 +120,10 @@ def test_losses_are_looked_at_now_and_then_only(
 ) -> None:
     looks = []
     monkeypatch.setattr(
-        epoch_module, "_check", lambda losses, first, _epoch: looks.append((first, len(losses)))
+        epoch_module.StepMeter, "require_finite", lambda _meter, end, *_: looks.append(end)
     )
     train_until(new_run(batch_size=3, epochs=1))
-    steps = sum(length for _, length in looks)
-    assert looks[:2] == [(0, 50), (50, 50)]
-    assert steps == 129
-    assert len(looks) == 3
+    assert looks == [50, 100, 129]
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])
@@ -155,19 +145,22 @@ def test_processes_share_each_global_batch_exactly(size: int, batch_size: int) -
         np.testing.assert_array_equal(real, expected)
 
 
-def test_evaluation_does_not_depend_on_how_it_is_cut_and_changes_nothing(new_run: NewRun) -> None:
+def test_evaluation_does_not_depend_on_its_batches_and_changes_nothing(
+    new_run: NewRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = new_run(model="cnn", dropout=0.5, filters=[4], label_smoothing=0.3)
     data, network = open_trial(run.config(), run)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    whole = evaluate(network, data, data.train, 64, World())
-    pixels, epoch_module.EVALUATION_PIXELS = epoch_module.EVALUATION_PIXELS, 1
-    small = evaluate(network, data, data.train, 7, World())
-    epoch_module.EVALUATION_PIXELS = pixels
+    whole = evaluate(network, data, data.train, Attempt.at(run))
+    with monkeypatch.context() as patch:
+        patch.setattr(inference, "MAX_PIXELS", 1)
+        sevens = Attempt(run, replace(run.config(), batch_size=7))
+        small = evaluate(network, data, data.train, sevens)
     assert small.loss == pytest.approx(whole.loss, rel=1e-6)
     assert small.accuracy == whole.accuracy
     sizes: list[int] = []
     watch = network.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
-    cut = evaluate(network, data, data.train, 64, World(), accumulate=100)
+    cut = evaluate(network, data, data.train, Attempt.at(run, accumulation=100))
     watch.remove()
     assert max(sizes) == 3, "a hundredth of the 256 that are evaluated at once"
     assert cut.loss == pytest.approx(whole.loss, rel=1e-6)
@@ -182,34 +175,28 @@ def test_evaluation_does_not_depend_on_how_it_is_cut_and_changes_nothing(new_run
     (64, 64, [64]), (64, 32, [32, 32]), (51, 13, [13, 13, 13, 12]), (3, 13, [3]), (4, 1, [1] * 4),
     (3, 2, [3]), (5, 2, [3, 2]), (2, 2, [2]), (1, 2, [1]),
 ])  # fmt: skip
-def test_a_batch_in_pieces_is_all_there_and_no_image_is_alone(
+def test_micro_batches_have_all_images_and_no_image_is_alone(
     width: int, size: int, sizes: list[int]
 ) -> None:
     data = load(TrainConfig(), None)
     (whole,) = batches(data, data.train[:width], width, World())
-    cut = pieces(whole, size)
-    assert [len(piece.images) for piece in cut] == sizes
-    assert {piece.count for piece in cut} == {width}
+    cut = micro_batches(whole, size)
+    assert [len(part.images) for part in cut] == sizes
+    assert {part.count for part in cut} == {width}
     for name in ("images", "labels", "weights"):
-        assert torch.equal(torch.cat([getattr(piece, name) for piece in cut]), getattr(whole, name))
+        assert torch.equal(torch.cat([getattr(part, name) for part in cut]), getattr(whole, name))
 
 
-def test_batch_norm_survives_a_batch_in_many_pieces(new_run: NewRun) -> None:
+def test_batch_norm_survives_many_micro_batches(new_run: NewRun) -> None:
     run = new_run(model="cnn", filters=[4], epochs=1, batch_size=9)
-    with contextlib.closing(train(run, World(), 1, accumulate=4)) as records:
+    with contextlib.closing(train(Attempt.at(run, accumulation=4))) as records:
         assert [record["epoch"] for record in records] == [0, 1]
+    smallest = new_run("smallest", model="cnn", filters=[4], batch_size=9)
     with pytest.raises(
         ConfigError,
-        match="batch_size = 9, cut into 9 because more images did not fit into memory: ",
+        match="batch_size = 9 in 9 gradient accumulation steps: gives a process one image",
     ):
-        next(
-            train(
-                new_run("smallest", model="cnn", filters=[4], batch_size=9),
-                World(),
-                1,
-                accumulate=9,
-            )
-        )
+        next(train(Attempt.at(smallest, accumulation=9)))
 
 
 def test_batch_norm_survives_a_last_batch_of_one_image(
@@ -231,10 +218,10 @@ def test_single_images_that_cannot_be_normalised_are_refused_before_training(
     ):
         train_until(refused)
     assert refused.records() == []
-    problems = look_at(refused.config(), refused)["problems"]
+    problems = check(Attempt.at(refused))["problems"]
     assert len(problems) == 1
     assert problems[0].startswith("batch_size = 1: ")
-    assert look_at(refused.config(), refused, shapes_only=True)["problems"] == problems
+    assert check(Attempt.at(refused), shapes_only=True)["problems"] == problems
     data, network = open_trial(refused.config(), refused)
     for size, batch_size, says in [
         (1, 2, None),
@@ -243,7 +230,7 @@ def test_single_images_that_cannot_be_normalised_are_refused_before_training(
     ]:  # of `size` processes
         config = replace(refused.config(), batch_size=batch_size)
         with pytest.raises(ConfigError, match=says) if says else contextlib.nullcontext():
-            require_normalisable(network, data, config, World(size=size))
+            require_micro_batch(network, data, Attempt(refused, config, World(size=size)))
 
 
 @pytest.mark.parametrize(

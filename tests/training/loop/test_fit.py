@@ -3,6 +3,7 @@
 import contextlib
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,12 @@ from fieldtrial.disk.run import Record, Run
 from fieldtrial.training.attempt.task_source import StopLook
 from fieldtrial.training.attempt.train import train
 from fieldtrial.training.data.load import load
-from fieldtrial.training.distributed.world import World
 from fieldtrial.training.loop import epoch as epoch_module
-from fieldtrial.training.loop.epoch import Scores
-from fieldtrial.training.loop.fit import Progress, fit, open_trial
+from fieldtrial.training.loop.attempt import Attempt
+from fieldtrial.training.loop.batches import Batch, micro_batches
+from fieldtrial.training.loop.fit import fit, open_trial
+from fieldtrial.training.loop.inference import Scores
+from fieldtrial.training.loop.trial_progress import TrialProgress
 
 NewRun = Callable[..., Run]
 TrainUntil = Callable[..., list[Record]]
@@ -91,7 +94,7 @@ def test_the_same_seed_gives_the_same_numbers_and_another_others(
 
 def test_whoever_drives_it_may_close_it_at_any_record(new_run: NewRun) -> None:
     run = new_run()
-    with contextlib.closing(fit(run.config(), run, World())) as records:
+    with contextlib.closing(fit(Attempt.at(run))) as records:
         assert next(records)["epoch"] == 0
         assert next(records)["epoch"] == 1
     assert run.result() is None
@@ -112,7 +115,7 @@ def test_it_leaves_an_epoch_when_asked_to_stop_and_goes_on_to_the_same_numbers(
             len(asked) == steps + 2
         )  # in the third step of the second epoch: after an epoch's last it is not asked
 
-    assert [record["epoch"] for record in fit(left.config(), left, World(), stop=stop)] == [0, 1]
+    assert [record["epoch"] for record in fit(replace(Attempt.at(left), stop=stop))] == [0, 1]
     assert len(asked) == steps + 2
     train_until(left, attempt=2)
     assert [n for n in numbers(left) if n["epoch"] > 1] == [
@@ -127,18 +130,17 @@ def test_a_stop_file_ends_a_trial_in_the_middle_of_an_epoch(
     run = new_run(epochs=5, lr=0.003)
     monkeypatch.setattr(StopLook, "SHORTEST", 0.0)
     monkeypatch.setattr(StopLook, "SHARE", 0.0)
-    learn = epoch_module._learn
     learned: list[None] = []
 
-    def learn_and_stop(*rest: Any) -> torch.Tensor:
+    def cut_and_stop(batch: Batch, size: int) -> list[Batch]:
         learned.append(None)
         if len(learned) == 2 * steps + 2:
             run.request_stop()
-        return learn(*rest)
+        return micro_batches(batch, size)
 
     steps = math.ceil(len(load(run.config(), None).train) / 64)
-    monkeypatch.setattr(epoch_module, "_learn", learn_and_stop)
-    assert [record["epoch"] for record in train(run, World(), attempt=1)] == [0, 1, 2]
+    monkeypatch.setattr(epoch_module, "micro_batches", cut_and_stop)
+    assert [record["epoch"] for record in train(Attempt.at(run))] == [0, 1, 2]
     assert len(learned) == 2 * steps + 2
     result = run.result() or {}
     assert (result["outcome"], result["reason"], result["epochs"]) == ("stopped", "stop file", 2)
@@ -167,7 +169,7 @@ def test_patience_ends_a_trial_and_is_remembered_by_its_checkpoint(
 
 
 def test_the_best_epoch_is_the_most_accurate_then_the_one_of_lower_loss() -> None:
-    progress = Progress()
+    progress = TrialProgress()
     bests = []
     for accuracy, loss in [(0.9, 0.1), (0.5, 1.0), (0.6, 0.9), (0.6, 0.8), (0.6, 0.8), (0.5, 0.1)]:
         progress.add(Scores(loss, accuracy), 1.0, "validation_accuracy")
@@ -180,7 +182,7 @@ def test_the_best_epoch_is_the_most_accurate_then_the_one_of_lower_loss() -> Non
 
 
 def test_the_best_epoch_can_be_that_of_the_lowest_loss() -> None:
-    progress = Progress()
+    progress = TrialProgress()
     bests = []
     for accuracy, loss in [(0.9, 0.1), (0.5, 1.0), (0.4, 0.9), (0.6, 0.9), (0.8, 0.95), (0.5, 0.9)]:
         progress.add(Scores(loss, accuracy), 1.0, "validation_loss")
@@ -213,7 +215,7 @@ def test_the_kept_weights_and_patience_follow_what_selects(
 
 
 def test_a_plateau_is_patience_without_a_better_epoch_since_the_last_plateau() -> None:
-    progress = Progress()
+    progress = TrialProgress()
     plateaus = []
     for accuracy in [0.1, 0.5, 0.6, 0.6, 0.5, 0.5, 0.5, 0.7, 0.6]:
         progress.add(Scores(1.0, accuracy), 1.0, "validation_accuracy")

@@ -11,10 +11,13 @@ from torch import Tensor
 
 from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.disk.run import Record, Run
-from fieldtrial.training.attempt.preflight import look_at
+from fieldtrial.training.attempt.preflight import check
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.loop import checkpoint
-from fieldtrial.training.loop.losses import Center, Objective, Triplet, batch_hard, require_triplets
+from fieldtrial.training.loop.attempt import Attempt
+from fieldtrial.training.loop.batches import require_micro_batch
+from fieldtrial.training.loop.fit import open_trial
+from fieldtrial.training.loop.losses import Center, Objective, Triplet, batch_hard
 from fieldtrial.training.models.hooks import HeadInput
 from fieldtrial.training.models.network import Network
 from tests.training.networks import network_for
@@ -233,8 +236,6 @@ def spread_within_classes(run: Run) -> float:
     """Return the mean squared distance from the class's mean over that of the class means from
     theirs: validation.
     """
-    from fieldtrial.training.loop.fit import open_trial
-
     data, network = open_trial(run.config(), run)
     network.load_state_dict(checkpoint.read(run.checkpoint_path(8))["model"])
     features = features_of(network, torch.from_numpy(data.images[data.validation]))
@@ -275,11 +276,15 @@ def test_batches_without_triplets_are_refused_before_training(
         ConfigError, match="batch_size = 2: loss triplet needs at least 3 images at a time"
     ):
         train_until(run)
-    assert look_at(run.config(), run, shapes_only=True)["problems"] == [
+    assert check(Attempt.at(run), shapes_only=True)["problems"] == [
         "batch_size = 2: loss triplet needs at least 3 images at a time"
     ]
+    fewer = new_run("fewer", loss="triplet", batch_size=8)
+    data, network = open_trial(fewer.config(), fewer)
     with pytest.raises(
-        ConfigError, match="batch_size = 8, cut into pieces of 2: loss triplet needs"
+        ConfigError,
+        match="batch_size = 8 in 4 gradient accumulation steps: loss triplet needs",
     ):
-        require_triplets(TrainConfig(loss="triplet", batch_size=8), 2)
-    require_triplets(TrainConfig(batch_size=1), 1)
+        require_micro_batch(network, data, Attempt.at(fewer, accumulation=4))
+    require_micro_batch(network, data, Attempt.at(fewer, World(size=2), accumulation=2))
+    require_micro_batch(network, data, Attempt.at(new_run("plain", batch_size=1)))

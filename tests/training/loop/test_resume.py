@@ -16,6 +16,7 @@ import torch
 
 from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.disk.run import Record, Run
+from fieldtrial.disk.task_queue import QueuedTask
 from fieldtrial.training.attempt.worker import work
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.loop import checkpoint
@@ -56,7 +57,9 @@ def start() -> Iterator[Start]:
         )
 
         def start_attempt(run: Run, attempt: int) -> ForkServerProcess:
-            process = context.Process(target=work, args=(run, World(), attempt, False))
+            process = context.Process(
+                target=work, args=(QueuedTask(str(run.path), attempt), World())
+            )
             process.start()
             return process
 

@@ -12,7 +12,7 @@ from fieldtrial.disk.run import Record, Run
 from fieldtrial.results.read.predictions import load_predictions
 from fieldtrial.training.data.load import load
 from fieldtrial.training.distributed.world import World
-from fieldtrial.training.loop.epoch import EVALUATION_IMAGES
+from fieldtrial.training.loop.inference import MAX_IMAGES
 from fieldtrial.training.scoring.evaluation import evaluate_elsewhere, evaluate_run
 
 NewRun = Callable[..., Run]
@@ -95,7 +95,7 @@ def test_what_did_not_fit_into_memory_is_evaluated_in_as_many_parts(
     run.write_result({**(run.result() or {}), "accumulate": 4})
     batch_sizes.clear()
     evaluate_run(run, World(), ("test",))
-    assert 1 < max(batch_sizes) <= EVALUATION_IMAGES // 4
+    assert 1 < max(batch_sizes) <= MAX_IMAGES // 4
 
 
 def test_what_cannot_be_evaluated_says_why(new_run: NewRun, train_until: TrainUntil) -> None:

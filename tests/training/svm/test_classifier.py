@@ -23,8 +23,9 @@ from fieldtrial.training.attempt.svm_grid import ROWS, fit_grid
 from fieldtrial.training.attempt.train import train
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.freezing import feature_cache as frozen_features
-from fieldtrial.training.loop.epoch import EVALUATION_IMAGES
+from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.loop.fit import open_trial
+from fieldtrial.training.loop.inference import MAX_IMAGES
 from fieldtrial.training.svm import penultimate as features_module
 from fieldtrial.training.svm.classifier import _machine
 from fieldtrial.training.svm.penultimate import features
@@ -40,7 +41,7 @@ TARGET: dict[str, Any] = {**SOURCE, "classes": "5-9", "weights": "run:source"}
 
 def run_to_its_end(path: Path, attempt: int = 1, **fields: Any) -> Run:
     run = Run.create(path, TrainConfig.from_dict(fields))
-    list(train(run, World(), attempt, test=True))
+    list(train(Attempt.at(run, number=attempt, test=True)))
     return run
 
 
@@ -102,9 +103,7 @@ def test_a_machine_is_scikit_learns_scaled_by_the_training_images_alone(
     fields = {**TARGET, "classifier": "svm", "svm_scaling": scaling, "svm_penalty": 0.3}
     run = run_to_its_end(folder / f"linear {scaling}", **fields)
     data, network = open_trial(run.config(), run)
-    rows = [
-        features(network, data, index, run.config(), World()) for index in (data.train, data.test)
-    ]
+    rows = [features(network, data, index, Attempt.at(run)) for index in (data.train, data.test)]
     scaler = {
         "none": sklearn.preprocessing.FunctionTransformer(),
         "standard": sklearn.preprocessing.StandardScaler(),
@@ -131,7 +130,7 @@ def test_features_are_what_the_last_layer_gets(folder: Path) -> None:
     run = Run(folder / "probe")
     data, network = open_trial(run.config(), run)
     network.eval()
-    given = features(network, data, data.test, run.config(), World())
+    given = features(network, data, data.test, Attempt.at(run))
     assert given is not None
     assert given.dtype == np.float32
     with torch.no_grad():
@@ -143,33 +142,35 @@ def test_features_are_what_the_last_layer_gets(folder: Path) -> None:
 def test_maps_are_averaged_and_other_weights_have_other_features(
     tmp_path: Path, computed: list[int]
 ) -> None:
-    config = TrainConfig(model="torchvision:squeezenet1_1", image_size=32, classes="2")
-    data, network = open_trial(config, Run(tmp_path))
+    attempt = Attempt(
+        Run(tmp_path), TrainConfig(model="torchvision:squeezenet1_1", image_size=32, classes="2")
+    )
+    data, network = open_trial(attempt.config, attempt.run)
     few = data.test[:6]
-    first = features(network, data, few, config, World())
+    first = features(network, data, few, attempt)
     assert first is not None
     assert first.shape == (6, 512)
     with torch.no_grad():
         network.get_submodule(network.head).weight.zero_()  # type: ignore[operator]
-        features(network, data, few, config, World())
+        features(network, data, few, attempt)
         assert computed == [6]  # the last layer is not what they are computed with
         next(network.model.parameters()).mul_(2)
-    second = features(network, data, few, config, World())
+    second = features(network, data, few, attempt)
     assert second is not None
     assert not np.allclose(first, second)
-    features(network, data, few[1:], config, World())
+    features(network, data, few[1:], attempt)
     assert computed == [6, 6, 5]
 
 
 def test_damaged_features_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FIELDTRIAL_CACHE", str(tmp_path))
-    config = TrainConfig(model="mlp", classes="2")
-    data, network = open_trial(config, Run(tmp_path))
-    features(network, data, data.test, config, World())
+    attempt = Attempt(Run(tmp_path), TrainConfig(model="mlp", classes="2"))
+    data, network = open_trial(attempt.config, attempt.run)
+    features(network, data, data.test, attempt)
     (kept,) = (tmp_path / "penultimate").glob("*.npy")
     kept.write_bytes(kept.read_bytes()[:-9])
     with pytest.raises(ValueError, match="not whole features") as error:
-        features(network, data, data.test, config, World())
+        features(network, data, data.test, attempt)
     assert str(kept) in str(error.value)
 
 
@@ -177,25 +178,25 @@ def test_kept_features_that_have_been_unused_for_longest_make_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, computed: list[int]
 ) -> None:
     monkeypatch.setenv("FIELDTRIAL_CACHE", str(tmp_path))
-    config = TrainConfig(model="mlp", classes="2", dense_width=(64,))
-    data, network = open_trial(config, Run(tmp_path))
+    attempt = Attempt(Run(tmp_path), TrainConfig(model="mlp", classes="2", dense_width=(64,)))
+    data, network = open_trial(attempt.config, attempt.run)
     size = 10 * 64 * 4  # bytes of the features of ten images
     monkeypatch.setattr(frozen_features, "MOST_BYTES_TOGETHER", 4 * size)
     (tmp_path / "features").mkdir()
     np.save(tmp_path / "features" / "frozen.npy", np.zeros(size, np.uint8))
     os.utime(tmp_path / "features" / "frozen.npy", (0, 1))
     for age, start in enumerate((0, 10)):
-        features(network, data, data.test[start : start + 10], config, World())
+        features(network, data, data.test[start : start + 10], attempt)
         for kept in (tmp_path / "penultimate").glob("*.npy"):
             os.utime(kept, (0, 100 - age))
-    features(network, data, data.test[:10], config, World())  # has just been used
-    features(network, data, data.test[20:30], config, World())
+    features(network, data, data.test[:10], attempt)  # has just been used
+    features(network, data, data.test[20:30], attempt)
     assert not list((tmp_path / "features").glob("*.npy"))
     assert computed == [10, 10, 10]
-    features(network, data, data.test[30:40], config, World())
-    features(network, data, data.test[:10], config, World())
+    features(network, data, data.test[30:40], attempt)
+    features(network, data, data.test[:10], attempt)
     assert computed == [10] * 4
-    features(network, data, data.test[10:20], config, World())
+    features(network, data, data.test[10:20], attempt)
     assert computed == [10] * 5
 
 
@@ -203,8 +204,8 @@ def test_features_are_computed_in_parts_where_batches_did_not_fit_into_memory(
     new_run: Callable[..., Run], batch_sizes: list[int]
 ) -> None:
     run = new_run(model="mlp", classes="2", classifier="svm", dense_width=(9,))
-    list(train(run, World(), 1, accumulate=8))
-    assert 1 < max(batch_sizes) <= EVALUATION_IMAGES // 8
+    list(train(Attempt.at(run, accumulation=8)))
+    assert 1 < max(batch_sizes) <= MAX_IMAGES // 8
     assert (run.result() or {})["accumulate"] == 8
 
 
@@ -216,7 +217,7 @@ def test_two_classes_and_unscaled_features_of_an_untrained_network(
     """
     for kernel in ("rbf", "cubic"):
         run = new_run(kernel, model="cnn", classes="2", classifier="svm", svm_kernel=kernel)
-        list(train(run, World(), 1))
+        list(train(Attempt.at(run)))
         assert (run.result() or {})["validation_accuracy"] > 0.9, kernel
         assert not run.predictions_path("test").exists()
         assert "test_accuracy" not in (run.result() or {})

@@ -1,27 +1,24 @@
-"""The driver: runs a sweep from its command to its table, alone, and ends as it is asked to without
-losing anything.
-"""
+"""The driver: runs a sweep from its command to its table, and can be ended at any time."""
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from types import FrameType
 from typing import Any, NoReturn
 
 from rich.console import Console
 
 from fieldtrial.config import ConfigError, TrainConfig
-from fieldtrial.control.driver.live_panel import Progress, say_what_is_there
+from fieldtrial.control.driver.live_panel import Progress, print_overview
 from fieldtrial.control.driver.live_report import LiveReport, write_report
 from fieldtrial.control.driver.ownership import DeposedError, OwnedError, Ownership
 from fieldtrial.control.driver.preflight import Preflight
 from fieldtrial.control.engine.loop import DISK_ADVICE, Engine, SweepError
-from fieldtrial.control.engine.state import ForeignStateError
 from fieldtrial.control.places.interface import Place, UnreachableError
 from fieldtrial.control.places.local import LocalPlace
 from fieldtrial.control.places.settings import LocalSettings, Settings
@@ -31,43 +28,22 @@ from fieldtrial.sweep import Sweep
 
 INTERRUPTED = 130
 LOG_WIDTH = 160
-# between two attempts to reach SLURM, where the file system has been away and may not be alone
-RETURN_SECONDS = 10.0
-QUICK_SECONDS, MOST_QUICK = (
-    60.0,
-    5,
-)  # as many outages in a row, so soon after each other, are no outages
-INHERITED = (
-    "SLURM_",
-    "PMI_",
-    "PMIX_",
-    "OMPI_",
-    "RANK",
-    "LOCAL_RANK",
-    "WORLD_SIZE",
-    "LOCAL_WORLD_SIZE",
-    "MASTER_",
-)
-GOES_ON = "Interrupted. Nothing is lost: the same command goes on from here."
+UNREACHABLE_SECONDS = 10.0  # between two attempts to reach SLURM after an outage
+# So many outages in a row, each within so many seconds of a start, are a broken disk.
+MOST_QUICK, QUICK_SECONDS = 5, 60.0
+QUICK = "FIELDTRIAL_QUICK_OUTAGES"  # their number so far, for the command that is run again
+# Variables of a job that this driver runs in: its trials' jobs would take them for their own.
+INHERITED = re.compile(r"SLURM_|PMIX?_|OMPI_|(LOCAL_)?(RANK|WORLD_SIZE)|MASTER_")
+GOES_ON = "Interrupted. Nothing is lost: run the same command again to resume."
+CANCELLED = f"The sweep's jobs are cancelled. {GOES_ON}"
 DETACHED = (
-    "Detached: the jobs run on. The same command comes back to them; python jobs/cancel.py {} ends"
-    " them."
+    "Detached: the jobs run on. Run the same command again to follow them, or python jobs/cancel.py"
+    " {} to cancel them."
 )
 
 
 class Hangup(KeyboardInterrupt):
-    """The driver was told to end, or its terminal is gone: nobody can be asked anything."""
-
-
-@dataclass
-class Wishes:
-    """What the user wants once: false as soon as it is done, for what comes after an outage was not
-    meant.
-    """
-
-    retry: bool
-    takeover: bool
-    overview: bool = True
+    """The driver got SIGTERM or SIGHUP, and cannot ask the user anything."""
 
 
 def drive(
@@ -75,220 +51,214 @@ def drive(
 ) -> int:
     """Run the sweep in its folder and print its table. Returns the exit status.
 
-    0: every row has its winner; 1: some row has none; 130: interrupted.
+    0: every row has its winner; 1: some row has none; 130: interrupted. After an outage of the
+    folder's file system this process is replaced by the same command, which resumes the sweep.
 
     Raises:
         ConfigError: the rows cannot be run, or the folder is another sweep's.
         SweepError: another process runs this sweep; the first trials all fail with the same error;
-            the disk is full, or broken. Where its file system is away, the sweep waits for it, and
-            goes on as after any interruption.
-        DeposedError: another driver has taken the sweep over, and its jobs with it; this one has
-        left all as it was.
-        ForeignStateError: the engine's state cannot be read; jobs that run on for it have been left
-        alone.
+            the disk is full or broken.
+        DeposedError: another driver has taken the sweep over, with its jobs.
+        ForeignStateError: the engine's state cannot be read; the sweep's jobs run on.
     """
-    interruption = Interruption()
-    out = console()
-    quick, has_waited, wishes = 0, False, Wishes(retry, takeover)
-    while True:
-        interruption.hear()
-        started = time.monotonic()
-        try:
-            return _drive(sweep, folder, settings, wishes, interruption)
-        except UnreachableError as error:
-            if not has_waited:
-                raise  # whoever has just given the command wants to know
-            out.print(f"{error}; trying again", soft_wrap=True)
-            time.sleep(RETURN_SECONDS)
-            continue
-        except OSError as error:
-            quick = quick + 1 if time.monotonic() < started + QUICK_SECONDS else 0
-            if not is_outage(error):
-                where = error.filename or folder.path
-                raise SweepError(f"{where}: {error.strerror or error}; {DISK_ADVICE}") from error
-            if quick == MOST_QUICK:
-                raise SweepError(f"{folder.path}: {error.strerror}; {DISK_ADVICE}") from error
-            out.print(
-                f"{folder.path}: {error.strerror}; waiting for the file system, nothing is lost",
-                soft_wrap=True,
-            )
+    started, is_restart = time.monotonic(), QUICK in os.environ
+    quick, applied, out = int(os.environ.pop(QUICK, "0")), list[str](), console()
+    try:
+        return _drive(sweep, folder, settings, retry, takeover, applied)
+    except UnreachableError as error:
+        if not is_restart:
+            raise
+        out.print(f"{error}; trying again", soft_wrap=True)
+        time.sleep(UNREACHABLE_SECONDS)
+    except OSError as error:
+        quick = quick + 1 if time.monotonic() < started + QUICK_SECONDS else 0
+        reason = error.strerror or str(error)
+        if not is_outage(error) or quick == MOST_QUICK:
+            raise SweepError(f"{error.filename or folder.path}: {reason}; {DISK_ADVICE}") from error
+        out.print(
+            f"{folder.path}: {reason}; waiting for the file system, nothing is lost", soft_wrap=True
+        )
         await_folder(folder.path)
-        has_waited = True
         out.print("the file system answers again")
+    return _run_again(applied, quick)
+
+
+def _run_again(applied: list[str], quick: int) -> NoReturn:
+    """Replace this process by the same command without the one-shot options that were applied."""
+    words = [word for word in sys.orig_argv[1:] if not _abbreviates(word, applied)]
+    os.environ[QUICK] = str(quick)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(sys.executable, [sys.executable, *words])
+
+
+def _abbreviates(word: str, options: list[str]) -> bool:
+    return len(word) > 2 and any(option.startswith(word) for option in options)
 
 
 def _drive(
     sweep: Sweep,
     folder: SweepFolder,
     settings: Settings,
-    wishes: "Wishes",
-    interruption: "Interruption",
+    retry: bool,
+    takeover: bool,
+    applied: list[str],
 ) -> int:
-    """Do what `drive` does, but for an outage of the file system: then it raises OSError, and jobs
-    run on.
-    """
-    with only_driver(folder, wishes.takeover) as ownership:
-        wishes.takeover = False
+    """Do what `drive` does, but raise OSError in an outage. Adds to the `applied` options."""
+    interruption = Interruption()
+    interruption.listen()
+    with only_driver(folder, takeover) as ownership:
+        applied.append("--takeover")
         claim(folder, sweep)
         with Preflight(sweep) as preflight:
-            if wishes.overview:  # meanwhile
-                say_what_is_there(console(), folder)
-                wishes.overview = False
+            print_overview(console(), folder)
             place = open_place(settings, folder)
-            detach = (
-                True  # an earlier driver's jobs run on if this one does not get to take them over
-            )
+            engine, ending = None, None
             try:
-                interruption.hear()
+                interruption.listen()  # Ray has set its own handlers
                 preflight.result()
-                detach = False
-                status, detach = _run(sweep, folder, place, settings, wishes, ownership)
-            except DeposedError:
-                interruption.ignore()
-                detach = True
-                raise
-            except ForeignStateError:
-                detach = True
-                raise
-            except OSError as error:
-                detach = is_outage(error)
-                raise
+                progress = Progress(console(), place.processes)
+                engine = Engine(sweep, folder, place, progress.on_event, ownership.check)
+                if retry:
+                    console().print(f"{engine.retry()} failed trials run again")
+                    applied.append("--retry")
+                status = _run(engine, progress, ownership)
+            except BaseException as error:
+                ending = error
+                if isinstance(error, DeposedError):
+                    interruption.ignore_sigterm()
+                if engine is None or not isinstance(error, KeyboardInterrupt):
+                    raise
+                status = INTERRUPTED
             finally:
-                place.close(detach)
+                place.close(detach=_detaches(engine, ending, settings, folder))
         table = subprocess.run(
             [sys.executable, "-m", "fieldtrial.results.table.of_sweep", str(folder.path)],
             check=False,
         )
-        if status != INTERRUPTED:  # who interrupts wants to be gone; the last report is still there
+        if status != INTERRUPTED:  # an interruption should not take long, and a report exists
             write_report(folder)
     return status or table.returncode
 
 
+def _run(engine: Engine, progress: Progress, ownership: Ownership) -> int:
+    """Run the engine to its end. Returns the exit status."""
+    try:
+        with progress.follow(engine), LiveReport(engine.folder):
+            engine.run()
+    except KeyboardInterrupt:
+        _raise_if_deposed(ownership)
+        raise
+    for source in engine.sources.values():
+        if source.status == "failed":
+            console().print(
+                f"source {source.name} failed ({source.problem}), so its rows were not started;"
+                " fix it and run the command again with --retry",
+                soft_wrap=True,
+            )
+    return 0 if all(row.winner() for row in engine.rows) else 1
+
+
+def _detaches(
+    engine: Engine | None, ending: BaseException | None, settings: Settings, folder: SweepFolder
+) -> bool:
+    """Return whether the sweep's jobs run on without this driver, and tell the user.
+
+    They do if the driver has not adopted them, if another driver has, in an outage, and if the user
+    cannot be asked or wants it.
+    """
+    if ending is None or engine is None:
+        return engine is None
+    if not isinstance(ending, KeyboardInterrupt):
+        return isinstance(ending, DeposedError) or is_outage(ending)
+    has_jobs = not isinstance(settings, LocalSettings)
+    detaches = has_jobs and (isinstance(ending, Hangup) or _wants_to_detach())
+    with contextlib.suppress(OSError):  # the terminal may be gone
+        message = DETACHED.format(folder.path) if detaches else CANCELLED if has_jobs else GOES_ON
+        console().print(message)
+    return detaches
+
+
+def _wants_to_detach() -> bool:
+    """Ask whether the jobs shall run on. Without a terminal, or after a second Ctrl-C, they do."""
+    if not sys.stdin.isatty():
+        return True
+    try:
+        answer = console().input("Leave the jobs running? [Y/n] ")
+    except (KeyboardInterrupt, EOFError):
+        return True
+    return answer.strip().lower() not in ("n", "no")
+
+
 def open_place(settings: Settings, folder: SweepFolder) -> Place:
-    """Return the place that the settings describe, ready for the sweep in `folder`."""
+    """Return the place that the settings describe, for the sweep in `folder`."""
     if isinstance(settings, LocalSettings):
         return LocalPlace(settings)
     from fieldtrial.control.places.slurm.place import SlurmPlace
     from fieldtrial.control.places.slurm.sbatch import Submitter
     from fieldtrial.control.places.slurm.snapshot import take_snapshot
 
-    for name in [
-        name for name in os.environ if name.startswith(INHERITED) and name != "SLURM_CONF"
-    ]:
-        del os.environ[
-            name
-        ]  # of a job that this driver runs in: its trials' jobs would take them for their own
+    for name in list(os.environ):
+        if INHERITED.match(name) and name != "SLURM_CONF":
+            del os.environ[name]
     submitter = Submitter(settings, folder, take_snapshot(folder.code_path))
-    return SlurmPlace(settings, folder, submitter, say=console().print)
+    return SlurmPlace(settings, folder, submitter, notify=console().print)
 
 
 def console() -> Console:
-    """Return a console that takes texts as they are, and is wide where it is no terminal."""
+    """Return a console that prints text unchanged, with a wide line where it is no terminal."""
     made = Console(markup=False, highlight=False)
     if not made.is_terminal:
         made.width = LOG_WIDTH
     return made
 
 
-def _run(
-    sweep: Sweep,
-    folder: SweepFolder,
-    place: Place,
-    settings: Settings,
-    wishes: "Wishes",
-    ownership: Ownership,
-) -> tuple[int, bool]:
-    """Run the engine to its end. Returns the exit status, and whether the place's workers are to
-    run on.
-    """
-    out = console()
-    processes = (
-        settings.processes_per_trial if isinstance(settings, LocalSettings) else settings.processes
-    )
-    progress = Progress(out, processes)
-    try:
-        engine = Engine(sweep, folder, place, progress.hear, ownership.check)
-        if wishes.retry:
-            out.print(f"{engine.retry()} failed trials run again")
-            wishes.retry = False
-        with progress.follow(engine), LiveReport(folder):
-            engine.run()
-    except KeyboardInterrupt as interrupt:
-        _leave_if_deposed(ownership)
-        detach = not isinstance(settings, LocalSettings) and (
-            isinstance(interrupt, Hangup) or _wants_to_detach(out)
-        )
-        with contextlib.suppress(OSError):  # the terminal may be gone
-            if not detach and not isinstance(settings, LocalSettings):
-                out.print("The sweep's jobs are cancelled.")
-            out.print(DETACHED.format(folder.path) if detach else GOES_ON)
-        return INTERRUPTED, detach
-    for source in engine.sources.values():
-        if source.status == "failed":
-            out.print(
-                f"source {source.name} failed ({source.problem}), so its rows were not started"
-            )
-            out.print("mend it and give --retry")
-    return (0 if all(row.winner() for row in engine.rows) else 1), False
-
-
-def _wants_to_detach(out: Console) -> bool:
-    """Ask whether the jobs shall run on; without a terminal, or after another Ctrl-C, they do."""
-    if not sys.stdin.isatty():
-        return True
-    try:
-        return out.input("Leave the jobs running? [Y/n] ").strip().lower() not in ("n", "no")
-    except (KeyboardInterrupt, EOFError):
-        return True
-
-
 @contextlib.contextmanager
 def only_driver(folder: SweepFolder, takeover: bool = False) -> Iterator[Ownership]:
-    """Own the sweep in a folder, alone; with `takeover`, whoever does is made to leave.
+    """Own the sweep in a folder; with `takeover`, another driver of it is ended.
 
     Raises:
-        SweepError: another process runs the sweep (the message says which) or the folder cannot be
-        written to.
-        DeposedError: what was done meanwhile was interrupted, by another process that has taken the
-        sweep over.
+        SweepError: another process runs the sweep, or the folder cannot be written to.
+        DeposedError: another process has taken the sweep over, and interrupted this one.
     """
-    ownership = Ownership(folder, takeover, say=console().print)
+    ownership = Ownership(folder, takeover, notify=console().print)
     try:
         ownership.take()
     except OwnedError as error:
         raise SweepError(f"{folder.path}: {error}") from None
     except OSError as error:
-        if is_outage(error):
-            raise
-        raise SweepError(f"{folder.path}: cannot be written to: {error.strerror}") from None
+        raise _unwritable(folder, error) from None
     try:
         yield ownership
-    except (KeyboardInterrupt, SystemExit):  # while Ray starts, its own handler of SIGTERM exits
-        _leave_if_deposed(ownership)
+    except (KeyboardInterrupt, SystemExit):  # while Ray starts, its handler of SIGTERM exits
+        _raise_if_deposed(ownership)
         raise
     finally:
         ownership.release()
 
 
-def _leave_if_deposed(ownership: Ownership) -> None:
-    """Raise DeposedError if it is another driver that has this one end."""
-    with contextlib.suppress(OSError):  # the file system is away, and nobody knows
+def _raise_if_deposed(ownership: Ownership) -> None:
+    with contextlib.suppress(OSError):  # in an outage this is unknown
         ownership.check()
+
+
+def _unwritable(folder: SweepFolder, error: OSError) -> Exception:
+    """Return the error to raise where a sweep's folder cannot be written to."""
+    if is_outage(error):
+        return error
+    return SweepError(f"{folder.path}: cannot be written to: {error.strerror}")
 
 
 def claim(folder: SweepFolder, sweep: Sweep) -> None:
     """Describe the sweep in its folder. Raises ConfigError if the folder is another sweep's."""
     new, old = sweep.describe(folder.name), folder.description()
     fixed = [name for name in new if name not in ("name", "trials", "seeds", "max_failures")]
-    with contextlib.suppress(
-        ConfigError, TypeError, KeyError
-    ):  # fields that have come since have their defaults there
+    # Fields that the old description does not have yet have their defaults.
+    with contextlib.suppress(ConfigError, TypeError, KeyError):
         old = old and old | {"base": TrainConfig.from_dict(old["base"]).to_dict()}
     differing = [name for name in fixed if old is not None and old.get(name) != new[name]]
-    started = (
-        folder.trials() or folder.state_path.exists()
-    )  # else there is nothing for which it would matter
-    if old is not None and differing and started:
+    has_trials = folder.trials() or folder.state_path.exists()
+    if old is not None and differing and has_trials:
         problems = [
             f"{name} is {_first_difference(old.get(name), new[name])}" for name in differing
         ]
@@ -299,9 +269,7 @@ def claim(folder: SweepFolder, sweep: Sweep) -> None:
     try:
         folder.describe(new)
     except OSError as error:
-        if is_outage(error):
-            raise
-        raise SweepError(f"{folder.path}: cannot be written to: {error.strerror}") from None
+        raise _unwritable(folder, error) from None
 
 
 def _first_difference(old: Any, new: Any) -> str:
@@ -316,30 +284,28 @@ def _first_difference(old: Any, new: Any) -> str:
 
 
 class Interruption:
-    """Signals as exceptions. Ray takes SIGTERM for itself, and may swallow what stops its start.
+    """Raises signals as exceptions. Ray handles SIGTERM itself, and may swallow an exception.
 
-    Under nohup, a terminal that goes is no reason to end.
+    SIGHUP stays ignored under nohup.
     """
 
     def __init__(self) -> None:
-        self._heard: int | None = None
+        self._received: int | None = None
         self._numbers = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
         if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
             self._numbers.remove(signal.SIGHUP)
 
-    def hear(self) -> None:
-        """Listen from now on. Raises KeyboardInterrupt, or Hangup, if a signal has come before."""
+    def listen(self) -> None:
+        """Set the handlers. Raises KeyboardInterrupt or Hangup if a signal has come before."""
         for number in self._numbers:
-            signal.signal(number, self._note)
-        if self._heard is not None:
-            self._note(self._heard, None)
+            signal.signal(number, self._raise)
+        if self._received is not None:
+            self._raise(self._received, None)
 
-    def ignore(self) -> None:
-        """Take SIGTERM no more: whoever has taken the sweep over sends it, and this driver leaves
-        already.
-        """
+    def ignore_sigterm(self) -> None:
+        """Ignore SIGTERM: the driver that has taken over sends it, and this one ends already."""
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
-    def _note(self, number: int, _frame: FrameType | None) -> NoReturn:
-        self._heard = number
+    def _raise(self, number: int, _frame: FrameType | None) -> NoReturn:
+        self._received = number
         raise KeyboardInterrupt if number == signal.SIGINT else Hangup

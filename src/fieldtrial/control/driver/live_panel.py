@@ -1,4 +1,4 @@
-"""What a sweep shows while it runs: one live panel on a terminal, plain lines in a log file."""
+"""A running sweep's output: a live panel on a terminal, plain lines elsewhere."""
 
 import contextlib
 import time
@@ -15,19 +15,17 @@ from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.panel import RowStanding, Standing, at_work, clock, render_panel
 
 MOST_ROWS = 30
-OTHER_LINES = 10  # of the panel and around it
+OTHER_LINES = 10  # of the terminal, besides the panel's rows
 REFRESHES_PER_SECOND = 4
-NEWEST = 4
+NEWEST = 4  # events in the panel
 
 
-def say_what_is_there(console: Console, folder: SweepFolder) -> None:
-    """Print that a sweep which was begun before goes on, for all else takes a while; nothing if
-    none was begun.
-    """
+def print_overview(console: Console, folder: SweepFolder) -> None:
+    """Print how far a sweep is that is resumed. Nothing is printed for a new sweep."""
     names = {entry["trial"] for entry in folder.trials() if entry["role"] != "winner"}
     try:
         outcomes = {name: folder.run(name).standing()[0] for name in names}
-    except ValueError:  # a damaged file, of a trial that may never be asked for again
+    except ValueError:  # a damaged file of a trial that may no longer be needed
         return
     begun = [name for name, outcome in outcomes.items() if outcome == "running"]
     ended = sum(outcome not in ("running", "waiting") for outcome in outcomes.values())
@@ -35,18 +33,13 @@ def say_what_is_there(console: Console, folder: SweepFolder) -> None:
     counts = {"ended": ended, "running": running, "half-done": len(begun) - running}
     said = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count)
     if names:
-        console.print(
-            f"{folder.path} is there and goes on; trials: {said or 'none begun'}", soft_wrap=True
-        )
+        console.print(f"{folder.path} is resumed; trials: {said or 'none begun'}", soft_wrap=True)
 
 
 class Progress:
-    """Hears the engine's events. On a terminal it keeps a panel up to date; elsewhere it prints a
-    line for each end.
+    """Shows the engine's events: in a panel on a terminal, or as a line for each trial that ends.
 
-    Before the first of them it says how much there is to do.
-
-    processes: of a trial, and so devices; device-hours are counted with it.
+    processes: how many processes, and so devices, a trial has, to count device-hours.
     """
 
     def __init__(self, console: Console, processes: int = 1) -> None:
@@ -59,11 +52,9 @@ class Progress:
         self._news: list[str] = []
 
     def follow(self, engine: Engine) -> "Progress":
-        """Say whose state the panel shows. Use the result as a context manager around the engine's
-        run.
-        """
+        """Show the state of `engine`. Use the result as a context manager around its run."""
         self._engine = engine
-        self._cells = [engine.sweep.row_cells(row.number) for row in engine.rows]
+        self._cells = [list(engine.sweep.planned[row.number].cells) for row in engine.rows]
         return self
 
     def __enter__(self) -> "Progress":
@@ -88,8 +79,8 @@ class Progress:
         if self._live:
             self._live.stop()
 
-    def hear(self, event: str, trial: Trial) -> None:
-        """Take in an event of the engine."""
+    def on_event(self, event: str, trial: Trial) -> None:
+        """Show an event of the engine."""
         if event in ("started", "stopping") or self._engine is None:
             return
         line = self._line(event, trial)
@@ -103,7 +94,7 @@ class Progress:
         what = (
             "source"
             if trial.row is None
-            else f"row {trial.row} ({self._engine.sweep.row_label(trial.row)})"
+            else f"row {trial.row} ({self._engine.sweep.planned[trial.row].label})"
         )
         role = f" seed {trial.config.seed}" if trial.role == "final" else ""
         if event == "done" and trial.best is not None:
@@ -118,9 +109,7 @@ class Progress:
         if event == "notice":
             return f"{trial.name} {what}{role}: {trial.notice}"
         problem = f": {(trial.problem or '').splitlines()[0]}" if trial.problem else ""
-        return (
-            f"{trial.name} {what}{role}: {'starts again' if event == 'again' else event}{problem}"
-        )
+        return f"{trial.name} {what}{role}: {'resumes' if event == 'again' else event}{problem}"
 
     def _count(self) -> tuple[int, int]:
         """Return how many trials have ended, and how many there will be."""
@@ -140,20 +129,18 @@ class Progress:
         return render_panel(self.standing(), most_rows)
 
     def standing(self) -> Standing:
-        """Return how the sweep stands now."""
+        """Return the sweep's current state."""
         assert self._engine
         engine, sweep = self._engine, self._engine.sweep
         ended, expected = self._count()
-        backlog, unattended = engine.place.backlog, engine.unattended()
+        backlog, waiting = engine.place.backlog, engine.without_worker()
         return Standing(
             name=engine.folder.name,
             path=str(engine.folder.path),
             fields=sweep.compared,
             select=sweep.select,
             mode=sweep.mode,
-            rows=[
-                self._row(*pair, unattended) for pair in zip(engine.rows, self._cells, strict=True)
-            ],
+            rows=[self._row(*pair, waiting) for pair in zip(engine.rows, self._cells, strict=True)],
             since=self._clock(),
             expected=expected,
             ended=ended,
@@ -161,22 +148,22 @@ class Progress:
             device_hours=sum(trial.seconds for trial in engine.trials()) / 3600 * self._processes,
             report=self._report(),
             news=self._news,
-            sources=Counter(_outcome(trial, unattended) for trial in engine.sources.values()),
-            queued=len(unattended) if backlog else 0,
+            sources=Counter(_outcome(trial, waiting) for trial in engine.sources.values()),
+            queued=len(waiting) if backlog else 0,
             reasons=backlog.reasons if backlog else (),
         )
 
     def _report(self) -> str | None:
         assert self._engine
         path = self._engine.folder.report_path
-        with contextlib.suppress(OSError):  # the file system is away
+        with contextlib.suppress(OSError):  # an outage
             return str(path) if path.exists() else None
         return None
 
-    def _row(self, row: Row, cells: Sequence[str], unattended: Collection[str]) -> RowStanding:
+    def _row(self, row: Row, cells: Sequence[str], waiting: Collection[str]) -> RowStanding:
         finals = row.finals or []
         trials = [*row.trials, *finals]
-        counts = Counter(_outcome(trial, unattended) for trial in trials)
+        counts = Counter(_outcome(trial, waiting) for trial in trials)
         counts["waiting"] += max(0, row.budget - len(row.trials)) + max(0, row.seeds - len(finals))
         best = row.winner()
         return RowStanding(
@@ -190,7 +177,7 @@ class Progress:
         )
 
 
-def _outcome(trial: Trial, unattended: Collection[str]) -> str:
-    if trial.status == "running" and trial.name in unattended:
+def _outcome(trial: Trial, waiting: Collection[str]) -> str:
+    if trial.status == "running" and trial.name in waiting:
         return "waiting"
     return "stopped" if trial.status == "done" and trial.stopped_at is not None else trial.status

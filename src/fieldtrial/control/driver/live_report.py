@@ -1,6 +1,4 @@
-"""The report while a sweep runs: written anew from time to time, by a process that gives way to all
-others.
-"""
+"""The report of a running sweep: a process of the lowest priority writes it now and then."""
 
 import contextlib
 import os
@@ -13,15 +11,13 @@ from fieldtrial.disk.sweep_folder import SweepFolder
 
 FIRST_SECONDS = 15  # after the start
 LEAST_SECONDS = 60  # from one report to the next
-SHARE = 0.05  # of the time that reports may take, at the lowest priority
+SHARE = 0.05  # of the time, at most, in which a report is being written
 POLL_SECONDS = 0.2
 LOWEST_PRIORITY = 19
 
 
 def write_report(folder: SweepFolder) -> None:
-    """Write the report and print where it is. It is an extra: if it fails, it says why, and the
-    sweep ends as it is.
-    """
+    """Write the report and print its path, or why it failed; the sweep's status stays the same."""
     try:
         subprocess.run(_command(folder), check=False)
     except OSError as error:
@@ -29,10 +25,9 @@ def write_report(folder: SweepFolder) -> None:
 
 
 class LiveReport:
-    """Writes the report of the sweep in `folder` while it is entered, never twice at once. What it
-    prints is lost.
+    """A context manager that writes the report of a sweep again and again, without output.
 
-    Where no process can be started for it, that report is left out.
+    If no process can be started, that report is left out.
     """
 
     def __init__(
@@ -55,7 +50,7 @@ class LiveReport:
         pause = self._first
         while not self._over.wait(pause):
             started = time.monotonic()
-            with contextlib.suppress(OSError):  # no memory, or no process, is left for it
+            with contextlib.suppress(OSError):  # no memory or no process is left
                 self._write_once()
             pause = max(self._least, (time.monotonic() - started) / SHARE)
 
@@ -66,12 +61,12 @@ class LiveReport:
             stdin=nothing,
             stdout=nothing,
             stderr=nothing,
-            start_new_session=True,  # Ctrl-C is the driver's
+            start_new_session=True,  # Ctrl-C must reach the driver only
         )
         os.setpriority(os.PRIO_PROCESS, process.pid, LOWEST_PRIORITY)
         while process.poll() is None:
             if self._over.wait(POLL_SECONDS):
-                process.kill()  # the report is written whole or not at all
+                process.kill()  # the report is replaced atomically
                 process.wait()
 
 

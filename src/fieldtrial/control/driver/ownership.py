@@ -1,6 +1,4 @@
-"""Ownership: one driver at a time runs a sweep. It says so in the folder, and leaves when another
-has taken over.
-"""
+"""Ownership: only one driver at a time runs a sweep, and another one can take it over."""
 
 import contextlib
 import getpass
@@ -18,14 +16,13 @@ from filelock import FileLock, Timeout
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.processes import is_gone, started
 
-BEAT_SECONDS = 5.0  # between two signs of life
-WATCH_SECONDS = (
-    3 * BEAT_SECONDS
-)  # without one, on file systems whose locks another machine does not see
-LEAVING_SECONDS = 60.0  # that an owner on this machine may take to end
-SILENT_SECONDS = (
-    120.0  # after which one on another machine is dead, or finds out before it does anything more
-)
+HEARTBEAT_SECONDS = 5.0
+# How long to watch for heartbeats: some file systems do not share locks between machines.
+WATCH_SECONDS = 3 * HEARTBEAT_SECONDS
+LEAVING_SECONDS = 60.0  # for an owner on this machine to end
+# For an owner on another machine to end. After this it is dead, or it finds that it is deposed
+# before it does anything else.
+DEAD_SECONDS = 120.0
 PAUSE_SECONDS = 0.2
 
 
@@ -40,20 +37,21 @@ class DeposedError(RuntimeError):
 class Ownership:
     """The right to run a sweep, from `take` to `release`.
 
-    A lock keeps others out, and a file says who has it. Whoever takes over puts its own name there:
-    the owner looks before it does anything, and leaves. The lock being free, or a long silence of
-    another machine, says that it has.
+    A lock keeps other drivers out, and a file names its owner. A driver that takes over writes its
+    own name there. The old owner reads the file before it does anything, and ends. It has ended
+    when the lock is free, or when another machine's heartbeats have been missing for long.
 
-    takeover: whether an owner is to be asked to leave. `say` is called with who is waited for.
+    takeover: whether to end another owner.
+    notify: is called with the owner that is waited for.
     """
 
     def __init__(
         self,
         folder: SweepFolder,
         takeover: bool = False,
-        say: Callable[[str], None] = lambda _: None,
+        notify: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._folder, self._takeover, self._say_aloud = folder, takeover, say
+        self._folder, self._takeover, self._notify = folder, takeover, notify
         self._lock = FileLock(folder.lock_path)
         self._own: dict[str, object] = {
             "user": getpass.getuser(),
@@ -62,96 +60,88 @@ class Ownership:
             "started": started(os.getpid()),
             "token": secrets.token_hex(8),
         }
-        self._beats, self._ended = 0, threading.Event()
-        self._beating = threading.Thread(target=self._beat, daemon=True)
+        self._heartbeats, self._ended = 0, threading.Event()
+        self._thread = threading.Thread(target=self._send_heartbeats, daemon=True)
 
     def take(self) -> None:
         """Become the owner.
 
         Raises:
-            OwnedError: another process runs the sweep, and does not leave, or is another user's.
+            OwnedError: another process runs the sweep, and does not end, or is another user's.
             OSError: the folder cannot be written to.
         """
         self._folder.path.mkdir(parents=True, exist_ok=True)
         owner = self._folder.owner()
         if not self._try_lock() or (
-            owner and owner["host"] != self._own["host"] and self._is_beating(owner)
+            owner and owner["host"] != self._own["host"] and self._has_heartbeat(owner)
         ):
             if not self._takeover:
                 self._lock.release()
                 raise OwnedError(
-                    f"{describe(owner)} runs this sweep; end that first, or give --takeover"
+                    f"{describe(owner)} runs this sweep; end it first, or give --takeover"
                 )
-            self._say_aloud(f"{self._folder.path}: waiting for {describe(owner)} to leave")
+            self._notify(f"{self._folder.path}: waiting for {describe(owner)} to end")
             self._take_over(owner)
-        self._own["since"] = time.time()  # before any of its workers
-        self._say()
-        self._beating.start()
+        self._own["since"] = time.time()  # earlier than the records of its workers
+        self._write()
+        self._thread.start()
 
     def release(self) -> None:
-        """Be the owner no more."""
+        """Give the ownership up."""
         self._ended.set()
-        self._beating.join()
-        with contextlib.suppress(
-            OSError
-        ):  # the file system is away, and a process that has ended owns nothing
+        self._thread.join()
+        with contextlib.suppress(OSError):  # an outage: a process that has ended owns nothing
             if self._is_mine():
                 self._folder.set_owner(None)
             self._lock.release()
 
     def check(self) -> None:
-        """Raise DeposedError if another driver has taken over. That one's SIGTERM may be yet to
-        come.
-        """
+        """Raise DeposedError if another driver has taken over, whose SIGTERM may be yet to come."""
         if not self._is_mine():
             path, who = self._folder.path, describe(self._folder.owner())
-            end = f"and this driver has ended; python jobs/status.py {path} shows how it stands"
+            end = f"and this driver has ended; python jobs/status.py {path} shows the sweep's state"
             raise DeposedError(f"{path}: {who} has taken this sweep over, {end}")
 
-    def _beat(self) -> None:
-        """Give signs of life until the end, or until another driver has taken over."""
-        while not self._ended.wait(BEAT_SECONDS):
-            with contextlib.suppress(
-                OSError
-            ):  # a disk that is full or away is noticed where something has to be kept
+    def _send_heartbeats(self) -> None:
+        """Write heartbeats until the end, or until another driver has taken over."""
+        while not self._ended.wait(HEARTBEAT_SECONDS):
+            with contextlib.suppress(OSError):  # the engine reports a full disk or an outage
                 if not self._is_mine():
                     return
-                self._say()
+                self._write()
 
     def _take_over(self, owner: dict[str, Any] | None) -> None:
-        """Have the owner leave, and return with the lock."""
+        """End the owner, and return with the lock."""
         here = owner is not None and owner["host"] == self._own["host"]
         if owner and here and not is_gone(owner):
             try:
-                os.kill(owner["process"], 0)  # another user's is left as it is
-                self._say()  # first, so that it knows why it is told to end
+                os.kill(owner["process"], 0)  # raises PermissionError for another user's process
+                self._write()  # before SIGTERM, so that the owner knows why it gets it
                 os.kill(owner["process"], signal.SIGTERM)
             except PermissionError:
                 raise OwnedError(
                     f"{describe(owner)} runs this sweep; only {owner['user']} can end it"
                 ) from None
-        has_left = self._wait(LEAVING_SECONDS if here else SILENT_SECONDS, self._claim_and_lock)
+        has_left = self._wait(LEAVING_SECONDS if here else DEAD_SECONDS, self._claim_and_lock)
         if has_left and owner and not here:
-            # its lock may mean nothing here: it has time to read that it is deposed, once more if
-            # it wrote meanwhile
+            # The lock may not be shared between the machines. Give the owner time to read that it
+            # is deposed, and once more if it wrote a heartbeat meanwhile.
             if self._wait(WATCH_SECONDS, lambda: not self._is_mine()):
-                self._say()
+                self._write()
                 self._wait(WATCH_SECONDS, lambda: not self._is_mine())
         elif not has_left and (here or owner is None):
             if owner:
                 self._folder.set_owner(owner)
-            raise OwnedError(
-                f"{describe(owner)} does not leave this sweep, nothing was touched; kill it first"
-            )
-        # its lock outlives it, or it is suspended: it keeps the old lock, which nobody asks for now
+            raise OwnedError(f"{describe(owner)} does not end; nothing was changed. Kill it first")
         elif not has_left:
+            # The lock outlived its owner, or the owner is suspended and keeps the old lock file.
             self._folder.lock_path.unlink(missing_ok=True)
             self._lock = FileLock(self._folder.lock_path)
             self._lock.acquire(timeout=0)
 
     def _claim_and_lock(self) -> bool:
         if not self._is_mine():
-            self._say()  # once more, if the owner's sign of life has overwritten it
+            self._write()  # again: a heartbeat of the owner has overwritten it
         return self._lock.is_locked or self._try_lock()
 
     def _try_lock(self) -> bool:
@@ -159,8 +149,8 @@ class Ownership:
             self._lock.acquire(timeout=0)
         return self._lock.is_locked
 
-    def _is_beating(self, owner: dict[str, Any]) -> bool:
-        """Return whether an owner on another machine gives signs of life."""
+    def _has_heartbeat(self, owner: dict[str, Any]) -> bool:
+        """Return whether an owner on another machine writes heartbeats."""
         return self._wait(WATCH_SECONDS, lambda: self._folder.owner() not in (owner, None))
 
     def _wait(self, seconds: float, holds: Callable[[], bool]) -> bool:
@@ -174,13 +164,13 @@ class Ownership:
     def _is_mine(self) -> bool:
         return (self._folder.owner() or {}).get("token") == self._own["token"]
 
-    def _say(self) -> None:
-        self._beats += 1
-        self._folder.set_owner(self._own | {"beat": self._beats})
+    def _write(self) -> None:
+        self._heartbeats += 1
+        self._folder.set_owner(self._own | {"beat": self._heartbeats})
 
 
 def describe(owner: dict[str, Any] | None) -> str:
-    """Return who an owner is, for people."""
+    """Return who an owner is, as the subject of a message."""
     return (
         f"{owner['user']} on {owner['host']}, process {owner['process']},"
         if owner

@@ -1,8 +1,6 @@
-"""Looks at a sweep's rows before anything is started: is the data there, is there such a model, can
-it be frozen so.
+"""The check of a sweep's rows before anything is started: data, models and freezing schemes.
 
-The looking needs torch, which the control half does not import, so the training half does it as a
-command.
+It needs torch, which the control half does not import. So it is a command of the training half.
 """
 
 import json
@@ -14,30 +12,25 @@ import tempfile
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from fieldtrial.config import FIELDS, RUN_PREFIX, ConfigError, TrainConfig
+from fieldtrial.config import FIELDS, ConfigError, TrainConfig
+from fieldtrial.rules import RUN_PREFIX
 from fieldtrial.sweep import Sweep
 
 COMMAND = [sys.executable, "-m", "fieldtrial.training.attempt.preflight"]
-# An update costs its forward pass three times: forward, and backward for the activations and for
-# the weights.
+# Passes per update: forward, backward for the activations, and backward for the weights.
 PASSES_PER_UPDATE = 3
-# What trials cost beside their operations, which is most of it for small models: a little more than
-# on shared cores.
-# for each of the model's tensors: calls of layers and of their backward passes, and updates
-STEP_SECONDS = 0.00015
-EPOCH_SECONDS = 0.02  # a record and a checkpoint are written,
-PARAMETER_SECONDS = 3e-8  # which holds three numbers for each parameter: 400 MB a second
-TRIAL_SECONDS = (
-    0.01  # for each of the model's tensors: it is built, its weights are read and written
-)
-START_SECONDS = 15.0  # of a worker: Python, and torch, which it imports
+# Overhead of trials, which is most of their time for small models, a little more than measured on
+# shared cores.
+STEP_SECONDS = 0.00015  # per step and model tensor: calls of layers, backward passes, updates
+EPOCH_SECONDS = 0.02  # per epoch: a record and a checkpoint are written
+PARAMETER_SECONDS = 3e-8  # per checkpoint and parameter: three numbers at 400 MB/s
+TRIAL_SECONDS = 0.01  # per trial and model tensor: the model is built, weights are read and written
+START_SECONDS = 15.0  # per worker: Python and torch are loaded
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What a config comes to: parameters, tensors of them, operations of an image's forward pass,
-    classes, images.
-    """
+    """The size of a config's model and data; `flops` are those of one image's forward pass."""
 
     parameters: int
     trainable_parameters: int
@@ -51,9 +44,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Findings:
-    """What a sweep comes to: of each row, of each row's largest possible trial, and of each source
-    by its id.
-    """
+    """The facts of each row, of each row's largest possible trial, and of each source by its id."""
 
     rows: list[Facts]
     largest: list[Facts]
@@ -61,29 +52,22 @@ class Findings:
 
 
 class Preflight:
-    """The check of all rows and sources, under way in a process of its own until `result` is asked
-    for.
+    """The check of all rows and sources, in a process of its own that starts at once.
 
-    A context manager, at whose end the process has ended too.
+    A context manager, which ends the process.
     """
 
     def __init__(self, sweep: Sweep) -> None:
-        numbers = range(len(sweep.rows))
-        self._rows = [_Question.about(sweep.row_config(number)) for number in numbers]
-        self._largest = [
-            _Question.about(sweep.largest_config(number), shapes_only=True) for number in numbers
-        ]
-        sources = [source for number in numbers if (source := sweep.source_config(number))]
+        self._rows = [_Question.about(row.config) for row in sweep.planned]
+        self._largest = [_Question.about(row.largest, shapes_only=True) for row in sweep.planned]
+        sources = [row.source for row in sweep.planned if row.source]
         self._sources = {source.id: _Question.about(source) for source in sources}
         self._all = list(dict.fromkeys([*self._rows, *self._largest, *self._sources.values()]))
-        with (
-            tempfile.TemporaryFile() as questions
-        ):  # a pipe would fill up before the other side reads
+        with tempfile.TemporaryFile() as questions:  # a pipe could fill up before it is read
             questions.write(json.dumps([asdict(question) for question in self._all]).encode())
             questions.seek(0)
-            terminal = os.dup(
-                2
-            )  # for the progress of downloads: its own stderr is only read when it has failed
+            # For the progress of downloads: the process's own stderr is read at its end only.
+            terminal = os.dup(2)
             self._process = subprocess.Popen(
                 COMMAND,
                 stdin=questions,
@@ -102,10 +86,10 @@ class Preflight:
         self._process.wait()
 
     def result(self) -> Findings:
-        """Wait, and return the facts.
+        """Wait for the check and return the facts.
 
         Raises:
-            ConfigError: what would fail, every row's problems at once.
+            ConfigError: the problems of all rows at once.
         """
         output, errors = self._process.communicate()
         if self._process.returncode:
@@ -125,25 +109,20 @@ class Preflight:
 
 
 def trial_hours(sweep: Sweep, findings: Findings, teraflops: float) -> tuple[list[float], float]:
-    """Return the hours on one trial's devices of each row and of all sources, at most, without
-    starts of workers.
+    """Return upper bounds on the hours of each row, and of all sources, on one trial's devices.
 
-    At most: the largest trial that the search may propose, every time, and nothing stopped early;
-    what frozen layers make of the images counts in each epoch, though it may be computed once. Not
-    counted are augmentation, waits for data, and the fitting of support vector machines.
+    They assume the largest trials that the search may propose, no early stopping, and no feature
+    cache. They leave out starts of workers, augmentation, waits for data, and the fitting of
+    support vector machines.
 
-    teraflops: what a trial's devices sustain in training, 1e12 operations a second.
+    teraflops: what a trial's devices sustain in training, in 1e12 operations a second.
     """
     rows = []
-    for number, fact in enumerate(findings.largest):
-        seconds = _seconds(fact, sweep.most_epochs(number), sweep.smallest_batch(number), teraflops)
+    for row, fact in zip(sweep.planned, findings.largest, strict=True):
+        seconds = _seconds(fact, row.most_epochs, row.smallest_batch, teraflops)
         tests = sweep.seeds * fact.flops * fact.test_images / (teraflops * 1e12)
         rows.append(((sweep.trials_per_row + sweep.seeds) * seconds + tests) / 3600)
-    configs = {
-        source.id: source
-        for number in range(len(sweep.rows))
-        if (source := sweep.source_config(number))
-    }
+    configs = {row.source.id: row.source for row in sweep.planned if row.source}
     sources = [
         _seconds(fact, configs[name].epochs, configs[name].batch_size, teraflops)
         for name, fact in findings.sources.items()
@@ -152,34 +131,31 @@ def trial_hours(sweep: Sweep, findings: Findings, teraflops: float) -> tuple[lis
 
 
 def _seconds(fact: Facts, epochs: int, batch_size: int, teraflops: float) -> float:
-    """Return what a trial takes: operations, and what there is beside them."""
-    looks = (
-        epochs + 3
-    )  # at the validation images: before training too, at as many training images, and at the end
-    images = epochs * PASSES_PER_UPDATE * fact.train_images + looks * fact.validation_images
+    """Return the seconds of a trial: its operations and its overhead."""
+    # Of the validation images: in each epoch, before training, at the end, and once for as many
+    # training images.
+    evaluations = epochs + 3
+    images = epochs * PASSES_PER_UPDATE * fact.train_images
+    images += evaluations * fact.validation_images
     training, validation = (
         math.ceil(count / batch_size) for count in (fact.train_images, fact.validation_images)
     )
-    batches = epochs * training + looks * validation
-    beside = fact.tensors * (batches * STEP_SECONDS + TRIAL_SECONDS)
-    beside += (epochs + 1) * (EPOCH_SECONDS + fact.parameters * PARAMETER_SECONDS)
-    return images * fact.flops / (teraflops * 1e12) + beside
+    batches = epochs * training + evaluations * validation
+    overhead = fact.tensors * (batches * STEP_SECONDS + TRIAL_SECONDS)
+    overhead += (epochs + 1) * (EPOCH_SECONDS + fact.parameters * PARAMETER_SECONDS)
+    return images * fact.flops / (teraflops * 1e12) + overhead
 
 
 @dataclass(frozen=True)
 class _Question:
-    """What is asked about a config: all that building it shows, or only what follows from its
-    shapes.
-    """
+    """A config to check: whether it can be built, or only what follows from its shapes."""
 
     config: TrainConfig
     shapes_only: bool = False
 
     @classmethod
     def about(cls, config: TrainConfig, shapes_only: bool = False) -> "_Question":
-        """Return the question with only what data and model depend on, so that equal ones are asked
-        once.
-        """
+        """Return a question without fields that change nothing, so that each is asked once."""
         relevant = {
             n: v
             for n, v in config.to_dict().items()
@@ -188,10 +164,9 @@ class _Question:
         if shapes_only:
             relevant |= {"freeze": "none", "weights": "random"}
         elif config.weights.startswith(RUN_PREFIX):
-            relevant["weights"] = "random"  # a source's are yet to be trained
-        single = min(
-            config.batch_size, 2
-        )  # all that matters of it: batches of one image cannot be normalised
+            relevant["weights"] = "random"  # the source is not trained yet
+        # The batch size only matters if it is 1, which batch normalisation refuses.
+        single = min(config.batch_size, 2)
         return cls(
             TrainConfig.from_dict(relevant | {"seed": config.seed, "batch_size": single}),
             shapes_only,

@@ -1,115 +1,114 @@
-"""Watch: notices trials that have been silent for too long, has it written down what they are
-doing, and ends them.
-"""
+"""Finds trials that are hung, has their stack traces dumped, and kills their workers."""
 
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from fieldtrial.control.places.interface import Place, Task
+from fieldtrial.control.places.interface import Place
 from fieldtrial.disk.run import Record
+from fieldtrial.disk.task_queue import Task
 
-# An epoch that takes ten times as long as usual is no slow one: neighbours on a node cost a factor
-# of two or three. Short epochs get five minutes, which a busy file system may take for a
-# checkpoint.
-SILENT_EPOCHS = 10
-SILENT_SECONDS = 300.0
-# Before the first epoch is done there is nothing to go by but the evaluation that is epoch 0, on a
-# few images and without gradients: with a tenth of them for validation, an epoch has 14 times its
-# work. Before that, images may have to be decoded first.
+# A trial is hung if it reports nothing for ten times its usual epoch. Other jobs on a node make an
+# epoch two or three times as long. A busy file system may need five minutes for a checkpoint.
+HUNG_EPOCHS = 10
+HUNG_SECONDS = 300.0
+# Before the first epoch there is only the duration of epoch 0, an evaluation of the validation
+# images without gradients. With a tenth of the images for validation, an epoch takes 14 times as
+# long. Before that, images may have to be decoded.
 FIRST_EPOCHS = 100
 FIRST_SECONDS = 1800.0
-DUMP_SECONDS = 5.0  # to write down what each thread does
-# between two looks: this process was stopped, or its file system away, and so perhaps the trials'
+DUMP_SECONDS = 5.0  # for the processes to write their stack traces
+# After so long a gap between two polls, this process was suspended or waited for a file system, and
+# so perhaps did the trials.
 STALL_SECONDS = 60.0
 
 
 @dataclass
-class Silence:
-    """How long nothing was heard of a task, and what is usual there."""
+class Heartbeat:
+    """When a task last reported something, and how often it should.
+
+    since: when it last reported.
+    attempt: the newest attempt that is known to have begun: a requeued job begins one by itself.
+    reported: the last attempt that has written a record.
+    epoch: the last epoch that was completed.
+    evaluation, epochs: the seconds of epoch 0, and of each later epoch.
+    dumped: when its stack traces were asked for.
+    verdict: why its worker was killed.
+    """
 
     task: Task
     since: float
-    attempt: int = (
-        0  # the last that was seen to have begun: workers may start a task again by themselves
-    )
-    heard: int = 0  # the last that a record has come of
-    epoch: int = 0  # the last one done
-    evaluation: float = 0.0  # epoch 0's seconds
-    epochs: list[float] = field(default_factory=list)  # their seconds
+    attempt: int = 0
+    reported: int = 0
+    epoch: int = 0
+    evaluation: float = 0.0
+    epochs: list[float] = field(default_factory=list)
     dumped: float | None = None
     verdict: str | None = None
 
     @property
     def limit(self) -> float:
-        """After how many seconds something is wrong."""
-        if (
-            not self.epochs or self.heard < self.attempt
-        ):  # which may have to decode all images once more
+        """After how many seconds without a record the task is hung."""
+        if not self.epochs or self.reported < self.attempt:  # images may have to be decoded again
             return max(FIRST_SECONDS, FIRST_EPOCHS * self.evaluation)
-        return max(SILENT_SECONDS, SILENT_EPOCHS * statistics.median(self.epochs))
+        return max(HUNG_SECONDS, HUNG_EPOCHS * statistics.median(self.epochs))
 
 
-class Watch:
-    """Hears what running trials write, and has a place end those that write no more."""
+class HungWatch:
+    """Watches the records of running trials, and has a place kill those that are hung."""
 
-    def __init__(self, place: Place) -> None:
-        self._place = place
-        self._silences: dict[str, Silence] = {}
-        self._looked = time.monotonic()
+    def __init__(self, place: Place, clock: Callable[[], float] = time.monotonic) -> None:
+        self._place, self._clock = place, clock
+        self._heartbeats: dict[str, Heartbeat] = {}
+        self._polled = clock()
 
     def begin(self, task: Task) -> None:
         """Watch a task from now on."""
-        self._silences[task.run.name] = Silence(task, time.monotonic())
+        self._heartbeats[task.trial] = Heartbeat(task, self._clock())
 
-    def hear(self, name: str, record: Record) -> None:
-        """Take in a record of the run with that name."""
-        silence = self._silences[name]
-        silence.since, silence.attempt, silence.heard = (
-            time.monotonic(),
-            record["attempt"],
-            record["attempt"],
-        )
-        silence.dumped = silence.verdict = None
+    def on_record(self, trial: str, record: Record) -> None:
+        """Take a record of a trial as its heartbeat."""
+        heartbeat = self._heartbeats[trial]
+        heartbeat.since = self._clock()
+        heartbeat.attempt = heartbeat.reported = record["attempt"]
+        heartbeat.dumped = heartbeat.verdict = None
         if record["epoch"] == 0:
-            silence.evaluation = record["seconds"]
-        elif (
-            record["epoch"] > silence.epoch
-        ):  # else it is where an attempt goes on from, or repeated
-            silence.epoch = record["epoch"]
-            silence.epochs.append(record["seconds"])
+            heartbeat.evaluation = record["seconds"]
+        elif record["epoch"] > heartbeat.epoch:  # not an epoch that a later attempt repeats
+            heartbeat.epoch = record["epoch"]
+            heartbeat.epochs.append(record["seconds"])
 
-    def end(self, name: str) -> str | None:
-        """Watch a run no more. Returns why its task was ended, if that was done here."""
-        return self._silences.pop(name).verdict
+    def end(self, trial: str) -> str | None:
+        """Watch a trial no more. Returns why its worker was killed as hung, if it was."""
+        return self._heartbeats.pop(trial).verdict
 
-    def look(self) -> None:
-        """Have the tasks dumped that were silent for too long, and end those that were dumped a
-        moment ago.
-        """
-        now = time.monotonic()
-        stalled, self._looked = now > self._looked + STALL_SECONDS, now
-        for silence in self._silences.values():
+    def poll(self) -> None:
+        """Have the stack traces of hung tasks dumped, and kill their workers a moment later."""
+        now = self._clock()
+        stalled, self._polled = now > self._polled + STALL_SECONDS, now
+        for heartbeat in self._heartbeats.values():
             if stalled:
-                silence.since = now
-            elif silence.dumped is not None:
-                if now > silence.dumped + DUMP_SECONDS:
-                    self._kill(silence, now)
-            elif now > silence.since + SILENT_SECONDS and now > silence.since + silence.limit:
-                self._dump(silence, now)
+                heartbeat.since = now
+            elif heartbeat.dumped is not None:
+                if now > heartbeat.dumped + DUMP_SECONDS:
+                    self._kill(heartbeat, now)
+            elif now > heartbeat.since + HUNG_SECONDS and now > heartbeat.since + heartbeat.limit:
+                self._dump(heartbeat, now)
 
-    def _dump(self, silence: Silence, now: float) -> None:
-        newest = max(silence.task.run.attempts(), default=0)
-        has_begun = newest >= silence.task.attempt  # else it waits for a node
-        if has_begun and newest == silence.attempt and self._place.dump(silence.task):
-            silence.dumped = now
+    def _dump(self, heartbeat: Heartbeat, now: float) -> None:
+        newest = max(heartbeat.task.open_run().attempts(), default=0)
+        has_begun = newest >= heartbeat.task.attempt  # otherwise it waits for a node
+        if has_begun and newest == heartbeat.attempt and self._place.dump(heartbeat.task):
+            heartbeat.dumped = now
         else:
-            silence.since, silence.attempt = now, newest if has_begun else 0
+            heartbeat.since, heartbeat.attempt = now, newest if has_begun else 0
 
-    def _kill(self, silence: Silence, now: float) -> None:
-        log = silence.task.run.log_path(silence.attempt)
-        silence.verdict = (
-            f"it was silent for {now - silence.since:.0f} s; what it was doing is in {log}"
+    def _kill(self, heartbeat: Heartbeat, now: float) -> None:
+        log = heartbeat.task.open_run().log_path(heartbeat.attempt)
+        heartbeat.verdict = (
+            f"it was hung: no record for {now - heartbeat.since:.0f} s; its stack traces are in"
+            f" {log}"
         )
-        silence.since, silence.dumped = now, None  # should it survive this, it is tried again
-        self._place.kill(silence.task)
+        heartbeat.since, heartbeat.dumped = now, None  # if it survives this, it is killed again
+        self._place.kill(heartbeat.task)

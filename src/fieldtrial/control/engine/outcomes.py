@@ -1,6 +1,4 @@
-"""What the engine makes of trials that end: a result for those that were cut short, and the one
-error of them all.
-"""
+"""What the engine does when a trial ends: results of stopped trials, retries, and giving up."""
 
 import math
 from collections.abc import Sequence
@@ -10,17 +8,15 @@ from fieldtrial.control.engine.trial import Trial
 from fieldtrial.control.places.interface import Cause
 from fieldtrial.disk.run import Run
 
-SAME_ERRORS = 3  # as many first trials with the same error stop the sweep
-MOST_DEATHS = 3  # of a trial's workers in a row, without another epoch
-MOST_INTERRUPTIONS = (
-    30  # likewise: the trial is not to blame for them, but a queue that gives it no time is no use
-)
+SAME_ERRORS = 3  # the sweep stops if so many trials end first, all with the same error
+MOST_DEATHS = 3  # of a trial's workers in a row, without a completed epoch
+# The same for preemptions and node failures. They are not the trial's fault, but a queue that
+# never gives it the time for an epoch is of no use.
+MOST_INTERRUPTIONS = 30
 
 
 def stopped_result(run: Run, trial: Trial) -> dict[str, Any]:
-    """Write and return the result of a trial that was to be stopped and whose worker went before it
-    wrote one.
-    """
+    """Write and return the result of a stopped trial whose worker ended before it wrote one."""
     records = [record for record in run.records() if record["epoch"] <= (trial.stopped_at or 0)]
     best = next(record for record in records if record["epoch"] == records[-1]["best_epoch"])
     result = {
@@ -40,10 +36,9 @@ def stopped_result(run: Run, trial: Trial) -> dict[str, Any]:
 
 
 def as_decided(run: Run, trial: Trial, result: dict[str, Any]) -> dict[str, Any]:
-    """Return the result of a trial that has ended, written anew if it was to be stopped and had
-    ended by itself before.
+    """Return a trial's result, rewritten as stopped if it finished although it was to be stopped.
 
-    What is in the table is then what was decided, and does not depend on who was quicker.
+    The table then shows the scheduler's decision, which does not depend on timing.
     """
     if trial.stopped_at is None or result["outcome"] == "stopped":
         return result
@@ -55,64 +50,61 @@ def as_decided(run: Run, trial: Trial, result: dict[str, Any]) -> dict[str, Any]
     return result
 
 
-def reason_to_give_up(trial: Trial, cause: Cause, death: str) -> str | None:
-    """Count the death of a trial's worker. Returns None if the trial goes on, or why it has failed.
+def count_death(trial: Trial, cause: Cause, death: str) -> str | None:
+    """Count the death of a trial's worker. Returns why the trial fails, or None if it resumes.
 
-    Preemption, dead nodes and time limits are not the trial's fault, and are counted apart, each by
-    itself.
+    Interruptions and time limits are counted separately: they are not the trial's fault.
     """
     if cause == "death":
         trial.deaths += 1
-        why, given_up = f"{trial.deaths} times without another epoch", trial.deaths >= MOST_DEATHS
+        given_up = trial.deaths >= MOST_DEATHS
+        why = f"its worker died {trial.deaths} times in a row without completing an epoch"
     elif cause == "time limit":
         trial.time_limits += 1
-        why = (
-            f"{trial.time_limits} jobs in a row reached their time limit without another epoch,"
-            " which must fit into it"
-        )
         given_up = trial.time_limits >= MOST_DEATHS
+        why = (
+            f"{trial.time_limits} jobs in a row reached their time limit without completing an"
+            " epoch; an epoch must fit into a job's time_limit_minutes"
+        )
     else:
         trial.interruptions += 1
-        why = f"{trial.interruptions} times interrupted without another epoch"
         given_up = trial.interruptions >= MOST_INTERRUPTIONS
+        why = f"it was interrupted {trial.interruptions} times without completing an epoch"
     return f"{why}; the last time {death}" if given_up else None
 
 
 def one_failure_too_many(ended: Sequence[Trial], most: int) -> Trial | None:
-    """Return one of the trials that failed, if more than `most` did; those that diverged are
-    findings, no failures.
-    """
+    """Return the last failed trial if more than `most` failed, not counting diverged ones."""
     failed = [trial for trial in ended if trial.status == "failed" and not trial.diverged]
     return failed[-1] if len(failed) > most else None
 
 
 def same_first_error(ended: Sequence[Trial]) -> Trial | None:
-    """Return one of the trials that have ended so far if all of them failed with the same error,
-    and none diverged.
-    """
+    """Return a trial if all trials so far failed with the same error, and did not diverge."""
     problems = {trial.problem for trial in ended}
     if len(ended) < SAME_ERRORS or len(problems) > 1 or None in problems:
         return None
-    return None if ended[0].diverged else ended[0]  # which is a finding, not a fault
+    return None if ended[0].diverged else ended[0]
 
 
-def cut_batches(trial: Trial, processes: int) -> bool:
-    """Have a trial whose batches did not fit into memory cut them in twice as many parts; False if
-    that cannot be.
+def raise_accumulation(trial: Trial, processes: int) -> bool:
+    """Let a trial that ran out of memory resume with twice as many micro-batches.
 
-    Each of its processes cuts its own share of a batch, down to single images.
+    Returns False if its micro-batches are single images already, on each of its processes.
     """
     most = math.ceil(trial.config.batch_size / processes)
     if trial.accumulate >= most:
         return False
     trial.accumulate = min(2 * trial.accumulate, most)
     trial.status = "waiting"
-    trial.problem = f"out of memory: goes on with its batches cut into {trial.accumulate} parts"
+    trial.problem = (
+        f"out of memory: resumes with gradient accumulation over {trial.accumulate} micro-batches"
+    )
     return True
 
 
-def story(trial: Trial, run: Run) -> str:
-    """Return all that is known of a failure."""
+def describe_failure(trial: Trial, run: Run) -> str:
+    """Return all that is known of a trial's failure, in lines."""
     error = run.error() or {}
     return "\n".join(
         part for part in (trial.problem, error.get("details"), f"see {run.path}") if part

@@ -1,6 +1,4 @@
-"""What Ray Tune gives a row: a searcher that proposes configurations, and a scheduler that stops
-the hopeless ones.
-"""
+"""Ray Tune's searcher, which proposes configurations, and its scheduler, which stops poor ones."""
 
 import warnings
 from collections.abc import Mapping
@@ -14,9 +12,7 @@ from ray.tune.search.sample import Categorical, Domain
 
 from fieldtrial.fields import format_value
 
-SCORE = (  # what searcher and scheduler are told: the best value of the sweep's `select` so far
-    "score"
-)
+SCORE = "score"  # the best value of the sweep's `select` so far
 TIME = "training_iteration"  # Ray Tune's name for the epoch
 MOST_RANDOM_TRIALS = 10
 
@@ -30,7 +26,7 @@ def build_searcher(
     after Falkner 2018).
 
     Running trials count as bad ones (the "constant liar" of Ginsbourger et al. 2010), so that
-    trials proposed at the same time differ. The first third of the trials, ten at most, are random.
+    trials proposed at the same time differ. A third of the trials, at most ten, are random.
     """
     space = OptunaSearch.convert_search_space(
         {name: _as_text(domain) for name, domain in search.items()}
@@ -49,8 +45,8 @@ def build_searcher(
 def build_scheduler(epochs: int, mode: Literal["max", "min"]) -> TrialScheduler:
     """Return asynchronous successive halving (Li et al. 2020) over at most `epochs` epochs.
 
-    The grace period is a fifth of the epochs and each rung halves: a shorter grace was measured to
-    be worse than random search, because it stops what learns slowly and ends well.
+    The grace period is a fifth of the epochs, and each rung halves the trials. A shorter grace
+    period was measured to be worse than random search: it stops trials that learn slowly.
     """
     grace = max(1, -(-epochs // 5))
     return ASHAScheduler(
@@ -65,9 +61,7 @@ def build_scheduler(epochs: int, mode: Literal["max", "min"]) -> TrialScheduler:
 
 
 def _as_text(domain: Domain) -> Domain:
-    """Return a choice among tuples as a choice among their texts: Optuna takes plain
-    values only.
-    """
+    """Return a choice among tuples as one among their texts: Optuna takes plain values only."""
     if isinstance(domain, Categorical) and any(
         isinstance(value, list | tuple) for value in domain.categories
     ):

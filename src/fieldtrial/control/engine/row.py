@@ -1,4 +1,4 @@
-"""Row: one row's search. It proposes trials, hears their records, and names its winner."""
+"""Row: one row's search. It proposes trials, receives their records, and names the winner."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -15,17 +15,17 @@ from fieldtrial.sweep import Sweep
 
 
 class Row:
-    """A row's searcher, its own scheduler, and the trials it has proposed.
+    """A row's searcher, its scheduler, and the trials it has proposed.
 
-    A row never shares a scheduler: a bracket over all rows would stop every linear probe because a
-    full fine-tuning is ahead of it, and make the table wrong in silence.
+    Rows never share a scheduler. With a common bracket, a full fine-tuning that is ahead would
+    silently stop every linear probe.
     """
 
     def __init__(self, sweep: Sweep, number: int) -> None:
         self.number = number
-        self.config = sweep.row_config(number)
-        source = sweep.source_config(number)
-        self.source = source.id if source else None
+        planned = sweep.planned[number]
+        self.config = planned.config
+        self.source = planned.source.id if planned.source else None
         self.select, self.mode = sweep.select, sweep.mode
         self.budget, self.seeds = sweep.trials_per_row, sweep.seeds
         self.trials: list[Trial] = []
@@ -34,23 +34,23 @@ class Row:
         self._searcher = (
             build_searcher(sweep.search, sweep.mode, sweep.trials, number) if sweep.search else None
         )
-        self._scheduler = build_scheduler(sweep.most_epochs(number), sweep.mode)
+        self._scheduler = build_scheduler(planned.most_epochs, sweep.mode)
         self._controller = Controller(self.trials)
 
     @property
     def complete(self) -> bool:
-        """Whether the search is over: all trials proposed and ended."""
+        """Whether the search is over: all trials are proposed and have ended."""
         return len(self.trials) >= self.budget and not any(trial.live for trial in self.trials)
 
     @property
     def may_propose(self) -> bool:
-        """Whether there is budget for another trial, and the newest has not yet to be started."""
+        """Whether the budget allows another trial, and the newest one has been started."""
         return len(self.trials) < self.budget and not (
             self.trials and self.trials[-1].status == "waiting"
         )
 
     def propose(self) -> Trial:
-        """Return the next trial of the search. The caller sees that the budget is kept."""
+        """Return the next trial of the search. The caller checks `may_propose` first."""
         trial_id = f"{self.number}-{len(self.trials)}"
         values = self._searcher.suggest(trial_id) if self._searcher else {}
         trial = Trial(
@@ -64,12 +64,11 @@ class Row:
         self._scheduler.on_trial_add(self._controller, trial)
         return trial
 
-    def recall(self, config: TrainConfig, result: Mapping[str, Any] | None) -> None:
-        """Take in a trial of a search whose state is lost: done if it has a result, else to be gone
-        on with.
+    def restore(self, config: TrainConfig, result: Mapping[str, Any] | None) -> None:
+        """Add a trial of a search whose state is lost. Without a result it resumes.
 
-        Its value is the kept epoch's, which for a stopped trial may be later than what the lost
-        search was told.
+        Its value is that of the kept epoch, which for a stopped trial may be a later one than the
+        lost search knew.
         """
         trial = Trial(f"{self.number}-{len(self.trials)}", "search", self.number, config)
         self.trials.append(trial)
@@ -77,9 +76,7 @@ class Row:
         trial.suggestion = {
             n: format_value(v) if isinstance(v, tuple) else v for n, v in values.items()
         }
-        trial.reopened = (
-            True  # the searcher has not proposed it, so it is told of it at its end, as of a point
-        )
+        trial.reopened = True  # this searcher has not proposed it, and learns of it at its end
         self._scheduler.on_trial_add(self._controller, trial)
         if result is None:
             return
@@ -88,13 +85,11 @@ class Row:
         if self._searcher:
             self._searcher.add_evaluated_point(trial.suggestion, trial.best)
 
-    def hear(self, trial: Trial, record: Record) -> bool:
-        """Take in a trial's next record. Returns True if the scheduler wants the trial stopped."""
+    def on_record(self, trial: Trial, record: Record) -> bool:
+        """Tell the search a trial's next record. Returns True if the trial is to be stopped."""
         if trial.stopped_at is not None:
-            return (
-                False  # what it did before it saw the stop file must not depend on who was quicker
-            )
-        result = self._note(trial, record)
+            return False  # what it did before it found the stop file depends on timing
+        result = self._tune_result(trial, record)
         if result is None:
             return False
         trial.last_result = result
@@ -105,10 +100,8 @@ class Row:
             trial.stopped_at = trial.told
         return trial.stopped_at is not None
 
-    def end(self, trial: Trial) -> None:
-        """Tell the search that a trial has ended well, with the best value it had when it was last
-        heard.
-        """
+    def on_done(self, trial: Trial) -> None:
+        """Tell the search that a trial is done, with its best value."""
         if trial.last_result:
             self._scheduler.on_trial_complete(self._controller, trial, trial.last_result)
         if self._searcher and trial.reopened:
@@ -118,11 +111,11 @@ class Row:
                 trial.trial_id, result={**trial.last_result, SCORE: trial.best}
             )
 
-    def fail(self, trial: Trial, diverged: bool) -> None:
+    def on_failed(self, trial: Trial, diverged: bool) -> None:
         """Tell the search that a trial has failed.
 
-        Divergence is a property of the configuration, so the searcher hears a bad value: that of no
-        training at all. Other failures teach it nothing.
+        Divergence is a property of the configuration, so the searcher is told a bad value: that
+        before any training. Other failures are told as errors.
         """
         self._scheduler.on_trial_remove(self._controller, trial)
         if not self._searcher or trial.reopened:
@@ -135,22 +128,20 @@ class Row:
             self._searcher.on_trial_complete(trial.trial_id, error=True)
 
     def reopen(self, trial: Trial) -> None:
-        """Take back a failed trial, which is to run again; the winner is looked for anew."""
+        """Reopen a failed trial that is to run again; the winner is chosen again."""
         trial.reopened = True
         self._scheduler.on_trial_add(self._controller, trial)
         self.finals = None
 
     def winner(self) -> Trial | None:
-        """Return the best trial, among those trained to the end if there are any; None if all
-        failed.
-        """
+        """Return the best trial, or None if all failed; one that was stopped only if all were."""
         done = [trial for trial in self.trials if trial.status == "done" and trial.best is not None]
         candidates = [trial for trial in done if trial.stopped_at is None] or done
         sign = 1 if self.mode == "max" else -1
         return max(candidates, key=lambda trial: sign * (trial.best or 0.0), default=None)
 
     def add_finals(self) -> Sequence[Trial]:
-        """Return the winner's runs with fresh seeds, which the search has not seen."""
+        """Return the winner's runs with fresh seeds, which the search has not used."""
         winner = self.winner()
         self.finals = (
             []
@@ -160,7 +151,7 @@ class Row:
         return self.finals
 
     def extend(self, trials: int, seeds: int) -> None:
-        """Take a larger budget; the winner is looked for anew."""
+        """Change the budget; the winner is chosen again."""
         self.budget, self.seeds = trials, seeds
         self.finals = None
 
@@ -174,10 +165,8 @@ class Row:
             accumulate=winner.accumulate,
         )
 
-    def _note(self, trial: Trial, record: Record) -> dict[str, Any] | None:
-        """Return what Ray Tune is told of a record: the epoch and the best value so far; None
-        before any training.
-        """
+    def _tune_result(self, trial: Trial, record: Record) -> dict[str, Any] | None:
+        """Return a record as Ray Tune reads it: epoch and best value so far; None for epoch 0."""
         value = float(record[self.select])
         if record["epoch"] == 0:
             trial.start = value

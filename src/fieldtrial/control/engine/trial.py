@@ -1,6 +1,4 @@
-"""Trial: what the engine knows of one trial, in the form that Ray Tune's schedulers and searchers
-read.
-"""
+"""Trial: what the engine knows of one trial, in the form that Ray Tune's schedulers read."""
 
 import functools
 from dataclasses import dataclass, field
@@ -14,22 +12,21 @@ Status = Literal["waiting", "running", "done", "failed"]
 
 @dataclass
 class Trial:
-    """One trial of a sweep. Schedulers of Ray Tune take it for one of theirs: they read trial_id
-    and little else.
+    """One trial of a sweep. Ray Tune's schedulers read its trial_id and little else.
 
-    trial_id: the searcher's own name for it; two of them may share a config, and so a run.
-    row: the row's number, None for a source, which several rows may share.
-    suggestion: what the searcher proposed, in its own words.
-    told: the last epoch that searcher and scheduler know of; seconds: that the epochs so far have
-    taken.
-    best, start: of the sweep's `select`: the best value so far (at the end, the kept epoch's), and
-    before any training.
+    trial_id: the searcher's name for it. Two trials may have the same config, and share its run.
+    row: the row's number; None for a source, which several rows may share.
+    suggestion: what the searcher proposed, in the searcher's terms.
+    told: the last epoch that searcher and scheduler know of.
+    seconds: how long the epochs so far have taken.
+    best: the best value of the sweep's `select` so far; at the end, that of the kept epoch.
+    start: the value of `select` before any training.
     stopped_at: the epoch whose record made the scheduler stop it, or None.
-    deaths, time_limits, interruptions: attempts in a row that ended with the worker's death before
-        another epoch was done: by itself, at a job's time limit, by preemption or with the node.
-    accumulate: into how many parts its batches are cut, because a device cannot hold them at once.
-    notice: what its worker last wanted the user to know, such as a damaged checkpoint.
-    reopened: whether it failed before and runs again: the searcher has closed its book on it.
+    deaths, time_limits, interruptions: consecutive attempts without a completed epoch that ended
+        because the worker died, at a job's time limit, or by preemption or node failure.
+    accumulate: the number of micro-batches per optimiser step, raised when memory runs out.
+    notice: the worker's last message to the user, such as that a checkpoint was damaged.
+    reopened: whether the searcher has closed the trial: it failed before, and runs again.
     """
 
     trial_id: str
@@ -60,23 +57,23 @@ class Trial:
         """The run directory's name: the config's id."""
         return self.config.id
 
-    def get_on(self) -> None:
-        """Note that it has done another epoch: what ended its attempts before is forgotten."""
+    def reset_deaths(self) -> None:
+        """Set the counts of deaths to zero, because an epoch was completed."""
         self.deaths = self.time_limits = self.interruptions = 0
 
     @property
     def diverged(self) -> bool:
-        """Whether its loss was not finite: a property of the configuration, not a fault."""
+        """Whether its loss was not finite: a property of its configuration, not a fault."""
         return self.problem is not None and self.problem.startswith("diverged")
 
     @property
     def live(self) -> bool:
-        """Whether the trial still has something to do."""
+        """Whether the trial has not ended."""
         return self.status in ("waiting", "running")
 
 
 class Controller:
-    """What a scheduler of Ray Tune may ask of the one who runs the trials."""
+    """What Ray Tune's schedulers ask of Tune's controller."""
 
     def __init__(self, trials: list[Trial]) -> None:
         self._trials = trials

@@ -1,9 +1,9 @@
-"""A small process that outlives its owner by a moment, to end what the owner has started, however
-the owner went.
+"""A guard process that ends what a driver has started, also if the driver is killed.
 
-Ray's helpers, and a worker in the middle of an epoch, can outlive a driver that is killed. The
-guard waits on a pipe that closes with its owner, then ends every process whose environment carries
-the owner's mark, and removes the owner's folder.
+Ray's processes, torchrun's ranks and stopped workers can outlive a killed driver, and Ray's
+temporary folder does. The kernel's parent-death signal reaches neither the ranks, which are
+grandchildren, nor the folder. The guard waits on a pipe that closes when the driver ends. Then it
+kills every process whose environment carries the driver's mark, and removes the folder.
 """
 
 import contextlib
@@ -13,15 +13,14 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 MARK = "FIELDTRIAL_PLACE"
 
 
 class Guard:
-    """Marks what this process starts from now on, for its end when `close` is called or this
-    process is gone.
-    """
+    """Marks all processes that this process starts from now on, and removes `folder` at the end."""
 
     def __init__(self, folder: Path) -> None:
         mark = secrets.token_hex(16)
@@ -30,56 +29,53 @@ class Guard:
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
 
     def close(self) -> None:
-        """End what carries the mark, and return when that is done."""
+        """Kill the marked processes, remove the folder, and return when that is done."""
         self._process.communicate()
         os.environ.pop(MARK, None)
 
 
 def main(mark: str, folder: str) -> None:
-    """Wait until the input ends; then end the marked processes and remove the folder."""
+    """Wait for the end of the input; then kill the marked processes and remove the folder."""
     sys.stdin.read()
-    end_all(MARK, mark)
+    kill_all(MARK, mark)
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def end_all(variable: str, value: str) -> None:
-    """Kill all other processes that were started with `variable` = `value` in their environment,
-    and see them gone.
+def kill_all(variable: str, value: str) -> None:
+    """Kill all other processes with `variable` = `value` in their environment, until none is left.
+
+    They must have been started with it: a process's own changes of its environment do not count.
     """
-    while pids := [pid for pid in _others() if _carries(pid, f"{variable}={value}".encode())]:
+    while pids := list(_marked(variable, value)):
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
 
 def signal_all(variable: str, value: str, number: signal.Signals) -> None:
-    """Send a signal to all other processes with `variable` = `value` in their environment that it
-    would not end.
-    """
-    for pid in _others():
-        if _carries(pid, f"{variable}={value}".encode()) and _handles(pid, number):
+    """Send a signal to all other processes with `variable` = `value` that have a handler for it."""
+    for pid in _marked(variable, value):
+        if _handles(pid, number):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
 
 
-def _others() -> list[int]:
-    return [
-        int(path.name)
-        for path in Path("/proc").iterdir()
-        if path.name.isdecimal() and int(path.name) != os.getpid()
-    ]
-
-
-def _carries(pid: int, mark: bytes) -> bool:
-    """Return whether a live process was started with the mark in its environment."""
-    with contextlib.suppress(OSError):  # another user's, or gone
-        if mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
-            return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    return False
+def _marked(variable: str, value: str) -> Iterator[int]:
+    """Yield the other live processes that were started with the variable in their environment."""
+    mark = f"{variable}={value}".encode()
+    for path in Path("/proc").iterdir():
+        if not path.name.isdecimal() or int(path.name) == os.getpid():
+            continue
+        with contextlib.suppress(OSError):  # another user's process, or it has ended
+            if (
+                mark in (path / "environ").read_bytes().split(b"\0")
+                and "\nState:\tZ" not in (path / "status").read_text()
+            ):
+                yield int(path.name)
 
 
 def _handles(pid: int, number: signal.Signals) -> bool:
-    """Return whether a process has a handler for a signal."""
+    """Return whether a process has a handler for a signal; without one the signal would end it."""
     with contextlib.suppress(OSError, StopIteration):
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
         mask = next(line.split()[1] for line in lines if line.startswith("SigCgt:"))

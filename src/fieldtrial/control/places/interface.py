@@ -1,38 +1,22 @@
-"""Place: where trials run, as the engine sees it. It starts tasks and says when they have ended."""
+"""The interface of a place, where trials run: it starts tasks and reports when they have ended."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from fieldtrial.disk.run import Run
-from fieldtrial.disk.task_queue import QueuedTask
+from fieldtrial.disk.task_queue import Task
 
 Cause = Literal["death", "time limit", "interruption"]
 
 
 @dataclass(frozen=True)
-class Task:
-    """One attempt at one trial: what a worker is given."""
-
-    run: Run
-    attempt: int
-    test: bool = False
-    accumulate: int = 1
-
-    def queued(self) -> QueuedTask:
-        """Return the task as a worker reads it."""
-        return QueuedTask(str(self.run.path.resolve()), self.attempt, self.test, self.accumulate)
-
-
-@dataclass(frozen=True)
 class Ended:
-    """A worker is done with a task.
+    """A task has ended.
 
-    death: how the worker died, if that is why.
-    cause: of the death, as far as a place knows: a job's time limit, an interruption (preemption, a
-    dead node), or not.
-    error: the kind and the message of a failure, for where a full disk kept them out of the run
-    directory.
+    death: how the worker died, if it did.
+    cause: why it died, as far as the place knows: at a job's time limit, by an interruption
+    (preemption, node failure), or by itself.
+    error: kind and message of a failure, in case a full disk kept them out of the run directory.
     """
 
     task: Task
@@ -43,8 +27,10 @@ class Ended:
 
 @dataclass(frozen=True)
 class Backlog:
-    """What a place says of jobs that wait: the runs of those that have begun, and start again, and
-    why jobs wait.
+    """Jobs that wait.
+
+    requeued: the trials whose jobs had started and are queued again.
+    reasons: why jobs wait, in SLURM's words.
     """
 
     requeued: frozenset[str] = frozenset()
@@ -56,13 +42,14 @@ class PlaceError(RuntimeError):
 
 
 class UnreachableError(PlaceError):
-    """A place does not answer, and may later."""
+    """A place does not answer now, and may later."""
 
 
 class Place(Protocol):
-    """Starts tasks and reports their ends. What came of them stands in the run directory.
+    """Starts tasks and reports their ends. Their results are in the run directories.
 
-    slots: tasks at once. processes: of each, which share its batches.
+    slots: how many tasks run at once.
+    processes: how many processes each task has, which share its batches.
     """
 
     slots: int
@@ -70,38 +57,34 @@ class Place(Protocol):
 
     @property
     def backlog(self) -> Backlog | None:
-        """What was known of jobs that wait when they were looked at last; None where workers need
-        no jobs.
-        """
+        """The jobs that waited when the queue was last polled; None where workers need no jobs."""
 
     def adopt(self, tasks: Iterable[Task]) -> list[Task]:
-        """Return those of an earlier driver's tasks that are still under way, and report their ends
-        as of one's own.
+        """Return those of an earlier driver's tasks that still run, and end all its other tasks.
+
+        The ends of the tasks that are returned are reported by `wait`.
         """
 
     def start(self, task: Task) -> None:
-        """Start a task; at most `slots` are under way at once."""
+        """Start a task. At most `slots` tasks run at once."""
 
     def wait(self, seconds: float, more: int = 0) -> list[Ended]:
         """Return the tasks that have ended, as soon as there are any or `seconds` have passed.
 
-        more: how many further tasks would be started at once if slots became free.
+        more: how many further tasks could be started now if there were slots for them.
         """
 
     def stop(self, task: Task) -> None:
-        """See to it that a task whose run has been asked to stop does so soon."""
+        """Make sure that a task whose run has a stop file ends soon."""
 
     def dump(self, task: Task) -> bool:
-        """Have a task's processes write into its log what they are doing. Returns False if it is
-        not at work yet.
-        """
+        """Make a task's processes write their stack traces to its log; False if it does not run."""
 
     def kill(self, task: Task) -> None:
-        """End a task's worker at once, so that its end is reported as a death."""
+        """Kill a task's worker; `wait` reports its death."""
 
     def close(self, detach: bool = False) -> None:
-        """End all workers at once; tasks under way resume from their checkpoints when started
-        again.
+        """End all workers at once; their tasks resume from checkpoints when they are started again.
 
-        With `detach`, a place whose workers do not need this process lets them run on.
+        detach: let workers run on where they do not need this process.
         """

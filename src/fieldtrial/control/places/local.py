@@ -1,6 +1,4 @@
-"""This machine as a place: Ray hands out its cores and devices to actors, and each actor feeds one
-warm worker.
-"""
+"""This machine as a place: Ray gives cores and devices to actors, each of which has one worker."""
 
 import contextlib
 import json
@@ -21,11 +19,10 @@ import ray
 import ray._private.ray_constants
 
 from fieldtrial.config import ConfigError
-from fieldtrial.control.places.guard import Guard, end_all, signal_all
-from fieldtrial.control.places.interface import Ended, Task
+from fieldtrial.control.places.guard import Guard, kill_all, signal_all
+from fieldtrial.control.places.interface import Ended
 from fieldtrial.control.places.settings import LocalSettings
-from fieldtrial.disk.run import Run
-from fieldtrial.disk.task_queue import QueuedTask
+from fieldtrial.disk.task_queue import Task
 
 WORKER = ("-m", "fieldtrial.training.attempt.worker")
 LAST_LINES = 10
@@ -35,11 +32,11 @@ MARK = "FIELDTRIAL_WORKER"
 class LocalPlace:
     """Trials on this machine, as many at once as its cores and devices allow.
 
-    Ray is private to this process: its own head on the loopback interface, a temporary folder of
-    its own, no dashboard.
+    Ray is private to this process: its own head on the loopback interface, its own temporary
+    folder, no dashboard.
 
     Raises:
-        ConfigError: a trial asks for more cores or devices than there are.
+        ConfigError: a trial needs more cores or devices than there are.
     """
 
     def __init__(self, settings: LocalSettings, worker: tuple[str, ...] = WORKER) -> None:
@@ -49,9 +46,8 @@ class LocalPlace:
                 [f"cpus_per_trial = {settings.cpus_per_trial}: this machine has {cores} cores"],
                 "local",
             )
-        folder = Path(
-            tempfile.mkdtemp(prefix="fieldtrial-", dir="/tmp")
-        )  # short: Ray's sockets have names of 107 bytes
+        # A short path: the names of Ray's sockets are limited to 107 bytes.
+        folder = Path(tempfile.mkdtemp(prefix="fieldtrial-", dir="/tmp"))
         self.processes, self.backlog = settings.processes_per_trial, None
         self._guard = Guard(folder)
         self._start_ray(cores, folder)
@@ -69,8 +65,8 @@ class LocalPlace:
         if wanted and settings.processes_per_trial > wanted:
             self.close()
             text = (
-                f"processes_per_trial = {settings.processes_per_trial}: one for each GPU, and a"
-                f" trial has {wanted:g}"
+                f"processes_per_trial = {settings.processes_per_trial}: must not be more than the"
+                f" trial's GPUs, gpus_per_trial = {wanted:g}"
             )
             raise ConfigError([text], "local")
         fitting = [cores // settings.cpus_per_trial, settings.most_trials or cores]
@@ -83,15 +79,15 @@ class LocalPlace:
         self._running: dict[Any, tuple[Any, Task]] = {}
 
     def adopt(self, _tasks: Iterable[Task]) -> list[Task]:
-        """Return no tasks: workers here end with their driver."""
+        """Return no tasks: local workers end with their driver."""
         return []
 
     def start(self, task: Task) -> None:
-        """Give `task` to an idle slot's worker."""
+        """Give `task` to the worker of an idle slot."""
         slot = self._idle.pop()
-        self._running[slot.work.remote(task.queued())] = (slot, task)
+        self._running[slot.work.remote(task)] = (slot, task)
 
-    def wait(self, seconds: float, more: int = 0) -> list[Ended]:  # noqa: ARG002 (slots are there already)
+    def wait(self, seconds: float, more: int = 0) -> list[Ended]:  # noqa: ARG002 (the slots exist already)
         """Return the tasks that have ended, as soon as there are any or `seconds` have passed."""
         if not self._running:
             time.sleep(seconds)
@@ -100,27 +96,25 @@ class LocalPlace:
         return [self._end(reference) for reference in ready]
 
     def stop(self, _task: Task) -> None:
-        """Do nothing more: the worker sees the stop file at the end of the epoch, and is kept for
-        the next trial.
-        """
+        """Do nothing: the worker finds the stop file by itself, and is kept for the next trial."""
 
     def dump(self, task: Task) -> bool:
-        """Have the worker's processes write into the trial's log what they are doing."""
+        """Make the worker's processes write their stack traces to the trial's log."""
         signal_all(MARK, self._mark(task), signal.SIGUSR1)
         return True
 
     def kill(self, task: Task) -> None:
-        """End the worker's processes; its slot reports the death."""
-        end_all(MARK, self._mark(task))
+        """Kill the worker's processes; its slot reports the death."""
+        kill_all(MARK, self._mark(task))
 
-    def close(self, detach: bool = False) -> None:  # noqa: ARG002 (workers here cannot do without this process)
-        """End all workers and Ray with them."""
+    def close(self, detach: bool = False) -> None:  # noqa: ARG002 (local workers need this process)
+        """End all workers and Ray."""
         ray.shutdown()
         self._guard.close()
 
     def _mark(self, task: Task) -> str:
         running = self._running.values()
-        return next(self._marks[slot] for slot, other in running if other.run.name == task.run.name)
+        return next(self._marks[slot] for slot, other in running if other.run == task.run)
 
     def _end(self, reference: Any) -> Ended:
         slot, task = self._running.pop(reference)
@@ -140,29 +134,29 @@ class LocalPlace:
         return slot
 
     def _replace(self, slot: Any) -> Any:
-        """Return a new slot for one whose actor has died, or does not answer, and end what is left
-        of that.
+        """Return a new slot for one whose actor has died, and kill what is left of the old one.
 
-        Ray's own restarts take a while, in which every task that is given to the actor fails at
-        once.
+        While Ray itself restarts an actor, every task that is given to it fails at once.
         """
         ray.kill(slot)
-        end_all(MARK, self._marks.pop(slot))
+        kill_all(MARK, self._marks.pop(slot))
         return self._new_slot()
 
     def _start_ray(self, cores: int, folder: Path) -> None:
-        for name in ("RAY_ADDRESS", "RAY_AUTH_MODE"):  # another cluster's, perhaps
+        for name in ("RAY_ADDRESS", "RAY_AUTH_MODE"):  # perhaps of another cluster
             os.environ.pop(name, None)
-        os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="1")
-        os.environ.setdefault(
-            "RAY_AUTH_TOKEN", secrets.token_hex(32)
-        )  # keeps the machine's other users out
-        logging.getLogger("ray._private.authentication").setLevel(
-            logging.ERROR
-        )  # which announces that it is in use
-        # Ray has no public setting for a head that others cannot reach: it takes a loopback address
-        # for a mistake. Where it supports no clusters it binds to loopback alone, so that is what
-        # it is told; its processes hear it by the environment.
+        os.environ.update(
+            RAY_USAGE_STATS_ENABLED="0",
+            RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="1",
+            # Short of memory, Ray would kill actors, which themselves hold next to nothing.
+            RAY_memory_monitor_refresh_ms="0",
+        )
+        # Keeps the machine's other users out. Ray logs a line for it.
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
+        # Ray has no public setting for a head on the loopback interface: it replaces a loopback
+        # address by the machine's own. Where it supports no clusters it binds to loopback only.
+        # The variable tells its processes, the constant this one, which has read the variable.
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
         ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
         ray.init(
@@ -172,17 +166,13 @@ class LocalPlace:
             log_to_driver=False,
             configure_logging=False,
             _temp_dir=str(folder),
-            # Where memory is short, whoever holds it, Ray would end actors, and these hold next to
-            # nothing.
-            _system_config={"memory_monitor_refresh_ms": 0},
         )
 
 
 class Slot:
-    """Owns a trial's share of the machine and one worker, which it starts when first needed and
-    after a death.
+    """An actor with a trial's share of the machine and one worker, started when it is needed.
 
-    `mark` is in the environment of all the worker's processes, so that they can be found.
+    mark: is in the environment of all the worker's processes, to find them.
     """
 
     def __init__(self, command: list[str], threads: int, mark: str) -> None:
@@ -191,11 +181,9 @@ class Slot:
         self._worker: subprocess.Popen[bytes] | None = None
         self._mark = mark
 
-    def work(self, task: QueuedTask) -> tuple[str | None, tuple[str, str] | None]:
-        """Have the worker do one task. Returns how the worker died, and the error that it answered
-        with, if any.
-        """
-        log = Run(task.run).log_path(task.attempt)
+    def work(self, task: Task) -> tuple[str | None, tuple[str, str] | None]:
+        """Run one task. Returns how the worker died and the error it answered with, if any."""
+        log = task.open_run().log_path(task.attempt)
         worker = self._worker if self._worker and self._worker.poll() is None else self._start(log)
         assert worker.stdin
         assert worker.stdout
@@ -210,7 +198,7 @@ class Slot:
         return f"its worker {_how_it_ended(worker.wait())}{_last_lines(log)}", None
 
     def _start(self, log: Path) -> "subprocess.Popen[bytes]":
-        self._kill()  # what may be left of an earlier one
+        self._kill()  # an earlier worker's processes may be left
         with _open_log(log) as errors:
             self._worker = subprocess.Popen(
                 self._command,
@@ -223,14 +211,12 @@ class Slot:
         return self._worker
 
     def _kill(self) -> None:
-        """End the worker and all its processes, which torchrun puts into sessions of their own."""
-        end_all(MARK, self._mark)
+        """Kill the worker and all its processes, which torchrun puts into sessions of their own."""
+        kill_all(MARK, self._mark)
 
 
 def _sharing(devices: int, wanted: float) -> int:
-    """Return how many trials fit on the devices: a fraction lies on one device, what is left of two
-    makes none.
-    """
+    """Return how many trials fit on the devices. A fraction of a device must be on one device."""
     return devices // int(wanted) if wanted >= 1 else devices * int(1 / wanted + 1e-9)
 
 
@@ -252,7 +238,7 @@ def _open_log(log: Path) -> IO[bytes]:
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
         return log.open("ab")
-    except OSError:  # a full disk: the trial will say so itself
+    except OSError:  # a full disk: the trial itself will report it
         return Path(os.devnull).open("ab")
 
 

@@ -1,4 +1,4 @@
-"""What an attempt runs on: the facts for env.json, and what its code has been changed in."""
+"""What an attempt runs on, for env.json, and the uncommitted changes of its code."""
 
 import functools
 import importlib.metadata
@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from fieldtrial import git as repository
+from fieldtrial import git
 from fieldtrial.training.distributed.world import World
 
 PACKAGES = ("fieldtrial", "torch", "torchvision", "timm", "kornia", "deepspeed", "numpy")
@@ -21,13 +21,11 @@ JOB_VARIABLES = (
     "SLURM_RESTART_COUNT",
     "SLURM_JOB_NODELIST",
 )
-MOST_CHANGES = 100_000  # bytes
+MAX_CHANGES = 100_000  # bytes
 
 
 def environment(world: World) -> dict[str, Any]:
-    """Return code, host, devices, versions, process and job ids; what cannot be found out is None
-    or left out.
-    """
+    """Return code, host, devices, versions, process and job ids; what is unknown is left out."""
     return {
         **_code(),
         "host": socket.gethostname(),
@@ -43,37 +41,29 @@ def environment(world: World) -> dict[str, Any]:
     }
 
 
-@functools.cache  # the code that a warm worker runs is the code it started with
+@functools.cache  # a warm worker goes on running the code it started with
 def _code() -> dict[str, Any]:
-    """Return the commit that this file belongs to, and whether the work tree around it differs from
-    that.
-    """
+    """Return the commit of the code that runs, and whether the code differs from it."""
     copied, changes = _copied("commit.txt"), uncommitted_changes()
     commit = (
-        repository.commit(Path(__file__).parent)
-        if copied is None
-        else copied.decode().strip() or None
+        git.commit(Path(__file__).parent) if copied is None else copied.decode().strip() or None
     )
     return {"commit": commit, "dirty": bool(changes) if commit and changes is not None else None}
 
 
 @functools.cache
 def uncommitted_changes() -> bytes | None:
-    """Return the diff from the commit to the code that runs, cut off after 100 kB; None without a
-    repository.
-    """
+    """Return the diff of the running code to its commit, at most 100 kB; None without a commit."""
     copied = _copied("diff.patch")
-    diff = repository.changes(Path(__file__).parent) if copied is None else copied
-    if diff is None or len(diff) <= MOST_CHANGES:
+    diff = git.changes(Path(__file__).parent) if copied is None else copied
+    if diff is None or len(diff) <= MAX_CHANGES:
         return diff
-    start = diff[:MOST_CHANGES].rpartition(b"\n")[0]
+    start = diff[:MAX_CHANGES].rpartition(b"\n")[0]
     return start + f"\n[cut off here: the diff has {len(diff)} bytes]\n".encode()
 
 
 def _copied(name: str) -> bytes | None:
-    """Return what stands beside the copy of the package that a sweep's jobs run; None if this is no
-    such copy.
-    """
+    """Return a file beside the snapshot of the package that SLURM jobs run; None outside of one."""
     try:
         return (Path(__file__).parents[3] / name).read_bytes()
     except FileNotFoundError:

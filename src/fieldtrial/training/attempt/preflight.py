@@ -1,11 +1,9 @@
-"""Looks at configs before anything is started, and prepares their data: python -m
-fieldtrial.training.attempt.preflight
+"""python -m fieldtrial.training.attempt.preflight: checks configs, and prepares their data.
 
-Reads a JSON list of {"config": ..., "shapes_only": ...} from the standard input, and writes one
-answer for each to the
-standard output: what is wrong with it, or what it comes to (parameters, operations, images).
-Decoded images and downloaded weights stay for the trials. With shapes_only no weights are drawn:
-the model may be too large for here.
+It reads a JSON list of {"config": ..., "shapes_only": ...} from the standard input, and writes a
+list of answers to the standard output: for each config its problems or, if it has none, its numbers
+of parameters, operations and images. Decoded images and downloaded weights stay for the trials.
+With shapes_only no weights are allocated: the model may be too large for this machine.
 """
 
 import contextlib
@@ -19,46 +17,35 @@ import torch
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.disk.run import Run
-from fieldtrial.training.distributed.world import World
-from fieldtrial.training.loop.epoch import piece_size, require_normalisable
-from fieldtrial.training.loop.fit import describe, open_trial
-from fieldtrial.training.loop.losses import require_triplets
-
-ALONE = World()
+from fieldtrial.training.loop.attempt import Attempt
+from fieldtrial.training.loop.batches import require_micro_batch
+from fieldtrial.training.loop.fit import count, open_trial
 
 
 def main() -> None:
     """Answer for all configs of the standard input."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print is no answer
+    here = Run(Path.cwd())  # there is no run directory yet
     questions = json.load(sys.stdin)
-    here = Run(Path.cwd())  # there is no trial's directory yet
     json.dump(
-        [look_at(TrainConfig.from_dict(q["config"]), here, q["shapes_only"]) for q in questions],
+        [
+            check(Attempt(here, TrainConfig.from_dict(q["config"])), q["shapes_only"])
+            for q in questions
+        ],
         answers,
     )
     answers.close()
 
 
-def look_at(
-    config: TrainConfig,
-    run: Run,
-    shapes_only: bool = False,
-    world: World = ALONE,
-    accumulate: int = 1,
-) -> dict[str, Any]:
-    """Return {"problems": texts} and, if there are none, what a trial in `run` comes to.
-
-    `world` is of what processes it will be trained by, and `accumulate` into how many pieces its
-    batches will be cut.
-    """
+def check(attempt: Attempt, shapes_only: bool = False) -> dict[str, Any]:
+    """Return {"problems": texts}; without problems also "tensors" and the numbers of `count`."""
     try:
         with torch.device("meta") if shapes_only else contextlib.nullcontext():
-            data, network = open_trial(config, run)
-            require_normalisable(network, data, config, world, accumulate)
-            require_triplets(config, piece_size(config, world, accumulate) * world.size)
+            data, network = open_trial(attempt.config, attempt.run)
+            require_micro_batch(network, data, attempt)
             tensors = sum(1 for _ in network.parameters())
-            return {"problems": [], "tensors": tensors, **describe(network, data)}
+            return {"problems": [], "tensors": tensors, **count(network, data)}
     except (ValueError, OSError) as error:
         return {"problems": str(error).splitlines()}
 

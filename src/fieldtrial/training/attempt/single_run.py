@@ -1,6 +1,4 @@
-"""One run by hand, as jobs/train.py and slurm/finetune.sh start it: what a sweep's engine and
-worker do for a trial.
-"""
+"""One run without a sweep, as jobs/train.py and slurm/finetune.sh start it."""
 
 import contextlib
 import math
@@ -12,109 +10,107 @@ from typing import Any, NoReturn
 from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.disk.run import Run
 from fieldtrial.processes import started
-from fieldtrial.training.attempt.preflight import look_at
+from fieldtrial.training.attempt.preflight import check
 from fieldtrial.training.attempt.train import train
 from fieldtrial.training.attempt.worker import kind_of, tell
 from fieldtrial.training.distributed.world import World
+from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.scoring.evaluation import evaluate_run
 
 WOULD_FAIL_AGAIN = ("config", "diverged")  # kinds of errors
 
 
-def prepare_by_hand(config: TrainConfig, run: Run, accumulate: int = 1) -> None:
-    """Make the run's directory and its data ready, without training: the first of several processes
-    need not fail.
+def prepare_run(config: TrainConfig, run: Run, accumulation: int = 1) -> None:
+    """Make the run directory and its data ready, without training, for the processes to come.
 
-    How many there will be is said as torchrun says it to each: by WORLD_SIZE and, for this machine,
+    Their number is read from torchrun's variables: WORLD_SIZE and, for this machine,
     LOCAL_WORLD_SIZE.
 
     Raises:
-        ConfigError: the run is another config's; a batch has no `accumulate` parts; there is no
-            such data set, model, layer to freeze or file of weights; a batch is too small for the
-            processes. The directory is as it was.
+        ConfigError: the run has another config, or `accumulation` is not from 1 to the batch size;
+            there is no such data set, model, layer to freeze or file of weights; a batch is too
+            small for the processes. The directory is left as it was.
         ValueError: there are too many processes for this machine.
         OSError: the directory cannot be written.
     """
-    require_parts(config, accumulate)
+    require_accumulation(config, accumulation)
     world = World.described()
     if run.exists():
         run.require(config)
-    accumulate = min(most_parts(config, world), max(accumulate, parts_needed(run)))
-    if not run.result() and (
-        problems := look_at(config, run, world=world, accumulate=accumulate)["problems"]
-    ):
+    accumulation = next_accumulation(config, run, world, accumulation)
+    attempt = Attempt(run, config, world, accumulation=accumulation)
+    if not run.result() and (problems := check(attempt)["problems"]):
         raise ConfigError(problems)
     Run.create(run.path, config)
 
 
-def train_by_hand(config: TrainConfig, run: Run, test: bool = False, accumulate: int = 1) -> None:
-    """Train `run` from where it is, or only test it; the first process prints a line an epoch.
+def train_run(config: TrainConfig, run: Run, test: bool = False, accumulation: int = 1) -> None:
+    """Train `run` from where it is, or only test it; rank 0 prints a line per epoch.
 
-    Out of memory, it goes on from its checkpoint with its batches cut into twice as many parts, at
-    the same global
-    batch: a single process starts itself anew; several end, and torchrun starts them again if
-    --max-restarts allows it. Into how many parts an attempt cut them stands in env.json, and the
-    next begins with that, or with `accumulate`.
-    Processes that torchrun starts again after an error that would come again end at once: it knows
-    no such errors.
+    Out of memory, training continues from the checkpoint with twice the gradient accumulation
+    steps, at the same global batch size. A single process restarts itself; several end, and
+    torchrun restarts them if --max-restarts allows it. env.json holds each attempt's number of
+    steps; the next attempt begins with that, or with `accumulation` if it is larger. torchrun also
+    restarts processes after an error that would come again; they then end at once.
 
     Raises:
-        ConfigError: the run is another config's; a batch has no `accumulate` parts; one image is
-        too much.
-        Diverged: in a single process; of several, the first says it and all end.
+        ConfigError: the run has another config, or `accumulation` is not from 1 to the batch size;
+            or a single image does not fit into memory.
+        Diverged: in a single process. Of several, rank 0 prints the message and all end.
     """
-    require_parts(config, accumulate)
+    require_accumulation(config, accumulation)
     world = World.from_environment()
-    if kind := world.broadcast(what_would_come_again(run)):
-        ended = (
-            f"attempt {max(run.attempts(), default=0)} ended with what would come again ({kind})"
-        )
-        end_together(world, f"{run.path}: not trained again: {ended}")
-    say = print if world.is_main else lambda *_, **__: None
-    attempt = world.broadcast(max(run.attempts(), default=0) + 1)
-    if world.is_main:
+    if kind := world.broadcast(recurring_error(run)):
+        failed = f"attempt {max(run.attempts(), default=0)} ended with an error that would recur"
+        end_together(world, f"{run.path}: not trained again: {failed} ({kind})")
+    number = world.broadcast(max(run.attempts(), default=0) + 1)
+    if world.is_rank_0:
         Run.create(run.path, config)
-    accumulate = world.broadcast(min(most_parts(config, world), max(accumulate, parts_needed(run))))
+    accumulation = world.broadcast(next_accumulation(config, run, world, accumulation))
+    attempt = Attempt(run, config, world, number, accumulation, test)
     result = world.broadcast(run.result())
     if not result:
         try:
-            for record in train(run, world, attempt, test, accumulate):
-                say(describe(record), flush=True)
+            for record in train(attempt):
+                print_on_rank_0(world, progress_line(record))
         except Exception as error:
-            kind = kind_of(error)
-            if kind in ("memory", "config"):
-                tell(run, kind, str(error), error, attempt)
-            if kind == "diverged" and world.size > 1:
-                end_together(world, str(error))
-            if kind != "memory":
-                raise
-            go_on_in_parts(accumulate, most_parts(config, world), world)
+            handle(error, attempt)
     elif test and "test_accuracy" not in result:
         evaluate_run(run, world)
     else:
-        say(f"{run.path} is finished: nothing to do")
-    say(f"end: {describe(run.result() or {})}")
+        print_on_rank_0(world, f"{run.path} is finished: nothing to do")
+    print_on_rank_0(world, f"end: {progress_line(run.result() or {})}")
     world.close()
 
 
-def require_parts(config: TrainConfig, accumulate: int) -> None:
-    """Raise ConfigError unless a batch can be cut into `accumulate` parts."""
-    if not 1 <= accumulate <= config.batch_size:
+def print_on_rank_0(world: World, line: str) -> None:
+    """Print the line once, whatever the number of processes."""
+    if world.is_rank_0:
+        print(line, flush=True)
+
+
+def require_accumulation(config: TrainConfig, accumulation: int) -> None:
+    """Raise ConfigError unless a batch can be split into `accumulation` micro-batches."""
+    if not 1 <= accumulation <= config.batch_size:
         raise ConfigError(
-            [f"accumulate = {accumulate}: must be from 1 to batch_size = {config.batch_size}"]
+            [f"accumulate = {accumulation}: must be from 1 to batch_size = {config.batch_size}"]
         )
 
 
-def most_parts(config: TrainConfig, world: World) -> int:
-    """Return into how many parts a batch can be cut: each process cuts its own share."""
+def most_accumulation(config: TrainConfig, world: World) -> int:
+    """Return the most gradient accumulation steps there can be: micro-batches of one image."""
     return math.ceil(config.batch_size / world.size)
 
 
-def parts_needed(run: Run) -> int:
-    """Return into how many parts the run's batches are to be cut, going by its last attempt."""
-    attempt = max(run.attempts(), default=0)
-    used: int = run.environment().get(str(attempt), {}).get("accumulate", 1)
-    return 2 * used if last_error(run) == "memory" else used
+def next_accumulation(config: TrainConfig, run: Run, world: World, least: int) -> int:
+    """Return the next attempt's gradient accumulation steps: `least`, or more.
+
+    They are at least the last attempt's, and twice as many after it ran out of memory.
+    """
+    last = str(max(run.attempts(), default=0))
+    used: int = run.environment().get(last, {}).get("accumulate", 1)
+    needed = 2 * used if last_error(run) == "memory" else used
+    return min(most_accumulation(config, world), max(least, needed))
 
 
 def last_error(run: Run) -> str | None:
@@ -123,61 +119,64 @@ def last_error(run: Run) -> str | None:
     return error["kind"] if error.get("attempt") == max(run.attempts(), default=0) else None
 
 
-def what_would_come_again(run: Run) -> str | None:
-    """Return the kind of the error because of which torchrun starts these processes again in vain,
-    or None.
-    """
+def recurring_error(run: Run) -> str | None:
+    """Return the kind of the error after which torchrun restarts the processes in vain, or None."""
     restarted = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
     if not restarted or (kind := last_error(run)) not in WOULD_FAIL_AGAIN:
         return None
-    error = run.error() or {}
-    return (
-        kind if error["time"] > launched_at() else None
-    )  # what an earlier launch met may have been mended
+    # The cause of an earlier launch's error may have been removed since.
+    return kind if (run.error() or {})["time"] > launched_at() else None
 
 
 def launched_at() -> float:
-    """Return the time at which torchrun, this process's parent, was started, to a tick of the clock
-    and never early.
-    """
-    ticks = started(os.getppid()) or 0  # torchrun is gone: whatever there is came after it
+    """Return when torchrun, the parent process, was started: to a clock tick, and never early."""
+    ticks = started(os.getppid()) or 0  # torchrun is gone: every error counts as later
     booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
     return booted + (ticks + 1) / os.sysconf("SC_CLK_TCK")
 
 
-def end_together(world: World, why: str) -> NoReturn:
-    """End all processes when the first has said `why`, after it has written it: with one, torchrun
-    ends all at once.
+def handle(error: Exception, attempt: Attempt) -> NoReturn:
+    """Write error.json where the attempt has not, then restart, end all processes, or raise."""
+    kind = kind_of(error)
+    if kind in ("memory", "config"):
+        tell(attempt.run, kind, str(error), error, attempt.number)
+    if kind == "diverged" and attempt.world.size > 1:
+        end_together(attempt.world, str(error))
+    if kind == "memory":
+        restart_with_smaller_micro_batches(attempt)
+    raise error
+
+
+def end_together(world: World, message: str) -> NoReturn:
+    """End all processes once rank 0 has printed `message`: torchrun kills the others as soon as one
+    ends.
     """
-    if world.is_main:
-        print(why, file=sys.stderr, flush=True)
-    with contextlib.suppress(RuntimeError):  # another has died
+    if world.is_rank_0:
+        print(message, file=sys.stderr, flush=True)
+    with contextlib.suppress(RuntimeError):  # another process has died
         world.any(False)
     sys.exit(1)
 
 
-def go_on_in_parts(accumulate: int, most: int, world: World) -> NoReturn:
-    """Have the run started again, after its batches in `accumulate` parts, of `most`, were too much
-    for a device.
-    """
-    if accumulate >= most:
+def restart_with_smaller_micro_batches(attempt: Attempt) -> NoReturn:
+    """Restart the run after running out of memory; `next_accumulation` then doubles the steps."""
+    most = most_accumulation(attempt.config, attempt.world)
+    if attempt.accumulation >= most:
         raise ConfigError(
             [
-                f"out of memory, though its batches are cut into {accumulate} parts: one image is"
-                " too much"
+                f"out of memory with {attempt.accumulation} gradient accumulation steps: a single"
+                " image does not fit"
             ]
         )
-    print(
-        f"out of memory: goes on with its batches cut into {min(2 * accumulate, most)} parts",
-        flush=True,
-    )
-    if world.size > 1:
+    steps = min(2 * attempt.accumulation, most)
+    print(f"out of memory: restarting with {steps} gradient accumulation steps", flush=True)
+    if attempt.world.size > 1:
         os._exit(1)  # the other processes wait for this one in vain
     os.execv(sys.executable, sys.orig_argv)
 
 
-def describe(values: dict[str, Any]) -> str:
-    """Return the epoch, losses and accuracies among `values` for people."""
+def progress_line(values: dict[str, Any]) -> str:
+    """Return the epochs, losses and accuracies among `values`, as a line to read."""
     shown = [
         name
         for name in values

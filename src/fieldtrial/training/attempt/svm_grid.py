@@ -1,6 +1,4 @@
-"""Nine support vector machines on one model's features, three kernels with three scalings, as a
-sweep's folder.
-"""
+"""Nine support vector machines on one model's features: three kernels with three scalings."""
 
 import itertools
 from dataclasses import replace
@@ -11,6 +9,7 @@ from fieldtrial.disk.run import Run
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.training.attempt.train import train
 from fieldtrial.training.distributed.world import World
+from fieldtrial.training.loop.attempt import Attempt
 
 ROWS = [
     {"svm_kernel": kernel, "svm_scaling": scaling}
@@ -19,11 +18,10 @@ ROWS = [
 
 
 def fit_grid(base: TrainConfig, folder: SweepFolder, world: World) -> None:
-    """Fit and test the machines on the features of `base`, those that `folder` lacks, each as a run
-    in it.
+    """Fit and test the machines on the features of `base`, each as a run in `folder`, a sweep's.
 
-    Nothing is searched and nothing is chosen: each row of the folder's table is its one machine, on
-    test. The first process prints a line for each that it has fitted.
+    Machines that the folder has are left alone. Nothing is searched or selected: each row of the
+    sweep's table is one machine, scored on test. Rank 0 prints a line for each fitted machine.
 
     Raises:
         ConfigError: the folder holds other runs.
@@ -35,7 +33,7 @@ def fit_grid(base: TrainConfig, folder: SweepFolder, world: World) -> None:
         raise ConfigError(
             [f"{folder.path} holds another sweep: give another folder, or the same flags"]
         )
-    if world.is_main and not known:
+    if world.is_rank_0 and not known:
         budget = {
             "search": {},
             "trials": 1,
@@ -45,22 +43,20 @@ def fit_grid(base: TrainConfig, folder: SweepFolder, world: World) -> None:
             "source": None,
         }
         folder.describe({"name": folder.name, "base": base.to_dict(), "rows": ROWS, **budget})
-    for number, row in enumerate(ROWS):
+    for row_number, row in enumerate(ROWS):
         config = TrainConfig.from_dict(row, base)
         run = folder.run(config.id)
-        if world.is_main:
+        if world.is_rank_0:
             Run.create(run.path, config)
-        attempt = world.broadcast(max(run.attempts(), default=0) + 1)
+        number = world.broadcast(max(run.attempts(), default=0) + 1)
         if not world.broadcast(run.result()):
-            for record in train(run, world, attempt, test=True):
-                if world.is_main:
-                    said = (
-                        f"validation accuracy {record['validation_accuracy']:.4g},"
-                        f" {record['seconds']:.1f} s"
-                    )
+            for record in train(Attempt(run, config, world, number, test=True)):
+                if world.is_rank_0:
                     print(
-                        f"{config.svm_kernel} kernel, scaling {config.svm_scaling}: {said}",
+                        f"{config.svm_kernel} kernel, scaling {config.svm_scaling}: validation"
+                        f" accuracy {record['validation_accuracy']:.4g},"
+                        f" {record['seconds']:.1f} s",
                         flush=True,
                     )
-            for role in ("search", "winner", "final") if world.is_main else ():
-                folder.list_trial(config.id, number, role)
+            for role in ("search", "winner", "final") if world.is_rank_0 else ():
+                folder.list_trial(config.id, row_number, role)

@@ -1,8 +1,4 @@
-"""Where a worker's tasks come from: its standard input, whose other end is its owner's, or a
-sweep's task queue.
-
-And how it hears, while it trains, that it is to stop.
-"""
+"""Where a worker gets its tasks, its standard input or a sweep's task queue, and stop requests."""
 
 import json
 import os
@@ -14,31 +10,30 @@ from typing import Any, Protocol
 
 from fieldtrial.disk.outages import outlast
 from fieldtrial.disk.run import Record, Run
-from fieldtrial.disk.task_queue import Answer, QueuedTask, TaskQueue
+from fieldtrial.disk.task_queue import Answer, Task, TaskQueue
 
 POLL_SECONDS = 0.1
 OPTIONS = "--queue DIR --edition WORD --name NAME --trials N --idle SECONDS --end TIME"
-SAFETY = 1.2  # of the longest trial so far, that must be left of the job's time for another
+# A job takes another trial only if this many times its longest trial so far is left of its time.
+SAFETY = 1.2
 
 
 class Inbox(Protocol):
-    """Tasks for a worker, and the way back for what became of them."""
+    """A source of tasks for a worker, which it answers."""
 
-    def next(self) -> QueuedTask | None:
-        """Return the next task, as soon as there is one, or None when there will be no more for
-        this worker.
-        """
+    def next(self) -> Task | None:
+        """Wait for the next task and return it, or None when there will be no more."""
 
-    def answer(self, task: QueuedTask, answer: dict[str, Any]) -> None:
-        """Say that the worker is done with a task, and ready for another."""
+    def answer(self, task: Task, answer: dict[str, Any]) -> None:
+        """Report that the worker has ended a task."""
 
 
 class StandardInput:
-    """Tasks are lines of JSON, {"run": ..., "attempt": 3, "test": false}; so are the answers,
-    written to `answers`.
+    """Tasks are lines of JSON, {"run": ..., "attempt": 3, "test": false}; so are the answers.
 
-    A thread reads, so that the owner's death is noticed while training: the process then ends at
-    once.
+    A thread reads them. At the end of the input the owner is dead, and a training process exits.
+
+    answers: the file that answers are written to.
     """
 
     def __init__(self, answers: Any) -> None:
@@ -48,20 +43,19 @@ class StandardInput:
         self._answered_count = 0
         threading.Thread(target=self._read, daemon=True).start()
 
-    def next(self) -> QueuedTask | None:
+    def next(self) -> Task | None:
         """Return the next line's task, or None at the end of the input."""
         line = self._lines.get()
-        return QueuedTask(**json.loads(line)) if line else None
+        return Task(**json.loads(line)) if line else None
 
-    def answer(self, task: QueuedTask, answer: dict[str, Any]) -> None:
-        """Write a line."""
-        self._answered_count += 1  # first: who has read the answer may close the input at once
+    def answer(self, task: Task, answer: dict[str, Any]) -> None:
+        """Write the answer as a line of JSON."""
+        self._answered_count += 1  # before the answer: its reader may close the input at once
         self._answers.write(json.dumps({"run": task.run, **answer}).encode() + b"\n")
 
     def _read(self) -> None:
-        with open(
-            0, "rb", buffering=0, closefd=False
-        ) as lines:  # unbuffered: no lock is held at the process's end
+        # Unbuffered: a buffer's lock would be held when the process exits.
+        with open(0, "rb", buffering=0, closefd=False) as lines:
             for line in lines:
                 self._read_count += 1
                 self._lines.put(line)
@@ -71,11 +65,11 @@ class StandardInput:
 
 
 class QueueInbox:
-    """Tasks are claimed from a sweep's queue: `trials` at most, none any more after `idle` seconds
-    without one.
+    """Tasks are claimed from a sweep's queue, at most `trials` of them.
 
-    Nor is one taken that the time until `end` (in seconds since 1970) may not suffice for, going by
-    the longest so far. While the queue's file system is away, it is waited for.
+    It ends after `idle` seconds without a task. It stops claiming tasks when the time left until
+    `end`, in seconds since 1970, may be too short for one as long as the longest so far. During an
+    outage of the queue's file system it waits.
     """
 
     def __init__(self, tasks: TaskQueue, name: str, trials: int, idle: float, end: float) -> None:
@@ -86,10 +80,8 @@ class QueueInbox:
         facts = {"node": os.environ.get("SLURM_JOB_NODELIST", ""), "end": end}
         outlast(lambda: tasks.register(name, facts))
 
-    def next(self) -> QueuedTask | None:
-        """Return a claimed task. One that this job had claimed before it was started again goes on
-        as a new attempt.
-        """
+    def next(self) -> Task | None:
+        """Claim a task and return it. One claimed before a requeue resumes as a new attempt."""
         deadline = time.monotonic() + self._idle
         while self._left > 0 and not self._short_of_time():
             task = outlast(self._claim)
@@ -103,15 +95,14 @@ class QueueInbox:
             outlast(lambda: self._tasks.answer(Answer(self._name, None, "left")))
         return None
 
-    def _claim(self) -> QueuedTask | None:
-        task = self._tasks.claim(self._name)  # which, if the next line fails, finds it again
-        return task and task.again(Run(task.run).attempts())
+    def _claim(self) -> Task | None:
+        task = self._tasks.claim(self._name)  # finds the same task again if the next line fails
+        return task and task.again(task.open_run().attempts())
 
-    def answer(self, task: QueuedTask, answer: dict[str, Any]) -> None:
-        """Append to this worker's answer file.
+    def answer(self, task: Task, answer: dict[str, Any]) -> None:
+        """Append to this worker's answer file; a superseded worker does not answer.
 
-        A worker whose task another has taken over was given up: the task, and perhaps its very
-        name, are the other's.
+        Another worker, perhaps of the same job, has that task, and answers it.
         """
         if answer["outcome"] == "superseded":
             self._left, self._is_superseded = 0, True
@@ -126,7 +117,7 @@ class QueueInbox:
 
 
 class StopLook:
-    """Looks for a run's stop file between steps: every tenth of an epoch, but every 0.1 to 1 s."""
+    """Checks for a run's stop file between steps: every tenth of an epoch, within 0.1 to 1 s."""
 
     SHARE, SHORTEST, LONGEST = 0.1, 0.1, 1.0
 
@@ -134,11 +125,11 @@ class StopLook:
         self._run, self._pause, self._next = run, self.SHORTEST, 0.0
 
     def hear(self, record: Record) -> None:
-        """Take in how long an epoch takes."""
+        """Adapt the interval to an epoch's duration."""
         self._pause = min(self.LONGEST, max(self.SHORTEST, self.SHARE * record["seconds"]))
 
     def __call__(self) -> bool:
-        """Return whether the worker was asked to stop; False between two looks."""
+        """Return whether the worker was asked to stop; False between two checks."""
         now = time.monotonic()
         if now < self._next:
             return False
@@ -147,9 +138,7 @@ class StopLook:
 
 
 def open_inbox(arguments: list[str], answers: Any) -> Inbox:
-    """Return the inbox that a command line asks for: that of OPTIONS, or, with no arguments, the
-    standard input.
-    """
+    """Return the queue that OPTIONS name, or the standard input if there are no arguments."""
     if not arguments:
         return StandardInput(answers)
     try:
@@ -159,4 +148,4 @@ def open_inbox(arguments: list[str], answers: Any) -> Inbox:
             TaskQueue(options["--queue"], options["--edition"]), options["--name"], *numbers
         )
     except (KeyError, ValueError) as error:
-        sys.exit(f"worker: {error}: must be {OPTIONS}, or nothing")
+        sys.exit(f"worker: {error}: the arguments must be {OPTIONS}, or none")

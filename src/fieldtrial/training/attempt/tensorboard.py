@@ -1,6 +1,4 @@
-"""A trial's event files for TensorBoard: scalars an epoch, and the hparams view. Nothing reads them
-back.
-"""
+"""A trial's event files for TensorBoard: scalars per epoch, and the hparams view."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,14 +12,14 @@ RESULTS = ("validation_accuracy", "validation_loss", "test_accuracy", "test_loss
 
 
 class Board:
-    """Writes the event files of one attempt; the first record tells TensorBoard to forget that
-    epoch and later ones.
+    """Writes the event files of one attempt.
+
+    The first record makes TensorBoard drop that epoch and later ones, which an earlier attempt may
+    have written.
     """
 
     def __init__(self, run: Run) -> None:
-        from torch.utils.tensorboard import (
-            SummaryWriter,  # late: only the first process of a world needs it
-        )
+        from torch.utils.tensorboard import SummaryWriter  # late: only rank 0 needs it
 
         self._writer_class = SummaryWriter
         self._folder = run.tensorboard_folder
@@ -40,9 +38,7 @@ class Board:
         self._writer.flush()
 
     def conclude(self, config: TrainConfig, result: Mapping[str, Any]) -> None:
-        """Add the trial to the hparams view: all fields of the config, and the numbers of the best
-        epoch.
-        """
+        """Add the trial to the hparams view: the config's fields and the best epoch's scores."""
         from torch.utils.tensorboard.summary import hparams
 
         fields = {name: _shown(value) for name, value in config.to_dict().items()}
@@ -59,8 +55,6 @@ class Board:
 
 
 def _shown(value: Any) -> bool | int | float | str:
-    return (
-        value
-        if isinstance(value, bool | int | float)
-        else format_value(tuple(value) if isinstance(value, list) else value)
-    )
+    if isinstance(value, bool | int | float):
+        return value
+    return format_value(tuple(value) if isinstance(value, list) else value)

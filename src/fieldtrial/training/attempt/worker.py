@@ -1,16 +1,16 @@
-"""python -m fieldtrial.training.attempt.worker: a warm process, or several together, that runs
-trials one after another.
+"""python -m fieldtrial.training.attempt.worker: a warm process that runs one trial after another.
 
-Tasks come from the standard input, as lines {"run": "<directory>", "attempt": 3, "test": false},
-and answers go to the standard output, as lines {"run": "<directory>", "outcome": "finished" |
-"stopped" | "failed"}; or, with --queue, both through a sweep's task queue (see inbox). A failure's
-kind and message are in the answer too, for where a full disk keeps them out of the run's
-error.json. Whatever else is printed goes to the run's log file; so does, on SIGUSR1, what all
-threads are doing. The end of the input ends an idle worker; a training one dies at once, because
-nobody waits for it any more. Where the run's file system is away, a worker waits until it is back,
-and then fails with an "outage", no fault of the trial's. A worker that can no longer be trusted
-ends without an answer: the run's error.json says why. One that finds a newer attempt at work on its
-trial leaves it at that, and its outcome is "superseded".
+torchrun starts several such processes for trials that train on several devices. Tasks come from the
+standard input, as lines {"run": "<directory>", "attempt": 3, "test": false}. Answers go to the
+standard output, as lines {"run": "<directory>", "outcome": "finished" | "stopped" | "superseded" |
+"failed"}; a failure's answer has its kind and message too, because a full disk may keep them out of
+error.json. With --queue, tasks and answers go through a sweep's task queue instead.
+
+Everything else that is printed goes to the run's log file. So do, on SIGUSR1, the stack traces of
+all threads. At the end of its input, an idle worker ends; a training worker dies at once, because
+its owner is gone. If the run's file system is unreachable, the worker waits until it is back, and
+then fails with an "outage", which is no fault of the trial. A worker that can no longer be trusted
+ends without an answer; error.json says why.
 """
 
 import contextlib
@@ -29,14 +29,15 @@ import torch
 
 from fieldtrial.disk.outages import await_folder, is_outage
 from fieldtrial.disk.run import Run
+from fieldtrial.disk.task_queue import QueuedTask
 from fieldtrial.training.attempt.task_source import open_inbox
 from fieldtrial.training.attempt.train import train
 from fieldtrial.training.distributed.world import World
+from fieldtrial.training.loop.attempt import Attempt, Superseded
 from fieldtrial.training.loop.epoch import Diverged
-from fieldtrial.training.loop.fit import Superseded
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
-# What cuDNN, cuBLAS, NCCL and the CPU's allocator say in errors of no kind of their own.
+# Out-of-memory messages of cuDNN, cuBLAS, NCCL and the CPU's allocator, which raise RuntimeError.
 NO_MEMORY = ("out of memory", "ALLOC_FAILED", "can't allocate memory", "not enough memory")
 
 
@@ -44,23 +45,21 @@ def main() -> None:
     """Run the tasks of the inbox until there are no more."""
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
-    faulthandler.register(
-        signal.SIGUSR1, file=2, all_threads=True
-    )  # descriptor 2 is a log file while there is a task
+    # Descriptor 2 is a run's log file while there is a task.
+    faulthandler.register(signal.SIGUSR1, file=2, all_threads=True)
     try:
         world = World.from_environment()
     except ValueError as error:
         sys.exit(str(error))
     modules = 0
-    inbox = open_inbox(sys.argv[1:], answers) if world.is_main else None
+    inbox = open_inbox(sys.argv[1:], answers) if world.is_rank_0 else None
     while task := world.broadcast(inbox.next() if inbox else None):
         run = Run(task.run)
         with printing_to(run.log_path(task.attempt, world.rank)):
-            answer = work(run, world, task.attempt, task.test, task.accumulate)
+            answer = work(task, world)
             gc.collect()
-            if (
-                len(sys.modules) > modules
-            ):  # what imports made stays: later collections need not look at it, for 0.2 s
+            if len(sys.modules) > modules:
+                # Imported objects stay: later collections skip them, and save 0.2 s each.
                 gc.freeze()
                 modules = len(sys.modules)
             if world.device.type == "cuda":
@@ -71,16 +70,16 @@ def main() -> None:
     gc.unfreeze()
 
 
-def work(run: Run, world: World, attempt: int, test: bool, accumulate: int = 1) -> dict[str, Any]:
-    """Do one task and return its outcome: finished, stopped, superseded, or failed with the error's
-    kind and message.
+def work(task: QueuedTask, world: World) -> dict[str, Any]:
+    """Do one task and return its answer: the outcome and, of a failure, kind and message.
 
-    A run that has its result is done. The process ends here if it cannot go on: the other processes
-    of its world are waiting for it in vain, or its GPU may be in any state.
+    A run that has its result is done. The process ends here if it cannot continue: because the
+    other processes wait for it in vain, or its GPU may be in any state.
     """
+    run = Run(task.run)
     try:
         if not world.broadcast(run.result()):
-            for _ in train(run, world, attempt, test, accumulate):
+            for _ in train(Attempt.at(run, world, task.attempt, task.accumulate, task.test)):
                 pass
         result = world.broadcast(run.result())
         assert result
@@ -97,7 +96,7 @@ def work(run: Run, world: World, attempt: int, test: bool, accumulate: int = 1) 
             traceback.print_exc()
             sys.stderr.flush()
         with contextlib.suppress(OSError):
-            tell(run, kind, message, error, attempt)
+            tell(run, kind, message, error, task.attempt)
         if (world.size > 1 and kind != "diverged") or (
             world.device.type == "cuda" and kind == "error"
         ):
@@ -106,18 +105,14 @@ def work(run: Run, world: World, attempt: int, test: bool, accumulate: int = 1) 
 
 
 def message_of(error: Exception, kind: str, run: Run) -> str:
-    """Return what the user should read: a full disk shows in many ways, some of which do not say
-    so, or not which.
-    """
+    """Return the message for the user. Not every error of a full disk says so by itself."""
     if kind == "disk":
         return f"no space left for {_unwritten(error) or run.path}"
     return str(error).strip() or type(error).__name__
 
 
 def _unwritten(error: BaseException | None) -> str | None:
-    """Return the file that was being written to a full disk, where an error or one of its causes
-    names it.
-    """
+    """Return the file on a full disk that `error` or one of its causes names, or None."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in NO_SPACE and error.filename:
             return str(error.filename)
@@ -126,10 +121,10 @@ def _unwritten(error: BaseException | None) -> str | None:
 
 
 def tell(run: Run, kind: str, message: str, error: Exception, attempt: int) -> None:
-    """Write error.json, unless another process of this attempt has: its failure came first, and may
-    be the cause.
+    """Write error.json.
 
-    Nor has an attempt anything to say that a newer one has taken over from.
+    It is left alone if another process of this attempt has written it, whose earlier failure may be
+    the cause of this one, or if a newer attempt has begun.
     """
     if (run.error() or {}).get("attempt") != attempt and max(run.attempts(), default=0) <= attempt:
         run.write_error(kind, message, attempt, "".join(traceback.format_exception(error)))
@@ -149,16 +144,16 @@ def kind_of(error: BaseException) -> str:
     if is_outage(error):
         return "outage"
     if cause and (kind := kind_of(cause)) in ("memory", "disk", "outage"):
-        return kind  # torch.save says only that it could not write
+        return kind  # torch.save, for one, only says that it could not write
     return "config" if isinstance(error, ValueError | FileNotFoundError) else "error"
 
 
 @contextlib.contextmanager
 def printing_to(path: Path) -> Iterator[None]:
-    """Append to `path` whatever this process prints meanwhile, C++ libraries included."""
+    """Append to `path` what this process prints in this context, C++ libraries included."""
     saved = os.dup(2)
     try:
-        with contextlib.suppress(OSError):  # a full disk: the trial will say so itself
+        with contextlib.suppress(OSError):  # a full disk: the trial itself reports it
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("ab") as file:
                 os.dup2(file.fileno(), 1)

@@ -1,6 +1,4 @@
-"""Where the processes of a job meet: by which address they reach each other, and which port the
-first one binds.
-"""
+"""How the processes of a job find each other: rank 0's address and port."""
 
 import contextlib
 import fcntl
@@ -24,11 +22,11 @@ SIOCGIFADDR = 0x8915  # Linux: an interface's address
 def meet(file: Path, rank: int, size: int, address: str) -> TCPStore:
     """Return the store through which `size` processes find each other.
 
-    The first one binds a free port at its `address` and writes both into `file`: a port that is
-    agreed on beforehand may be another trial's on a shared node.
+    Rank 0 binds a free port at its `address` and writes both into `file`: a fixed port may be in
+    use by another trial on a shared node.
 
     Raises:
-        TimeoutError: the first process has not said where it is.
+        TimeoutError: rank 0 has not written the file within MEETING_TIMEOUT.
     """
     if rank == 0:
         listener = socket.create_server((address, 0))
@@ -46,19 +44,20 @@ def meet(file: Path, rank: int, size: int, address: str) -> TCPStore:
     deadline = time.monotonic() + MEETING_TIMEOUT.total_seconds()
     while not (words := _read(file)):
         if time.monotonic() > deadline:
-            raise TimeoutError(f"{file}: the first process has not said where it is")
+            raise TimeoutError(
+                f"{file}: rank 0 has not written its address within {MEETING_TIMEOUT}"
+            )
         time.sleep(0.05)
     host, port_text = words.split()
     return TCPStore(host, int(port_text), size, is_master=False, timeout=MEETING_TIMEOUT)
 
 
 def torchruns_store(size: int) -> PrefixStore | None:
-    """Return torchrun's own store, with a part for this start of the processes alone; None where
-    there is none.
+    """Return torchrun's own store, with a prefix for this start of the processes; None without one.
 
-    After a restart (--max-restarts) the store still has the addresses of the processes before, and
-    who is quicker than its peer would try to reach those. On several machines the starts are not
-    counted alike, so there it is left as is.
+    After a restart (--max-restarts) the store still has the addresses of the previous processes,
+    and a process that is quicker than its peers would try to reach those. Do not call this for
+    several machines: they may count restarts differently.
     """
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         return None
@@ -68,12 +67,11 @@ def torchruns_store(size: int) -> PrefixStore | None:
 
 
 def own_address(one_machine: bool) -> str:
-    """Return the IPv4 address at which the other processes reach this one: of loopback if all are
-    on one machine.
+    """Return the IPv4 address at which the other processes reach this one.
 
-    Else it is the one by which this machine reaches another that takes part, FIELDTRIAL_PEER. What
-    its own name resolves to may be worth nothing elsewhere (127.0.1.1 on Debian), and is taken only
-    if that other is not found.
+    On one machine it is loopback. Else it is the address from which this machine reaches another
+    one of the job, FIELDTRIAL_PEER. Only if that is not found, it is what the machine's own name
+    resolves to: on Debian that is 127.0.1.1, which no other machine can reach.
     """
     if one_machine:
         return LOOPBACK
@@ -81,14 +79,15 @@ def own_address(one_machine: bool) -> str:
         contextlib.suppress(KeyError, OSError),
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe,
     ):
-        probe.connect((os.environ["FIELDTRIAL_PEER"], ANY_PORT))  # which sends nothing
+        probe.connect((os.environ["FIELDTRIAL_PEER"], ANY_PORT))  # UDP: nothing is sent
         return str(probe.getsockname()[0])
     return socket.gethostbyname(socket.gethostname())
 
 
 def listen_at(address: str) -> None:
-    """Have gloo listen at the interface of `address`, unless GLOO_SOCKET_IFNAME is set: it, too,
-    asks its own name.
+    """Make gloo listen at the interface of `address`, unless GLOO_SOCKET_IFNAME is set.
+
+    Otherwise gloo, too, would resolve the machine's own name.
     """
     interface = _interface_of(address)
     if interface:

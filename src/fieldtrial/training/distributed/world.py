@@ -18,34 +18,36 @@ T = TypeVar("T")
 PR_SET_PDEATHSIG = 1  # Linux: the signal to get when the parent dies
 CPU = torch.device("cpu")
 
-# How long processes wait for one another in training, and for the first one's word, which may be
-# waiting for a task.
+# Collective timeouts: during training, and while idle, waiting for rank 0's next task.
 TRAINING_TIMEOUT = timedelta(minutes=30)
 IDLE_TIMEOUT = timedelta(days=30)
 
 
 @dataclass(frozen=True)
 class World:
-    """This process among its peers: its number (`rank`), how many there are (`size`) and the device
-    it computes on.
+    """This process and its peers.
+
+    Attributes:
+        rank: this process's number, from 0.
+        size: how many processes there are.
+        device: what this process computes on.
+        control: the process group for objects; tensors use the default group.
     """
 
     rank: int = 0
     size: int = 1
     device: torch.device = CPU
-    control: Any = None  # the process group for words, where `sum` and `share` are for tensors
+    control: Any = None
 
     @classmethod
     def described(cls) -> "World":
-        """Return the world that torchrun describes (RANK, WORLD_SIZE, LOCAL_RANK), or that of a
-        single process, alone.
+        """Return the world of torchrun's RANK, WORLD_SIZE and LOCAL_RANK; else of one process.
 
-        It knows what the processes will be, and cannot talk to them: they need not have been
-        started.
+        It is not connected: the other processes need not have been started.
 
         Raises:
             ValueError: there are more processes on this machine than it has GPUs or, without GPUs
-            or a job, cores.
+                and outside a job, cores.
         """
         rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
         local_rank = int(os.environ.get("LOCAL_RANK", "0"))
@@ -65,16 +67,15 @@ class World:
 
     @classmethod
     def from_environment(cls) -> "World":
-        """Return the world that torchrun describes, as `described` does, when its processes have
-        met.
+        """Return the world of `described` once its processes are connected.
 
-        Processes talk through NCCL between GPUs and through gloo between CPUs. They meet at
-        torchrun's MASTER_ADDR and MASTER_PORT or, where FIELDTRIAL_RENDEZVOUS names a file that all
-        of them see, where the first says there. Such processes are a job's: each sees its own
-        cores, of which there are as many as the job has asked for.
+        GPUs communicate through NCCL, CPUs through gloo. Processes meet at torchrun's MASTER_ADDR
+        and MASTER_PORT or, if FIELDTRIAL_RENDEZVOUS names a file that all of them see, at the
+        address that rank 0 writes there. The latter are a job's processes: each sees only the cores
+        that the job asked for.
 
         Raises:
-            what `described` does.
+            ValueError: as `described`.
         """
         world = cls.described()
         rank, size, device = world.rank, world.size, world.device
@@ -85,8 +86,8 @@ class World:
             return world
         local_size = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         file = os.environ.get("FIELDTRIAL_RENDEZVOUS")
-        # torchrun starts each process in a session of its own: if torchrun is killed, they would
-        # train on
+        # torchrun starts each process in its own session: without this, processes would train on
+        # after torchrun is killed.
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         backend: str = "nccl" if on_gpu else "gloo"
         store: Store | None = None
@@ -107,8 +108,8 @@ class World:
         return cls(rank, size, device, distributed.new_group(backend="gloo", timeout=IDLE_TIMEOUT))
 
     @property
-    def is_main(self) -> bool:
-        """Whether this is the process that writes files and prints."""
+    def is_rank_0(self) -> bool:
+        """Whether this is rank 0, the process that writes files and prints."""
         return self.rank == 0
 
     def sum(self, values: torch.Tensor) -> torch.Tensor:
@@ -118,9 +119,10 @@ class World:
             distributed.all_reduce(total)
         return total.cpu()
 
-    def gather(self, rows: torch.Tensor) -> torch.Tensor:
-        """Return, to all processes, the first row of each, then the second of each, and so on. All
-        have as many.
+    def all_gather(self, rows: torch.Tensor) -> torch.Tensor:
+        """Return, to all processes, the first row of each, then the second of each, and so on.
+
+        All processes must have equally many rows.
         """
         if self.size == 1:
             return rows
@@ -128,10 +130,8 @@ class World:
         distributed.all_gather(parts, rows.contiguous())
         return torch.stack(parts, dim=1).flatten(0, 1)
 
-    def add(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Return the sum of `tensor` over all processes, as it is and where it is; `tensor` itself
-        may change.
-        """
+    def all_reduce(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Return `tensor`, now the sum over all processes: same dtype, same device."""
         if self.size > 1:
             distributed.all_reduce(tensor)
         return tensor
@@ -141,17 +141,15 @@ class World:
         return bool(self.sum(torch.tensor(float(flag), device=self.device)))
 
     def broadcast(self, value: T) -> T:
-        """Return the first process's `value` to all. It is pickled, which is safe between processes
-        of one trial.
-        """
+        """Return rank 0's `value` to all processes. It is pickled, which is safe within a trial."""
         if self.size == 1:
             return value
         box = [value]
         distributed.broadcast_object_list(box, src=0, group=self.control)
         return box[0]
 
-    def share(self, tensor: torch.Tensor) -> None:
-        """Overwrite `tensor` with the first process's, in place."""
+    def broadcast_tensor(self, tensor: torch.Tensor) -> None:
+        """Overwrite `tensor` with rank 0's, in place."""
         if self.size > 1:
             distributed.broadcast(tensor, src=0)
 

@@ -18,7 +18,7 @@ from fieldtrial.disk.files import atomic_file
 from fieldtrial.disk.run import Run
 from fieldtrial.training.distributed.world import World
 
-# What torch.load raises for files that are cut short, damaged, or hold something else than tensors
+# What torch.load raises for files that are truncated, damaged, or hold other things than tensors
 # and plain data.
 UNREADABLE = (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, ValueError)
 
@@ -26,26 +26,22 @@ log = logging.getLogger(__name__)
 
 
 def save(run: Run, state: dict[str, Any], epoch: int, best_epoch: int) -> None:
-    """Write `state` as the checkpoint after `epoch`, whole or not at all, then remove those no
-    longer needed.
-    """
+    """Write `state` as the checkpoint after `epoch`, atomically; remove those no longer needed."""
     with atomic_file(run.checkpoint_path(epoch)) as file:
         torch.save(state, file)
     run.keep_checkpoints(best_epoch)
 
 
 def load(run: Run, config: TrainConfig, world: World) -> tuple[dict[str, Any] | None, str | None]:
-    """Return, to all processes, the newest checkpoint that is whole, on the CPU; None if there is
-    none.
+    """Return, to all processes, the newest undamaged checkpoint, on the CPU; None without one.
 
-    A damaged checkpoint is removed, with a warning, and the one before is used; the second result
-    then says so.
+    A damaged checkpoint is removed, with a warning, and the one before is used. The second result
+    is then a notice that says so.
 
     Raises:
-        ConfigError: the checkpoint is one of another config; the message names the fields that
-        differ.
+        ConfigError: the checkpoint has another config; the message names the fields that differ.
     """
-    path, damaged = world.broadcast(_newest(run, config) if world.is_main else (None, []))
+    path, damaged = world.broadcast(_newest(run, config) if world.is_rank_0 else (None, []))
     state = None if path is None else read(path)
     if not damaged:
         return state, None
@@ -59,24 +55,21 @@ def read(path: Path) -> dict[str, Any]:
     """Return the checkpoint in a file, its tensors on the CPU and read when first used.
 
     Raises:
-        ValueError: the file is cut short, damaged, or holds other things than tensors and plain
-        data.
+        ValueError: the file is truncated, damaged, or holds other things than tensors and plain
+            data.
     """
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         return state
     except (*UNREADABLE, OSError) as error:
         if isinstance(error, OSError) and error.errno != errno.EINVAL:
-            # a disk that fails says nothing about the file; EINVAL is how torch says that the file
-            # is short
+            # A failing disk says nothing about the file. EINVAL is torch's word for a short file.
             raise
         raise ValueError(f"{path}: not a whole checkpoint: {str(error).splitlines()[0]}") from None
 
 
 def _newest(run: Run, config: TrainConfig) -> tuple[Path | None, list[str]]:
-    """Return the newest checkpoint that is whole and whose best epoch's is, and the names of those
-    that are not.
-    """
+    """Return the newest undamaged checkpoint with an undamaged best epoch; the others' names."""
     damaged = []
     for path in run.checkpoints():
         try:

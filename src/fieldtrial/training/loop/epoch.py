@@ -1,73 +1,78 @@
-"""One pass over images: the batches of this process, a training epoch, an evaluation."""
+"""One epoch of training."""
 
 import math
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch.nn import functional
 
-from fieldtrial.config import ConfigError, TrainConfig
-from fieldtrial.training.augment.transforms import augment
 from fieldtrial.training.data.load import Data
 from fieldtrial.training.distributed.world import World
+from fieldtrial.training.loop.attempt import Attempt
+from fieldtrial.training.loop.batches import (
+    DROPOUT,
+    Waiting,
+    augmented,
+    batches,
+    micro_batches,
+    random_number,
+    shuffled,
+)
+from fieldtrial.training.loop.inference import Scores, loss_and_correct
 from fieldtrial.training.loop.losses import Objective
 from fieldtrial.training.loop.optimizers import learning_rate, total_norm
 from fieldtrial.training.loop.strategy import Strategy
-from fieldtrial.training.models.network import Network, forward_shapes
+from fieldtrial.training.models.network import Network
 
-CHECK_EVERY = 50  # steps between two looks at the losses: each look waits for the device
-UPDATES = (
-    3  # steps of an epoch whose updates are measured: each needs a copy of the weights for its time
-)
-EVALUATION_IMAGES = 256  # per process and batch, and fewer where they are large:
-EVALUATION_PIXELS = 2**20
-
-ORDER, DROPOUT, AUGMENTATION = 1, 2, 3  # what a random number is for
-
-Indices = NDArray[np.int64]
+CHECK_EVERY = 50  # steps between two checks of the losses: each waits for the device
+MEASURED_UPDATES = 3  # steps per epoch whose update is measured: each needs a copy of the weights
 
 
 class Diverged(FloatingPointError):  # noqa: N818 (what happened to the trial; no fault of the program)
     """A loss is no longer a finite number; the message names the step and the epoch."""
 
 
-@dataclass(frozen=True)
-class Batch:
-    """This process's part of a global batch of `count` images.
-
-    `images` are uint8 (n, height, width, channels), `labels` int64 (n,); `weights`, float (n,), are
-    1, or 0 for an image that only fills the batch up, because all processes take equally many.
-    """
-
-    images: torch.Tensor
-    labels: torch.Tensor
-    weights: torch.Tensor
-    count: int
+class Stopped(Exception):  # noqa: N818 (it was asked for)
+    """An epoch was left in its middle, by all processes together."""
 
 
 @dataclass(frozen=True)
-class Scores:
-    """Mean loss and share of correct answers over all images, on all processes together."""
+class Learner:
+    """What learns: the network, its loss, and the strategy that computes gradients and steps."""
 
-    loss: float
-    accuracy: float
+    network: Network
+    objective: Objective
+    strategy: Strategy
+
+    def state(self, is_last: bool) -> dict[str, Any]:
+        """Return a checkpoint's entries, to rank 0.
+
+        The last checkpoint has no optimiser state, two thirds of its size with Adam: nothing
+        continues from it.
+        """
+        return {
+            "model": self.strategy.model_state(),
+            "optimizer": {} if is_last else self.strategy.optimizer_state(),
+            "loss": self.objective.state(),
+        }
+
+    def load_state(self, saved: dict[str, Any]) -> None:
+        """Continue with what a checkpoint holds beside the network's weights."""
+        self.objective.load_state(saved.get("loss", {}))  # older checkpoints lack it
+        self.strategy.load_optimizer_state(saved["optimizer"])
 
 
 @dataclass(frozen=True)
-class Training:
+class EpochStatistics:
     """What an epoch of training was like; the last two are None where nothing was learned.
 
     Attributes:
-        scores: those along the way.
+        scores: on the training images, while the weights change.
         images: how many were seen.
         seconds_waited: for data.
         gradient_norm: mean over the steps of the whole gradient's Euclidean norm, before clipping.
-        update_ratio: mean, over UPDATES steps spread over the epoch, of |change of the weights| /
-        |weights|.
+        update_ratio: mean, over MEASURED_UPDATES steps spread over the epoch, of |change of the
+            weights| / |weights|.
     """
 
     scores: Scores
@@ -77,290 +82,111 @@ class Training:
     update_ratio: float | None = None
 
 
-class Stopped(Exception):  # noqa: N818 (it was asked for)
-    """An epoch was left in its middle, by all processes together."""
-
-
-def random_number(*numbers: int) -> int:
-    """Return a seed from 0 to 2**64 - 1, as good as independent for each sequence of `numbers`."""
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
-
-
-def shuffled(indices: Indices, config: TrainConfig, epoch: int) -> Indices:
-    """Return `indices` in the order of `epoch`: the same on all processes, whatever ran before."""
-    return np.random.default_rng([ORDER, config.seed, epoch]).permutation(indices)
-
-
-def batches(data: Data, order: Indices, size: int, world: World) -> Iterator[Batch]:
-    """Yield this process's part of each global batch of `size` images, on its device, in `order`.
-
-    Process r takes every world.size-th image from the r-th on. Short parts are filled up with
-    images of weight 0: to the longest one, and where a whole batch has more images than there are
-    processes, to two. So a process gets a single image only of batches of at most one for each
-    process; see `require_normalisable`.
-    """
-    for start in range(0, len(order), size):
-        count = min(size, len(order) - start)
-        width = max(math.ceil(count / world.size), min(2, math.ceil(size / world.size)))
-        places = start + np.arange(world.rank, width * world.size, world.size)
-        chosen = np.take(order, places, mode="wrap")
-        images, labels = (
-            torch.from_numpy(np.asarray(data.images[chosen])),
-            torch.from_numpy(data.labels[chosen]),
-        )
-        weights = torch.from_numpy((places < start + count).astype(np.float32))
-        yield Batch(_send(images, world), _send(labels, world), _send(weights, world), count)
-
-
-def piece_size(config: TrainConfig, world: World, accumulate: int) -> int:
-    """Return how many images a process trains on at once where each batch is cut into `accumulate`
-    pieces.
-    """
-    return math.ceil(math.ceil(config.batch_size / world.size) / accumulate)
-
-
-def pieces(batch: Batch, size: int) -> list[Batch]:
-    """Return a process's part of a batch in pieces of at most `size` images, as many in all
-    processes.
-
-    None is a single image, over which a layer may be unable to normalise, unless `size` is 1: three
-    images are one piece of three even where `size` is 2.
-    """
-    width = len(batch.images)
-    count = (
-        math.ceil(width / size) if size == 1 else min(math.ceil(width / size), max(1, width // 2))
-    )
-    cut = [tensor.tensor_split(count) for tensor in (batch.images, batch.labels, batch.weights)]
-    return [
-        Batch(images, labels, weights, batch.count)
-        for images, labels, weights in zip(*cut, strict=True)
-    ]
-
-
-def require_normalisable(
-    network: Network, data: Data, config: TrainConfig, world: World, accumulate: int = 1
-) -> None:
-    """Raise ConfigError where a process trains on one image at a time and a layer cannot normalise
-    over one.
-
-    Such is batch normalisation of 1x1 maps or of features, unless it is frozen. `network` is still
-    on the CPU.
-    """
-    if piece_size(config, world, accumulate) > 1 or (
-        world.size > 1 and world.device.type == "cuda"
-    ):
-        return  # GPUs normalise over the images of all processes
-    network.train()
-    try:
-        forward_shapes(network, data.image_size, data.channels)
-    except ValueError as error:
-        raise ConfigError(
-            [
-                f"batch_size = {config.batch_size}{_cut_into(accumulate)}: gives a process one"
-                f" image at a time, and {config.model} cannot normalise over one of"
-                f" {data.image_size} pixels ({error})"
-            ]
-        ) from None
-
-
-def evaluate(
-    network: Network,
-    data: Data,
-    indices: Indices,
-    batch_size: int,
-    world: World,
-    accumulate: int = 1,
-) -> Scores:
-    """Return how well `network` does on the images `indices`: in evaluation mode, without label
-    smoothing.
-    """
-    totals = torch.zeros(2, dtype=torch.float64, device=world.device)
-    for batch, logits in forward(network, data, indices, batch_size, world, accumulate):
-        losses = functional.cross_entropy(logits, batch.labels, reduction="none")
-        totals += _sums((losses * batch.weights).sum(), logits, batch)
-    loss, correct = (world.sum(totals) / len(indices)).tolist()
-    return Scores(loss, correct)
-
-
-# not inference_mode: ZeRO gathers parameters in here that are trained on afterwards
-@torch.no_grad()
-def forward(
-    network: Network,
-    data: Data,
-    indices: Indices,
-    batch_size: int,
-    world: World,
-    accumulate: int = 1,
-) -> Iterator[tuple[Batch, torch.Tensor]]:
-    """Yield this process's batches of the images `indices`, in order, with their logits in
-    evaluation mode.
-
-    `batch_size` is the trial's, which fits into memory when cut into `accumulate` pieces; batches
-    of small images are larger, and are cut alike.
-    """
-    network.eval()
-    most = max(
-        math.ceil(batch_size / world.size),
-        min(EVALUATION_IMAGES, EVALUATION_PIXELS // data.image_size**2),
-    )
-    per_process = math.ceil(most / accumulate)
-    for batch in batches(data, indices, per_process * world.size, world):
-        yield batch, network(batch.images)
-
-
-@dataclass
-class Waiting:
-    """Hands on the batches of `source`, and adds up the seconds spent waiting for them."""
-
-    source: Iterator[Batch]
-    seconds: float = 0.0
-
-    def __iter__(self) -> Iterator[Batch]:
-        while True:
-            asked = time.perf_counter()
-            batch = next(self.source, None)
-            self.seconds += time.perf_counter() - asked
-            if batch is None:
-                return
-            yield batch
-
-
 def train_epoch(
-    strategy: Strategy,
-    network: Network,
-    data: Data,
-    config: TrainConfig,
-    epoch: int,
-    world: World,
-    objective: Objective,
-    accumulate: int = 1,
-    plateaus: int = 0,
-    stop: Callable[[], bool] | None = None,
-) -> Training:
-    """Train on each training image once, after `plateaus` plateaus of validation; return what that
-    was like.
+    attempt: Attempt, learner: Learner, data: Data, epoch: int, plateaus: int = 0
+) -> EpochStatistics:
+    """Train on each training image once; return the epoch's statistics.
 
     The loss is the one that is minimised: with label smoothing, augmentation and dropout, while the
-    weights change. With `accumulate` above 1, each process's part of a batch goes through the
-    network in as many pieces, for less memory. The step is the same but for rounding, for dropout's
-    random numbers and for the statistics of batch normalisation, which are those of a piece.
+    weights change. `plateaus` is how many plateaus of validation came before; schedule plateau
+    follows them. Gradient accumulation takes the same step but for rounding, for dropout's random
+    numbers, and for batch normalisation, whose statistics are a micro-batch's.
 
     Raises:
-        Diverged: in all processes together.
-        Stopped: `stop`, which is asked after each step, has said so; several processes ask the
-        first's now and then.
+        Diverged: a loss or a gradient is not finite; in all processes together.
+        Stopped: attempt.stop has returned True.
     """
-    torch.manual_seed(
-        random_number(DROPOUT, config.seed, epoch, world.rank)
-    )  # dropout's; a checkpoint need not hold it
+    config, world = attempt.config, attempt.world
+    network, objective, strategy = learner.network, learner.objective, learner.strategy
+    # Dropout is seeded per epoch, so that a checkpoint need not hold a generator's state.
+    torch.manual_seed(random_number(DROPOUT, config.seed, epoch, world.rank))
     network.train()
     steps = math.ceil(len(data.train) / config.batch_size)
-    sums = torch.zeros(steps, 2, dtype=torch.float64, device=world.device)
-    norms = torch.zeros(steps, dtype=torch.float64, device=world.device)
-    measured = {(2 * number + 1) * steps // (2 * UPDATES) for number in range(UPDATES)}
-    updates = []
+    first = (epoch - 1) * steps
+    meter = StepMeter(steps, strategy, world)
     order = shuffled(data.train, config, epoch) if config.shuffle else data.train
     waiting = Waiting(batches(data, order, config.batch_size, world))
-    size = piece_size(config, world, accumulate)
-    checked = 0
     for i, batch in enumerate(waiting):
-        step = (epoch - 1) * steps + i
-        if (
-            config.augmentation
-        ):  # before it is cut, so that an image looks the same however that is done
-            scaled = batch.images.permute(0, 3, 1, 2).float() / 255
-            seed = random_number(AUGMENTATION, config.seed, step, world.rank)
-            batch = replace(batch, images=augment(scaled, config.augmentation, seed))
-        sums[i] = _learn(strategy, objective, pieces(batch, size), world)
-        before = [weights.clone() for weights in strategy.weights()] if i in measured else []
-        norms[i] = strategy.step(learning_rate(config, step, steps * config.epochs, plateaus))
-        if before:
-            updates.append(_change(before, strategy.weights()))
+        step = first + i
+        cut = micro_batches(augmented(batch, config, step, world.rank), attempt.micro_batch_size)
+        for number, micro_batch in enumerate(cut, start=1):
+            with strategy.accumulate(is_last=number == len(cut)):
+                logits = strategy.forward(micro_batch.images)
+                loss, value = objective(logits, micro_batch.labels, micro_batch.weights)
+                # Strategies average over processes: this makes it the mean over the global batch.
+                strategy.backward(loss * (world.size / batch.count))
+            meter.sums[i] += loss_and_correct(value, logits.detach(), micro_batch)
+        objective.end_batch()
+        meter.before_step(i)
+        norm = strategy.step(learning_rate(config, step, steps * config.epochs, plateaus))
+        meter.after_step(i, norm)
         if (i + 1) % CHECK_EVERY == 0 or i + 1 == steps:
-            _check(world.sum(sums[checked : i + 1, 0]), (epoch - 1) * steps + checked, epoch)
-            checked = i + 1
-        if stop and i + 1 < steps and _must_stop(stop, i + 1, world):
+            meter.require_finite(i + 1, first, epoch)
+        if i + 1 < steps and _must_stop(attempt, i + 1):
             raise Stopped
-    loss_mean, accuracy = (world.sum(sums.sum(0)) / len(data.train)).tolist()
-    gradient_norm = float(norms.mean())  # the same in all processes
-    if not math.isfinite(gradient_norm):
-        raise Diverged(f"a gradient's norm is {gradient_norm} in epoch {epoch}")
-    change, weights = world.sum(torch.stack(updates)).sqrt().T
-    ratio = _mean_ratio(change, weights)
-    return Training(
-        Scores(loss_mean, accuracy), len(data.train), waiting.seconds, gradient_norm, ratio
-    )
+    return meter.statistics(epoch, len(data.train), waiting.seconds)
 
 
-def _change(before: list[torch.Tensor], after: list[torch.Tensor]) -> torch.Tensor:
-    """Return the squared norms of the change of the weights and of the weights, float64 (2,);
-    `before` is used up.
+def _must_stop(attempt: Attempt, step: int) -> bool:
+    """Return, to all processes, whether the epoch is to be left.
+
+    Several processes ask rank 0 every CHECK_EVERY steps: agreeing after each step takes too long.
     """
-    weights = total_norm(before)
-    torch._foreach_sub_(before, after)
-    return torch.stack([total_norm(before), weights]).double().square()
+    if attempt.stop is None:
+        return False
+    if attempt.world.size == 1:
+        return attempt.stop()
+    return step % CHECK_EVERY == 0 and attempt.world.any(attempt.world.is_rank_0 and attempt.stop())
 
 
-def _mean_ratio(changes: torch.Tensor, weights: torch.Tensor) -> float:
-    """Return the mean of changes / weights where there are weights: biases alone may start at 0."""
-    ratios = (changes / weights)[weights > 0]
-    return float(ratios.mean()) if len(ratios) else 0.0
+class StepMeter:
+    """Collects the numbers of an epoch's steps on the device, without waiting for it.
 
-
-def _learn(
-    strategy: Strategy, objective: Objective, cut: list[Batch], world: World
-) -> torch.Tensor:
-    """Gather the gradient of this process's part of a batch, piece by piece; return the sums as
-    `_sums` does.
+    Attributes:
+        sums: summed loss and number of correct answers of each step: float64 (steps, 2).
     """
-    sums = torch.zeros(2, dtype=torch.float64, device=world.device)
-    for number, piece in enumerate(cut, start=1):
-        with strategy.piece(is_last=number == len(cut)):
-            logits = strategy.forward(piece.images)
-            loss, value = objective(logits, piece.labels, piece.weights)
-            # strategies average over the processes: this is then the mean over the global batch,
-            # however it was cut
-            strategy.backward(loss * (world.size / piece.count))
-        sums += _sums(value, logits.detach(), piece)
-    objective.end_batch()
-    return sums
 
+    def __init__(self, steps: int, strategy: Strategy, world: World) -> None:
+        self._strategy = strategy
+        self._world = world
+        self.sums = torch.zeros(steps, 2, dtype=torch.float64, device=world.device)
+        self._norms = torch.zeros(steps, dtype=torch.float64, device=world.device)
+        measured = range(MEASURED_UPDATES)
+        self._measured = {(2 * n + 1) * steps // (2 * MEASURED_UPDATES) for n in measured}
+        self._before: list[torch.Tensor] = []
+        self._updates: list[torch.Tensor] = []
+        self._checked = 0
 
-def _must_stop(stop: Callable[[], bool], step: int, world: World) -> bool:
-    """Return, to all processes, whether the first is to stop: to agree on that after every step
-    would take long.
-    """
-    if world.size == 1:
-        return stop()
-    return step % CHECK_EVERY == 0 and world.any(world.is_main and stop())
+    def before_step(self, step: int) -> None:
+        """Copy the weights if the update of this step is to be measured."""
+        if step in self._measured:
+            self._before = [weights.clone() for weights in self._strategy.weights()]
 
+    def after_step(self, step: int, norm: torch.Tensor | float) -> None:
+        """Note the norm of the gradient, and how far the weights have moved."""
+        self._norms[step] = norm
+        if self._before:
+            weights = total_norm(self._before)
+            torch._foreach_sub_(self._before, self._strategy.weights())
+            change = total_norm(self._before)
+            self._updates.append(torch.stack([change, weights]).double().square())
+            self._before = []
 
-def _cut_into(accumulate: int) -> str:
-    return (
-        f", cut into {accumulate} because more images did not fit into memory"
-        if accumulate > 1
-        else ""
-    )
+    def require_finite(self, end: int, first: int, epoch: int) -> None:
+        """Raise Diverged, in all processes together, if a loss before step `end` is not finite."""
+        losses = self._world.sum(self.sums[self._checked : end, 0])
+        for step, loss in enumerate(losses.tolist(), start=first + self._checked + 1):
+            if not math.isfinite(loss):
+                raise Diverged(f"the training loss is {loss} at step {step} (epoch {epoch})")
+        self._checked = end
 
-
-def _sums(loss: torch.Tensor, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """Return the sum of the losses and the number of correct answers, float64 (2,), without waiting
-    for the device.
-    """
-    correct = (logits.argmax(1) == batch.labels) * batch.weights
-    return torch.stack([loss, correct.sum()]).double()
-
-
-def _check(losses: torch.Tensor, first_step: int, epoch: int) -> None:
-    wrong = torch.nonzero(~torch.isfinite(losses))
-    if len(wrong):
-        place = int(wrong[0])
-        raise Diverged(
-            f"the training loss is {losses[place]} at step {first_step + place + 1} (epoch {epoch})"
-        )
-
-
-def _send(tensor: torch.Tensor, world: World) -> torch.Tensor:
-    if world.device.type == "cuda":
-        return tensor.pin_memory().to(world.device, non_blocking=True)
-    return tensor
+    def statistics(self, epoch: int, images: int, seconds_waited: float) -> EpochStatistics:
+        """Return the epoch's statistics. Raises Diverged if a gradient's norm is not finite."""
+        loss, accuracy = (self._world.sum(self.sums.sum(0)) / images).tolist()
+        gradient_norm = float(self._norms.mean())  # the same in all processes
+        if not math.isfinite(gradient_norm):
+            raise Diverged(f"a gradient's norm is {gradient_norm} in epoch {epoch}")
+        change, weights = self._world.sum(torch.stack(self._updates)).sqrt().T
+        ratios = (change / weights)[weights > 0]  # biases alone may start at 0
+        ratio = float(ratios.mean()) if len(ratios) else 0.0
+        return EpochStatistics(Scores(loss, accuracy), images, seconds_waited, gradient_norm, ratio)

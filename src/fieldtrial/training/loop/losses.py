@@ -1,6 +1,4 @@
-"""What training minimises: cross-entropy, and a loss of the features that the last layer gets
-beside it.
-"""
+"""What training minimises: cross-entropy, plus a loss of the last layer's input, its features."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -9,37 +7,31 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fieldtrial.config import ConfigError, Loss, TrainConfig
+from fieldtrial.config import Loss, TrainConfig
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.models.hooks import AuxiliaryLogits, HeadInput
 from fieldtrial.training.models.network import Network
 
-# Where the config does not say. Wen et al.'s; Hermans et al. have no cross-entropy beside triplets,
-# and with a weight of 1 the features of the digits were seen to collapse into a point before they
-# were of use.
+# Default weights beside cross-entropy. Center's is that of Wen et al. Hermans et al. use triplets
+# alone; beside cross-entropy, a weight of 1 was seen to collapse the features of the digits into a
+# point.
 WEIGHTS: dict[Loss, float] = {"center": 0.003, "triplet": 0.1}
-
-
-AUXILIARY_WEIGHT = (
-    0.4  # of an auxiliary classifier's cross-entropy, in training; torchvision's for Inception v3
-)
+# Of an auxiliary classifier's cross-entropy, in training: torchvision's for Inception v3.
+AUXILIARY_WEIGHT = 0.4
 
 
 class FeatureLoss(Protocol):
-    """A loss of the features (n, width) of a piece of a batch, of its labels and of the images'
-    weights, 1 or 0.
-    """
+    """A loss of a micro-batch's features (n, width), labels (n,) and weights (n,), 1 or 0."""
 
     def __call__(self, features: Tensor, labels: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the sum of the losses over this process's images twice: as what has the gradient,
-        and as a number.
+        """Return two scalars: one to call backward on, and the sum over this process's images.
 
         The gradient, for this process's features, is that of the sum over the images of all
         processes.
         """
 
     def end_batch(self) -> None:
-        """Note that the pieces since the last call were a batch."""
+        """Note that the micro-batches since the last call were a batch."""
 
     def state(self) -> dict[str, Tensor]:
         """Return what a checkpoint must hold, the same in all processes."""
@@ -49,13 +41,12 @@ class FeatureLoss(Protocol):
 
 
 class Center:
-    """Half the squared distance of an image's features from its class's center, which follows its
-    images.
+    """Center loss: half the squared distance of an image's features from its class's center.
 
     Y. Wen et al., "A Discriminative Feature Learning Approach for Deep Face Recognition", ECCV
     2016. After each batch a center moves by center_lr × sum of (features − center) / (1 + n) over
-    the n images of its class, on all processes together. Centers start at 0. Unlike there, the loss
-    is the mean over a batch, as cross-entropy is, not the sum.
+    the n images of its class, on all processes together. Centers start at 0. Unlike in the paper,
+    the loss is the mean over a batch, as cross-entropy is, not the sum.
     """
 
     def __init__(self, config: TrainConfig, classes: int, world: World) -> None:
@@ -63,9 +54,8 @@ class Center:
         self._classes = classes
         self._world = world
         self._centers: Tensor | None = None  # (classes, width): the first batch tells the width
-        self._moves: list[
-            Tensor
-        ] = []  # of each piece (classes, width + 1): sums of distances, numbers of images
+        # Per micro-batch, (classes, width + 1): sums of distances, numbers of images.
+        self._moves: list[Tensor] = []
 
     def __call__(self, features: Tensor, labels: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
         """See FeatureLoss."""
@@ -82,7 +72,7 @@ class Center:
     def end_batch(self) -> None:
         """Move the centers."""
         assert self._centers is not None
-        moves = self._world.add(torch.stack(self._moves).sum(0))
+        moves = self._world.all_reduce(torch.stack(self._moves).sum(0))
         self._centers += self._rate * moves[:, :-1] / (1 + moves[:, -1:])
         self._moves = []
 
@@ -97,14 +87,12 @@ class Center:
 
 
 class Triplet:
-    """By how much an image's own class must come nearer: its farthest image than the nearest of the
-    others, by margin.
+    """Triplet loss: the farthest image of the own class must be nearer, by margin, than all others.
 
     A. Hermans et al., "In Defense of the Triplet Loss for Person Re-Identification", 2017:
-    batch-hard, Euclidean distances, a hinge. The triplets are those of a piece of a batch (a whole
-    batch, unless it does not fit into memory) on all processes together. Batches are drawn at
-    random, not by class: an image without another of its class, or without one of another class,
-    counts 0.
+    batch-hard, Euclidean distances, a hinge. Triplets are formed within a micro-batch, over all
+    processes together. Batches are drawn at random, not by class: an image without another of its
+    class, or without one of another class, counts 0.
     """
 
     def __init__(self, config: TrainConfig, _classes: int, world: World) -> None:
@@ -112,13 +100,10 @@ class Triplet:
         self._world = world
 
     def __call__(self, features: Tensor, labels: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-        """See FeatureLoss. Each process has all triplets: those of others pull at its images as
-        well.
-        """
-        facts = torch.stack([labels, weights], 1).to(
-            features.dtype
-        )  # labels stay exact up to 2**24
-        rows = self._world.gather(torch.cat([features.detach(), facts], 1))
+        """See FeatureLoss. Each process forms all triplets: others' pull at its images as well."""
+        # Labels stay exact up to 2**24.
+        facts = torch.stack([labels, weights], 1).to(features.dtype)
+        rows = self._world.all_gather(torch.cat([features.detach(), facts], 1))
         everyones = rows[:, :-2].clone()
         everyones[self._world.rank :: self._world.size] = features
         losses = batch_hard(everyones, rows[:, -2], rows[:, -1], self._margin)
@@ -142,12 +127,9 @@ FEATURE_LOSSES: dict[Loss, Callable[[TrainConfig, int, World], FeatureLoss]] = {
 
 
 def batch_hard(features: Tensor, labels: Tensor, weights: Tensor, margin: float) -> Tensor:
-    """Return the triplet loss (n,) of each image of weight 1 with its hardest two others of weight
-    1, else 0.
-    """
-    distances = torch.cdist(
-        features, features, compute_mode="donot_use_mm_for_euclid_dist"
-    )  # which rounds too much
+    """Return the triplet losses (n,), of each image with its hardest others; 0 for weight 0."""
+    # By matrix products, small distances would be lost in rounding.
+    distances = torch.cdist(features, features, compute_mode="donot_use_mm_for_euclid_dist")
     same, there = labels[:, None] == labels, weights > 0
     others = ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
     farthest = distances.masked_fill(~(same & others & there), -torch.inf).amax(1)
@@ -155,20 +137,8 @@ def batch_hard(features: Tensor, labels: Tensor, weights: Tensor, margin: float)
     return functional.relu(farthest - nearest + margin) * weights
 
 
-def require_triplets(config: TrainConfig, together: int) -> None:
-    """Raise ConfigError where fewer images than a triplet has are `together` in a piece
-    of a batch.
-    """
-    if config.loss == "triplet" and together < 3:
-        cut = f", cut into pieces of {together}" if together < config.batch_size else ""
-        problem = (
-            f"batch_size = {config.batch_size}{cut}: loss triplet needs at least 3 images at a time"
-        )
-        raise ConfigError([problem])
-
-
 class Objective:
-    """The loss that training minimises, for `network`, whose head's input it reads by a hook."""
+    """The loss that training minimises; hooks on `network` read what it needs beside the logits."""
 
     def __init__(self, network: Network, config: TrainConfig, classes: int, world: World) -> None:
         self._auxiliary = AuxiliaryLogits(network)
@@ -182,9 +152,7 @@ class Objective:
             )
 
     def __call__(self, logits: Tensor, labels: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the sum of the losses of the images that the network has just seen, as FeatureLoss
-        does.
-        """
+        """Return the summed loss of the images just passed through the network, as FeatureLoss."""
         losses = functional.cross_entropy(
             logits, labels, label_smoothing=self._label_smoothing, reduction="none"
         )
@@ -195,11 +163,11 @@ class Objective:
         total = (losses * weights).sum()
         if self._beside is None:
             return total, total.detach()
-        more, number = self._beside(self._features.take(), labels, weights)
-        return total + self._weight * more, total.detach() + self._weight * number
+        more, value = self._beside(self._features.take(), labels, weights)
+        return total + self._weight * more, total.detach() + self._weight * value
 
     def end_batch(self) -> None:
-        """Note that what has been seen since the last call was a batch."""
+        """Note that the micro-batches since the last call were a batch."""
         if self._beside:
             self._beside.end_batch()
 

@@ -11,8 +11,7 @@ from torch import nn
 from fieldtrial.config import Optimizer, Schedule, TrainConfig
 
 Parameters = list[nn.Parameter]
-# {parameter name: {state key: full tensor or number}}, whatever the strategy and the number of
-# processes
+# {parameter name: {state key: full tensor or number}}, for every strategy and number of processes
 OptimizerState = dict[str, dict[str, Any]]
 
 OPTIMIZERS: dict[Optimizer, Callable[[Parameters, TrainConfig], torch.optim.Optimizer]] = {
@@ -20,8 +19,8 @@ OPTIMIZERS: dict[Optimizer, Callable[[Parameters, TrainConfig], torch.optim.Opti
         parameters,
         config.lr,
         momentum=config.momentum,
-        nesterov=config.nesterov
-        and config.momentum > 0,  # Nesterov's formula with 0 is the plain step
+        # torch refuses Nesterov's formula with momentum 0, which is the plain step.
+        nesterov=config.nesterov and config.momentum > 0,
         weight_decay=config.weight_decay,
     ),
     "adam": lambda parameters, config: torch.optim.Adam(
@@ -68,7 +67,7 @@ class Moment:
     Attributes:
         done: share of the steps after the warm-up that are done, 0 to 1.
         epoch: whole epochs after the warm-up that are done.
-        plateaus: how often `select` has stopped getting better; see Progress.
+        plateaus: how often `select` has stopped getting better; see TrialProgress.
     """
 
     done: float
@@ -94,8 +93,9 @@ def trainable(network: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def total_norm(tensors: list[torch.Tensor]) -> torch.Tensor:
-    """Return the Euclidean norm of all tensors, on one device, together; torch sorts them first and
-    takes longer.
+    """Return the Euclidean norm of all tensors together, which are on one device.
+
+    torch.nn.utils.get_total_norm groups them by device first and takes longer.
     """
     norm: torch.Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors)))
     return norm
@@ -104,10 +104,8 @@ def total_norm(tensors: list[torch.Tensor]) -> torch.Tensor:
 def build_optimizer(
     parameters: Iterable[nn.Parameter], config: TrainConfig
 ) -> torch.optim.Optimizer:
-    """Return the optimiser of `config` over those of `parameters` that train."""
-    return OPTIMIZERS[config.optimizer](
-        [parameter for parameter in parameters if parameter.requires_grad], config
-    )
+    """Return the optimiser of `config` over the `parameters` that are not frozen."""
+    return OPTIMIZERS[config.optimizer]([p for p in parameters if p.requires_grad], config)
 
 
 def learning_rate(config: TrainConfig, step: int, total_steps: int, plateaus: int = 0) -> float:

@@ -1,6 +1,4 @@
-"""How the processes of a trial share the training of one network: plainly, or partitioned by
-DeepSpeed's ZeRO.
-"""
+"""How processes train one network together: as full copies (DDP), or partitioned by ZeRO."""
 
 import copy
 import logging
@@ -26,68 +24,58 @@ log = logging.getLogger(__name__)
 
 
 class Strategy(Protocol):
-    """Computes, averages and applies gradients. All methods are called by all processes together.
+    """Computes, averages and applies gradients. All processes call all methods together.
 
-    A batch is one or several pieces, each a `forward` and a `backward` within `piece`, and then one
-    `step`.
+    A batch is one or several micro-batches, each a `forward` and a `backward` within `accumulate`,
+    and then one `step`.
     """
 
-    def piece(self, is_last: bool) -> AbstractContextManager[object]:
-        """Return a context for one piece of a batch: what can wait for the last one's gradients
-        does.
-        """
+    def accumulate(self, is_last: bool) -> AbstractContextManager[object]:
+        """Return the context of a micro-batch: gradients are averaged at the last, if possible."""
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the logits of a piece of this process's part of a batch, to be trained on."""
+        """Return the logits of a micro-batch, to be trained on."""
 
     def backward(self, loss: torch.Tensor) -> None:
         """Add the gradient of `loss`, averaged over the processes, to that of the batch."""
 
     def step(self, lr: float) -> torch.Tensor | float:
-        """Take one optimiser step along the batch's gradient, and forget it; return its norm before
-        any clipping.
-        """
+        """Take one optimiser step and clear the gradient; return its norm before clipping."""
 
     def weights(self) -> list[torch.Tensor]:
-        """Return the weights that train, without a copy: all of them, or each process its own
-        share.
-        """
+        """Return the trainable weights, not copied: all, or this process's partition of them."""
 
     def model_state(self) -> dict[str, torch.Tensor]:
-        """Return the network's full state."""
+        """Return the network's full state, to rank 0."""
 
     def optimizer_state(self) -> OptimizerState:
-        """Return the optimiser's full state by parameter; empty before the first step."""
+        """Return the optimiser's full state per parameter, to rank 0; empty before any step."""
 
     def load_optimizer_state(self, state: OptimizerState) -> None:
-        """Continue with the state that `optimizer_state` returned, here or under
-        another strategy.
-        """
+        """Continue with what `optimizer_state` returned, under this or another strategy."""
 
     def close(self) -> None:
-        """Let go of what outlives the object: the trial has ended."""
+        """Release what outlives the object: the trial has ended."""
 
 
 def prepare(network: Network, config: TrainConfig, world: World) -> Strategy:
-    """Return the strategy of `config` for `network`, which holds the weights to start from, on its
-    device.
+    """Return the strategy of `config` for `network`, which is on its device with its weights.
 
-    A single process has nothing to partition: there, all strategies are the plain one.
+    A single process has nothing to partition: it gets the plain strategy, whatever the config says.
     """
-    norms = [
-        part for part in network.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)
-    ]
-    if (
-        world.size > 1
-        and norms
-        and any(parameter.requires_grad for norm in norms for parameter in norm.parameters())
-    ):
+    trains_batch_norm = any(
+        parameter.requires_grad
+        for module in network.modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm)
+        for parameter in module.parameters()
+    )
+    if world.size > 1 and trains_batch_norm:
         if world.device.type == "cuda":
             nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
-        elif world.is_main:
+        elif world.is_rank_0:
             log.warning(
-                "batch normalisation uses each process's own part of a batch: CPUs do not share"
-                " statistics"
+                "batch normalisation uses the statistics of each process's own images: on CPUs,"
+                " processes do not share them"
             )
     if world.size > 1 and config.strategy != "ddp":
         from fieldtrial.training.loop.zero import Zero
@@ -97,7 +85,7 @@ def prepare(network: Network, config: TrainConfig, world: World) -> Strategy:
 
 
 class Replicated:
-    """One process, or several with a full copy of everything each (DistributedDataParallel)."""
+    """One process, or several that each hold a full copy (DistributedDataParallel)."""
 
     def __init__(self, network: Network, config: TrainConfig, world: World) -> None:
         self._network = network
@@ -105,28 +93,26 @@ class Replicated:
         self._optimizer = build_optimizer(self._parameters.values(), config)
         self._gradient_clip = config.gradient_clip
         self._module: nn.Module = network
-        if world.size > 1:  # buffers are shared before each evaluation instead of at each step
+        if world.size > 1:
             device_ids = [world.device.index] if world.device.type == "cuda" else None
-            with (
-                warnings.catch_warnings()
-            ):  # newer torch has another name for it, which older torch does not know
+            with warnings.catch_warnings():
+                # Newer torch has another name for broadcast_buffers, which older torch lacks.
                 warnings.filterwarnings(
                     "ignore", message=".*broadcast_buffers", category=FutureWarning
                 )
+                # Buffers are shared before each evaluation instead of at each step.
                 self._module = DistributedDataParallel(
                     network, device_ids=device_ids, broadcast_buffers=False
                 )
 
-    def piece(self, is_last: bool) -> AbstractContextManager[object]:
-        """Return a context for one piece of a batch: the processes average their gradients once, at
-        the last one.
-        """
+    def accumulate(self, is_last: bool) -> AbstractContextManager[object]:
+        """Return the context of one micro-batch: gradients are averaged once, at the last."""
         if isinstance(self._module, DistributedDataParallel) and not is_last:
             return self._module.no_sync()
         return nullcontext()
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the logits of a piece of this process's part of a batch, to be trained on."""
+        """Return the logits of a micro-batch, to be trained on."""
         logits: torch.Tensor = self._module(images)
         return logits
 
@@ -135,13 +121,8 @@ class Replicated:
         loss.backward()  # type: ignore[no-untyped-call]
 
     def step(self, lr: float) -> torch.Tensor | float:
-        """Take one optimiser step along the batch's gradient, and forget it; return its norm before
-        any clipping.
-        """
-        gradient = [
-            parameter.grad for parameter in self._parameters.values() if parameter.grad is not None
-        ]
-        norm = total_norm(gradient)
+        """Take one optimiser step and clear the gradient; return its norm before clipping."""
+        norm = total_norm([p.grad for p in self._parameters.values() if p.grad is not None])
         if self._gradient_clip is not None:
             nn.utils.clip_grads_with_norm_(self._parameters.values(), self._gradient_clip, norm)
         for group in self._optimizer.param_groups:
@@ -151,9 +132,7 @@ class Replicated:
         return norm
 
     def weights(self) -> list[torch.Tensor]:
-        """Return the weights that train, without a copy: all of them, or each process its own
-        share.
-        """
+        """Return the trainable weights, not copied."""
         return [parameter.detach() for parameter in self._parameters.values()]
 
     def model_state(self) -> dict[str, torch.Tensor]:
@@ -170,13 +149,9 @@ class Replicated:
         }
 
     def load_optimizer_state(self, state: OptimizerState) -> None:
-        """Continue with the state that `optimizer_state` returned, here or under
-        another strategy.
-        """
-        numbered = {
-            number: {
-                key: copy.deepcopy(value) for key, value in state[name].items()
-            }  # the optimiser writes into it
+        """Continue with what `optimizer_state` returned, under this or another strategy."""
+        numbered = {  # a copy, because the optimiser writes into it
+            number: copy.deepcopy(dict(state[name]))
             for number, name in enumerate(self._parameters)
             if name in state
         }
@@ -184,4 +159,4 @@ class Replicated:
         self._optimizer.load_state_dict({"state": numbered, "param_groups": groups})
 
     def close(self) -> None:
-        """Let go of what outlives the object: nothing."""
+        """Release what outlives the object: nothing does."""

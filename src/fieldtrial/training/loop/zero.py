@@ -22,9 +22,7 @@ deepspeed.utils.logger.setLevel(logging.ERROR)
 
 
 class Zero:
-    """Several processes that share one copy of the optimiser state (stage 1), gradients (2) and
-    parameters (3).
-    """
+    """Processes that partition optimiser state (stage 1), gradients (2) and parameters (3)."""
 
     def __init__(self, network: Network, config: TrainConfig, world: World) -> None:
         self._network = network
@@ -45,15 +43,16 @@ class Zero:
             dist_init_required=False,
         )
 
-    def piece(self, is_last: bool) -> AbstractContextManager[object]:
-        """Return a context for one piece of a batch; stage 1 averages once, 2 and 3 have to after
-        each piece.
+    def accumulate(self, is_last: bool) -> AbstractContextManager[object]:
+        """Return the context of one micro-batch.
+
+        Stage 1 averages gradients at the last micro-batch; stages 2 and 3 have to after each one.
         """
         self._engine.set_gradient_accumulation_boundary(is_last)
         return nullcontext()
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the logits of a piece of this process's part of a batch, to be trained on."""
+        """Return the logits of a micro-batch, to be trained on."""
         logits: torch.Tensor = self._engine(images)
         return logits
 
@@ -62,9 +61,7 @@ class Zero:
         self._engine.backward(loss)
 
     def step(self, lr: float) -> torch.Tensor | float:
-        """Take one optimiser step along the batch's gradient, and forget it; return its norm before
-        any clipping.
-        """
+        """Take one optimiser step and clear the gradient; return its norm before clipping."""
         for group in self._optimizer.param_groups:
             group["lr"] = lr
         self._engine.step()
@@ -73,46 +70,36 @@ class Zero:
         return norm
 
     def weights(self) -> list[torch.Tensor]:
-        """Return the weights that train, without a copy: all of them, or each process its own
-        share.
-        """
-        parameters = self._parameters.values()  # in stage 3, ds_tensor is the share
-        return [getattr(parameter, "ds_tensor", parameter).detach() for parameter in parameters]
+        """Return the trainable weights, not copied; in stage 3, this process's partition."""
+        return [getattr(p, "ds_tensor", p).detach() for p in self._parameters.values()]
 
     def model_state(self) -> dict[str, torch.Tensor]:
-        """Return the network's full state, to the first process."""
+        """Return the network's full state, to rank 0."""
         state = self._network.state_dict()
         if not self._partitioned:
             return state
         for name, parameter in self._network.named_parameters(remove_duplicate=False):
             with deepspeed.zero.GatheredParameters([parameter]):
-                if self._world.is_main:
+                if self._world.is_rank_0:
                     state[name] = parameter.detach().to("cpu", copy=True)
         return state
 
     def optimizer_state(self) -> OptimizerState:
-        """Return the optimiser's full state by parameter, to the first process; empty before the
-        first step.
-        """
+        """Return the optimiser's full state per parameter, to rank 0; empty before any step."""
         state: OptimizerState = {}
-        if (
-            not self._has_stepped
-        ):  # Adagrad has a state from the start, but DeepSpeed does not find it
-            return state
+        if not self._has_stepped:
+            return state  # Adagrad has a state from the start, but DeepSpeed does not find it
         numbers, keys = self._state_keys()
         for name, parameter in self._parameters.items():
             tensors = {key: safe_get_full_optimizer_state(parameter, key) for key in keys}
-            if self._world.is_main and (numbers or keys):
-                own = {
-                    key: number.clone() for key, number in numbers.items()
-                }  # shared, all would count one's steps
+            if self._world.is_rank_0 and (numbers or keys):
+                # Cloned: optimisers that load a shared step would count it up for every parameter.
+                own = {key: number.clone() for key, number in numbers.items()}
                 state[name] = own | {key: tensor.cpu() for key, tensor in tensors.items()}
         return state
 
     def load_optimizer_state(self, state: OptimizerState) -> None:
-        """Continue with the state that `optimizer_state` returned, here or under
-        another strategy.
-        """
+        """Continue with what `optimizer_state` returned, under this or another strategy."""
         if not state:
             return
         self._create_optimizer_state()
@@ -122,7 +109,7 @@ class Zero:
                 safe_set_full_optimizer_state(
                     parameter, state[name][key].to(self._world.device), key
                 )
-        first = next(iter(state.values()))  # all parameters have taken the same number of steps
+        first = next(iter(state.values()))  # all parameters have taken equally many steps
         for partition in self._optimizer.optimizer.state.values():
             for key in numbers:
                 partition[key].fill_(first[key])
@@ -132,23 +119,15 @@ class Zero:
         self._engine.destroy()
 
     def _create_optimizer_state(self) -> None:
-        """Take a step that changes nothing: learning rate 0, gradient 0. The optimiser has its
-        state afterwards.
-        """
+        """Give the optimiser its state by a step of learning rate 0 and gradient 0."""
         self._network.eval()  # batch-norm and dropout stay as they are
-        with self.piece(is_last=True):
+        with self.accumulate(is_last=True):
             self.backward(self.forward(self._network.blank()).sum() * 0.0)
         self.step(lr=0.0)
 
     def _state_keys(self) -> tuple[dict[str, torch.Tensor], list[str]]:
-        """Return the state that each parameter has as a number, such as its step, and the names of
-        its tensors.
-        """
+        """Return the state that is a number per parameter, such as step, and the tensors' names."""
         states = list(self._optimizer.optimizer.state.values())
-        first = states[0] if states else {}
-        numbers = {
-            key: value for key, value in first.items() if torch.is_tensor(value) and not value.dim()
-        }
-        return numbers, [
-            key for key, value in first.items() if torch.is_tensor(value) and value.dim()
-        ]
+        tensors = {k: v for k, v in (states[0] if states else {}).items() if torch.is_tensor(v)}
+        numbers = {key: value for key, value in tensors.items() if not value.dim()}
+        return numbers, [key for key in tensors if key not in numbers]

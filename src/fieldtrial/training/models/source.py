@@ -8,8 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from fieldtrial.config import RUN_PREFIX, TrainConfig
+from fieldtrial.config import TrainConfig
 from fieldtrial.disk.run import Run
+from fieldtrial.rules import RUN_PREFIX
 from fieldtrial.training.data.load import DataShape
 from fieldtrial.training.models.architectures import OwnModels
 from fieldtrial.training.models.libraries import Library, Pretraining, Timm, Torchvision

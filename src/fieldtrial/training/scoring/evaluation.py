@@ -1,6 +1,4 @@
-"""Scores of weights: a trial's at its end, and those of a run again, also before its training or on
-other images.
-"""
+"""Metrics of a trial's weights: at its end, or of a finished run again, also on other images."""
 
 from dataclasses import replace
 from typing import Any
@@ -11,89 +9,77 @@ from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.disk.run import Run
 from fieldtrial.training.data.load import Data, load
 from fieldtrial.training.distributed.world import World
+from fieldtrial.training.loop.attempt import Attempt, Split
 from fieldtrial.training.loop.fit import open_trial
 from fieldtrial.training.models.network import Network
 from fieldtrial.training.models.source import ModelSource, build
 from fieldtrial.training.models.weights import read_state
-from fieldtrial.training.scoring.predictions import Predictions, Split, predict
+from fieldtrial.training.scoring.predictions import ScoredSplit, score_split
 
 SPLITS: tuple[Split, ...] = ("validation", "test")
-Scores = dict[str, Any]
+Metrics = dict[str, Any]
 
 
 def score_state(
-    config: TrainConfig,
-    run: Run,
-    world: World,
-    state: dict[str, torch.Tensor],
-    splits: tuple[Split, ...],
-    accumulate: int = 1,
-) -> tuple[dict[Split, Predictions], Scores]:
-    """Return, to all processes, what the network of `config` with the weights in `state` says of
-    `splits`.
-
-    The second result is what result.json says of it; see `summarise`.
+    attempt: Attempt, state: dict[str, torch.Tensor]
+) -> tuple[dict[Split, ScoredSplit], Metrics]:
+    """Return, to all processes, the answers of the weights in `state` for the attempt's splits, and
+    their metrics.
     """
-    source = ModelSource.of(config, run.path)
-    data = load(config, source.image_size)
-    network = _with_state(source, data, run, state)
-    predictions = _predict(network, data, config.batch_size, world, splits, accumulate)
-    return predictions, summarise(data, predictions)
+    data, network = _open(attempt.config, attempt.run, state)
+    scored = _score(network, data, attempt, attempt.splits)
+    return scored, metrics_of(data, scored)
 
 
-def summarise(data: Data, predictions: dict[Split, Predictions]) -> Scores:
-    """Return the class names, and metrics such as test_auc for each split that was predicted."""
-    scores: Scores = {"class_names": list(data.class_names)}
-    for split, made in predictions.items():
-        scores |= made.scores(split)
-    return scores
+def metrics_of(data: Data, scored: dict[Split, ScoredSplit]) -> Metrics:
+    """Return the class names, and metrics such as test_auc for each split that was scored."""
+    found: Metrics = {"class_names": list(data.class_names)}
+    for split, answers in scored.items():
+        found |= answers.metrics(split)
+    return found
 
 
 def evaluate_run(
     run: Run, world: World, splits: tuple[Split, ...] = SPLITS, initial: bool = False
-) -> Scores:
-    """Evaluate a trial that has ended well again on its own images; return, to all processes, the
-    scores.
+) -> Metrics:
+    """Evaluate a finished run again on its own images; return, to all processes, the metrics.
 
-    What result.json lacks of them is added there, and the predictions are stored. `initial` asks
-    for the weights that
-    the trial started from, with a fresh last layer, instead of those that it kept: the names then
-    begin with initial_.
+    Metrics that result.json lacks are added there, and the predictions are stored. `initial`
+    evaluates the weights that the trial started from, with a fresh last layer, instead of those
+    that it kept: the names then begin with initial_.
 
     Raises:
         ValueError: the run has not ended well, or its weights are damaged or not of its config.
     """
-    config, result = _ended(run, world)
-    data, network = open_trial(config, run) if initial else open_ended(run, world)
-    predictions = _predict(
-        network, data, config.batch_size, world, splits, result.get("accumulate", 1)
-    )
+    attempt, result = _finished(run, world)
+    data, network = open_trial(attempt.config, run) if initial else open_finished(run, world)
+    scored = _score(network, data, attempt, splits)
     prefix = "initial_" if initial else ""
-    scores = {
-        name if name == "class_names" else prefix + name: v
-        for name, v in summarise(data, predictions).items()
+    found = {
+        name if name == "class_names" else prefix + name: value
+        for name, value in metrics_of(data, scored).items()
     }
-    if world.is_main:
-        for split, made in predictions.items():
-            made.write(run.predictions_path(prefix + split))
-        run.write_result(scores | result)
-    return scores
+    if world.is_rank_0:
+        for split, answers in scored.items():
+            answers.write(run.predictions_path(prefix + split))
+        run.write_result(found | result)
+    return found
 
 
-def evaluate_elsewhere(run: Run, world: World, dataset: str, split: Split = "test") -> Scores:
-    """Evaluate a trial that has ended well on another data set of the same classes; return the
-    scores to all processes.
+def evaluate_elsewhere(run: Run, world: World, dataset: str, split: Split = "test") -> Metrics:
+    """Evaluate a finished run on another data set of the same classes; return, to all processes,
+    the metrics.
 
-    They are added to the run's evaluations, under "DATASET SPLIT". The images get the size and the
+    They are added to the run's evaluations, under "DATASET SPLIT". Images get the size and the
     normalisation of those that the trial was trained on.
 
     Raises:
         ValueError: as `evaluate_run`; or the data set has other classes, or cannot be used.
     """
-    own, network = open_ended(run, world)
-    config, result = _ended(run, world)
+    own, network = open_finished(run, world)
+    attempt, _ = _finished(run, world)
     whole = replace(
-        config, dataset=dataset, classes="all", train_fraction=1.0, images_per_class=None
+        attempt.config, dataset=dataset, classes="all", train_fraction=1.0, images_per_class=None
     )
     other = load(whole, own.image_size)
     if other.class_names != own.class_names:
@@ -104,52 +90,48 @@ def evaluate_elsewhere(run: Run, world: World, dataset: str, split: Split = "tes
     if other.channels not in (1, taken := network.mean.shape[1]):
         channels = f"its images have {other.channels} channels, the model takes {taken}"
         raise ConfigError([f"dataset = {dataset!r}: {channels}"])
-    predictions = _predict(
-        network, other, config.batch_size, world, (split,), result.get("accumulate", 1)
-    )
-    scores = summarise(other, predictions)
-    if world.is_main:
-        run.write_evaluation(f"{dataset} {split}", scores)
-    return scores
+    found = metrics_of(other, _score(network, other, attempt, (split,)))
+    if world.is_rank_0:
+        run.write_evaluation(f"{dataset} {split}", found)
+    return found
 
 
-def open_ended(run: Run, world: World) -> tuple[Data, Network]:
-    """Return the images of a trial that has ended well, and its network, on the CPU, with the
-    weights that it kept.
+def open_finished(run: Run, world: World) -> tuple[Data, Network]:
+    """Return the images of a finished run, and its network, on the CPU, with the weights it kept.
 
     Raises:
         ValueError: the run has not ended well, or its weights are damaged or not of its config.
     """
-    config, _ = _ended(run, world)
+    config = _finished(run, world)[0].config
+    return _open(config, run, read_state(run.weights_path))
+
+
+def _finished(run: Run, world: World) -> tuple[Attempt, dict[str, Any]]:
+    """Return the attempt that finished the run, and its result."""
+    result = world.broadcast(run.result())
+    if result is None or not run.weights_path.exists():
+        problem = "keeps no weights" if result else "has not ended well"
+        raise ValueError(f"{run.path} {problem}, so there is nothing to evaluate")
+    number, accumulation = result.get("attempt", 1), result.get("accumulate", 1)
+    return Attempt.at(run, world, number, accumulation), result
+
+
+def _score(
+    network: Network, data: Data, attempt: Attempt, splits: tuple[Split, ...]
+) -> dict[Split, ScoredSplit]:
+    network.to(attempt.world.device)
+    return {split: score_split(network, data, split, attempt) for split in splits}
+
+
+def _open(config: TrainConfig, run: Run, state: dict[str, torch.Tensor]) -> tuple[Data, Network]:
+    """Return the images of `config`, and its network with the weights in `state`, on the CPU.
+
+    Raises:
+        ValueError: the weights are not those of such a network.
+    """
     source = ModelSource.of(config, run.path)
     data = load(config, source.image_size)
-    return data, _with_state(source, data, run, read_state(run.weights_path))
-
-
-def _ended(run: Run, world: World) -> tuple[TrainConfig, dict[str, Any]]:
-    config, result = run.config(), world.broadcast(run.result())
-    if result is None or not run.weights_path.exists():
-        kept = "keeps no weights" if result else "has not ended well"
-        raise ValueError(f"{run.path} {kept}, so there is nothing to evaluate")
-    return config, result
-
-
-def _predict(
-    network: Network,
-    data: Data,
-    batch_size: int,
-    world: World,
-    splits: tuple[Split, ...],
-    accumulate: int = 1,
-) -> dict[Split, Predictions]:
-    network.to(world.device)
-    return {split: predict(network, data, split, batch_size, world, accumulate) for split in splits}
-
-
-def _with_state(
-    source: ModelSource, data: Data, run: Run, state: dict[str, torch.Tensor]
-) -> Network:
-    """Return the model of `source` with the weights in `state`. Raises ValueError if another's."""
+    # The files that the trial started from no longer matter, and may be gone.
     network = build(source.drawn(), data.shape, data.mean, data.std)
     try:
         network.load_state_dict(state)
@@ -157,4 +139,4 @@ def _with_state(
         raise ValueError(
             f"{run.path}: its weights are not of its config: {' '.join(str(error).split())}"
         ) from None
-    return network
+    return data, network

@@ -1,10 +1,7 @@
-"""What a network says of the images of a split, gathered from all processes: the metrics of a
-result, and its file.
-"""
+"""A network's answers for all images of a split, gathered from all processes."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -15,19 +12,21 @@ from fieldtrial import metrics
 from fieldtrial.disk.files import write_arrays
 from fieldtrial.training.data.load import Data
 from fieldtrial.training.data.splits import Indices
-from fieldtrial.training.distributed.world import World
-from fieldtrial.training.loop.epoch import Diverged, forward
+from fieldtrial.training.loop.attempt import Attempt, Split
+from fieldtrial.training.loop.epoch import Diverged
+from fieldtrial.training.loop.inference import infer
 from fieldtrial.training.models.network import Network
-
-Split = Literal["validation", "test"]
 
 
 @dataclass(frozen=True, eq=False)
-class Predictions:
-    """`index` and `label`, int64 (n,), say which images of the data set's store these are, and of
-    which classes.
+class ScoredSplit:
+    """The answers for a split's images.
 
-    `probability` is float32 (n, classes); `loss` is the mean cross-entropy, from the logits.
+    Attributes:
+        index: the images' positions in the data set's store, int64 (n,).
+        label: their classes, int64 (n,).
+        probability: float32 (n, classes).
+        loss: the mean cross-entropy, from the logits.
     """
 
     index: Indices
@@ -35,38 +34,31 @@ class Predictions:
     probability: NDArray[np.float32]
     loss: float
 
-    def scores(self, split: str) -> dict[str, float]:
-        """Return {split}_loss, and the metrics of `metrics.summary` likewise."""
-        values = metrics.summary(self.label, self.probability)
-        return {f"{split}_{name}": value for name, value in {"loss": self.loss, **values}.items()}
+    def metrics(self, split: str) -> dict[str, float]:
+        """Return {split}_loss, and {split}_NAME for each metric of `metrics.summary`."""
+        values = {"loss": self.loss, **metrics.summary(self.label, self.probability)}
+        return {f"{split}_{name}": value for name, value in values.items()}
 
     def write(self, path: Path) -> None:
-        """Write the arrays, whole or not at all, as an .npz file that
-        fieldtrial.results.read.predictions reads.
-        """
+        """Write the arrays, atomically, as the .npz file that results.read.predictions reads."""
         write_arrays(path, index=self.index, label=self.label, probability=self.probability)
 
 
-def predict(
-    network: Network, data: Data, split: Split, batch_size: int, world: World, accumulate: int = 1
-) -> Predictions:
-    """Return what `network`, in evaluation mode, says of each image of `split`, once: to all
-    processes.
+def score_split(network: Network, data: Data, split: Split, attempt: Attempt) -> ScoredSplit:
+    """Return, to all processes, the answers of `network`, in evaluation mode, for `split`.
 
     Raises:
         Diverged: its answer for some image is not finite.
     """
     index: Indices = getattr(data, split)
-    answers = forward(network, data, index, batch_size, world, accumulate)
-    # in the order of `index`; what filled the last batch up comes after its images
-    logits = torch.cat([world.gather(part)[: batch.count].cpu() for batch, part in answers])
-    label = data.labels[index]
-    loss = (
-        functional.cross_entropy(logits, torch.from_numpy(label), reduction="none")
-        .double()
-        .mean()
-        .item()
+    answers = infer(network, data, index, attempt)
+    # Gathered rows are in the order of `index`, with a batch's padding at its end.
+    logits = torch.cat(
+        [attempt.world.all_gather(part)[: batch.count].cpu() for batch, part in answers]
     )
+    label = data.labels[index]
+    losses = functional.cross_entropy(logits, torch.from_numpy(label), reduction="none")
+    loss = losses.double().mean().item()
     if not torch.isfinite(logits).all():
         raise Diverged(f"the {split} loss is {loss} with the kept epoch's weights")
-    return Predictions(index, label, functional.softmax(logits, dim=1).numpy(), loss)
+    return ScoredSplit(index, label, functional.softmax(logits, dim=1).numpy(), loss)

@@ -1,6 +1,4 @@
-"""What the last layer of a network gets: penultimate features, computed once on a machine and kept
-on its disk.
-"""
+"""Penultimate features, the input of a network's last layer: computed once and kept on disk."""
 
 import contextlib
 import hashlib
@@ -13,92 +11,88 @@ import torch
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from fieldtrial.config import FIELDS, TrainConfig
+from fieldtrial.config import FIELDS
 from fieldtrial.disk.files import atomic_file
 from fieldtrial.training.data.image_store import store_root
 from fieldtrial.training.data.load import Data
 from fieldtrial.training.data.splits import Indices
-from fieldtrial.training.distributed.world import World
 from fieldtrial.training.freezing.feature_cache import PENULTIMATE, make_room
-from fieldtrial.training.loop.epoch import forward
+from fieldtrial.training.loop.attempt import Attempt
+from fieldtrial.training.loop.inference import infer
 from fieldtrial.training.models.hooks import HeadInput
 from fieldtrial.training.models.network import Network
 
-FORMAT = 2  # to be raised when the same key would stand for other numbers
+FORMAT = 2  # raise it when the same key would stand for other numbers
 NOT_OF_FEATURES = ("weights", "freeze", "classifier", "svm_kernel", "svm_scaling", "svm_penalty")
 
 log = logging.getLogger(__name__)
 
 
 def features(
-    network: Network,
-    data: Data,
-    indices: Indices,
-    config: TrainConfig,
-    world: World,
-    accumulate: int = 1,
+    network: Network, data: Data, indices: Indices, attempt: Attempt
 ) -> NDArray[np.float32] | None:
-    """Return the features of the images `indices`, float32 (n, width), to the first process; None
-    to the others.
+    """Return the features of the images `indices`, float32 (n, width), to rank 0; None to others.
 
-    They are what the network's last layer gets in evaluation mode, of images without augmentation;
-    the mean over the places where that layer is a convolution over a map, or gets several tokens.
-    They are kept under $FIELDTRIAL_CACHE for the next trial with the same model, weights (the last
-    layer's aside), images and precision, and share the room there with the features of frozen
-    layers (see `make_room`). `network` is on its device; batches are cut into `accumulate` pieces,
-    for less memory.
+    They are the last layer's input in evaluation mode, without augmentation. Where that layer is a
+    convolution over a map, or gets several tokens, they are the mean over the places.
+
+    They are kept under $FIELDTRIAL_CACHE for the next trial with the same model, weights (except
+    the last layer's), images and precision. They share the limit of the feature cache of frozen
+    layers; see `make_room`. `network` is on its device.
 
     Raises:
-        ValueError: what is kept there is damaged; the message has the path.
+        ValueError: the file of kept features is damaged; the message has the path.
         OSError: no room, or no right to write.
     """
-    path = store_root() / PENULTIMATE / f"{_key(network, data, indices, config, world)}.npy"
-    if world.is_main:
+    world = attempt.world
+    path = store_root() / PENULTIMATE / f"{_key(network, data, indices, attempt)}.npy"
+    if world.is_rank_0:
         path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.lock") if world.is_main else contextlib.nullcontext():
-        kept = _read(path) if world.is_main else None
+    with FileLock(f"{path}.lock") if world.is_rank_0 else contextlib.nullcontext():
+        kept = _read(path) if world.is_rank_0 else None
         if world.broadcast(kept is None):
             log.info("computing the features of %d images: %s", len(indices), path)
-            kept = _compute(network, data, indices, config.batch_size, world, accumulate)
-            if world.is_main:
+            kept = _compute(network, data, indices, attempt)
+            if world.is_rank_0:
                 make_room(kept.nbytes)
                 with atomic_file(path) as file:
                     np.save(file, kept)
-    return kept if world.is_main else None
+    return kept if world.is_rank_0 else None
 
 
 def _read(path: Path) -> NDArray[np.float32] | None:
-    """Return the features in `path`, and note that they were used; None if they are not there."""
+    """Return the features in `path`, and note that they were used; None without such a file."""
     try:
         kept: NDArray[np.float32] = np.load(path, allow_pickle=False)
     except FileNotFoundError:
         return None
     except (ValueError, EOFError) as error:
         raise ValueError(
-            f"{path}: not whole features ({error}); remove the file, and they are computed anew"
+            f"{path}: not whole features ({error}); remove the file to have them computed again"
         ) from None
-    with contextlib.suppress(OSError):  # in a folder that is shared, they may be another user's
+    with contextlib.suppress(OSError):  # in a shared folder, the file may be another user's
         os.utime(path)
     return kept
 
 
 def _compute(
-    network: Network, data: Data, indices: Indices, batch_size: int, world: World, accumulate: int
+    network: Network, data: Data, indices: Indices, attempt: Attempt
 ) -> NDArray[np.float32]:
     """Return the features, float32 (n, width), to all processes."""
     head_input = HeadInput(network)
     try:
         parts = [
-            world.gather(head_input.take())[: batch.count].cpu()
-            for batch, _ in forward(network, data, indices, batch_size, world, accumulate)
+            attempt.world.all_gather(head_input.take())[: batch.count].cpu()
+            for batch, _ in infer(network, data, indices, attempt)
         ]
     finally:
         head_input.close()
     return torch.cat(parts).numpy()
 
 
-def _key(network: Network, data: Data, indices: Indices, config: TrainConfig, world: World) -> str:
-    """Return a name for the features: of the images, and of all that they are computed with."""
+def _key(network: Network, data: Data, indices: Indices, attempt: Attempt) -> str:
+    """Return a name for the features: a hash of the images and of all they are computed with."""
+    config = attempt.config
     model = {
         name: getattr(config, name)
         for name, item in FIELDS.items()
@@ -110,7 +104,7 @@ def _key(network: Network, data: Data, indices: Indices, config: TrainConfig, wo
         data.image_size,
         model,
         network.precision,
-        world.device.type,
+        attempt.world.device.type,
         torch.__version__,
     )
     key = hashlib.sha256(repr(facts).encode())

@@ -35,25 +35,25 @@ def test_a_driver_that_comes_back_takes_over_and_clears_up(
     tasks = [task(tmp_path, number, epochs) for number, epochs in enumerate((3, 20, 2000))]
     for one in tasks:
         place.start(one)
-    until(place, lambda: all(one.run.records() for one in tasks))
-    job = place.queue.claimed()[tasks[2].queued().name]
+    until(place, lambda: all(one.open_run().records() for one in tasks))
+    job = place.queue.claimed()[tasks[2].name]
     place.close(detach=True)
-    while not tasks[0].run.result():
+    while not tasks[0].open_run().result():
         time.sleep(0.1)
     unknown = task(tmp_path, 9)
-    place.queue.put(unknown.queued())
+    place.queue.put(unknown)
     back = make_place(epoch_seconds=0.2, most_jobs=3)
     never = task(tmp_path, 7)
-    assert {one.run.name for one in back.adopt([*tasks[:2], never])} == {
-        one.run.name for one in tasks[:2]
+    assert {one.trial for one in back.adopt([*tasks[:2], never])} == {
+        one.trial for one in tasks[:2]
     }
     ended = until_the_end(back, 2)
     assert all_is_well(ended)
     assert {end.task for end in ended} == set(tasks[:2])
     assert back.queue.waiting() == set()
-    assert not unknown.run.records()
+    assert not unknown.open_run().records()
     slurm.wait(job, "CANCELLED")
-    assert len(tasks[2].run.records()) < 2000, "nobody asked for it any more"
+    assert len(tasks[2].open_run().records()) < 2000, "nobody asked for it any more"
 
 
 def test_a_requeued_job_does_not_go_on_with_what_another_has_by_then(
@@ -65,7 +65,7 @@ def test_a_requeued_job_does_not_go_on_with_what_another_has_by_then(
     settings, folder = SlurmSettings(), SweepFolder(tmp_path / "sweep")
     place = SlurmPlace(settings, folder, Submitter(settings, folder, ROOT / "src", STAND_IN))
     interrupted = task(tmp_path)
-    place.queue.put(interrupted.queued())
+    place.queue.put(interrupted)
     place.queue.register("7_0", {})
     assert place.queue.claim("7_0")
     assert place.adopt([interrupted]) == []
@@ -80,18 +80,18 @@ def test_jobs_of_a_changed_place_take_nothing_more(make_place: Make, tmp_path: P
     )
     for one in (first, second):
         old.start(one)
-    until(old, lambda: first.run.records())
+    until(old, lambda: first.open_run().records())
     job = job_of(old)
     old.close(detach=True)
     new = make_place(epoch_seconds=0.2, most_jobs=2, trials_per_job=9, memory_gb_per_process=0.2)
     assert set(new.adopt([first, second])) == {first, second}
     new.start(third)
-    first.run.request_stop()
+    first.open_run().request_stop()
     assert all_is_well(until_the_end(new, 3))
     answers = {
         answer.task: answer.worker
         for answer in TaskQueue(new.queue.folder).answers()
         if answer.task
     }
-    assert answers[first.queued().name] == job
-    assert job not in (answers[second.queued().name], answers[third.queued().name])
+    assert answers[first.name] == job
+    assert job not in (answers[second.name], answers[third.name])

@@ -1,6 +1,4 @@
-"""Sweeps over a real SLURM that goes wrong in every way come to the undisturbed sweep's table. The
-worker sleeps.
-"""
+"""Sweeps over a real SLURM that fails in every way end with the undisturbed sweep's table."""
 
 import random
 import subprocess
@@ -99,12 +97,8 @@ def test_drivers_killed_at_twenty_random_moments(
     seed = random.SystemRandom().randrange(1000)
     print(f"random seed {seed}")
     chance = random.Random(seed)
-    flags = (
-        "--trials",
-        "16",
-        "--seeds",
-        "2",
-    )  # more trials than kills: each driver gets to see a new one
+    # More trials than kills: each driver starts a new one.
+    flags = ("--trials", "16", "--seeds", "2")
     undisturbed = make_driver(tmp_path / "undisturbed", {"most_trials": 1}, EPOCH_SECONDS="0.03")
     assert undisturbed.finish(undisturbed.start(*flags), 900).returncode == 0
     driver = make_driver(
@@ -287,14 +281,8 @@ def test_preemption_by_a_higher_partition(
 ) -> None:
     def preempt(driver: Any) -> None:
         assert processes.eventually(lambda: record_count(driver.folder()) > 2, 240)
-        everything = (
-            "--nodes=4",
-            "--exclusive",
-            "--time=1",
-            "--output=/dev/null",
-            "--wrap=sleep 1",
-        )
-        winner = slurm.run("sbatch", "--parsable", *everything)
+        everything = ("--nodes=4", "--exclusive", "--time=1", "--output=/dev/null")
+        winner = slurm.run("sbatch", "--parsable", *everything, "--wrap=sleep 1")
         slurm.wait(winner, "COMPLETED", 90)
 
     try:

@@ -213,7 +213,7 @@ def test_a_place_that_slurm_refuses_ends_the_sweep(
 ) -> None:
     outcome = make_driver(tmp_path, {**SITE, "partitions": ["nowhere"]}).run()
     assert outcome.returncode == 1
-    assert "SLURM takes no job of this place" in outcome.stderr
+    assert "SLURM accepts no job of this place" in outcome.stderr
     assert "invalid partition" in outcome.stderr
 
 
@@ -236,7 +236,7 @@ def test_cancel_ends_one_sweeps_jobs(
     refused = subprocess.run(command, capture_output=True, text=True, check=False)
     assert refused.returncode == 1
     assert (
-        f"process {process.pid}, runs this sweep; end that first, or give --takeover"
+        f"process {process.pid}, runs this sweep; end it first, or give --takeover"
         in refused.stderr
     )
     if not takeover:

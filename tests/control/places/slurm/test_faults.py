@@ -11,13 +11,14 @@ import pytest
 from fieldtrial.config import TrainConfig
 from fieldtrial.control.engine import hung as watch
 from fieldtrial.control.engine.loop import Engine
-from fieldtrial.control.places.interface import Ended, Task
+from fieldtrial.control.places.interface import Ended
 from fieldtrial.control.places.settings import SlurmSettings
 from fieldtrial.control.places.slurm.place import SlurmPlace
 from fieldtrial.control.places.slurm.sbatch import Submitter
 from fieldtrial.control.places.slurm.snapshot import take_snapshot
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.disk.task_queue import Task
 from fieldtrial.sweep import Sweep
 from tests.slurm_cluster import SlurmCluster
 
@@ -69,7 +70,7 @@ def test_a_trial_that_hangs_is_dumped_and_goes_on(
     place: SlurmPlace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        watch, "SILENT_SECONDS", 20.0
+        watch, "HUNG_SECONDS", 20.0
     )  # more than a cold start's first step takes on a busy machine
     monkeypatch.setattr(watch, "DUMP_SECONDS", 15.0)
     engine = run(tmp_path, place, seed=7)
@@ -87,7 +88,7 @@ def test_processes_that_slurm_told_to_end_have_not_died(
     slurm: SlurmCluster, place: SlurmPlace, processes: Any, tmp_path: Path
 ) -> None:
     config = TrainConfig(model="mlp", dense_width=(16,), epochs=500)
-    task = Task(Run.create(tmp_path / "sweep" / config.id, config), 1)
+    task = Task(str(Run.create(tmp_path / "sweep" / config.id, config).path), 1)
     ends: list[Ended] = []
 
     def has_ended() -> bool:
@@ -95,14 +96,14 @@ def test_processes_that_slurm_told_to_end_have_not_died(
         return bool(ends)
 
     place.start(task)
-    assert processes.eventually(lambda: has_ended() or len(task.run.records()) > 2, 60)
+    assert processes.eventually(lambda: has_ended() or len(task.open_run().records()) > 2, 60)
     (job,) = place.queue.claimed().values()
     slurm.run(
         "scancel", "--signal=TERM", job
     )  # to srun's processes alone, as at the start of a preemption's grace
     assert processes.eventually(has_ended, 30)
     assert [(end.cause, end.error) for end in ends] == [("interruption", None)]
-    assert task.run.error() is None
+    assert task.open_run().error() is None
     assert place.queue.terminations(job) == 2
     assert (
         slurm.run("squeue", "--noheader", "--states=all", f"--jobs={job}", "--format=%T")

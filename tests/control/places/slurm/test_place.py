@@ -1,47 +1,57 @@
-"""A real SLURM as a place: jobs that are cancelled, preempted, deaf or lost. The worker sleeps."""
+"""A real SLURM as a place: jobs that are cancelled, preempted or requeued. The worker sleeps."""
 
-import os
 import shutil
 import signal
-import subprocess
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fieldtrial.control.places.interface import Ended, PlaceError
 from fieldtrial.control.places.settings import SlurmSettings
 from fieldtrial.control.places.slurm import commands as slurm_commands
-from fieldtrial.control.places.slurm import place as slurm_module
 from fieldtrial.control.places.slurm.commands import Job
 from fieldtrial.control.places.slurm.place import SlurmPlace
-from fieldtrial.control.places.slurm.polling import Look
+from fieldtrial.control.places.slurm.polling import Poll
 from fieldtrial.control.places.slurm.sbatch import Submitter, job_name
-from fieldtrial.disk.files import write_atomically
 from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.disk.task_queue import Answer
 from tests.control.slurm_places import (
     STAND_IN,
     Make,
     all_is_well,
     job_of,
-    place_of,
     task,
     until,
     until_the_end,
 )
-from tests.slurm_cluster import SlurmCluster, temporary_cluster
+from tests.slurm_cluster import SlurmCluster
 
 ROOT = Path(__file__).parents[4]
 
 
 @pytest.mark.parametrize("state", ["running", "waiting"])
 def test_what_others_cancel_is_noticed(
-    slurm: SlurmCluster, make_place: Make, tmp_path: Path, state: str
+    slurm: SlurmCluster,
+    make_place: Make,
+    processes: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    state: str,
 ) -> None:
+    cancelled, cancel = list[str](), slurm_commands.cancel
+
+    def note(jobs: Sequence[str]) -> None:
+        cancelled.extend(jobs)
+        cancel(jobs)
+
+    monkeypatch.setattr(slurm_commands, "cancel", note)
     place = make_place(epoch_seconds=0.3, sbatch={"hold": ""} if state == "waiting" else {})
     first = task(tmp_path, epochs=50)
     place.start(first)
     if state == "running":
-        until(place, lambda: len(first.run.records()) > 1)
+        until(place, lambda: len(first.open_run().records()) > 1)
         job = job_of(place)
         slurm.run("scancel", job)
         (end,) = until_the_end(place)
@@ -52,7 +62,7 @@ def test_what_others_cancel_is_noticed(
             PlaceError, match=r"3 jobs in a row .*; the last, \d+_0, is held: JobHeldUser"
         ):
             until(place, lambda: False)
-        assert len(place._cancelled) == 3
+        assert processes.eventually(lambda: len(cancelled) == 3)
 
 
 def test_a_job_that_has_said_that_it_leaves_holds_no_place(
@@ -60,10 +70,15 @@ def test_a_job_that_has_said_that_it_leaves_holds_no_place(
 ) -> None:
     place = make_place()
     name = job_name(SweepFolder(tmp_path / "sweep"))
-    place._leaving = {"1_0", "1_1"}
+    shown = [Job(f"1_{element}", "RUNNING", "n1", "", name) for element in range(3)]
+    place._update(Poll(shown))
+    for job in ("1_0", "1_1"):
+        place.queue.register(job, {})
+        place.queue.answer(Answer(job, None, "left"))
+    assert place.wait(0) == []
     requeued = Job("1_1", "PENDING", "", "", name)
-    place._see(Look([Job("1_0", "RUNNING", "n1", "", name), requeued]))
-    assert place._jobs == {"1_1": requeued}
+    place._update(Poll([shown[0], requeued, shown[2]]))
+    assert place._active().keys() == {"1_1", "1_2"}
     place._jobs = {}
 
 
@@ -84,13 +99,16 @@ def test_a_workers_processes_are_asked_what_they_do(
     place = make_place(0.3, worker, gpus_per_trial=0, processes_per_trial=processes)
     first = task(tmp_path, epochs=200)
     place.start(first)
-    until(place, lambda: first.run.records() and place._jobs[job_of(place)].state == "RUNNING")
+    until(
+        place,
+        lambda: first.open_run().records() and place._jobs[job_of(place)].shown.state == "RUNNING",
+    )
     dumps = [tmp_path / f"dump-{rank}" for rank in range(processes)]
     until(place, lambda: all(dump.exists() for dump in dumps))
     assert place.dump(first)
     until(place, lambda: all("worker.py" in dump.read_text() for dump in dumps))
-    count = len(first.run.records())
-    until(place, lambda: len(first.run.records()) > count + 1)
+    count = len(first.open_run().records())
+    until(place, lambda: len(first.open_run().records()) > count + 1)
 
 
 def test_a_deaf_worker_is_stopped_with_its_job(
@@ -99,8 +117,8 @@ def test_a_deaf_worker_is_stopped_with_its_job(
     place = make_place(epoch_seconds=600)
     deaf = task(tmp_path)
     place.start(deaf)
-    until(place, lambda: deaf.run.records())
-    deaf.run.request_stop()
+    until(place, lambda: deaf.open_run().records())
+    deaf.open_run().request_stop()
     place.stop(deaf)
     (end,) = until_the_end(place)
     assert end.death
@@ -118,16 +136,16 @@ def test_an_outage_is_said_once_and_no_verdict_passed(
     place = make_place(epoch_seconds=0.2)
     first = task(tmp_path, epochs=20)
     place.start(first)
-    until(place, lambda: first.run.records())
+    until(place, lambda: first.open_run().records())
     with monkeypatch.context() as patch:
         patch.setattr(slurm_commands, "SECONDS", 0.3)
         slurm.end("slurmctld", signal.SIGTERM)  # it writes down what it knows
         until(place, lambda: said)
-        until(place, lambda: len(first.run.records()) > 10)
+        until(place, lambda: len(first.open_run().records()) > 10)
     slurm.start()
     assert all_is_well(until_the_end(place))
     assert len(said) <= 2
-    assert "no verdict is passed meanwhile" in said[0]
+    assert "waiting until SLURM answers, no job counts as gone" in said[0]
 
 
 @pytest.mark.chaos
@@ -136,7 +154,7 @@ def test_a_preempted_trial_goes_on(slurm: SlurmCluster, make_place: Make, tmp_pa
     place = make_place(epoch_seconds=0.3, partitions=("preempt",))
     first = task(tmp_path, epochs=60)
     place.start(first)
-    until(place, lambda: len(first.run.records()) > 2)
+    until(place, lambda: len(first.open_run().records()) > 2)
     job = job_of(place)
     winner = slurm.run(
         "sbatch",
@@ -149,8 +167,8 @@ def test_a_preempted_trial_goes_on(slurm: SlurmCluster, make_place: Make, tmp_pa
     )
     assert all_is_well(until_the_end(place))
     assert slurm.state(winner) == "COMPLETED"
-    assert len(first.run.attempts()) == 2
-    assert [record["epoch"] for record in first.run.records()] == list(range(61))
+    assert len(first.open_run().attempts()) == 2
+    assert [record["epoch"] for record in first.open_run().records()] == list(range(61))
     assert {path.name for path in (tmp_path / "sweep" / "queue" / "workers").iterdir()} == {job}, (
         "the same job"
     )
@@ -175,19 +193,6 @@ def test_jobs_are_cancelled_also_where_nothing_can_be_written(
     assert cancelled == [job_name(folder)]
 
 
-def test_a_trial_of_several_processes_that_is_killed_has_died(
-    make_place: Make, tmp_path: Path
-) -> None:
-    place = make_place(epoch_seconds=0.5, gpus_per_trial=2)
-    first = task(tmp_path, epochs=200)
-    place.start(first)
-    until(place, first.run.records)
-    place.kill(first)
-    (end,) = until_the_end(place)
-    assert end.cause == "death"
-    assert place._submissions.node_failures == {}
-
-
 @pytest.mark.chaos
 def test_a_cancellation_in_an_outage_is_repeated(
     slurm: SlurmCluster, make_place: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -195,13 +200,13 @@ def test_a_cancellation_in_an_outage_is_repeated(
     place = make_place(epoch_seconds=0.5)
     first = task(tmp_path, epochs=200)
     place.start(first)
-    until(place, first.run.records)
+    until(place, first.open_run().records)
     job = job_of(place)
     with monkeypatch.context() as patch:
         patch.setattr(slurm_commands, "SECONDS", 0.3)
         slurm.end("slurmctld", signal.SIGTERM)  # it writes down what it knows
         place.kill(first)
-        until(place, lambda: job in place._uncancelled)
+        until(place, lambda: place._jobs[job].missed_cancel is not None)
     slurm.start()
     (end,) = until_the_end(place)
     assert (end.death or "").startswith(f"its job {job} is gone (CANCELLED")
@@ -221,11 +226,11 @@ def test_a_users_defaults_for_slurms_commands_change_nothing(
     place = make_place(epoch_seconds=0.2, account="root")
     first = task(tmp_path, epochs=500)
     place.start(first)
-    until(place, first.run.records)
-    looked = place._next_look
-    until(place, lambda: place._next_look > looked)
+    until(place, first.open_run().records)
+    polled = place._next_poll
+    until(place, lambda: place._next_poll > polled)
     assert list(place._jobs) == [job_of(place)]
-    first.run.request_stop()
+    first.open_run().request_stop()
     assert all_is_well(until_the_end(place))
     monkeypatch.setenv("SBATCH_ACCOUNT", "mine")
     assert "#SBATCH --account=mine\n" in make_place()._submitter.script(), (
@@ -241,165 +246,43 @@ def test_a_task_waits_until_a_worker_has_begun_it(
     for one in (first, second):
         place.start(one)
     until(place, lambda: len(place._jobs) == 2 and place.backlog.reasons == ("BeginTime",))
-    assert place.queue.waiting() == {one.queued().name for one in (first, second)}
+    assert place.queue.waiting() == {one.name for one in (first, second)}
     waiting, released = sorted(place._jobs)
     slurm.run("scontrol", "update", f"jobid={released}", "starttime=now")
-    until(place, lambda: first.run.attempts() and place._jobs[released].state == "RUNNING")
-    assert place.queue.waiting() == {second.queued().name}
+    until(
+        place,
+        lambda: first.open_run().attempts() and place._jobs[released].shown.state == "RUNNING",
+    )
+    assert place.queue.waiting() == {second.name}
     assert not place.backlog.requeued
     slurm.run("scontrol", "requeue", released)
-    until(place, lambda: place.backlog.requeued == {first.run.name})
-    assert place.queue.claimed() == {first.queued().name: released}, "it is still that job's"
-    looked = place._next_look
+    until(place, lambda: place.backlog.requeued == {first.trial})
+    assert place.queue.claimed() == {first.name: released}, "it is still that job's"
+    polled = place._next_poll
     until(
-        place, lambda: place._next_look > looked
+        place, lambda: place._next_poll > polled
     )  # a job that starts again at once may be refused by its node
     slurm.run("scontrol", "update", f"jobid={released}", "starttime=now")
-    until(place, lambda: len(first.run.attempts()) == 2)
+    until(place, lambda: len(first.open_run().attempts()) == 2)
     until(place, lambda: not place.backlog.requeued)
     place.close(detach=True)
     back = make_place(epoch_seconds=0.3, most_jobs=2, sbatch={"begin": "now+1hour"})
     assert set(back.adopt([first, second])) == {first, second}
     assert waiting in back._jobs
-    assert back.queue.waiting() == {second.queued().name}
+    assert back.queue.waiting() == {second.name}
 
 
 def test_why_jobs_wait_is_said_once(make_place: Make, said: list[str], tmp_path: Path) -> None:
     place = make_place(time_limit_minutes=100_000)
     for number in range(2):
         place.start(task(tmp_path, number))
-    told = "jobs wait in the queue, says squeue: PartitionTimeLimit"
+    told = "jobs wait in the queue, squeue's reason: PartitionTimeLimit"
     until(place, lambda: told in said)  # SLURM may say PartitionConfig first
-    looked = place._next_look
-    until(place, lambda: place._next_look > looked)
+    polled = place._next_poll
+    until(place, lambda: place._next_poll > polled)
     assert len(said) == len(set(said)), said
 
 
 def test_gpus_may_be_of_a_type(make_place: Make) -> None:
     place = make_place(gpus_per_trial=16, gpus_per_node=8, gpu_type="a100")
     assert "#SBATCH --gpus-per-node=a100:8\n" in place._submitter.script()
-
-
-def test_without_accounting_deaths_are_noticed(
-    said: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with temporary_cluster("--nodes", "1", "--no-accounting") as cluster:
-        monkeypatch.setenv("SLURM_CONF", str(cluster.configuration))
-        place = place_of(tmp_path, said.append, 0.2, gpus_per_trial=0, most_jobs=2)
-        first, second = task(tmp_path, 0, epochs=50), task(tmp_path, 1, epochs=5)
-        place.start(first)
-        until(place, lambda: len(first.run.records()) > 1)
-        job = job_of(place)
-        place.start(second)
-        subprocess.run(["scancel", job], check=True)
-        ended = until_the_end(place, 2)
-        deaths = {end.task: end.death for end in ended}
-        assert deaths == {first: f"its job {job} is gone (CANCELLED, on n1)", second: None}
-        place.close()
-
-
-def test_a_worker_that_does_not_come_up_is_lost_and_another_takes_its_trial(
-    slurm: SlurmCluster,
-    make_place: Make,
-    said: list[str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    once = f"[ -e {tmp_path}/stuck ] || {{ touch {tmp_path}/stuck; sleep 600; }}"
-    place = make_place(setup=(once,))
-    first = task(tmp_path)
-    place.start(first)
-    with monkeypatch.context() as patch:
-        patch.setattr(slurm_module, "START_SECONDS", 1.0)
-        until(place, lambda: said)
-    job = said[0].split()[1]
-    assert said == [f"job {job} has done nothing for 1 s on n1: it is cancelled"]
-    assert all_is_well(until_the_end(place))
-    assert first.run.attempts() == [1]
-    assert place._submissions.node_failures == {"n1": 1}
-    slurm.wait(job, "CANCELLED")
-
-
-@pytest.mark.parametrize(
-    ("state", "printed", "blamed"),
-    [
-        ("OUT_OF_MEMORY", "", False),
-        (
-            "FAILED",
-            (
-                "slurmstepd-n1: error: Detected 1 oom-kill event(s) in StepId=7.0. Some of your"
-                " processes"
-            ),
-            False,
-        ),
-        ("FAILED", "srun: error: n1: task 1: Out Of Memory", False),
-        (
-            "FAILED",
-            (
-                "slurmstepd-n1: error: StepId=7.batch exceeded memory limit (2048 > 1024), being"
-                " killed"
-            ),
-            False,
-        ),
-        ("FAILED", "Traceback: there is no memory of it", True),
-        ("NODE_FAIL", "", True),
-    ],
-)
-def test_a_node_is_blamed_for_a_job_that_died_but_not_for_want_of_memory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str, printed: str, blamed: bool
-) -> None:
-    folder = SweepFolder(tmp_path / "sweep")
-    looks = [[Job("7_0", "RUNNING", "n1", "None", job_name(folder))], []]
-    answers = {"submit_limit": None, "largest_array": 10, "final_states": {"7_0": (state, "n1")}}
-    for name, answer in answers.items():
-        monkeypatch.setattr(slurm_commands, name, lambda *_, answer=answer: answer)
-    monkeypatch.setattr(slurm_commands, "my_jobs", lambda: looks.pop(0))
-    place = place_of(tmp_path, print)
-    first = task(tmp_path)
-    place.start(first)
-    place.queue.register("7_0", {})
-    assert place.queue.claim("7_0")
-    write_atomically(folder.jobs_path / "7_0_0_log.err", f"{printed}\n".encode())
-    (end,) = until_the_end(place)
-    assert (end.task, (end.death or "").partition(" (")[0]) == (first, "its job 7_0 is gone")
-    assert place._submissions.node_failures == ({"n1": 1} if blamed else {})
-    place.close(detach=True)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("processes", [1, 2])
-def test_a_trial_that_takes_too_much_memory_is_to_blame_and_its_node_is_not(
-    said: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: int
-) -> None:
-    if not os.access("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes", os.W_OK):
-        pytest.skip(
-            "needs cgroups of version 1 that count swap: by them SLURM limits a job's memory"
-        )
-    lines = [
-        "import runpy",
-        "from fieldtrial.disk.run import Run",
-        "recorder = Run.recorder",
-        "def take_too_much_at_first(run, attempt):",
-        (
-            "    return recorder(run, len(b'x' * (400 << 20)) and attempt) if attempt == 1 else"
-            " recorder(run, attempt)"
-        ),
-        "Run.recorder = take_too_much_at_first",
-        f"runpy.run_path({STAND_IN[0]!r}, run_name='__main__')",
-    ]
-    worker = tmp_path / "worker.py"
-    worker.write_text("\n".join(lines))
-    with temporary_cluster("--nodes", "1", "--no-accounting", "--enforce-memory") as cluster:
-        monkeypatch.setenv("SLURM_CONF", str(cluster.configuration))
-        asked = {"gpus_per_trial": 0, "processes_per_trial": processes}
-        place = place_of(tmp_path, said.append, 0.05, (str(worker),), **asked)
-        for number in range(2):  # as many as would have a node left out
-            place.start(task(tmp_path, number))
-            (end,) = until_the_end(place)
-            assert end.cause == "death"
-            assert "is gone (OUT_OF_MEMORY, on n1)" in (end.death or "")
-        assert place._submissions.node_failures == {}
-        place.start(task(tmp_path, attempt=2))
-        assert all_is_well(until_the_end(place))
-        assert said == []
-        place.close()

@@ -56,7 +56,7 @@ def test_limits_that_nothing_tells_are_found(
             place.start(task(tmp_path, number, epochs=3))
         assert all_is_well(until_the_end(place, 6))
         assert len(said) >= 1
-        assert "trying again, more and more rarely" in said[0]
+        assert "trying again at growing intervals" in said[0]
     finally:
         slurm.run("sacctmgr", "-Qi", "modify", "qos", "normal", "set", "GrpSubmitJobs=-1")
 
@@ -105,7 +105,9 @@ def test_where_all_nodes_have_failed_none_is_left_out(
     place._submissions.node_failures = Counter(dict.fromkeys(("n1", "n2", "n3", "n4"), 2))
     place.start(task(tmp_path))
     assert all_is_well(until_the_end(place))
-    assert said == ["no nodes are left without n1, n2, n3, n4, where jobs died: back to all"]
+    assert said == [
+        "no nodes are left without n1, n2, n3, n4, where jobs died: they are no longer excluded"
+    ]
 
 
 def test_a_broken_node_does_not_end_a_sweep(make_place: Make, tmp_path: Path) -> None:

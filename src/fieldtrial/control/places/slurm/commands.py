@@ -1,6 +1,4 @@
-"""SLURM's commands: one squeue for all jobs, sacct for those that have vanished, scancel in
-batches.
-"""
+"""SLURM's commands: one squeue for all jobs, sacct for those that are gone, scancel in batches."""
 
 import contextlib
 import getpass
@@ -13,10 +11,9 @@ from pathlib import Path
 
 SECONDS = 60.0  # after which a command that does not answer counts as an outage
 BATCH = 200
-# A user's own defaults for SLURM's commands would hide jobs from this program, or have it ask for
-# others than it means.
+# A user's defaults for SLURM's commands could hide jobs, or submit others than intended.
 DEFAULTS = ("SBATCH_", "SQUEUE_", "SCANCEL_", "SACCT_", "SACCTMGR_")
-# What squeue says of a job that will not start by itself again: it has to be cancelled.
+# Reasons in squeue of jobs that will not start by themselves: they have to be cancelled.
 DEAD_REASONS = (
     "JobHeldUser",
     "JobHeldAdmin",
@@ -27,7 +24,7 @@ DEAD_REASONS = (
 
 
 class SlurmOutageError(OSError):
-    """A command of SLURM failed or did not answer: nothing can be said about any job."""
+    """A command of SLURM failed or did not answer: the state of all jobs is unknown."""
 
 
 @dataclass(frozen=True)
@@ -42,31 +39,27 @@ class Job:
 
     @property
     def pending(self) -> bool:
-        """Whether it waits for its start, its first or another one."""
+        """Whether it waits to start, for the first time or again."""
         return self.state == "PENDING"
 
     @property
     def dead(self) -> bool:
-        """Whether it is held, and will not start again."""
+        """Whether it is held, and will not start by itself."""
         return self.pending and self.reason in DEAD_REASONS
 
 
 def my_jobs() -> list[Job]:
-    """Return all of this user's jobs, a line for each element of an array. Raises
-    SlurmOutageError.
-    """
+    """Return all of this user's jobs, one for each array element. Raises SlurmOutageError."""
     lines = _run("squeue", "--noheader", "--array", "--all", "--me", "--format=%i|%T|%N|%r|%j")
     found = (line.split("|", 4) for line in lines)
-    return [
-        Job(*words) for words in found if len(words) == 5
-    ]  # a name of several lines, of somebody's, is no job
+    return [Job(*words) for words in found if len(words) == 5]  # names may have several lines
 
 
 def final_states(jobs: Collection[str]) -> dict[str, tuple[str, str]]:
-    """Return {job: (state, nodes)} of jobs that have left the queue, as far as SLURM knows it.
+    """Return {job: (state, nodes)} of jobs that have left the queue, as far as SLURM knows.
 
-    slurmctld remembers them for some minutes; accounting, where there is any, for ever, but only
-    some seconds later.
+    slurmctld keeps them for some minutes. Accounting, if there is any, keeps them for ever, but
+    knows of them some seconds late.
     """
     found: dict[str, tuple[str, str]] = {}
     for ask in (_remembered, _accounted):
@@ -100,7 +93,7 @@ def _accounted(jobs: Sequence[str]) -> dict[str, tuple[str, str]]:
 
 
 def node_names(nodes: str) -> list[str]:
-    """Return the nodes that a list such as n[1-3,5] names: as one, where SLURM does not say."""
+    """Return the nodes that a list such as n[1-3,5] names; the list itself if SLURM fails."""
     with contextlib.suppress(SlurmOutageError):
         return (
             _run("scontrol", "show", "hostnames", nodes)
@@ -111,14 +104,13 @@ def node_names(nodes: str) -> list[str]:
 
 
 def cancel(jobs: Sequence[str]) -> None:
-    """Cancel jobs; those that are gone already are no error. Raises SlurmOutageError."""
+    """Cancel jobs; jobs that are gone are no error. Raises SlurmOutageError."""
     for first in range(0, len(jobs), BATCH):
         _run("scancel", "--quiet", *jobs[first : first + BATCH])
 
 
 def send_signal(job: str, name: str, to_steps: bool) -> None:
-    """Send the signal with that name to the processes of a job's steps, or else to its batch
-    script's only process.
+    """Send a signal to the processes of a job's steps, or to its batch script's process.
 
     Raises:
         SlurmOutageError: SLURM does not answer.
@@ -127,41 +119,35 @@ def send_signal(job: str, name: str, to_steps: bool) -> None:
 
 
 def submit(script: Path) -> str:
-    """Submit an sbatch file and return the job's id. Raises SlurmOutageError, with what sbatch
-    says, if that fails.
-    """
+    """Submit an sbatch file and return the job's id. Raises SlurmOutageError."""
     lines = _run("sbatch", "--parsable", str(script))
-    job = (
-        lines[-1].partition(";")[0] if lines else ""
-    )  # a site's words may stand before it, a cluster's name behind
+    # A site's notices may precede the id, and a cluster's name may follow it.
+    job = lines[-1].partition(";")[0] if lines else ""
     if not job.isdecimal():
         raise SlurmOutageError(f"sbatch: no job id in {' '.join(lines)!r}")
     return job
 
 
 def largest_array() -> int:
-    """Return how many jobs one array may have; 0: the site takes no arrays."""
+    """Return how many jobs one array may have; 0: the site allows no arrays."""
     lines = (line.partition("=") for line in _run("scontrol", "show", "config"))
     known = {name.strip(): value.strip() for name, _, value in lines}
     most = int(known.get("MaxArraySize", "0"))
     further = re.search(r"\bmax_array_tasks=(\d+)", known.get("SchedulerParameters", ""))
-    return max(
-        0, min(most - 1, int(further[1]) if further else most)
-    )  # indices are below MaxArraySize
+    limit = int(further[1]) if further else most
+    return max(0, min(most - 1, limit))  # indices are below MaxArraySize
 
 
 def cancel_named(name: str, pending_only: bool = False) -> None:
-    """Cancel this user's jobs of that name. Raises SlurmOutageError."""
+    """Cancel this user's jobs with a name. Raises SlurmOutageError."""
     states = ["--state=PENDING"] if pending_only else []
     _run("scancel", "--quiet", f"--user={getpass.getuser()}", f"--name={name}", *states)
 
 
 def submit_limit(account: str | None) -> int | None:
-    """Return how many jobs this user may have in the queue, as far as accounting knows; None: no
-    limit is known.
+    """Return how many jobs this user may have in the queue; None: accounting knows no limit.
 
-    It is the account's; without one, as nobody knows here which one counts, the largest of all
-    accounts'.
+    Without an account it is the largest limit of the user's accounts, any of which may be used.
     """
     try:
         lines = _run(
@@ -182,9 +168,7 @@ def submit_limit(account: str | None) -> int | None:
 
 
 def _elements(ids: str) -> list[str]:
-    """Return the jobs that a row of sacct is about: elements that never started share one:
-    12_[0-8:2,9%3].
-    """
+    """Return the jobs of a row of sacct: elements that never started share one, 12_[0-8:2,9%3]."""
     array, bracket, numbers = ids.partition("_[")
     if not bracket:
         return [ids]
@@ -200,20 +184,16 @@ def _elements(ids: str) -> list[str]:
 
 
 def test_submission(script: str) -> str:
-    """Return what sbatch --test-only says of a script: when and where it would start.
+    """Return the answer of sbatch --test-only: when and where a script would start.
 
     Raises:
-        SlurmOutageError: SLURM refuses it, with what sbatch says, or does not answer.
+        SlurmOutageError: SLURM refuses the script, or does not answer.
     """
-    return _completed(
-        "sbatch", "--test-only", text=script
-    ).stderr.strip()  # where a test's answer goes, too
+    return _completed("sbatch", "--test-only", text=script).stderr.strip()  # sbatch answers there
 
 
 def _environment() -> dict[str, str]:
-    """Return what SLURM's commands find in their environment: no defaults, and no limit to the
-    length of lists.
-    """
+    """Return the environment of SLURM's commands: no user's defaults, lists of any length."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(DEFAULTS)}
     return kept | {"SLURM_BITSTR_LEN": "0"}
 
@@ -223,9 +203,7 @@ def _run(*command: str) -> list[str]:
 
 
 def _completed(*command: str, text: str | None = None) -> "subprocess.CompletedProcess[str]":
-    """Return how a command went that was given `text` to read. Raises SlurmOutageError if it did
-    not go well.
-    """
+    """Run a command with `text` as its input. Raises SlurmOutageError if it fails."""
     try:
         result = subprocess.run(
             command,
@@ -244,12 +222,8 @@ def _completed(*command: str, text: str | None = None) -> "subprocess.CompletedP
     except (OSError, subprocess.TimeoutExpired) as error:
         raise SlurmOutageError(f"{command[0]}: {error}") from None
     if result.returncode:
-        told = (
-            result.stderr.strip()
-            or result.stdout.strip()
-            or f"exit status {result.returncode}, without a word"
-        )
-        raise SlurmOutageError(
-            told if told.startswith(f"{command[0]}: ") else f"{command[0]}: {told}"
-        )
+        reason = result.stderr.strip() or result.stdout.strip()
+        reason = reason or f"exit status {result.returncode}, without a message"
+        prefix = "" if reason.startswith(f"{command[0]}: ") else f"{command[0]}: "
+        raise SlurmOutageError(prefix + reason)
     return result

@@ -1,9 +1,8 @@
-"""What a job's processes start with: each finds out who it is among them, and goes on as the
-training worker.
+"""The start of a job's processes: each one finds its rank, and then runs the training worker.
 
 python -m fieldtrial.control.places.slurm.job_start QUEUE EDITION TRIALS IDLE_SECONDS MINUTES
-WORKER...: all is on the command line, so that a job needs nothing of a driver that dies when it has
-submitted it. It imports neither Ray nor torch.
+WORKER... All settings are on the command line, so that a job does not need its driver. This module
+imports neither Ray nor torch.
 """
 
 import contextlib
@@ -21,43 +20,31 @@ from fieldtrial.disk.files import share_with_group
 from fieldtrial.disk.task_queue import TaskQueue
 
 WORKER = ("-m", "fieldtrial.training.attempt.worker")
-FAREWELL_SECONDS = 0.5  # by when the job's other processes have been told to end, too
-SCONTROL_SECONDS = 60  # after which the names of the nodes are done without
+FAREWELL_SECONDS = 0.5  # for the job's other processes to get their SIGTERM, too
+SCONTROL_SECONDS = 60  # after which the job runs without the names of its nodes
 
 
 def launch(
     queue: str, edition: str, trials: str, idle_seconds: str, minutes: str, *worker: str
 ) -> NoReturn:
-    """Be a worker that takes at most `trials` tasks of an edition of a queue, in a job of so many
-    minutes.
+    """Run a worker that takes at most `trials` tasks of a queue's edition, and exit.
 
-    The worker runs in this process: another start of Python, and of what both import, would cost
-    each trial's job.
+    It runs in this process: another start of Python, with its imports, would delay each trial's
+    job.
+
+    minutes: the job's time limit.
     """
     share_with_group()
     name = worker_name()
-    end = os.environ.get(
-        "SLURM_JOB_END_TIME", str(time.time() + 60 * float(minutes))
-    )  # SLURM says it since 23.02
+    # SLURM sets this variable from version 23.02 on.
+    end = os.environ.get("SLURM_JOB_END_TIME", str(time.time() + 60 * float(minutes)))
     environment = rank_environment(
         TaskQueue(queue).rendezvous(name, os.environ.get("SLURM_RESTART_COUNT", "0"))
     )
-    options = [
-        "--queue",
-        queue,
-        "--edition",
-        edition,
-        "--name",
-        name,
-        "--trials",
-        trials,
-        "--idle",
-        idle_seconds,
-    ]
-    options += ["--end", end]
-    signal.signal(
-        signal.SIGUSR2, signal.SIG_IGN
-    )  # sent before a time limit or a preemption: work till the end
+    options = ["--queue", queue, "--edition", edition, "--name", name]
+    options += ["--trials", trials, "--idle", idle_seconds, "--end", end]
+    # Sent before a time limit or a preemption: the worker trains until it is killed.
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     os.environ |= environment
     if int(environment["WORLD_SIZE"]) > 1:
         end_when_told(TaskQueue(queue).termination(name, environment["RANK"]))
@@ -69,26 +56,22 @@ def launch(
         runpy.run_path(worker[0], run_name="__main__")
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(
-        0
-    )  # the next job waits for this one's end, and to take down all that was imported takes long
+    os._exit(0)  # an orderly end of all imported libraries takes long, and the next job waits
 
 
 def end_when_told(note: Path) -> None:
-    """Have a SIGTERM end this process, whatever it is busy with, and leave `note` of it.
+    """Make SIGTERM create the file `note` and end this process, whatever it is doing.
 
-    So begins a preemption without a signal of its own, for all processes of srun's: their job then
-    counts as failed. srun sends it, too, where one process has died by itself; but that one leaves
-    no note, and this tells the two apart.
+    A preemption may begin with a SIGTERM to all of srun's processes. Their job then counts as
+    failed. srun also sends one to the others when a process has died by itself. That process
+    creates no file, which tells the two cases apart.
     """
     with contextlib.suppress(OSError):
-        note.unlink(missing_ok=True)  # of the job's start before this one
+        note.unlink(missing_ok=True)  # from before the job was requeued
     told, tell = os.pipe()
     os.set_blocking(tell, False)
     signal.set_wakeup_fd(tell)
-    signal.signal(
-        signal.SIGTERM, lambda *_: None
-    )  # a handler in Python, or the pipe would hear nothing
+    signal.signal(signal.SIGTERM, lambda *_: None)  # without a handler nothing reaches the pipe
 
     def end() -> NoReturn:
         while os.read(told, 1) != bytes([signal.SIGTERM]):
@@ -96,27 +79,24 @@ def end_when_told(note: Path) -> None:
         with contextlib.suppress(OSError):  # a full disk
             note.parent.mkdir(parents=True, exist_ok=True)
             note.touch()
-        time.sleep(
-            FAREWELL_SECONDS
-        )  # who misses this process before it is told itself would call that an error
+        # Processes that have not got their SIGTERM yet would report a lost connection as an error.
+        time.sleep(FAREWELL_SECONDS)
         os._exit(128 + signal.SIGTERM)
 
-    threading.Thread(
-        target=end, daemon=True
-    ).start()  # the main thread may wait for a device, or for another process
+    # In a thread: the main thread may be waiting for a device, or for another process.
+    threading.Thread(target=end, daemon=True).start()
 
 
 def worker_name() -> str:
-    """Return the job's id as squeue writes it: an array's element is 123_4."""
+    """Return the job's id as squeue writes it; an array element's is 123_4."""
     array, element = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
     return f"{array}_{element}" if array else os.environ["SLURM_JOB_ID"]
 
 
 def rank_environment(rendezvous: Path) -> dict[str, str]:
-    """Return this process's place among its job's, as torchrun would say it, and the file where
-    they meet.
+    """Return this process's rank as torchrun's variables, and the file for the rendezvous.
 
-    In a job of several nodes, it has FIELDTRIAL_PEER too: another node.
+    In a job with several nodes, FIELDTRIAL_PEER is another node.
     """
     processes, nodes = int(os.environ["SLURM_NTASKS"]), int(os.environ["SLURM_NNODES"])
     return {
@@ -131,8 +111,9 @@ def rank_environment(rendezvous: Path) -> dict[str, str]:
 
 
 def another_node() -> str | None:
-    """Return another node of this job, toward which this one's own address is; None if SLURM does
-    not say.
+    """Return another node of this job, or None if SLURM does not tell.
+
+    A connection to it shows the address of this node that others can reach.
     """
     command = ["scontrol", "show", "hostnames", os.environ["SLURM_JOB_NODELIST"]]
     try:

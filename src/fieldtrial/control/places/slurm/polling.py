@@ -1,6 +1,4 @@
-"""A look at what has become of a sweep's jobs: what squeue says, and sacct of those that it knows
-no more.
-"""
+"""What a driver knows of a sweep's jobs, and how it polls SLURM for them."""
 
 from dataclasses import dataclass, field
 
@@ -9,14 +7,41 @@ from fieldtrial.control.places.slurm.commands import Job
 from fieldtrial.disk.task_queue import TaskQueue, run_name
 
 
-@dataclass(frozen=True)
-class Look:
-    """What was found.
+@dataclass
+class WorkerJob:
+    """One of the sweep's jobs, which is a worker.
 
-    jobs: all of the user's. missing: ids of known ones that are gone.
-    finals: {id: (state, nodes)} at the end, of those that are gone and had something to do, or
-    never began.
-    requeued: names of runs whose jobs were at them, and wait for another start.
+    shown: the job as squeue showed it last.
+    leaving: whether it takes no more tasks: its worker said so, or it is held or completing.
+    answered: how many tasks its worker has answered.
+    cancelled: whether this driver has cancelled it.
+    missed_cancel: the tasks it had when SLURM did not answer scancel, which is then repeated.
+    idle_since: when it was first seen running without its worker having started.
+    gone_since: when it was found to have ended well without an answer.
+    """
+
+    shown: Job
+    leaving: bool = False
+    answered: int = 0
+    cancelled: bool = False
+    missed_cancel: set[str] | None = None
+    idle_since: float | None = None
+    gone_since: float | None = None
+
+    @property
+    def id(self) -> str:
+        """The job's id as squeue writes it."""
+        return self.shown.id
+
+
+@dataclass(frozen=True)
+class Poll:
+    """The result of one poll.
+
+    jobs: all of the user's jobs.
+    missing: the ids of known jobs that are gone.
+    finals: {id: (state, nodes)} at the end of missing jobs that had a task or never took one.
+    requeued: the trials of jobs that had begun them and are queued again.
     """
 
     jobs: list[Job]
@@ -25,23 +50,18 @@ class Look:
     requeued: frozenset[str] = frozenset()
 
 
-def look_around(queue: TaskQueue, known: set[str]) -> Look:
-    """Return what squeue says of all jobs, and of those that are `known`.
+def poll_slurm(queue: TaskQueue, known: set[str]) -> Poll:
+    """Ask squeue for all jobs, and SLURM's records for the `known` ones that are gone.
 
     Raises:
         SlurmOutageError: SLURM does not answer.
     """
-    claimed = (
-        queue.claimed()
-    )  # first: a job that has a task by then, and is pending afterwards, was requeued
+    # Before squeue: a job that has a task by now and is pending afterwards was requeued.
+    claimed = queue.claimed()
     jobs = slurm_commands.my_jobs()
     missing = known - {job.id for job in jobs}
-    silent = {job for job in missing if not queue.has_started(job)}
-    finals = slurm_commands.final_states(missing & set(claimed.values()) | silent)
+    unstarted = {job for job in missing if not queue.has_started(job)}
+    finals = slurm_commands.final_states(missing & set(claimed.values()) | unstarted)
     pending = {job.id for job in jobs if job.pending}
-    return Look(
-        jobs,
-        missing,
-        finals,
-        frozenset(run_name(task) for task, job in claimed.items() if job in pending),
-    )
+    requeued = frozenset(run_name(task) for task, job in claimed.items() if job in pending)
+    return Poll(jobs, missing, finals, requeued)

@@ -1,6 +1,4 @@
-"""Asks for a sweep's worker jobs, in arrays. Submitit writes what is submitted; the only module
-that imports it.
-"""
+"""Writes and submits sbatch files of worker jobs. The only module that imports Submitit."""
 
 import contextlib
 import hashlib
@@ -24,27 +22,22 @@ from fieldtrial.disk.files import write_atomically
 from fieldtrial.disk.sweep_folder import SweepFolder
 
 LAST_LINES = 10
-LAST_BYTES = 64 << 10  # of a log, which may be anything's
-# What slurmstepd and srun write into the log of a job whose processes were ended because they took
-# too much memory.
+LAST_BYTES = 64 << 10  # of a log, which may be large
+# Lines of slurmstepd and srun in the log of a job that was killed because it used too much memory.
 TOO_MUCH_MEMORY = re.compile(r"oom.kill event|: Out Of Memory$|exceeded memory limit", re.MULTILINE)
 
 
 def job_name(folder: SweepFolder) -> str:
-    """Return the name of all of a sweep's jobs, which no other sweep's have: it stands for the
-    folder's path.
-    """
+    """Return the name of all jobs of a sweep, and of no other: it has a digest of the path."""
     return f"{folder.name}-fieldtrial-{_digest(str(folder.path.resolve()))}"
 
 
 class Submitter:
-    """Knows how a worker job of one sweep is asked for.
+    """Submits the worker jobs of one sweep.
 
-    code: the folder that jobs import this program from, so that editing while they wait changes
-    nothing.
-    name: of all the sweep's jobs: how a driver that comes back knows them.
-    edition: the same for jobs that run the same program on the same part of the site; see
-    TaskQueue.
+    code: the folder from which jobs import this program: a copy, so that edits do not affect them.
+    name: the name of all the sweep's jobs, by which a later driver finds them.
+    edition: identifies the program and the resources of the jobs; see TaskQueue.
     """
 
     def __init__(
@@ -68,10 +61,10 @@ class Submitter:
     def submit(
         self, count: int, excluded: Collection[str] = (), in_array: bool = True
     ) -> list[str]:
-        """Submit `count` worker jobs, in one array unless there can be none, and return their ids.
+        """Submit `count` worker jobs and return their ids. Without arrays, submit one.
 
         Raises:
-            SlurmOutageError: SLURM refuses, or does not answer.
+            SlurmOutageError: SLURM refuses the jobs, or does not answer.
         """
         path = self._logs / f"submission-{secrets.token_hex(4)}.sh"
         write_atomically(path, self._text(excluded, count if in_array else None).encode())
@@ -80,30 +73,24 @@ class Submitter:
         return [f"{job}_{element}" for element in range(count)] if in_array else [job]
 
     def script(self) -> str:
-        """Return the text of the sbatch file of one job. Raises SlurmOutageError where there is no
-        SLURM.
-        """
+        """Return the sbatch file of one job. Raises SlurmOutageError where there is no SLURM."""
         return self._text((), 1)
 
     def last_lines(self, job: str) -> str:
-        """Return the last lines that a job has printed before its worker wrote into a
-        trial's log.
-        """
+        """Return the last lines of a job's own log, which its worker leaves for a trial's log."""
         lines = self._printed(job).splitlines()
         return "".join(f"\n    {line}" for line in lines[-LAST_LINES:])
 
     def ran_out_of_memory(self, job: str) -> bool:
-        """Return whether a job's log says that it took too much memory.
+        """Return whether a job's log says that it used too much memory.
 
-        Its state is OUT_OF_MEMORY only if the processes of its batch script did; if those of srun
-        did, it is FAILED.
+        Its state is OUT_OF_MEMORY only if a process of the batch script did. If one of srun's did,
+        it is FAILED.
         """
         return TOO_MUCH_MEMORY.search(self._printed(job)) is not None
 
     def _printed(self, job: str) -> str:
-        """Return the ends of what a job has printed, as far as they can be read: they
-        only explain.
-        """
+        """Return the ends of a job's logs, as far as they can be read."""
         printed = []
         for path in sorted(self._logs.glob(f"{job}_*log.*")):  # as Submitit names them
             with contextlib.suppress(OSError), path.open("rb") as log:
@@ -112,12 +99,12 @@ class Submitter:
         return "\n".join(printed)
 
     def _text(self, excluded: Collection[str], elements: int | None) -> str:
-        """Return an sbatch file, for an array of so many elements, or for a plain job."""
-        if not shutil.which("srun"):  # without which Submitit does nothing
+        """Return an sbatch file for an array with so many elements, or for a single job."""
+        if not shutil.which("srun"):  # Submitit needs it
             raise SlurmOutageError("srun: no such command: this machine has no SLURM")
         executor = submitit.SlurmExecutor(folder=self._logs)
         executor.update_parameters(**self._parameters(excluded), array_parallelism=elements or 1)
-        # Submitit's own name for a key that sites which ask for one have to know
+        # Submitit sets a wckey of its own, which sites with wckeys refuse.
         executor.parameters |= {"map_count": elements, "wckey": None}
         return str(executor._make_submission_file_text(self._command, uid=""))
 
@@ -147,9 +134,9 @@ class Submitter:
             "setup": setup,
             "use_srun": settings.needs_steps,
             "srun_args": [
-                # which srun does not take over from sbatch
+                # srun does not take this over from sbatch
                 f"--cpus-per-task={settings.cpus_per_process}",
-                "--kill-on-bad-exit=1",  # else the other processes wait for one that has failed
+                "--kill-on-bad-exit=1",  # the other processes would wait for one that failed
             ],
             "additional_parameters": (
                 {("requeue" if settings.requeue else "no-requeue"): True} | extra
@@ -163,9 +150,7 @@ def _digest(text: str) -> str:
 
 
 def _devices(settings: SlurmSettings) -> str | None:
-    """Return the devices that a trial asks of each node, as sbatch takes them: 4 or a100:4; None on
-    CPUs alone.
-    """
+    """Return a trial's devices on each node in sbatch's form, 4 or a100:4; None without any."""
     count = str(settings.gpus_on_node) if settings.gpus_on_node else None
     return f"{settings.gpu_type}:{count}" if settings.gpu_type and count else count
 

@@ -1,6 +1,4 @@
-"""The program as it is when a sweep's jobs are submitted, copied into the sweep's folder: jobs that
-wait run that.
-"""
+"""A copy of the program in the sweep's folder, so that edits do not affect jobs that wait."""
 
 import compileall
 import hashlib
@@ -16,11 +14,9 @@ PACKAGE = Path(fieldtrial.config.__file__).resolve().parent
 
 
 def take_snapshot(folder: Path) -> Path:
-    """Copy this package into a folder named by its content, in `folder`, and return that; once for
-    each content.
+    """Copy this package to a subfolder of `folder` named by its content, and return the subfolder.
 
-    Beside the package stand the commit and what differs from it now, where the package lies in a
-    git work tree.
+    Beside the package are the commit and the uncommitted changes, if it is in a git work tree.
     """
     sources = sorted(PACKAGE.rglob("*.py"))
     digest = hashlib.sha256()
@@ -35,7 +31,7 @@ def take_snapshot(folder: Path) -> Path:
         "commit.txt": f"{commit(PACKAGE) or ''}\n".lstrip().encode(),
         "diff.patch": changes(PACKAGE) or b"",
     }
-    for name, content in facts.items():  # which the same program may have others of by now
+    for name, content in facts.items():  # the same content may be committed by now
         if not (target / name).exists() or (target / name).read_bytes() != content:
             write_atomically(target / name, content)
     return target
@@ -50,7 +46,7 @@ def _copy(sources: list[Path], target: Path) -> None:
             copy = aside / PACKAGE.name / source.relative_to(PACKAGE)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, copy)
-        # once, here: else each of the first jobs does it, at the same time
+        # Here, once: otherwise all of the first jobs would compile at the same time.
         compileall.compile_dir(aside, quiet=2, stripdir=str(aside), prependdir=str(target))
         aside.rename(target)
     finally:

@@ -1,7 +1,6 @@
-"""Asks SLURM for a sweep's jobs: as many as are wanted and may be, in arrays, more rarely where it
-refuses.
+"""Submits a sweep's jobs in arrays, within SLURM's limits, and backs off when SLURM refuses.
 
-It also knows which nodes jobs are to be kept from, and when there is no use in asking again.
+It also excludes nodes on which jobs died, and gives up when further jobs are of no use.
 """
 
 import random
@@ -17,13 +16,11 @@ from fieldtrial.control.places.slurm.commands import SlurmOutageError
 from fieldtrial.control.places.slurm.sbatch import Submitter
 
 MOST_BACK_OFF_SECONDS = 120.0
-MOST_SILENT_DEATHS = 3  # jobs in a row that ended before their workers had started
-MOST_SILENT_DEATHS_THERE = (
-    6  # the same where all of them were on one node, which alone may be broken
-)
+MOST_UNSTARTED = 3  # jobs in a row that ended before their workers had started
+MOST_UNSTARTED_ON_NODE = 6  # the same if all of them were on one node, which may be broken
 NODE_FAILURES = 2  # infrastructure failures of one node, before it is excluded
-# What sbatch says of a request that will never do; other refusals, such as full limits, pass; so do
-# these, which look alike: a partition in a maintenance window, munge's troubles.
+# Words in sbatch's refusals of a request that it will never accept. Other refusals are temporary,
+# such as full limits. So are two that look alike: a partition in maintenance, a failure of munge.
 HOPELESS = (
     "nvalid",
     "not available",
@@ -36,8 +33,9 @@ PASSING = ("inactive or drain", "credential", "uthentication")
 
 
 class Submissions:
-    """The jobs that have been asked for, one array at a time, in a thread. `say` hears of refusals,
-    each thing once.
+    """Submits jobs, one array at a time, in a thread.
+
+    notify: is called with a refusal, once.
 
     Raises:
         SlurmOutageError: SLURM does not answer.
@@ -48,34 +46,33 @@ class Submissions:
         settings: SlurmSettings,
         submitter: Submitter,
         pool: Executor,
-        say: Callable[[str], None],
+        notify: Callable[[str], None],
     ) -> None:
-        self._settings, self._submitter, self._pool, self._say = settings, submitter, pool, say
+        self._settings, self._submitter, self._pool = settings, submitter, pool
+        self._notify = notify
         self._limit = slurm_commands.submit_limit(settings.account)
         self._largest_array = slurm_commands.largest_array()
-        self._most_at_once = (
-            settings.most_jobs
-        )  # less, after a refusal: limits there are that nothing tells
+        self._most_at_once = settings.most_jobs  # less after a refusal: some limits are not shown
         self._submission: Future[list[str]] | None = None
         self._next = 0.0
         self._refusals = 0
-        self._silent_deaths: list[str] = []  # in a row: of each its nodes
+        self._unstarted: list[str] = []  # the nodes of each job in a row whose worker did not start
         self.node_failures: Counter[str] = Counter()
 
     def ask(self, wanted: int, queued: int, others: int) -> list[str]:
-        """Ask for `wanted` more jobs, or as many as may be; return the ids of those that have been
-        submitted since.
+        """Submit up to `wanted` jobs within the limits; return the ids of jobs submitted since.
 
-        queued: jobs that the sweep has in the queue; others: what else counts for the user's limit.
+        queued: the sweep's jobs in the queue.
+        others: the user's other jobs, which count for the user's limit.
 
         Raises:
-            PlaceError: SLURM takes no such job.
+            PlaceError: SLURM will never accept such a job.
         """
         if self._submission is not None:
             if not self._submission.done():
                 return []
             submission, self._submission = self._submission, None
-            return self._note(submission, queued)
+            return self._result(submission, queued)
         room = self._settings.most_jobs - queued
         if self._limit is not None:
             room = min(room, self._limit - queued - others)
@@ -88,45 +85,42 @@ class Submissions:
         return []
 
     def finish(self) -> None:
-        """Wait for what is being submitted."""
+        """Wait for a submission that is under way."""
         if self._submission:
             self._submission.exception()
 
     def note_start(self) -> None:
-        """Take in that a worker has started."""
-        self._silent_deaths = []
+        """Note that a worker has started."""
+        self._unstarted = []
 
-    def note_silent_death(self, nodes: str, others_started: bool, story: str) -> None:
-        """Take in that a job ended before its worker had started; give up where that becomes all
-        that happens.
+    def note_unstarted(self, nodes: str, others_started: bool, story: str) -> None:
+        """Note that a job ended before its worker started.
 
-        nodes: where, as far as SLURM says; story: what is known of it.
+        nodes: the job's nodes, as far as SLURM knows them.
+        others_started: whether the worker of a job that still runs has started.
+        story: what is known of the job.
+
+        Raises:
+            PlaceError: this has happened too often in a row.
         """
-        self._silent_deaths.append(nodes)
-        there = len(set(self._silent_deaths)) == 1 and nodes
-        if len(self._silent_deaths) >= (
-            MOST_SILENT_DEATHS_THERE if there else MOST_SILENT_DEATHS
-        ) and (not others_started):
+        self._unstarted.append(nodes)
+        on_one_node = nodes and len(set(self._unstarted)) == 1
+        most = MOST_UNSTARTED_ON_NODE if on_one_node else MOST_UNSTARTED
+        if len(self._unstarted) >= most and not others_started:
             raise PlaceError(
-                f"{len(self._silent_deaths)} jobs in a row ended before they took a trial; {story}"
+                f"{len(self._unstarted)} jobs in a row ended before they took a trial; {story}"
             )
 
     def note_node_failure(self, nodes: str) -> None:
-        """Take in that a job died on these nodes, and that it may be one of theirs that is to
-        blame.
-        """
+        """Note that a job died on these nodes, and that one of them may be the reason."""
         self.node_failures.update(slurm_commands.node_names(nodes))
 
     def _excluded(self) -> set[str]:
-        """Return the nodes that jobs are kept from: with one failure each may have had nothing to
-        do.
-        """
+        """Return the nodes to exclude. A node with a single failure may not be the reason."""
         return {node for node, failures in self.node_failures.items() if failures >= NODE_FAILURES}
 
-    def _note(self, submission: Future[list[str]], queued: int) -> list[str]:
-        """Return the ids of a submission's jobs; if it was refused, see when and how to
-        ask again.
-        """
+    def _result(self, submission: Future[list[str]], queued: int) -> list[str]:
+        """Return the ids of a submission's jobs; if it was refused, back off."""
         error = submission.exception()
         if error is None:
             self._refusals = 0
@@ -136,10 +130,10 @@ class Submissions:
             raise error
         if queued == 0 and _is_hopeless(str(error)):
             if not self._excluded():
-                raise PlaceError(f"SLURM takes no job of this place: {error}")
-            self._say(
+                raise PlaceError(f"SLURM accepts no job of this place: {error}")
+            self._notify(
                 f"no nodes are left without {', '.join(sorted(self._excluded()))}, where jobs died:"
-                " back to all"
+                " they are no longer excluded"
             )
             self.node_failures.clear()
             return []
@@ -148,7 +142,7 @@ class Submissions:
         wait = min(MOST_BACK_OFF_SECONDS, 2.0**self._refusals) * random.uniform(0.5, 1.5)
         self._next = time.monotonic() + wait
         if self._refusals == 1:
-            self._say(f"{str(error).splitlines()[-1]}; trying again, more and more rarely")
+            self._notify(f"{str(error).splitlines()[-1]}; trying again at growing intervals")
         return []
 
 

@@ -1,0 +1,69 @@
+"""The trials of a sweep: all of them, and which one comes next."""
+
+from collections.abc import Iterator
+
+from fieldtrial.control.engine.row import Row
+from fieldtrial.control.engine.trial import Trial
+from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.sweep import Sweep
+
+
+class Trials:
+    """All trials: iteration yields the sources, then each row's search and final runs."""
+
+    def __init__(self, rows: list[Row], sources: dict[str, Trial]) -> None:
+        self.rows, self.sources = rows, sources
+
+    @classmethod
+    def begin(cls, sweep: Sweep, folder: SweepFolder) -> "Trials":
+        """Return the trials of a sweep without a state; those that the folder lists are kept."""
+        configs = [row.source for row in sweep.planned if row.source]
+        sources = {c.id: Trial(f"source-{c.id}", "source", None, c) for c in configs}
+        rows = [Row(sweep, row.number) for row in sweep.planned]
+        for listed in folder.trials():
+            if listed["role"] == "search":
+                run = folder.run(listed["trial"])
+                rows[listed["row"]].restore(run.config(), run.result())
+        return cls(rows, sources)
+
+    def __iter__(self) -> Iterator[Trial]:
+        yield from self.sources.values()
+        for row in self.rows:
+            yield from row.trials
+            yield from row.finals or []
+
+    def running(self) -> list[Trial]:
+        """Return the trials that run."""
+        return [trial for trial in self if trial.status == "running"]
+
+    def next_waiting(self, taken: set[str]) -> Trial | None:
+        """Return the first waiting trial whose run is not `taken` by another trial."""
+        waiting = (trial for trial in self if trial.status == "waiting")
+        return next((trial for trial in waiting if trial.name not in taken), None)
+
+    def propose(self) -> Trial | None:
+        """Return a new trial of the row with the fewest trials, or None if no row has one."""
+        open_rows = self._open_rows()
+        return min(open_rows, key=lambda row: len(row.trials)).propose() if open_rows else None
+
+    def count_to_come(self) -> int:
+        """Return how many trials could be started now if there were slots for them."""
+        waiting = sum(trial.status == "waiting" for trial in self)
+        return waiting + sum(row.budget - len(row.trials) for row in self._open_rows())
+
+    def diverged_twin(self, trial: Trial) -> Trial | None:
+        """Return a trial of the same configuration that has diverged, as this one would."""
+        return next((twin for twin in self._twins(trial) if twin.diverged), None)
+
+    def has_finished_twin(self, trial: Trial) -> bool:
+        """Return whether another trial with the same run has ended without being stopped."""
+        return any(twin.status == "done" and twin.stopped_at is None for twin in self._twins(trial))
+
+    def _open_rows(self) -> list[Row]:
+        return [row for row in self.rows if row.may_propose and self._has_source(row)]
+
+    def _has_source(self, row: Row) -> bool:
+        return row.source is None or self.sources[row.source].status == "done"
+
+    def _twins(self, trial: Trial) -> Iterator[Trial]:
+        return (other for other in self if other.name == trial.name and other is not trial)

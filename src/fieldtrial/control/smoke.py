@@ -1,0 +1,71 @@
+"""A sweep made tiny, for --smoke: does every row run?"""
+
+from dataclasses import replace
+
+from ray import tune
+from ray.tune.search.sample import Categorical, Domain
+
+from fieldtrial.config import TrainConfig
+from fieldtrial.effects import has_effect
+from fieldtrial.fields import is_numeric
+from fieldtrial.sweep import Sweep, extremes
+
+# side in pixels: of most models, of models with these in their names, and of unpadded convolutions
+IMAGE_SIZE = 32
+LARGER = {"ception": 96, "alexnet": 64}
+UNPADDED = 96
+CLASSES = "2"
+IMAGES_PER_CLASS = 8
+
+
+def smoke(sweep: Sweep) -> Sweep:
+    """Return the sweep with every row, one trial, one seed, one epoch and a few embedded images.
+
+    Nothing is downloaded. A choice among numbers is cut to the smallest, so that large models and
+    batches do not make the smoke slow.
+    """
+    fixed: dict[str, object] = {"epochs": 1, "weights": "random"}
+    if not _is_on_digits(sweep):
+        size = max(_image_size(row.config) for row in sweep.planned)
+        fixed |= {"dataset": "digits", "image_size": size, "classes": CLASSES}
+        fixed |= {"train_fraction": 1.0, "images_per_class": IMAGES_PER_CLASS}
+    keep = {name: value for name, value in (sweep.source or {}).items() if name not in fixed}
+    search = {name: _smallest(domain) for name, domain in sweep.search.items() if name not in fixed}
+    left = {name: extremes(domain) for name, domain in search.items()}
+    return replace(
+        sweep,
+        base=TrainConfig.from_dict(fixed, sweep.base),
+        rows=[{name: fixed.get(name, value) for name, value in row.items()} for row in sweep.rows],
+        search={  # a field may have no effect with the smallest value of another
+            name: domain
+            for name, domain in search.items()
+            if all(has_effect(name, row.config, left) for row in sweep.planned)
+        },
+        trials=1,
+        seeds=min(1, sweep.seeds),
+        source=None if sweep.source is None else keep,
+        max_failures=2 * len(sweep.rows),  # so that the problems of all rows are seen
+    )
+
+
+def _is_on_digits(sweep: Sweep) -> bool:
+    """Return whether every row trains on the embedded images at a small size."""
+    if {"dataset", "image_size"} & set(sweep.search):
+        return False
+    configs = [row.config for row in sweep.planned]
+    return all(
+        config.dataset == "digits" and (config.image_size or 0) <= IMAGE_SIZE for config in configs
+    )
+
+
+def _image_size(config: TrainConfig) -> int:
+    """Return the side in pixels of the smallest images that the config's model takes."""
+    larger = [size for part, size in LARGER.items() if part in config.model]
+    return max([IMAGE_SIZE, *larger, *([UNPADDED] if config.padding == "valid" else [])])
+
+
+def _smallest(domain: Domain) -> Domain:
+    """Return a choice among numbers, or lists of them, cut to the smallest; others as they are."""
+    if isinstance(domain, Categorical) and all(map(is_numeric, domain.categories)):
+        return tune.choice([min(domain.categories)])
+    return domain

@@ -1,0 +1,140 @@
+"""Which fields of a config have an effect, given the values of its other fields."""
+
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fieldtrial.config import FIELDS, ConfigError, TrainConfig
+from fieldtrial.fields import format_value
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A condition on one or two fields: `text` states it, `holds` decides it for a config."""
+
+    text: str
+    fields: tuple[str, ...]
+    holds: Callable[[TrainConfig], bool]
+
+
+def _is(name: str, *values: object) -> Condition:
+    """Return the condition that the field `name` has one of the values."""
+    text = f"{name} = {' or '.join(map(format_value, values))}"
+    return Condition(text, (name,), lambda config: getattr(config, name) in values)
+
+
+TRAINED = _is("classifier", "softmax")
+MACHINE = _is("classifier", "svm")
+CNN = _is("model", "cnn")
+DENSE = Condition(
+    "model = cnn, or mlp with a dense layer",
+    ("model", "dense_width"),
+    lambda config: config.model == "cnn" or (config.model == "mlp" and bool(config.dense_width)),
+)
+GROWING = Condition(
+    "one number of filters, blocks above 1",
+    ("filters", "blocks"),
+    lambda config: len(config.filters) < config.blocks,
+)
+BETWEEN_LAYERS = Condition(
+    "two or more dense layers if model = mlp",
+    ("model", "dense_width"),
+    lambda config: config.model != "mlp" or len(config.dense_width) > 1,
+)
+MOVING = Condition("momentum above 0", ("momentum",), lambda config: config.momentum > 0)
+
+# field -> the conditions that must all hold for it to have an effect; other fields always have one.
+# A support vector machine gets the features of unchanged images from an untrained network.
+CONDITIONS: dict[str, tuple[Condition, ...]] = {
+    "augmentation": (TRAINED,),
+    "freeze": (TRAINED,),
+    "blocks": (CNN,),
+    "convolutions": (CNN,),
+    "filters": (CNN,),
+    "filter_growth": (CNN, GROWING),
+    "kernel_size": (CNN,),
+    "padding": (CNN,),
+    "activation": (DENSE,),
+    "batch_norm": (CNN,),
+    "batch_norm_after": (CNN, _is("batch_norm", True)),
+    "dense_width": (_is("model", "cnn", "mlp"),),
+    "dropout": (TRAINED,),
+    "block_dropout": (BETWEEN_LAYERS, TRAINED),
+    "svm_kernel": (MACHINE,),
+    "svm_scaling": (MACHINE,),
+    "svm_penalty": (MACHINE,),
+    "optimizer": (TRAINED,),
+    "lr": (TRAINED,),
+    "momentum": (_is("optimizer", "sgd", "rmsprop"), TRAINED),
+    "nesterov": (_is("optimizer", "sgd"), MOVING, TRAINED),
+    "betas": (_is("optimizer", "adam", "adamw", "nadam"), TRAINED),
+    "epsilon": (_is("optimizer", "adam", "adamw", "rmsprop", "adagrad", "nadam"), TRAINED),
+    "weight_decay": (TRAINED,),
+    "schedule": (TRAINED,),
+    "warmup_fraction": (TRAINED,),
+    "step_epochs": (_is("schedule", "step"), TRAINED),
+    "gamma": (_is("schedule", "step", "plateau"), TRAINED),
+    "plateau_patience": (_is("schedule", "plateau"), TRAINED),
+    "loss": (TRAINED,),
+    "loss_weight": (_is("loss", "center", "triplet"), TRAINED),
+    "center_lr": (_is("loss", "center"), TRAINED),
+    "margin": (_is("loss", "triplet"), TRAINED),
+    "label_smoothing": (TRAINED,),
+    "gradient_clip": (TRAINED,),
+    "batch_size": (TRAINED,),
+    "shuffle": (TRAINED,),
+    "epochs": (TRAINED,),
+    "select": (TRAINED,),
+    "patience": (TRAINED,),
+    "strategy": (TRAINED,),
+}
+
+
+def condition_text(name: str) -> str:
+    """Return the conditions for the field `name` to have an effect; "" if it always has one."""
+    return ", ".join(condition.text for condition in CONDITIONS.get(name, ()))
+
+
+def has_effect(
+    name: str, config: TrainConfig, searched: Mapping[str, Sequence[Any]] | None = None
+) -> bool:
+    """Return whether the field `name` has an effect in `config`.
+
+    `searched` are the values that a search may give to other fields: one with an effect suffices.
+    """
+    conditions, searched = CONDITIONS.get(name, ()), searched or {}
+    free = {field for condition in conditions for field in condition.fields} & searched.keys()
+    choices = [[(field, value) for value in searched[field]] for field in sorted(free)]
+    possible = _possible(config, itertools.product(*choices)) if free else [config]
+    return any(all(condition.holds(one) for condition in conditions) for one in possible)
+
+
+def _possible(
+    config: TrainConfig, changes: Iterable[tuple[tuple[str, Any], ...]]
+) -> Iterable[TrainConfig]:
+    """Yield `config` with each of the changes that make a valid config."""
+    for change in changes:
+        try:
+            yield TrainConfig.from_dict(dict(change), config)
+        except ConfigError:
+            continue
+
+
+def without_effect(config: TrainConfig, names: Iterable[str]) -> list[str]:
+    """Return a line for each field of `names` that differs from its default to no effect."""
+    return [
+        f"{name} = {format_value(getattr(config, name))} has no effect: it needs"
+        f" {condition_text(name)}"
+        for name in names
+        if getattr(config, name) != FIELDS[name].default and not has_effect(name, config)
+    ]
+
+
+def effective(config: TrainConfig) -> TrainConfig:
+    """Return `config` with the fields that have no effect at their defaults.
+
+    Configs for which this is equal are one model.
+    """
+    idle = {name: FIELDS[name].default for name in CONDITIONS if not has_effect(name, config)}
+    return TrainConfig.from_dict(idle, config)

@@ -1,0 +1,46 @@
+"""Rules for single fields of TrainConfig that neither a type nor bounds can state."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from fieldtrial import freezing_schemes
+
+RUN_PREFIX = "run:"  # weights that come from another run in the same folder
+
+
+def _is_class_choice(text: str) -> bool:
+    if match := re.fullmatch(r"(\d+)-(\d+)", text):
+        return int(match[1]) < int(match[2])
+    return text == "all" or (text.isdecimal() and int(text) >= 2)
+
+
+# field -> conditions on its value, each with the rule that a violation is refused with
+RULES: dict[str, list[tuple[Callable[[Any], bool], str]]] = {
+    "dataset": [
+        (lambda text: bool(re.fullmatch(r"\w+|folder:.+", text)), "must be a name or folder:PATH")
+    ],
+    "classes": [(_is_class_choice, "must be all, N (2 or more) or A-B with A below B")],
+    "augmentation": [(lambda names: len(set(names)) == len(names), "must name each change once")],
+    "model": [
+        (
+            lambda text: bool(re.fullmatch(r"(timm:|torchvision:)?\w[\w.\-]*", text)),
+            "must be a model's name",
+        ),
+    ],
+    "weights": [
+        (lambda text: text not in ("", RUN_PREFIX), "must be random, imagenet, run:NAME or a path"),
+        (
+            lambda text: not text.startswith("-"),
+            "must not start with -, because a command line takes that for a flag",
+        ),
+    ],
+    "freeze": [(freezing_schemes.is_scheme, freezing_schemes.RULE)],
+    "kernel_size": [
+        (
+            lambda sizes: all(size % 2 for size in sizes),
+            "must be odd, so that padding can keep the image's size",
+        ),
+    ],
+    "lr": [(lambda rate: rate > 0, "must be above 0")],
+}

@@ -1,0 +1,69 @@
+"""One attempt at a trial: what to train, in which run directory, on which processes."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from fieldtrial.config import TrainConfig
+from fieldtrial.disk.run import Run
+from fieldtrial.training.distributed.world import World
+
+Split = Literal["validation", "test"]
+ALONE = World()
+
+
+class Superseded(ValueError):  # noqa: N818 (what happened to the attempt; no fault of the program)
+    """A newer attempt at the same run has begun, so this one writes no more."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One attempt at the trial of `run`.
+
+    Attributes:
+        number: counts the attempts at the run from 1; the names of the attempt's files carry it.
+        accumulation: gradient accumulation steps: micro-batches per batch, in each process.
+        test: whether the kept weights are also scored on the test split.
+        stop: asked between steps; once it returns True, the epoch is left.
+    """
+
+    run: Run
+    config: TrainConfig
+    world: World = ALONE
+    number: int = 1
+    accumulation: int = 1
+    test: bool = False
+    stop: Callable[[], bool] | None = None
+
+    @classmethod
+    def at(
+        cls,
+        run: Run,
+        world: World = ALONE,
+        number: int = 1,
+        accumulation: int = 1,
+        test: bool = False,
+    ) -> "Attempt":
+        """Return an attempt at an existing run, whose directory holds the config."""
+        return cls(run, run.config(), world, number, accumulation, test)
+
+    @property
+    def micro_batch_size(self) -> int:
+        """How many images a process passes through the network at once in training, at most."""
+        per_process = math.ceil(self.config.batch_size / self.world.size)
+        return math.ceil(per_process / self.accumulation)
+
+    @property
+    def splits(self) -> tuple[Split, ...]:
+        """The splits that the kept weights are scored on."""
+        return ("validation", "test") if self.test else ("validation",)
+
+    def require_newest(self) -> None:
+        """Raise Superseded, in all processes together, if a newer attempt has begun."""
+        world = self.world
+        newest = world.broadcast(max(self.run.attempts(), default=0) if world.is_rank_0 else 0)
+        if newest > self.number:
+            raise Superseded(
+                f"{self.run.path}: attempt {newest} has taken over from attempt {self.number}"
+            )

@@ -1,0 +1,143 @@
+"""Batches: each process's share of every global batch, cut into micro-batches."""
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fieldtrial.config import ConfigError, TrainConfig
+from fieldtrial.training.augment.transforms import augment
+from fieldtrial.training.data.load import Data
+from fieldtrial.training.data.splits import Indices
+from fieldtrial.training.distributed.world import World
+from fieldtrial.training.loop.attempt import Attempt
+from fieldtrial.training.models.network import Network, forward_shapes
+
+ORDER, DROPOUT, AUGMENTATION = 1, 2, 3  # purposes of random numbers
+TRIPLET = 3  # images
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A process's share of a global batch of `count` images.
+
+    `images` are uint8 (n, height, width, channels), or float (n, channels, height, width) once
+    augmented; `labels` are int64 (n,). `weights` are float (n,): 1, or 0 for padding, because all
+    processes take equally many images.
+    """
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    weights: torch.Tensor
+    count: int
+
+
+def random_number(*numbers: int) -> int:
+    """Return a seed from 0 to 2**64 - 1, as good as independent for each sequence of `numbers`."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
+
+
+def shuffled(indices: Indices, config: TrainConfig, epoch: int) -> Indices:
+    """Return `indices` in the order of `epoch`: the same on all processes, whatever ran before."""
+    return np.random.default_rng([ORDER, config.seed, epoch]).permutation(indices)
+
+
+def batches(data: Data, order: Indices, size: int, world: World) -> Iterator[Batch]:
+    """Yield this process's share of each global batch of `size` images, on its device, in `order`.
+
+    Process r takes every world.size-th image from the r-th on. Shorter shares are padded with
+    images of weight 0 to the length of the longest. In a run whose full batches have more images
+    than there are processes, a share is also padded to at least two images, so that batch
+    normalisation never sees a single one; see `require_micro_batch`.
+    """
+    for start in range(0, len(order), size):
+        count = min(size, len(order) - start)
+        width = max(math.ceil(count / world.size), min(2, math.ceil(size / world.size)))
+        places = start + np.arange(world.rank, width * world.size, world.size)
+        chosen = np.take(order, places, mode="wrap")
+        images, labels = np.asarray(data.images[chosen]), data.labels[chosen]
+        weights = (places < start + count).astype(np.float32)
+        yield Batch(_send(images, world), _send(labels, world), _send(weights, world), count)
+
+
+def augmented(batch: Batch, config: TrainConfig, step: int, rank: int) -> Batch:
+    """Return `batch` with augmented images. Seeds are per step and process, so that gradient
+    accumulation changes no image.
+    """
+    if not config.augmentation:
+        return batch
+    scaled = batch.images.permute(0, 3, 1, 2).float() / 255
+    seed = random_number(AUGMENTATION, config.seed, step, rank)
+    return replace(batch, images=augment(scaled, config.augmentation, seed))
+
+
+def micro_batches(batch: Batch, size: int) -> list[Batch]:
+    """Return a process's share of a batch in micro-batches of at most `size` images.
+
+    All processes get equally many. None has a single image, over which a layer may be unable to
+    normalise, unless `size` is 1: three images stay one micro-batch even where `size` is 2.
+    """
+    width = len(batch.images)
+    count = math.ceil(width / size)
+    if size > 1:
+        count = min(count, max(1, width // 2))
+    parts = (t.tensor_split(count) for t in (batch.images, batch.labels, batch.weights))
+    return [
+        Batch(images, labels, weights, batch.count)
+        for images, labels, weights in zip(*parts, strict=True)
+    ]
+
+
+def require_micro_batch(network: Network, data: Data, attempt: Attempt) -> None:
+    """Raise ConfigError if micro-batches are too small for batch normalisation or triplets.
+
+    A single image is too few for batch normalisation of 1x1 maps or of features, unless that is
+    frozen. `network` is still on the CPU.
+    """
+    config, world, size = attempt.config, attempt.world, attempt.micro_batch_size
+    given = f"batch_size = {config.batch_size}"
+    if attempt.accumulation > 1:
+        given += f" in {attempt.accumulation} gradient accumulation steps"
+    # GPUs share statistics: they normalise over the images of all processes.
+    if size == 1 and not (world.size > 1 and world.device.type == "cuda"):
+        network.train()
+        try:
+            forward_shapes(network, data.image_size, data.channels)
+        except ValueError as error:
+            raise ConfigError(
+                [
+                    f"{given}: gives a process one image at a time, and {config.model} cannot"
+                    f" normalise over one of {data.image_size} pixels ({error})"
+                ]
+            ) from None
+    if config.loss == "triplet" and size * world.size < TRIPLET:
+        raise ConfigError([f"{given}: loss triplet needs at least {TRIPLET} images at a time"])
+
+
+@dataclass
+class Waiting:
+    """Yields the batches of `source`, and adds up the seconds spent waiting for them."""
+
+    source: Iterator[Batch]
+    seconds: float = 0.0
+
+    def __iter__(self) -> Iterator[Batch]:
+        while True:
+            asked = time.perf_counter()
+            batch = next(self.source, None)
+            self.seconds += time.perf_counter() - asked
+            if batch is None:
+                return
+            yield batch
+
+
+def _send(array: NDArray[Any], world: World) -> torch.Tensor:
+    tensor = torch.from_numpy(array)
+    if world.device.type == "cuda":
+        return tensor.pin_memory().to(world.device, non_blocking=True)
+    return tensor

@@ -1,0 +1,63 @@
+"""How far a trial is, which epoch is its best, and when it ends."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fieldtrial.config import Select, TrainConfig
+from fieldtrial.training.loop.inference import Scores
+
+# By loss and accuracy: what the best epoch is best at, then what decides between equals. More is
+# better.
+RANKS: dict[Select, Callable[[float, float], tuple[float, float]]] = {
+    "validation_accuracy": lambda loss, accuracy: (accuracy, -loss),
+    "validation_loss": lambda loss, accuracy: (-loss, accuracy),
+}
+
+
+@dataclass
+class TrialProgress:
+    """How far a trial is. Checkpoints hold these fields.
+
+    Epoch 0, before any training, is the best one only until there is another.
+
+    Attributes:
+        epoch: the last one done.
+        rising_epoch: the last one that was better at `select` than all before.
+        plateaus: how often no epoch was better for plateau_patience epochs.
+        plateau_epoch: when that was so last.
+        seconds: of training and evaluation.
+    """
+
+    epoch: int = -1
+    best_epoch: int = 0
+    best_loss: float = 0.0
+    best_accuracy: float = 0.0
+    rising_epoch: int = 0
+    plateaus: int = 0
+    plateau_epoch: int = 0
+    seconds: float = 0.0
+
+    def add(self, validation: Scores, seconds: float, select: Select) -> None:
+        """Note the end of another epoch."""
+        self.epoch += 1
+        self.seconds += seconds
+        rank = RANKS[select](validation.loss, validation.accuracy)
+        best = RANKS[select](self.best_loss, self.best_accuracy)
+        if self.epoch <= 1 or rank[0] > best[0]:
+            self.rising_epoch = self.epoch
+        if self.epoch <= 1 or rank > best:
+            self.best_epoch = self.epoch
+            self.best_loss, self.best_accuracy = validation.loss, validation.accuracy
+
+    def find_plateau(self, patience: int) -> None:
+        """Note a plateau if no epoch was better for `patience` epochs since the last plateau."""
+        if self.epoch - max(self.rising_epoch, self.plateau_epoch) >= patience:
+            self.plateaus += 1
+            self.plateau_epoch = self.epoch
+
+    def end(self, config: TrainConfig) -> str | None:
+        """Return why the trial is at its end, epochs or patience, or None if it is not."""
+        if self.epoch >= config.epochs:
+            return "epochs"
+        stale = self.epoch - self.rising_epoch
+        return "patience" if config.patience is not None and stale >= config.patience else None

@@ -1,0 +1,347 @@
+"""A place in virtual time for tests of the engine: no process is started, and nothing sleeps.
+
+What its workers do is a function of each trial's learning rate. An engine can be killed at any of
+its actions, and restarted from its saved state.
+"""
+
+import math
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from unittest import mock
+
+from ray import tune
+
+from fieldtrial.config import TrainConfig
+from fieldtrial.control.engine import loop
+from fieldtrial.control.engine import row as row_module
+from fieldtrial.control.engine.loop import Engine
+from fieldtrial.control.engine.ray_tune import SCORE, TIME
+from fieldtrial.control.engine.state import load_state, save_state
+from fieldtrial.control.engine.trial import Trial
+from fieldtrial.control.places.interface import Backlog, Cause, Ended
+from fieldtrial.disk.run import Run
+from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.disk.task_queue import Task
+from fieldtrial.sweep import Sweep
+
+RATES = [number / 1000 for number in range(1, 9)]  # the learning rates, of which each has a Script
+NEVER = math.inf
+MOST_WAITS = 20_000  # an engine that waits so often will never end
+LONGEST_WAIT = 50.0  # shorter than the stall after which the watch for hung trials starts again
+DEATHS: dict[str, Cause] = {
+    "death": "death",
+    "time limit": "time limit",
+    "interruption": "interruption",
+}
+
+
+@dataclass(frozen=True)
+class Script:
+    """What the workers of a configuration do.
+
+    quality: of its accuracies, 0 to 10.
+    faults: {epoch: what happens to attempts before it is completed, one after another}: death, time
+    limit, interruption, hang, requeue, outage, disk, error (of this trial alone), or the message
+    of an error.
+    memory: the gradient accumulation without which it runs out of memory.
+    repeats: how many epochs an attempt repeats when it resumes.
+    is_deaf: whether it finishes although it was asked to stop.
+    """
+
+    quality: int = 5
+    seconds: float = 1.0
+    faults: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    diverges_at: int | None = None
+    memory: int = 1
+    repeats: int = 0
+    is_deaf: bool = False
+    report_seconds: float = 0.0
+
+    def accuracy(self, epoch: int) -> float:
+        """Return the validation accuracy after an epoch."""
+        return 0.1 + 0.08 * self.quality * (1 - 0.5**epoch)
+
+
+class Killed(BaseException):
+    """The driver was killed."""
+
+
+@dataclass
+class Worker:
+    """A worker at a task: `due` is when its next step happens."""
+
+    task: Task
+    attempt: int
+    due: float
+    epoch: int | None = None  # the next to complete; None before it has begun
+    end: Ended | None = None
+
+
+class VirtualPlace:
+    """A place whose time is virtual, and whose workers outlive a killed engine if `is_cluster`.
+
+    kills: after how many actions each engine is killed, one after another.
+    """
+
+    processes = 1
+
+    def __init__(
+        self,
+        folder: SweepFolder,
+        scripts: Sequence[Script] = (Script(),) * len(RATES),
+        slots: int = 1,
+        is_cluster: bool = False,
+        kills: Sequence[int] = (),
+    ) -> None:
+        self.folder, self.slots, self.is_cluster = folder, slots, is_cluster
+        self.backlog = Backlog() if is_cluster else None
+        self.engine: Engine | None = None
+        self.epochs = 0  # of all trials
+        self.started: list[Task] = []
+        self.events: list[tuple[str, str]] = []  # event, trial id
+        self.decisions: dict[str, int] = {}  # trial id -> the epoch it was stopped at
+        self._scripts, self._kills = list(scripts), list(kills)
+        self._faults = [{e: list(kinds) for e, kinds in s.faults.items()} for s in scripts]
+        self._numbers: dict[str, int] = {}
+        self._now, self._waits = 0.0, 0
+        self._workers: list[Worker] = []
+        self._answered: list[Worker] = []
+
+    # The engine's life
+
+    def clock(self) -> float:
+        """Return the virtual time in seconds."""
+        return self._now
+
+    def act(self) -> None:
+        """Count an action of the engine, which may be its last."""
+        if self._kills:
+            self._kills[0] -= 1
+            if self._kills[0] < 0:
+                self._kills.pop(0)
+                raise Killed
+
+    def on_event(self, event: str, trial: Trial) -> None:
+        """Note an event of the engine."""
+        self.events.append((event, trial.trial_id))
+        self.act()
+
+    def save(self, path: Any, state: Any) -> None:
+        """Save the engine's state; a decision that was saved once must never change."""
+        self.act()
+        rows, _ = state
+        for trial in (trial for row in rows for trial in row.trials):
+            if trial.trial_id in self.decisions:
+                assert trial.stopped_at == self.decisions[trial.trial_id], "stopped elsewhere"
+            elif trial.stopped_at is not None:
+                self.decisions[trial.trial_id] = trial.stopped_at
+        save_state(path, state)
+        self.act()
+
+    def crash(self) -> None:
+        """Do what happens to workers when their driver is killed."""
+        if not self.is_cluster:
+            self._workers = []
+
+    # What the engine asks for
+
+    def adopt(self, tasks: Iterable[Task]) -> list[Task]:
+        """Return the tasks whose workers still run, or have answered; end all others."""
+        wanted = list(tasks)
+        candidates = [*self._workers, *self._answered] if self.is_cluster else []
+        self._workers = [worker for worker in candidates if worker.task in wanted]
+        self._answered = []
+        return [worker.task for worker in self._workers]
+
+    def start(self, task: Task) -> None:
+        """Start a task that the saved state knows to be running."""
+        self.act()
+        running = [worker.task.trial for worker in self._workers]
+        assert task.trial not in running, "the trial runs already"
+        assert len(running) < self.slots, "more tasks than slots"
+        rows, sources = load_state(self.folder.state_path)
+        known = [*sources.values(), *(t for r in rows for t in [*r.trials, *(r.finals or [])])]
+        assert ("running", task.attempt) in {
+            (trial.status, trial.attempt) for trial in known if trial.name == task.trial
+        }, "it was started before it was saved"
+        self.started.append(task)
+        self._workers.append(Worker(task, task.attempt, self._now + self._script(task).seconds))
+        self.act()
+
+    def stop(self, task: Task) -> None:
+        """Check that there is a stop file."""
+        self.act()
+        assert task.open_run().stop_requested()
+
+    def dump(self, task: Task) -> bool:
+        """Return whether a task has begun."""
+        return any(w.task == task and w.epoch is not None for w in self._workers)
+
+    def kill(self, task: Task) -> None:
+        """End a task's worker."""
+        for worker in self._workers:
+            if worker.task == task and worker.end is None:
+                self._end(worker, death=f"it was killed ({task.trial})")
+
+    def wait(self, seconds: float, more: int = 0) -> list[Ended]:
+        """Go on to the next step of a worker, or by `seconds`; return the tasks that have ended."""
+        self.act()
+        assert more >= 0
+        self._waits += 1
+        assert self._waits < MOST_WAITS, "the engine never ends"
+        self._check_stops()
+        step = min((worker.due for worker in self._workers), default=NEVER)
+        wait = min(step - self._now, LONGEST_WAIT) if self._workers else seconds
+        self._now += max(0.0, wait)
+        ended = []
+        for worker in [worker for worker in self._workers if worker.due <= self._now]:
+            if worker.end is None:
+                self._step(worker)
+            else:
+                self._workers.remove(worker)
+                ended.append(worker.end)
+                if worker.end.death is None:  # an answer, which the next driver finds again
+                    self._answered.append(worker)
+        return ended
+
+    def close(self, detach: bool = False) -> None:
+        """Do nothing."""
+
+    def _check_stops(self) -> None:
+        """Check that a trial that is to be stopped has a stop file before the engine waits."""
+        assert self.engine
+        for trial in self.engine.trials():
+            if trial.status == "running" and trial.stopped_at is not None:
+                assert self.folder.run(trial.name).stop_requested(), "a stop was forgotten"
+
+    # What workers do
+
+    def _number(self, task: Task) -> int:
+        """Return which of RATES a task's configuration has."""
+        if task.trial not in self._numbers:
+            self._numbers[task.trial] = RATES.index(task.open_run().config().lr)
+        return self._numbers[task.trial]
+
+    def _script(self, task: Task) -> Script:
+        return self._scripts[self._number(task)]
+
+    def _end(self, worker: Worker, **how: Any) -> None:
+        worker.end = Ended(worker.task, **how)
+        worker.due = self._now + self._script(worker.task).report_seconds
+
+    def _step(self, worker: Worker) -> None:
+        run, script = worker.task.open_run(), self._script(worker.task)
+        worker.due = self._now + script.seconds
+        if worker.epoch is None:
+            if run.result():
+                self._end(worker)
+                return
+            with run.recorder(worker.attempt):
+                done = max((record["epoch"] for record in run.records()), default=-1)
+            worker.epoch = max(0, done + 1 - script.repeats)
+            return
+        if not self._fails(worker, run, script):
+            self._complete_epoch(worker, run, script)
+
+    def _fails(self, worker: Worker, run: Run, script: Script) -> bool:
+        """Return whether something happens to an attempt before it completes another epoch."""
+        assert worker.epoch is not None
+        number, name = self._number(worker.task), worker.task.trial
+        faults = self._faults[number].get(worker.epoch)
+        if faults:
+            kind = faults.pop(0)
+            if kind in DEATHS:
+                self._end(worker, death=f"{kind} of {name}", cause=DEATHS[kind])
+            elif kind == "hang":
+                worker.due = NEVER
+            elif kind == "requeue":
+                worker.attempt, worker.epoch = max(run.attempts()) + 1, None
+            elif kind in ("outage", "disk"):
+                self._end(worker, error=(kind, f"{kind} of {name}"))
+            else:
+                message = f"error of {name}" if kind == "error" else kind
+                run.write_error("error", message, worker.attempt, "its traceback")
+                self._end(worker)
+            return True
+        if worker.epoch > 0 and worker.task.accumulate < script.memory:
+            run.write_error("memory", f"no memory for {name}", worker.attempt)
+            self._end(worker)
+            return True
+        if script.diverges_at is not None and worker.epoch >= max(1, script.diverges_at):
+            run.write_error("diverged", f"loss is nan at step {worker.epoch}", worker.attempt)
+            self._end(worker)
+            return True
+        return False
+
+    def _complete_epoch(self, worker: Worker, run: Run, script: Script) -> None:
+        epoch, last = worker.epoch or 0, self.epochs
+        accuracy = script.accuracy(epoch)
+        scores = {"validation_accuracy": accuracy, "validation_loss": 1 - accuracy}
+        scores |= {"best_epoch": epoch}
+        with run.recorder(worker.attempt) as recorder:
+            recorder.write({"epoch": epoch, "seconds": script.seconds, **scores})
+        is_stopped = run.stop_requested() and not script.is_deaf and epoch < last
+        if is_stopped or epoch == last:
+            scores |= {"test_accuracy": accuracy, "test_loss": 0.0} if worker.task.test else {}
+            outcome = {"outcome": "stopped" if is_stopped else "finished", "epochs": epoch}
+            size = {"parameters": 10, "trainable_parameters": 5, "flops": 100}
+            facts = {"minutes": 1.0, "attempt": worker.attempt, **size}
+            run.write_result({**outcome, **facts, **scores})
+            self._end(worker)
+        worker.epoch = epoch + 1
+
+
+class Searcher:
+    """Proposes learning rates that depend on all that it was told, and keeps what that was."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[object, ...]] = []
+
+    def suggest(self, trial_id: str) -> dict[str, Any]:
+        """Return a suggestion that differs if anything that was told differs."""
+        return {"lr": RATES[zlib.crc32(repr((trial_id, self.told)).encode()) % len(RATES)]}
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Take the value after an epoch."""
+        self.told.append((trial_id, result[TIME], result[SCORE]))
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Take the end of a trial."""
+        self.told.append((trial_id, "end", error or (result or {})[SCORE]))
+
+    def add_evaluated_point(self, point: dict[str, Any], value: float) -> None:
+        """Take a trial that this searcher has not proposed."""
+        self.told.append(("point", point["lr"], value))
+
+
+def run_sweep(sweep: Sweep, place: VirtualPlace, retry: bool = False) -> Engine:
+    """Run a sweep to its end. An engine that is killed is restarted from its saved state."""
+    place.folder.describe(sweep.describe(place.folder.name))
+    place.epochs = sweep.base.epochs
+    with (
+        mock.patch.object(loop, "save_state", place.save),
+        mock.patch.object(row_module, "build_searcher", lambda *_: Searcher()),  # noqa: PT008
+    ):
+        while True:
+            try:
+                place.engine = Engine(
+                    sweep, place.folder, place, place.on_event, place.act, place.clock
+                )
+                if retry:
+                    place.engine.retry()
+                place.engine.run()
+                return place.engine
+            except Killed:
+                place.crash()
+
+
+def make_sweep(**fields: Any) -> Sweep:
+    """Return a sweep of one row that searches the learning rate."""
+    base = TrainConfig(epochs=fields.pop("epochs", 4), lr=RATES[0], batch_size=8)
+    asked: dict[str, Any] = {"rows": [{"optimizer": "sgd"}], "trials": 4, "seeds": 0}
+    asked |= {"search": {"lr": tune.choice(RATES)}, "max_failures": 100}
+    return Sweep(base=base, **asked | fields)
