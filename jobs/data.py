@@ -51,8 +51,9 @@ def prepare(config: TrainConfig, out: Path | None) -> None:
     """Open the data set of `config` as a trial would, print its counts, and draw it into `out`
     unless that is None.
     """
-    from fieldtrial.training.data.load import load  # late: wrong flags are told without a wait
-    from fieldtrial.training.data.overview import draw_class_counts, draw_samples
+    # late: wrong flags are reported without a wait
+    from fieldtrial.insight.dataset import draw_class_counts, draw_samples
+    from fieldtrial.training.data.load import load
     from fieldtrial.training.data.sets.registry import data_root
 
     data = load(config, config.image_size)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, TypeVar
 
+from fieldtrial import freezing_schemes
 from fieldtrial.fields import check_bounds, check_type, format_value, parse
 from fieldtrial.rules import RULES
 
@@ -109,12 +110,7 @@ class TrainConfig:
         "initial weights: random, imagenet, run:NAME (a run in the same folder), a run directory or"
         " a file",
     )
-    freeze: str = _model(
-        "none",
-        "frozen layers: none, all_but_head, all_but_last:K, first:K, pattern:REGEX of parameter"
-        " names, or only:NAME, which trains the head and one part: a module such as layer3,"
-        " convolutions, batch_norm or downsampling",
-    )
+    freeze: str = _model("none", freezing_schemes.HELP)
     blocks: int = _model(5, "number of blocks, each of convolutions and one pooling layer", 1, 16)
     convolutions: int = _model(1, "convolutions per block", 1, 8)
     filters: tuple[int, ...] = _model(

@@ -4,6 +4,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from fieldtrial import freezing_schemes
+
 RUN_PREFIX = "run:"  # weights that come from another run in the same folder
 
 
@@ -11,16 +13,6 @@ def _is_class_choice(text: str) -> bool:
     if match := re.fullmatch(r"(\d+)-(\d+)", text):
         return int(match[1]) < int(match[2])
     return text == "all" or (text.isdecimal() and int(text) >= 2)
-
-
-def _is_freezing(text: str) -> bool:
-    if text.startswith("pattern:"):
-        try:
-            return bool(re.compile(text.removeprefix("pattern:")).pattern)
-        except re.error:
-            return False
-    scheme = r"none|all_but_head|(all_but_last|first):[1-9]\d*|only:\w[\w.]*"
-    return bool(re.fullmatch(scheme, text))
 
 
 # field -> conditions on its value, each with the rule that a violation is refused with
@@ -43,12 +35,7 @@ RULES: dict[str, list[tuple[Callable[[Any], bool], str]]] = {
             "must not start with -, because a command line takes that for a flag",
         ),
     ],
-    "freeze": [
-        (
-            _is_freezing,
-            "must be none, all_but_head, all_but_last:K, first:K, pattern:REGEX or only:NAME",
-        )
-    ],
+    "freeze": [(freezing_schemes.is_scheme, freezing_schemes.RULE)],
     "kernel_size": [
         (
             lambda sizes: all(size % 2 for size in sizes),

@@ -1,6 +1,4 @@
-"""Pictures of a run: files that open, the same in TensorBoard, and one clear error where there is
-nothing to draw.
-"""
+"""Pictures of a run: valid files, the same in TensorBoard, and one error without a model."""
 
 import os
 import subprocess

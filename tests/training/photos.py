@@ -1,6 +1,4 @@
-"""What the tests of archived data sets share: pieces of real photos, and archives in the layout of
-the real ones.
-"""
+"""Pieces of real photos, and archives in the real layouts, for tests of data sets."""
 
 import io
 import stat

@@ -1,6 +1,4 @@
-"""What a network makes of the classes: predictions right and wrong, the most confused pairs, the
-map of features.
-"""
+"""Figures of classes: right and wrong predictions, the most confused pairs, a map of features."""
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -12,18 +10,16 @@ from fieldtrial.training.svm.penultimate import features
 
 PAIRS = 8
 EXAMPLES = 7  # images of each pair
-MOST_POINTS = 2000  # in the map of the features: t-SNE takes a minute for ten times as many
+MOST_POINTS = 2000  # in the map of features; t-SNE takes a minute for ten times as many
 NAME_LENGTH = 18
 
 
 def predictions_grid(subject: Subject, images: int, seed: int = 0) -> Figure:
-    """Return a grid of images with "predicted / actual": as many wrong as right, as far as there
-    are.
-    """
+    """Return a grid of images with "predicted / actual", half of them wrong where possible."""
     generator = np.random.default_rng(seed)
     right = subject.predictions.predicted == subject.predictions.label
     wrong_ones, right_ones = (
-        generator.permutation(np.flatnonzero(which)) for which in (~right, right)
+        generator.permutation(np.flatnonzero(mask)) for mask in (~right, right)
     )
     wrong_ones = wrong_ones[: max(images // 2, images - len(right_ones))]
     chosen = [*wrong_ones, *right_ones[: images - len(wrong_ones)]]
@@ -40,10 +36,10 @@ def predictions_grid(subject: Subject, images: int, seed: int = 0) -> Figure:
 
 
 def confused_pairs(subject: Subject, seed: int = 0) -> Figure:
-    """Return the classes that are most often taken for which others, with examples.
+    """Return the pairs of classes that are confused most often, with examples.
 
     Raises:
-        ValueError: none is.
+        ValueError: all images are right.
     """
     label, predicted = subject.predictions.label, subject.predictions.predicted
     wrong = np.flatnonzero(predicted != label)
@@ -73,9 +69,7 @@ def confused_pairs(subject: Subject, seed: int = 0) -> Figure:
 
 
 def embedding(subject: Subject, seed: int = 0) -> Figure:
-    """Return the t-SNE map (van der Maaten and Hinton 2008) of what the last layer gets of the
-    split's images.
-    """
+    """Return the t-SNE map (van der Maaten and Hinton 2008) of the split's penultimate features."""
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
 
@@ -89,8 +83,8 @@ def embedding(subject: Subject, seed: int = 0) -> Figure:
     reduced = PCA(min(50, *given.shape), random_state=seed).fit_transform(given)
     perplexity = min(30.0, (len(chosen) - 1) / 3)
     points = TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(reduced)
-    title = f"What the last layer gets of {len(chosen):,} {subject.split} images (t-SNE)"
-    note = "near points are alike to the network; distances between far groups say nothing"
+    title = f"Penultimate features of {len(chosen):,} {subject.split} images (t-SNE)"
+    note = "near points are similar to the network; distances between far groups mean nothing"
     return scatter(points, subject.predictions.label[chosen], subject.data.class_names, title, note)
 
 

@@ -1,7 +1,6 @@
-"""Pictures of a trained model: PNG files in its run's directory, and the same in TensorBoard's
-image tab.
-"""
+"""Pictures of a trained model: PNG files in its run directory, and in TensorBoard's image tab."""
 
+import io
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,12 +9,14 @@ from typing import Any
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 
 from fieldtrial.disk.files import write_atomically
 from fieldtrial.disk.run import Run
 from fieldtrial.insight.classes import confused_pairs, embedding, predictions_grid
 from fieldtrial.insight.figures import Cell, grid
 from fieldtrial.insight.maps import (
+    EXCITING_IMAGES,
     blocks,
     feature_maps,
     find_layer,
@@ -27,10 +28,10 @@ from fieldtrial.insight.maps import (
 from fieldtrial.insight.subject import Subject, last_map, open_subject, sample
 from fieldtrial.training.distributed.world import World
 
-CHANNELS = 9  # of a block's map that are shown: those with the strongest answers
-ALL_CHANNELS = 64  # of a layer that was asked for
+CHANNELS = 9  # of a block's map: those with the strongest activation
+ALL_CHANNELS = 64  # of a layer given by name
 NEURONS = 10  # as in report 000
-MAPPED_IMAGES = 3  # of whose maps there are pictures
+MAPPED_IMAGES = 3  # images with a picture of their feature maps
 
 log = logging.getLogger(__name__)
 
@@ -40,9 +41,13 @@ def explain(
 ) -> Iterator[Path]:
     """Draw the pictures of a run that has ended well; yield each one's path as it is written.
 
-    images: how many of the split are shown, drawn class by class by `seed`; layer: whose feature
-    maps, guided gradients and Grad-CAM are drawn, instead of each block's maps and the last layer
-    that gives maps.
+    Args:
+        run: the run.
+        world: of one process.
+        images: number of the split's images to show, drawn class by class by `seed`.
+        layer: the layer of the feature maps, guided gradients and Grad-CAM; None: each block's
+            maps, and the last layer with a map.
+        seed: of the draw.
 
     Raises:
         FileNotFoundError or ValueError: it is no run, has not ended well, or has no such layer.
@@ -56,9 +61,7 @@ def explain(
         for name, draw in _pictures(subject, images, layer, seed):
             try:
                 figure = draw()
-            except (
-                ValueError
-            ) as error:  # a perceptron has no filters, a transformer no maps: the others are drawn
+            except ValueError as error:  # a perceptron has no filters, a transformer no maps
                 log.warning("no %s: %s", name, error)
                 continue
             yield _write(figure, run.picture_path(name), board, step)
@@ -109,7 +112,8 @@ def _maps(subject: Subject, image: int, layer: str | None) -> Figure:
                 for number, one in enumerate(maps[:ALL_CHANNELS])
             ),
         ]
-        return grid(cells, 8, f"What {layer} gives", f"{len(cells) - 1} of {len(maps)} channels")
+        note = f"{len(cells) - 1} of {len(maps)} channels"
+        return grid(cells, 8, f"Feature maps of {layer}", note)
     rows: list[Cell | None] = []
     for name, maps in feature_maps(subject, image, blocks(subject)).items():
         strongest = np.sort(np.argsort(-maps.mean((1, 2)), kind="stable")[:CHANNELS])
@@ -121,15 +125,15 @@ def _maps(subject: Subject, image: int, layer: str | None) -> Figure:
     return grid(
         rows,
         CHANNELS + 1,
-        "What each block gives",
-        f"its {CHANNELS} channels with the strongest mean answer",
+        "Feature maps of each block",
+        f"its {CHANNELS} channels with the strongest mean activation",
     )
 
 
 def _guided(subject: Subject, layer: str, seed: int) -> Figure:
     found = guided_backpropagation(subject, layer, NEURONS, seed)
     if not found:
-        raise ValueError(f"no neuron of {layer} answers to any of the images")
+        raise ValueError(f"no neuron of {layer} is active for any of the images")
     images = [
         Cell(subject.pixels(one.image), f"channel {one.channel}\nat {one.place[0]}, {one.place[1]}")
         for one in found
@@ -137,8 +141,8 @@ def _guided(subject: Subject, layer: str, seed: int) -> Figure:
     gradients = [Cell(_stretched(one.gradient)) for one in found]
     what = "Guided backpropagation" if guides(subject) else "Gradients (no ReLU module guides them)"
     note = (
-        f"{subject.split} images; each neuron's most exciting one among some hundred, and what in"
-        " it excites it"
+        f"{subject.split} images: the one of {EXCITING_IMAGES} that excites each neuron most, and"
+        " the gradient of its activation"
     )
     return grid(
         [*images, *gradients], len(found), f"{what} from {len(found)} neurons of {layer}", note
@@ -146,9 +150,8 @@ def _guided(subject: Subject, layer: str, seed: int) -> Figure:
 
 
 def _stretched(gradient: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    scaled = gradient / max(
-        float(np.quantile(gradient, 0.995)), 1e-12
-    )  # a few pixels would leave all others dark
+    # scaled by its maximum, a few pixels would leave all others dark
+    scaled = gradient / max(float(np.quantile(gradient, 0.995)), 1e-12)
     clipped = np.clip(scaled, 0, 1)
     return clipped[:, :, 0] if clipped.shape[2] == 1 else clipped
 
@@ -164,7 +167,7 @@ def _cam(subject: Subject, layer: str, images: list[int]) -> Figure:
         cells,
         6,
         f"Grad-CAM at {layer}",
-        f"where it looks for the class that it predicts; {subject.split} images",
+        f"the regions that speak for the predicted class; {subject.split} images",
     )
 
 
@@ -173,18 +176,10 @@ def _write(figure: Figure, path: Path, board: Any, step: int) -> Path:
     canvas.draw()
     pixels = np.asarray(canvas.buffer_rgba())[:, :, :3]
     board.add_image(f"explain/{path.stem}", pixels, step, dataformats="HWC")
-    write_atomically(path, _png(pixels))
-    return path
-
-
-def _png(pixels: np.ndarray[Any, Any]) -> bytes:
-    import io
-
-    from PIL import Image
-
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG", optimize=True)
-    return file.getvalue()
+    write_atomically(path, file.getvalue())
+    return path
 
 
 def _board(run: Run) -> Any:

@@ -1,4 +1,4 @@
-"""Figures of what was found, and the grid that most of them are; matplotlib without a display."""
+"""Figures: a grid of pictures, and a scatter plot; matplotlib without a display."""
 
 import math
 from collections.abc import Sequence
@@ -10,22 +10,16 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-RIGHT, WRONG, NEUTRAL = (
-    "#00695c",
-    "#b3261e",
-    "#222222",
-)  # told apart without colours too: by their signs
+RIGHT, WRONG, NEUTRAL = "#00695c", "#b3261e", "#222222"  # signs tell them apart without colours
 CELL_INCHES = 1.3
 DOTS_PER_INCH = 110
-MARKS = "os^Dv<>PpX*"  # eleven, so that a colour that comes again has another
-MOST_NAMED = 40  # classes that a legend has room for
+MARKS = "os^Dv<>PpX*"  # eleven, so that classes of the same colour have different marks
+MOST_NAMED = 40  # classes in a legend
 
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """A picture in a grid: `image` is (h, w) or (h, w, 3); `heat`, (h, w) from 0 to 1, is laid over
-    it.
-    """
+    """A picture in a grid: `image` (h, w) or (h, w, 3), under `heat` (h, w) from 0 to 1."""
 
     image: NDArray[Any]
     title: str = ""
@@ -35,18 +29,11 @@ class Cell:
 
 
 def grid(cells: Sequence[Cell | None], columns: int, title: str, note: str = "") -> Figure:
-    """Return the cells row by row, under a title; None leaves a place empty."""
+    """Return a figure of the cells, row by row, under a title; None leaves a place empty."""
     rows = math.ceil(len(cells) / columns)
     lines = max((cell.title.count("\n") + 1 for cell in cells if cell and cell.title), default=0)
     height = rows * (CELL_INCHES + 0.16 * lines) + 0.7
-    figure = Figure(
-        figsize=(max(4.5, columns * CELL_INCHES + 0.3), height),
-        dpi=DOTS_PER_INCH,
-        layout="constrained",
-    )
-    figure.suptitle(title, fontsize=11, fontweight="bold", x=0.01, ha="left")
-    if note:
-        figure.supxlabel(note, fontsize=8, x=0.01, ha="left")
+    figure = _figure(max(4.5, columns * CELL_INCHES + 0.3), height, title, note)
     axes = figure.subplots(rows, columns, squeeze=False)
     for axis, cell in zip(
         axes.flat, [*cells, *[None] * (rows * columns - len(cells))], strict=True
@@ -60,40 +47,31 @@ def grid(cells: Sequence[Cell | None], columns: int, title: str, note: str = "")
             )
             if cell.heat is not None:
                 axis.imshow(cell.heat, cmap="inferno", alpha=0.55 * np.clip(cell.heat, 0, 1))
-            axis.set_title(cell.title, fontsize=7, color=cell.colour, pad=2)
+            axis.set_title(cell.title, fontsize=7, color=cell.colour, pad=2, parse_math=False)
     return figure
 
 
 def scatter(
     points: NDArray[Any], labels: NDArray[Any], class_names: Sequence[str], title: str, note: str
 ) -> Figure:
-    """Return points (n, 2), each class with its own colour and mark; a legend names up to
-    MOST_NAMED of them.
-    """
-    figure = Figure(figsize=(9, 6.5), dpi=DOTS_PER_INCH, layout="constrained")
-    figure.suptitle(title, fontsize=11, fontweight="bold", x=0.01, ha="left")
-    figure.supxlabel(note, fontsize=8, x=0.01, ha="left")
+    """Return a figure of points (n, 2), by class; a legend names up to MOST_NAMED classes."""
+    figure = _figure(9, 6.5, title, note)
     axis = figure.subplots()
     axis.set(xticks=[], yticks=[])
     for number, name in enumerate(class_names):
         own, mark = points[labels == number], MARKS[number % len(MARKS)]
-        axis.scatter(
-            own[:, 0],
-            own[:, 1],
-            s=22,
-            color=_colour(number),
-            marker=mark,
-            alpha=0.75,
-            lw=0,
-            label=name,
-        )
+        colour = colormaps["tab10"](number % 10)  # ten differ clearly
+        style: dict[str, Any] = {"color": colour, "marker": mark, "alpha": 0.75}
+        axis.scatter(own[:, 0], own[:, 1], s=22, lw=0, label=name, **style)
     if len(class_names) <= MOST_NAMED:
         figure.legend(loc="outside right upper", fontsize=8, frameon=False)
     return figure
 
 
-def _colour(number: int) -> Any:
-    """Return a colour for a class: ten differ clearly, and then they come again, with
-    other marks.
-    """
-    return colormaps["tab10"](number % 10)
+def _figure(width: float, height: float, title: str, note: str) -> Figure:
+    figure = Figure(figsize=(width, height), dpi=DOTS_PER_INCH, layout="constrained")
+    heading: dict[str, Any] = {"x": 0.01, "ha": "left", "parse_math": False}
+    figure.suptitle(title, fontsize=11, fontweight="bold", **heading)
+    if note:
+        figure.supxlabel(note, fontsize=8, **heading)
+    return figure

@@ -1,6 +1,4 @@
-"""What the layers of a network make of an image: first filters, feature maps, guided
-backpropagation, Grad-CAM.
-"""
+"""Explanations of a network's layers: filters, feature maps, guided backpropagation, Grad-CAM."""
 
 import difflib
 import warnings
@@ -13,9 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fieldtrial.insight.subject import Subject, mapping_layers, sample
-from fieldtrial.training.freezing.schemes import units
+from fieldtrial.training.freezing.depth_axis import units
 
-EXCITING_IMAGES = 256  # among which the one is looked for that excites a neuron the most
+EXCITING_IMAGES = 256  # searched for the one that excites a neuron most
 BATCH = 32
 
 Image = NDArray[np.float32]
@@ -23,9 +21,12 @@ Image = NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class Excitation:
-    """What excites a neuron: `channel` and place (row, column) in its layer's map, the image (its
-    position in the store) where it answers most of all, and the gradient of that answer, float32
-    (height, width, channels), from 0 on.
+    """The image that excites a neuron most.
+
+    Attributes:
+        channel, place: the neuron's, with place as (row, column) in its layer's map.
+        image: position in the store.
+        gradient: of the neuron's activation, float32 (height, width, channels), not negative.
     """
 
     channel: int
@@ -35,10 +36,12 @@ class Excitation:
 
 
 def first_filters(subject: Subject) -> tuple[str, Image]:
-    """Return the name and the filters of the first convolution: float32 (filters, side, side,
-    channels in), in [0, 1].
+    """Return the name and the filters of the first convolution.
 
-    Each filter is stretched to its own range. Raises ValueError for a model without convolutions.
+    Filters are float32 (filters, side, side, input channels), each scaled to [0, 1].
+
+    Raises:
+        ValueError: the model has no convolution.
     """
     for name, module in subject.network.model.named_modules():
         if isinstance(module, nn.Conv2d):
@@ -49,15 +52,13 @@ def first_filters(subject: Subject) -> tuple[str, Image]:
 
 
 def blocks(subject: Subject) -> list[str]:
-    """Return the names of the steps of the depth axis (see `freezing.units`) that give maps."""
+    """Return the names of the units of the depth axis that give maps."""
     giving = set(mapping_layers(subject))
     return [unit.name for unit in units(subject.network) if unit.name in giving]
 
 
 def find_layer(subject: Subject, name: str) -> str:
-    """Return `name` if it is a layer that gives maps. Raises ValueError with those that
-    there are.
-    """
+    """Return `name` if that layer gives maps. Raises ValueError with a list of those that do."""
     known = mapping_layers(subject)
     if name not in known:
         close = difflib.get_close_matches(name, known, n=4)
@@ -70,30 +71,23 @@ def find_layer(subject: Subject, name: str) -> str:
 
 
 def feature_maps(subject: Subject, image: int, layers: Sequence[str]) -> dict[str, Image]:
-    """Return what `layers` give for an image (its position in the store): float32 (channels,
-    height, width) each.
+    """Return the outputs of `layers` for an image: float32 (channels, height, width) each.
+
+    `image` is its position in the store.
     """
-    given: dict[str, Tensor] = {}
-    handles = [_listen(subject, name, given) for name in layers]
-    try:
-        with torch.no_grad():
-            subject.network.model(subject.images([image]))
-    finally:
-        for handle in handles:
-            handle.remove()
-    return {name: given[name][0].float().cpu().numpy() for name in layers}
+    outputs = subject.outputs(layers, [image])
+    return {name: outputs[name][0].float().cpu().numpy() for name in layers}
 
 
 def guided_backpropagation(
     subject: Subject, layer: str, neurons: int, seed: int = 0
 ) -> list[Excitation]:
-    """Return, for `neurons` neurons of a layer, the image that excites each most and the guided
-    gradient of its answer.
+    """Return, for `neurons` neurons of a layer, the image that excites each most.
 
-    Springenberg et al. 2015: at every ReLU negative gradients are set to 0, and so they are in the
-    end. The neurons are of channels drawn by `seed` among those that answer at all, each at the
-    place of its strongest answer to some hundred images of the split. In a model without ReLU
-    modules it is the plain gradient; see `guides`.
+    Springenberg et al. 2015: negative gradients are set to 0 at every ReLU and in the end. The
+    channels are drawn by `seed` among those that are active at all. Each neuron is at the place of
+    its channel's strongest activation among EXCITING_IMAGES images of the split. In a model without
+    ReLU modules the gradient is the plain one; see `guides`.
     """
     from captum.attr import NeuronGuidedBackprop  # late: it imports matplotlib
 
@@ -113,7 +107,7 @@ def guided_backpropagation(
         best = int(answers[:, channel].argmax())
         place = (int(strongest[best, channel, 1]), int(strongest[best, channel, 2]))
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that it sets hooks
+            warnings.simplefilter("ignore")  # captum warns that it sets hooks
             gradient = method.attribute(subject.images([pool[best]]), (channel, *place))
         positive = gradient[0].clamp_min(0).permute(1, 2, 0).detach().float().cpu().numpy()
         found.append(Excitation(channel, place, pool[best], positive))
@@ -121,18 +115,15 @@ def guided_backpropagation(
 
 
 def guides(subject: Subject) -> bool:
-    """Return whether the model has ReLU modules, without which guided backpropagation is the plain
-    gradient.
-    """
+    """Return whether the model has ReLU modules, which guided backpropagation needs."""
     return any(isinstance(module, nn.ReLU) for module in subject.network.model.modules())
 
 
 def grad_cam(subject: Subject, layer: str, image: int, target: int) -> Image:
-    """Return where the network looks for class `target` in an image: float32 (height, width), 0 to
-    1.
+    """Return the Grad-CAM map of class `target` in an image: float32 (height, width), 0 to 1.
 
-    Grad-CAM (Selvaraju et al. 2017): the layer's maps, weighted by the class score's mean gradient,
-    their positive part enlarged to the image's size.
+    Selvaraju et al. 2017: the layer's maps, weighted by the class score's mean gradient; the
+    positive part is enlarged to the image's size.
     """
     from captum.attr import LayerAttribution, LayerGradCam
 
@@ -153,28 +144,14 @@ def grad_cam(subject: Subject, layer: str, image: int, target: int) -> Image:
 
 
 def _strongest(subject: Subject, layer: str, images: Sequence[int]) -> Tensor:
-    """Return each channel's strongest answer to each image, and where: (images, channels, (answer,
-    row, column)).
+    """Return each channel's strongest activation by each image, and its place.
+
+    The shape is (images, channels, 3), with activation, row and column.
     """
-    given: dict[str, Tensor] = {}
-    handle = _listen(subject, layer, given)
-    try:
-        with torch.no_grad():
-            subject.network.model(subject.images(images))
-    finally:
-        handle.remove()
-    values, places = given[layer].float().flatten(2).max(2)
-    width = given[layer].shape[3]
+    output = subject.outputs([layer], images)[layer]
+    values, places = output.float().flatten(2).max(2)
+    width = output.shape[3]
     return torch.stack([values, places // width, places % width], dim=2).cpu()
-
-
-def _listen(
-    subject: Subject, name: str, given: dict[str, Tensor]
-) -> torch.utils.hooks.RemovableHandle:
-    def note(_module: nn.Module, _arguments: object, output: Tensor) -> None:
-        given[name] = output.clone()  # a residual block adds to its last norm's output in place
-
-    return _module(subject, name).register_forward_hook(note)
 
 
 def _module(subject: Subject, name: str) -> nn.Module:

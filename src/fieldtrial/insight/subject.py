@@ -1,6 +1,4 @@
-"""A run to look into: its images, its network with the weights that it kept, and what it says of
-its images.
-"""
+"""A finished run, opened to be explained: its images, its network and its predictions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.disk.run import Run
@@ -23,11 +21,12 @@ from fieldtrial.training.scoring.evaluation import evaluate_run, open_finished
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """A run that has ended well. `network` is in evaluation mode, on its device; `predictions` are
-    those for `split`.
+    """A run that has ended well.
 
-    `split` is test for runs that were tested, else validation: a look into a run is no reason to
-    touch test.
+    Attributes:
+        network: in evaluation mode, on its device.
+        split: test for a tested run, else validation: explaining a run does not use its test set.
+        predictions: of the split's images.
     """
 
     run: Run
@@ -39,16 +38,38 @@ class Subject:
     world: World
 
     def images(self, indices: Sequence[int] | Indices) -> Tensor:
-        """Return the images at these positions of the store as the inner model takes them: float
-        (n, c, h, w).
+        """Return the images at these positions of the store, normalised: float (n, c, h, w)."""
+        pixels = torch.from_numpy(np.asarray(self.data.images[np.asarray(indices)]))
+        return self.network.normalise(pixels.to(self.world.device))
+
+    def outputs(self, layers: Sequence[str], indices: Sequence[int]) -> dict[str, Tensor]:
+        """Return the outputs of `layers` of the inner model for these images, in order of work.
+
+        Layers whose output is no tensor are left out. Each output is that of the last call, copied:
+        a residual block adds to its last norm's output in place.
         """
-        pixels = torch.from_numpy(np.asarray(self.data.images[np.asarray(indices)])).to(
-            self.world.device
-        )
-        return self.network.normalise(pixels)
+        found: dict[str, Tensor] = {}
+
+        def hook(name: str, output: object) -> None:
+            if isinstance(output, Tensor):
+                found[name] = output.clone()
+
+        handles = [
+            self.network.model.get_submodule(name).register_forward_hook(
+                lambda _module, _inputs, output, name=name: hook(name, output)
+            )
+            for name in layers
+        ]
+        try:
+            with torch.no_grad():
+                self.network.model(self.images(indices))
+        finally:
+            for handle in handles:
+                handle.remove()
+        return found
 
     def pixels(self, index: int) -> NDArray[np.uint8]:
-        """Return an image for people: uint8 (height, width) or (height, width, 3)."""
+        """Return an image as it is drawn: uint8 (height, width) or (height, width, 3)."""
         image = np.asarray(self.data.images[index])
         return image[:, :, 0] if image.shape[2] == 1 else image
 
@@ -58,11 +79,11 @@ class Subject:
 
 
 def open_subject(run: Run, world: World) -> Subject:
-    """Return the run, ready to be looked into. Predictions that it lacks are made now, and kept.
+    """Return the run, opened. Predictions that it lacks are computed now, and stored.
 
     Raises:
         FileNotFoundError or ValueError: it is no run, has not ended well, or its weights or data
-        cannot be had.
+            are not available.
     """
     split: Split = "test" if run.predictions_path("test").exists() else "validation"
     if not run.predictions_path(split).exists():
@@ -70,15 +91,13 @@ def open_subject(run: Run, world: World) -> Subject:
     data, network = open_finished(run, world)
     network.to(world.device).eval().requires_grad_(False)
     for module in network.modules():
-        if hasattr(module, "inplace"):
-            module.inplace = False  # type: ignore[assignment]  # else a ReLU would write over the output of the layer before it
+        if hasattr(module, "inplace"):  # a ReLU would overwrite the output of the layer before
+            module.inplace = False  # type: ignore[assignment]
     return Subject(run, run.config(), data, network, split, load_predictions(run, split), world)
 
 
 def sample(subject: Subject, count: int, seed: int = 0) -> list[int]:
-    """Return `count` images of the split, as positions in the store: class by class in turn, drawn
-    by `seed`.
-    """
+    """Return `count` images of the split, class by class in turn, as positions in the store."""
     generator = np.random.default_rng(seed)
     label = subject.predictions.label
     queues = [
@@ -92,43 +111,24 @@ def sample(subject: Subject, count: int, seed: int = 0) -> list[int]:
 
 
 def last_map(subject: Subject) -> str:
-    """Return the name of the last layer before the head that gives maps. Raises ValueError as
-    `mapping_layers` does.
-    """
+    """Return the last layer with a map before the head. Raises ValueError as `mapping_layers`."""
     layers = mapping_layers(subject)
-    head = subject.network.head.removeprefix(
-        "model."
-    )  # of some models a convolution, which gives a map itself
+    head = subject.network.head.removeprefix("model.")  # in some models a convolution, with a map
     return layers[layers.index(head) - 1] if head in layers else layers[-1]
 
 
 def mapping_layers(subject: Subject) -> list[str]:
-    """Return the names of the inner model's modules that give maps (channels, height, width), in
-    order of their work.
+    """Return the inner model's modules whose output is a map (channels, h, w), in order of work.
 
     Raises:
         ValueError: it has none: a perceptron, or a transformer.
     """
-    found: list[str] = []
-
-    def note(name: str) -> object:
-        def hook(_module: nn.Module, _arguments: object, output: object) -> None:
-            if (
-                isinstance(output, Tensor)
-                and output.ndim == 4
-                and output.shape[2] * output.shape[3] > 1
-            ):
-                found.append(name)
-
-        return hook
-
-    modules = {name: module for name, module in subject.network.model.named_modules() if name}
-    handles = [module.register_forward_hook(note(name)) for name, module in modules.items()]
-    try:
-        subject.network.model(subject.images([0]))
-    finally:
-        for handle in handles:
-            handle.remove()
+    modules = [name for name, _ in subject.network.model.named_modules() if name]
+    found = [
+        name
+        for name, output in subject.outputs(modules, [0]).items()
+        if output.ndim == 4 and output.shape[2] * output.shape[3] > 1
+    ]
     if not found:
         raise ValueError(f"{subject.run.path}: {subject.config.model} has no layer that gives maps")
-    return list(dict.fromkeys(found))
+    return found

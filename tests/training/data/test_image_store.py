@@ -1,6 +1,4 @@
-"""The store: built once whoever asks, whole or not there, and an error rather than a crash on a
-full disk.
-"""
+"""The store: built once, whole or not there, and an error on a full disk."""
 
 import os
 import subprocess
@@ -11,16 +9,16 @@ from pathlib import Path
 import numpy as np
 
 from fieldtrial.training.data.image_store import open_store
-from fieldtrial.training.data.sets.registry import open_source
+from fieldtrial.training.data.sets.registry import open_dataset
 
 BUILDER = """
 import hashlib, logging, pathlib, sys
 logging.basicConfig(level=logging.INFO)
-from fieldtrial.training.data.sets.registry import open_source
+from fieldtrial.training.data.sets.registry import open_dataset
 from fieldtrial.training.data.image_store import open_store
 print("ready", flush=True)
 sys.stdin.readline()
-source = open_source("digits", pathlib.Path("unused"))
+source = open_dataset("digits", pathlib.Path("unused"))
 store = open_store(source, int(sys.argv[2]), pathlib.Path(sys.argv[1]))
 print(hashlib.sha256(store.images.tobytes()).hexdigest())
 """
@@ -66,7 +64,7 @@ def test_a_killed_builder_leaves_nothing_in_the_way(tmp_path: Path) -> None:
     roots = (tmp_path / str(number) for number in range(9))
     root = next(root for root in roots if kill_a_builder(root))
     (left,) = files(root)
-    source = open_source("digits", root)
+    source = open_dataset("digits", root)
     store = open_store(source, 224, root)
     assert files(root) == {left.removesuffix(".building")}
     assert np.array_equal(store.images, open_store(source, 224, tmp_path / "other").images)
@@ -94,7 +92,7 @@ def test_a_disk_without_room_is_an_error_that_names_the_file(tmp_path: Path) -> 
 
 
 def test_stores_of_other_sizes_and_contents_are_apart(tmp_path: Path) -> None:
-    source = open_source("digits", tmp_path)
+    source = open_dataset("digits", tmp_path)
     small, large = (open_store(source, size, tmp_path) for size in (8, 12))
     assert small.images.shape[1:3] == (8, 8)
     assert large.images.shape[1:3] == (12, 12)

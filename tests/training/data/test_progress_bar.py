@@ -1,6 +1,4 @@
-"""Progress: a bar where somebody watches, lines elsewhere, and on the driver's terminal if that is
-given.
-"""
+"""Progress: a bar on a terminal, lines elsewhere, and the driver's terminal if it is given."""
 
 import os
 import pty

@@ -1,6 +1,4 @@
-"""Features at the freeze point: where models are cut, and that training on features comes to the
-same.
-"""
+"""The feature cache: freeze points, and training on features gives the same results."""
 
 import errno
 import os
@@ -20,10 +18,11 @@ from fieldtrial.training.distributed.world import World
 from fieldtrial.training.freezing import feature_cache as frozen_features
 from fieldtrial.training.freezing.feature_cache import FeatureData, with_features
 from fieldtrial.training.freezing.freeze_point import find_freeze_point
-from fieldtrial.training.freezing.schemes import freeze, hold_frozen
+from fieldtrial.training.freezing.schemes import freeze
 from fieldtrial.training.loop import fit as fitting
 from fieldtrial.training.loop.fit import open_trial
-from fieldtrial.training.models.network import Network, build
+from fieldtrial.training.models.network import FeatureNetwork, Network
+from tests.training.networks import network_for
 
 # Nothing in the tail multiplies rounding: no batch normalisation, no corners.
 FROZEN: dict[str, Any] = {
@@ -46,10 +45,8 @@ def features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def network_of(model: str, scheme: str, size: int = 64) -> Network:
-    half = (0.5, 0.5, 0.5)
-    network = build(
-        TrainConfig(model=model, filters=(8,), dense_width=(16, 8)), 10, 3, half, half, size, None
-    )
+    config = TrainConfig(model=model, filters=(8,), dense_width=(16, 8))
+    network = network_for(config, size, channels=3, classes=10)
     freeze(network, scheme)
     return network
 
@@ -86,7 +83,6 @@ def test_the_two_parts_make_what_the_whole_makes(
     )
     for training in (True, False):
         network.train(training)
-        hold_frozen(network)
         torch.manual_seed(1)  # of dropout in the tail
         whole = network(images)
         torch.manual_seed(1)
@@ -113,7 +109,7 @@ def test_where_there_is_no_freeze_point(model: str, scheme: str) -> None:
     assert find_freeze_point(network_of(model, scheme)) is None
 
 
-class Moody(nn.Module):
+class ModeDependent(nn.Module):
     """Two layers, and what its code does in between depends on the mode."""
 
     def __init__(self) -> None:
@@ -125,18 +121,33 @@ class Moody(nn.Module):
         return self.fc(nn.functional.dropout(features, 0.5, self.training))  # type: ignore[no-any-return]
 
 
-class Choosing(Moody):
+class ValueDependent(ModeDependent):
     """One whose code looks at the numbers."""
 
     def forward(self, images: Tensor) -> Tensor:
         return super().forward(images if images.sum() > 0 else -images)
 
 
-@pytest.mark.parametrize("model", [Moody, Choosing])
+@pytest.mark.parametrize("model", [ModeDependent, ValueDependent])
 def test_code_that_changes_with_the_mode_or_the_numbers_is_not_cut(model: type[nn.Module]) -> None:
     network = Network(model(), "fc", 8, (0.5,) * 3, (0.5,) * 3)
     freeze(network, "all_but_head")
     assert find_freeze_point(network) is None
+
+
+def test_a_network_of_features_shares_state_and_logits_with_the_whole() -> None:
+    network = network_of("cnn", "first:2")
+    point = find_freeze_point(network)
+    assert point
+    images = torch.randint(256, (3, 64, 64, 3), dtype=torch.uint8)
+    features = point.prefix.run(network.normalise(images)).detach()
+    tail = FeatureNetwork(network, point.tail.run, features[:1])
+    own, whole = tail.state_dict(keep_vars=True), network.state_dict(keep_vars=True)
+    assert list(own) == list(whole)
+    assert all(tensor is whole[name] for name, tensor in own.items())
+    torch.testing.assert_close(tail.eval()(features), network.eval()(images), rtol=0, atol=1e-6)
+    assert not any(tail.train().model.get_submodule(name).training for name in network.held)
+    assert tail(tail.blank()).shape == network(network.blank()).shape == (1, 10)
 
 
 TrainUntil = Callable[..., list[Record]]
@@ -154,7 +165,7 @@ def test_training_on_features_comes_to_the_same(
 ) -> None:
     cached = train_until(new_run("cached", **FROZEN | fields), test=True)
     assert len(list(features.glob("*.npy"))) == 1
-    monkeypatch.setattr(fitting, "with_features", lambda _network, data, *_: data)
+    monkeypatch.setattr(fitting, "with_features", lambda network, data, *_: (network, data))
     plain = train_until(new_run("plain", **FROZEN | fields), test=True)
     for one, other in zip(cached, plain, strict=True):
         for name in ("train_loss", "validation_loss", "train_accuracy", "validation_accuracy"):
@@ -171,7 +182,9 @@ def test_trials_share_features_where_nothing_differs_that_they_are_made_of(
     def look(**fields: Any) -> set[str]:
         config = TrainConfig.from_dict(FROZEN | {"classes": "3", "epochs": 1} | fields)
         data, network = open_trial(config, new_run(f"run{len(list(features.parent.glob('*')))}"))
-        assert isinstance(with_features(network, data, config, World()), FeatureData)
+        tail, features_data = with_features(network, data, config, World())
+        assert isinstance(tail, FeatureNetwork)
+        assert isinstance(features_data, FeatureData)
         return {path.name for path in features.glob("*.npy")}
 
     first = look()
@@ -202,7 +215,7 @@ def test_augmented_and_unfrozen_images_have_no_features(
     for number, fields in enumerate(shown):
         run = new_run(f"run{number}", **FROZEN | fields)
         data, network = open_trial(run.config(), run)
-        assert with_features(network, data, run.config(), World()) is data
+        assert with_features(network, data, run.config(), World()) == (network, data)
     assert not features.exists()
 
 
@@ -237,10 +250,9 @@ def test_features_that_would_take_too_long_are_done_without(
     monkeypatch.setattr(frozen_features, "MOST_SECONDS", 0)
     run = new_run(**FROZEN)
     data, network = open_trial(run.config(), run)
-    assert with_features(network, data, run.config(), World()) is data
-    assert network.tail is None
+    assert with_features(network, data, run.config(), World()) == (network, data)
     assert not [path for path in features.iterdir() if path.suffix != ".lock"]
-    assert "computed in each epoch: to compute all of it once would take" in caplog.text
+    assert "computed in each epoch: filling the feature cache would take" in caplog.text
 
 
 def test_damaged_features_are_computed_anew_and_others_are_used_as_they_are(
@@ -249,7 +261,7 @@ def test_damaged_features_are_computed_anew_and_others_are_used_as_they_are(
     def look() -> np.ndarray:
         run = new_run(f"run{len(list(features.parent.parent.iterdir()))}", **FROZEN)
         data, network = open_trial(run.config(), run)
-        return np.array(with_features(network, data, run.config(), World()).images)
+        return np.array(with_features(network, data, run.config(), World())[1].images)
 
     def refused(*_: object) -> None:
         raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))

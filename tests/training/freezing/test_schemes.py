@@ -5,15 +5,22 @@ import torchvision.models
 from torch import Tensor, nn
 
 from fieldtrial.config import TrainConfig
-from fieldtrial.training.freezing.schemes import Unit, freeze, hold_frozen, units
-from fieldtrial.training.models.architectures import Facts, create
+from fieldtrial.freezing_schemes import SCHEMES
+from fieldtrial.training.data.load import DataShape
+from fieldtrial.training.freezing.depth_axis import Unit, units
+from fieldtrial.training.freezing.schemes import FROZEN, freeze
 from fieldtrial.training.models.network import Network, count_trainable
+from tests.training.networks import create
+
+
+def test_every_scheme_of_the_field_has_its_function_and_no_other() -> None:
+    assert list(FROZEN) == list(SCHEMES)
 
 
 def network_on_meta(name: str, size: int = 224) -> Network:
     with torch.device("meta"):
         model, head = create(
-            TrainConfig(model=name), Facts(classes=10, channels=3, image_size=size)
+            TrainConfig(model=name), DataShape(classes=10, channels=3, image_size=size)
         )
     return Network(model, head, size, (0.5,) * 3, (0.5,) * 3)
 
@@ -171,7 +178,7 @@ def test_an_auxiliary_classifier_trains_where_a_layer_below_it_does() -> None:
         assert {p.requires_grad for name, p in named if name.startswith("AuxLogits.")} == {
             trains
         }, scheme
-        assert ("AuxLogits" in network.frozen_modules) == (not trains), scheme
+        assert ("AuxLogits" in network.held) == (not trains), scheme
 
 
 def test_what_is_not_the_part_is_held() -> None:
@@ -234,7 +241,6 @@ def train_two_steps(network: Network, size: int) -> tuple[dict[str, Tensor], dic
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     optimizer = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=0.1)
     network.train()
-    hold_frozen(network)
     for _ in range(2):
         loss = nn.functional.cross_entropy(
             network(torch.rand(4, 3, size, size)), torch.tensor([0, 1, 2, 3])
@@ -286,7 +292,6 @@ def test_dropout_is_off_in_frozen_units_and_on_before_the_head() -> None:
     def run_twice(scheme: str) -> tuple[bool, bool]:
         freeze(network, scheme)
         network.train()
-        hold_frozen(network)
         one, two = network(images), network(images)
         return torch.equal(features[-1], features[-2]), torch.equal(one, two)
 

@@ -18,7 +18,9 @@ from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.loop.batches import require_micro_batch
 from fieldtrial.training.loop.fit import open_trial
 from fieldtrial.training.loop.losses import Center, Objective, Triplet, batch_hard
-from fieldtrial.training.models.network import Network, build
+from fieldtrial.training.models.hooks import HeadInput
+from fieldtrial.training.models.network import Network
+from tests.training.networks import network_for
 
 NewRun = Callable[..., Run]
 TrainUntil = Callable[..., list[Record]]
@@ -120,12 +122,11 @@ def test_centers_move_once_a_batch_however_it_is_cut(generator: torch.Generator)
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_features_are_what_the_last_layer_gets(model: str, precision: str) -> None:
     config = TrainConfig.from_dict({"model": model, "precision": precision, "filters": [4]})
-    network = build(config, 3, 3, (0.5,) * 3, (0.2,) * 3, 32, None)
-    network.keep_features()
+    network = network_for(config, 32, channels=3, classes=3)
+    head_input = HeadInput(network)
     network.eval()
     logits = network(torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)))
-    features, head = network.features, network.get_submodule(network.head)
-    assert isinstance(features, Tensor)
+    features, head = head_input.take(), network.get_submodule(network.head)
     assert (features.ndim, features.dtype, len(features)) == (2, torch.float32, 2)
     if isinstance(head, torch.nn.Linear):
         tolerance = 1e-5 if precision == "fp32" else 0.05
@@ -137,7 +138,8 @@ def test_features_are_what_the_last_layer_gets(model: str, precision: str) -> No
 
 def test_the_weight_is_that_of_the_features_loss_beside_cross_entropy() -> None:
     config = TrainConfig(loss="center", loss_weight=0.25, label_smoothing=0.1)
-    network = build(config, 3, 1, (0.5,), (0.2,), 8, None)
+    network = network_for(config, classes=3)
+    head_input = HeadInput(network)
     objective, plain = (
         Objective(network, config, 3, World()),
         Objective(network, TrainConfig(), 3, World()),
@@ -147,11 +149,10 @@ def test_the_weight_is_that_of_the_features_loss_beside_cross_entropy() -> None:
         torch.tensor([0, 1, 2, 0]),
         torch.tensor([1.0, 1, 1, 0]),
     )
-    assert network.features is not None
     smoothed = torch.nn.functional.cross_entropy(
         logits[:3], labels[:3], label_smoothing=0.1, reduction="sum"
     ).item()
-    distances = network.features[:3].square().sum().item() / 2
+    distances = head_input.take()[:3].square().sum().item() / 2
     assert objective(logits, labels, weights)[0].item() == pytest.approx(
         smoothed + 0.25 * distances
     )
@@ -159,18 +160,30 @@ def test_the_weight_is_that_of_the_features_loss_beside_cross_entropy() -> None:
     assert plain(logits, labels, weights)[0].item() == pytest.approx(sharp)
 
 
+class WithAuxiliary(torch.nn.Module):
+    """A last layer and an auxiliary classifier, named as torchvision names Inception's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.AuxLogits = torch.nn.Linear(4, 3), torch.nn.Linear(4, 3)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        return self.fc(images.flatten(1)), self.AuxLogits(images.flatten(1))
+
+
 def test_an_auxiliary_classifier_counts_by_four_tenths() -> None:
-    network = build(TrainConfig(), 3, 1, (0.5,), (0.2,), 8, None)
+    network = Network(WithAuxiliary(), "fc", 2, (0.5,), (0.2,))
     objective, labels, weights = (
         Objective(network, TrainConfig(), 3, World()),
         torch.tensor([0, 2]),
         torch.ones(2),
     )
-    logits = network(torch.rand(2, 1, 8, 8))
-    network.auxiliary_logits = torch.tensor([[1.0, 2.0, 3.0], [3.0, 2.0, 1.0]])
+    images = torch.rand(2, 1, 2, 2)
+    logits, second = network.model(network.normalise(images))
+    logits = network(images)
     main, auxiliary = (
         torch.nn.functional.cross_entropy(given, labels, reduction="sum").item()
-        for given in (logits, network.auxiliary_logits)
+        for given in (logits, second)
     )
     assert objective(logits, labels, weights)[0].item() == pytest.approx(main + 0.4 * auxiliary)
 
@@ -235,11 +248,10 @@ def spread_within_classes(run: Run) -> float:
 
 
 def features_of(network: Network, images: Tensor) -> Tensor:
-    network.keep_features()
+    head_input = HeadInput(network)
     with torch.no_grad():
         network.eval()(images)
-    assert network.features is not None
-    return network.features
+    return head_input.take()
 
 
 def test_centers_are_in_the_checkpoint_and_go_on_exactly(

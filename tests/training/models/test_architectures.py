@@ -8,35 +8,36 @@ import torchvision.models
 from torch import nn
 
 from fieldtrial.config import Activation, TrainConfig
-from fieldtrial.training.models.architectures import ACTIVATIONS, Facts, create, resolve
-from fieldtrial.training.models.libraries import LIBRARIES
+from fieldtrial.training.data.load import DataShape
+from fieldtrial.training.models.architectures import ACTIVATIONS
 from fieldtrial.training.models.network import Network, count_flops
+from fieldtrial.training.models.source import LIBRARIES, OWN, resolve
+from tests.training.networks import create
 
-DIGITS = Facts(classes=10, channels=1, image_size=8)
+DIGITS = DataShape(classes=10, channels=1, image_size=8)
 
 
 def parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def on_meta(config: TrainConfig, facts: Facts) -> tuple[nn.Module, str]:
+def on_meta(config: TrainConfig, shape: DataShape) -> tuple[nn.Module, str]:
     with torch.device("meta"):
-        return create(config, facts)
+        return create(config, shape)
 
 
 def test_the_reports_cnn_has_exactly_its_parameters() -> None:
     config = TrainConfig(
         filters=(512, 256, 128, 64, 32), kernel_size=(3,), dense_width=(256,), batch_norm=False
     )
-    model, head = on_meta(config, Facts(classes=10, channels=3, image_size=224))
+    model, head = on_meta(config, DataShape(classes=10, channels=3, image_size=224))
     assert parameters(model) == 1_985_770
     assert model.get_submodule(head) is list(model.children())[-1]
     assert model(torch.empty(2, 3, 224, 224, device="meta")).shape == (2, 10)
 
 
 def test_the_reports_cnn_has_its_formulas_computations() -> None:
-    """The formula of the second report: a multiply-add is one computation, bias and activation are
-    none.
+    """The second report's formula: a multiply-add is one computation; biases are not counted.
 
     It comes to 16.5e9 with the filters whose parameters are the 1,985,770 above, and not to the
     19,549,180,416 that the
@@ -44,7 +45,7 @@ def test_the_reports_cnn_has_its_formulas_computations() -> None:
     """
     filters, side, dense = (512, 256, 128, 64, 32), 224, 256
     config = TrainConfig(filters=filters, dense_width=(dense,), batch_norm=False)
-    model, head = on_meta(config, Facts(classes=10, channels=3, image_size=side))
+    model, head = on_meta(config, DataShape(classes=10, channels=3, image_size=side))
     by_formula = (
         filters[0] * 3 * 3**2 * side**2 + filters[-1] * (side // 32) ** 2 * dense + dense * 10
     )
@@ -72,7 +73,7 @@ def test_filters_grow_from_block_to_block_and_stay_above_zero() -> None:
 @pytest.mark.parametrize("size", [1, 8, 28, 33])
 def test_the_cnn_takes_any_size_and_kernels_per_block(size: int) -> None:
     config = TrainConfig(filters=(2,), kernel_size=(7, 5, 3, 1, 1), dense_width=(4, 3))
-    model, _ = create(config, Facts(classes=5, channels=3, image_size=size))
+    model, _ = create(config, DataShape(classes=5, channels=3, image_size=size))
     assert [m.kernel_size[0] for m in model.modules() if isinstance(m, nn.Conv2d)] == [
         7,
         5,
@@ -92,9 +93,7 @@ def layers(model: nn.Module) -> list[str]:
 
 
 def test_blocks_of_two_convolutions_without_padding() -> None:
-    """The network of the fifth report: filters double, batch normalisation follows the pooling, 2 ×
-    1024 dense.
-    """
+    """The fifth report's network: filters double, normalisation after pooling, 2 × 1024 dense."""
     config = TrainConfig(
         blocks=4,
         convolutions=2,
@@ -103,7 +102,7 @@ def test_blocks_of_two_convolutions_without_padding() -> None:
         batch_norm_after="pool",
         dense_width=(1024, 1024),
     )
-    model, head = on_meta(config, Facts(classes=104, channels=3, image_size=192))
+    model, head = on_meta(config, DataShape(classes=104, channels=3, image_size=192))
     block = ["Conv2d", "ReLU", "Conv2d", "ReLU", "MaxPool2d", "BatchNorm2d"]
     assert layers(model) == block * 4 + ["Flatten", "Linear", "ReLU", "Linear", "ReLU", "Linear"]
     # sides by hand: 192 → 188 → 94 → 90 → 45 → 41 → 20 → 16 → 8
@@ -119,12 +118,12 @@ def test_blocks_of_two_convolutions_without_padding() -> None:
 
 def test_an_image_of_which_nothing_is_left_is_an_error() -> None:
     config = TrainConfig(blocks=3, padding="valid")
-    assert create(config, Facts(10, 1, 22))[0](torch.rand(2, 1, 22, 22)).shape == (2, 10)
+    assert create(config, DataShape(10, 1, 22))[0](torch.rand(2, 1, 22, 22)).shape == (2, 10)
     with pytest.raises(
         ValueError,
         match=r"image_size = 21: too small for 3 blocks.*nothing is left of it after block 3",
     ):
-        create(config, Facts(10, 1, 21))
+        create(config, DataShape(10, 1, 21))
 
 
 def test_dropout_in_the_blocks_of_the_own_models() -> None:
@@ -152,9 +151,9 @@ def test_dropout_in_the_blocks_of_the_own_models() -> None:
 
 
 def test_dropout_after_each_relu_in_the_blocks_of_a_resnet() -> None:
-    facts = Facts(classes=7, channels=3, image_size=32)
-    plain, _ = create(TrainConfig(model="torchvision:resnet18"), facts)
-    model, _ = create(TrainConfig(model="torchvision:resnet18", block_dropout=0.2), facts)
+    shape = DataShape(7, channels=3, image_size=32)
+    plain, _ = create(TrainConfig(model="torchvision:resnet18"), shape)
+    model, _ = create(TrainConfig(model="torchvision:resnet18", block_dropout=0.2), shape)
     assert model.state_dict().keys() == plain.state_dict().keys()
     dropped: list[float] = []
     for module in model.modules():
@@ -165,7 +164,7 @@ def test_dropout_after_each_relu_in_the_blocks_of_a_resnet() -> None:
     model(torch.rand(2, 3, 32, 32))
     assert len(dropped) == 8 * 2
     assert all(dropped)
-    bottleneck, _ = on_meta(TrainConfig(model="torchvision:resnet50", block_dropout=0.2), facts)
+    bottleneck, _ = on_meta(TrainConfig(model="torchvision:resnet50", block_dropout=0.2), shape)
     assert sum(isinstance(m, nn.Dropout) for m in bottleneck.modules()) == 16
     model.load_state_dict(plain.state_dict())
     images = torch.rand(2, 3, 32, 32)
@@ -177,9 +176,7 @@ def test_block_dropout_where_there_is_no_place_for_it_is_an_error(name: str) -> 
     with pytest.raises(
         ValueError, match=rf"block_dropout = 0\.2: {name} has no residual blocks .* must be 0"
     ):
-        on_meta(
-            TrainConfig(model=name, block_dropout=0.2), Facts(classes=7, channels=3, image_size=32)
-        )
+        on_meta(TrainConfig(model=name, block_dropout=0.2), DataShape(7, channels=3, image_size=32))
 
 
 def test_the_mlp_is_dense_layers_alone() -> None:
@@ -195,7 +192,7 @@ def test_every_activation_is_there_and_used() -> None:
 
 
 def test_a_name_says_whose_model_is_meant() -> None:
-    assert resolve("cnn") == (None, "cnn")
+    assert resolve("cnn") == (OWN, "cnn")
     assert resolve("resnet18") == ("torchvision", "resnet18")
     assert resolve("timm:resnet18") == ("timm", "resnet18")
     assert resolve("resnet18.a1_in1k") == ("timm", "resnet18.a1_in1k")
@@ -236,7 +233,7 @@ def test_an_unknown_model_is_an_error_with_close_names(name: str) -> None:
     ],
 )
 def test_a_library_model_gets_a_head_of_the_datas_classes(name: str, head: str, size: int) -> None:
-    model, found = on_meta(TrainConfig(model=name), Facts(classes=7, channels=3, image_size=size))
+    model, found = on_meta(TrainConfig(model=name), DataShape(7, channels=3, image_size=size))
     assert found == head
     assert model.get_parameter(f"{head}.weight").shape[0] == 7
     model.eval()
@@ -263,8 +260,10 @@ def test_a_library_model_gets_a_head_of_the_datas_classes(name: str, head: str, 
 def test_parameters_are_those_that_torchvision_states(name: str) -> None:
     library, _ = resolve(name)
     assert library == "torchvision"
-    size = LIBRARIES[library].pretraining(name).image_size
-    model, _ = on_meta(TrainConfig(model=name), Facts(classes=1000, channels=3, image_size=size))
+    pretraining = LIBRARIES[library].pretraining(name)
+    assert pretraining is not None
+    size = pretraining.image_size
+    model, _ = on_meta(TrainConfig(model=name), DataShape(1000, channels=3, image_size=size))
     assert (
         parameters(model) == torchvision.models.get_model_weights(name).DEFAULT.meta["num_params"]
     )
@@ -276,7 +275,7 @@ def test_parameters_are_those_that_torchvision_states(name: str) -> None:
 )
 def test_parameters_are_those_of_timm(name: str, own: str, millions: float) -> None:
     assert resolve(name) == ("timm", name)
-    model, _ = on_meta(TrainConfig(model=name), Facts(classes=1000, channels=3, image_size=299))
+    model, _ = on_meta(TrainConfig(model=name), DataShape(classes=1000, channels=3, image_size=299))
     with torch.device("meta"):
         assert parameters(model) == parameters(timm.create_model(own or name))
     assert parameters(model) / 1e6 == pytest.approx(
@@ -285,16 +284,16 @@ def test_parameters_are_those_of_timm(name: str, own: str, millions: float) -> N
 
 
 def test_dropout_reaches_a_library_model_or_is_refused() -> None:
-    facts = Facts(classes=7, channels=3, image_size=32)
-    vgg, _ = on_meta(TrainConfig(model="torchvision:vgg11", dropout=0.25), facts)
+    shape = DataShape(7, channels=3, image_size=32)
+    vgg, _ = on_meta(TrainConfig(model="torchvision:vgg11", dropout=0.25), shape)
     assert {m.p for m in vgg.modules() if isinstance(m, nn.Dropout)} == {0.25}
-    vit, _ = on_meta(TrainConfig(model="timm:vit_tiny_patch16_224", dropout=0.25), facts)
+    vit, _ = on_meta(TrainConfig(model="timm:vit_tiny_patch16_224", dropout=0.25), shape)
     assert vit.head_drop.p == 0.25  # type: ignore[union-attr]
-    on_meta(TrainConfig(model="torchvision:resnet18"), facts)
+    on_meta(TrainConfig(model="torchvision:resnet18"), shape)
     with pytest.raises(ValueError, match=r"dropout = 0\.25: resnet18 has none"):
-        on_meta(TrainConfig(model="torchvision:resnet18", dropout=0.25), facts)
+        on_meta(TrainConfig(model="torchvision:resnet18", dropout=0.25), shape)
 
 
 def test_a_model_with_two_heads_is_refused() -> None:
     with pytest.raises(ValueError, match="no single last layer"):
-        on_meta(TrainConfig(model="timm:deit_tiny_distilled_patch16_224"), Facts(7, 3, 32))
+        on_meta(TrainConfig(model="timm:deit_tiny_distilled_patch16_224"), DataShape(7, 3, 32))

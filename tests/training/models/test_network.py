@@ -11,15 +11,15 @@ from torch import Tensor, nn
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.disk.run import Run
-from fieldtrial.training.freezing.schemes import freeze, hold_frozen
+from fieldtrial.training.freezing.schemes import freeze
+from fieldtrial.training.models.hooks import AuxiliaryLogits, flatten_features
 from fieldtrial.training.models.network import (
     Network,
     count_flops,
     count_parameters,
     count_trainable,
-    flatten_features,
-    input_size,
 )
+from fieldtrial.training.models.source import ModelSource
 from tests.training.networks import IMAGENET_MEAN, SQUEEZENET, network_for, same
 
 
@@ -141,20 +141,36 @@ def test_a_transformer_takes_small_images_in_whole_patches() -> None:
 def test_the_auxiliary_classifier_speaks_in_training_alone() -> None:
     network = network_for(TrainConfig(model="inception_v3"), 299, channels=3)
     images = torch.zeros(2, 3, 299, 299)
+    auxiliary = AuxiliaryLogits(network)
     assert network(images).shape == (2, 5)
-    assert network.auxiliary_logits is not None
-    assert network.auxiliary_logits.shape == (2, 5)
+    logits = auxiliary.take()
+    assert logits is not None
+    assert logits.shape == (2, 5)
+    assert auxiliary.take() is None
     with torch.no_grad():
         assert network.eval()(images[:1]).shape == (1, 5)
-    assert network.auxiliary_logits is None
+    assert auxiliary.take() is None
     freeze(network, "all_but_head")
-    network.train()
-    hold_frozen(network)
-    network(images)
-    assert network.auxiliary_logits is None
+    network.train()(images)
+    assert auxiliary.take() is None
+
+
+def test_weights_are_looked_up_once_and_only_when_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "bare.pth"
+    source = ModelSource.of(TrainConfig(model="squeezenet1_1", weights=str(path), image_size=32))
+    assert source.image_size == 32
+    assert source.drawn().state is None
+    torch.save(torchvision.models.squeezenet1_1().state_dict(), path)
+    assert source.state is not None
+    path.unlink()
+    assert source.pretraining is not None
+    assert source.pretraining.image_size == 224
 
 
 def test_the_size_that_data_should_have(tmp_path: Path) -> None:
+    def input_size(config: TrainConfig, run_folder: Path | None = None) -> int | None:
+        return ModelSource.of(config, run_folder).image_size
+
     assert input_size(TrainConfig()) is None
     assert input_size(TrainConfig(model="resnet18")) is None
     assert input_size(TrainConfig(model="resnet18", weights="imagenet")) == 224

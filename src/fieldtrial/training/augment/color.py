@@ -1,4 +1,4 @@
-"""Changes of colour, each image's own, in one pass over all of them."""
+"""Colour augmentation: each image has its own change, all are computed in one pass."""
 
 import math
 
@@ -10,13 +10,12 @@ YIQ = ((0.299, 0.587, 0.114), (0.595716, -0.274453, -0.321263), (0.211456, -0.52
 
 
 def blend(images: Tensor, other: Tensor, share: Tensor) -> Tensor:
-    """Return share × images + (1 − share) × other, within [0, 1]; above 1, `share` leads away from
-    `other`.
+    """Return share × images + (1 − share) × other, clipped to [0, 1].
 
     Args:
         images: float (n, channels, height, width) in [0, 1].
-        other: as `images`, or what broadcasts to it.
-        share: (n,), on any device.
+        other: as `images`, or a tensor that broadcasts to it.
+        share: (n,), on any device; above 1 it extrapolates away from `other`.
     """
     share = share.to(images.device).view(-1, 1, 1, 1)
     return torch.lerp(other.expand_as(images), images, share).clamp_(0, 1)
@@ -30,10 +29,10 @@ def grey(images: Tensor) -> Tensor:
 
 
 def smooth(images: Tensor) -> Tensor:
-    """Return the images with each pixel but the border's averaged with its eight neighbours, as
-    Pillow smooths.
+    """Return the images smoothed as Pillow does: each inner pixel is averaged with its neighbours.
 
-    A pixel weighs 5, a neighbour 1. Sums of slices take a quarter of a convolution's time on a CPU.
+    A pixel weighs 5, each of its eight neighbours 1. Sums of slices take a quarter of a
+    convolution's time on a CPU.
     """
     rows = images[:, :, :-2] + images[:, :, 1:-1] + images[:, :, 2:]
     squares = rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]
@@ -45,13 +44,13 @@ def smooth(images: Tensor) -> Tensor:
 def jitter(
     images: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor, hue: Tensor
 ) -> Tensor:
-    """Return the images with their colours changed by factors (n,), and with hues turned by `hue`
-    (n,) of a circle.
+    """Return the images with brightness, contrast and saturation scaled, and hues rotated.
 
-    Brightness is a factor, contrast one of the distance from the mean luma, saturation one of the
-    distance from the luma. Hue turns in the plane of equal luma (YIQ), so that all four are linear
-    in a pixel and, together, one matrix and one offset for each image; the result is cut to [0, 1]
-    once. torchvision turns hue in HSV, and cuts four times.
+    All four arguments are (n,); `hue` is in turns. Brightness scales a pixel, contrast its distance
+    from the mean luma, saturation its distance from the luma. Hue rotates in the plane of equal
+    luma (YIQ). So all four are linear in a pixel, and together one matrix and one offset for each
+    image; the result is clipped to [0, 1] once. torchvision rotates hue in HSV, and clips four
+    times.
     """
     n, channels, height, width = images.shape
     mean = grey(images.mean((2, 3), keepdim=True)).view(n, 1, 1)

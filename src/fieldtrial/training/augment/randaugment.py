@@ -1,4 +1,4 @@
-"""RandAugment, with every image's own changes, a change at a time for all images that get it."""
+"""RandAugment: each image has its own changes; a change is computed for all its images at once."""
 
 from collections.abc import Callable
 
@@ -10,24 +10,23 @@ from torchvision.transforms.v2 import functional as vision
 from fieldtrial.training.augment.color import blend, grey, smooth
 
 CHANGES_EACH = 2
-STRENGTH = 0.3  # of what is most: 9 of 30 levels
+STRENGTH = 0.3  # of the maximum: 9 of 30 levels
 TURN = 30.0 * STRENGTH  # degrees
 SHEAR = 0.3 * STRENGTH
 SHIFT = 150 / 331 * STRENGTH  # of the side
 SHARE = 0.9 * STRENGTH  # of a blend, more or less
 
-# Of images (n, channels, height, width) and signs (n,), 1 or -1: the images after a change.
+# From images (n, channels, height, width) and signs (n,), 1 or -1, to the changed images.
 Change = Callable[[Tensor, Tensor], Tensor]
 
 
 def rand_augment(images: Tensor) -> Tensor:
-    """Return float images (n, 1 or 3, height, width) in [0, 1] after two random changes each, out
-    of 14.
+    """Return float images (n, 1 or 3, h, w) in [0, 1] after two random changes each, out of 14.
 
     E. D. Cubuk et al., "RandAugment: Practical automated data augmentation with a reduced search
-    space", 2019, with N = 2 and M = 9 of 30, as torchvision has them; except that what is turned,
-    sheared or shifted is interpolated, and sheared about the centre. Numbers are drawn from the
-    default generator, on the CPU.
+    space", 2019, with torchvision's N = 2 and M = 9 of 30. Unlike torchvision's, rotation, shear
+    and shift interpolate, and shear is about the centre. Numbers are drawn from the default
+    generator, on the CPU.
     """
     images = images.clone()
     for _ in range(CHANGES_EACH):
@@ -42,17 +41,13 @@ def rand_augment(images: Tensor) -> Tensor:
 
 
 def _warp(images: Tensor, matrices: Tensor) -> Tensor:
-    """Return the images under maps (n, 2, 3) from places in the result to places in the image, both
-    from -1 to 1.
-    """
+    """Return the images warped by maps (n, 2, 3) from result to image coordinates, -1 to 1."""
     grid = functional.affine_grid(matrices.to(images), list(images.shape), align_corners=False)
     return functional.grid_sample(images, grid, align_corners=False)
 
 
 def _maps(signs: Tensor, *entries: tuple[int, int, float]) -> Tensor:
-    """Return a map for each sign that changes nothing but the entries (row, column, size times
-    sign).
-    """
+    """Return an identity map for each sign, plus size × sign at the entries (row, column, size)."""
     maps = torch.eye(2, 3).repeat(len(signs), 1, 1)
     for row, column, size in entries:
         maps[:, row, column] += size * signs

@@ -1,6 +1,4 @@
-"""Random changes of training images: batched, on whatever device the images are, different for
-every image.
-"""
+"""Augmentation: random changes of training images, batched, on their device, one per image."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,8 +13,8 @@ from fieldtrial.training.augment.color import blend, grey, jitter, smooth
 def augment(images: Tensor, names: tuple[str, ...], seed: int) -> Tensor:
     """Return `images` after the changes `names`, in order; shape, type and device stay.
 
-    Equal arguments give equal images, whatever ran before: all randomness comes from `seed`, on the
-    CPU (so that a GPU draws the same), and the global generators are left as they were.
+    Equal arguments give equal images. All random numbers come from `seed`, on the CPU, so that a
+    GPU uses the same; the state of the global generators stays.
 
     Args:
         images: float (n, channels, height, width) in [0, 1].
@@ -37,17 +35,16 @@ def _flip(images: Tensor, dimension: int) -> Tensor:
 
 
 def _some(images: Tensor, share: float, change: Callable[[Tensor], Tensor]) -> Tensor:
-    """Return the images, some of them, `share` on average, after `change`."""
+    """Return the images with `change` applied to some of them, a `share` on average."""
     places = (torch.rand(len(images)) < share).nonzero().flatten().to(images.device)
     return images.index_copy(0, places, change(images[places]))
 
 
 def _kornia(name: str, images: Tensor, *values: Any, **settings: Any) -> Tensor:
     """Return the images after a change of kornia's."""
-    import kornia.augmentation  # late: runs without it need not pay the import
+    import kornia.augmentation  # late: runs without it save the import
 
-    # Built anew: that takes 0.01 to 0.3 ms, and a module that was kept would hold on to device
-    # memory.
+    # Built anew in 0.01 to 0.3 ms; a module that is kept would hold device memory.
     change = getattr(kornia.augmentation, name)(*values, **settings)
     changed: Tensor = change(images)
     return changed
@@ -84,9 +81,7 @@ def _random_resized_crop(images: Tensor) -> Tensor:
 
 
 def _cropping_mode(images: Tensor) -> str:
-    """Return how kornia crops: by slices, faster on a CPU, or all in one warp, where each slice
-    would be a kernel.
-    """
+    """Return how kornia crops: by slices on a CPU, in one warp where each slice is a kernel."""
     return "slice" if images.device.type == "cpu" else "resample"
 
 
@@ -117,20 +112,17 @@ CHANGES: dict[str, Callable[[Tensor], Tensor]] = {
     # every second image, on average
     "horizontal_flip": lambda images: _flip(images, 3),
     "vertical_flip": lambda images: _flip(images, 2),
-    # a shift by up to an eighth of the side, filled by reflection (He et al. 2015 pad the 32 pixels
-    # of CIFAR by 4)
+    # a shift by up to an eighth of the side, filled by reflection (He et al. 2015: 4 of 32 pixels)
     "crop": _crop,
-    # 8 to 100 % of the area with sides 3:4 to 4:3, enlarged (Szegedy et al. 2014; torchvision's and
-    # timm's values)
+    # 8 to 100 % of the area, sides 3:4 to 4:3, enlarged (Szegedy et al. 2014; torchvision's values)
     "random_resized_crop": _random_resized_crop,
     # -15 to 15 degrees; black comes in at the corners
     "rotation": lambda images: _kornia("RandomRotation", images, 15.0, p=1.0),
     # a shift by up to 10 % of the side and a scale of 0.9 to 1.1; black comes in at the border
     "affine": _affine,
-    # brightness and contrast by up to 40 %; of colour images also saturation by 40 % and hue by 10
-    # % of the circle
+    # brightness and contrast by up to 40 %; in colour also saturation by 40 % and hue by 0.1 turns
     "color_jitter": _color_jitter,
-    # from smoothed, over unchanged, to twice as sharp
+    # from smoothed to twice as sharp
     "sharpness": _sharpness,
     # every tenth image, on average, becomes grey; grey ones stay
     "grayscale": _grayscale,

@@ -1,6 +1,4 @@
-"""Decoded images on disk: each data set is decoded once per machine and size, and then shared as a
-memory map.
-"""
+"""Decoded images on disk: decoded once per machine and size, then shared as a memory map."""
 
 import hashlib
 import json
@@ -19,26 +17,26 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from fieldtrial.disk.files import write_json
+from fieldtrial.training.data.dataset import TRAIN, Contents, Dataset, problem, require_every_class
 from fieldtrial.training.data.progress_bar import progress
-from fieldtrial.training.data.source import TRAIN, Contents, Source, problem, require_every_class
 from fieldtrial.training.data.splits import Indices
 
-FORMAT = (
-    1  # to be raised when the same source would be decoded to other pixels, or kept in other files
-)
-BLOCK = 32  # images that a thread decodes in one go
-NAMED_FILES = 20  # damaged files that one message names
+FORMAT = 1  # raised when the same data set would be decoded to other pixels or other files
+BLOCK = 32  # images that a thread decodes at once
+NAMED_FILES = 20  # damaged files named in one message
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
 class Store:
-    """A decoded data set, named by its content. `images` is a read-only memory map, uint8 (n,
-    height, width, channels).
+    """A decoded data set, named by its content.
 
-    `parts` says of each image whether it is TRAIN, VALIDATION or TEST; `mean` and `std` are per
-    channel, in [0, 1], over the TRAIN images.
+    Attributes:
+        images: read-only memory map, uint8 (n, height, width, channels).
+        labels: int64 (n,).
+        parts: uint8 (n,), TRAIN, VALIDATION or TEST.
+        mean, std: per channel, in [0, 1], over the TRAIN images.
     """
 
     name: str
@@ -51,36 +49,32 @@ class Store:
 
 
 def store_root() -> Path:
-    """Return where this machine keeps its decoded data sets: $FIELDTRIAL_CACHE."""
+    """Return this machine's folder of decoded data sets and feature caches: $FIELDTRIAL_CACHE."""
     return Path(
         os.environ.get("FIELDTRIAL_CACHE") or Path.home() / ".cache/fieldtrial/stores"
     ).absolute()
 
 
-def open_store(source: Source, image_size: int, root: Path) -> Store:
-    """Return `source` decoded to squares of `image_size` pixels, from `root`; decoded now if it is
-    not there.
+def open_store(dataset: Dataset, image_size: int, root: Path) -> Store:
+    """Return the store in `root` of squares of `image_size` pixels; it is built now if missing.
 
-    Processes that want the same store wait for the one that builds it. It is built aside and
-    renamed into place, so what is there is whole, and a builder that was killed leaves nothing that
-    the next one would not clear.
+    One process builds it, others that want it wait. It is built aside and renamed into place, so it
+    is always whole. The next builder removes what a killed one left.
 
     Raises:
-        ConfigError: images that cannot be decoded; the files are named.
+        ConfigError: images that cannot be decoded; the message names the files.
         OSError: no room, or no right to write.
     """
-    name = re.sub(
-        r"[^a-zA-Z0-9.-]", "_", Path(source.dataset).name
-    )  # not the path: equal copies share a store
-    key = hashlib.sha256(f"{FORMAT} {name} {source.fingerprint} {image_size}".encode()).hexdigest()[
-        :16
-    ]
+    # without the path, so that equal copies share a store
+    name = re.sub(r"[^a-zA-Z0-9.-]", "_", Path(dataset.name).name)
+    identity = f"{FORMAT} {name} {dataset.fingerprint} {image_size}"
+    key = hashlib.sha256(identity.encode()).hexdigest()[:16]
     folder = root / f"{name}-{image_size}px-{key}"
     if not folder.is_dir():
         root.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{folder}.lock"):
             if not folder.is_dir():
-                _build(source, image_size, folder)
+                _build(dataset, image_size, folder)
     return _open(folder)
 
 
@@ -88,7 +82,7 @@ def _open(folder: Path) -> Store:
     facts = json.loads((folder / "facts.json").read_bytes())
     return Store(
         name=folder.name,
-        # As a plain array: numpy's own memmap class does Python work at every indexing.
+        # a plain array: numpy's memmap class does Python work at every indexing
         images=np.asarray(np.load(folder / "images.npy", mmap_mode="r")),
         labels=np.load(folder / "labels.npy"),
         parts=np.load(folder / "parts.npy"),
@@ -98,16 +92,16 @@ def _open(folder: Path) -> Store:
     )
 
 
-def _build(source: Source, image_size: int, folder: Path) -> None:
-    """Decode `source` into `folder`; the caller holds the lock."""
+def _build(dataset: Dataset, image_size: int, folder: Path) -> None:
+    """Decode the data set into `folder`; the caller holds the lock."""
     aside = folder.with_name(f"{folder.name}.building")
     shutil.rmtree(aside, ignore_errors=True)  # of a builder that was killed
     aside.mkdir()
     try:
-        contents = source.contents()
-        require_every_class(source.dataset, contents)
+        contents = dataset.contents()
+        require_every_class(dataset.name, contents)
         log.info("decoding %d images to %s", len(contents.labels), folder)
-        mean, std = _decode_all(source, contents, image_size, aside / "images.npy")
+        mean, std = _decode_all(dataset, contents, image_size, aside / "images.npy")
         np.save(aside / "labels.npy", contents.labels)
         np.save(aside / "parts.npy", contents.parts)
         write_json(
@@ -120,18 +114,16 @@ def _build(source: Source, image_size: int, folder: Path) -> None:
 
 
 def _decode_all(
-    source: Source, contents: Contents, image_size: int, path: Path
+    dataset: Dataset, contents: Contents, image_size: int, path: Path
 ) -> tuple[list[float], list[float]]:
-    """Write all images to `path`; return mean and standard deviation per channel of the training
-    images.
-    """
-    count, channels = len(contents.labels), source.channels
+    """Write all images to `path`; return the training images' mean and deviation per channel."""
+    count, channels = len(contents.labels), dataset.channels
     shape = (count, image_size, image_size, channels)
     with path.open("wb") as file:
         np.lib.format.write_array_header_1_0(
             file, {"descr": "|u1", "fortran_order": False, "shape": shape}
         )
-        try:  # room now, or a full disk would end the process with SIGBUS in mid-writing
+        try:  # reserve the room: a disk that fills up later would kill the process with SIGBUS
             os.posix_fallocate(file.fileno(), 0, file.tell() + math.prod(shape))
         except OSError as error:
             raise OSError(error.errno, error.strerror, str(path)) from None
@@ -152,7 +144,7 @@ def _decode_all(
             squares[index] = np.square(pixels, dtype=np.uint16).mean(axis=(0, 1))
         return problems
 
-    label, problems = f"decoding {Path(source.dataset).name}", []
+    label, problems = f"decoding {Path(dataset.name).name}", []
     with (
         ThreadPoolExecutor(min(8, len(os.sched_getaffinity(0)))) as pool,
         progress(label, 0, count, "images") as advance,
@@ -162,29 +154,24 @@ def _decode_all(
             advance(BLOCK)
     if problems:
         more = [f"and {len(problems) - NAMED_FILES} more"] if len(problems) > NAMED_FILES else []
-        raise problem(source.dataset, *problems[:NAMED_FILES], *more)
+        raise problem(dataset.name, *problems[:NAMED_FILES], *more)
     images.flush()
     train = contents.parts == TRAIN
     mean = means[train].mean(axis=0)
     variance = np.maximum(squares[train].mean(axis=0) - mean**2, 0)
-    std = np.where(
-        variance > 0, np.sqrt(variance), 255
-    )  # a channel that never changes is not to be divided by 0
+    std = np.where(variance > 0, np.sqrt(variance), 255)  # a constant channel is not divided by 0
     return (mean / 255).tolist(), (std / 255).tolist()
 
 
 def _square(image: Image.Image, side: int, channels: int) -> NDArray[np.uint8]:
-    """Return the centre square of `image`, resized with antialiasing: uint8 (side,
-    side, channels).
-    """
+    """Return the centre square of `image`, resized, as uint8 (side, side, channels)."""
     if image.mode[0] in "IF":
         raise ValueError(
             f"pixels of more than 8 bits (mode {image.mode}) would be cut off; convert the file"
             " first"
         )
-    image.draft(
-        image.mode, (2 * side, 2 * side)
-    )  # lets the JPEG decoder skip detail that resizing would drop
+    # lets the JPEG decoder skip detail that resizing would drop
+    image.draft(image.mode, (2 * side, 2 * side))
     converted = image.convert("RGB" if channels == 3 else "L")
     square = ImageOps.fit(converted, (side, side), Image.Resampling.BICUBIC)
     return np.asarray(square).reshape(side, side, channels)

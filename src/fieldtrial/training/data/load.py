@@ -8,21 +8,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fieldtrial.config import ConfigError, TrainConfig
+from fieldtrial.training.data.dataset import TEST, TRAIN, VALIDATION
 from fieldtrial.training.data.image_store import Store, open_store, store_root
-from fieldtrial.training.data.sets.registry import data_root, locate, open_source
-from fieldtrial.training.data.source import TEST, TRAIN, VALIDATION
+from fieldtrial.training.data.sets.registry import data_root, locate, open_dataset
 from fieldtrial.training.data.splits import Indices, stratified_cut, stratified_sample
+
+
+@dataclass(frozen=True)
+class DataShape:
+    """What a model is built for: the number of classes, and the images' channels and side."""
+
+    classes: int
+    channels: int
+    image_size: int  # in pixels
 
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """A data set, cut for one trial. All arrays are read-only: the trials of a process share them.
+    """A data set, split for one trial. The trials of a process share its arrays, read-only.
 
-    `images` is a memory map, uint8 (n, height, width, channels), shared by all processes of the
-    machine. `labels` are int64 (n,) from 0 to len(class_names) - 1, and -1 for images of classes
-    that were not chosen, which are in no split. `train`, `validation` and `test` are ascending
-    int64 indices into both. `mean` and `std` are per channel, in [0, 1], over the training images
-    of all classes, those held out for validation or left out included.
+    Attributes:
+        images: memory map, uint8 (n, height, width, channels), shared by the machine's processes.
+        labels: int64 (n,), from 0 to len(class_names) - 1; -1 for images of classes that were not
+            chosen, which are in no split.
+        class_names: of the chosen classes.
+        train, validation, test: ascending int64 indices into `images`.
+        mean, std: per channel, in [0, 1], over the training images of all classes, also those held
+            out for validation or left out.
+        store: name of the store that holds the images, at this size.
     """
 
     images: NDArray[np.uint8]
@@ -33,7 +46,7 @@ class Data:
     test: Indices
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    store: str  # a name for all of the images, at this size
+    store: str
 
     @property
     def channels(self) -> int:
@@ -45,32 +58,36 @@ class Data:
         """Side of the square images in pixels."""
         return int(self.images.shape[1])
 
+    @property
+    def shape(self) -> DataShape:
+        """The shape that a model for this data is built for."""
+        return DataShape(len(self.class_names), self.channels, self.image_size)
+
 
 def load(config: TrainConfig, image_size: int | None) -> Data:
-    """Return the data of `config` with images of `image_size` pixels; None: the data set's own (a
-    folder's: 224).
+    """Return the data of `config`, with images of `image_size` pixels or the data set's own size.
 
-    The first call on a machine decodes the data set (see `stores`); the first in a process opens
-    it; later ones return the same object, without a look at the disk. The test set is the data
-    set's own, or a fixed stratified part. The validation set is cut from the training images by
-    `config.seed`, stratified, unless the folder has val/ beside test/; `train_fraction` and
-    `images_per_class` then leave training images out, by the same seed.
+    The first call on a machine decodes the data set (see image_store). The first call in a process
+    opens it; later ones return the same object without reading the disk.
+
+    The test set is the data set's own, or a fixed stratified part. The validation set is split off
+    the training images by `config.seed`, stratified, unless the folder has val/ beside test/. Then
+    `train_fraction` and `images_per_class` leave training images out, by the same seed.
 
     Raises:
         ConfigError: no such data set, folder or class; a damaged image; a class without enough
-        images in a split.
+            images in a split.
     """
     root = data_root()
     cuts = (config.validation_fraction, config.train_fraction, config.images_per_class, config.seed)
     return _load(locate(config.dataset, root), config.classes, cuts, image_size, root, store_root())
 
 
-Cuts = tuple[
-    float, float, int | None, int
-]  # validation_fraction, train_fraction, images_per_class, seed
+# validation_fraction, train_fraction, images_per_class, seed
+Cuts = tuple[float, float, int | None, int]
 
 
-@functools.lru_cache(maxsize=64)  # index arrays only: the stores below are shared
+@functools.lru_cache(maxsize=64)  # of index arrays; the stores are shared
 def _load(
     dataset: str, classes: str, cuts: Cuts, image_size: int | None, root: Path, stores: Path
 ) -> Data:
@@ -118,14 +135,12 @@ def _load(
 
 @functools.lru_cache(maxsize=8)
 def _open(dataset: str, image_size: int | None, root: Path, stores: Path) -> Store:
-    source = open_source(dataset, root)
-    return open_store(source, image_size or source.image_size, stores)
+    found = open_dataset(dataset, root)
+    return open_store(found, image_size or found.image_size, stores)
 
 
 def _chosen(classes: str, dataset: str, count: int) -> range:
-    """Return the class numbers that `classes` (all, N or A-B) stands for among `count` classes.
-    Raises ConfigError.
-    """
+    """Return the numbers, below `count`, of `classes`: all, N or A-B. Raises ConfigError."""
     if classes == "all":
         return range(count)
     first, last = map(int, classes.split("-")) if "-" in classes else (0, int(classes) - 1)

@@ -1,4 +1,4 @@
-"""How far a long piece of work is: a bar on a terminal, a line now and then elsewhere."""
+"""Progress of long work: a bar on a terminal, a line now and then elsewhere."""
 
 import contextlib
 import os
@@ -18,7 +18,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-# the file descriptor to show progress on, from whoever keeps this process's stderr
+# the file descriptor to show progress on, where a parent process captures this one's stderr
 STREAM = "FIELDTRIAL_PROGRESS"
 SECONDS = 10  # between two lines
 Unit = Literal["bytes", "images"]
@@ -28,10 +28,9 @@ Unit = Literal["bytes", "images"]
 def progress(
     label: str, done: int, total: int | None, unit: Unit = "bytes"
 ) -> Iterator[Callable[[int], None]]:
-    """Show that `done` of `total` units are done (None: unknown), and yield what is to be told of
-    each further piece.
+    """Show `done` of `total` units (None: unknown), and yield a function that adds units.
 
-    Work that is over before the first line is due leaves none, and a bar goes when it is full.
+    Work that ends before the first line is due prints none. A full bar is removed.
     """
     with _stream() as stream:
         console = Console(file=stream)

@@ -1,27 +1,33 @@
-"""Stratified cuts and samples: every class is on both sides of a cut, and in every sample."""
+"""Stratified splits and samples: every class is on both sides of a split, and in every sample."""
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
 Indices = NDArray[np.int64]
-NAMED_CLASSES = 10  # that one message names
+NAMED_CLASSES = 10  # in one message
+
+
+def first_of(names: Sequence[str], most: int = NAMED_CLASSES) -> str:
+    """Return the first `most` names, and how many more there are, for a message."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{more}"
 
 
 def stratified_cut(
     labels: Indices, class_names: tuple[str, ...], fraction: float, seed: int
 ) -> tuple[Indices, Indices]:
-    """Return the positions in `labels` that stay and those that are cut off (`fraction` of all),
-    both ascending.
+    """Return the positions in `labels` that stay and those split off, `fraction` of all, ascending.
 
-    Equal arguments give equal cuts; `seed` is any whole number from 0.
+    Equal arguments give equal splits; `seed` is any whole number from 0.
 
     Raises:
-        ValueError: a class would have no image on one of the sides; the message names such classes.
+        ValueError: a class would have no image on one side; the message names such classes.
     """
-    random = np.random.RandomState(
-        np.random.MT19937(seed)
-    )  # sklearn's own seeding stops at 32 bits
+    # scikit-learn's own seeding stops at 32 bits
+    random = np.random.RandomState(np.random.MT19937(seed))
     counts = np.bincount(labels, minlength=len(class_names))
     try:
         kept, cut = train_test_split(
@@ -37,26 +43,24 @@ def stratified_cut(
     except ValueError:  # one side has fewer places than there are classes
         fewest = np.floor(counts * min(fraction, 1 - fraction)).astype(np.int64)
     if not fewest.all():
-        lacking = ", ".join(
-            f"{class_names[i]!r} ({counts[i]} images)"
-            for i in np.flatnonzero(fewest == 0)[:NAMED_CLASSES]
+        lacking = [f"{class_names[i]!r} ({counts[i]} images)" for i in np.flatnonzero(fewest == 0)]
+        raise ValueError(
+            f"a split of {fraction:g} leaves one side without an image of {first_of(lacking)}"
         )
-        raise ValueError(f"a cut of {fraction:g} leaves one side without an image of {lacking}")
     return np.sort(kept), np.sort(cut)
 
 
 def stratified_sample(
     labels: Indices, class_names: tuple[str, ...], fraction: float, most: int | None, seed: int
 ) -> Indices:
-    """Return the positions in `labels` of `fraction` of each class, rounded, and of those the first
-    `most`, ascending.
+    """Return the ascending positions in `labels` of a sample: `fraction` of each class, to `most`.
 
-    They are drawn by `seed` (any whole number from 0), and a smaller sample is part of a larger one
-    of the same seed.
+    They are drawn by `seed`, any whole number from 0. A smaller sample is part of a larger one of
+    the same seed.
 
     Raises:
         ValueError: a class would have no image, or fewer than `most`; the message names such
-        classes with their counts.
+            classes with their counts.
     """
     random = np.random.Generator(np.random.MT19937(seed))
     positions = [
@@ -69,6 +73,5 @@ def stratified_sample(
         if len(share) < (most or 1)
     ]
     if lacking:
-        more = f" and {len(lacking) - NAMED_CLASSES} more" if len(lacking) > NAMED_CLASSES else ""
-        raise ValueError(f"too few training images of {', '.join(lacking[:NAMED_CLASSES])}{more}")
+        raise ValueError(f"too few training images of {first_of(lacking)}")
     return np.sort(np.concatenate([share[:most] for share in shares]))

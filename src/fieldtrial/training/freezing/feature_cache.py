@@ -1,6 +1,4 @@
-"""What frozen layers make of the images: computed once on a machine, and shared by epochs and
-trials.
-"""
+"""The feature cache: the frozen layers' output, computed once on a machine for all its trials."""
 
 import contextlib
 import hashlib
@@ -24,86 +22,72 @@ from fieldtrial.training.data.progress_bar import progress
 from fieldtrial.training.data.splits import Indices
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.freezing.freeze_point import FreezePoint, find_freeze_point, named_tensors
-from fieldtrial.training.models.network import Network
+from fieldtrial.training.models.network import FeatureNetwork, Network
 
-FORMAT = 1  # to be raised when the same key would stand for other numbers
-MOST_BYTES = 4 * 2**30  # of one data set's features: larger ones are computed in each epoch
-MOST_BYTES_TOGETHER = (
-    4 * MOST_BYTES
-)  # of all on a machine: those that have been unused for longest are removed
-FROZEN, PENULTIMATE = (
-    "features",
-    "penultimate",
-)  # folders in the store root: of these, and of `features.features`
-MOST_SECONDS = (
-    1500.0  # of computing them: a sweep takes a trial that says nothing for half an hour to hang
-)
-ESTIMATE_SECONDS = 30.0  # after which it is clear how long all will take
-IMAGES = 64  # that are computed at once
+FORMAT = 1  # raised when the same key would stand for other numbers
+MOST_BYTES = 4 * 2**30  # of one file: larger features are computed in each epoch
+MOST_BYTES_TOGETHER = 4 * MOST_BYTES  # of the cache: the longest unused files are removed
+# Folders in the store root: features at the freeze point, and the head's input (svm/penultimate).
+FROZEN, PENULTIMATE = "features", "penultimate"
+# Of filling one file. A sweep takes a trial without a heartbeat for half an hour for hung.
+MOST_SECONDS = 1500.0
+ESTIMATE_SECONDS = 30.0  # after which the time for the whole file is estimated
+IMAGES = 64  # per forward pass
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
 class FeatureData(Data):
-    """Data with float32 features (n, ...) in the place of `images`: those of the train and
-    validation images alone.
-
-    The test set is empty. Network takes the features as it takes images.
-    """
+    """Data with features, float32 (n, ...), in the place of `images`; the test set is empty."""
 
     side: int
 
     @property
     def image_size(self) -> int:
-        """Side of the images that the features are of, in pixels."""
+        """Side in pixels of the images that the features were computed from."""
         return self.side
 
 
-def with_features(network: Network, data: Data, config: TrainConfig, world: World) -> Data:
-    """Return `data` with what the frozen layers of `network` make of its images in their place, or
-    `data` itself.
+def with_features(
+    network: Network, data: Data, config: TrainConfig, world: World
+) -> tuple[Network, Data]:
+    """Return the network and the data to train on: features at the freeze point where possible.
 
-    The latter where nothing is frozen or all images look different in each epoch, where the model
-    cannot be cut (see `find_freeze_point`), and where the features would take more than MOST_BYTES
-    or MOST_SECONDS, or do not fit onto the disk. Training on features comes to the same but for
-    rounding: layers may add in another order for another number of images. `network` is on its
-    device, with the weights of its frozen layers in place.
+    They come from the feature cache, which is filled now if need be. `network` and `data` are
+    returned as they are where nothing is frozen, where images are augmented, where there is no
+    freeze point (see `find_freeze_point`), where the features would take more than MOST_BYTES or
+    MOST_SECONDS, and where the disk has no room for them.
+
+    Training on features gives the same results up to rounding: layers may sum in another order for
+    another number of images. `network` is on its device, with the weights of its frozen layers.
     """
-    if (
-        config.freeze == "none"
-        or config.augmentation
-        or (config.strategy == "zero3" and world.size > 1)
-    ):
-        # ZeRO-3 takes the weights apart, and hands them out in the order of a whole pass alone
-        return data
+    # ZeRO-3 partitions the weights and gathers them only in the order of a whole forward pass.
+    is_partitioned = config.strategy == "zero3" and world.size > 1
+    if config.freeze == "none" or config.augmentation or is_partitioned:
+        return network, data
     point = find_freeze_point(network)
     if point is None:
-        return data
+        return network, data
     chosen = np.union1d(data.train, data.validation)
     sample = _features(network, point, data, chosen[:1], world)
     shape = (len(chosen), *sample.shape[1:])
     path = store_root() / FROZEN / f"{_key(network, point, data, chosen, sample.dtype, world)}.npy"
     if math.prod(shape) * 4 > MOST_BYTES:
-        return data
+        return network, data
     features = _open(path)
     if features is None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(
-                f"{path}.lock"
-            ):  # other processes of this trial, and other trials, wait for what they need
+            with FileLock(f"{path}.lock"):  # one process fills the file, others wait for it
                 features = _open(path)
                 if features is None:
                     _build(network, point, data, chosen, shape, path, world)
                     features = np.asarray(np.load(path, mmap_mode="r"))
         except OSError as error:
-            log.warning(
-                "what the frozen layers make of the images is computed in each epoch: %s", error
-            )
-            return data
-    network.tail, network.feature_dtype = point.tail.run, sample.dtype
-    return FeatureData(
+            log.warning("the features of the frozen layers are computed in each epoch: %s", error)
+            return network, data
+    return FeatureNetwork(network, point.tail.run, sample), FeatureData(
         images=features,
         labels=data.labels[chosen],
         class_names=data.class_names,
@@ -118,14 +102,12 @@ def with_features(network: Network, data: Data, config: TrainConfig, world: Worl
 
 
 def _open(path: Path) -> NDArray[Any] | None:
-    """Return the features in `path`, mapped, and note that they were used; None if they cannot be
-    had.
-    """
+    """Return the features in `path`, memory-mapped, and update its time; None if unreadable."""
     try:
         features: NDArray[Any] = np.asarray(np.load(path, mmap_mode="r"))
     except (OSError, ValueError, EOFError):
         return None
-    with contextlib.suppress(OSError):  # in a folder that is shared, they may be another user's
+    with contextlib.suppress(OSError):  # in a shared folder, the file may be another user's
         os.utime(path)
     return features
 
@@ -139,10 +121,8 @@ def _build(
     path: Path,
     world: World,
 ) -> None:
-    """Write the features of the images `chosen`, of `shape` altogether, to `path`; the caller holds
-    the lock.
-    """
-    log.info("computing what the frozen layers make of %d images: %s", len(chosen), path)
+    """Write the features of the images `chosen` to `path`; the caller holds the lock."""
+    log.info("computing the frozen layers' features of %d images: %s", len(chosen), path)
     make_room(math.prod(shape) * 4)
     aside = path.with_suffix(".building")
     try:
@@ -150,9 +130,8 @@ def _build(
             np.lib.format.write_array_header_1_0(
                 file, {"descr": "<f4", "fortran_order": False, "shape": shape}
             )
-            os.posix_fallocate(
-                file.fileno(), 0, file.tell() + math.prod(shape) * 4
-            )  # room now, or OSError
+            # reserves the room, or raises OSError
+            os.posix_fallocate(file.fileno(), 0, file.tell() + math.prod(shape) * 4)
         features = np.load(aside, mmap_mode="r+")
         started = time.monotonic()
         with progress("computing features", 0, len(chosen), "images") as advance:
@@ -168,17 +147,16 @@ def _build(
 
 
 def _require_time(seconds: float, share: float) -> None:
-    """Raise OSError if all will take too long, by the `seconds` that a `share` of it took."""
+    """Raise OSError if the whole file will take too long, where a `share` of it took `seconds`."""
     if seconds > ESTIMATE_SECONDS and seconds / share > MOST_SECONDS:
-        raise OSError(f"to compute all of it once would take {seconds / share / 60:.0f} minutes")
+        raise OSError(f"filling the feature cache would take {seconds / share / 60:.0f} minutes")
 
 
 def make_room(size: int) -> None:
-    """Remove features that have been unused for longest, until there are `size` bytes left of
-    MOST_BYTES_TOGETHER.
+    """Remove the longest unused files until `size` bytes of MOST_BYTES_TOGETHER are left.
 
-    Those of frozen layers and those that last layers get count together. Who has some open keeps
-    them. What processes that were killed had begun goes too.
+    Features at the freeze point and penultimate features share that room. Files in use stay
+    readable. Unfinished files of killed processes are removed too.
     """
     folders = [store_root() / name for name in (FROZEN, PENULTIMATE)]
     for begun in folders[0].glob("*.building"):
@@ -186,16 +164,14 @@ def make_room(size: int) -> None:
             begun.unlink(missing_ok=True)
     files = []
     for file in (file for folder in folders for file in folder.glob("*.npy")):
-        with contextlib.suppress(FileNotFoundError):  # another process makes room as well
+        with contextlib.suppress(FileNotFoundError):  # another process may be removing files too
             files.append((file.stat().st_mtime, file.stat().st_size, file))
     files.sort()
     together = size + sum(taken for _, taken, _ in files)
     for _, taken, file in files:
         if together <= MOST_BYTES_TOGETHER:
             return
-        with contextlib.suppress(
-            PermissionError
-        ):  # in a folder that is shared, it may be another user's
+        with contextlib.suppress(PermissionError):  # in a shared folder, it may be another user's
             file.unlink(missing_ok=True)
             together -= taken
 
@@ -221,9 +197,7 @@ def _key(
     dtype: torch.dtype,
     world: World,
 ) -> str:
-    """Return a name for the features: of the data, of which images, and of all that they are
-    computed with.
-    """
+    """Return a name for the features, from the data, the images and all that computes them."""
     facts = (
         FORMAT,
         data.store,

@@ -1,13 +1,10 @@
-"""The freeze point: up to where a model makes the same of an image in every epoch, and its two
-parts there.
-"""
+"""The freeze point: where the part of a model ends that has the same output in every epoch."""
 
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, fx, nn
 
-from fieldtrial.training.freezing.schemes import hold_frozen
 from fieldtrial.training.models.network import Network
 
 RANDOM = (nn.modules.dropout._DropoutNd, nn.RReLU, nn.FractionalMaxPool2d, nn.FractionalMaxPool3d)
@@ -15,15 +12,15 @@ RANDOM = (nn.modules.dropout._DropoutNd, nn.RReLU, nn.FractionalMaxPool2d, nn.Fr
 
 @dataclass(frozen=True)
 class FreezePoint:
-    """A model cut in two where its frozen part ends.
+    """A model split in two where its frozen part ends. Both parts run the model's own modules.
 
     Attributes:
-        prefix: from normalised images (n, channels, h, w) to features (n, ...): nothing in it
-        trains or draws.
-        tail: from the features to what the model returns. Both run the model's own modules.
-        tensors: names of the model's parameters and buffers that the prefix computes with.
-        computation: the prefix as text, with the settings of its layers: equal for equal
-        computations.
+        prefix: from normalised images (n, channels, h, w) to features (n, ...); nothing in it
+            trains or is random.
+        tail: from the features to the model's output.
+        tensors: names of the model's parameters and buffers that the prefix uses.
+        computation: the prefix as text, with the settings of its layers; equal for equal
+            computations.
     """
 
     prefix: fx.Interpreter
@@ -33,9 +30,7 @@ class FreezePoint:
 
 
 class _Tracer(fx.Tracer):
-    """Records a model's computation down to torch's own modules and the last layer, whose call
-    others may watch.
-    """
+    """Traces a model down to torch's own modules and the head, whose hooks must still run."""
 
     def __init__(self, head: str) -> None:
         super().__init__()
@@ -47,24 +42,22 @@ class _Tracer(fx.Tracer):
 
 
 def find_freeze_point(network: Network) -> FreezePoint | None:
-    """Return where to cut the inner model of `network`, frozen as it is.
+    """Return the freeze point of the inner model of `network`, as it is frozen now.
 
-    None where the first layer trains already, where several tensors cross the cut (a block that is
-    frozen in part), or where the model's code cannot be traced or is not the same in training and
+    There is none where the first layer trains, where several tensors cross the split (a block that
+    is frozen in part), or where the model's code cannot be traced or differs between training and
     evaluation.
     """
     traces = []
     for mode in (False, True):
         network.train(mode)
-        hold_frozen(network)
         try:
             trace = _Tracer(network.head).trace(network.model)
-        except Exception:  # anything may go wrong in a model's code that is run without numbers
+        except Exception:  # a model's code may raise anything when it is traced
             return None
         traces.append(fx.Graph())
-        _copy(
-            trace, _ancestors([trace.output_node()]), traces[-1], {}
-        )  # without what nothing comes of
+        # without nodes that do not lead to the output
+        _copy(trace, _ancestors([trace.output_node()]), traces[-1], {})
     evaluation, graph = traces
     if _computation(evaluation) != _computation(graph):
         return None
@@ -74,16 +67,12 @@ def find_freeze_point(network: Network) -> FreezePoint | None:
             fixed.add(node)
     crossing = [node for node in graph.nodes if node in fixed and not fixed.issuperset(node.users)]
     needed = _ancestors(crossing)
-    modules = tuple(
-        str(node.target) for node in graph.nodes if node in needed and node.op == "call_module"
+    modules, constants = (
+        [str(node.target) for node in graph.nodes if node in needed and node.op == operation]
+        for operation in ("call_module", "get_attr")
     )
-    used = (
-        *modules,
-        *(str(node.target) for node in graph.nodes if node in needed and node.op == "get_attr"),
-    )
-    tensors = tuple(
-        name for name in named_tensors(network) if any(f"{name}.".startswith(f"{u}.") for u in used)
-    )
+    used = tuple(f"{name}." for name in modules + constants)
+    tensors = tuple(name for name in named_tensors(network) if f"{name}.".startswith(used))
     if len(crossing) != 1 or not tensors:
         return None
     prefix = fx.Graph()
@@ -101,9 +90,7 @@ def find_freeze_point(network: Network) -> FreezePoint | None:
 
 
 def named_tensors(network: Network) -> dict[str, Tensor]:
-    """Return the inner model's parameters and buffers by name, those included that no checkpoint
-    has.
-    """
+    """Return the inner model's parameters and buffers by name, also non-persistent buffers."""
     model = network.model  # one tensor may have several names
     return {
         **dict(model.named_parameters(remove_duplicate=False)),
@@ -112,9 +99,7 @@ def named_tensors(network: Network) -> dict[str, Tensor]:
 
 
 def _settings(layer: nn.Module) -> list[tuple[str, dict[str, str]]]:
-    """Return the class and the settings of `layer` and all inside it: layers of one name and shape
-    may differ there.
-    """
+    """Return class and settings of `layer` and the modules inside: equal names may hide others."""
     return [
         (
             type(module).__qualname__,
@@ -135,9 +120,7 @@ def _is_setting(name: str, value: Any) -> bool:
 
 
 def _is_fixed(node: fx.Node, model: nn.Module) -> bool:
-    """Return whether `node` computes the same whenever it is given the same, all through a
-    training.
-    """
+    """Return whether `node` has the same output for the same input throughout training."""
     if node.op == "call_module":
         module = model.get_submodule(str(node.target))
         if any(parameter.requires_grad for parameter in module.parameters()):
@@ -149,13 +132,12 @@ def _is_fixed(node: fx.Node, model: nn.Module) -> bool:
         for name in str(node.target).split("."):
             value = getattr(value, name)
         return isinstance(value, Tensor) and not value.requires_grad
-    return (
-        node.op != "output"
-    )  # functions that draw do so in training alone: the two traces would differ
+    # Functions that draw random numbers do so in training alone: the two traces would differ.
+    return node.op != "output"
 
 
 def _ancestors(nodes: list[fx.Node]) -> set[fx.Node]:
-    """Return `nodes` and all that they are computed from."""
+    """Return `nodes` and all nodes that they are computed from."""
     found: set[fx.Node] = set()
     waiting = list(nodes)
     while waiting:
@@ -167,7 +149,7 @@ def _ancestors(nodes: list[fx.Node]) -> set[fx.Node]:
 
 
 def _computation(graph: fx.Graph) -> list[tuple[str, str, str]]:
-    """Return what `graph` computes, step by step, without the names of the steps."""
+    """Return the operations of `graph` in order, with their arguments, without node names."""
     numbers = {node: number for number, node in enumerate(graph.nodes)}
     given = {
         node: fx.map_arg((node.args, node.kwargs), numbers.__getitem__) for node in graph.nodes
@@ -181,9 +163,7 @@ def _computation(graph: fx.Graph) -> list[tuple[str, str, str]]:
 def _copy(
     graph: fx.Graph, chosen: set[fx.Node], target: fx.Graph, copies: dict[fx.Node, fx.Node]
 ) -> dict[fx.Node, fx.Node]:
-    """Copy those nodes of `graph` that are `chosen` into `target`; return `copies`, of earlier
-    ones, and theirs.
-    """
+    """Copy the `chosen` nodes of `graph` into `target`; return `copies` with theirs added."""
     for node in graph.nodes:
         if node in chosen:
             copies[node] = target.node_copy(node, copies.__getitem__)

@@ -15,7 +15,6 @@ from fieldtrial.training.augment.transforms import augment
 from fieldtrial.training.data.load import Data
 from fieldtrial.training.data.splits import Indices
 from fieldtrial.training.distributed.world import World
-from fieldtrial.training.freezing.schemes import hold_frozen
 from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.models.network import Network, forward_shapes
 
@@ -107,7 +106,6 @@ def require_micro_batch(network: Network, data: Data, attempt: Attempt) -> None:
     # GPUs share statistics: they normalise over the images of all processes.
     if size == 1 and not (world.size > 1 and world.device.type == "cuda"):
         network.train()
-        hold_frozen(network)
         try:
             forward_shapes(network, data.image_size, data.channels)
         except ValueError as error:

@@ -8,7 +8,6 @@ import torch
 
 from fieldtrial.training.data.load import Data
 from fieldtrial.training.distributed.world import World
-from fieldtrial.training.freezing.schemes import hold_frozen
 from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.loop.batches import (
     DROPOUT,
@@ -102,7 +101,6 @@ def train_epoch(
     # Dropout is seeded per epoch, so that a checkpoint need not hold a generator's state.
     torch.manual_seed(random_number(DROPOUT, config.seed, epoch, world.rank))
     network.train()
-    hold_frozen(network)
     steps = math.ceil(len(data.train) / config.batch_size)
     first = (epoch - 1) * steps
     meter = StepMeter(steps, strategy, world)

@@ -31,12 +31,11 @@ from fieldtrial.training.loop.strategy import prepare
 from fieldtrial.training.loop.trial_progress import TrialProgress
 from fieldtrial.training.models.network import (
     Network,
-    build,
     count_flops,
     count_parameters,
     count_trainable,
-    input_size,
 )
+from fieldtrial.training.models.source import ModelSource, build
 
 
 def fit(attempt: Attempt) -> Generator[Record]:
@@ -66,7 +65,7 @@ def fit(attempt: Attempt) -> Generator[Record]:
     counts = saved["facts"] if saved else count(network, data)
     if saved:
         network.load_state_dict(saved["model"])
-    data = with_features(network.to(world.device), data, config, world)
+    network, data = with_features(network.to(world.device), data, config, world)
     objective = Objective(network, config, len(data.class_names), world)
     learner = Learner(network, objective, prepare(network, config, world))
     try:
@@ -152,10 +151,9 @@ def open_trial(config: TrainConfig, run: Run) -> tuple[Data, Network]:
     """Return the trial's images, and its network on the CPU: with initial weights, frozen as the
     config says.
     """
-    data = load(config, input_size(config, run.path))
-    network = build(
-        config, len(data.class_names), data.channels, data.mean, data.std, data.image_size, run.path
-    )
+    source = ModelSource.of(config, run.path)
+    data = load(config, source.image_size)
+    network = build(source, data.shape, data.mean, data.std)
     freeze(network, config.freeze)
     return data, network
 

@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from fieldtrial.config import Loss, TrainConfig
 from fieldtrial.training.distributed.world import World
+from fieldtrial.training.models.hooks import AuxiliaryLogits, HeadInput
 from fieldtrial.training.models.network import Network
 
 # Default weights beside cross-entropy. Center's is that of Wen et al. Hermans et al. use triplets
@@ -137,14 +138,14 @@ def batch_hard(features: Tensor, labels: Tensor, weights: Tensor, margin: float)
 
 
 class Objective:
-    """The loss that training minimises, of the logits and features of `network`."""
+    """The loss that training minimises; hooks on `network` read what it needs beside the logits."""
 
     def __init__(self, network: Network, config: TrainConfig, classes: int, world: World) -> None:
-        self._network = network
+        self._auxiliary = AuxiliaryLogits(network)
         self._label_smoothing = config.label_smoothing
         self._beside: FeatureLoss | None = None
         if config.loss in FEATURE_LOSSES:
-            network.keep_features()
+            self._features = HeadInput(network)
             self._beside = FEATURE_LOSSES[config.loss](config, classes, world)
             self._weight = (
                 WEIGHTS[config.loss] if config.loss_weight is None else config.loss_weight
@@ -155,15 +156,14 @@ class Objective:
         losses = functional.cross_entropy(
             logits, labels, label_smoothing=self._label_smoothing, reduction="none"
         )
-        if (auxiliary := self._network.auxiliary_logits) is not None:
+        if (auxiliary := self._auxiliary.take()) is not None:
             losses = losses + AUXILIARY_WEIGHT * functional.cross_entropy(
                 auxiliary, labels, label_smoothing=self._label_smoothing, reduction="none"
             )
         total = (losses * weights).sum()
         if self._beside is None:
             return total, total.detach()
-        assert self._network.features is not None
-        more, value = self._beside(self._network.features, labels, weights)
+        more, value = self._beside(self._features.take(), labels, weights)
         return total + self._weight * more, total.detach() + self._weight * value
 
     def end_batch(self) -> None:

@@ -121,10 +121,8 @@ class Zero:
     def _create_optimizer_state(self) -> None:
         """Give the optimiser its state by a step of learning rate 0 and gradient 0."""
         self._network.eval()  # batch-norm and dropout stay as they are
-        side, channels = self._network.image_size, self._network.mean.shape[1]
-        image = torch.zeros(1, side, side, channels, dtype=torch.uint8, device=self._world.device)
         with self.accumulate(is_last=True):
-            self.backward(self.forward(image).sum() * 0.0)
+            self.backward(self.forward(self._network.blank()).sum() * 0.0)
         self.step(lr=0.0)
 
     def _state_keys(self) -> tuple[dict[str, torch.Tensor], list[str]]:

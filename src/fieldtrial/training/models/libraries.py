@@ -1,5 +1,6 @@
-"""The model libraries, torchvision and timm, behind one interface; each is imported only when it is
-asked.
+"""Where models come from by name: the interface, and the libraries torchvision and timm.
+
+A library is imported only when it is asked.
 """
 
 import re
@@ -10,18 +11,18 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from fieldtrial.config import TrainConfig
+from fieldtrial.training.data.load import DataShape
 from fieldtrial.training.models.pretrained import hub_file, hugging_face_file
 from fieldtrial.training.models.weights import read_state
 
-# in pixels, of images that Inception's auxiliary classifier can take: its own size, or more
+# Inception's own image size in pixels; its auxiliary classifier takes no smaller images.
 AUXILIARY_SIZE = 299
 
 
 @dataclass(frozen=True)
 class Pretraining:
-    """What a library's ImageNet weights expect of images: their side in pixels, and the
-    normalisation per channel.
-    """
+    """The images of a library's ImageNet weights: side in pixels, normalisation per channel."""
 
     image_size: int
     mean: tuple[float, ...]
@@ -31,40 +32,37 @@ class Pretraining:
 class Library(Protocol):
     """A source of classifiers by name."""
 
-    def has(self, name: str) -> bool:
-        """Return whether the library has a classifier of this name."""
-
     def names(self) -> list[str]:
         """Return the names of all its classifiers."""
 
-    def pretraining(self, name: str) -> Pretraining:
-        """Return what the model's ImageNet weights expect."""
+    def has(self, name: str) -> bool:
+        """Return whether the library has a classifier of this name."""
 
-    def create(
-        self, name: str, classes: int, image_size: int, dropout: float
-    ) -> tuple[nn.Module, str]:
+    def pretraining(self, name: str) -> Pretraining | None:
+        """Return what the model's ImageNet weights expect of images; None if there are none."""
+
+    def channels(self, data_channels: int) -> int:
+        """Return how many channels a model takes where the data's images have `data_channels`."""
+
+    def create(self, name: str, config: TrainConfig, shape: DataShape) -> tuple[nn.Module, str]:
         """Return the model with freshly drawn weights, and the dotted name of its last layer.
 
         Raises:
-            ValueError: it has no dropout to set, or no last layer of its own.
+            ValueError: it cannot have the config's dropout or the image size, or has no last layer
+                of its own.
         """
 
     def imagenet(self, name: str, image_size: int) -> tuple[dict[str, Tensor], Path]:
-        """Return the model's ImageNet weights, fitted to images of `image_size` pixels, and the
-        file they come from.
+        """Return the model's ImageNet weights, fitted to images of `image_size`, and their file.
 
         Raises:
             ValueError: the file is not here and cannot be fetched; the message says which file, and
-            where to put it.
+                where to put it.
         """
 
 
 class Torchvision:
     """The classifiers of torchvision.models."""
-
-    def has(self, name: str) -> bool:
-        """See Library."""
-        return name in self.names()
 
     def names(self) -> list[str]:
         """See Library."""
@@ -72,16 +70,21 @@ class Torchvision:
 
         return list(torchvision.models.list_models(module=torchvision.models))
 
+    def has(self, name: str) -> bool:
+        """See Library."""
+        return name in self.names()
+
     def pretraining(self, name: str) -> Pretraining:
         """See Library."""
         transform = self._weights(name).transforms()
         return Pretraining(transform.crop_size[0], tuple(transform.mean), tuple(transform.std))
 
-    def create(
-        self, name: str, classes: int, image_size: int, dropout: float
-    ) -> tuple[nn.Module, str]:
-        """See Library. Where torchvision's dropout is that of all layers (vit, swin), so it is
-        here.
+    def channels(self, _data_channels: int) -> int:
+        """See Library."""
+        return 3
+
+    def create(self, name: str, config: TrainConfig, shape: DataShape) -> tuple[nn.Module, str]:
+        """See Library. Dropout is that of all layers where torchvision's is (vit, swin).
 
         Inception v3 has its auxiliary classifier where the images are large enough for it, and
         GoogLeNet never.
@@ -89,21 +92,22 @@ class Torchvision:
         import torchvision.models
 
         builder = torchvision.models.get_model_builder(name)
-        arguments: dict[str, Any] = {"weights": None, "num_classes": classes}
+        size = shape.image_size
+        arguments: dict[str, Any] = {"weights": None, "num_classes": shape.classes}
         if name.startswith("vit_"):
-            arguments["image_size"] = image_size
+            arguments["image_size"] = size
         elif name == "maxvit_t":
-            arguments["input_size"] = (image_size, image_size)
+            arguments["input_size"] = (size, size)
         elif name in ("googlenet", "inception_v3"):
-            # transform_input turns the ImageNet normalisation into the one their weights were
+            # transform_input turns the ImageNet normalisation into the one that their weights were
             # trained with
-            auxiliary = name == "inception_v3" and image_size >= AUXILIARY_SIZE
+            auxiliary = name == "inception_v3" and size >= AUXILIARY_SIZE
             arguments |= {"aux_logits": auxiliary, "init_weights": True, "transform_input": True}
-        model = _build(name, lambda **extra: builder(**arguments, **extra), "dropout", dropout)
-        layers = [layer for layer, module in model.named_modules() if isinstance(module, nn.Linear)]
-        layers = layers or [
-            layer for layer, module in model.named_modules() if isinstance(module, nn.Conv2d)
-        ]
+        model = _build(name, lambda **more: builder(**arguments, **more), "dropout", config.dropout)
+        modules = list(model.named_modules())
+        layers = [layer for layer, module in modules if isinstance(module, nn.Linear)]
+        layers = layers or [layer for layer, module in modules if isinstance(module, nn.Conv2d)]
+        _drop_in_blocks(model, config)
         return model, layers[-1]
 
     def imagenet(self, name: str, image_size: int) -> tuple[dict[str, Tensor], Path]:
@@ -128,9 +132,16 @@ class Torchvision:
 
 
 class Timm:
-    """The models of timm; a name may carry a weights tag, such as resnet18.a1_in1k, or be an older
-    one (xception).
+    """The models of timm.
+
+    A name may carry a weights tag, such as resnet18.a1_in1k, or be an older one (xception).
     """
+
+    def names(self) -> list[str]:
+        """See Library."""
+        import timm
+
+        return [*timm.list_models(), *timm.list_models(pretrained=True)]
 
     def has(self, name: str) -> bool:
         """See Library."""
@@ -141,30 +152,26 @@ class Timm:
             "." not in name or name in timm.list_models(pretrained=True)
         )
 
-    def names(self) -> list[str]:
-        """See Library."""
-        import timm
-
-        return [*timm.list_models(), *timm.list_models(pretrained=True)]
-
     def pretraining(self, name: str) -> Pretraining:
         """See Library."""
         settings = self._settings(name)
         return Pretraining(settings.input_size[-1], tuple(settings.mean), tuple(settings.std))
 
-    def create(
-        self, name: str, classes: int, image_size: int, dropout: float
-    ) -> tuple[nn.Module, str]:
+    def channels(self, _data_channels: int) -> int:
+        """See Library."""
+        return 3
+
+    def create(self, name: str, config: TrainConfig, shape: DataShape) -> tuple[nn.Module, str]:
         """See Library."""
         import timm
 
         name = self._current(name)
-        arguments = {"num_classes": classes, **self._size_arguments(name, image_size)}
+        arguments = {"num_classes": shape.classes, **self._size_argument(name, shape.image_size)}
         model = _build(
             name,
-            lambda **extra: timm.create_model(name, **arguments, **extra),
+            lambda **more: timm.create_model(name, **arguments, **more),
             "drop_rate",
-            dropout,
+            config.dropout,
         )
         head = model.get_classifier()
         names = [layer for layer, module in model.named_modules() if module is head]
@@ -172,6 +179,7 @@ class Timm:
             raise ValueError(
                 f"model = 'timm:{name}': it has no single last layer that could be trained anew"
             )
+        _drop_in_blocks(model, config)
         return model, names[0]
 
     def imagenet(self, name: str, image_size: int) -> tuple[dict[str, Tensor], Path]:
@@ -186,19 +194,17 @@ class Timm:
             path, changes = hub_file(f"timm:{name}", settings.url), {}
         else:
             raise ValueError(f"weights = 'imagenet': timm has no pretrained weights of {name}")
-        if (
-            settings.hf_hub_id or not settings.custom_load
-        ):  # else it is numpy's, and read without pickles
-            read_state(
-                path
-            )  # raises where there is code in it, which older releases of timm would run
+        if settings.hf_hub_id or not settings.custom_load:
+            # Raises where the file holds code, which older releases of timm would run. Files with a
+            # custom loader are numpy's, and are read without pickles.
+            read_state(path)
         try:  # timm itself fits its weights to the image size and the model's layout
             model = timm.create_model(
                 name,
                 pretrained=True,
                 pretrained_cfg_overlay={"file": str(path), **changes},
                 num_classes=settings.num_classes,
-                **self._size_arguments(name, image_size),
+                **self._size_argument(name, image_size),
             )
         except RuntimeError as error:
             reason = " ".join(str(error).split())
@@ -211,22 +217,17 @@ class Timm:
         return get_pretrained_cfg(self._current(name))
 
     def _current(self, name: str) -> str:
-        """Return what timm calls the model now."""
+        """Return timm's present name of the model."""
         from timm.models import get_deprecated_models
 
         return get_deprecated_models().get(name) or name
 
-    def _size_arguments(self, name: str, image_size: int) -> dict[str, int]:
+    def _size_argument(self, name: str, image_size: int) -> dict[str, int]:
         return {"img_size": image_size} if self._settings(name).fixed_input_size else {}
 
 
-LIBRARIES: dict[str, Library] = {"torchvision": Torchvision(), "timm": Timm()}
-
-
 def _build(name: str, builder: Callable[..., Any], keyword: str, dropout: float) -> Any:
-    """Return the model with this dropout; without it, where the library knows none and none is
-    wanted.
-    """
+    """Return the model with this dropout; a model without the keyword must be given 0."""
     try:
         return builder(**{keyword: dropout})
     except TypeError as error:
@@ -237,3 +238,24 @@ def _build(name: str, builder: Callable[..., Any], keyword: str, dropout: float)
             f"dropout = {dropout}: {name} has none that could be set; it must be 0 for this model"
         )
     return builder()
+
+
+def _drop_in_blocks(model: nn.Module, config: TrainConfig) -> None:
+    """Put `block_dropout` after each ReLU in the residual blocks of torchvision's ResNets.
+
+    Raises:
+        ValueError: the model is another one, and `block_dropout` is not 0.
+    """
+    if not config.block_dropout:
+        return
+    from torchvision.models.resnet import BasicBlock, Bottleneck
+
+    blocks = [module for module in model.modules() if isinstance(module, BasicBlock | Bottleneck)]
+    if not blocks:
+        raise ValueError(
+            f"block_dropout = {config.block_dropout}: {config.model} has no residual blocks with a"
+            " ReLU; only cnn, mlp and torchvision's ResNets (torchvision:resnet18,"
+            " resnext50_32x4d, …) have a place for it, for others it must be 0"
+        )
+    for block in blocks:  # a block calls its one ReLU in several places
+        block.relu = nn.Sequential(block.relu, nn.Dropout(config.block_dropout))

@@ -1,27 +1,14 @@
-"""Network: a model with its normalisation inside. How one is built, with which weights, and what it
-costs.
-"""
+"""Network: a model with its normalisation inside, and what one costs."""
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
-from fieldtrial.config import Precision, TrainConfig
-from fieldtrial.training.models.architectures import Facts, create, input_channels, resolve
-from fieldtrial.training.models.libraries import LIBRARIES
-from fieldtrial.training.models.weights import (
-    is_bare,
-    is_network,
-    load_state,
-    read_state,
-    source_run,
-    weights_file,
-)
+from fieldtrial.config import Precision
 
 AUXILIARY_NAME = "AuxLogits"  # torchvision's Inception v3
 
@@ -33,15 +20,9 @@ class Network(nn.Module):
         model: the inner model, which takes normalised images (n, channels, h, w).
         head: dotted name of the last layer inside this network, such as model.fc.
         image_size: side in pixels of the images that it was built for.
-        auxiliary: name in `model` of its auxiliary classifier, which trains the layers below it, or
-        None.
-        auxiliary_logits: what that said in the last pass, float32 (n, classes); None where nothing
-        trains by it.
-        features: what the last layer got in the last pass, where `keep_features` was called:
-        float32 (n, width).
-        frozen_modules: names in `model` of the modules that training must not move; see freezing.
-        tail: from features at the freeze point to the model's output, of that dtype, or None; see
-        frozen_features.
+        auxiliary: name in `model` of the auxiliary classifier, which trains the layers below it;
+            or None.
+        held: names in `model` of the modules that stay in evaluation mode; see `hold`.
         mean, std: buffers (1, channels, 1, 1), in [0, 1]: they travel with the weights.
     """
 
@@ -62,198 +43,89 @@ class Network(nn.Module):
         self.head = f"model.{head}"
         self.image_size = image_size
         self.auxiliary = AUXILIARY_NAME if getattr(model, AUXILIARY_NAME, None) else None
-        self.auxiliary_logits: Tensor | None = None
         self.precision = precision
-        self.features: Tensor | None = None
-        self.frozen_modules: tuple[str, ...] = ()
-        self.tail: Callable[[Tensor], Any] | None = None
-        self.feature_dtype = torch.float32
-        self.register_buffer("mean", _per_channel(mean))
-        self.register_buffer("std", _per_channel(std))
+        self.held: tuple[str, ...] = ()
+        self.register_buffer("mean", per_channel(mean))
+        self.register_buffer("std", per_channel(std))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return float32 logits (n, classes) of uint8 images (n, h, w, c) or float images (n, c, h,
-        w) in [0, 1].
+        """Return float32 logits (n, classes) of images as `normalise` takes them."""
+        return self._logits(self.model, self.normalise(images))
 
-        Grey images are repeated over the channels of a model that takes more than one. With a
-        `tail`, what is not uint8 is the features that it takes.
+    def train(self, mode: bool = True) -> Self:
+        """Set training or evaluation mode; the modules `held` get evaluation mode either way."""
+        super().train(mode)
+        for name in self.held:
+            self.model.get_submodule(name).eval()
+        return self
+
+    def hold(self, modules: tuple[str, ...]) -> None:
+        """Keep these modules of `model` in evaluation mode from the next `train` call on.
+
+        There, batch-norm statistics do not move and dropout is off.
         """
-        if self.tail and images.dtype != torch.uint8:
-            output = self.compute(self.tail, images.to(self.feature_dtype))
-        else:
-            output = self.compute(self.model, self.normalise(images))
-        logits, auxiliary = (output, None) if isinstance(output, Tensor) else output
-        self.auxiliary_logits = (
-            auxiliary.float() if auxiliary is not None and auxiliary.requires_grad else None
-        )
-        return logits.float()
+        self.held = modules
 
     def compute(self, part: Callable[[Tensor], Any], given: Tensor) -> Any:
-        """Return what a part of the model makes of `given`, in the network's precision."""
+        """Return the output of a part of the model for `given`, in the network's precision."""
         with torch.autocast(given.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             return part(given)
 
     def normalise(self, images: Tensor) -> Tensor:
-        """Return normalised images (n, c, h, w), as the model takes them, of images as `forward`
-        does.
+        """Return normalised float images (n, c, h, w), as the model takes them.
+
+        `images` are uint8 (n, h, w, c) or float (n, c, h, w) in [0, 1]. Grey ones are repeated over
+        the channels of a model that takes more than one.
         """
         if images.dtype == torch.uint8:
             images = images.permute(0, 3, 1, 2).float() / 255
         return (self.match_channels(images) - self.mean) / self.std
 
-    def keep_features(self) -> None:
-        """Have each pass leave in `features` what the last layer gets; maps and tokens are averaged
-        over their places.
-
-        A hook, so that the features are there whatever wraps this network, and with their gradient.
-        """
-        self.get_submodule(self.head).register_forward_pre_hook(self._keep_features)
-
-    def _keep_features(self, head: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        self.features = flatten_features(head, inputs[0])
-
     def match_channels(self, images: Tensor) -> Tensor:
-        """Return images (n, c, h, w) with as many channels as the model takes: grey ones are
-        repeated.
-        """
+        """Return images (n, c, h, w) with the model's channels: grey ones are repeated."""
         return images.expand(-1, self.mean.shape[1], -1, -1)
 
+    def blank(self) -> Tensor:
+        """Return one input of `forward`, all zeros, on the network's device."""
+        shape = (1, self.image_size, self.image_size, self.mean.shape[1])
+        return torch.zeros(shape, dtype=torch.uint8, device=self.mean.device)
 
-def flatten_features(head: nn.Module, given: Tensor) -> Tensor:
-    """Return what a last layer is given as float32 (n, width): maps and tokens are averaged over
-    their places.
-    """
-    features = given.float()
-    if features.ndim > 2:
-        channels = 1 if isinstance(head, nn.Conv2d) else features.ndim - 1
-        features = features.movedim(channels, 1).flatten(2).mean(2)
-    return features
-
-
-def input_size(config: TrainConfig, run_folder: Path | None = None) -> int | None:
-    """Return the side in pixels of the images that the network should get, or None for the data
-    set's own.
-
-    It is config.image_size, else what a library's ImageNet weights or bare weights in a file
-    expect, else what the run that the weights come from got.
-
-    Raises:
-        ValueError: no such model, run or file.
-    """
-    if config.image_size is not None:
-        return config.image_size
-    library, name = resolve(config.model)
-    if config.weights == "imagenet":
-        return LIBRARIES[library].pretraining(name).image_size if library else None
-    if run := source_run(config, run_folder):
-        return input_size(run.config(), run.path)
-    file = weights_file(config, run_folder)
-    return (
-        LIBRARIES[library].pretraining(name).image_size
-        if library and file and is_bare(file)
-        else None
-    )
+    def _logits(self, part: Callable[[Tensor], Any], given: Tensor) -> Tensor:
+        output = self.compute(part, given)
+        logits: Tensor = output if isinstance(output, Tensor) else output[0]  # [1]: the auxiliary's
+        return logits.float()
 
 
-def build(
-    config: TrainConfig,
-    num_classes: int,
-    channels: int,
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
-    image_size: int,
-    run_folder: Path | None,
-) -> Network:
-    """Return the network of `config` on the CPU: same config, data and files, same weights, bit for
-    bit.
+class FeatureNetwork(Network):
+    """A network that takes features at the freeze point in the place of images.
 
-    Drawn weights come from config.seed alone; the global random state stays as it was. The last
-    layer is always fresh.
+    It shares the modules and buffers of `network`, so both have the same state and train together.
 
     Args:
-        config: which model and which initial weights.
-        num_classes: length of the logits.
-        channels: of the data's images.
-        mean: per channel in [0, 1], of the data; weights that were trained on a normalisation bring
-        their own.
-        std: as `mean`.
-        image_size: side of the data's images in pixels.
-        run_folder: the run's directory: weights run:NAME lie beside it.
-
-    Raises:
-        ValueError: an unknown model, weights that are not there or do not fit, an image size that
-        it cannot take.
+        network: the whole network.
+        tail: from features to the model's output; it runs the modules of `network.model`.
+        sample: one image's features (1, ...), in the type that `tail` takes.
     """
-    library, name = resolve(config.model)
-    file = weights_file(config, run_folder)
-    if config.weights == "imagenet" and library is None:
-        raise ValueError(
-            f"weights = 'imagenet': there are none of {name}; only library models have them"
-        )
-    taken = input_channels(config.model, channels)
-    if channels not in (1, taken):
-        raise ValueError(
-            f"model = {config.model!r}: takes images of 1 or {taken} channels, the data's have"
-            f" {channels}"
-        )
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(
-            config.seed
-        )  # and not torch.manual_seed: that seeds the GPUs as well
-        try:
-            model, head = create(config, Facts(num_classes, taken, image_size))
-            network = Network(
-                model, head, image_size, _fill(mean, taken), _fill(std, taken), config.precision
-            )
-            _check_patches(model, image_size)
-            count_flops(network, image_size, channels)
-        except (RuntimeError, AssertionError) as error:
-            own = (
-                f"; it was made for {LIBRARIES[library].pretraining(name).image_size}"
-                if library
-                else ""
-            )
-            reason = str(error).strip().split("\n")[0]
-            raise ValueError(
-                f"image_size = {image_size}: {config.model} cannot take it ({reason}){own}"
-            ) from None
-        if config.weights == "imagenet" and library:
-            state, path = LIBRARIES[library].imagenet(name, image_size)
-            _load(network, state, path, library, name)
-        elif file:
-            _load(network, read_state(file), file, library, name)
-    return network
+
+    def __init__(self, network: Network, tail: Callable[[Tensor], Any], sample: Tensor) -> None:
+        head = network.head.removeprefix("model.")
+        super().__init__(network.model, head, network.image_size, (0.0,), (1.0,), network.precision)
+        self.mean, self.std, self.held = network.mean, network.std, network.held
+        self._tail = tail
+        self._dtype, self._shape = sample.dtype, sample.shape
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return float32 logits (n, classes) of float32 features (n, ...)."""
+        return self._logits(self._tail, features.to(self._dtype))
+
+    def blank(self) -> Tensor:
+        """Return one input of `forward`, all zeros, on the network's device."""
+        return torch.zeros(self._shape, device=self.mean.device)
 
 
-def _load(
-    network: Network, state: dict[str, Tensor], path: Path, library: str | None, name: str
-) -> None:
-    """Load `state` into `network`; a library model's bare weights come with the library's
-    normalisation.
-    """
-    load_state(network, network.head, state, path)
-    if library and not is_network(state):
-        expected = LIBRARIES[library].pretraining(name)
-        network.mean.copy_(_per_channel(expected.mean))
-        network.std.copy_(_per_channel(expected.std))
-
-
-def _per_channel(values: tuple[float, ...]) -> Tensor:
+def per_channel(values: tuple[float, ...]) -> Tensor:
+    """Return the values as float32 (1, channels, 1, 1), to compute with images."""
     return torch.tensor(values, dtype=torch.float32).view(1, -1, 1, 1)
-
-
-def _fill(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
-    return values * channels if len(values) == 1 else values
-
-
-def _check_patches(model: nn.Module, image_size: int) -> None:
-    """Raise RuntimeError where patches do not fill the image: timm would cut the rest off in
-    silence.
-    """
-    size = getattr(getattr(model, "patch_embed", None), "patch_size", None)
-    patch = size[0] if isinstance(size, tuple) else size
-    if isinstance(patch, int) and image_size % patch:
-        raise RuntimeError(f"the size must be a multiple of its {patch}-pixel patches")
 
 
 def count_parameters(network: nn.Module) -> int:
@@ -262,15 +134,14 @@ def count_parameters(network: nn.Module) -> int:
 
 
 def count_trainable(network: nn.Module) -> int:
-    """Return the number of parameters that training moves."""
+    """Return the number of parameters that are not frozen."""
     return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
 
 
 def count_flops(network: Network, image_size: int, channels: int) -> int:
-    """Return the floating-point operations of one image's forward pass; a multiply-add counts as
-    two.
+    """Return the floating-point operations of one image's forward pass.
 
-    Matrix products and convolutions are counted, nothing else.
+    A multiply-add counts as two. Matrix products and convolutions are counted, nothing else.
 
     Raises:
         RuntimeError: the model cannot take an image of this size.
@@ -287,8 +158,7 @@ def count_flops(network: Network, image_size: int, channels: int) -> int:
 
 
 def forward_shapes(network: Network, image_size: int, channels: int) -> None:
-    """Send the shape of one image through the model, in the mode that it is in: milliseconds, and
-    nothing changes.
+    """Pass the shape of one image through the model, in its present mode; nothing changes.
 
     Raises:
         RuntimeError or ValueError: the model cannot take such an image, or not in this mode.

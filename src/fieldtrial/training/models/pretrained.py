@@ -1,6 +1,4 @@
-"""Where libraries' pretrained weights lie; fetching them, and saying what is wanted where that is
-impossible.
-"""
+"""Files of libraries' pretrained weights: found on this machine, or fetched."""
 
 import contextlib
 import functools
@@ -25,18 +23,17 @@ CONNECT_SECONDS = 10
 def hub_file(
     model: str, url: str, digest: str | None = None, megabytes: float | None = None
 ) -> Path:
-    """Return the file of `url`: one of `given_path` or in torch's checkpoint folder, else fetched
-    into the latter.
+    """Return the file of `url`: at `given_path` or in torch's checkpoint folder, or fetched.
 
     Args:
-        model: whose weights they are, for the message.
-        url: where the file is to be had.
-        digest: what its SHA-256 starts with; what is fetched is checked.
+        model: name of the model, for the message.
+        url: the file's address.
+        digest: the first digits of its SHA-256, against which a download is checked.
         megabytes: its size, for the message.
 
     Raises:
-        ValueError: it cannot be fetched; the message says what is wanted, and all places where it
-        may be put.
+        ValueError: it cannot be fetched; the message names the file, and all places where it may be
+            put.
     """
     name = Path(urlparse(url).path).name
     given = given_path(name)
@@ -47,7 +44,7 @@ def hub_file(
     try:
         _require_answer(url)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _giving_up():
+        with _read_timeout():
             torch.hub.download_url_to_file(url, str(path), digest, progress=False)
     except (OSError, RuntimeError, http.client.HTTPException) as error:
         facts = [f"{megabytes:.1f} MB"] if megabytes else []
@@ -61,10 +58,9 @@ def hub_file(
 
 
 def hugging_face_file(model: str, settings: Any) -> Path:
-    """Return the weights file of a timm model: one of `given_path` or in the Hugging Face cache,
-    else fetched there.
+    """Return a timm model's weights file: at `given_path` or in the Hugging Face cache, or fetched.
 
-    `settings` are timm's of the model. Raises ValueError as `hub_file` does.
+    `settings` are timm's for the model. Raises ValueError as `hub_file` does.
     """
     from huggingface_hub import constants, hf_hub_download, hf_hub_url, try_to_load_from_cache
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
@@ -94,7 +90,7 @@ def hugging_face_file(model: str, settings: Any) -> Path:
             if not isinstance(error, EntryNotFoundError) or isinstance(
                 error, LocalEntryNotFoundError
             ):
-                break  # only where the repository has no such file is the next name of use
+                break  # another name helps only where the repository lacks this file
     folder = Path(constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
     raise ValueError(
         f"weights = 'imagenet': {model} needs {names[0]} of {repository}, and fetching it failed"
@@ -105,27 +101,25 @@ def hugging_face_file(model: str, settings: Any) -> Path:
 
 
 def given_path(*names: str) -> Path:
-    """Return where a user may put a library's weights beside the data sets: weights/... in the data
-    root.
-    """
+    """Return where a user may put a library's weights: weights/... in the data root."""
     return data_root().joinpath("weights", *names)
 
 
 def _require_answer(url: str) -> None:
-    """Raise OSError soon where nobody answers: the libraries' own downloads wait and try again for
-    minutes.
-    """
+    """Raise OSError soon where no server answers; the libraries' downloads retry for minutes."""
     parts = urlparse(url)
-    if trouble := _trouble(f"{parts.scheme}://{parts.netloc}", int(time.monotonic() // 60)):
+    if trouble := _connection_error(
+        f"{parts.scheme}://{parts.netloc}", int(time.monotonic() // 60)
+    ):
         raise OSError(trouble)
 
 
-@functools.lru_cache(maxsize=8)  # a sweep asks for a dozen models: each would wait in vain
-def _trouble(server: str, _minute: int) -> str:
-    """Return why `server` does not answer in this minute, or nothing where it does.
+@functools.lru_cache(maxsize=8)  # or each of a sweep's dozen models would wait in vain
+def _connection_error(server: str, _minute: int) -> str:
+    """Return why `server` does not answer in this minute, or an empty text where it does.
 
-    Names that are looked up in vain, and servers with several addresses, take many times a socket's
-    time limit: the thread that waits for them is left behind.
+    The lookup of a name, and a server with several addresses, may take many times a socket's time
+    limit. The thread that waits for them is then left behind.
     """
     trouble = [f"no answer from {server} within {CONNECT_SECONDS} s"]
 
@@ -136,7 +130,7 @@ def _trouble(server: str, _minute: int) -> str:
             ):
                 trouble[0] = ""
         except urllib.error.HTTPError:
-            trouble[0] = ""  # an answer; what it means is for the download to find out
+            trouble[0] = ""  # an answer all the same; the download handles its meaning
         except (OSError, http.client.HTTPException) as error:
             trouble[0] = str(error)
 
@@ -147,8 +141,8 @@ def _trouble(server: str, _minute: int) -> str:
 
 
 @contextlib.contextmanager
-def _giving_up() -> Iterator[None]:
-    """Have downloads end that get no more data: torch's own waits for ever."""
+def _read_timeout() -> Iterator[None]:
+    """End downloads that receive no more data; torch's own download waits for ever."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(CONNECT_SECONDS)
     try:

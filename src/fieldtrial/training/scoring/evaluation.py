@@ -11,7 +11,8 @@ from fieldtrial.training.data.load import Data, load
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.loop.attempt import Attempt, Split
 from fieldtrial.training.loop.fit import open_trial
-from fieldtrial.training.models.network import Network, build, input_size
+from fieldtrial.training.models.network import Network
+from fieldtrial.training.models.source import ModelSource, build
 from fieldtrial.training.models.weights import read_state
 from fieldtrial.training.scoring.predictions import ScoredSplit, score_split
 
@@ -25,9 +26,7 @@ def score_state(
     """Return, to all processes, the answers of the weights in `state` for the attempt's splits, and
     their metrics.
     """
-    config, run = attempt.config, attempt.run
-    data = load(config, input_size(config, run.path))
-    network = _with_state(config, data, run, state)
+    data, network = _open(attempt.config, attempt.run, state)
     scored = _score(network, data, attempt, attempt.splits)
     return scored, metrics_of(data, scored)
 
@@ -104,8 +103,7 @@ def open_finished(run: Run, world: World) -> tuple[Data, Network]:
         ValueError: the run has not ended well, or its weights are damaged or not of its config.
     """
     config = _finished(run, world)[0].config
-    data = load(config, input_size(config, run.path))
-    return data, _with_state(config, data, run, read_state(run.weights_path))
+    return _open(config, run, read_state(run.weights_path))
 
 
 def _finished(run: Run, world: World) -> tuple[Attempt, dict[str, Any]]:
@@ -125,24 +123,20 @@ def _score(
     return {split: score_split(network, data, split, attempt) for split in splits}
 
 
-def _with_state(
-    config: TrainConfig, data: Data, run: Run, state: dict[str, torch.Tensor]
-) -> Network:
-    """Return the network of `config` with the weights in `state`.
+def _open(config: TrainConfig, run: Run, state: dict[str, torch.Tensor]) -> tuple[Data, Network]:
+    """Return the images of `config`, and its network with the weights in `state`, on the CPU.
 
     Raises:
         ValueError: the weights are not those of such a network.
     """
-    size = data.image_size
+    source = ModelSource.of(config, run.path)
+    data = load(config, source.image_size)
     # The files that the trial started from no longer matter, and may be gone.
-    drawn = replace(config, weights="random", image_size=size)
-    network = build(
-        drawn, len(data.class_names), data.channels, data.mean, data.std, size, run.path
-    )
+    network = build(source.drawn(), data.shape, data.mean, data.std)
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
         raise ValueError(
             f"{run.path}: its weights are not of its config: {' '.join(str(error).split())}"
         ) from None
-    return network
+    return data, network

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from filelock import FileLock
 from numpy.typing import NDArray
-from torch import nn
 
 from fieldtrial.config import FIELDS
 from fieldtrial.disk.files import atomic_file
@@ -20,7 +19,8 @@ from fieldtrial.training.data.splits import Indices
 from fieldtrial.training.freezing.feature_cache import PENULTIMATE, make_room
 from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.loop.inference import infer
-from fieldtrial.training.models.network import Network, flatten_features
+from fieldtrial.training.models.hooks import HeadInput
+from fieldtrial.training.models.network import Network
 
 FORMAT = 2  # raise it when the same key would stand for other numbers
 NOT_OF_FEATURES = ("weights", "freeze", "classifier", "svm_kernel", "svm_scaling", "svm_penalty")
@@ -79,19 +79,14 @@ def _compute(
     network: Network, data: Data, indices: Indices, attempt: Attempt
 ) -> NDArray[np.float32]:
     """Return the features, float32 (n, width), to all processes."""
-    given: list[torch.Tensor] = []
-
-    def note(head: nn.Module, arguments: tuple[torch.Tensor, ...]) -> None:
-        given.append(flatten_features(head, arguments[0]))
-
-    handle = network.get_submodule(network.head).register_forward_pre_hook(note)
+    head_input = HeadInput(network)
     try:
         parts = [
-            attempt.world.all_gather(given.pop())[: batch.count].cpu()
+            attempt.world.all_gather(head_input.take())[: batch.count].cpu()
             for batch, _ in infer(network, data, indices, attempt)
         ]
     finally:
-        handle.remove()
+        head_input.close()
     return torch.cat(parts).numpy()
 
 

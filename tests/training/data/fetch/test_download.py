@@ -1,6 +1,4 @@
-"""Downloads from a real web server on this machine, that breaks off, lies, or does not
-know ranges.
-"""
+"""Downloads from a local web server that breaks off, lies, or does not support ranges."""
 
 import base64
 import hashlib
@@ -128,7 +126,7 @@ def test_a_part_that_was_whole_is_only_checked(server: Any, tmp_path: Path) -> N
 def test_another_file_than_the_one_meant_is_an_error_and_goes(server: Any, tmp_path: Path) -> None:
     server.files["file"] = b"a login page"
     with pytest.raises(
-        DownloadError, match=rf"/file: the file that came has md5:\w+, and {MD5} was expected"
+        DownloadError, match=rf"/file: the downloaded file has md5:\w+, and {MD5} was expected"
     ):
         download([server.url("file")], tmp_path / "file", MD5)
     assert files(tmp_path) == set()
@@ -173,7 +171,7 @@ def test_a_file_larger_than_the_disk_is_not_begun(
 ) -> None:
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1_000_000))
-    with pytest.raises(DownloadError, match=rf"3 MB are to come, and {tmp_path} has room for 1 MB"):
+    with pytest.raises(DownloadError, match=rf"3 MB are missing, and {tmp_path} has room for 1 MB"):
         download([server.url("file")], tmp_path / "file", MD5)
 
 
@@ -194,7 +192,7 @@ def test_a_full_disk_is_an_error_and_what_came_is_gone_on_with(server: Any, tmp_
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 1
     assert "DownloadError" in errors
-    assert "what has come is kept" in errors.splitlines()[-1]
+    assert "the unfinished download is kept" in errors.splitlines()[-1]
     kept = (tmp_path / "file.part").stat().st_size
     assert 0 < kept <= 1_000_000
     download([server.url("file")], tmp_path / "file", MD5)

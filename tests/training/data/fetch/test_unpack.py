@@ -1,6 +1,4 @@
-"""Archives of real zip and tar files: whole ones, damaged ones, and ones that would write
-elsewhere.
-"""
+"""Real zip and tar archives: whole, damaged, and unsafe ones."""
 
 import io
 import os

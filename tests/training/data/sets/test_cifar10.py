@@ -1,6 +1,4 @@
-"""cifar10, from small archives in the layouts of the real ones, with real images; none of its
-pickles runs code.
-"""
+"""cifar10 from small archives in the real layouts; no pickle runs code."""
 
 import os
 import pickle
@@ -44,9 +42,7 @@ def binary_cifar() -> dict[str, bytes]:
 
 
 def old_text(content: bytes) -> bytes:
-    """Return the opcodes of a Python 2 string, which is how the real files have their keys and
-    pixels.
-    """
+    """Return the opcodes of a Python 2 string, the type of the real files' keys and pixels."""
     return (
         b"U" + bytes([len(content)]) + content
         if len(content) < 256
@@ -159,7 +155,7 @@ def test_no_pickle_runs_code(tmp_path: Path, get: Callable[..., Data]) -> None:
         (
             "data_batch_3",
             {"data": np.array([[None]]), "labels": [0]},
-            "an array of something else than bytes",
+            "an array of other things than bytes",
         ),
         (
             "data_batch_3",

@@ -1,6 +1,4 @@
-"""The 104 flowers: TFRecords written by other hands than those that read them, and
-class folders.
-"""
+"""The 104 flowers: TFRecords written by another library, and class folders."""
 
 import io
 import struct
@@ -74,9 +72,7 @@ def jpeg(pixels: np.ndarray) -> bytes:
 
 @pytest.fixture(scope="module")
 def petals(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Write the folders of the competition: 5 training images and 1 for validation of each of the
-    104 classes.
-    """
+    """Write the competition's folders: 5 training and 1 validation image of each class."""
     folder = tmp_path_factory.mktemp("petals")
     for size, side in (("192x192", 24), ("512x512", 48)):
         top = folder / f"tfrecords-jpeg-{size}"

@@ -1,6 +1,4 @@
-"""Data sets as users have them: folders of real JPEG and PNG files, MNIST's own files, and what can
-be wrong there.
-"""
+"""Users' data sets: folders of JPEG and PNG files, MNIST's files, and their defects."""
 
 import gzip
 import hashlib

@@ -14,9 +14,7 @@ from tests.training.photos import cut, jpeg, near, sizes, write_zip
 
 @pytest.fixture
 def tiny(tmp_path: Path) -> Path:
-    """Write tiny-imagenet-200.zip with three classes, in the order of the real lists: not the
-    alphabetical one.
-    """
+    """Write tiny-imagenet-200.zip with three classes, listed out of order as in the real lists."""
     words = {
         "n02124075": "Egyptian cat",
         "n01443537": "goldfish, Carassius auratus",

@@ -1,4 +1,4 @@
-"""Files from the internet: gone on with where they broke off, checked, and whole or not there."""
+"""Downloads: resumed after a broken connection, checked, and whole or not there."""
 
 import base64
 import errno
@@ -18,41 +18,33 @@ from pathlib import Path
 from fieldtrial.disk.files import read_json, write_json
 from fieldtrial.training.data.progress_bar import progress
 
-CHUNK = 1 << 18  # bytes that are written at once
-SILENCE = 60  # seconds without a byte after which a connection counts as broken
-TRIES = 4  # connections in a row that bring no byte
-WAIT = 1.0  # seconds before the second of them; twice that before the third, and so on
+CHUNK = 1 << 18  # bytes written at once
+TIMEOUT = 60  # seconds without a byte after which a connection counts as broken
+TRIES = 4  # connections in a row without a byte
+WAIT = 1.0  # seconds before the second of them; it doubles with each further one
 NO_SUCH_RANGE = 416
-LOCAL = (
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EFBIG,
-    errno.EACCES,
-    errno.EROFS,
-)  # this machine's errors, not a server's
+# errors of this machine, not of a server
+LOCAL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS)
 
 log = logging.getLogger(__name__)
 
 
 class DownloadError(OSError):
-    """A file that cannot be had; the message says from where and why."""
+    """A file that cannot be downloaded; the message says from where and why."""
 
 
 def download(urls: Sequence[str], path: Path, digest: str | None) -> None:
-    """Fetch a file, from the first of `urls` that has it, to `path`; at once if it is there.
+    """Download a file to `path`, unless it exists, from the first of `urls` that has it.
 
-    `digest` is the published one, "md5:..." or "sha256:...". Without one, the file is held against
-    the MD5 sum that
-    the server itself announces, if it does: that finds a damaged transfer, not another file than
-    the one meant.
+    `digest` is the published one, "md5:..." or "sha256:...". Without one, the file is checked
+    against the MD5 sum that the server announces, if it does. That detects a damaged transfer, but
+    not a wrong file.
 
-    What has come lies in `path` with .part added, and a later call goes on from there, if the
-    server can and has the same file still. The caller sees to it that no two processes fetch the
-    same file.
+    The unfinished download is `path` with .part added. A later call resumes it, if the server can
+    and still has the same file. The caller makes sure that no two processes download one file.
 
     Raises:
-        DownloadError: no server has it, or what they have is not what `digest` says; no room, or no
-        right to write.
+        DownloadError: no server has it, or its digest differs; no room, or no right to write.
     """
     reasons = []
     for url in urls:
@@ -67,15 +59,13 @@ def download(urls: Sequence[str], path: Path, digest: str | None) -> None:
             )
         except (http.client.HTTPException, ValueError, OSError) as error:
             if isinstance(error, OSError) and error.errno in LOCAL:
-                raise DownloadError(f"{url}: {error}; what has come is kept") from None
+                raise DownloadError(f"{url}: {error}; the unfinished download is kept") from None
             reasons.append(f"{url}: {error}")
     raise DownloadError("; ".join(reasons))
 
 
 class _Download:
-    """One file from one server. `facts` are what the server said of the file of which a part is
-    here.
-    """
+    """One file from one server. `facts` are the server's version and digest of the .part file."""
 
     def __init__(self, url: str, path: Path, digest: str | None) -> None:
         self.url, self.path, self.digest = url, path, digest
@@ -85,23 +75,20 @@ class _Download:
     def run(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         pieces = self._fetch_all()
-        if (
-            not self._is_right() and pieces > 1
-        ):  # pieces of two files, or a damaged one: once more, from the start
+        if not self._is_right() and pieces > 1:
+            # pieces of two versions, or a damaged one: start once more
             self._forget()
             self._fetch_all()
         if not self._is_right():
             expected = self._expected()
             found = _digest_of(self.part, expected.partition(":")[0])
             self._forget()
-            raise DownloadError(f"the file that came has {found}, and {expected} was expected")
+            raise DownloadError(f"the downloaded file has {found}, and {expected} was expected")
         self.part.replace(self.path)
         self.facts_path.unlink(missing_ok=True)
 
     def _fetch_all(self) -> int:
-        """Fetch until all is here; return in how many pieces it has come, an earlier call's counted
-        as one.
-        """
+        """Fetch until the file is whole; return its number of pieces, an earlier call's as one."""
         pieces, in_vain, reached = int(self._size() > 0), 0, False
         while True:
             before = self._size()
@@ -114,7 +101,7 @@ class _Download:
                     error.code == NO_SUCH_RANGE
                     and error.headers.get("Content-Range") == f"bytes */{before}"
                 ):
-                    return pieces  # it had come whole, and was not yet checked
+                    return pieces  # it was whole already, but not yet checked
                 if error.code == NO_SUCH_RANGE:
                     self._forget()
                 elif error.code < http.client.INTERNAL_SERVER_ERROR:
@@ -126,27 +113,26 @@ class _Download:
                 failure = error
             came = self._size() > before
             reached, pieces, in_vain = reached or came, pieces + came, 0 if came else in_vain + 1
-            if (
-                in_vain >= TRIES or not reached
-            ):  # what was never reached is not waited for: there may be no network
+            # a server that was never reached is not waited for: there may be no network
+            if in_vain >= TRIES or not reached:
                 raise failure
             time.sleep(0 if came else WAIT * 2 ** (in_vain - 1))
 
     def _fetch(self) -> None:
-        """Take what one connection brings. Raises OSError where it ends too early."""
+        """Append the bytes of one connection. Raises OSError if it ends too early."""
         here, facts = self._size(), read_json(self.facts_path) or {}
         headers = {"User-Agent": "fieldtrial", "Accept-Encoding": "identity"}
         if here and facts.get("version"):
             headers |= {"Range": f"bytes={here}-", "If-Range": facts["version"]}
         request = urllib.request.Request(self.url, headers=headers)
-        with urllib.request.urlopen(request, timeout=SILENCE) as response:
+        with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
             if response.status != http.client.PARTIAL_CONTENT:
                 here = 0
                 self.part.write_bytes(b"")
                 write_json(self.facts_path, _facts(response.headers))
             elif not str(response.headers.get("Content-Range")).startswith(f"bytes {here}-"):
                 raise ConnectionError(
-                    f"asked for bytes {here}-, and was sent {response.headers.get('Content-Range')}"
+                    f"asked for bytes {here}-, and received {response.headers.get('Content-Range')}"
                 )
             length = response.headers.get("Content-Length")
             total = here + int(length) if length else None
@@ -166,7 +152,7 @@ class _Download:
         free = shutil.disk_usage(self.part.parent).free
         if size > free:
             text = (
-                f"{size / 1e6:,.0f} MB are to come, and {self.part.parent} has room for"
+                f"{size / 1e6:,.0f} MB are missing, and {self.part.parent} has room for"
                 f" {free / 1e6:,.0f} MB"
             )
             raise OSError(errno.ENOSPC, text)
@@ -187,9 +173,7 @@ class _Download:
 
 
 def _facts(headers: Message) -> dict[str, str | None]:
-    """Return what tells this version of the file from others, and the digest that the server
-    announces.
-    """
+    """Return the server's version of the file, and the digest that it announces, or None each."""
     tag = headers.get("ETag")
     version = tag if tag and not tag.startswith("W/") else headers.get("Last-Modified")
     announced = re.search(r"\bmd5=([\w+/]{22}==)", ",".join(headers.get_all("x-goog-hash", [])))

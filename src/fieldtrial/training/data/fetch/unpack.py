@@ -1,6 +1,4 @@
-"""Zip and tar.gz archives, unpacked so that nothing of them can land outside the folder that they
-are unpacked into.
-"""
+"""Zip and tar.gz archives: unpacked safely, so that no file lands outside the target folder."""
 
 import functools
 import gzip
@@ -17,13 +15,13 @@ from typing import IO
 
 from fieldtrial.training.data.progress_bar import progress
 
-# What the standard library raises on damaged, cut off or encrypted archives.
+# Raised by the standard library for damaged, cut off or encrypted archives.
 DAMAGE = (
     zipfile.BadZipFile,
     tarfile.TarError,
     zlib.error,
     lzma.LZMAError,
-    OSError,  # of gzip and bzip2, and then without a number
+    OSError,  # of gzip and bzip2, which set no errno
     EOFError,
     RuntimeError,
     UnicodeDecodeError,
@@ -31,14 +29,12 @@ DAMAGE = (
 
 
 class ArchiveError(ValueError):
-    """An archive that is damaged, or that holds what no data set has; the message names it."""
+    """An archive that is damaged or unsafe; the message names it."""
 
 
 @dataclass(frozen=True)
 class _Member:
-    """What an archive holds under one name. `is_other`: neither file nor folder, but a link or a
-    device.
-    """
+    """One entry of an archive. `is_other`: neither file nor folder, but a link or a device."""
 
     name: str
     size: int
@@ -48,15 +44,18 @@ class _Member:
 
 
 def unpack(archive: Path, folder: Path, wanted: Callable[[str], bool]) -> None:
-    """Unpack the files of a zip or tar.gz archive whose name `wanted` admits into the empty
-    `folder`.
+    """Unpack the `wanted` files of a zip or tar.gz archive into the empty `folder`.
 
-    A name that leads out of the folder, a link or a device makes the whole archive an error, wanted
-    or not. The check sums of zip and gzip are checked. At an error, the folder keeps what was
-    unpacked before.
+    A name that leads out of the folder, a link or a device is an error, wanted or not. The check
+    sums of zip and gzip are checked. After an error, the folder keeps the files unpacked so far.
+
+    Args:
+        archive: the archive's path.
+        folder: the target.
+        wanted: whether to unpack a file, by its name in the archive.
 
     Raises:
-        ArchiveError: such a member, a damaged archive, or nothing in it that is wanted.
+        ArchiveError: an unsafe entry, a damaged archive, or no file that is wanted.
         OSError: no room, or no right to write.
     """
     unpacked = 0
@@ -67,7 +66,7 @@ def unpack(archive: Path, folder: Path, wanted: Callable[[str], bool]) -> None:
         ):
             before = 0
             for member in _zip_members(file) if zipfile.is_zipfile(file) else _tar_members(file):
-                _require_harmless(member, archive)
+                _require_safe(member, archive)
                 if member.is_folder or not wanted(member.name):
                     continue
                 _write(member, folder / member.name, archive)
@@ -100,7 +99,7 @@ def _write(member: _Member, target: Path, archive: Path) -> None:
         )
 
 
-def _require_harmless(member: _Member, archive: Path) -> None:
+def _require_safe(member: _Member, archive: Path) -> None:
     path = PurePosixPath(member.name)
     if path.is_absolute() or ".." in path.parts or "\0" in member.name:
         raise ArchiveError(
@@ -139,7 +138,7 @@ def _tar_members(file: IO[bytes]) -> Iterator[_Member]:
                 functools.partial(_content, opened, info),
             )
         while plain.read(1 << 20):
-            pass  # what follows the archive, since gzip checks its sum at the very end
+            pass  # read to the end, where gzip checks its sum
 
 
 def _content(opened: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:

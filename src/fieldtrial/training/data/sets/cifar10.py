@@ -1,8 +1,5 @@
-"""CIFAR-10 (Krizhevsky 2009), from its binary files or from the pickled ones that torchvision
-leaves.
-"""
+"""CIFAR-10 (Krizhevsky 2009), from its binary files or from torchvision's pickled ones."""
 
-import functools
 import pickle
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -10,29 +7,23 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from fieldtrial.training.data.fetch.folder import Archive
-from fieldtrial.training.data.source import (
+from fieldtrial.training.data.dataset import (
     TEST,
     TRAIN,
     Contents,
-    Source,
+    Dataset,
     files_fingerprint,
     problem,
 )
+from fieldtrial.training.data.fetch.archive import Archive
 
 T = TypeVar("T")
 
 SIDE, CLASSES = 32, 10
-BATCHES = {
-    "data_batch_1": TRAIN,
-    "data_batch_2": TRAIN,
-    "data_batch_3": TRAIN,
-    "data_batch_4": TRAIN,
-}
-BATCHES |= {"data_batch_5": TRAIN, "test_batch": TEST}
-# The binary version, since to read it runs no code; the digest is that of the author's page.
+BATCHES = (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch")
+PARTS = (*[TRAIN] * 5, TEST)
+# The binary version is read without running code; the digest is that of the author's page.
 BINARY = Archive(
     dataset="cifar10",
     folder="cifar-10-batches-bin",
@@ -40,81 +31,59 @@ BINARY = Archive(
     names=("cifar-10-binary.tar.gz",),
     url="https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
     digest="md5:c32a1d4ab5d03f1284b67883e8d87530",
+    required=(*(f"{name}.bin" for name in BATCHES), "batches.meta.txt"),
 )
 PICKLED = Archive(
     dataset="cifar10",
     folder="cifar-10-batches-py",
     inside="cifar-10-batches-py",
     names=("cifar-10-python.tar.gz",),
+    required=(*BATCHES, "batches.meta"),
 )
-Batch = tuple[NDArray[np.uint8], NDArray[np.int64]]  # pixels (n, 3, 32, 32), labels (n,)
+Batch = tuple[NDArray[np.uint8], NDArray[np.int64]]  # pixels (n, 32, 32, 3), labels (n,)
 
 
-def cifar10(root: Path) -> Source:
-    """Return CIFAR-10 from `root`/cifar-10-batches-bin or, where only that is, from torchvision's
-    cifar-10-batches-py.
+def cifar10(root: Path) -> Dataset:
+    """Return CIFAR-10 from `root`/cifar-10-batches-bin, or from torchvision's cifar-10-batches-py.
 
     Raises:
         ConfigError: it cannot be had, or files are missing.
     """
     pickled = PICKLED.is_there(root) and not BINARY.is_there(root)
-    folder = (PICKLED if pickled else BINARY).obtain(root)
-    suffix, meta = ("", "batches.meta") if pickled else (".bin", "batches.meta.txt")
-    paths = {folder / f"{name}{suffix}": part for name, part in BATCHES.items()}
-    files = [*paths, folder / meta]
-    missing = [str(path) for path in files if not path.is_file()]
-    if missing:
-        raise problem(
-            "cifar10", f"no {', '.join(missing)}; remove {folder} to have it unpacked again"
-        )
-    read, names = (_read_pickled, _pickled_names) if pickled else (_read_binary, _binary_names)
-    return Source(
-        dataset="cifar10",
-        fingerprint=files_fingerprint(files),
+    archive = PICKLED if pickled else BINARY
+    folder = archive.obtain(root)
+    read, read_names = (_read_pickled, _pickled_names) if pickled else (_read_binary, _binary_names)
+    *batches, meta = (folder / name for name in archive.required)
+
+    def contents() -> Contents:
+        arrays = [(part, *_checked(path, read)) for path, part in zip(batches, PARTS, strict=True)]
+        return Contents.of_arrays("cifar10", _checked(meta, read_names), arrays)
+
+    return Dataset(
+        name="cifar10",
+        fingerprint=files_fingerprint([*batches, meta]),
         channels=3,
         image_size=SIDE,
-        contents=functools.partial(_contents, paths, read, lambda: _checked(folder / meta, names)),
-    )
-
-
-def _contents(
-    paths: dict[Path, int],
-    read: Callable[[Path], Batch],
-    class_names: Callable[[], tuple[str, ...]],
-) -> Contents:
-    batches = [_checked(path, read) for path in paths]
-    pixels = np.concatenate([planes for planes, _ in batches]).transpose(0, 2, 3, 1)
-    return Contents(
-        class_names=class_names(),
-        labels=np.concatenate([labels for _, labels in batches]),
-        parts=np.repeat(
-            np.array(list(paths.values()), np.uint8), [len(labels) for _, labels in batches]
-        ),
-        image=lambda index: Image.fromarray(np.ascontiguousarray(pixels[index])),
-        where=lambda index: f"cifar10, image {index}",
+        contents=contents,
     )
 
 
 def _checked(path: Path, read: Callable[[Path], T]) -> T:
-    """Return what `read` makes of the file. Raises ConfigError, with its path, where it
-    is damaged.
-    """
+    """Return `read(path)`. Raises ConfigError with the path if the file is damaged."""
     try:
         return read(path)
     except OSError:
         raise
-    except Exception as error:  # pickles raise nearly everything where they are damaged
+    except Exception as error:  # damaged pickles raise nearly everything
         text = f"{path} is damaged ({error}); remove its folder to have it unpacked again"
         raise problem("cifar10", text) from None
 
 
 def _batch(pixels: NDArray[np.uint8], labels: NDArray[np.int64]) -> Batch:
-    """Return the batch, if its labels are as many as its images, and class numbers. Raises
-    ValueError.
-    """
+    """Return the batch of planes (n, 3072). Raises ValueError if the labels do not fit."""
     if len(pixels) != len(labels) or not np.isin(labels, range(CLASSES)).all():
         raise ValueError("labels that do not fit")
-    return pixels.reshape(-1, 3, SIDE, SIDE), labels
+    return pixels.reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1), labels
 
 
 def _names(names: Iterable[Any]) -> tuple[str, ...]:
@@ -150,9 +119,7 @@ def _load(path: Path) -> Any:
 
 
 class _PickledArray:
-    """What stands for an array while its pickle is read: its bytes alone, since numpy trusts the
-    rest of its state.
-    """
+    """Stands for an array while its pickle is read: its bytes alone; numpy trusts the rest."""
 
     content = b""
 
@@ -160,23 +127,21 @@ class _PickledArray:
         pass
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        content = state[-1]  # after version, shape, type and order; a text where Python 2 wrote it
+        content = state[-1]  # after version, shape, type and order; a text if Python 2 wrote it
         self.content = content.encode("latin1") if isinstance(content, str) else content
         if not isinstance(self.content, bytes):
-            raise pickle.UnpicklingError("it has an array of something else than bytes")
+            raise pickle.UnpicklingError("it has an array of other things than bytes")
 
 
 class _PickledType(_PickledArray):
-    """What stands for the type of an array's elements, here always bytes."""
+    """Stands for the type of an array's elements, here always bytes."""
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         pass
 
 
 class _BytesOnly(pickle.Unpickler):
-    """Reads a pickle of plain values and arrays of bytes; one that asks for anything else is
-    refused: no code runs.
-    """
+    """Reads a pickle of plain values and byte arrays, and refuses all others: no code runs."""
 
     ALLOWED: ClassVar[dict[tuple[str, str], type]] = {
         ("numpy.core.multiarray", "_reconstruct"): _PickledArray,

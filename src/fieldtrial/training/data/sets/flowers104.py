@@ -1,6 +1,4 @@
-"""The 104 flowers of the Kaggle competition "Petals to the Metal", from its TFRecords or from class
-folders.
-"""
+"""The 104 flowers of Kaggle's "Petals to the Metal", from its TFRecords or from class folders."""
 
 import functools
 import io
@@ -10,16 +8,16 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fieldtrial.training.data.fetch.folder import Archive
-from fieldtrial.training.data.sets.image_folder import IMAGE_SIZE, image_folder
-from fieldtrial.training.data.source import (
+from fieldtrial.training.data.dataset import (
     TEST,
     TRAIN,
     Contents,
-    Source,
+    Dataset,
     files_fingerprint,
     problem,
 )
+from fieldtrial.training.data.fetch.archive import Archive, kaggle_hint
+from fieldtrial.training.data.sets.image_folder import IMAGE_SIZE, image_folder
 
 LARGEST = "512x512"  # of the four sizes in the archives; the only one that is unpacked
 PARTS = {"train": TRAIN, "val": TEST}  # the competition's own test images have no labels
@@ -32,15 +30,9 @@ ARCHIVE = Archive(
         "104-flowers-garden-of-eden.zip",
     ),
     wanted=lambda name: bool(re.match(rf"(tfrecords-)?jpeg-{LARGEST}/(train|val)/", name)),
-    hint=(
-        "It needs a Kaggle account, and a click on its rules at"
-        " https://www.kaggle.com/c/tpu-getting-started/rules: then download tpu-getting-started.zip"
-        " from https://www.kaggle.com/c/tpu-getting-started/data, or with Kaggle's own command,"
-        " kaggle competitions download -c tpu-getting-started"
-    ),
+    hint=kaggle_hint("tpu-getting-started", "tpu-getting-started.zip"),
 )
-# In the order of the records' labels, which no file of the archive has: the competition's notebooks
-# list them.
+# In the order of the records' labels, from the competition's notebooks; the archive lacks them.
 CLASS_NAMES = tuple(
     """pink primrose, hard-leaved pocket orchid, canterbury bells, sweet pea, wild geranium,
     tiger lily, moon orchid, bird of paradise, monkshood, globe thistle, snapdragon, colt's
@@ -63,7 +55,7 @@ CLASS_NAMES = tuple(
 )
 
 
-def flowers104(root: Path) -> Source:
+def flowers104(root: Path) -> Dataset:
     """Return the flowers; val is the test set, and of several sizes the largest is taken.
 
     They are under `root`, or `root`/flowers104, as tfrecords-jpeg-SIZE/{train,val}/*.tfrec, as
@@ -86,8 +78,8 @@ def flowers104(root: Path) -> Source:
         for name, part in PARTS.items()
         for path in sorted((folder / name).glob("*.tfrec"))
     }
-    return Source(
-        dataset=ARCHIVE.dataset,
+    return Dataset(
+        name=ARCHIVE.dataset,
         fingerprint=files_fingerprint(files),
         channels=3,
         image_size=IMAGE_SIZE,
@@ -106,11 +98,7 @@ def _largest(folder: Path) -> Path | None:
 
 
 def _contents(files: dict[Path, int]) -> Contents:
-    # late: only these need the protocol's library
-    from fieldtrial.training.data.sets.tfrecords import (
-        parse_example,
-        records,
-    )
+    from fieldtrial.training.data.sets.tfrecords import parse_example, records  # late: protobuf
 
     places: list[tuple[Path, int, int]] = []
     labels, parts, problems = [], [], []

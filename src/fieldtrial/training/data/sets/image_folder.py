@@ -1,46 +1,31 @@
-"""A folder of images with one folder per class (torchvision's ImageFolder), in parts or to be cut
-by us.
-"""
+"""A folder of images with one folder per class, as torchvision's ImageFolder; split or not."""
 
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
-from fieldtrial.training.data.source import (
-    TEST,
-    TRAIN,
-    VALIDATION,
-    Contents,
-    Source,
-    problem,
-    with_test_cut,
-)
+from fieldtrial.training.data.dataset import TEST, TRAIN, VALIDATION, Contents, Dataset, problem
 
 IMAGE_SIZE = 224  # what most pretrained classifiers were trained with
 
 
 def image_folder(
     root: Path, dataset: str | None = None, parts: Mapping[str, int] | None = None
-) -> Source:
-    """Return the images in `root`: parts train/, val/ and test/ as far as they are there, or class
-    folders.
+) -> Dataset:
+    """Return the images in `root`, which holds class folders, or train/, val/ and test/ with them.
 
-    Without test/, val/ is the test set; without both, a fixed stratified fifth is. Files without
-    the extension of an image are passed over, as are hidden class folders. `dataset` is its name,
-    by default folder:ROOT; `parts` says which folders there are and what they hold, where that is
-    known.
+    Without test/, val/ is the test set; without both, a fixed stratified fifth is. Files without an
+    image's extension and hidden class folders are ignored.
+
+    Args:
+        root: the folder.
+        dataset: the data set's name; None: folder:ROOT.
+        parts: the folders in `root`, and the part that each holds; None: those that exist.
 
     Raises:
-        ConfigError: parts that disagree about the classes, classes without images or with too few
-        to cut.
+        ConfigError: parts with different classes; classes without images, or too few to split.
     """
-    from torchvision.datasets.folder import (  # late: only folders need it
-        IMG_EXTENSIONS,
-        make_dataset,
-    )
+    from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset  # late: only folders
 
     dataset = dataset or f"folder:{root}"
     layout = {root / name: part for name, part in parts.items()} if parts else _layout(root)
@@ -70,31 +55,23 @@ def image_folder(
                 for path in empty
             ),
         )
-    paths = [path for path, _, _ in samples]
-    labels = np.array([number for _, number, _ in samples], np.int64)
-    part_of = np.array([part for _, _, part in samples], np.uint8)
+    contents = Contents.of_files(class_names, samples)
     if TEST not in layout.values():
         try:
-            part_of = with_test_cut(part_of, labels, class_names)
+            contents = contents.with_test_split()
         except ValueError as error:
             raise problem(dataset, f"has no test set of its own, and {error}") from None
-    return Source(
-        dataset=dataset,
-        fingerprint=_fingerprint(dataset, root, paths),
+    return Dataset(
+        name=dataset,
+        fingerprint=_fingerprint(dataset, root, [path for path, _, _ in samples]),
         channels=3,
         image_size=IMAGE_SIZE,
-        contents=lambda: Contents(
-            class_names=class_names,
-            labels=labels,
-            parts=part_of,
-            image=lambda index: Image.open(paths[index]),
-            where=lambda index: str(paths[index]),
-        ),
+        contents=lambda: contents,
     )
 
 
 def _layout(root: Path) -> dict[Path, int]:
-    """Return which folder holds which part; where none is TEST, the test set is cut from TRAIN."""
+    """Return the part that each folder holds; without TEST, the test set is split off TRAIN."""
     there = [name for name in ("train", "val", "test") if (root / name).is_dir()]
     if not there:
         return {root: TRAIN}
@@ -105,9 +82,7 @@ def _layout(root: Path) -> dict[Path, int]:
 
 
 def _class_names(dataset: str, layout: dict[Path, int]) -> tuple[str, ...]:
-    """Return the class folders' names, sorted; hidden folders are none. All parts must have the
-    same.
-    """
+    """Return the sorted names of the class folders, which all parts must share."""
     names = {
         folder: {
             entry.name
@@ -137,9 +112,7 @@ def _class_names(dataset: str, layout: dict[Path, int]) -> tuple[str, ...]:
 
 
 def _fingerprint(dataset: str, root: Path, paths: list[Path]) -> str:
-    """Return a digest of the files' relative paths, sizes and times of change: what tells one state
-    from another.
-    """
+    """Return a digest of the files' relative paths, sizes and modification times."""
     digest = hashlib.sha256()
     for path in paths:
         try:

@@ -1,15 +1,13 @@
-"""The ten-class cut of iNaturalist 2017 (Van Horn et al. 2018) that Weights & Biases give out as
-nature_12K.zip.
-"""
+"""Ten classes of iNaturalist 2017 (Van Horn et al. 2018): nature_12K.zip of Weights & Biases."""
 
 from pathlib import Path
 
-from fieldtrial.training.data.fetch.folder import Archive
+from fieldtrial.training.data.dataset import TEST, TRAIN, Dataset
+from fieldtrial.training.data.fetch.archive import Archive
 from fieldtrial.training.data.sets.image_folder import image_folder
-from fieldtrial.training.data.source import TEST, TRAIN, Source
 
-# No digest is published. A download is held against the size and the MD5 sum that the server
-# announces, and against the check sum that the archive has for each of its files.
+# No digest is published. A download is checked against the size and the MD5 sum that the server
+# announces, and against the archive's check sum of each file.
 ARCHIVE = Archive(
     dataset="inat10",
     folder="inaturalist_12K",
@@ -20,8 +18,6 @@ ARCHIVE = Archive(
 )
 
 
-def inat10(root: Path) -> Source:
-    """Return the images of `root`/inaturalist_12K/{train,val}/CLASS; val is the test set. Raises
-    ConfigError.
-    """
+def inat10(root: Path) -> Dataset:
+    """Return the images of `root`/inaturalist_12K/{train,val}/CLASS; val is the test set."""
     return image_folder(ARCHIVE.obtain(root), ARCHIVE.dataset, {"train": TRAIN, "val": TEST})

@@ -1,4 +1,4 @@
-"""Data sets by name, and where this machine keeps them."""
+"""Data sets by name, and their folder on this machine."""
 
 import os
 from collections.abc import Callable
@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import sklearn
-from PIL import Image
 from sklearn.datasets import load_digits
 
+from fieldtrial.training.data.dataset import TRAIN, Contents, Dataset, problem
 from fieldtrial.training.data.sets.cifar10 import cifar10
 from fieldtrial.training.data.sets.dogs_vs_cats import dogs_vs_cats
 from fieldtrial.training.data.sets.flowers104 import flowers104
@@ -17,34 +17,30 @@ from fieldtrial.training.data.sets.inat10 import inat10
 from fieldtrial.training.data.sets.mnist import mnist
 from fieldtrial.training.data.sets.stl10 import stl10
 from fieldtrial.training.data.sets.tinyimagenet import tinyimagenet
-from fieldtrial.training.data.source import TRAIN, Contents, Source, problem, with_test_cut
 
 
 def data_root() -> Path:
-    """Return where downloaded and given data sets are on this machine: $FIELDTRIAL_DATA."""
+    """Return this machine's folder of downloaded and given data sets: $FIELDTRIAL_DATA."""
     return Path(
         os.environ.get("FIELDTRIAL_DATA") or Path.home() / ".cache/fieldtrial/data"
     ).absolute()
 
 
 def locate(dataset: str, root: Path) -> str:
-    """Return `dataset` with a folder's path made absolute: one name for one data set, wherever it
-    is asked from.
+    """Return `dataset`, a folder with its absolute path, so that one data set has one name.
 
-    A relative path is looked for from the working directory, then under `root`.
+    A relative path is looked up in the working directory, then under `root`.
 
     Raises:
-        ConfigError: no such data set, or no such folder; the message lists the choices or the
-        places.
+        ConfigError: no such data set or folder; the message lists the choices, or the places that
+            were searched.
     """
     if dataset in DATASETS:
         return dataset
     if not dataset.startswith("folder:"):
         raise problem(dataset, f"must be one of {', '.join(DATASETS)}, folder:PATH")
     path = Path(dataset.removeprefix("folder:")).expanduser()
-    places = list(
-        dict.fromkeys((Path.cwd() / path, root / path))
-    )  # an absolute path is the same place twice
+    places = list(dict.fromkeys((Path.cwd() / path, root / path)))  # equal for an absolute path
     for place in places:
         if place.is_dir():
             return f"folder:{place.resolve()}"
@@ -56,13 +52,12 @@ def locate(dataset: str, root: Path) -> str:
     )
 
 
-def open_source(dataset: str, root: Path) -> Source:
-    """Return the data set that `locate` named. What is not there is downloaded into `root`, if it
-    can be.
+def open_dataset(dataset: str, root: Path) -> Dataset:
+    """Return the data set that `locate` named; it is downloaded into `root` if it can be.
 
     Raises:
-        ConfigError: what is there is no usable data set, or the download failed; files, folders and
-        classes named.
+        ConfigError: it is unusable, or the download failed; the message names files, folders and
+            classes.
     """
     return (
         DATASETS[dataset](root)
@@ -71,12 +66,10 @@ def open_source(dataset: str, root: Path) -> Source:
     )
 
 
-def digits(_root: Path) -> Source:
-    """Return scikit-learn's copy of the UCI test set of handwritten digits: 1,797 images with 17
-    shades of grey.
-    """
-    return Source(
-        dataset="digits",
+def digits(_root: Path) -> Dataset:
+    """Return scikit-learn's handwritten digits (UCI): 1,797 images in 17 shades of grey."""
+    return Dataset(
+        name="digits",
         fingerprint=sklearn.__version__,
         channels=1,
         image_size=8,
@@ -87,18 +80,12 @@ def digits(_root: Path) -> Source:
 def _digits_contents() -> Contents:
     bunch = load_digits()
     pixels = np.round(bunch.images * (255 / 16)).astype(np.uint8)
-    labels = bunch.target.astype(np.int64)
     names = tuple(str(digit) for digit in bunch.target_names)
-    return Contents(
-        class_names=names,
-        labels=labels,
-        parts=with_test_cut(np.full(len(labels), TRAIN, np.uint8), labels, names),
-        image=lambda index: Image.fromarray(pixels[index]),
-        where=lambda index: f"digits, image {index}",
-    )
+    arrays = [(TRAIN, pixels, bunch.target.astype(np.int64))]
+    return Contents.of_arrays("digits", names, arrays).with_test_split()
 
 
-DATASETS: dict[str, Callable[[Path], Source]] = {
+DATASETS: dict[str, Callable[[Path], Dataset]] = {
     "digits": digits,
     "mnist": mnist,
     "cifar10": cifar10,

@@ -5,17 +5,16 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from fieldtrial.training.data.fetch.folder import Archive
-from fieldtrial.training.data.source import (
+from fieldtrial.training.data.dataset import (
     TEST,
     TRAIN,
     Contents,
-    Source,
+    Dataset,
     files_fingerprint,
     problem,
 )
+from fieldtrial.training.data.fetch.archive import Archive
 
 SIDE = 96
 PARTS = {TRAIN: ("train_X.bin", "train_y.bin"), TEST: ("test_X.bin", "test_y.bin")}
@@ -28,21 +27,15 @@ ARCHIVE = Archive(
     url="http://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz",
     digest="md5:91f7769df0f17e558f3565bffb0c7dfb",
     wanted=lambda name: Path(name).name in FILES,
+    required=FILES,
 )
 
 
-def stl10(root: Path) -> Source:
-    """Return STL-10 from `root`/stl10_binary. Raises ConfigError if it cannot be had, or files are
-    missing.
-    """
+def stl10(root: Path) -> Dataset:
+    """Return STL-10 from `root`/stl10_binary. Raises ConfigError if it is unavailable."""
     folder = ARCHIVE.obtain(root)
-    missing = [str(folder / name) for name in FILES if not (folder / name).is_file()]
-    if missing:
-        raise problem(
-            ARCHIVE.dataset, f"no {', '.join(missing)}; remove {folder} to have it unpacked again"
-        )
-    return Source(
-        dataset=ARCHIVE.dataset,
+    return Dataset(
+        name=ARCHIVE.dataset,
         fingerprint=files_fingerprint(folder / name for name in FILES),
         channels=3,
         image_size=SIDE,
@@ -51,47 +44,24 @@ def stl10(root: Path) -> Source:
 
 
 def _contents(folder: Path) -> Contents:
-    class_names = tuple((folder / "class_names.txt").read_text().split())
-    images, labels = zip(
-        *(_read(folder, *names, len(class_names)) for names in PARTS.values()), strict=True
-    )
-    ends = np.cumsum([len(part) for part in images])
-
-    def image(index: int) -> Image.Image:
-        part = int(np.searchsorted(ends, index, side="right"))
-        planes = images[part][
-            index - ends[part]
-        ]  # counted from its part's end; channels, columns, rows
-        return Image.fromarray(np.ascontiguousarray(planes.transpose(2, 1, 0)))
-
-    return Contents(
-        class_names=class_names,
-        labels=np.concatenate(labels),
-        parts=np.repeat(np.array(list(PARTS), np.uint8), [len(part) for part in images]),
-        image=image,
-        where=lambda index: f"{folder}, image {index}",
-    )
+    names = tuple((folder / "class_names.txt").read_text().split())
+    arrays = [(part, *_read(folder, *files, len(names))) for part, files in PARTS.items()]
+    return Contents.of_arrays(ARCHIVE.dataset, names, arrays)
 
 
 def _read(
     folder: Path, image_file: str, label_file: str, classes: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Return the images of a part, mapped, channels first and transposed as they are stored, and
-    labels from 0.
-    """
+    """Return a part's images (n, height, width, 3), memory-mapped, and its labels from 0."""
     size = (folder / image_file).stat().st_size
     labels = np.fromfile(folder / label_file, np.uint8).astype(np.int64) - 1
-    if (
-        not size
-        or size != labels.size * 3 * SIDE**2
-        or labels.min(initial=0) < 0
-        or labels.max(initial=0) >= classes
-    ):
-        text = (
-            f"{folder / label_file} ({labels.size} labels of {classes} classes) does not fit"
-            f" {image_file}"
-        )
+    fits = size == labels.size * 3 * SIDE**2 and np.isin(labels, range(classes)).all()
+    if not size or not fits:
         raise problem(
-            ARCHIVE.dataset, f"{text} ({size} bytes); remove {folder} to have it unpacked again"
+            ARCHIVE.dataset,
+            f"{folder / label_file} ({labels.size} labels of {classes} classes) does not fit"
+            f" {image_file} ({size} bytes); remove {folder} to have it unpacked again",
         )
-    return np.memmap(folder / image_file, np.uint8, mode="r").reshape(-1, 3, SIDE, SIDE), labels
+    # stored as channels, columns, rows
+    planes = np.memmap(folder / image_file, np.uint8, mode="r").reshape(-1, 3, SIDE, SIDE)
+    return planes.transpose(0, 3, 2, 1), labels

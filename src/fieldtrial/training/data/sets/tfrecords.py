@@ -14,8 +14,7 @@ CHECK = struct.Struct("<I")  # of the data
 
 
 def records(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Yield position and content of each record in a TFRecord file, and check both of its check
-    sums.
+    """Yield position and content of each record in a TFRecord file; both check sums are checked.
 
     Raises:
         ValueError: a record is damaged or cut off; the message says which.
@@ -38,11 +37,10 @@ def records(path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def parse_example(data: bytes) -> dict[str, list[Any]]:
-    """Return the features of a serialised tf.train.Example: lists of bytes, floats or whole numbers
-    by name.
+    """Return the features of a serialised tf.train.Example by name: bytes, floats or integers.
 
     Raises:
-        ValueError: it is none.
+        ValueError: `data` is no such message.
     """
     try:
         features = _EXAMPLE.FromString(data).features.feature
@@ -57,9 +55,7 @@ def parse_example(data: bytes) -> dict[str, list[Any]]:
 
 
 def _masked(data: bytes) -> int:
-    """Return the check sum that the format has: CRC-32C, rotated and shifted so that sums of sums
-    do not cancel.
-    """
+    """Return the format's check sum: CRC-32C, rotated and shifted so that nested sums differ."""
     value = int(google_crc32c.value(data))
     return (((value >> 15) | (value << 17)) + 0xA282EAD8) & 0xFFFFFFFF
 
@@ -70,50 +66,32 @@ def _example_class() -> Any:
     file = descriptor_pb2.FileDescriptorProto(
         name="fieldtrial/example.proto", package="fieldtrial", syntax="proto3"
     )
-    for list_name, kind in (("BytesList", "BYTES"), ("FloatList", "FLOAT"), ("Int64List", "INT64")):
-        message = file.message_type.add(name=list_name)
-        message.field.add(
-            name="value",
-            number=1,
-            label=field.LABEL_REPEATED,
-            type=field.Type.Value(f"TYPE_{kind}"),
-        )
-    feature = file.message_type.add(name="Feature")
+
+    def add(message: Any, name: str, number: int, kind: str, label: int = 1, **more: Any) -> None:
+        """Add a field to `message`: of a basic type, such as BYTES, or of one of these messages."""
+        if kind.isupper():
+            more["type"] = field.Type.Value(f"TYPE_{kind}")
+        else:
+            more |= {"type": field.TYPE_MESSAGE, "type_name": f".fieldtrial.{kind}"}
+        message.field.add(name=name, number=number, label=label, **more)
+
+    feature = descriptor_pb2.DescriptorProto(name="Feature")
     feature.oneof_decl.add(name="kind")
-    for number, name in enumerate(("bytes_list", "float_list", "int64_list"), start=1):
-        type_name = ".fieldtrial." + name.title().replace("_", "")
-        feature.field.add(
-            name=name,
-            number=number,
-            label=1,
-            type=field.TYPE_MESSAGE,
-            type_name=type_name,
-            oneof_index=0,
-        )
-    features = file.message_type.add(name="Features")
+    basic = (("bytes", "BYTES"), ("float", "FLOAT"), ("int64", "INT64"))
+    for number, (name, kind) in enumerate(basic, start=1):
+        values = file.message_type.add(name=f"{name.title()}List")
+        add(values, "value", 1, kind, field.LABEL_REPEATED)
+        add(feature, f"{name}_list", number, f"{name.title()}List", oneof_index=0)
+    features = descriptor_pb2.DescriptorProto(name="Features")
     entry = features.nested_type.add(
         name="FeatureEntry", options=descriptor_pb2.MessageOptions(map_entry=True)
     )
-    entry.field.add(name="key", number=1, label=1, type=field.TYPE_STRING)
-    entry.field.add(
-        name="value", number=2, label=1, type=field.TYPE_MESSAGE, type_name=".fieldtrial.Feature"
-    )
-    entry_name = ".fieldtrial.Features.FeatureEntry"
-    features.field.add(
-        name="feature",
-        number=1,
-        label=field.LABEL_REPEATED,
-        type=field.TYPE_MESSAGE,
-        type_name=entry_name,
-    )
-    example = file.message_type.add(name="Example")
-    example.field.add(
-        name="features",
-        number=1,
-        label=1,
-        type=field.TYPE_MESSAGE,
-        type_name=".fieldtrial.Features",
-    )
+    add(entry, "key", 1, "STRING")
+    add(entry, "value", 2, "Feature")
+    add(features, "feature", 1, "Features.FeatureEntry", field.LABEL_REPEATED)
+    example = descriptor_pb2.DescriptorProto(name="Example")
+    add(example, "features", 1, "Features")
+    file.message_type.extend([feature, features, example])
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     return message_factory.GetMessageClass(pool.FindMessageTypeByName("fieldtrial.Example"))

@@ -1,24 +1,20 @@
-"""Tiny ImageNet: 200 classes of ImageNet (Deng et al. 2009) at 64 pixels, as Stanford's CS231n
-gives them out.
-"""
+"""Tiny ImageNet: 200 classes of ImageNet (Deng et al. 2009) at 64 pixels, from CS231n."""
 
 import functools
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
-from fieldtrial.training.data.fetch.folder import Archive
-from fieldtrial.training.data.source import (
+from fieldtrial.training.data.dataset import (
     TEST,
     TRAIN,
     Contents,
-    Source,
+    Dataset,
     files_fingerprint,
     problem,
 )
+from fieldtrial.training.data.fetch.archive import Archive
 
+LISTS = ("wnids.txt", "words.txt", "val/val_annotations.txt")
 ARCHIVE = Archive(
     dataset="tinyimagenet",
     folder="tiny-imagenet-200",
@@ -26,31 +22,24 @@ ARCHIVE = Archive(
     names=("tiny-imagenet-200.zip",),
     url="http://cs231n.stanford.edu/tiny-imagenet-200.zip",
     digest="md5:90528d7ca1a48142e341f4ef8d21d0de",
-    wanted=lambda name: (
-        not name.startswith("tiny-imagenet-200/test/")
-    ),  # these images have no labels
+    # the images in test/ have no labels
+    wanted=lambda name: not name.startswith("tiny-imagenet-200/test/"),
+    required=LISTS,
 )
-LISTS = ("wnids.txt", "words.txt", "val/val_annotations.txt")
 
 
-def tinyimagenet(root: Path) -> Source:
-    """Return the images of `root`/tiny-imagenet-200; val, labelled by val_annotations.txt, is the
-    test set.
+def tinyimagenet(root: Path) -> Dataset:
+    """Return the images of `root`/tiny-imagenet-200; val/, by val_annotations.txt, is the test set.
 
-    The classes are numbered by their WordNet ids in alphabetical order, as torchvision's
-    ImageFolder does, and named by the first word that words.txt has for them.
+    Classes are numbered by their WordNet ids in alphabetical order, as torchvision's ImageFolder
+    numbers them, and named by their first word in words.txt.
 
     Raises:
         ConfigError: they are not there and cannot be downloaded; the lists are missing.
     """
     folder = ARCHIVE.obtain(root)
-    missing = [str(folder / name) for name in LISTS if not (folder / name).is_file()]
-    if missing:
-        raise problem(
-            ARCHIVE.dataset, f"no {', '.join(missing)}; remove {folder} to have it unpacked again"
-        )
-    return Source(
-        dataset=ARCHIVE.dataset,
+    return Dataset(
+        name=ARCHIVE.dataset,
         fingerprint=files_fingerprint(
             [*(folder / name for name in LISTS), folder / "train", folder / "val" / "images"]
         ),
@@ -64,7 +53,7 @@ def _contents(folder: Path) -> Contents:
     ids = sorted((folder / "wnids.txt").read_text().split())
     numbers = {name: number for number, name in enumerate(ids)}
     train = [
-        (path, number)
+        (path, number, TRAIN)
         for name, number in numbers.items()
         for path in sorted((folder / "train" / name).glob("*/*.JPEG"))
     ]
@@ -80,15 +69,9 @@ def _contents(folder: Path) -> Contents:
             ARCHIVE.dataset,
             f"val_annotations.txt names classes that wnids.txt has not: {unknown[:10]}",
         )
-    test = [(folder / "val" / "images" / fields[0], numbers[fields[1]]) for fields in annotations]
-    paths = [path for path, _ in train + test]
-    return Contents(
-        class_names=_class_names(folder, ids),
-        labels=np.array([number for _, number in train + test], np.int64),
-        parts=np.repeat(np.array([TRAIN, TEST], np.uint8), [len(train), len(test)]),
-        image=lambda index: Image.open(paths[index]),
-        where=lambda index: str(paths[index]),
-    )
+    images = folder / "val" / "images"
+    test = [(images / fields[0], numbers[fields[1]], TEST) for fields in annotations]
+    return Contents.of_files(_class_names(folder, ids), train + test)
 
 
 def _class_names(folder: Path, ids: list[str]) -> tuple[str, ...]:

@@ -1,6 +1,4 @@
-"""The folder of a data set: there already, out of an archive that was given, or downloaded; whole
-or not there.
-"""
+"""A data set's folder, whole or not there: unpacked from an archive, given or downloaded."""
 
 import shutil
 from collections.abc import Callable
@@ -9,27 +7,27 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from fieldtrial.training.data.dataset import problem
 from fieldtrial.training.data.fetch.download import DownloadError, download
 from fieldtrial.training.data.fetch.unpack import ArchiveError, unpack
-from fieldtrial.training.data.source import problem
 
-DOWNLOADS = (  # under the data root: what is on its way, and archives until they are unpacked
-    ".downloads"
-)
+DOWNLOADS = ".downloads"  # under the data root: downloads, until they are unpacked
 
 
 @dataclass(frozen=True, kw_only=True)
 class Archive:
     """Where the files of a data set come from.
 
-    folder: where they are under the data root.
-    inside: the folder of the archive that holds them; empty: they stand at its top.
-    names: what the archive is called, under the data root; the first that is there is taken.
-    url, digest: of the first of `names`, as far as it can be had without an account (see
-    `downloads`).
-    wanted: which of the archive's files are unpacked.
-    nested: an archive inside the archive, that is unpacked too.
-    hint: how the archive is to be had by hand.
+    Attributes:
+        dataset: the data set's name.
+        folder: the files' folder under the data root.
+        inside: the folder in the archive that holds them; empty: its top.
+        names: the archive's possible names under the data root; the first that exists is taken.
+        url, digest: of the first of `names`, where it can be downloaded without an account.
+        wanted: whether a file of the archive is unpacked, by its name.
+        nested: an archive inside the archive, which is unpacked too.
+        required: files in `folder` without which it is not complete.
+        hint: how to get the archive by hand.
     """
 
     dataset: str
@@ -40,26 +38,33 @@ class Archive:
     digest: str | None = None
     wanted: Callable[[str], bool] = lambda _name: True
     nested: str | None = None
+    required: tuple[str, ...] = ()
     hint: str = ""
 
     def is_there(self, root: Path) -> bool:
-        """Return whether the files, or an archive of them, are under `root`."""
+        """Return whether the folder or an archive is under `root`."""
         return (root / self.folder).is_dir() or self._given(root) is not None
 
     def obtain(self, root: Path) -> Path:
-        """Return the folder with the files; unpack or download them now if need be, once for all
-        processes.
+        """Return the folder with the files, which one process downloads and unpacks if need be.
 
-        They are unpacked aside and renamed into place. An archive that was given stays, a
-        downloaded one goes.
+        They are unpacked aside and renamed into place. An archive that was given stays; a
+        downloaded one is removed.
 
         Raises:
-            ConfigError: there is no archive and it cannot be downloaded, or it is damaged; no room,
-            no right to write.
+            ConfigError: there is no archive and it cannot be downloaded; it is damaged; required
+                files are missing; no room, or no right to write.
         """
         folder = root / self.folder
-        if folder.is_dir():
-            return folder
+        if not folder.is_dir():
+            self._obtain(root, folder)
+        missing = [str(folder / name) for name in self.required if not (folder / name).is_file()]
+        if missing:
+            again = f"remove {folder} to have it unpacked again"
+            raise problem(self.dataset, f"no {', '.join(missing)}; {again}")
+        return folder
+
+    def _obtain(self, root: Path, folder: Path) -> None:
         if self._given(root) is None and self.url is None:
             raise problem(self.dataset, f"is not in {root}. {self._advice(root)}")
         try:
@@ -76,7 +81,6 @@ class Archive:
         except OSError as error:
             text = f"{error.strerror}: {error.filename or root}"
             raise problem(self.dataset, f"cannot be unpacked in {root} ({text})") from None
-        return folder
 
     def _given(self, root: Path) -> Path | None:
         return next((root / name for name in self.names if (root / name).is_file()), None)
@@ -99,17 +103,27 @@ class Archive:
                 raise ArchiveError(f"{given or downloaded} holds no folder {self.inside}/")
             (files / self.inside).rename(folder)
         except ArchiveError:
-            downloaded.unlink(missing_ok=True)  # or it would stand in the way of a better one
+            downloaded.unlink(missing_ok=True)  # a later call downloads it again
             raise
         finally:
             shutil.rmtree(aside, ignore_errors=True)
         downloaded.unlink(missing_ok=True)
 
     def _advice(self, root: Path) -> str:
-        """Return what a user can do who has the archive, or can get it."""
+        """Return how a user provides the files."""
         where = f"Get it from {self.url}" if self.url else self.hint
         return (
             f"{where}, and put {' or '.join(self.names)}, as it is, or the folder {self.folder}/"
             f" with its files, into {root}; --data-root or the environment variable FIELDTRIAL_DATA"
             " name another folder"
         )
+
+
+def kaggle_hint(competition: str, archive: str) -> str:
+    """Return how to get the archive of a Kaggle competition."""
+    site = f"https://www.kaggle.com/c/{competition}"
+    return (
+        f"It needs a Kaggle account, and a click on its rules at {site}/rules: then download"
+        f" {archive} from {site}/data, or with Kaggle's own command, kaggle competitions download"
+        f" -c {competition}"
+    )

@@ -1,6 +1,4 @@
-"""A data set's folder: out of an archive or from a web server, once, whole, whatever is killed in
-between.
-"""
+"""A data set's folder: from an archive or a web server, once and whole, also after kills."""
 
 import hashlib
 import os
@@ -16,7 +14,7 @@ import pytest
 
 from fieldtrial.config import ConfigError
 from fieldtrial.training.data.fetch import download as downloads
-from fieldtrial.training.data.fetch.folder import Archive
+from fieldtrial.training.data.fetch.archive import Archive
 
 PLAIN = Archive(
     dataset="toys",
@@ -137,7 +135,7 @@ def test_an_archive_in_the_archive_is_unpacked_too(tmp_path: Path) -> None:
 
 CHILD = """
 import pathlib, sys
-from fieldtrial.training.data.fetch.folder import Archive
+from fieldtrial.training.data.fetch.archive import Archive
 archive = Archive(dataset="toys", folder="toys", inside="top", names=("toys.zip",), url=sys.argv[2])
 print(len(list(archive.obtain(pathlib.Path(sys.argv[1])).iterdir())))
 """
@@ -169,9 +167,7 @@ def test_a_process_killed_while_it_unpacks_leaves_nothing_in_the_way(tmp_path: P
 
 
 def kill_an_unpacker(root: Path) -> bool:
-    """Kill a process while it unpacks 5000 files into `root`; return False if it was quicker, and
-    is done.
-    """
+    """Kill a process that unpacks 5000 files into `root`; return False if it ended before."""
     root.mkdir()
     write_archive(root / "toys.zip", count=5000)
     process = child(root, "http://127.0.0.1:9/")

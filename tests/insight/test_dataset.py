@@ -6,8 +6,8 @@ import numpy as np
 from PIL import Image
 
 from fieldtrial.config import TrainConfig
+from fieldtrial.insight.dataset import class_counts, draw_class_counts, draw_samples, sample
 from fieldtrial.training.data.load import load
-from fieldtrial.training.data.overview import class_counts, draw_class_counts, draw_samples, sample
 
 
 def test_every_image_of_a_split_is_counted_in_its_class() -> None:

@@ -1,0 +1,136 @@
+"""A data set before it is decoded: images with labels and parts, and a fingerprint."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from fieldtrial.config import ConfigError
+from fieldtrial.training.data.splits import Indices, first_of, stratified_cut
+
+TRAIN, VALIDATION, TEST = 0, 1, 2
+PART_NAMES = ("training", "validation", "test")
+TEST_FRACTION = 0.2  # of a data set without a test set; the split is the same for every seed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contents:
+    """The images of a data set, numbered from 0.
+
+    Attributes:
+        class_names: in the order of the labels.
+        labels: int64 (n,).
+        parts: uint8 (n,), TRAIN, VALIDATION or TEST.
+        image: opens image i; it raises whatever the image's decoder raises.
+        where: says where image i is, for messages.
+    """
+
+    class_names: tuple[str, ...]
+    labels: Indices
+    parts: NDArray[np.uint8]
+    image: Callable[[int], Image.Image]
+    where: Callable[[int], str]
+
+    @classmethod
+    def of_files(
+        cls, class_names: tuple[str, ...], samples: Sequence[tuple[Path, int, int]]
+    ) -> "Contents":
+        """Return the images of `samples`: each one's file, label and part."""
+        return cls(
+            class_names=class_names,
+            labels=np.array([label for _, label, _ in samples], np.int64),
+            parts=np.array([part for _, _, part in samples], np.uint8),
+            image=lambda index: Image.open(samples[index][0]),
+            where=lambda index: str(samples[index][0]),
+        )
+
+    @classmethod
+    def of_arrays(
+        cls,
+        dataset: str,
+        class_names: tuple[str, ...],
+        arrays: Sequence[tuple[int, NDArray[np.uint8], Indices]],
+    ) -> "Contents":
+        """Return the images of `arrays`: a part each, its pixels and its labels.
+
+        Pixels are (n, height, width), or (n, height, width, 3) for colour.
+        """
+        parts, pixels, labels = zip(*arrays, strict=True)
+        ends = np.cumsum([len(one) for one in pixels])
+
+        def image(index: int) -> Image.Image:
+            array = int(np.searchsorted(ends, index, side="right"))
+            # counted from its array's end
+            return Image.fromarray(np.ascontiguousarray(pixels[array][index - ends[array]]))
+
+        return cls(
+            class_names=class_names,
+            labels=np.concatenate(labels),
+            parts=np.repeat(np.array(parts, np.uint8), [len(one) for one in pixels]),
+            image=image,
+            where=lambda index: f"{dataset}, image {index}",
+        )
+
+    def with_test_split(self, fraction: float = TEST_FRACTION) -> "Contents":
+        """Return the same images, a fixed stratified `fraction` of them as the test set.
+
+        Raises:
+            ValueError: a class has too few images; the message names it.
+        """
+        parts = self.parts.copy()
+        parts[stratified_cut(self.labels, self.class_names, fraction, seed=0)[1]] = TEST
+        return replace(self, parts=parts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """A data set that was found, and is not yet decoded.
+
+    Attributes:
+        name: as in the config; a folder's has its path.
+        fingerprint: a text that changes with its files, and is cheap.
+        channels: 1 for grey images, 3 for colour.
+        image_size: side in pixels of its images; where they differ, the size usual for them.
+        contents: lists the images, which may take long.
+    """
+
+    name: str
+    fingerprint: str
+    channels: int
+    image_size: int
+    contents: Callable[[], Contents]
+
+
+def problem(dataset: str, *texts: str) -> ConfigError:
+    """Return the error about a data set, with a line for each of `texts`."""
+    return ConfigError([f"dataset = {dataset!r}: {text}" for text in texts])
+
+
+def require_every_class(dataset: str, contents: Contents) -> None:
+    """Raise ConfigError, naming the classes, if a part of the data set lacks images of a class."""
+    problems = []
+    for part in np.unique(np.append(contents.parts, [TRAIN, TEST])):
+        counts = np.bincount(
+            contents.labels[contents.parts == part], minlength=len(contents.class_names)
+        )
+        lacking = [repr(contents.class_names[number]) for number in np.flatnonzero(counts == 0)]
+        if lacking:
+            problems.append(f"no {PART_NAMES[part]} image of {first_of(lacking)}")
+    if problems:
+        raise problem(dataset, *problems)
+
+
+def files_fingerprint(paths: Iterable[Path]) -> str:
+    """Return a digest of the paths' names, sizes and modification times.
+
+    Raises:
+        OSError: one of them is missing or cannot be read.
+    """
+    facts = [
+        (path.name, stat.st_size, stat.st_mtime_ns) for path in paths for stat in [path.stat()]
+    ]
+    return hashlib.sha256(repr(facts).encode(errors="surrogateescape")).hexdigest()

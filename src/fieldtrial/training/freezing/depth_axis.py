@@ -1,0 +1,88 @@
+"""The depth axis: units of CNNs and transformers, in order from the first layer to the last."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import nn
+
+from fieldtrial.training.models.network import Network, count_parameters
+
+CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One step of the depth axis, such as a residual block or a convolution with its norm.
+
+    Attributes:
+        name: dotted name, in the inner model, of the module that gives the unit its name.
+        parameters: names of its parameters in the inner model.
+        modules: names of its modules; the modules inside these belong to it too.
+    """
+
+    name: str
+    parameters: tuple[str, ...]
+    modules: tuple[str, ...]
+
+
+def units(network: Network) -> list[Unit]:
+    """Return the depth axis of `network`, from the first layer to the head, the last unit.
+
+    Containers are opened. So are bodies, which hold more than half of all parameters (a
+    transformer's encoder), and their siblings of the same class (the other stages). A module with
+    parameters that is not opened is a unit, in order of registration. Norms and auxiliary
+    classifiers join the unit before them. Parameters of opened modules (class token, position
+    embedding) join the first unit. Modules without parameters, such as dropout, join the unit after
+    them, whose input they change.
+    """
+    head = network.head.removeprefix("model.")
+    found: list[tuple[str, list[str], list[str]]] = []
+    head_modules: list[str] = []
+    leading: list[str] = []  # norms before any unit
+    waiting: list[str] = []  # modules without parameters
+    for name, module in _members(network.model, "", head, count_parameters(network.model)):
+        if name == head:
+            head_modules += [*waiting, name]
+            waiting = []
+        elif is_norm(module) or name == network.auxiliary:
+            (found[-1][2] if found else leading).append(name)
+        elif not count_parameters(module):
+            waiting.append(name)
+        else:
+            found.append((name, [], [*leading, *waiting, name]))
+            leading, waiting = [], []
+    found.append((head, [], [*leading, *head_modules, *waiting]))
+    owners = {module: parameters for _, parameters, modules in found for module in modules}
+    for parameter, _ in network.model.named_parameters():
+        path = parameter.split(".")
+        prefixes = (".".join(path[:end]) for end in range(len(path)))
+        owner = next((prefix for prefix in prefixes if prefix in owners), None)
+        (found[0][1] if owner is None else owners[owner]).append(parameter)
+    return [Unit(name, tuple(parameters), tuple(modules)) for name, parameters, modules in found]
+
+
+def is_norm(module: nn.Module) -> bool:
+    """Return whether `module` is a normalisation layer, by its class's name: timm has a dozen."""
+    return (
+        "norm" in type(module).__name__.lower()
+        and not any(count_parameters(child) for child in module.children())
+        and all(parameter.ndim <= 1 for parameter in module.parameters())
+    )
+
+
+def _members(
+    module: nn.Module, prefix: str, head: str, total: int
+) -> Iterator[tuple[str, nn.Module]]:
+    """Yield the names and modules that are not opened, in order of registration."""
+    children = {f"{prefix}{name}": child for name, child in module.named_children()}
+    bodies = {type(child) for child in children.values() if _is_body(child, total)}
+    for name, child in children.items():
+        if isinstance(child, CONTAINERS) or type(child) in bodies or head.startswith(f"{name}."):
+            yield from _members(child, f"{name}.", head, total)
+        else:
+            yield name, child
+
+
+def _is_body(module: nn.Module, total: int) -> bool:
+    has_layers = any(count_parameters(child) for child in module.children())
+    return 2 * count_parameters(module) > total and has_layers

@@ -1,0 +1,217 @@
+"""Where a trial's model and initial weights come from, and the network that is built of them."""
+
+import difflib
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from fieldtrial.config import TrainConfig
+from fieldtrial.disk.run import Run
+from fieldtrial.rules import RUN_PREFIX
+from fieldtrial.training.data.load import DataShape
+from fieldtrial.training.models.architectures import OwnModels
+from fieldtrial.training.models.libraries import Library, Pretraining, Timm, Torchvision
+from fieldtrial.training.models.network import Network, count_flops, per_channel
+from fieldtrial.training.models.weights import is_network, load_state, read_state
+
+OWN = "this project"
+LIBRARIES: dict[str, Library] = {OWN: OwnModels(), "torchvision": Torchvision(), "timm": Timm()}
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """Where the model of a config and its initial weights come from.
+
+    Weights are looked up when they are first asked for, and once. Evaluation of a run that has its
+    own weights never asks for those that it started from.
+
+    Attributes:
+        config: the trial's config.
+        run_folder: the trial's directory, beside which weights run:NAME lie; or None.
+        library: the library that has the model.
+        name: the model's name there.
+    """
+
+    config: TrainConfig
+    run_folder: Path | None
+    library: Library
+    name: str
+
+    @classmethod
+    def of(cls, config: TrainConfig, run_folder: Path | None = None) -> "ModelSource":
+        """Return the source of `config`. Raises ValueError if no library has its model."""
+        library, name = resolve(config.model)
+        return cls(config, run_folder, LIBRARIES[library], name)
+
+    def drawn(self) -> "ModelSource":
+        """Return the same model with randomly drawn weights."""
+        return replace(self, config=replace(self.config, weights="random"))
+
+    @cached_property
+    def run(self) -> Run | None:
+        """The run that the weights come from, or None where they come from elsewhere.
+
+        `run:NAME` is the directory beside `run_folder`; a directory is taken as it stands.
+
+        Raises:
+            ValueError: there is no such run, or it is the trial's own.
+        """
+        weights, folder = self.config.weights, self.run_folder
+        if weights in ("random", "imagenet"):
+            return None
+        path = Path(weights).expanduser()
+        if weights.startswith(RUN_PREFIX):
+            if folder is None:
+                raise ValueError(
+                    f"weights = {weights!r}: stands for a run beside this one, and this one has"
+                    " no folder"
+                )
+            path = folder.resolve().parent / weights.removeprefix(RUN_PREFIX)
+        elif not path.is_dir():
+            return None
+        if folder is not None and path.resolve() == folder.resolve():
+            raise ValueError(f"weights = {weights!r}: is this run itself")
+        run = Run(path)
+        try:
+            run.config()
+        except FileNotFoundError as error:
+            raise ValueError(f"weights = {weights!r}: {error}") from None
+        return run
+
+    @cached_property
+    def file(self) -> Path | None:
+        """The file with the weights, or None where they are drawn or the library's.
+
+        Raises:
+            ValueError: there is no such file or run, or the run has not ended well.
+        """
+        weights = self.config.weights
+        if weights in ("random", "imagenet"):
+            return None
+        path = self.run.weights_path if self.run else Path(weights).expanduser()
+        if not path.is_file():
+            reason = "write random, imagenet, run:NAME or such a path"
+            raise ValueError(
+                f"weights = {weights!r}: no file or run directory at {path};"
+                f" {'the run has not ended well' if self.run else reason}"
+            )
+        return path
+
+    @cached_property
+    def state(self) -> dict[str, Tensor] | None:
+        """The tensors in `file`, or None. Raises ValueError as `read_state` does."""
+        return read_state(self.file) if self.file else None
+
+    @cached_property
+    def pretraining(self) -> Pretraining | None:
+        """What a library's weights, its own or bare ones in a file, expect of images; or None."""
+        is_bare = self.state is not None and not is_network(self.state)
+        own = self.config.weights == "imagenet"
+        return self.library.pretraining(self.name) if own or is_bare else None
+
+    @cached_property
+    def image_size(self) -> int | None:
+        """The side in pixels of the images to load, or None for the data set's own.
+
+        It is config.image_size, else that of the run that the weights come from, else that of the
+        library's weights.
+
+        Raises:
+            ValueError: no such run or file.
+        """
+        if self.config.image_size is not None:
+            return self.config.image_size
+        if self.run:
+            return ModelSource.of(self.run.config(), self.run.path).image_size
+        return self.pretraining.image_size if self.pretraining else None
+
+
+def resolve(model: str) -> tuple[str, str]:
+    """Return the library that `model` stands for, a key of LIBRARIES, and the model's name there.
+
+    `timm:NAME` and `torchvision:NAME` say the library. A bare name is an own model, else
+    torchvision's, else timm's.
+
+    Raises:
+        ValueError: no library has such a model; the message has the closest names.
+    """
+    prefix, _, name = model.rpartition(":")
+    searched = [prefix] if prefix else list(LIBRARIES)
+    for library in searched:
+        if LIBRARIES[library].has(name):
+            return library, name
+    known = dict.fromkeys(known for library in searched for known in LIBRARIES[library].names())
+    close = difflib.get_close_matches(name, known, n=4, cutoff=0.5)
+    raise ValueError(
+        f"model = {model!r}: no such model in {', '.join(searched)}"
+        + (f"; close: {', '.join(close)}" if close else "")
+        + f"; own models: {', '.join(LIBRARIES[OWN].names())}; write timm:NAME or"
+        " torchvision:NAME to choose the library"
+    )
+
+
+def build(
+    source: ModelSource, shape: DataShape, mean: tuple[float, ...], std: tuple[float, ...]
+) -> Network:
+    """Return the network of `source` on the CPU, with a freshly drawn last layer.
+
+    Equal config, data and files give equal weights, bit for bit. Drawn weights come from
+    config.seed alone; the global random state stays as it was.
+
+    Args:
+        source: the model and its initial weights.
+        shape: of the data.
+        mean: per channel in [0, 1], of the data. Weights that were trained on another normalisation
+            bring their own.
+        std: as `mean`.
+
+    Raises:
+        ValueError: weights that are not there or do not fit, an image size or a number of channels
+            that the model cannot take.
+    """
+    config, size = source.config, shape.image_size
+    channels = source.library.channels(shape.channels)
+    if shape.channels not in (1, channels):
+        raise ValueError(
+            f"model = {config.model!r}: takes images of 1 or {channels} channels, the data's have"
+            f" {shape.channels}"
+        )
+    mean, std = (
+        values * channels if len(values) == 1 else values for values in (mean, std)
+    )  # of grey images, for each channel
+    with torch.random.fork_rng(devices=[]):
+        # torch.manual_seed would seed the GPUs too
+        torch.default_generator.manual_seed(config.seed)
+        try:
+            model, head = source.library.create(
+                source.name, config, replace(shape, channels=channels)
+            )
+            network = Network(model, head, size, mean, std, config.precision)
+            _check_patches(model, size)
+            count_flops(network, size, shape.channels)
+        except (RuntimeError, AssertionError) as error:
+            pretraining = source.library.pretraining(source.name)
+            made_for = f"; it was made for {pretraining.image_size}" if pretraining else ""
+            reason = str(error).strip().split("\n")[0]
+            raise ValueError(
+                f"image_size = {size}: {config.model} cannot take it ({reason}){made_for}"
+            ) from None
+        if config.weights == "imagenet":
+            load_state(network, *source.library.imagenet(source.name, size))
+        elif source.state and source.file:
+            load_state(network, source.state, source.file)
+    if source.pretraining:
+        network.mean.copy_(per_channel(source.pretraining.mean))
+        network.std.copy_(per_channel(source.pretraining.std))
+    return network
+
+
+def _check_patches(model: nn.Module, image_size: int) -> None:
+    """Raise RuntimeError where patches do not fill the image: timm would silently crop it."""
+    size = getattr(getattr(model, "patch_embed", None), "patch_size", None)
+    patch = size[0] if isinstance(size, tuple) else size
+    if isinstance(patch, int) and image_size % patch:
+        raise RuntimeError(f"the size must be a multiple of its {patch}-pixel patches")
