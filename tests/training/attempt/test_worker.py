@@ -20,7 +20,7 @@ import torch
 
 from fieldtrial.config import ConfigError
 from fieldtrial.disk.run import Run
-from fieldtrial.disk.task_queue import QueuedTask
+from fieldtrial.disk.task_queue import Task
 from fieldtrial.training.attempt.train import train
 from fieldtrial.training.attempt.worker import kind_of, message_of, tell, work
 from fieldtrial.training.distributed.world import World
@@ -261,7 +261,7 @@ def test_a_full_disk_is_told_and_an_answer_still_comes(new_run: NewRun, tmp_path
         pytest.skip("a small file system can be mounted by root only")
     try:
         run = new_run("small/run", dense_width=[64, 64], classes="all")
-        assert work(QueuedTask(str(run.path), attempt=1), World()) == {
+        assert work(Task(str(run.path), attempt=1), World()) == {
             "outcome": "failed",
             "error": {"kind": "disk", "message": f"no space left for {run.path}"},
         }

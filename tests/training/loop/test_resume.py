@@ -16,7 +16,7 @@ import torch
 
 from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.disk.run import Record, Run
-from fieldtrial.disk.task_queue import QueuedTask
+from fieldtrial.disk.task_queue import Task
 from fieldtrial.training.attempt.worker import work
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.loop import checkpoint
@@ -58,7 +58,7 @@ def start() -> Iterator[Start]:
 
         def start_attempt(run: Run, attempt: int) -> ForkServerProcess:
             process = context.Process(
-                target=work, args=(QueuedTask(str(run.path), attempt), World())
+                target=work, args=(Task(str(run.path), attempt), World())
             )
             process.start()
             return process

@@ -29,7 +29,7 @@ import torch
 
 from fieldtrial.disk.outages import await_folder, is_outage
 from fieldtrial.disk.run import Run
-from fieldtrial.disk.task_queue import QueuedTask
+from fieldtrial.disk.task_queue import Task
 from fieldtrial.training.attempt.task_source import open_inbox
 from fieldtrial.training.attempt.train import train
 from fieldtrial.training.distributed.world import World
@@ -70,7 +70,7 @@ def main() -> None:
     gc.unfreeze()
 
 
-def work(task: QueuedTask, world: World) -> dict[str, Any]:
+def work(task: Task, world: World) -> dict[str, Any]:
     """Do one task and return its answer: the outcome and, of a failure, kind and message.
 
     A run that has its result is done. The process ends here if it cannot continue: because the
