@@ -5,6 +5,7 @@ import pytest
 from ray import tune
 
 from fieldtrial.config import ConfigError, TrainConfig
+from fieldtrial.disk.sweep_description import SearchDomain
 from fieldtrial.sweep import Sweep, grid
 
 BASE = TrainConfig(epochs=5)
@@ -110,7 +111,7 @@ def test_rows_and_search_leave_the_weights_to_the_source() -> None:
 )
 def test_the_description_tells_searches_apart(field: str, domain: Any, text: str) -> None:
     described = Sweep(base=BASE, rows=[{"model": "cnn"}], search={field: domain}).describe("x")
-    assert described["search"] == {field: text}
+    assert {name: str(one) for name, one in described.search.items()} == {field: text}
 
 
 def test_the_upper_end_of_steps_is_one_of_them() -> None:
@@ -129,7 +130,7 @@ def test_the_description_is_plain_and_has_all_that_decides() -> None:
     sweep = Sweep(
         base=BASE, rows=rows, source={"filters": (8,)}, select="validation_loss", trials=5, seeds=2
     )
-    described = sweep.describe("name")
+    described = sweep.describe("name").to_json()
     assert described == {
         "name": "name",
         "base": replace(BASE, select="validation_loss").to_dict(),
@@ -214,8 +215,11 @@ def test_smoke_is_tiny_and_keeps_every_row() -> None:
         )
         assert (config.image_size, config.images_per_class, config.model) == (32, 8, row["model"])
         assert sweep.most_epochs(number) == 1
-    described = sweep.describe("smoke")["search"]
-    assert described == {"filters": "choice(8)", "lr": "uniform(0.1, 0.2)"}
+    described = sweep.describe("smoke").search
+    assert described == {
+        "filters": SearchDomain("choice", choices=("8",)),
+        "lr": SearchDomain("uniform", 0.1, 0.2),
+    }
 
 
 def test_smoke_gives_every_model_images_that_it_takes() -> None:
@@ -236,7 +240,7 @@ def test_smoke_of_a_small_variant_of_other_data_is_its_own() -> None:
     assert [(config.train_fraction, config.images_per_class) for config in configs] == [
         (1.0, 8)
     ] * 2
-    assert sweep.smoke().describe("smoke")["search"] == {}
+    assert sweep.smoke().describe("smoke").search == {}
 
 
 def test_smoke_keeps_the_classes_of_embedded_data() -> None:

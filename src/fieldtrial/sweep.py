@@ -1,19 +1,33 @@
-"""Sweep: the rows of a table, what is searched inside each row, and the budget; all checked when it
-is built.
-"""
+"""Sweep: the rows of a table, what is searched inside each row, and the budget."""
 
 import itertools
+import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from ray import tune
-from ray.tune.search.sample import Categorical, Domain, Float, Integer, Quantized
+from ray.tune.search.sample import (
+    Categorical,
+    Domain,
+    Float,
+    Integer,
+    LogUniform,
+    Quantized,
+)
 
 from fieldtrial.config import FIELDS, RUN_PREFIX, ConfigError, TrainConfig, unknown_field
+from fieldtrial.disk.sweep_description import (
+    MODES,
+    Kind,
+    Mode,
+    SearchDomain,
+    SweepDescription,
+    compared_fields,
+    typed_values,
+)
 from fieldtrial.fields import format_value
 
-SELECTS = {"validation_accuracy": "max", "validation_loss": "min"}
 # What a source model and the rows that start from it must share, or its weights would not fit.
 ARCHITECTURE = (
     "image_size", "model", "blocks", "convolutions", "filters", "filter_growth", "kernel_size",
@@ -73,7 +87,7 @@ class Sweep:
     max_failures: int | None = None
 
     def __post_init__(self) -> None:
-        if self.select in SELECTS:  # a trial keeps the epoch that its sweep would choose it for
+        if self.select in MODES:  # a trial keeps the epoch that its sweep would choose it for
             object.__setattr__(self, "base", replace(self.base, select=self.select))
         problems = (
             self._budget_problems()
@@ -85,16 +99,14 @@ class Sweep:
             raise ConfigError(list(dict.fromkeys(problems)), where="sweep")
 
     @property
-    def mode(self) -> Literal["max", "min"]:
-        """Whether `select` is best when large or when small."""
-        return "max" if SELECTS[self.select] == "max" else "min"
+    def mode(self) -> Mode:
+        """Whether `select` is best when it is large or when it is small."""
+        return MODES[self.select]
 
     @property
     def compared(self) -> list[str]:
-        """The fields that rows set, in the order in which they come up: the columns of
-        the table.
-        """
-        return list(dict.fromkeys(name for row in self.rows for name in row))
+        """The fields that rows set, in the order in which they come up: the table's columns."""
+        return compared_fields(self.rows)
 
     @property
     def trials_per_row(self) -> int:
@@ -227,22 +239,23 @@ class Sweep:
             for config in configs
         )
 
-    def describe(self, name: str) -> dict[str, Any]:
-        """Return what sweep.json holds: all that decides which trials there are, as plain data."""
-        return {
-            "name": name,
-            "base": self.base.to_dict(),
-            "rows": [_plain(row) for row in self.rows],
-            "search": {
-                field_name: _domain_text(domain) for field_name, domain in self.search.items()
-            },
-            "trials": self.trials,
-            "seeds": self.seeds,
-            "max_failures": self.most_failures,
-            "select": self.select,
-            "mode": self.mode,
-            "source": None if self.source is None else _plain(self.source),
-        }
+    def describe(self, name: str) -> SweepDescription:
+        """Return what sweep.json holds: everything that decides which trials there are."""
+        configs = [TrainConfig.from_dict(row, self.base) for row in self.rows]
+        return SweepDescription(
+            name=name,
+            base=self.base,
+            rows=tuple(
+                {field_name: getattr(config, field_name) for field_name in row}
+                for row, config in zip(self.rows, configs, strict=True)
+            ),
+            search={field_name: describe(domain) for field_name, domain in self.search.items()},
+            trials=self.trials,
+            seeds=self.seeds,
+            select=self.select,
+            source=None if self.source is None else typed_values(self.source),
+            max_failures=self.most_failures,
+        )
 
     def _budget_problems(self) -> list[str]:
         problems = []
@@ -252,8 +265,8 @@ class Sweep:
             problems.append(f"seeds = {self.seeds}: must be at least 0")
         if self.max_failures is not None and self.max_failures < 0:
             problems.append(f"max_failures = {self.max_failures}: must be at least 0")
-        if self.select not in SELECTS:
-            problems.append(f"select = {self.select!r}: must be one of {', '.join(SELECTS)}")
+        if self.select not in MODES:
+            problems.append(f"select = {self.select!r}: must be one of {', '.join(MODES)}")
         if not self.rows:
             problems.append("rows: there must be at least one")
         return problems
@@ -365,16 +378,16 @@ def _is_numeric(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _domain_text(domain: Domain) -> str:
+def describe(domain: Domain) -> SearchDomain:
+    """Return a Ray Tune domain as sweep.json describes it."""
     if isinstance(domain, Categorical):
-        return f"choice({', '.join(format_value(value) for value in domain.categories)})"
-    sampler = domain.get_sampler()
-    step = f" in steps of {sampler.q}" if isinstance(sampler, Quantized) else ""
-    kind = type(sampler.sampler if step else sampler).__name__.strip("_").lower()
-    return f"{kind}{domain.domain_str}{step}"
+        return SearchDomain("choice", choices=tuple(map(format_value, domain.categories)))
+    sampler, step = domain.get_sampler(), None
+    if isinstance(sampler, Quantized):
+        sampler, step = sampler.sampler, _number(sampler.q)
+    kind: Kind = "loguniform" if isinstance(sampler, LogUniform) else "uniform"
+    return SearchDomain(kind, _number(domain.lower), _number(domain.upper), step)
 
 
-def _plain(values: Mapping[str, object]) -> dict[str, object]:
-    return {
-        name: list(value) if isinstance(value, tuple) else value for name, value in values.items()
-    }
+def _number(value: Any) -> float:
+    return int(value) if isinstance(value, numbers.Integral) else float(value)
