@@ -23,7 +23,7 @@ def main() -> None:
     options = parser.parse_args()
     folder = SweepFolder(options.sweep)
     try:
-        folder.require_description()
+        folder.require()
         with only_driver(folder, options.takeover):  # another driver would submit them again
             queue = TaskQueue(folder.queue_path)
             for name in queue.waiting():

@@ -5,13 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from fieldtrial.disk.sweep_folder import SweepFolder
-
 JOB = Path(__file__).parents[2] / "jobs" / "cancel.py"
 
 
 def test_a_machine_without_slurm_is_said_in_a_line(tmp_path: Path) -> None:
-    SweepFolder(tmp_path / "x").describe({"name": "x"})
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "sweep.json").write_text('{"of": "another version"}')
     outcome = subprocess.run(
         [sys.executable, str(JOB), str(tmp_path / "x")],
         capture_output=True, text=True, check=False, env={**os.environ, "PATH": str(tmp_path)},

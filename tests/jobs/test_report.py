@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.disk.run import Run
+from fieldtrial.disk.sweep_description import SweepDescription
 from fieldtrial.disk.sweep_folder import SweepFolder
 
 JOB = Path(__file__).parents[2] / "jobs" / "report.py"
@@ -20,14 +21,15 @@ def report(*arguments: str) -> "subprocess.CompletedProcess[str]":
 def test_writes_the_report_from_the_files_alone(tmp_path: Path) -> None:
     folder = SweepFolder(tmp_path / "runs" / "tiny")
     folder.describe(
-        {
-            "name": "tiny",
-            "base": TrainConfig().to_dict(),
-            "rows": [{"model": "mlp"}],
-            "search": {},
-            "trials": 1,
-        }
-        | {"seeds": 1, "select": "validation_accuracy", "mode": "max"}
+        SweepDescription(
+            name="tiny",
+            base=TrainConfig(),
+            rows=({"model": "mlp"},),
+            search={},
+            trials=1,
+            seeds=1,
+            select="validation_accuracy",
+        )
     )
     config = TrainConfig(model="mlp")
     folder.list_trial(config.id, 0, "search")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.disk.run import Run
+from fieldtrial.disk.sweep_description import SweepDescription
 from fieldtrial.disk.sweep_folder import SweepFolder
 
 JOB = Path(__file__).parents[2] / "jobs" / "tabulate.py"
@@ -19,17 +20,16 @@ def tabulate(*arguments: str) -> "subprocess.CompletedProcess[str]":
 
 def test_rebuilds_the_table_from_the_files_alone(tmp_path: Path) -> None:
     folder = SweepFolder(tmp_path / "runs" / "tiny")
-    base = TrainConfig()
     folder.describe(
-        {
-            "name": "tiny",
-            "base": base.to_dict(),
-            "rows": [{"model": "mlp"}],
-            "search": {},
-            "trials": 1,
-            "seeds": 1,
-        }
-        | {"select": "validation_accuracy", "mode": "max"}
+        SweepDescription(
+            name="tiny",
+            base=TrainConfig(),
+            rows=({"model": "mlp"},),
+            search={},
+            trials=1,
+            seeds=1,
+            select="validation_accuracy",
+        )
     )
     for role, seed, validation, test in (
         ("search", 0, 0.8, {}),

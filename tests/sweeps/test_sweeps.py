@@ -115,7 +115,7 @@ def test_a_smoke_run_trains_every_row(smokes: dict[str, "Future[Smoke]"], name: 
     assert outcome.stderr == ""
     folder = SweepFolder(place / "runs" / f"{Path(name).stem}-smoke")
     rows = cells(folder)
-    assert len(rows) == len(folder.require_description()["rows"])
+    assert len(rows) == len(folder.require_description().rows)
     for row in rows:
         assert 0 < float(row["test_accuracy_mean"]) <= 1
         assert (row["n"], row["note"]) == ("1", "")

@@ -57,9 +57,7 @@ def start() -> Iterator[Start]:
         )
 
         def start_attempt(run: Run, attempt: int) -> ForkServerProcess:
-            process = context.Process(
-                target=work, args=(Task(str(run.path), attempt), World())
-            )
+            process = context.Process(target=work, args=(Task(str(run.path), attempt), World()))
             process.start()
             return process
 
