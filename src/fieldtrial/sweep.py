@@ -288,21 +288,29 @@ class Sweep:
         return problems
 
     def _idle_row_fields(self) -> list[str]:
-        """Return a line for each field of a row that differs from the base to no effect."""
+        """Return a line for each field of a row that differs from the base and has no effect."""
         searched = self._searched_values()
-        return [
-            f"row {row.number} ({row.label}): {name} = {format_value(getattr(row.config, name))}"
-            f" has no effect: it needs {condition_text(name)}{self._twins_text(row)}"
+        idle = [
+            (row, name)
             for row in self.planned
             for name in self.rows[row.number]
             if getattr(row.config, name) != getattr(self.base, name)
             and not has_effect(name, row.config, searched)
         ]
-
-    def _twins_text(self, row: PlannedRow) -> str:
-        model = effective(row.config)
-        twins = [other for other in self.planned if effective(other.config) == model]
-        return f"; {_rows_text(twins)} are one model" if len(twins) > 1 else ""
+        twins: dict[TrainConfig, list[PlannedRow]] = {}
+        models = [effective(row.config, searched) for row in self.planned] if idle else []
+        for row, model in zip(self.planned, models, strict=False):
+            twins.setdefault(model, []).append(row)
+        problems = []
+        for row, name in idle:
+            value = format_value(getattr(row.config, name))
+            same = twins[models[row.number]]
+            problems.append(
+                f"row {row.number} ({row.label}): {name} = {value} has no effect: it needs"
+                f" {condition_text(name)}"
+                + (f"; {_rows_text(same)} are one model" if len(same) > 1 else "")
+            )
+        return problems
 
     def _idle_search_fields(self) -> list[str]:
         """Return a line for each searched field that some row does not read."""
