@@ -18,24 +18,20 @@ def sweep() -> Sweep:
     base = TrainConfig(
         dataset="inat10", image_size=224, optimizer="adam", validation_fraction=0.1, epochs=15
     )
-    return Sweep(
-        base=base,
-        rows=[{"model": "cnn"}],
-        search={
-            "lr": tune.choice([0.0001, 0.0002, 0.0004]),
-            "activation": tune.choice(["relu", "tanh", "leaky_relu"]),
-            "filters": tune.choice([(32,), (64,), (128,), (256,)]),
-            "kernel_size": tune.choice([(3,), (5,), (7,)]),
-            "filter_growth": tune.choice([2.0, 1.0]),
-            "batch_size": tune.choice([100, 200]),
-            "dropout": tune.choice([0.2, 0.3, 0.4, 0.5]),
-            "dense_width": tune.choice([(256,), (128,), (64,)]),
-            "augmentation": tune.choice([("horizontal_flip", "rotation"), ()]),
-            "epochs": tune.choice([10, 5, 15]),
-            "batch_norm": tune.choice([True, False]),
-        },
-        trials=50,
-    )
+    search = {
+        "lr": tune.choice([0.0001, 0.0002, 0.0004]),
+        "activation": tune.choice(["relu", "tanh", "leaky_relu"]),
+        "filters": tune.choice([(32,), (64,), (128,), (256,)]),
+        "kernel_size": tune.choice([(3,), (5,), (7,)]),
+        "filter_growth": tune.choice([2.0, 1.0]),
+        "batch_size": tune.choice([100, 200]),
+        "dropout": tune.choice([0.2, 0.3, 0.4, 0.5]),
+        "dense_width": tune.choice([(256,), (128,), (64,)]),
+        "augmentation": tune.choice([("horizontal_flip", "rotation"), ()]),
+        "epochs": tune.choice([10, 5, 15]),
+        "batch_norm": tune.choice([True, False]),
+    }
+    return Sweep(base=base, rows=[{"model": "cnn"}], search=search, trials=50)
 
 
 if __name__ == "__main__":

@@ -23,18 +23,14 @@ def sweep() -> Sweep:
     base = TrainConfig(
         dataset="inat10", weights="imagenet", validation_fraction=0.1, epochs=10, schedule="step"
     )
-    return Sweep(
-        base=base,
-        rows=grid(model=models),
-        search={
-            "freeze": tune.choice(["all_but_head", "all_but_last:2", "all_but_last:3"]),
-            "lr": tune.loguniform(1e-4, 1e-1),
-            "optimizer": tune.choice(["sgd", "adam", "adagrad"]),
-            "batch_size": tune.choice([32, 64]),
-            "gamma": tune.choice([0.1, 0.5]),
-        },
-        trials=8,
-    )
+    search = {
+        "freeze": tune.choice(["all_but_head", "all_but_last:2", "all_but_last:3"]),
+        "lr": tune.loguniform(1e-4, 1e-1),
+        "optimizer": tune.choice(["sgd", "adam", "adagrad"]),
+        "batch_size": tune.choice([32, 64]),
+        "gamma": tune.choice([0.1, 0.5]),
+    }
+    return Sweep(base=base, rows=grid(model=models), search=search, trials=8)
 
 
 if __name__ == "__main__":
