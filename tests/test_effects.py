@@ -14,12 +14,15 @@ from fieldtrial.config import FIELDS, Loss, Optimizer, Schedule, TrainConfig
 from fieldtrial.disk.run import Run
 from fieldtrial.effects import CONDITIONS, condition_text, effective, has_effect, without_effect
 from fieldtrial.training.attempt.single_run import warn_of_idle_fields
+from fieldtrial.training.data.load import DataShape
 from fieldtrial.training.distributed.world import World
-from fieldtrial.training.loop.epoch import Scores
-from fieldtrial.training.loop.fit import Progress, fit
+from fieldtrial.training.loop.attempt import Attempt
+from fieldtrial.training.loop.fit import fit
+from fieldtrial.training.loop.inference import Scores
 from fieldtrial.training.loop.losses import FEATURE_LOSSES, WEIGHTS
 from fieldtrial.training.loop.optimizers import build_optimizer, learning_rate
-from fieldtrial.training.models.architectures import Facts, create
+from fieldtrial.training.loop.trial_progress import TrialProgress
+from fieldtrial.training.models.source import ModelSource
 from fieldtrial.training.svm.classifier import fit_svm
 
 SEEN = 6  # epochs of a schedule and steps of an optimiser that are compared
@@ -28,7 +31,9 @@ SEEN = 6  # epochs of a schedule and steps of an optimiser that are compared
 def network(config: TrainConfig) -> object:
     """Return what the model of `config` computes in training from fixed images, and its layers."""
     torch.manual_seed(0)
-    model, _ = create(config, Facts(classes=3, channels=3, image_size=64))
+    source = ModelSource.of(config)
+    shape = DataShape(classes=3, channels=3, image_size=64)
+    model, _ = source.library.create(source.name, config, shape)
     torch.manual_seed(1)
     output = model.train()(torch.rand(4, 3, 64, 64))
     return str(model), output.detach().numpy().tobytes()
@@ -182,7 +187,7 @@ def test_a_machine_reads_no_field_of_training(name: str, tmp_path: Path) -> None
     predictions = []
     for number, one in enumerate([MACHINE, config]):
         run = Run.create(tmp_path / str(number), one)
-        predictions.append(fit_svm(one, run, World(), ("validation",)).predictions["validation"])
+        predictions.append(fit_svm(Attempt(run, one)).scored["validation"])
     # another batch size adds in another order
     np.testing.assert_allclose(predictions[0].probability, predictions[1].probability, atol=1e-4)
 
@@ -199,12 +204,12 @@ def test_training_reads_the_fields_of_training(name: str, tmp_path: Path) -> Non
     losses = []
     for number, one in enumerate([base, config]):
         run = Run.create(tmp_path / str(number), one)
-        losses.append([record["train_loss"] for record in fit(one, run, World())])
+        losses.append([record["train_loss"] for record in fit(Attempt(run, one))])
     assert losses[0] != losses[1]
 
 
 def test_training_reads_what_chooses_and_ends_it() -> None:
-    by_loss, by_accuracy = Progress(), Progress()
+    by_loss, by_accuracy = TrialProgress(), TrialProgress()
     for scores in (Scores(9.0, 0.1), Scores(0.5, 0.8), Scores(0.6, 0.9), Scores(0.7, 0.9)):
         by_loss.add(scores, 1.0, "validation_loss")
         by_accuracy.add(scores, 1.0, "validation_accuracy")
