@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from fieldtrial.config import TrainConfig, add_flags
+from fieldtrial.config import TrainConfig
 from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.flags import add_flags
 
 ROOT = Path(__file__).parents[2]
 Smoke = tuple[Path, "subprocess.CompletedProcess[str]"]
