@@ -1,5 +1,6 @@
 """Which fields have an effect: the table against the code that reads the fields."""
 
+import argparse
 import itertools
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
+from fieldtrial.command_line import warn_of_no_effect
 from fieldtrial.config import FIELDS, Loss, Optimizer, Schedule, TrainConfig
 from fieldtrial.disk.run import Run
 from fieldtrial.effects import CONDITIONS, condition_text, effective, has_effect, without_effect
-from fieldtrial.training.attempt.single_run import warn_of_idle_fields
 from fieldtrial.training.data.load import DataShape
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.loop.attempt import Attempt
@@ -235,8 +236,9 @@ def test_fields_without_effect_are_told_and_put_at_their_defaults(
         "momentum = 0.5 has no effect: it needs optimizer = sgd or rmsprop, classifier = softmax"
     ]
     assert effective(config) == TrainConfig(kernel_size=(5,), lr=0.1)
-    warn_of_idle_fields(config)
-    assert capsys.readouterr().err.startswith("warning: momentum = 0.5 has no effect: it needs")
+    flags = argparse.Namespace(momentum="0.5", lr="0.1")
+    warn_of_no_effect(flags, config)
+    assert capsys.readouterr().err == f"warning: {without_effect(config)[0]}\n"
 
 
 def test_a_searched_value_gives_other_fields_their_effect() -> None:

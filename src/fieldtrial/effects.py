@@ -125,12 +125,12 @@ def _possible(
             continue
 
 
-def without_effect(config: TrainConfig) -> list[str]:
-    """Return a line for each field that differs from its default and has no effect."""
+def without_effect(config: TrainConfig, names: Iterable[str] = CONDITIONS) -> list[str]:
+    """Return a line for each field of `names` that differs from its default and has no effect."""
     return [
         f"{name} = {format_value(getattr(config, name))} has no effect: it needs"
         f" {condition_text(name)}"
-        for name in CONDITIONS
+        for name in names
         if getattr(config, name) != FIELDS[name].default and not has_effect(name, config)
     ]
 

@@ -9,7 +9,6 @@ from typing import Any, NoReturn
 
 from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.disk.run import Run
-from fieldtrial.effects import without_effect
 from fieldtrial.processes import started
 from fieldtrial.training.attempt.preflight import check
 from fieldtrial.training.attempt.train import train
@@ -67,7 +66,6 @@ def train_run(config: TrainConfig, run: Run, test: bool = False, accumulation: i
     number = world.broadcast(max(run.attempts(), default=0) + 1)
     if world.is_rank_0:
         Run.create(run.path, config)
-        warn_of_idle_fields(config)
     accumulation = world.broadcast(next_accumulation(config, run, world, accumulation))
     attempt = Attempt(run, config, world, number, accumulation, test)
     result = world.broadcast(run.result())
@@ -83,12 +81,6 @@ def train_run(config: TrainConfig, run: Run, test: bool = False, accumulation: i
         print_on_rank_0(world, f"{run.path} is finished: nothing to do")
     print_on_rank_0(world, f"end: {progress_line(run.result() or {})}")
     world.close()
-
-
-def warn_of_idle_fields(config: TrainConfig) -> None:
-    """Print a warning on stderr for each field that is set and has no effect."""
-    for line in without_effect(config):
-        print(f"warning: {line}", file=sys.stderr, flush=True)
 
 
 def print_on_rank_0(world: World, line: str) -> None:

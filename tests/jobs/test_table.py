@@ -1,24 +1,15 @@
-"""jobs/tabulate.py, as a command."""
+"""jobs/table.py, as a command."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.sweep_description import SweepDescription
 from fieldtrial.disk.sweep_folder import SweepFolder
-
-JOB = Path(__file__).parents[2] / "jobs" / "tabulate.py"
-
-
-def tabulate(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, str(JOB), *arguments], capture_output=True, text=True, check=False
-    )
+from tests.jobs.conftest import Job
 
 
-def test_rebuilds_the_table_from_the_files_alone(tmp_path: Path) -> None:
+def test_rebuilds_the_table_from_the_files_alone(command: Job, tmp_path: Path) -> None:
     folder = SweepFolder(tmp_path / "runs" / "tiny")
     folder.describe(
         SweepDescription(
@@ -41,7 +32,7 @@ def test_rebuilds_the_table_from_the_files_alone(tmp_path: Path) -> None:
         run.write_result(
             {"outcome": "finished", "validation_accuracy": validation, "minutes": 1.0, **test}
         )
-    outcome = tabulate(str(folder.path))
+    outcome = command("table.py", folder.path)
     assert outcome.returncode == 0, outcome.stderr
     assert "60.00 (n=1)" in outcome.stdout
     assert outcome.stdout.splitlines()[-1] == f"tensorboard --logdir {folder.path}"
@@ -54,20 +45,8 @@ def test_rebuilds_the_table_from_the_files_alone(tmp_path: Path) -> None:
     )
 
 
-def test_a_folder_that_is_no_sweep(tmp_path: Path) -> None:
-    outcome = tabulate(str(tmp_path / "nothing"))
+def test_a_folder_that_is_no_sweep(job: Job, tmp_path: Path) -> None:
+    outcome = job("table.py", tmp_path / "nothing")
     assert outcome.returncode == 2
     assert "nothing/sweep.json: no such file" in outcome.stderr
     assert "Traceback" not in outcome.stderr
-
-
-def test_no_job_takes_it_for_the_library_of_that_name() -> None:
-    code = (
-        "import torch._dynamo.utils as utils; print(utils.tabulate([(1, 2)], headers=('a', 'b')))"
-    )
-    outcome = subprocess.run(
-        [sys.executable, "-c", code], cwd=JOB.parent, capture_output=True, text=True, check=False
-    )
-    assert (outcome.returncode, outcome.stdout.split()) == (0, ["a,", "b", "1,", "2"]), (
-        outcome.stderr
-    )
