@@ -1,9 +1,9 @@
-"""Do center and triplet loss help beside cross-entropy on 50 classes of Tiny ImageNet?
+"""Does center or triplet loss beside cross-entropy help on 50 classes of Tiny ImageNet?
 
 python sweeps/tinyimagenet_losses.py [--cluster NAME]    (Tiny ImageNet is downloaded)
 
-Report 003, question 2: ResNet-18, 15 epochs: cross-entropy nearly 50 % on test, center loss 2 to 5
-% (which it takes for a mistake in its own code); triplet loss only as plots. Cost: --dry-run says.
+Report 003, question 2: ResNet-18, 15 epochs: cross-entropy nearly 50 % on test, center loss 2 to
+5 %, which the report blames on its own code; triplet loss as plots only. Cost: see --dry-run.
 Ours: not run yet.
 """
 
@@ -15,19 +15,13 @@ from fieldtrial.sweep import Sweep, grid
 
 
 def sweep() -> Sweep:
-    """Return cross-entropy, center loss with its weights and rates, triplet loss with
-    its margins.
-    """
+    """Return rows for cross-entropy, center loss (weights, rates) and triplet loss (margins)."""
+    base = TrainConfig(
+        dataset="tinyimagenet", classes="50", model="resnet18", weights="imagenet", image_size=64,
+        epochs=15, schedule="cosine",
+    )  # fmt: skip
     return Sweep(
-        base=TrainConfig(
-            dataset="tinyimagenet",
-            classes="50",
-            model="resnet18",
-            weights="imagenet",
-            image_size=64,
-            epochs=15,
-            schedule="cosine",
-        ),
+        base=base,
         rows=[
             {"loss": "cross_entropy"},
             *grid(loss=["center"], loss_weight=[0.001, 0.003, 0.01], center_lr=[0.5]),
