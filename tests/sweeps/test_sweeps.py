@@ -1,26 +1,35 @@
-"""The sweep files as commands, with the real training worker and the embedded data."""
+"""The sweep files, with the real training worker and the embedded data."""
 
 import argparse
 import csv
 import os
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from fieldtrial.config import TrainConfig
+from fieldtrial.control import cli
+from fieldtrial.control.driver.drive import claim
+from fieldtrial.control.engine.loop import Engine
+from fieldtrial.control.places.local import LocalPlace
+from fieldtrial.control.places.settings import LocalSettings
+from fieldtrial.control.smoke import smoke
+from fieldtrial.disk.run import Run
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.flags import add_flags
+from fieldtrial.results.table import of_sweep
+from fieldtrial.training.attempt.preflight import look_at
 
 ROOT = Path(__file__).parents[2]
-Smoke = tuple[Path, "subprocess.CompletedProcess[str]"]
-FILES = sorted(path.name for path in (ROOT / "sweeps").glob("*.py"))
+COMMANDS = ["digits_transfer.py", "mnist_dropout.py", "stl10_svm.py"]  # a source; plain; machines
+FILES = sorted({path.name for path in (ROOT / "sweeps").glob("*.py")} - {*COMMANDS})
 
 
 def command(
@@ -34,10 +43,6 @@ def command(
     )
 
 
-def smoke(folder: Path, name: str) -> Smoke:
-    return folder, command(folder, name, "--smoke")
-
-
 def cells(folder: SweepFolder) -> list[dict[str, str]]:
     with folder.table_path("csv").open() as file:
         return list(csv.DictReader(file))
@@ -45,32 +50,13 @@ def cells(folder: SweepFolder) -> list[dict[str, str]]:
 
 @pytest.mark.slow
 def test_a_dry_run_shows_the_sweep_and_starts_nothing(tmp_path: Path) -> None:
-    flags = (
-        "--set",
-        "epochs=3",
-        "--trials",
-        "7",
-        "--seeds",
-        "2",
-        "--name",
-        "mine",
-        "--runs",
-        "there",
-        "--dry-run",
-    )
-    outcome = command(tmp_path, "digits_transfer.py", *flags)
+    line = "--set epochs=3 --trials 7 --seeds 2 --name mine --runs there --dry-run"
+    outcome = command(tmp_path, "digits_transfer.py", *line.split())
     assert outcome.returncode == 0, outcome.stderr
     assert list(tmp_path.iterdir()) == []
     lines = outcome.stdout.splitlines()
-    assert lines[0].split()[:7] == [
-        "model",
-        "freeze",
-        "optimizer",
-        "batch_size",
-        "trials",
-        "seeds",
-        "parameters",
-    ]
+    columns = "model freeze optimizer batch_size trials seeds parameters"
+    assert lines[0].split()[:7] == columns.split()
     assert [line.split()[:6] for line in lines[1:25:23]] == [
         ["cnn", "none", "sgd", "16", "7", "2"],
         ["mlp", "all_but_head", "adamw", "64", "7", "2"],
@@ -83,12 +69,8 @@ def test_a_dry_run_shows_the_sweep_and_starts_nothing(tmp_path: Path) -> None:
     )
     (shown,) = (line.removeprefix("a trial: ") for line in lines if line.startswith("a trial: "))
     program, job, option, run, *flags_of_trial = shlex.split(shown)
-    assert (program, job, option, Path(run).parent) == (
-        "python",
-        "jobs/train.py",
-        "--run",
-        Path("there/mine"),
-    )
+    assert [program, job, option] == ["python", "jobs/train.py", "--run"]
+    assert Path(run).parent == Path("there/mine")
     parser = argparse.ArgumentParser()
     add_flags(parser)
     config = TrainConfig.from_flags(parser.parse_args(flags_of_trial))
@@ -97,23 +79,14 @@ def test_a_dry_run_shows_the_sweep_and_starts_nothing(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def smokes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, "Future[Smoke]"]]:
-    """Run the smokes of all sweep files, two at once, because one of them uses one core while it
-    starts and ends.
-    """
-    with ThreadPoolExecutor(2) as pool:
-        folders = {name: tmp_path_factory.mktemp(Path(name).stem) for name in FILES}
-        yield {name: pool.submit(smoke, folder, name) for name, folder in folders.items()}
-        pool.shutdown(cancel_futures=True)
+def place() -> Iterator[LocalPlace]:
+    """Return this machine, whose workers stay warm from one sweep's smoke to the next."""
+    place = LocalPlace(LocalSettings())
+    yield place
+    place.close()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", FILES)
-def test_a_smoke_run_trains_every_row(smokes: dict[str, "Future[Smoke]"], name: str) -> None:
-    place, outcome = smokes[name].result()
-    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
-    assert outcome.stderr == ""
-    folder = SweepFolder(place / "runs" / f"{Path(name).stem}-smoke")
+def check_every_row_was_trained(folder: SweepFolder) -> None:
     rows = cells(folder)
     assert len(rows) == len(folder.require_description()["rows"])
     for row in rows:
@@ -121,7 +94,36 @@ def test_a_smoke_run_trains_every_row(smokes: dict[str, "Future[Smoke]"], name: 
         assert (row["n"], row["note"]) == ("1", "")
     trials = [folder.run(one["trial"]) for one in folder.trials()]
     assert all(run.weights_path.exists() or run.config().classifier == "svm" for run in trials)
-    shutil.rmtree(place)  # the weights of the largest are gigabytes
+    shutil.rmtree(folder.path)  # the weights of the largest are gigabytes
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_smoke_run_trains_every_row(name: str, tmp_path: Path) -> None:
+    outcome = command(tmp_path, name, "--smoke")
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+    assert outcome.stderr == ""
+    check_every_row_was_trained(SweepFolder(tmp_path / "runs" / f"{Path(name).stem}-smoke"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FILES)
+def test_the_smoke_of_a_sweep_trains_every_row(
+    name: str, place: LocalPlace, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = ROOT / "sweeps" / name
+    assert path.read_text().endswith('\n\nif __name__ == "__main__":\n    main(sweep)\n')
+    sweep = smoke(runpy.run_path(str(path))["sweep"]())
+    looks = [look_at(row.largest, Run(tmp_path), shapes_only=True) for row in sweep.planned]
+    assert [problem for look in looks for problem in look["problems"]] == []
+    folder = SweepFolder(tmp_path / path.stem)
+    claim(folder, sweep)
+    engine = Engine(sweep, folder, place)
+    engine.run()
+    assert [row.number for row in engine.rows if row.winner() is None] == []
+    assert of_sweep.main([str(folder.path)]) == 0
+    assert capfd.readouterr().err == ""
+    check_every_row_was_trained(folder)
 
 
 SWEEP = """
@@ -189,21 +191,37 @@ def test_trials_of_two_processes(tmp_path: Path) -> None:
             1,
             "--cluster: no such place: .*moon.toml is missing; places in .*cluster: .*local",
         ),
-        (
-            ["--runs", "/proc/none"],
-            1,
-            "/proc/none/mine: cannot be written to: No such file or directory",
-        ),
         (["--trials", "many"], 2, "(?s)usage: .*argument --trials: invalid int value: 'many'"),
     ],
 )
 def test_bad_input_gets_one_clear_error(
-    tmp_path: Path, flags: list[str], status: int, message: str
+    tmp_path: Path,
+    flags: list[str],
+    status: int,
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    outcome = command(tmp_path, "", *flags, script=project(tmp_path))
-    assert (outcome.returncode, outcome.stdout) == (status, "")
-    assert re.fullmatch(message + r"\n", outcome.stderr), outcome.stderr
+    script = project(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [str(script), *flags])
+    umask = os.umask(0)
+    try:
+        with pytest.raises(SystemExit) as end:
+            cli.main(runpy.run_path(str(script))["sweep"])
+    finally:
+        os.umask(umask)
+    printed = capsys.readouterr()
+    assert (end.value.code, printed.out) == (status, "")
+    assert re.fullmatch(message + r"\n", printed.err), printed.err
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_folder_that_cannot_be_written_to_is_one_clear_error(tmp_path: Path) -> None:
+    outcome = command(tmp_path, "", "--runs", "/proc/none", script=project(tmp_path))
+    assert (outcome.returncode, outcome.stdout) == (1, "")
+    said = "/proc/none/mine: cannot be written to: No such file or directory\n"
+    assert outcome.stderr == said
 
 
 @pytest.mark.slow
