@@ -9,13 +9,20 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from fieldtrial.config import FIELDS, TrainConfig
 from fieldtrial.disk.files import share_with_group
 from fieldtrial.effects import without_effect
 
 BAD_RESULT, BAD_INPUT, INTERRUPTED = 1, 2, 130
-Main = Callable[..., int]  # its one argument is None for the command line's
+
+
+class Main(Protocol):
+    """A job's `main`: takes a command line's arguments, and returns the exit status."""
+
+    def __call__(self, arguments: Sequence[str] | None = None) -> int:
+        """Do the job; None: the arguments of this process's command line."""
 
 
 def job(*failures: type[Exception]) -> Callable[[Main], Main]:

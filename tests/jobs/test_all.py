@@ -45,17 +45,17 @@ def test_an_error_is_a_line_and_a_status(
     error: BaseException, status: int, lines: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     @guard(FloatingPointError)
-    def main(_arguments: object) -> int:
+    def main(arguments: object = None) -> int:  # noqa: ARG001
         raise error
 
-    assert main(None) == status
+    assert main() == status
     assert capsys.readouterr().err == lines
 
 
 def test_other_errors_are_not_hidden() -> None:
     @guard()
-    def main(_arguments: object) -> int:
+    def main(arguments: object = None) -> int:  # noqa: ARG001
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        main(None)
+        main()
