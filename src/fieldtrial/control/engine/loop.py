@@ -300,11 +300,15 @@ class Engine:
         ended = [trial for trial in self._trials if not trial.live]
         most = self.sweep.most_failures
         if failed := outcomes.same_first_error(ended):
-            what = f"the first {len(ended)} trials failed with the same error; fix it and run the"
-            what += " command again with --retry"
+            what = (
+                f"the first {len(ended)} trials failed with the same error; fix it and run the"
+                " command again with --retry"
+            )
         elif failed := outcomes.one_failure_too_many(ended, most):
-            what = f"more than {most} trials failed; fix the cause and give --retry, or allow more"
-            what += " with --max-failures N; one of them"
+            what = (
+                f"more than {most} trials failed; fix the cause and give --retry, or allow more"
+                " with --max-failures N; one of them"
+            )
         else:
             return
         self._save()
