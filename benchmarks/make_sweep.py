@@ -19,6 +19,7 @@ from unittest import mock
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.disk.run import Record, Run
+from fieldtrial.disk.sweep_description import SearchDomain, SweepDescription
 from fieldtrial.disk.sweep_folder import SweepFolder
 
 COMPARED: dict[str, list[Any]] = {
@@ -67,17 +68,18 @@ def make_sweep(
     free = [(START, number) for number in range(DEVICES)]  # when each device is free
     with mock.patch("os.fsync", return_value=None), mock.patch("time.time", clock):
         folder.describe(
-            {
-                "name": folder.name,
-                "base": base.to_dict(),
-                "rows": compared,
-                "search": {"lr": "loguniform(1e-05, 1.0)", "dropout": "uniform(0.0, 0.5)"},
-                "trials": trials,
-                "seeds": seeds,
-                "select": "validation_accuracy",
-                "mode": "max",
-                "source": None,
-            }
+            SweepDescription(
+                name=folder.name,
+                base=base,
+                rows=tuple(compared),
+                search={
+                    "lr": SearchDomain("loguniform", 1e-05, 1.0),
+                    "dropout": SearchDomain("uniform", 0.0, 0.5),
+                },
+                trials=trials,
+                seeds=seeds,
+                select="validation_accuracy",
+            )
         )
         best: dict[int, tuple[float, TrainConfig]] = {}
         for trial in range(trials):

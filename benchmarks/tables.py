@@ -1,4 +1,4 @@
-"""What a table of ten thousand trials costs: seconds and memory of jobs/tabulate.py, in a process
+"""What a table of ten thousand trials costs: seconds and memory of jobs/table.py, in a process
 of its own.
 
 python benchmarks/tables.py [--repeats 3] [--folder DIR]
@@ -22,7 +22,7 @@ from make_sweep import make_sweep
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.results.read.records import load_records
 
-COMMAND = [sys.executable, str(HERE.parent / "jobs" / "tabulate.py")]
+COMMAND = [sys.executable, str(HERE.parent / "jobs" / "table.py")]
 PIVOT = ["--rows", "model,freeze", "--columns", "optimizer,batch_size"]
 
 
@@ -64,7 +64,7 @@ def main() -> None:
         )
     result = {
         "what": (
-            f"jobs/tabulate.py on {trials:,} trials with {records:,} records: load, group, compare,"
+            f"jobs/table.py on {trials:,} trials with {records:,} records: load, group, compare,"
             " print"
         ),
         "load_average": round(os.getloadavg()[0], 1),

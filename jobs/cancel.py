@@ -1,40 +1,41 @@
-"""python jobs/cancel.py runs/NAME: cancels a sweep's jobs. Its trials resume with its next run."""
+"""Cancel a sweep's SLURM jobs, and no others: python jobs/cancel.py runs/NAME
 
-import argparse
+The sweep's trials resume when its command is run again.
+"""
+
 import sys
+from collections.abc import Sequence
 
+from fieldtrial.command_line import job, job_parser, parse
 from fieldtrial.control.driver.drive import only_driver
 from fieldtrial.control.engine.loop import SweepError
 from fieldtrial.control.places.slurm import commands as slurm_commands
 from fieldtrial.control.places.slurm.sbatch import job_name
-from fieldtrial.disk.files import share_with_group
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.disk.task_queue import TaskQueue
 
 
-def main() -> None:
-    """Withdraw the waiting tasks, and cancel the jobs."""
-    share_with_group()
-    parser = argparse.ArgumentParser(description=__doc__)
+@job(SweepError, slurm_commands.SlurmOutageError)
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Withdraw the waiting tasks, cancel the jobs, and print how many there were."""
+    parser = job_parser(__doc__)
     parser.add_argument("sweep", metavar="DIR", help="the sweep's folder")
     parser.add_argument(
-        "--takeover", action="store_true", help="end the driver that runs the sweep first"
+        "--takeover", action="store_true", help="end a driver that runs the sweep first"
     )
-    options = parser.parse_args()
-    folder = SweepFolder(options.sweep)
-    try:
-        folder.require_description()
-        with only_driver(folder, options.takeover):  # another driver would submit them again
-            queue = TaskQueue(folder.queue_path)
-            for name in queue.waiting():
-                queue.withdraw(name)
-            jobs = [job.id for job in slurm_commands.my_jobs() if job.name == job_name(folder)]
-            slurm_commands.cancel(jobs)
-            queue.forget_all()
-    except (ValueError, OSError, SweepError) as error:
-        sys.exit(f"error: {error}")
+    flags = parse(parser, arguments)
+    folder = SweepFolder(flags.sweep)
+    folder.require()
+    with only_driver(folder, flags.takeover):  # a running driver would submit the jobs again
+        queue = TaskQueue(folder.queue_path)
+        for name in queue.waiting():
+            queue.withdraw(name)
+        jobs = [one.id for one in slurm_commands.my_jobs() if one.name == job_name(folder)]
+        slurm_commands.cancel(jobs)
+        queue.forget_all()
     print(f"{len(jobs)} jobs cancelled")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

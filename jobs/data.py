@@ -1,69 +1,46 @@
-"""Prepares a data set ahead of all trials: python jobs/data.py NAME [--data-root DIR] [--show]
+"""Prepare a data set before any trial: python jobs/data.py NAME [--data-root DIR] [--show]
 
-It is downloaded if it is not there and can be, unpacked, and decoded once at its own size, or at
---image_size. Images that cannot be read are named. With --show, two pictures are drawn: class
-counts per split, and samples with names.
+Downloads it if it is missing, unpacks it, and decodes it once, at its own size or at --image_size.
+Images that cannot be read are named. --show draws the class counts of each split, and samples.
 """
 
-import argparse
-import os
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+from fieldtrial.command_line import add_data_root, job, job_parser, parse
 from fieldtrial.config import TrainConfig
 from fieldtrial.flags import add_flags
 
-FIELDS = (
-    "classes",
-    "image_size",
-    "validation_fraction",
-    "train_fraction",
-    "images_per_class",
-    "seed",
-)
+CUTS = ("validation_fraction", "train_fraction", "images_per_class")
 
 
-def main() -> None:
-    """Prepare, print what there is, and draw it."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+@job()
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prepare the data set, print its counts, and draw it."""
+    parser = job_parser(__doc__)
     parser.add_argument("dataset", metavar="NAME", help="a data set's name, or folder:PATH")
-    parser.add_argument(
-        "--data-root", metavar="DIR", help="where data sets are and come to [$FIELDTRIAL_DATA]"
-    )
+    add_data_root(parser)
     parser.add_argument("--show", action="store_true", help="draw class counts and samples")
-    parser.add_argument("--out", default=".", metavar="DIR", help="where the pictures come to [.]")
-    add_flags(parser, FIELDS)
-    flags = parser.parse_args()
-    if flags.data_root:
-        os.environ["FIELDTRIAL_DATA"] = flags.data_root
-    try:
-        prepare(TrainConfig.from_flags(flags), Path(flags.out) if flags.show else None)
-    except (ValueError, OSError) as error:
-        sys.exit(str(error))
-    except KeyboardInterrupt:
-        sys.exit("interrupted: the same command goes on where the download stopped")
+    parser.add_argument("--out", default=".", metavar="DIR", help="folder of the drawings [.]")
+    add_flags(parser, ("classes", "image_size", *CUTS, "seed"))
+    flags = parse(parser, arguments)
+    prepare(TrainConfig.from_flags(flags), Path(flags.out) if flags.show else None)
+    return 0
 
 
 def prepare(config: TrainConfig, out: Path | None) -> None:
-    """Open the data set of `config` as a trial would, print its counts, and draw it into `out`
-    unless that is None.
-    """
-    # late: wrong flags are reported without a wait
+    """Open the data set of `config` as a trial does, print its counts, and draw it into `out`."""
     from fieldtrial.insight.dataset import draw_class_counts, draw_samples
-    from fieldtrial.training.data.load import load
+    from fieldtrial.training.data.load import load  # late: bad flags are refused without a wait
     from fieldtrial.training.data.sets.registry import data_root
 
     data = load(config, config.image_size)
     splits = {"training": data.train, "validation": data.validation, "test": data.test}
     counts = ", ".join(f"{len(part):,} {name}" for name, part in splits.items())
-    kind = "grey" if data.channels == 1 else "colour"
-    print(
-        f"{config.dataset}: {len(data.class_names)} classes, {kind}, {data.image_size} pixels;"
-        f" {counts} images"
-    )
+    kind = f"{'grey' if data.channels == 1 else 'colour'}, {data.image_size} pixels"
+    print(f"{config.dataset}: {len(data.class_names)} classes, {kind}; {counts} images")
     print(f"data sets are in {data_root()}")
     if out:
         out.mkdir(parents=True, exist_ok=True)
@@ -74,4 +51,4 @@ def prepare(config: TrainConfig, out: Path | None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

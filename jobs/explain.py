@@ -1,25 +1,22 @@
-"""Draw what a trained model sees: `python jobs/explain.py --run DIR [--images N] [--layer NAME]`.
+"""Draw what a trained model sees: python jobs/explain.py --run DIR [--images N] [--layer NAME]
 
 Predictions, confused pairs, a map of features, filters, feature maps, guided backpropagation and
-Grad-CAM, as PNG files in the run's directory and in TensorBoard's image tab.
+Grad-CAM, as PNG files in the run's directory and as images in TensorBoard.
 """
 
 import argparse
-import os
 import sys
+from collections.abc import Sequence
 
-from fieldtrial.disk.files import share_with_group
+from fieldtrial.command_line import add_data_root, add_run, job, job_parser, parse
 from fieldtrial.disk.run import Run
 
 
-def main() -> None:
+@job()
+def main(arguments: Sequence[str] | None = None) -> int:
     """Draw the pictures, and print the path of each."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--run", required=True, metavar="DIR", help="the directory of a run that has ended well"
-    )
+    parser = job_parser(__doc__)
+    add_run(parser, "the directory of a finished run")
     parser.add_argument(
         "--images", type=_count, default=24, metavar="N", help="how many images are shown [24]"
     )
@@ -27,19 +24,10 @@ def main() -> None:
         "--layer", metavar="NAME", help="whose maps and gradients [every block's; the last one's]"
     )
     parser.add_argument(
-        "--seed",
-        type=int,
-        default=0,
-        metavar="N",
-        help="of the images and neurons that are drawn [0]",
+        "--seed", type=int, default=0, metavar="N", help="seed for choosing images and neurons [0]"
     )
-    parser.add_argument(
-        "--data-root", metavar="DIR", help="where data sets are and are downloaded to"
-    )
-    flags = parser.parse_args()
-    share_with_group()
-    if flags.data_root:
-        os.environ["FIELDTRIAL_DATA"] = flags.data_root
+    add_data_root(parser)
+    flags = parse(parser, arguments)
     from fieldtrial.insight.explain import explain  # late: torch takes seconds
     from fieldtrial.training.distributed.world import World
 
@@ -47,10 +35,9 @@ def main() -> None:
     try:
         for path in explain(Run(flags.run), world, flags.images, flags.layer, flags.seed):
             print(path, flush=True)
-    except (ValueError, OSError) as error:
-        sys.exit(str(error))
     finally:
         world.close()
+    return 0
 
 
 def _count(text: str) -> int:
@@ -60,4 +47,4 @@ def _count(text: str) -> int:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,69 +1,47 @@
-"""Support vector machines on the features of a model: `python jobs/features.py --sweep DIR --model
-resnet50 ...`.
+"""Fit support vector machines on a model's features: python jobs/features.py --sweep DIR --model X
 
-The features that the model's last layer gets are computed once, and kept on disk. Nine machines,
-linear, RBF and cubic, each with none, standard and min-max scaling, are fitted on them and tested;
-each is a run in DIR, a sweep's folder with its table. --from RUN: model, data and weights of a run
-that has ended well. The other flags are fields; --svm_penalty is that of all nine (a sweep can
-search it).
+The features that the model's last layer gets are computed once and kept on disk. Nine machines are
+fitted on them and tested: linear, RBF and cubic, each with none, standard and min-max scaling. Each
+is a run in DIR, a sweep's folder with its table. --from RUN takes model, data and weights from a
+finished run. The other flags are fields; --svm_penalty holds for all nine (a sweep can search it).
 """
 
-import argparse
-import os
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 
-from fieldtrial.config import HINTS, TrainConfig
-from fieldtrial.disk.files import share_with_group
+from fieldtrial.command_line import add_data_root, job, job_parser, parse, warn_of_no_effect
+from fieldtrial.config import TrainConfig
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.flags import add_flags
 
 
-def main() -> None:
-    """Fit what has not been fitted, then print the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    # there are fifty fields
-    parser.usage = "%(prog)s --sweep DIR [--from RUN] [--data-root DIR] [--FIELD VALUE ...]"
+@job()
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Fit the machines that are missing, then print the table."""
+    parser = job_parser(__doc__, "--sweep DIR [--from RUN] [--data-root DIR] [--FIELD VALUE ...]")
     parser.add_argument(
-        "--sweep",
-        required=True,
-        metavar="DIR",
-        help="the folder of the runs: new, or of these flags",
+        "--sweep", required=True, metavar="DIR", help="the runs' folder: new, or of the same flags"
     )
-    parser.add_argument(
-        "--from", dest="source", metavar="RUN", help="a run whose model, data and weights are taken"
-    )
-    parser.add_argument(
-        "--data-root", metavar="DIR", help="where data sets are and are downloaded to"
-    )
+    parser.add_argument("--from", dest="source", metavar="RUN", help="a finished run to start from")
+    add_data_root(parser)
     add_flags(parser)
-    flags = parser.parse_args()
-    share_with_group()
-    if flags.data_root:
-        os.environ["FIELDTRIAL_DATA"] = flags.data_root
-    try:
-        base = TrainConfig()
-        if flags.source:
-            base = replace(Run(flags.source).config(), weights=flags.source)
-        config = TrainConfig.from_dict(
-            {name: text for name, text in vars(flags).items() if name in HINTS}, base
-        )
-        from fieldtrial.results.table import (
-            of_sweep as table,  # late: wrong flags are told without a wait for torch
-        )
-        from fieldtrial.training.attempt.svm_grid import fit_grid
-        from fieldtrial.training.distributed.world import World
+    flags = parse(parser, arguments)
+    base = TrainConfig()
+    if flags.source:
+        base = replace(Run(flags.source).config(), weights=flags.source)
+    config = TrainConfig.from_flags(flags, base)
+    warn_of_no_effect(flags, replace(config, classifier="svm"))
+    from fieldtrial.results.table import of_sweep  # late: bad flags are refused without a wait
+    from fieldtrial.training.attempt.svm_grid import fit_grid
+    from fieldtrial.training.distributed.world import World
 
-        world = World.from_environment()
-        fit_grid(config, SweepFolder(flags.sweep), world)
-    except (ValueError, OSError, KeyboardInterrupt) as error:
-        sys.exit(str(error) or "interrupted: the same command goes on")
+    world = World.from_environment()
+    fit_grid(config, SweepFolder(flags.sweep), world)
     world.close()
-    sys.exit(table.main([flags.sweep]) if world.is_rank_0 else 0)
+    return of_sweep.main([flags.sweep]) if world.is_rank_0 else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

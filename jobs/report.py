@@ -1,11 +1,8 @@
-#!/usr/bin/env python
-"""Make the report of a sweep from its files: python jobs/report.py runs/NAME writes
-runs/NAME/report.html.
-"""
+"""Write a sweep's report from its files: python jobs/report.py runs/NAME"""
 
 import sys
 
-if __name__ == "__main__":
-    from fieldtrial.results.report.build import main
+from fieldtrial.results.report.build import main
 
+if __name__ == "__main__":
     sys.exit(main())

@@ -1,11 +1,8 @@
-#!/usr/bin/env python
-"""Show how a sweep stands, from another shell: python jobs/status.py runs/NAME. Reads
-files only.
-"""
+"""Show how a sweep stands, from its files alone: python jobs/status.py runs/NAME"""
 
 import sys
 
-if __name__ == "__main__":
-    from fieldtrial.results.status import main
+from fieldtrial.results.status import main
 
+if __name__ == "__main__":
     sys.exit(main())

@@ -2,9 +2,9 @@
 
 python sweeps/cifar10_tiny.py [--cluster NAME]    (CIFAR-10 is downloaded)
 
-Report 002, question 2c: the changes that it kept, those that it dropped, none, and dropout of 0.2
-in the blocks. It hit 45 % on test once, and crossed 50 % once; how many images it had it does not
-say: here 50 of each class. Ours: not run.
+Report 002, question 2c: the augmentations that it kept, those that it dropped, none, and dropout of
+0.2 in the blocks. It reached 45 % on test once, and crossed 50 % once. It does not say how many
+images it used; here 50 per class. Cost: see --dry-run. Ours: not run yet.
 """
 
 from ray import tune
@@ -15,7 +15,7 @@ from fieldtrial.sweep import Sweep, grid
 
 
 def sweep() -> Sweep:
-    """Return 3 sets of changes x (without dropout, with it)."""
+    """Return 3 sets of augmentations x (without dropout, with it)."""
     base = TrainConfig(
         dataset="cifar10", images_per_class=50, model="resnet18", epochs=100, patience=20,
         batch_size=128,

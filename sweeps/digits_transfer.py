@@ -1,9 +1,8 @@
 """How should a digit classifier be adapted to digits that it has never seen?
 
-python sweeps/digits_transfer.py    (scikit-learn's digits: embedded, nothing is downloaded; 3
-minutes on two cores)
+python sweeps/digits_transfer.py    (embedded data, no download; 3 minutes on two cores)
 
-A source model of each kind learns 0-4, then is fine-tuned on 5-9, frozen to different depths.
+A source model of each kind learns 0-4. It is then fine-tuned on 5-9, frozen to different depths.
 Result: README.md.
 """
 
@@ -16,15 +15,12 @@ from fieldtrial.sweep import Sweep, grid
 
 def sweep() -> Sweep:
     """Return the table: 2 models x 3 freezing schemes x 2 optimisers x 2 batch sizes."""
+    base = TrainConfig(
+        dataset="digits", classes="5-9", epochs=10, schedule="cosine",
+        filters=(16, 32, 64, 64, 64), dense_width=(64, 32),
+    )  # fmt: skip
     return Sweep(
-        base=TrainConfig(
-            dataset="digits",
-            classes="5-9",
-            filters=(16, 32, 64, 64, 64),
-            dense_width=(64, 32),
-            epochs=10,
-            schedule="cosine",
-        ),
+        base=base,
         source={"classes": "0-4", "lr": 0.003, "batch_size": 32},
         rows=grid(
             model=["cnn", "mlp"],

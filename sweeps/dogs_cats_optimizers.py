@@ -3,7 +3,7 @@
 python sweeps/dogs_cats_optimizers.py --data-root DIR    (the Kaggle archive; an account is needed)
 
 Report 003, question 3a: one image at a time is the slowest and the best, nearly 70 % on test.
-Cost: --dry-run says. Ours: not run yet.
+Cost: see --dry-run. Ours: not run yet.
 """
 
 from ray import tune
@@ -14,9 +14,7 @@ from fieldtrial.sweep import Sweep
 
 
 def sweep() -> Sweep:
-    """Return a row for each optimiser of the report, and Nesterov's; the learning rate is searched
-    for each.
-    """
+    """Return a row for each optimiser of the report, and for Nesterov's momentum."""
     base = TrainConfig(
         dataset="dogs_vs_cats", image_size=128, model="cnn", blocks=3, filters=(32,),
         filter_growth=2.0,

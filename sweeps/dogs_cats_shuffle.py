@@ -1,10 +1,9 @@
-"""What is lost if the images of dogs and cats always come in the same order?
+"""How much accuracy is lost if the images of dogs and cats always come in the same order?
 
 python sweeps/dogs_cats_shuffle.py --data-root DIR    (the Kaggle archive; an account is needed)
 
-Report 003, question 3c: shuffling raises the accuracy drastically; plots only. Unshuffled means
-class by class.
-Cost: --dry-run says. Ours: not run yet.
+Report 003, question 3c: shuffling raises the accuracy drastically; it has plots only. The order
+without shuffling is class by class. Cost: see --dry-run. Ours: not run yet.
 """
 
 from fieldtrial.config import TrainConfig

@@ -1,10 +1,9 @@
 """Which model, frozen how deep, with which optimiser and batch size, is best on your own images?
 
-python sweeps/finetune.py --set dataset=folder:PATH [--cluster NAME]    (or inat10, cifar10, stl10,
-...)
+python sweeps/finetune.py --set dataset=folder:PATH [--cluster NAME]    (or inat10, cifar10, ...)
 
-The table that this project is for: models x freezing schemes x optimisers x batch sizes. Cost:
---dry-run says.
+The table that this project is made for: models x freezing schemes x optimisers x batch sizes.
+Cost: see --dry-run.
 """
 
 from ray import tune

@@ -1,12 +1,10 @@
-"""Does a model from scratch come near a pretrained one on 104 flowers, and does an ensemble beat
-both?
+"""Do models from scratch come near pretrained ones on 104 flowers, and does an ensemble beat both?
 
 python sweeps/flowers_models.py --data-root DIR    (the Kaggle set; an account is needed)
 python jobs/ensemble.py --sweep runs/flowers_models    (the report's last column)
 
 Report 004, on test: own CNN 65.0 %, VGG-16 55.2, VGG-19 pretrained 82.3, ResNet-50 69.3, pretrained
-81.1, ensemble 76.0. Which augmentation it used it does not say. Cost: --dry-run says. Ours: not run
-yet.
+81.1, ensemble 76.0. It does not name its augmentation. Cost: see --dry-run. Ours: not run yet.
 """
 
 from fieldtrial.config import TrainConfig
@@ -15,17 +13,14 @@ from fieldtrial.sweep import Sweep
 
 
 def sweep() -> Sweep:
-    """Return the report's five models, a row each, with its learning rates, batches and
-    patience.
-    """
+    """Return the report's five models, a row each, with its learning rates."""
     base = TrainConfig(
-        dataset="flowers104", image_size=224, optimizer="adam", batch_size=32, epochs=30,
-        patience=5,
+        dataset="flowers104", image_size=224,
+        optimizer="adam", batch_size=32, epochs=30, patience=5,
         augmentation=("horizontal_flip", "rotation", "random_resized_crop"),
         # of the own CNN
         blocks=4, convolutions=2, padding="valid", batch_norm_after="pool", filters=(32,),
-        filter_growth=2.0,
-        dense_width=(1024, 1024),
+        filter_growth=2.0, dense_width=(1024, 1024),
     )  # fmt: skip
     return Sweep(
         base=base,

@@ -1,11 +1,10 @@
-"""Which 5-block CNN, trained from scratch, is best on iNaturalist 12K when a fifth of train
-selects?
+"""Which 5-block CNN from scratch is best on iNaturalist 12K, with a fifth of train for validation?
 
 python sweeps/inat_cnn.py [--cluster NAME]
 
-The Bayesian search of report 001, part A, question 2, with the values that are left in it (as many
-filters in each block, or doubling ones), and the filters of its best configuration, which halve
-from 512 to 32. Cost: --dry-run says. The report's best: 44.05 % on test. Ours: not run yet.
+The Bayesian search of report 001, part A, question 2: equal or doubling filters, and those of its
+best configuration, which halve from 512 to 32. The report's best: 44.05 % on test.
+Cost: see --dry-run. Ours: not run yet.
 """
 
 from ray import tune
@@ -31,13 +30,9 @@ def sweep() -> Sweep:
         "augmentation": tune.choice([("horizontal_flip", "rotation"), ()]),
     }
     base = TrainConfig(
-        dataset="inat10",
-        image_size=224,
-        optimizer="adam",
-        validation_fraction=0.2,
-        epochs=15,
-        patience=5,
-    )
+        dataset="inat10", image_size=224, validation_fraction=0.2,
+        optimizer="adam", epochs=15, patience=5,
+    )  # fmt: skip
     return Sweep(base=base, rows=[{"model": "cnn"}], search=search, trials=50)
 
 

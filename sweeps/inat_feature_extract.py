@@ -2,10 +2,10 @@
 
 python sweeps/inat_feature_extract.py [--cluster NAME]
 
-Report 000, part B, question 3, the first 2 x 2 table (validation accuracy, its loss, minutes):
-ResNet-50 all 82.3 %, 0.56, 4.8; last layer 74.7 %, 0.80, 2.7; InceptionV3 all 83.3 %, 0.53, 6.7;
-last layer 75.3 %, 0.98, 3.2. Five epochs end before the first fall of its schedule. Cost: --dry-run
-says. Ours: not run yet.
+Report 000, part B, question 3, first 2 x 2 table (validation accuracy, loss, minutes): ResNet-50
+all 82.3 %, 0.56, 4.8; last layer 74.7 %, 0.80, 2.7; InceptionV3 all 83.3 %, 0.53, 6.7; last layer
+75.3 %, 0.98, 3.2. Its five epochs end before the first fall of the learning rate. Cost: see
+--dry-run. Ours: not run yet.
 """
 
 from ray import tune

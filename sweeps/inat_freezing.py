@@ -2,9 +2,9 @@
 
 python sweeps/inat_freezing.py [--cluster NAME]
 
-Report 001, part B, question 2: its four strategies. It gives no figures; it found that freezing the
-first few layers is best, and all but the last few very poor. Cost: --dry-run says. Ours: not run
-yet.
+Report 001, part B, question 2: its four strategies. It gives no figures. It found that freezing
+the first few layers is best, and freezing all but the last few very poor.
+Cost: see --dry-run. Ours: not run yet.
 """
 
 from ray import tune
@@ -16,6 +16,7 @@ from fieldtrial.sweep import Sweep, grid
 
 def sweep() -> Sweep:
     """Return a row for each strategy, and two depths of those that have one."""
+    schemes = ["none", "all_but_head", "first:2", "first:5", "all_but_last:2", "all_but_last:5"]
     return Sweep(
         base=TrainConfig(
             dataset="inat10",
@@ -25,16 +26,7 @@ def sweep() -> Sweep:
             epochs=10,
             schedule="cosine",
         ),
-        rows=grid(
-            freeze=[
-                "none",
-                "all_but_head",
-                "first:2",
-                "first:5",
-                "all_but_last:2",
-                "all_but_last:5",
-            ]
-        ),
+        rows=grid(freeze=schemes),
         search={"lr": tune.loguniform(1e-5, 1e-1), "optimizer": tune.choice(["sgd", "adam"])},
         trials=8,
     )

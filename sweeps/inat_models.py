@@ -1,11 +1,10 @@
-"""Which pretrained model is best on iNaturalist 12K, each with its own learning rate, optimiser and
-frozen depth?
+"""Which pretrained model is best on iNaturalist 12K, each tuned and frozen in its own way?
 
 python sweeps/inat_models.py [--cluster NAME]
 
-Report 000, part B, question 3: all of its models. Cost: --dry-run says. The report's best, on
-validation: ResNet-101 82.6 %, InceptionV3 81.6, ResNet-50 80.7, DenseNet-161 79.6, VGG-11 75.6,
-SqueezeNet 65.4. Ours: not run yet.
+Report 000, part B, question 3: all of its models. Its best on validation: ResNet-101 82.6 %,
+InceptionV3 81.6, ResNet-50 80.7, DenseNet-161 79.6, VGG-11 75.6, SqueezeNet 65.4.
+Cost: see --dry-run. Ours: not run yet.
 """
 
 from ray import tune
@@ -19,27 +18,19 @@ def sweep() -> Sweep:
     """Return a row for each model."""
     models = [
         "resnet50", "resnet101", "inception_v3", "timm:inception_resnet_v2", "timm:xception",
-        "densenet161",
-        "vgg11", "squeezenet1_1", "alexnet",
+        "densenet161", "vgg11", "squeezenet1_1", "alexnet",
     ]  # fmt: skip
-    return Sweep(
-        base=TrainConfig(
-            dataset="inat10",
-            weights="imagenet",
-            validation_fraction=0.1,
-            epochs=10,
-            schedule="step",
-        ),
-        rows=grid(model=models),
-        search={
-            "freeze": tune.choice(["all_but_head", "all_but_last:2", "all_but_last:3"]),
-            "lr": tune.loguniform(1e-4, 1e-1),
-            "optimizer": tune.choice(["sgd", "adam", "adagrad"]),
-            "batch_size": tune.choice([32, 64]),
-            "gamma": tune.choice([0.1, 0.5]),
-        },
-        trials=8,
+    base = TrainConfig(
+        dataset="inat10", weights="imagenet", validation_fraction=0.1, epochs=10, schedule="step"
     )
+    search = {
+        "freeze": tune.choice(["all_but_head", "all_but_last:2", "all_but_last:3"]),
+        "lr": tune.loguniform(1e-4, 1e-1),
+        "optimizer": tune.choice(["sgd", "adam", "adagrad"]),
+        "batch_size": tune.choice([32, 64]),
+        "gamma": tune.choice([0.1, 0.5]),
+    }
+    return Sweep(base=base, rows=grid(model=models), search=search, trials=8)
 
 
 if __name__ == "__main__":

@@ -2,10 +2,10 @@
 
 python sweeps/inat_pretrained.py [--cluster NAME]
 
-Report 000, part B, question 3, the second 2 x 2 table (validation accuracy, its loss, minutes):
-ResNet-50 from random weights 14.6 %, 2.43, 2.4, pretrained 81.2 %, 0.59, 2.3; InceptionV3 13.9 %,
-2.28, 2.7, pretrained 81.9 %, 0.57, 2.7. The minutes are those of a mostly frozen network, so the
-last three units train. Cost: --dry-run says. Ours: not run yet.
+Report 000, part B, question 3, second 2 x 2 table (validation accuracy, loss, minutes): ResNet-50
+random 14.6 %, 2.43, 2.4, pretrained 81.2 %, 0.59, 2.3; InceptionV3 random 13.9 %, 2.28, 2.7,
+pretrained 81.9 %, 0.57, 2.7. Its minutes are those of a mostly frozen network, so the last three
+units train here. Cost: see --dry-run. Ours: not run yet.
 """
 
 from ray import tune

@@ -1,12 +1,10 @@
-"""Which support vector machine is best on the features of a pretrained ResNet-50 on STL-10, and
-after which scaling?
+"""Which support vector machine is best on a pretrained ResNet-50's features of STL-10?
 
 python sweeps/stl10_svm.py [--cluster NAME]    (STL-10 is downloaded)
 
-Report 003, question 1a: 10.1, 9.7 and 9.7 % on test for the linear ones and, by its words, much the
-same for the rest: chance, so its pipeline has a defect. ROC curves and confusion matrices are in
-the sweep's report. Cost: --dry-run says.
-Ours: not run yet.
+Report 003, question 1a: 10.1, 9.7 and 9.7 % on test for the linear machines, and about the same for
+the others. That is chance, so the report's pipeline has a defect. ROC curves and confusion matrices
+are in the sweep's report. Cost: see --dry-run. Ours: not run yet.
 """
 
 from ray import tune

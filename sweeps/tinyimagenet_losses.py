@@ -2,9 +2,8 @@
 
 python sweeps/tinyimagenet_losses.py [--cluster NAME]    (Tiny ImageNet is downloaded)
 
-Report 003, question 2: ResNet-18, 15 epochs: cross-entropy nearly 50 % on test, center loss 2 to 5
-% (which it takes for a mistake in its own code); triplet loss only as plots. Cost: --dry-run says.
-Ours: not run yet.
+Report 003, question 2: ResNet-18, 15 epochs. On test: cross-entropy nearly 50 %, center loss 2 to
+5 % (a mistake, it thinks); triplet loss as plots. Cost: see --dry-run. Ours: not run yet.
 """
 
 from ray import tune
@@ -15,9 +14,7 @@ from fieldtrial.sweep import Sweep, grid
 
 
 def sweep() -> Sweep:
-    """Return cross-entropy, center loss with its weights and rates, triplet loss with
-    its margins.
-    """
+    """Return cross-entropy, center loss by weight and rate, triplet loss by margin."""
     return Sweep(
         base=TrainConfig(
             dataset="tinyimagenet",

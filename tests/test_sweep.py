@@ -6,6 +6,7 @@ from ray import tune
 
 from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.control.smoke import smoke
+from fieldtrial.disk.sweep_description import SearchDomain
 from fieldtrial.sweep import Sweep, grid
 
 BASE = TrainConfig(epochs=5)
@@ -111,7 +112,7 @@ def test_rows_and_search_leave_the_weights_to_the_source() -> None:
 )
 def test_the_description_tells_searches_apart(field: str, domain: Any, text: str) -> None:
     described = Sweep(base=BASE, rows=[{"model": "cnn"}], search={field: domain}).describe("x")
-    assert described["search"] == {field: text}
+    assert {name: str(one) for name, one in described.search.items()} == {field: text}
 
 
 def test_the_upper_end_of_steps_is_one_of_them() -> None:
@@ -130,7 +131,7 @@ def test_the_description_is_plain_and_has_all_that_decides() -> None:
     sweep = Sweep(
         base=BASE, rows=rows, source={"filters": (8,)}, select="validation_loss", trials=5, seeds=2
     )
-    described = sweep.describe("name")
+    described = sweep.describe("name").to_json()
     assert described == {
         "name": "name",
         "base": replace(BASE, select="validation_loss").to_dict(),
@@ -218,8 +219,11 @@ def test_smoke_is_tiny_and_keeps_every_row() -> None:
         assert (config.image_size, config.images_per_class) == (32, 8)
         assert config.activation == row["activation"]
         assert planned.most_epochs == 1
-    described = sweep.describe("smoke")["search"]
-    assert described == {"filters": "choice(8)", "lr": "uniform(0.1, 0.2)"}
+    described = sweep.describe("smoke").search
+    assert described == {
+        "filters": SearchDomain("choice", choices=("8",)),
+        "lr": SearchDomain("uniform", 0.1, 0.2),
+    }
 
 
 def test_smoke_gives_every_model_images_that_it_takes() -> None:
@@ -239,7 +243,7 @@ def test_smoke_of_a_small_variant_of_other_data_is_its_own() -> None:
     tiny = smoke(sweep)
     configs = [row.config for row in tiny.planned]
     assert {(config.train_fraction, config.images_per_class) for config in configs} == {(1.0, 8)}
-    assert tiny.describe("smoke")["search"] == {}
+    assert tiny.describe("smoke").search == {}
 
 
 def test_smoke_keeps_the_classes_of_embedded_data() -> None:

@@ -312,9 +312,11 @@ class TrainConfig:
         ]
 
     @classmethod
-    def from_flags(cls, flags: argparse.Namespace) -> "TrainConfig":
-        """Return the config of flags that `add_flags` declared. Raises ConfigError."""
-        return cls.from_dict({name: text for name, text in vars(flags).items() if name in HINTS})
+    def from_flags(
+        cls, flags: argparse.Namespace, base: "TrainConfig | None" = None
+    ) -> "TrainConfig":
+        """Return `base` with the flags that `add_flags` declared in place. Raises ConfigError."""
+        return cls.from_dict({name: v for name, v in vars(flags).items() if name in HINTS}, base)
 
 
 FIELDS = {item.name: item for item in fields(TrainConfig)}

@@ -42,6 +42,10 @@ BETWEEN_LAYERS = Condition(
     ("model", "dense_width"),
     lambda config: config.model != "mlp" or len(config.dense_width) > 1,
 )
+FALLING = Condition("gamma below 1", ("gamma",), lambda config: config.gamma < 1)
+WEIGHED = Condition(
+    "loss_weight none or above 0", ("loss_weight",), lambda config: config.loss_weight != 0
+)
 MOVING = Condition("momentum above 0", ("momentum",), lambda config: config.momentum > 0)
 
 # field -> the conditions that must all hold for it to have an effect; other fields always have one.
@@ -73,13 +77,13 @@ CONDITIONS: dict[str, tuple[Condition, ...]] = {
     "weight_decay": (TRAINED,),
     "schedule": (TRAINED,),
     "warmup_fraction": (TRAINED,),
-    "step_epochs": (_is("schedule", "step"), TRAINED),
+    "step_epochs": (_is("schedule", "step"), FALLING, TRAINED),
     "gamma": (_is("schedule", "step", "plateau"), TRAINED),
-    "plateau_patience": (_is("schedule", "plateau"), TRAINED),
+    "plateau_patience": (_is("schedule", "plateau"), FALLING, TRAINED),
     "loss": (TRAINED,),
     "loss_weight": (_is("loss", "center", "triplet"), TRAINED),
-    "center_lr": (_is("loss", "center"), TRAINED),
-    "margin": (_is("loss", "triplet"), TRAINED),
+    "center_lr": (_is("loss", "center"), WEIGHED, TRAINED),
+    "margin": (_is("loss", "triplet"), WEIGHED, TRAINED),
     "label_smoothing": (TRAINED,),
     "gradient_clip": (TRAINED,),
     "batch_size": (TRAINED,),
@@ -121,8 +125,8 @@ def _possible(
             continue
 
 
-def without_effect(config: TrainConfig, names: Iterable[str]) -> list[str]:
-    """Return a line for each field of `names` that differs from its default to no effect."""
+def without_effect(config: TrainConfig, names: Iterable[str] = CONDITIONS) -> list[str]:
+    """Return a line for each field of `names` that differs from its default and has no effect."""
     return [
         f"{name} = {format_value(getattr(config, name))} has no effect: it needs"
         f" {condition_text(name)}"
@@ -131,10 +135,14 @@ def without_effect(config: TrainConfig, names: Iterable[str]) -> list[str]:
     ]
 
 
-def effective(config: TrainConfig) -> TrainConfig:
+def effective(
+    config: TrainConfig, searched: Mapping[str, Sequence[Any]] | None = None
+) -> TrainConfig:
     """Return `config` with the fields that have no effect at their defaults.
 
-    Configs for which this is equal are one model.
+    Configs for which this is equal are one model. `searched` is as in `has_effect`.
     """
-    idle = {name: FIELDS[name].default for name in CONDITIONS if not has_effect(name, config)}
+    idle = {
+        name: FIELDS[name].default for name in CONDITIONS if not has_effect(name, config, searched)
+    }
     return TrainConfig.from_dict(idle, config)

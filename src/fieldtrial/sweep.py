@@ -1,18 +1,27 @@
 """Sweep: the rows of a table, the search inside each row, and the budget."""
 
 import itertools
+import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from ray.tune.search.sample import Categorical, Domain, Float, Integer, Quantized
+from ray.tune.search.sample import Categorical, Domain, Float, Integer, LogUniform, Quantized
 
 from fieldtrial.config import FIELDS, ConfigError, TrainConfig, unknown_field
+from fieldtrial.disk.sweep_description import (
+    MODES,
+    Kind,
+    Mode,
+    SearchDomain,
+    SweepDescription,
+    compared_fields,
+    typed_values,
+)
 from fieldtrial.effects import condition_text, effective, has_effect
 from fieldtrial.fields import format_value, is_numeric
 from fieldtrial.rules import RUN_PREFIX
 
-SELECTS = {"validation_accuracy": "max", "validation_loss": "min"}
 # Fields that a source and the rows that start from its weights share, so that these fit.
 ARCHITECTURE = (
     "image_size", "model", "blocks", "convolutions", "filters", "filter_growth", "kernel_size",
@@ -90,7 +99,7 @@ class Sweep:
     planned: tuple[PlannedRow, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if self.select in SELECTS:  # a trial keeps the epoch that its sweep would choose it for
+        if self.select in MODES:  # a trial keeps the epoch that its sweep would choose it for
             object.__setattr__(self, "base", replace(self.base, select=self.select))
         problems = [
             *self._budget_problems(),
@@ -106,14 +115,14 @@ class Sweep:
             raise ConfigError(list(dict.fromkeys(problems)), where="sweep")
 
     @property
-    def mode(self) -> Literal["max", "min"]:
-        """Whether `select` is best when large or when small."""
-        return "max" if SELECTS[self.select] == "max" else "min"
+    def mode(self) -> Mode:
+        """Whether `select` is best when it is large or when it is small."""
+        return MODES[self.select]
 
     @property
     def compared(self) -> list[str]:
         """The fields that rows set, in order of first use: the table's columns."""
-        return list(dict.fromkeys(name for row in self.rows for name in row))
+        return compared_fields(self.rows)
 
     @property
     def trials_per_row(self) -> int:
@@ -185,22 +194,22 @@ class Sweep:
             raise ConfigError(problems, where="--set")
         return replace(self, base=base)
 
-    def describe(self, name: str) -> dict[str, Any]:
-        """Return what sweep.json holds: all that decides which trials there are, as plain data."""
-        return {
-            "name": name,
-            "base": self.base.to_dict(),
-            "rows": [_plain(row) for row in self.rows],
-            "search": {
-                field_name: _domain_text(domain) for field_name, domain in self.search.items()
-            },
-            "trials": self.trials,
-            "seeds": self.seeds,
-            "max_failures": self.most_failures,
-            "select": self.select,
-            "mode": self.mode,
-            "source": None if self.source is None else _plain(self.source),
-        }
+    def describe(self, name: str) -> SweepDescription:
+        """Return what sweep.json holds: everything that decides which trials there are."""
+        return SweepDescription(
+            name=name,
+            base=self.base,
+            rows=tuple(
+                {field_name: getattr(row.config, field_name) for field_name in fields}
+                for row, fields in zip(self.planned, self.rows, strict=True)
+            ),
+            search={field_name: describe(domain) for field_name, domain in self.search.items()},
+            trials=self.trials,
+            seeds=self.seeds,
+            select=self.select,
+            source=None if self.source is None else typed_values(self.source),
+            max_failures=self.most_failures,
+        )
 
     def _budget_problems(self) -> list[str]:
         problems = []
@@ -210,8 +219,8 @@ class Sweep:
             problems.append(f"seeds = {self.seeds}: must be at least 0")
         if self.max_failures is not None and self.max_failures < 0:
             problems.append(f"max_failures = {self.max_failures}: must be at least 0")
-        if self.select not in SELECTS:
-            problems.append(f"select = {self.select!r}: must be one of {', '.join(SELECTS)}")
+        if self.select not in MODES:
+            problems.append(f"select = {self.select!r}: must be one of {', '.join(MODES)}")
         if not self.rows:
             problems.append("rows: there must be at least one")
         return problems
@@ -279,21 +288,29 @@ class Sweep:
         return problems
 
     def _idle_row_fields(self) -> list[str]:
-        """Return a line for each field of a row that differs from the base to no effect."""
+        """Return a line for each field of a row that differs from the base and has no effect."""
         searched = self._searched_values()
-        return [
-            f"row {row.number} ({row.label}): {name} = {format_value(getattr(row.config, name))}"
-            f" has no effect: it needs {condition_text(name)}{self._twins_text(row)}"
+        idle = [
+            (row, name)
             for row in self.planned
             for name in self.rows[row.number]
             if getattr(row.config, name) != getattr(self.base, name)
             and not has_effect(name, row.config, searched)
         ]
-
-    def _twins_text(self, row: PlannedRow) -> str:
-        model = effective(row.config)
-        twins = [other for other in self.planned if effective(other.config) == model]
-        return f"; {_rows_text(twins)} are one model" if len(twins) > 1 else ""
+        twins: dict[TrainConfig, list[PlannedRow]] = {}
+        models = [effective(row.config, searched) for row in self.planned] if idle else []
+        for row, model in zip(self.planned, models, strict=False):
+            twins.setdefault(model, []).append(row)
+        problems = []
+        for row, name in idle:
+            value = format_value(getattr(row.config, name))
+            same = twins[models[row.number]]
+            problems.append(
+                f"row {row.number} ({row.label}): {name} = {value} has no effect: it needs"
+                f" {condition_text(name)}"
+                + (f"; {_rows_text(same)} are one model" if len(same) > 1 else "")
+            )
+        return problems
 
     def _idle_search_fields(self) -> list[str]:
         """Return a line for each searched field that some row does not read."""
@@ -325,16 +342,16 @@ def extremes(domain: Domain) -> list[Any]:
     return [domain.lower, domain.upper - (not isinstance(domain.sampler, Quantized))]
 
 
-def _domain_text(domain: Domain) -> str:
+def describe(domain: Domain) -> SearchDomain:
+    """Return a Ray Tune domain as sweep.json describes it."""
     if isinstance(domain, Categorical):
-        return f"choice({', '.join(format_value(value) for value in domain.categories)})"
-    sampler = domain.get_sampler()
-    step = f" in steps of {sampler.q}" if isinstance(sampler, Quantized) else ""
-    kind = type(sampler.sampler if step else sampler).__name__.strip("_").lower()
-    return f"{kind}{domain.domain_str}{step}"
+        return SearchDomain("choice", choices=tuple(map(format_value, domain.categories)))
+    sampler, step = domain.get_sampler(), None
+    if isinstance(sampler, Quantized):
+        sampler, step = sampler.sampler, _number(sampler.q)
+    kind: Kind = "loguniform" if isinstance(sampler, LogUniform) else "uniform"
+    return SearchDomain(kind, _number(domain.lower), _number(domain.upper), step)
 
 
-def _plain(values: Mapping[str, object]) -> dict[str, object]:
-    return {
-        name: list(value) if isinstance(value, tuple) else value for name, value in values.items()
-    }
+def _number(value: Any) -> float:
+    return int(value) if isinstance(value, numbers.Integral) else float(value)

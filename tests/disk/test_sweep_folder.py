@@ -4,7 +4,21 @@ from pathlib import Path
 
 import pytest
 
+from fieldtrial.config import TrainConfig
+from fieldtrial.disk.sweep_description import SearchDomain, SweepDescription
 from fieldtrial.disk.sweep_folder import SweepFolder
+
+TINY = SweepDescription(
+    name="digits",
+    base=TrainConfig(epochs=3),
+    rows=({"model": "mlp"}, {"filters": (8, 16, 32, 64, 128)}),
+    search={"lr": SearchDomain("loguniform", 1e-4, 0.1)},
+    trials=2,
+    seeds=3,
+    select="validation_loss",
+    source={"classes": "0-4"},
+    max_failures=10,
+)
 
 
 def test_the_list_of_trials_survives_a_torn_line(tmp_path: Path) -> None:
@@ -40,6 +54,7 @@ def test_a_sweeps_description(tmp_path: Path) -> None:
         match=r"digits/sweep\.json: no such file, so .*digits is not the folder of a",
     ):
         folder.require_description()
-    folder.describe({"rows": []})
-    assert folder.require_description() == folder.description() == {"rows": []}
+    folder.describe(TINY)
+    folder.require()
+    assert folder.require_description() == folder.description() == TINY
     assert (folder.name, folder.run("aaaaaaaa").name) == ("digits", "aaaaaaaa")

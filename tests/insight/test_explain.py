@@ -171,7 +171,7 @@ def test_bad_flags_get_one_clear_error(
 def test_a_run_that_has_not_ended_gets_one_clear_error(tmp_path: Path) -> None:
     Run.create(tmp_path / "run", TrainConfig())
     done = command("--run", tmp_path / "run")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "has not ended well" in done.stderr
     missing = command("--run", tmp_path / "none")

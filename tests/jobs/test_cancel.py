@@ -1,20 +1,25 @@
 """jobs/cancel.py where it cannot do anything."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
-from fieldtrial.disk.sweep_folder import SweepFolder
+import pytest
 
-JOB = Path(__file__).parents[2] / "jobs" / "cancel.py"
+from tests.jobs.conftest import Job
 
 
-def test_a_machine_without_slurm_is_said_in_a_line(tmp_path: Path) -> None:
-    SweepFolder(tmp_path / "x").describe({"name": "x"})
-    outcome = subprocess.run(
-        [sys.executable, str(JOB), str(tmp_path / "x")],
-        capture_output=True, text=True, check=False, env={**os.environ, "PATH": str(tmp_path)},
-    )  # fmt: skip
-    assert (outcome.returncode, outcome.stdout) == (1, "")
-    assert outcome.stderr == "error: squeue: no such command: this machine has no SLURM\n"
+def test_a_machine_without_slurm_is_said_in_a_line(
+    command: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "sweep.json").write_text('{"of": "another version"}')
+    monkeypatch.setenv("PATH", str(tmp_path))
+    done = command("cancel.py", tmp_path / "x")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "error: squeue: no such command: this machine has no SLURM\n"
+
+
+def test_a_folder_that_is_no_sweep(job: Job, tmp_path: Path) -> None:
+    done = job("cancel.py", tmp_path / "nothing")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: ")
+    assert "nothing/sweep.json: no such file" in done.stderr

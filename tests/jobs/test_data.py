@@ -1,8 +1,5 @@
 """python jobs/data.py: prepares a data set, says what it is, draws it."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,23 +7,12 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
-SCRIPT = Path(__file__).parents[2] / "jobs" / "data.py"
+from tests.jobs.conftest import Job
 
 
-def prepare(folder: Path, *arguments: str | Path) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
-    return subprocess.run(
-        command,
-        cwd=folder,
-        env=os.environ,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-
-
-def test_it_prepares_a_data_set_and_draws_it(tmp_path: Path) -> None:
+def test_it_prepares_a_data_set_and_draws_it(
+    command: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     photos = {name: load_sample_image(f"{name}.jpg") for name in ("china", "flower")}
     for part, count in (("train", 10), ("test", 3)):
         for name, photo in photos.items():
@@ -35,9 +21,9 @@ def test_it_prepares_a_data_set_and_draws_it(tmp_path: Path) -> None:
                 path = tmp_path / "sets" / "photos" / part / name / f"{number}.png"
                 Image.fromarray(photo[number : number + 60, :60]).save(path)
     flags = ("--data-root", tmp_path / "sets", "--show", "--out", "pictures", "--image_size", "48")
-    done = prepare(
-        tmp_path, "folder:photos", *flags, "--validation_fraction", "0.2", "--images_per_class", "5"
-    )
+    cuts = ("--validation_fraction", "0.2", "--images_per_class", "5")
+    monkeypatch.chdir(tmp_path)
+    done = command("data.py", "folder:photos", *flags, *cuts)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == [
         "folder:photos: 2 classes, colour, 48 pixels; 10 training, 4 validation, 6 test images",
@@ -59,9 +45,16 @@ def test_it_prepares_a_data_set_and_draws_it(tmp_path: Path) -> None:
         (["flowers104"], "kaggle competitions download -c tpu-getting-started"),
     ],
 )
-def test_bad_input_is_one_clear_message(arguments: list[str], problem: str, tmp_path: Path) -> None:
-    done = prepare(tmp_path, *arguments, "--data-root", "there")
-    assert (done.returncode, done.stdout) == (1, "")
+def test_bad_input_is_one_clear_message(
+    job: Job,
+    arguments: list[str],
+    problem: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = job("data.py", *arguments, "--data-root", "there")
+    assert (done.returncode, done.stdout) == (2, "")
     assert problem in done.stderr
-    assert "Traceback" not in done.stderr
+    assert all(line.startswith("error: ") for line in done.stderr.splitlines())
     assert list(tmp_path.iterdir()) == []

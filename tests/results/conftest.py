@@ -13,6 +13,7 @@ import pytest
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.disk.run import Run
+from fieldtrial.disk.sweep_description import SweepDescription
 from fieldtrial.disk.sweep_folder import SweepFolder
 
 BASE = TrainConfig(epochs=3)
@@ -36,19 +37,16 @@ class Written:
         self.rows = ROWS  # that the trials are of
 
     def describe(self, **changes: object) -> SweepFolder:
-        self.folder.describe(
-            {
-                "name": self.folder.name,
-                "base": BASE.to_dict(),
-                "rows": ROWS,
-                "search": {"lr": "loguniform(1e-4, 1e-1)"},
-                "trials": 2,
-                "seeds": 3,
-                "select": "validation_accuracy",
-                "mode": "max",
-            }
-            | changes
-        )
+        described = {
+            "name": self.folder.name,
+            "base": BASE.to_dict(),
+            "rows": ROWS,
+            "search": {"lr": "loguniform(1e-4, 1e-1)"},
+            "trials": 2,
+            "seeds": 3,
+            "select": "validation_accuracy",
+        } | changes
+        self.folder.describe(SweepDescription.from_json(described, "the test"))
         return self.folder
 
     def waiting(self, row: int | None, role: str = "search", **fields: Any) -> Run:

@@ -13,12 +13,14 @@ from typing import Any
 import pytest
 import torch
 
-from fieldtrial.config import TrainConfig
+from fieldtrial.config import Select, TrainConfig
 from fieldtrial.disk.run import Record, Run
 from fieldtrial.training.attempt.train import train
 from fieldtrial.training.data.load import Data, load
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.loop.attempt import Attempt
+from fieldtrial.training.loop.inference import Scores
+from fieldtrial.training.loop.trial_progress import TrialProgress
 from fieldtrial.training.models.network import Network
 
 Values = dict[str, Any]
@@ -65,6 +67,26 @@ def train_until() -> Callable[..., list[Record]]:
         return records
 
     return train_run
+
+
+@pytest.fixture
+def validate_as(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Have trials go by these (loss, accuracy) of their epochs, whatever they are measured to be.
+
+    What a training reaches depends on the processor's rounding; which epoch is the best must not.
+    """
+
+    def script(*scores: tuple[float, float]) -> None:
+        add = TrialProgress.add
+
+        def add_scripted(
+            progress: TrialProgress, _: Scores, seconds: float, select: Select
+        ) -> None:
+            add(progress, Scores(*scores[progress.epoch + 1]), seconds, select)
+
+        monkeypatch.setattr(TrialProgress, "add", add_scripted)
+
+    return script
 
 
 @pytest.fixture

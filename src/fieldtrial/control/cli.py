@@ -148,7 +148,7 @@ def _show(sweep: Sweep, folder: SweepFolder, settings: Settings, findings: Findi
         )
         table.add_row(*row.cells, *counts, f"{cost:.3g}")
     out.print(table)
-    for name, domain in sweep.describe(folder.name)["search"].items():
+    for name, domain in sweep.describe(folder.name).search.items():
         out.print(f"search {name}: {domain}")
     runs = len(sweep.rows) * (sweep.trials_per_row + sweep.seeds)
     out.print(

@@ -35,8 +35,16 @@ def smoke(sweep: Sweep) -> Sweep:
     return replace(
         sweep,
         base=TrainConfig.from_dict(fixed, sweep.base),
-        rows=[{name: fixed.get(name, value) for name, value in row.items()} for row in sweep.rows],
-        search={  # a field may have no effect with the smallest value of another
+        # A field may have no effect with the smallest value of another: such a field is left out.
+        rows=[
+            {
+                name: fixed.get(name, value)
+                for name, value in sweep.rows[row.number].items()
+                if has_effect(name, row.config, left)
+            }
+            for row in sweep.planned
+        ],
+        search={
             name: domain
             for name, domain in search.items()
             if all(has_effect(name, row.config, left) for row in sweep.planned)

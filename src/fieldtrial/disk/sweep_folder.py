@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fieldtrial.disk.files import read_json, write_json
+from fieldtrial.disk.files import is_there, read_json, write_json
 from fieldtrial.disk.run import Run
+from fieldtrial.disk.sweep_description import SweepDescription
 
 
 class SweepFolder:
@@ -29,25 +30,34 @@ class SweepFolder:
         """Return the run of the trial with this id."""
         return Run(self.path / trial)
 
-    def describe(self, description: Mapping[str, object]) -> None:
-        """Write what the sweep is: rows, search fields, trials, seeds, select."""
-        write_json(self._description_path, dict(description))
+    def describe(self, description: SweepDescription) -> None:
+        """Write what the sweep is."""
+        write_json(self._description_path, description.to_json())
 
-    def description(self) -> dict[str, Any] | None:
-        """Return what `describe` wrote, or None where this is no sweep's folder."""
-        return read_json(self._description_path)
+    def description(self) -> SweepDescription | None:
+        """Return what `describe` wrote, or None where this is no sweep's folder.
 
-    def require_description(self) -> dict[str, Any]:
-        """Return what `describe` wrote. Raises FileNotFoundError with the file that was
-        looked for.
+        Raises:
+            ValueError: sweep.json is damaged, incomplete or of another version.
         """
-        description = self.description()
-        if description is None:
+        if not is_there(self._description_path):
+            return None
+        values = read_json(self._description_path)
+        return SweepDescription.from_json(values, str(self._description_path))
+
+    def require_description(self) -> SweepDescription:
+        """Return what `describe` wrote. Raises what `require` and `description` raise."""
+        self.require()
+        values = read_json(self._description_path)
+        return SweepDescription.from_json(values, str(self._description_path))
+
+    def require(self) -> None:
+        """Raise FileNotFoundError, with the missing file, where this is no sweep's folder."""
+        if not is_there(self._description_path):
             raise FileNotFoundError(
                 f"{self._description_path}: no such file, so {self.path} is not the folder of a"
                 " sweep (runs/NAME)"
             )
-        return description
 
     def list_trial(self, trial: str | None, row: int | None, role: str) -> None:
         """Append to the list of trials: `role` is source (of no `row`), search, winner (None: there

@@ -11,10 +11,9 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
-from fieldtrial.config import TrainConfig
+from fieldtrial.disk.sweep_description import SweepDescription
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.disk.task_queue import TaskQueue, run_name
-from fieldtrial.fields import format_value
 from fieldtrial.panel import RowStanding, Standing, at_work, render_panel
 from fieldtrial.processes import is_gone
 from fieldtrial.results.analysis.summary import find_winner, searches_over
@@ -35,7 +34,7 @@ def read_standing(folder: SweepFolder) -> Standing:
     sweeps = read_sweeps([folder.path])
     trials, records = next(iter(sweeps.frames.values())), load_records(folder.path)
     description = next(iter(sweeps.descriptions.values()))
-    fields = list(dict.fromkeys(name for row in description["rows"] for name in row))
+    fields = description.compared
     begun = trials["outcome"] == "running"
     owner = folder.owner()
     driver = None if owner is None or is_gone(owner) else owner
@@ -46,8 +45,8 @@ def read_standing(folder: SweepFolder) -> Standing:
     handed_over = set(map(run_name, queue.waiting() | queue.claimed().keys()))
     over = searches_over(folder)
     rows = [
-        _row(number, trials[trials["row"] == number], fields, description, number in over)
-        for number in range(len(description["rows"]))
+        _row(number, trials[trials["row"] == number], description, number in over)
+        for number in range(len(description.rows))
     ]
     sources = _count(trials[trials["role"] == "source"])
     to_do = sum(row.to_do for row in rows) + sources["waiting"] + sources["running"]
@@ -56,8 +55,8 @@ def read_standing(folder: SweepFolder) -> Standing:
         name=folder.name,
         path=str(folder.path),
         fields=fields,
-        select=description["select"],
-        mode=description["mode"],
+        select=description.select,
+        mode=description.mode,
         rows=rows,
         since=_since(records),
         expected=expected,
@@ -80,32 +79,28 @@ def _whose(driver: Mapping[str, Any] | None) -> str:
 def _row(
     number: int,
     trials: pd.DataFrame,
-    fields: Sequence[str],
-    description: Mapping[str, Any],
+    description: SweepDescription,
     over: bool,
 ) -> RowStanding:
     """Return how one row stands; over: whether its search is, which may have proposed fewer trials
     than its budget.
     """
-    config = TrainConfig.from_dict(
-        description["rows"][number], TrainConfig.from_dict(description["base"])
-    )
     search, finals = trials[trials["role"] == "search"], trials[trials["role"] == "final"]
-    budget = 0 if over else description["trials"] if description["search"] else 1
+    budget = 0 if over else description.trials_per_row
     seconds = trials["minutes"].astype(float).fillna(0.0) * 60
     counts = _count(trials)
-    best = find_winner(search, description["select"], description["mode"])
+    best = find_winner(search, description.select, description.mode)
     own = (
         finals if best is None else finals[finals["configuration"] == best["configuration"]]
     )  # not of earlier winners
-    counts["waiting"] += max(0, budget - len(search)) + max(0, description["seeds"] - len(own))
+    counts["waiting"] += max(0, budget - len(search)) + max(0, description.seeds - len(own))
     live = trials["outcome"].isin(("waiting", "running"))
     return RowStanding(
-        cells=[format_value(getattr(config, name)) for name in fields],
+        cells=description.cells(number),
         counts=dict(counts),
-        best=None if best is None else float(best[description["select"]]),
+        best=None if best is None else float(best[description.select]),
         tested=int((~own["outcome"].isin(("waiting", "running"))).sum()),
-        seeds=description["seeds"],
+        seeds=description.seeds,
         ended_seconds=seconds[~live].tolist(),
         live_seconds=seconds[live].tolist(),
     )

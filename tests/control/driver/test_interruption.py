@@ -181,7 +181,7 @@ def test_signals_end_it_politely_and_only_one_runs(
     assert (changed.returncode, changed.stdout) == (1, "")
     assert (
         changed.stderr
-        == "runs/stand_in holds another sweep: base is batch_size: 64 there and 32 now\n"
+        == "runs/stand_in holds another sweep: base batch_size is 64 there and 32 now\n"
         "runs/stand_in holds another sweep: give another --name, or undo the change\n"
     )
 

@@ -10,6 +10,7 @@ import pytest
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.control.driver.live_report import LiveReport, write_report
+from fieldtrial.disk.sweep_description import SweepDescription
 from fieldtrial.disk.sweep_folder import SweepFolder
 
 
@@ -17,14 +18,15 @@ from fieldtrial.disk.sweep_folder import SweepFolder
 def folder(tmp_path: Path) -> SweepFolder:
     folder = SweepFolder(tmp_path / "x")
     folder.describe(
-        {
-            "name": "x",
-            "base": TrainConfig().to_dict(),
-            "rows": [{"model": "mlp"}],
-            "search": {},
-            "trials": 1,
-        }
-        | {"seeds": 1, "select": "validation_accuracy", "mode": "max", "source": None}
+        SweepDescription(
+            name="x",
+            base=TrainConfig(),
+            rows=({"model": "mlp"},),
+            search={},
+            trials=1,
+            seeds=1,
+            select="validation_accuracy",
+        )
     )
     return folder
 

@@ -2,6 +2,7 @@
 silence.
 """
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -137,7 +138,7 @@ def test_one_that_is_better_on_test_than_the_best_on_validation_is_said(written:
 
 
 def test_less_loss_is_better(written: "Written") -> None:
-    describe(written, ["sgd", "adam"], select="validation_loss", mode="min")
+    describe(written, ["sgd", "adam"], select="validation_loss")
     for row, loss in enumerate((0.2, 0.4)):
         written.ended(row, result={"validation_loss": loss})
         for seed in (1, 2, 3):
@@ -317,11 +318,15 @@ def test_all_problems_with_sweeps_are_said_at_once(complete: "Written", tmp_path
     from tests.results.conftest import Written
 
     other = Written(tmp_path / "runs" / "by_loss")
-    other.describe(select="validation_loss", mode="min")
+    other.describe(select="validation_loss")
     half = SweepFolder(tmp_path / "runs" / "half")
-    half.describe({"rows": [{"model": "cnn"}], "name": "half"})
+    half.path.mkdir()
+    (half.path / "sweep.json").write_text('{"name": "half", "rows": [{"model": "cnn"}]}')
     future = Written(tmp_path / "runs" / "future")
-    future.describe(rows=[{"flux_capacitor": 1}])
+    described = future.describe().require_description().to_json()
+    (future.folder.path / "sweep.json").write_text(
+        json.dumps(described | {"rows": [{"flux_capacitor": 1}]})
+    )
     paths = [
         complete.folder.path,
         other.folder.path,
@@ -334,7 +339,7 @@ def test_all_problems_with_sweeps_are_said_at_once(complete: "Written", tmp_path
     lines = str(caught.value).splitlines()
     assert len(lines) == 4
     for text in (
-        "sweep.json does not say base, search",
+        "sweep.json: lacks base, search",
         "row 0: unknown field 'flux_capacitor'",
         "nothing/sweep.json",
     ):

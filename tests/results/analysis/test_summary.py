@@ -122,8 +122,7 @@ def test_no_trial_is_the_winner_if_the_sweep_says_so(written: "Written") -> None
 
 
 def test_a_row_whose_source_failed_says_why(written: "Written") -> None:
-    rows = written.describe().require_description()["rows"]  # two of a CNN, one of an MLP
-    written.describe(rows=[*rows, {"model": "mlp", "freeze": "first:1"}])
+    written.describe(rows=[*written.rows, {"model": "mlp", "freeze": "first:1"}])
     failed = written.failed(None, "source", model="mlp", classes="5")
     message = f"its source {failed.name} failed: diverged: the loss is nan at step 12"
     assert cell(written, VALIDATION, 3) == message
@@ -144,7 +143,7 @@ def test_ties_go_to_the_trial_that_was_listed_first(written: "Written") -> None:
 
 
 def test_the_loss_can_select(written: "Written") -> None:
-    written.describe(select="validation_loss", mode="min")
+    written.describe(select="validation_loss")
     written.ended(0, validation=0.9, result={"validation_loss": 0.7}, lr=0.1)
     best = written.ended(0, validation=0.8, result={"validation_loss": 0.6}, lr=0.2)
     for seed, loss in enumerate((0.5, 0.6, 0.7)):

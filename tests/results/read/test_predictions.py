@@ -25,7 +25,6 @@ GOOD: dict[str, Any] = {
 def tested(tmp_path_factory: pytest.TempPathFactory) -> SweepFolder:
     """Return a sweep's folder with one trained and tested run, named trained."""
     folder = SweepFolder(tmp_path_factory.mktemp("sweep"))
-    folder.describe({"name": "x", "rows": []})
     folder.list_trial("trained", 0, "final")
     run = Run.create(folder.path / "trained", TrainConfig(model="mlp", epochs=6, lr=0.003))
     list(train(Attempt.at(run, test=True)))

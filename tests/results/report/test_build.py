@@ -107,8 +107,7 @@ def test_a_sweep_without_any_trial(written: "Written") -> None:
 
 
 def test_a_single_trial(written: "Written") -> None:
-    written.describe(rows=[{}], search={}, seeds=0)
-    written.folder.describe(written.folder.require_description() | {"rows": [{"model": "cnn"}]})
+    written.describe(rows=[{"model": "cnn"}], search={}, seeds=0)
     written.ended(0)
     page = render_report(written.folder)
     assert data(page)["hyperparameters"] == []
@@ -188,7 +187,7 @@ def test_texts_cannot_leave_their_place(reported: SweepFolder) -> None:
     ("name", "content", "message"),
     [
         ("nothing", None, "sweep.json: no such file"),
-        ("empty", '{"rows": []}', "the sweep has no rows"),
+        ("empty", '{"rows": []}', "lacks name, base, search"),
         ("broken", "{", "not a JSON file"),
     ],
 )

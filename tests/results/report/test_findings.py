@@ -3,12 +3,15 @@
 import gc
 import itertools
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from fieldtrial.config import Select, TrainConfig
+from fieldtrial.disk.sweep_description import SearchDomain, SweepDescription
 from fieldtrial.results.analysis.groups import Group, Groups, mark_groups
 from fieldtrial.results.analysis.importance import Importance
 from fieldtrial.results.analysis.summary import Summary
@@ -40,6 +43,22 @@ def marked(groups: list[Group], fields: list[str], metric: str, mode: str) -> Gr
     )
 
 
+def described(
+    rows: Sequence[Mapping[str, str]],
+    search: Mapping[str, SearchDomain] | None = None,
+    select: Select = "validation_accuracy",
+) -> SweepDescription:
+    return SweepDescription(
+        name="simulated",
+        base=TrainConfig(),
+        rows=tuple(rows),
+        search=search or {},
+        trials=1,
+        seeds=3,
+        select=select,
+    )
+
+
 def simulate(
     effects: dict[str, dict[str, float]], seeds: int = 5, chance: int = 0, **changes: Any
 ) -> list[dict[str, str]]:
@@ -50,7 +69,7 @@ def simulate(
     rows = [
         dict(zip(effects, values, strict=True)) for values in itertools.product(*effects.values())
     ]
-    description = {"rows": rows, "mode": "max", "search": changes.get("searched", {})}
+    description = described(rows, changes.get("searched", {}))
     groups, summaries = [], []
     for number, row in enumerate(rows):
         true = 0.5 + sum(effects[name][value] for name, value in row.items())
@@ -163,7 +182,7 @@ def test_the_smaller_loss_is_the_better_one() -> None:
         [{"row": number, **row, **facts} for number, row in enumerate(rows)], dtype=object
     )
     summary = Summary("loss", ["model"], {}, "validation_loss", summaries, [])
-    description = {"rows": rows, "mode": "min", "search": {}}
+    description = described(rows, select="validation_loss")
     tested = compare_rows(summary, marked(groups, ["model"], "test_loss", "min"), description)
     best = findings(summary, tested, NO_IMPORTANCE, description)[0]["text"]
     assert best.startswith(
@@ -182,7 +201,7 @@ def test_the_best_on_validation_may_be_worse_on_test() -> None:
         [{"row": number, **row, **facts} for number, row in enumerate(rows)], dtype=object
     )
     summary = Summary("accuracy", ["model"], {}, "validation_accuracy", summaries, [])
-    description = {"rows": rows, "mode": "max", "search": {}}
+    description = described(rows)
     tested = compare_rows(summary, marked(groups, ["model"], "test_accuracy", "max"), description)
     assert (
         "cnn is the best on validation"
@@ -213,7 +232,8 @@ def test_the_choice_on_validation_flatters() -> None:
 
 @pytest.mark.parametrize(("lr", "end"), [(1.1e-4, "lower"), (0.09, "upper"), (1e-2, None)])
 def test_winners_at_the_end_of_the_search_are_told(lr: float, end: str | None) -> None:
-    found = simulate(EFFECTS, searched={"lr": "loguniform(0.0001, 0.1)"}, winner={"lr": lr})
+    searched = {"lr": SearchDomain("loguniform", 0.0001, 0.1)}
+    found = simulate(EFFECTS, searched=searched, winner={"lr": lr})
     told = [one["text"] for one in found if one["text"].startswith("lr: ")]
     assert [text for text in told if f"at the {end} end" in text] == told
     assert len(told) == (end is not None)

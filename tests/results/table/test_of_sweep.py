@@ -218,7 +218,7 @@ def test_main_handles_a_sweep_without_trials(
     ("content", "message"),
     [
         (None, r"sweep\.json: no such file, so \S+ is not the folder of a sweep \(runs/NAME\)"),
-        ('{"rows": []}', r"the sweep has no rows, so it has no table"),
+        ('{"rows": []}', r"sweep\.json: lacks name, base, search, trials, seeds, select"),
         ('{"rows": [', r"sweep\.json: not a JSON file"),
     ],
 )

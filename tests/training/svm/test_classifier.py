@@ -14,10 +14,12 @@ import sklearn.pipeline
 import sklearn.preprocessing
 import sklearn.svm
 import torch
+from scipy.special import softmax
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.results.analysis.statistics import estimate_mean
 from fieldtrial.results.read.predictions import load_predictions
 from fieldtrial.training.attempt.svm_grid import ROWS, fit_grid
 from fieldtrial.training.attempt.train import train
@@ -32,7 +34,8 @@ from fieldtrial.training.svm.penultimate import features
 
 SOURCE: dict[str, Any] = {
     "model": "cnn",
-    "filters": [16, 32, 64, 64, 64],
+    "filters": [16, 32, 64],
+    "blocks": 3,
     "dense_width": [64],
     "batch_size": 32,
 }
@@ -45,15 +48,21 @@ def run_to_its_end(path: Path, attempt: int = 1, **fields: Any) -> Run:
     return run
 
 
+def train_source_and_probe(path: Path, seed: int) -> float:
+    """Train a network on the digits 0-4 and its linear probe on 5-9; return the test accuracy."""
+    run_to_its_end(path / "source", **SOURCE, classes="5", epochs=8, lr=0.003, seed=seed)
+    probe = run_to_its_end(
+        path / "probe", **TARGET, freeze="all_but_head", epochs=15, lr=0.01, seed=seed
+    )
+    return float((probe.result() or {})["test_accuracy"])
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with a network that has learned the digits 0-4, and with a linear probe of it
-    on 5-9.
-    """
+    """Return a folder with a network that has learned the digits 0-4, and a linear probe of it."""
     torch.set_num_threads(1)
     path = tmp_path_factory.mktemp("runs")
-    run_to_its_end(path / "source", **SOURCE, classes="5", epochs=5, lr=0.003)
-    run_to_its_end(path / "probe", **TARGET, freeze="all_but_head", epochs=15, lr=0.01)
+    train_source_and_probe(path, seed=0)
     return path
 
 
@@ -72,26 +81,32 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_all_machines_reach_nine_tenths_of_a_linear_probe(
-    folder: Path, computed: list[int]
+    tmp_path: Path, computed: list[int]
 ) -> None:
-    probe = (Run(folder / "probe").result() or {})["test_accuracy"]
-    assert probe > 0.5
-    machines = SweepFolder(folder / "machines")
-    base = TrainConfig.from_dict({**TARGET, "weights": str(folder / "source")})
-    fit_grid(base, machines, World())
-    assert len(computed) == 2  # of the images to train and select on, and of the test images
-    accuracies = {}
-    for row in ROWS:
-        config = TrainConfig.from_dict({**row, "classifier": "svm", "epochs": 1}, base)
-        accuracies[tuple(row.values())] = (machines.run(config.id).result() or {})["test_accuracy"]
-    print(f"linear probe {probe}, {accuracies}")
-    assert len(accuracies) == 9
-    assert min(accuracies.values()) >= 0.9 * probe, accuracies
-    assert len(set(accuracies.values())) > 4  # scaling and kernel are at work
+    """The mean over seeds does, with its 95 % interval; how well one training does is chance."""
+    probes: list[float] = []
+    ratios: dict[str, list[float]] = {str(row): [] for row in ROWS}
+    for seed in range(3):
+        path = tmp_path / f"seed-{seed}"
+        probes.append(train_source_and_probe(path, seed))
+        base = TrainConfig.from_dict({**TARGET, "weights": str(path / "source"), "seed": seed})
+        machines = SweepFolder(path / "machines")
+        fit_grid(base, machines, World())
+        for row in ROWS:
+            config = TrainConfig.from_dict({**row, "classifier": "svm", "epochs": 1}, base)
+            accuracy = (machines.run(config.id).result() or {})["test_accuracy"]
+            ratios[str(row)].append(accuracy / probes[-1])
+    assert len(computed) == 6  # per seed: the images to train and select on, and the test images
+    assert len(ratios) == 9
+    for values, bound in ((probes, 0.5), *((values, 0.9) for values in ratios.values())):
+        mean, half_width, _ = estimate_mean(values)
+        assert half_width is not None
+        assert mean - half_width >= bound, (probes, ratios)
+    assert len({tuple(values) for values in ratios.values()}) > 4  # scaling and kernel are at work
 
     listed = machines.trials()
     fit_grid(base, machines, World())  # does nothing twice
-    assert (machines.trials(), len(computed)) == (listed, 2)
+    assert (machines.trials(), len(computed)) == (listed, 6)
     with pytest.raises(ValueError, match="holds another sweep"):
         fit_grid(TrainConfig(), machines, World())
 
@@ -103,17 +118,20 @@ def test_a_machine_is_scikit_learns_scaled_by_the_training_images_alone(
     fields = {**TARGET, "classifier": "svm", "svm_scaling": scaling, "svm_penalty": 0.3}
     run = run_to_its_end(folder / f"linear {scaling}", **fields)
     data, network = open_trial(run.config(), run)
-    rows = [features(network, data, index, Attempt.at(run)) for index in (data.train, data.test)]
+    # The very features that the trial has kept: recomputed in other batches, they would round
+    # differently, and images near a boundary would change sides.
+    known = np.union1d(data.train, data.validation)
+    kept, tested = (features(network, data, index, Attempt.at(run)) for index in (known, data.test))
+    assert kept is not None
     scaler = {
         "none": sklearn.preprocessing.FunctionTransformer(),
         "standard": sklearn.preprocessing.StandardScaler(),
         "min_max": sklearn.preprocessing.MinMaxScaler(),
     }[scaling]
     machine = sklearn.pipeline.make_pipeline(scaler, sklearn.svm.SVC(kernel="linear", C=0.3))
-    machine.fit(rows[0], data.labels[data.train])
-    expected = machine.score(rows[1], data.labels[data.test])
+    machine.fit(kept[np.searchsorted(known, data.train)], data.labels[data.train])
+    expected = softmax(machine.decision_function(tested), axis=1)
     result = run.result() or {}
-    assert result["test_accuracy"] == pytest.approx(expected, abs=1 / len(data.test))
     assert (result["outcome"], result["epochs"], result["trainable_parameters"]) == (
         "finished",
         1,
@@ -122,6 +140,7 @@ def test_a_machine_is_scikit_learns_scaled_by_the_training_images_alone(
     assert [record["epoch"] for record in run.records()] == [1]
     predictions = load_predictions(run)
     assert predictions.index.tolist() == data.test.tolist()
+    assert predictions.probability == pytest.approx(expected, abs=1e-6)
     assert predictions.summary()["accuracy"] == result["test_accuracy"]
     assert result["train_images"] == len(data.train)
 

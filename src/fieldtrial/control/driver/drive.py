@@ -1,6 +1,7 @@
 """The driver: runs a sweep from its command to its table, and can be ended at any time."""
 
 import contextlib
+import itertools
 import os
 import re
 import signal
@@ -9,11 +10,11 @@ import sys
 import time
 from collections.abc import Iterator
 from types import FrameType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from rich.console import Console
 
-from fieldtrial.config import ConfigError, TrainConfig
+from fieldtrial.config import ConfigError
 from fieldtrial.control.driver.live_panel import Progress, print_overview
 from fieldtrial.control.driver.live_report import LiveReport, write_report
 from fieldtrial.control.driver.ownership import DeposedError, OwnedError, Ownership
@@ -23,6 +24,7 @@ from fieldtrial.control.places.interface import Place, UnreachableError
 from fieldtrial.control.places.local import LocalPlace
 from fieldtrial.control.places.settings import LocalSettings, Settings
 from fieldtrial.disk.outages import await_folder, is_outage
+from fieldtrial.disk.sweep_description import SweepDescription
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.sweep import Sweep
 
@@ -251,19 +253,16 @@ def _unwritable(folder: SweepFolder, error: OSError) -> Exception:
 
 def claim(folder: SweepFolder, sweep: Sweep) -> None:
     """Describe the sweep in its folder. Raises ConfigError if the folder is another sweep's."""
-    new, old = sweep.describe(folder.name), folder.description()
-    fixed = [name for name in new if name not in ("name", "trials", "seeds", "max_failures")]
-    # Fields that the old description does not have yet have their defaults.
-    with contextlib.suppress(ConfigError, TypeError, KeyError):
-        old = old and old | {"base": TrainConfig.from_dict(old["base"]).to_dict()}
-    differing = [name for name in fixed if old is not None and old.get(name) != new[name]]
+    new, differences = sweep.describe(folder.name), []
+    try:
+        old = folder.description()
+        differences = [] if old is None else _differences(old, new)
+    except ValueError as error:
+        differences = [str(error)]
     has_trials = folder.trials() or folder.state_path.exists()
-    if old is not None and differing and has_trials:
-        problems = [
-            f"{name} is {_first_difference(old.get(name), new[name])}" for name in differing
-        ]
+    if differences and has_trials:  # without a trial, a change spoils nothing
         raise ConfigError(
-            [*problems, "give another --name, or undo the change"],
+            [*differences, "give another --name, or undo the change"],
             f"{folder.path} holds another sweep",
         )
     try:
@@ -272,15 +271,21 @@ def claim(folder: SweepFolder, sweep: Sweep) -> None:
         raise _unwritable(folder, error) from None
 
 
-def _first_difference(old: Any, new: Any) -> str:
-    if isinstance(old, dict) and isinstance(new, dict):
-        name = next(
-            key
-            for key in {**old, **new}
-            if key not in old or key not in new or old[key] != new[key]
-        )
-        return f"{name}: {old.get(name)!r} there and {new.get(name)!r} now"
-    return f"{old!r} there and {new!r} now"
+def _differences(old: SweepDescription, new: SweepDescription) -> list[str]:
+    """Return what differs between two descriptions, the budget aside: a line for each."""
+    base = old.base.differences(new.base)
+    pairs: dict[str, tuple[object, object]] = {f"base {name}": pair for name, pair in base.items()}
+    rows = enumerate(itertools.zip_longest(old.rows, new.rows))
+    pairs |= next(({f"row {number}": pair} for number, pair in rows if pair[0] != pair[1]), {})
+    for name in {**old.search, **new.search}:
+        was, now = (str(one.search.get(name, "not searched")) for one in (old, new))
+        pairs[f"search {name}"] = was, now
+    pairs |= {"select": (old.select, new.select), "source": (old.source, new.source)}
+    return [
+        f"{name} is {was!r} there and {now!r} now"
+        for name, (was, now) in pairs.items()
+        if was != now
+    ]
 
 
 class Interruption:

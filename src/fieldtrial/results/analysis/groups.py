@@ -156,7 +156,7 @@ def _once(sweeps: Sweeps, fields: Sequence[str]) -> tuple[pd.DataFrame, list[str
         if count := int((role == name).sum()):
             lines.append(f"{counted(count)} left out: {text}.")
     trials = trials[role.isin(("search", "final"))]
-    rows = trials[SWEEP].map({name: len(one["rows"]) for name, one in sweeps.descriptions.items()})
+    rows = trials[SWEEP].map({name: len(one.rows) for name, one in sweeps.descriptions.items()})
     outside = trials["row"].isna() | (trials["row"] >= rows)
     if count := int(outside.sum()):
         lines.append(f"{counted(count)} left out: of no row that the sweep has now.")
@@ -189,8 +189,8 @@ def _planned(sweeps: Sweeps, fields: Sequence[str]) -> Iterator[Key]:
     """
     if sweeps.left_out or {*fields, *sweeps.conditions} & set(sweeps.searched):
         return
-    for sweep in sweeps.descriptions:
-        for config in sweeps.row_configs(sweep):
+    for sweep, description in sweeps.descriptions.items():
+        for config in description.row_configs:
             texts = {SWEEP: sweep, **{name: format_value(getattr(config, name)) for name in FIELDS}}
             if all(texts[name] in values for name, values in sweeps.conditions.items()):
                 yield tuple(texts[name] for name in fields)
@@ -214,7 +214,7 @@ def _make_group(
     if winner is None:
         note = _why_no_winner(search)
     else:
-        seeds = sweeps.descriptions[winner[SWEEP]]["seeds"]
+        seeds = sweeps.descriptions[winner[SWEEP]].seeds
         live = int((~search["outcome"].isin((*ENDED_WELL, *FAILED))).sum())
         missing = (
             final_note(own, len(finished) - len(values), seeds) if len(own) or not live else ""

@@ -13,6 +13,7 @@ import pandas as pd
 from pandas.api.types import is_scalar
 
 from fieldtrial.config import FIELDS, TrainConfig
+from fieldtrial.disk.sweep_description import SearchDomain, SweepDescription
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.fields import format_value
 from fieldtrial.results.analysis.statistics import estimate_seeds
@@ -36,7 +37,7 @@ class Summary:
 
     name: str
     fields: list[str]
-    searched: dict[str, str]
+    searched: Mapping[str, SearchDomain]
     select: str
     rows: pd.DataFrame
     footer: list[str]
@@ -63,8 +64,6 @@ def summarise(folder: SweepFolder, trials: pd.DataFrame | None = None) -> Summar
         ValueError: the sweep has no rows, or its description cannot be read.
     """
     description = folder.require_description()
-    if not description["rows"]:
-        raise ValueError(f"{folder.path}: the sweep has no rows, so it has no table")
     trials = load(folder.path) if trials is None else trials
     sources = trials[trials["role"] == "source"]
     ends = searches_over(folder)
@@ -72,17 +71,17 @@ def summarise(folder: SweepFolder, trials: pd.DataFrame | None = None) -> Summar
         _summarise_row(
             number, trials[trials["row"] == number], sources, ends.get(number), description
         )
-        for number in range(len(description["rows"]))
+        for number in range(len(description.rows))
     ]
     return Summary(
-        name=description["name"],
-        fields=list(dict.fromkeys(name for row in description["rows"] for name in row)),
-        searched=description["search"],
-        select=description["select"],
+        name=description.name,
+        fields=description.compared,
+        searched=description.search,
+        select=description.select,
         rows=pd.DataFrame(
             rows, dtype=object
         ),  # as they are: whole numbers stay whole beside missing cells
-        footer=_account(trials, rows, description.get("max_failures")),
+        footer=_account(trials, rows, description.max_failures),
     )
 
 
@@ -105,17 +104,16 @@ def _summarise_row(
     trials: pd.DataFrame,
     sources: pd.DataFrame,
     end: End | None,
-    description: Mapping[str, Any],
+    description: SweepDescription,
 ) -> Row:
     """Return one row of the table; None where there is no value, and `note` says why.
 
     end: of its search, None while that is under way.
     """
-    select, test = description["select"], test_metric(description["select"])
-    base = TrainConfig.from_dict(description["base"])
-    config = TrainConfig.from_dict(description["rows"][number], base)
+    select, test = description.select, test_metric(description.select)
+    config = description.row_configs[number]
     search, finals = trials[trials["role"] == "search"], trials[trials["role"] == "final"]
-    winner = None if end == "none" else find_winner(search, select, description["mode"])
+    winner = None if end == "none" else find_winner(search, select, description.mode)
     own = (
         finals[finals["configuration"] == winner["configuration"]]
         if winner is not None
@@ -124,20 +122,19 @@ def _summarise_row(
     finished = own[own["outcome"] == "finished"]
     tested = finished[finished[test].notna()]
     estimate = estimate_seeds(tested[test].astype(float).tolist()) if len(tested) else None
-    wanted = description["trials"] if description["search"] else 1
+    wanted = description.trials_per_row
     search_note = (
         _search_note(search, wanted, end) if len(trials) or end else _source_note(config, sources)
     )
-    missing_finals = final_note(own, len(finished) - len(tested), description["seeds"])
+    missing_finals = final_note(own, len(finished) - len(tested), description.seeds)
     if winner is None or (search_note and own.empty):
         missing_finals = ""  # no final run is due yet
     best = winner or {}
     return {
         "row": number,
-        **{name: _cell(getattr(config, name)) for row in description["rows"] for name in row},
+        **{name: _cell(getattr(config, name)) for name in description.compared},
         **{
-            name: None if winner is None else _cell(winner.get(name))
-            for name in description["search"]
+            name: None if winner is None else _cell(winner.get(name)) for name in description.search
         },
         select: best.get(select),
         f"{test}_mean": estimate and estimate.mean,

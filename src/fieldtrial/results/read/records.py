@@ -53,7 +53,7 @@ def load_records(path: Path | str) -> pd.DataFrame:
         FileNotFoundError: `path` is not a sweep's folder.
     """
     folder = SweepFolder(path)
-    folder.require_description()
+    folder.require()
     listed = [entry["trial"] for entry in folder.trials() if entry["trial"]]
     found = sorted(entry.name for entry in os.scandir(folder.path) if entry.is_dir())
     names = dict.fromkeys((*listed, *found))

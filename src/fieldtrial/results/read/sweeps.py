@@ -5,12 +5,12 @@ conditions on trials.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from pandas.api.types import is_scalar
 
-from fieldtrial.config import FIELDS, HINTS, ConfigError, TrainConfig, unknown_field
+from fieldtrial.config import FIELDS, HINTS, ConfigError, unknown_field
+from fieldtrial.disk.sweep_description import SweepDescription
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.fields import format_value, parse
 from fieldtrial.results.read.records import load_records
@@ -20,7 +20,6 @@ from fieldtrial.results.read.wording import counted
 SWEEP = (  # the column that says which sweep a trial is of, and can be grouped by as a field can
     "sweep"
 )
-DESCRIBED = ("name", "base", "rows", "search", "trials", "seeds", "select", "mode")
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class Sweeps:
     large or small.
     """
 
-    descriptions: dict[str, dict[str, Any]]
+    descriptions: dict[str, SweepDescription]
     folders: dict[str, SweepFolder]
     frames: dict[str, pd.DataFrame]
     trials: pd.DataFrame
@@ -48,36 +47,17 @@ class Sweeps:
     def searched(self) -> list[str]:
         """The fields that a sweep searches."""
         return list(
-            dict.fromkeys(
-                name for description in self.descriptions.values() for name in description["search"]
-            )
+            dict.fromkeys(name for one in self.descriptions.values() for name in one.search)
         )
 
     @property
     def compared(self) -> list[str]:
-        """The fields that the sweeps compare: those that rows set, and those in which the sweeps'
-        bases differ.
-        """
-        in_rows = [
-            name
-            for description in self.descriptions.values()
-            for row in description["rows"]
-            for name in row
-        ]
-        bases = [self.base(name) for name in self.descriptions]
-        differing = [name for name in FIELDS if len({getattr(base, name) for base in bases}) > 1]
-        apart = set(self.searched) | {"seed", "select"}
+        """The fields that a sweep's rows set, and those in which the sweeps' bases differ."""
+        known = self.descriptions.values()
+        differing = [name for name in FIELDS if len({getattr(one.base, name) for one in known}) > 1]
+        in_rows = [name for one in known for name in one.compared]
+        apart = {*self.searched, "seed", "select"}
         return [name for name in dict.fromkeys((*differing, *in_rows)) if name not in apart]
-
-    def base(self, sweep: str) -> TrainConfig:
-        """Return the config that the sweep's rows start from."""
-        return TrainConfig.from_dict(self.descriptions[sweep]["base"])
-
-    def row_configs(self, sweep: str) -> list[TrainConfig]:
-        """Return the config of each row of the sweep before anything is searched."""
-        return [
-            TrainConfig.from_dict(row, self.base(sweep)) for row in self.descriptions[sweep]["rows"]
-        ]
 
     def records(self) -> pd.DataFrame:
         """Return the records of the trials, as `load_records` does, with the column `sweep`."""
@@ -138,16 +118,16 @@ def read_sweeps(paths: Sequence[Path | str]) -> Sweeps:
         for folder in folders
     }  # runs/x and old/x are told apart by their paths
     problems: list[str] = []
-    descriptions: dict[str, dict[str, Any]] = {}
+    descriptions: dict[str, SweepDescription] = {}
     for name, folder in named.items():
         try:
-            descriptions[name] = read_description(folder)
+            descriptions[name] = folder.require_description()
         except (OSError, ValueError) as error:
             problems.append("; ".join(str(error).splitlines()))
-    selects = {description["select"] for description in descriptions.values()}
+    selects = {description.select for description in descriptions.values()}
     if len(selects) > 1:
         said = ", ".join(
-            f"{named[name].path} by {one['select']}" for name, one in descriptions.items()
+            f"{named[name].path} by {one.select}" for name, one in descriptions.items()
         )
         problems.append(
             f"winners are chosen by different metrics ({said}), so there is no best among them all"
@@ -157,25 +137,7 @@ def read_sweeps(paths: Sequence[Path | str]) -> Sweeps:
     frames = {name: load(folder.path) for name, folder in named.items()}
     first = next(iter(descriptions.values()))
     trials = _join([frame.assign(**{SWEEP: name}) for name, frame in frames.items()])
-    return Sweeps(descriptions, named, frames, trials, first["select"], first["mode"])
-
-
-def read_description(folder: SweepFolder) -> dict[str, Any]:
-    """Return what the sweep in `folder` is.
-
-    Raises:
-        FileNotFoundError: it is not a sweep's folder.
-        ValueError: the sweep has no rows, or its description is incomplete or of another version.
-    """
-    description = folder.require_description()
-    if not isinstance(description, dict) or not description.get("rows"):
-        raise ValueError(f"{folder.path}: the sweep has no rows, so it has no table")
-    if missing := [name for name in DESCRIBED if name not in description]:
-        raise ValueError(f"{folder.path}: sweep.json does not say {', '.join(missing)}")
-    base = TrainConfig.from_dict(description["base"], where=str(folder.path))
-    for number, row in enumerate(description["rows"]):
-        TrainConfig.from_dict(row, base, where=f"{folder.path}: row {number}")
-    return description
+    return Sweeps(descriptions, named, frames, trials, first.select, first.mode)
 
 
 def _join(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:

@@ -51,7 +51,7 @@ def load(path: Path | str) -> pd.DataFrame:
         FileNotFoundError: `path` is not a sweep's folder.
     """
     folder = SweepFolder(path)
-    folder.require_description()
+    folder.require()
     entries = folder.trials()
     winners = {
         entry["row"]: entry["trial"] for entry in entries if entry["role"] == "winner"

@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from fieldtrial.disk.files import write_atomically
+from fieldtrial.disk.sweep_description import SweepDescription
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.results.analysis.cost import account, cost_of_trials, say
 from fieldtrial.results.analysis.groups import Groups, group_trials
@@ -98,7 +99,7 @@ def render_report(folder: SweepFolder) -> str:
     summary = summarise(folder, trials)
     attempts = read_attempts(folder, trials)
     logs = log_files(folder, attempts)
-    select = description["select"]
+    select = description.select
     columns = report_data.columns(trials, description, report_data.created(records))
     tuned = report_data.hyperparameters(trials, description)
     by_name = {column["name"]: column for column in columns}
@@ -116,10 +117,10 @@ def render_report(folder: SweepFolder) -> str:
         "select": select,
         "selectLabel": report_data.label(select),
         "testLabel": report_data.label(summary.test),
-        "mode": description["mode"],
+        "mode": description.mode,
         "live": _is_live(summary),
         "hyperparameters": tuned,
-        "searched": [name for name in description["search"] if name in by_name],
+        "searched": [name for name in description.search if name in by_name],
         "colours": _colours(by_name, description, importance.names),
         "filter": (
             "role=search" if len(trials) > len(trials[trials["role"] == "search"]) > 0 else ""
@@ -204,12 +205,12 @@ def _relative(folder: SweepFolder, trial: str) -> str:
 
 
 def _colours(
-    columns: Mapping[str, Any], description: Mapping[str, Any], ranked: Sequence[str]
+    columns: Mapping[str, Any], description: SweepDescription, ranked: Sequence[str]
 ) -> list[str]:
     """Return what points may be coloured by: the compared fields, what matters most first, and how
     trials ended.
     """
-    compared = dict.fromkeys(name for row in description["rows"] for name in row)
+    compared = description.compared
     wanted = dict.fromkeys(
         (*(name for name in ranked if name in compared), *compared, "outcome", "role")
     )
@@ -217,13 +218,13 @@ def _colours(
 
 
 def _listed(
-    columns: Mapping[str, Any], description: Mapping[str, Any], select: str, test: str
+    columns: Mapping[str, Any], description: SweepDescription, select: str, test: str
 ) -> list[str]:
-    compared = [name for row in description["rows"] for name in row]
+    compared = description.compared
     wanted = [
         "trial",
         *compared,
-        *description["search"],
+        *description.search,
         select,
         test,
         "outcome",
@@ -236,10 +237,10 @@ def _listed(
     return [name for name in dict.fromkeys(wanted) if name in columns]
 
 
-def _example(columns: Mapping[str, Any], description: Mapping[str, Any], select: str) -> str:
+def _example(columns: Mapping[str, Any], description: SweepDescription, select: str) -> str:
     """Return a filter that fits this sweep."""
     parts = []
-    for name in dict.fromkeys(name for row in description["rows"] for name in row):
+    for name in description.compared:
         levels = columns[name].get("levels", []) if name in columns else []
         if levels and " " not in levels[0]:
             parts.append(f"{name}={levels[0]}")
@@ -247,7 +248,7 @@ def _example(columns: Mapping[str, Any], description: Mapping[str, Any], select:
     if select in columns and any(value is not None for value in columns[select]["values"]):
         known = [value for value in columns[select]["values"] if value is not None]
         middle = sorted(known)[len(known) // 2] * columns[select]["scale"]
-        parts.append(f"{select}{'>' if description['mode'] == 'max' else '<'}{middle:.2g}")
+        parts.append(f"{select}{'>' if description.mode == 'max' else '<'}{middle:.2g}")
     return " ".join(parts) or "outcome=finished"
 
 

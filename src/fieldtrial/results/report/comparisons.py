@@ -3,17 +3,16 @@ sentences are made of.
 """
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from fieldtrial.disk.sweep_description import SweepDescription
 from fieldtrial.fields import format_value
 from fieldtrial.results.analysis.groups import DATA, SET_OFF, Group, Groups, groups_of_rows
 from fieldtrial.results.analysis.statistics import FEWEST, Comparison, compare
 from fieldtrial.results.analysis.summary import Row, Summary
-from fieldtrial.results.report.data import row_labels
 
 MOST_LEVELS = 8  # of a compared field; with more, pairs of them are too many to be told apart
 
@@ -83,13 +82,13 @@ class FieldComparisons:
     pairs: list[tuple[str, str, Comparison]]
 
 
-def compare_rows(summary: Summary, groups: Groups | None, description: Mapping[str, Any]) -> Tested:
+def compare_rows(summary: Summary, groups: Groups | None, description: SweepDescription) -> Tested:
     """Return what the tests of the rows' winners show; groups: by the fields that the sweep
     compares.
     """
     known = groups_of_rows(groups, summary) if groups else {}
     tested = {row: group for row, group in known.items() if group.values}
-    return Tested(tested, row_labels(description["rows"]), summary.test, description["mode"])
+    return Tested(tested, description.labels, summary.test, description.mode)
 
 
 def compare_fields(

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from fieldtrial.config import FIELDS, HINTS
+from fieldtrial.disk.sweep_description import SearchDomain, SweepDescription
 from fieldtrial.fields import format_value
 from fieldtrial.results.analysis.summary import OUTCOMES, test_metric
 from fieldtrial.results.read.trials import ENDED_WELL
@@ -37,13 +38,11 @@ MEASURES = (
 UNITS = {"flops": "per image"}
 
 
-def hyperparameters(trials: pd.DataFrame, description: Mapping[str, Any]) -> list[str]:
+def hyperparameters(trials: pd.DataFrame, description: SweepDescription) -> list[str]:
     """Return the fields that the sweep compares or searches and that differ among its search
     trials, in that order.
     """
-    names = dict.fromkeys(
-        [name for row in description["rows"] for name in row] + list(description["search"])
-    )
+    names = dict.fromkeys(description.compared + list(description.search))
     search = trials[trials["role"] == "search"]
     return [
         name
@@ -60,7 +59,7 @@ def constants(trials: pd.DataFrame) -> dict[str, str]:
 
 
 def columns(
-    trials: pd.DataFrame, description: Mapping[str, Any], created: Mapping[str, float]
+    trials: pd.DataFrame, description: SweepDescription, created: Mapping[str, float]
 ) -> list[Column]:
     """Return the columns of the report's list of trials; `values` of each has one entry a trial, in
     the frame's order.
@@ -69,13 +68,13 @@ def columns(
     A number column has numbers (None where there is none), a category column has places in its
     `levels`.
     """
-    rows = row_labels(description["rows"])
+    rows = description.labels
     labels = [rows[row] if pd.notna(row) and 0 <= row < len(rows) else "–" for row in trials["row"]]
     same = constants(trials)
-    compared = [name for row in description["rows"] for name in row]
-    order = dict.fromkeys([*compared, *description["search"], *FIELDS])
+    compared = description.compared
+    order = dict.fromkeys([*compared, *description.search, *FIELDS])
     fields = [name for name in order if name in FIELDS and name not in same]
-    select, known = description["select"], trials["configuration"].notna()
+    select, known = description.select, trials["configuration"].notna()
     measures = dict.fromkeys([select, test_metric(select), *MEASURES])
     moments = [created.get(trial) for trial in trials["trial"]]
     return [
@@ -84,7 +83,7 @@ def columns(
         category("outcome", [OUTCOMES.get(outcome, outcome) for outcome in trials["outcome"]]),
         category("row", labels),
         *(
-            _field(name, trials[name], known & (trials["role"] != "source"), description["search"])
+            _field(name, trials[name], known & (trials["role"] != "source"), description.search)
             for name in fields
         ),
         *(
@@ -185,24 +184,11 @@ def ended(trials: pd.DataFrame, select: str) -> pd.DataFrame:
     return well
 
 
-def row_labels(rows: Sequence[Mapping[str, object]]) -> list[str]:
-    """Return each row's values as text: 'cnn · none', or with their names where rows do not set the
-    same fields.
-    """
-    texts = [
-        {name: format_value(tuple(v) if isinstance(v, list) else v) for name, v in row.items()}
-        for row in rows
-    ]
-    if len({tuple(row) for row in rows}) == 1 and rows[0]:
-        return [" · ".join(row.values()) for row in texts]
-    return [
-        " ".join(f"{name}={value}" for name, value in row.items()) or f"row {number}"
-        for number, row in enumerate(texts)
-    ]
-
-
 def _field(
-    name: str, values: "pd.Series[Any]", known: "pd.Series[bool]", search: Mapping[str, str]
+    name: str,
+    values: "pd.Series[Any]",
+    known: "pd.Series[bool]",
+    search: Mapping[str, SearchDomain],
 ) -> Column:
     """Return a field's column: numbers, but text where the field is none in one of the `known`
     trials.
@@ -210,7 +196,7 @@ def _field(
     steps: the values that the known trials have, if these are few. Sources, which are not compared,
     do not count.
     """
-    hint, domain = HINTS[name], search.get(name, "")
+    hint, domain = HINTS[name], search.get(name)
     kinds = {hint, *typing.get_args(hint)}
     if (
         not kinds & {int, float}
@@ -225,7 +211,7 @@ def _field(
         **column,
         **few,
         "field": True,
-        "log": domain.startswith("log") if domain else column["log"],
+        "log": domain.kind == "loguniform" if domain else column["log"],
     }
 
 

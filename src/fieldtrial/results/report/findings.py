@@ -4,9 +4,9 @@ confidence.
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
+from fieldtrial.disk.sweep_description import SweepDescription
 from fieldtrial.results.analysis.importance import Importance
 from fieldtrial.results.analysis.statistics import Comparison, estimate_mean, estimate_seeds
 from fieldtrial.results.analysis.summary import Row, Summary
@@ -21,7 +21,7 @@ Finding = dict[str, str]
 
 
 def findings(
-    summary: Summary, tested: Tested, importance: Importance, description: Mapping[str, Any]
+    summary: Summary, tested: Tested, importance: Importance, description: SweepDescription
 ) -> list[Finding]:
     """Return what the table says: the text of each sentence and its kind.
 
@@ -30,7 +30,7 @@ def findings(
     rows = [
         {str(name): value for name, value in row.items()} for row in summary.rows.to_dict("records")
     ]
-    names = list(dict.fromkeys(name for row in description["rows"] for name in row))
+    names = description.compared
     fields = compare_fields(rows, tested, names)
     return [
         *_on_best(tested),
@@ -189,13 +189,11 @@ def _on_importance(importance: Importance, summary: Summary) -> Iterator[Finding
 def _on_ends(rows: Sequence[Row], summary: Summary) -> Iterator[Finding]:
     """Say where winners lie at the end of what was searched."""
     for name, domain in summary.searched.items():
-        match = re.match(r"(log)?uniform\(([^,]+), ([^)]+)\)", domain)
-        values = [float(row[name]) for row in rows if isinstance(row.get(name), int | float)]
-        if not match:
+        low, high = domain.low, domain.high
+        if low is None or high is None:
             continue
-        shares = [
-            _place(value, float(match[2]), float(match[3]), bool(match[1])) for value in values
-        ]
+        values = [float(row[name]) for row in rows if isinstance(row.get(name), int | float)]
+        shares = [_place(value, low, high, domain.kind == "loguniform") for value in values]
         near = {
             "lower": [s for s in shares if s < NEAR_END],
             "upper": [s for s in shares if s > 1 - NEAR_END],

@@ -13,7 +13,6 @@ from PIL import Image
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.results.read.trials import ENDED_WELL
 from fieldtrial.results.read.wording import counted
-from fieldtrial.results.report.data import row_labels
 
 PICTURE_BYTES = (
     2_500_000  # of all pictures as text: with them, ten thousand trials stay below 15 MB
@@ -87,7 +86,7 @@ def read_pictures(
 
 def _titles(folder: SweepFolder, trials: pd.DataFrame) -> dict[str, tuple[int, str]]:
     """Return {trial: number of its row, and row, role and name as text}; -1 where it has no row."""
-    labels = row_labels(folder.require_description()["rows"])
+    labels = folder.require_description().labels
     titles: dict[str, tuple[int, str]] = {}
     for trial, row, role, seed in zip(
         trials["trial"], trials["row"], trials["role"], trials["seed"], strict=True

@@ -3,14 +3,14 @@ drawn beside it.
 """
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
+from fieldtrial.disk.sweep_description import SweepDescription
 from fieldtrial.results.analysis.summary import Summary
 from fieldtrial.results.report.comparisons import Tested
-from fieldtrial.results.report.data import is_share, label, row_labels
+from fieldtrial.results.report.data import is_share, label
 from fieldtrial.results.report.findings import estimate_text
 from fieldtrial.results.table.formats import MARK, NOTHING, header
 from fieldtrial.results.table.of_sweep import human_cells
@@ -50,7 +50,7 @@ def facts(
     summary: Summary,
     trials: pd.DataFrame,
     records: pd.DataFrame,
-    description: Mapping[str, Any],
+    description: SweepDescription,
     tested: Tested,
 ) -> list[dict[str, str]]:
     """Return the figures at the top of the report: name, value and remark of each."""
@@ -64,9 +64,7 @@ def facts(
         {
             "name": "Rows",
             "value": f"{len(summary.rows):,}",
-            "remark": (
-                f"{description['trials']} trials and {description['seeds']} fresh seeds for each"
-            ),
+            "remark": (f"{description.trials} trials and {description.seeds} fresh seeds for each"),
         },
         {
             "name": "Device-hours",
@@ -89,7 +87,7 @@ def _best(tested: Tested) -> dict[str, str]:
 
 
 def estimates(
-    summary: Summary, description: Mapping[str, Any], tested: Tested
+    summary: Summary, description: SweepDescription, tested: Tested
 ) -> list[dict[str, Any]]:
     """Return the rows that have been tested, the best first: label, mean, half-width of the
     interval and text.
@@ -98,9 +96,9 @@ def estimates(
     """
     scale = 100 if is_share(summary.test) else 1
     rows = [row for row in summary.rows.to_dict("records") if row["n"]]
-    labels, found = row_labels(description["rows"]), []
+    labels, found = description.labels, []
     for row in sorted(
-        rows, key=lambda row: row[f"{summary.test}_mean"], reverse=description["mode"] == "max"
+        rows, key=lambda row: row[f"{summary.test}_mean"], reverse=description.mode == "max"
     ):
         mean, half = row[f"{summary.test}_mean"], row[f"{summary.test}_half_width_95"]
         name = labels[row["row"]]

@@ -1,4 +1,4 @@
-"""The command behind jobs/tabulate.py: sweeps' folders -> a table grouped or pivoted by any config
+"""The command behind jobs/table.py: sweeps' folders -> a table grouped or pivoted by any config
 field.
 """
 

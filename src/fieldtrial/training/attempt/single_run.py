@@ -148,8 +148,9 @@ def handle(error: Exception, attempt: Attempt) -> NoReturn:
 
 
 def end_together(world: World, message: str) -> NoReturn:
-    """End all processes once rank 0 has printed `message`: torchrun kills the others as soon as one
-    ends.
+    """End all processes once rank 0 has printed `message`.
+
+    torchrun kills the other processes as soon as one ends.
     """
     if world.is_rank_0:
         print(message, file=sys.stderr, flush=True)

@@ -6,15 +6,16 @@ from typing import get_args
 
 from fieldtrial.config import ConfigError, Kernel, Scaling, TrainConfig
 from fieldtrial.disk.run import Run
+from fieldtrial.disk.sweep_description import SweepDescription
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.training.attempt.train import train
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.loop.attempt import Attempt
 
-ROWS = [
+ROWS = tuple(
     {"svm_kernel": kernel, "svm_scaling": scaling}
     for kernel, scaling in itertools.product(get_args(Kernel), get_args(Scaling))
-]
+)
 
 
 def fit_grid(base: TrainConfig, folder: SweepFolder, world: World) -> None:
@@ -29,20 +30,22 @@ def fit_grid(base: TrainConfig, folder: SweepFolder, world: World) -> None:
     """
     base = replace(base, classifier="svm", epochs=1)
     known = world.broadcast(folder.description())
-    if known and (known["rows"] != ROWS or TrainConfig.from_dict(known["base"]) != base):
+    if known and (known.rows != ROWS or known.base != base):
         raise ConfigError(
             [f"{folder.path} holds another sweep: give another folder, or the same flags"]
         )
     if world.is_rank_0 and not known:
-        budget = {
-            "search": {},
-            "trials": 1,
-            "seeds": 1,
-            "select": base.select,
-            "mode": "max",
-            "source": None,
-        }
-        folder.describe({"name": folder.name, "base": base.to_dict(), "rows": ROWS, **budget})
+        folder.describe(
+            SweepDescription(
+                name=folder.name,
+                base=base,
+                rows=ROWS,
+                search={},
+                trials=1,
+                seeds=1,
+                select=base.select,
+            )
+        )
     for row_number, row in enumerate(ROWS):
         config = TrainConfig.from_dict(row, base)
         run = folder.run(config.id)

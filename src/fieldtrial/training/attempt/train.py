@@ -130,9 +130,7 @@ def score_best(
 
 
 def conclude(attempt: Attempt, epoch: int) -> dict[str, Any]:
-    """Write the best epoch's weights; return result.json's entries from the checkpoint of `epoch`,
-    the last.
-    """
+    """Write the best epoch's weights; return result.json's entries. `epoch` is the last one."""
     run = attempt.run
     state = checkpoint.read(run.checkpoint_path(epoch))
     progress = TrialProgress(**state["progress"])

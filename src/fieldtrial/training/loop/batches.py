@@ -66,9 +66,7 @@ def batches(data: Data, order: Indices, size: int, world: World) -> Iterator[Bat
 
 
 def augmented(batch: Batch, config: TrainConfig, step: int, rank: int) -> Batch:
-    """Return `batch` with augmented images. Seeds are per step and process, so that gradient
-    accumulation changes no image.
-    """
+    """Return `batch` with augmented images, which gradient accumulation does not change."""
     if not config.augmentation:
         return batch
     scaled = batch.images.permute(0, 3, 1, 2).float() / 255

@@ -102,12 +102,7 @@ def fit(attempt: Attempt) -> Generator[Record]:
                 "peak_memory_mb": peak_memory_mb(world),
                 "best_epoch": progress.best_epoch,
             }
-            state = learner.state(is_last=progress.end(config) is not None)
-            attempt.require_newest()
-            if world.is_rank_0:
-                state |= {"config": config.to_dict(), "progress": asdict(progress)}
-                state |= {"record": record, "facts": counts}
-                checkpoint.save(run, state, epoch, progress.best_epoch)
+            save_checkpoint(attempt, learner, progress, record, counts)
             yield record | first if epoch == 0 else record
     except Stopped:
         return
@@ -122,11 +117,26 @@ def evaluate_untrained(network: Network, data: Data, attempt: Attempt) -> EpochS
 
 
 def share_buffers(network: Network, world: World) -> None:
-    """Overwrite batch normalisation's statistics, which each process has of its own images, with
-    rank 0's.
-    """
+    """Overwrite batch normalisation's statistics, which differ between processes, with rank 0's."""
     for buffer in network.buffers():
         world.broadcast_tensor(buffer)
+
+
+def save_checkpoint(
+    attempt: Attempt,
+    learner: Learner,
+    progress: TrialProgress,
+    record: Record,
+    counts: dict[str, int],
+) -> None:
+    """Save the checkpoint after an epoch. Raises Superseded if a newer attempt has begun."""
+    config = attempt.config
+    state = learner.state(is_last=progress.end(config) is not None)
+    attempt.require_newest()
+    if attempt.world.is_rank_0:
+        state |= {"config": config.to_dict(), "progress": asdict(progress)}
+        state |= {"record": record, "facts": counts}
+        checkpoint.save(attempt.run, state, progress.epoch, progress.best_epoch)
 
 
 def scores_of(training: EpochStatistics, validation: Scores) -> Record:
@@ -148,9 +158,7 @@ def scores_of(training: EpochStatistics, validation: Scores) -> Record:
 
 
 def open_trial(config: TrainConfig, run: Run) -> tuple[Data, Network]:
-    """Return the trial's images, and its network on the CPU: with initial weights, frozen as the
-    config says.
-    """
+    """Return the trial's images, and its network on the CPU: initialised, frozen as configured."""
     source = ModelSource.of(config, run.path)
     data = load(config, source.image_size)
     network = build(source, data.shape, data.mean, data.std)
@@ -172,9 +180,7 @@ def count(network: Network, data: Data) -> dict[str, int]:
 
 
 def peak_memory_mb(world: World) -> float:
-    """Return the peak memory in MiB: the trial's on a GPU; on a CPU the process's, earlier trials
-    included.
-    """
+    """Return the peak memory in MiB: of the trial on a GPU; of the process on a CPU."""
     if world.device.type == "cuda":
         return torch.cuda.max_memory_allocated(world.device) / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

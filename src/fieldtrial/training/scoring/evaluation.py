@@ -23,9 +23,7 @@ Metrics = dict[str, Any]
 def score_state(
     attempt: Attempt, state: dict[str, torch.Tensor]
 ) -> tuple[dict[Split, ScoredSplit], Metrics]:
-    """Return, to all processes, the answers of the weights in `state` for the attempt's splits, and
-    their metrics.
-    """
+    """Score the weights in `state`: return, to all processes, the answers and their metrics."""
     data, network = _open(attempt.config, attempt.run, state)
     scored = _score(network, data, attempt, attempt.splits)
     return scored, metrics_of(data, scored)
@@ -67,8 +65,7 @@ def evaluate_run(
 
 
 def evaluate_elsewhere(run: Run, world: World, dataset: str, split: Split = "test") -> Metrics:
-    """Evaluate a finished run on another data set of the same classes; return, to all processes,
-    the metrics.
+    """Evaluate a finished run on another data set of the same classes; return the metrics to all.
 
     They are added to the run's evaluations, under "DATASET SPLIT". Images get the size and the
     normalisation of those that the trial was trained on.

@@ -114,7 +114,14 @@ def test_a_workers_processes_are_asked_what_they_do(
 def test_a_deaf_worker_is_stopped_with_its_job(
     slurm: SlurmCluster, make_place: Make, tmp_path: Path
 ) -> None:
-    place = make_place(epoch_seconds=600)
+    lines = [
+        "import runpy",
+        "from fieldtrial.disk.run import Run",
+        "Run.stop_requested = lambda run: False",
+        f"runpy.run_path({STAND_IN[0]!r}, run_name='__main__')",
+    ]
+    (tmp_path / "worker.py").write_text("\n".join(lines))
+    place = make_place(600, (str(tmp_path / "worker.py"),))
     deaf = task(tmp_path)
     place.start(deaf)
     until(place, lambda: deaf.open_run().records())

@@ -42,10 +42,10 @@ def test_it_is_the_program_and_can_be_imported(tmp_path: Path) -> None:
         text=True,
         check=True,
     )
-    assert done.stdout.strip() == str(taken / "fieldtrial" / "control" / "launch.py")
-    compiled = taken / "fieldtrial" / "__pycache__" / f"tasks.{sys.implementation.cache_tag}.pyc"
+    assert done.stdout.strip() == str(taken / "fieldtrial/control/places/slurm/job_start.py")
+    compiled = taken / "fieldtrial/disk/__pycache__" / f"files.{sys.implementation.cache_tag}.pyc"
     code = marshal.loads(compiled.read_bytes()[PYC_HEADER:])
-    assert code.co_filename == str(taken / "fieldtrial" / "tasks.py"), (
+    assert code.co_filename == str(taken / "fieldtrial/disk/files.py"), (
         "tracebacks name files that there are"
     )
     names = {path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py")}
@@ -58,12 +58,12 @@ def test_editing_changes_nothing_in_what_was_taken(package: Path, tmp_path: Path
     first = take_snapshot(tmp_path / "code")
     assert take_snapshot(tmp_path / "code") == first
     assert (first / "diff.patch").read_text() == ""
-    before = (package / "tasks.py").read_text()
-    (package / "tasks.py").write_text(before + "NEW = 1\n")
+    before = (package / "config.py").read_text()
+    (package / "config.py").write_text(before + "NEW = 1\n")
     (package / "untracked.py").write_text("LINE = 2\n")
     second = take_snapshot(tmp_path / "code")
     assert second != first
-    assert (first / "fieldtrial" / "tasks.py").read_text() == before
+    assert (first / "fieldtrial" / "config.py").read_text() == before
     assert (second / "fieldtrial" / "untracked.py").read_text() == "LINE = 2\n"
     assert "+NEW = 1" in (second / "diff.patch").read_text()
     head = subprocess.run(
@@ -100,7 +100,7 @@ def test_the_same_program_may_have_another_commit_and_other_changes_around_it(
 
 def test_others_may_read_it_and_not_write(tmp_path: Path) -> None:
     taken = take_snapshot(tmp_path / "code")
-    for path in (taken, taken / "fieldtrial", taken / "fieldtrial" / "run.py"):
+    for path in (taken, taken / "fieldtrial", taken / "fieldtrial" / "config.py"):
         mode = stat.S_IMODE(path.stat().st_mode)
         assert mode & 0o444 == 0o444
         assert not mode & 0o022
@@ -110,4 +110,4 @@ def test_without_git_there_is_a_snapshot_too(package: Path, tmp_path: Path) -> N
     shutil.rmtree(package.parent / ".git")
     taken = take_snapshot(tmp_path / "code")
     assert (taken / "commit.txt").read_text() == ""
-    assert (taken / "fieldtrial" / "run.py").exists()
+    assert (taken / "fieldtrial" / "config.py").exists()

@@ -1,0 +1,93 @@
+"""What the commands in jobs/ share: their parsers, one line per error, and exit statuses.
+
+0: done. 1: it ran, and the result is bad. 2: bad input. 130: interrupted.
+"""
+
+import argparse
+import functools
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from fieldtrial.config import FIELDS, TrainConfig
+from fieldtrial.disk.files import share_with_group
+from fieldtrial.effects import without_effect
+
+BAD_RESULT, BAD_INPUT, INTERRUPTED = 1, 2, 130
+
+
+class Main(Protocol):
+    """A job's `main`: takes a command line's arguments, and returns the exit status."""
+
+    def __call__(self, arguments: Sequence[str] | None = None) -> int:
+        """Do the job; None: the arguments of this process's command line."""
+
+
+def job(*failures: type[Exception]) -> Callable[[Main], Main]:
+    """Return a decorator for a job's `main`, which turns errors into lines and an exit status.
+
+    failures: errors that are a bad result; other ValueErrors and OSErrors are bad input.
+    """
+
+    def decorate(main: Main) -> Main:
+        @functools.wraps(main)
+        def guarded(arguments: Sequence[str] | None = None) -> int:
+            share_with_group()
+            try:
+                return main(arguments)
+            except KeyboardInterrupt:
+                complain("interrupted: run the same command again to go on")
+                return INTERRUPTED
+            except failures as error:
+                complain(str(error))
+                return BAD_RESULT
+            except (ValueError, OSError) as error:
+                complain(str(error))
+                return BAD_INPUT
+
+        return guarded
+
+    return decorate
+
+
+def complain(message: str, kind: str = "error") -> None:
+    """Print the message on stderr; each of its lines starts with `kind`."""
+    lines = message.splitlines() or [""]
+    print(*(f"{kind}: {line}" for line in lines), sep="\n", file=sys.stderr, flush=True)
+
+
+def job_parser(description: str | None, usage: str | None = None) -> argparse.ArgumentParser:
+    """Return a parser with the job's docstring as its help. `usage` comes after the job's name."""
+    return argparse.ArgumentParser(
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage=usage and f"%(prog)s {usage}",
+    )
+
+
+def add_data_root(parser: argparse.ArgumentParser) -> None:
+    """Add --data-root, which `parse` puts into $FIELDTRIAL_DATA."""
+    text = "where data sets are, and are downloaded to [$FIELDTRIAL_DATA]"
+    parser.add_argument("--data-root", metavar="DIR", type=Path, help=text)
+
+
+def add_run(parser: argparse.ArgumentParser, text: str) -> None:
+    """Add --run, a run's directory."""
+    parser.add_argument("--run", required=True, metavar="DIR", type=Path, help=text)
+
+
+def parse(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Return the parsed arguments; None: the command line's. Sets $FIELDTRIAL_DATA if asked to."""
+    flags = parser.parse_args(arguments)
+    if getattr(flags, "data_root", None):
+        os.environ["FIELDTRIAL_DATA"] = str(flags.data_root.resolve())
+    return flags
+
+
+def warn_of_no_effect(flags: argparse.Namespace, config: TrainConfig) -> None:
+    """Print a warning for each given field without effect in `config`, on rank 0."""
+    if os.environ.get("RANK", "0") == "0":
+        for line in without_effect(config, [name for name in FIELDS if name in flags]):
+            complain(line, "warning")

@@ -1,0 +1,287 @@
+"""What sweep.json holds: everything that decides which trials a sweep has."""
+
+import contextlib
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+from fieldtrial.config import HINTS, ConfigError, Select, TrainConfig, unknown_field
+from fieldtrial.fields import check_type, format_value, parse
+
+Mode = Literal["max", "min"]
+Kind = Literal["uniform", "loguniform", "choice"]
+MODES: dict[Select, Mode] = {"validation_accuracy": "max", "validation_loss": "min"}
+REQUIRED = ("name", "base", "rows", "search", "trials", "seeds", "select")
+NUMBERS = {"trials": 1, "seeds": 0, "max_failures": 0}  # and the least value of each
+# What earlier versions wrote; the first one did not tell apart the domains that have steps.
+RANGE = re.compile(
+    r"(uniform|loguniform|quantized)\(\(?([^,()]+), ([^,()]+)\)?\)(?: in steps of (\S+))?"
+)
+CHOICE = re.compile(r"(choice)\((.*)\)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class SearchDomain:
+    """The values that a search may propose for one field.
+
+    low, high: the bounds of a range, which is uniform or loguniform. step: the distance between
+    its values, None without steps. choices: the values of a choice, as texts of a command line.
+    """
+
+    kind: Kind
+    low: float | None = None
+    high: float | None = None
+    step: float | None = None
+    choices: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        if self.kind == "choice":
+            return f"choice({', '.join(self.choices)})"
+        step = "" if self.step is None else f" in steps of {self.step}"
+        return f"{self.kind}({self.low}, {self.high}){step}"
+
+    @classmethod
+    def from_json(cls, value: object) -> "SearchDomain":
+        """Return the domain that `to_json` gave, or the text of it, which earlier versions wrote.
+
+        Raises:
+            ValueError: `value` is neither; the message is the rule.
+        """
+        known = _read_text(value) if isinstance(value, str) else value
+        if isinstance(known, dict):
+            kind, choices, step = (known.get(name) for name in ("kind", "choices", "step"))
+            low, high = known.get("low"), known.get("high")
+            if kind == "choice" and _are_texts(choices):
+                return cls(kind, choices=tuple(choices or ()))
+            numbers = [low, high, *([] if step is None else [step])]
+            if kind in ("uniform", "loguniform") and all(map(_is_number, numbers)):
+                return cls(kind, low, high, step)
+        raise ValueError("must be uniform or loguniform with low and high, or choice with choices")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the domain as plain data, without what is not given."""
+        plain = asdict(self) | {"choices": list(self.choices)}
+        return {name: value for name, value in plain.items() if value not in (None, [])}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepDescription:
+    """A sweep as its folder describes it; fieldtrial.sweep.Sweep is where it comes from.
+
+    base: the config that the rows start from. rows: the fields that each row sets.
+    search: the domain of each searched field. trials: configurations tried in a searched row.
+    seeds: fresh seeds of each row's winner. select: the metric that chooses the winner.
+    source: the fields of the trial whose weights the rows start from, None without one.
+    max_failures: failed trials after which the sweep stops, None where that is not known.
+    """
+
+    name: str
+    base: TrainConfig
+    rows: tuple[Mapping[str, Any], ...]
+    search: Mapping[str, SearchDomain]
+    trials: int
+    seeds: int
+    select: Select
+    source: Mapping[str, Any] | None = None
+    max_failures: int | None = None
+
+    @property
+    def mode(self) -> Mode:
+        """Whether `select` is best when it is large or when it is small."""
+        return MODES[self.select]
+
+    @property
+    def compared(self) -> list[str]:
+        """The fields that rows set, in the order in which they come up."""
+        return compared_fields(self.rows)
+
+    @property
+    def trials_per_row(self) -> int:
+        """The configurations that a row tries: one where nothing is searched."""
+        return self.trials if self.search else 1
+
+    @cached_property
+    def row_configs(self) -> list[TrainConfig]:
+        """The config of each row before anything is searched."""
+        return [TrainConfig.from_dict(row, self.base) for row in self.rows]
+
+    def cells(self, row: int) -> tuple[str, ...]:
+        """Return a row's values of the compared fields, as texts of a command line."""
+        config = self.row_configs[row]
+        return tuple(format_value(getattr(config, name)) for name in self.compared)
+
+    @cached_property
+    def labels(self) -> list[str]:
+        """Each row as text: 'cnn · none', or with field names where rows set different fields."""
+        texts = [{name: format_value(value) for name, value in row.items()} for row in self.rows]
+        if len({tuple(row) for row in texts}) == 1 and texts[0]:
+            return [" · ".join(row.values()) for row in texts]
+        return [
+            " ".join(f"{name}={value}" for name, value in row.items()) or f"row {number}"
+            for number, row in enumerate(texts)
+        ]
+
+    @classmethod
+    def from_json(cls, values: object, where: str) -> "SweepDescription":
+        """Return what `to_json` gave, of this version or an earlier one.
+
+        Raises:
+            ConfigError: something is missing, or has a value that this version does not know; all
+                problems at once, each line starting with `where`.
+        """
+        if not isinstance(values, dict):
+            raise ConfigError(["must be a JSON object that describes a sweep"], where)
+        if missing := [name for name in REQUIRED if name not in values]:
+            raise ConfigError([f"lacks {', '.join(missing)}"], where)
+        reader = _Reader(values)
+        base = reader.config("base", values["base"], TrainConfig())
+        known = cls(
+            name=reader.checked("name", str),
+            base=base,
+            rows=tuple(reader.rows(base)),
+            search=reader.search(),
+            trials=reader.checked("trials", int),
+            seeds=reader.checked("seeds", int),
+            select=reader.checked("select", Select),
+            source=reader.source(),
+            max_failures=reader.checked("max_failures", int | None),
+        )
+        if reader.problems:
+            raise ConfigError(reader.problems, where)
+        return known
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the description as plain data: tuples as lists, configs as dictionaries."""
+        return {
+            "name": self.name,
+            "base": self.base.to_dict(),
+            "rows": [_plain(row) for row in self.rows],
+            "search": {name: domain.to_json() for name, domain in self.search.items()},
+            "trials": self.trials,
+            "seeds": self.seeds,
+            "max_failures": self.max_failures,
+            "select": self.select,
+            "mode": self.mode,
+            "source": None if self.source is None else _plain(self.source),
+        }
+
+
+class _Reader:
+    """Reads the parts of a description, and collects the problems with them."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self._values = values
+        self.problems: list[str] = []
+
+    def checked(self, name: str, hint: Any) -> Any:
+        value = self._values.get(name)
+        try:
+            checked = check_type(value, hint)
+            if checked is not None and checked < NUMBERS.get(name, checked):
+                raise ValueError(f"must be at least {NUMBERS[name]}")
+        except ValueError as error:
+            self.problems.append(f"{name} = {value!r}: {error}")
+            return None
+        return checked
+
+    def config(self, name: str, values: object, base: TrainConfig) -> TrainConfig:
+        if not isinstance(values, dict):
+            self.problems.append(f"{name} = {values!r}: must be an object of config fields")
+            return base
+        try:
+            return TrainConfig.from_dict(values, base)
+        except ConfigError as error:
+            self.problems += [f"{name}: {problem}" for problem in error.problems]
+            return base
+
+    def rows(self, base: TrainConfig) -> Iterable[Mapping[str, Any]]:
+        rows = self._values["rows"]
+        if not isinstance(rows, list) or not rows:
+            self.problems.append(f"rows = {rows!r}: must be a list of at least one row")
+            return
+        known = len(self.problems)
+        for number, row in enumerate(rows):
+            config = self.config(f"row {number}", row, base)
+            if len(self.problems) == known:
+                yield {name: getattr(config, name) for name in row}
+
+    def search(self) -> dict[str, SearchDomain]:
+        search, domains = self._values["search"], {}
+        if not isinstance(search, dict):
+            self.problems.append(f"search = {search!r}: must be an object of fields")
+            return {}
+        for name, value in search.items():
+            try:
+                if name not in HINTS:
+                    raise ValueError(unknown_field(name))
+                domains[name] = SearchDomain.from_json(value)
+            except ValueError as error:
+                self.problems.append(f"search {name} = {value!r}: {error}")
+        return domains
+
+    def source(self) -> dict[str, Any] | None:
+        source = self._values.get("source")
+        if source is not None and not isinstance(source, dict):
+            self.problems.append(f"source = {source!r}: must be an object of config fields")
+            return None
+        try:
+            return None if source is None else typed_values(source)
+        except ValueError as error:
+            self.problems.append(f"source: {error}")
+            return None
+
+
+def compared_fields(rows: Iterable[Mapping[str, object]]) -> list[str]:
+    """Return the fields that rows set, in the order in which they come up."""
+    return list(dict.fromkeys(name for row in rows for name in row))
+
+
+def typed_values(values: Mapping[str, object]) -> dict[str, Any]:
+    """Return config fields with values of their types. Raises ValueError with value and rule."""
+    typed = {}
+    for name, value in values.items():
+        if name not in HINTS:
+            raise ValueError(unknown_field(name))
+        try:
+            hint, is_text = HINTS[name], isinstance(value, str)
+            typed[name] = parse(str(value), hint) if is_text else check_type(value, hint)
+        except ValueError as error:
+            raise ValueError(f"{name} = {value!r}: {error}") from None
+    return typed
+
+
+def _read_text(text: str) -> dict[str, Any] | None:
+    if match := RANGE.fullmatch(text):
+        low, high, step = (None if part is None else _number(part) for part in match.groups()[1:])
+        kind = match[1].replace("quantized", "uniform")
+        return {"kind": kind, "low": low, "high": high, "step": step}
+    if match := CHOICE.fullmatch(text):
+        return {"kind": match[1], "choices": match[2].split(", ")}
+    return None
+
+
+def _number(text: str) -> float:
+    for read in (int, float):
+        with contextlib.suppress(ValueError):
+            return read(text)
+    return math.nan
+
+
+def _is_number(value: object) -> bool:
+    with contextlib.suppress(ValueError):
+        check_type(value, float)
+        return True
+    return False
+
+
+def _are_texts(values: object) -> bool:
+    return isinstance(values, list) and all(isinstance(value, str) for value in values)
+
+
+def _plain(values: Mapping[str, object]) -> dict[str, object]:
+    return {
+        name: list(value) if isinstance(value, tuple) else value for name, value in values.items()
+    }

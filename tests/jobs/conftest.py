@@ -1,0 +1,56 @@
+"""Jobs, as commands and in this process."""
+
+import os
+import runpy
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+JOBS = Path(__file__).parents[2] / "jobs"
+Done = subprocess.CompletedProcess[str]
+
+
+class Job(Protocol):
+    """Runs the job of this file name to its end."""
+
+    def __call__(self, name: str, *arguments: str | Path) -> Done: ...
+
+
+@pytest.fixture(scope="session")
+def command() -> Job:
+    """Return a function that runs a job as a command."""
+
+    def run(name: str, *arguments: str | Path) -> Done:
+        line = [sys.executable, str(JOBS / name), *map(str, arguments)]
+        env = os.environ | {"OMP_NUM_THREADS": "1"}
+        return subprocess.run(
+            line, env=env, capture_output=True, text=True, timeout=300, check=False
+        )
+
+    return run
+
+
+@pytest.fixture
+def job(capfd: pytest.CaptureFixture[str]) -> Iterator[Job]:
+    """Return a function that runs a job's `main` here; environment and umask come back."""
+
+    def run(name: str, *arguments: str | Path) -> Done:
+        main = runpy.run_path(str(JOBS / name))["main"]
+        capfd.readouterr()
+        try:
+            status = main([str(argument) for argument in arguments])
+        except SystemExit as end:  # from argparse
+            status = int(end.code or 0)
+        printed = capfd.readouterr()
+        return Done([name, *map(str, arguments)], status, printed.out, printed.err)
+
+    umask = os.umask(0)
+    os.umask(umask)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FIELDTRIAL_DATA", os.environ["FIELDTRIAL_DATA"])
+        yield run
+    os.umask(umask)

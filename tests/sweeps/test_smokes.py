@@ -1,0 +1,90 @@
+"""The smoke of every sweep file, one after another on the same warm workers.
+
+The commands themselves are tested in test_sweeps.py.
+"""
+
+import csv
+import runpy
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fieldtrial.control import cli
+from fieldtrial.control.driver.drive import claim
+from fieldtrial.control.engine.loop import Engine
+from fieldtrial.control.places.local import LocalPlace
+from fieldtrial.control.places.settings import LocalSettings
+from fieldtrial.control.smoke import smoke
+from fieldtrial.disk.run import Run
+from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.results.report.build import write_report
+from fieldtrial.results.table import of_sweep as table
+from fieldtrial.sweep import Sweep
+from fieldtrial.training.attempt.preflight import check
+from fieldtrial.training.loop.attempt import Attempt
+
+SWEEPS = Path(__file__).parents[2] / "sweeps"
+FILES = sorted(path.name for path in SWEEPS.glob("*.py"))
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[LocalPlace]:
+    """Return a place whose workers keep torch loaded from one sweep to the next."""
+    made = LocalPlace(LocalSettings())
+    yield made
+    made.close()
+
+
+def smoke_of(name: str, monkeypatch: pytest.MonkeyPatch) -> Sweep:
+    """Return the sweep that a file gives to the command line when it is run, made tiny."""
+    given: list[Callable[[], Sweep]] = []
+    monkeypatch.setattr(cli, "main", given.append)
+    runpy.run_path(str(SWEEPS / name), run_name="__main__")
+    (build,) = given
+    return smoke(build())
+
+
+def problems(sweep: Sweep, run: Run) -> list[str]:
+    """Return what the check before the start finds: sources have not trained weights yet."""
+    configs = {replace(row.config, weights="random") for row in sweep.planned}
+    configs |= {row.source for row in sweep.planned if row.source}
+    largest = {replace(row.largest, weights="random", freeze="none") for row in sweep.planned}
+    answers = [check(Attempt(run, config)) for config in configs]
+    answers += [check(Attempt(run, config), shapes_only=True) for config in largest]
+    return [problem for answer in answers for problem in answer["problems"]]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FILES)
+def test_a_smoke_run_trains_every_row(
+    place: LocalPlace,
+    name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    sweep = smoke_of(name, monkeypatch)
+    assert problems(sweep, Run(tmp_path)) == []
+    folder = SweepFolder(tmp_path / f"{Path(name).stem}-smoke")
+    claim(folder, sweep)
+    engine = Engine(sweep, folder, place)
+    engine.run()
+    assert all(row.winner() for row in engine.rows)
+    assert table.main([str(folder.path)]) == 0
+    write_report(folder)
+    assert folder.report_path.exists()
+    assert capfd.readouterr().err == ""
+
+    with folder.table_path("csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(sweep.rows)
+    for row in rows:
+        assert 0 < float(row["test_accuracy_mean"]) <= 1
+        assert (row["n"], row["note"]) == ("1", "")
+    trials = [folder.run(one["trial"]) for one in folder.trials()]
+    assert all(run.config().dataset == "digits" and run.config().epochs == 1 for run in trials)
+    assert all(run.weights_path.exists() or run.config().classifier == "svm" for run in trials)
+    shutil.rmtree(tmp_path)  # the weights of the largest are gigabytes
