@@ -40,11 +40,10 @@ def grid(cells: Sequence[Cell | None], columns: int, title: str, note: str = "")
     ):
         axis.set_axis_off()
         if cell is not None:
-            axis.imshow(
-                cell.image,
-                cmap=cell.colour_map if cell.image.ndim == 2 else None,
-                interpolation="nearest",
-            )
+            colour_map = cell.colour_map if cell.image.ndim == 2 else None
+            # photos keep their shades; maps and filters are stretched to their own range
+            low, high = (0, 255) if cell.image.dtype == np.uint8 else (None, None)
+            axis.imshow(cell.image, colour_map, vmin=low, vmax=high, interpolation="nearest")
             if cell.heat is not None:
                 axis.imshow(cell.heat, cmap="inferno", alpha=0.55 * np.clip(cell.heat, 0, 1))
             axis.set_title(cell.title, fontsize=7, color=cell.colour, pad=2, parse_math=False)
