@@ -2,10 +2,12 @@
 
 import functools
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from fieldtrial.config import FIELDS, TrainConfig
 from fieldtrial.disk.run import Run
@@ -37,7 +39,7 @@ CENTER, TRIPLET = {"loss": "center"}, {"loss": "triplet"}
 LEVEL: Fields = MLP | {"lr": 1e-6, "epochs": 4}  # the loss falls, and the accuracy stays
 
 # field: another value, changes of BASE with which it has an effect, and changes with which it has
-# none; SVM is one of the latter for every field of training.
+# none; `idle_changes` adds a support vector machine to the latter.
 CASES: dict[str, tuple[Any, list[Fields], list[Fields]]] = {
     "augmentation": (("horizontal_flip",), [{}], []),
     "freeze": ("all_but_head", [{}], []),
@@ -83,9 +85,18 @@ CASES: dict[str, tuple[Any, list[Fields], list[Fields]]] = {
     "epochs": (1, [{}], []),
     "select": ("validation_loss", [LEVEL | {"patience": 1}], []),
     "patience": (1, [LEVEL], []),
-    "strategy": ("zero1", [], []),  # has an effect on several processes: see test_trials_of_two
+    "strategy": ("zero1", [], []),  # needs several processes: see tests/sweeps
 }  # fmt: skip
 FACTS = ("seconds", "images_per_second", "data_wait", "peak_memory_mb")  # of the machine
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """Compute on one thread: for so few numbers, several only wait for one another."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @functools.cache
@@ -95,7 +106,7 @@ def outcome(config: TrainConfig) -> Any:
         run = Run.create(Path(folder) / "run", config)
         if config.model not in ("cnn", "mlp"):
             model = open_trial(config, run)[1]
-            return str(model), [float(tensor.double().sum()) for tensor in model.parameters()]
+            return str(model), [float(tensor.detach().sum()) for tensor in model.parameters()]
         if config.classifier == "svm":
             records = [fit_svm(config, run, World(), ("validation",)).record]
         else:
@@ -110,7 +121,9 @@ def pairs(name: str, changes: list[Fields]) -> list[tuple[TrainConfig, TrainConf
 
 
 def idle_changes(name: str) -> list[Fields]:
-    return [*CASES[name][2], *([SVM] if TRAINED in CONDITIONS[name] else [])]
+    """Return the changes without an effect; a field of training has none for a machine."""
+    trained = [*CASES[name][1], {}][0]
+    return [*CASES[name][2], *([trained | SVM] if TRAINED in CONDITIONS[name] else [])]
 
 
 @pytest.mark.parametrize("name", CONDITIONS)
