@@ -2,7 +2,7 @@
 
 import argparse
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -27,6 +27,15 @@ from fieldtrial.training.models.source import ModelSource
 from fieldtrial.training.svm.classifier import fit_svm
 
 SEEN = 6  # epochs of a schedule and steps of an optimiser that are compared
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """Compute on one thread: for so few numbers, several only wait for one another."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def network(config: TrainConfig) -> object:
