@@ -105,12 +105,12 @@ def open_finished(run: Run, world: World) -> tuple[Data, Network]:
 
 def _finished(run: Run, world: World) -> tuple[Attempt, dict[str, Any]]:
     """Return the attempt that finished the run, and its result."""
-    result = world.broadcast(run.result())
+    config, result = run.config(), world.broadcast(run.result())
     if result is None or not run.weights_path.exists():
         problem = "keeps no weights" if result else "has not ended well"
         raise ValueError(f"{run.path} {problem}, so there is nothing to evaluate")
     number, accumulation = result.get("attempt", 1), result.get("accumulate", 1)
-    return Attempt.at(run, world, number, accumulation), result
+    return Attempt(run, config, world, number, accumulation), result
 
 
 def _score(
