@@ -50,9 +50,7 @@ def main() -> None:
         config = TrainConfig.from_dict(
             {name: text for name, text in vars(flags).items() if name in HINTS}, base
         )
-        from fieldtrial.results.table import (
-            of_sweep as table,  # late: wrong flags are told without a wait for torch
-        )
+        from fieldtrial.results.table import command  # late: wrong flags are told without torch
         from fieldtrial.training.attempt.svm_grid import fit_grid
         from fieldtrial.training.distributed.world import World
 
@@ -61,7 +59,7 @@ def main() -> None:
     except (ValueError, OSError, KeyboardInterrupt) as error:
         sys.exit(str(error) or "interrupted: the same command goes on")
     world.close()
-    sys.exit(table.main([flags.sweep]) if world.is_main else 0)
+    sys.exit(command.main([flags.sweep]) if world.is_main else 0)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from ray.tune.search.sample import (
 from fieldtrial.config import FIELDS, RUN_PREFIX, ConfigError, TrainConfig, unknown_field
 from fieldtrial.disk.sweep_description import (
     MODES,
-    Kind,
+    DomainKind,
     Mode,
     SearchDomain,
     SweepDescription,
@@ -122,9 +122,7 @@ class Sweep:
         )
 
     def row_config(self, row: int) -> TrainConfig:
-        """Return the config of a row before anything is searched; it starts from its source, if
-        there is one.
-        """
+        """Return a row's config before the search; it starts from its source, if there is one."""
         config = TrainConfig.from_dict(self.rows[row], self.base, where=self.row_label(row))
         source = self.source_config(row)
         return config if source is None else replace(config, weights=f"{RUN_PREFIX}{source.id}")
@@ -137,9 +135,7 @@ class Sweep:
         return TrainConfig.from_dict({**shape, **self.source}, self.base, where="source")
 
     def largest_config(self, row: int) -> TrainConfig:
-        """Return the row's config with every searched number of data and model as is most to
-        compute.
-        """
+        """Return the row's config with the searched data and model values that cost the most."""
         numbers = {
             name: _extremes(domain)
             for name, domain in self.search.items()
@@ -156,9 +152,7 @@ class Sweep:
         return TrainConfig.from_dict(largest, self.row_config(row))
 
     def row_cells(self, row: int) -> list[str]:
-        """Return the row's values of the compared fields, as text; a field that it does not set has
-        the base's.
-        """
+        """Return the row's values of the compared fields as text: its own, or the base's."""
         config = self.row_config(row)
         return [format_value(getattr(config, name)) for name in self.compared]
 
@@ -201,8 +195,7 @@ class Sweep:
         return replace(self, base=base)
 
     def smoke(self) -> "Sweep":
-        """Return the sweep made tiny: every row, one trial, one seed, one epoch, a few embedded
-        images, no downloads.
+        """Return the sweep made tiny: every row, one trial, seed and epoch, no downloads.
 
         Numbers to choose among are cut to the smallest, so that what is large by choice does not
         make the smoke slow.
@@ -336,9 +329,7 @@ class Sweep:
 
 
 def _smoke_image_size(config: TrainConfig) -> int:
-    """Return the side in pixels of the smallest images that the config's model takes, from a few
-    sizes.
-    """
+    """Return the side in pixels of the smallest images that the config's model takes."""
     larger = [size for part, size in SMOKE_LARGER.items() if part in config.model]
     return max(
         [SMOKE_IMAGE_SIZE, *larger, *([SMOKE_UNPADDED] if config.padding == "valid" else [])]
@@ -346,9 +337,7 @@ def _smoke_image_size(config: TrainConfig) -> int:
 
 
 def _extremes(domain: Domain) -> list[Any]:
-    """Return values that are legal for the field only if all of the domain's are: its bounds, or
-    all its choices.
-    """
+    """Return the domain's bounds, or all its choices: if these are legal, all its values are."""
     if isinstance(domain, Categorical):
         return list(domain.categories)
     if isinstance(domain, Float):
@@ -360,9 +349,7 @@ def _extremes(domain: Domain) -> list[Any]:
 
 
 def _smallest(domain: Domain) -> Domain:
-    """Return a choice among numbers, or lists of them, cut to the smallest one; any other domain as
-    it is.
-    """
+    """Return a choice among numbers, or lists of them, cut to the smallest; else the domain."""
     if isinstance(domain, Categorical) and all(_is_numeric(value) for value in domain.categories):
         return tune.choice([min(domain.categories)])
     return domain
@@ -385,7 +372,7 @@ def describe(domain: Domain) -> SearchDomain:
     sampler, step = domain.get_sampler(), None
     if isinstance(sampler, Quantized):
         sampler, step = sampler.sampler, _number(sampler.q)
-    kind: Kind = "loguniform" if isinstance(sampler, LogUniform) else "uniform"
+    kind: DomainKind = "loguniform" if isinstance(sampler, LogUniform) else "uniform"
     return SearchDomain(kind, _number(domain.lower), _number(domain.upper), step)
 
 

@@ -1,6 +1,4 @@
-"""Pictures of a run: files that open, the same in TensorBoard, and one clear error where there is
-nothing to draw.
-"""
+"""Pictures of a run: files, TensorBoard, and one clear error where there is nothing to draw."""
 
 import os
 import subprocess

@@ -1,11 +1,9 @@
-"""What a network makes of the classes: predictions right and wrong, the most confused pairs, the
-map of features.
-"""
+"""A network's predictions, right and wrong, its most confused classes, and its feature map."""
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from fieldtrial.insight.figures import RIGHT, WRONG, Cell, grid, scatter
+from fieldtrial.insight.figures import RIGHT, WRONG, Picture, grid, scatter
 from fieldtrial.insight.subject import Subject
 from fieldtrial.training.svm.penultimate import features
 
@@ -16,9 +14,7 @@ NAME_LENGTH = 18
 
 
 def predictions_grid(subject: Subject, images: int, seed: int = 0) -> Figure:
-    """Return a grid of images with "predicted / actual": as many wrong as right, as far as there
-    are.
-    """
+    """Return a grid of images with "predicted / actual": half are wrong, if there are enough."""
     generator = np.random.default_rng(seed)
     right = subject.predictions.predicted == subject.predictions.label
     wrong_ones, right_ones = (
@@ -52,7 +48,7 @@ def confused_pairs(subject: Subject, seed: int = 0) -> Figure:
         np.stack([label[wrong], predicted[wrong]], axis=1), axis=0, return_counts=True
     )
     generator = np.random.default_rng(seed)
-    cells: list[Cell | None] = []
+    cells: list[Picture | None] = []
     for row in np.argsort(-counts, kind="stable")[:PAIRS]:
         actual, taken_for = pairs[row]
         own = generator.permutation(
@@ -65,16 +61,14 @@ def confused_pairs(subject: Subject, seed: int = 0) -> Figure:
         )
         for number, position in enumerate(own):
             image = subject.pixels(int(subject.predictions.index[position]))
-            cells.append(Cell(image, head if number == 0 else "\n\n\n", WRONG))
+            cells.append(Picture(image, head if number == 0 else "\n\n\n", WRONG))
         cells += [None] * (EXAMPLES - len(own))
     note = f"number, and share of the class's {subject.split} images; up to {EXAMPLES} of them each"
     return grid(cells, EXAMPLES, "The most confused pairs of classes", note)
 
 
 def embedding(subject: Subject, seed: int = 0) -> Figure:
-    """Return the t-SNE map (van der Maaten and Hinton 2008) of what the last layer gets of the
-    split's images.
-    """
+    """Return the t-SNE map (van der Maaten and Hinton 2008) of the split's penultimate features."""
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
 
@@ -92,13 +86,13 @@ def embedding(subject: Subject, seed: int = 0) -> Figure:
     return scatter(points, subject.predictions.label[chosen], subject.data.class_names, title, note)
 
 
-def _judged(subject: Subject, position: int) -> Cell:
+def _judged(subject: Subject, position: int) -> Picture:
     made = subject.predictions
     label, predicted = int(made.label[position]), int(made.predicted[position])
     sign, colour = ("✓", RIGHT) if label == predicted else ("✗", WRONG)
     share = made.probability[position, predicted]
     title = f"{sign} {_short(subject, predicted)} ({share:.0%})\n/ {_short(subject, label)}"
-    return Cell(subject.pixels(int(made.index[position])), title, colour)
+    return Picture(subject.pixels(int(made.index[position])), title, colour)
 
 
 def _short(subject: Subject, label: int) -> str:

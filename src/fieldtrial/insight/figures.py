@@ -22,9 +22,10 @@ MOST_NAMED = 40  # classes that a legend has room for
 
 
 @dataclass(frozen=True, eq=False)
-class Cell:
-    """A picture in a grid: `image` is (h, w) or (h, w, 3); `heat`, (h, w) from 0 to 1, is laid over
-    it.
+class Picture:
+    """A picture in a grid.
+
+    image: (h, w) or (h, w, 3). heat: (h, w) from 0 to 1, laid over the image.
     """
 
     image: NDArray[Any]
@@ -34,7 +35,7 @@ class Cell:
     colour_map: str = "gray"
 
 
-def grid(cells: Sequence[Cell | None], columns: int, title: str, note: str = "") -> Figure:
+def grid(cells: Sequence[Picture | None], columns: int, title: str, note: str = "") -> Figure:
     """Return the cells row by row, under a title; None leaves a place empty."""
     rows = math.ceil(len(cells) / columns)
     lines = max((cell.title.count("\n") + 1 for cell in cells if cell and cell.title), default=0)
@@ -67,9 +68,7 @@ def grid(cells: Sequence[Cell | None], columns: int, title: str, note: str = "")
 def scatter(
     points: NDArray[Any], labels: NDArray[Any], class_names: Sequence[str], title: str, note: str
 ) -> Figure:
-    """Return points (n, 2), each class with its own colour and mark; a legend names up to
-    MOST_NAMED of them.
-    """
+    """Return points (n, 2) by class; a legend names the classes, up to MOST_NAMED of them."""
     figure = Figure(figsize=(9, 6.5), dpi=DOTS_PER_INCH, layout="constrained")
     figure.suptitle(title, fontsize=11, fontweight="bold", x=0.01, ha="left")
     figure.supxlabel(note, fontsize=8, x=0.01, ha="left")
@@ -93,7 +92,5 @@ def scatter(
 
 
 def _colour(number: int) -> Any:
-    """Return a colour for a class: ten differ clearly, and then they come again, with
-    other marks.
-    """
+    """Return a colour for a class: ten differ clearly, then they repeat with other marks."""
     return colormaps["tab10"](number % 10)

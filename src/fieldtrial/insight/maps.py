@@ -1,6 +1,4 @@
-"""What the layers of a network make of an image: first filters, feature maps, guided
-backpropagation, Grad-CAM.
-"""
+"""First filters, feature maps, guided backpropagation and Grad-CAM of a network."""
 
 import difflib
 import warnings
@@ -23,9 +21,11 @@ Image = NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class Excitation:
-    """What excites a neuron: `channel` and place (row, column) in its layer's map, the image (its
-    position in the store) where it answers most of all, and the gradient of that answer, float32
-    (height, width, channels), from 0 on.
+    """The image that excites a neuron most.
+
+    channel, place: of the neuron in its layer's map, the place as row and column.
+    image: its position in the store.
+    gradient: of the neuron's activation, float32 (height, width, channels), not negative.
     """
 
     channel: int
@@ -35,10 +35,10 @@ class Excitation:
 
 
 def first_filters(subject: Subject) -> tuple[str, Image]:
-    """Return the name and the filters of the first convolution: float32 (filters, side, side,
-    channels in), in [0, 1].
+    """Return the name and the filters of the first convolution.
 
-    Each filter is stretched to its own range. Raises ValueError for a model without convolutions.
+    The filters are float32 (filters, side, side, channels in), each stretched to [0, 1]. Raises
+    ValueError for a model without convolutions.
     """
     for name, module in subject.network.model.named_modules():
         if isinstance(module, nn.Conv2d):
@@ -55,9 +55,7 @@ def blocks(subject: Subject) -> list[str]:
 
 
 def find_layer(subject: Subject, name: str) -> str:
-    """Return `name` if it is a layer that gives maps. Raises ValueError with those that
-    there are.
-    """
+    """Return `name` if it is a layer that gives maps. Raises ValueError with the choices."""
     known = mapping_layers(subject)
     if name not in known:
         close = difflib.get_close_matches(name, known, n=4)
@@ -70,9 +68,7 @@ def find_layer(subject: Subject, name: str) -> str:
 
 
 def feature_maps(subject: Subject, image: int, layers: Sequence[str]) -> dict[str, Image]:
-    """Return what `layers` give for an image (its position in the store): float32 (channels,
-    height, width) each.
-    """
+    """Return each layer's output for an image of the store: float32 (channels, height, width)."""
     given: dict[str, Tensor] = {}
     handles = [_listen(subject, name, given) for name in layers]
     try:
@@ -87,13 +83,12 @@ def feature_maps(subject: Subject, image: int, layers: Sequence[str]) -> dict[st
 def guided_backpropagation(
     subject: Subject, layer: str, neurons: int, seed: int = 0
 ) -> list[Excitation]:
-    """Return, for `neurons` neurons of a layer, the image that excites each most and the guided
-    gradient of its answer.
+    """Return the image that excites each of `neurons` neurons most, and its guided gradient.
 
-    Springenberg et al. 2015: at every ReLU negative gradients are set to 0, and so they are in the
-    end. The neurons are of channels drawn by `seed` among those that answer at all, each at the
-    place of its strongest answer to some hundred images of the split. In a model without ReLU
-    modules it is the plain gradient; see `guides`.
+    Springenberg et al. 2015: negative gradients are set to 0 at every ReLU, and in the result. The
+    neurons are of channels drawn by `seed` among those with a positive activation, each at the
+    place of its strongest activation over some hundred images of the split. In a model without
+    ReLU modules it is the plain gradient; see `guides`.
     """
     from captum.attr import NeuronGuidedBackprop  # late: it imports matplotlib
 
@@ -121,15 +116,12 @@ def guided_backpropagation(
 
 
 def guides(subject: Subject) -> bool:
-    """Return whether the model has ReLU modules, without which guided backpropagation is the plain
-    gradient.
-    """
+    """Return whether the model has ReLU modules, which guide the gradient."""
     return any(isinstance(module, nn.ReLU) for module in subject.network.model.modules())
 
 
 def grad_cam(subject: Subject, layer: str, image: int, target: int) -> Image:
-    """Return where the network looks for class `target` in an image: float32 (height, width), 0 to
-    1.
+    """Return the Grad-CAM heat map of class `target`: float32 (height, width), 0 to 1.
 
     Grad-CAM (Selvaraju et al. 2017): the layer's maps, weighted by the class score's mean gradient,
     their positive part enlarged to the image's size.
@@ -153,9 +145,7 @@ def grad_cam(subject: Subject, layer: str, image: int, target: int) -> Image:
 
 
 def _strongest(subject: Subject, layer: str, images: Sequence[int]) -> Tensor:
-    """Return each channel's strongest answer to each image, and where: (images, channels, (answer,
-    row, column)).
-    """
+    """Return each channel's strongest activation as (images, channels, [value, row, column])."""
     given: dict[str, Tensor] = {}
     handle = _listen(subject, layer, given)
     try:

@@ -1,6 +1,4 @@
-"""A run to look into: its images, its network with the weights that it kept, and what it says of
-its images.
-"""
+"""A run to look into: its images, its network with the best epoch's weights, its predictions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +10,7 @@ from torch import Tensor, nn
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.disk.run import Run
-from fieldtrial.results.read.predictions import Predictions, load_predictions
+from fieldtrial.results.read.predictions import StoredPredictions, load_predictions
 from fieldtrial.training.data.load import Data
 from fieldtrial.training.data.splits import Indices
 from fieldtrial.training.distributed.world import World
@@ -23,11 +21,10 @@ from fieldtrial.training.scoring.predictions import Split
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """A run that has ended well. `network` is in evaluation mode, on its device; `predictions` are
-    those for `split`.
+    """A run that has ended well, with its predictions for `split`.
 
-    `split` is test for runs that were tested, else validation: a look into a run is no reason to
-    touch test.
+    network: in evaluation mode, on its device. split: test for runs that were tested, else
+    validation, because pictures are no reason to touch test.
     """
 
     run: Run
@@ -35,13 +32,11 @@ class Subject:
     data: Data
     network: Network
     split: Split
-    predictions: Predictions
+    predictions: StoredPredictions
     world: World
 
     def images(self, indices: Sequence[int] | Indices) -> Tensor:
-        """Return the images at these positions of the store as the inner model takes them: float
-        (n, c, h, w).
-        """
+        """Return the images at these positions of the store, normalised: float (n, c, h, w)."""
         pixels = torch.from_numpy(np.asarray(self.data.images[np.asarray(indices)])).to(
             self.world.device
         )
@@ -58,7 +53,7 @@ class Subject:
 
 
 def open_subject(run: Run, world: World) -> Subject:
-    """Return the run, ready to be looked into. Predictions that it lacks are made now, and kept.
+    """Return the run, ready to be looked into; missing predictions are made now, and stored.
 
     Raises:
         FileNotFoundError or ValueError: it is no run, has not ended well, or its weights or data
@@ -76,9 +71,7 @@ def open_subject(run: Run, world: World) -> Subject:
 
 
 def sample(subject: Subject, count: int, seed: int = 0) -> list[int]:
-    """Return `count` images of the split, as positions in the store: class by class in turn, drawn
-    by `seed`.
-    """
+    """Return positions in the store of `count` images of the split, drawn class by class."""
     generator = np.random.default_rng(seed)
     label = subject.predictions.label
     queues = [
@@ -92,9 +85,7 @@ def sample(subject: Subject, count: int, seed: int = 0) -> list[int]:
 
 
 def last_map(subject: Subject) -> str:
-    """Return the name of the last layer before the head that gives maps. Raises ValueError as
-    `mapping_layers` does.
-    """
+    """Return the last layer before the head that gives maps. Raises as `mapping_layers`."""
     layers = mapping_layers(subject)
     head = subject.network.head.removeprefix(
         "model."
@@ -103,8 +94,7 @@ def last_map(subject: Subject) -> str:
 
 
 def mapping_layers(subject: Subject) -> list[str]:
-    """Return the names of the inner model's modules that give maps (channels, height, width), in
-    order of their work.
+    """Return the modules that give maps (channels, height, width), in order of execution.
 
     Raises:
         ValueError: it has none: a perceptron, or a transformer.

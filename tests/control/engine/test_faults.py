@@ -17,8 +17,8 @@ from fieldtrial.control.engine.loop import Engine
 from fieldtrial.control.places.local import LocalPlace
 from fieldtrial.control.places.settings import LocalSettings
 from fieldtrial.disk.sweep_folder import SweepFolder
-from fieldtrial.results.analysis.summary import summarise
 from fieldtrial.sweep import Sweep
+from tests.results.cells import own_table
 
 FAULTY = (str(Path(__file__).parents[1].joinpath("faulty_worker.py")),)
 
@@ -67,8 +67,9 @@ def test_batches_that_do_not_fit_into_memory_are_cut_and_nobody_is_blamed(
     assert {record["attempt"] for record in own.records()} == {3}
     assert "out of memory: goes on with its batches cut into 2 parts" in printed
     assert "out of memory: goes on with its batches cut into 4 parts" in printed
-    footer = summarise(engine.folder).footer
-    assert f"1 trial ran with their batches cut: they did not fit at once: {trial.name}." in footer
+    footer = own_table(engine.folder).grid.footer
+    line = "1 trial ran with gradient accumulation, because a whole batch did not fit into memory:"
+    assert f"{line} {trial.name}." in footer
     (told,) = engine.rows[0]._searcher._ot_study.trials  # type: ignore[union-attr]
     assert told.value == trial.best
 

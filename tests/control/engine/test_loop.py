@@ -16,9 +16,9 @@ from fieldtrial.control.engine.trial import Trial
 from fieldtrial.control.places.interface import Task
 from fieldtrial.control.places.local import LocalPlace
 from fieldtrial.disk.sweep_folder import SweepFolder
-from fieldtrial.results.analysis.summary import summarise
-from fieldtrial.results.table.of_sweep import render_markdown
+from fieldtrial.results.table.render import render_markdown
 from fieldtrial.sweep import Sweep
+from tests.results.cells import own_table
 
 
 def sweep(**fields: Any) -> Sweep:
@@ -137,9 +137,9 @@ def test_what_has_diverged_is_not_tried_again(place: LocalPlace, tmp_path: Path)
 def test_the_table_counts_the_diverged(place: LocalPlace, tmp_path: Path) -> None:
     rows = [{"lr": 0.01}, {"lr": 100.0}]
     engine = run(sweep(rows=rows, search={}), tmp_path, place)
-    table = render_markdown(summarise(engine.folder))
+    table = render_markdown(own_table(engine.folder).grid)
     assert "the only trial failed: diverged: loss is nan at step 1" in table
-    assert "1 trial left out: diverged, such as" in table
+    assert "1 trial failed: diverged, such as" in table
 
 
 def test_the_same_error_three_times_stops_the_sweep(place: LocalPlace, tmp_path: Path) -> None:

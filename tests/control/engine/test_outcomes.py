@@ -16,8 +16,8 @@ from fieldtrial.control.places.interface import Ended, Task
 from fieldtrial.disk.files import write_atomically
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.sweep_folder import SweepFolder
-from fieldtrial.results.analysis.summary import summarise
 from fieldtrial.sweep import Sweep
+from tests.results.cells import own_table
 
 
 class ScriptedPlace:
@@ -124,7 +124,8 @@ def test_a_trial_that_ended_before_it_heard_that_it_was_to_stop_counts_as_stoppe
             result = engine.folder.run(trial.name).result() or {}
             assert result["outcome"] == ("finished" if trial.stopped_at is None else "stopped")
     counts = [
-        summarise(SweepFolder(path)).rows["search_stopped_early"].tolist() for path in (quick, slow)
+        own_table(SweepFolder(path)).frame["search_stopped_early"].tolist()
+        for path in (quick, slow)
     ]
     assert counts[0] == counts[1]
     assert (
@@ -240,4 +241,4 @@ def test_too_many_failures_stop_the_sweep_and_are_counted_in_the_table(tmp_path:
         if trial.status == "failed" and not trial.diverged:
             engine.folder.run(trial.name).write_error("error", "planted", 1)
     line = "4 trials failed, not counting diverged ones; the sweep stops after 4."
-    assert line in summarise(SweepFolder(tmp_path)).footer
+    assert line in own_table(SweepFolder(tmp_path)).grid.footer

@@ -158,7 +158,7 @@ def _drive(
             finally:
                 place.close(detach)
         table = subprocess.run(
-            [sys.executable, "-m", "fieldtrial.results.table.of_sweep", str(folder.path)],
+            [sys.executable, "-m", "fieldtrial.results.table.command", str(folder.path)],
             check=False,
         )
         if status != INTERRUPTED:  # who interrupts wants to be gone; the last report is still there
