@@ -1,5 +1,4 @@
-"""What a table of ten thousand trials costs: seconds and memory of jobs/table.py, in a process
-of its own.
+"""What a table of ten thousand trials costs: seconds and memory of jobs/table.py.
 
 python benchmarks/tables.py [--repeats 3] [--folder DIR]
 

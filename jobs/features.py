@@ -33,14 +33,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         base = replace(Run(flags.source).config(), weights=flags.source)
     config = TrainConfig.from_flags(flags, base)
     warn_of_no_effect(flags, replace(config, classifier="svm"))
-    from fieldtrial.results.table import of_sweep  # late: bad flags are refused without a wait
+    from fieldtrial.results.table import command  # late: bad flags are refused without a wait
     from fieldtrial.training.attempt.svm_grid import fit_grid
     from fieldtrial.training.distributed.world import World
 
     world = World.from_environment()
     fit_grid(config, SweepFolder(flags.sweep), world)
     world.close()
-    return of_sweep.main([flags.sweep]) if world.is_rank_0 else 0
+    return command.main([flags.sweep]) if world.is_rank_0 else 0
 
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ PLANTED = [
     ("disk/run.py", "import fieldtrial.results.read.trials", "The rooms stand on each other"),
     ("control/places/planted.py", "import fieldtrial.control.engine.loop", "Inside control:"),
     ("training/models/planted.py", "import fieldtrial.training.loop.fit", "Inside training:"),
-    ("results/read/planted.py", "import fieldtrial.results.table.formats", "Inside results:"),
+    ("results/read/planted.py", "import fieldtrial.results.table.render", "Inside results:"),
     ("disk/files.py", "import fieldtrial.disk.run", "Inside disk:"),
 ]
 

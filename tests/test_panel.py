@@ -10,24 +10,32 @@ from rich.console import Console
 
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.disk.task_queue import Task, TaskQueue
-from fieldtrial.panel import RowStanding, Standing, at_work, clock, render_panel, summary_line
-
-FIRST = RowStanding(
-    ["sgd"], {"waiting": 2, "running": 1, "done": 1, "stopped": 1}, 0.9, 0, 1, [60.0, 20.0], [10.0]
+from fieldtrial.panel import (
+    RowStanding,
+    Standing,
+    TrialStanding,
+    at_work,
+    clock,
+    render_panel,
+    summary_line,
 )
-SECOND = RowStanding(["adamw"], {"waiting": 5}, None, 0, 1)
+
+DONE, STOPPED, RUNNING = (
+    TrialStanding(outcome, seconds)
+    for outcome, seconds in (("done", 60.0), ("stopped", 20.0), ("running", 10.0))
+)
+FIRST = RowStanding(["sgd"], [DONE, STOPPED, RUNNING], [], budget=4, seeds=1, best=0.9)
+SECOND = RowStanding(["adamw"], [], [], budget=4, seeds=1, best=None)
 STANDING = Standing(
-    "x",
-    "runs/x",
-    ["optimizer"],
-    "validation_accuracy",
-    "max",
-    [FIRST, SECOND],
-    "0:01:00",
-    10,
-    2,
-    2,
-    0.0251,
+    name="x",
+    path="runs/x",
+    fields=["optimizer"],
+    select="validation_accuracy",
+    mode="max",
+    rows=[FIRST, SECOND],
+    since="0:01:00",
+    device_hours=0.0251,
+    slots=2,
 )
 
 
@@ -48,9 +56,22 @@ def test_nobody_knows_how_long_it_takes_before_the_first_end() -> None:
     assert replace(STANDING, slots=0).seconds_left() is None
 
 
+def test_what_is_to_come_counts_as_waiting() -> None:
+    assert FIRST.counts == {"waiting": 2, "running": 1, "done": 1, "stopped": 1}
+    assert (FIRST.to_do, FIRST.tested) == (3, 0)
+    over = replace(FIRST, search=[DONE, STOPPED], budget=2, finals=[DONE])
+    assert (over.counts, over.tested) == ({"done": 2, "stopped": 1}, 1)
+    with_source = replace(STANDING, sources=[RUNNING])
+    assert (with_source.expected, with_source.ended, with_source.counts["running"]) == (11, 2, 2)
+
+
+def test_without_slots_as_many_run_as_now() -> None:
+    assert replace(STANDING, slots=None).seconds_left() == 3 * 40 - 10 + 5 * 40
+
+
 def test_while_jobs_are_waited_for_no_more_run_at_once_than_now() -> None:
     assert replace(STANDING, queued=1).seconds_left() == 3 * 40 - 10 + 5 * 40
-    all_wait = replace(FIRST, counts={"waiting": 3, "done": 1, "stopped": 1})
+    all_wait = replace(FIRST, search=[DONE, STOPPED])
     assert replace(STANDING, rows=[all_wait, SECOND], queued=2).seconds_left() is None
 
 

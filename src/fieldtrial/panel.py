@@ -1,7 +1,9 @@
-"""The panel of a sweep: counts for each row, cost so far, and time left."""
+"""How far a sweep is: counts for each row, cost and time left, and the panel that shows them."""
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 from rich.console import Group
 from rich.progress_bar import ProgressBar
@@ -9,81 +11,121 @@ from rich.table import Table
 from rich.text import Text
 
 from fieldtrial.disk.run import Run
+from fieldtrial.disk.sweep_description import Mode
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.disk.task_queue import TaskQueue, attempt_number, run_name
 
-OUTCOMES = ("waiting", "running", "done", "stopped", "failed")
+LIVE = ("waiting", "running")
+OUTCOMES = (*LIVE, "done", "stopped", "failed")
 BAR_WIDTH = 60
 
 
 @dataclass(frozen=True)
-class RowStanding:
-    """The state of one row.
+class TrialStanding:
+    """How far a trial is, as one of OUTCOMES, and the seconds that its epochs took so far."""
 
-    cells: its fields as text.
-    counts: {outcome: trials} of its search and its finals; a trial without a worker is waiting.
-    best: the best value of the sweep's `select`.
-    tested, seeds: how many finals have ended, and how many there will be.
-    ended_seconds, live_seconds: the seconds of the epochs of each trial that has ended, and of
-    each other trial so far.
+    outcome: str
+    seconds: float = 0.0
+
+    @property
+    def live(self) -> bool:
+        """Whether it has not ended."""
+        return self.outcome in LIVE
+
+
+@dataclass(frozen=True)
+class RowStanding:
+    """How far a row is.
+
+    cells: its compared fields as text. search, finals: its trials, and its winner's runs with
+    fresh seeds. budget, seeds: how many of each there will be at the end.
+    best: the value of the best trial so far.
     """
 
     cells: Sequence[str]
-    counts: dict[str, int]
-    best: float | None
-    tested: int
+    search: Sequence[TrialStanding]
+    finals: Sequence[TrialStanding]
+    budget: int
     seeds: int
-    ended_seconds: Sequence[float] = ()
-    live_seconds: Sequence[float] = ()
+    best: float | None
+
+    @cached_property
+    def counts(self) -> Counter[str]:
+        """How many trials are how far; those that are yet to come count as waiting."""
+        to_come = max(0, self.budget - len(self.search)) + max(0, self.seeds - len(self.finals))
+        return _count([*self.search, *self.finals]) + Counter(waiting=to_come)
 
     @property
     def to_do(self) -> int:
-        """The trials that have not ended."""
-        return self.counts.get("waiting", 0) + self.counts.get("running", 0)
+        """The number of trials that have not ended."""
+        return sum(self.counts[outcome] for outcome in LIVE)
+
+    @property
+    def tested(self) -> int:
+        """The number of runs with fresh seeds that have ended."""
+        return sum(not trial.live for trial in self.finals)
+
+    @cached_property
+    def ended_seconds(self) -> list[float]:
+        """The seconds of each trial that has ended."""
+        return [trial.seconds for trial in (*self.search, *self.finals) if not trial.live]
+
+    @cached_property
+    def live_seconds(self) -> list[float]:
+        """The seconds so far of each trial that has not ended."""
+        return [trial.seconds for trial in (*self.search, *self.finals) if trial.live]
 
 
 @dataclass(frozen=True)
 class Standing:
-    """The state of a sweep.
+    """How far a sweep is.
 
-    fields: the fields that its rows compare.
-    select, mode: the metric that chooses the winner, and whether it is best at its max or min.
-    since: is printed beside the name, such as how long the sweep has run.
-    expected, ended: how many trials there will be and have ended, with sources.
-    slots: trials at once.
-    device_hours: spent in epochs.
-    report: the path of the report, if there is one.
-    news: the newest events, as lines.
-    sources: {outcome: trials} of the trials that others are fine-tuned from.
-    queued: trials that wait until a job begins them.
-    reasons: why jobs wait, if that is known.
+    fields: what its rows compare. select, mode: the metric that chooses, and whether it is best
+    when large or small. since: what stands beside the name, such as how long the sweep has run.
+    device_hours: spent in epochs. slots: trials at once, None for as many as run now.
+    sources: the trials whose weights others start from. news: lines below the rows.
+    queued: trials that were handed over, and wait for a job. reasons: why jobs wait, if known.
+    report: where the report is, if there is one.
     """
 
     name: str
     path: str
     fields: Sequence[str]
     select: str
-    mode: str
+    mode: Mode
     rows: Sequence[RowStanding]
     since: str
-    expected: int
-    ended: int
-    slots: int
     device_hours: float
-    report: str | None = None
-    news: Sequence[str] = field(default=())
-    sources: Mapping[str, int] = field(default_factory=dict)
+    slots: int | None = None
+    sources: Sequence[TrialStanding] = ()
     queued: int = 0
     reasons: Sequence[str] = ()
+    report: str | None = None
+    news: Sequence[str] = ()
+
+    @cached_property
+    def counts(self) -> Counter[str]:
+        """How many trials are how far, sources too."""
+        return sum((row.counts for row in self.rows), _count(self.sources))
+
+    @property
+    def expected(self) -> int:
+        """The number of trials that there will be at the end."""
+        return self.counts.total()
+
+    @property
+    def ended(self) -> int:
+        """The number of trials that have ended."""
+        return self.expected - sum(self.counts[outcome] for outcome in LIVE)
 
     def seconds_left(self) -> float | None:
-        """Return an estimate of the time left, or None if no trial has ended.
+        """Return about how long the rest takes, or None if that cannot be known.
 
         Further trials are assumed to take as long as the ended ones of their row, or of all rows.
         While trials wait for jobs, no more run at once than now.
         """
         everywhere = [seconds for row in self.rows for seconds in row.ended_seconds]
-        at_once = self.count("running") if self.queued else self.slots
+        at_once = self.counts["running"] if self.queued or self.slots is None else self.slots
         if not everywhere or not at_once:
             return None
         left = 0.0
@@ -92,18 +134,17 @@ class Standing:
             left += max(0.0, row.to_do * sum(known) / len(known) - sum(row.live_seconds))
         return left / at_once
 
-    def count(self, outcome: str) -> int:
-        """Return how many trials have this outcome."""
-        return sum(row.counts.get(outcome, 0) for row in self.rows) + self.sources.get(outcome, 0)
+
+def _count(trials: Sequence[TrialStanding]) -> Counter[str]:
+    return Counter(trial.outcome for trial in trials)
 
 
 def at_work(folder: SweepFolder, begun: Collection[str], since: float | None = None) -> set[str]:
-    """Return which of the runs that have begun, and not ended, a worker is running.
+    """Return which of the runs a worker is at, as far as files say; begun: those without an end.
 
-    A job runs a task that it has claimed if it has begun that attempt. A local driver's workers
-    use no queue: they run what has changed since the driver started.
-
-    since: when the driver started, in seconds since 1970; None: there is no driver.
+    A job is at the task that it has claimed from the queue, once it has begun that attempt. A
+    driver's own workers have no queue: they are at each run that has changed `since` the driver
+    came, in seconds since 1970; None without a driver.
     """
     queue, left = TaskQueue(folder.queue_path), set(begun)
     claimed = {run_name(task): attempt_number(task) for task in queue.claimed()}
@@ -125,8 +166,8 @@ def render_panel(standing: Standing, most_rows: int) -> Group:
     """Return the panel as a renderable of rich, with at most `most_rows` rows."""
     head = Text(
         f"{standing.name}  {standing.since}  {standing.ended} of {standing.expected} trials, "
-        f"{standing.count('running')} running, {_queued(standing)}{standing.count('failed')} failed"
-        f"  ->  {standing.path}"
+        f"{standing.counts['running']} running, {_queued(standing)}"
+        f"{standing.counts['failed']} failed  ->  {standing.path}"
     )
     bar = Table.grid()  # a bar alone would not end its line
     bar.add_row(
@@ -165,7 +206,7 @@ def _table(standing: Standing, most_rows: int) -> Table:
         *standing.fields, *OUTCOMES, f"best {standing.select}", "seeds", box=None, pad_edge=False
     )
     for row in standing.rows[:most_rows]:
-        counts = (str(row.counts.get(outcome, 0)) for outcome in OUTCOMES)
+        counts = (str(row.counts[outcome]) for outcome in OUTCOMES)
         best = "" if row.best is None else f"{row.best:.4f}"
         table.add_row(*row.cells, *counts, best, f"{row.tested}/{row.seeds}")
     if len(standing.rows) > most_rows:

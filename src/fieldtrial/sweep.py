@@ -11,7 +11,7 @@ from ray.tune.search.sample import Categorical, Domain, Float, Integer, LogUnifo
 from fieldtrial.config import FIELDS, ConfigError, TrainConfig, unknown_field
 from fieldtrial.disk.sweep_description import (
     MODES,
-    Kind,
+    DomainKind,
     Mode,
     SearchDomain,
     SweepDescription,
@@ -349,7 +349,7 @@ def describe(domain: Domain) -> SearchDomain:
     sampler, step = domain.get_sampler(), None
     if isinstance(sampler, Quantized):
         sampler, step = sampler.sampler, _number(sampler.q)
-    kind: Kind = "loguniform" if isinstance(sampler, LogUniform) else "uniform"
+    kind: DomainKind = "loguniform" if isinstance(sampler, LogUniform) else "uniform"
     return SearchDomain(kind, _number(domain.lower), _number(domain.upper), step)
 
 

@@ -1,11 +1,10 @@
-"""What the tests of a sweep's summary and of its table share: a row, a cell, and what
-stands below.
-"""
+"""What the tests of a sweep's own table share: a line of it, a cell, and what stands below."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from fieldtrial.results.analysis.summary import Row, summarise
-from fieldtrial.results.table.of_sweep import human_cells
+from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.results.read.sweeps import read_sweeps
+from fieldtrial.results.table.tables import Table, sweep_table
 
 if TYPE_CHECKING:
     from tests.results.conftest import Written
@@ -13,16 +12,24 @@ if TYPE_CHECKING:
 VALIDATION, TEST = "validation accuracy %", "test accuracy %"
 
 
-def row(written: "Written", number: int = 0) -> Row:
-    return {
-        str(name): value
-        for name, value in summarise(written.folder).rows.to_dict("records")[number].items()
-    }
+def own_table(folder: SweepFolder) -> Table:
+    sweeps = read_sweeps([folder.path])
+    return sweep_table(sweeps, sweeps.records())
 
 
-def cell(written: "Written", column: str, number: int = 0) -> str:
-    return str(human_cells(summarise(written.folder))[column][number])
+def row(written: "Written", number: int = 0) -> dict[str, Any]:
+    rows = own_table(written.folder).frame.to_dict("records")
+    return {str(name): value for name, value in rows[number].items()}
+
+
+def column(written: "Written", name: str) -> list[str]:
+    grid = own_table(written.folder).grid
+    return [line[list(grid.header).index(name)].text for line in grid.rows]
+
+
+def cell(written: "Written", name: str, number: int = 0) -> str:
+    return column(written, name)[number]
 
 
 def footer(written: "Written") -> str:
-    return "\n".join(summarise(written.folder).footer)
+    return "\n".join(own_table(written.folder).grid.footer)

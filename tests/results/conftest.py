@@ -1,6 +1,4 @@
-"""A sweep's folder as a run of fieldtrial leaves it, written through the writers of
-fieldtrial.disk.run.
-"""
+"""A sweep's folder as fieldtrial leaves it, written through the writers of fieldtrial.disk."""
 
 import random
 from collections.abc import Mapping
@@ -89,9 +87,7 @@ class Written:
         result: Mapping[str, object] | None = None,
         **fields: Any,
     ) -> Run:
-        """A trial that ended well. A test accuracy on a search trial is a trap: nothing may read
-        it.
-        """
+        """A trial that ended well. A search trial's test accuracy is a trap."""
         run = self.running(row, role, epochs=3, **fields)
         known: dict[str, object] = {
             "outcome": "finished",
@@ -128,9 +124,7 @@ def written(tmp_path: Path) -> Written:
 
 @pytest.fixture
 def complete(written: Written) -> Written:
-    """Three rows of two search trials and three final runs; test is far from validation
-    everywhere.
-    """
+    """Three rows of two search trials and three final runs; test is far from validation."""
     written.describe()
     for row, best in enumerate((0.90, 0.80, 0.70)):
         written.ended(row, validation=best - 0.05, test=0.01, lr=0.1)

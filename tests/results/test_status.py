@@ -31,11 +31,11 @@ def test_every_outcome_is_counted(written: "Written") -> None:
     written.folder.set_owner(OWNER)
     standing = read_standing(written.folder)
     first = standing.rows[0]
-    assert first.cells == ["cnn", "none"]
+    assert first.cells == ("cnn", "none")
     # of six in the search one has not been proposed; and there will be three runs with fresh seeds
     assert first.counts == {"done": 1, "stopped": 1, "failed": 1, "running": 1, "waiting": 5}
     assert (first.best, first.tested, first.seeds) == (0.8, 0, 3)
-    assert (standing.ended, standing.expected, standing.slots) == (3, 27, 1)
+    assert (standing.ended, standing.expected, standing.counts["running"]) == (3, 27, 1)
     epochs = 4 + 4 + 3 + 3  # with the one before any training, of six seconds each
     assert standing.device_hours == pytest.approx(6 * epochs / 3600)
     assert standing.since.endswith(" s ago")
@@ -54,10 +54,10 @@ def test_a_trial_runs_that_a_worker_has_begun(written: "Written") -> None:
         pass  # no epoch is done yet
     for run in (again, interrupted):
         written.record(run, 2)
-    alone = read_standing(written.folder).count("running")
+    alone = read_standing(written.folder).counts["running"]
     written.folder.set_owner(OWNER | {"since": time.time() + 10})
     standing = read_standing(written.folder)
-    assert (alone, standing.count("running")) == (1, 1), (
+    assert (alone, standing.counts["running"]) == (1, 1), (
         "whoever drives, nobody is at what nobody has claimed"
     )
     assert (standing.queued, standing.rows[0].counts["waiting"]) == (2, 3 + 3)
@@ -72,7 +72,7 @@ def test_what_a_job_has_claimed_waits_until_it_is_begun(written: "Written") -> N
     queue.put(Task(str(run.path), 1))
     assert queue.claim("7_0")
     standing = read_standing(written.folder)
-    assert (standing.count("running"), standing.queued) == (0, 1)
+    assert (standing.counts["running"], standing.queued) == (0, 1)
 
 
 def test_a_driver_of_this_machine_that_is_gone_drives_nothing(written: "Written") -> None:
@@ -87,13 +87,13 @@ def test_a_driver_of_this_machine_that_is_gone_drives_nothing(written: "Written"
         }
         written.folder.set_owner(owner)
         standing = read_standing(written.folder)
-        assert (standing.count("running"), standing.news) == (
+        assert (standing.counts["running"], standing.news) == (
             1,
             [f"run by carla on {owner['host']}, process {process.pid}"],
         )
         process.kill()
     standing = read_standing(written.folder)
-    assert standing.count("running") == 0
+    assert standing.counts["running"] == 0
     assert standing.news == ["no driver runs it: the command that began it goes on"]
 
 
@@ -104,13 +104,8 @@ def test_sources_run_too(written: "Written") -> None:
     written.waiting(0)
     written.folder.set_owner(OWNER)
     standing = read_standing(written.folder)
-    assert standing.sources == {"done": 1, "running": 1}
-    assert (standing.count("running"), standing.slots, standing.ended, standing.expected) == (
-        1,
-        1,
-        1,
-        14,
-    )
+    assert [source.outcome for source in standing.sources] == ["done", "running"]
+    assert (standing.counts["running"], standing.ended, standing.expected) == (1, 1, 14)
 
 
 def test_a_search_that_is_over_waits_for_nothing(complete: "Written") -> None:

@@ -21,7 +21,7 @@ from fieldtrial.control.smoke import smoke
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.results.report.build import write_report
-from fieldtrial.results.table import of_sweep as table
+from fieldtrial.results.table import command as table
 from fieldtrial.sweep import Sweep
 from fieldtrial.training.attempt.preflight import check
 from fieldtrial.training.loop.attempt import Attempt

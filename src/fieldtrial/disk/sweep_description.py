@@ -12,7 +12,7 @@ from fieldtrial.config import HINTS, ConfigError, Select, TrainConfig, unknown_f
 from fieldtrial.fields import check_type, format_value, parse
 
 Mode = Literal["max", "min"]
-Kind = Literal["uniform", "loguniform", "choice"]
+DomainKind = Literal["uniform", "loguniform", "choice"]
 MODES: dict[Select, Mode] = {"validation_accuracy": "max", "validation_loss": "min"}
 REQUIRED = ("name", "base", "rows", "search", "trials", "seeds", "select")
 NUMBERS = {"trials": 1, "seeds": 0, "max_failures": 0}  # and the least value of each
@@ -31,7 +31,7 @@ class SearchDomain:
     its values, None without steps. choices: the values of a choice, as texts of a command line.
     """
 
-    kind: Kind
+    kind: DomainKind
     low: float | None = None
     high: float | None = None
     step: float | None = None

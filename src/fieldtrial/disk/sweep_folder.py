@@ -12,9 +12,7 @@ from fieldtrial.disk.sweep_description import SweepDescription
 
 
 class SweepFolder:
-    """A sweep's directory: its description, the list of its trials, the engine's state, and a run
-    for each trial.
-    """
+    """A sweep's directory: description, list of trials, engine's state, a run for each trial."""
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
@@ -60,8 +58,9 @@ class SweepFolder:
             )
 
     def list_trial(self, trial: str | None, row: int | None, role: str) -> None:
-        """Append to the list of trials: `role` is source (of no `row`), search, winner (None: there
-        is none), final.
+        """Append to the list of trials.
+
+        `role` is source (without `row`), search, winner (`trial` None: there is none) or final.
         """
         with self._trials_path.open("a") as file:
             file.write("\n" + json.dumps({"trial": trial, "row": row, "role": role}))

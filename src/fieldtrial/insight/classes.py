@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from fieldtrial.insight.figures import RIGHT, WRONG, Cell, grid, scatter
+from fieldtrial.insight.figures import RIGHT, WRONG, Picture, grid, scatter
 from fieldtrial.insight.subject import Subject
 from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.svm.penultimate import features
@@ -49,7 +49,7 @@ def confused_pairs(subject: Subject, seed: int = 0) -> Figure:
         np.stack([label[wrong], predicted[wrong]], axis=1), axis=0, return_counts=True
     )
     generator = np.random.default_rng(seed)
-    cells: list[Cell | None] = []
+    cells: list[Picture | None] = []
     for row in np.argsort(-counts, kind="stable")[:PAIRS]:
         actual, taken_for = pairs[row]
         own = generator.permutation(
@@ -62,7 +62,7 @@ def confused_pairs(subject: Subject, seed: int = 0) -> Figure:
         )
         for number, position in enumerate(own):
             image = subject.pixels(int(subject.predictions.index[position]))
-            cells.append(Cell(image, head if number == 0 else "\n\n\n", WRONG))
+            cells.append(Picture(image, head if number == 0 else "\n\n\n", WRONG))
         cells += [None] * (EXAMPLES - len(own))
     note = f"number, and share of the class's {subject.split} images; up to {EXAMPLES} of them each"
     return grid(cells, EXAMPLES, "The most confused pairs of classes", note)
@@ -88,13 +88,13 @@ def embedding(subject: Subject, seed: int = 0) -> Figure:
     return scatter(points, subject.predictions.label[chosen], subject.data.class_names, title, note)
 
 
-def _judged(subject: Subject, position: int) -> Cell:
+def _judged(subject: Subject, position: int) -> Picture:
     made = subject.predictions
     label, predicted = int(made.label[position]), int(made.predicted[position])
     sign, colour = ("✓", RIGHT) if label == predicted else ("✗", WRONG)
     share = made.probability[position, predicted]
     title = f"{sign} {_short(subject, predicted)} ({share:.0%})\n/ {_short(subject, label)}"
-    return Cell(subject.pixels(int(made.index[position])), title, colour)
+    return Picture(subject.pixels(int(made.index[position])), title, colour)
 
 
 def _short(subject: Subject, label: int) -> str:

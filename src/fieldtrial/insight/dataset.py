@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from fieldtrial.insight.figures import Cell, grid
+from fieldtrial.insight.figures import Picture, grid
 from fieldtrial.training.data.load import Data
 
 SAMPLES = 40  # at most, and classes at most, in the grid
@@ -44,7 +44,7 @@ def draw_class_counts(data: Data, title: str, path: Path) -> None:
 def draw_samples(data: Data, title: str, path: Path) -> None:
     """Write a grid of training images with their classes' names, equally many of each class."""
     cells = [
-        Cell(data.images[index].squeeze(), data.class_names[data.labels[index]])
+        Picture(data.images[index].squeeze(), data.class_names[data.labels[index]])
         for index in sample(data)
     ]
     grid(cells, COLUMNS, title).savefig(path)

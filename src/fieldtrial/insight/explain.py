@@ -14,7 +14,7 @@ from PIL import Image
 from fieldtrial.disk.files import write_atomically
 from fieldtrial.disk.run import Run
 from fieldtrial.insight.classes import confused_pairs, embedding, predictions_grid
-from fieldtrial.insight.figures import Cell, grid
+from fieldtrial.insight.figures import Picture, grid
 from fieldtrial.insight.maps import (
     EXCITING_IMAGES,
     blocks,
@@ -88,7 +88,7 @@ def _pictures(
 def _filters(subject: Subject) -> Figure:
     name, filters = first_filters(subject)
     colour = filters.shape[3] == 3
-    cells = [Cell(one if colour else one[:, :, 0]) for one in filters[:ALL_CHANNELS]]
+    cells = [Picture(one if colour else one[:, :, 0]) for one in filters[:ALL_CHANNELS]]
     of = "" if colour or filters.shape[3] == 1 else f", the first of {filters.shape[3]} channels in"
     shown = (
         f"{len(cells)} of {len(filters)}" if len(cells) < len(filters) else f"all {len(filters)}"
@@ -102,26 +102,27 @@ def _filters(subject: Subject) -> Figure:
 
 
 def _maps(subject: Subject, image: int, layer: str | None) -> Figure:
-    original = Cell(subject.pixels(image), "the image")
+    original = Picture(subject.pixels(image), "the image")
     if layer is not None:
         maps = feature_maps(subject, image, [layer])[layer]
         cells = [
             original,
             *(
-                Cell(one, str(number), colour_map="viridis")
+                Picture(one, str(number), colour_map="viridis")
                 for number, one in enumerate(maps[:ALL_CHANNELS])
             ),
         ]
         note = f"{len(cells) - 1} of {len(maps)} channels"
         return grid(cells, 8, f"Feature maps of {layer}", note)
-    rows: list[Cell | None] = []
+    rows: list[Picture | None] = []
     for name, maps in feature_maps(subject, image, blocks(subject)).items():
         strongest = np.sort(np.argsort(-maps.mean((1, 2)), kind="stable")[:CHANNELS])
         cells = [
-            Cell(maps[channel], f"{name}\n{channel}", colour_map="viridis") for channel in strongest
+            Picture(maps[channel], f"{name}\n{channel}", colour_map="viridis")
+            for channel in strongest
         ]
         rows += [original, *cells, *[None] * (CHANNELS - len(cells))]
-        original = Cell(np.ones((1, 1, 3)))
+        original = Picture(np.ones((1, 1, 3)))
     return grid(
         rows,
         CHANNELS + 1,
@@ -135,10 +136,12 @@ def _guided(subject: Subject, layer: str, seed: int) -> Figure:
     if not found:
         raise ValueError(f"no neuron of {layer} is active for any of the images")
     images = [
-        Cell(subject.pixels(one.image), f"channel {one.channel}\nat {one.place[0]}, {one.place[1]}")
+        Picture(
+            subject.pixels(one.image), f"channel {one.channel}\nat {one.place[0]}, {one.place[1]}"
+        )
         for one in found
     ]
-    gradients = [Cell(_stretched(one.gradient)) for one in found]
+    gradients = [Picture(_stretched(one.gradient)) for one in found]
     what = "Guided backpropagation" if guides(subject) else "Gradients (no ReLU module guides them)"
     note = (
         f"{subject.split} images: the one of {EXCITING_IMAGES} that excites each neuron most, and"
@@ -158,11 +161,11 @@ def _stretched(gradient: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 def _cam(subject: Subject, layer: str, images: list[int]) -> Figure:
     position = {index: number for number, index in enumerate(subject.predictions.index.tolist())}
-    cells: list[Cell | None] = []
+    cells: list[Picture | None] = []
     for image in images:
         predicted = int(subject.predictions.predicted[position[image]])
         heat = grad_cam(subject, layer, image, predicted)
-        cells.append(Cell(subject.pixels(image), subject.class_name(predicted), heat=heat))
+        cells.append(Picture(subject.pixels(image), subject.class_name(predicted), heat=heat))
     return grid(
         cells,
         6,

@@ -18,7 +18,7 @@ MOST_NAMED = 40  # classes in a legend
 
 
 @dataclass(frozen=True, eq=False)
-class Cell:
+class Picture:
     """A picture in a grid: `image` (h, w) or (h, w, 3), under `heat` (h, w) from 0 to 1."""
 
     image: NDArray[Any]
@@ -28,7 +28,7 @@ class Cell:
     colour_map: str = "gray"
 
 
-def grid(cells: Sequence[Cell | None], columns: int, title: str, note: str = "") -> Figure:
+def grid(cells: Sequence[Picture | None], columns: int, title: str, note: str = "") -> Figure:
     """Return a figure of the cells, row by row, under a title; None leaves a place empty."""
     rows = math.ceil(len(cells) / columns)
     lines = max((cell.title.count("\n") + 1 for cell in cells if cell and cell.title), default=0)

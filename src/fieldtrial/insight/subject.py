@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.disk.run import Run
-from fieldtrial.results.read.predictions import Predictions, load_predictions
+from fieldtrial.results.read.predictions import StoredPredictions, load_predictions
 from fieldtrial.training.data.load import Data
 from fieldtrial.training.data.splits import Indices
 from fieldtrial.training.distributed.world import World
@@ -34,7 +34,7 @@ class Subject:
     data: Data
     network: Network
     split: Split
-    predictions: Predictions
+    predictions: StoredPredictions
     world: World
 
     def images(self, indices: Sequence[int] | Indices) -> Tensor:
@@ -79,7 +79,7 @@ class Subject:
 
 
 def open_subject(run: Run, world: World) -> Subject:
-    """Return the run, opened. Predictions that it lacks are computed now, and stored.
+    """Return the run, opened. StoredPredictions that it lacks are computed now, and stored.
 
     Raises:
         FileNotFoundError or ValueError: it is no run, has not ended well, or its weights or data

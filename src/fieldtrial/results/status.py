@@ -1,10 +1,10 @@
-"""How a sweep stands, from its files alone: what its driver's panel shows, for another shell."""
+"""How far a sweep is, from its files alone: the driver's panel, for another shell."""
 
 import argparse
 import sys
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,60 +14,76 @@ from rich.console import Console
 from fieldtrial.disk.sweep_description import SweepDescription
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.disk.task_queue import TaskQueue, run_name
-from fieldtrial.panel import RowStanding, Standing, at_work, render_panel
+from fieldtrial.panel import RowStanding, Standing, TrialStanding, at_work, render_panel
 from fieldtrial.processes import is_gone
-from fieldtrial.results.analysis.summary import find_winner, searches_over
+from fieldtrial.results.analysis.grouping import row_groups
+from fieldtrial.results.analysis.groups import Group
 from fieldtrial.results.read.records import load_records
 from fieldtrial.results.read.sweeps import read_sweeps
 from fieldtrial.results.read.trials import FAILED
 
-COUNTED = {
-    "finished": "done",
-    **dict.fromkeys(FAILED, "failed"),
-}  # the other outcomes are called what they are
 WIDTH_OF_A_FILE = 400
 MOST_ROWS = 1000
 
 
 def read_standing(folder: SweepFolder) -> Standing:
-    """Return how the sweep in `folder` stands. Raises ValueError if it is not a sweep's folder."""
+    """Return how far the sweep in `folder` is. Raises ValueError if it is not a sweep's folder."""
     sweeps = read_sweeps([folder.path])
-    trials, records = next(iter(sweeps.frames.values())), load_records(folder.path)
-    description = next(iter(sweeps.descriptions.values()))
-    fields = description.compared
-    begun = trials["outcome"] == "running"
-    owner = folder.owner()
-    driver = None if owner is None or is_gone(owner) else owner
+    description, records = sweeps.only, load_records(folder.path)
+    trials = sweeps.trials.drop_duplicates("trial")
+    driver = folder.owner()
+    if driver is not None and is_gone(driver):
+        driver = None
     since = None if driver is None else driver.get("since", 0.0)
-    running = at_work(folder, trials.loc[begun, "trial"].tolist(), since)
-    trials.loc[begun & ~trials["trial"].isin(running), "outcome"] = "waiting"
+    begun = trials.loc[trials["outcome"] == "running", "trial"]
+    running = at_work(folder, begun.tolist(), since)
+    standings = {
+        trial: TrialStanding(_outcome(outcome, trial in running), 60 * minutes)
+        for trial, outcome, minutes in zip(
+            trials["trial"],
+            trials["outcome"],
+            trials["minutes"].astype(float).fillna(0.0),
+            strict=True,
+        )
+    }
     queue = TaskQueue(folder.queue_path)
     handed_over = set(map(run_name, queue.waiting() | queue.claimed().keys()))
-    over = searches_over(folder)
-    rows = [
-        _row(number, trials[trials["row"] == number], description, number in over)
-        for number in range(len(description.rows))
-    ]
-    sources = _count(trials[trials["role"] == "source"])
-    to_do = sum(row.to_do for row in rows) + sources["waiting"] + sources["running"]
-    expected = sum(sources.values()) + sum(sum(row.counts.values()) for row in rows)
-    return Standing(
+    sources = sweeps.trials.loc[sweeps.trials["role"] == "source", "trial"]
+    standing = Standing(
         name=folder.name,
         path=str(folder.path),
-        fields=fields,
+        fields=description.compared,
         select=description.select,
         mode=description.mode,
-        rows=rows,
+        rows=[_row(group, description, standings) for group in row_groups(sweeps)],
         since=_since(records),
-        expected=expected,
-        ended=expected - to_do,
-        slots=sum(counts.get("running", 0) for counts in (sources, *(row.counts for row in rows))),
         device_hours=float((records["seconds"] * records["world_size"]).sum()) / 3600,
+        sources=[standings[trial] for trial in sources],
+        queued=sum(standings[t].outcome == "waiting" for t in handed_over & standings.keys()),
         report=str(folder.report_path) if folder.report_path.exists() else None,
-        news=[_whose(driver)] if to_do else [],
-        sources=sources,
-        queued=len(handed_over & set(trials.loc[trials["outcome"] == "waiting", "trial"])),
     )
+    is_over = standing.ended == standing.expected
+    return standing if is_over else replace(standing, news=[_whose(driver)])
+
+
+def _row(
+    group: Group, description: SweepDescription, standings: Mapping[str, TrialStanding]
+) -> RowStanding:
+    search = group.trials.loc[group.trials["role"] == "search", "trial"]
+    return RowStanding(
+        cells=group.key,
+        search=[standings[trial] for trial in search],
+        finals=[standings[trial] for trial in group.runs["trial"]],
+        budget=group.expected,
+        seeds=description.seeds,
+        best=None if group.winner is None else float(group.winner[description.select]),
+    )
+
+
+def _outcome(outcome: str, has_worker: bool) -> str:
+    if outcome == "running" and not has_worker:
+        return "waiting"
+    return "failed" if outcome in FAILED else "done" if outcome == "finished" else outcome
 
 
 def _whose(driver: Mapping[str, Any] | None) -> str:
@@ -76,44 +92,8 @@ def _whose(driver: Mapping[str, Any] | None) -> str:
     return "run by {user} on {host}, process {process}".format(**driver)
 
 
-def _row(
-    number: int,
-    trials: pd.DataFrame,
-    description: SweepDescription,
-    over: bool,
-) -> RowStanding:
-    """Return how one row stands; over: whether its search is, which may have proposed fewer trials
-    than its budget.
-    """
-    search, finals = trials[trials["role"] == "search"], trials[trials["role"] == "final"]
-    budget = 0 if over else description.trials_per_row
-    seconds = trials["minutes"].astype(float).fillna(0.0) * 60
-    counts = _count(trials)
-    best = find_winner(search, description.select, description.mode)
-    own = (
-        finals if best is None else finals[finals["configuration"] == best["configuration"]]
-    )  # not of earlier winners
-    counts["waiting"] += max(0, budget - len(search)) + max(0, description.seeds - len(own))
-    live = trials["outcome"].isin(("waiting", "running"))
-    return RowStanding(
-        cells=description.cells(number),
-        counts=dict(counts),
-        best=None if best is None else float(best[description.select]),
-        tested=int((~own["outcome"].isin(("waiting", "running"))).sum()),
-        seeds=description.seeds,
-        ended_seconds=seconds[~live].tolist(),
-        live_seconds=seconds[live].tolist(),
-    )
-
-
-def _count(trials: pd.DataFrame) -> Counter[str]:
-    return Counter(COUNTED.get(outcome, outcome) for outcome in trials["outcome"])
-
-
 def _since(records: pd.DataFrame) -> str:
-    """Return how long ago the newest record was written: whether anything is under way cannot be
-    seen more surely.
-    """
+    """Return how long ago the newest record was written."""
     newest = records["time"].max()
     if pd.isna(newest):
         return "no record yet"

@@ -72,11 +72,11 @@ def test_what_others_are_fine_tuned_from_runs_too(tmp_path: Path) -> None:
     engine = Engine(sweep, folder, place)
     progress = Progress(Console()).follow(engine)
     look_at(engine)
-    assert progress.standing().sources == {"waiting": 1}
+    assert [source.outcome for source in progress.standing().sources] == ["waiting"]
     (source,) = engine.sources.values()
     with folder.run(source.name).recorder(1):
         look_at(engine)
-    assert progress.standing().count("running") == 1
+    assert progress.standing().counts["running"] == 1
 
 
 def test_what_waits_for_a_job_does_not_run(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_an_attempt_that_is_given_anew_waits_until_it_begins(tmp_path: Path) -> 
     engine = Engine(SMALL, folder, place)  # another driver, whose place has not kept its workers
     progress = Progress(Console()).follow(engine)
     look_at(engine)
-    assert progress.standing().count("running") == 0
+    assert progress.standing().counts["running"] == 0
     with folder.run(trials[0].name).recorder(2):
         look_at(engine)
-    assert progress.standing().count("running") == 1
+    assert progress.standing().counts["running"] == 1

@@ -18,8 +18,8 @@ from fieldtrial.control.places.local import LocalPlace
 from fieldtrial.control.places.settings import LocalSettings
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.disk.task_queue import Task
-from fieldtrial.results.analysis.summary import summarise
 from fieldtrial.sweep import Sweep
+from tests.results.cells import own_table
 
 FAULTY = (str(Path(__file__).parents[1].joinpath("faulty_worker.py")),)
 
@@ -75,7 +75,7 @@ def test_batches_that_do_not_fit_into_memory_are_cut_and_nobody_is_blamed(
     assert {record["attempt"] for record in own.records()} == {3}
     assert "out of memory: resumes with gradient accumulation over 2 micro-batches" in printed
     assert "out of memory: resumes with gradient accumulation over 4 micro-batches" in printed
-    footer = summarise(engine.folder).footer
+    footer = own_table(engine.folder).grid.footer
     assert f"1 trial ran with their batches cut: they did not fit at once: {trial.name}." in footer
     (told,) = engine.rows[0]._searcher._ot_study.trials  # type: ignore[union-attr]
     assert told.value == trial.best

@@ -8,10 +8,10 @@ import pytest
 from fieldtrial.control.engine.loop import DISK_ADVICE, Engine, SweepError
 from fieldtrial.control.engine.trial import Trial
 from fieldtrial.disk.sweep_folder import SweepFolder
-from fieldtrial.results.analysis.summary import summarise
-from fieldtrial.results.table.of_sweep import render_markdown
+from fieldtrial.results.table.render import render_markdown
 from fieldtrial.sweep import Sweep
 from tests.control.engine.virtual import RATES, Script, VirtualPlace, make_sweep, run_sweep
+from tests.results.cells import own_table
 
 ROWS = [{"lr": rate} for rate in RATES]  # one trial in each row, if there is no search
 
@@ -115,9 +115,9 @@ def test_what_has_diverged_is_not_tried_again(tmp_path: Path) -> None:
 def test_the_table_counts_the_diverged(tmp_path: Path) -> None:
     sweep = make_sweep(rows=ROWS[:2], search={})
     engine = run(sweep, tmp_path, Script(), Script(diverges_at=1))
-    table = render_markdown(summarise(engine.folder))
+    table = render_markdown(own_table(engine.folder).grid)
     assert "the only trial failed: diverged: loss is nan at step 1" in table
-    assert "1 trial left out: diverged, such as" in table
+    assert "1 trial failed: diverged, such as" in table
 
 
 def test_the_same_error_three_times_stops_the_sweep(tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ from fieldtrial.control.engine.trial import Trial
 from fieldtrial.disk.files import write_atomically
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.sweep_folder import SweepFolder
-from fieldtrial.results.analysis.summary import summarise
 from tests.control.engine.virtual import RATES, Script, VirtualPlace, make_sweep, run_sweep
+from tests.results.cells import own_table
 
 QUALITIES = (9, 3, 7, 1, 5, 2, 8, 4)
 
@@ -46,7 +46,7 @@ def test_a_trial_that_finished_before_it_found_that_it_was_to_stop_counts_as_sto
             result = engine.folder.run(trial.name).result() or {}
             assert result["outcome"] == ("finished" if finished else "stopped")
     counts = [
-        summarise(SweepFolder(path)).rows["search_stopped_early"].tolist()
+        own_table(SweepFolder(path)).frame["search_stopped_early"].tolist()
         for path in folders.values()
     ]
     assert counts[0] == counts[1]
@@ -141,4 +141,4 @@ def test_too_many_failures_stop_the_sweep_and_are_counted_in_the_table(tmp_path:
     engine = run_sweep(make_sweep(**asked, max_failures=4), place)
     assert [trial.status for trial in engine.trials()].count("failed") == 5
     line = "4 trials failed, not counting diverged ones; the sweep stops after 4."
-    assert line in summarise(SweepFolder(tmp_path)).footer
+    assert line in own_table(SweepFolder(tmp_path)).grid.footer

@@ -1,17 +1,15 @@
-"""Groups of trials: who wins, what is reported, what is marked, and that nothing is dropped in
-silence.
-"""
+"""Groups of trials: their winner, marks and values; all that is left out is counted."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from fieldtrial.disk.sweep_folder import SweepFolder
-from fieldtrial.results.analysis.groups import Group, Groups, group_trials
+from fieldtrial.results.analysis.footer import comparison_lines
+from fieldtrial.results.analysis.grouping import group_trials
+from fieldtrial.results.analysis.groups import Group, Groups
 from fieldtrial.results.read.sweeps import Sweeps, parse_conditions, read_sweeps
-from fieldtrial.results.table.layout import say_comparisons
 
 if TYPE_CHECKING:
     from tests.results.conftest import Written
@@ -55,11 +53,8 @@ def test_a_group_of_several_rows_has_the_best_of_their_winners(complete: "Writte
     assert estimate is not None
     assert estimate.mean == pytest.approx(0.60)  # the search trials have 0.01 and 0.02
     assert estimate.half_width == pytest.approx(4.302653 * 0.02 / 3**0.5, rel=1e-6)
-    assert groups["cnn"].other_finals == 3
-    assert (
-        "3 final runs left out: not of the present winner of the group."
-        in grouped(complete, "model").left_out
-    )
+    assert groups["cnn"].counts["final_left_out"] == 3
+    assert "3 final runs left out: not of the present winner." in grouped(complete, "model").notes
 
 
 def test_a_searched_field_can_group_and_what_was_not_tested_says_so(complete: "Written") -> None:
@@ -114,8 +109,8 @@ def test_differences_are_marked(written: "Written") -> None:
     }
     compared = by_key(groups)["adamw"].comparison
     assert compared is not None
-    assert (compared.first, compared.paired, compared.n) == (("sgd",), True, 3)
-    assert say_comparisons(groups) == [
+    assert (compared.first, compared.paired, compared.n) == (0, True, 3)
+    assert comparison_lines(groups) == [
         (
             "test_accuracy compared with optimizer=sgd, the best on validation_accuracy: 1 worse,"
             " no difference shown for 1, which does not prove that there is none (t tests, 2 paired"
@@ -185,9 +180,9 @@ def test_every_trial_that_is_in_no_group_is_counted(complete: "Written") -> None
     by_hand.mkdir()
     (by_hand / "config.json").write_text("{}")
     complete.ended(0, "final", 0.3, lr=0.01, seed=500)
-    lines = "\n".join(grouped(complete, "model").left_out)
+    lines = "\n".join(grouped(complete, "model").notes)
     assert "1 trial left out: sources" in lines
-    assert "1 trial left out: not in a sweep's list." in lines
+    assert "1 trial left out: not in a sweep's list, such as by_hand." in lines
     assert "1 trial left out: of no row that the sweep has now." in lines
     assert "1 trial left out: unreadable, such as" in lines
     assert "config.json: no such file" in lines
@@ -209,7 +204,7 @@ def test_a_score_that_is_no_number_is_left_out(written: "Written") -> None:
     (group,) = groups.groups
     assert group.winner is not None
     assert (group.winner["trial"], sorted(group.values)) == (good.name, [1, 2])
-    assert "1 final run left out: without a finite test_accuracy." in groups.left_out
+    assert "1 final run left out: without a finite test_accuracy." in groups.notes
 
 
 def test_several_sweeps_are_read_together(tmp_path: Path) -> None:
@@ -228,22 +223,10 @@ def test_several_sweeps_are_read_together(tmp_path: Path) -> None:
     cnn = by_key(groups)["cnn", "none"]
     assert cnn.values == {1: pytest.approx(0.8), 2: 0.9, 3: 0.87}
     assert {run.name, third.name} <= set(cnn.trials["trial"])
-    assert "1 duplicate: the same trial in several rows or sweeps, counted once." in groups.left_out
+    assert "1 duplicate: the same trial in several rows or sweeps, counted once." in groups.notes
     apart = by_key(grouped(sweeps, "sweep", "freeze"))
     assert apart["two", "none"].values == {3: 0.87}
     assert len(apart["one", "none"].values) == 2
-
-
-def test_sweeps_that_differ_in_their_base_differ_in_the_table(tmp_path: Path) -> None:
-    from tests.results.conftest import BASE, Written
-
-    paths = []
-    for dataset in ("digits", "mnist"):
-        written = Written(tmp_path / "runs" / dataset)
-        written.describe(base=BASE.to_dict() | {"dataset": dataset})
-        paths.append(written.folder.path)
-    assert read_sweeps(paths).compared == ["dataset", "model", "freeze"]
-    assert len(read_sweeps([*paths, *paths]).folders) == 2  # each once
 
 
 def test_each_sweep_is_held_to_its_own_number_of_seeds(tmp_path: Path) -> None:
@@ -251,23 +234,12 @@ def test_each_sweep_is_held_to_its_own_number_of_seeds(tmp_path: Path) -> None:
 
     for name, dataset, seeds in (("a", "digits", 1), ("b", "mnist", 3)):
         written = Written(tmp_path / name)
-        written.describe(base=BASE.to_dict() | {"dataset": dataset}, seeds=seeds)
+        base = BASE.to_dict() | {"dataset": dataset}
+        written.describe(base=base, rows=written.rows[:1], seeds=seeds, trials=1)
         written.ended(0, dataset=dataset, lr=0.1)
         written.ended(0, "final", 0.9, 0.8, dataset=dataset, lr=0.1, seed=1)
     groups = grouped(read_sweeps([tmp_path / "a", tmp_path / "b"]), "sweep", "freeze").groups
     assert [group.note for group in groups if group.winner] == ["", "final: 2 not started"]
-
-
-def test_conditions_choose_trials(complete: "Written") -> None:
-    sweeps = read_sweeps([complete.folder.path])
-    chosen = sweeps.where(parse_conditions(["model=cnn", "freeze=none", "freeze=first:1"]))
-    assert set(chosen.trials["freeze"]) == {"none"}
-    assert len(chosen.trials) == 5
-    assert sweeps.where({}) is sweeps
-    with pytest.raises(
-        ValueError, match=r"--where model=resnet18: no trial is left; there are: cnn, mlp"
-    ):
-        sweeps.where(parse_conditions(["model=resnet18"]))
 
 
 def test_rows_that_conditions_exclude_are_not_shown_as_not_started(written: "Written") -> None:
@@ -289,7 +261,7 @@ def test_a_condition_on_what_cannot_be_read_is_counted(complete: "Written") -> N
     )  # of a future version
     chosen = read_sweeps([complete.folder.path]).where(parse_conditions(["model=cnn"]))
     line = "1 trial left out: without a config that can be read, so --where has no answer."
-    assert line in grouped(chosen, "model").left_out
+    assert line in grouped(chosen, "model").notes
 
 
 def test_an_option_without_a_value_is_none(complete: "Written") -> None:
@@ -298,52 +270,6 @@ def test_an_option_without_a_value_is_none(complete: "Written") -> None:
         ("none", "none")
     ]
     assert len(sweeps.where(parse_conditions(["patience=none"])).trials) == 15
-
-
-@pytest.mark.parametrize(
-    ("texts", "message"),
-    [
-        (["modle=cnn"], "unknown field 'modle'; did you mean 'model'"),
-        (["model"], "model: must be FIELD=VALUE"),
-        (["epochs=many"], "epochs=many: must be a whole number"),
-        (["seed=3"], "seed: the mean is taken over it"),
-    ],
-)
-def test_conditions_that_cannot_be(texts: list[str], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        parse_conditions(texts)
-
-
-def test_all_problems_with_sweeps_are_said_at_once(complete: "Written", tmp_path: Path) -> None:
-    from tests.results.conftest import Written
-
-    other = Written(tmp_path / "runs" / "by_loss")
-    other.describe(select="validation_loss")
-    half = SweepFolder(tmp_path / "runs" / "half")
-    half.path.mkdir()
-    (half.path / "sweep.json").write_text('{"name": "half", "rows": [{"model": "cnn"}]}')
-    future = Written(tmp_path / "runs" / "future")
-    described = future.describe().require_description().to_json()
-    (future.folder.path / "sweep.json").write_text(
-        json.dumps(described | {"rows": [{"flux_capacitor": 1}]})
-    )
-    paths = [
-        complete.folder.path,
-        other.folder.path,
-        half.path,
-        future.folder.path,
-        tmp_path / "nothing",
-    ]
-    with pytest.raises(ValueError, match="different metrics") as caught:
-        read_sweeps(paths)
-    lines = str(caught.value).splitlines()
-    assert len(lines) == 4
-    for text in (
-        "sweep.json: lacks base, search",
-        "row 0: unknown field 'flux_capacitor'",
-        "nothing/sweep.json",
-    ):
-        assert text in str(caught.value)
 
 
 @pytest.mark.parametrize("metric", ["test_accurracy", "outcome", "lr"])

@@ -70,6 +70,7 @@ def test_a_tested_run_has_the_predictions_that_its_result_summarises(
 
 
 def test_the_tables_take_the_new_numbers_of_a_result(tested: SweepFolder) -> None:
+    (tested.path / "sweep.json").touch()
     row = load(tested.path).iloc[0]
     assert row["test_auc"] > 0.9
     assert row["outcome"] == "finished"

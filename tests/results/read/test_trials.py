@@ -172,7 +172,7 @@ def test_not_a_sweep(tmp_path: Path) -> None:
 
 def test_neither_torch_nor_ray_is_imported() -> None:
     code = (
-        "import sys, fieldtrial.results.table.of_sweep; print(*({'torch', 'ray', 'optuna',"
+        "import sys, fieldtrial.results.table.command; print(*({'torch', 'ray', 'optuna',"
         " 'sklearn'} & sys.modules.keys()))"
     )
     output = subprocess.run(

@@ -1,6 +1,4 @@
-"""The report in a real browser: it opens without a network, is sorted, filtered, brushed and
-printed, and goes on.
-"""
+"""The report in a real browser, offline: sorted, filtered, brushed, printed, and updated."""
 
 import functools
 import http.server

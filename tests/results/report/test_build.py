@@ -73,7 +73,7 @@ def test_what_is_not_shown_to_be_worse_is_set_off_in_table_and_figure(complete: 
     marks = {row["label"]: row["marked"] for row in data(page)["estimates"]}
     assert marks == {"cnn · none": True, "cnn · all_but_head": True, "mlp · none": False}
     assert "No difference is shown to cnn · all_but_head." in texts(page)
-    assert "Bold, *: the best on validation, and what the tests do not show to be worse." in texts(
+    assert "Bold, *: the best on validation, and those not shown to be worse on test." in texts(
         page
     )
 

@@ -3,19 +3,18 @@
 import gc
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from fieldtrial.config import Select, TrainConfig
-from fieldtrial.disk.sweep_description import SearchDomain, SweepDescription
+from fieldtrial.config import Select
+from fieldtrial.disk.sweep_description import MODES, SearchDomain
 from fieldtrial.results.analysis.groups import Group, Groups, mark_groups
 from fieldtrial.results.analysis.importance import Importance
-from fieldtrial.results.analysis.summary import Summary
-from fieldtrial.results.report.comparisons import compare_rows
+from fieldtrial.results.report.comparisons import RowComparisons
 from fieldtrial.results.report.findings import findings
 
 NO_IMPORTANCE = Importance([], [], [], "")
@@ -25,82 +24,57 @@ Effects = dict[str, dict[str, float]]
 Finding = dict[str, str]
 
 
+TRIALS = pd.DataFrame(columns=["trial", "role", "outcome", "minutes"], dtype=object)
+
+
 def make_group(
-    key: tuple[str, ...], tests: dict[int, float], validation: float, data: tuple[str, ...]
+    number: int,
+    key: tuple[str, ...],
+    tests: dict[int, float],
+    data: tuple[str, ...] = (),
+    **winner: Any,
 ) -> Group:
-    winner = {
-        "outcome": "finished",
-        "validation_accuracy": validation,
-        "validation_loss": validation,
-    }
-    return Group(key, pd.DataFrame(), winner, pd.DataFrame(), tests, data, "", 0)
+    known = {"outcome": "finished", "trial": f"winner {number}", "parameters": 1, **winner}
+    trials = pd.DataFrame([{"role": "search", "minutes": 1.0, **known}])
+    return Group(number, key, trials, known, TRIALS, TRIALS, tests, data)
 
 
-def marked(groups: list[Group], fields: list[str], metric: str, mode: str) -> Groups:
-    select = metric.replace("test", "validation")
-    return Groups(
-        tuple(fields), metric, select, mark_groups(groups, fields, metric, (), select, mode), []
-    )
-
-
-def described(
-    rows: Sequence[Mapping[str, str]],
-    search: Mapping[str, SearchDomain] | None = None,
-    select: Select = "validation_accuracy",
-) -> SweepDescription:
-    return SweepDescription(
-        name="simulated",
-        base=TrainConfig(),
-        rows=tuple(rows),
-        search=search or {},
-        trials=1,
-        seeds=3,
-        select=select,
-    )
+def compared(
+    groups: list[Group], fields: Sequence[str], labels: list[str], select: Select
+) -> RowComparisons:
+    metric, mode = select.replace("validation", "test"), MODES[select]
+    marked = mark_groups(groups, fields, metric, (), select, mode)
+    return RowComparisons(Groups(tuple(fields), metric, select, mode, marked, []), labels)
 
 
 def simulate(
     effects: dict[str, dict[str, float]], seeds: int = 5, chance: int = 0, **changes: Any
 ) -> list[dict[str, str]]:
-    """Return the findings of a sweep over all combinations of `effects`, which are added to an
-    accuracy of 0.5.
-    """
+    """Return the findings of a sweep over all combinations of `effects`, added to 0.5."""
     random = np.random.default_rng(chance)
     rows = [
         dict(zip(effects, values, strict=True)) for values in itertools.product(*effects.values())
     ]
-    description = described(rows, changes.get("searched", {}))
-    groups, summaries = [], []
+    groups = []
     for number, row in enumerate(rows):
         true = 0.5 + sum(effects[name][value] for name, value in row.items())
-        validation = true + changes.get("flattery", 0.0)
-        tests = true + random.normal(0, SPREAD, seeds)
         groups.append(
             make_group(
+                number,
                 tuple(row.values()),
-                dict(enumerate(tests)),
-                validation,
+                dict(enumerate(true + random.normal(0, SPREAD, seeds))),
                 (row.get("dataset", "digits"),),
+                parameters=1000 * (number + 1),
+                validation_accuracy=true + changes.get("flattery", 0.0),
+                **changes.get("winner", {}),
             )
         )
-        facts = {
-            "parameters": 1000 * (number + 1),
-            "minutes": 1.0,
-            "validation_accuracy": validation,
-        }
-        summaries.append({"row": number, **row, "n": seeds, **facts, **changes.get("winner", {})})
-    summary = Summary(
-        "simulated",
-        list(effects),
+    labels = [" · ".join(row.values()) for row in rows]
+    return findings(
+        compared(groups, list(effects), labels, "validation_accuracy"),
+        changes.get("importance", NO_IMPORTANCE),
         changes.get("searched", {}),
-        "validation_accuracy",
-        pd.DataFrame(summaries, dtype=object),
-        [],
     )
-    tested = compare_rows(
-        summary, marked(groups, list(effects), "test_accuracy", "max"), description
-    )
-    return findings(summary, tested, changes.get("importance", NO_IMPORTANCE), description)
 
 
 def said(found: list[Finding], start: str) -> Finding:
@@ -171,47 +145,28 @@ def test_what_costs_less_is_told_with_what_it_gives_up() -> None:
 
 
 def test_the_smaller_loss_is_the_better_one() -> None:
-    rows = [{"model": "cnn"}, {"model": "mlp"}]
     tests = [{seed: 0.5 + 0.3 * row + 0.01 * seed for seed in range(3)} for row in range(2)]
     groups = [
-        make_group((row["model"],), own, min(own.values()), ("digits",))
-        for row, own in zip(rows, tests, strict=True)
+        make_group(number, (model,), own, validation_loss=min(own.values()))
+        for number, (model, own) in enumerate(zip(("cnn", "mlp"), tests, strict=True))
     ]
-    facts = {"n": 3, "parameters": 1, "minutes": 1.0, "validation_loss": 0.5}
-    summaries = pd.DataFrame(
-        [{"row": number, **row, **facts} for number, row in enumerate(rows)], dtype=object
-    )
-    summary = Summary("loss", ["model"], {}, "validation_loss", summaries, [])
-    description = described(rows, select="validation_loss")
-    tested = compare_rows(summary, marked(groups, ["model"], "test_loss", "min"), description)
-    best = findings(summary, tested, NO_IMPORTANCE, description)[0]["text"]
+    rows = compared(groups, ["model"], ["cnn", "mlp"], "validation_loss")
+    best = findings(rows, NO_IMPORTANCE, {})[0]["text"]
     assert best.startswith(
         "cnn is the best on validation: test loss 0.5100 ± 0.0248 (n = 3). It is better than 1 of 1"
     )
 
 
 def test_the_best_on_validation_may_be_worse_on_test() -> None:
-    rows = [{"model": "cnn"}, {"model": "mlp"}]
     groups = [
-        make_group(("cnn",), {0: 0.5, 1: 0.51, 2: 0.52}, 0.9, ()),
-        make_group(("mlp",), {0: 0.7, 1: 0.71, 2: 0.72}, 0.8, ()),
+        make_group(0, ("cnn",), {0: 0.5, 1: 0.51, 2: 0.52}, validation_accuracy=0.9),
+        make_group(1, ("mlp",), {0: 0.7, 1: 0.71, 2: 0.72}, validation_accuracy=0.8),
     ]
-    facts = {"n": 3, "parameters": 1, "minutes": 1.0, "validation_accuracy": 0.9}
-    summaries = pd.DataFrame(
-        [{"row": number, **row, **facts} for number, row in enumerate(rows)], dtype=object
-    )
-    summary = Summary("accuracy", ["model"], {}, "validation_accuracy", summaries, [])
-    description = described(rows)
-    tested = compare_rows(summary, marked(groups, ["model"], "test_accuracy", "max"), description)
-    assert (
-        "cnn is the best on validation"
-        in findings(summary, tested, NO_IMPORTANCE, description)[0]["text"]
-    )
-    assert (
-        "It is worse than mlp, by 20.0 points"
-        in findings(summary, tested, NO_IMPORTANCE, description)[0]["text"]
-    )
-    assert tested.set_off == {0, 1}
+    rows = compared(groups, ["model"], ["cnn", "mlp"], "validation_accuracy")
+    best = findings(rows, NO_IMPORTANCE, {})[0]["text"]
+    assert "cnn is the best on validation" in best
+    assert "It is worse than mlp, by 20.0 points" in best
+    assert rows.set_off == {0, 1}
 
 
 def test_rows_are_compared_with_those_tested_on_the_same_data() -> None:

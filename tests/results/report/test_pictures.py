@@ -1,6 +1,4 @@
-"""The pictures in the report: whose come first, how large they may be, and what is said of what is
-not shown.
-"""
+"""The pictures in the report: their order, their size, and what is said of those left out."""
 
 import base64
 import io

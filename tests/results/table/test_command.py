@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from fieldtrial.results.table.command import main
-from fieldtrial.results.table.formats import (
+from fieldtrial.results.table.render import (
     Cell,
     Grid,
     escape_latex,
@@ -193,7 +193,7 @@ def test_another_persons_folder_is_read(
     def refuse(path: Path, *_: Any) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr("fieldtrial.results.table.of_sweep.write_atomically", refuse)
+    monkeypatch.setattr("fieldtrial.results.table.files.write_atomically", refuse)
     monkeypatch.setattr("fieldtrial.results.read.records.atomic_file", refuse)
     assert main([str(complete.folder.path), "--rows", "model"]) == 0
     output, errors = capsys.readouterr()

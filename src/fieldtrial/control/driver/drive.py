@@ -135,7 +135,7 @@ def _drive(
             finally:
                 place.close(detach=_detaches(engine, ending, settings, folder))
         table = subprocess.run(
-            [sys.executable, "-m", "fieldtrial.results.table.of_sweep", str(folder.path)],
+            [sys.executable, "-m", "fieldtrial.results.table.command", str(folder.path)],
             check=False,
         )
         if status != INTERRUPTED:  # an interruption should not take long, and a report exists

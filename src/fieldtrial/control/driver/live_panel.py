@@ -2,8 +2,7 @@
 
 import contextlib
 import time
-from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from rich.console import Console, RenderableType
 from rich.live import Live
@@ -12,7 +11,7 @@ from fieldtrial.control.engine.loop import Engine
 from fieldtrial.control.engine.row import Row
 from fieldtrial.control.engine.trial import Trial
 from fieldtrial.disk.sweep_folder import SweepFolder
-from fieldtrial.panel import RowStanding, Standing, at_work, clock, render_panel
+from fieldtrial.panel import RowStanding, Standing, TrialStanding, at_work, clock, render_panel
 
 MOST_ROWS = 30
 OTHER_LINES = 10  # of the terminal, besides the panel's rows
@@ -129,10 +128,9 @@ class Progress:
         return render_panel(self.standing(), most_rows)
 
     def standing(self) -> Standing:
-        """Return the sweep's current state."""
+        """Return how far the sweep is now."""
         assert self._engine
         engine, sweep = self._engine, self._engine.sweep
-        ended, expected = self._count()
         backlog, waiting = engine.place.backlog, engine.without_worker()
         return Standing(
             name=engine.folder.name,
@@ -140,17 +138,15 @@ class Progress:
             fields=sweep.compared,
             select=sweep.select,
             mode=sweep.mode,
-            rows=[self._row(*pair, waiting) for pair in zip(engine.rows, self._cells, strict=True)],
+            rows=[_row(*pair, waiting) for pair in zip(engine.rows, self._cells, strict=True)],
             since=self._clock(),
-            expected=expected,
-            ended=ended,
-            slots=engine.place.slots,
             device_hours=sum(trial.seconds for trial in engine.trials()) / 3600 * self._processes,
-            report=self._report(),
-            news=self._news,
-            sources=Counter(_outcome(trial, waiting) for trial in engine.sources.values()),
+            slots=engine.place.slots,
+            sources=_standings(engine.sources.values(), waiting),
             queued=len(waiting) if backlog else 0,
             reasons=backlog.reasons if backlog else (),
+            report=self._report(),
+            news=self._news,
         )
 
     def _report(self) -> str | None:
@@ -160,21 +156,21 @@ class Progress:
             return str(path) if path.exists() else None
         return None
 
-    def _row(self, row: Row, cells: Sequence[str], waiting: Collection[str]) -> RowStanding:
-        finals = row.finals or []
-        trials = [*row.trials, *finals]
-        counts = Counter(_outcome(trial, waiting) for trial in trials)
-        counts["waiting"] += max(0, row.budget - len(row.trials)) + max(0, row.seeds - len(finals))
-        best = row.winner()
-        return RowStanding(
-            cells=cells,
-            counts=counts,
-            best=None if best is None else best.best,
-            tested=sum(not trial.live for trial in finals),
-            seeds=row.seeds,
-            ended_seconds=[trial.seconds for trial in trials if not trial.live],
-            live_seconds=[trial.seconds for trial in trials if trial.live],
-        )
+
+def _row(row: Row, cells: Sequence[str], waiting: Collection[str]) -> RowStanding:
+    best = row.winner()
+    return RowStanding(
+        cells=cells,
+        search=_standings(row.trials, waiting),
+        finals=_standings(row.finals or [], waiting),
+        budget=row.budget,
+        seeds=row.seeds,
+        best=None if best is None else best.best,
+    )
+
+
+def _standings(trials: Iterable[Trial], waiting: Collection[str]) -> list[TrialStanding]:
+    return [TrialStanding(_outcome(trial, waiting), trial.seconds) for trial in trials]
 
 
 def _outcome(trial: Trial, waiting: Collection[str]) -> str:

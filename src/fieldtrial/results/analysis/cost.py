@@ -1,9 +1,7 @@
-"""What a sweep has cost: device-hours by how trials ended, what was done twice, and what early
-stopping saved.
+"""What a sweep has cost: device-hours by outcome, repeated work, and what early stopping saved.
 
-A device-hour is an hour of one process, with its GPU if it has one. Counted are the epochs that
-were recorded; an epoch that a preemption cut short is in no record, so that of those only the most
-that they can have cost is known.
+A device-hour is an hour of one process, with its GPU if it has one. Recorded epochs are counted.
+An epoch that a preemption cut short is in no record, so only an upper bound is known of its cost.
 """
 
 from dataclasses import dataclass
@@ -11,9 +9,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from fieldtrial.results.read.sweeps import SWEEP
-from fieldtrial.results.read.wording import counted
+from fieldtrial.results.read.wording import counted, outcome_text
 
-NAMES = {"stopped": "stopped early"}  # outcomes that are not called what they are
 ORDER = ("finished", "stopped", "failed", "unreadable", "running", "waiting")
 
 
@@ -62,9 +59,7 @@ def cost_of_trials(records: pd.DataFrame) -> pd.DataFrame:
 
 
 def account(trials: pd.DataFrame, costs: pd.DataFrame) -> Account:
-    """Return what `trials` (of `Sweeps`) have cost; `costs` is what `cost_of_trials` says of their
-    records.
-    """
+    """Return what `trials` of `Sweeps` have cost; costs: what `cost_of_trials` returned."""
     known = trials.drop_duplicates([SWEEP, "trial"]).set_index([SWEEP, "trial"])
     costs = costs.reindex(known.index)
     hours = costs["device_hours"].fillna(0.0)
@@ -90,7 +85,7 @@ def account(trials: pd.DataFrame, costs: pd.DataFrame) -> Account:
 def say(account: Account) -> list[str]:
     """Return the account in a few lines."""
     parts = [
-        f"{format_hours(hours)} {NAMES.get(outcome, outcome)} ({count})"
+        f"{format_hours(hours)} {outcome_text(outcome)} ({count})"
         for outcome, (count, hours) in account.by_outcome.items()
         if hours
     ]

@@ -1,6 +1,4 @@
-"""Ensembles of runs that share a split: the mean of their probabilities, and the majority of their
-votes.
-"""
+"""Ensembles of runs that share a split: mean probability, and majority vote."""
 
 import contextlib
 from collections.abc import Sequence
@@ -13,9 +11,9 @@ from fieldtrial import metrics
 from fieldtrial.disk.files import write_arrays
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.sweep_folder import SweepFolder
-from fieldtrial.results.analysis.summary import summarise
-from fieldtrial.results.read.predictions import Predictions, load_predictions
-from fieldtrial.results.read.trials import load
+from fieldtrial.results.analysis.grouping import group_rows
+from fieldtrial.results.read.predictions import StoredPredictions, load_predictions
+from fieldtrial.results.read.sweeps import read_sweeps
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,13 +26,14 @@ class Ensemble:
     """
 
     runs: tuple[Run, ...]
-    members: tuple[Predictions, ...]
-    mean: Predictions
-    vote: Predictions
+    members: tuple[StoredPredictions, ...]
+    mean: StoredPredictions
+    vote: StoredPredictions
 
     def scores(self) -> dict[str, dict[str, float | None]]:
-        """Return accuracy, macro_f1 and log_loss by member's path, and of `mean` and `vote`; votes
-        have no log_loss.
+        """Return accuracy, macro_f1 and log_loss by member's path, and of `mean` and `vote`.
+
+        A vote has no log_loss.
         """
         named = {str(run.path): made for run, made in zip(self.runs, self.members, strict=True)}
         return {
@@ -49,8 +48,7 @@ class Ensemble:
         }
 
     def write(self, path: Path, split: str = "test") -> None:
-        """Write the result and the predictions of `mean` into the directory `path`, as those of a
-        run.
+        """Write the result and the predictions of `mean` into the run directory `path`.
 
         Raises:
             ValueError: a trial is there, whose result this would be written over.
@@ -111,7 +109,9 @@ def combine(runs: Sequence[Run], split: str = "test") -> Ensemble:
     return Ensemble(tuple(runs), members, *combined)
 
 
-def _difference(run: Run, own: Predictions, other: Run, theirs: Predictions) -> str | None:
+def _difference(
+    run: Run, own: StoredPredictions, other: Run, theirs: StoredPredictions
+) -> str | None:
     """Return in what the splits of two runs differ, or None."""
     pairs = {
         name: (getattr(run.config(), name), getattr(other.config(), name))
@@ -137,21 +137,12 @@ def winners(folder: SweepFolder) -> list[list[Run]]:
     """Return, for each fresh seed of the sweep in `folder`, the tested run of each row's winner.
 
     Raises:
-        FileNotFoundError: it is not a sweep's folder.
-        ValueError: a row has no tested run of its winner yet.
+        ValueError: it is not a sweep's folder, or a row has no tested run of its winner yet.
     """
-    trials = load(folder.path)
-    won = summarise(folder).rows["winner"]
-    tested: list[list[Run]] = []
-    for number, winner in enumerate(won):
-        own = trials[trials["row"] == number]
-        configurations = own.loc[own["trial"] == winner, "configuration"]
-        finals = own[
-            (own["role"] == "final")
-            & own["configuration"].isin(configurations)
-            & own["test_accuracy"].notna()
-        ]
-        tested.append([folder.run(name) for name in finals.sort_values("seed")["trial"]])
+    tested = [
+        [folder.run(name) for name in group.finals.sort_values("seed")["trial"]]
+        for group in group_rows(read_sweeps([folder.path])).groups
+    ]
     if lacking := [str(number) for number, runs in enumerate(tested) if not runs]:
         raise ValueError(
             f"{folder.path}: no tested run of the winner of row {', '.join(lacking)}: end the sweep"

@@ -34,8 +34,7 @@ class Importance:
 
 
 def rank_hyperparameters(columns: Sequence[Column], values: "pd.Series[Any]") -> Importance:
-    """Return the importance of the hyperparameters in `columns` for the metric `values`, missing
-    where there is none.
+    """Return the importance of the hyperparameters in `columns` for the metric `values`.
 
     fANOVA (Hutter, Hoos & Leyton-Brown 2014) splits the variance of a random forest's prediction
     over the space that was searched among the hyperparameters. It is computed from at most 256
@@ -104,9 +103,7 @@ def _cell(column: Column, trial: int) -> Any:
 
 
 def _space(column: Column, cells: list[Any]) -> BaseDistribution | None:
-    """Return the values that the trials had as a search space of Optuna's, or None if they all had
-    the same.
-    """
+    """Return the range of the values in Optuna's terms, or None if all are the same."""
     if len(set(cells)) == 1:
         return None
     if column["kind"] == "category":

@@ -1,41 +1,42 @@
-"""What can be said of a group of trials beside its metric: cost, size, speed, and its winner's
-fields.
-"""
+"""What a table can show of a group beside its metric: cost, size, speed, the winner's fields."""
 
+import functools
 from collections.abc import Callable, Sequence
 
 import pandas as pd
-from pandas.api.types import is_scalar
 
 from fieldtrial.config import FIELDS
+from fieldtrial.fields import format_value
 from fieldtrial.results.analysis.groups import Group, Groups
 from fieldtrial.results.read.sweeps import SWEEP, Sweeps
 
 Measure = Callable[[Group], float | str | None]
+ALWAYS = ("minutes",)  # measures that are known before the first trial has ended
 
 
 def measures(
-    sweeps: Sweeps, groups: Groups, costs: pd.DataFrame, speeds: "pd.Series[float]"
+    sweeps: Sweeps, groups: Groups, records: pd.DataFrame, costs: pd.DataFrame
 ) -> dict[str, Measure]:
     """Return what can be asked of a group, by name; a measure is None where it is not known.
 
-    costs: what `cost_of_trials` says; speeds: images per second of each trial (see
-    `speed_of_trials`).
+    records: the records of the sweeps' trials. costs: what `cost_of_trials` says of them.
     """
 
-    def runs(group: Group) -> pd.DataFrame:
-        """The winner's runs with fresh seeds, or the winner itself before there are any."""
-        return (
-            group.finals
-            if len(group.finals)
-            else group.trials[group.trials["trial"] == _of_winner(group, "trial")]
-        )
+    @functools.cache
+    def speeds() -> "pd.Series[float]":
+        return speed_of_trials(records)
 
     def mean(name: str) -> Measure:
-        return lambda group: _mean(runs(group)[name])
+        return lambda group: mean_of_runs(group, name)
 
     def winners(name: str) -> Measure:
-        return lambda group: _of_winner(group, name)
+        return lambda group: of_winner(group, name)
+
+    def field(name: str) -> Measure:
+        return lambda group: _field(group, name)
+
+    def count(name: str) -> Measure:
+        return lambda group: group.counts[name]
 
     def places(trials: pd.DataFrame) -> pd.MultiIndex:
         return pd.MultiIndex.from_frame(trials[[SWEEP, "trial"]].drop_duplicates())
@@ -45,49 +46,54 @@ def measures(
         return float((own["device_hours"] + own["repeated_hours"]).sum())
 
     def per_parameter(group: Group) -> float | None:
-        parameters = _of_winner(group, "parameters")
-        return (
-            group.estimate.mean * 100 / (float(parameters) / 1e6)
-            if group.estimate and parameters
-            else None
-        )
+        parameters = of_winner(group, "parameters")
+        if not group.estimate or not parameters:
+            return None
+        return group.estimate.mean * 100 / (float(parameters) / 1e6)
 
     def share(group: Group) -> float | None:
-        trainable, total = (
-            _of_winner(group, "trainable_parameters"),
-            _of_winner(group, "parameters"),
-        )
+        names = ("trainable_parameters", "parameters")
+        trainable, total = (of_winner(group, name) for name in names)
         return float(trainable) / float(total) if trainable is not None and total else None
 
     numeric = sweeps.trials.drop(columns=["row", "winner"]).select_dtypes("number").columns
-    known: dict[str, Measure] = {
-        str(name): mean(str(name)) for name in numeric if name not in FIELDS
-    }
+    known = {str(name): mean(str(name)) for name in (*numeric, *ALWAYS) if name not in FIELDS}
+    known |= {name: field(name) for name in FIELDS if name not in groups.fields}
     known |= {
         name: winners(name)
-        for name in (*FIELDS, groups.select, "flops")
-        if name not in groups.fields
-    }
-    known |= {
-        "trainable_parameters": winners("trainable_parameters"),
-        "parameters": winners("parameters"),
+        for name in (groups.select, "flops", "trainable_parameters", "parameters")
     }
     known |= {"trainable_share": share, "device_hours": device_hours, "winner": winners("trial")}
-    known |= {"images_per_second": lambda group: _mean(speeds.reindex(places(runs(group))))}
+    known |= {"images_per_second": lambda group: _mean(speeds().reindex(places(_runs(group))))}
     known |= {"trials": lambda group: group.trials["trial"].nunique()}
+    known |= {name: count(name) for group in groups.groups[:1] for name in group.counts}
     if groups.metric.endswith("accuracy"):
         known |= {"accuracy_per_million_parameters": per_parameter}
     return known
 
 
 def speed_of_trials(records: pd.DataFrame) -> "pd.Series[float]":
-    """Return the images per second of each trial (sweep, trial): the median over its epochs with
-    training.
-    """
+    """Return each trial's images per second: the median over its epochs with training."""
     if "images_per_second" not in records:
         return pd.Series(dtype=float, index=pd.MultiIndex.from_arrays([[], []]))
     trained = records[records["epoch"] > 0]
     return trained.groupby([SWEEP, "trial"], observed=True)["images_per_second"].median()
+
+
+def mean_of_runs(group: Group, name: str) -> float | None:
+    """Return the mean over the group's final runs, or the winner's value before there are any."""
+    return _mean(_runs(group)[name])
+
+
+def of_winner(group: Group, name: str) -> float | str | None:
+    """Return a value of the group's winner, None if there is none."""
+    return (group.winner or {}).get(name)
+
+
+def _runs(group: Group) -> pd.DataFrame:
+    if len(group.finals):
+        return group.finals
+    return group.trials[group.trials["trial"] == of_winner(group, "trial")]
 
 
 def _mean(values: "pd.Series[float]") -> float | None:
@@ -95,9 +101,12 @@ def _mean(values: "pd.Series[float]") -> float | None:
     return float(known.mean()) if len(known) else None
 
 
-def _of_winner(group: Group, name: str) -> float | str | None:
-    value = (group.winner or {}).get(name)
-    return None if is_scalar(value) and pd.isna(value) else value
+def _field(group: Group, name: str) -> float | str | None:
+    """Return the winner's value of a field: a number, or a text of a command line."""
+    if group.winner is None:
+        return None
+    value = group.winner.get(name)
+    return value if type(value) in (int, float) else format_value(value)
 
 
 def require(names: Sequence[str], known: Sequence[str]) -> None:

@@ -43,9 +43,7 @@ def estimate_mean(values: Sequence[float], confidence: float = 0.95) -> Estimate
 
 
 def estimate_seeds(values: Sequence[float]) -> Estimate:
-    """Return the mean over seeds as tables give it: as `estimate_mean`, but with fewer than three
-    no interval.
-    """
+    """Return the mean over seeds as in a table: without an interval for fewer than three."""
     estimate = estimate_mean(values)
     return estimate if estimate.n >= FEWEST else estimate._replace(half_width=None)
 
@@ -80,16 +78,15 @@ class Comparison:
 def compare(
     values: Mapping[K, Mapping[int, float]], pairs: Iterable[tuple[K, K]], resolution: float = 0.0
 ) -> list[Comparison]:
-    """Return the comparisons of the `pairs` of groups, in order; `values` has {seed: value} for
-    each group.
+    """Return the comparisons of the `pairs` of groups, in order.
 
+    values: {seed: value} of each group. resolution: the step in which the values are counted, such
+    as one of the images of a test.
     With three seeds or more in common: Student's t test of the differences by seed. Else, with
-    three values or more
-    in each: Welch's t test. The p-values of all pairs are corrected together. `resolution` is the
-    step in which the
-    values are counted, such as one of the images of a test: a spread smaller than what rounding to
-    it alone makes (Sheppard's step² / 12 for each value) is taken for that. Without this, three
-    equal differences, which are not rare near 100 %, would be called certain.
+    three values or more in each: Welch's t test. The p-values of all pairs are corrected together.
+    A spread smaller than what rounding alone makes (Sheppard's step² / 12 for each value) is raised
+    to that. Without this, three equal differences, which are not rare near 100 %, would be called
+    certain.
 
     Source: B. L. Welch, "The generalization of 'Student's' problem when several different
     population variances are involved", Biometrika 34, 1947; S. Holm, "A simple sequentially
@@ -116,9 +113,7 @@ def compare(
 
 
 def correct(p_values: Sequence[float]) -> list[float]:
-    """Return p-values corrected by Holm's method for there being several of them; each is at most
-    1.
-    """
+    """Return p-values corrected by Holm's method for their number; each is at most 1."""
     if len(p_values) < 2:
         return list(p_values)
     from statsmodels.stats.multitest import (

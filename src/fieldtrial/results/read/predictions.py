@@ -1,6 +1,4 @@
-"""A run's stored predictions: read without running any code, and what pictures and tables need of
-them.
-"""
+"""A run's stored predictions, read without running any code of the run's."""
 
 import zipfile
 from dataclasses import dataclass
@@ -18,7 +16,7 @@ SUM_ERROR = 1e-3  # by which the probabilities of an image may miss 1
 
 
 @dataclass(frozen=True, eq=False)
-class Predictions:
+class StoredPredictions:
     """The predictions of one run for the images of one split.
 
     `index` and `label`, int64 (n,), say which images of the data set's store these are, and of
@@ -38,9 +36,7 @@ class Predictions:
         return predicted
 
     def summary(self) -> dict[str, float]:
-        """Return accuracy, macro_f1, auc and, with more than five classes, top5_accuracy; see
-        fieldtrial.metrics.
-        """
+        """Return accuracy, macro_f1, auc and, with more than five classes, top5_accuracy."""
         return metrics.summary(self.label, self.probability)
 
     def confusion_matrix(self) -> NDArray[np.int64]:
@@ -48,9 +44,7 @@ class Predictions:
         return metrics.confusion_matrix(self.label, self.probability)
 
     def class_accuracy(self) -> NDArray[np.float64]:
-        """Return the share of correct answers among the images of each class, NaN for a class
-        without images.
-        """
+        """Return the accuracy among the images of each class, NaN for a class without images."""
         return metrics.class_accuracy(self.label, self.probability)
 
     def class_auc(self) -> NDArray[np.float64]:
@@ -58,13 +52,11 @@ class Predictions:
         return metrics.class_auc(self.label, self.probability)
 
     def roc_curves(self) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
-        """Return each class's one-vs-rest ROC curve: false and true positive rates, both rising
-        from 0 to 1.
-        """
+        """Return each class's one-vs-rest ROC curve: false and true positive rates."""
         return metrics.roc_curves(self.label, self.probability)
 
 
-def load_predictions(run: Run, split: str = "test") -> Predictions:
+def load_predictions(run: Run, split: str = "test") -> StoredPredictions:
     """Return the predictions of `run` for the images of `split`: validation or test.
 
     Classes are named by result.json or, in a run of before it had names, by their numbers.
@@ -92,13 +84,11 @@ def load_predictions(run: Run, split: str = "test") -> Predictions:
             f"{path}: holds predictions of {classes} classes, but the run's result names"
             f" {len(names)}"
         )
-    return Predictions(arrays["index"], arrays["label"], arrays["probability"], names)
+    return StoredPredictions(arrays["index"], arrays["label"], arrays["probability"], names)
 
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:
-    """Return the arrays in `path`. Raises what numpy raises for damaged files, and ValueError for
-    other contents.
-    """
+    """Return the arrays in `path`. Raises what numpy raises, and ValueError for other contents."""
     with np.load(path, allow_pickle=False) as file:
         arrays = {name: file[name] for name in KINDS}
     for name, (kind, dimensions) in KINDS.items():

@@ -1,10 +1,8 @@
-"""The records of all trials of a sweep as one DataFrame, with a file beside them that makes the
-next reading quick.
+"""The records of all trials of a sweep as one DataFrame, cached in the sweep's folder.
 
-Ten thousand trials have half a million lines of JSON. What has been read once is kept in the
-sweep's folder as records.parquet, with the size and the time of change of each file that it came
-from: a trial is read again when one of these differs, and the whole when that file cannot be read,
-so that what is kept is never believed blindly.
+Ten thousand trials have half a million lines of JSON. records.parquet keeps them, with size and
+modification time of each file that they came from. A trial is read again where one of these
+differs, and all trials are where records.parquet cannot be read.
 """
 
 import contextlib
@@ -34,20 +32,18 @@ Stamps = dict[str, dict[str, list[int]]]
 
 
 def load_records(path: Path | str) -> pd.DataFrame:
-    """Return one row for each epoch of each trial in the sweep's folder `path`, as listed, epochs
-    ascending.
+    """Return one row for each epoch of each trial in the sweep's folder `path`.
 
-    Where an epoch was repeated by a later attempt, that attempt's record counts. The columns:
-    trial (categorical: the name of its directory, `trial` of `load`), epoch (0 is before any
-    training), and what the
-    trials record: validation_accuracy, train_loss, lr, … (missing where a trial does not record
-    it).
-    attempt: which attempt at the trial; time: when the record was written, in seconds since 1970.
-    seconds: that the epoch took; world_size: processes, and so devices, that it took them on.
-    repeated_seconds: of earlier attempts at the same epoch, whose work was lost and done again.
+    Trials come in the order of the sweep's list, and their epochs ascend. Where a later attempt
+    repeated an epoch, that attempt's record counts. The columns:
+    trial: the name of its directory, categorical. epoch: 0 is before any training.
+    attempt: the number of the attempt. time: when the record was written, in seconds since 1970.
+    seconds: what the epoch took. world_size: the processes, and so devices, that it ran on.
+    repeated_seconds: what earlier attempts at the same epoch took, whose work was lost.
+    All that the trials record: validation_accuracy, train_loss, lr, and so on.
 
-    Half-written lines are passed over, as are run directories without records. What was read is
-    kept in the folder, if it can be written to, and only what has changed since is read again.
+    Half-written lines and run directories without records are skipped. The records are cached in
+    the folder, if it can be written to, and only what has changed since is read again.
 
     Raises:
         FileNotFoundError: `path` is not a sweep's folder.
@@ -80,9 +76,7 @@ def load_records(path: Path | str) -> pd.DataFrame:
 
 
 def _read_kept(path: Path) -> tuple[pa.Table | None, Stamps]:
-    """Return the table in the kept file and the stamps of what it was made from; nothing if it is
-    not to be used.
-    """
+    """Return the cached table and the stamps of its files, or nothing where it cannot be used."""
     try:
         table = pq.read_table(path)
         about = json.loads(table.schema.metadata[b"fieldtrial"])
@@ -113,9 +107,7 @@ def _read(runs: Sequence[Run]) -> Iterator[pa.Table]:
 
 
 def _attempts(run: Run) -> list[tuple[int, int]]:
-    """Return each attempt that has records, in order, and on how many processes it ran: one if that
-    is not known.
-    """
+    """Return number and world size of each attempt with records; 1 where it is not known."""
     attempts = run.attempts()
     try:
         environment = run.environment()
@@ -160,9 +152,7 @@ def _parse(pieces: Sequence[tuple[str, int, int, bytes]]) -> pa.Table:
 
 
 def _is_sound(table: pa.Table) -> bool:
-    """Return whether the columns that are counted with are numbers, and every record
-    has its epoch.
-    """
+    """Return whether seconds and time are numbers, and every record has its epoch."""
     kinds = {name: table.schema.field(name).type for name in table.column_names}
     numbers = [kinds[name] for name in ("seconds", "time") if name in kinds]
     whole = pa.types.is_integer(kinds.get("epoch", pa.null())) and not table["epoch"].null_count
@@ -194,11 +184,9 @@ def _text(value: object) -> str | None:
 
 
 def _one_an_epoch(table: pa.Table) -> pa.Table:
-    """Return the records that count: of an attempt's, the first of each epoch; of several
-    attempts', the last one's.
+    """Return one record an epoch: the first of an attempt, of the last attempt that has it.
 
-    A resumed attempt begins with the record of the checkpoint that it goes on from, which is no
-    work done again.
+    A resumed attempt begins with the record of its checkpoint, which is no repeated work.
     """
     frame = table.select(["trial", "attempt", "epoch", "seconds"]).to_pandas()
     frame = frame[~frame.duplicated(["trial", "attempt", "epoch"])]
@@ -217,9 +205,7 @@ def _one_an_epoch(table: pa.Table) -> pa.Table:
 
 
 def _join(parts: Sequence[pa.Table]) -> pa.Table:
-    """Return the tables as one, with the columns of all; a column that is of several types becomes
-    text.
-    """
+    """Return the tables as one, with all columns; a column of several types becomes text."""
     parts = [pa.table({name: pa.array([], kind) for name, kind in COLUMNS.items()}), *parts]
     try:
         return pa.concat_tables(parts, promote_options="permissive").combine_chunks()

@@ -1,6 +1,4 @@
-"""One or several sweeps' folders -> their trials in one frame, with what all of them agree on;
-conditions on trials.
-"""
+"""One or several sweeps' folders -> their trials in one frame; conditions on trials."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,7 +8,7 @@ import pandas as pd
 from pandas.api.types import is_scalar
 
 from fieldtrial.config import FIELDS, HINTS, ConfigError, unknown_field
-from fieldtrial.disk.sweep_description import SweepDescription
+from fieldtrial.disk.sweep_description import Mode, SweepDescription
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.fields import format_value, parse
 from fieldtrial.results.read.records import load_records
@@ -39,9 +37,15 @@ class Sweeps:
     frames: dict[str, pd.DataFrame]
     trials: pd.DataFrame
     select: str
-    mode: str
+    mode: Mode
     left_out: tuple[str, ...] = ()
     conditions: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    @property
+    def only(self) -> SweepDescription:
+        """The description of the sweep, where it is the only one."""
+        (description,) = self.descriptions.values()
+        return description
 
     @property
     def searched(self) -> list[str]:
@@ -171,9 +175,7 @@ def parse_conditions(texts: Sequence[str]) -> dict[str, list[object]]:
 
 
 def check_field(name: str) -> None:
-    """Raise ValueError unless trials can be grouped and chosen by `name`: a config
-    field or sweep.
-    """
+    """Raise ValueError unless trials can be grouped by `name`: a config field or sweep."""
     if name == "seed":
         raise ValueError(
             "seed: the mean is taken over it, so nothing can be grouped or chosen by it"

@@ -1,6 +1,4 @@
-"""A sweep's folder -> a DataFrame with a row for each trial. Reads files only, so it works while
-the sweep runs.
-"""
+"""A sweep's folder -> a DataFrame with a row for each trial, also while the sweep runs."""
 
 from pathlib import Path
 from typing import Any
@@ -31,21 +29,19 @@ MEASURES = (
 
 
 def load(path: Path | str) -> pd.DataFrame:
-    """Return one row for each trial of the sweep in the folder `path`, in the order in which they
-    were listed.
+    """Return one row for each trial of the sweep in the folder `path`, as listed.
 
     A trial that several of the sweep's rows share is there once for each. The columns:
-    trial: the name of its directory; row: the number of its row (missing for a source); role:
-    source, search, final, or unlisted for a run directory that is not in the sweep's list; winner:
-    whether the sweep named it its row's winner.
-    outcome: finished, stopped (early, when asked to), failed, running (or interrupted: it has begun
-    and has no end), waiting (no worker has begun it), or unreadable.
-    configuration: eight digits of all fields but the seed: equal for the repetitions of a trial
-    with other seeds. All config fields, and all that result.json holds (`epochs` and `classes`
-    there, which are fields too, are epochs_recorded and classes_recorded). Accuracies are
-    fractions, epochs_recorded counts the epochs trained so far, minutes are those spent in them,
-    accumulate is into how many parts batches were cut that did not fit into memory at once,
-    error_kind and error_message say why a trial failed or cannot be read.
+    trial: the name of its directory. row: the number of its row, missing for a source.
+    role: source, search, final, or unlisted for a run directory that the sweep does not list.
+    winner: whether the sweep named it its row's winner.
+    outcome: finished, stopped (early), failed, running (or interrupted: it has begun and has no
+    end), waiting (no worker has begun it), or unreadable.
+    configuration: eight digits of all fields but the seed, equal for repetitions of a trial.
+    All config fields, and all that result.json holds: accuracies are fractions; its `epochs` and
+    `classes`, which are fields too, are called epochs_recorded and classes_recorded.
+    minutes: spent in epochs. accumulate: micro-batches of a batch that did not fit into memory.
+    error_kind, error_message: why a trial failed or cannot be read.
 
     Raises:
         FileNotFoundError: `path` is not a sweep's folder.
@@ -88,9 +84,7 @@ def _won(entry: dict[str, Any], winners: dict[int, str | None]) -> bool:
 
 
 def _facts(run: Run) -> dict[str, Any]:
-    """Return what the run's files say: outcome, config fields, measures; problems with the files
-    are an outcome too.
-    """
+    """Return outcome, config fields and measures of a run; damaged files are an outcome too."""
     if not run.path.exists():
         return {"outcome": "waiting"}
     try:

@@ -17,28 +17,22 @@ import pandas as pd
 from fieldtrial.disk.files import write_atomically
 from fieldtrial.disk.sweep_description import SweepDescription
 from fieldtrial.disk.sweep_folder import SweepFolder
-from fieldtrial.results.analysis.cost import account, cost_of_trials, say
-from fieldtrial.results.analysis.groups import Groups, group_trials
+from fieldtrial.results.analysis.groups import Groups
 from fieldtrial.results.analysis.importance import rank_hyperparameters
-from fieldtrial.results.analysis.summary import Summary, summarise
-from fieldtrial.results.read.sweeps import Sweeps, read_sweeps
+from fieldtrial.results.read.sweeps import read_sweeps
 from fieldtrial.results.read.trials import FAILED
 from fieldtrial.results.report import data as report_data
 from fieldtrial.results.report.classes import class_results
-from fieldtrial.results.report.comparisons import compare_rows
+from fieldtrial.results.report.comparisons import RowComparisons
 from fieldtrial.results.report.environment import environments, failures, log_files, read_attempts
 from fieldtrial.results.report.findings import findings
 from fieldtrial.results.report.page import render_page
 from fieldtrial.results.report.pictures import read_pictures
-from fieldtrial.results.report.table import estimates, facts, summary_table
-from fieldtrial.results.table.formats import MARK
-from fieldtrial.results.table.of_sweep import caption
+from fieldtrial.results.report.table import estimates, facts, html_table
+from fieldtrial.results.table.tables import sweep_table
 
 MOST_AXES = 10  # of the parallel coordinates
 SPARE_BYTES = 100_000_000  # left for the trials on a disk that fills up
-SET_OFF_CAPTION = (
-    f"Bold, {MARK}: the best on validation, and what the tests do not show to be worse."
-)
 CHARTS = {
     "created": (
         "Over time",
@@ -96,7 +90,8 @@ def render_report(folder: SweepFolder) -> str:
     description = folder.require_description()
     sweeps = read_sweeps([folder.path])
     trials, records = next(iter(sweeps.frames.values())), sweeps.records()
-    summary = summarise(folder, trials)
+    table = sweep_table(sweeps, records)
+    tested = RowComparisons(table.groups, description.labels)
     attempts = read_attempts(folder, trials)
     logs = log_files(folder, attempts)
     select = description.select
@@ -107,8 +102,6 @@ def render_report(folder: SweepFolder) -> str:
     importance = rank_hyperparameters(
         [by_name[name] for name in tuned], trials[select].where(trials.index.isin(searched.index))
     )
-    groups, problems = _groups(sweeps, summary)
-    tested = compare_rows(summary, groups, description)
     classes, unreadable = class_results(folder, tested)
     has_result = [select] if select in by_name else []
     constants = report_data.constants(trials)
@@ -116,21 +109,21 @@ def render_report(folder: SweepFolder) -> str:
         "columns": columns,
         "select": select,
         "selectLabel": report_data.label(select),
-        "testLabel": report_data.label(summary.test),
+        "testLabel": report_data.label(tested.metric),
         "mode": description.mode,
-        "live": _is_live(summary),
+        "live": _is_live(table.groups),
         "hyperparameters": tuned,
         "searched": [name for name in description.search if name in by_name],
         "colours": _colours(by_name, description, importance.names),
         "filter": (
             "role=search" if len(trials) > len(trials[trials["role"] == "search"]) > 0 else ""
         ),
-        "rowFields": " · ".join(summary.fields),
-        "listed": _listed(by_name, description, select, summary.test),
+        "rowFields": " · ".join(description.compared),
+        "listed": _listed(by_name, description, select, tested.metric),
         "parallel": [*tuned[:MOST_AXES], *has_result],
         "importance": asdict(importance),
         "curves": report_data.curves(trials, records, select),
-        "estimates": estimates(summary, description, tested),
+        "estimates": estimates(tested),
         "markedLabel": "best on validation, or not shown to be worse",
         "classes": {"rows": classes},
         "commandFile": _relative(folder, "command"),
@@ -141,12 +134,12 @@ def render_report(folder: SweepFolder) -> str:
         for name, (title, lead) in _charts(classes).items()
     ]
     texts = {
-        "summary": summary,
-        "byline": _byline(summary, trials),
-        "facts": facts(summary, trials, records, description, tested),
-        "findings": findings(summary, tested, importance, description),
-        "caption": f"{caption(summary)} {SET_OFF_CAPTION if tested.set_off else ''}",
-        "table": summary_table(summary, tested),
+        "name": description.name,
+        "byline": _byline(table.groups, trials),
+        "facts": facts(tested, trials, records, description),
+        "findings": findings(tested, importance, description.search),
+        "caption": table.grid.caption,
+        "table": html_table(table.grid),
         "example": _example(by_name, description, select),
         "begins": "; at first, those of the search" if data["filter"] else "",
         "constants": constants,
@@ -154,12 +147,7 @@ def render_report(folder: SweepFolder) -> str:
         "pictures": read_pictures(folder, trials, tested.runs, tested.best_first),
         "failures": failures(trials, logs),
         "environments": environments(attempts),
-        "notes": [
-            *summary.footer,
-            *say(account(sweeps.trials, cost_of_trials(records))),
-            *problems,
-            *unreadable,
-        ],
+        "notes": [*table.grid.footer, *unreadable],
         "colophon": (
             f"Made by Fieldtrial from the files in {folder.path} in"
             f" {time.monotonic() - started:.1f} s."
@@ -173,28 +161,18 @@ def render_report(folder: SweepFolder) -> str:
     return render_page({**texts, "sections": sections}, data)
 
 
-def _groups(sweeps: Sweeps, summary: Summary) -> tuple[Groups | None, list[str]]:
-    """Return the sweep's rows with how they compare on test, as in its table, or a line that says
-    why they do not.
-    """
-    try:
-        return group_trials(sweeps, summary.fields, summary.test), []
-    except ValueError as error:
-        return None, [f"Not compared: {error}"]
-
-
 def _charts(classes: Sequence[object]) -> dict[str, tuple[str, str]]:
     return {name: chart for name, chart in CHARTS.items() if classes or name != "classes"}
 
 
-def _is_live(summary: Summary) -> bool:
-    return any(row["note"] for row in summary.rows.to_dict("records"))
+def _is_live(groups: Groups) -> bool:
+    return any(group.note for group in groups.groups)
 
 
-def _byline(summary: Summary, trials: pd.DataFrame) -> str:
+def _byline(groups: Groups, trials: pd.DataFrame) -> str:
     ended = int((~trials["outcome"].isin(("running", "waiting"))).sum())
     moment = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
-    state = "not all of its rows are complete" if _is_live(summary) else "complete"
+    state = "not all of its rows are complete" if _is_live(groups) else "complete"
     failed = int(trials["outcome"].isin(FAILED).sum())
     return f"Written {moment}: {state}; {ended:,} trials have ended, {failed:,} of them failed."
 
@@ -207,9 +185,7 @@ def _relative(folder: SweepFolder, trial: str) -> str:
 def _colours(
     columns: Mapping[str, Any], description: SweepDescription, ranked: Sequence[str]
 ) -> list[str]:
-    """Return what points may be coloured by: the compared fields, what matters most first, and how
-    trials ended.
-    """
+    """Return what points may be coloured by: compared fields by importance, outcome and role."""
     compared = description.compared
     wanted = dict.fromkeys(
         (*(name for name in ranked if name in compared), *compared, "outcome", "role")

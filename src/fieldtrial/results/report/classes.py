@@ -1,6 +1,4 @@
-"""What each row's winner says of each class: confusion, accuracy and ROC curves, from its stored
-test predictions.
-"""
+"""Confusion, accuracy and ROC curve of each class, from the stored test predictions."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,21 +6,24 @@ from typing import Any
 import numpy as np
 
 from fieldtrial.disk.sweep_folder import SweepFolder
-from fieldtrial.results.read.predictions import Predictions, load_predictions
-from fieldtrial.results.report.comparisons import Tested
+from fieldtrial.results.read.predictions import StoredPredictions, load_predictions
+from fieldtrial.results.report.comparisons import RowComparisons
 
 MOST_CURVES = 10  # of a row: the classes with the smallest area
 MOST_POINTS = 200  # of a ROC curve
 MOST_CLASSES = 200  # a larger matrix is not read by anybody
 
 
-def class_results(folder: SweepFolder, tested: Tested) -> tuple[list[dict[str, Any]], list[str]]:
-    """Return what the page draws for each row whose tests have left predictions, best first, and
-    what is left out.
+def class_results(
+    folder: SweepFolder, tested: RowComparisons
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return what the page draws for each row with stored predictions, and what is left out.
+
+    The row with the best mean comes first.
     """
     found, left_out = [], []
     for number in tested.best_first:
-        runs: list[Predictions] = []
+        runs: list[StoredPredictions] = []
         for trial in tested.groups[number].finals["trial"]:
             try:
                 runs.append(load_predictions(folder.run(trial)))
@@ -38,8 +39,8 @@ def class_results(folder: SweepFolder, tested: Tested) -> tuple[list[dict[str, A
     return found, left_out
 
 
-def _together(runs: Sequence[Predictions]) -> Predictions:
-    return Predictions(
+def _together(runs: Sequence[StoredPredictions]) -> StoredPredictions:
+    return StoredPredictions(
         np.concatenate([run.index for run in runs]),
         np.concatenate([run.label for run in runs]),
         np.concatenate([run.probability for run in runs]),
@@ -47,7 +48,7 @@ def _together(runs: Sequence[Predictions]) -> Predictions:
     )
 
 
-def _drawn(predictions: Predictions) -> dict[str, Any]:
+def _drawn(predictions: StoredPredictions) -> dict[str, Any]:
     confusion = predictions.confusion_matrix()
     accuracy = predictions.class_accuracy()
     areas = predictions.class_auc()

@@ -11,8 +11,9 @@ import pandas as pd
 from fieldtrial.config import FIELDS, HINTS
 from fieldtrial.disk.sweep_description import SearchDomain, SweepDescription
 from fieldtrial.fields import format_value
-from fieldtrial.results.analysis.summary import OUTCOMES, test_metric
+from fieldtrial.results.analysis.winner import test_metric
 from fieldtrial.results.read.trials import ENDED_WELL
+from fieldtrial.results.read.wording import outcome_text
 
 Column = dict[str, Any]
 
@@ -39,9 +40,7 @@ UNITS = {"flops": "per image"}
 
 
 def hyperparameters(trials: pd.DataFrame, description: SweepDescription) -> list[str]:
-    """Return the fields that the sweep compares or searches and that differ among its search
-    trials, in that order.
-    """
+    """Return the compared and searched fields that differ among the sweep's search trials."""
     names = dict.fromkeys(description.compared + list(description.search))
     search = trials[trials["role"] == "search"]
     return [
@@ -61,12 +60,11 @@ def constants(trials: pd.DataFrame) -> dict[str, str]:
 def columns(
     trials: pd.DataFrame, description: SweepDescription, created: Mapping[str, float]
 ) -> list[Column]:
-    """Return the columns of the report's list of trials; `values` of each has one entry a trial, in
-    the frame's order.
+    """Return the columns of the report's list of trials.
 
     created: trial -> when it began, in seconds since 1970.
-    A number column has numbers (None where there is none), a category column has places in its
-    `levels`.
+    `values` of a column has one entry a trial, in the frame's order: a number or None in a number
+    column, a place in `levels` in a category column.
     """
     rows = description.labels
     labels = [rows[row] if pd.notna(row) and 0 <= row < len(rows) else "–" for row in trials["row"]]
@@ -80,7 +78,7 @@ def columns(
     return [
         category("trial", trials["trial"]),
         category("role", trials["role"]),
-        category("outcome", [OUTCOMES.get(outcome, outcome) for outcome in trials["outcome"]]),
+        category("outcome", map(outcome_text, trials["outcome"])),
         category("row", labels),
         *(
             _field(name, trials[name], known & (trials["role"] != "source"), description.search)
@@ -96,14 +94,13 @@ def columns(
 
 
 def curves(trials: pd.DataFrame, records: pd.DataFrame, select: str) -> dict[str, Any]:
-    """Return the learning curves of the trials, 16 bits a value; `left_out` names those that would
-    not fit.
+    """Return the learning curves of the trials, with 16 bits a value.
 
-    curve: each trial's curve; first: each curve's first value's place, and one entry more: where
-    the last one ends.
-    start: each curve's first epoch; epoch: if epochs are missing, the epoch of each value, as text
-    of 32-bit whole numbers. metrics: `data` is likewise text, of 16-bit codes between `low` and
-    `high` (of the logarithm, if `log`).
+    curve: the number of each trial's curve. first: the place of each curve's first value; a last
+    entry says where the last curve ends. start: the first epoch of each curve.
+    epoch: the epoch of each value as base64 of int32, empty where no epoch is missing.
+    metrics: `data` is base64 of uint16 codes from `low` to `high`, of the logarithm if `log`.
+    left_out: the metrics that CURVE_BYTES had no room for.
     """
     order = {trial: place for place, trial in enumerate(trials["trial"].drop_duplicates())}
     place = records["trial"].map(order)
@@ -140,9 +137,7 @@ def curves(trials: pd.DataFrame, records: pd.DataFrame, select: str) -> dict[str
 
 
 def created(records: pd.DataFrame) -> dict[str, float]:
-    """Return when each trial began, in seconds since 1970: its first record's time, less the
-    seconds it took.
-    """
+    """Return when each trial began to write its first record, in seconds since 1970."""
     if records.empty or "time" not in records:
         return {}
     begun = records["time"] - records.get("seconds", pd.Series(0.0, records.index)).fillna(0.0)
@@ -151,9 +146,7 @@ def created(records: pd.DataFrame) -> dict[str, float]:
 
 
 def label(name: str) -> str:
-    """Return what a column is called on an axis: a field as its flag, a measure in words with its
-    unit.
-    """
+    """Return the name on an axis: a field's flag, or a measure in words with its unit."""
     if name in FIELDS:
         return name
     unit = "%" if is_share(name) else UNITS.get(name.removesuffix("_recorded"), "")
@@ -172,9 +165,7 @@ def is_share(name: str) -> bool:
 
 
 def ended(trials: pd.DataFrame, select: str) -> pd.DataFrame:
-    """Return the search trials that have ended well, with a finite value of the metric that
-    selects.
-    """
+    """Return the search trials that ended well, with a finite value of the selecting metric."""
     if select not in trials:
         return trials.iloc[:0]
     known = np.isfinite(pd.to_numeric(trials[select], errors="coerce").astype(float))
@@ -190,11 +181,9 @@ def _field(
     known: "pd.Series[bool]",
     search: Mapping[str, SearchDomain],
 ) -> Column:
-    """Return a field's column: numbers, but text where the field is none in one of the `known`
-    trials.
+    """Return a field's column: numbers, or texts where the field is none in a `known` trial.
 
-    steps: the values that the known trials have, if these are few. Sources, which are not compared,
-    do not count.
+    steps: the values that the known trials have, if these are few.
     """
     hint, domain = HINTS[name], search.get(name)
     kinds = {hint, *typing.get_args(hint)}

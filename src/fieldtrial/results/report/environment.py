@@ -1,6 +1,4 @@
-"""What the trials of a sweep ran on, and why some of them failed: for people, from the run
-directories.
-"""
+"""What the trials of a sweep ran on, and why some of them failed, from their directories."""
 
 import json
 from collections import Counter
@@ -26,16 +24,12 @@ OF_ONE_ATTEMPT = (
 
 
 def read_attempts(folder: SweepFolder, trials: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    """Return {trial: {attempt: what it ran on}} for the trials that wrote it down so that it can be
-    read.
-    """
+    """Return {trial: {attempt: what it ran on}}, empty where env.json cannot be read."""
     return {name: _environments(folder.run(name)) for name in trials["trial"].drop_duplicates()}
 
 
 def log_files(folder: SweepFolder, attempts: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """Return {trial: its last attempt's log, relative to its run directory}, for the logs that are
-    there.
-    """
+    """Return {trial: its last attempt's log}, relative to the run directory, where there is one."""
     logs = {}
     for name, known in attempts.items():
         numbers = [int(number) for number in known if number.isdecimal()] or [1]
@@ -47,9 +41,7 @@ def log_files(folder: SweepFolder, attempts: Mapping[str, Mapping[str, Any]]) ->
 
 
 def environments(attempts: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the kinds of environment that the attempts ran in, the most frequent first: title and
-    facts of each.
-    """
+    """Return title and facts of each kind of environment, the most frequent first."""
     kinds: Counter[str] = Counter()
     hosts: dict[str, Counter[str]] = {}
     for known in attempts.values():

@@ -1,59 +1,54 @@
-"""What the table says, in sentences: each is computed from the runs, with its size and its
-confidence.
-"""
+"""What the table says, in sentences computed from the runs, with effect sizes and p-values."""
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-from fieldtrial.disk.sweep_description import SweepDescription
+from fieldtrial.disk.sweep_description import SearchDomain
+from fieldtrial.results.analysis.groups import Group
 from fieldtrial.results.analysis.importance import Importance
+from fieldtrial.results.analysis.quantities import mean_of_runs, of_winner
 from fieldtrial.results.analysis.statistics import Comparison, estimate_mean, estimate_seeds
-from fieldtrial.results.analysis.summary import Row, Summary
-from fieldtrial.results.report.comparisons import FieldComparisons, Tested, compare_fields
+from fieldtrial.results.report.comparisons import FieldComparisons, RowComparisons, compare_fields
 from fieldtrial.results.report.data import is_share, label
 
 MOST_NAMED = 4
 MOST_PAIRS = 3  # of a field's values that are told one by one
 NEAR_END = 0.05  # of the searched range: a winner there may have wanted to go further
+MUCH_LESS = 0.9  # of the cost: a row that needs more than this is not worth a word
 SMALL_SHARE = 0.05  # of the variance: not worth a word
 Finding = dict[str, str]
 
 
 def findings(
-    summary: Summary, tested: Tested, importance: Importance, description: SweepDescription
+    tested: RowComparisons, importance: Importance, search: Mapping[str, SearchDomain]
 ) -> list[Finding]:
     """Return what the table says: the text of each sentence and its kind.
 
-    The kind is shown (a difference), open (none is shown, or nothing is compared) or caution.
+    search: the domains that were searched. The kind is shown (a difference), open (none is shown,
+    or nothing is compared) or caution.
     """
-    rows = [
-        {str(name): value for name, value in row.items()} for row in summary.rows.to_dict("records")
-    ]
-    names = description.compared
-    fields = compare_fields(rows, tested, names)
     return [
         *_on_best(tested),
-        *_on_cheapest(rows, tested),
-        *(finding for field in fields for finding in _on_field(field, tested)),
-        *_on_selection(rows, tested, summary),
-        *_on_importance(importance, summary),
-        *_on_ends(rows, summary),
-        *_on_gaps(rows),
+        *_on_cheapest(tested),
+        *(finding for field in compare_fields(tested) for finding in _on_field(field, tested)),
+        *_on_selection(tested),
+        *_on_importance(importance, tested.table.select),
+        *_on_ends(tested.table.groups, search),
+        *_on_gaps(tested.table.groups),
     ]
 
 
-def _on_best(tested: Tested) -> Iterator[Finding]:
+def _on_best(tested: RowComparisons) -> Iterator[Finding]:
     """Say which row is best on validation, and how its test stands to those of the others."""
     if not tested.best:
-        yield _finding("caution", "No row has been tested yet, so nothing can be said of them.")
+        why = "can be compared" if tested.groups else "has been tested yet"
+        yield _finding("caution", f"No row {why}, so nothing can be said of them.")
     for best in tested.best:
-        others = tested.others(best)
+        others, values = tested.others(best), list(tested.groups[best].values.values())
         text = f"{tested.labels[best]} is the best on validation: {_name(tested.metric)} "
-        text += (
-            f"{estimate_text(list(tested.values[best].values()), tested.metric)} (n ="
-            f" {len(tested.values[best])})."
-        )
+        text += f"{estimate_text(values, tested.metric)} (n = {len(values)})."
         sign = 1 if tested.mode == "max" else -1
         shown = {row: one for row, one in others.items() if one.shown}
         better = [one for one in shown.values() if sign * one.difference > 0]
@@ -79,35 +74,33 @@ def _on_best(tested: Tested) -> Iterator[Finding]:
         yield _finding("shown", text)
 
 
-def _on_cheapest(rows: Sequence[Row], tested: Tested) -> Iterator[Finding]:
+def _on_cheapest(tested: RowComparisons) -> Iterator[Finding]:
     """Say which row costs least of those that have not been shown to be worse than the best."""
-    by_number = {row["row"]: row for row in rows}
+    costs: dict[str, dict[int, Any]] = {
+        "parameters": {row: of_winner(one, "parameters") for row, one in tested.groups.items()},
+        "minutes of training": {
+            row: mean_of_runs(one, "minutes") for row, one in tested.groups.items()
+        },
+    }
     for best in tested.best:
         found = []
-        level = tested.set_off & tested.others(best).keys()
-        for name, unit in (("parameters", "parameters"), ("minutes", "minutes of training")):
-            known = [
-                by_number[number] for number in sorted(level) if by_number[number][name] is not None
-            ]
-            most = by_number[best][name]
-            if (
-                known
-                and most
-                and (least := min(known, key=lambda row: row[name]))[name] < 0.9 * most
-            ):
-                difference = _size(
-                    tested.mean(least["row"]) - tested.mean(best), tested.metric, signed=True
-                )
-                cost = f"{_short(least[name])} {unit} instead of {_short(most)}"
-                found.append(f"{tested.labels[least['row']]} needs {cost} (mean {difference})")
+        level = sorted(tested.set_off & tested.others(best).keys())
+        for unit, cost in costs.items():
+            known = [row for row in level if cost[row] is not None]
+            least = min(known, key=lambda row, cost=cost: cost[row], default=best)  # type: ignore[misc]
+            if not cost[best] or cost[least] >= MUCH_LESS * cost[best]:
+                continue
+            difference = tested.mean(least) - tested.mean(best)
+            found.append(
+                f"{tested.labels[least]} needs {_short(cost[least])} {unit} instead of"
+                f" {_short(cost[best])} (mean {_size(difference, tested.metric, signed=True)})"
+            )
         if found:
             yield _finding("open", f"Of the rows not shown to be worse, {', and '.join(found)}.")
 
 
-def _on_field(field: FieldComparisons, tested: Tested) -> Iterator[Finding]:
-    """Say what a compared field does: its values against each other, in rows that are alike in all
-    else.
-    """
+def _on_field(field: FieldComparisons, tested: RowComparisons) -> Iterator[Finding]:
+    """Say how the values of a compared field differ, in rows that are alike in all else."""
     if len(field.pairs) <= MOST_PAIRS:
         for first, second, comparison in field.pairs:
             yield _on_pair(field.name, first, second, comparison, tested)
@@ -132,7 +125,9 @@ def _on_field(field: FieldComparisons, tested: Tested) -> Iterator[Finding]:
     yield _finding("shown", text)
 
 
-def _on_pair(name: str, first: str, second: str, one: Comparison, tested: Tested) -> Finding:
+def _on_pair(
+    name: str, first: str, second: str, one: Comparison, tested: RowComparisons
+) -> Finding:
     """Say whether two values of a field differ; the better one stands first."""
     difference, half = one.difference, one.half_width or 0.0
     if (difference > 0) != (tested.mode == "max"):
@@ -154,18 +149,20 @@ def _on_pair(name: str, first: str, second: str, one: Comparison, tested: Tested
     )
 
 
-def _on_selection(rows: Sequence[Row], tested: Tested, summary: Summary) -> Iterator[Finding]:
+def _on_selection(tested: RowComparisons) -> Iterator[Finding]:
     """Say by how much choosing the best on validation flatters it."""
-    known = [row for row in rows if row["row"] in tested.values and row[summary.select] is not None]
+    select, metric = tested.table.select, tested.metric
+    chosen = {row: of_winner(group, select) for row, group in tested.groups.items()}
+    known = {row: float(value) for row, value in chosen.items() if value is not None}
     if len(known) < 3:
         return
-    estimate = estimate_mean([row[summary.select] - tested.mean(row["row"]) for row in known])
+    estimate = estimate_mean([value - tested.mean(row) for row, value in known.items()])
     half = estimate.half_width or 0.0
-    interval = f"95 % interval {_span(estimate.mean - half, estimate.mean + half, summary.test)}"
-    size = f"{_size(abs(estimate.mean), summary.test)} {'above' if estimate.mean > 0 else 'below'}"
+    interval = f"95 % interval {_span(estimate.mean - half, estimate.mean + half, metric)}"
+    size = f"{_size(abs(estimate.mean), metric)} {'above' if estimate.mean > 0 else 'below'}"
     text = (
-        f"On the average of {len(known)} rows, the {_name(summary.select)} that winners were chosen"
-        f" by is {size} their {_name(summary.test)} with fresh seeds ({interval}):"
+        f"On the average of {len(known)} rows, the {_name(select)} that winners were chosen"
+        f" by is {size} their {_name(metric)} with fresh seeds ({interval}):"
     )
     if abs(estimate.mean) <= half:
         yield _finding("open", f"{text} that the choice flatters is not shown.")
@@ -175,24 +172,25 @@ def _on_selection(rows: Sequence[Row], tested: Tested, summary: Summary) -> Iter
         yield _finding("open", f"{text} test is the easier of the two.")
 
 
-def _on_importance(importance: Importance, summary: Summary) -> Iterator[Finding]:
+def _on_importance(importance: Importance, select: str) -> Iterator[Finding]:
     pairs = zip(importance.names, importance.fanova, strict=True)
     shares = [f"{name} {100 * share:.0f} %" for name, share in pairs if share >= SMALL_SHARE]
     if shares:
-        what = f"Of the variance of the {_name(summary.select)} among the search trials"
+        what = f"Of the variance of the {_name(select)} among the search trials"
         yield _finding(
             "open",
             f"{what}, each of these explains by itself: {', '.join(shares[:MOST_NAMED])} (fANOVA).",
         )
 
 
-def _on_ends(rows: Sequence[Row], summary: Summary) -> Iterator[Finding]:
+def _on_ends(groups: Sequence[Group], search: Mapping[str, SearchDomain]) -> Iterator[Finding]:
     """Say where winners lie at the end of what was searched."""
-    for name, domain in summary.searched.items():
+    for name, domain in search.items():
         low, high = domain.low, domain.high
         if low is None or high is None:
             continue
-        values = [float(row[name]) for row in rows if isinstance(row.get(name), int | float)]
+        found = [of_winner(group, name) for group in groups]
+        values = [float(value) for value in found if isinstance(value, int | float)]
         shares = [_place(value, low, high, domain.kind == "loguniform") for value in values]
         near = {
             "lower": [s for s in shares if s < NEAR_END],
@@ -216,9 +214,9 @@ def _place(value: float, low: float, high: float, log: bool) -> float:
     return (value - low) / (high - low) if high > low else 0.5
 
 
-def _on_gaps(rows: Sequence[Row]) -> Iterator[Finding]:
-    few = sum(0 < row["n"] < 3 for row in rows)
-    missing = sum(not row["n"] for row in rows)
+def _on_gaps(rows: Sequence[Group]) -> Iterator[Finding]:
+    few = sum(0 < len(row.values) < 3 for row in rows)
+    missing = sum(not row.values for row in rows)
     if 0 < missing < len(rows):
         yield _finding(
             "caution",
@@ -234,9 +232,7 @@ def _finding(kind: str, text: str) -> Finding:
 
 
 def estimate_text(values: Sequence[float], metric: str) -> str:
-    """Return the mean of the values and the half-width of its 95 % interval, if there is one, in
-    the metric's unit.
-    """
+    """Return the mean ± half of its 95 % interval, if there is one, in the metric's unit."""
     mean, half, _ = estimate_seeds(values)
     scale, digits, unit = (100, 2, " %") if is_share(metric) else (1, 4, "")
     interval = "" if half is None else f" ± {scale * half:.{digits}f}"

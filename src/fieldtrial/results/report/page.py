@@ -1,6 +1,4 @@
-"""The report's page: data, texts, style and scripts in one file that needs nothing else, and loads
-nothing else.
-"""
+"""The report's page: data, texts, style and scripts in one file that loads nothing else."""
 
 import base64
 import hashlib
@@ -28,8 +26,9 @@ SCRIPTS = (
 
 
 def render_page(texts: Mapping[str, Any], data: Mapping[str, Any]) -> str:
-    """Return the page: `texts` fill the template, escaped; `data` is what its scripts draw, as
-    plain values.
+    """Return the page as HTML.
+
+    `texts` fill the template, escaped. `data` is what its scripts draw, as plain values.
 
     A content security policy admits the page's own two scripts, by their digests, and nothing from
     elsewhere: a text from a stranger's run directory that found its way past the escaping would

@@ -119,9 +119,7 @@ def _rank(path: Path) -> int:
 
 
 def _picture(path: Path) -> dict[str, Any]:
-    """Return a PNG file as text that stands in a page: smaller, its size in pixels, and what is on
-    it.
-    """
+    """Return a PNG file as a smaller WebP data URL, with its size in pixels and a description."""
     with Image.open(path, formats=["PNG"]) as image:
         if image.width * image.height > MOST_PIXELS:
             raise ValueError(f"{image.width} × {image.height} pixels")

@@ -1,6 +1,4 @@
-"""A sweep's summary as the report shows it: the table in HTML's terms, and the estimates that are
-drawn beside it.
-"""
+"""A sweep's table in HTML's terms, and the estimates that are drawn beside it."""
 
 import re
 from typing import Any
@@ -8,54 +6,39 @@ from typing import Any
 import pandas as pd
 
 from fieldtrial.disk.sweep_description import SweepDescription
-from fieldtrial.results.analysis.summary import Summary
-from fieldtrial.results.report.comparisons import Tested
+from fieldtrial.results.read.wording import outcome_text
+from fieldtrial.results.report.comparisons import RowComparisons
 from fieldtrial.results.report.data import is_share, label
 from fieldtrial.results.report.findings import estimate_text
-from fieldtrial.results.table.formats import MARK, NOTHING, header
-from fieldtrial.results.table.of_sweep import human_cells
+from fieldtrial.results.table.render import NOTHING, Cell, Grid
 
-ENDS = {
-    "finished": "finished",
-    "stopped": "stopped early",
-    "failed": "failed",
-    "unreadable": "unreadable",
-    "running": "running or interrupted",
-    "waiting": "waiting",
-}
+OUTCOMES = ("finished", "stopped", "failed", "unreadable", "running", "waiting")
 LONGEST = 24  # letters; a longer cell is folded
 
 
-def summary_table(summary: Summary, tested: Tested) -> dict[str, Any]:
-    """Return the table of rows: its heads, and cells with their text, what they are sorted by, and
-    their style.
-    """
-    cells = human_cells(summary)
-    left = [str(name) in summary.fields for name in cells]
-    heads = [
-        {"name": str(name), "left": is_left} for name, is_left in zip(cells, left, strict=True)
-    ]
+def html_table(grid: Grid) -> dict[str, Any]:
+    """Return heads, and cells with their text, what they are sorted by, and their style."""
+    heads = [{"name": name, "left": place < grid.fields} for place, name in enumerate(grid.header)]
     rows = [
-        [_cell(str(text), is_left) for text, is_left in zip(row, left, strict=True)]
-        for row in cells.to_numpy()
+        [_cell(cell, place < grid.fields) for place, cell in enumerate(row)] for row in grid.rows
     ]
-    place = list(cells).index(header(summary.test))
-    for number in tested.set_off:
-        cell = rows[number][place]
-        cell |= {"text": f"{cell['text']} {MARK}", "classes": f"{cell['classes']} best".strip()}
     return {"heads": heads, "rows": rows, "sortable": len(rows) > 1}
 
 
 def facts(
-    summary: Summary,
+    tested: RowComparisons,
     trials: pd.DataFrame,
     records: pd.DataFrame,
     description: SweepDescription,
-    tested: Tested,
 ) -> list[dict[str, str]]:
     """Return the figures at the top of the report: name, value and remark of each."""
     outcomes = trials.drop_duplicates("trial")["outcome"].value_counts()
-    parts = [f"{outcomes[name]:,} {text}" for name, text in ENDS.items() if name in outcomes]
+    parts = [
+        f"{outcomes[name]:,} {outcome_text(name)}"
+        + (" or interrupted" if name == "running" else "")
+        for name in OUTCOMES
+        if name in outcomes
+    ]
     hours = float((records["seconds"] * records["world_size"]).sum()) / 3600
     again = float((records["repeated_seconds"] * records["world_size"]).sum()) / 3600
     return [
@@ -63,8 +46,8 @@ def facts(
         {"name": "Trials", "value": f"{int(outcomes.sum()):,}", "remark": ", ".join(parts)},
         {
             "name": "Rows",
-            "value": f"{len(summary.rows):,}",
-            "remark": (f"{description.trials} trials and {description.seeds} fresh seeds for each"),
+            "value": f"{len(description.rows):,}",
+            "remark": f"{description.trials} trials and {description.seeds} fresh seeds for each",
         },
         {
             "name": "Device-hours",
@@ -74,49 +57,45 @@ def facts(
     ]
 
 
-def _best(tested: Tested) -> dict[str, str]:
+def _best(tested: RowComparisons) -> dict[str, str]:
     name = label(tested.metric).removesuffix(" (%)").capitalize()
     if len(tested.best) != 1:
         remark = (
-            "rows are tested on different data" if tested.best else "no row has been tested yet"
+            "rows are tested on different data" if tested.groups else "no row has been tested yet"
         )
         return {"name": name, "value": NOTHING, "remark": remark}
-    values = list(tested.values[tested.best[0]].values())
-    remark = f"{tested.labels[tested.best[0]]}, the best on validation (n = {len(values)})"
+    (best,) = tested.best
+    values = list(tested.groups[best].values.values())
+    remark = f"{tested.labels[best]}, the best on validation (n = {len(values)})"
     return {"name": name, "value": estimate_text(values, tested.metric), "remark": remark}
 
 
-def estimates(
-    summary: Summary, description: SweepDescription, tested: Tested
-) -> list[dict[str, Any]]:
-    """Return the rows that have been tested, the best first: label, mean, half-width of the
-    interval and text.
+def estimates(tested: RowComparisons) -> list[dict[str, Any]]:
+    """Return the tested rows, the best first: label, mean, half-width of the interval and text.
 
     marked: whether a row is the best on validation, or tested and not shown to be worse.
     """
-    scale = 100 if is_share(summary.test) else 1
-    rows = [row for row in summary.rows.to_dict("records") if row["n"]]
-    labels, found = description.labels, []
-    for row in sorted(
-        rows, key=lambda row: row[f"{summary.test}_mean"], reverse=description.mode == "max"
-    ):
-        mean, half = row[f"{summary.test}_mean"], row[f"{summary.test}_half_width_95"]
-        name = labels[row["row"]]
+    scale, found = 100 if is_share(tested.metric) else 1, []
+    for number in tested.best_first:
+        group, name = tested.groups[number], tested.labels[number]
+        assert group.estimate
+        mean, half, n = group.estimate
         interval = "" if half is None else f" ± {scale * half:.4g}"
         found.append(
             {
                 "label": name,
                 "mean": round(scale * mean, 4),
                 "half": None if half is None else round(scale * half, 4),
-                "text": f"{name}: {scale * mean:.4g}{interval} (n = {row['n']})",
-                "marked": row["row"] in tested.set_off,
+                "text": f"{name}: {scale * mean:.4g}{interval} (n = {n})",
+                "marked": group.is_set_off,
             }
         )
     return found
 
 
-def _cell(text: str, left: bool) -> dict[str, str]:
-    number = re.match(r"-?[\d,]*\.?\d+(e[+-]?\d+)?(?![\w:])", text)
-    value = text if left else number[0].replace(",", "") if number else ""
-    classes = ["" if left else "number", "wide" if len(text) > LONGEST else ""]
-    return {"text": text, "value": value, "classes": " ".join(filter(None, classes))}
+def _cell(cell: Cell, left: bool) -> dict[str, str]:
+    number = re.match(r"-?[\d,]*\.?\d+(e[+-]?\d+)?(?![\w:])", cell.text)
+    value = cell.text if left else number[0].replace(",", "") if number else ""
+    wide = "wide" if len(cell.text) > LONGEST else ""
+    classes = ["" if left else "number", wide, "best" if cell.strong else ""]
+    return {"text": cell.marked, "value": value, "classes": " ".join(filter(None, classes))}

@@ -1,99 +1,73 @@
-"""The command behind jobs/table.py: sweeps' folders -> a table grouped or pivoted by any config
-field.
+"""The command behind jobs/table.py: sweeps' folders -> their table.
+
+python -m fieldtrial.results.table.command runs/NAME prints the table of a sweep, and writes it
+into its folder.
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
 from fieldtrial.disk.files import share_with_group
-from fieldtrial.results.analysis.cost import account, cost_of_trials, say
-from fieldtrial.results.analysis.groups import group_trials
-from fieldtrial.results.analysis.quantities import measures, require, speed_of_trials
-from fieldtrial.results.analysis.summary import test_metric
-from fieldtrial.results.read.sweeps import SWEEP, Sweeps, check_field, parse_conditions, read_sweeps
-from fieldtrial.results.table import of_sweep as table
-from fieldtrial.results.table.formats import (
+from fieldtrial.results.read.sweeps import SWEEP, Sweeps, parse_conditions, read_sweeps
+from fieldtrial.results.table.files import write_long_tables, write_table
+from fieldtrial.results.table.render import (
     render_html,
     render_latex,
     render_markdown,
     render_terminal,
 )
-from fieldtrial.results.table.layout import lay_out, order, say_comparisons, to_frame
+from fieldtrial.results.table.tables import Table, grouped_table, sweep_table
 
 RENDERERS = {"markdown": render_markdown, "latex": render_latex, "html": render_html}
 FORMATS = ("terminal", "csv", *RENDERERS)
-BESIDE = ("trainable_parameters", "parameters", "minutes")  # the metric, where nothing is pivoted
+WIDTH_OF_A_FILE = 400  # nothing is folded where the output is not a terminal
+GROUPING = ("rows", "columns", "metric", "where", "within", "show")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table that the command line asks for; return the exit status."""
     share_with_group()
     options = _parser().parse_args(arguments)
-    asked = [
-        options.rows,
-        options.columns,
-        options.metric,
-        options.where,
-        options.show,
-        options.within,
-    ]
-    if len(options.folders) == 1 and not any(asked) and options.format == "terminal":
-        return table.main([str(options.folders[0])])
+    is_own = len(options.folders) == 1 and not any(getattr(options, name) for name in GROUPING)
     try:
         sweeps = read_sweeps(options.folders)
-        print(tabulate(sweeps, options), end="")
+        table = sweep_table(sweeps, sweeps.records()) if is_own else _grouped(sweeps, options)
     except (OSError, ValueError) as error:
         print(*(f"error: {line}" for line in str(error).splitlines()), sep="\n", file=sys.stderr)
         return 2
+    print(_render(table, options.format), end="")
+    is_kept = is_own and options.format == "terminal"
+    (folder, *_) = sweeps.folders.values()
     try:
-        table.write_long_tables(sweeps)
+        paths = write_long_tables(sweeps)
+        if is_kept:
+            paths += write_table(folder, table)
     except OSError as error:  # somebody else's folder, whose table can still be read
         print(f"not written: {error}", file=sys.stderr)
+        return 2 if is_kept else 0
+    if is_kept:
+        print(*paths, f"tensorboard --logdir {folder.path}", sep="\n")
     return 0
 
 
-def tabulate(sweeps: Sweeps, options: argparse.Namespace) -> str:
-    """Return the table as text.
+def _grouped(sweeps: Sweeps, options: argparse.Namespace) -> Table:
+    chosen = sweeps.where(parse_conditions(options.where))
+    wanted = {name: getattr(options, name) for name in GROUPING if name != "where"}
+    return grouped_table(chosen, chosen.records(), **wanted)
 
-    Raises:
-        ValueError: fields, conditions or metrics that are not there.
-    """
-    for name in (*options.rows, *options.columns, *options.within):
-        check_field(name)
-    sweeps = sweeps.where(parse_conditions(options.where))
-    columns = list(dict.fromkeys(options.columns))
-    default = [] if options.columns else [name for name in sweeps.compared if name not in columns]
-    rows = [name for name in dict.fromkeys(options.rows or default) if name not in columns]
-    if outside := [name for name in options.within if name not in (*rows, *columns)]:
-        raise ValueError(f"--within {','.join(outside)}: must be among --rows and --columns")
-    fields = (*rows, *columns)
-    groups = group_trials(
-        sweeps, fields, options.metric or test_metric(sweeps.select), options.within
-    )
-    groups = replace(groups, groups=order(groups.groups, fields, sweeps.searched))
-    records = sweeps.records()
-    costs = cost_of_trials(records)
-    known = measures(sweeps, groups, costs, speed_of_trials(records))
-    beside = [*(name for name in sweeps.searched if name not in fields), groups.select, *BESIDE]
-    names = options.show or (
-        [] if columns else [name for name in dict.fromkeys(beside) if name in known]
-    )
-    require(names, list(known))
-    shown = {name: known[name] for name in names}
-    if options.format == "csv":
-        return to_frame(groups, len(columns), shown).to_csv(index=False)
-    footer = [*say_comparisons(groups), *groups.left_out, *say(account(sweeps.trials, costs))]
-    grid = lay_out(groups, len(columns), shown, " and ".join(sweeps.folders), footer)
-    if options.format in RENDERERS:
-        return RENDERERS[options.format](grid)
-    console = Console(width=None if sys.stdout.isatty() else table.WIDTH_OF_A_FILE, highlight=False)
+
+def _render(table: Table, form: str) -> str:
+    if form == "csv":
+        return table.frame.to_csv(index=False)
+    if form in RENDERERS:
+        return RENDERERS[form](table.grid)
+    console = Console(width=None if sys.stdout.isatty() else WIDTH_OF_A_FILE, highlight=False)
     with console.capture() as capture:
-        console.print(render_terminal(grid))
+        console.print(render_terminal(table.grid))
     return capture.get()
 
 
@@ -137,3 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--format", choices=FORMATS, default="terminal")
     return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,6 +1,4 @@
-"""A grid of text cells in the formats of tables: for the terminal, Markdown, LaTeX and HTML; and
-numbers for people.
-"""
+"""A grid of text cells, for the terminal and as Markdown, LaTeX and HTML."""
 
 import html
 import re
@@ -10,8 +8,6 @@ from dataclasses import dataclass
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
-
-from fieldtrial.fields import format_value
 
 NOTHING = "–"
 MARK = "*"  # of cells that are set off, where there is no bold type
@@ -31,6 +27,11 @@ class Cell:
 
     text: str
     strong: bool = False
+
+    @property
+    def marked(self) -> str:
+        """The text, with a star where it is set off and there is no bold type."""
+        return f"{self.text} {MARK}" if self.strong else self.text
 
 
 @dataclass(frozen=True)
@@ -53,14 +54,14 @@ def render_terminal(grid: Grid) -> Group:
             Text(name), justify="left" if place < grid.fields else "right", overflow="fold"
         )
     for row in grid.rows:
-        table.add_row(*map(styled, row))
+        table.add_row(*map(_styled, row))
     return Group(table, Text(grid.caption), *(Text(line) for line in grid.footer))
 
 
 def render_markdown(grid: Grid) -> str:
     """Return the table as GitHub-flavoured Markdown; what is set off is bold."""
     columns = [
-        markdown_column(
+        _markdown_column(
             escape_markdown(name),
             [
                 f"**{text}**" if row[place].strong else text
@@ -78,9 +79,7 @@ def render_markdown(grid: Grid) -> str:
 
 
 def render_latex(grid: Grid) -> str:
-    r"""Return the table for LaTeX, with the rules of booktabs (\usepackage{booktabs}); what is set
-    off is bold.
-    """
+    r"""Return the table for LaTeX with the package booktabs; what is set off is bold."""
 
     def line(texts: Sequence[str]) -> str:
         return f"{' & '.join(texts)} \\\\"
@@ -158,21 +157,16 @@ def render_html(grid: Grid) -> str:
     )
 
 
-def styled(cell: Cell) -> Text:
-    """Return a cell for the terminal; what is set off is bold and has a star, which a file shows
-    too.
-    """
-    return Text(f"{cell.text} {MARK}", style="bold") if cell.strong else Text(cell.text)
+def _styled(cell: Cell) -> Text:
+    return Text(cell.marked, style="bold" if cell.strong else "")
 
 
 def _escaped(cell: Cell) -> str:
     return escape_markdown(cell.text) or " "
 
 
-def markdown_column(name: str, cells: Sequence[str], left: bool) -> list[str]:
-    """Return a column's lines, padded: its head, the rule (which aligns it to the left or right),
-    its cells.
-    """
+def _markdown_column(name: str, cells: Sequence[str], left: bool) -> list[str]:
+    """Return a column's lines, padded: its head, the rule that aligns it, and its cells."""
     width = max(3, *map(len, (name, *cells)))
     rule = ":" + "-" * (width - 1) if left else "-" * (width - 1) + ":"
     return [text.ljust(width) if left else text.rjust(width) for text in (name, rule, *cells)]
@@ -201,36 +195,9 @@ LATEX = {char: f"\\{char}" for char in "&%$#_{}"} | {
 
 
 def escape_latex(text: str) -> str:
-    """Return `text` so that LaTeX sets it as it is; what it has no letter for becomes a question
-    mark.
-    """
+    """Return `text` so that LaTeX sets it as it is; unknown letters become question marks."""
     one_line = " ".join(text.split())
     return "".join(
         LATEX.get(char, char if char.isascii() or char in "äöüÄÖÜßéèêáàâóòôíìîúùûçñ" else "?")
         for char in one_line
     )
-
-
-def header(metric: str) -> str:
-    """Return a metric's name for people, with its unit."""
-    return metric.replace("_", " ") + (" %" if metric.endswith("accuracy") else "")
-
-
-def format_metric(metric: str, value: float) -> str:
-    """Return a score: accuracies in per cent."""
-    return f"{100 * value:.2f}" if metric.endswith("accuracy") else f"{value:.4f}"
-
-
-def format_count(value: int | None) -> str:
-    """Return a whole number with its thousands apart."""
-    return NOTHING if value is None else f"{value:,}"
-
-
-def format_minutes(value: float | None) -> str:
-    """Return minutes with two digits that count."""
-    return NOTHING if value is None else f"{value:.1f}" if value >= 1 else f"{value:.2g}"
-
-
-def format_short(value: object) -> str:
-    """Return a field's value, numbers with three digits."""
-    return f"{value:.3g}" if isinstance(value, float) else format_value(value)

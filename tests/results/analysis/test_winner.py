@@ -4,8 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fieldtrial.results.analysis.summary import summarise
-from tests.results.cells import TEST, VALIDATION, cell, footer, row
+from tests.results.cells import TEST, cell, column, footer, row
 
 if TYPE_CHECKING:
     from tests.results.conftest import Written
@@ -99,10 +98,10 @@ def test_a_search_that_is_over_without_a_winner_says_why(written: "Written") -> 
     written.describe(trials=4)
     for lr in (0.1, 0.2, 0.3):  # the fourth was a duplicate
         written.failed(0, lr=lr)
-    assert cell(written, VALIDATION) == "3 of 4 searched, 3 failed"
+    assert cell(written, TEST) == "3 of 4 searched, 3 failed"
     written.folder.list_trial(None, 0, "winner")
-    assert cell(written, VALIDATION) == "all 3 trials failed: diverged: the loss is nan at step 12"
-    assert (cell(written, TEST), row(written)["n"]) == ("no winner", 0)
+    assert cell(written, TEST) == "all 3 trials failed: diverged: the loss is nan at step 12"
+    assert (cell(written, "validation accuracy %"), row(written)["n"]) == ("–", 0)
     assert "1 duplicate: a search proposed what it had tried" in footer(written)
     assert "Trials: 3 search (3 failed)." in footer(written)  # naming none is no trial
     written.ended(0, lr=0.4)
@@ -117,22 +116,19 @@ def test_no_trial_is_the_winner_if_the_sweep_says_so(written: "Written") -> None
     written.folder.list_trial(None, 0, "winner")
     written.folder.list_trial(None, 1, "winner")
     assert row(written)["winner"] is None
-    assert cell(written, VALIDATION) == "none of 2 trials can be the winner, 1 failed"
-    assert cell(written, VALIDATION, 1) == "none of 0 trials can be the winner, 0 failed"
+    assert cell(written, TEST) == "none of 2 trials can be the winner, 1 failed"
+    assert cell(written, TEST, 1) == "none of 0 trials can be the winner, 0 failed"
 
 
 def test_a_row_whose_source_failed_says_why(written: "Written") -> None:
     written.describe(rows=[*written.rows, {"model": "mlp", "freeze": "first:1"}])
     failed = written.failed(None, "source", model="mlp", classes="5")
     message = f"its source {failed.name} failed: diverged: the loss is nan at step 12"
-    assert cell(written, VALIDATION, 3) == message
+    assert cell(written, TEST, 3) == message
     good = written.ended(None, "source", model="cnn", classes="5")
-    assert [cell(written, VALIDATION, number) for number in range(4)] == ["not started"] * 2 + [
-        message
-    ] * 2
-    assert cell(written, TEST, 3) == "no winner"
+    assert column(written, TEST) == ["not started", "not started", message, message]
     written.running(0, weights=f"run:{good.name}")
-    assert cell(written, VALIDATION) == "0 of 2 searched"
+    assert cell(written, TEST) == "0 of 2 searched"
 
 
 def test_ties_go_to_the_trial_that_was_listed_first(written: "Written") -> None:
@@ -191,19 +187,19 @@ def test_trials_of_no_row_are_counted(complete: "Written") -> None:
     complete.describe(rows=[{"model": "cnn", "freeze": "none"}])
     complete.ended(None, "source", seed=7)
     lines = footer(complete)
-    assert len(summarise(complete.folder).rows) == 1
+    assert column(complete, "model") == ["cnn"]
     assert "10 trials left out: of no row that the sweep has now" in lines
     assert "6 search (6 finished), 9 final (9 finished), 1 source (1 finished)" in lines
 
 
-def test_trials_whose_batches_were_cut_are_named_once(written: "Written") -> None:
+def test_trials_that_accumulated_gradients_are_named_once(written: "Written") -> None:
     written.describe()
     written.ended(0, lr=0.1)
-    assert "batches cut" not in footer(written)
-    cut = written.ended(0, lr=0.2, result={"accumulate": 2})
+    assert "accumulation" not in footer(written)
+    first = written.ended(0, lr=0.2, result={"accumulate": 2})
     other = written.ended(1, lr=0.2, result={"accumulate": 8, "outcome": "stopped"})
-    written.folder.list_trial(cut.name, 1, "search")
+    written.folder.list_trial(first.name, 1, "search")
     assert (
-        f"2 trials ran with their batches cut: they did not fit at once: {cut.name}, {other.name}."
-        in footer(written)
+        "2 trials ran with gradient accumulation, because a whole batch did not fit into memory:"
+        f" {first.name}, {other.name}." in footer(written)
     )

@@ -1,0 +1,111 @@
+"""The lines below a table: what its comparisons say, how trials ended, what is left out."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import pandas as pd
+
+from fieldtrial.results.analysis.cost import account, say
+from fieldtrial.results.analysis.groups import Group, Groups
+from fieldtrial.results.analysis.statistics import FEWEST
+from fieldtrial.results.read.sweeps import SWEEP, Sweeps
+from fieldtrial.results.read.trials import FAILED
+from fieldtrial.results.read.wording import counted, outcome_text
+
+
+def footer(sweeps: Sweeps, groups: Groups, costs: pd.DataFrame) -> list[str]:
+    """Return all lines below a table; costs: what `cost_of_trials` says of the sweeps' records."""
+    return [*comparison_lines(groups), *groups.notes, *say(account(sweeps.trials, costs))]
+
+
+def comparison_lines(groups: Groups) -> list[str]:
+    """Return what the comparisons say, in a line for each family of groups that were compared."""
+    lines = []
+    for best in (group for group in groups.groups if group.mark == "best"):
+        tested = {
+            group.number: group.comparison
+            for group in groups.groups
+            if group.comparison
+            and group.comparison.first == best.number
+            and group.mark != "untested"
+        }
+        marks = Counter(group.mark for group in groups.groups if group.number in tested)
+        worse, better, equal = marks["worse"], marks["better"], marks["not distinguishable"]
+        paired = sum(comparison.paired for comparison in tested.values())
+        tests = [f"{paired} paired by seed"] if paired else []
+        tests += [f"{len(tested) - paired} by Welch's test"] if paired < len(tested) else []
+        pairs = zip(groups.fields, best.key, strict=True)
+        where = " ".join(f"{name}={value}" for name, value in pairs)
+        found = [f"{worse} worse"] if worse else []
+        found += [f"{better} better"] if better else []
+        found += (
+            [f"no difference shown for {equal}, which does not prove that there is none"]
+            if equal
+            else []
+        )
+        lines.append(
+            f"{groups.metric} compared with {where}, the best on {groups.select}:"
+            f" {', '.join(found)} (t tests, {', '.join(tests)}; Holm-corrected for {len(tested)},"
+            " at 5 %)."
+        )
+    if few := [group for group in groups.groups if group.mark == "untested"]:
+        lines.append(f"{len(few)} not compared: a comparison needs {FEWEST} seeds on both sides.")
+    return lines
+
+
+def outcome_lines(sweeps: Sweeps, groups: Sequence[Group], metric: str) -> list[str]:
+    """Return lines on how the sweeps' trials ended, and which runs do not count in their group."""
+    trials = sweeps.trials
+    lines = [_count_all(trials), *_remarks(trials)]
+    once = trials.drop_duplicates("trial")
+    failed = once[once["outcome"].isin(FAILED)]
+    for kind, part in failed.groupby("error_kind"):
+        first = part.iloc[0]
+        what = "left out" if kind == "unreadable" else "failed"
+        lines.append(
+            f"{counted(len(part))} {what}: {kind}, such as {first['trial']}:"
+            f" {first['error_message']}"
+        )
+    for name, description in sweeps.descriptions.items():
+        errors = int(((failed[SWEEP] == name) & (failed["error_kind"] != "diverged")).sum())
+        if errors and description.max_failures is not None:
+            which = f"{name}: " if len(sweeps.descriptions) > 1 else ""
+            lines.append(
+                f"{which}{counted(errors)} failed, not counting diverged ones; the sweep stops"
+                f" after {description.max_failures}."
+            )
+    runs = sum(int((group.runs["outcome"] == "finished").sum()) for group in groups)
+    if without := runs - sum(len(group.finals) for group in groups):
+        lines.append(f"{counted(without, 'final run')} left out: without a finite {metric}.")
+    if earlier := sum(group.counts["final_left_out"] for group in groups):
+        lines.append(f"{counted(earlier, 'final run')} left out: not of the present winner.")
+    if repeated := sum(group.repeated for group in groups):
+        lines.append(
+            f"{counted(repeated, 'duplicate')}: a search proposed what it had tried, which ran"
+            " once."
+        )
+    return lines
+
+
+def _count_all(trials: pd.DataFrame) -> str:
+    parts = []
+    for role, group in trials.groupby("role", sort=False):
+        counts = group["outcome"].value_counts()
+        ends = ", ".join(f"{count} {outcome_text(name)}" for name, count in counts.items())
+        parts.append(f"{len(group)} {role} ({ends})")
+    return f"Trials: {', '.join(parts)}." if parts else "No trial has been started."
+
+
+def _remarks(trials: pd.DataFrame) -> list[str]:
+    """Return lines on the trials that were not run as they were asked to."""
+    lines = []
+    stopped = trials[(trials["role"] == "search") & (trials["outcome"] == "stopped")]
+    if count := stopped["trial"].nunique():
+        lines.append(f"{counted(count)} stopped early: ranked by the best epoch before the stop.")
+    accumulated = trials.loc[trials["accumulate"].notna(), "trial"].drop_duplicates()
+    if len(accumulated):
+        lines.append(
+            f"{counted(len(accumulated))} ran with gradient accumulation, because a whole batch did"
+            f" not fit into memory: {', '.join(accumulated)}."
+        )
+    return lines

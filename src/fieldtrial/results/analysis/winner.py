@@ -1,0 +1,176 @@
+"""The winner of a search, and why there is none, or what is missing of its final runs."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pandas as pd
+from pandas.api.types import is_scalar
+
+from fieldtrial.config import FIELDS, TrainConfig
+from fieldtrial.disk.sweep_description import Mode
+from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.results.read.sweeps import Sweeps
+from fieldtrial.results.read.trials import ENDED_WELL, FAILED
+from fieldtrial.results.read.wording import outcome_text
+
+TrialValues = dict[str, Any]
+RowKey = tuple[str, int]  # a sweep's name, and the number of one of its rows
+End = Literal["winner", "none"]  # what a search ended with
+
+
+@dataclass(frozen=True)
+class Search:
+    """How far the search of a row is.
+
+    trials: its search trials so far. wanted: how many it may try. end: None while it is under way.
+    problem: why the row cannot begin, empty if nothing is known to hinder it.
+    """
+
+    trials: pd.DataFrame
+    wanted: int
+    end: End | None = None
+    problem: str = ""
+
+    @property
+    def expected(self) -> int:
+        """The number of trials at its end: less than `wanted` where it proposed some twice."""
+        return len(self.trials) if self.end else max(self.wanted, len(self.trials))
+
+    @property
+    def repeated(self) -> int:
+        """The number of proposals that had been tried before."""
+        return self.wanted - self.expected if self.end and self.wanted > self.expected else 0
+
+
+def test_metric(select: str) -> str:
+    """Return the counterpart on test: validation_accuracy -> test_accuracy."""
+    return "test_" + select.removeprefix("validation_")
+
+
+def best_place(outcomes: Sequence[str], values: Sequence[float], mode: Mode) -> int | None:
+    """Return the place of the best trial in the sequences, None if they are empty.
+
+    Trials that were trained to the end go before those that were stopped early. Of equal values,
+    the first wins.
+    """
+    finished = [place for place, outcome in enumerate(outcomes) if outcome == "finished"]
+    sign = 1 if mode == "max" else -1
+    places = finished or range(len(outcomes))
+    return max(places, key=lambda place: sign * values[place], default=None)
+
+
+def find_winner(search: pd.DataFrame, select: str, mode: Mode) -> TrialValues | None:
+    """Return the trial that the sweep named the winner; before that, the best so far, if any."""
+    ended = search[search["outcome"].isin(ENDED_WELL) & search[select].notna()]
+    named = ended[ended["winner"]]
+    candidates = named if len(named) else ended
+    values = pd.to_numeric(candidates[select]).tolist()
+    place = best_place(candidates["outcome"].tolist(), values, mode)
+    return None if place is None else to_values(candidates.iloc[[place]])[0]
+
+
+def to_values(trials: pd.DataFrame) -> list[TrialValues]:
+    """Return the columns of each trial, None where there is no value."""
+    return [
+        {
+            str(name): None if is_scalar(value) and pd.isna(value) else value
+            for name, value in record.items()
+        }
+        for record in trials.to_dict("records")
+    ]
+
+
+def read_searches(sweeps: Sweeps) -> dict[RowKey, Search]:
+    """Return the search of each row of each sweep, all of its trials included."""
+    found = {}
+    for name, description in sweeps.descriptions.items():
+        frame, ends = sweeps.frames[name], _ends(sweeps.folders[name])
+        sources = frame[frame["role"] == "source"]
+        for number, config in enumerate(description.row_configs):
+            trials = frame[frame["row"] == number]
+            problem = "" if len(trials) else _source_problem(config, sources)
+            search = trials[trials["role"] == "search"]
+            end = ends.get(number)
+            found[name, number] = Search(search, description.trials_per_row, end, problem)
+    return found
+
+
+def _ends(folder: SweepFolder) -> dict[int, End]:
+    """Return how searches ended: the last entry in the sweep's list names a winner, or none."""
+    last = {
+        entry["row"]: entry for entry in folder.trials() if entry["role"] in ("search", "winner")
+    }
+    return {
+        row: "winner" if entry["trial"] else "none"
+        for row, entry in last.items()
+        if entry["role"] == "winner"
+    }
+
+
+def _source_problem(config: TrainConfig, sources: pd.DataFrame) -> str:
+    """Return why the source of a row failed, or nothing.
+
+    Sources differ in architecture only. A row's source has the row's values wherever they differ.
+    """
+    known = to_values(sources[sources["configuration"].notna()])
+    differing = [name for name in FIELDS if len({source[name] for source in known}) > 1]
+    return "; ".join(
+        f"its source {source['trial']} failed: {source['error_kind']}: {source['error_message']}"
+        for source in known
+        if source["outcome"] in FAILED
+        and all(source[name] == getattr(config, name) for name in differing)
+    )
+
+
+def search_note(searches: Sequence[Search], has_winner: bool) -> str:
+    """Return what is missing of the searches of a group's rows, or why they have no winner."""
+    outcomes = Counter(outcome for search in searches for outcome in search.trials["outcome"])
+    failed = [reason for search in searches for reason in _reasons(search.trials)]
+    ended = len(failed) + sum(outcomes[outcome] for outcome in ENDED_WELL)
+    expected = sum(search.expected for search in searches)
+    if not any(search.end for search in searches) and outcomes.keys() <= {"waiting"}:
+        return "; ".join(filter(None, (search.problem for search in searches))) or "not started"
+    if ended < expected:
+        return f"{ended} of {expected} searched" + (f", {len(failed)} failed" if failed else "")
+    if failed and len(failed) == ended:
+        return f"{_all_of(len(failed))} failed: {_said(failed)}"
+    return "" if has_winner else f"none of {ended} trials can be the winner, {len(failed)} failed"
+
+
+def final_note(finals: pd.DataFrame, untested: int, seeds: int) -> str:
+    """Return what is missing of a winner's runs with fresh seeds, or nothing."""
+    if not seeds:
+        return "no final runs asked for"
+    failed = _reasons(finals)
+    if len(failed) == max(seeds, len(finals)):
+        return f"{_all_of(len(failed), 'final run')} failed: {_said(failed)}"
+    counts = finals["outcome"].replace("unreadable", "failed").value_counts()
+    parts = [
+        f"{counts[outcome]} {outcome_text(outcome)}"
+        for outcome in ("failed", "stopped", "running")
+        if outcome in counts
+    ]
+    to_come = max(0, seeds - len(finals)) + int(counts.get("waiting", 0))
+    parts += [f"{to_come} not started"] if to_come else []
+    parts += [f"{untested} without a test result"] if untested else []
+    return f"final: {', '.join(parts)}" if parts else ""
+
+
+def _all_of(count: int, what: str = "trial") -> str:
+    return f"the only {what}" if count == 1 else f"all {count} {what}s"
+
+
+def _reasons(trials: pd.DataFrame) -> list[tuple[str, str]]:
+    """Return kind and message of each failed trial."""
+    failed = trials[trials["outcome"].isin(FAILED)]
+    return list(zip(failed["error_kind"], failed["error_message"], strict=True))
+
+
+def _said(reasons: Sequence[tuple[str, str]]) -> str:
+    """Return the first reason where all are of one kind, else how many are of each kind."""
+    kinds = Counter(kind for kind, _ in reasons)
+    if len(kinds) == 1:
+        return ": ".join(reasons[0])
+    return ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())

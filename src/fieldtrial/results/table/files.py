@@ -1,0 +1,44 @@
+"""The files of tables in a sweep's folder."""
+
+import json
+from pathlib import Path
+
+from fieldtrial.config import FIELDS
+from fieldtrial.disk.files import write_atomically
+from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.results.read.sweeps import Sweeps, field_texts
+from fieldtrial.results.table.render import render_markdown
+from fieldtrial.results.table.tables import Table
+
+
+def write_table(folder: SweepFolder, table: Table) -> list[Path]:
+    """Write table.csv and table.md into the sweep's folder, and return their paths."""
+    csv, markdown = folder.table_path("csv"), folder.table_path("md")
+    write_atomically(csv, table.frame.to_csv(index=False).encode())
+    write_atomically(markdown, render_markdown(table.grid).encode())
+    return [csv, markdown]
+
+
+def write_long_tables(sweeps: Sweeps) -> list[Path]:
+    """Write trials.csv of each sweep: what `load` says, fields as texts of a command line.
+
+    A cell without a value is empty there. Returns the paths of the long tables: these, and the
+    records' that reading them has left (see `load_records`).
+    """
+    paths = []
+    for name, folder in sweeps.folders.items():
+        frame = sweeps.frames[name].copy()
+        known = frame["configuration"].notna()  # else a field without a value would be none
+        for column in frame.select_dtypes(exclude="number").columns:
+            frame[column] = (
+                field_texts(frame, column).where(known)
+                if column in FIELDS
+                else frame[column].map(_plain)
+            )
+        write_atomically(folder.long_table_path, frame.to_csv(index=False).encode())
+        paths += [folder.long_table_path, folder.records_path]
+    return paths
+
+
+def _plain(value: object) -> object:
+    return json.dumps(value) if isinstance(value, list | dict) else value

@@ -1,0 +1,90 @@
+"""The two tables that there are: of a sweep's rows, and of trials grouped by any field."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import pandas as pd
+
+from fieldtrial.results.analysis.cost import cost_of_trials
+from fieldtrial.results.analysis.footer import footer
+from fieldtrial.results.analysis.grouping import group_rows, group_trials
+from fieldtrial.results.analysis.groups import Groups
+from fieldtrial.results.analysis.quantities import measures, require
+from fieldtrial.results.analysis.winner import test_metric
+from fieldtrial.results.read.sweeps import Sweeps, check_field
+from fieldtrial.results.table.cells import Layout, order
+from fieldtrial.results.table.render import Grid
+
+BESIDE = ("trainable_parameters", "parameters", "minutes")  # the metric, where nothing is pivoted
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table: `grid` is for people, `frame` for machines, `groups` what both are made of."""
+
+    groups: Groups
+    grid: Grid
+    frame: pd.DataFrame
+
+
+def sweep_table(sweeps: Sweeps, records: pd.DataFrame) -> Table:
+    """Return the own table of the only sweep in `sweeps`: a line for each of its rows."""
+    groups = group_rows(sweeps)
+    counted = [name for group in groups.groups[:1] for name in group.counts]
+    table = _make(sweeps, groups, records, _beside(sweeps, groups), counted=counted)
+    table.frame.insert(0, "row", range(len(table.frame)))
+    return replace(table, grid=replace(table.grid, title=sweeps.only.name))
+
+
+def grouped_table(
+    sweeps: Sweeps,
+    records: pd.DataFrame,
+    rows: Sequence[str] = (),
+    columns: Sequence[str] = (),
+    metric: str | None = None,
+    within: Sequence[str] = (),
+    show: Sequence[str] = (),
+) -> Table:
+    """Return the table with the values of the fields `rows` down and those of `columns` across.
+
+    metric: what the cells give; by default the test result. show: further columns.
+    within: only groups with equal values of these fields are compared.
+
+    Raises:
+        ValueError: fields or metrics that are not there.
+    """
+    for name in (*rows, *columns, *within):
+        check_field(name)
+    columns = list(dict.fromkeys(columns))
+    chosen = rows or ([] if columns else sweeps.compared)
+    fields = (*(name for name in dict.fromkeys(chosen) if name not in columns), *columns)
+    if outside := [name for name in within if name not in fields]:
+        raise ValueError(f"--within {','.join(outside)}: must be among --rows and --columns")
+    groups = group_trials(sweeps, fields, metric or test_metric(sweeps.select), within)
+    groups = replace(groups, groups=order(groups.groups, fields, sweeps.searched))
+    names = show or ([] if columns else _beside(sweeps, groups))
+    return _make(sweeps, groups, records, names, len(columns))
+
+
+def _beside(sweeps: Sweeps, groups: Groups) -> list[str]:
+    """Return what a table shows beside its metric by default."""
+    searched = (name for name in sweeps.searched if name not in groups.fields)
+    return list(dict.fromkeys((*searched, groups.select, *BESIDE)))
+
+
+def _make(
+    sweeps: Sweeps,
+    groups: Groups,
+    records: pd.DataFrame,
+    names: Sequence[str],
+    columns: int = 0,
+    counted: Sequence[str] = (),
+) -> Table:
+    costs = cost_of_trials(records)
+    known = measures(sweeps, groups, records, costs)
+    require(names, list(known))
+    shown, of_machines = ({name: known[name] for name in wanted} for wanted in (names, counted))
+    layout = Layout(groups, columns, shown, of_machines)
+    title = " and ".join(sweeps.folders)
+    grid = layout.grid(title, sweeps.searched, footer(sweeps, groups, costs))
+    return Table(groups, grid, layout.frame())

@@ -1,0 +1,74 @@
+"""Groups of a sweep's rows, beside those of field values: what is one line of its own table."""
+
+from typing import TYPE_CHECKING
+
+from fieldtrial.results.analysis.grouping import group_rows, group_trials
+from fieldtrial.results.read.sweeps import read_sweeps
+
+if TYPE_CHECKING:
+    from tests.results.conftest import Written
+
+TEST = "test_accuracy"
+
+
+def test_rows_with_equal_values_are_a_group_each(written: "Written") -> None:
+    written.rows = [{"model": "cnn"}, {"model": "cnn"}, {"model": "mlp"}]
+    written.describe(rows=written.rows, trials=1)
+    for row, validation in ((0, 0.9), (2, 0.8)):
+        written.ended(row, validation=validation)
+        for seed in (1, 2, 3):
+            written.ended(row, "final", 0.3, validation - 0.01 * seed, seed=seed)
+    for entry in [entry for entry in written.folder.trials() if entry["row"] == 0]:
+        written.folder.list_trial(entry["trial"], 1, entry["role"])
+    sweeps = read_sweeps([written.folder.path])
+    groups = group_rows(sweeps)
+    assert [group.key for group in groups.groups] == [("cnn",), ("cnn",), ("mlp",)]
+    assert [group.mark for group in groups.groups] == ["best", "not distinguishable", "worse"]
+    assert [len(group.values) for group in groups.groups] == [3, 3, 3]
+    line = "4 duplicates: rows share a trial, which ran once and is counted in each row."
+    assert line in groups.notes
+    assert [group.key for group in group_trials(sweeps, ["model"], TEST).groups] == [
+        ("cnn",),
+        ("mlp",),
+    ]
+
+
+def test_trials_that_cannot_be_read_count_in_their_row(written: "Written") -> None:
+    written.describe(trials=1)
+    (written.ended(0).path / "config.json").unlink()
+    written.folder.list_trial("0badcafe", 1, "search")
+    groups = group_rows(read_sweeps([written.folder.path])).groups
+    assert [group.counts["search_trials"] for group in groups] == [1, 1, 0]
+    assert groups[0].note.startswith("the only trial failed: unreadable: ")
+    assert [group.note for group in groups[1:]] == ["not started", "not started"]
+
+
+def test_a_row_whose_trials_were_tested_on_different_data_is_not_compared(
+    written: "Written",
+) -> None:
+    written.describe(search={"dataset": "choice(digits, mnist)"})
+    for dataset in ("digits", "mnist"):
+        written.ended(0, dataset=dataset)
+    written.ended(1)
+    for row in (0, 1):
+        for seed in (1, 2, 3):
+            written.ended(row, "final", 0.3, 0.9, dataset="digits", seed=seed)
+    groups = group_rows(read_sweeps([written.folder.path]))
+    assert [group.mark for group in groups.groups] == ["none"] * 3
+    assert [len(group.values) for group in groups.groups] == [3, 3, 0]
+    (line,) = (line for line in groups.notes if line.startswith("Not compared: "))
+    assert "model=cnn freeze=none: trials of dataset digits and mnist would be mixed" in line
+
+
+def test_a_group_of_several_rows_says_how_far_their_searches_are(written: "Written") -> None:
+    written.describe(trials=2)
+    written.ended(0, lr=0.1)
+    written.ended(0, lr=0.2)
+    written.failed(1, lr=0.1)
+    sweeps = read_sweeps([written.folder.path])
+    cnn, mlp = group_trials(sweeps, ["model"], TEST).groups
+    assert cnn.note == "3 of 4 searched, 1 failed; final: 3 not started"
+    assert mlp.note == "not started"
+    written.folder.list_trial(None, 1, "winner")  # it is over, with a trial less than its budget
+    cnn, _ = group_trials(read_sweeps([written.folder.path]), ["model"], TEST).groups
+    assert (cnn.note, cnn.repeated) == ("final: 3 not started", 1)
