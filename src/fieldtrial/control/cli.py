@@ -1,6 +1,4 @@
-"""The command line of a sweep file: python sweeps/NAME.py [--cluster NAME] [--smoke] [--dry-run]
-...
-"""
+"""The command line of a sweep file: python sweeps/NAME.py [--cluster NAME] [--smoke] ..."""
 
 import argparse
 import os
@@ -32,8 +30,9 @@ BUDGET = ("trials", "seeds", "max_failures")
 
 
 def main(build: Callable[[], Sweep], arguments: list[str] | None = None) -> None:
-    """Run the sweep that `build` returns as the command line says. Ends the process, with status 0
-    if all went well.
+    """Run the sweep that `build` returns, as the command line says, and end the process.
+
+    Exit status: 0: done; 1: an error, or a row without a winner; 2: bad usage; 130: interrupted.
     """
     share_with_group()
     script = Path(sys.argv[0]).resolve()
@@ -54,10 +53,10 @@ def main(build: Callable[[], Sweep], arguments: list[str] | None = None) -> None
         sys.exit(1)
     except DeposedError as error:
         _complain(str(error))
-        os._exit(1)  # Ray, if it was interrupted in its start, may crash in an orderly end
+        os._exit(1)  # an orderly exit may crash in Ray if its start was interrupted
     except KeyboardInterrupt:
         _complain(GOES_ON)
-        os._exit(INTERRUPTED)  # the same
+        os._exit(INTERRUPTED)  # as above
 
 
 def _parser(script: Path) -> argparse.ArgumentParser:
@@ -105,19 +104,15 @@ def _parser(script: Path) -> argparse.ArgumentParser:
 def _built(build: Callable[[], Sweep]) -> Sweep:
     try:
         return build()
-    except TypeError as error:  # Python's own words for a field that there is not
-        if match := re.search(
-            r"TrainConfig.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error)
-        ):
-            raise ConfigError([unknown_field(match[1])], "sweep") from None
-        if match := re.search(
-            r"Sweep.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error)
-        ):
-            names = ", ".join(item.name for item in fields(Sweep) if item.init)
-            raise ConfigError(
-                [f"unknown argument {match[1]!r} of Sweep; it takes {names}"], "sweep"
-            ) from None
-        raise
+    except TypeError as error:  # Python's message about an argument that does not exist
+        unexpected = r"(TrainConfig|Sweep).__init__\(\) got an unexpected keyword argument '(\w+)'"
+        match = re.search(unexpected, str(error))
+        if not match:
+            raise
+        names = ", ".join(item.name for item in fields(Sweep) if item.init)
+        unknown = f"unknown argument {match[2]!r} of Sweep; it takes {names}"
+        problem = unknown_field(match[2]) if match[1] == "TrainConfig" else unknown
+        raise ConfigError([problem], "sweep") from None
 
 
 def _configured(sweep: Sweep, options: argparse.Namespace) -> Sweep:
@@ -137,7 +132,7 @@ def _name(script: Path, options: argparse.Namespace) -> str:
 
 
 def _show(sweep: Sweep, folder: SweepFolder, settings: Settings, findings: Findings) -> None:
-    """Print what the sweep would do."""
+    """Print the rows, the search, the cost and an example trial of the sweep."""
     out = driver.console()
     hours, source_hours = trial_hours(sweep, findings, settings.teraflops)
     table = Table(
@@ -182,9 +177,7 @@ def _show(sweep: Sweep, folder: SweepFolder, settings: Settings, findings: Findi
 
 
 def _show_job(folder: SweepFolder, settings: SlurmSettings, jobs: int) -> None:
-    """Print what would be submitted, and what SLURM says of it. Raises PlaceError if it would not
-    run.
-    """
+    """Print the sbatch script and SLURM's answer to a test. Raises PlaceError if it refuses."""
     from fieldtrial.control.places.slurm import commands as slurm_commands
     from fieldtrial.control.places.slurm.commands import SlurmOutageError
     from fieldtrial.control.places.slurm.sbatch import Submitter
