@@ -1,4 +1,4 @@
-"""Values of typed fields: out of flags and JSON, checked, and back into text."""
+"""Values of typed fields: parsed from flags and JSON, checked, and written back as text."""
 
 import math
 import sys
@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 
 def format_value(value: object) -> str:
-    """Return `value` as it stands on a command line: the inverse of `parse`."""
+    """Return `value` as a command line has it; the inverse of `parse`."""
     if value is None or value == ():
         return "none"
     if isinstance(value, tuple):
@@ -17,9 +17,7 @@ def format_value(value: object) -> str:
 
 
 def parse(text: str, hint: Any) -> Any:
-    """Return the value that `text` stands for in a field of type `hint`. Raises ValueError with the
-    rule.
-    """
+    """Return `text` as a value of type `hint`. Raises ValueError with the rule."""
     arguments = typing.get_args(hint)
     if isinstance(hint, types.UnionType):
         return None if text == "none" else parse(text, arguments[0])
@@ -42,9 +40,7 @@ _NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: 
 
 
 def check_type(value: Any, hint: Any) -> Any:
-    """Return `value` in exactly the type `hint`: lists as tuples, whole numbers as floats. Raises
-    ValueError if not.
-    """
+    """Return `value` as the type `hint`: lists as tuples, ints as floats. Raises ValueError."""
     arguments = typing.get_args(hint)
     if isinstance(hint, types.UnionType):
         return None if value is None else check_type(value, arguments[0])
@@ -63,9 +59,8 @@ def check_type(value: Any, hint: Any) -> Any:
             raise ValueError(f"must have {len(arguments)} values")
         return tuple(check_type(item, arguments[0]) for item in value)
     if hint is float and type(value) is int:
-        value = (
-            float(value) if abs(value) <= sys.float_info.max else math.inf
-        )  # float() raises OverflowError
+        # float() of a larger number raises OverflowError
+        value = float(value) if abs(value) <= sys.float_info.max else math.inf
     if type(value) is not hint:
         raise ValueError(f"must be {_NAMES[hint]}")
     if hint is float and not math.isfinite(value):
@@ -74,9 +69,7 @@ def check_type(value: Any, hint: Any) -> Any:
 
 
 def check_bounds(value: Any, low: float | None, high: float | None) -> None:
-    """Raise ValueError with the rule if `value`, or an entry of it, is a number below `low` or
-    above `high`.
-    """
+    """Raise ValueError if `value`, or a number in it, is below `low` or above `high`."""
     for item in value if isinstance(value, tuple) else (value,):
         if item is None or isinstance(item, str):
             continue
@@ -87,9 +80,7 @@ def check_bounds(value: Any, low: float | None, high: float | None) -> None:
 
 
 def choices(hint: Any) -> tuple[str, ...]:
-    """Return the texts that a field of type `hint` may have, or nothing where they are
-    not a list.
-    """
+    """Return the choices of a field of type `hint`; empty if it has none."""
     if typing.get_origin(hint) is Literal:
         return typing.get_args(hint)
     return choices(typing.get_args(hint)[0]) if typing.get_args(hint) else ()

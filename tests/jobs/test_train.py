@@ -137,8 +137,16 @@ def test_bad_input_and_divergence_are_clear_messages(
 def test_a_given_field_without_effect_is_a_warning(
     job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    flags: list[str | Path] = ["--prepare", "--run", tmp_path / "run", *SMALL]
-    flags += ["--momentum", "0.5", "--blocks", "5"]
+    flags = [
+        "--prepare",
+        "--run",
+        str(tmp_path / "run"),
+        *SMALL,
+        "--momentum",
+        "0.5",
+        "--blocks",
+        "5",
+    ]
     said = "warning: momentum = 0.5 has no effect: it needs optimizer = sgd or rmsprop, "
     done = job("train.py", *flags)
     assert (done.returncode, done.stdout) == (0, "")

@@ -1,4 +1,4 @@
-"""The command line of a sweep file: python sweeps/NAME.py [--cluster NAME] [--dry-run] ..."""
+"""The command line of a sweep file: python sweeps/NAME.py [--cluster NAME] [--smoke] ..."""
 
 import argparse
 import os
@@ -30,7 +30,10 @@ BUDGET = ("trials", "seeds", "max_failures")
 
 
 def main(build: Callable[[], Sweep], arguments: list[str] | None = None) -> None:
-    """Run the sweep that `build` returns as the command line asks, and exit with its status."""
+    """Run the sweep that `build` returns, as the command line says, and end the process.
+
+    Exit status: 0: done; 1: an error, or a row without a winner; 2: bad usage; 130: interrupted.
+    """
     share_with_group()
     script = Path(sys.argv[0]).resolve()
     options = _parser(script).parse_args(arguments)
@@ -50,10 +53,10 @@ def main(build: Callable[[], Sweep], arguments: list[str] | None = None) -> None
         sys.exit(1)
     except DeposedError as error:
         _print_error(str(error))
-        os._exit(1)  # Ray may crash in an orderly exit if it was interrupted while it started
+        os._exit(1)  # an orderly exit may crash in Ray if its start was interrupted
     except KeyboardInterrupt:
         _print_error(GOES_ON)
-        os._exit(INTERRUPTED)  # the same
+        os._exit(INTERRUPTED)  # as above
 
 
 def _parser(script: Path) -> argparse.ArgumentParser:
@@ -101,19 +104,15 @@ def _parser(script: Path) -> argparse.ArgumentParser:
 def _built(build: Callable[[], Sweep]) -> Sweep:
     try:
         return build()
-    except TypeError as error:  # Python's message for an unknown field
-        if match := re.search(
-            r"TrainConfig.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error)
-        ):
-            raise ConfigError([unknown_field(match[1])], "sweep") from None
-        if match := re.search(
-            r"Sweep.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error)
-        ):
-            names = ", ".join(item.name for item in fields(Sweep) if item.init)
-            raise ConfigError(
-                [f"unknown argument {match[1]!r} of Sweep; it takes {names}"], "sweep"
-            ) from None
-        raise
+    except TypeError as error:  # Python's message about an argument that does not exist
+        unexpected = r"(TrainConfig|Sweep).__init__\(\) got an unexpected keyword argument '(\w+)'"
+        match = re.search(unexpected, str(error))
+        if not match:
+            raise
+        names = ", ".join(item.name for item in fields(Sweep) if item.init)
+        unknown = f"unknown argument {match[2]!r} of Sweep; it takes {names}"
+        problem = unknown_field(match[2]) if match[1] == "TrainConfig" else unknown
+        raise ConfigError([problem], "sweep") from None
 
 
 def _configured(sweep: Sweep, options: argparse.Namespace) -> Sweep:
@@ -133,7 +132,7 @@ def _name(script: Path, options: argparse.Namespace) -> str:
 
 
 def _show(sweep: Sweep, folder: SweepFolder, settings: Settings, findings: Findings) -> None:
-    """Print what the sweep would run, and its cost."""
+    """Print the rows, the search, the cost and an example trial of the sweep."""
     out = driver.console()
     hours, source_hours = trial_hours(sweep, findings, settings.teraflops)
     table = Table(
@@ -177,7 +176,7 @@ def _show(sweep: Sweep, folder: SweepFolder, settings: Settings, findings: Findi
 
 
 def _show_job(folder: SweepFolder, settings: SlurmSettings, jobs: int) -> None:
-    """Print the sbatch file and SLURM's answer to it. Raises PlaceError if SLURM refuses it."""
+    """Print the sbatch script and SLURM's answer to a test. Raises PlaceError if it refuses."""
     from fieldtrial.control.places.slurm import commands as slurm_commands
     from fieldtrial.control.places.slurm.commands import SlurmOutageError
     from fieldtrial.control.places.slurm.sbatch import Submitter
