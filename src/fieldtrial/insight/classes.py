@@ -81,8 +81,8 @@ def embedding(subject: Subject, seed: int = 0) -> Figure:
     reduced = PCA(min(50, *given.shape), random_state=seed).fit_transform(given)
     perplexity = min(30.0, (len(chosen) - 1) / 3)
     points = TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(reduced)
-    title = f"What the last layer gets of {len(chosen):,} {subject.split} images (t-SNE)"
-    note = "near points are alike to the network; distances between far groups say nothing"
+    title = f"Penultimate features of {len(chosen):,} {subject.split} images (t-SNE)"
+    note = "near points have similar features; distances between far groups mean nothing"
     return scatter(points, subject.predictions.label[chosen], subject.data.class_names, title, note)
 
 

@@ -25,10 +25,10 @@ from fieldtrial.insight.maps import (
 from fieldtrial.insight.subject import Subject, last_map, open_subject, sample
 from fieldtrial.training.distributed.world import World
 
-CHANNELS = 9  # of a block's map that are shown: those with the strongest answers
+CHANNELS = 9  # of a block that are shown: those with the strongest mean activation
 ALL_CHANNELS = 64  # of a layer that was asked for
-NEURONS = 10  # as in report 000
-MAPPED_IMAGES = 3  # of whose maps there are pictures
+NEURONS = 10
+MAPPED_IMAGES = 3  # whose feature maps are drawn
 
 log = logging.getLogger(__name__)
 
@@ -38,9 +38,9 @@ def explain(
 ) -> Iterator[Path]:
     """Draw the pictures of a run that has ended well; yield each one's path as it is written.
 
-    images: how many of the split are shown, drawn class by class by `seed`; layer: whose feature
-    maps, guided gradients and Grad-CAM are drawn, instead of each block's maps and the last layer
-    that gives maps.
+    images: how many of the split are shown, drawn class by class by `seed`.
+    layer: the layer of feature maps, guided gradients and Grad-CAM. By default feature maps are of
+    each block, the others of the last layer that gives maps.
 
     Raises:
         FileNotFoundError or ValueError: it is no run, has not ended well, or has no such layer.
@@ -54,9 +54,7 @@ def explain(
         for name, draw in _pictures(subject, images, layer, seed):
             try:
                 figure = draw()
-            except (
-                ValueError
-            ) as error:  # a perceptron has no filters, a transformer no maps: the others are drawn
+            except ValueError as error:  # a perceptron has no filters, a transformer no maps
                 log.warning("no %s: %s", name, error)
                 continue
             yield _write(figure, run.picture_path(name), board, step)
@@ -107,7 +105,7 @@ def _maps(subject: Subject, image: int, layer: str | None) -> Figure:
                 for number, one in enumerate(maps[:ALL_CHANNELS])
             ),
         ]
-        return grid(cells, 8, f"What {layer} gives", f"{len(cells) - 1} of {len(maps)} channels")
+        return grid(cells, 8, f"Output of {layer}", f"{len(cells) - 1} of {len(maps)} channels")
     rows: list[Picture | None] = []
     for name, maps in feature_maps(subject, image, blocks(subject)).items():
         strongest = np.sort(np.argsort(-maps.mean((1, 2)), kind="stable")[:CHANNELS])
@@ -120,15 +118,15 @@ def _maps(subject: Subject, image: int, layer: str | None) -> Figure:
     return grid(
         rows,
         CHANNELS + 1,
-        "What each block gives",
-        f"its {CHANNELS} channels with the strongest mean answer",
+        "Output of each block",
+        f"its {CHANNELS} channels with the strongest mean activation",
     )
 
 
 def _guided(subject: Subject, layer: str, seed: int) -> Figure:
     found = guided_backpropagation(subject, layer, NEURONS, seed)
     if not found:
-        raise ValueError(f"no neuron of {layer} answers to any of the images")
+        raise ValueError(f"no neuron of {layer} is activated by any of the images")
     images = [
         Picture(
             subject.pixels(one.image), f"channel {one.channel}\nat {one.place[0]}, {one.place[1]}"
@@ -138,8 +136,8 @@ def _guided(subject: Subject, layer: str, seed: int) -> Figure:
     gradients = [Picture(_stretched(one.gradient)) for one in found]
     what = "Guided backpropagation" if guides(subject) else "Gradients (no ReLU module guides them)"
     note = (
-        f"{subject.split} images; each neuron's most exciting one among some hundred, and what in"
-        " it excites it"
+        f"{subject.split} images: the one of some hundred that activates each neuron most, and its"
+        " gradient"
     )
     return grid(
         [*images, *gradients], len(found), f"{what} from {len(found)} neurons of {layer}", note
@@ -147,9 +145,8 @@ def _guided(subject: Subject, layer: str, seed: int) -> Figure:
 
 
 def _stretched(gradient: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    scaled = gradient / max(
-        float(np.quantile(gradient, 0.995)), 1e-12
-    )  # a few pixels would leave all others dark
+    # Not by the maximum: a few pixels would leave all others dark.
+    scaled = gradient / max(float(np.quantile(gradient, 0.995)), 1e-12)
     clipped = np.clip(scaled, 0, 1)
     return clipped[:, :, 0] if clipped.shape[2] == 1 else clipped
 
@@ -165,7 +162,7 @@ def _cam(subject: Subject, layer: str, images: list[int]) -> Figure:
         cells,
         6,
         f"Grad-CAM at {layer}",
-        f"where it looks for the class that it predicts; {subject.split} images",
+        f"regions that raise the predicted class's score; {subject.split} images",
     )
 
 

@@ -10,14 +10,10 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-RIGHT, WRONG, NEUTRAL = (
-    "#00695c",
-    "#b3261e",
-    "#222222",
-)  # told apart without colours too: by their signs
+RIGHT, WRONG, NEUTRAL = "#00695c", "#b3261e", "#222222"  # signs tell them apart too
 CELL_INCHES = 1.3
 DOTS_PER_INCH = 110
-MARKS = "os^Dv<>PpX*"  # eleven, so that a colour that comes again has another
+MARKS = "os^Dv<>PpX*"  # eleven for ten colours: a repeated colour has another mark
 MOST_NAMED = 40  # classes that a legend has room for
 
 

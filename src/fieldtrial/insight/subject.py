@@ -87,9 +87,8 @@ def sample(subject: Subject, count: int, seed: int = 0) -> list[int]:
 def last_map(subject: Subject) -> str:
     """Return the last layer before the head that gives maps. Raises as `mapping_layers`."""
     layers = mapping_layers(subject)
-    head = subject.network.head.removeprefix(
-        "model."
-    )  # of some models a convolution, which gives a map itself
+    # The head of some models is a convolution, which gives a map itself.
+    head = subject.network.head.removeprefix("model.")
     return layers[layers.index(head) - 1] if head in layers else layers[-1]
 
 
