@@ -122,7 +122,9 @@ class Sweep:
         )
 
     def row_config(self, row: int) -> TrainConfig:
-        """Return a row's config before the search; it starts from its source, if there is one."""
+        """Return the config of a row before anything is searched; it starts from its source, if
+        there is one.
+        """
         config = TrainConfig.from_dict(self.rows[row], self.base, where=self.row_label(row))
         source = self.source_config(row)
         return config if source is None else replace(config, weights=f"{RUN_PREFIX}{source.id}")
@@ -135,7 +137,9 @@ class Sweep:
         return TrainConfig.from_dict({**shape, **self.source}, self.base, where="source")
 
     def largest_config(self, row: int) -> TrainConfig:
-        """Return the row's config with the searched data and model values that cost the most."""
+        """Return the row's config with every searched number of data and model as is most to
+        compute.
+        """
         numbers = {
             name: _extremes(domain)
             for name, domain in self.search.items()
@@ -152,7 +156,9 @@ class Sweep:
         return TrainConfig.from_dict(largest, self.row_config(row))
 
     def row_cells(self, row: int) -> list[str]:
-        """Return the row's values of the compared fields as text: its own, or the base's."""
+        """Return the row's values of the compared fields, as text; a field that it does not set has
+        the base's.
+        """
         config = self.row_config(row)
         return [format_value(getattr(config, name)) for name in self.compared]
 
@@ -195,7 +201,8 @@ class Sweep:
         return replace(self, base=base)
 
     def smoke(self) -> "Sweep":
-        """Return the sweep made tiny: every row, one trial, seed and epoch, no downloads.
+        """Return the sweep made tiny: every row, one trial, one seed, one epoch, a few embedded
+        images, no downloads.
 
         Numbers to choose among are cut to the smallest, so that what is large by choice does not
         make the smoke slow.
@@ -329,7 +336,9 @@ class Sweep:
 
 
 def _smoke_image_size(config: TrainConfig) -> int:
-    """Return the side in pixels of the smallest images that the config's model takes."""
+    """Return the side in pixels of the smallest images that the config's model takes, from a few
+    sizes.
+    """
     larger = [size for part, size in SMOKE_LARGER.items() if part in config.model]
     return max(
         [SMOKE_IMAGE_SIZE, *larger, *([SMOKE_UNPADDED] if config.padding == "valid" else [])]
@@ -337,7 +346,9 @@ def _smoke_image_size(config: TrainConfig) -> int:
 
 
 def _extremes(domain: Domain) -> list[Any]:
-    """Return the domain's bounds, or all its choices: if these are legal, all its values are."""
+    """Return values that are legal for the field only if all of the domain's are: its bounds, or
+    all its choices.
+    """
     if isinstance(domain, Categorical):
         return list(domain.categories)
     if isinstance(domain, Float):
@@ -349,7 +360,9 @@ def _extremes(domain: Domain) -> list[Any]:
 
 
 def _smallest(domain: Domain) -> Domain:
-    """Return a choice among numbers, or lists of them, cut to the smallest; else the domain."""
+    """Return a choice among numbers, or lists of them, cut to the smallest one; any other domain as
+    it is.
+    """
     if isinstance(domain, Categorical) and all(_is_numeric(value) for value in domain.categories):
         return tune.choice([min(domain.categories)])
     return domain
