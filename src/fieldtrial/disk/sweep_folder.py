@@ -73,13 +73,9 @@ class SweepFolder:
             return []
         listed: dict[str, dict[str, Any]] = {}
         for line in lines:
-            with contextlib.suppress(
-                ValueError
-            ):  # a torn line: the restarted engine listed its trial again
+            with contextlib.suppress(ValueError):  # a torn line: its trial is listed again
                 entry = json.loads(line)
-                listed.pop(
-                    line, None
-                )  # what is listed again is news: of two winners, the one named last
+                listed.pop(line, None)  # of two winners, the one named last counts
                 listed[line] = entry
         return list(listed.values())
 
@@ -104,11 +100,11 @@ class SweepFolder:
         return self.path / "code"
 
     def owner(self) -> dict[str, Any] | None:
-        """Return who said that it runs the sweep, or None."""
+        """Return the driver that says it runs the sweep, or None."""
         return read_json(self.path / "driver.json")
 
     def set_owner(self, owner: Mapping[str, object] | None) -> None:
-        """Say who runs the sweep: None for nobody."""
+        """Write which driver runs the sweep: None for no driver."""
         if owner is None:
             (self.path / "driver.json").unlink(missing_ok=True)
         else:

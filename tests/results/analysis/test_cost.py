@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fieldtrial.results.analysis.cost import account, cost_of_trials, format_hours, say
+from fieldtrial.results.analysis.cost import account, cost_lines, cost_of_trials, format_hours
 from fieldtrial.results.read.sweeps import Sweeps, read_sweeps
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def test_what_was_done_twice_and_what_was_cut_short(written: "Written") -> None:
     assert found.repeated == pytest.approx(6 / 3600)
     assert found.interruptions == 1
     assert found.interrupted == pytest.approx(10 / 3600)  # the mean of the epochs 1 to 3
-    assert say(found)[-1].startswith("1 interruption: ")
+    assert cost_lines(found)[-1].startswith("1 interruption: ")
 
 
 def test_what_early_stopping_saved(written: "Written") -> None:
@@ -77,14 +77,14 @@ def test_what_early_stopping_saved(written: "Written") -> None:
     assert found.saved == pytest.approx(10 * 6 / 3600)
     assert any(
         "Early stopping saved 0.0167 device-hours" in line and "10 epochs" in line
-        for line in say(found)
+        for line in cost_lines(found)
     )
 
 
 def test_nothing_to_account_for(written: "Written") -> None:
     written.describe()
     read = sweeps(written)
-    assert say(account(read.trials, cost_of_trials(read.records()))) == []
+    assert cost_lines(account(read.trials, cost_of_trials(read.records()))) == []
 
 
 @pytest.mark.parametrize(

@@ -18,12 +18,10 @@ ORDER = ("finished", "stopped", "failed", "unreadable", "running", "waiting")
 class Account:
     """Device-hours of trials, each counted once.
 
-    by_outcome: {outcome: (trials, device-hours)}, without repeated: what epochs cost that had to be
-    done again.
-    interruptions: attempts after the first; interrupted: the most that the epochs cut short by them
-    can have cost.
-    saved: of the epochs that trials stopped early did not run, at each trial's own pace;
-    saved_epochs: how many.
+    by_outcome: {outcome: (trials, device-hours)}. repeated: of epochs that were lost and repeated.
+    interruptions: attempts after the first. interrupted: the most that they can have cost.
+    saved_epochs: those that trials stopped early did not run. saved: their device-hours, at each
+    trial's own pace.
     """
 
     by_outcome: dict[str, tuple[int, float]]
@@ -42,8 +40,8 @@ class Account:
 def cost_of_trials(records: pd.DataFrame) -> pd.DataFrame:
     """Return what each trial (sweep, trial) has cost, from its records.
 
-    device_hours: of the epochs that count; repeated_hours: of those that were done again;
-    hours_per_epoch: mean of the epochs with training; last_epoch; attempts.
+    device_hours: of the epochs that count. repeated_hours: of epochs that were lost and repeated.
+    hours_per_epoch: the mean over epochs with training. The others are last_epoch and attempts.
     """
     hours = records["seconds"].fillna(0.0) * records["world_size"] / 3600
     repeated = records["repeated_seconds"] * records["world_size"] / 3600
@@ -82,8 +80,8 @@ def account(trials: pd.DataFrame, costs: pd.DataFrame) -> Account:
     )
 
 
-def say(account: Account) -> list[str]:
-    """Return the account in a few lines."""
+def cost_lines(account: Account) -> list[str]:
+    """Return the account as lines below a table."""
     parts = [
         f"{format_hours(hours)} {outcome_text(outcome)} ({count})"
         for outcome, (count, hours) in account.by_outcome.items()
@@ -101,8 +99,9 @@ def say(account: Account) -> list[str]:
     )
     if account.interruptions:
         lines.append(
-            f"{counted(account.interruptions, 'interruption')}: epochs cut short by them are in no"
-            f" record, and cost at most {format_hours(account.interrupted)} device-hours more."
+            f"{counted(account.interruptions, 'interruption')}: the epochs that they cut short are"
+            f" in no record, and cost at most {format_hours(account.interrupted)} device-hours"
+            " more."
         )
     if account.saved_epochs:
         share = (

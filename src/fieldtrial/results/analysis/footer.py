@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from fieldtrial.results.analysis.cost import account, say
+from fieldtrial.results.analysis.cost import account, cost_lines
 from fieldtrial.results.analysis.groups import Group, Groups
 from fieldtrial.results.analysis.statistics import FEWEST
 from fieldtrial.results.read.sweeps import SWEEP, Sweeps
@@ -15,7 +15,7 @@ from fieldtrial.results.read.wording import counted, outcome_text
 
 def footer(sweeps: Sweeps, groups: Groups, costs: pd.DataFrame) -> list[str]:
     """Return all lines below a table; costs: what `cost_of_trials` says of the sweeps' records."""
-    return [*comparison_lines(groups), *groups.notes, *say(account(sweeps.trials, costs))]
+    return [*comparison_lines(groups), *groups.notes, *cost_lines(account(sweeps.trials, costs))]
 
 
 def comparison_lines(groups: Groups) -> list[str]:

@@ -20,11 +20,10 @@ MOST_TRIALS = 256  # the cost grows with the square: a thousand trials take half
 
 @dataclass(frozen=True)
 class Importance:
-    """names: hyperparameters, the most important first; fanova: the share of the variance that each
-    explains alone.
+    """The hyperparameters `names`, the most important first.
 
-    correlation: Spearman's, with the metric; None for what has no order. note: what this is
-    computed from, or why not.
+    fanova: the share of the variance that each explains alone. correlation: Spearman's with the
+    metric, None for values without an order. note: what this is computed from, or why it is not.
     """
 
     names: list[str]
@@ -56,9 +55,8 @@ def rank_hyperparameters(columns: Sequence[Column], values: "pd.Series[Any]") ->
             [],
             f"Importance needs {FEWEST_TRIALS} trials that differ; there are {len(usable)}.",
         )
-    drawn = np.random.default_rng(0).permutation(len(usable))[
-        :MOST_TRIALS
-    ]  # trials are listed row after row: no step
+    # Drawn at random, because trials are listed row after row.
+    drawn = np.random.default_rng(0).permutation(len(usable))[:MOST_TRIALS]
     chosen = usable[np.sort(drawn)]
     importance = _fanova(columns, numbers, chosen)
     names = sorted(importance, key=lambda name: -importance[name])

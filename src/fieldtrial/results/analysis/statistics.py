@@ -10,14 +10,12 @@ from scipy import special, stats
 
 SIGNIFICANCE = 0.05
 FEWEST = 3  # values that an interval of a table or a comparison needs: two say next to nothing
-FLOAT_NOISE = 1e-12  # of the values: what is left of a spread of nothing when it is computed
+FLOAT_NOISE = 1e-12  # of the values: what rounding leaves of a spread of 0
 K = TypeVar("K", bound=Hashable)
 
 
 class Estimate(NamedTuple):
-    """The mean of n values, and the interval around it: mean ± half_width, which is None where n is
-    too small.
-    """
+    """The mean of n values and its interval: mean ± half_width, None where n is too small."""
 
     mean: float
     half_width: float | None
@@ -50,14 +48,12 @@ def estimate_seeds(values: Sequence[float]) -> Estimate:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What is known of the difference between two groups' means: first - second, in the unit of the
-    values.
+    """The difference between two groups' means, first - second, in the unit of the values.
 
     half_width: of the difference's 95 % interval, not corrected for the number of comparisons.
-    p: the two-sided p-value; corrected_p: with Holm's correction for all comparisons that were made
-    together.
-    n: pairs of values, or the values of the smaller group; paired: whether the values were compared
-    seed by seed. half_width, p and corrected_p are None where there are too few values.
+    p: two-sided. corrected_p: by Holm's method for all comparisons that were made together.
+    n: pairs of values, or the values of the smaller group. paired: whether by seed.
+    half_width, p and corrected_p are None where there are too few values.
     """
 
     first: Hashable
@@ -116,9 +112,7 @@ def correct(p_values: Sequence[float]) -> list[float]:
     """Return p-values corrected by Holm's method for their number; each is at most 1."""
     if len(p_values) < 2:
         return list(p_values)
-    from statsmodels.stats.multitest import (
-        multipletests,  # takes a quarter of a second, which not every table needs
-    )
+    from statsmodels.stats.multitest import multipletests  # late: it takes a quarter of a second
 
     return [float(value) for value in multipletests(p_values, method="holm")[1]]
 
@@ -153,9 +147,8 @@ def _compare(
             variance**2 / sum(part**2 / df for part, df in parts) if variance else float(n - 1)
         )
     paired = len(shared) >= FEWEST
-    if (
-        variance <= (FLOAT_NOISE * max(map(abs, (*a.values(), *b.values())))) ** 2
-    ):  # no spread at all
+    noise = FLOAT_NOISE * max(map(abs, (*a.values(), *b.values())))
+    if variance <= noise**2:  # no spread at all
         p = 1.0 if math.isclose(difference, 0.0, abs_tol=1e-12) else 0.0
         return Comparison(first, second, difference, 0.0, p, n, paired)
     error = math.sqrt(variance)

@@ -24,7 +24,7 @@ from fieldtrial.disk.files import atomic_file, parse_record
 from fieldtrial.disk.run import Record, Run
 from fieldtrial.disk.sweep_folder import SweepFolder
 
-FORMAT = 1  # of the kept file; another one is not read
+FORMAT = 1  # of records.parquet; another one is not read
 COLUMNS = {"trial": pa.string(), "epoch": pa.int64(), "attempt": pa.int64(), "time": pa.float64()}
 COLUMNS |= {"seconds": pa.float64(), "repeated_seconds": pa.float64(), "world_size": pa.int64()}
 RUNS_AT_ONCE = 250  # some megabytes of JSON
@@ -68,9 +68,7 @@ def load_records(path: Path | str) -> pd.DataFrame:
                 *_read([folder.run(name) for name in stamps if known.get(name) != stamps[name]]),
             ]
         )
-        with contextlib.suppress(
-            OSError
-        ):  # somebody else's folder, or a full disk: it is only slower next time
+        with contextlib.suppress(OSError):  # read-only, or full: the next reading takes longer
             _keep(folder.records_path, kept, stamps)
     return _as_frame(kept, list(stamps))
 
@@ -83,7 +81,7 @@ def _read_kept(path: Path) -> tuple[pa.Table | None, Stamps]:
         if about["format"] == FORMAT and set(COLUMNS) <= set(table.column_names):
             return table.replace_schema_metadata(None), dict(about["stamps"])
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError):
-        pass  # not there, damaged, or somebody else's: made anew
+        pass  # missing, damaged, or of another format
     return None, {}
 
 
@@ -121,9 +119,7 @@ def _parse(pieces: Sequence[tuple[str, int, int, bytes]]) -> pa.Table:
     """Return the records in (trial, attempt, world size, lines), in order."""
     table, counts = None, [lines.count(b"\n") for *_, lines in pieces]
     whole = b"".join(lines for *_, lines in pieces)
-    with contextlib.suppress(
-        pa.ArrowException
-    ):  # a torn line, or one that is JSON in Python's eyes only
+    with contextlib.suppress(pa.ArrowException):  # a torn line, or JSON that only Python reads
         table = pyarrow.json.read_json(
             io.BytesIO(whole), pyarrow.json.ReadOptions(block_size=len(whole) + 1)
         )
@@ -162,7 +158,7 @@ def _is_sound(table: pa.Table) -> bool:
 
 
 def _tabulate(records: Sequence[Record]) -> pa.Table:
-    """Return records as a table; what is of several types in a column is kept as text."""
+    """Return records as a table; a column of several types becomes text."""
     names = dict.fromkeys(
         ("epoch", "seconds", "time", *(name for record in records for name in record))
     )

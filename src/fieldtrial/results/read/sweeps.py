@@ -15,21 +15,17 @@ from fieldtrial.results.read.records import load_records
 from fieldtrial.results.read.trials import load
 from fieldtrial.results.read.wording import counted
 
-SWEEP = (  # the column that says which sweep a trial is of, and can be grouped by as a field can
-    "sweep"
-)
+SWEEP = "sweep"  # the column with a trial's sweep, which can be grouped by like a field
 
 
 @dataclass(frozen=True)
 class Sweeps:
     """The trials of sweeps that are read together.
 
-    descriptions: what each sweep is, by its name here; folders: where.
-    frames: what `load` says of each. trials: of all together, with the column `sweep`; left_out:
-    lines on what is not among these. conditions: {field: texts, one of which it has} of the trials,
-    where not all were taken.
-    select, mode: what winners are chosen by, on validation, and whether they are best when it is
-    large or small.
+    descriptions, folders, frames: what each sweep is, where it is, and what `load` returned of it.
+    trials: of all sweeps, with the column `sweep`. left_out: lines on what is not among them.
+    conditions: {field: its admitted values as texts}, where not all trials were taken.
+    select, mode: what chooses winners, and whether it is best when large or small.
     """
 
     descriptions: dict[str, SweepDescription]
@@ -120,7 +116,7 @@ def read_sweeps(paths: Sequence[Path | str]) -> Sweeps:
     named = {
         folder.name if names.count(folder.name) == 1 else str(folder.path): folder
         for folder in folders
-    }  # runs/x and old/x are told apart by their paths
+    }  # the paths tell runs/x and old/x apart
     problems: list[str] = []
     descriptions: dict[str, SweepDescription] = {}
     for name, folder in named.items():

@@ -11,7 +11,7 @@ from fieldtrial.disk.sweep_folder import SweepFolder
 
 ENDED_WELL = ("finished", "stopped")
 FAILED = ("failed", "unreadable")
-# There in every frame, also before the first trial has ended.
+# Columns of every frame, also before the first trial has ended.
 COLUMNS = ("trial", "row", "role", "winner", "outcome", "configuration", *FIELDS)
 MEASURES = (
     "validation_accuracy",
@@ -49,20 +49,17 @@ def load(path: Path | str) -> pd.DataFrame:
     folder = SweepFolder(path)
     folder.require()
     entries = folder.trials()
-    winners = {
-        entry["row"]: entry["trial"] for entry in entries if entry["role"] == "winner"
-    }  # the last one named
-    listed = [
-        entry for entry in entries if entry["role"] != "winner"
-    ]  # naming a winner, or none, is no trial
+    # The last winner named counts. Naming a winner, or none, is no trial.
+    winners = {entry["row"]: entry["trial"] for entry in entries if entry["role"] == "winner"}
+    listed = [entry for entry in entries if entry["role"] != "winner"]
     names = {entry["trial"] for entry in listed}
-    facts = {name: _facts(folder.run(name)) for name in names}
-    rows = [{**entry, "winner": _won(entry, winners), **facts[entry["trial"]]} for entry in listed]
+    known = {name: _read_run(folder.run(name)) for name in names}
+    rows = [{**entry, "winner": _won(entry, winners), **known[entry["trial"]]} for entry in listed]
     for name in sorted(
         entry.name for entry in folder.path.iterdir() if entry.is_dir() and entry.name not in names
     ):
-        unlisted = _facts(folder.run(name))
-        if "configuration" in unlisted:  # a folder without a config is none of the sweep's runs
+        unlisted = _read_run(folder.run(name))
+        if "configuration" in unlisted:  # a folder without a config is no run
             rows.append(
                 {"trial": name, "row": None, "role": "unlisted", "winner": False, **unlisted}
             )
@@ -74,16 +71,15 @@ def load(path: Path | str) -> pd.DataFrame:
         for name in found
         if name not in FIELDS and {type(row.get(name)) for row in rows} == {int, type(None)}
     ]
-    return frame.astype(
-        dict.fromkeys(["row", *whole], "Int64")
-    )  # else numbers beside missing ones become fractions
+    # Otherwise, whole numbers beside missing ones become fractions.
+    return frame.astype(dict.fromkeys(["row", *whole], "Int64"))
 
 
 def _won(entry: dict[str, Any], winners: dict[int, str | None]) -> bool:
     return bool(entry["role"] == "search" and winners.get(entry["row"]) == entry["trial"])
 
 
-def _facts(run: Run) -> dict[str, Any]:
+def _read_run(run: Run) -> dict[str, Any]:
     """Return outcome, config fields and measures of a run; damaged files are an outcome too."""
     if not run.path.exists():
         return {"outcome": "waiting"}

@@ -18,13 +18,10 @@ from fieldtrial.results.read.wording import outcome_text
 Column = dict[str, Any]
 
 WIDE = 100  # a positive quantity that spans more than this ratio is drawn on a logarithmic axis
-MOST_STEPS = (
-    6  # numbers that take no more values than this are choices: they are drawn at equal distances
-)
+MOST_STEPS = 6  # numbers with no more values than this are choices, drawn at equal distances
 DIGITS = 5  # significant ones, of numbers in the page
-# the code of a value that is not there; the others are 16-bit shares of the curve's range
-MISSING = 65535
-CURVE_BYTES = 6_000_000  # of all curves in the page; the least important are left out beyond that
+MISSING = 65535  # the code of a missing value; the others are 16-bit shares of the curve's range
+CURVE_BYTES = 6_000_000  # of all curves in the page; beyond that, the last metrics are left out
 CURVES = (
     "validation_accuracy", "validation_loss", "train_loss", "train_accuracy", "lr",
     "gradient_norm", "update_ratio",

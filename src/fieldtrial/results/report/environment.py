@@ -16,11 +16,7 @@ MOST_ENVIRONMENTS = 10
 MOST_NAMES = 8
 MOST_EXAMPLES = 5
 LONGEST_REASON = 400
-OF_ONE_ATTEMPT = (
-    "process",
-    "job",
-    "host",
-)  # what differs between attempts that are otherwise alike
+OF_ONE_ATTEMPT = ("process", "job", "host")  # what differs between attempts in one environment
 
 
 def read_attempts(folder: SweepFolder, trials: pd.DataFrame) -> dict[str, dict[str, Any]]:
@@ -66,9 +62,8 @@ def failures(trials: pd.DataFrame, logs: Mapping[str, str]) -> dict[str, Any] | 
     if failed.empty:
         return None
     groups: list[dict[str, Any]] = []
-    texts = (
-        failed["error_message"].fillna("").astype(str).str.replace(r"\d+", "#", regex=True)
-    )  # alike but for numbers
+    # Messages that differ in numbers alone count as one.
+    texts = failed["error_message"].fillna("").astype(str).str.replace(r"\d+", "#", regex=True)
     for (kind, _), alike in failed.groupby(
         [failed["error_kind"].fillna("unknown"), texts], sort=False
     ):

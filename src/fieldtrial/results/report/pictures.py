@@ -14,18 +14,16 @@ from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.results.read.trials import ENDED_WELL
 from fieldtrial.results.read.wording import counted
 
-PICTURE_BYTES = (
-    2_500_000  # of all pictures as text: with them, ten thousand trials stay below 15 MB
-)
-MOST_PIXELS = 40_000_000  # of a file that is opened at all: a stranger's may be a bomb
+PICTURE_BYTES = 2_500_000  # of all pictures, so that a page of 10,000 trials stays below 15 MB
+MOST_PIXELS = 40_000_000  # of a file that is opened: a stranger's may be a decompression bomb
 WIDEST = 1000  # pixels
 QUALITY = 80  # of WebP
-DESCRIPTIONS = {  # in the order in which they are shown; what is named otherwise comes after them
+DESCRIPTIONS = {  # in the order in which pictures are shown; others come after them
     "predictions": "images with predicted and actual class, right and wrong",
-    "confused-pairs": "images of the classes that are taken for each other most often",
+    "confused-pairs": "images of the classes that are confused most often",
     "embedding": "a map of the images' features, each class with its colour",
     "filters": "the filters of the first convolution",
-    "feature-maps": "an image, and what layers make of it",
+    "feature-maps": "an image, and the outputs of layers for it",
     "guided-backpropagation": "for single neurons, an image and what in it excites them",
     "grad-cam": "images, and where in them the model looks for the class that it predicts",
 }
