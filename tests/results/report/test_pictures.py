@@ -62,7 +62,7 @@ def test_a_picture_is_made_smaller_and_stays_in_shape(complete: "Written") -> No
     image = Image.open(io.BytesIO(base64.b64decode(text)))
     assert kind == "data:image/webp;base64"
     assert image.size == (picture["width"], picture["height"]) == (1000, 200)
-    assert picture["alt"] == "feature maps 2: an image, and what layers make of it"
+    assert picture["alt"] == "feature maps 2: an image, and the outputs of layers for it"
 
 
 def test_what_does_not_fit_or_is_no_picture_is_told(

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 import pandas as pd
@@ -61,7 +62,7 @@ class Group:
         own = self.trials[self.trials["role"] == role]["outcome"]
         return int(own.isin(outcomes).sum()) if outcomes else len(own)
 
-    @property
+    @cached_property
     def counts(self) -> dict[str, int]:
         """How many trials there are of each kind that a table for machines tells apart."""
         return {
