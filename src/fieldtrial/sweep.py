@@ -38,9 +38,8 @@ SHOWN = 3  # rows that a message names
 
 def grid(**choices: Sequence[object]) -> list[dict[str, object]]:
     """Return one row for each combination of the choices, the last field changing fastest."""
-    return [
-        dict(zip(choices, values, strict=True)) for values in itertools.product(*choices.values())
-    ]
+    combinations = itertools.product(*choices.values())
+    return [dict(zip(choices, values, strict=True)) for values in combinations]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,12 +100,8 @@ class Sweep:
     def __post_init__(self) -> None:
         if self.select in MODES:  # a trial keeps the epoch that its sweep would choose it for
             object.__setattr__(self, "base", replace(self.base, select=self.select))
-        problems = [
-            *self._budget_problems(),
-            *self._row_problems(),
-            *self._search_problems(),
-            *self._source_problems(),
-        ]
+        problems = self._budget_problems() + self._row_problems()
+        problems += self._search_problems() + self._source_problems()
         if not problems:
             planned = tuple(self._plan(number) for number in range(len(self.rows)))
             object.__setattr__(self, "planned", planned)
@@ -270,11 +265,8 @@ class Sweep:
     def _source_problems(self) -> list[str]:
         if self.source is None:
             return []
-        problems = [
-            f"search {name}: the source's weights fix it"
-            for name in self.search
-            if name in ARCHITECTURE
-        ]
+        fixed = [name for name in self.search if name in ARCHITECTURE]
+        problems = [f"search {name}: the source's weights fix it" for name in fixed]
         given = {name for row in self.rows for name in row} | set(self.search)
         if "weights" in given:
             problems.append(
@@ -335,7 +327,7 @@ def _rows_text(rows: Sequence[PlannedRow]) -> str:
 def extremes(domain: Domain) -> list[Any]:
     """Return the domain's bounds, or all of its choices: if these are valid, all its values are."""
     if isinstance(domain, Categorical):
-        return list(domain.categories)
+        return [tuple(one) if isinstance(one, list) else one for one in domain.categories]
     if isinstance(domain, Float):
         # floats, so that a field of whole numbers refuses uniform(16, 64)
         return [float(domain.lower), float(domain.upper)]

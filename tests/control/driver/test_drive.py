@@ -1,24 +1,21 @@
 """How a driver ends: signals, outages, and its jobs. Whole drivers are in test_interruption."""
 
 import errno
-import json
 import os
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
-from ray import tune
 
-from fieldtrial.config import ConfigError, TrainConfig
+from fieldtrial.config import TrainConfig
 from fieldtrial.control import cli as command
 from fieldtrial.control.cli import main
 from fieldtrial.control.driver import drive as driver
-from fieldtrial.control.driver.drive import Hangup, Interruption, claim, drive, only_driver
+from fieldtrial.control.driver.drive import Hangup, Interruption, drive, only_driver
 from fieldtrial.control.driver.ownership import DeposedError, Ownership
 from fieldtrial.control.engine.loop import DISK_ADVICE, Engine, SweepError
 from fieldtrial.control.engine.state import ForeignStateError
@@ -95,56 +92,6 @@ def test_a_disk_that_is_full_before_there_are_trials_is_an_error_of_one_line(
         main(lambda: SMALL, ["--runs", str(tmp_path / "runs")])
     assert caught.value.code == 1
     assert capsys.readouterr().err == f"{tmp_path / 'code'}: Disk quota exceeded; {DISK_ADVICE}\n"
-
-
-OTHER = replace(
-    SMALL,
-    base=replace(SMALL.base, batch_size=32),
-    rows=[*SMALL.rows, {"optimizer": "adamw"}],
-    search={"lr": tune.loguniform(1e-4, 0.1)},
-)
-
-
-def test_a_folder_of_another_sweep_is_refused_once_a_trial_was_listed(tmp_path: Path) -> None:
-    folder = SweepFolder(tmp_path / "sweep")
-    claim(folder, SMALL)
-    claim(folder, OTHER)  # no trial has been listed
-    folder.list_trial("3fa91b2c", 0, "search")
-    claim(folder, replace(OTHER, trials=9, seeds=9, max_failures=9))  # the budget may change
-    with pytest.raises(ConfigError) as caught:
-        claim(folder, SMALL)
-    where = f"{folder.path} holds another sweep: "
-    assert str(caught.value).splitlines() == [
-        f"{where}base batch_size is 32 there and 64 now",
-        f"{where}row 1 is {{'optimizer': 'adamw'}} there and None now",
-        f"{where}search lr is 'loguniform(0.0001, 0.1)' there and 'not searched' now",
-        f"{where}give another --name, or undo the change",
-    ]
-
-
-def test_a_sweep_that_an_earlier_version_began_goes_on(tmp_path: Path) -> None:
-    folder = SweepFolder(tmp_path / "sweep")
-    claim(folder, OTHER)
-    folder.list_trial("3fa91b2c", 0, "search")
-    path = folder.path / "sweep.json"
-    described = json.loads(path.read_text())
-    del described["base"]["precision"]  # a field that has come since
-    path.write_text(json.dumps(described | {"search": {"lr": "loguniform(0.0001, 0.1)"}}))
-    claim(folder, OTHER)
-    assert json.loads(path.read_text())["search"]["lr"]["kind"] == "loguniform"
-
-
-def test_a_description_that_cannot_be_read_is_replaced_before_the_first_trial(
-    tmp_path: Path,
-) -> None:
-    folder = SweepFolder(tmp_path)
-    for content in ("{", '{"base": 3}'):
-        (tmp_path / "sweep.json").write_text(content)
-        claim(folder, SMALL)
-    (tmp_path / "sweep.json").write_text("{")
-    folder.list_trial("3fa91b2c", 0, "search")
-    with pytest.raises(ConfigError, match=r"holds another sweep: .*sweep\.json: not a JSON file"):
-        claim(folder, SMALL)
 
 
 class ReplacedError(Exception):

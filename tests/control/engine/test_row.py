@@ -167,7 +167,8 @@ def test_tuples_are_chosen_from_as_they_are() -> None:
 
 def test_trials_proposed_at_the_same_time_differ() -> None:
     row = Row(
-        sweep(search={"lr": tune.loguniform(1e-4, 1e-1), "momentum": tune.choice([0.8, 0.9])}), 0
+        sweep(search={"lr": tune.loguniform(1e-4, 1e-1), "weight_decay": tune.choice([0.0, 0.1])}),
+        0,
     )
     assert len({row.propose().config for _ in range(12)}) == 12
 
