@@ -157,7 +157,7 @@ def check_restarts(sweep: Sweep, scripts: list[Script], is_cluster: bool, kills:
 
 
 QUICK = settings(
-    max_examples=1000, suppress_health_check=list(HealthCheck), database=None, deadline=None
+    max_examples=150, suppress_health_check=list(HealthCheck), database=None, deadline=None
 )
 
 
@@ -218,7 +218,7 @@ def test_a_fault_in_the_engine_is_found(
     """Each planted fault breaks one of the properties in a few hundred schedules."""
 
     @seed(0)
-    @settings(QUICK, max_examples=300, report_multiple_bugs=False, print_blob=False)
+    @settings(QUICK, max_examples=60, report_multiple_bugs=False, print_blob=False)
     @given(sweeps(), scripts(ANY), st.integers(1, 3), st.booleans(), KILLS)
     def search(
         sweep: Sweep, scripts: list[Script], slots: int, is_cluster: bool, kills: list[int]

@@ -134,7 +134,7 @@ squeue_seconds = 0.1
         ('gpu_type = ""', "must be a name, such as a100"),
         ('gpu_type = "a100:2"', "must be a name, such as a100"),
         ('gpus_per_trial = 0\ngpu_type = "a100"', "needs gpus_per_trial above 0"),
-        ("processes_per_trial = 2", "for CPUs alone"),
+        ("processes_per_trial = 2", "must be 1 with GPUs"),
         ("gpus_per_trial = 0\nprocesses_per_trial = 0", "at least 1"),
         ("cpus_per_process = 0", "at least 1"),
         ("memory_gb_per_process = 0.0", "above 0"),

@@ -277,7 +277,7 @@ def test_a_newer_report_is_shown_where_the_reader_was(
         page.clock.run_for(11_000)
     expect(page.locator("h1")).to_have_text("a newer sweep")
     assert page.input_value("#filter") == "model=mlp"
-    assert page.locator("#constants").get_attribute("open") is not None
+    expect(page.locator("#constants")).to_have_attribute("open", "")
     after = page.evaluate("document.getElementById('curves').getBoundingClientRect().top")
     assert abs(after - before) < 5
     opened.context.close()
