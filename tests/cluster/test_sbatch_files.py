@@ -128,7 +128,8 @@ def test_what_is_wrong_with_a_run_for_two_processes_is_said_once(
     job = submit(slurm, project, "--gpus-per-node=2", "slurm/finetune.sh", *flags)
     state, _, printed = wait_for_job(slurm, job, project).partition("\n")
     assert state == "FAILED"
-    assert re.fullmatch("error: batch_size = 2: gives a process one image at .*\n", printed), printed
+    line = "error: batch_size = 2: gives a process one image at .*\n"
+    assert re.fullmatch(line, printed), printed
     assert not (project / "new").exists()
 
 
