@@ -332,6 +332,13 @@ def test_a_field_may_need_a_value_that_the_search_chooses_in_some_trials() -> No
     ]
 
 
+def test_lists_and_tuples_may_stand_in_one_choice() -> None:
+    search = {"filters": tune.choice([(32,), [64, 32, 16, 8, 4]])}
+    sweep = Sweep(base=BASE, rows=[{}], search=search)
+    assert sweep.planned[0].largest.filters == (64, 32, 16, 8, 4)
+    assert smoke(sweep).planned[0].largest.filters == (32,)
+
+
 def test_a_smoke_leaves_out_what_its_smallest_values_make_idle() -> None:
     search = {"blocks": tune.choice([3, 1]), "filter_growth": tune.choice([1.0, 2.0])}
     whole = Sweep(base=BASE, rows=[{"model": "cnn"}], search=search)

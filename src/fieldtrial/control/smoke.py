@@ -75,5 +75,5 @@ def _image_size(config: TrainConfig) -> int:
 def _smallest(domain: Domain) -> Domain:
     """Return a choice among numbers, or lists of them, cut to the smallest; others as they are."""
     if isinstance(domain, Categorical) and all(map(is_numeric, domain.categories)):
-        return tune.choice([min(domain.categories)])
+        return tune.choice([min(extremes(domain))])
     return domain
