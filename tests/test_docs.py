@@ -38,14 +38,17 @@ def literals() -> list[str]:
     return texts
 
 
-def quoted_messages() -> Iterator[str]:
-    """Yield the messages of docs/failures.md: what its tables quote in the column of that name."""
-    column = 0
-    for line in page("failures.md").splitlines():
-        cells = [cell.strip() for cell in line.strip("|").split("|")] if line[:1] == "|" else []
-        heads = [place for place, cell in enumerate(cells) if cell.startswith("message")]
-        column = heads[0] if heads else column
-        yield from re.findall(r"`([^`]+)`", cells[column]) if cells else ()
+def quoted(name: str, head: str) -> Iterator[str]:
+    """Yield what the tables of a page quote in the columns whose head begins with `head`."""
+    column = None
+    for line in page(name).splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if line[:1] != "|":
+            column = None
+        elif column is None:
+            column = next((n for n, cell in enumerate(cells) if cell.startswith(head)), len(cells))
+        elif column < len(cells):
+            yield from re.findall(r"`([^`]+)`", cells[column])
 
 
 def is_said(message: str, texts: list[str]) -> bool:
@@ -56,7 +59,7 @@ def is_said(message: str, texts: list[str]) -> bool:
 
 
 def test_every_message_of_the_page_on_failures_is_in_the_program() -> None:
-    texts, messages = literals(), list(quoted_messages())
+    texts, messages = literals(), list(quoted("failures.md", "message"))
     assert len(messages) > 100
     assert not is_said("this … is said nowhere in it", texts)
     assert [message for message in messages if not is_said(message, texts)] == []
@@ -68,6 +71,12 @@ def test_every_key_of_a_place_is_explained(settings: tuple[type, str]) -> None:
     keys = [item.name for item in dataclasses.fields(kind)]
     text = page(name).replace("`[", "`").replace("]`", "`")
     assert [key for key in keys if f"`{key}`" not in text] == []
+
+
+def test_every_line_below_a_table_that_the_page_on_results_quotes_is_in_the_program() -> None:
+    texts, lines = literals(), list(quoted("results.md", "line"))
+    assert len(lines) > 10
+    assert [line for line in lines if not is_said(line, texts)] == []
 
 
 def test_every_argument_and_flag_of_a_sweep_is_explained() -> None:
