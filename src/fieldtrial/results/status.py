@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
+from fieldtrial.command_line import job
 from fieldtrial.disk.sweep_description import SweepDescription
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.disk.task_queue import TaskQueue, run_name
@@ -101,15 +102,12 @@ def _since(records: pd.DataFrame) -> str:
     return f"newest record {ago} s ago" if ago < 120 else f"newest record {ago // 60} minutes ago"
 
 
+@job()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print how a sweep stands; return the exit status."""
     parser = argparse.ArgumentParser(description="Show how a sweep stands, from its files alone.")
     parser.add_argument("folder", type=Path, help="the sweep's folder: runs/NAME")
-    try:
-        standing = read_standing(SweepFolder(parser.parse_args(arguments).folder))
-    except (OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    standing = read_standing(SweepFolder(parser.parse_args(arguments).folder))
     console = Console(width=None if sys.stdout.isatty() else WIDTH_OF_A_FILE, highlight=False)
     console.print(render_panel(standing, MOST_ROWS))
     return 0

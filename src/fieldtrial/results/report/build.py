@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 
+from fieldtrial.command_line import job
 from fieldtrial.disk.files import write_atomically
 from fieldtrial.disk.sweep_description import SweepDescription
 from fieldtrial.disk.sweep_folder import SweepFolder
@@ -228,15 +229,12 @@ def _example(columns: Mapping[str, Any], description: SweepDescription, select: 
     return " ".join(parts) or "outcome=finished"
 
 
+@job()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the report of a sweep; return the exit status."""
     parser = argparse.ArgumentParser(description="Make the report of a sweep from its files.")
     parser.add_argument("folder", type=Path, help="the sweep's folder: runs/NAME")
-    try:
-        print(write_report(SweepFolder(parser.parse_args(arguments).folder)))
-    except (OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    print(write_report(SweepFolder(parser.parse_args(arguments).folder)))
     return 0
 
 

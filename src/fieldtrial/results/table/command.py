@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from fieldtrial.disk.files import share_with_group
+from fieldtrial.command_line import BAD_INPUT, complain, job
 from fieldtrial.results.read.sweeps import SWEEP, Sweeps, parse_conditions, read_sweeps
 from fieldtrial.results.table.files import write_long_tables, write_table
 from fieldtrial.results.table.render import (
@@ -28,17 +28,13 @@ WIDTH_OF_A_FILE = 400  # nothing is folded where the output is not a terminal
 GROUPING = ("rows", "columns", "metric", "where", "within", "show")
 
 
+@job()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table that the command line asks for; return the exit status."""
-    share_with_group()
     options = _parser().parse_args(arguments)
     is_own = len(options.folders) == 1 and not any(getattr(options, name) for name in GROUPING)
-    try:
-        sweeps = read_sweeps(options.folders)
-        table = sweep_table(sweeps, sweeps.records()) if is_own else _grouped(sweeps, options)
-    except (OSError, ValueError) as error:
-        print(*(f"error: {line}" for line in str(error).splitlines()), sep="\n", file=sys.stderr)
-        return 2
+    sweeps = read_sweeps(options.folders)
+    table = sweep_table(sweeps, sweeps.records()) if is_own else _grouped(sweeps, options)
     print(_render(table, options.format), end="")
     is_kept = is_own and options.format == "terminal"
     (folder, *_) = sweeps.folders.values()
@@ -47,8 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if is_kept:
             paths += write_table(folder, table)
     except OSError as error:  # somebody else's folder, whose table can still be read
-        print(f"not written: {error}", file=sys.stderr)
-        return 2 if is_kept else 0
+        complain(str(error), "not written")
+        return BAD_INPUT if is_kept else 0
     if is_kept:
         print(*paths, f"tensorboard --logdir {folder.path}", sep="\n")
     return 0
