@@ -16,6 +16,7 @@ def group_of(nodeid: str) -> str:
     return next((folder for folder in CLUSTERS if file.startswith(f"{folder}/")), file)
 
 
+@pytest.hookimpl(optionalhook=True)  # there without pytest-xdist, too
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
     """Hand out whole groups, in the order of collection."""
     config.option.loadscopereorder = False

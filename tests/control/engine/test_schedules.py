@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from fieldtrial.control.engine.loop import Engine, SweepError
@@ -218,7 +218,7 @@ def test_a_fault_in_the_engine_is_found(
     """Each planted fault breaks one of the properties in a few hundred schedules."""
 
     @seed(0)
-    @settings(QUICK, max_examples=60, report_multiple_bugs=False, print_blob=False)
+    @settings(QUICK, max_examples=300, phases=[Phase.generate], print_blob=False)
     @given(sweeps(), scripts(ANY), st.integers(1, 3), st.booleans(), KILLS)
     def search(
         sweep: Sweep, scripts: list[Script], slots: int, is_cluster: bool, kills: list[int]

@@ -92,11 +92,15 @@ def started(launcher: list[str]) -> Iterator[Worker]:
                 pipe.close()
 
 
-def _wait_for_records(run: Run, count: int) -> None:
+def _wait_until(is_so: Callable[[], bool], problem: str) -> None:
     deadline = time.monotonic() + 300
-    while len(run.records()) < count:
-        assert time.monotonic() < deadline, "no record"
+    while not is_so():
+        assert time.monotonic() < deadline, problem
         time.sleep(0.01)
+
+
+def _wait_for_records(run: Run, count: int) -> None:
+    _wait_until(lambda: len(run.records()) >= count, "no record")
 
 
 def test_a_warm_worker_does_one_trial_after_another_and_leaves_nothing(new_run: NewRun) -> None:
@@ -109,7 +113,7 @@ def test_a_warm_worker_does_one_trial_after_another_and_leaves_nothing(new_run: 
         result = second.result()
         assert result is not None
         assert result["test_accuracy"] > 0
-        assert process.num_threads() <= threads
+        _wait_until(lambda: process.num_threads() <= threads, "a thread of the trial stays")
         assert not process.children(recursive=True)
 
         records = first.path / "metrics-1.jsonl"

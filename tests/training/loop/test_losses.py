@@ -233,35 +233,29 @@ def lower_bound(values: list[float]) -> float:
     return mean - half_width
 
 
-def test_center_loss_draws_the_classes_together(new_run: NewRun, train_until: TrainUntil) -> None:
-    spreads = {}
-    for loss in ("cross_entropy", "center"):
-        run = new_run(loss, loss=loss, loss_weight=1.0, epochs=8, lr=0.003, classes="5")
-        train_until(run, last_epoch=8)
-        spreads[loss] = spread_within_classes(run)
-    assert spreads["center"] < 0.5 * spreads["cross_entropy"], spreads
+def test_center_loss_draws_the_classes_together(generator: torch.Generator) -> None:
+    """Gradient descent on free features: each keeps 1 − rate of its distance from its class's mean.
 
-
-def spread_within_classes(run: Run) -> float:
-    """Return the mean squared distance from the class's mean over that of the class means from
-    theirs: validation.
+    The gradient is the distance from the center, which all images of a class share.
     """
-    data, network = open_trial(run.config(), run)
-    network.load_state_dict(checkpoint.read(run.checkpoint_path(8))["model"])
-    features = features_of(network, torch.from_numpy(data.images[data.validation]))
-    labels = torch.from_numpy(data.labels[data.validation])
-    means = torch.stack(
-        [features[labels == label].mean(0) for label in range(len(data.class_names))]
-    )
-    within = (features - means[labels]).square().sum(1).mean()
-    return (within / (means - means.mean(0)).square().sum(1).mean()).item()
+    features = torch.randn(9, 3, generator=generator)
+    labels, weights, rate, steps = torch.arange(9) % 3, torch.ones(9), 0.1, 20
+    center = Center(TrainConfig(), 3, World())
+    before = from_class_means(features, labels)
+    for _ in range(steps):
+        features.requires_grad_()
+        loss, _ = center(features, labels, weights)
+        (gradient,) = torch.autograd.grad(loss, features)
+        features = features.detach() - rate * gradient
+        center.end_batch()
+    after = from_class_means(features, labels)
+    assert torch.allclose(after, (1 - rate) ** steps * before, atol=1e-6)
 
 
-def features_of(network: Network, images: Tensor) -> Tensor:
-    head_input = HeadInput(network)
-    with torch.no_grad():
-        network.eval()(images)
-    return head_input.take()
+def from_class_means(features: Tensor, labels: Tensor) -> Tensor:
+    """Return each image's features less the mean of its class."""
+    means = torch.stack([features[labels == label].mean(0) for label in labels.unique()])
+    return features - means[labels]
 
 
 def test_centers_are_in_the_checkpoint_and_go_on_exactly(
