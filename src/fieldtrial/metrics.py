@@ -6,10 +6,6 @@ and arrays out.
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
-from sklearn.metrics import confusion_matrix as count_pairs
-from sklearn.metrics import log_loss as mean_log_loss
-from sklearn.metrics import roc_curve
 
 Labels = NDArray[np.int64]
 Probabilities = NDArray[np.floating]
@@ -40,10 +36,9 @@ def confusion_matrix(label: Labels, probability: Probabilities) -> NDArray[np.in
     """Return how many images of each class (rows) were taken for each class (columns): int64
     (classes, classes).
     """
-    counts: NDArray[np.int64] = count_pairs(
-        label, probability.argmax(1), labels=np.arange(probability.shape[1])
-    )
-    return counts
+    classes = probability.shape[1]
+    pairs = label * classes + probability.argmax(1)
+    return np.bincount(pairs, minlength=classes**2).reshape(classes, classes).astype(np.int64)
 
 
 def class_accuracy(label: Labels, probability: Probabilities) -> Values:
@@ -69,12 +64,15 @@ def class_auc(label: Labels, probability: Probabilities) -> Values:
     It is the chance that an image of the class gets a higher probability of it than another image,
     half of it for equals (Hanley & McNeil 1982): one ranking does for the whole curve.
     """
-    ranks = rankdata(probability, axis=0)
     classes = probability.shape[1]
     inside = np.bincount(label, minlength=classes)
-    above = np.bincount(label, weights=ranks[np.arange(len(label)), label], minlength=classes)
+    ranks = np.zeros(classes)  # sums over the class's images, of their mean ranks among all
+    for number in np.flatnonzero(inside):
+        ranked, own = np.sort(probability[:, number]), probability[label == number, number]
+        first, last = (np.searchsorted(ranked, own, side) for side in ("left", "right"))
+        ranks[number] = ((first + last + 1) / 2).sum()
     return _ratio(
-        above - inside * (inside + 1) / 2, inside * (len(label) - inside), of_nothing=np.nan
+        ranks - inside * (inside + 1) / 2, inside * (len(label) - inside), of_nothing=np.nan
     )
 
 
@@ -97,6 +95,8 @@ def roc_curves(label: Labels, probability: Probabilities) -> list[tuple[Values, 
 
     The arrays are empty for a class of which there is no image, or no other.
     """
+    from sklearn.metrics import roc_curve
+
     curves = []
     for number in range(probability.shape[1]):
         own = label == number
@@ -113,6 +113,8 @@ def log_loss(label: Labels, probability: Probabilities) -> float:
     """Return the mean of -ln(probability of the true class): cross-entropy; 0 counts as the
     smallest float above it.
     """
+    from sklearn.metrics import log_loss as mean_log_loss
+
     return float(mean_log_loss(label, probability, labels=np.arange(probability.shape[1])))
 
 

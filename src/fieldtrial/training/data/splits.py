@@ -1,10 +1,10 @@
 """Stratified splits and samples: every class is on both sides of a split, and in every sample."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import train_test_split
 
 Indices = NDArray[np.int64]
 NAMED_CLASSES = 10  # in one message
@@ -26,28 +26,45 @@ def stratified_cut(
     Raises:
         ValueError: a class would have no image on one side; the message names such classes.
     """
-    # scikit-learn's own seeding stops at 32 bits
     random = np.random.RandomState(np.random.MT19937(seed))
     counts = np.bincount(labels, minlength=len(class_names))
-    try:
-        kept, cut = train_test_split(
-            np.arange(len(labels)),
-            test_size=fraction,
-            stratify=labels,
-            shuffle=True,
-            random_state=random,
-        )
-        fewest = np.minimum(
-            *(np.bincount(labels[side], minlength=len(class_names)) for side in (kept, cut))
-        )
-    except ValueError:  # one side has fewer places than there are classes
+    cut_places = math.ceil(fraction * len(labels))
+    places = (len(labels) - cut_places, cut_places)
+    if min(places) < np.count_nonzero(counts) or 1 in counts:
         fewest = np.floor(counts * min(fraction, 1 - fraction)).astype(np.int64)
+    else:
+        kept_counts = _shares(counts, places[0], random)
+        fewest = np.minimum(kept_counts, _shares(counts - kept_counts, places[1], random))
     if not fewest.all():
         lacking = [f"{class_names[i]!r} ({counts[i]} images)" for i in np.flatnonzero(fewest == 0)]
         raise ValueError(
             f"a split of {fraction:g} leaves one side without an image of {first_of(lacking)}"
         )
-    return np.sort(kept), np.sort(cut)
+    classes = np.split(np.argsort(labels, kind="stable"), np.cumsum(counts)[:-1])
+    drawn = [random.permutation(positions) for positions in classes]
+    kept = [own[:many] for own, many in zip(drawn, kept_counts, strict=True)]
+    cut = [own[many:] for own, many in zip(drawn, kept_counts, strict=True)]
+    return np.sort(np.concatenate(kept)), np.sort(np.concatenate(cut))
+
+
+def _shares(counts: Indices, places: int, random: np.random.RandomState) -> Indices:
+    """Return how many of `places` each class gets, in proportion to `counts`; ties are drawn.
+
+    With `stratified_cut`, it draws what scikit-learn's train_test_split draws. To import that
+    would take two seconds of every worker's start.
+    """
+    exact = counts / counts.sum() * places
+    shares = np.floor(exact)
+    rest, missing = exact - shares, int(places - shares.sum())
+    for value in np.unique(rest)[::-1]:
+        if not missing:
+            break
+        (equal,) = np.nonzero(rest == value)
+        more = random.choice(equal, size=min(len(equal), missing), replace=False)
+        shares[more] += 1
+        missing -= len(more)
+    whole: Indices = shares.astype(np.int64)
+    return whole
 
 
 def stratified_sample(

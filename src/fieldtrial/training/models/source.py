@@ -13,6 +13,7 @@ from fieldtrial.disk.run import Run
 from fieldtrial.rules import RUN_PREFIX
 from fieldtrial.training.data.load import DataShape
 from fieldtrial.training.models.architectures import OwnModels
+from fieldtrial.training.models.eager import defer_compiler
 from fieldtrial.training.models.libraries import Library, Pretraining, Timm, Torchvision
 from fieldtrial.training.models.network import Network, count_flops, per_channel
 from fieldtrial.training.models.weights import is_network, load_state, read_state
@@ -172,6 +173,7 @@ def build(
         ValueError: weights that are not there or do not fit, an image size or a number of channels
             that the model cannot take.
     """
+    defer_compiler()
     config, size = source.config, shape.image_size
     channels = source.library.channels(shape.channels)
     if shape.channels not in (1, channels):

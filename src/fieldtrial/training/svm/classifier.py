@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import softmax
 
 from fieldtrial import metrics
 from fieldtrial.config import Kernel, Scaling, TrainConfig
@@ -113,7 +112,7 @@ def fit_svm(attempt: Attempt) -> Fitted:
 
 def _machine(config: TrainConfig, rows: NDArray[np.float32], labels: Indices) -> Decide:
     """Return the machine fitted on `rows`: a function of rows to decision values (n, classes)."""
-    from sklearn import preprocessing  # late: most trials fit no machine
+    from sklearn import preprocessing
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.svm import SVC
 
@@ -146,5 +145,7 @@ def _machine(config: TrainConfig, rows: NDArray[np.float32], labels: Indices) ->
 
 
 def _score(decide: Decide, rows: NDArray[np.float32], data: Data, index: Indices) -> ScoredSplit:
+    from scipy.special import softmax
+
     label, probability = data.labels[index], softmax(decide(rows), axis=1).astype(np.float32)
     return ScoredSplit(index, label, probability, metrics.log_loss(label, probability))

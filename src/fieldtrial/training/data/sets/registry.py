@@ -2,11 +2,10 @@
 
 import os
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import sklearn
-from sklearn.datasets import load_digits
 
 from fieldtrial.training.data.dataset import TRAIN, Contents, Dataset, problem
 from fieldtrial.training.data.sets.cifar10 import cifar10
@@ -70,7 +69,7 @@ def digits(_root: Path) -> Dataset:
     """Return scikit-learn's handwritten digits (UCI): 1,797 images in 17 shades of grey."""
     return Dataset(
         name="digits",
-        fingerprint=sklearn.__version__,
+        fingerprint=version("scikit-learn"),
         channels=1,
         image_size=8,
         contents=_digits_contents,
@@ -78,6 +77,8 @@ def digits(_root: Path) -> Dataset:
 
 
 def _digits_contents() -> Contents:
+    from sklearn.datasets import load_digits  # late: its import takes two seconds
+
     bunch = load_digits()
     pixels = np.round(bunch.images * (255 / 16)).astype(np.uint8)
     names = tuple(str(digit) for digit in bunch.target_names)

@@ -1,0 +1,59 @@
+"""Defers the import of torch's compiler, torch._dynamo, until something needs it.
+
+torch imports it at the first call of any function that it excludes from compilation, such as a step
+of an optimiser. That takes almost as long as the import of torch, in each process, and nothing is
+compiled here.
+"""
+
+import functools
+import importlib
+import sys
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import torch
+
+NAME = "torch._dynamo"
+
+
+class DeferredCompiler(ModuleType):
+    """Stands for torch._dynamo until an attribute is wanted that it does not have."""
+
+    def disable(self, fn: Any = None, *args: Any, **options: Any) -> Any:
+        """Return `fn`, which is to be excluded from compilation, if there is any by then."""
+        if not callable(fn):
+            return _load_compiler().disable(fn, *args, **options)
+        excluded: list[Callable[..., Any]] = []
+
+        @functools.wraps(fn)
+        def call(*own: Any, **named: Any) -> Any:
+            if sys.modules.get(NAME) is self:
+                return fn(*own, **named)
+            if not excluded:
+                excluded.append(_load_compiler().disable(fn, *args, **options))
+            return excluded[0](*own, **named)
+
+        return call
+
+    def graph_break(self, *_: object, **__: object) -> None:
+        """Nothing is compiled, so there is no graph to break."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("__spec__", "__file__"):  # asked of every module, by those who look for another
+            raise AttributeError(name)
+        return getattr(_load_compiler(), name)
+
+
+def _load_compiler() -> Any:
+    """Return torch._dynamo itself."""
+    if isinstance(sys.modules.get(NAME), DeferredCompiler):
+        del sys.modules[NAME]
+        del torch._dynamo
+    return importlib.import_module(NAME)
+
+
+def defer_compiler() -> None:
+    """Have torch call what it excludes from compilation without importing its compiler."""
+    if NAME not in sys.modules:
+        sys.modules[NAME] = torch._dynamo = DeferredCompiler(NAME)

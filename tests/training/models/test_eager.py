@@ -1,0 +1,49 @@
+"""A trial's process imports nothing that takes seconds and that it does not need."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPT = """
+import sys
+from pathlib import Path
+
+from fieldtrial.config import TrainConfig
+from fieldtrial.disk.run import Run
+from fieldtrial.training.attempt.train import train
+from fieldtrial.training.loop.attempt import Attempt
+
+run = Run.create(Path(sys.argv[1]), TrainConfig(classes="2", epochs=2))
+assert [record["epoch"] for record in train(Attempt.at(run, test=True))] == [0, 1, 2]
+heavy = {"torch._dynamo.eval_frame", "sklearn", "scipy", "pandas"}
+print(*sorted(heavy & sys.modules.keys()))
+"""
+
+
+def train_and_name_imports(path: Path) -> str:
+    command = [sys.executable, "-c", SCRIPT, str(path)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_what_is_excluded_from_compilation_stays_so_once_there_is_a_compiler() -> None:
+    """Checked in a process of its own, because torch keeps one compiler for all."""
+    script = """
+import sys, torch
+from fieldtrial.training.models.eager import defer_compiler
+defer_compiler()
+excluded = torch._dynamo.disable(lambda x: x + torch.compiler.is_compiling())
+assert excluded(1) == 1 and "torch._dynamo.eval_frame" not in sys.modules
+step = torch.compile(lambda x: excluded(x) * 2, backend="eager")
+assert step(torch.ones(1)).item() == 2  # it would be 4 inside the compiled function
+assert "torch._dynamo.eval_frame" in sys.modules
+from torch._dynamo.utils import counters
+assert counters["graph_break"], counters
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_a_tested_trial_imports_neither_the_compiler_nor_the_libraries_of_tables(
+    tmp_path: Path,
+) -> None:
+    train_and_name_imports(tmp_path / "first")  # decodes the images, which scikit-learn embeds
+    assert train_and_name_imports(tmp_path / "second") == ""
