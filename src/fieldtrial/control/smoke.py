@@ -15,7 +15,8 @@ IMAGE_SIZE = 32
 LARGER = {"ception": 96, "alexnet": 64}
 UNPADDED = 96
 CLASSES = "2"
-IMAGES_PER_CLASS = 8
+IMAGES_PER_CLASS = 8  # to train on
+VALIDATION_FRACTION = 0.05  # of 288 images
 
 
 def smoke(sweep: Sweep) -> Sweep:
@@ -25,10 +26,13 @@ def smoke(sweep: Sweep) -> Sweep:
     batches do not make the smoke slow.
     """
     fixed: dict[str, object] = {"epochs": 1, "weights": "random"}
+    larger: dict[int, dict[str, object]] = {}  # by the numbers of rows with larger images
     if not _is_on_digits(sweep):
-        size = max(_image_size(row.config) for row in sweep.planned)
-        fixed |= {"dataset": "digits", "image_size": size, "classes": CLASSES}
+        sizes = {row.number: _image_size(row.config) for row in sweep.planned}
+        larger = {row: {"image_size": size} for row, size in sizes.items() if size > IMAGE_SIZE}
+        fixed |= {"dataset": "digits", "image_size": IMAGE_SIZE, "classes": CLASSES}
         fixed |= {"train_fraction": 1.0, "images_per_class": IMAGES_PER_CLASS}
+        fixed |= {"validation_fraction": VALIDATION_FRACTION}
     keep = {name: value for name, value in (sweep.source or {}).items() if name not in fixed}
     search = {name: _smallest(domain) for name, domain in sweep.search.items() if name not in fixed}
     left = {name: extremes(domain) for name, domain in search.items()}
@@ -42,6 +46,7 @@ def smoke(sweep: Sweep) -> Sweep:
                 for name, value in sweep.rows[row.number].items()
                 if has_effect(name, row.config, left)
             }
+            | larger.get(row.number, {})
             for row in sweep.planned
         ],
         search={
@@ -69,7 +74,8 @@ def _is_on_digits(sweep: Sweep) -> bool:
 def _image_size(config: TrainConfig) -> int:
     """Return the side in pixels of the smallest images that the config's model takes."""
     larger = [size for part, size in LARGER.items() if part in config.model]
-    return max([IMAGE_SIZE, *larger, *([UNPADDED] if config.padding == "valid" else [])])
+    is_unpadded = config.padding == "valid" and has_effect("padding", config)
+    return max([IMAGE_SIZE, *larger, *([UNPADDED] if is_unpadded else [])])
 
 
 def _smallest(domain: Domain) -> Domain:

@@ -19,7 +19,7 @@ from tests.control.screen import Screen
 from tests.control.slurm_sweeps import table
 from tests.needs import need, need_root
 
-KILLS = 6
+KILLS = 2  # at every moment: tests/control/engine/test_schedules.py, in virtual time
 
 pytestmark = pytest.mark.slow
 

@@ -1,6 +1,4 @@
-"""The worker: tasks in, answers out, warm in between; what it says about failures, and
-how it ends.
-"""
+"""The worker: tasks in, answers out, warm in between; its messages about failures, its end."""
 
 import contextlib
 import errno
@@ -110,9 +108,7 @@ def test_a_warm_worker_does_one_trial_after_another_and_leaves_nothing(new_run: 
         process = psutil.Process(worker.process.pid)
         threads = process.num_threads()
         assert worker.do(second, test=True) == "finished"
-        result = second.result()
-        assert result is not None
-        assert result["test_accuracy"] > 0
+        assert (second.result() or {})["test_accuracy"] > 0
         _wait_until(lambda: process.num_threads() <= threads, "a thread of the trial stays")
         assert not process.children(recursive=True)
 
@@ -256,7 +252,11 @@ def test_two_processes_resume_after_a_kill_and_end_together(
         assert len(psutil.wait_procs(family, timeout=300)[0]) == len(family) == 2
 
 
-def test_a_full_disk_is_told_and_an_answer_still_comes(new_run: NewRun, tmp_path: Path) -> None:
+def test_a_full_disk_is_told_and_an_answer_still_comes(
+    new_run: NewRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A run keeps the uncommitted changes of this repository, which may be long.
+    monkeypatch.setattr("fieldtrial.training.attempt.train.uncommitted_changes", lambda: "")
     small = tmp_path / "small"
     small.mkdir()
     if subprocess.run(
@@ -334,12 +334,10 @@ def test_a_full_disk_elsewhere_is_named(new_run: NewRun) -> None:
     run, store = new_run(), "/scratch/stores/digits/images.npy"
     full = OSError(errno.ENOSPC, "No space left on device", store)
     assert message_of(full, "disk", run) == f"no space left for {store}"
-    assert message_of(_raised_in_handling(full, RuntimeError("unexpected")), "disk", run).endswith(
-        store
-    )
-    assert (
-        message_of(OSError(errno.EDQUOT, "quota"), "disk", run) == f"no space left for {run.path}"
-    )
+    shown = message_of(_raised_in_handling(full, RuntimeError("unexpected")), "disk", run)
+    assert shown.endswith(store)
+    quota = message_of(OSError(errno.EDQUOT, "quota"), "disk", run)
+    assert quota == f"no space left for {run.path}"
 
 
 def test_the_first_failure_of_an_attempt_is_the_one_that_is_told(new_run: NewRun) -> None:

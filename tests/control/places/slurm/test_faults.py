@@ -70,7 +70,6 @@ def test_a_trial_that_hangs_is_dumped_and_goes_on(
     monkeypatch.setattr(
         watch, "HUNG_SECONDS", 20.0
     )  # more than a cold start's first step takes on a busy machine
-    monkeypatch.setattr(watch, "DUMP_SECONDS", 15.0)
     engine = run(tmp_path, place, seed=7)
     (trial,) = engine.trials()
     own = engine.folder.run(trial.name)
