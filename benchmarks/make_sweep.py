@@ -67,7 +67,7 @@ def make_sweep(
     base, compared = TrainConfig(dataset="folder:flowers", epochs=epochs), rows_of(rows)
     free = [(START, number) for number in range(DEVICES)]  # when each device is free
     with mock.patch("os.fsync", return_value=None), mock.patch("time.time", clock):
-        folder.describe(
+        folder.write_description(
             SweepDescription(
                 name=folder.name,
                 base=base,

@@ -229,7 +229,7 @@ def simulate() -> Figures:
         engine.run()
         seconds = time.monotonic() - start
         after = resource.getrusage(resource.RUSAGE_SELF)
-        delivered = sum(trial.told == SIMULATED_EPOCHS for trial in engine.trials())
+        delivered = sum(trial.last_epoch == SIMULATED_EPOCHS for trial in engine.trials())
     used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return {
         "driver_cpu": used / seconds,

@@ -17,7 +17,7 @@ from typing import Any
 from fieldtrial.config import TrainConfig
 from fieldtrial.disk.outages import await_folder, is_outage
 from fieldtrial.disk.run import Record, Run
-from fieldtrial.training.attempt.task_source import StopLook, open_inbox
+from fieldtrial.training.attempt.task_source import StopPoll, open_task_source
 
 STEPS = 10
 EPOCH_SECONDS = float(os.environ.get("EPOCH_SECONDS", "0"))
@@ -49,7 +49,7 @@ def record_of(config: TrainConfig, epoch: int) -> Record:
     }
 
 
-def is_stopped_in_epoch(stop: StopLook) -> bool:
+def is_stopped_in_epoch(stop: StopPoll) -> bool:
     """Sleep through an epoch's steps; return True if it is left in its middle, as the training
     worker would.
     """
@@ -66,7 +66,7 @@ def train(run: Run, attempt: int, test: bool) -> str:
     if run.result() is not None:
         return "finished"
     done = [record["epoch"] for record in run.records()]
-    outcome, epoch, stop = "finished", max(done, default=-1), StopLook(run)
+    outcome, epoch, stop = "finished", max(done, default=-1), StopPoll(run)
     with run.recorder(attempt) as recorder:
         for epoch in range(max(done, default=-1) + 1, config.epochs + 1):
             if epoch > 0 and is_stopped_in_epoch(stop):
@@ -81,7 +81,7 @@ def train(run: Run, attempt: int, test: bool) -> str:
             if max(run.attempts()) > attempt:
                 return "superseded"
             recorder.write(record_of(config, epoch))
-            stop.hear(record_of(config, epoch))
+            stop.set_interval(record_of(config, epoch)["seconds"])
             if run.stop_requested() and epoch < config.epochs:
                 outcome = "stopped"
                 break
@@ -114,8 +114,8 @@ def main() -> None:
     if os.environ.get("RANK", "0") != "0":
         wait_for_the_first(end)
         return
-    inbox = open_inbox(sys.argv[1:], os.fdopen(os.dup(1), "wb", buffering=0))
-    while task := inbox.next():
+    source = open_task_source(sys.argv[1:], os.fdopen(os.dup(1), "wb", buffering=0))
+    while task := source.next():
         try:
             answer: dict[str, Any] = {"outcome": train(Run(task.run), task.attempt, task.test)}
         except OSError as error:
@@ -123,7 +123,7 @@ def main() -> None:
             if kind == "outage":
                 await_folder(Path(task.run))
             answer = {"outcome": "failed", "error": {"kind": kind, "message": str(error)}}
-        inbox.answer(task, answer)
+        source.answer(task, answer)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         end.touch()
 

@@ -1,6 +1,6 @@
 """How should a digit classifier be adapted to digits that it has never seen?
 
-python sweeps/digits_transfer.py    (embedded data, no download; 3 minutes on two cores)
+python sweeps/digits_transfer.py    (data of scikit-learn, no download)
 
 A source model of each kind learns 0-4. It is then fine-tuned on 5-9, frozen to different depths.
 Result: README.md.

@@ -221,8 +221,8 @@ def test_training_reads_the_fields_of_training(name: str, tmp_path: Path) -> Non
 def test_training_reads_what_chooses_and_ends_it() -> None:
     by_loss, by_accuracy = TrialProgress(), TrialProgress()
     for scores in (Scores(9.0, 0.1), Scores(0.5, 0.8), Scores(0.6, 0.9), Scores(0.7, 0.9)):
-        by_loss.add(scores, 1.0, "validation_loss")
-        by_accuracy.add(scores, 1.0, "validation_accuracy")
+        by_loss.add(scores, 1.0, TrainConfig(select="validation_loss"))
+        by_accuracy.add(scores, 1.0, TrainConfig(select="validation_accuracy"))
     assert (by_loss.best_epoch, by_accuracy.best_epoch) == (1, 2)
     ends = [by_loss.end(TrainConfig(patience=patience)) for patience in (None, 2, 3)]
     assert ends == [None, "patience", None]

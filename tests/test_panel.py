@@ -14,15 +14,15 @@ from fieldtrial.panel import (
     RowStanding,
     Standing,
     TrialStanding,
-    at_work,
     clock,
     render_panel,
+    runs_with_worker,
     summary_line,
 )
 
 DONE, STOPPED, RUNNING = (
     TrialStanding(outcome, seconds)
-    for outcome, seconds in (("done", 60.0), ("stopped", 20.0), ("running", 10.0))
+    for outcome, seconds in (("finished", 60.0), ("stopped", 20.0), ("running", 10.0))
 )
 FIRST = RowStanding(["sgd"], [DONE, STOPPED, RUNNING], [], budget=4, seeds=1, best=0.9)
 SECOND = RowStanding(["adamw"], [], [], budget=4, seeds=1, best=None)
@@ -57,10 +57,10 @@ def test_nobody_knows_how_long_it_takes_before_the_first_end() -> None:
 
 
 def test_what_is_to_come_counts_as_waiting() -> None:
-    assert FIRST.counts == {"waiting": 2, "running": 1, "done": 1, "stopped": 1}
+    assert FIRST.counts == {"waiting": 2, "running": 1, "finished": 1, "stopped": 1}
     assert (FIRST.to_do, FIRST.tested) == (3, 0)
     over = replace(FIRST, search=[DONE, STOPPED], budget=2, finals=[DONE])
-    assert (over.counts, over.tested) == ({"done": 2, "stopped": 1}, 1)
+    assert (over.counts, over.tested) == ({"finished": 2, "stopped": 1}, 1)
     with_source = replace(STANDING, sources=[RUNNING])
     assert (with_source.expected, with_source.ended, with_source.counts["running"]) == (11, 2, 2)
 
@@ -99,10 +99,12 @@ def test_who_is_at_work_is_seen_in_the_queue(tmp_path: Path) -> None:
         queue.claim("7")
     assert queue.claimed() == {"claimed-2.json": "7"}
     came = time.time() + 10
-    assert at_work(folder, begun, came) == set(), "its second attempt has not begun"
+    assert runs_with_worker(folder, begun, came) == set(), "its second attempt has not begun"
     with folder.run("claimed").recorder(2):
         pass
-    assert at_work(folder, begun, came) == at_work(folder, begun) == {"claimed"}, "whoever drives"
+    assert (
+        runs_with_worker(folder, begun, came) == runs_with_worker(folder, begun) == {"claimed"}
+    ), "whoever drives"
 
 
 def test_a_drivers_own_workers_are_at_what_has_got_on_since_it_came(tmp_path: Path) -> None:
@@ -112,11 +114,11 @@ def test_a_drivers_own_workers_are_at_what_has_got_on_since_it_came(tmp_path: Pa
             pass
         os.utime(tmp_path / name / "metrics-1.jsonl", (1000, 1000))
     begun = ("half_done", "resumed")
-    assert at_work(folder, begun, 2000) == set(), "they wait for their turn"
+    assert runs_with_worker(folder, begun, 2000) == set(), "they wait for their turn"
     with folder.run("resumed").recorder(2):
         pass
-    assert at_work(folder, begun, 2000) == {"resumed"}
-    assert at_work(folder, begun) == set(), "there is no driver any more"
+    assert runs_with_worker(folder, begun, 2000) == {"resumed"}
+    assert runs_with_worker(folder, begun) == set(), "there is no driver any more"
 
 
 def test_the_panel_says_how_each_row_stands() -> None:
@@ -129,7 +131,7 @@ def test_the_panel_says_how_each_row_stands() -> None:
         "optimizer",
         "waiting",
         "running",
-        "done",
+        "finished",
         "stopped",
         "failed",
         "best",

@@ -230,7 +230,7 @@ def test_smoke_gives_every_model_images_that_it_takes() -> None:
     sweep = Sweep(
         base=TrainConfig(dataset="cifar10"), rows=grid(model=["resnet18", "timm:xception"])
     )
-    assert [row.config.image_size for row in smoke(sweep).planned] == [96, 96]
+    assert [row.config.image_size for row in smoke(sweep).planned] == [32, 96]
 
 
 def test_smoke_of_a_small_variant_of_other_data_is_its_own() -> None:

@@ -46,7 +46,7 @@ StorageType=accounting_storage/mysql
 StorageHost=localhost
 StorageUser=slurm
 StorageLoc=slurm_acct_db
-# sacct knows at once what slurmctld has said
+# Write to the database at once, so that sacct is up to date.
 CommitDelay=0
 CONF
   [ -z "$changed" ] || stop slurmdbd "$folder/run/slurmdbd.pid"

@@ -102,7 +102,7 @@ done
 [ -n "$port" ] || die "no 128 free ports in a row between 12800 and 32000"
 write_hosts "${others[@]}" "127.0.0.1 $(seq -s ' ' -f 'n%g' "$nodes") # devslurm $folder $port"
 
-# SLURM hands out device files; that there is no GPU behind them matters to nobody who only reads CUDA_VISIBLE_DEVICES.
+# SLURM hands out device files. These are fakes: enough for programs that only read CUDA_VISIBLE_DEVICES.
 for ((i = 0; i < gpus; i++)); do [ -c "$folder/dev/nvidia$i" ] || mknod -m 666 "$folder/dev/nvidia$i" c 1 3; done
 for ((i = 1; i <= nodes; i++)); do install -d -m 755 "$folder/spool/n$i"; done
 

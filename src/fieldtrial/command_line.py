@@ -38,7 +38,7 @@ def job(*failures: type[Exception]) -> Callable[[Main], Main]:
             try:
                 return main(arguments)
             except KeyboardInterrupt:
-                complain("interrupted: run the same command again to go on")
+                complain("interrupted: run the same command again to resume")
                 return INTERRUPTED
             except failures as error:
                 complain(str(error))

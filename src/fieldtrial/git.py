@@ -1,6 +1,4 @@
-"""What git says of the program that runs: its commit, and in what the work tree around it differs
-from that.
-"""
+"""The commit of the running program, and its uncommitted changes."""
 
 import contextlib
 import os
@@ -49,8 +47,9 @@ def changes(folder: Path) -> bytes | None:
 
 
 def _with_files(root: Path, names: list[bytes], aside: Path) -> Mapping[str, str]:
-    """Return the variables with which git takes untracked files for new ones; the repository itself
-    stays as it is.
+    """Return environment variables with which git diff shows untracked files as new ones.
+
+    They name a temporary index; the repository's own stays as it is.
     """
     index, objects = (_git(root, "rev-parse", "--git-path", name) for name in ("index", "objects"))
     if not names or index is None or objects is None:

@@ -110,8 +110,9 @@ def roc_curves(label: Labels, probability: Probabilities) -> list[tuple[Values, 
 
 
 def log_loss(label: Labels, probability: Probabilities) -> float:
-    """Return the mean of -ln(probability of the true class): cross-entropy; 0 counts as the
-    smallest float above it.
+    """Return the mean of -ln(probability of the true class): cross-entropy.
+
+    Probabilities are clipped to [eps, 1 - eps], where eps is the machine epsilon of their dtype.
     """
     from sklearn.metrics import log_loss as mean_log_loss
 

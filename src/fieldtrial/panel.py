@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from rich.console import Group
+from rich.console import Console, Group
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -15,8 +15,9 @@ from fieldtrial.disk.sweep_description import Mode
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.disk.task_queue import TaskQueue, attempt_number, run_name
 
+WIDTH_WITHOUT_TERMINAL = 400  # characters: no line of a log file is folded
 LIVE = ("waiting", "running")
-OUTCOMES = (*LIVE, "done", "stopped", "failed")
+OUTCOMES = (*LIVE, "finished", "stopped", "failed")
 BAR_WIDTH = 60
 
 
@@ -139,8 +140,10 @@ def _count(trials: Sequence[TrialStanding]) -> Counter[str]:
     return Counter(trial.outcome for trial in trials)
 
 
-def at_work(folder: SweepFolder, begun: Collection[str], since: float | None = None) -> set[str]:
-    """Return which of the runs a worker is at, as far as files say; begun: those without an end.
+def runs_with_worker(
+    folder: SweepFolder, begun: Collection[str], since: float | None = None
+) -> set[str]:
+    """Return which of the runs `begun`, which have not ended, have a worker, as far as files show.
 
     A job is at the task that it has claimed from the queue, once it has begun that attempt. A
     driver's own workers have no queue: they are at each run that has changed `since` the driver
@@ -184,7 +187,7 @@ def summary_line(standing: Standing) -> str:
     best = better(known, key=lambda row: row.best or 0.0, default=None)
     left = standing.seconds_left()
     parts = [f"best {standing.select} {best.best:.4f} ({' '.join(best.cells)})"] if best else []
-    parts += [f"{standing.device_hours:.3g} device-hours"]
+    parts += [f"{format_hours(standing.device_hours)} device-hours"]
     parts += [f"about {clock(left)} left"] if left else []
     parts += [f"report: {standing.report}"] if standing.report else []
     return ", ".join(parts)
@@ -193,6 +196,19 @@ def summary_line(standing: Standing) -> str:
 def _queued(standing: Standing) -> str:
     reasons = f" ({', '.join(standing.reasons)})" if standing.reasons else ""
     return f"{standing.queued} waiting for jobs{reasons}, " if standing.queued else ""
+
+
+def console() -> Console:
+    """Return a console that prints text unchanged."""
+    made = Console(markup=False, highlight=False)
+    if not made.is_terminal:
+        made.width = WIDTH_WITHOUT_TERMINAL
+    return made
+
+
+def format_hours(hours: float) -> str:
+    """Return device-hours with three significant digits."""
+    return f"{hours:,.0f}" if hours >= 100 else f"{hours:.3g}"
 
 
 def clock(seconds: float) -> str:

@@ -189,16 +189,16 @@ class Sweep:
             raise ConfigError(problems, where="--set")
         return replace(self, base=base)
 
-    def describe(self, name: str) -> SweepDescription:
+    def describe(self, sweep_name: str) -> SweepDescription:
         """Return what sweep.json holds: everything that decides which trials there are."""
         return SweepDescription(
-            name=name,
+            name=sweep_name,
             base=self.base,
             rows=tuple(
                 {field_name: getattr(row.config, field_name) for field_name in fields}
                 for row, fields in zip(self.planned, self.rows, strict=True)
             ),
-            search={field_name: describe(domain) for field_name, domain in self.search.items()},
+            search={name: to_search_domain(domain) for name, domain in self.search.items()},
             trials=self.trials,
             seeds=self.seeds,
             select=self.select,
@@ -334,7 +334,7 @@ def extremes(domain: Domain) -> list[Any]:
     return [domain.lower, domain.upper - (not isinstance(domain.sampler, Quantized))]
 
 
-def describe(domain: Domain) -> SearchDomain:
+def to_search_domain(domain: Domain) -> SearchDomain:
     """Return a Ray Tune domain as sweep.json describes it."""
     if isinstance(domain, Categorical):
         return SearchDomain("choice", choices=tuple(map(format_value, domain.categories)))

@@ -34,7 +34,7 @@ def sweep() -> Sweep:
 class NoPreflight:
     """Finds nothing wrong."""
 
-    def __init__(self, sweep: Sweep) -> None:
+    def __init__(self, *_: object) -> None:
         pass
 
     def __enter__(self) -> "NoPreflight":

@@ -54,7 +54,7 @@ def test_a_sweeps_description(tmp_path: Path) -> None:
         match=r"digits/sweep\.json: no such file, so .*digits is not the folder of a",
     ):
         folder.require_description()
-    folder.describe(TINY)
+    folder.write_description(TINY)
     folder.require()
     assert folder.require_description() == folder.description() == TINY
     assert (folder.name, folder.run("aaaaaaaa").name) == ("digits", "aaaaaaaa")

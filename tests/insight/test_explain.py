@@ -154,7 +154,10 @@ def test_the_command_draws_what_a_perceptron_has_and_says_what_it_has_not(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--layer", "layer9"], "layer = 'layer9': cnn has no layer of that name that gives maps"),
+        (
+            ["--layer", "layer9"],
+            "layer = 'layer9': cnn has no layer of that name whose output",
+        ),
         (["--images", "0"], "'0': must be a whole number from 1"),
     ],
 )

@@ -107,7 +107,7 @@ def test_a_layer_that_there_is_not_is_refused_with_those_that_there_are(subject:
 
 def test_a_perceptron_has_no_maps(trained: Callable[..., Run]) -> None:
     perceptron = open_subject(trained(model="mlp"), World())
-    with pytest.raises(ValueError, match="mlp has no layer that gives maps"):
+    with pytest.raises(ValueError, match="mlp has no layer with a spatial output"):
         mapping_layers(perceptron)
     with pytest.raises(ValueError, match="mlp has no convolution"):
         maps.first_filters(perceptron)

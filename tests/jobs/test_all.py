@@ -38,7 +38,7 @@ def test_no_job_hides_a_library_of_its_name() -> None:
         (FloatingPointError("diverged"), 1, "error: diverged\n"),
         (ValueError("one\ntwo"), 2, "error: one\nerror: two\n"),
         (FileNotFoundError(2, "No such file", "x"), 2, "error: [Errno 2] No such file: 'x'\n"),
-        (KeyboardInterrupt(), 130, "error: interrupted: run the same command again to go on\n"),
+        (KeyboardInterrupt(), 130, "error: interrupted: run the same command again to resume\n"),
     ],
 )
 def test_an_error_is_a_line_and_a_status(

@@ -11,7 +11,7 @@ from tests.jobs.conftest import Job
 
 def test_writes_the_report_from_the_files_alone(command: Job, tmp_path: Path) -> None:
     folder = SweepFolder(tmp_path / "runs" / "tiny")
-    folder.describe(
+    folder.write_description(
         SweepDescription(
             name="tiny",
             base=TrainConfig(),

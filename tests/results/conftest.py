@@ -44,7 +44,7 @@ class Written:
             "seeds": 3,
             "select": "validation_accuracy",
         } | changes
-        self.folder.describe(SweepDescription.from_json(described, "the test"))
+        self.folder.write_description(SweepDescription.from_json(described, "the test"))
         return self.folder
 
     def waiting(self, row: int | None, role: str = "search", **fields: Any) -> Run:

@@ -33,7 +33,7 @@ def test_every_outcome_is_counted(written: "Written") -> None:
     first = standing.rows[0]
     assert first.cells == ("cnn", "none")
     # of six in the search one has not been proposed; and there will be three runs with fresh seeds
-    assert first.counts == {"done": 1, "stopped": 1, "failed": 1, "running": 1, "waiting": 5}
+    assert first.counts == {"finished": 1, "stopped": 1, "failed": 1, "running": 1, "waiting": 5}
     assert (first.best, first.tested, first.seeds) == (0.8, 0, 3)
     assert (standing.ended, standing.expected, standing.counts["running"]) == (3, 27, 1)
     epochs = 4 + 4 + 3 + 3  # with the one before any training, of six seconds each
@@ -94,7 +94,7 @@ def test_a_driver_of_this_machine_that_is_gone_drives_nothing(written: "Written"
         process.kill()
     standing = read_standing(written.folder)
     assert standing.counts["running"] == 0
-    assert standing.news == ["no driver runs it: the command that began it goes on"]
+    assert standing.news == ["no driver is running; run the sweep's command again to resume"]
 
 
 def test_sources_run_too(written: "Written") -> None:
@@ -104,7 +104,7 @@ def test_sources_run_too(written: "Written") -> None:
     written.waiting(0)
     written.folder.set_owner(OWNER)
     standing = read_standing(written.folder)
-    assert [source.outcome for source in standing.sources] == ["done", "running"]
+    assert [source.outcome for source in standing.sources] == ["finished", "running"]
     assert (standing.counts["running"], standing.ended, standing.expected) == (1, 1, 14)
 
 

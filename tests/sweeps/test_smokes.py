@@ -28,6 +28,8 @@ from fieldtrial.training.attempt.preflight import check
 from fieldtrial.training.loop.attempt import Attempt
 
 SWEEPS = Path(__file__).parents[2] / "sweeps"
+# Of the others, final runs would repeat what these show, on models that take long.
+FINAL_RUNS = ("cifar10_tiny.py", "digits_transfer.py", "mnist_dropout.py", "stl10_svm.py")
 ROOM = 8 * 2**30  # bytes: more than the weights of any smoke take
 FILES = sorted(path.name for path in SWEEPS.glob("*.py"))
 
@@ -76,7 +78,7 @@ def test_a_smoke_run_trains_every_row(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    sweep = smoke_of(name, monkeypatch)
+    sweep = replace(smoke_of(name, monkeypatch), seeds=int(name in FINAL_RUNS))
     assert problems(sweep, Run(folder)) == []
     made = SweepFolder(folder / f"{Path(name).stem}-smoke")
     claim(made, sweep)
@@ -92,8 +94,11 @@ def test_a_smoke_run_trains_every_row(
         rows = list(csv.DictReader(file))
     assert len(rows) == len(sweep.rows)
     for row in rows:
-        assert 0 < float(row["test_accuracy_mean"]) <= 1
-        assert (row["n"], row["note"]) == ("1", "")
+        assert 0 <= float(row["validation_accuracy"]) <= 1
+        if sweep.seeds:
+            assert 0 < float(row["test_accuracy_mean"]) <= 1
+        expected = ("1", "") if sweep.seeds else ("0", "no final runs asked for")
+        assert (row["n"], row["note"]) == expected
     trials = [made.run(one["trial"]) for one in made.trials()]
     assert all(run.config().dataset == "digits" and run.config().epochs == 1 for run in trials)
     assert all(run.weights_path.exists() or run.config().classifier == "svm" for run in trials)

@@ -149,22 +149,22 @@ def test_trials_of_two_processes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "status", "message"),
     [
-        (["--set", "epoch=1"], 1, "--set: unknown field 'epoch'; did you mean 'epochs'\\?"),
-        (["--set", "epochs"], 1, "--set: 'epochs': must be FIELD=VALUE"),
-        (["--set", "lr=1"], 1, "--set: lr: the sweep itself decides it, so it cannot be set"),
+        (["--set", "epoch=1"], 2, "--set: unknown field 'epoch'; did you mean 'epochs'\\?"),
+        (["--set", "epochs"], 2, "--set: 'epochs': must be FIELD=VALUE"),
+        (["--set", "lr=1"], 2, "--set: lr: the sweep itself decides it, so it cannot be set"),
         (
             ["--set", "lr=1", "--set", "epoch=1"],
-            1,
+            2,
             "--set: lr: the sweep itself .*\n--set: unknown field 'epoch'; .*",
         ),
         (
             ["--trials", "0", "--seeds", "-1"],
-            1,
+            2,
             "sweep: trials = 0: must be at least 1\nsweep: seeds = -1: must .* 0",
         ),
         (
             ["--cluster", "moon"],
-            1,
+            2,
             "--cluster: no such place: .*moon.toml is missing; places in .*cluster: .*local",
         ),
         (
@@ -191,7 +191,7 @@ def test_missing_data_is_told_before_anything_starts(tmp_path: Path) -> None:
     outcome = command(
         tmp_path, "", "--set", "dataset=mnist", "--data-root", "images", script=script
     )
-    assert outcome.returncode == 1
+    assert outcome.returncode == 2
     assert str(tmp_path / "images") in outcome.stderr
     assert "Traceback" not in outcome.stderr
     assert not list(tmp_path.glob("runs/*/*/config.json"))

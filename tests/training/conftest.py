@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from fieldtrial.config import Select, TrainConfig
+from fieldtrial.config import TrainConfig
 from fieldtrial.disk.run import Record, Run
 from fieldtrial.training.attempt.train import train
 from fieldtrial.training.data.load import Data, load
@@ -80,9 +80,9 @@ def validate_as(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         add = TrialProgress.add
 
         def add_scripted(
-            progress: TrialProgress, _: Scores, seconds: float, select: Select
+            progress: TrialProgress, _: Scores, seconds: float, config: TrainConfig
         ) -> None:
-            add(progress, Scores(*scores[progress.epoch + 1]), seconds, select)
+            add(progress, Scores(*scores[progress.epoch + 1]), seconds, config)
 
         monkeypatch.setattr(TrialProgress, "add", add_scripted)
 

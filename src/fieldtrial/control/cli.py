@@ -12,18 +12,19 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from fieldtrial.command_line import BAD_INPUT, BAD_RESULT, INTERRUPTED
 from fieldtrial.config import ConfigError, unknown_field
-from fieldtrial.control.driver import drive as driver
-from fieldtrial.control.driver.drive import GOES_ON, INTERRUPTED, drive
+from fieldtrial.control.driver.drive import RESUME_ADVICE, drive
 from fieldtrial.control.driver.ownership import DeposedError
-from fieldtrial.control.driver.preflight import START_SECONDS, Findings, Preflight, trial_hours
+from fieldtrial.control.driver.preflight import START_SECONDS, Preflight, SweepSizes, trial_hours
 from fieldtrial.control.engine.loop import SweepError
 from fieldtrial.control.engine.state import ForeignStateError
 from fieldtrial.control.places.interface import PlaceError
-from fieldtrial.control.places.settings import Settings, SlurmSettings, read_place
+from fieldtrial.control.places.settings import Settings, SlurmSettings, read_settings
 from fieldtrial.control.smoke import smoke
 from fieldtrial.disk.files import share_with_group
 from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.panel import console, format_hours
 from fieldtrial.sweep import Sweep
 
 BUDGET = ("trials", "seeds", "max_failures")
@@ -32,7 +33,7 @@ BUDGET = ("trials", "seeds", "max_failures")
 def main(build: Callable[[], Sweep], arguments: list[str] | None = None) -> None:
     """Run the sweep that `build` returns, as the command line says, and end the process.
 
-    Exit status: 0: done; 1: an error, or a row without a winner; 2: bad usage; 130: interrupted.
+    Exit status: that of the commands in jobs/. It is 1 also if the sweep could not start or go on.
     """
     share_with_group()
     script = Path(sys.argv[0]).resolve()
@@ -41,21 +42,24 @@ def main(build: Callable[[], Sweep], arguments: list[str] | None = None) -> None
         os.environ["FIELDTRIAL_DATA"] = str(Path(options.data_root).resolve())
     try:
         sweep = _configured(_built(build), options)
-        settings = read_place(options.cluster, script.parent.parent / "cluster")
+        settings = read_settings(options.cluster, script.parent.parent / "cluster")
         folder = SweepFolder(Path(options.runs) / _name(script, options))
         if options.dry_run:
-            with Preflight(sweep) as preflight:
+            with Preflight(sweep, settings.devices_per_trial, settings.uses_gpus) as preflight:
                 _show(sweep, folder, settings, preflight.result())
         else:
             sys.exit(drive(sweep, folder, settings, options.retry, options.takeover))
-    except (ConfigError, SweepError, PlaceError, ForeignStateError) as error:
+    except ConfigError as error:
         _print_error(str(error))
-        sys.exit(1)
+        sys.exit(BAD_INPUT)
+    except (SweepError, PlaceError, ForeignStateError) as error:
+        _print_error(str(error))
+        sys.exit(BAD_RESULT)
     except DeposedError as error:
         _print_error(str(error))
         os._exit(1)  # an orderly exit may crash in Ray if its start was interrupted
     except KeyboardInterrupt:
-        _print_error(GOES_ON)
+        _print_error(RESUME_ADVICE)
         os._exit(INTERRUPTED)  # as above
 
 
@@ -70,7 +74,7 @@ def _parser(script: Path) -> argparse.ArgumentParser:
     parser.add_argument(
         "--smoke",
         action="store_true",
-        help="test every row: 1 trial, 1 epoch, embedded data",
+        help="test every row: 1 trial, 1 epoch, a few images",
     )
     parser.add_argument(
         "--dry-run", action="store_true", help="print rows, trials and cost; start nothing"
@@ -131,33 +135,33 @@ def _name(script: Path, options: argparse.Namespace) -> str:
     return options.name or script.stem + ("-smoke" if options.smoke else "")
 
 
-def _show(sweep: Sweep, folder: SweepFolder, settings: Settings, findings: Findings) -> None:
+def _show(sweep: Sweep, folder: SweepFolder, settings: Settings, sizes: SweepSizes) -> None:
     """Print the rows, the search, the cost and an example trial of the sweep."""
-    out = driver.console()
-    hours, source_hours = trial_hours(sweep, findings, settings.teraflops)
+    out = console()
+    hours, source_hours = trial_hours(sweep, sizes, settings.teraflops)
     table = Table(
         *sweep.compared, "trials", "seeds", "parameters", "trainable", "hours at most", box=None
     )
-    for row, fact, cost in zip(sweep.planned, findings.rows, hours, strict=True):
+    for row, fact, cost in zip(sweep.planned, sizes.rows, hours, strict=True):
         counts = (
             str(sweep.trials_per_row),
             str(sweep.seeds),
             f"{fact.parameters:,}",
             f"{fact.trainable_parameters:,}",
         )
-        table.add_row(*row.cells, *counts, f"{cost:.3g}")
+        table.add_row(*row.cells, *counts, format_hours(cost))
     out.print(table)
     for name, domain in sweep.describe(folder.name).search.items():
         out.print(f"search {name}: {domain}")
     runs = len(sweep.rows) * (sweep.trials_per_row + sweep.seeds)
     out.print(
-        f"{len(sweep.rows)} rows, {runs} trials and {len(findings.sources)} sources in"
-        f" {folder.path}"
+        f"{len(sweep.rows)} rows, {runs} trials and {len(sizes.sources)} sources in {folder.path}"
     )
-    workers = settings.workers(runs + len(findings.sources))
-    most = (sum(hours) + source_hours + workers * START_SECONDS / 3600) * settings.devices_per_trial
+    workers = settings.workers(runs + len(sizes.sources))
+    start_hours = workers * START_SECONDS / 3600
+    most = format_hours((sum(hours) + source_hours + start_hours) * settings.devices_per_trial)
     out.print(
-        f"device-hours at most: {most:.3g} (assumes {settings.teraflops:g} teraflops a trial,"
+        f"device-hours at most: {most} (assumes {settings.teraflops:g} teraflops a trial,"
         f" {START_SECONDS:g} s for the start of each of {workers} workers, the largest trials that"
         " the search may propose, no early stopping, and no feature cache)",
         soft_wrap=True,
@@ -181,7 +185,7 @@ def _show_job(folder: SweepFolder, settings: SlurmSettings, jobs: int) -> None:
     from fieldtrial.control.places.slurm.commands import SlurmOutageError
     from fieldtrial.control.places.slurm.sbatch import Submitter
 
-    out = driver.console()
+    out = console()
     try:
         script = Submitter(settings, folder, folder.code_path / "SNAPSHOT").script()
         out.print(

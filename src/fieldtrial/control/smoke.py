@@ -20,7 +20,7 @@ VALIDATION_FRACTION = 0.05  # of 288 images
 
 
 def smoke(sweep: Sweep) -> Sweep:
-    """Return the sweep with every row, one trial, one seed, one epoch and a few embedded images.
+    """Return the sweep with every row, one trial, one seed, one epoch and a few small images.
 
     Nothing is downloaded. A choice among numbers is cut to the smallest, so that large models and
     batches do not make the smoke slow.
@@ -62,7 +62,7 @@ def smoke(sweep: Sweep) -> Sweep:
 
 
 def _is_on_digits(sweep: Sweep) -> bool:
-    """Return whether every row trains on the embedded images at a small size."""
+    """Return whether every row trains on digits at a small size."""
     if {"dataset", "image_size"} & set(sweep.search):
         return False
     configs = [row.config for row in sweep.planned]

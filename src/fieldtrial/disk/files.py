@@ -7,9 +7,10 @@ import secrets
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Self
 
 GROUP_READS, OTHERS_WRITE = 0o050, 0o002
+LAST_LINES, LAST_BYTES = 10, 64 << 10  # of a log
 
 
 def share_with_group() -> None:
@@ -84,30 +85,64 @@ def read_json(path: Path) -> Any | None:
         raise ValueError(f"{path}: not a JSON file: {error}") from None
 
 
-class RecordWriter:
-    """Appends records to one attempt's file. Each is on disk when `write` returns."""
+def whole_lines(path: Path, offset: int = 0) -> bytes:
+    """Return what is in a file from byte `offset` on, to the end of its last whole line.
 
-    def __init__(self, path: Path, attempt: int) -> None:
+    Raises FileNotFoundError. The file is opened anew, because a network file system looks then.
+    """
+    with path.open("rb") as file:
+        file.seek(offset)
+        data = file.read()
+    return data[: data.rfind(b"\n") + 1]
+
+
+def tail(path: Path) -> str:
+    """Return the end of a log, which may be large; nothing if it cannot be read."""
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - LAST_BYTES))
+        return file.read().decode(errors="replace")
+    return ""
+
+
+def last_lines(text: str) -> str:
+    """Return the last lines of a text, indented, each on a new line."""
+    return "".join(f"\n    {line}" for line in text.splitlines()[-LAST_LINES:])
+
+
+class LineWriter:
+    """Appends lines to a file. Each is on disk when `write` returns."""
+
+    def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._attempt = attempt
-        self._file = path.open("ab")
-        if self._file.tell() and not path.read_bytes().endswith(b"\n"):
-            self._file.write(b"\n")  # ends a torn line: the process died while it wrote
+        self._file = path.open("a+b")
+        if end := self._file.seek(0, os.SEEK_END):
+            self._file.seek(end - 1)
+            if self._file.read() != b"\n":
+                self._file.write(b"\n")  # ends a torn line: the process died while it wrote
 
-    def write(self, record: Mapping[str, object]) -> None:
-        """Append `record`, with its attempt and the time. Raises ValueError for NaN or infinity."""
-        line = json.dumps(
-            {**record, "attempt": self._attempt, "time": time.time()}, allow_nan=False
-        )
-        self._file.write(line.encode() + b"\n")
+    def write(self, values: Mapping[str, object]) -> None:
+        """Append `values` as JSON. Raises ValueError for NaN or infinity."""
+        self._file.write(json.dumps(values, allow_nan=False).encode() + b"\n")
         self._file.flush()
         os.fsync(self._file.fileno())
 
-    def __enter__(self) -> "RecordWriter":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
         self._file.close()
+
+
+class RecordWriter(LineWriter):
+    """Appends records to one attempt's file. Each is on disk when `write` returns."""
+
+    def __init__(self, path: Path, attempt: int) -> None:
+        super().__init__(path)
+        self._attempt = attempt
+
+    def write(self, values: Mapping[str, object]) -> None:
+        """Append a record, with its attempt and the time. Raises ValueError for NaN or infinity."""
+        super().write({**values, "attempt": self._attempt, "time": time.time()})
 
 
 def parse_record(line: bytes) -> dict[str, Any] | None:

@@ -19,6 +19,7 @@ from fieldtrial.disk.files import (
     is_there,
     parse_record,
     read_json,
+    whole_lines,
     write_atomically,
     write_json,
 )
@@ -102,7 +103,7 @@ class Run:
         write_json(self._environment_path, known | {str(attempt): dict(environment)})
 
     def write_changes(self, attempt: int, diff: bytes) -> None:
-        """Write in what the code that `attempt` runs differs from its commit, beside env.json."""
+        """Write the uncommitted changes of the code that `attempt` runs, as a diff."""
         write_atomically(self.path / f"changes-{attempt}.diff", diff)
 
     def write_command(self, command: str) -> None:
@@ -221,9 +222,12 @@ class Run:
         begun.
         """
         error = self.error()
-        return (
-            None if error is None or max(self.attempts(), default=0) > error["attempt"] else error
-        )
+        return None if error is None or self.newest_attempt > error["attempt"] else error
+
+    @property
+    def newest_attempt(self) -> int:
+        """The number of the newest attempt that a worker has begun; 0 before the first."""
+        return max(self.attempts(), default=0)
 
     def standing(self) -> tuple[str, dict[str, Any]]:
         """Return how the run stands, as its outcome and what says so.
@@ -254,12 +258,7 @@ class Run:
         """Return the record file of `attempt` from byte `offset` on, up to the end of its last
         whole line.
         """
-        with self._metrics_path(attempt).open(
-            "rb"
-        ) as file:  # opened anew: a network file system looks then
-            file.seek(offset)
-            data = file.read()
-        return data[: data.rfind(b"\n") + 1]
+        return whole_lines(self._metrics_path(attempt), offset)
 
     def record_stamps(self) -> dict[str, list[int]]:
         """Return {name: [bytes, time of change in ns]} of the files that records come from; empty

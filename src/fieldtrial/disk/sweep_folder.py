@@ -28,7 +28,7 @@ class SweepFolder:
         """Return the run of the trial with this id."""
         return Run(self.path / trial)
 
-    def describe(self, description: SweepDescription) -> None:
+    def write_description(self, description: SweepDescription) -> None:
         """Write what the sweep is."""
         write_json(self._description_path, description.to_json())
 

@@ -7,7 +7,6 @@ worker dies, its claimed task stays in its folder.
 
 import contextlib
 import json
-import os
 import shutil
 import time
 from collections.abc import Collection
@@ -15,7 +14,15 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from fieldtrial.disk.files import is_there, read_json, refresh, write_atomically, write_json
+from fieldtrial.disk.files import (
+    LineWriter,
+    is_there,
+    read_json,
+    refresh,
+    whole_lines,
+    write_atomically,
+    write_json,
+)
 from fieldtrial.disk.run import Run
 
 TERMINATED = "terminated-{}"
@@ -116,6 +123,10 @@ class TaskQueue:
             if path.name != "worker.json"
         }
 
+    def claims(self, worker: str) -> set[str]:
+        """Return the names of the tasks that a worker has claimed and not answered."""
+        return {path.name for path in (self._workers / worker).glob("*.json")} - {"worker.json"}
+
     def has_started(self, worker: str) -> bool:
         """Return whether a worker has registered."""
         return is_there(self._workers / worker / "worker.json")
@@ -188,26 +199,19 @@ class TaskQueue:
     def answer(self, answer: Answer) -> None:
         """Append an answer to the worker's file, synced, and remove the claimed task."""
         own = self._workers / answer.worker
-        path = own / "answers.jsonl"
-        with path.open("ab") as file:
-            if file.tell() and not path.read_bytes().endswith(b"\n"):
-                file.write(b"\n")  # ends a torn line: the worker died while it wrote
-            file.write(json.dumps(asdict(answer)).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+        with LineWriter(own / "answers.jsonl") as file:
+            file.write(asdict(answer))
         if answer.task is not None:
             (own / answer.task).unlink(missing_ok=True)
 
     def _new_answers(self, worker: str) -> list[Answer]:
         refresh(self._workers / worker)
+        offset = self._offsets.get(worker, 0)
         try:
-            with (self._workers / worker / "answers.jsonl").open("rb") as file:
-                file.seek(self._offsets.get(worker, 0))
-                data = file.read()
+            whole = whole_lines(self._workers / worker / "answers.jsonl", offset)
         except FileNotFoundError:
             return []
-        whole = data[: data.rfind(b"\n") + 1]
-        self._offsets[worker] = self._offsets.get(worker, 0) + len(whole)
+        self._offsets[worker] = offset + len(whole)
         return [answer for line in whole.splitlines() if (answer := _parse_answer(line))]
 
 

@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from fieldtrial.insight.figures import RIGHT, WRONG, Picture, grid, scatter
-from fieldtrial.insight.subject import Subject
+from fieldtrial.insight.subject import NothingToDrawError, Subject
 from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.svm.penultimate import features
 
@@ -44,7 +44,7 @@ def confused_pairs(subject: Subject, seed: int = 0) -> Figure:
     label, predicted = subject.predictions.label, subject.predictions.predicted
     wrong = np.flatnonzero(predicted != label)
     if not len(wrong):
-        raise ValueError(f"all {subject.split} images are right")
+        raise NothingToDrawError(f"all {subject.split} images are right")
     pairs, counts = np.unique(
         np.stack([label[wrong], predicted[wrong]], axis=1), axis=0, return_counts=True
     )
@@ -75,7 +75,7 @@ def embedding(subject: Subject, seed: int = 0) -> Figure:
 
     index = subject.predictions.index
     if len(index) < 4:
-        raise ValueError(f"{len(index)} images are too few for a map")
+        raise NothingToDrawError(f"{len(index)} images are too few for a map")
     chosen = np.sort(np.random.default_rng(seed).permutation(len(index))[:MOST_POINTS])
     attempt = Attempt(subject.run, subject.config, subject.world)
     given = features(subject.network, subject.data, index[chosen], attempt)

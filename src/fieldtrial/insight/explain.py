@@ -1,5 +1,6 @@
 """Pictures of a trained model: PNG files in its run directory, and in TensorBoard's image tab."""
 
+import functools
 import io
 import logging
 from collections.abc import Callable, Iterator
@@ -25,7 +26,7 @@ from fieldtrial.insight.maps import (
     guided_backpropagation,
     guides,
 )
-from fieldtrial.insight.subject import Subject, last_map, open_subject, sample
+from fieldtrial.insight.subject import NothingToDrawError, Subject, last_map, open_subject, sample
 from fieldtrial.training.distributed.world import World
 
 CHANNELS = 9  # of a block's map: those with the strongest activation
@@ -61,7 +62,7 @@ def explain(
         for name, draw in _pictures(subject, images, layer, seed):
             try:
                 figure = draw()
-            except ValueError as error:  # a perceptron has no filters, a transformer no maps
+            except NothingToDrawError as error:
                 log.warning("no %s: %s", name, error)
                 continue
             yield _write(figure, run.picture_path(name), board, step)
@@ -77,7 +78,7 @@ def _pictures(
     yield "embedding", lambda: embedding(subject, seed)
     yield "filters", lambda: _filters(subject)
     for number, image in enumerate(sample(subject, min(images, MAPPED_IMAGES), seed), start=1):
-        yield f"feature-maps-{number}", lambda image=image: _maps(subject, image, layer)  # type: ignore[misc]
+        yield f"feature-maps-{number}", functools.partial(_maps, subject, image, layer)
     yield "guided-backpropagation", lambda: _guided(subject, layer or last_map(subject), seed)
     yield (
         "grad-cam",
@@ -134,7 +135,7 @@ def _maps(subject: Subject, image: int, layer: str | None) -> Figure:
 def _guided(subject: Subject, layer: str, seed: int) -> Figure:
     found = guided_backpropagation(subject, layer, NEURONS, seed)
     if not found:
-        raise ValueError(f"no neuron of {layer} is active for any of the images")
+        raise NothingToDrawError(f"no neuron of {layer} is active for any of the images")
     images = [
         Picture(
             subject.pixels(one.image), f"channel {one.channel}\nat {one.place[0]}, {one.place[1]}"

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fieldtrial.insight.subject import Subject, mapping_layers, sample
+from fieldtrial.insight.subject import NothingToDrawError, Subject, mapping_layers, sample
 from fieldtrial.training.freezing.depth_axis import units
 
 EXCITING_IMAGES = 256  # searched for the one that excites a neuron most
@@ -48,7 +48,7 @@ def first_filters(subject: Subject) -> tuple[str, Image]:
             weight = module.weight.detach().float().permute(0, 2, 3, 1).cpu()
             low, high = (getattr(weight, end)((1, 2, 3), keepdim=True) for end in ("amin", "amax"))
             return name, ((weight - low) / (high - low).clamp_min(1e-12)).numpy()
-    raise ValueError(f"{subject.run.path}: {subject.config.model} has no convolution")
+    raise NothingToDrawError(f"{subject.run.path}: {subject.config.model} has no convolution")
 
 
 def blocks(subject: Subject) -> list[str]:
@@ -63,7 +63,8 @@ def find_layer(subject: Subject, name: str) -> str:
     if name not in known:
         close = difflib.get_close_matches(name, known, n=4)
         raise ValueError(
-            f"layer = {name!r}: {subject.config.model} has no layer of that name that gives maps"
+            f"layer = {name!r}: {subject.config.model} has no layer of that name whose output is"
+            " spatial"
             + (f"; close: {', '.join(close)}" if close else "")
             + f"; its blocks: {', '.join(blocks(subject))}; its layers: {', '.join(known)}"
         )

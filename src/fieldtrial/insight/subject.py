@@ -19,6 +19,10 @@ from fieldtrial.training.models.network import Network
 from fieldtrial.training.scoring.evaluation import evaluate_run, open_finished
 
 
+class NothingToDrawError(ValueError):
+    """A picture has nothing to show for this model or these predictions."""
+
+
 @dataclass(frozen=True, eq=False)
 class Subject:
     """A run that has ended well.
@@ -43,7 +47,7 @@ class Subject:
         return self.network.normalise(pixels.to(self.world.device))
 
     def outputs(self, layers: Sequence[str], indices: Sequence[int]) -> dict[str, Tensor]:
-        """Return the outputs of `layers` of the inner model for these images, in order of work.
+        """Return the outputs of `layers` of the inner model for these images, as they are computed.
 
         Layers whose output is no tensor are left out. Each output is that of the last call, copied:
         a residual block adds to its last norm's output in place.
@@ -79,7 +83,7 @@ class Subject:
 
 
 def open_subject(run: Run, world: World) -> Subject:
-    """Return the run, opened. StoredPredictions that it lacks are computed now, and stored.
+    """Return the run, opened. Missing predictions are computed and stored.
 
     Raises:
         FileNotFoundError or ValueError: it is no run, has not ended well, or its weights or data
@@ -111,17 +115,17 @@ def sample(subject: Subject, count: int, seed: int = 0) -> list[int]:
 
 
 def last_map(subject: Subject) -> str:
-    """Return the last layer with a map before the head. Raises ValueError as `mapping_layers`."""
+    """Return the last layer with a map before the head. Raises what `mapping_layers` does."""
     layers = mapping_layers(subject)
     head = subject.network.head.removeprefix("model.")  # in some models a convolution, with a map
     return layers[layers.index(head) - 1] if head in layers else layers[-1]
 
 
 def mapping_layers(subject: Subject) -> list[str]:
-    """Return the inner model's modules whose output is a map (channels, h, w), in order of work.
+    """Return the inner model's modules whose output is a map (channels, h, w), first to last.
 
     Raises:
-        ValueError: it has none: a perceptron, or a transformer.
+        NothingToDrawError: it has none: a perceptron, or a transformer.
     """
     modules = [name for name, _ in subject.network.model.named_modules() if name]
     found = [
@@ -130,5 +134,7 @@ def mapping_layers(subject: Subject) -> list[str]:
         if output.ndim == 4 and output.shape[2] * output.shape[3] > 1
     ]
     if not found:
-        raise ValueError(f"{subject.run.path}: {subject.config.model} has no layer that gives maps")
+        raise NothingToDrawError(
+            f"{subject.run.path}: {subject.config.model} has no layer with a spatial output"
+        )
     return found

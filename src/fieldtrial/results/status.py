@@ -9,13 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from rich.console import Console
 
 from fieldtrial.command_line import job
 from fieldtrial.disk.sweep_description import SweepDescription
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.disk.task_queue import TaskQueue, run_name
-from fieldtrial.panel import RowStanding, Standing, TrialStanding, at_work, render_panel
+from fieldtrial.panel import (
+    RowStanding,
+    Standing,
+    TrialStanding,
+    console,
+    render_panel,
+    runs_with_worker,
+)
 from fieldtrial.processes import is_gone
 from fieldtrial.results.analysis.grouping import row_groups
 from fieldtrial.results.analysis.groups import Group
@@ -23,7 +29,6 @@ from fieldtrial.results.read.records import load_records
 from fieldtrial.results.read.sweeps import read_sweeps
 from fieldtrial.results.read.trials import FAILED
 
-WIDTH_OF_A_FILE = 400
 MOST_ROWS = 1000
 
 
@@ -37,7 +42,7 @@ def read_standing(folder: SweepFolder) -> Standing:
         driver = None
     since = None if driver is None else driver.get("since", 0.0)
     begun = trials.loc[trials["outcome"] == "running", "trial"]
-    running = at_work(folder, begun.tolist(), since)
+    running = runs_with_worker(folder, begun.tolist(), since)
     standings = {
         trial: TrialStanding(_outcome(outcome, trial in running), 60 * minutes)
         for trial, outcome, minutes in zip(
@@ -84,12 +89,12 @@ def _row(
 def _outcome(outcome: str, has_worker: bool) -> str:
     if outcome == "running" and not has_worker:
         return "waiting"
-    return "failed" if outcome in FAILED else "done" if outcome == "finished" else outcome
+    return "failed" if outcome in FAILED else outcome
 
 
 def _whose(driver: Mapping[str, Any] | None) -> str:
     if driver is None:
-        return "no driver runs it: the command that began it goes on"
+        return "no driver is running; run the sweep's command again to resume"
     return "run by {user} on {host}, process {process}".format(**driver)
 
 
@@ -108,8 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Show how a sweep stands, from its files alone.")
     parser.add_argument("folder", type=Path, help="the sweep's folder: runs/NAME")
     standing = read_standing(SweepFolder(parser.parse_args(arguments).folder))
-    console = Console(width=None if sys.stdout.isatty() else WIDTH_OF_A_FILE, highlight=False)
-    console.print(render_panel(standing, MOST_ROWS))
+    console().print(render_panel(standing, MOST_ROWS))
     return 0
 
 

@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import NoReturn
 
@@ -64,15 +64,12 @@ def signals_as_before() -> Iterator[None]:
 def test_jobs_run_on_where_the_state_cannot_be_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def preflight(_sweep: Sweep) -> AbstractContextManager[Checked]:
-        return nullcontext(Checked())
-
     place, folder = IdlePlace(), SweepFolder(tmp_path / "sweep")
     monkeypatch.setattr(driver, "open_place", lambda *_: place)
-    monkeypatch.setattr(driver, "Preflight", preflight)
+    monkeypatch.setattr(driver, "Preflight", lambda *_: nullcontext(Checked()))
     folder.path.mkdir()
     folder.state_path.write_bytes(b"of another version")
-    folder.describe(SMALL.describe(folder.name))
+    folder.write_description(SMALL.describe(folder.name))
     with pytest.raises(ForeignStateError):
         drive(SMALL, folder, LocalSettings(), retry=False)
     assert place.detached == [True]
@@ -138,7 +135,7 @@ def test_after_an_outage_the_command_runs_again_without_the_options_that_were_ap
     monkeypatch.setattr(driver, "Preflight", raise_outage)
     with pytest.raises(ReplacedError):
         drive(SMALL, folder, LocalSettings(), retry=True, takeover=True)
-    monkeypatch.setattr(driver, "Preflight", lambda _: nullcontext(Checked()))
+    monkeypatch.setattr(driver, "Preflight", lambda *_: nullcontext(Checked()))
     with pytest.raises(ReplacedError):
         drive(SMALL, folder, LocalSettings(), retry=True)
     assert restarted == [["x.py", "--name", "y", "--ret"], ["x.py", "--name", "y"]]
@@ -156,7 +153,7 @@ def test_many_outages_in_a_row_are_a_broken_disk(
         raise OSError(errno.EIO, "Input/output error", "code")
 
     monkeypatch.setattr(driver, "open_place", open_place)
-    monkeypatch.setattr(driver, "Preflight", lambda _: nullcontext(Checked()))
+    monkeypatch.setattr(driver, "Preflight", lambda *_: nullcontext(Checked()))
     folder = SweepFolder(tmp_path / "sweep")
     for _ in range(driver.MOST_QUICK - 1):
         with pytest.raises(ReplacedError):
@@ -173,7 +170,7 @@ def test_a_slurm_that_does_not_answer_is_waited_for_after_an_outage_only(
         raise UnreachableError("SLURM does not answer: squeue")
 
     monkeypatch.setattr(driver, "open_place", open_place)
-    monkeypatch.setattr(driver, "Preflight", lambda _: nullcontext(Checked()))
+    monkeypatch.setattr(driver, "Preflight", lambda *_: nullcontext(Checked()))
     with pytest.raises(ReplacedError):
         drive(SMALL, SweepFolder(tmp_path / "sweep"), LocalSettings(), retry=False)
     assert len(restarted) == 1
@@ -193,7 +190,7 @@ def test_who_is_told_to_end_by_a_takeover_says_who_has_taken_over(
         raise Hangup
 
     monkeypatch.setattr(driver, "open_place", lambda *_: place)
-    monkeypatch.setattr(driver, "Preflight", lambda _: nullcontext(Checked()))
+    monkeypatch.setattr(driver, "Preflight", lambda *_: nullcontext(Checked()))
     monkeypatch.setattr(Engine, "run", hangup)
     with pytest.raises(DeposedError) as caught:
         drive(SMALL, folder, LocalSettings(), retry=False)
@@ -218,7 +215,7 @@ def test_who_leaves_a_sweep_that_is_taken_over_can_be_told_to_once_more(
         signal.raise_signal(signal.SIGTERM)
 
     monkeypatch.setattr(driver, "open_place", lambda *_: IdlePlace())
-    monkeypatch.setattr(driver, "Preflight", lambda _: nullcontext(Checked()))
+    monkeypatch.setattr(driver, "Preflight", lambda *_: nullcontext(Checked()))
     monkeypatch.setattr(Engine, "run", run)
     monkeypatch.setattr(Ownership, "release", late)
     with pytest.raises(DeposedError):
@@ -265,7 +262,7 @@ def test_a_takeover_while_ray_starts_is_told_too(
         sys.exit(signal.SIGTERM)  # as Ray's handler does
 
     monkeypatch.setattr(driver, "open_place", open_place)
-    monkeypatch.setattr(driver, "Preflight", lambda _: nullcontext(Checked()))
+    monkeypatch.setattr(driver, "Preflight", lambda *_: nullcontext(Checked()))
     with pytest.raises(DeposedError):
         drive(SMALL, folder, LocalSettings(), retry=False)
 
@@ -284,7 +281,7 @@ def test_a_sweep_that_is_there_is_told_of_before_anything_slow(
         raise SweepError("no place")
 
     monkeypatch.setattr(driver, "open_place", open_place)
-    monkeypatch.setattr(driver, "Preflight", lambda _: nullcontext(Checked()))
+    monkeypatch.setattr(driver, "Preflight", lambda *_: nullcontext(Checked()))
     assert begin() == "", "nothing is there"
     queue = TaskQueue(folder.queue_path)
     queue.open()

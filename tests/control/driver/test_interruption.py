@@ -12,12 +12,14 @@ from typing import Any
 
 import pytest
 
-from fieldtrial.control.driver.drive import GOES_ON
+from fieldtrial.control.driver.drive import RESUME_ADVICE
 from fieldtrial.disk.run import RecordReader
 from fieldtrial.disk.sweep_folder import SweepFolder
+from tests.control.driver.outages import run_through_outages
 from tests.control.screen import Screen
 from tests.control.slurm_sweeps import table
 from tests.needs import need, need_root
+from tests.unreliable import UnreliableFolder
 
 KILLS = 2  # at every moment: tests/control/engine/test_schedules.py, in virtual time
 
@@ -91,11 +93,11 @@ def test_a_pipe_gets_plain_lines(undisturbed: Any) -> None:
         f"{number}/10" for number in range(1, 11)
     ]
     assert re.search(
-        r"row 1 \(optimizer=adamw\): told to stop after epoch \d, validation_accuracy 0\.\d{4}$",
+        r"row 1 \(optimizer=adamw\): stopped after epoch \d, validation_accuracy 0\.\d{4}$",
         outcome.stdout,
         re.M,
     )
-    assert "row 0 (optimizer=sgd) seed 1: done" in outcome.stdout
+    assert "row 0 (optimizer=sgd) seed 1: finished" in outcome.stdout
     assert "table.csv" in outcome.stdout
     assert outcome.stdout.splitlines()[-1] == "runs/stand_in/report.html"
     assert driver.folder().report_path.exists()
@@ -126,6 +128,7 @@ def test_a_killed_driver_goes_on_exactly(
     assert {name: after[name] for name in before} == before
 
 
+@pytest.mark.chaos
 def test_two_at_a_time_lose_and_repeat_nothing(
     make_driver: Callable[..., Any], processes: Any, tmp_path: Path
 ) -> None:
@@ -172,13 +175,13 @@ def test_signals_end_it_politely_and_only_one_runs(
     process.terminate()
     output, errors = process.communicate(timeout=120)
     assert (process.returncode, errors) == (130, "")
-    assert GOES_ON in output
+    assert RESUME_ADVICE in output
     assert "table.csv" in output
     assert not processes.marked(mark)
     assert not folder.exists()
 
     changed = make_driver(tmp_path, {"most_trials": 1}, BATCH_SIZE="32").run()
-    assert (changed.returncode, changed.stdout) == (1, "")
+    assert (changed.returncode, changed.stdout) == (2, "")
     assert (
         changed.stderr
         == "runs/stand_in holds another sweep: base batch_size is 64 there and 32 now\n"
@@ -193,7 +196,9 @@ def test_signals_end_it_politely_and_only_one_runs(
             r"stand_in  0:\d\d:\d\d  \d of 10 trials, 1 running, 0 failed", shown.text()
         )
     )
-    columns = r"optimizer +waiting +running +done +stopped +failed +best validation_accuracy +seeds"
+    columns = (
+        r"optimizer +waiting +running +finished +stopped +failed +best validation_accuracy +seeds"
+    )
     for part in (
         columns,
         r"sgd( +\d){5} ",
@@ -204,7 +209,7 @@ def test_signals_end_it_politely_and_only_one_runs(
     os.write(terminal, b"\x03")
     assert processes.eventually(lambda: process.poll() is not None or not shown.text())
     assert process.returncode == 130
-    assert GOES_ON in shown.text()
+    assert RESUME_ADVICE in shown.text()
     after = finished(driver.folder())
     assert {name: after[name] for name in before} == before
 
@@ -220,10 +225,25 @@ def test_an_interruption_at_the_start_is_polite_too(
     os.killpg(process.pid, signal.SIGINT)
     output, errors = process.communicate(timeout=120)
     assert process.returncode == 130, output + errors
-    assert GOES_ON in output + errors
+    assert RESUME_ADVICE in output + errors
     assert "Traceback" not in errors
     assert processes.eventually(lambda: not processes.marked(mark))
     assert processes.eventually(lambda: not folder.exists())
+
+
+def test_an_outage_of_the_file_system_is_waited_for(
+    undisturbed: Any,
+    make_driver: Callable[..., Any],
+    unreliable: UnreliableFolder,
+    processes: Any,
+    tmp_path: Path,
+) -> None:
+    whole, _ = undisturbed
+    driver = make_driver(tmp_path, {"most_trials": 1}, EPOCH_SECONDS="0.2")
+    run_through_outages(driver, unreliable, processes, 1)
+    assert driver.trials() == whole.trials()
+    assert table(driver) == table(whole)
+    assert_each_epoch_was_trained_once(driver.folder())
 
 
 def test_a_full_disk_stops_the_sweep_and_loses_nothing(

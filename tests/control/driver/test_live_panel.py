@@ -9,7 +9,7 @@ from ray import tune
 from rich.console import Console
 
 from fieldtrial.config import TrainConfig
-from fieldtrial.control.driver.live_panel import Progress
+from fieldtrial.control.driver.live_panel import LivePanel
 from fieldtrial.control.engine.loop import Engine
 from fieldtrial.control.places.interface import Backlog, Ended
 from fieldtrial.disk.sweep_folder import SweepFolder
@@ -68,9 +68,9 @@ def look_at(engine: Engine) -> None:
 def test_what_others_are_fine_tuned_from_runs_too(tmp_path: Path) -> None:
     place, folder = WaitingPlace(), SweepFolder(tmp_path)
     sweep = replace(SMALL, source={"epochs": 3})
-    folder.describe(sweep.describe("x"))
+    folder.write_description(sweep.describe("x"))
     engine = Engine(sweep, folder, place)
-    progress = Progress(Console()).follow(engine)
+    progress = LivePanel(Console()).follow(engine)
     look_at(engine)
     assert [source.outcome for source in progress.standing().sources] == ["waiting"]
     (source,) = engine.sources.values()
@@ -81,9 +81,9 @@ def test_what_others_are_fine_tuned_from_runs_too(tmp_path: Path) -> None:
 
 def test_what_waits_for_a_job_does_not_run(tmp_path: Path) -> None:
     place, folder = WaitingPlace(), SweepFolder(tmp_path)
-    folder.describe(SMALL.describe("x"))
+    folder.write_description(SMALL.describe("x"))
     engine = Engine(SMALL, folder, place)
-    progress = Progress(Console()).follow(engine)
+    progress = LivePanel(Console()).follow(engine)
     look_at(engine)
     standing = progress.standing()
     assert standing.rows[0].counts == {"waiting": 4}
@@ -105,13 +105,13 @@ def test_what_waits_for_a_job_does_not_run(tmp_path: Path) -> None:
 
 def test_an_attempt_that_is_given_anew_waits_until_it_begins(tmp_path: Path) -> None:
     place, folder = WaitingPlace(), SweepFolder(tmp_path)
-    folder.describe(SMALL.describe("x"))
+    folder.write_description(SMALL.describe("x"))
     look_at(Engine(SMALL, folder, place))
     trials = Engine(SMALL, folder, place).rows[0].trials
     with folder.run(trials[0].name).recorder(1):
         pass
     engine = Engine(SMALL, folder, place)  # another driver, whose place has not kept its workers
-    progress = Progress(Console()).follow(engine)
+    progress = LivePanel(Console()).follow(engine)
     look_at(engine)
     assert progress.standing().counts["running"] == 0
     with folder.run(trials[0].name).recorder(2):

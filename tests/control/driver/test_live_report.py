@@ -17,7 +17,7 @@ from fieldtrial.disk.sweep_folder import SweepFolder
 @pytest.fixture
 def folder(tmp_path: Path) -> SweepFolder:
     folder = SweepFolder(tmp_path / "x")
-    folder.describe(
+    folder.write_description(
         SweepDescription(
             name="x",
             base=TrainConfig(),

@@ -8,61 +8,16 @@ from typing import Any
 
 import pytest
 
+from tests.control.driver.outages import AWAY_SECONDS, run_through_outages
 from tests.control.slurm_sweeps import (
     SITE,
-    assert_each_epoch_was_trained_once,
     assert_undisturbed,
     record_count,
-    runs,
-    table,
 )
 from tests.slurm_cluster import SlurmCluster
 from tests.unreliable import UnreliableFolder
 
-AWAY_SECONDS = 2.0
-
 pytestmark = pytest.mark.slow
-
-
-def run_through_outages(
-    driver: Any, unreliable: UnreliableFolder, processes: Any, outages: int
-) -> None:
-    """Run a driver to its end, with its sweep's folder away now and then."""
-    (driver.project / "runs").symlink_to(unreliable.path)
-    process = driver.start()
-    try:
-        for number in range(outages):
-            assert processes.eventually(
-                lambda many=4 * (number + 1): record_count(driver.folder()) > many, 120
-            )
-            unreliable.go_away()
-            time.sleep(AWAY_SECONDS)
-            unreliable.come_back()
-            if number + 1 < outages:
-                time.sleep(2 * AWAY_SECONDS)
-        outcome = driver.finish(process, 300)
-    finally:
-        process.kill()
-    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
-    assert 1 <= outcome.stdout.count("waiting for the file system, nothing is lost") <= outages
-    assert outcome.stdout.count("the file system answers again") == outcome.stdout.count(
-        "waiting for the file"
-    )
-    assert [run.error() for run in runs(driver.folder()) if not run.result()] == []
-
-
-def test_a_sweep_here(
-    make_driver: Callable[..., Any],
-    undisturbed: Any,
-    unreliable: UnreliableFolder,
-    processes: Any,
-    tmp_path: Any,
-) -> None:
-    driver = make_driver(tmp_path, {"most_trials": 1}, EPOCH_SECONDS="0.3")
-    run_through_outages(driver, unreliable, processes, 1)
-    assert driver.trials() == undisturbed.trials()
-    assert table(driver) == table(undisturbed)
-    assert_each_epoch_was_trained_once(driver.folder())
 
 
 @pytest.mark.chaos

@@ -13,9 +13,9 @@ from fieldtrial.control.driver.preflight import (
     PARAMETER_SECONDS,
     STEP_SECONDS,
     TRIAL_SECONDS,
-    Facts,
-    Findings,
     Preflight,
+    Size,
+    SweepSizes,
     trial_hours,
 )
 from fieldtrial.sweep import Sweep
@@ -40,16 +40,16 @@ def test_progress_is_shown_while_it_looks(
 
 def test_a_crash_is_told_with_what_it_wrote(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        preflight, "COMMAND", [sys.executable, "-c", "raise SystemExit('the story')"]
+        preflight, "COMMAND", [sys.executable, "-c", "raise SystemExit('the reason')"]
     )
     with (
         Preflight(SWEEP) as looking,
-        pytest.raises(RuntimeError, match="the check of the rows failed:\nthe story"),
+        pytest.raises(RuntimeError, match="the check of the rows failed:\nthe reason"),
     ):
         looking.result()
 
 
-SMALL = Facts(
+SMALL = Size(
     parameters=100, trainable_parameters=100, tensors=4, flops=10**6, classes=2,
     train_images=100, validation_images=10,
     test_images=50,
@@ -57,9 +57,9 @@ SMALL = Facts(
 ENDLESS = 1e12  # teraflops: what is left is what there is beside operations
 
 
-def hours(sweep: Sweep, teraflops: float, fact: Facts = SMALL) -> float:
+def hours(sweep: Sweep, teraflops: float, size: Size = SMALL) -> float:
     """Return the hours at most of the only row of `sweep`."""
-    (found,), sources = trial_hours(sweep, Findings([fact], [fact], {}), teraflops)
+    (found,), sources = trial_hours(sweep, SweepSizes([size], [size], {}), teraflops)
     assert sources == 0
     return found
 
@@ -99,3 +99,32 @@ def test_the_fewest_images_that_may_be_held_back_count() -> None:
 def test_tensors_are_counted() -> None:
     with Preflight(replace(SWEEP, base=TrainConfig(model="mlp", dense_width=(8, 4)))) as looking:
         assert looking.result().largest[0].tensors == 6  # weights and biases of three layers
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"model": "cnn", "batch_size": 2}, "batch_size = 2: gives a process one image at a time"),
+        (
+            {"model": "mlp", "loss": "triplet", "batch_size": 2},
+            "batch_size = 2: loss triplet needs",
+        ),
+    ],
+)
+def test_batches_are_checked_for_the_processes_of_the_place(
+    fields: dict[str, object], problem: str
+) -> None:
+    """Also the smallest batch that the search may propose."""
+    base = TrainConfig.from_dict({**fields, "batch_size": 64})
+    searched = {"batch_size": tune.choice([64, fields["batch_size"]])}
+    for sweep in (
+        Sweep(base=TrainConfig.from_dict(fields), rows=[{}]),
+        Sweep(base=base, rows=[{}], search=searched),
+    ):
+        with Preflight(sweep, processes=2) as looking, pytest.raises(ConfigError, match=problem):
+            looking.result()
+    if "loss" not in fields:  # GPUs normalise over the images of all processes
+        with Preflight(sweep, processes=2, on_gpus=True) as looking:
+            looking.result()
+        with Preflight(sweep) as looking:
+            looking.result()

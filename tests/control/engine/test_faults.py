@@ -10,7 +10,7 @@ from ray import tune
 from rich.console import Console
 
 from fieldtrial.config import TrainConfig
-from fieldtrial.control.driver.live_panel import Progress
+from fieldtrial.control.driver.live_panel import LivePanel
 from fieldtrial.control.engine import hung
 from fieldtrial.control.engine.loop import Engine, Listener
 from fieldtrial.control.engine.trial import Trial
@@ -46,9 +46,9 @@ def run(
         seeds=0,
     )
     output = io.StringIO()
-    progress = Progress(Console(file=output, width=200))
+    progress = LivePanel(Console(file=output, width=200))
     sweep_folder = SweepFolder(folder)
-    sweep_folder.describe(sweep.describe("test"))
+    sweep_folder.write_description(sweep.describe("test"))
 
     def on_event(event: str, trial: Trial) -> None:
         progress.on_event(event, trial)

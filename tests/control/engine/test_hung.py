@@ -26,14 +26,14 @@ class Clock:
     def __init__(self) -> None:
         self.now = 1000.0
         self.log: list[tuple[str, float]] = []
-        self.at_work = True
+        self.runs_with_worker = True
 
     def monotonic(self) -> float:
         return self.now
 
     def dump(self, _task: Task) -> bool:
         self.log.append(("dump", self.now))
-        return self.at_work
+        return self.runs_with_worker
 
     def kill(self, _task: Task) -> None:
         self.log.append(("kill", self.now))
@@ -141,10 +141,10 @@ def test_a_task_that_is_queued_anew_is_left_alone_and_then_has_its_time(
 ) -> None:
     begin(task, 2)
     look(1).on_record("run", record(1, seconds=1.0))
-    clock.at_work = False  # preempted
+    clock.runs_with_worker = False  # preempted
     look(10 * HUNG_SECONDS)
     assert {word for word, _ in clock.log} == {"dump"}
-    clock.at_work, clock.log = True, []
+    clock.runs_with_worker, clock.log = True, []
     begin(task, 3)
     look(FIRST_SECONDS)  # its images may have to be decoded again
     assert clock.log == []

@@ -28,7 +28,7 @@ def train(row: Row, trial: Trial, value: float, epochs: int = EPOCHS) -> Trial:
     """Tell the row the records of a trial with a constant accuracy, until it is stopped or ends."""
     trial.status = "running"
     for epoch in range(epochs + 1):
-        trial.told = epoch
+        trial.last_epoch = epoch
         if row.on_record(trial, record(epoch, value if epoch else 0.1)):
             break
     if epochs == EPOCHS:
@@ -72,7 +72,7 @@ def test_no_trial_is_stopped_in_the_first_fifth_of_the_epochs(epochs: int) -> No
     for quality in range(9, 0, -1):  # each worse than all before it
         trial = row.propose()
         for epoch in range(epochs + 1):
-            trial.told = epoch
+            trial.last_epoch = epoch
             if row.on_record(trial, record(epoch, quality / 10)):
                 break
         stops.append(trial.stopped_at)

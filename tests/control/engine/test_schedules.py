@@ -89,7 +89,8 @@ def assert_told_once(row: Row) -> None:
         own = [what for name, what, _ in told if name == trial.trial_id]
         assert own == [*range(1, len(own)), "end"], own
         if trial.status == "done":
-            assert len(own) - 1 == (trial.told if trial.stopped_at is None else trial.stopped_at)
+            stopped_at = trial.stopped_at
+            assert len(own) - 1 == (trial.last_epoch if stopped_at is None else stopped_at)
     assert len(told) == sum(name in {t.trial_id for t in row.trials} for name, *_ in told)
 
 
@@ -178,9 +179,9 @@ def test_restarts_change_no_trial_no_decision_and_no_winner(
 
 
 def tell_twice(engine: Engine, trial: Trial, record: dict[str, Any]) -> None:
-    told = trial.told
+    told = trial.last_epoch
     on_record(engine, trial, record)
-    trial.told = told
+    trial.last_epoch = told
     on_record(engine, trial, record)
 
 

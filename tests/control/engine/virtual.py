@@ -320,7 +320,7 @@ class Searcher:
 
 def run_sweep(sweep: Sweep, place: VirtualPlace, retry: bool = False) -> Engine:
     """Run a sweep to its end. An engine that is killed is restarted from its saved state."""
-    place.folder.describe(sweep.describe(place.folder.name))
+    place.folder.write_description(sweep.describe(place.folder.name))
     place.epochs = sweep.base.epochs
     with (
         mock.patch.object(loop, "save_state", place.save),

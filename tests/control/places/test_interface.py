@@ -5,7 +5,7 @@ import pytest
 
 from fieldtrial.config import ConfigError
 from fieldtrial.control.places.local import LocalPlace
-from fieldtrial.control.places.settings import LocalSettings, Settings, read_place
+from fieldtrial.control.places.settings import LocalSettings, Settings, read_settings
 
 CORES = len(os.sched_getaffinity(0))
 ROOT = Path(__file__).parents[3]
@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[3]
 
 def written(folder: Path, text: str) -> Settings:
     (folder / "here.toml").write_text(text)
-    return read_place("here", folder)
+    return read_settings("here", folder)
 
 
 def problems(folder: Path, text: str) -> list[str]:
@@ -38,7 +38,7 @@ def test_the_places_of_the_project_can_be_read() -> None:
     places = [path.stem for path in (ROOT / "cluster").glob("*.toml")]
     assert "local" in places
     for name in places:
-        assert read_place(name, ROOT / "cluster")
+        assert read_settings(name, ROOT / "cluster")
 
 
 def test_a_missing_place_lists_those_that_there_are(tmp_path: Path) -> None:
@@ -47,9 +47,9 @@ def test_a_missing_place_lists_those_that_there_are(tmp_path: Path) -> None:
     with pytest.raises(
         ConfigError, match=r"--cluster: no such place: .*/slurm.toml is missing.*: big, local$"
     ):
-        read_place("slurm", tmp_path)
+        read_settings("slurm", tmp_path)
     with pytest.raises(ConfigError, match=r"none$"):
-        read_place("slurm", tmp_path / "nowhere")
+        read_settings("slurm", tmp_path / "nowhere")
 
 
 def test_unknown_keys_and_wrong_types_are_told_at_once(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_what_is_no_toml_is_told(tmp_path: Path) -> None:
     assert "line 2" in problems(tmp_path, 'kind = "local"\n= 3')[0]
     (tmp_path / "here.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match=r"here.toml"):
-        read_place("here", tmp_path)
+        read_settings("here", tmp_path)
 
 
 def test_a_trial_gets_no_more_cores_than_there_are() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fieldtrial.config import ConfigError
-from fieldtrial.control.places.settings import LocalSettings, Settings, SlurmSettings, read_place
+from fieldtrial.control.places.settings import LocalSettings, Settings, SlurmSettings, read_settings
 
 ROOT = Path(__file__).parents[3]
 EVERYTHING = """
@@ -35,7 +35,7 @@ mail-type = "END"
 
 def written(folder: Path, text: str) -> Settings:
     (folder / "there.toml").write_text(text)
-    return read_place("there", folder)
+    return read_settings("there", folder)
 
 
 def problems(folder: Path, text: str) -> list[str]:
@@ -75,10 +75,10 @@ def test_gpus_become_nodes_and_processes(
 
 
 def test_the_projects_own_sites_can_be_read() -> None:
-    template = read_place("slurm", ROOT / "cluster")
+    template = read_settings("slurm", ROOT / "cluster")
     assert isinstance(template, SlurmSettings)
     assert template.partitions == ("gpu",)
-    small = read_place("devslurm", ROOT / "cluster")
+    small = read_settings("devslurm", ROOT / "cluster")
     assert isinstance(small, SlurmSettings)
     assert (small.gpus_per_node, small.partitions) == (2, ("gpu",))
 

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fieldtrial.results.analysis.cost import account, cost_lines, cost_of_trials, format_hours
+from fieldtrial.panel import format_hours
+from fieldtrial.results.analysis.cost import account, cost_lines, cost_of_trials
 from fieldtrial.results.read.sweeps import Sweeps, read_sweeps
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def test_device_hours_by_outcome(written: "Written") -> None:
         "failed": (1, 18),
         "waiting": (1, 0),
     }
-    assert (found.repeated, found.interruptions, found.saved_epochs) == (0.0, 0, 0)
+    assert (found.repeated, found.restarts, found.saved_epochs) == (0.0, 0, 0)
     assert found.total == pytest.approx(114 / 3600)
 
 
@@ -57,9 +58,9 @@ def test_what_was_done_twice_and_what_was_cut_short(written: "Written") -> None:
     found = account(read.trials, cost_of_trials(read.records()))
     assert found.by_outcome["running"][1] == pytest.approx((6 + 6 + 12 + 12) / 3600)
     assert found.repeated == pytest.approx(6 / 3600)
-    assert found.interruptions == 1
-    assert found.interrupted == pytest.approx(10 / 3600)  # the mean of the epochs 1 to 3
-    assert cost_lines(found)[-1].startswith("1 interruption: ")
+    assert found.restarts == 1
+    assert found.cut_short == pytest.approx(10 / 3600)  # the mean of the epochs 1 to 3
+    assert cost_lines(found)[-1].startswith("1 restart: ")
 
 
 def test_what_early_stopping_saved(written: "Written") -> None:

@@ -11,8 +11,8 @@ import pytest
 from fieldtrial.config import TrainConfig
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.task_queue import Answer, Task, TaskQueue
-from fieldtrial.training.attempt import task_source as inbox
-from fieldtrial.training.attempt.task_source import QueueInbox, StopLook, open_inbox
+from fieldtrial.training.attempt import task_source as source
+from fieldtrial.training.attempt.task_source import QueueTaskSource, StopPoll, open_task_source
 
 LATER = 3600.0
 
@@ -35,8 +35,8 @@ def put(queue: TaskQueue, *names: str) -> list[Task]:
 
 def open_queue(
     queue: TaskQueue, trials: int = 9, idle: float = 0.3, seconds: float = LATER
-) -> QueueInbox:
-    return QueueInbox(queue, "7", trials, idle, time.time() + seconds)
+) -> QueueTaskSource:
+    return QueueTaskSource(queue, "7", trials, idle, time.time() + seconds)
 
 
 def test_tasks_come_until_no_more_may_be_taken(queue: TaskQueue) -> None:
@@ -132,18 +132,18 @@ def test_a_command_line_says_which(queue: TaskQueue, capfd: pytest.CaptureFixtur
     }
     values["--end"] = "9e9"
     assert isinstance(
-        open_inbox([word for pair in values.items() for word in pair], None), QueueInbox
+        open_task_source([word for pair in values.items() for word in pair], None), QueueTaskSource
     )
     for wrong in (["--queue"], ["--queue", "x"], [*values, "x"]):
-        with pytest.raises(SystemExit, match=f"must be {inbox.OPTIONS}, or none"):
-            open_inbox(wrong, None)
+        with pytest.raises(SystemExit, match=f"must be {source.OPTIONS}, or none"):
+            open_task_source(wrong, None)
     assert capfd.readouterr().out == ""
 
 
 WORKER = """
 import os, sys, time
-from fieldtrial.training.attempt.task_source import open_inbox
-box = open_inbox([], os.fdopen(os.dup(1), "wb", buffering=0))
+from fieldtrial.training.attempt.task_source import open_task_source
+box = open_task_source([], os.fdopen(os.dup(1), "wb", buffering=0))
 while task := box.next():
     time.sleep(float(sys.argv[1]))
     box.answer(task, {"outcome": "finished"})
@@ -193,9 +193,9 @@ def test_a_stop_file_is_looked_for_now_and_then(
         return False
 
     monkeypatch.setattr(run, "stop_requested", look)
-    stop = StopLook(run)
+    stop = StopPoll(run)
     for seconds, pause in ((0.05, 0.1), (3.0, 0.3), (600.0, 1.0)):
-        stop.hear({"seconds": seconds})
+        stop.set_interval(seconds)
         clock[0] += 1
         first = len(looks)
         for _ in range(250):
@@ -207,4 +207,4 @@ def test_a_stop_file_is_looked_for_now_and_then(
     monkeypatch.undo()
     clock[0] += 10
     run.request_stop()
-    assert StopLook(run)()
+    assert StopPoll(run)()

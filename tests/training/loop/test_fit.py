@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.disk.run import Record, Run
-from fieldtrial.training.attempt.task_source import StopLook
+from fieldtrial.training.attempt.task_source import StopPoll
 from fieldtrial.training.attempt.train import train
 from fieldtrial.training.data.load import load
 from fieldtrial.training.loop import checkpoint
@@ -130,8 +130,8 @@ def test_a_stop_file_ends_a_trial_in_the_middle_of_an_epoch(
     new_run: NewRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = new_run(epochs=5, lr=0.003)
-    monkeypatch.setattr(StopLook, "SHORTEST", 0.0)
-    monkeypatch.setattr(StopLook, "SHARE", 0.0)
+    monkeypatch.setattr(StopPoll, "SHORTEST", 0.0)
+    monkeypatch.setattr(StopPoll, "SHARE", 0.0)
     learned: list[None] = []
 
     def cut_and_stop(batch: Batch, size: int) -> list[Batch]:
@@ -169,7 +169,7 @@ def test_the_best_epoch_is_the_most_accurate_then_the_one_of_lower_loss() -> Non
     progress = TrialProgress()
     bests = []
     for accuracy, loss in [(0.9, 0.1), (0.5, 1.0), (0.6, 0.9), (0.6, 0.8), (0.6, 0.8), (0.5, 0.1)]:
-        progress.add(Scores(loss, accuracy), 1.0, "validation_accuracy")
+        progress.add(Scores(loss, accuracy), 1.0, TrainConfig(select="validation_accuracy"))
         bests.append(progress.best_epoch)
     assert bests == [0, 1, 2, 3, 3, 3]  # epoch 0 was better, but is no result of training
     assert progress.rising_epoch == 2
@@ -182,7 +182,7 @@ def test_the_best_epoch_can_be_that_of_the_lowest_loss() -> None:
     progress = TrialProgress()
     bests = []
     for accuracy, loss in [(0.9, 0.1), (0.5, 1.0), (0.4, 0.9), (0.6, 0.9), (0.8, 0.95), (0.5, 0.9)]:
-        progress.add(Scores(loss, accuracy), 1.0, "validation_loss")
+        progress.add(Scores(loss, accuracy), 1.0, TrainConfig(select="validation_loss"))
         bests.append(progress.best_epoch)
     assert bests == [0, 1, 2, 3, 3, 3]
     assert (progress.best_loss, progress.best_accuracy) == (0.9, 0.6)
@@ -214,8 +214,7 @@ def test_a_plateau_is_patience_without_a_better_epoch_since_the_last_plateau() -
     progress = TrialProgress()
     plateaus = []
     for accuracy in [0.1, 0.5, 0.6, 0.6, 0.5, 0.5, 0.5, 0.7, 0.6]:
-        progress.add(Scores(1.0, accuracy), 1.0, "validation_accuracy")
-        progress.find_plateau(2)
+        progress.add(Scores(1.0, accuracy), 1.0, TrainConfig(plateau_patience=2))
         plateaus.append(progress.plateaus)
     assert plateaus == [0, 0, 0, 0, 1, 1, 2, 2, 2]
 

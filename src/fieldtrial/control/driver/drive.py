@@ -12,10 +12,9 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import NoReturn
 
-from rich.console import Console
-
+from fieldtrial.command_line import INTERRUPTED
 from fieldtrial.config import ConfigError
-from fieldtrial.control.driver.live_panel import Progress, print_overview
+from fieldtrial.control.driver.live_panel import LivePanel, print_overview
 from fieldtrial.control.driver.live_report import LiveReport, write_report
 from fieldtrial.control.driver.ownership import DeposedError, OwnedError, Ownership
 from fieldtrial.control.driver.preflight import Preflight
@@ -26,18 +25,17 @@ from fieldtrial.control.places.settings import LocalSettings, Settings
 from fieldtrial.disk.outages import await_folder, is_outage
 from fieldtrial.disk.sweep_description import SweepDescription
 from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.panel import console
 from fieldtrial.sweep import Sweep
 
-INTERRUPTED = 130
-LOG_WIDTH = 160
 UNREACHABLE_SECONDS = 10.0  # between two attempts to reach SLURM after an outage
 # So many outages in a row, each within so many seconds of a start, are a broken disk.
 MOST_QUICK, QUICK_SECONDS = 5, 60.0
 QUICK = "FIELDTRIAL_QUICK_OUTAGES"  # their number so far, for the command that is run again
 # Variables of a job that this driver runs in: its trials' jobs would take them for their own.
 INHERITED = re.compile(r"SLURM_|PMIX?_|OMPI_|(LOCAL_)?(RANK|WORLD_SIZE)|MASTER_")
-GOES_ON = "Interrupted. Nothing is lost: run the same command again to resume."
-CANCELLED = f"The sweep's jobs are cancelled. {GOES_ON}"
+RESUME_ADVICE = "Interrupted. Nothing is lost: run the same command again to resume."
+CANCELLED = f"The sweep's jobs are cancelled. {RESUME_ADVICE}"
 DETACHED = (
     "Detached: the jobs run on. Run the same command again to follow them, or python jobs/cancel.py"
     " {} to cancel them."
@@ -112,14 +110,14 @@ def _drive(
     with only_driver(folder, takeover) as ownership:
         applied.append("--takeover")
         claim(folder, sweep)
-        with Preflight(sweep) as preflight:
+        with Preflight(sweep, settings.devices_per_trial, settings.uses_gpus) as preflight:
             print_overview(console(), folder)
             place = open_place(settings, folder)
             engine, ending = None, None
             try:
                 interruption.listen()  # Ray has set its own handlers
                 preflight.result()
-                progress = Progress(console(), place.processes)
+                progress = LivePanel(console(), place.processes)
                 engine = Engine(sweep, folder, place, progress.on_event, ownership.check)
                 if retry:
                     console().print(f"{engine.retry()} failed trials run again")
@@ -143,7 +141,7 @@ def _drive(
     return status or table.returncode
 
 
-def _run(engine: Engine, progress: Progress, ownership: Ownership) -> int:
+def _run(engine: Engine, progress: LivePanel, ownership: Ownership) -> int:
     """Run the engine to its end. Returns the exit status."""
     try:
         with progress.follow(engine), LiveReport(engine.folder):
@@ -176,8 +174,8 @@ def _detaches(
     has_jobs = not isinstance(settings, LocalSettings)
     detaches = has_jobs and (isinstance(ending, Hangup) or _wants_to_detach())
     with contextlib.suppress(OSError):  # the terminal may be gone
-        message = DETACHED.format(folder.path) if detaches else CANCELLED if has_jobs else GOES_ON
-        console().print(message)
+        ended = CANCELLED if has_jobs else RESUME_ADVICE
+        console().print(DETACHED.format(folder.path) if detaches else ended)
     return detaches
 
 
@@ -205,14 +203,6 @@ def open_place(settings: Settings, folder: SweepFolder) -> Place:
             del os.environ[name]
     submitter = Submitter(settings, folder, take_snapshot(folder.code_path))
     return SlurmPlace(settings, folder, submitter, notify=console().print)
-
-
-def console() -> Console:
-    """Return a console that prints text unchanged, with a wide line where it is no terminal."""
-    made = Console(markup=False, highlight=False)
-    if not made.is_terminal:
-        made.width = LOG_WIDTH
-    return made
 
 
 @contextlib.contextmanager
@@ -266,7 +256,7 @@ def claim(folder: SweepFolder, sweep: Sweep) -> None:
             f"{folder.path} holds another sweep",
         )
     try:
-        folder.describe(new)
+        folder.write_description(new)
     except OSError as error:
         raise _unwritable(folder, error) from None
 

@@ -11,7 +11,14 @@ from fieldtrial.control.engine.loop import Engine
 from fieldtrial.control.engine.row import Row
 from fieldtrial.control.engine.trial import Trial
 from fieldtrial.disk.sweep_folder import SweepFolder
-from fieldtrial.panel import RowStanding, Standing, TrialStanding, at_work, clock, render_panel
+from fieldtrial.panel import (
+    RowStanding,
+    Standing,
+    TrialStanding,
+    clock,
+    render_panel,
+    runs_with_worker,
+)
 
 MOST_ROWS = 30
 OTHER_LINES = 10  # of the terminal, besides the panel's rows
@@ -28,14 +35,14 @@ def print_overview(console: Console, folder: SweepFolder) -> None:
         return
     begun = [name for name, outcome in outcomes.items() if outcome == "running"]
     ended = sum(outcome not in ("running", "waiting") for outcome in outcomes.values())
-    running = len(at_work(folder, begun))
+    running = len(runs_with_worker(folder, begun))
     counts = {"ended": ended, "running": running, "half-done": len(begun) - running}
     said = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count)
     if names:
         console.print(f"{folder.path} is resumed; trials: {said or 'none begun'}", soft_wrap=True)
 
 
-class Progress:
+class LivePanel:
     """Shows the engine's events: in a panel on a terminal, or as a line for each trial that ends.
 
     processes: how many processes, and so devices, a trial has, to count device-hours.
@@ -50,13 +57,13 @@ class Progress:
         self._started = time.monotonic()
         self._news: list[str] = []
 
-    def follow(self, engine: Engine) -> "Progress":
+    def follow(self, engine: Engine) -> "LivePanel":
         """Show the state of `engine`. Use the result as a context manager around its run."""
         self._engine = engine
         self._cells = [list(engine.sweep.planned[row.number].cells) for row in engine.rows]
         return self
 
-    def __enter__(self) -> "Progress":
+    def __enter__(self) -> "LivePanel":
         if self._console.is_terminal:
             self._live = Live(
                 get_renderable=self._panel,
@@ -98,9 +105,9 @@ class Progress:
         role = f" seed {trial.config.seed}" if trial.role == "final" else ""
         if event == "done" and trial.best is not None:
             ending = (
-                f"told to stop after epoch {trial.stopped_at}"
+                f"stopped after epoch {trial.stopped_at}"
                 if trial.stopped_at is not None
-                else "done"
+                else "finished"
             )
             return (
                 f"{trial.name} {what}{role}: {ending}, {self._engine.sweep.select} {trial.best:.4f}"
@@ -176,4 +183,6 @@ def _standings(trials: Iterable[Trial], waiting: Collection[str]) -> list[TrialS
 def _outcome(trial: Trial, waiting: Collection[str]) -> str:
     if trial.status == "running" and trial.name in waiting:
         return "waiting"
-    return "stopped" if trial.status == "done" and trial.stopped_at is not None else trial.status
+    if trial.status == "done":
+        return "finished" if trial.stopped_at is None else "stopped"
+    return trial.status

@@ -78,9 +78,9 @@ class Ownership:
             if not self._takeover:
                 self._lock.release()
                 raise OwnedError(
-                    f"{describe(owner)} runs this sweep; end it first, or give --takeover"
+                    f"{owner_text(owner)} runs this sweep; end it first, or give --takeover"
                 )
-            self._notify(f"{self._folder.path}: waiting for {describe(owner)} to end")
+            self._notify(f"{self._folder.path}: waiting for {owner_text(owner)} to end")
             self._take_over(owner)
         self._own["since"] = time.time()  # earlier than the records of its workers
         self._write()
@@ -98,7 +98,7 @@ class Ownership:
     def check(self) -> None:
         """Raise DeposedError if another driver has taken over, whose SIGTERM may be yet to come."""
         if not self._is_mine():
-            path, who = self._folder.path, describe(self._folder.owner())
+            path, who = self._folder.path, owner_text(self._folder.owner())
             end = f"and this driver has ended; python jobs/status.py {path} shows the sweep's state"
             raise DeposedError(f"{path}: {who} has taken this sweep over, {end}")
 
@@ -120,7 +120,7 @@ class Ownership:
                 os.kill(owner["process"], signal.SIGTERM)
             except PermissionError:
                 raise OwnedError(
-                    f"{describe(owner)} runs this sweep; only {owner['user']} can end it"
+                    f"{owner_text(owner)} runs this sweep; only {owner['user']} can end it"
                 ) from None
         has_left = self._wait(LEAVING_SECONDS if here else DEAD_SECONDS, self._claim_and_lock)
         if has_left and owner and not here:
@@ -132,7 +132,9 @@ class Ownership:
         elif not has_left and (here or owner is None):
             if owner:
                 self._folder.set_owner(owner)
-            raise OwnedError(f"{describe(owner)} does not end; nothing was changed. Kill it first")
+            raise OwnedError(
+                f"{owner_text(owner)} does not end; nothing was changed. Kill it first"
+            )
         elif not has_left:
             # The lock outlived its owner, or the owner is suspended and keeps the old lock file.
             self._folder.lock_path.unlink(missing_ok=True)
@@ -169,8 +171,8 @@ class Ownership:
         self._folder.set_owner(self._own | {"beat": self._heartbeats})
 
 
-def describe(owner: dict[str, Any] | None) -> str:
-    """Return who an owner is, as the subject of a message."""
+def owner_text(owner: dict[str, Any] | None) -> str:
+    """Return the subject of a message about an owner."""
     return (
         f"{owner['user']} on {owner['host']}, process {owner['process']},"
         if owner

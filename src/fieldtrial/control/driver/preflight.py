@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from fieldtrial.config import FIELDS, ConfigError, TrainConfig
@@ -25,11 +25,12 @@ STEP_SECONDS = 0.00015  # per step and model tensor: calls of layers, backward p
 EPOCH_SECONDS = 0.02  # per epoch: a record and a checkpoint are written
 PARAMETER_SECONDS = 3e-8  # per checkpoint and parameter: three numbers at 400 MB/s
 TRIAL_SECONDS = 0.01  # per trial and model tensor: the model is built, weights are read and written
+ENOUGH_IMAGES = 3  # of a process: for batch normalisation and for triplets
 START_SECONDS = 15.0  # per worker: Python and torch are loaded
 
 
 @dataclass(frozen=True)
-class Facts:
+class Size:
     """The size of a config's model and data; `flops` are those of one image's forward pass."""
 
     parameters: int
@@ -43,25 +44,29 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Findings:
-    """The facts of each row, of each row's largest possible trial, and of each source by its id."""
+class SweepSizes:
+    """The sizes of each row, of each row's largest possible trial, and of each source by its id."""
 
-    rows: list[Facts]
-    largest: list[Facts]
-    sources: dict[str, Facts]
+    rows: list[Size]
+    largest: list[Size]
+    sources: dict[str, Size]
 
 
 class Preflight:
     """The check of all rows and sources, in a process of its own that starts at once.
 
-    A context manager, which ends the process.
+    A context manager, which ends the process. A trial has so many processes, perhaps on GPUs.
     """
 
-    def __init__(self, sweep: Sweep) -> None:
-        self._rows = [_Question.about(row.config) for row in sweep.planned]
-        self._largest = [_Question.about(row.largest, shapes_only=True) for row in sweep.planned]
+    def __init__(self, sweep: Sweep, processes: int = 1, on_gpus: bool = False) -> None:
+        def ask(config: TrainConfig, shapes_only: bool = False) -> _Question:
+            return _Question.about(config, shapes_only, processes, on_gpus)
+
+        smallest = [replace(row.config, batch_size=row.smallest_batch) for row in sweep.planned]
+        self._rows = list(map(ask, smallest))
+        self._largest = [ask(row.largest, shapes_only=True) for row in sweep.planned]
         sources = [row.source for row in sweep.planned if row.source]
-        self._sources = {source.id: _Question.about(source) for source in sources}
+        self._sources = {source.id: ask(source) for source in sources}
         self._all = list(dict.fromkeys([*self._rows, *self._largest, *self._sources.values()]))
         with tempfile.TemporaryFile() as questions:  # a pipe could fill up before it is read
             questions.write(json.dumps([asdict(question) for question in self._all]).encode())
@@ -85,8 +90,8 @@ class Preflight:
         self._process.kill()
         self._process.wait()
 
-    def result(self) -> Findings:
-        """Wait for the check and return the facts.
+    def result(self) -> SweepSizes:
+        """Wait for the check and return the sizes.
 
         Raises:
             ConfigError: the problems of all rows at once.
@@ -100,15 +105,15 @@ class Preflight:
         problems = [problem for answer in answers.values() for problem in answer.pop("problems")]
         if problems:
             raise ConfigError(list(dict.fromkeys(problems)), where="sweep")
-        facts = {question: Facts(**answer) for question, answer in answers.items()}
-        return Findings(
-            [facts[question] for question in self._rows],
-            [facts[question] for question in self._largest],
-            {name: facts[question] for name, question in self._sources.items()},
+        sizes = {question: Size(**answer) for question, answer in answers.items()}
+        return SweepSizes(
+            [sizes[question] for question in self._rows],
+            [sizes[question] for question in self._largest],
+            {name: sizes[question] for name, question in self._sources.items()},
         )
 
 
-def trial_hours(sweep: Sweep, findings: Findings, teraflops: float) -> tuple[list[float], float]:
+def trial_hours(sweep: Sweep, sizes: SweepSizes, teraflops: float) -> tuple[list[float], float]:
     """Return upper bounds on the hours of each row, and of all sources, on one trial's devices.
 
     They assume the largest trials that the search may propose, no early stopping, and no feature
@@ -118,32 +123,32 @@ def trial_hours(sweep: Sweep, findings: Findings, teraflops: float) -> tuple[lis
     teraflops: what a trial's devices sustain in training, in 1e12 operations a second.
     """
     rows = []
-    for row, fact in zip(sweep.planned, findings.largest, strict=True):
-        seconds = _seconds(fact, row.most_epochs, row.smallest_batch, teraflops)
-        tests = sweep.seeds * fact.flops * fact.test_images / (teraflops * 1e12)
+    for row, size in zip(sweep.planned, sizes.largest, strict=True):
+        seconds = _seconds(size, row.most_epochs, row.smallest_batch, teraflops)
+        tests = sweep.seeds * size.flops * size.test_images / (teraflops * 1e12)
         rows.append(((sweep.trials_per_row + sweep.seeds) * seconds + tests) / 3600)
     configs = {row.source.id: row.source for row in sweep.planned if row.source}
     sources = [
-        _seconds(fact, configs[name].epochs, configs[name].batch_size, teraflops)
-        for name, fact in findings.sources.items()
+        _seconds(size, configs[name].epochs, configs[name].batch_size, teraflops)
+        for name, size in sizes.sources.items()
     ]
     return rows, sum(sources) / 3600
 
 
-def _seconds(fact: Facts, epochs: int, batch_size: int, teraflops: float) -> float:
+def _seconds(size: Size, epochs: int, batch_size: int, teraflops: float) -> float:
     """Return the seconds of a trial: its operations and its overhead."""
     # Of the validation images: in each epoch, before training, at the end, and once for as many
     # training images.
     evaluations = epochs + 3
-    images = epochs * PASSES_PER_UPDATE * fact.train_images
-    images += evaluations * fact.validation_images
+    images = epochs * PASSES_PER_UPDATE * size.train_images
+    images += evaluations * size.validation_images
     training, validation = (
-        math.ceil(count / batch_size) for count in (fact.train_images, fact.validation_images)
+        math.ceil(count / batch_size) for count in (size.train_images, size.validation_images)
     )
     batches = epochs * training + evaluations * validation
-    overhead = fact.tensors * (batches * STEP_SECONDS + TRIAL_SECONDS)
-    overhead += (epochs + 1) * (EPOCH_SECONDS + fact.parameters * PARAMETER_SECONDS)
-    return images * fact.flops / (teraflops * 1e12) + overhead
+    overhead = size.tensors * (batches * STEP_SECONDS + TRIAL_SECONDS)
+    overhead += (epochs + 1) * (EPOCH_SECONDS + size.parameters * PARAMETER_SECONDS)
+    return images * size.flops / (teraflops * 1e12) + overhead
 
 
 @dataclass(frozen=True)
@@ -151,10 +156,14 @@ class _Question:
     """A config to check: whether it can be built, or only what follows from its shapes."""
 
     config: TrainConfig
-    shapes_only: bool = False
+    shapes_only: bool
+    processes: int
+    on_gpus: bool
 
     @classmethod
-    def about(cls, config: TrainConfig, shapes_only: bool = False) -> "_Question":
+    def about(
+        cls, config: TrainConfig, shapes_only: bool, processes: int, on_gpus: bool
+    ) -> "_Question":
         """Return a question without fields that change nothing, so that each is asked once."""
         relevant = {
             n: v
@@ -165,9 +174,7 @@ class _Question:
             relevant |= {"freeze": "none", "weights": "random"}
         elif config.weights.startswith(RUN_PREFIX):
             relevant["weights"] = "random"  # the source is not trained yet
-        # The batch size only matters if it is 1, which batch normalisation refuses.
-        single = min(config.batch_size, 2)
-        return cls(
-            TrainConfig.from_dict(relevant | {"seed": config.seed, "batch_size": single}),
-            shapes_only,
-        )
+        # The batch size matters only where a process gets too few images; see require_micro_batch.
+        relevant["batch_size"] = min(config.batch_size, ENOUGH_IMAGES * processes)
+        relevant |= {"seed": config.seed, "loss": config.loss}
+        return cls(TrainConfig.from_dict(relevant), shapes_only, processes, on_gpus)

@@ -1,5 +1,6 @@
 """Finds trials that are hung, has their stack traces dumped, and kills their workers."""
 
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -29,6 +30,8 @@ class Heartbeat:
     """When a task last reported something, and how often it should.
 
     since: when it last reported.
+    has_epochs: whether it reports each epoch. The fit of a support vector machine, which may take
+        hours, reports nothing before its end, so it never counts as hung.
     attempt: the newest attempt that is known to have begun: a requeued job begins one by itself.
     reported: the last attempt that has written a record.
     epoch: the last epoch that was completed.
@@ -39,6 +42,7 @@ class Heartbeat:
 
     task: Task
     since: float
+    has_epochs: bool = True
     attempt: int = 0
     reported: int = 0
     epoch: int = 0
@@ -50,6 +54,8 @@ class Heartbeat:
     @property
     def limit(self) -> float:
         """After how many seconds without a record the task is hung."""
+        if not self.has_epochs:
+            return math.inf
         if not self.epochs or self.reported < self.attempt:  # images may have to be decoded again
             return max(FIRST_SECONDS, FIRST_EPOCHS * self.evaluation)
         return max(HUNG_SECONDS, HUNG_EPOCHS * statistics.median(self.epochs))
@@ -63,9 +69,9 @@ class HungWatch:
         self._heartbeats: dict[str, Heartbeat] = {}
         self._polled = clock()
 
-    def begin(self, task: Task) -> None:
+    def begin(self, task: Task, has_epochs: bool = True) -> None:
         """Watch a task from now on."""
-        self._heartbeats[task.trial] = Heartbeat(task, self._clock())
+        self._heartbeats[task.trial] = Heartbeat(task, self._clock(), has_epochs)
 
     def on_record(self, trial: str, record: Record) -> None:
         """Take a record of a trial as its heartbeat."""
@@ -97,7 +103,7 @@ class HungWatch:
                 self._dump(heartbeat, now)
 
     def _dump(self, heartbeat: Heartbeat, now: float) -> None:
-        newest = max(heartbeat.task.open_run().attempts(), default=0)
+        newest = heartbeat.task.open_run().newest_attempt
         has_begun = newest >= heartbeat.task.attempt  # otherwise it waits for a node
         if has_begun and newest == heartbeat.attempt and self._place.dump(heartbeat.task):
             heartbeat.dumped = now

@@ -38,7 +38,7 @@ class Engine:
 
     on_event: is called with an event (started, notice, stopping, done, failed, again) and
         its trial.
-    check_right: is called before anything is done to the sweep, and may raise.
+    check_ownership: is called before anything is done to the sweep, and may raise.
     clock: returns seconds, to find hung trials.
     """
 
@@ -48,11 +48,11 @@ class Engine:
         folder: SweepFolder,
         place: Place,
         on_event: Listener = lambda *_: None,
-        check_right: Callable[[], None] = lambda: None,
+        check_ownership: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.sweep, self.folder, self.place = sweep, folder, place
-        self._on_event, self._check_right = on_event, check_right
+        self._on_event, self._check_right = on_event, check_ownership
         self._readers: dict[str, RecordReader] = {}
         self._to_stop: list[Trial] = []
         self._hung = HungWatch(place, clock)
@@ -170,7 +170,7 @@ class Engine:
                 break
             if twin := self._trials.diverged_twin(trial):
                 self.folder.list_trial(trial.name, trial.row, trial.role)
-                trial.start, trial.told = twin.start, twin.told
+                trial.start, trial.last_epoch = twin.start, twin.last_epoch
                 reason = f"as did {twin.trial_id}, which has the same configuration"
                 self._on_failed(trial, "diverged", reason)
             elif trial.name not in running:  # otherwise it waits for the run that it shares
@@ -208,7 +208,7 @@ class Engine:
     def _follow(self, trial: Trial) -> None:
         """Read the records of a trial from now on."""
         self._readers[trial.name] = RecordReader(self._run(trial))
-        self._hung.begin(self._task(trial))
+        self._hung.begin(self._task(trial), trial.config.classifier == "softmax")
 
     def _has_begun(self, trial: Trial) -> bool:
         reader = self._readers.get(trial.name)
@@ -230,10 +230,10 @@ class Engine:
         if notice := record.get("notice"):
             trial.notice = str(notice)
             self._on_event("notice", trial)
-        if record["epoch"] <= trial.told:
+        if record["epoch"] <= trial.last_epoch:
             return  # repeated by a later attempt
-        trial.told = record["epoch"]
-        trial.seconds += record.get("seconds", 0.0)
+        trial.last_epoch = record["epoch"]
+        trial.seconds += record["seconds"]
         trial.reset_deaths()
         row = self._search_row(trial)
         if row and row.on_record(trial, record):
@@ -263,7 +263,7 @@ class Engine:
     def _on_done(self, trial: Trial, result: Mapping[str, Any]) -> None:
         trial.status, trial.problem = "done", None
         if result["outcome"] == "stopped" and trial.stopped_at is None:
-            trial.stopped_at = trial.told  # it shares the run of a trial that was stopped
+            trial.stopped_at = trial.last_epoch  # it shares the run of a trial that was stopped
         elif trial.stopped_at is None:
             trial.best = result[self.sweep.select]  # of the kept epoch
         if row := self._search_row(trial):

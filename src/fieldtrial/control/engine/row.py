@@ -8,10 +8,12 @@ from ray.tune.schedulers import TrialScheduler
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.control.engine.ray_tune import SCORE, TIME, build_scheduler, build_searcher
-from fieldtrial.control.engine.trial import Controller, Trial
+from fieldtrial.control.engine.trial import Trial
 from fieldtrial.disk.run import Record
 from fieldtrial.fields import format_value
 from fieldtrial.sweep import Sweep
+
+NO_CONTROLLER: Any = None  # of Ray Tune, which the scheduler does not use
 
 
 class Row:
@@ -35,7 +37,6 @@ class Row:
             build_searcher(sweep.search, sweep.mode, sweep.trials, number) if sweep.search else None
         )
         self._scheduler = build_scheduler(planned.most_epochs, sweep.mode)
-        self._controller = Controller(self.trials)
 
     @property
     def complete(self) -> bool:
@@ -61,7 +62,7 @@ class Row:
             suggestion=values,
         )
         self.trials.append(trial)
-        self._scheduler.on_trial_add(self._controller, trial)
+        self._scheduler.on_trial_add(NO_CONTROLLER, trial)
         return trial
 
     def restore(self, config: TrainConfig, result: Mapping[str, Any] | None) -> None:
@@ -77,7 +78,7 @@ class Row:
             n: format_value(v) if isinstance(v, tuple) else v for n, v in values.items()
         }
         trial.reopened = True  # this searcher has not proposed it, and learns of it at its end
-        self._scheduler.on_trial_add(self._controller, trial)
+        self._scheduler.on_trial_add(NO_CONTROLLER, trial)
         if result is None:
             return
         trial.status, trial.best = "done", result[self.select]
@@ -93,17 +94,17 @@ class Row:
         if result is None:
             return False
         trial.last_result = result
-        decision = self._scheduler.on_trial_result(self._controller, trial, result)
+        decision = self._scheduler.on_trial_result(NO_CONTROLLER, trial, result)
         if self._searcher and not trial.reopened:
             self._searcher.on_trial_result(trial.trial_id, result)
-        if decision == TrialScheduler.STOP and trial.told < trial.config.epochs:
-            trial.stopped_at = trial.told
+        if decision == TrialScheduler.STOP and trial.last_epoch < trial.config.epochs:
+            trial.stopped_at = trial.last_epoch
         return trial.stopped_at is not None
 
     def on_done(self, trial: Trial) -> None:
         """Tell the search that a trial is done, with its best value."""
         if trial.last_result:
-            self._scheduler.on_trial_complete(self._controller, trial, trial.last_result)
+            self._scheduler.on_trial_complete(NO_CONTROLLER, trial, trial.last_result)
         if self._searcher and trial.reopened:
             self._searcher.add_evaluated_point(trial.suggestion, trial.best)
         elif self._searcher:
@@ -117,12 +118,12 @@ class Row:
         Divergence is a property of the configuration, so the searcher is told a bad value: that
         before any training. Other failures are told as errors.
         """
-        self._scheduler.on_trial_remove(self._controller, trial)
+        self._scheduler.on_trial_remove(NO_CONTROLLER, trial)
         if not self._searcher or trial.reopened:
             return
         if diverged and trial.start is not None:
             self._searcher.on_trial_complete(
-                trial.trial_id, result={SCORE: trial.start, TIME: max(1, trial.told)}
+                trial.trial_id, result={SCORE: trial.start, TIME: max(1, trial.last_epoch)}
             )
         else:
             self._searcher.on_trial_complete(trial.trial_id, error=True)
@@ -130,7 +131,7 @@ class Row:
     def reopen(self, trial: Trial) -> None:
         """Reopen a failed trial that is to run again; the winner is chosen again."""
         trial.reopened = True
-        self._scheduler.on_trial_add(self._controller, trial)
+        self._scheduler.on_trial_add(NO_CONTROLLER, trial)
         self.finals = None
 
     def winner(self) -> Trial | None:

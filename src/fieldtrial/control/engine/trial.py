@@ -1,4 +1,4 @@
-"""Trial: what the engine knows of one trial, in the form that Ray Tune's schedulers read."""
+"""Trial: what the engine knows of one trial."""
 
 import functools
 from dataclasses import dataclass, field
@@ -12,12 +12,12 @@ Status = Literal["waiting", "running", "done", "failed"]
 
 @dataclass
 class Trial:
-    """One trial of a sweep. Ray Tune's schedulers read its trial_id and little else.
+    """One trial of a sweep. Of it, Ray Tune's scheduler reads the trial_id alone.
 
     trial_id: the searcher's name for it. Two trials may have the same config, and share its run.
     row: the row's number; None for a source, which several rows may share.
     suggestion: what the searcher proposed, in the searcher's terms.
-    told: the last epoch that searcher and scheduler know of.
+    last_epoch: the last epoch that was reported to the searcher and the scheduler.
     seconds: how long the epochs so far have taken.
     best: the best value of the sweep's `select` so far; at the end, that of the kept epoch.
     start: the value of `select` before any training.
@@ -35,7 +35,7 @@ class Trial:
     config: TrainConfig
     status: Status = "waiting"
     attempt: int = 0
-    told: int = -1
+    last_epoch: int = -1
     seconds: float = 0.0
     best: float | None = None
     start: float | None = None
@@ -49,8 +49,6 @@ class Trial:
     problem: str | None = None
     suggestion: dict[str, Any] = field(default_factory=dict)
     last_result: dict[str, Any] = field(default_factory=dict)
-    run_metadata: None = None
-    experiment_tag: str = ""
 
     @functools.cached_property
     def name(self) -> str:
@@ -70,18 +68,3 @@ class Trial:
     def live(self) -> bool:
         """Whether the trial has not ended."""
         return self.status in ("waiting", "running")
-
-
-class Controller:
-    """What Ray Tune's schedulers ask of Tune's controller."""
-
-    def __init__(self, trials: list[Trial]) -> None:
-        self._trials = trials
-
-    def get_trials(self) -> list[Trial]:
-        """Return all trials."""
-        return self._trials
-
-    def get_live_trials(self) -> set[str]:
-        """Return the ids of the trials that have not ended."""
-        return {trial.trial_id for trial in self._trials if trial.live}

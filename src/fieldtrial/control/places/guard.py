@@ -16,7 +16,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-MARK = "FIELDTRIAL_PLACE"
+DRIVER_MARK = "FIELDTRIAL_PLACE"
 
 
 class Guard:
@@ -24,20 +24,20 @@ class Guard:
 
     def __init__(self, folder: Path) -> None:
         mark = secrets.token_hex(16)
-        os.environ[MARK] = mark
+        os.environ[DRIVER_MARK] = mark
         command = [sys.executable, "-m", "fieldtrial.control.places.guard", mark, str(folder)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
 
     def close(self) -> None:
         """Kill the marked processes, remove the folder, and return when that is done."""
         self._process.communicate()
-        os.environ.pop(MARK, None)
+        os.environ.pop(DRIVER_MARK, None)
 
 
 def main(mark: str, folder: str) -> None:
     """Wait for the end of the input; then kill the marked processes and remove the folder."""
     sys.stdin.read()
-    kill_all(MARK, mark)
+    kill_all(DRIVER_MARK, mark)
     shutil.rmtree(folder, ignore_errors=True)
 
 

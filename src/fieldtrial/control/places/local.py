@@ -22,11 +22,11 @@ from fieldtrial.config import ConfigError
 from fieldtrial.control.places.guard import Guard, kill_all, signal_all
 from fieldtrial.control.places.interface import Ended
 from fieldtrial.control.places.settings import LocalSettings
+from fieldtrial.disk.files import last_lines, tail
 from fieldtrial.disk.task_queue import Task
 
 WORKER = ("-m", "fieldtrial.training.attempt.worker")
-LAST_LINES = 10
-MARK = "FIELDTRIAL_WORKER"
+WORKER_MARK = "FIELDTRIAL_WORKER"
 
 
 class LocalPlace:
@@ -100,12 +100,12 @@ class LocalPlace:
 
     def dump(self, task: Task) -> bool:
         """Make the worker's processes write their stack traces to the trial's log."""
-        signal_all(MARK, self._mark(task), signal.SIGUSR1)
+        signal_all(WORKER_MARK, self._mark(task), signal.SIGUSR1)
         return True
 
     def kill(self, task: Task) -> None:
         """Kill the worker's processes; its slot reports the death."""
-        kill_all(MARK, self._mark(task))
+        kill_all(WORKER_MARK, self._mark(task))
 
     def close(self, detach: bool = False) -> None:  # noqa: ARG002 (local workers need this process)
         """End all workers and Ray."""
@@ -139,7 +139,7 @@ class LocalPlace:
         While Ray itself restarts an actor, every task that is given to it fails at once.
         """
         ray.kill(slot)
-        kill_all(MARK, self._marks.pop(slot))
+        kill_all(WORKER_MARK, self._marks.pop(slot))
         return self._new_slot()
 
     def _start_ray(self, cores: int, folder: Path) -> None:
@@ -195,7 +195,7 @@ class Slot:
             error = json.loads(answer).get("error")
             return None, error and (error["kind"], error["message"])
         self._kill()
-        return f"its worker {_how_it_ended(worker.wait())}{_last_lines(log)}", None
+        return f"its worker {_how_it_ended(worker.wait())}{last_lines(tail(log))}", None
 
     def _start(self, log: Path) -> "subprocess.Popen[bytes]":
         self._kill()  # an earlier worker's processes may be left
@@ -205,14 +205,14 @@ class Slot:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
-                env=os.environ | {"OMP_NUM_THREADS": str(self._threads), MARK: self._mark},
+                env=os.environ | {"OMP_NUM_THREADS": str(self._threads), WORKER_MARK: self._mark},
                 start_new_session=True,
             )
         return self._worker
 
     def _kill(self) -> None:
         """Kill the worker and all its processes, which torchrun puts into sessions of their own."""
-        kill_all(MARK, self._mark)
+        kill_all(WORKER_MARK, self._mark)
 
 
 def _sharing(devices: int, wanted: float) -> int:
@@ -246,10 +246,3 @@ def _how_it_ended(code: int) -> str:
     return (
         f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with status {code}"
     )
-
-
-def _last_lines(log: Path) -> str:
-    with contextlib.suppress(OSError):
-        lines = log.read_text(errors="replace").splitlines()[-LAST_LINES:]
-        return "".join(f"\n    {line}" for line in lines)
-    return ""

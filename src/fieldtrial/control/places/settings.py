@@ -64,9 +64,14 @@ class LocalSettings:
             raise ConfigError(problems)
 
     @property
-    def devices_per_trial(self) -> float:
-        """The device-hours of an hour of a trial: its share of a GPU, or one for all its cores."""
-        return self.gpus_per_trial or 1
+    def devices_per_trial(self) -> int:
+        """The device-hours of an hour of a trial: one for each process, with its GPU if any."""
+        return self.processes_per_trial
+
+    @property
+    def uses_gpus(self) -> bool:
+        """Whether a trial may run on GPUs."""
+        return self.gpus_per_trial is None or self.gpus_per_trial > 0
 
     def workers(self, trials: int) -> int:
         """Return how many workers are started for so many trials if no worker dies."""
@@ -205,6 +210,11 @@ class SlurmSettings:
         return math.ceil(trials / self.trials_per_job)
 
     @property
+    def uses_gpus(self) -> bool:
+        """Whether a trial runs on GPUs."""
+        return self.gpus_per_trial > 0
+
+    @property
     def nodes(self) -> int:
         """The nodes of a trial."""
         return max(1, math.ceil(self.gpus_per_trial / self.gpus_per_node))
@@ -245,7 +255,7 @@ KINDS: dict[str, type[LocalSettings] | type[SlurmSettings]] = {
 }
 
 
-def read_place(name: str, folder: Path) -> Settings:
+def read_settings(name: str, folder: Path) -> Settings:
     """Return the settings of the place called `name`, from `folder`/NAME.toml.
 
     Raises:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from fieldtrial.panel import format_hours
 from fieldtrial.results.read.sweeps import SWEEP
 from fieldtrial.results.read.wording import counted, outcome_text
 
@@ -19,15 +20,16 @@ class Account:
     """Device-hours of trials, each counted once.
 
     by_outcome: {outcome: (trials, device-hours)}. repeated: of epochs that were lost and repeated.
-    interruptions: attempts after the first. interrupted: the most that they can have cost.
+    restarts: attempts after the first. cut_short: the most that the epochs cost that ended with
+    the attempts before them.
     saved_epochs: those that trials stopped early did not run. saved: their device-hours, at each
     trial's own pace.
     """
 
     by_outcome: dict[str, tuple[int, float]]
     repeated: float
-    interruptions: int
-    interrupted: float
+    restarts: int
+    cut_short: float
     saved: float
     saved_epochs: int
 
@@ -73,8 +75,8 @@ def account(trials: pd.DataFrame, costs: pd.DataFrame) -> Account:
     return Account(
         by_outcome,
         repeated=float(costs["repeated_hours"].sum()),
-        interruptions=int(again.sum()),
-        interrupted=float((again * costs["hours_per_epoch"].fillna(0)).sum()),
+        restarts=int(again.sum()),
+        cut_short=float((again * costs["hours_per_epoch"].fillna(0)).sum()),
         saved=float((left * costs["hours_per_epoch"][stopped].fillna(0)).sum()),
         saved_epochs=int(left.sum()),
     )
@@ -88,20 +90,17 @@ def cost_lines(account: Account) -> list[str]:
         if hours
     ]
     parts += (
-        [f"{format_hours(account.repeated)} repeated after interruptions"]
-        if account.repeated
-        else []
+        [f"{format_hours(account.repeated)} repeated after restarts"] if account.repeated else []
     )
     lines = (
         [f"Device-hours: {format_hours(account.total)} in all: {', '.join(parts)}."]
         if parts
         else []
     )
-    if account.interruptions:
+    if account.restarts:
         lines.append(
-            f"{counted(account.interruptions, 'interruption')}: the epochs that they cut short are"
-            f" in no record, and cost at most {format_hours(account.interrupted)} device-hours"
-            " more."
+            f"{counted(account.restarts, 'restart')}: the epochs that were cut short are in no"
+            f" record; they cost at most {format_hours(account.cut_short)} device-hours."
         )
     if account.saved_epochs:
         share = (
@@ -115,8 +114,3 @@ def cost_lines(account: Account) -> list[str]:
             " pace."
         )
     return lines
-
-
-def format_hours(hours: float) -> str:
-    """Return hours with three digits that count."""
-    return f"{hours:,.0f}" if hours >= 100 else f"{hours:.3g}"

@@ -140,7 +140,7 @@ def winners(folder: SweepFolder) -> list[list[Run]]:
         ValueError: it is not a sweep's folder, or a row has no tested run of its winner yet.
     """
     tested = [
-        [folder.run(name) for name in group.finals.sort_values("seed")["trial"]]
+        {int(seed): folder.run(name) for seed, name in group.finals[["seed", "trial"]].to_numpy()}
         for group in group_rows(read_sweeps([folder.path])).groups
     ]
     if lacking := [str(number) for number, runs in enumerate(tested) if not runs]:
@@ -148,4 +148,5 @@ def winners(folder: SweepFolder) -> list[list[Run]]:
             f"{folder.path}: no tested run of the winner of row {', '.join(lacking)}: end the sweep"
             " first"
         )
-    return [list(members) for members in zip(*tested, strict=False)]  # as many as every row has
+    common = set.intersection(*map(set, tested))
+    return [[runs[seed] for runs in tested] for seed in sorted(common)]

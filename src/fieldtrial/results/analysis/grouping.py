@@ -16,7 +16,7 @@ from fieldtrial.results.analysis.winner import (
     RowKey,
     Search,
     TrialValues,
-    best_place,
+    best_index,
     final_note,
     find_winner,
     read_searches,
@@ -139,7 +139,7 @@ class _Maker:
         ]
         winners = [winner for winner in found if winner]
         outcomes, scores = ([winner[name] for winner in winners] for name in ("outcome", select))
-        place = best_place(outcomes, scores, mode)
+        place = best_index(outcomes, scores, mode)
         return None if place is None else winners[place]
 
     def _is_complete(self, winner: TrialValues) -> bool:

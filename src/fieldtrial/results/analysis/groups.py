@@ -9,7 +9,7 @@ import pandas as pd
 
 from fieldtrial.disk.sweep_description import Mode
 from fieldtrial.results.analysis.statistics import Comparison, Estimate, compare, estimate_seeds
-from fieldtrial.results.analysis.winner import TrialValues, best_place
+from fieldtrial.results.analysis.winner import TrialValues, best_index
 from fieldtrial.results.read.trials import FAILED
 
 Key = tuple[str, ...]
@@ -125,7 +125,7 @@ def _compare_family(family: Sequence[Group], metric: str, select: str, mode: Mod
     """Return the family's groups with their marks."""
     winners = [group.winner or {} for group in family]
     outcomes, scores = ([winner[name] for winner in winners] for name in ("outcome", select))
-    best = family[best_place(outcomes, scores, mode) or 0]
+    best = family[best_index(outcomes, scores, mode) or 0]
     values = {group.number: group.values for group in family}
     pairs = [(best.number, group.number) for group in family if group is not best]
     found = compare(values, pairs, _resolution(family, metric))

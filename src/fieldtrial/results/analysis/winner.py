@@ -49,7 +49,7 @@ def test_metric(select: str) -> str:
     return "test_" + select.removeprefix("validation_")
 
 
-def best_place(outcomes: Sequence[str], values: Sequence[float], mode: Mode) -> int | None:
+def best_index(outcomes: Sequence[str], values: Sequence[float], mode: Mode) -> int | None:
     """Return the place of the best trial in the sequences, None if they are empty.
 
     Trials that were trained to the end go before those that were stopped early. Of equal values,
@@ -67,7 +67,7 @@ def find_winner(search: pd.DataFrame, select: str, mode: Mode) -> TrialValues | 
     named = ended[ended["winner"]]
     candidates = named if len(named) else ended
     values = pd.to_numeric(candidates[select]).tolist()
-    place = best_place(candidates["outcome"].tolist(), values, mode)
+    place = best_index(candidates["outcome"].tolist(), values, mode)
     return None if place is None else to_values(candidates.iloc[[place]])[0]
 
 

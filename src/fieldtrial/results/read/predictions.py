@@ -59,7 +59,7 @@ class StoredPredictions:
 def load_predictions(run: Run, split: str = "test") -> StoredPredictions:
     """Return the predictions of `run` for the images of `split`: validation or test.
 
-    Classes are named by result.json or, in a run of before it had names, by their numbers.
+    Class names come from result.json. In runs that are older than those, classes have numbers.
 
     Raises:
         FileNotFoundError: no run is there, or it has stored none; the message names the file, and

@@ -1,5 +1,7 @@
 """Words that tables, reports and messages share."""
 
+from fieldtrial.config import FIELDS
+
 OUTCOMES = {"stopped": "stopped early"}  # the other outcomes are called what they are
 
 
@@ -11,3 +13,8 @@ def counted(count: int, what: str = "trial") -> str:
 def outcome_text(outcome: object) -> str:
     """Return what a trial's outcome is called in a sentence."""
     return OUTCOMES.get(str(outcome), str(outcome))
+
+
+def is_share(name: str) -> bool:
+    """Return whether a measure is a share, which people read in per cent."""
+    return name not in FIELDS and name.endswith(("accuracy", "_f1"))

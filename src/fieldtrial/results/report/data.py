@@ -13,7 +13,7 @@ from fieldtrial.disk.sweep_description import SearchDomain, SweepDescription
 from fieldtrial.fields import format_value
 from fieldtrial.results.analysis.winner import test_metric
 from fieldtrial.results.read.trials import ENDED_WELL
-from fieldtrial.results.read.wording import outcome_text
+from fieldtrial.results.read.wording import is_share, outcome_text
 
 Column = dict[str, Any]
 
@@ -154,11 +154,6 @@ def label(name: str) -> str:
         .replace("auc", "AUC")
     )
     return f"{words} ({unit})" if unit else words
-
-
-def is_share(name: str) -> bool:
-    """Return whether a measure is a share, which people read in per cent."""
-    return name not in FIELDS and name.endswith(("accuracy", "_f1"))
 
 
 def ended(trials: pd.DataFrame, select: str) -> pd.DataFrame:

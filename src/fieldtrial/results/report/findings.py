@@ -10,8 +10,9 @@ from fieldtrial.results.analysis.groups import Group
 from fieldtrial.results.analysis.importance import Importance
 from fieldtrial.results.analysis.quantities import mean_of_runs, of_winner
 from fieldtrial.results.analysis.statistics import Comparison, estimate_mean, estimate_seeds
+from fieldtrial.results.read.wording import is_share
 from fieldtrial.results.report.comparisons import FieldComparisons, RowComparisons, compare_fields
-from fieldtrial.results.report.data import is_share, label
+from fieldtrial.results.report.data import label
 
 MOST_NAMED = 4
 MOST_PAIRS = 3  # of a field's values that are told one by one
@@ -113,11 +114,12 @@ def _on_field(field: FieldComparisons, tested: RowComparisons) -> Iterator[Findi
     open_pairs = [f"{first} and {second}" for first, second, one in field.pairs if not one.shown]
     if not shown:
         yield _finding(
-            "open", f"{text}In rows alike in all else, no difference between any two is shown."
+            "open",
+            f"{text}In otherwise equal rows, no difference between any two is shown.",
         )
         return
     text += (
-        f"In rows alike in all else, {len(shown)} of {len(field.pairs)} differences are shown, of "
+        f"In otherwise equal rows, {len(shown)} of {len(field.pairs)} differences are shown, of "
     )
     text += f"{_sizes(shown, tested.metric)}" + (
         f"; none between {_named(open_pairs)}." if open_pairs else "."
@@ -134,7 +136,7 @@ def _on_pair(
         first, second, difference = second, first, -difference
     interval = f"95 % interval {_span(difference - half, difference + half, tested.metric)}"
     evidence = (
-        f"{one.n} pairs of rows alike in all else, {interval}, corrected p {_p(one.corrected_p)}"
+        f"{one.n} pairs of otherwise equal rows, {interval}, corrected p {_p(one.corrected_p)}"
     )
     if one.shown:
         relation = "above" if tested.mode == "max" else "below"
@@ -165,9 +167,9 @@ def _on_selection(tested: RowComparisons) -> Iterator[Finding]:
         f" by is {size} their {_name(metric)} with fresh seeds ({interval}):"
     )
     if abs(estimate.mean) <= half:
-        yield _finding("open", f"{text} that the choice flatters is not shown.")
+        yield _finding("open", f"{text} no selection bias is shown.")
     elif (estimate.mean > 0) == (tested.mode == "max"):
-        yield _finding("caution", f"{text} the choice flatters, and test is the column to read.")
+        yield _finding("caution", f"{text} validation is optimistic; read the test column.")
     else:
         yield _finding("open", f"{text} test is the easier of the two.")
 
@@ -190,7 +192,9 @@ def _on_ends(groups: Sequence[Group], search: Mapping[str, SearchDomain]) -> Ite
         if low is None or high is None:
             continue
         found = [of_winner(group, name) for group in groups]
-        values = [float(value) for value in found if isinstance(value, int | float)]
+        values = [value for value in found if isinstance(value, int | float)]
+        if domain.step is None and all(isinstance(value, int) for value in values):
+            high -= 1  # Ray Tune's upper bounds of whole numbers are exclusive
         shares = [_place(value, low, high, domain.kind == "loguniform") for value in values]
         near = {
             "lower": [s for s in shares if s < NEAR_END],

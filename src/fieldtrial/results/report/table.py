@@ -6,9 +6,10 @@ from typing import Any
 import pandas as pd
 
 from fieldtrial.disk.sweep_description import SweepDescription
-from fieldtrial.results.read.wording import outcome_text
+from fieldtrial.panel import format_hours
+from fieldtrial.results.read.wording import counted, is_share, outcome_text
 from fieldtrial.results.report.comparisons import RowComparisons
-from fieldtrial.results.report.data import is_share, label
+from fieldtrial.results.report.data import label
 from fieldtrial.results.report.findings import estimate_text
 from fieldtrial.results.table.render import NOTHING, Cell, Grid
 
@@ -41,18 +42,20 @@ def facts(
     ]
     hours = float((records["seconds"] * records["world_size"]).sum()) / 3600
     again = float((records["repeated_seconds"] * records["world_size"]).sum()) / 3600
+    repeated = f", and {format_hours(again)} in epochs done again" if again else ""
     return [
         _best(tested),
         {"name": "Trials", "value": f"{int(outcomes.sum()):,}", "remark": ", ".join(parts)},
         {
             "name": "Rows",
             "value": f"{len(description.rows):,}",
-            "remark": f"{description.trials} trials and {description.seeds} fresh seeds for each",
+            "remark": f"{counted(description.trials_per_row)} and"
+            f" {counted(description.seeds, 'fresh seed')} for each",
         },
         {
             "name": "Device-hours",
-            "value": f"{hours:.3g}",
-            "remark": "in epochs" + (f", and {again:.2g} in epochs done again" if again else ""),
+            "value": format_hours(hours),
+            "remark": f"in epochs{repeated}",
         },
     ]
 

@@ -11,6 +11,7 @@ from fieldtrial.fields import format_value
 from fieldtrial.results.analysis.groups import Group, Groups, Key
 from fieldtrial.results.analysis.quantities import Measure
 from fieldtrial.results.analysis.statistics import FEWEST
+from fieldtrial.results.read.wording import is_share
 from fieldtrial.results.table.render import MARK, NOTHING, Cell, Grid
 
 LONGEST_NOTE = 80
@@ -156,12 +157,12 @@ def order(groups: Iterable[Group], fields: Sequence[str], searched: Sequence[str
 
 def header(metric: str) -> str:
     """Return a metric's name for people, with its unit."""
-    return metric.replace("_", " ") + (" %" if metric.endswith("accuracy") else "")
+    return metric.replace("_", " ") + (" %" if is_share(metric) else "")
 
 
 def format_metric(metric: str, value: float) -> str:
-    """Return a score: accuracies in per cent."""
-    return f"{100 * value:.2f}" if metric.endswith("accuracy") else f"{value:.4f}"
+    """Return a score: shares in per cent."""
+    return f"{100 * value:.2f}" if is_share(metric) else f"{value:.4f}"
 
 
 def _head(name: str) -> str:

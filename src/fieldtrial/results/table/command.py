@@ -9,9 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from fieldtrial.command_line import BAD_INPUT, complain, job
+from fieldtrial.panel import console
 from fieldtrial.results.read.sweeps import SWEEP, Sweeps, parse_conditions, read_sweeps
 from fieldtrial.results.table.files import write_long_tables, write_table
 from fieldtrial.results.table.render import (
@@ -24,7 +23,6 @@ from fieldtrial.results.table.tables import Table, grouped_table, sweep_table
 
 RENDERERS = {"markdown": render_markdown, "latex": render_latex, "html": render_html}
 FORMATS = ("terminal", "csv", *RENDERERS)
-WIDTH_OF_A_FILE = 400  # nothing is folded where the output is not a terminal
 GROUPING = ("rows", "columns", "metric", "where", "within", "show")
 
 
@@ -61,9 +59,9 @@ def _render(table: Table, form: str) -> str:
         return table.frame.to_csv(index=False)
     if form in RENDERERS:
         return RENDERERS[form](table.grid)
-    console = Console(width=None if sys.stdout.isatty() else WIDTH_OF_A_FILE, highlight=False)
-    with console.capture() as capture:
-        console.print(render_terminal(table.grid))
+    out = console()
+    with out.capture() as capture:
+        out.print(render_terminal(table.grid))
     return capture.get()
 
 

@@ -1,5 +1,6 @@
 """What an attempt runs on, for env.json, and the uncommitted changes of its code."""
 
+import contextlib
 import functools
 import importlib.metadata
 import os
@@ -13,7 +14,11 @@ import torch
 from fieldtrial import git
 from fieldtrial.training.distributed.world import World
 
-PACKAGES = ("fieldtrial", "torch", "torchvision", "timm", "kornia", "deepspeed", "numpy")
+# What a trial's numbers may depend on.
+PACKAGES = (
+    "fieldtrial", "torch", "torchvision", "timm", "kornia", "deepspeed", "numpy", "pillow",
+    "scikit-learn", "safetensors",
+)  # fmt: skip
 JOB_VARIABLES = (
     "SLURM_JOB_ID",
     "SLURM_ARRAY_JOB_ID",
@@ -72,15 +77,11 @@ def _copied(name: str) -> bytes | None:
 
 @functools.cache
 def _versions() -> dict[str, str]:
-    installed = {item.name.lower(): item.version for item in map(_distribution, PACKAGES) if item}
-    return {name: installed[name] for name in PACKAGES if name in installed}
-
-
-def _distribution(name: str) -> importlib.metadata.Distribution | None:
-    try:
-        return importlib.metadata.distribution(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+    versions = {}
+    for name in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return versions
 
 
 @functools.cache

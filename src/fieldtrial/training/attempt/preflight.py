@@ -1,9 +1,10 @@
 """python -m fieldtrial.training.attempt.preflight: checks configs, and prepares their data.
 
-It reads a JSON list of {"config": ..., "shapes_only": ...} from the standard input, and writes a
-list of answers to the standard output: for each config its problems or, if it has none, its numbers
-of parameters, operations and images. Decoded images and downloaded weights stay for the trials.
-With shapes_only no weights are allocated: the model may be too large for this machine.
+It reads a JSON list of {"config": ..., "shapes_only": ..., "processes": ..., "on_gpus": ...} from
+the standard input, and writes a list of answers to the standard output: for each config its
+problems or, if it has none, its numbers of parameters, operations and images. Decoded images and
+downloaded weights stay for the trials. With shapes_only no weights are allocated: the model may be
+too large for this machine.
 """
 
 import contextlib
@@ -17,6 +18,7 @@ import torch
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.disk.run import Run
+from fieldtrial.training.distributed.world import World
 from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.loop.batches import require_micro_batch
 from fieldtrial.training.loop.fit import count, open_trial
@@ -28,14 +30,15 @@ def main() -> None:
     os.dup2(2, 1)  # what libraries print is no answer
     here = Run(Path.cwd())  # there is no run directory yet
     questions = json.load(sys.stdin)
-    json.dump(
-        [
-            check(Attempt(here, TrainConfig.from_dict(q["config"])), q["shapes_only"])
-            for q in questions
-        ],
-        answers,
-    )
+    json.dump([_answer(here, **question) for question in questions], answers)
     answers.close()
+
+
+def _answer(
+    here: Run, config: dict[str, Any], shapes_only: bool, processes: int, on_gpus: bool
+) -> dict[str, Any]:
+    world = World(size=processes, device=torch.device("cuda" if on_gpus else "cpu"))
+    return check(Attempt(here, TrainConfig.from_dict(config), world), shapes_only)
 
 
 def check(attempt: Attempt, shapes_only: bool = False) -> dict[str, Any]:

@@ -61,9 +61,9 @@ def train_run(config: TrainConfig, run: Run, test: bool = False, accumulation: i
     require_accumulation(config, accumulation)
     world = World.from_environment()
     if kind := world.broadcast(recurring_error(run)):
-        failed = f"attempt {max(run.attempts(), default=0)} ended with an error that would recur"
+        failed = f"attempt {run.newest_attempt} ended with an error that would recur"
         end_together(world, f"{run.path}: not trained again: {failed} ({kind})")
-    number = world.broadcast(max(run.attempts(), default=0) + 1)
+    number = world.broadcast(run.newest_attempt + 1)
     if world.is_rank_0:
         Run.create(run.path, config)
     accumulation = world.broadcast(next_accumulation(config, run, world, accumulation))
@@ -107,7 +107,7 @@ def next_accumulation(config: TrainConfig, run: Run, world: World, least: int) -
 
     They are at least the last attempt's, and twice as many after it ran out of memory.
     """
-    last = str(max(run.attempts(), default=0))
+    last = str(run.newest_attempt)
     used: int = run.environment().get(last, {}).get("accumulate", 1)
     needed = 2 * used if last_error(run) == "memory" else used
     return min(most_accumulation(config, world), max(least, needed))
@@ -116,7 +116,7 @@ def next_accumulation(config: TrainConfig, run: Run, world: World, least: int) -
 def last_error(run: Run) -> str | None:
     """Return the kind of the error that the run's last attempt ended with, or None."""
     error = run.error() or {}
-    return error["kind"] if error.get("attempt") == max(run.attempts(), default=0) else None
+    return error["kind"] if error.get("attempt") == run.newest_attempt else None
 
 
 def recurring_error(run: Run) -> str | None:

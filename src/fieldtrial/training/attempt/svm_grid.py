@@ -35,7 +35,7 @@ def fit_grid(base: TrainConfig, folder: SweepFolder, world: World) -> None:
             [f"{folder.path} holds another sweep: give another folder, or the same flags"]
         )
     if world.is_rank_0 and not known:
-        folder.describe(
+        folder.write_description(
             SweepDescription(
                 name=folder.name,
                 base=base,
@@ -51,7 +51,9 @@ def fit_grid(base: TrainConfig, folder: SweepFolder, world: World) -> None:
         run = folder.run(config.id)
         if world.is_rank_0:
             Run.create(run.path, config)
-        number = world.broadcast(max(run.attempts(), default=0) + 1)
+            for role in ("search", "winner", "final"):
+                folder.list_trial(config.id, row_number, role)
+        number = world.broadcast(run.newest_attempt + 1)
         if not world.broadcast(run.result()):
             for record in train(Attempt(run, config, world, number, test=True)):
                 if world.is_rank_0:
@@ -61,5 +63,3 @@ def fit_grid(base: TrainConfig, folder: SweepFolder, world: World) -> None:
                         f" {record['seconds']:.1f} s",
                         flush=True,
                     )
-            for role in ("search", "winner", "final") if world.is_rank_0 else ():
-                folder.list_trial(config.id, row_number, role)

@@ -9,7 +9,7 @@ import time
 from typing import Any, Protocol
 
 from fieldtrial.disk.outages import outlast
-from fieldtrial.disk.run import Record, Run
+from fieldtrial.disk.run import Run
 from fieldtrial.disk.task_queue import Answer, Task, TaskQueue
 
 POLL_SECONDS = 0.1
@@ -18,7 +18,7 @@ OPTIONS = "--queue DIR --edition WORD --name NAME --trials N --idle SECONDS --en
 SAFETY = 1.2
 
 
-class Inbox(Protocol):
+class TaskSource(Protocol):
     """A source of tasks for a worker, which it answers."""
 
     def next(self) -> Task | None:
@@ -64,7 +64,7 @@ class StandardInput:
         self._lines.put(b"")
 
 
-class QueueInbox:
+class QueueTaskSource:
     """Tasks are claimed from a sweep's queue, at most `trials` of them.
 
     It ends after `idle` seconds without a task. It stops claiming tasks when the time left until
@@ -116,7 +116,7 @@ class QueueInbox:
         return time.time() + SAFETY * self._longest > self._end
 
 
-class StopLook:
+class StopPoll:
     """Checks for a run's stop file between steps: every tenth of an epoch, within 0.1 to 1 s."""
 
     SHARE, SHORTEST, LONGEST = 0.1, 0.1, 1.0
@@ -124,9 +124,9 @@ class StopLook:
     def __init__(self, run: Run) -> None:
         self._run, self._pause, self._next = run, self.SHORTEST, 0.0
 
-    def hear(self, record: Record) -> None:
+    def set_interval(self, epoch_seconds: float) -> None:
         """Adapt the interval to an epoch's duration."""
-        self._pause = min(self.LONGEST, max(self.SHORTEST, self.SHARE * record["seconds"]))
+        self._pause = min(self.LONGEST, max(self.SHORTEST, self.SHARE * epoch_seconds))
 
     def __call__(self) -> bool:
         """Return whether the worker was asked to stop; False between two checks."""
@@ -137,14 +137,14 @@ class StopLook:
         return self._run.stop_requested()
 
 
-def open_inbox(arguments: list[str], answers: Any) -> Inbox:
+def open_task_source(arguments: list[str], answers: Any) -> TaskSource:
     """Return the queue that OPTIONS name, or the standard input if there are no arguments."""
     if not arguments:
         return StandardInput(answers)
     try:
         options = dict(zip(arguments[::2], arguments[1::2], strict=True))
         numbers = int(options["--trials"]), float(options["--idle"]), float(options["--end"])
-        return QueueInbox(
+        return QueueTaskSource(
             TaskQueue(options["--queue"], options["--edition"]), options["--name"], *numbers
         )
     except (KeyError, ValueError) as error:

@@ -14,7 +14,7 @@ import torch
 from fieldtrial.disk.files import write_atomically
 from fieldtrial.disk.run import Record
 from fieldtrial.training.attempt.environment import environment, uncommitted_changes
-from fieldtrial.training.attempt.task_source import StopLook
+from fieldtrial.training.attempt.task_source import StopPoll
 from fieldtrial.training.attempt.tensorboard import Board
 from fieldtrial.training.loop import checkpoint
 from fieldtrial.training.loop.attempt import Attempt, Split
@@ -52,13 +52,13 @@ def train(attempt: Attempt) -> Generator[Record]:
             recorder = stack.enter_context(run.recorder(attempt.number))
             board = stack.enter_context(contextlib.closing(Board(run)))
         stack.enter_context(concluding_divergence(attempt))
-        stop = StopLook(run)
+        stop = StopPoll(run)
         attempt = replace(attempt, stop=stop)
         fitted = fit_svm(attempt) if attempt.config.classifier == "svm" else None
         epochs = (record for record in [fitted.record]) if fitted else fit(attempt)
         records = stack.enter_context(contextlib.closing(epochs))
         for record in records:
-            stop.hear(record)
+            stop.set_interval(record["seconds"])
             if world.is_rank_0:
                 recorder.write(record)
                 board.write(record)
@@ -92,11 +92,17 @@ def describe_start(attempt: Attempt) -> None:
 
 
 def command(attempt: Attempt) -> str:
-    """Return the shell command that repeats the trial with as many processes, on the same data."""
+    """Return the shell command that repeats the trial on the same data, in a directory beside it.
+
+    It starts as many processes. On several nodes, the same command starts those of each.
+    """
     root, size = os.environ.get("FIELDTRIAL_DATA"), attempt.world.size
+    on_node = int(os.environ.get("LOCAL_WORLD_SIZE", size))
+    nodes = ["--nnodes", str(size // on_node)] if on_node < size else []
     data = [f"FIELDTRIAL_DATA={shlex.quote(root)}"] if root else []
-    launcher = ["torchrun", "--nproc-per-node", str(size), "--"] if size > 1 else ["python"]
-    words = [*launcher, "jobs/train.py", "--run", str(attempt.run.path)]
+    torchrun = ["torchrun", *nodes, "--nproc-per-node", str(on_node), "--"]
+    launcher = torchrun if size > 1 else ["python"]
+    words = [*launcher, "jobs/train.py", "--run", f"{attempt.run.path}-again"]
     words += ["--test"] if attempt.test else []
     words += ["--accumulate", str(attempt.accumulation)] if attempt.accumulation > 1 else []
     return " ".join([*data, shlex.join([*words, *attempt.config.to_flags()])])

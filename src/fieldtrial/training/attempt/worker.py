@@ -30,7 +30,7 @@ import torch
 from fieldtrial.disk.outages import await_folder, is_outage
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.task_queue import Task
-from fieldtrial.training.attempt.task_source import open_inbox
+from fieldtrial.training.attempt.task_source import open_task_source
 from fieldtrial.training.attempt.train import train
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.loop.attempt import Attempt, Superseded
@@ -42,7 +42,7 @@ NO_MEMORY = ("out of memory", "ALLOC_FAILED", "can't allocate memory", "not enou
 
 
 def main() -> None:
-    """Run the tasks of the inbox until there are no more."""
+    """Run the tasks of the source until there are no more."""
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
     # Descriptor 2 is a run's log file while there is a task.
@@ -52,8 +52,8 @@ def main() -> None:
     except ValueError as error:
         sys.exit(str(error))
     modules = 0
-    inbox = open_inbox(sys.argv[1:], answers) if world.is_rank_0 else None
-    while task := world.broadcast(inbox.next() if inbox else None):
+    source = open_task_source(sys.argv[1:], answers) if world.is_rank_0 else None
+    while task := world.broadcast(source.next() if source else None):
         run = Run(task.run)
         with printing_to(run.log_path(task.attempt, world.rank)):
             answer = work(task, world)
@@ -64,8 +64,8 @@ def main() -> None:
                 modules = len(sys.modules)
             if world.device.type == "cuda":
                 torch.cuda.empty_cache()
-        if inbox:
-            inbox.answer(task, answer)
+        if source:
+            source.answer(task, answer)
     world.close()
     gc.unfreeze()
 
@@ -126,7 +126,7 @@ def tell(run: Run, kind: str, message: str, error: Exception, attempt: int) -> N
     It is left alone if another process of this attempt has written it, whose earlier failure may be
     the cause of this one, or if a newer attempt has begun.
     """
-    if (run.error() or {}).get("attempt") != attempt and max(run.attempts(), default=0) <= attempt:
+    if (run.error() or {}).get("attempt") != attempt and run.newest_attempt <= attempt:
         run.write_error(kind, message, attempt, "".join(traceback.format_exception(error)))
 
 

@@ -92,7 +92,7 @@ class Dataset:
 
     Attributes:
         name: as in the config; a folder's has its path.
-        fingerprint: a text that changes with its files, and is cheap.
+        fingerprint: a text that changes with its files, as far as a few `stat` calls show it.
         channels: 1 for grey images, 3 for colour.
         image_size: side in pixels of its images; where they differ, the size usual for them.
         contents: lists the images, which may take long.

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Store:
-    """A decoded data set, named by its content.
+    """A decoded data set, named by the fingerprint of its files.
 
     Attributes:
         images: read-only memory map, uint8 (n, height, width, channels).

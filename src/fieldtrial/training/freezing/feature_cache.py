@@ -29,7 +29,7 @@ MOST_BYTES = 4 * 2**30  # of one file: larger features are computed in each epoc
 MOST_BYTES_TOGETHER = 4 * MOST_BYTES  # of the cache: the longest unused files are removed
 # Folders in the store root: features at the freeze point, and the head's input (svm/penultimate).
 FROZEN, PENULTIMATE = "features", "penultimate"
-# Of filling one file. A sweep takes a trial without a heartbeat for half an hour for hung.
+# Time limit for filling one file: a sweep ends a trial that writes no record for half an hour.
 MOST_SECONDS = 1500.0
 ESTIMATE_SECONDS = 30.0  # after which the time for the whole file is estimated
 IMAGES = 64  # per forward pass
@@ -159,7 +159,7 @@ def make_room(size: int) -> None:
     readable. Unfinished files of killed processes are removed too.
     """
     folders = [store_root() / name for name in (FROZEN, PENULTIMATE)]
-    for begun in folders[0].glob("*.building"):
+    for begun in (file for folder in folders for file in folder.glob("*.building")):
         with contextlib.suppress(OSError), FileLock(begun.with_suffix(".npy.lock"), timeout=0):
             begun.unlink(missing_ok=True)
     files = []

@@ -62,7 +62,7 @@ class Attempt:
     def require_newest(self) -> None:
         """Raise Superseded, in all processes together, if a newer attempt has begun."""
         world = self.world
-        newest = world.broadcast(max(self.run.attempts(), default=0) if world.is_rank_0 else 0)
+        newest = world.broadcast(self.run.newest_attempt if world.is_rank_0 else 0)
         if newest > self.number:
             raise Superseded(
                 f"{self.run.path}: attempt {newest} has taken over from attempt {self.number}"

@@ -108,17 +108,18 @@ def train_epoch(
     waiting = Waiting(batches(data, order, config.batch_size, world))
     for i, batch in enumerate(waiting):
         step = first + i
-        cut = micro_batches(augmented(batch, config, step, world.rank), attempt.micro_batch_size)
-        for number, micro_batch in enumerate(cut, start=1):
-            with strategy.accumulate(is_last=number == len(cut)):
-                logits = strategy.forward(micro_batch.images)
-                loss, value = objective(logits, micro_batch.labels, micro_batch.weights)
+        parts = micro_batches(augmented(batch, config, step, world.rank), attempt.micro_batch_size)
+        for number, part in enumerate(parts, start=1):
+            with strategy.accumulate(is_last=number == len(parts)):
+                logits = strategy.forward(part.images)
+                loss, summed_loss = objective(logits, part.labels, part.weights)
                 # Strategies average over processes: this makes it the mean over the global batch.
                 strategy.backward(loss * (world.size / batch.count))
-            meter.sums[i] += loss_and_correct(value, logits.detach(), micro_batch)
+            meter.add(i, loss_and_correct(summed_loss, logits.detach(), part))
         objective.end_batch()
         meter.before_step(i)
-        norm = strategy.step(learning_rate(config, step, steps * config.epochs, plateaus))
+        lr = learning_rate(config, step, steps * config.epochs, plateaus)
+        norm = strategy.step(lr)
         meter.after_step(i, norm)
         if (i + 1) % CHECK_EVERY == 0 or i + 1 == steps:
             meter.require_finite(i + 1, first, epoch)
@@ -140,22 +141,23 @@ def _must_stop(attempt: Attempt, step: int) -> bool:
 
 
 class StepMeter:
-    """Collects the numbers of an epoch's steps on the device, without waiting for it.
-
-    Attributes:
-        sums: summed loss and number of correct answers of each step: float64 (steps, 2).
-    """
+    """Collects the numbers of an epoch's steps on the device, without waiting for it."""
 
     def __init__(self, steps: int, strategy: Strategy, world: World) -> None:
         self._strategy = strategy
         self._world = world
-        self.sums = torch.zeros(steps, 2, dtype=torch.float64, device=world.device)
+        # Summed loss and number of correct answers of each step.
+        self._sums = torch.zeros(steps, 2, dtype=torch.float64, device=world.device)
         self._norms = torch.zeros(steps, dtype=torch.float64, device=world.device)
         measured = range(MEASURED_UPDATES)
         self._measured = {(2 * n + 1) * steps // (2 * MEASURED_UPDATES) for n in measured}
         self._before: list[torch.Tensor] = []
         self._updates: list[torch.Tensor] = []
         self._checked = 0
+
+    def add(self, step: int, loss_and_correct: torch.Tensor) -> None:
+        """Add a micro-batch's summed loss and number of correct answers, float64 (2,)."""
+        self._sums[step] += loss_and_correct
 
     def before_step(self, step: int) -> None:
         """Copy the weights if the update of this step is to be measured."""
@@ -174,7 +176,7 @@ class StepMeter:
 
     def require_finite(self, end: int, first: int, epoch: int) -> None:
         """Raise Diverged, in all processes together, if a loss before step `end` is not finite."""
-        losses = self._world.sum(self.sums[self._checked : end, 0])
+        losses = self._world.sum(self._sums[self._checked : end, 0])
         for step, loss in enumerate(losses.tolist(), start=first + self._checked + 1):
             if not math.isfinite(loss):
                 raise Diverged(f"the training loss is {loss} at step {step} (epoch {epoch})")
@@ -182,7 +184,7 @@ class StepMeter:
 
     def statistics(self, epoch: int, images: int, seconds_waited: float) -> EpochStatistics:
         """Return the epoch's statistics. Raises Diverged if a gradient's norm is not finite."""
-        loss, accuracy = (self._world.sum(self.sums.sum(0)) / images).tolist()
+        loss, accuracy = (self._world.sum(self._sums.sum(0)) / images).tolist()
         gradient_norm = float(self._norms.mean())  # the same in all processes
         if not math.isfinite(gradient_norm):
             raise Diverged(f"a gradient's norm is {gradient_norm} in epoch {epoch}")

@@ -48,8 +48,10 @@ def fit(attempt: Attempt) -> Generator[Record]:
     first record has a `notice` that says so.
 
     A record's scores are those of `scores_of`. Its `seconds` are those of training and evaluation,
-    without the checkpoint. If attempt.stop ends an epoch early, the records end with the last whole
-    epoch.
+    without the checkpoint; `lr` is that of the epoch's last step. `images_per_second` is that of
+    training alone, and `data_wait` the share of training's time spent waiting for data.
+
+    If attempt.stop ends an epoch early, the records end with the last whole epoch.
 
     Raises:
         Diverged: a loss is not finite.
@@ -60,7 +62,7 @@ def fit(attempt: Attempt) -> Generator[Record]:
     data, network = open_trial(config, run)
     require_micro_batch(network, data, attempt)
     saved, notice = checkpoint.load(run, config, world)
-    first: Record = {"notice": notice} if notice else {}
+    extra: Record = {"notice": notice} if notice else {}  # of the first record
     progress = TrialProgress(**saved["progress"]) if saved else TrialProgress()
     counts = saved["facts"] if saved else count(network, data)
     if saved:
@@ -71,26 +73,28 @@ def fit(attempt: Attempt) -> Generator[Record]:
     try:
         if saved:
             learner.load_state(saved)
-            yield saved["record"] | first
+            yield saved["record"] | extra
+            extra = {}
         del saved  # a copy of the network and of the optimiser's state
         steps = math.ceil(len(data.train) / config.batch_size)
         while not progress.end(config):
             epoch, plateaus, started = progress.epoch + 1, progress.plateaus, time.perf_counter()
-            if epoch == 0:
-                training = evaluate_untrained(network, data, attempt)
-            else:
-                training = train_epoch(attempt, learner, data, epoch, plateaus)
+            training = (
+                train_epoch(attempt, learner, data, epoch, plateaus)
+                if epoch
+                else evaluate_untrained(network, data, attempt)
+            )
             training_seconds = time.perf_counter() - started
             share_buffers(network, world)
             validation = evaluate(network, data, data.validation, attempt)
             step = epoch * steps
-            if not math.isfinite(training.scores.loss + validation.loss):
-                raise Diverged(
-                    f"the validation loss is {validation.loss} after step {step} (epoch {epoch})"
-                )
+            for split, scores in (("training", training.scores), ("validation", validation)):
+                if not math.isfinite(scores.loss):
+                    raise Diverged(
+                        f"the {split} loss is {scores.loss} after step {step} (epoch {epoch})"
+                    )
             seconds = time.perf_counter() - started
-            progress.add(validation, seconds, config.select)
-            progress.find_plateau(config.plateau_patience)
+            progress.add(validation, seconds, config)
             record: Record = {
                 "epoch": epoch,
                 "step": step,
@@ -98,12 +102,13 @@ def fit(attempt: Attempt) -> Generator[Record]:
                 "lr": learning_rate(config, max(0, step - 1), steps * config.epochs, plateaus),
                 "seconds": seconds,
                 "images_per_second": training.images / training_seconds,
-                "data_wait": training.seconds_waited / seconds,
+                "data_wait": training.seconds_waited / training_seconds,
                 "peak_memory_mb": peak_memory_mb(world),
                 "best_epoch": progress.best_epoch,
             }
             save_checkpoint(attempt, learner, progress, record, counts)
-            yield record | first if epoch == 0 else record
+            yield record | extra
+            extra = {}
     except Stopped:
         return
     finally:
@@ -180,7 +185,7 @@ def count(network: Network, data: Data) -> dict[str, int]:
 
 
 def peak_memory_mb(world: World) -> float:
-    """Return the peak memory in MiB: of the trial on a GPU; of the process on a CPU."""
+    """Return the peak memory in MB: of the trial on a GPU; of the process on a CPU."""
     if world.device.type == "cuda":
-        return torch.cuda.max_memory_allocated(world.device) / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        return torch.cuda.max_memory_allocated(world.device) / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6

@@ -31,7 +31,7 @@ class FeatureLoss(Protocol):
         """
 
     def end_batch(self) -> None:
-        """Note that the micro-batches since the last call were a batch."""
+        """End the batch: called once after its last micro-batch."""
 
     def state(self) -> dict[str, Tensor]:
         """Return what a checkpoint must hold, the same in all processes."""
@@ -167,7 +167,7 @@ class Objective:
         return total + self._weight * more, total.detach() + self._weight * value
 
     def end_batch(self) -> None:
-        """Note that the micro-batches since the last call were a batch."""
+        """End the batch: called once after its last micro-batch."""
         if self._beside:
             self._beside.end_batch()
 

@@ -37,21 +37,21 @@ class TrialProgress:
     plateau_epoch: int = 0
     seconds: float = 0.0
 
-    def add(self, validation: Scores, seconds: float, select: Select) -> None:
-        """Note the end of another epoch."""
+    def add(self, validation: Scores, seconds: float, config: TrainConfig) -> None:
+        """Note the end of another epoch.
+
+        There is a plateau if none was better for plateau_patience epochs since the last plateau.
+        """
         self.epoch += 1
         self.seconds += seconds
-        rank = RANKS[select](validation.loss, validation.accuracy)
-        best = RANKS[select](self.best_loss, self.best_accuracy)
+        rank = RANKS[config.select](validation.loss, validation.accuracy)
+        best = RANKS[config.select](self.best_loss, self.best_accuracy)
         if self.epoch <= 1 or rank[0] > best[0]:
             self.rising_epoch = self.epoch
         if self.epoch <= 1 or rank > best:
             self.best_epoch = self.epoch
             self.best_loss, self.best_accuracy = validation.loss, validation.accuracy
-
-    def find_plateau(self, patience: int) -> None:
-        """Note a plateau if no epoch was better for `patience` epochs since the last plateau."""
-        if self.epoch - max(self.rising_epoch, self.plateau_epoch) >= patience:
+        if self.epoch - max(self.rising_epoch, self.plateau_epoch) >= config.plateau_patience:
             self.plateaus += 1
             self.plateau_epoch = self.epoch
 

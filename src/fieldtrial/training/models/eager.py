@@ -18,10 +18,10 @@ NAME = "torch._dynamo"
 
 
 class DeferredCompiler(ModuleType):
-    """Stands for torch._dynamo until an attribute is wanted that it does not have."""
+    """Stands in for torch._dynamo until an attribute that it lacks is used."""
 
     def disable(self, fn: Any = None, *args: Any, **options: Any) -> Any:
-        """Return `fn`, which is to be excluded from compilation, if there is any by then."""
+        """Return `fn`, excluded from compilation once the compiler itself is loaded."""
         if not callable(fn):
             return _load_compiler().disable(fn, *args, **options)
         excluded: list[Callable[..., Any]] = []
@@ -40,7 +40,7 @@ class DeferredCompiler(ModuleType):
         """Nothing is compiled, so there is no graph to break."""
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("__spec__", "__file__"):  # asked of every module, by those who look for another
+        if name in ("__spec__", "__file__"):  # looked up on every module by introspection
             raise AttributeError(name)
         return getattr(_load_compiler(), name)
 

@@ -42,7 +42,7 @@ class AuxiliaryLogits:
     def take(self) -> Tensor | None:
         """Return the logits, float32 (n, classes), and forget them.
 
-        They are None where the network has no auxiliary classifier, or nothing trains by it.
+        They are None where the network has no auxiliary classifier, or its loss is not used.
         """
         latest, self._latest = self._latest, None
         return latest

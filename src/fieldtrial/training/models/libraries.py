@@ -1,6 +1,6 @@
 """Where models come from by name: the interface, and the libraries torchvision and timm.
 
-A library is imported only when it is asked.
+A library is imported on first use.
 """
 
 import re

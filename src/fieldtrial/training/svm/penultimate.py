@@ -12,7 +12,6 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from fieldtrial.config import FIELDS
-from fieldtrial.disk.files import atomic_file
 from fieldtrial.training.data.image_store import store_root
 from fieldtrial.training.data.load import Data
 from fieldtrial.training.data.splits import Indices
@@ -55,8 +54,13 @@ def features(
             kept = _compute(network, data, indices, attempt)
             if world.is_rank_0:
                 make_room(kept.nbytes)
-                with atomic_file(path) as file:
-                    np.save(file, kept)
+                aside = path.with_suffix(".building")
+                try:
+                    with aside.open("wb") as file:
+                        np.save(file, kept)
+                    aside.rename(path)
+                finally:
+                    aside.unlink(missing_ok=True)
     return kept if world.is_rank_0 else None
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from fieldtrial.control.driver.drive import DETACHED, GOES_ON
+from fieldtrial.control.driver.drive import DETACHED, RESUME_ADVICE
 from fieldtrial.disk.task_queue import TaskQueue
 from tests.control.screen import Screen
 from tests.control.slurm_sweeps import (
@@ -150,7 +150,7 @@ def test_ctrl_c_asks_about_the_jobs(
     assert "Traceback" not in shown.text()
     said = shown.text().partition("[Y/n]")[2]
     if answer:
-        assert GOES_ON in said
+        assert RESUME_ADVICE in said
         assert processes.eventually(lambda: not jobs(slurm))
         queue = TaskQueue(driver.folder().queue_path)
         assert (queue.waiting(), queue.claimed()) == (set(), {}), (

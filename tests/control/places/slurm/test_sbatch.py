@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from fieldtrial.control.places.settings import SlurmSettings
-from fieldtrial.control.places.slurm import sbatch as slurm_jobs
 from fieldtrial.control.places.slurm.commands import SlurmOutageError
 from fieldtrial.control.places.slurm.sbatch import Submitter
 from fieldtrial.disk.sweep_folder import SweepFolder
@@ -38,5 +37,5 @@ def test_a_log_explains_as_far_as_it_can_be_read(
     )
     assert told.ran_out_of_memory("7_0")
     assert not told.ran_out_of_memory("8_0")
-    monkeypatch.setattr(slurm_jobs, "LAST_BYTES", 8)
+    monkeypatch.setattr("fieldtrial.disk.files.LAST_BYTES", 8)
     assert told.last_lines("7_0") == "\n    nt\n    last"

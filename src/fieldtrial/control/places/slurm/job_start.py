@@ -20,7 +20,7 @@ from fieldtrial.disk.files import share_with_group
 from fieldtrial.disk.task_queue import TaskQueue
 
 WORKER = ("-m", "fieldtrial.training.attempt.worker")
-FAREWELL_SECONDS = 0.5  # for the job's other processes to get their SIGTERM, too
+EXIT_DELAY_SECONDS = 0.5  # for the job's other processes to get their SIGTERM, too
 SCONTROL_SECONDS = 60  # after which the job runs without the names of its nodes
 
 
@@ -47,7 +47,7 @@ def launch(
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     os.environ |= environment
     if int(environment["WORLD_SIZE"]) > 1:
-        end_when_told(TaskQueue(queue).termination(name, environment["RANK"]))
+        end_on_sigterm(TaskQueue(queue).termination(name, environment["RANK"]))
     if worker[0] == "-m":
         sys.argv[1:] = [*worker[2:], *options]
         runpy.run_module(worker[1], run_name="__main__", alter_sys=True)
@@ -59,7 +59,7 @@ def launch(
     os._exit(0)  # an orderly end of all imported libraries takes long, and the next job waits
 
 
-def end_when_told(note: Path) -> None:
+def end_on_sigterm(note: Path) -> None:
     """Make SIGTERM create the file `note` and end this process, whatever it is doing.
 
     A preemption may begin with a SIGTERM to all of srun's processes. Their job then counts as
@@ -68,19 +68,19 @@ def end_when_told(note: Path) -> None:
     """
     with contextlib.suppress(OSError):
         note.unlink(missing_ok=True)  # from before the job was requeued
-    told, tell = os.pipe()
-    os.set_blocking(tell, False)
-    signal.set_wakeup_fd(tell)
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer)
     signal.signal(signal.SIGTERM, lambda *_: None)  # without a handler nothing reaches the pipe
 
     def end() -> NoReturn:
-        while os.read(told, 1) != bytes([signal.SIGTERM]):
+        while os.read(reader, 1) != bytes([signal.SIGTERM]):
             pass
         with contextlib.suppress(OSError):  # a full disk
             note.parent.mkdir(parents=True, exist_ok=True)
             note.touch()
         # Processes that have not got their SIGTERM yet would report a lost connection as an error.
-        time.sleep(FAREWELL_SECONDS)
+        time.sleep(EXIT_DELAY_SECONDS)
         os._exit(128 + signal.SIGTERM)
 
     # In a thread: the main thread may be waiting for a device, or for another process.

@@ -7,7 +7,7 @@ it, that task has ended with the job.
 
 import contextlib
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from fieldtrial.control.places.interface import Backlog, Cause, Ended, UnreachableError
@@ -210,18 +210,15 @@ class SlurmPlace:
             self._jobs.setdefault(id, WorkerJob(Job(id, "", "", "", ""), leaving=True))
             self._jobs[id].cancelled = True
         if ids:
-            self._pool.submit(self._scancel, [self._jobs[id] for id in sorted(ids)])
+            claims = {id: self.queue.claims(id) for id in sorted(ids)}
+            self._pool.submit(self._scancel, [self._jobs[id] for id in claims], claims)
 
-    def _scancel(self, jobs: list[WorkerJob]) -> None:
-        claims = [self._claims(job) for job in jobs]
+    def _scancel(self, jobs: list[WorkerJob], claims: Mapping[str, set[str]]) -> None:
         try:
             slurm_commands.cancel([job.id for job in jobs])
         except SlurmOutageError:
-            for job, tasks in zip(jobs, claims, strict=True):
-                job.missed_cancel = tasks
-
-    def _claims(self, job: WorkerJob) -> set[str]:
-        return {task for task, worker in self.queue.claimed().items() if worker == job.id}
+            for job in jobs:
+                job.missed_cancel = claims[job.id]
 
     # Polling
 
@@ -262,11 +259,11 @@ class SlurmPlace:
             if shown.pending and not shown.dead:
                 job.leaving = False  # requeued or released
             missed, job.missed_cancel = job.missed_cancel, None
-            if missed is not None and missed == self._claims(job):  # it has taken no other task
+            if missed is not None and missed == self.queue.claims(id):  # it has taken no other task
                 self._cancel([id])
-            if not job.cancelled and (story := self._will_not_start(job)):
+            if not job.cancelled and (detail := self._will_not_start(job)):
                 self._cancel([id])
-                self._submissions.note_unstarted(shown.nodes, self._some_have_started(), story)
+                self._submissions.note_unstarted(shown.nodes, self._some_have_started(), detail)
         reasons = {job.reason for job in mine.values() if job.pending and not job.dead}
         self.backlog = Backlog(poll.requeued, tuple(sorted(reasons - {"None"})))
         for reason in reasons - ORDINARY - self._reasons:
@@ -285,16 +282,16 @@ class SlurmPlace:
         if time.monotonic() < job.idle_since + START_SECONDS:
             return None
         self._submissions.note_node_failure(shown.nodes)
-        story = f"has not started its worker for {START_SECONDS:.0f} s on {shown.nodes}"
-        self._notify(f"job {shown.id} {story}: it is cancelled")
-        return f"the last, {shown.id}, {story}"
+        detail = f"has not started its worker for {START_SECONDS:.0f} s on {shown.nodes}"
+        self._notify(f"job {shown.id} {detail}: it is cancelled")
+        return f"the last, {shown.id}, {detail}"
 
     def _some_have_started(self) -> bool:
         return any(map(self.queue.has_started, self._active()))
 
     def _report_dead(self, job: WorkerJob, state: str, nodes: str) -> list[Ended]:
         """Return the ends of the tasks that a job had claimed when it vanished."""
-        names = sorted(self._claims(job) & self._tasks.keys())
+        names = sorted(self.queue.claims(job.id) & self._tasks.keys())
         if names and state in ENDED_WELL:
             job.gone_since = job.gone_since or time.monotonic()
             if time.monotonic() < job.gone_since + ANSWER_SECONDS:
@@ -304,8 +301,8 @@ class SlurmPlace:
             state = "OUT_OF_MEMORY"
         has_started = self.queue.has_started(job.id)
         if not has_started and not job.cancelled and state not in STOPPED_FROM_OUTSIDE:
-            story = f"the last, {job.id}:{self._submitter.last_lines(job.id)}"
-            self._submissions.note_unstarted(nodes, self._some_have_started(), story)
+            detail = f"the last, {job.id}:{self._submitter.last_lines(job.id)}"
+            self._submissions.note_unstarted(nodes, self._some_have_started(), detail)
         # All its processes got SIGTERM, and not from this driver: it was preempted.
         is_preempted = not job.cancelled and 1 < self.processes <= self.queue.terminations(job.id)
         is_explained = any(_has_written_error(self._tasks[name]) for name in names)

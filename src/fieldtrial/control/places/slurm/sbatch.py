@@ -1,6 +1,5 @@
 """Writes and submits sbatch files of worker jobs. The only module that imports Submitit."""
 
-import contextlib
 import hashlib
 import os
 import re
@@ -18,11 +17,9 @@ from fieldtrial.control.places.settings import SlurmSettings
 from fieldtrial.control.places.slurm import commands as slurm_commands
 from fieldtrial.control.places.slurm.commands import SlurmOutageError
 from fieldtrial.control.places.slurm.job_start import WORKER
-from fieldtrial.disk.files import write_atomically
+from fieldtrial.disk.files import last_lines, tail, write_atomically
 from fieldtrial.disk.sweep_folder import SweepFolder
 
-LAST_LINES = 10
-LAST_BYTES = 64 << 10  # of a log, which may be large
 # Lines of slurmstepd and srun in the log of a job that was killed because it used too much memory.
 TOO_MUCH_MEMORY = re.compile(r"oom.kill event|: Out Of Memory$|exceeded memory limit", re.MULTILINE)
 
@@ -78,8 +75,7 @@ class Submitter:
 
     def last_lines(self, job: str) -> str:
         """Return the last lines of a job's own log, which its worker leaves for a trial's log."""
-        lines = self._printed(job).splitlines()
-        return "".join(f"\n    {line}" for line in lines[-LAST_LINES:])
+        return last_lines(self._printed(job))
 
     def ran_out_of_memory(self, job: str) -> bool:
         """Return whether a job's log says that it used too much memory.
@@ -91,12 +87,8 @@ class Submitter:
 
     def _printed(self, job: str) -> str:
         """Return the ends of a job's logs, as far as they can be read."""
-        printed = []
-        for path in sorted(self._logs.glob(f"{job}_*log.*")):  # as Submitit names them
-            with contextlib.suppress(OSError), path.open("rb") as log:
-                log.seek(max(0, path.stat().st_size - LAST_BYTES))
-                printed.append(log.read().decode(errors="replace"))
-        return "\n".join(printed)
+        logs = sorted(self._logs.glob(f"{job}_*log.*"))  # as Submitit names them
+        return "\n".join(filter(None, map(tail, logs)))
 
     def _text(self, excluded: Collection[str], elements: int | None) -> str:
         """Return an sbatch file for an array with so many elements, or for a single job."""

@@ -93,12 +93,12 @@ class Submissions:
         """Note that a worker has started."""
         self._unstarted = []
 
-    def note_unstarted(self, nodes: str, others_started: bool, story: str) -> None:
+    def note_unstarted(self, nodes: str, others_started: bool, detail: str) -> None:
         """Note that a job ended before its worker started.
 
         nodes: the job's nodes, as far as SLURM knows them.
         others_started: whether the worker of a job that still runs has started.
-        story: what is known of the job.
+        detail: what is known of the job.
 
         Raises:
             PlaceError: this has happened too often in a row.
@@ -108,7 +108,7 @@ class Submissions:
         most = MOST_UNSTARTED_ON_NODE if on_one_node else MOST_UNSTARTED
         if len(self._unstarted) >= most and not others_started:
             raise PlaceError(
-                f"{len(self._unstarted)} jobs in a row ended before they took a trial; {story}"
+                f"{len(self._unstarted)} jobs in a row ended before they took a trial; {detail}"
             )
 
     def note_node_failure(self, nodes: str) -> None:

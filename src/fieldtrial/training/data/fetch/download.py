@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from email.message import Message
+from http import HTTPStatus
 from pathlib import Path
 
 from fieldtrial.disk.files import read_json, write_json
@@ -22,7 +23,6 @@ CHUNK = 1 << 18  # bytes written at once
 TIMEOUT = 60  # seconds without a byte after which a connection counts as broken
 TRIES = 4  # connections in a row without a byte
 WAIT = 1.0  # seconds before the second of them; it doubles with each further one
-NO_SUCH_RANGE = 416
 # errors of this machine, not of a server
 LOCAL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS)
 
@@ -75,21 +75,20 @@ class _Download:
     def run(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         pieces = self._fetch_all()
-        if not self._is_right() and pieces > 1:
-            # pieces of two versions, or a damaged one: start once more
+        problem = self._problem()
+        if problem and pieces > 1:  # of two versions, or a damaged one: start once more
             self._forget()
             self._fetch_all()
-        if not self._is_right():
-            expected = self._expected()
-            found = _digest_of(self.part, expected.partition(":")[0])
+            problem = self._problem()
+        if problem:
             self._forget()
-            raise DownloadError(f"the downloaded file has {found}, and {expected} was expected")
+            raise DownloadError(problem)
         self.part.replace(self.path)
         self.facts_path.unlink(missing_ok=True)
 
     def _fetch_all(self) -> int:
         """Fetch until the file is whole; return its number of pieces, an earlier call's as one."""
-        pieces, in_vain, reached = int(self._size() > 0), 0, False
+        pieces, failures, connected = int(self._size() > 0), 0, False
         while True:
             before = self._size()
             failure: Exception
@@ -98,25 +97,26 @@ class _Download:
                 return pieces + 1
             except urllib.error.HTTPError as error:
                 if (
-                    error.code == NO_SUCH_RANGE
+                    error.code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
                     and error.headers.get("Content-Range") == f"bytes */{before}"
                 ):
                     return pieces  # it was whole already, but not yet checked
-                if error.code == NO_SUCH_RANGE:
+                if error.code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                     self._forget()
                 elif error.code < http.client.INTERNAL_SERVER_ERROR:
                     raise
-                failure, reached = error, True
+                failure, connected = error, True
             except (http.client.HTTPException, OSError) as error:
                 if isinstance(error, OSError) and error.errno in LOCAL:
                     raise
                 failure = error
-            came = self._size() > before
-            reached, pieces, in_vain = reached or came, pieces + came, 0 if came else in_vain + 1
-            # a server that was never reached is not waited for: there may be no network
-            if in_vain >= TRIES or not reached:
+            received = self._size() > before
+            connected, pieces = connected or received, pieces + received
+            failures = 0 if received else failures + 1
+            # A server that was never reached is not waited for: there may be no network.
+            if failures >= TRIES or not connected:
                 raise failure
-            time.sleep(0 if came else WAIT * 2 ** (in_vain - 1))
+            time.sleep(0 if received else WAIT * 2 ** (failures - 1))
 
     def _fetch(self) -> None:
         """Append the bytes of one connection. Raises OSError if it ends too early."""
@@ -157,12 +157,11 @@ class _Download:
             )
             raise OSError(errno.ENOSPC, text)
 
-    def _expected(self) -> str:
-        return self.digest or (read_json(self.facts_path) or {}).get("digest") or ""
-
-    def _is_right(self) -> bool:
-        expected = self._expected()
-        return not expected or _digest_of(self.part, expected.partition(":")[0]) == expected
+    def _problem(self) -> str:
+        """Return what is wrong with the downloaded file, or nothing."""
+        expected = self.digest or (read_json(self.facts_path) or {}).get("digest")
+        found = _digest_of(self.part, expected.partition(":")[0]) if expected else expected
+        return f"the downloaded file has {found}, and {expected} was expected" * (found != expected)
 
     def _size(self) -> int:
         return self.part.stat().st_size if self.part.exists() else 0

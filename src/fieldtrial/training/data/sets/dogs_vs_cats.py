@@ -38,7 +38,7 @@ def dogs_vs_cats(root: Path) -> Dataset:
         )
     return Dataset(
         name=ARCHIVE.dataset,
-        fingerprint=files_fingerprint([folder]),
+        fingerprint=files_fingerprint(sorted(folder.iterdir())),
         channels=3,
         image_size=IMAGE_SIZE,
         contents=functools.partial(_contents, folder),
