@@ -12,6 +12,7 @@ hypothesis.settings.load_profile("no times")
 
 pytest_plugins = [
     "tests.schedule",
+    "tests.job_commands",  # command, job
     "tests.slurm_cluster",  # the fixture slurm
     "tests.chromium",  # browser
     "tests.unreliable",  # unreliable

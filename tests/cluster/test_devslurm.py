@@ -155,11 +155,14 @@ def test_daemons_that_died_come_back(cluster: SlurmCluster) -> None:
 def test_a_job_of_the_default_partition_takes_the_place_of_a_preemptible_one(
     cluster: SlurmCluster, out: Path
 ) -> None:
-    script = f"trap 'touch {out}/told' USR1; while true; do sleep 0.1; done"
+    script = f"trap 'touch {out}/told' USR1; touch {out}/ready; while true; do sleep 0.1; done"
     loser = submit(
         cluster, script, "--partition=preempt", "--nodes=2", "--exclusive", "--signal=B:USR1@1"
     )
-    cluster.wait(loser, "RUNNING")
+    deadline = time.monotonic() + 60
+    while not (out / "ready").exists():
+        assert time.monotonic() < deadline, cluster.state(loser)
+        time.sleep(0.1)
     winner = submit(cluster, "sleep 1", "--nodes=2", "--exclusive")
     cluster.wait(winner, "COMPLETED", 60)
     assert (out / "told").exists()

@@ -1,8 +1,5 @@
 """Pictures of a run: valid files, the same in TensorBoard, and one error without a model."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,8 +15,8 @@ from fieldtrial.insight.classes import confused_pairs, embedding, predictions_gr
 from fieldtrial.insight.explain import explain
 from fieldtrial.insight.subject import Subject, open_subject, sample
 from fieldtrial.training.distributed.world import World
+from tests.job_commands import Job
 
-SCRIPT = Path(__file__).parents[2] / "jobs" / "explain.py"
 ALWAYS = {"predictions", "embedding"}
 OF_MAPS = {
     "filters",
@@ -129,19 +126,13 @@ def test_every_picture_is_a_file_and_an_image_of_tensorboard(trained: Callable[.
     assert "validation_accuracy" in events.Tags()["scalars"]
 
 
-def command(*arguments: object) -> "subprocess.CompletedProcess[str]":
-    line = [sys.executable, str(SCRIPT), *map(str, arguments)]
-    return subprocess.run(
-        line, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=600
-    )
-
-
 @pytest.mark.slow
 def test_the_command_draws_what_a_perceptron_has_and_says_what_it_has_not(
+    command: Job,
     trained: Callable[..., Run],
 ) -> None:
     run = trained(model="mlp")
-    done = command("--run", run.path, "--images", 4)
+    done = command("explain.py", "--run", run.path, "--images", "4")
     assert done.returncode == 0, done.stderr
     names = {Path(line).stem for line in done.stdout.splitlines()}
     assert names >= ALWAYS
@@ -162,21 +153,21 @@ def test_the_command_draws_what_a_perceptron_has_and_says_what_it_has_not(
     ],
 )
 def test_bad_flags_get_one_clear_error(
-    trained: Callable[..., Run], arguments: list[str], message: str
+    job: Job, trained: Callable[..., Run], arguments: list[str], message: str
 ) -> None:
-    done = command("--run", trained().path, *arguments)
+    done = job("explain.py", "--run", trained().path, *arguments)
     assert done.returncode != 0
     assert message in done.stderr
     assert "Traceback" not in done.stderr
 
 
 @pytest.mark.slow
-def test_a_run_that_has_not_ended_gets_one_clear_error(tmp_path: Path) -> None:
+def test_a_run_that_has_not_ended_gets_one_clear_error(job: Job, tmp_path: Path) -> None:
     Run.create(tmp_path / "run", TrainConfig())
-    done = command("--run", tmp_path / "run")
+    done = job("explain.py", "--run", tmp_path / "run")
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "has not ended well" in done.stderr
-    missing = command("--run", tmp_path / "none")
+    missing = job("explain.py", "--run", tmp_path / "none")
     assert "config.json: no such file" in missing.stderr
     assert missing.stderr.count("\n") == 1

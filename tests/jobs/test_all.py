@@ -5,7 +5,7 @@ import importlib.util
 import pytest
 
 from fieldtrial.command_line import job as guard
-from tests.jobs.conftest import JOBS, Job
+from tests.job_commands import JOBS, Job
 
 NAMES = sorted(path.name for path in JOBS.glob("*.py"))
 

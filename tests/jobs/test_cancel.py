@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.jobs.conftest import Job
+from tests.job_commands import Job
 
 
 def test_a_machine_without_slurm_is_said_in_a_line(

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
-from tests.jobs.conftest import Job
+from tests.job_commands import Job
 
 
 def test_it_prepares_a_data_set_and_draws_it(

@@ -9,7 +9,7 @@ from fieldtrial.disk.run import Run
 from fieldtrial.results.read.predictions import load_predictions
 from fieldtrial.training.attempt.train import train
 from fieldtrial.training.loop.attempt import Attempt
-from tests.jobs.conftest import Job
+from tests.job_commands import Job
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from fieldtrial.config import TrainConfig
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.sweep_description import SweepDescription
 from fieldtrial.disk.sweep_folder import SweepFolder
-from tests.jobs.conftest import Job
+from tests.job_commands import Job
 
 
 def test_rebuilds_the_table_from_the_files_alone(command: Job, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from fieldtrial.config import FIELDS, TrainConfig
 from fieldtrial.disk.run import Run
 from fieldtrial.results.read.predictions import load_predictions
-from tests.jobs.conftest import JOBS, Job
+from tests.job_commands import JOBS, Job
 
 SCRIPT = JOBS / "train.py"
 SMALL_DEVICE = Path(__file__).with_name("train_on_a_small_device.py")

@@ -231,6 +231,7 @@ def test_an_interruption_at_the_start_is_polite_too(
     assert processes.eventually(lambda: not folder.exists())
 
 
+@pytest.mark.chaos
 def test_an_outage_of_the_file_system_is_waited_for(
     undisturbed: Any,
     make_driver: Callable[..., Any],
@@ -287,6 +288,7 @@ def test_a_full_disk_stops_the_sweep_and_loses_nothing(
         subprocess.run(["umount", "-l", str(runs)], check=True)
 
 
+@pytest.mark.chaos
 def test_a_takeover_ends_the_other_driver_and_goes_on(
     make_driver: Callable[..., Any], processes: Any, tmp_path: Path
 ) -> None:

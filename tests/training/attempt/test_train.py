@@ -71,10 +71,13 @@ def test_the_command_has_all_that_is_needed_to_repeat_the_trial(
     assert (
         command(Attempt.at(run, World(size=2), test=True))
         == "FIELDTRIAL_DATA='/data sets' torchrun --nproc-per-node 2 -- jobs/train.py --run"
-        f" {run.path} --test {flags}"
+        f" {run.path}-again --test {flags}"
     )
     monkeypatch.delenv("FIELDTRIAL_DATA")
-    assert command(Attempt.at(run)) == f"python jobs/train.py --run {run.path} {flags}"
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert "torchrun --nnodes 3 --nproc-per-node 2 -- " in command(Attempt.at(run, World(size=6)))
+    monkeypatch.delenv("LOCAL_WORLD_SIZE")
+    assert command(Attempt.at(run)) == f"python jobs/train.py --run {run.path}-again {flags}"
 
 
 def test_what_the_code_differs_in_from_its_commit_is_kept_up_to_a_size(

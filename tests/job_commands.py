@@ -1,4 +1,4 @@
-"""Jobs, as commands and in this process."""
+"""A plugin of pytest: the jobs, as commands and in this process."""
 
 import os
 import runpy
@@ -10,7 +10,7 @@ from typing import Protocol
 
 import pytest
 
-JOBS = Path(__file__).parents[2] / "jobs"
+JOBS = Path(__file__).parents[1] / "jobs"
 Done = subprocess.CompletedProcess[str]
 
 
