@@ -63,7 +63,7 @@ class SlurmCluster:
             assert time.monotonic() < deadline, (
                 f"job {job} is {now}, not {state}, after {seconds:g} s"
             )
-            time.sleep(0.05)
+            time.sleep(0.2)
 
     def daemons(self) -> dict[str, psutil.Process]:
         """The daemons that run, by name."""

@@ -112,6 +112,7 @@ def damage(slurm: SlurmCluster, folder: SweepFolder) -> Run:
                         slurm.run("scancel", *TaskQueue(folder.queue_path).claimed().values())
                         return run
                     worker.resume()
+                time.sleep(0.02)
         time.sleep(0.1)
     raise AssertionError("no trial was met in training")
 
