@@ -88,4 +88,8 @@ def test_log_loss_is_cross_entropy_and_finite() -> None:
     assert metrics.log_loss(
         np.array([0, 1]), np.array([[0.5, 0.5], [0.75, 0.25]])
     ) == pytest.approx((math.log(2) + math.log(4)) / 2)
-    assert math.isfinite(metrics.log_loss(np.array([0, 1]), np.array([[0.0, 1.0], [0.5, 0.5]])))
+    impossible = np.array([[0.0, 1.0], [0.5, 0.5]])
+    for dtype in (np.float64, np.float32):
+        expected = (-math.log(np.finfo(dtype).eps) + math.log(2)) / 2
+        found = metrics.log_loss(np.array([0, 1]), impossible.astype(dtype))
+        assert found == pytest.approx(expected, rel=1e-6)

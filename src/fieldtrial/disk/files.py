@@ -86,7 +86,7 @@ def read_json(path: Path) -> Any | None:
 
 
 def whole_lines(path: Path, offset: int = 0) -> bytes:
-    """Return what is in a file from byte `offset` on, to the end of its last whole line.
+    """Return a file's content from byte `offset` on, up to the end of its last whole line.
 
     Raises FileNotFoundError. The file is opened anew, because a network file system looks then.
     """

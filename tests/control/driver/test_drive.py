@@ -208,7 +208,7 @@ def test_who_leaves_a_sweep_that_is_taken_over_can_be_told_to_once_more(
 
     def run(engine: Engine) -> None:
         folder.set_owner({"user": "carla", "host": "login2", "process": 7, "token": "x"})
-        engine._check_right()
+        engine._check_ownership()
 
     def late(ownership: Ownership) -> None:
         release(ownership)

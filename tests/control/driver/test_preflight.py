@@ -18,6 +18,7 @@ from fieldtrial.control.driver.preflight import (
     SweepSizes,
     trial_hours,
 )
+from fieldtrial.control.places.settings import LocalSettings
 from fieldtrial.sweep import Sweep
 
 SWEEP = Sweep(base=TrainConfig(model="mlp"), rows=[{}])
@@ -33,7 +34,10 @@ def test_progress_is_shown_while_it_looks(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(preflight, "COMMAND", [sys.executable, "-c", DOWNLOADING])
-    with Preflight(SWEEP) as looking, pytest.raises(ConfigError, match=r"^sweep: no such thing$"):
+    with (
+        Preflight(SWEEP, 1, False) as looking,
+        pytest.raises(ConfigError, match=r"^sweep: no such thing$"),
+    ):
         looking.result()
     assert capfd.readouterr() == ("", "x.zip: 1 of 4 MB\n")
 
@@ -43,7 +47,7 @@ def test_a_crash_is_told_with_what_it_wrote(monkeypatch: pytest.MonkeyPatch) -> 
         preflight, "COMMAND", [sys.executable, "-c", "raise SystemExit('the reason')"]
     )
     with (
-        Preflight(SWEEP) as looking,
+        Preflight(SWEEP, 1, False) as looking,
         pytest.raises(RuntimeError, match="the check of the rows failed:\nthe reason"),
     ):
         looking.result()
@@ -97,7 +101,9 @@ def test_the_fewest_images_that_may_be_held_back_count() -> None:
 
 
 def test_tensors_are_counted() -> None:
-    with Preflight(replace(SWEEP, base=TrainConfig(model="mlp", dense_width=(8, 4)))) as looking:
+    with Preflight(
+        replace(SWEEP, base=TrainConfig(model="mlp", dense_width=(8, 4))), 1, False
+    ) as looking:
         assert looking.result().largest[0].tensors == 6  # weights and biases of three layers
 
 
@@ -106,7 +112,10 @@ def test_batches_are_checked_for_the_processes_of_the_place() -> None:
     rows: list[dict[str, object]] = [{"model": "cnn"}, {"model": "mlp", "loss": "triplet"}]
     search = {"batch_size": tune.choice([64, 2])}
     sweep = Sweep(base=TrainConfig(), rows=rows, search=search)
-    with Preflight(sweep, processes=2) as looking, pytest.raises(ConfigError) as error:
+    place = LocalSettings(cpus_per_trial=2, processes_per_trial=2, gpus_per_trial=0)
+    assert place.devices_per_trial == 2
+    looking = Preflight(sweep, place.devices_per_trial, place.uses_gpus)
+    with looking, pytest.raises(ConfigError) as error:
         looking.result()
     first, second = error.value.problems
     assert first.startswith("batch_size = 2: gives a process one image at a time, and cnn cannot")

@@ -26,14 +26,14 @@ class Clock:
     def __init__(self) -> None:
         self.now = 1000.0
         self.log: list[tuple[str, float]] = []
-        self.runs_with_worker = True
+        self.at_work = True
 
     def monotonic(self) -> float:
         return self.now
 
     def dump(self, _task: Task) -> bool:
         self.log.append(("dump", self.now))
-        return self.runs_with_worker
+        return self.at_work
 
     def kill(self, _task: Task) -> None:
         self.log.append(("kill", self.now))
@@ -141,10 +141,10 @@ def test_a_task_that_is_queued_anew_is_left_alone_and_then_has_its_time(
 ) -> None:
     begin(task, 2)
     look(1).on_record("run", record(1, seconds=1.0))
-    clock.runs_with_worker = False  # preempted
+    clock.at_work = False  # preempted
     look(10 * HUNG_SECONDS)
     assert {word for word, _ in clock.log} == {"dump"}
-    clock.runs_with_worker, clock.log = True, []
+    clock.at_work, clock.log = True, []
     begin(task, 3)
     look(FIRST_SECONDS)  # its images may have to be decoded again
     assert clock.log == []
@@ -190,4 +190,15 @@ def test_after_a_stall_of_the_driver_nothing_counts_as_hung(
     look(STALL_SECONDS)
     clock.now += 10 * HUNG_SECONDS  # stopped, or waiting for a file system
     look(HUNG_SECONDS)
+    assert clock.log == []
+
+
+def test_the_fit_of_a_support_vector_machine_reports_nothing_and_is_not_hung(
+    clock: Clock, task: Task
+) -> None:
+    watch = HungWatch(cast(Place, clock), clock.monotonic)
+    watch.begin(task, has_epochs=False)
+    for _ in range(int(4 * FIRST_SECONDS)):
+        clock.now += 1
+        watch.poll()
     assert clock.log == []

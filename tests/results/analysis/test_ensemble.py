@@ -126,6 +126,19 @@ def test_the_winners_of_a_sweep_are_grouped_by_their_seeds(complete: Written) ->
         assert [run.config().lr for run in group] == [0.01, 0.005, pytest.approx(0.01 / 3)]
 
 
+def test_a_seed_that_failed_in_a_row_is_in_no_ensemble(complete: Written) -> None:
+    first, middle, last = winners(complete.folder)
+    (middle[1].path / "result.json").unlink()
+    assert [[run.config().seed for run in group] for group in winners(complete.folder)] == [
+        [100] * 3,
+        [102] * 3,
+    ]
+    for run in (first[0], last[0]):
+        (run.path / "result.json").unlink()
+    with pytest.raises(ValueError, match="no seed in common"):
+        winners(complete.folder)
+
+
 def test_a_row_without_a_tested_winner_is_named(written: Written) -> None:
     folder = written.describe()
     written.ended(0, validation=0.9, lr=0.01)

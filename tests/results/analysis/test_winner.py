@@ -74,7 +74,7 @@ def test_a_search_that_proposed_a_trial_again_is_complete(written: "Written") ->
     assert row(written)["note"] == "1 of 4 searched"
     written.folder.list_trial(run.name, 0, "winner")
     assert row(written)["note"] == "no final runs asked for"
-    assert "3 duplicates: a search proposed what it had tried" in footer(written)
+    assert "3 duplicates: a search proposed a configuration again" in footer(written)
     written.running(0, lr=0.2)
     assert row(written)["note"] == "1 of 4 searched"
     assert "duplicate" not in footer(written)
@@ -91,7 +91,7 @@ def test_a_search_that_goes_on_after_a_winner_was_named_is_not_over(written: "Wr
     assert "duplicate" not in footer(written)
     written.folder.list_trial(first.name, 0, "winner")  # and went on, to the same winner
     assert row(written)["note"] == "no final runs asked for"
-    assert "17 duplicates: a search proposed what it had tried" in footer(written)
+    assert "17 duplicates: a search proposed a configuration again" in footer(written)
 
 
 def test_a_search_that_is_over_without_a_winner_says_why(written: "Written") -> None:
@@ -102,7 +102,7 @@ def test_a_search_that_is_over_without_a_winner_says_why(written: "Written") -> 
     written.folder.list_trial(None, 0, "winner")
     assert cell(written, TEST) == "all 3 trials failed: diverged: the loss is nan at step 12"
     assert (cell(written, "validation accuracy %"), row(written)["n"]) == ("–", 0)
-    assert "1 duplicate: a search proposed what it had tried" in footer(written)
+    assert "1 duplicate: a search proposed a configuration again" in footer(written)
     assert "Trials: 3 search (3 failed)." in footer(written)  # naming none is no trial
     written.ended(0, lr=0.4)
     written.folder.list_trial(written.trial(0, lr=0.4), 0, "winner")  # a failed one was tried again

@@ -108,7 +108,7 @@ def test_a_warm_worker_does_one_trial_after_another_and_leaves_nothing(new_run: 
         process = psutil.Process(worker.process.pid)
         threads = process.num_threads()
         assert worker.do(second, test=True) == "finished"
-        assert (second.result() or {})["test_accuracy"] > 0
+        assert "test_accuracy" in (second.result() or {})
         _wait_until(lambda: process.num_threads() <= threads, "a thread of the trial stays")
         assert not process.children(recursive=True)
 

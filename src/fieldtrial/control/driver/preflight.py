@@ -55,10 +55,12 @@ class SweepSizes:
 class Preflight:
     """The check of all rows and sources, in a process of its own that starts at once.
 
-    A context manager, which ends the process. A trial has so many processes, perhaps on GPUs.
+    A context manager, which ends the process.
+
+    processes: of a trial. on_gpus: whether a trial runs on GPUs; None: if this machine has any.
     """
 
-    def __init__(self, sweep: Sweep, processes: int = 1, on_gpus: bool = False) -> None:
+    def __init__(self, sweep: Sweep, processes: int, on_gpus: bool | None) -> None:
         def ask(config: TrainConfig, shapes_only: bool = False) -> _Question:
             return _Question.about(config, shapes_only, processes, on_gpus)
 
@@ -158,11 +160,11 @@ class _Question:
     config: TrainConfig
     shapes_only: bool
     processes: int
-    on_gpus: bool
+    on_gpus: bool | None
 
     @classmethod
     def about(
-        cls, config: TrainConfig, shapes_only: bool, processes: int, on_gpus: bool
+        cls, config: TrainConfig, shapes_only: bool, processes: int, on_gpus: bool | None
     ) -> "_Question":
         """Return a question without fields that change nothing, so that each is asked once."""
         relevant = {

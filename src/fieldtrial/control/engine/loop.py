@@ -52,7 +52,7 @@ class Engine:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.sweep, self.folder, self.place = sweep, folder, place
-        self._on_event, self._check_right = on_event, check_ownership
+        self._on_event, self._check_ownership = on_event, check_ownership
         self._readers: dict[str, RecordReader] = {}
         self._to_stop: list[Trial] = []
         self._hung = HungWatch(place, clock)
@@ -101,7 +101,7 @@ class Engine:
             trial.reset_deaths()
             if row := self._search_row(trial):
                 row.reopen(trial)
-        self._check_right()
+        self._check_ownership()
         self._save()
         return len(failed)
 
@@ -113,13 +113,13 @@ class Engine:
             self._save()
             return False
         if starts or self._to_stop:
-            self._check_right()
+            self._check_ownership()
             self._save()
             self._stop_trials()
             self._start_trials(starts)
         pause = max(POLL_SECONDS, len(self._readers) / RUNS_PER_SECOND)
         ended = self.place.wait(pause, more=self._trials.count_to_come())
-        self._check_right()
+        self._check_ownership()
         self._read_records()
         for end in ended:
             self._on_ended(end)

@@ -69,9 +69,9 @@ class LocalSettings:
         return self.processes_per_trial
 
     @property
-    def uses_gpus(self) -> bool:
-        """Whether a trial may run on GPUs."""
-        return self.gpus_per_trial is None or self.gpus_per_trial > 0
+    def uses_gpus(self) -> bool | None:
+        """Whether a trial runs on GPUs; None: if the machine has any."""
+        return None if self.gpus_per_trial is None else self.gpus_per_trial > 0
 
     def workers(self, trials: int) -> int:
         """Return how many workers are started for so many trials if no worker dies."""

@@ -137,7 +137,8 @@ def winners(folder: SweepFolder) -> list[list[Run]]:
     """Return, for each fresh seed of the sweep in `folder`, the tested run of each row's winner.
 
     Raises:
-        ValueError: it is not a sweep's folder, or a row has no tested run of its winner yet.
+        ValueError: it is not a sweep's folder, a row has no tested run of its winner yet, or
+            no seed was tested in every row.
     """
     tested = [
         {int(seed): folder.run(name) for seed, name in group.finals[["seed", "trial"]].to_numpy()}
@@ -149,4 +150,6 @@ def winners(folder: SweepFolder) -> list[list[Run]]:
             " first"
         )
     common = set.intersection(*map(set, tested))
+    if not common:
+        raise ValueError(f"{folder.path}: the rows' tested runs have no seed in common")
     return [[runs[seed] for runs in tested] for seed in sorted(common)]

@@ -81,7 +81,7 @@ def outcome_lines(sweeps: Sweeps, groups: Sequence[Group], metric: str) -> list[
         lines.append(f"{counted(earlier, 'final run')} left out: not of the present winner.")
     if repeated := sum(group.repeated for group in groups):
         lines.append(
-            f"{counted(repeated, 'duplicate')}: a search proposed what it had tried, which ran"
+            f"{counted(repeated, 'duplicate')}: a search proposed a configuration again, which ran"
             " once."
         )
     return lines

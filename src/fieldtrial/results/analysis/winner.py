@@ -50,7 +50,7 @@ def test_metric(select: str) -> str:
 
 
 def best_index(outcomes: Sequence[str], values: Sequence[float], mode: Mode) -> int | None:
-    """Return the place of the best trial in the sequences, None if they are empty.
+    """Return the index of the best trial in the sequences, None if they are empty.
 
     Trials that were trained to the end go before those that were stopped early. Of equal values,
     the first wins.

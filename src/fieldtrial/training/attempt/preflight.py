@@ -35,9 +35,11 @@ def main() -> None:
 
 
 def _answer(
-    here: Run, config: dict[str, Any], shapes_only: bool, processes: int, on_gpus: bool
+    here: Run, config: dict[str, Any], shapes_only: bool, processes: int, on_gpus: bool | None
 ) -> dict[str, Any]:
-    world = World(size=processes, device=torch.device("cuda" if on_gpus else "cpu"))
+    """Answer a question. on_gpus: whether a trial runs on GPUs; None: if this machine has any."""
+    is_on_gpus = torch.cuda.is_available() if on_gpus is None else on_gpus
+    world = World(size=processes, device=torch.device("cuda" if is_on_gpus else "cpu"))
     return check(Attempt(here, TrainConfig.from_dict(config), world), shapes_only)
 
 

@@ -7,6 +7,7 @@ compiled here.
 
 import functools
 import importlib
+import inspect
 import sys
 from collections.abc import Callable
 from types import ModuleType
@@ -22,7 +23,7 @@ class DeferredCompiler(ModuleType):
 
     def disable(self, fn: Any = None, *args: Any, **options: Any) -> Any:
         """Return `fn`, excluded from compilation once the compiler itself is loaded."""
-        if not callable(fn):
+        if not inspect.isroutine(fn):  # a module is wrapped by the compiler's own class
             return _load_compiler().disable(fn, *args, **options)
         excluded: list[Callable[..., Any]] = []
 
@@ -54,6 +55,6 @@ def _load_compiler() -> Any:
 
 
 def defer_compiler() -> None:
-    """Have torch call what it excludes from compilation without importing its compiler."""
+    """Keep torch from importing its compiler for functions that it excludes from compilation."""
     if NAME not in sys.modules:
         sys.modules[NAME] = torch._dynamo = DeferredCompiler(NAME)

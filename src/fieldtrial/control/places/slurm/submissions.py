@@ -98,7 +98,7 @@ class Submissions:
 
         nodes: the job's nodes, as far as SLURM knows them.
         others_started: whether the worker of a job that still runs has started.
-        detail: what is known of the job.
+        detail: the job's id, and what SLURM or its log says about it.
 
         Raises:
             PlaceError: this has happened too often in a row.

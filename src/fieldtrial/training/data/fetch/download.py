@@ -158,10 +158,13 @@ class _Download:
             raise OSError(errno.ENOSPC, text)
 
     def _problem(self) -> str:
-        """Return what is wrong with the downloaded file, or nothing."""
+        """Return how the downloaded file's digest differs from the expected one; empty if equal."""
         expected = self.digest or (read_json(self.facts_path) or {}).get("digest")
-        found = _digest_of(self.part, expected.partition(":")[0]) if expected else expected
-        return f"the downloaded file has {found}, and {expected} was expected" * (found != expected)
+        if not expected:
+            return ""
+        found = _digest_of(self.part, expected.partition(":")[0])
+        differs = f"the downloaded file has {found}, and {expected} was expected"
+        return "" if found == expected else differs
 
     def _size(self) -> int:
         return self.part.stat().st_size if self.part.exists() else 0
