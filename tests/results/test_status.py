@@ -12,7 +12,7 @@ import pytest
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.disk.task_queue import Task, TaskQueue
 from fieldtrial.processes import started
-from fieldtrial.results.status import read_standing
+from fieldtrial.results.status import main, read_standing
 
 if TYPE_CHECKING:
     from tests.results.conftest import Written
@@ -134,6 +134,16 @@ def test_it_is_shown_in_another_shell(complete: "Written") -> None:
     assert outcome.returncode == 0, outcome.stderr
     assert "15 of 15 trials, 0 running, 0 failed" in outcome.stdout
     assert "\x1b" not in outcome.stdout
+
+
+def test_values_in_brackets_are_shown_as_they_are(
+    complete: "Written", capsys: pytest.CaptureFixture[str]
+) -> None:
+    complete.describe(rows=[{"freeze": "pattern:[bold]fc"}, {"freeze": "pattern:[/fc]"}])
+    assert main([str(complete.folder.path)]) == 0
+    shown = capsys.readouterr().out
+    assert "pattern:[bold]fc" in shown
+    assert "pattern:[/fc]" in shown
 
 
 def test_a_folder_that_is_no_sweep(tmp_path: Path) -> None:

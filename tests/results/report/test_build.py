@@ -112,6 +112,7 @@ def test_a_single_trial(written: "Written") -> None:
     page = render_report(written.folder)
     assert data(page)["hyperparameters"] == []
     assert data(page)["importance"]["note"] == "No hyperparameter differs between the trials."
+    assert "1 trial and 0 fresh seeds for each" in texts(page)
     assert len(column(page, "trial")) == 1
 
 

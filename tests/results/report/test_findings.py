@@ -197,6 +197,16 @@ def test_winners_at_the_end_of_the_search_are_told(lr: float, end: str | None) -
     assert len(told) == (end is not None)
 
 
+@pytest.mark.parametrize(("epochs", "end"), [(1, "lower"), (3, None), (4, "upper")])
+def test_the_upper_bound_of_whole_numbers_is_not_among_them(epochs: int, end: str | None) -> None:
+    """Of tune.randint(1, 5), 4 is the largest."""
+    searched = {"epochs": SearchDomain("uniform", 1, 5)}
+    found = simulate(EFFECTS, searched=searched, winner={"epochs": epochs})
+    told = [one["text"] for one in found if one["text"].startswith("epochs: ")]
+    assert [text for text in told if f"at the {end} end" in text] == told
+    assert len(told) == (end is not None)
+
+
 def test_rows_with_few_runs_are_told_apart() -> None:
     texts = [one["text"] for one in simulate(EFFECTS, seeds=2)]
     assert (

@@ -278,6 +278,9 @@ def test_damaged_features_are_computed_anew_and_others_are_used_as_they_are(
 
 def test_what_killed_processes_had_begun_goes(new_run: Callable[..., Run], features: Path) -> None:
     features.mkdir(parents=True)
+    penultimate = features.with_name(frozen_features.PENULTIMATE)
+    penultimate.mkdir()
+    (penultimate / "killed.building").write_bytes(bytes(1000))
     for name in ("killed", "busy"):
         (features / f"{name}.building").write_bytes(bytes(1000))
     run = new_run(**FROZEN)
@@ -285,6 +288,7 @@ def test_what_killed_processes_had_begun_goes(new_run: Callable[..., Run], featu
     with FileLock(features / "busy.npy.lock"):
         with_features(network, data, run.config(), World())
     assert [path.name for path in features.glob("*.building")] == ["busy.building"]
+    assert list(penultimate.iterdir()) == [penultimate / "killed.npy.lock"]
 
 
 def test_what_has_been_unused_for_longest_makes_room(

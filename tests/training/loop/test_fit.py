@@ -19,8 +19,10 @@ from fieldtrial.training.attempt.train import train
 from fieldtrial.training.data.load import load
 from fieldtrial.training.loop import checkpoint
 from fieldtrial.training.loop import epoch as epoch_module
+from fieldtrial.training.loop import fit as fit_module
 from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.loop.batches import Batch, micro_batches
+from fieldtrial.training.loop.epoch import Diverged
 from fieldtrial.training.loop.fit import fit, open_trial
 from fieldtrial.training.loop.inference import Scores
 from fieldtrial.training.loop.trial_progress import TrialProgress
@@ -276,3 +278,15 @@ def test_missing_data_is_a_clear_error(
 ) -> None:
     with pytest.raises(ValueError, match=str(tmp_path / "nowhere")):
         train_until(new_run(dataset=f"folder:{tmp_path / 'nowhere'}"))
+
+
+@pytest.mark.parametrize("split", ["training", "validation"])
+def test_a_loss_that_is_not_finite_is_named_by_its_split(
+    split: str, new_run: NewRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Epoch 0 evaluates a sample of the training images, then the validation images."""
+    answers = [Scores(math.nan, 0.5), Scores(0.7, 0.5)]
+    scores = iter(answers if split == "training" else reversed(answers))
+    monkeypatch.setattr(fit_module, "evaluate", lambda *_: next(scores))
+    with pytest.raises(Diverged, match=rf"the {split} loss is nan after step 0 \(epoch 0\)"):
+        next(fit(Attempt.at(new_run())))
