@@ -196,6 +196,8 @@ def test_after_a_stall_of_the_driver_nothing_counts_as_hung(
 def test_the_fit_of_a_support_vector_machine_reports_nothing_and_is_not_hung(
     clock: Clock, task: Task
 ) -> None:
+    with task.open_run().recorder(task.attempt):  # a worker has begun it
+        pass
     watch = HungWatch(cast(Place, clock), clock.monotonic)
     watch.begin(task, has_epochs=False)
     for _ in range(int(4 * FIRST_SECONDS)):
