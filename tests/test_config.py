@@ -10,9 +10,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fieldtrial.config import FIELDS, HINTS, ConfigError, TrainConfig
-from fieldtrial.fields import check_bounds, check_type, format_value, parse
+from fieldtrial.fields.rules import RULES
+from fieldtrial.fields.values import check_bounds, check_type, format_value, parse
 from fieldtrial.flags import add_flags
-from fieldtrial.rules import RULES
 
 NAMES = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,20}", fullmatch=True)
 TEXT = {

@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from fieldtrial.command_line import warn_of_no_effect
-from fieldtrial.config import FIELDS, Loss, Optimizer, Schedule, TrainConfig
+from fieldtrial.config import FIELDS, ConfigError, Loss, Optimizer, Schedule, TrainConfig
 from fieldtrial.disk.run import Run
 from fieldtrial.effects import CONDITIONS, condition_text, effective, has_effect, without_effect
+from fieldtrial.sweep import Sweep, grid
 from fieldtrial.training.data.load import DataShape
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.loop.attempt import Attempt
@@ -255,3 +256,14 @@ def test_a_searched_value_gives_other_fields_their_effect() -> None:
     searched = {"optimizer": ["adamw", "sgd"]}
     assert has_effect("momentum", config, searched)
     assert effective(config, searched) == config
+
+
+def test_some_source_must_read_each_field_that_a_sweep_sets_for_sources() -> None:
+    rows = grid(model=["cnn", "mlp"])
+    read_by_one = {"kernel_size": (5,), "momentum": 0.5, "optimizer": "sgd"}
+    assert Sweep(base=TrainConfig(), rows=rows, source=read_by_one).planned
+    with pytest.raises(ConfigError) as caught:
+        Sweep(base=TrainConfig(), rows=rows, source={"momentum": 0.5, "batch_size": 16})
+    assert caught.value.problems == [
+        "source momentum: has no effect: it needs optimizer = sgd or rmsprop, classifier = softmax"
+    ]

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, TypeVar
 
-from fieldtrial import freezing_schemes
-from fieldtrial.fields import check_bounds, check_type, format_value, parse
-from fieldtrial.rules import RULES
+from fieldtrial.fields import freezing_schemes
+from fieldtrial.fields.rules import RULES
+from fieldtrial.fields.values import check_bounds, check_type, format_value, parse
 
 T = TypeVar("T")
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fieldtrial.config import FIELDS, ConfigError, TrainConfig
-from fieldtrial.fields import format_value
+from fieldtrial.fields.values import format_value
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 from fieldtrial.config import FIELDS, GROUPS, HINTS
 from fieldtrial.effects import condition_text
-from fieldtrial.fields import choices, format_value
+from fieldtrial.fields.values import choices, format_value
 
 PAGE = """# Fields
 

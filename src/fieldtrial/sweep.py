@@ -1,26 +1,24 @@
 """Sweep: the rows of a table, the search inside each row, and the budget."""
 
 import itertools
-import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from ray.tune.search.sample import Categorical, Domain, Float, Integer, LogUniform, Quantized
+from ray.tune.search.sample import Categorical, Domain, Float, Integer
 
 from fieldtrial.config import FIELDS, ConfigError, TrainConfig, unknown_field
 from fieldtrial.disk.sweep_description import (
     MODES,
-    DomainKind,
     Mode,
-    SearchDomain,
     SweepDescription,
     compared_fields,
     typed_values,
 )
 from fieldtrial.effects import condition_text, effective, has_effect
-from fieldtrial.fields import format_value, is_numeric
-from fieldtrial.rules import RUN_PREFIX
+from fieldtrial.fields.rules import RUN_PREFIX
+from fieldtrial.fields.values import format_value, is_numeric
+from fieldtrial.search_domains import extremes, to_search_domain
 
 # Fields that a source and the rows that start from its weights share, so that these fit.
 ARCHITECTURE = (
@@ -105,7 +103,11 @@ class Sweep:
         if not problems:
             planned = tuple(self._plan(number) for number in range(len(self.rows)))
             object.__setattr__(self, "planned", planned)
-            problems = [*self._idle_row_fields(), *self._idle_search_fields()]
+            problems = [
+                *self._idle_row_fields(),
+                *self._idle_search_fields(),
+                *self._idle_source_fields(),
+            ]
         if problems:
             raise ConfigError(list(dict.fromkeys(problems)), where="sweep")
 
@@ -317,33 +319,20 @@ class Sweep:
             if rows
         ]
 
+    def _idle_source_fields(self) -> list[str]:
+        """Return a line for each field of the source that no source reads."""
+        sources = [row.source for row in self.planned if row.source]
+        return [
+            f"source {name}: has no effect: it needs {condition_text(name)}"
+            for name in self.source or ()
+            if not any(
+                has_effect(name, source) or getattr(source, name) == getattr(self.base, name)
+                for source in sources
+            )
+        ]
+
 
 def _rows_text(rows: Sequence[PlannedRow]) -> str:
     """Return the rows' numbers and labels, of the first few if there are many."""
     named = ", ".join(f"row {row.number} ({row.label})" for row in rows[:SHOWN])
     return named + (f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else "")
-
-
-def extremes(domain: Domain) -> list[Any]:
-    """Return the domain's bounds, or all of its choices: if these are valid, all its values are."""
-    if isinstance(domain, Categorical):
-        return [tuple(one) if isinstance(one, list) else one for one in domain.categories]
-    if isinstance(domain, Float):
-        # floats, so that a field of whole numbers refuses uniform(16, 64)
-        return [float(domain.lower), float(domain.upper)]
-    return [domain.lower, domain.upper - (not isinstance(domain.sampler, Quantized))]
-
-
-def to_search_domain(domain: Domain) -> SearchDomain:
-    """Return a Ray Tune domain as sweep.json describes it."""
-    if isinstance(domain, Categorical):
-        return SearchDomain("choice", choices=tuple(map(format_value, domain.categories)))
-    sampler, step = domain.get_sampler(), None
-    if isinstance(sampler, Quantized):
-        sampler, step = sampler.sampler, _number(sampler.q)
-    kind: DomainKind = "loguniform" if isinstance(sampler, LogUniform) else "uniform"
-    return SearchDomain(kind, _number(domain.lower), _number(domain.upper), step)
-
-
-def _number(value: Any) -> float:
-    return int(value) if isinstance(value, numbers.Integral) else float(value)

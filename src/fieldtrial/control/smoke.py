@@ -7,8 +7,9 @@ from ray.tune.search.sample import Categorical, Domain
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.effects import has_effect
-from fieldtrial.fields import is_numeric
-from fieldtrial.sweep import Sweep, extremes
+from fieldtrial.fields.values import is_numeric
+from fieldtrial.search_domains import extremes
+from fieldtrial.sweep import Sweep
 
 # side in pixels: of most models, of models with these in their names, and of unpadded convolutions
 IMAGE_SIZE = 32

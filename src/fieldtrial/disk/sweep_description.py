@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from fieldtrial.config import HINTS, ConfigError, Select, TrainConfig, unknown_field
-from fieldtrial.fields import check_type, format_value, parse
+from fieldtrial.fields.values import check_type, format_value, parse
 
 Mode = Literal["max", "min"]
 DomainKind = Literal["uniform", "loguniform", "choice"]

@@ -178,6 +178,15 @@ def test_restarts_change_no_trial_no_decision_and_no_winner(
     check_restarts(sweep, scripts, is_cluster, kills)
 
 
+@pytest.mark.chaos
+def test_thousands_of_schedules_keep_both_properties() -> None:
+    thorough = settings(QUICK, max_examples=3000)
+    schedules = given(sweeps(), scripts(ANY), st.integers(1, 3), st.booleans(), KILLS)
+    restarts = given(sweeps(), scripts(FREE), st.booleans(), KILLS)
+    thorough(schedules(check_any_schedule))()
+    thorough(restarts(check_restarts))()
+
+
 def tell_twice(engine: Engine, trial: Trial, record: dict[str, Any]) -> None:
     told = trial.last_epoch
     on_record(engine, trial, record)

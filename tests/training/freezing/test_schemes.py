@@ -5,7 +5,7 @@ import torchvision.models
 from torch import Tensor, nn
 
 from fieldtrial.config import TrainConfig
-from fieldtrial.freezing_schemes import SCHEMES
+from fieldtrial.fields.freezing_schemes import SCHEMES
 from fieldtrial.training.data.load import DataShape
 from fieldtrial.training.freezing.depth_axis import Unit, units
 from fieldtrial.training.freezing.schemes import FROZEN, freeze

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from fieldtrial.config import FIELDS, ConfigError, TrainConfig
-from fieldtrial.rules import RUN_PREFIX
+from fieldtrial.fields.rules import RUN_PREFIX
 from fieldtrial.sweep import Sweep
 
 COMMAND = [sys.executable, "-m", "fieldtrial.training.attempt.preflight"]

@@ -10,7 +10,7 @@ from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 from ray.tune.search.sample import Categorical, Domain
 
-from fieldtrial.fields import format_value
+from fieldtrial.fields.values import format_value
 
 SCORE = "score"  # the best value of the sweep's `select` so far
 TIME = "training_iteration"  # Ray Tune's name for the epoch

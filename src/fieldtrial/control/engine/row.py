@@ -10,7 +10,7 @@ from fieldtrial.config import TrainConfig
 from fieldtrial.control.engine.ray_tune import SCORE, TIME, build_scheduler, build_searcher
 from fieldtrial.control.engine.trial import Trial
 from fieldtrial.disk.run import Record
-from fieldtrial.fields import format_value
+from fieldtrial.fields.values import format_value
 from fieldtrial.sweep import Sweep
 
 NO_CONTROLLER: Any = None  # of Ray Tune, which the scheduler does not use

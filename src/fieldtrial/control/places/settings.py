@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from fieldtrial.config import ConfigError
-from fieldtrial.fields import check_type
+from fieldtrial.fields.values import check_type
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from fieldtrial.config import FIELDS
-from fieldtrial.fields import format_value
+from fieldtrial.fields.values import format_value
 from fieldtrial.results.analysis.footer import outcome_lines
 from fieldtrial.results.analysis.groups import DATA, Group, Groups, Key, mark_groups
 from fieldtrial.results.analysis.winner import (

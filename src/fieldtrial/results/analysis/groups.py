@@ -59,7 +59,7 @@ class Group:
 
     def count(self, role: str, *outcomes: str) -> int:
         """Return how many trials of a role ended so; of any outcome if none is named."""
-        own = self.trials[self.trials["role"] == role]["outcome"]
+        own = self.trials.loc[self.trials["role"] == role, "outcome"]
         return int(own.isin(outcomes).sum()) if outcomes else len(own)
 
     @cached_property

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 
 from fieldtrial.config import FIELDS
-from fieldtrial.fields import format_value
+from fieldtrial.fields.values import format_value
 from fieldtrial.results.analysis.groups import Group, Groups
 from fieldtrial.results.read.sweeps import SWEEP, Sweeps
 

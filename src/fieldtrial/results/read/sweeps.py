@@ -10,7 +10,7 @@ from pandas.api.types import is_scalar
 from fieldtrial.config import FIELDS, HINTS, ConfigError, unknown_field
 from fieldtrial.disk.sweep_description import Mode, SweepDescription
 from fieldtrial.disk.sweep_folder import SweepFolder
-from fieldtrial.fields import format_value, parse
+from fieldtrial.fields.values import format_value, parse
 from fieldtrial.results.read.records import load_records
 from fieldtrial.results.read.trials import load
 from fieldtrial.results.read.wording import counted

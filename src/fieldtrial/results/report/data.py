@@ -10,7 +10,7 @@ import pandas as pd
 
 from fieldtrial.config import FIELDS, HINTS
 from fieldtrial.disk.sweep_description import SearchDomain, SweepDescription
-from fieldtrial.fields import format_value
+from fieldtrial.fields.values import format_value
 from fieldtrial.results.analysis.winner import test_metric
 from fieldtrial.results.read.trials import ENDED_WELL
 from fieldtrial.results.read.wording import is_share, outcome_text

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from fieldtrial.config import FIELDS
-from fieldtrial.fields import format_value
+from fieldtrial.fields.values import format_value
 from fieldtrial.results.analysis.groups import Group, Groups, Key
 from fieldtrial.results.analysis.quantities import Measure
 from fieldtrial.results.analysis.statistics import FEWEST

@@ -5,7 +5,7 @@ from typing import Any
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.disk.run import Record, Run
-from fieldtrial.fields import format_value
+from fieldtrial.fields.values import format_value
 
 NOT_SHOWN = ("epoch", "step", "notice")
 RESULTS = ("validation_accuracy", "validation_loss", "test_accuracy", "test_loss")

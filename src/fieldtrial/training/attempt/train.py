@@ -5,12 +5,13 @@ import os
 import shlex
 import traceback
 from collections.abc import Generator, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import safetensors.torch
 import torch
 
+from fieldtrial.config import Classifier
 from fieldtrial.disk.files import write_atomically
 from fieldtrial.disk.run import Record
 from fieldtrial.training.attempt.environment import environment, uncommitted_changes
@@ -23,7 +24,86 @@ from fieldtrial.training.loop.fit import fit
 from fieldtrial.training.loop.trial_progress import TrialProgress
 from fieldtrial.training.scoring.evaluation import score_state
 from fieldtrial.training.scoring.predictions import ScoredSplit
-from fieldtrial.training.svm.classifier import fit_svm
+from fieldtrial.training.svm.classifier import Fitted, fit_svm
+
+Scored = tuple[dict[Split, ScoredSplit], dict[str, Any]]  # answers, and their metrics
+
+
+@dataclass(eq=False)
+class NetworkTrial:
+    """A network that is trained."""
+
+    attempt: Attempt
+
+    def records(self) -> Generator[Record]:
+        """Train; yield one record per epoch. See `fit`."""
+        return fit(self.attempt)
+
+    def score(self, record: Record, /) -> Scored:
+        """Return, to all processes, the answers of the best epoch's weights, and their metrics.
+
+        There are none for a stopped trial that is not tested: its device is wanted for another
+        trial. `record` is the last one.
+        """
+        attempt, run = self.attempt, self.attempt.run
+        if not attempt.test and attempt.world.any(attempt.world.is_rank_0 and run.stop_requested()):
+            return {}, {}
+        best = checkpoint.read(run.checkpoint_path(record["best_epoch"]))
+        return score_state(attempt, best["model"])
+
+    def conclude(self, record: Record, /) -> dict[str, Any]:
+        """Write the best epoch's weights; return result.json's entries about the training."""
+        run = self.attempt.run
+        state = checkpoint.read(run.checkpoint_path(record["epoch"]))
+        progress = TrialProgress(**state["progress"])
+        reason = progress.end(self.attempt.config)
+        best = checkpoint.read(run.checkpoint_path(progress.best_epoch))["model"]
+        # Copies, because safetensors takes no two names for the same numbers.
+        weights = {
+            name: tensor.clone(memory_format=torch.contiguous_format)
+            for name, tensor in best.items()
+        }
+        write_atomically(run.weights_path, safetensors.torch.save(weights))
+        return {
+            "outcome": "finished" if reason else "stopped",
+            "reason": reason or "stop file",
+            "epochs": progress.epoch,
+            "best_epoch": progress.best_epoch,
+            "validation_accuracy": progress.best_accuracy,
+            "validation_loss": progress.best_loss,
+            **state["facts"],
+            "minutes": progress.seconds / 60,
+            "peak_memory_mb": state["record"]["peak_memory_mb"],
+        }
+
+
+class SvmTrial:
+    """A support vector machine: fitted in one go, with one record and no weights to keep."""
+
+    def __init__(self, attempt: Attempt) -> None:
+        self._attempt = attempt
+        self._fitted: Fitted | None = None
+
+    def records(self) -> Generator[Record]:
+        """Fit; yield the one record."""
+        self._fitted = fit_svm(self._attempt)
+        yield self._fitted.record
+
+    def score(self, _: Record, /) -> Scored:
+        """Return the answers and their metrics, to rank 0."""
+        assert self._fitted
+        return self._fitted.scored, self._fitted.metrics
+
+    def conclude(self, _: Record, /) -> dict[str, Any]:
+        """Return result.json's entries about the fit."""
+        assert self._fitted
+        return self._fitted.facts
+
+
+TRIALS: dict[Classifier, type[NetworkTrial] | type[SvmTrial]] = {
+    "softmax": NetworkTrial,
+    "svm": SvmTrial,
+}
 
 
 def train(attempt: Attempt) -> Generator[Record]:
@@ -54,9 +134,8 @@ def train(attempt: Attempt) -> Generator[Record]:
         stack.enter_context(concluding_divergence(attempt))
         stop = StopPoll(run)
         attempt = replace(attempt, stop=stop)
-        fitted = fit_svm(attempt) if attempt.config.classifier == "svm" else None
-        epochs = (record for record in [fitted.record]) if fitted else fit(attempt)
-        records = stack.enter_context(contextlib.closing(epochs))
+        trial = TRIALS[attempt.config.classifier](attempt)
+        records = stack.enter_context(contextlib.closing(trial.records()))
         for record in records:
             stop.set_interval(record["seconds"])
             if world.is_rank_0:
@@ -66,14 +145,10 @@ def train(attempt: Attempt) -> Generator[Record]:
             if world.any(world.is_rank_0 and run.stop_requested()):
                 break
         records.close()
-        if fitted:
-            scored, result = fitted.scored, fitted.result
-        else:
-            scored, result = score_best(attempt, record["best_epoch"])
+        scored, metrics = trial.score(record)
         attempt.require_newest()
         if world.is_rank_0:
-            result |= {} if fitted else conclude(attempt, record["epoch"])
-            result |= {"attempt": attempt.number}
+            result = {**metrics, **trial.conclude(record), "attempt": attempt.number}
             result |= {"accumulate": attempt.accumulation} if attempt.accumulation > 1 else {}
             for split in attempt.splits if attempt.test else ():
                 scored[split].write(run.predictions_path(split))
@@ -120,41 +195,3 @@ def concluding_divergence(attempt: Attempt) -> Iterator[None]:
             attempt.run.write_error("diverged", str(error), attempt.number, details)
             attempt.run.remove_checkpoints()
         raise
-
-
-def score_best(
-    attempt: Attempt, best_epoch: int
-) -> tuple[dict[Split, ScoredSplit], dict[str, Any]]:
-    """Return, to all processes, the answers of the best epoch's weights, and their metrics.
-
-    There are none for a stopped trial that is not tested: its device is wanted for another trial.
-    """
-    world, run = attempt.world, attempt.run
-    if not attempt.test and world.any(world.is_rank_0 and run.stop_requested()):
-        return {}, {}
-    return score_state(attempt, checkpoint.read(run.checkpoint_path(best_epoch))["model"])
-
-
-def conclude(attempt: Attempt, epoch: int) -> dict[str, Any]:
-    """Write the best epoch's weights; return result.json's entries. `epoch` is the last one."""
-    run = attempt.run
-    state = checkpoint.read(run.checkpoint_path(epoch))
-    progress = TrialProgress(**state["progress"])
-    reason = progress.end(attempt.config)
-    best = checkpoint.read(run.checkpoint_path(progress.best_epoch))["model"]
-    # Copies, because safetensors takes no two names for the same numbers.
-    weights = {
-        name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in best.items()
-    }
-    write_atomically(run.weights_path, safetensors.torch.save(weights))
-    return {
-        "outcome": "finished" if reason else "stopped",
-        "reason": reason or "stop file",
-        "epochs": progress.epoch,
-        "best_epoch": progress.best_epoch,
-        "validation_accuracy": progress.best_accuracy,
-        "validation_loss": progress.best_loss,
-        **state["facts"],
-        "minutes": progress.seconds / 60,
-        "peak_memory_mb": state["record"]["peak_memory_mb"],
-    }

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.disk.run import Run
-from fieldtrial.rules import RUN_PREFIX
+from fieldtrial.fields.rules import RUN_PREFIX
 from fieldtrial.training.data.load import DataShape
 from fieldtrial.training.models.architectures import OwnModels
 from fieldtrial.training.models.eager import defer_compiler

@@ -41,11 +41,18 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """What a fitted trial leaves: its one record and, on rank 0, its result and scored splits."""
+    """What a fitted trial leaves: its one record and, on rank 0, the rest.
+
+    Attributes:
+        scored: the answers for each split.
+        metrics: of the answers.
+        facts: the other entries of result.json.
+    """
 
     record: Record
-    result: dict[str, Any]
     scored: dict[Split, ScoredSplit]
+    metrics: dict[str, Any]
+    facts: dict[str, Any]
 
 
 def fit_svm(attempt: Attempt) -> Fitted:
@@ -71,7 +78,7 @@ def fit_svm(attempt: Attempt) -> Fitted:
     test_rows = features(network, data, data.test, attempt) if attempt.test else None
     counts = {**count(network, data), "trainable_parameters": 0}
     if rows is None:
-        return Fitted(world.broadcast({}), {}, {})
+        return Fitted(world.broadcast({}), {}, {}, {})
     train_rows, validation_rows = (
         rows[np.searchsorted(known, index)] for index in (data.train, data.validation)
     )
@@ -97,17 +104,16 @@ def fit_svm(attempt: Attempt) -> Fitted:
         **measured,
         "best_epoch": 1,
     }
-    result = {
+    facts = {
         "outcome": "finished",
         "reason": "fitted",
         "epochs": 1,
         "best_epoch": 1,
-        **metrics_by_name,
         **counts,
         "minutes": measured["seconds"] / 60,
         "peak_memory_mb": measured["peak_memory_mb"],
     }
-    return Fitted(world.broadcast(record), result, scored)
+    return Fitted(world.broadcast(record), scored, metrics_by_name, facts)
 
 
 def _machine(config: TrainConfig, rows: NDArray[np.float32], labels: Indices) -> Decide:

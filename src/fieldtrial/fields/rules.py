@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from fieldtrial import freezing_schemes
+from fieldtrial.fields import freezing_schemes
 
 RUN_PREFIX = "run:"  # weights that come from another run in the same folder
 

@@ -3,7 +3,7 @@
 import pytest
 
 from fieldtrial.config import FIELDS, ConfigError, TrainConfig
-from fieldtrial.freezing_schemes import FORMS, HELP, RULE, SCHEMES, is_scheme
+from fieldtrial.fields.freezing_schemes import FORMS, HELP, RULE, SCHEMES, is_scheme
 
 RIGHT = ("none", "all_but_head", "all_but_last:2", "first:10", "pattern:a|b", "only:layer3.0.conv1")
 WRONG = (

@@ -1,0 +1,34 @@
+"""Ray Tune's search domains: their extreme values, and how sweep.json describes them."""
+
+import numbers
+from typing import Any
+
+from ray.tune.search.sample import Categorical, Domain, Float, LogUniform, Quantized
+
+from fieldtrial.disk.sweep_description import DomainKind, SearchDomain
+from fieldtrial.fields.values import format_value
+
+
+def extremes(domain: Domain) -> list[Any]:
+    """Return the domain's bounds, or all of its choices: if these are valid, all its values are."""
+    if isinstance(domain, Categorical):
+        return [tuple(one) if isinstance(one, list) else one for one in domain.categories]
+    if isinstance(domain, Float):
+        # floats, so that a field of whole numbers refuses uniform(16, 64)
+        return [float(domain.lower), float(domain.upper)]
+    return [domain.lower, domain.upper - (not isinstance(domain.sampler, Quantized))]
+
+
+def to_search_domain(domain: Domain) -> SearchDomain:
+    """Return a Ray Tune domain as sweep.json describes it."""
+    if isinstance(domain, Categorical):
+        return SearchDomain("choice", choices=tuple(map(format_value, domain.categories)))
+    sampler, step = domain.get_sampler(), None
+    if isinstance(sampler, Quantized):
+        sampler, step = sampler.sampler, _number(sampler.q)
+    kind: DomainKind = "loguniform" if isinstance(sampler, LogUniform) else "uniform"
+    return SearchDomain(kind, _number(domain.lower), _number(domain.upper), step)
+
+
+def _number(value: Any) -> float:
+    return int(value) if isinstance(value, numbers.Integral) else float(value)
