@@ -1,29 +1,40 @@
 """What the table says, in sentences computed from the runs, with effect sizes and p-values."""
 
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fieldtrial.disk.sweep_description import SearchDomain
-from fieldtrial.results.analysis.groups import Group
+from fieldtrial.results.analysis.groups import FieldComparison, Group
 from fieldtrial.results.analysis.importance import Importance
 from fieldtrial.results.analysis.quantities import mean_of_runs, of_winner
-from fieldtrial.results.analysis.statistics import Comparison, estimate_mean, estimate_seeds
-from fieldtrial.results.read.wording import is_share
-from fieldtrial.results.report.comparisons import FieldComparisons, RowComparisons, compare_fields
+from fieldtrial.results.analysis.statistics import estimate_mean
+from fieldtrial.results.read.wording import (
+    counted,
+    is_share,
+    p_text,
+    score_text,
+    signed_text,
+    size_text,
+    span_text,
+)
 from fieldtrial.results.report.data import label
+from fieldtrial.results.report.tested import TestedRows
+from fieldtrial.results.verdicts.comparisons import Comparison
+from fieldtrial.results.verdicts.crossed import FEWEST
+from fieldtrial.results.verdicts.estimates import Interval
 
 MOST_NAMED = 4
-MOST_PAIRS = 3  # of a field's values that are told one by one
+MOST_TOLD = 3  # of a field's values that are told one by one
 NEAR_END = 0.05  # of the searched range: a winner there may have wanted to go further
 MUCH_LESS = 0.9  # of the cost: a row that needs more than this is not worth a word
+MARGIN = 0.01  # of the metric: a row that is shown to lose less than this is no worse
 SMALL_SHARE = 0.05  # of the variance: not worth a word
 Finding = dict[str, str]
 
 
 def findings(
-    tested: RowComparisons, importance: Importance, search: Mapping[str, SearchDomain]
+    tested: TestedRows, importance: Importance, search: Mapping[str, SearchDomain]
 ) -> list[Finding]:
     """Return what the table says: the text of each sentence and its kind.
 
@@ -33,50 +44,71 @@ def findings(
     return [
         *_on_best(tested),
         *_on_cheapest(tested),
-        *(finding for field in compare_fields(tested) for finding in _on_field(field, tested)),
-        *_on_selection(tested),
+        *_on_fields(tested),
+        *(_on_selection(tested) if search else ()),
         *_on_importance(importance, tested.table.select),
         *_on_ends(tested.table.groups, search),
         *_on_gaps(tested.table.groups),
     ]
 
 
-def _on_best(tested: RowComparisons) -> Iterator[Finding]:
+def _on_best(tested: TestedRows) -> Iterator[Finding]:
     """Say which row is best on validation, and how its test stands to those of the others."""
     if not tested.best:
         why = "can be compared" if tested.groups else "has been tested yet"
         yield _finding("caution", f"No row {why}, so nothing can be said of them.")
     for best in tested.best:
-        others, values = tested.others(best), list(tested.groups[best].values.values())
-        text = f"{tested.labels[best]} is the best on validation: {_name(tested.metric)} "
-        text += f"{estimate_text(values, tested.metric)} (n = {len(values)})."
-        sign = 1 if tested.mode == "max" else -1
-        shown = {row: one for row, one in others.items() if one.shown}
-        better = [one for one in shown.values() if sign * one.difference > 0]
-        worse = {row: one for row, one in shown.items() if sign * one.difference < 0}
+        others, metric = tested.others(best), tested.metric
+        name = tested.labels[best]
+        text = f"{name} is the best on validation: {_name(metric)}"
+        interval = tested.interval(best)
+        text += f" {mean_text(metric, interval)} ({interval_text(metric, interval)})."
         if not others:
             yield _finding("open", f"{text} There is no other row to compare it with.")
             continue
+        shown = {row: one for row, one in others.items() if one.shown}
         if not shown:
-            yield _finding(
-                "open", f"{text} No difference to any of the {len(others)} other rows is shown."
-            )
+            of = "to the other row" if len(others) == 1 else f"to any of the {len(others)} others"
+            closest = _on_closest(tested, others)
+            yield _finding("open", f"{text} No difference {of} is shown.{closest}")
             continue
-        if better:
-            text += (
-                f" It is better than {len(better)} of {len(others)} other rows, by"
-                f" {_sizes(better, tested.metric)}."
-            )
+        sign = tested.table.sign
+        worse = [one for one in shown.values() if sign * one.difference < 0]
+        better = {row: one for row, one in shown.items() if sign * one.difference > 0}
         if worse:
-            named = _named([tested.labels[row] for row in worse])
-            text += f" It is worse than {named}, by {_sizes(list(worse.values()), tested.metric)}."
-        if level := [tested.labels[row] for row in others if row not in shown]:
-            text += f" No difference is shown to {_named(level)}."
+            of = "the other row" if len(others) == 1 else f"{_of(len(worse), len(others))} others"
+            text += f" It is better than {of}, by {_sizes(metric, worse)}."
+        if better:
+            named = _named([tested.labels[row] for row in better])
+            text += f" It is worse than {named}, by {_sizes(metric, list(better.values()))}."
+        if level := {row: one for row, one in others.items() if row not in shown}:
+            named = _named([tested.labels[row] for row in level])
+            text += f" No difference is shown to {named}.{_on_closest(tested, level)}"
         yield _finding("shown", text)
 
 
-def _on_cheapest(tested: RowComparisons) -> Iterator[Finding]:
-    """Say which row costs least of those that have not been shown to be worse than the best."""
+def _of(some: int, every: int) -> str:
+    return f"all {every}" if some == every else f"{some} of {every}"
+
+
+def _on_closest(tested: TestedRows, level: Mapping[int, Comparison]) -> str:
+    """Say what the best of the rows that are not shown to differ may have for itself."""
+    row, one = next(iter(level.items()))
+    low, chance, high = (one.chance_low, one.chance, one.chance_high)
+    if tested.table.sign < 0:
+        low, chance, high = 1 - high, 1 - chance, 1 - low
+    return (
+        f" One new run of {tested.labels[row]} would beat one of it on new images with a chance of"
+        f" {100 * chance:.0f} % ({100 * low:.0f} to {100 * high:.0f} %)."
+    )
+
+
+def _on_cheapest(tested: TestedRows) -> Iterator[Finding]:
+    """Say which row costs least of those that are shown to be no worse than the best.
+
+    That no difference is shown does not make two rows equal. A row is no worse where the whole
+    interval of its difference to the best lies above -MARGIN.
+    """
     costs: dict[str, dict[int, Any]] = {
         "parameters": {row: of_winner(one, "parameters") for row, one in tested.groups.items()},
         "minutes of training": {
@@ -84,94 +116,121 @@ def _on_cheapest(tested: RowComparisons) -> Iterator[Finding]:
         },
     }
     for best in tested.best:
-        found = []
-        level = sorted(tested.set_off & tested.others(best).keys())
+        found, cheaper = [], 0
+        others, sign = tested.others(best), tested.table.sign
+        level = {row: one for row, one in others.items() if _loss(one, sign) < MARGIN}
         for unit, cost in costs.items():
-            known = [row for row in level if cost[row] is not None]
-            least = min(known, key=lambda row, cost=cost: cost[row], default=best)  # type: ignore[misc]
-            if not cost[best] or cost[least] >= MUCH_LESS * cost[best]:
+            if not cost[best]:
                 continue
-            difference = tested.mean(least) - tested.mean(best)
-            found.append(
-                f"{tested.labels[least]} needs {_short(cost[least])} {unit} instead of"
-                f" {_short(cost[best])} (mean {_size(difference, tested.metric, signed=True)})"
+            much = MUCH_LESS * cost[best]
+            cheaper += sum(
+                cost[row] is not None and cost[row] < much and not one.shown
+                for row, one in others.items()
             )
+            known = {row: cost[row] for row in level if cost[row] is not None and cost[row] < much}
+            if known:
+                least = min(known, key=lambda row, known=known: float(known[row]))  # type: ignore[misc]
+                one = others[least]
+                found.append(
+                    f"{tested.labels[least]} needs {_short(cost[least])} {unit} instead of"
+                    f" {_short(cost[best])} ({_difference(tested.metric, one)})"
+                )
+        margin = size_text(tested.metric, MARGIN).replace("1.0 points", "1 point")
         if found:
-            yield _finding("open", f"Of the rows not shown to be worse, {', and '.join(found)}.")
+            text = f"Shown to be less than {margin} worse than {tested.labels[best]}:"
+            yield _finding("shown", f"{text} {'; '.join(found)}.")
+        elif cheaper:
+            text = f"No cheaper row is shown to be less than {margin} worse than"
+            yield _finding("open", f"{text} {tested.labels[best]}.")
 
 
-def _on_field(field: FieldComparisons, tested: RowComparisons) -> Iterator[Finding]:
-    """Say how the values of a compared field differ, in rows that are alike in all else."""
-    if len(field.pairs) <= MOST_PAIRS:
-        for first, second, comparison in field.pairs:
-            yield _on_pair(field.name, first, second, comparison, tested)
-        return
-    best_first = sorted(
-        field.means, key=lambda level: field.means[level], reverse=tested.mode == "max"
-    )
-    text = f"{field.name}, best first: {', '.join(best_first)}. "
-    shown = [one for _, _, one in field.pairs if one.shown]
-    open_pairs = [f"{first} and {second}" for first, second, one in field.pairs if not one.shown]
-    if not shown:
-        yield _finding(
-            "open",
-            f"{text}In otherwise equal rows, no difference between any two is shown.",
-        )
-        return
-    text += (
-        f"In otherwise equal rows, {len(shown)} of {len(field.pairs)} differences are shown, of "
-    )
-    text += f"{_sizes(shown, tested.metric)}" + (
-        f"; none between {_named(open_pairs)}." if open_pairs else "."
-    )
-    yield _finding("shown", text)
+def _loss(one: Comparison, sign: int) -> float:
+    """Return by how much a row may be worse than the best, at most."""
+    return -one.low if sign > 0 else one.high
 
 
-def _on_pair(
-    name: str, first: str, second: str, one: Comparison, tested: RowComparisons
-) -> Finding:
+def _on_fields(tested: TestedRows) -> Iterator[Finding]:
+    """Say how the values of the compared fields differ, in rows that are alike in all else."""
+    fields: dict[str, list[FieldComparison]] = {}
+    for one in tested.table.compared_fields:
+        fields.setdefault(one.name, []).append(one)
+    for name, found in fields.items():
+        if len(found) <= MOST_TOLD:
+            for one in found:
+                yield _on_value(one, tested)
+        else:
+            yield _on_values(name, found, tested)
+
+
+def _on_value(one: FieldComparison, tested: TestedRows) -> Finding:
     """Say whether two values of a field differ; the better one stands first."""
-    difference, half = one.difference, one.half_width or 0.0
-    if (difference > 0) != (tested.mode == "max"):
-        first, second, difference = second, first, -difference
-    interval = f"95 % interval {_span(difference - half, difference + half, tested.metric)}"
+    metric, sign, comparison = tested.metric, tested.table.sign, one.comparison
+    first, second = one.value, one.other
+    low, difference, high = comparison.low, comparison.difference, comparison.high
+    if sign * difference < 0:
+        first, second = second, first
+        low, difference, high = -high, -difference, -low
     evidence = (
-        f"{one.n} pairs of otherwise equal rows, {interval}, corrected p {_p(one.corrected_p)}"
+        f"{one.pairs} pairs of otherwise equal rows, interval {span_text(metric, low, high)},"
+        f" {p_text(comparison.corrected_p)}"
     )
-    if one.shown:
-        relation = "above" if tested.mode == "max" else "below"
-        return _finding(
-            "shown",
-            f"{name}: {first} is {_size(abs(difference), tested.metric)} {relation} {second}"
-            f" ({evidence}).",
-        )
-    mean = f"{_size(difference, tested.metric, signed=True)} for {first}"
-    return _finding(
-        "open", f"{name}: no difference between {first} and {second} is shown ({mean}; {evidence})."
-    )
+    if comparison.shown:
+        relation = "above" if sign > 0 else "below"
+        size = size_text(metric, difference)
+        return _finding("shown", f"{one.name}: {first} is {size} {relation} {second} ({evidence}).")
+    mean = f"{signed_text(metric, difference)}{_unit(metric)} for {first}"
+    text = f"{one.name}: no difference between {first} and {second} is shown"
+    return _finding("open", f"{text} ({mean}; {evidence}).")
 
 
-def _on_selection(tested: RowComparisons) -> Iterator[Finding]:
-    """Say by how much choosing the best on validation flatters it."""
-    select, metric = tested.table.select, tested.metric
-    chosen = {row: of_winner(group, select) for row, group in tested.groups.items()}
-    known = {row: float(value) for row, value in chosen.items() if value is not None}
-    if len(known) < 3:
+def _on_values(name: str, found: Sequence[FieldComparison], tested: TestedRows) -> Finding:
+    """Say how many values of a field are shown to differ from the one best on validation."""
+    sign, other = tested.table.sign, found[0].other
+    text = f"{name}: in otherwise equal rows, {other} is the best on validation."
+    worse = [one for one in found if one.comparison.shown and sign * one.comparison.difference < 0]
+    better = [one for one in found if one.comparison.shown and sign * one.comparison.difference > 0]
+    level = [one.value for one in found if not one.comparison.shown]
+    if worse:
+        sizes = _sizes(tested.metric, [one.comparison for one in worse])
+        text += f" It is better than {_named([one.value for one in worse])}, by {sizes}."
+    if better:
+        sizes = _sizes(tested.metric, [one.comparison for one in better])
+        text += f" It is worse than {_named([one.value for one in better])}, by {sizes}."
+    if level:
+        text += f" No difference is shown to {_named(level)}."
+    return _finding("shown" if worse or better else "open", text)
+
+
+def _on_selection(tested: TestedRows) -> Iterator[Finding]:
+    """Say whether the winners of the search repeated the validation that they were chosen by.
+
+    Their runs with fresh seeds have a validation of their own, on as many images of the same set.
+    """
+    select = tested.table.select
+    gains: dict[int, float] = {}
+    for row, group in tested.groups.items():
+        chosen, repeated = of_winner(group, select), mean_of_runs(group, select)
+        if chosen is not None and repeated is not None:
+            gains[row] = (float(chosen) - repeated) * (1 if tested.mode == "max" else -1)
+    if len(gains) < FEWEST:
         return
-    estimate = estimate_mean([value - tested.mean(row) for row, value in known.items()])
-    half = estimate.half_width or 0.0
-    interval = f"95 % interval {_span(estimate.mean - half, estimate.mean + half, metric)}"
-    size = f"{_size(abs(estimate.mean), metric)} {'above' if estimate.mean > 0 else 'below'}"
+    mean, half, _ = estimate_mean(list(gains.values()))
+    assert half is not None
+    relation = "better" if mean > 0 else "worse"
     text = (
-        f"On the average of {len(known)} rows, the {_name(select)} that winners were chosen"
-        f" by is {size} their {_name(metric)} with fresh seeds ({interval}):"
+        f"On the average of {len(gains)} rows, the {_name(select)} that winners were chosen by is"
+        f" {size_text(select, mean)} {relation} than that of their own runs with fresh seeds (95 %"
+        f" interval {span_text(select, mean - half, mean + half)})."
     )
-    if abs(estimate.mean) <= half:
-        yield _finding("open", f"{text} no selection bias is shown.")
-    elif (estimate.mean > 0) == (tested.mode == "max"):
-        yield _finding("caution", f"{text} validation is optimistic; read the test column.")
-    else:
-        yield _finding("open", f"{text} test is the easier of the two.")
+    most = max(gains, key=lambda row: gains[row])
+    if gains[most] > max(2 * MARGIN, mean + half):
+        group = tested.groups[most]
+        figures = [of_winner(group, select), mean_of_runs(group, select)]
+        first, then = (
+            f"{score_text(select, float(one or 0))}{_percent(select)}" for one in figures
+        )
+        text += f" The most for {tested.labels[most]}: {first}, then {then}."
+    yield _finding("caution" if mean > MARGIN else "open", text)
 
 
 def _on_importance(importance: Importance, select: str) -> Iterator[Finding]:
@@ -219,32 +278,47 @@ def _place(value: float, low: float, high: float, log: bool) -> float:
 
 
 def _on_gaps(rows: Sequence[Group]) -> Iterator[Finding]:
-    few = sum(0 < len(row.values) < 3 for row in rows)
-    missing = sum(not row.values for row in rows)
+    few = sum(one.scored is not None and not one.scored.suffices for one in rows)
+    missing = sum(one.scored is None for one in rows)
     if 0 < missing < len(rows):
+        have = "has" if missing == 1 else "have"
         yield _finding(
             "caution",
-            f"{missing} of {len(rows)} rows have no test result yet and are in none of this.",
+            f"{missing} of {len(rows)} rows {have} no test result yet: all this is without them.",
         )
     if few:
-        what = f"{few} of {len(rows)} rows have fewer than three runs with fresh seeds"
-        yield _finding("caution", f"{what}: of those no difference can be shown.")
+        have = "has" if few == 1 else "have"
+        what = f"{few} of {counted(len(rows), 'row')} {have} fewer than {FEWEST} different runs"
+        yield _finding("caution", f"{what} with fresh seeds: no difference can be shown there.")
 
 
 def _finding(kind: str, text: str) -> Finding:
     return {"kind": kind, "text": text}
 
 
-def estimate_text(values: Sequence[float], metric: str) -> str:
-    """Return the mean ± half of its 95 % interval, if there is one, in the metric's unit."""
-    mean, half, _ = estimate_seeds(values)
-    scale, digits, unit = (100, 2, " %") if is_share(metric) else (1, 4, "")
-    interval = "" if half is None else f" ± {scale * half:.{digits}f}"
-    return f"{scale * mean:.{digits}f}{interval}{unit}"
+def mean_text(metric: str, interval: Interval) -> str:
+    """Return the mean with its unit."""
+    return f"{score_text(metric, interval.mean)}{_percent(metric)}"
+
+
+def interval_text(metric: str, interval: Interval) -> str:
+    """Return the 95 % interval, if there is one, and the number of runs."""
+    if interval.low is None or interval.high is None:
+        return f"n = {interval.runs}"
+    ends = f"{score_text(metric, interval.low)} to {score_text(metric, interval.high)}"
+    return f"95 % interval {ends}{_percent(metric)}; n = {interval.runs}"
 
 
 def _name(metric: str) -> str:
     return label(metric).removesuffix(" (%)")
+
+
+def _percent(metric: str) -> str:
+    return " %" if is_share(metric) else ""
+
+
+def _unit(metric: str) -> str:
+    return " points" if is_share(metric) else ""
 
 
 def _named(texts: Sequence[str]) -> str:
@@ -252,31 +326,19 @@ def _named(texts: Sequence[str]) -> str:
     return shown + (f" and {len(texts) - MOST_NAMED} more" if len(texts) > MOST_NAMED else "")
 
 
-def _sizes(shown: Sequence[Comparison], metric: str) -> str:
-    sizes = [abs(one.difference) for one in shown]
-    least, most = (_number(size, metric, signed=False) for size in (min(sizes), max(sizes)))
-    unit = " points" if is_share(metric) else ""
-    span = f"{least}{unit}" if least == most else f"{least} to {most}{unit}"
-    return f"{span} (corrected p {_p(max(one.corrected_p or 0.0 for one in shown), '≤')})"
+def _difference(metric: str, one: Comparison) -> str:
+    difference = f"{signed_text(metric, one.difference)}{_unit(metric)}"
+    return f"{difference}, interval {span_text(metric, one.low, one.high)}"
 
 
-def _size(value: float, metric: str, signed: bool = False) -> str:
-    return _number(value, metric, signed) + (" points" if is_share(metric) else "")
-
-
-def _span(low: float, high: float, metric: str) -> str:
-    return f"{_number(low, metric, signed=True)} to {_number(high, metric, signed=True)}"
-
-
-def _number(value: float, metric: str, signed: bool) -> str:
-    text = f"{100 * value:.1f}" if is_share(metric) else f"{value:.3g}"
-    text = text.removeprefix("-") if re.fullmatch(r"-0(\.0+)?", text) else text
-    return (f"+{text}" if signed and value > 0 else text).replace("-", "−")
+def _sizes(metric: str, shown: Sequence[Comparison]) -> str:
+    """Return the smallest and the largest of the differences, and the largest p."""
+    ordered = sorted(abs(one.difference) for one in shown)
+    least, most = (size_text(metric, size) for size in (ordered[0], ordered[-1]))
+    span = most if least == most else f"{least.removesuffix(' points')} to {most}"
+    p = p_text(max(one.corrected_p for one in shown))
+    return f"{span} ({p if len(shown) == 1 else p.replace('=', '≤')})"
 
 
 def _short(value: float) -> str:
     return f"{value:,.0f}" if value >= 1000 else f"{value:.2g}"
-
-
-def _p(value: float | None, sign: str = "=") -> str:
-    return "unknown" if value is None else "< 0.0001" if value < 0.0001 else f"{sign} {value:.2g}"
