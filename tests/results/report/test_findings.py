@@ -14,7 +14,7 @@ from fieldtrial.disk.sweep_description import MODES, SearchDomain
 from fieldtrial.results.analysis.groups import Group, Groups, judge
 from fieldtrial.results.analysis.importance import Importance
 from fieldtrial.results.report.findings import findings
-from fieldtrial.results.report.tested import TestedRows
+from fieldtrial.results.report.tested import ComparedRows
 from fieldtrial.results.verdicts.crossed import Runs
 
 NO_IMPORTANCE = Importance([], [], [], "")
@@ -42,10 +42,10 @@ def make_group(
 
 def compared(
     groups: list[Group], fields: Sequence[str], labels: list[str], select: Select
-) -> TestedRows:
+) -> ComparedRows:
     metric, mode = select.replace("validation", "test"), MODES[select]
     table = Groups(tuple(fields), metric, select, mode, groups, [])
-    return TestedRows(judge(table, with_fields=True), labels)
+    return ComparedRows(judge(table, with_fields=True), labels)
 
 
 def simulate(

@@ -27,7 +27,7 @@ from fieldtrial.results.read.sweeps import SWEEP, Sweeps, field_texts
 from fieldtrial.results.read.trials import ENDED_WELL, MEASURES
 from fieldtrial.results.read.wording import counted
 from fieldtrial.results.verdicts.crossed import Runs
-from fieldtrial.results.verdicts.runs import TestedRun, runs_of
+from fieldtrial.results.verdicts.runs import FinalRun, runs_of
 
 
 def group_rows(sweeps: Sweeps) -> Groups:
@@ -144,7 +144,7 @@ class _Maker:
         columns = (tested[SWEEP], tested["trial"], tested[self._metric], images)
         answers = results.itertuples(index=False, name=None)
         runs = [
-            TestedRun(self._sweeps.folders[sweep].run(trial), float(value), 0, answer, int(count))
+            FinalRun(self._sweeps.folders[sweep].run(trial), float(value), 0, answer, int(count))
             for sweep, trial, value, count, answer in zip(*columns, answers, strict=True)
         ]
         return runs_of(runs, self._metric)

@@ -29,7 +29,7 @@ from fieldtrial.results.report.findings import findings
 from fieldtrial.results.report.page import render_page
 from fieldtrial.results.report.pictures import read_pictures
 from fieldtrial.results.report.table import estimates, facts, html_table
-from fieldtrial.results.report.tested import TestedRows
+from fieldtrial.results.report.tested import ComparedRows
 from fieldtrial.results.table.tables import sweep_table
 
 MOST_AXES = 10  # of the parallel coordinates
@@ -92,7 +92,7 @@ def render_report(folder: SweepFolder) -> str:
     sweeps = read_sweeps([folder.path])
     trials, records = next(iter(sweeps.frames.values())), sweeps.records()
     table = sweep_table(sweeps, records)
-    tested = TestedRows(table.groups, description.labels)
+    tested = ComparedRows(table.groups, description.labels)
     attempts = read_attempts(folder, trials)
     logs = log_files(folder, attempts)
     select = description.select

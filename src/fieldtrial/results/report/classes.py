@@ -7,7 +7,7 @@ import numpy as np
 
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.results.read.predictions import StoredPredictions, load_predictions
-from fieldtrial.results.report.tested import TestedRows
+from fieldtrial.results.report.tested import ComparedRows
 
 MOST_CURVES = 10  # of a row: the classes with the smallest area
 MOST_POINTS = 200  # of a ROC curve
@@ -15,7 +15,7 @@ MOST_CLASSES = 200  # a larger matrix is not read by anybody
 
 
 def class_results(
-    folder: SweepFolder, tested: TestedRows
+    folder: SweepFolder, tested: ComparedRows
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Return what the page draws for each row with stored predictions, and what is left out.
 

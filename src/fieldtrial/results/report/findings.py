@@ -19,7 +19,7 @@ from fieldtrial.results.read.wording import (
     span_text,
 )
 from fieldtrial.results.report.data import label
-from fieldtrial.results.report.tested import TestedRows
+from fieldtrial.results.report.tested import ComparedRows
 from fieldtrial.results.verdicts.comparisons import Comparison
 from fieldtrial.results.verdicts.crossed import FEWEST
 from fieldtrial.results.verdicts.estimates import Interval
@@ -34,7 +34,7 @@ Finding = dict[str, str]
 
 
 def findings(
-    tested: TestedRows, importance: Importance, search: Mapping[str, SearchDomain]
+    tested: ComparedRows, importance: Importance, search: Mapping[str, SearchDomain]
 ) -> list[Finding]:
     """Return what the table says: the text of each sentence and its kind.
 
@@ -52,7 +52,7 @@ def findings(
     ]
 
 
-def _on_best(tested: TestedRows) -> Iterator[Finding]:
+def _on_best(tested: ComparedRows) -> Iterator[Finding]:
     """Say which row is best on validation, and how its test stands to those of the others."""
     if not tested.best:
         why = "can be compared" if tested.groups else "has been tested yet"
@@ -91,7 +91,7 @@ def _of(some: int, every: int) -> str:
     return f"all {every}" if some == every else f"{some} of {every}"
 
 
-def _on_closest(tested: TestedRows, level: Mapping[int, Comparison]) -> str:
+def _on_closest(tested: ComparedRows, level: Mapping[int, Comparison]) -> str:
     """Say what the best of the rows that are not shown to differ may have for itself."""
     row, one = next(iter(level.items()))
     low, chance, high = (one.chance_low, one.chance, one.chance_high)
@@ -103,7 +103,7 @@ def _on_closest(tested: TestedRows, level: Mapping[int, Comparison]) -> str:
     )
 
 
-def _on_cheapest(tested: TestedRows) -> Iterator[Finding]:
+def _on_cheapest(tested: ComparedRows) -> Iterator[Finding]:
     """Say which row costs least of those that are shown to be no worse than the best.
 
     That no difference is shown does not make two rows equal. A row is no worse where the whole
@@ -149,7 +149,7 @@ def _loss(one: Comparison, sign: int) -> float:
     return -one.low if sign > 0 else one.high
 
 
-def _on_fields(tested: TestedRows) -> Iterator[Finding]:
+def _on_fields(tested: ComparedRows) -> Iterator[Finding]:
     """Say how the values of the compared fields differ, in rows that are alike in all else."""
     fields: dict[str, list[FieldComparison]] = {}
     for one in tested.table.compared_fields:
@@ -162,7 +162,7 @@ def _on_fields(tested: TestedRows) -> Iterator[Finding]:
             yield _on_values(name, found, tested)
 
 
-def _on_value(one: FieldComparison, tested: TestedRows) -> Finding:
+def _on_value(one: FieldComparison, tested: ComparedRows) -> Finding:
     """Say whether two values of a field differ; the better one stands first."""
     metric, sign, comparison = tested.metric, tested.table.sign, one.comparison
     first, second = one.value, one.other
@@ -183,7 +183,7 @@ def _on_value(one: FieldComparison, tested: TestedRows) -> Finding:
     return _finding("open", f"{text} ({mean}; {evidence}).")
 
 
-def _on_values(name: str, found: Sequence[FieldComparison], tested: TestedRows) -> Finding:
+def _on_values(name: str, found: Sequence[FieldComparison], tested: ComparedRows) -> Finding:
     """Say how many values of a field are shown to differ from the one best on validation."""
     sign, other = tested.table.sign, found[0].other
     text = f"{name}: in otherwise equal rows, {other} is the best on validation."
@@ -201,7 +201,7 @@ def _on_values(name: str, found: Sequence[FieldComparison], tested: TestedRows) 
     return _finding("shown" if worse or better else "open", text)
 
 
-def _on_selection(tested: TestedRows) -> Iterator[Finding]:
+def _on_selection(tested: ComparedRows) -> Iterator[Finding]:
     """Say whether the winners of the search repeated the validation that they were chosen by.
 
     Their runs with fresh seeds have a validation of their own, on as many images of the same set.

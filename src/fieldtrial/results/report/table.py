@@ -10,7 +10,7 @@ from fieldtrial.panel import format_hours
 from fieldtrial.results.read.wording import counted, is_share, outcome_text
 from fieldtrial.results.report.data import label
 from fieldtrial.results.report.findings import interval_text, mean_text
-from fieldtrial.results.report.tested import TestedRows
+from fieldtrial.results.report.tested import ComparedRows
 from fieldtrial.results.table.render import NOTHING, Cell, Grid
 
 OUTCOMES = ("finished", "stopped", "failed", "unreadable", "running", "waiting")
@@ -27,7 +27,7 @@ def html_table(grid: Grid) -> dict[str, Any]:
 
 
 def facts(
-    tested: TestedRows,
+    tested: ComparedRows,
     trials: pd.DataFrame,
     records: pd.DataFrame,
     description: SweepDescription,
@@ -60,7 +60,7 @@ def facts(
     ]
 
 
-def _best(tested: TestedRows) -> dict[str, str]:
+def _best(tested: ComparedRows) -> dict[str, str]:
     name = label(tested.metric).removesuffix(" (%)").capitalize()
     if len(tested.best) != 1:
         remark = (
@@ -74,7 +74,7 @@ def _best(tested: TestedRows) -> dict[str, str]:
     return {"name": name, "value": mean_text(metric, interval), "remark": remark}
 
 
-def estimates(tested: TestedRows) -> list[dict[str, Any]]:
+def estimates(tested: ComparedRows) -> list[dict[str, Any]]:
     """Return the tested rows, the best first: label, mean, ends of the interval and text.
 
     marked: whether no comparison shows the row to be beaten.

@@ -10,7 +10,7 @@ from fieldtrial.results.verdicts.estimates import Interval
 
 
 @dataclass(frozen=True)
-class TestedRows:
+class ComparedRows:
     """A sweep's table, as far as its rows have been tested.
 
     table: a group for each row. labels: of the rows.

@@ -17,7 +17,7 @@ TOLERANCE = 1e-3  # by which predictions may miss the value that the run's resul
 
 
 @dataclass(frozen=True)
-class TestedRun:
+class FinalRun:
     """A finished run: its value of the metric, and the search whose winner it trained again.
 
     results: all its test results, which tell equal runs where no predictions are stored.
@@ -31,7 +31,7 @@ class TestedRun:
     images: int = 0
 
 
-def runs_of(tested: Sequence[TestedRun], metric: str) -> tuple[Runs, str]:
+def runs_of(tested: Sequence[FinalRun], metric: str) -> tuple[Runs, str]:
     """Return what the distinct runs of a row scored, and why scores on images are missing, or "".
 
     Runs with the same answers are one run. If the row was searched several times, the unit is a
@@ -70,7 +70,7 @@ def _averaged(array: Values, searches: list[int], groups: list[int]) -> Values:
     return np.stack([array[places == group].mean(0) for group in groups])
 
 
-def _predictions(tested: Sequence[TestedRun], metric: str) -> tuple[list[StoredPredictions], str]:
+def _predictions(tested: Sequence[FinalRun], metric: str) -> tuple[list[StoredPredictions], str]:
     """Return the predictions of all runs; none, and why, where some are missing or do not fit."""
     split, _, name = metric.partition("_")
     if split != SPLIT or name not in SCORES:
