@@ -235,3 +235,12 @@ def test_the_importance_is_told() -> None:
     importance = Importance(["lr", "dropout"], [0.9, 0.01], [0.5, 0.0], "")
     text = said(simulate(EFFECTS, importance=importance), "Of the variance")["text"]
     assert text.endswith("each of these explains by itself: lr 90 % (fANOVA).")
+
+
+def test_what_this_design_can_show_is_said() -> None:
+    """Rows of a spread of one point, five runs each: 2.8 standard errors and more."""
+    text = said(simulate(EFFECTS), "With 5 runs of each row")["text"]
+    size = re.search(r"a true difference of (\d\.\d) points to cnn · \S+ · \w+ is shown", text)
+    assert size
+    assert 1.8 <= float(size[1]) <= 3.0  # 2.8 · √(2 · 1² / 5) = 1.8, before any correction
+    assert re.search(r"Half of that takes about \d\d seeds\.$", text)

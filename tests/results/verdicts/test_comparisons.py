@@ -53,7 +53,7 @@ def test_the_chance_of_single_runs_is_that_of_many_repetitions() -> None:
 
 def difference(low: float, high: float) -> Comparison:
     middle = (low + high) / 2
-    return Comparison(middle, low, high, 0.5, 0.5, 0.5, 0.4, 0.6, "seeds")
+    return Comparison(middle, low, high, 0.5, 0.5, 0.5, 0.4, 0.6, "seeds", 0.1, 0.1, 9)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from fieldtrial.disk.sweep_description import SweepDescription
 from fieldtrial.panel import format_hours
 from fieldtrial.results.read.wording import counted, is_share, outcome_text
 from fieldtrial.results.report.data import label
-from fieldtrial.results.report.findings import interval_text, mean_text
+from fieldtrial.results.report.sentences import interval_text, mean_text
 from fieldtrial.results.report.tested import ComparedRows
 from fieldtrial.results.table.render import NOTHING, Cell, Grid
 

@@ -1,7 +1,7 @@
 """Differences between rows, judged together: the only tests that a table and its report make."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 import numpy as np
@@ -26,6 +26,8 @@ class Comparison:
         second, on as many new images (X. Bouthillier et al., "Accounting for variance in machine
         learning benchmarks", MLSys 2021); chance_low, chance_high: its interval, from `low` and
         `high`.
+    images, seeds: the difference's variances through new images and through new seeds.
+    freedom: degrees of freedom of both together.
     """
 
     difference: float
@@ -37,6 +39,9 @@ class Comparison:
     chance_low: float
     chance_high: float
     basis: Basis
+    images: float
+    seeds: float
+    freedom: float
 
     @property
     def shown(self) -> bool:
@@ -56,15 +61,18 @@ def compare(rows: Sequence[Runs], weights: Values) -> list[Comparison]:
     single = np.sqrt(np.maximum(contrasts.single, np.finfo(float).tiny))
     low, high = contrasts.sums - judged.half_widths, contrasts.sums + judged.half_widths
     chances = [special.ndtr(ends / single) for ends in (contrasts.sums, low, high)]
-    numbers = np.stack([contrasts.sums, low, high, judged.p, judged.corrected_p, *chances], axis=1)
+    numbers = np.stack(
+        [
+            *(contrasts.sums, low, high, judged.p, judged.corrected_p),
+            *(*chances, contrasts.images, contrasts.seeds, contrasts.freedom),
+        ],
+        axis=1,
+    )
+    names = [one.name for one in fields(Comparison) if one.name != "basis"]
     found = []
-    for own, (difference, lowest, highest, p, corrected, *chance) in zip(
-        weights, numbers.tolist(), strict=True
-    ):
-        involved = [row for row, weight in zip(rows, own, strict=True) if weight]
-        basis = _basis(involved)
-        ends = (difference, lowest, highest)
-        found.append(Comparison(*ends, p, corrected, chance[0], chance[1], chance[2], basis))
+    for own, values in zip(weights, numbers.tolist(), strict=True):
+        basis = _basis([row for row, weight in zip(rows, own, strict=True) if weight])
+        found.append(Comparison(**dict(zip(names, values, strict=True)), basis=basis))
     return found
 
 
