@@ -31,7 +31,7 @@ from scipy import special, stats  # noqa: TID253 (nothing of this runs in a work
 from fieldtrial.results.verdicts.crossed import Runs, contrasts_of, family_of
 from fieldtrial.results.verdicts.estimates import estimate
 from fieldtrial.results.verdicts.joint import LEVEL, judge
-from fieldtrial.results.verdicts.sequential import LEAST_CHANCE, look_at, looks
+from fieldtrial.results.verdicts.sequential import hold_contest, looks
 
 Values = NDArray[np.float64]
 DRAWS = 5000  # of each table's joint distribution: a tenth of what a real table takes
@@ -112,21 +112,11 @@ def is_shown(rows: list[Runs], weights: Values) -> Values:
 
 def until(rows: list[Runs], best: int, most: int = UNTIL) -> tuple[Values, int]:
     """Return what `until` shows of each other row, and the runs that it took."""
-    weights, plan = with_best(len(rows), best), looks(most)
-    given = np.full(len(rows), plan[0])
-    others = [row for row in range(len(rows)) if row != best]
-    shown, stages = np.zeros(len(others), bool), []
-    for number, count in enumerate(plan):
-        stages.append([_first(row, runs) for row, runs in zip(rows, given, strict=True)])
-        found = look_at(stages, weights, [one / most for one in plan[: number + 1]], DRAWS)
-        shown |= found.shown
-        contest = ~shown & (found.chance >= LEAST_CHANCE)
-        if not contest.any() or count == most:
-            break
-        for row, goes_on in zip(others, contest, strict=True):
-            given[row] = plan[number + 1] if goes_on else given[row]
-        given[best] = plan[number + 1]
-    return shown, int(given.sum())
+    stages = [[_first(row, count) for count in looks(most)] for row in rows]
+    contest = hold_contest(
+        stages, [most] * len(rows), with_best(len(rows), best), best, most, DRAWS
+    )
+    return np.array(contest.shown), sum(contest.given)
 
 
 def _first(row: Runs, runs: int) -> Runs:

@@ -6,7 +6,7 @@ from scipy import stats
 
 from fieldtrial.results.verdicts.crossed import Runs
 from fieldtrial.results.verdicts.joint import LEVEL, MARGIN
-from fieldtrial.results.verdicts.sequential import look_at, looks
+from fieldtrial.results.verdicts.sequential import Contest, hold_contest, look_at, looks
 
 DIFFERENCE = np.array([[1.0, -1.0]])
 
@@ -75,3 +75,36 @@ def test_a_difference_without_a_chance_gets_no_further_runs() -> None:
     apart = look_at([rows(near, far + 2.5, 3)], DIFFERENCE, [0.3])
     assert alike.chance[0] < 0.1
     assert apart.chance[0] > 0.5
+
+
+def held(first: float, others: list[float], finished: list[int], chance: int = 4) -> Contest:
+    """Return the contest of rows with these means and a spread of 1, up to ten runs."""
+    random = np.random.default_rng(chance)
+    values = [random.normal(mean, 1, 10) for mean in (first, *others)]
+    stages = [[Runs(own[:count]) for count in looks(10)] for own in values]
+    weights = np.column_stack([-np.ones(len(others)), np.eye(len(others))])
+    return hold_contest(stages, finished, weights, best=0, most=10)
+
+
+def test_only_rows_in_the_contest_and_the_best_get_more_runs() -> None:
+    found = held(0.0, [-40.0, 0.4, -2.5], [3] * 4)
+    assert found.shown[0]  # far below: decided at once
+    assert found.given == [5, 3, 3, 5]  # the third is too near for any number of runs to tell
+    assert len(found.found) == 1  # the next look waits for the runs
+
+
+def test_the_contest_goes_on_with_what_has_ended_and_keeps_what_was_shown() -> None:
+    first = held(0.0, [-40.0, 0.4, -2.5], [3] * 4)
+    later = held(0.0, [-40.0, 0.4, -2.5], [5, 3, 3, 5])
+    assert len(later.found) == 2
+    assert later.verdicts[0] == 0
+    np.testing.assert_array_equal(
+        first.found[0].judged.half_widths, later.found[0].judged.half_widths
+    )
+    end = held(0.0, [-40.0, 0.4, -2.5], [10] * 4)
+    assert end.shown == [True, False, True]
+    assert max(end.given) <= 10
+
+
+def test_nobody_gets_more_runs_where_all_is_decided() -> None:
+    assert held(0.0, [-40.0, -50.0], [3] * 3).given == [3, 3, 3]

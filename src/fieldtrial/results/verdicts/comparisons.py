@@ -7,8 +7,15 @@ from typing import Literal
 import numpy as np
 from scipy import special
 
-from fieldtrial.results.verdicts.crossed import Runs, Values, contrasts_of, family_of
-from fieldtrial.results.verdicts.joint import LEVEL, judge
+from fieldtrial.results.verdicts.crossed import (
+    Contrasts,
+    Runs,
+    Values,
+    contrasts_of,
+    family_of,
+)
+from fieldtrial.results.verdicts.joint import LEVEL, Judged, judge
+from fieldtrial.results.verdicts.sequential import Contest
 
 # What a comparison generalises to. Where rows were tested on different images, these are unpaired.
 Basis = Literal["seeds and images", "seeds and unpaired images", "seeds"]
@@ -57,9 +64,24 @@ def compare(rows: Sequence[Runs], weights: Values) -> list[Comparison]:
     if not len(weights):
         return []
     contrasts = contrasts_of(family_of(rows), weights)
-    judged = judge(contrasts)
+    return _comparisons(contrasts, judge(contrasts), rows, weights)
+
+
+def compare_in_looks(contest: Contest, rows: Sequence[Runs], weights: Values) -> list[Comparison]:
+    """Return the comparisons as the look found them that showed them, or the last look."""
+    by_look = [
+        _comparisons(contrasts, look.judged, rows, weights)
+        for contrasts, look in zip(contest.contrasts, contest.found, strict=True)
+    ]
+    return [by_look[look][number] for number, look in enumerate(contest.verdicts)]
+
+
+def _comparisons(
+    contrasts: Contrasts, judged: Judged, rows: Sequence[Runs], weights: Values
+) -> list[Comparison]:
     single = np.sqrt(np.maximum(contrasts.single, np.finfo(float).tiny))
-    low, high = contrasts.sums - judged.half_widths, contrasts.sums + judged.half_widths
+    half_widths = np.where(np.isfinite(judged.half_widths), judged.half_widths, np.inf)
+    low, high = contrasts.sums - half_widths, contrasts.sums + half_widths
     chances = [special.ndtr(ends / single) for ends in (contrasts.sums, low, high)]
     numbers = np.stack(
         [

@@ -14,7 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from fieldtrial.results.verdicts.crossed import Runs, Values, contrasts_of, family_of
+from fieldtrial.results.verdicts.crossed import (
+    Contrasts,
+    Runs,
+    Values,
+    contrasts_of,
+    family_of,
+)
 from fieldtrial.results.verdicts.joint import CHUNK, DRAWS, LEVEL, MARGIN, Judged, p_values
 
 FIRST = 3  # runs of each row before the first look
@@ -82,6 +88,75 @@ def look_at(
         shown,
         _chance(final.sums, final.images, final.seeds, shares[-1], criticals),
     )
+
+
+@dataclass(frozen=True, eq=False)
+class Contest:
+    """How far the looks have come.
+
+    given: how many runs each row should have by now: those of the last look, or of the next one.
+    verdicts: of each contrast, the look that showed it, or the last one; from 0 on.
+    found: what each look found. contrasts: what each look looked at.
+    """
+
+    given: list[int]
+    verdicts: list[int]
+    found: list[Look]
+    contrasts: list[Contrasts]
+
+    @property
+    def shown(self) -> list[bool]:
+        """Whether each contrast has been shown to differ by any look."""
+        return [bool(self.found[at].shown[n]) for n, at in enumerate(self.verdicts)]
+
+
+def hold_contest(
+    rows: Sequence[Sequence[Runs]],
+    finished: Sequence[int],
+    weights: Values,
+    best: int,
+    most: int,
+    draws: int = DRAWS,
+) -> Contest:
+    """Return what all looks find that can be held now.
+
+    A row stays in the contest while its difference to the best is not shown and further runs have a
+    chance to show it. The best stays while any other row does.
+
+    rows: of each row, its runs as they were at each of `looks(most)`. finished: how many of a row's
+    runs have ended. weights: (contrasts, rows): first each other row with the best, in order, then
+    further contrasts.
+    """
+    plan = looks(most)
+    others = [row for row in range(len(rows)) if row != best]
+    given = [plan[0]] * len(rows)
+    at = [0] * len(rows)  # the look that a row's runs are of
+    stages: list[list[Runs]] = []
+    found: list[Look] = []
+    contrasts: list[Contrasts] = []
+    verdicts = [0] * len(weights)
+    for look, _ in enumerate(plan):
+        stages.append([row[number] for row, number in zip(rows, at, strict=True)])
+        shares = [count / most for count in plan[: look + 1]]
+        found.append(look_at(stages, weights, shares, draws))
+        contrasts.append(contrasts_of(family_of(stages[-1]), weights))
+        verdicts = [
+            before if look and found[before].shown[number] else look
+            for number, before in enumerate(verdicts)
+        ]
+        in_contest = [
+            row
+            for number, row in enumerate(others)
+            if not found[verdicts[number]].shown[number]
+            and found[-1].chance[number] >= LEAST_CHANCE
+        ]
+        if not in_contest or plan[look] == most:
+            break
+        for row in (*in_contest, best):
+            given[row], at[row] = plan[look + 1], look + 1
+        if any(finished[row] < given[row] for row in (*in_contest, best)):
+            break
+    return Contest(given, verdicts, found, contrasts)
 
 
 def _chance(
