@@ -27,7 +27,7 @@ from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.panel import console, format_hours
 from fieldtrial.sweep import Sweep
 
-BUDGET = ("trials", "seeds", "max_failures")
+BUDGET = ("trials", "seeds", "finalists", "searches", "max_failures")
 
 
 def main(build: Callable[[], Sweep], arguments: list[str] | None = None) -> None:
@@ -79,10 +79,24 @@ def _parser(script: Path) -> argparse.ArgumentParser:
     parser.add_argument(
         "--dry-run", action="store_true", help="print rows, trials and cost; start nothing"
     )
-    parser.add_argument("--trials", type=int, metavar="N", help="configurations tried in each row")
-    parser.add_argument("--seeds", type=int, metavar="N", help="fresh seeds for each row's winner")
+    parser.add_argument("--trials", type=int, metavar="N", help="configurations of each search")
+    parser.add_argument("--seeds", type=int, metavar="N", help="fresh seeds for each winner")
+    parser.add_argument(
+        "--finalists",
+        type=int,
+        metavar="N",
+        help="best configurations of each search, trained again to choose the winner",
+    )
+    parser.add_argument(
+        "--searches", type=int, metavar="N", help="repetitions of each row's whole search"
+    )
     parser.add_argument(
         "--max-failures", type=int, metavar="N", help="failed trials after which the sweep stops"
+    )
+    parser.add_argument(
+        "--deterministic",
+        action="store_true",
+        help="search in rounds: the same trials, however many run at once",
     )
     parser.add_argument(
         "--set",
@@ -127,7 +141,7 @@ def _configured(sweep: Sweep, options: argparse.Namespace) -> Sweep:
         raise ConfigError([f"{text!r}: must be FIELD=VALUE" for text in malformed], "--set")
     sweep = sweep.with_settings({name: value for name, _, value in pairs})
     budget = {name: getattr(options, name) for name in BUDGET if getattr(options, name) is not None}
-    sweep = replace(sweep, **budget)
+    sweep = replace(sweep, **budget, deterministic=sweep.deterministic or options.deterministic)
     return smoke(sweep) if options.smoke else sweep
 
 
@@ -139,12 +153,14 @@ def _show(sweep: Sweep, folder: SweepFolder, settings: Settings, sizes: SweepSiz
     """Print the rows, the search, the cost and an example trial of the sweep."""
     out = console()
     hours, source_hours = trial_hours(sweep, sizes, settings.teraflops)
-    table = Table(
-        *sweep.compared, "trials", "seeds", "parameters", "trainable", "hours at most", box=None
-    )
+    # One search without finalists is the usual case, and needs no column of its own.
+    further = [name for name in ("finalists", "searches") if getattr(sweep, name) > 1]
+    columns = ["trials", *further, "seeds", "parameters", "trainable", "hours at most"]
+    table = Table(*sweep.compared, *columns, box=None)
     for row, fact, cost in zip(sweep.planned, sizes.rows, hours, strict=True):
         counts = (
-            str(sweep.trials_per_row),
+            str(sweep.trials_per_search),
+            *(str(getattr(sweep, name)) for name in further),
             str(sweep.seeds),
             f"{fact.parameters:,}",
             f"{fact.trainable_parameters:,}",
@@ -153,7 +169,7 @@ def _show(sweep: Sweep, folder: SweepFolder, settings: Settings, sizes: SweepSiz
     out.print(table)
     for name, domain in sweep.describe(folder.name).search.items():
         out.print(f"search {name}: {domain}")
-    runs = len(sweep.rows) * (sweep.trials_per_row + sweep.seeds)
+    runs = len(sweep.rows) * sweep.runs_per_row
     out.print(
         f"{len(sweep.rows)} rows, {runs} trials and {len(sizes.sources)} sources in {folder.path}"
     )

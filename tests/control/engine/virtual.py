@@ -20,6 +20,7 @@ from fieldtrial.control.engine.loop import Engine
 from fieldtrial.control.engine.ray_tune import SCORE, TIME
 from fieldtrial.control.engine.state import load_state, save_state
 from fieldtrial.control.engine.trial import Trial
+from fieldtrial.control.engine.trials import Trials
 from fieldtrial.control.places.interface import Backlog, Cause, Ended
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.sweep_folder import SweepFolder
@@ -162,7 +163,7 @@ class VirtualPlace:
         assert task.trial not in running, "the trial runs already"
         assert len(running) < self.slots, "more tasks than slots"
         rows, sources = load_state(self.folder.state_path) or ([], {})
-        known = [*sources.values(), *(t for r in rows for t in [*r.trials, *(r.finals or [])])]
+        known = list(Trials(rows, sources))
         assert ("running", task.attempt) in {
             (trial.status, trial.attempt) for trial in known if trial.name == task.trial
         }, "it was started before it was saved"

@@ -262,7 +262,7 @@ def claim(folder: SweepFolder, sweep: Sweep) -> None:
 
 
 def _differences(old: SweepDescription, new: SweepDescription) -> list[str]:
-    """Return what differs between two descriptions, the budget aside: a line for each."""
+    """Return what differs between two descriptions, their budgets aside: a line for each."""
     base = old.base.differences(new.base)
     pairs: dict[str, tuple[object, object]] = {f"base {name}": pair for name, pair in base.items()}
     rows = enumerate(itertools.zip_longest(old.rows, new.rows))
@@ -270,7 +270,8 @@ def _differences(old: SweepDescription, new: SweepDescription) -> list[str]:
     for name in {**old.search, **new.search}:
         was, now = (str(one.search.get(name, "not searched")) for one in (old, new))
         pairs[f"search {name}"] = was, now
-    pairs |= {"select": (old.select, new.select), "source": (old.source, new.source)}
+    for name in ("select", "source", "deterministic"):
+        pairs[name] = getattr(old, name), getattr(new, name)
     return [
         f"{name} is {was!r} there and {now!r} now"
         for name, (was, now) in pairs.items()
