@@ -134,7 +134,8 @@ class _Maker:
             search_note(searches or [Search(search, len(search))], winner is not None),
             finalist_note(searches),
         ]
-        decided = sum(one.is_decided for one in self.searches[place]) if place else 0
+        own = self.searches[place] if place else []
+        decided = sum(one.is_over and not one.is_choosing for one in own)
         if winner is not None and (len(runs) or decided):
             seeds = self._sweeps.descriptions[winner[SWEEP]].seeds * max(1, decided)
             notes.append(final_note(runs, len(finished) - len(tested), seeds))

@@ -28,7 +28,8 @@ class Search:
 
     trials: its search trials so far. wanted: how many it may try. end: None while it is under way.
     problem: why the row cannot begin, empty if nothing is known to hinder it.
-    finalists: how the runs of its finalists ended so far. wanted_finalists: how many there may be.
+    finalists: how the runs of its finalists ended so far. most_finalists: how many configurations
+    may be finalists. seeds: how many runs each has.
     """
 
     trials: pd.DataFrame
@@ -36,7 +37,8 @@ class Search:
     end: End | None = None
     problem: str = ""
     finalists: Sequence[str] = ()
-    wanted_finalists: int = 0
+    most_finalists: int = 1
+    seeds: int = 0
 
     @property
     def expected(self) -> int:
@@ -49,16 +51,24 @@ class Search:
         return self.wanted - self.expected if self.end and self.wanted > self.expected else 0
 
     @property
-    def expected_finalists(self) -> int:
-        """The number of runs of finalists at its end."""
-        is_over = self.end in ("winner", "none")
-        return len(self.finalists) if is_over else max(self.wanted_finalists, len(self.finalists))
+    def is_over(self) -> bool:
+        """Whether all trials that it proposes have ended."""
+        return not search_note([self], has_winner=True)
 
     @property
-    def is_decided(self) -> bool:
-        """Whether the search is over and its winner is known, so that final runs are due."""
-        has_to_choose = self.end not in ("winner", "none") and self.wanted_finalists > 0
-        return not has_to_choose and not search_note([self], has_winner=True)
+    def expected_finalists(self) -> int:
+        """The number of runs of finalists at its end."""
+        if self.end in ("winner", "none"):
+            return len(self.finalists)
+        well = int(self.trials["outcome"].isin(ENDED_WELL).sum())
+        chosen = min(self.most_finalists, well) if self.is_over else self.most_finalists
+        return max(len(self.finalists), chosen * self.seeds if chosen > 1 else 0)
+
+    @property
+    def is_choosing(self) -> bool:
+        """Whether the winner is yet to be chosen from finalists."""
+        is_named = self.end in ("winner", "none")
+        return self.is_over and not is_named and self.expected_finalists > 0
 
 
 def test_metric(select: str) -> str:
@@ -125,18 +135,14 @@ def read_searches(sweeps: Sweeps) -> dict[RowKey, list[Search]]:
             problem = "" if len(row) else _source_problem(config, sources)
             for search in range(description.searches):
                 trials = row[row["search"] == search]
-                proposed = trials[trials["role"] == "search"]
-                end = ends.get((number, search))
-                # Once the search is over, its finalists are among the trials that ended well.
-                well = int(proposed["outcome"].isin(ENDED_WELL).sum())
-                finalists = min(description.finalists, well) if end else description.finalists
                 one = Search(
-                    proposed,
+                    trials[trials["role"] == "search"],
                     description.trials_per_search,
-                    end,
+                    ends.get((number, search)),
                     problem,
                     trials.loc[trials["role"] == "finalist", "outcome"].tolist(),
-                    finalists * description.seeds if finalists > 1 else 0,
+                    description.finalists,
+                    description.seeds,
                 )
                 found.setdefault((name, number), []).append(one)
     return found
@@ -185,7 +191,7 @@ def search_note(searches: Sequence[Search], has_winner: bool) -> str:
 
 def finalist_note(searches: Sequence[Search]) -> str:
     """Return how far the finalists of a group's rows are, or that they could not decide."""
-    choosing = [search for search in searches if search.end == "finalists"]
+    choosing = [search for search in searches if search.is_choosing]
     if choosing:
         ended = sum(
             one in (*ENDED_WELL, *FAILED) for search in choosing for one in search.finalists
