@@ -77,6 +77,7 @@ def columns(
         category("role", trials["role"]),
         category("outcome", map(outcome_text, trials["outcome"])),
         category("row", labels),
+        *([_number("search", trials["search"])] if description.searches > 1 else []),
         *(
             _field(name, trials[name], known & (trials["role"] != "source"), description.search)
             for name in fields
