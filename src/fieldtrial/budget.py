@@ -9,6 +9,7 @@ LEAST = {"trials": 1, "seeds": 0, "finalists": 1, "searches": 1, "max_failures":
 # row's own seed + 1000 s. The seeds after that are for its final runs, those from + 500 on for its
 # finalists.
 SEARCH_SEEDS, FINALIST_SEEDS = 1000, 500
+AA_SEEDS = 10**6  # from a row to its repetition (see `Sweep.aa`)
 
 
 class Until(int):

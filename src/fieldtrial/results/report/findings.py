@@ -47,6 +47,7 @@ def findings(
         *_on_best(tested),
         *_on_cheapest(tested),
         *_on_fields(tested),
+        *_on_noise(tested),
         *(on_selection(tested) if search else ()),
         *on_importance(importance, tested.table.select),
         *on_ends(tested.table.groups, search),
@@ -184,6 +185,14 @@ def _on_value(one: FieldComparison, tested: ComparedRows) -> Finding:
     mean = f"{signed_text(metric, difference)}{points(metric)} for {first}"
     text = f"{one.name}: no difference between {first} and {second} is shown"
     return finding("open", f"{text} ({mean}; {evidence}).")
+
+
+def _on_noise(tested: ComparedRows) -> Iterator[Finding]:
+    """Say what a row that was run twice differs from itself by."""
+    if one := tested.table.noise:
+        text = "The first row, run once more with other proposals and seeds, differs by"
+        text += f" {difference_text(tested.metric, one)}: the table's own noise."
+        yield finding("caution" if one.shown else "open", text)
 
 
 def _on_values(name: str, found: Sequence[FieldComparison], tested: ComparedRows) -> Finding:
