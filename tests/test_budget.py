@@ -19,7 +19,8 @@ LR = {"lr": tune.loguniform(1e-4, 1e-1)}
 
 
 def sweep(**fields: Any) -> Sweep:
-    return Sweep(**{"base": TrainConfig(), "rows": [{}], "search": LR} | fields)
+    asked: dict[str, Any] = {"base": TrainConfig(), "rows": [{}], "search": LR}
+    return Sweep(**asked | fields)
 
 
 def problems(**fields: Any) -> list[str]:

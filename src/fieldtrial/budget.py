@@ -52,7 +52,8 @@ class Budget:
     finalists: the best configurations of a search, which are trained again with as many fresh
         seeds; the best of them on average wins. With one, the search alone chooses the winner.
     searches: how often the whole search of a row is repeated, with other proposals and seeds. Each
-        has its own winner and final runs.
+        has its own winner and final runs, so that the luck of the search is in their spread (I.
+        Gulrajani, D. Lopez-Paz, "In Search of Lost Domain Generalization", ICLR 2021).
     max_failures: failed trials after which the sweep stops. Diverged trials do not count, because
         divergence is a finding.
     """

@@ -261,9 +261,7 @@ def _why_untested(group: Group) -> str:
     scored = _scored(group)
     count = len(scored.values)
     first = group.stages[0] if group.stages else scored
-    return (
-        ""
-        if scored.suffices and first.suffices:
+    if scored.suffices and first.suffices:
         return ""
     units = "searches" if scored.of_searches else "runs"
     return f"{count} of the {FEWEST} {units} that a comparison needs"
