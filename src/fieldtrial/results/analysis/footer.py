@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from fieldtrial.results.analysis.budget import unequal_search_lines
 from fieldtrial.results.analysis.cost import account, cost_lines
 from fieldtrial.results.analysis.groups import Group, Groups
 from fieldtrial.results.analysis.statistics import FEWEST
@@ -15,7 +16,12 @@ from fieldtrial.results.read.wording import counted, outcome_text
 
 def footer(sweeps: Sweeps, groups: Groups, costs: pd.DataFrame) -> list[str]:
     """Return all lines below a table; costs: what `cost_of_trials` says of the sweeps' records."""
-    return [*comparison_lines(groups), *groups.notes, *cost_lines(account(sweeps.trials, costs))]
+    return [
+        *comparison_lines(groups),
+        *groups.notes,
+        *unequal_search_lines(groups, sweeps.searched, costs),
+        *cost_lines(account(sweeps.trials, costs)),
+    ]
 
 
 def comparison_lines(groups: Groups) -> list[str]:

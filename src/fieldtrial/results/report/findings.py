@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fieldtrial.disk.sweep_description import SearchDomain
+from fieldtrial.results.analysis.budget import budget_findings
 from fieldtrial.results.analysis.groups import Group
 from fieldtrial.results.analysis.importance import Importance
 from fieldtrial.results.analysis.quantities import mean_of_runs, of_winner
@@ -37,6 +38,7 @@ def findings(
         *_on_selection(tested),
         *_on_importance(importance, tested.table.select),
         *_on_ends(tested.table.groups, search),
+        *budget_findings(tested.table, tested.labels),
         *_on_gaps(tested.table.groups),
     ]
 
