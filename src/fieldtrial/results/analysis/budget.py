@@ -51,21 +51,18 @@ def search_costs(groups: Sequence[Group], costs: pd.DataFrame) -> dict[int, Sear
     nothing = {group.number: SearchCost(0, 0, 0.0) for group in groups}
     if not groups:
         return nothing
-    search = pd.concat(
-        group.trials.loc[group.trials["role"] == "search", [SWEEP, "trial"]].assign(
-            number=group.number
-        )
-        for group in groups
-    )
-    own = costs.reindex(pd.MultiIndex.from_frame(search[[SWEEP, "trial"]])).fillna(0.0)
+    columns = [pd.concat([group.trials[name] for group in groups]) for name in (SWEEP, "trial")]
+    roles = np.concatenate([group.trials["role"] for group in groups])
+    own = costs.reindex(pd.MultiIndex.from_arrays(columns)).fillna(0.0)
     spent = pd.DataFrame(
         {
-            "number": search["number"].to_numpy(),
+            "number": np.repeat([g.number for g in groups], [len(g.trials) for g in groups]),
             "epochs": own["last_epoch"].to_numpy(),
             "device_hours": (own["device_hours"] + own["repeated_hours"]).to_numpy(),
         }
-    ).groupby("number")
-    sums, trials = spent.sum(), spent.size()
+    )
+    search = spent[roles == "search"].groupby("number")
+    sums, trials = search.sum(), search.size()
     return nothing | {
         int(number): SearchCost(int(trials[number]), int(epochs), float(hours))
         for number, epochs, hours in zip(
@@ -140,14 +137,14 @@ def drawn_values(group: Group, select: str, mode: Mode) -> list[float]:
     A trial that was stopped early has its best so far. One that diverged has the worst value of the
     group. One that failed otherwise or has not ended is not drawn.
     """
-    search = group.trials[group.trials["role"] == "search"]
-    ended = search[search["outcome"].isin(ENDED_WELL)]
-    kinds = search.get("error_kind", pd.Series(dtype=object))
-    values = pd.to_numeric(ended[select], errors="coerce").astype(float).to_numpy()
+    search = group.trials["role"] == "search"
+    ended = group.trials.loc[search & group.trials["outcome"].isin(ENDED_WELL), select]
+    kinds = group.trials.get("error_kind", pd.Series(dtype=object))
+    values = pd.to_numeric(ended, errors="coerce").astype(float).to_numpy()
     finite = [float(value) for value in values if math.isfinite(value)]
     if not finite:
         return []
-    lost = len(values) - len(finite) + int((kinds == "diverged").sum())
+    lost = len(values) - len(finite) + int((search & (kinds == "diverged")).sum())
     return finite + [min(finite) if mode == "max" else max(finite)] * lost
 
 
@@ -207,7 +204,7 @@ def _on_half(
         for one in (half, full)
     )
     same = [place for place in best_of_half if place in best]
-    first, other = (same or list(best_of_half))[0], best[0]
+    first, other = int((same or best_of_half)[0]), int(best[0])
     start = f"With half of the trials, {names[first]}"
     if same:
         level = len(best) - 1
