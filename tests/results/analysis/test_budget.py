@@ -98,19 +98,23 @@ def test_the_cost_can_be_asked_for(complete: "Written") -> None:
 
 
 def uneven(
-    written: "Written", epochs: int, processes: int = 1, kind: str = "finished", **changes: Any
+    written: "Written",
+    epochs: int,
+    processes: int = 1,
+    ends: str = "finished finished",
+    **changes: Any,
 ) -> None:
     """Write a row whose two trials have 6 epochs of 6 seconds, and one with so many epochs."""
     written.rows = changes.pop("rows", TWO_ROWS)
     written.describe(rows=written.rows, trials=2, **changes)
     search(written, 0, (0.5, 0.6))
-    for lr, part in ((0.01, 1), (0.02, epochs - 1)):
-        run = written.waiting(1, lr=lr)
+    for part, end in zip((1, epochs - 1), ends.split(), strict=True):
+        run = written.waiting(1, lr=0.01 * part)
         run.write_environment(1, {"world_size": processes})
         written.record(run, part)
-        if kind == "finished":
-            run.write_result({"outcome": kind, "epochs": part, "validation_accuracy": 0.4})
-        elif kind == "failed":
+        if end == "finished":
+            run.write_result({"outcome": end, "epochs": part, "validation_accuracy": 0.4})
+        elif end == "failed":
             run.write_error("diverged", "the loss is nan at step 12", attempt=1)
 
 
@@ -136,8 +140,8 @@ def test_a_search_with_more_than_twice_the_device_hours_is_told(written: "Writte
     ("epochs", "changes"),
     [
         (12, {}),  # twice is not more than twice
-        (60, {"kind": "failed"}),  # a row without a winner is not compared
-        (60, {"kind": "running"}),  # nor is one whose search goes on
+        (60, {"ends": "failed failed"}),  # a row without a winner is not compared
+        (60, {"ends": "finished running"}),  # nor is one whose search goes on
         (60, {"rows": [{"dataset": "mnist"}, {"dataset": "digits"}]}),  # nor other data
         (60, {"search": {}}),  # nothing was searched
     ],
