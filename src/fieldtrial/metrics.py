@@ -18,18 +18,24 @@ def accuracy(label: Labels, probability: Probabilities) -> float:
     return float((probability.argmax(1) == label).mean())
 
 
-def top5_accuracy(label: Labels, probability: Probabilities) -> float | None:
-    """Return the share of images whose class is among the five most probable; None for five classes
-    or fewer.
+def rank_of_true_class(label: Labels, probability: Probabilities) -> NDArray[np.int64]:
+    """Return how many classes are more probable than the true one, (n,).
 
     Of classes that are equally probable, the one with the lower number comes first.
     """
-    if probability.shape[1] <= TOP:
-        return None
     own = probability[np.arange(len(label)), label][:, None]
     earlier = np.arange(probability.shape[1]) < label[:, None]
     before = (probability > own) | ((probability == own) & earlier)
-    return float((before.sum(1) < TOP).mean())
+    return np.asarray(before.sum(1), np.int64)
+
+
+def top5_accuracy(label: Labels, probability: Probabilities) -> float | None:
+    """Return the share of images whose class is among the five most probable; None for five classes
+    or fewer. Ties are broken as in `rank_of_true_class`.
+    """
+    if probability.shape[1] <= TOP:
+        return None
+    return float((rank_of_true_class(label, probability) < TOP).mean())
 
 
 def confusion_matrix(label: Labels, probability: Probabilities) -> NDArray[np.int64]:

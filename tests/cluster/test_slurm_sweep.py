@@ -309,7 +309,8 @@ def permissions(*folders: Path) -> set[str]:
     they are.
     """
     found = set()
-    for path in (path for folder in folders for path in [folder, *folder.rglob("*")]):
+    walked = [step for folder in folders for step in os.walk(folder)]  # which bears folders that go
+    for path in (Path(here, name) for here, _, files in walked for name in [".", *files]):
         with suppress(FileNotFoundError):  # removed since
             mode = path.lstat().st_mode
             needed = 0o050 if stat.S_ISDIR(mode) else 0o040

@@ -23,7 +23,7 @@ def test_rows_with_equal_values_are_a_group_each(written: "Written") -> None:
     sweeps = read_sweeps([written.folder.path])
     groups = group_rows(sweeps)
     assert [group.key for group in groups.groups] == [("cnn",), ("cnn",), ("mlp",)]
-    assert [group.mark for group in groups.groups] == ["best", "not distinguishable", "worse"]
+    assert [group.mark for group in groups.groups] == ["best", "not shown to differ", "worse"]
     assert [len(group.values) for group in groups.groups] == [3, 3, 3]
     line = "4 duplicates: rows share a trial, which ran once and is counted in each row."
     assert line in groups.notes

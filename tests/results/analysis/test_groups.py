@@ -49,10 +49,10 @@ def test_a_group_of_several_rows_has_the_best_of_their_winners(complete: "Writte
     assert winner is not None
     assert (winner["freeze"], winner["validation_accuracy"]) == ("none", 0.90)
     assert sorted(groups["cnn"].values) == [100, 101, 102]
-    estimate = groups["cnn"].estimate
-    assert estimate is not None
-    assert estimate.mean == pytest.approx(0.60)  # the search trials have 0.01 and 0.02
-    assert estimate.half_width == pytest.approx(4.302653 * 0.02 / 3**0.5, rel=1e-6)
+    interval = groups["cnn"].interval
+    assert interval is not None
+    assert interval.mean == pytest.approx(0.60)  # the search trials have 0.01 and 0.02
+    assert interval.seeds == pytest.approx(4.302653 * 0.02 / 3**0.5, rel=1e-6)
     assert groups["cnn"].counts["final_left_out"] == 3
     assert "3 final runs left out: not of the present winner." in grouped(complete, "model").notes
 
@@ -60,7 +60,7 @@ def test_a_group_of_several_rows_has_the_best_of_their_winners(complete: "Writte
 def test_a_searched_field_can_group_and_what_was_not_tested_says_so(complete: "Written") -> None:
     groups = by_key(grouped(complete, "lr"))
     assert set(groups) == {"0.1", "0.01", "0.005", "0.0033333333333333335"}
-    assert (groups["0.1"].estimate, groups["0.1"].note) == (None, "final: 3 not started")
+    assert (groups["0.1"].interval, groups["0.1"].note) == (None, "final: 3 not started")
     assert len(groups["0.01"].values) == 3
 
 
@@ -103,24 +103,34 @@ def test_differences_are_marked(written: "Written") -> None:
     marks = {key: group.mark for key, group in by_key(groups).items()}
     assert marks == {
         "sgd": "best",
-        "adam": "not distinguishable",
+        "adam": "not shown to differ",
         "adamw": "worse",
         "rmsprop": "untested",
     }
     compared = by_key(groups)["adamw"].comparison
     assert compared is not None
-    assert (compared.first, compared.paired, compared.n) == (0, True, 3)
-    assert comparison_lines(groups) == [
+    assert compared.difference == pytest.approx(0.71 - 0.91)
+    assert compared.basis == "seeds"
+    assert comparison_lines(groups)[:3] == [
         (
             "test_accuracy compared with optimizer=sgd, the best on validation_accuracy: 1 worse,"
-            " no difference shown for 1, which does not prove that there is none (t tests, 2 paired"
-            " by seed; Holm-corrected for 2, at 5 %)."
+            " no difference shown for 1, which does not prove that there is none."
         ),
-        "1 not compared: a comparison needs 3 seeds on both sides.",
+        (
+            "2 comparisons of rows, as to other seeds on these test images: a false one in at most"
+            " 5 % of tables, all together (max-t)."
+        ),
+        "1 row not compared: 2 of the 3 runs that a comparison needs.",
     ]
-    few = by_key(groups)["rmsprop"].estimate
+    assert {key: group.in_best_set for key, group in by_key(groups).items()} == {
+        "sgd": True,
+        "adam": True,
+        "adamw": False,
+        "rmsprop": None,
+    }
+    few = by_key(groups)["rmsprop"].interval
     assert few is not None
-    assert (few.n, few.half_width) == (2, None)
+    assert (few.runs, few.seeds) == (2, None)
 
 
 def test_one_that_is_better_on_test_than_the_best_on_validation_is_said(written: "Written") -> None:
@@ -129,7 +139,9 @@ def test_one_that_is_better_on_test_than_the_best_on_validation_is_said(written:
     written.ended(1, validation=0.8)
     finals(written, 0, [0.70, 0.72, 0.71])
     finals(written, 1, [0.90, 0.921, 0.909])
-    assert [group.mark for group in grouped(written, "optimizer").groups] == ["best", "better"]
+    groups = grouped(written, "optimizer").groups
+    assert [group.mark for group in groups] == ["best", "better"]
+    assert [group.in_best_set for group in groups] == [False, True]
 
 
 def test_less_loss_is_better(written: "Written") -> None:
@@ -167,7 +179,7 @@ def test_comparisons_stay_within_what_is_asked_for(complete: "Written") -> None:
 def test_what_is_no_score_is_not_compared(complete: "Written") -> None:
     groups = grouped(complete, "model", metric="minutes").groups
     assert [group.mark for group in groups] == ["none", "none"]
-    assert [group.estimate and group.estimate.mean for group in groups] == [pytest.approx(2.0)] * 2
+    assert [group.interval and group.interval.mean for group in groups] == [pytest.approx(2.0)] * 2
 
 
 def test_every_trial_that_is_in_no_group_is_counted(complete: "Written") -> None:

@@ -30,7 +30,7 @@ def test_one_final_run_has_no_interval(written: "Written") -> None:
     written.ended(0, lr=0.2)
     written.ended(0, "final", 0.3, 0.6, lr=0.1, seed=1)
     assert cell(written, TEST) == "60.00 (n=1)"
-    assert row(written)["test_accuracy_half_width_95"] is None
+    assert row(written)["test_accuracy_half_width_seeds"] is None
 
 
 def test_failed_final_runs_are_counted_in_the_cell(written: "Written") -> None:
@@ -127,7 +127,8 @@ def test_csv_has_full_precision(complete: "Written") -> None:
     path, _ = write_table(complete.folder, own_table(complete.folder))
     first = next(csv.DictReader(io.StringIO(path.read_text())))
     assert (
-        float(first["test_accuracy_half_width_95"]) == row(complete)["test_accuracy_half_width_95"]
+        float(first["test_accuracy_half_width_seeds"])
+        == row(complete)["test_accuracy_half_width_seeds"]
     )
     assert float(first["lr"]) == 0.01
     assert (first["parameters"], first["trainable_parameters"], first["n"]) == (

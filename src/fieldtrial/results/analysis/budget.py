@@ -19,7 +19,7 @@ from fieldtrial.panel import format_hours
 from fieldtrial.results.analysis.groups import Group, Groups, Key
 from fieldtrial.results.read.sweeps import SWEEP
 from fieldtrial.results.read.trials import ENDED_WELL, FAILED
-from fieldtrial.results.read.wording import counted, is_share
+from fieldtrial.results.read.wording import counted, is_share, score_text
 
 MUCH_MORE = 2  # times what another row's search had: worth a warning
 FEWEST_TRIALS = 4  # of a row: half of fewer is a single trial
@@ -244,4 +244,4 @@ def _words(select: str) -> str:
 
 
 def _score(value: float, select: str) -> str:
-    return f"{100 * value:.2f} %" if is_share(select) else f"{value:.4f}"
+    return score_text(select, value) + (" %" if is_share(select) else "")

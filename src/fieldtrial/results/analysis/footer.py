@@ -8,7 +8,6 @@ import pandas as pd
 from fieldtrial.results.analysis.budget import unequal_search_lines
 from fieldtrial.results.analysis.cost import account, cost_lines
 from fieldtrial.results.analysis.groups import Group, Groups
-from fieldtrial.results.analysis.statistics import FEWEST
 from fieldtrial.results.read.sweeps import SWEEP, Sweeps
 from fieldtrial.results.read.trials import FAILED
 from fieldtrial.results.read.wording import counted, outcome_text
@@ -28,35 +27,63 @@ def comparison_lines(groups: Groups) -> list[str]:
     """Return what the comparisons say, in a line for each family of groups that were compared."""
     lines = []
     for best in (group for group in groups.groups if group.mark == "best"):
-        tested = {
-            group.number: group.comparison
-            for group in groups.groups
-            if group.comparison
-            and group.comparison.first == best.number
-            and group.mark != "untested"
-        }
-        marks = Counter(group.mark for group in groups.groups if group.number in tested)
-        worse, better, equal = marks["worse"], marks["better"], marks["not distinguishable"]
-        paired = sum(comparison.paired for comparison in tested.values())
-        tests = [f"{paired} paired by seed"] if paired else []
-        tests += [f"{len(tested) - paired} by Welch's test"] if paired < len(tested) else []
+        marks = Counter(group.mark for group in groups.groups if group.data == best.data)
+        worse, better, level = marks["worse"], marks["better"], marks["not shown to differ"]
         pairs = zip(groups.fields, best.key, strict=True)
         where = " ".join(f"{name}={value}" for name, value in pairs)
         found = [f"{worse} worse"] if worse else []
         found += [f"{better} better"] if better else []
-        found += (
-            [f"no difference shown for {equal}, which does not prove that there is none"]
-            if equal
-            else []
-        )
+        if level:
+            found.append(
+                f"no difference shown for {level}, which does not prove that there is none"
+            )
+        if found:
+            lines.append(
+                f"{groups.metric} compared with {where}, the best on {groups.select}:"
+                f" {', '.join(found)}."
+            )
+    if groups.comparisons:
+        lines.append(_method(groups))
+    for why, count in Counter(one.untested for one in groups.groups if one.untested).items():
+        lines.append(f"{counted(count, 'row')} not compared: {why}.")
+    if alike := [one for one in groups.groups if one.interval and one.interval.repeated]:
         lines.append(
-            f"{groups.metric} compared with {where}, the best on {groups.select}:"
-            f" {', '.join(found)} (t tests, {', '.join(tests)}; Holm-corrected for {len(tested)},"
-            " at 5 %)."
+            f"{counted(len(alike), 'row')} with identical runs, which count as one: seeds change"
+            " nothing there."
         )
-    if few := [group for group in groups.groups if group.mark == "untested"]:
-        lines.append(f"{len(few)} not compared: a comparison needs {FEWEST} seeds on both sides.")
+    if unscored := [one.unscored for one in groups.groups if one.unscored]:
+        lines.append(
+            f"{counted(len(unscored), 'row')} without what other test images would change, because"
+            f" predictions are missing: {unscored[0]}."
+        )
     return lines
+
+
+def _method(groups: Groups) -> str:
+    """Return what was tested, and against which error."""
+    fields = len(groups.compared_fields)
+    rows = groups.comparisons - fields
+    parts = [f"{counted(rows, 'comparison')} of rows"] if rows else []
+    parts += [f"{fields} of fields' values"] if fields else []
+    basis = Counter(
+        one.basis
+        for one in (
+            *(group.comparison for group in groups.groups),
+            *(field.comparison for field in groups.compared_fields),
+        )
+        if one
+    )
+    texts = {
+        "seeds and images": "other seeds and other test images",
+        "seeds and unpaired images": "other seeds and other test images, unpaired",
+        "seeds": "other seeds on these test images",
+    }
+    most = [f"{texts[name]} ({count})" for name, count in basis.items()]
+    about = texts[next(iter(basis))] if len(basis) == 1 else ", ".join(most)
+    return (
+        f"{' and '.join(parts)}, as to {about}: a false one in at most 5 % of tables, all together"
+        " (max-t)."
+    )
 
 
 def outcome_lines(sweeps: Sweeps, groups: Sequence[Group], metric: str) -> list[str]:

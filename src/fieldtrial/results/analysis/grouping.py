@@ -11,7 +11,7 @@ import pandas as pd
 from fieldtrial.config import FIELDS
 from fieldtrial.fields.values import format_value
 from fieldtrial.results.analysis.footer import outcome_lines
-from fieldtrial.results.analysis.groups import DATA, Group, Groups, Key, mark_groups
+from fieldtrial.results.analysis.groups import DATA, Group, Groups, Key, judge
 from fieldtrial.results.analysis.winner import (
     RowKey,
     Search,
@@ -26,6 +26,8 @@ from fieldtrial.results.analysis.winner import (
 from fieldtrial.results.read.sweeps import SWEEP, Sweeps, field_texts
 from fieldtrial.results.read.trials import ENDED_WELL, MEASURES
 from fieldtrial.results.read.wording import counted
+from fieldtrial.results.verdicts.crossed import Runs
+from fieldtrial.results.verdicts.runs import FinalRun, runs_of
 
 
 def group_rows(sweeps: Sweeps) -> Groups:
@@ -34,16 +36,16 @@ def group_rows(sweeps: Sweeps) -> Groups:
     trials, lines = _in_rows(sweeps)
     groups = row_groups(sweeps)
     fields = sweeps.only.compared
-    if problem := _mixed_data(fields, groups):
+    problem = _mixed_data(fields, groups)
+    if problem:
         lines.append(f"Not compared: {problem}.")
-    else:
-        groups = mark_groups(groups, fields, metric, (), sweeps.select, sweeps.mode)
     if shared := int(trials.duplicated(["trial", "role"]).sum()):
         lines.append(
             f"{counted(shared, 'duplicate')}: rows share a trial, which ran once and is counted in"
             " each row."
         )
-    return _groups(sweeps, fields, metric, groups, lines)
+    table = _table(sweeps, fields, metric, groups, lines)
+    return table if problem else judge(table, with_fields=True)
 
 
 def row_groups(sweeps: Sweeps) -> list[Group]:
@@ -86,8 +88,7 @@ def group_trials(
     ]
     if problem := _mixed_data(fields, groups):
         raise ValueError(problem)
-    marked = mark_groups(groups, fields, metric, within, sweeps.select, sweeps.mode)
-    return _groups(sweeps, fields, metric, marked, lines)
+    return judge(_table(sweeps, fields, metric, groups, lines), within)
 
 
 class _Maker:
@@ -109,6 +110,7 @@ class _Maker:
         scores = pd.to_numeric(finished[self._metric], errors="coerce").astype(float)
         tested = finished[np.isfinite(scores.to_numpy())]
         values = zip(tested["seed"], tested[self._metric], strict=True)
+        scored, unscored = self._score(tested) if len(tested) else (None, "")
         known = trials[trials["configuration"].notna()]
         note = search_note(searches or [Search(search, len(search))], winner is not None)
         if winner is not None and (len(runs) or self._is_complete(winner)):
@@ -123,11 +125,29 @@ class _Maker:
             runs,
             finals=tested,
             values={int(seed): float(value) for seed, value in values},
+            scored=scored,
+            unscored=unscored,
             data=tuple(" and ".join(dict.fromkeys(field_texts(known, name))) for name in DATA),
             note=note,
             expected=sum(one.expected for one in searches),
             repeated=sum(one.repeated for one in searches),
         )
+
+    def _score(self, tested: pd.DataFrame) -> tuple[Runs, str]:
+        """Return what the distinct runs scored, and why scores on images are missing, if so."""
+        names = [name for name in tested.columns if str(name).startswith("test_")]
+        results = tested[names].select_dtypes("number").dropna(axis=1)
+        if "test_loss" not in results:  # equal accuracies alone do not make runs equal
+            results = tested[["trial"]]
+        split = self._metric.partition("_")[0]
+        images = tested.get(f"{split}_images", pd.Series(0, tested.index)).fillna(0)
+        columns = (tested[SWEEP], tested["trial"], tested[self._metric], images)
+        answers = results.itertuples(index=False, name=None)
+        runs = [
+            FinalRun(self._sweeps.folders[sweep].run(trial), float(value), 0, answer, int(count))
+            for sweep, trial, value, count, answer in zip(*columns, answers, strict=True)
+        ]
+        return runs_of(runs, self._metric)
 
     def _winner(self, search: pd.DataFrame) -> TrialValues | None:
         """Return the best winner of rows, without rows that have none by the sweep's own word."""
@@ -148,7 +168,7 @@ class _Maker:
         return not search_note([self.searches[place]], has_winner=True)
 
 
-def _groups(
+def _table(
     sweeps: Sweeps, fields: Sequence[str], metric: str, groups: list[Group], lines: Sequence[str]
 ) -> Groups:
     notes = [*outcome_lines(sweeps, groups, metric), *lines]

@@ -1,36 +1,45 @@
 """A group of trials: its winner on validation, its final runs on test, and how it compares."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 
 from fieldtrial.disk.sweep_description import Mode
-from fieldtrial.results.analysis.statistics import Comparison, Estimate, compare, estimate_seeds
 from fieldtrial.results.analysis.winner import TrialValues, best_index
 from fieldtrial.results.read.trials import FAILED
+from fieldtrial.results.verdicts.comparisons import Comparison, compare, may_be_best
+from fieldtrial.results.verdicts.crossed import FEWEST, Runs, Values
+from fieldtrial.results.verdicts.estimates import Interval, estimate
 
 Key = tuple[str, ...]
-# How a group stands to the best of its family; untested: there are too few seeds to tell.
-Mark = Literal["best", "not distinguishable", "better", "worse", "untested", "none"]
-SET_OFF = ("best", "not distinguishable", "better")  # marks of what stands out in a table
+# How a group stands to the best of its family. untested: it has too few runs to tell.
+Mark = Literal["best", "not shown to differ", "better", "worse", "untested", "none"]
 DATA = ("dataset", "classes")  # what is tested on: scores on different data are not compared
 COMPARED_METRICS = ("test_", "validation_")  # those of which it is known whether more is better
+ALONE = "there is no other row to compare it with"
+MOST_LEVELS = 12  # of a field that is compared; with more, they are too many to be told apart
+FEWEST_CONTEXTS = 2  # pairs of otherwise equal groups that a comparison of two values needs
 
 
 @dataclass(frozen=True)
 class Group:
-    """The trials that share the values `key` of the fields that are grouped by.
+    """The trials of one row of a table.
 
-    number: tells the groups of a table apart, some of which may have equal keys.
-    trials: its search and final trials. winner: the best of the search on validation, if any.
-    runs: the winner's runs with fresh seeds. finals: those of them that ended with the metric.
+    number: its place in the order of making. key: its values of the table's fields.
+    trials: all of them. winner: the best search trial on validation, None if there is none.
+    runs: the winner's runs with fresh seeds. finals: those with a finite value of the metric.
     values: {seed: the metric} of the finals. data: what the group was tested on.
+    scored: what the finals' distinct runs scored; None without finals. unscored: why scores on
+    images are missing, or nothing.
     note: what is missing, and why. expected: search trials that there will be at the end.
     repeated: proposals of the search that had been tried before.
-    mark: how it stands to the best of its family. comparison: the best minus this one.
+    interval: the metric's mean and interval. mark: how it stands to the best of its family.
+    comparison: its mean minus the best's. in_best_set: whether no comparison shows it to be beaten;
+    None where it is not compared. untested: why not.
     """
 
     number: int
@@ -41,21 +50,16 @@ class Group:
     finals: pd.DataFrame
     values: dict[int, float]
     data: Key
+    scored: Runs | None = None
+    unscored: str = ""
     note: str = ""
     expected: int = 0
     repeated: int = 0
+    interval: Interval | None = None
     mark: Mark = "none"
     comparison: Comparison | None = None
-
-    @property
-    def estimate(self) -> Estimate | None:
-        """The mean over the seeds, without an interval for fewer than three; None without any."""
-        return estimate_seeds(list(self.values.values())) if self.values else None
-
-    @property
-    def is_set_off(self) -> bool:
-        """Whether it is the best, or was tested and not shown to be worse."""
-        return self.mark in SET_OFF
+    in_best_set: bool | None = None
+    untested: str = ""
 
     def count(self, role: str, *outcomes: str) -> int:
         """Return how many trials of a role ended so; of any outcome if none is named."""
@@ -76,12 +80,28 @@ class Group:
 
 
 @dataclass(frozen=True)
+class FieldComparison:
+    """Two values of a compared field, in groups that have equal values of all other fields.
+
+    name: the field. value: compared with `other`, the one whose groups are best on validation.
+    comparison: the mean over the pairs of groups of the first minus the second. pairs: how many.
+    """
+
+    name: str
+    value: str
+    other: str
+    comparison: Comparison
+    pairs: int
+
+
+@dataclass(frozen=True)
 class Groups:
     """The groups of a table, in its order.
 
     fields: what is grouped by. metric: what the final runs are compared by.
     select, mode: what chooses winners, and whether it is best when large or small.
     notes: lines on how trials ended, and which of them are in no group.
+    compared_fields: comparisons of fields' values, in the same family as those of the groups.
     """
 
     fields: tuple[str, ...]
@@ -90,68 +110,155 @@ class Groups:
     mode: Mode
     groups: list[Group]
     notes: list[str]
+    compared_fields: list[FieldComparison] = field(default_factory=list)
+
+    @property
+    def sign(self) -> int:
+        """1 where more of the metric is better, else -1."""
+        return -1 if self.metric.endswith("loss") else 1
+
+    @property
+    def comparisons(self) -> int:
+        """How many comparisons have been made."""
+        return len(self.compared_fields) + sum(one.comparison is not None for one in self.groups)
 
 
-def mark_groups(
-    groups: Sequence[Group],
-    fields: Sequence[str],
-    metric: str,
-    within: Sequence[str],
-    select: str,
-    mode: Mode,
-) -> list[Group]:
-    """Return the groups with their marks.
+def judge(table: Groups, within: Sequence[str] = (), with_fields: bool = False) -> Groups:
+    """Return the table with intervals, comparisons and marks.
 
     A family has the same data and the same values of the fields `within`. In it, each group is
-    compared with the one that is best on validation, by `select` and `mode`. The best is not
-    chosen by `metric`: the largest of many test results would be too good.
+    compared with the one that is best on validation, which is not chosen by the metric: the largest
+    of many test results would be too good. `with_fields` compares the values of each field too, in
+    the same family.
     """
-    if not metric.startswith(COMPARED_METRICS):
-        return list(groups)
     families: dict[Key, list[Group]] = {}
-    for group in groups:
-        if group.values and group.winner:
-            values = (group.key[fields.index(name)] for name in within)
+    for group in table.groups:
+        if group.scored is not None:
+            values = (group.key[table.fields.index(name)] for name in within)
             families.setdefault((*group.data, *values), []).append(group)
-    marked = {
-        group.number: group
-        for family in families.values()
-        for group in _compare_family(family, metric, select, mode)
-    }
-    return [marked.get(group.number, group) for group in groups]
-
-
-def _compare_family(family: Sequence[Group], metric: str, select: str, mode: Mode) -> list[Group]:
-    """Return the family's groups with their marks."""
-    winners = [group.winner or {} for group in family]
-    outcomes, scores = ([winner[name] for winner in winners] for name in ("outcome", select))
-    best = family[best_index(outcomes, scores, mode) or 0]
-    values = {group.number: group.values for group in family}
-    pairs = [(best.number, group.number) for group in family if group is not best]
-    found = compare(values, pairs, _resolution(family, metric))
-    known = {comparison.second: comparison for comparison in found}
-    less_is_more = metric.endswith("loss")
-    marked = []
-    for group in family:
-        comparison = known.get(group.number)
-        mark: Mark = "best"
-        if comparison is None:
-            mark = "best" if any(one.p is not None for one in found) else "untested"
-        elif comparison.p is None:
-            mark = "untested"
-        elif not comparison.shown:
-            mark = "not distinguishable"
+    judged: dict[int, Group] = {}
+    compared: list[FieldComparison] = []
+    for groups in families.values():
+        if table.metric.startswith(COMPARED_METRICS):
+            found, of_fields = _judge_family(groups, table, with_fields)
+            compared += of_fields
         else:
-            mark = "worse" if (comparison.difference > 0) != less_is_more else "better"
-        marked.append(replace(group, mark=mark, comparison=comparison))
-    return marked
+            found = [_estimated(group, table.metric) for group in groups]
+        judged |= {group.number: group for group in found}
+    return replace(
+        table,
+        groups=[judged.get(group.number, group) for group in table.groups],
+        compared_fields=compared,
+    )
 
 
-def _resolution(family: Sequence[Group], metric: str) -> float:
-    """Return the step of an accuracy: one image of those that it was measured on."""
-    split = metric.partition("_")[0]
-    images = [
-        group.finals.get(f"{split}_images", pd.Series()).astype(float).min() for group in family
+def _scored(group: Group) -> Runs:
+    assert group.scored is not None
+    return group.scored
+
+
+def _estimated(group: Group, metric: str) -> Group:
+    return replace(group, interval=estimate(_scored(group), metric))
+
+
+def _judge_family(
+    groups: Sequence[Group], table: Groups, with_fields: bool
+) -> tuple[list[Group], list[FieldComparison]]:
+    """Return the groups with intervals and verdicts, and the comparisons of fields."""
+    groups = [
+        replace(_estimated(group, table.metric), untested=_why_untested(group)) for group in groups
     ]
-    known = [number for number in images if number > 0]
-    return 1 / min(known) if known and metric.endswith("accuracy") else 0.0
+    best = _best(groups, table)
+    tested = [group for group in groups if not group.untested]
+    if best is None or best not in tested:
+        why = (
+            "there is no winner" if best is None else f"the best on validation has {best.untested}"
+        )
+        return [
+            replace(group, mark="untested", untested=group.untested or why) for group in groups
+        ], []
+    others = [group for group in tested if group is not best]
+    if not others:
+        return [
+            replace(group, mark="untested", untested=group.untested or ALONE) for group in groups
+        ], []
+    place = {group.number: number for number, group in enumerate(tested)}
+    weights = np.zeros((len(others), len(tested)))
+    for number, group in enumerate(others):
+        weights[number, place[group.number]], weights[number, place[best.number]] = 1, -1
+    of_fields = _field_weights(tested, table) if with_fields else []
+    together = np.concatenate([weights, *(row[None] for *_, row in of_fields)])
+    found = compare([_scored(group) for group in tested], together)
+    known = {group.number: one for group, one in zip(others, found, strict=False)}
+    differences = {place[number]: one for number, one in known.items()}
+    unbeaten = may_be_best(len(tested), place[best.number], differences, table.sign)
+    marked = [
+        replace(
+            group,
+            mark=_mark(group, best, known, table.sign),
+            comparison=known.get(group.number),
+            in_best_set=place[group.number] in unbeaten if group.number in place else None,
+        )
+        for group in groups
+    ]
+    compared = [
+        FieldComparison(name, value, other, one, int(np.count_nonzero(row)) // 2)
+        for (name, value, other, row), one in zip(of_fields, found[len(others) :], strict=True)
+    ]
+    return marked, compared
+
+
+def _why_untested(group: Group) -> str:
+    scored = _scored(group)
+    count = len(scored.values)
+    return "" if scored.suffices else f"{count} of the {FEWEST} runs that a comparison needs"
+
+
+def _best(groups: Sequence[Group], table: Groups) -> Group | None:
+    """Return the group that is best on validation."""
+    known = [group for group in groups if group.winner]
+    winners = [group.winner or {} for group in known]
+    outcomes, scores = ([one[name] for one in winners] for name in ("outcome", table.select))
+    number = best_index(outcomes, scores, table.mode)
+    return None if number is None else known[number]
+
+
+def _mark(group: Group, best: Group, known: dict[int, Comparison], sign: int) -> Mark:
+    if group is best:
+        return "best"
+    comparison = known.get(group.number)
+    if comparison is None:
+        return "untested"
+    if not comparison.shown:
+        return "not shown to differ"
+    return "better" if comparison.difference * sign > 0 else "worse"
+
+
+def _field_weights(groups: Sequence[Group], table: Groups) -> list[tuple[str, str, str, Values]]:
+    """Return the contrasts of fields' values: the field, both values, and weights of the groups.
+
+    Each value is compared with that whose groups have the best mean of `select`, in groups that
+    differ in no other field.
+    """
+    found = []
+    for place, name in enumerate(table.fields):
+        levels: dict[str, dict[Key, int]] = {}
+        for number, group in enumerate(groups):
+            context = (*group.key[:place], *group.key[place + 1 :])
+            levels.setdefault(group.key[place], {}).setdefault(context, number)
+        if name in DATA or not 2 <= len(levels) <= MOST_LEVELS:
+            continue
+        chosen = {
+            value: float(np.mean([(groups[n].winner or {})[table.select] for n in own.values()]))
+            for value, own in levels.items()
+        }
+        other = (max if table.mode == "max" else min)(chosen, key=lambda one: chosen[one])
+        for value, own in levels.items():
+            shared = [context for context in own if context in levels[other]]
+            if value == other or len(shared) < FEWEST_CONTEXTS:
+                continue
+            row = np.zeros(len(groups))
+            for context in shared:
+                row[own[context]], row[levels[other][context]] = 1 / len(shared), -1 / len(shared)
+            found.append((name, value, other, row))
+    return found

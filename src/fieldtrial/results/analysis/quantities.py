@@ -56,9 +56,9 @@ def measures(
 
     def per_parameter(group: Group) -> float | None:
         parameters = of_winner(group, "parameters")
-        if not group.estimate or not parameters:
+        if not group.interval or not parameters:
             return None
-        return group.estimate.mean * 100 / (float(parameters) / 1e6)
+        return group.interval.mean * 100 / (float(parameters) / 1e6)
 
     def share(group: Group) -> float | None:
         names = ("trainable_parameters", "parameters")

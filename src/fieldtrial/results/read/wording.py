@@ -18,3 +18,29 @@ def outcome_text(outcome: object) -> str:
 def is_share(name: str) -> bool:
     """Return whether a measure is a share, which people read in per cent."""
     return name not in FIELDS and name.endswith(("accuracy", "_f1"))
+
+
+def score_text(metric: str, value: float) -> str:
+    """Return a score without its unit: shares in per cent."""
+    return f"{100 * value:.2f}" if is_share(metric) else f"{value:.4f}"
+
+
+def size_text(metric: str, value: float) -> str:
+    """Return the size of a difference of scores with its unit: shares in points."""
+    return f"{abs(100 * value):.1f} points" if is_share(metric) else f"{abs(value):.3g}"
+
+
+def signed_text(metric: str, value: float) -> str:
+    """Return a difference of scores with its sign and without its unit: shares in points."""
+    text = f"{100 * value:+.1f}" if is_share(metric) else f"{value:+.3g}"
+    return text.replace("-", "−") if float(text) else text[1:]
+
+
+def span_text(metric: str, low: float, high: float) -> str:
+    """Return an interval of differences: '−1.2 to +3.4'."""
+    return f"{signed_text(metric, low)} to {signed_text(metric, high)}"
+
+
+def p_text(value: float) -> str:
+    """Return a p-value as 'p = 0.021' or 'p < 0.0001'."""
+    return "p < 0.0001" if value < 0.0001 else f"p = {value:.2g}"

@@ -24,12 +24,12 @@ from fieldtrial.results.read.sweeps import read_sweeps
 from fieldtrial.results.read.trials import FAILED
 from fieldtrial.results.report import data as report_data
 from fieldtrial.results.report.classes import class_results
-from fieldtrial.results.report.comparisons import RowComparisons
 from fieldtrial.results.report.environment import environments, failures, log_files, read_attempts
 from fieldtrial.results.report.findings import findings
 from fieldtrial.results.report.page import render_page
 from fieldtrial.results.report.pictures import read_pictures
 from fieldtrial.results.report.table import estimates, facts, html_table
+from fieldtrial.results.report.tested import ComparedRows
 from fieldtrial.results.table.tables import sweep_table
 
 MOST_AXES = 10  # of the parallel coordinates
@@ -104,7 +104,7 @@ def render_report(folder: SweepFolder) -> str:
     sweeps = read_sweeps([folder.path])
     trials, records = next(iter(sweeps.frames.values())), sweeps.records()
     table = sweep_table(sweeps, records)
-    tested = RowComparisons(table.groups, description.labels)
+    tested = ComparedRows(table.groups, description.labels)
     attempts = read_attempts(folder, trials)
     logs = log_files(folder, attempts)
     select = description.select
@@ -138,7 +138,7 @@ def render_report(folder: SweepFolder) -> str:
         "curves": report_data.curves(trials, records, select),
         "budget": report_data.budget(table.groups, tested.labels),
         "estimates": estimates(tested),
-        "markedLabel": "best on validation, or not shown to be worse",
+        "markedLabel": "may be the best: not shown to be beaten",
         "classes": {"rows": classes},
         "commandFile": _relative(folder, "command"),
         "logs": report_data.category("log", [logs.get(trial, "") for trial in trials["trial"]]),

@@ -7,15 +7,19 @@ import numpy as np
 
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.results.read.predictions import StoredPredictions, load_predictions
-from fieldtrial.results.report.comparisons import RowComparisons
+from fieldtrial.results.report.tested import ComparedRows
+from fieldtrial.results.verdicts.crossed import Runs
+from fieldtrial.results.verdicts.estimates import estimate
 
+ACCURACY = "test_accuracy"
+FEWEST_IMAGES = 2  # of a class, for an interval
 MOST_CURVES = 10  # of a row: the classes with the smallest area
 MOST_POINTS = 200  # of a ROC curve
 MOST_CLASSES = 200  # a larger matrix is not read by anybody
 
 
 def class_results(
-    folder: SweepFolder, tested: RowComparisons
+    folder: SweepFolder, tested: ComparedRows
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Return what the page draws for each row with stored predictions, and what is left out.
 
@@ -34,7 +38,12 @@ def class_results(
         runs = [run for run in runs if run.class_names == runs[0].class_names]
         if runs and len(runs[0].class_names) <= MOST_CLASSES:
             found.append(
-                {"label": tested.labels[number], "runs": len(runs), **_drawn(_together(runs))}
+                {
+                    "label": tested.labels[number],
+                    "runs": len(runs),
+                    **_drawn(_together(runs)),
+                    **_intervals(runs),
+                }
             )
     return found, left_out
 
@@ -46,6 +55,32 @@ def _together(runs: Sequence[StoredPredictions]) -> StoredPredictions:
         np.concatenate([run.probability for run in runs]),
         runs[0].class_names,
     )
+
+
+def _intervals(runs: Sequence[StoredPredictions]) -> dict[str, Any]:
+    """Return the ends of each class's interval for new seeds and new images, or None."""
+    order = np.argsort(runs[0].index)
+    label, images = runs[0].label[order], runs[0].index[order]
+    ordered = [np.argsort(run.index) for run in runs]
+    if any(
+        not np.array_equal(run.index[own], images) for run, own in zip(runs, ordered, strict=True)
+    ):
+        return {"interval": [None] * len(runs[0].class_names)}
+    right = np.array(
+        [run.predicted[own] == label for run, own in zip(runs, ordered, strict=True)], float
+    )
+    distinct = np.unique(right, axis=0)
+    found: list[list[float] | None] = []
+    for number in range(len(runs[0].class_names)):
+        own = distinct[:, label == number]
+        if own.shape[1] < FEWEST_IMAGES:
+            found.append(None)
+            continue
+        alike = len(runs) - len(distinct)
+        of_class = estimate(Runs(own.mean(1), own, images[label == number], 1.0, alike), ACCURACY)
+        ends = (of_class.low, of_class.high)
+        found.append([round(float(end), 4) for end in ends if end is not None] or None)
+    return {"interval": found}
 
 
 def _drawn(predictions: StoredPredictions) -> dict[str, Any]:

@@ -1,30 +1,43 @@
 """What the table says, in sentences computed from the runs, with effect sizes and p-values."""
 
-import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fieldtrial.disk.sweep_description import SearchDomain
 from fieldtrial.results.analysis.budget import budget_findings
-from fieldtrial.results.analysis.groups import Group
+from fieldtrial.results.analysis.groups import FieldComparison
 from fieldtrial.results.analysis.importance import Importance
 from fieldtrial.results.analysis.quantities import mean_of_runs, of_winner
-from fieldtrial.results.analysis.statistics import Comparison, estimate_mean, estimate_seeds
-from fieldtrial.results.read.wording import is_share
-from fieldtrial.results.report.comparisons import FieldComparisons, RowComparisons, compare_fields
-from fieldtrial.results.report.data import label
+from fieldtrial.results.read.wording import p_text, signed_text, size_text, span_text
+from fieldtrial.results.report.cautions import (
+    on_design,
+    on_ends,
+    on_gaps,
+    on_importance,
+    on_selection,
+)
+from fieldtrial.results.report.sentences import (
+    MARGIN,
+    Finding,
+    difference_text,
+    finding,
+    interval_text,
+    list_text,
+    mean_text,
+    metric_name,
+    points,
+    short,
+    sizes_text,
+)
+from fieldtrial.results.report.tested import ComparedRows
+from fieldtrial.results.verdicts.comparisons import Comparison
 
-MOST_NAMED = 4
-MOST_PAIRS = 3  # of a field's values that are told one by one
-NEAR_END = 0.05  # of the searched range: a winner there may have wanted to go further
+MOST_TOLD = 3  # of a field's values that are told one by one
 MUCH_LESS = 0.9  # of the cost: a row that needs more than this is not worth a word
-SMALL_SHARE = 0.05  # of the variance: not worth a word
-Finding = dict[str, str]
 
 
 def findings(
-    tested: RowComparisons, importance: Importance, search: Mapping[str, SearchDomain]
+    tested: ComparedRows, importance: Importance, search: Mapping[str, SearchDomain]
 ) -> list[Finding]:
     """Return what the table says: the text of each sentence and its kind.
 
@@ -34,51 +47,73 @@ def findings(
     return [
         *_on_best(tested),
         *_on_cheapest(tested),
-        *(finding for field in compare_fields(tested) for finding in _on_field(field, tested)),
-        *_on_selection(tested),
-        *_on_importance(importance, tested.table.select),
-        *_on_ends(tested.table.groups, search),
+        *_on_fields(tested),
+        *(on_selection(tested) if search else ()),
+        *on_importance(importance, tested.table.select),
+        *on_ends(tested.table.groups, search),
         *budget_findings(tested.table, tested.labels),
-        *_on_gaps(tested.table.groups),
+        *on_gaps(tested.table.groups),
+        *on_design(tested),
     ]
 
 
-def _on_best(tested: RowComparisons) -> Iterator[Finding]:
+def _on_best(tested: ComparedRows) -> Iterator[Finding]:
     """Say which row is best on validation, and how its test stands to those of the others."""
     if not tested.best:
         why = "can be compared" if tested.groups else "has been tested yet"
-        yield _finding("caution", f"No row {why}, so nothing can be said of them.")
+        yield finding("caution", f"No row {why}, so nothing can be said of them.")
     for best in tested.best:
-        others, values = tested.others(best), list(tested.groups[best].values.values())
-        text = f"{tested.labels[best]} is the best on validation: {_name(tested.metric)} "
-        text += f"{estimate_text(values, tested.metric)} (n = {len(values)})."
-        sign = 1 if tested.mode == "max" else -1
-        shown = {row: one for row, one in others.items() if one.shown}
-        better = [one for one in shown.values() if sign * one.difference > 0]
-        worse = {row: one for row, one in shown.items() if sign * one.difference < 0}
+        others, metric = tested.others(best), tested.metric
+        name = tested.labels[best]
+        text = f"{name} is the best on validation: {metric_name(metric)}"
+        interval = tested.interval(best)
+        text += f" {mean_text(metric, interval)} ({interval_text(metric, interval)})."
         if not others:
-            yield _finding("open", f"{text} There is no other row to compare it with.")
+            yield finding("open", f"{text} There is no other row to compare it with.")
             continue
+        shown = {row: one for row, one in others.items() if one.shown}
         if not shown:
-            yield _finding(
-                "open", f"{text} No difference to any of the {len(others)} other rows is shown."
-            )
+            of = "to the other row" if len(others) == 1 else f"to any of the {len(others)} others"
+            closest = _on_closest(tested, others)
+            yield finding("open", f"{text} No difference {of} is shown.{closest}")
             continue
-        if better:
-            text += (
-                f" It is better than {len(better)} of {len(others)} other rows, by"
-                f" {_sizes(better, tested.metric)}."
-            )
+        sign = tested.table.sign
+        worse = [one for one in shown.values() if sign * one.difference < 0]
+        better = {row: one for row, one in shown.items() if sign * one.difference > 0}
         if worse:
-            named = _named([tested.labels[row] for row in worse])
-            text += f" It is worse than {named}, by {_sizes(list(worse.values()), tested.metric)}."
-        if level := [tested.labels[row] for row in others if row not in shown]:
-            text += f" No difference is shown to {_named(level)}."
-        yield _finding("shown", text)
+            of = "the other row" if len(others) == 1 else f"{_of(len(worse), len(others))} others"
+            text += f" It is better than {of}, by {sizes_text(metric, worse)}."
+        if better:
+            named = list_text([tested.labels[row] for row in better])
+            text += f" It is worse than {named}, by {sizes_text(metric, list(better.values()))}."
+        if level := {row: one for row, one in others.items() if row not in shown}:
+            named = list_text([tested.labels[row] for row in level])
+            text += f" No difference is shown to {named}.{_on_closest(tested, level)}"
+        yield finding("shown", text)
 
 
-def _on_cheapest(tested: RowComparisons) -> Iterator[Finding]:
-    """Say which row costs least of those that have not been shown to be worse than the best."""
+def _of(some: int, every: int) -> str:
+    return f"all {every}" if some == every else f"{some} of {every}"
+
+
+def _on_closest(tested: ComparedRows, level: Mapping[int, Comparison]) -> str:
+    """Say what the best of the rows that are not shown to differ may have for itself."""
+    row, one = next(iter(level.items()))
+    low, chance, high = (one.chance_low, one.chance, one.chance_high)
+    if tested.table.sign < 0:
+        low, chance, high = 1 - high, 1 - chance, 1 - low
+    return (
+        f" One new run of {tested.labels[row]} would beat one of it on new images with a chance of"
+        f" {100 * chance:.0f} % ({100 * low:.0f} to {100 * high:.0f} %)."
+    )
+
+
+def _on_cheapest(tested: ComparedRows) -> Iterator[Finding]:
+    """Say which row costs least of those that are shown to be no worse than the best.
+
+    That no difference is shown does not make two rows equal. A row is no worse where the whole
+    interval of its difference to the best lies above -MARGIN.
+    """
     costs: dict[str, dict[int, Any]] = {
         "parameters": {row: of_winner(one, "parameters") for row, one in tested.groups.items()},
         "minutes of training": {
@@ -86,199 +121,86 @@ def _on_cheapest(tested: RowComparisons) -> Iterator[Finding]:
         },
     }
     for best in tested.best:
-        found = []
-        level = sorted(tested.set_off & tested.others(best).keys())
+        found, cheaper = [], 0
+        others, sign = tested.others(best), tested.table.sign
+        level = {row: one for row, one in others.items() if _loss(one, sign) < MARGIN}
         for unit, cost in costs.items():
-            known = [row for row in level if cost[row] is not None]
-            least = min(known, key=lambda row, cost=cost: cost[row], default=best)  # type: ignore[misc]
-            if not cost[best] or cost[least] >= MUCH_LESS * cost[best]:
+            if not cost[best]:
                 continue
-            difference = tested.mean(least) - tested.mean(best)
-            found.append(
-                f"{tested.labels[least]} needs {_short(cost[least])} {unit} instead of"
-                f" {_short(cost[best])} (mean {_size(difference, tested.metric, signed=True)})"
+            much = MUCH_LESS * cost[best]
+            cheaper += sum(
+                cost[row] is not None and cost[row] < much and not one.shown
+                for row, one in others.items()
             )
+            known = {row: cost[row] for row in level if cost[row] is not None and cost[row] < much}
+            if known:
+                least = min(known, key=lambda row, known=known: float(known[row]))  # type: ignore[misc]
+                one = others[least]
+                found.append(
+                    f"{tested.labels[least]} needs {short(cost[least])} {unit} instead of"
+                    f" {short(cost[best])} ({difference_text(tested.metric, one)})"
+                )
+        margin = size_text(tested.metric, MARGIN).replace("1.0 points", "1 point")
         if found:
-            yield _finding("open", f"Of the rows not shown to be worse, {', and '.join(found)}.")
+            text = f"Shown to be less than {margin} worse than {tested.labels[best]}:"
+            yield finding("shown", f"{text} {'; '.join(found)}.")
+        elif cheaper:
+            text = f"No cheaper row is shown to be less than {margin} worse than"
+            yield finding("open", f"{text} {tested.labels[best]}.")
 
 
-def _on_field(field: FieldComparisons, tested: RowComparisons) -> Iterator[Finding]:
-    """Say how the values of a compared field differ, in rows that are alike in all else."""
-    if len(field.pairs) <= MOST_PAIRS:
-        for first, second, comparison in field.pairs:
-            yield _on_pair(field.name, first, second, comparison, tested)
-        return
-    best_first = sorted(
-        field.means, key=lambda level: field.means[level], reverse=tested.mode == "max"
-    )
-    text = f"{field.name}, best first: {', '.join(best_first)}. "
-    shown = [one for _, _, one in field.pairs if one.shown]
-    open_pairs = [f"{first} and {second}" for first, second, one in field.pairs if not one.shown]
-    if not shown:
-        yield _finding(
-            "open",
-            f"{text}In otherwise equal rows, no difference between any two is shown.",
-        )
-        return
-    text += (
-        f"In otherwise equal rows, {len(shown)} of {len(field.pairs)} differences are shown, of "
-    )
-    text += f"{_sizes(shown, tested.metric)}" + (
-        f"; none between {_named(open_pairs)}." if open_pairs else "."
-    )
-    yield _finding("shown", text)
+def _loss(one: Comparison, sign: int) -> float:
+    """Return by how much a row may be worse than the best, at most."""
+    return -one.low if sign > 0 else one.high
 
 
-def _on_pair(
-    name: str, first: str, second: str, one: Comparison, tested: RowComparisons
-) -> Finding:
+def _on_fields(tested: ComparedRows) -> Iterator[Finding]:
+    """Say how the values of the compared fields differ, in rows that are alike in all else."""
+    fields: dict[str, list[FieldComparison]] = {}
+    for one in tested.table.compared_fields:
+        fields.setdefault(one.name, []).append(one)
+    for name, found in fields.items():
+        if len(found) <= MOST_TOLD:
+            for one in found:
+                yield _on_value(one, tested)
+        else:
+            yield _on_values(name, found, tested)
+
+
+def _on_value(one: FieldComparison, tested: ComparedRows) -> Finding:
     """Say whether two values of a field differ; the better one stands first."""
-    difference, half = one.difference, one.half_width or 0.0
-    if (difference > 0) != (tested.mode == "max"):
-        first, second, difference = second, first, -difference
-    interval = f"95 % interval {_span(difference - half, difference + half, tested.metric)}"
+    metric, sign, comparison = tested.metric, tested.table.sign, one.comparison
+    first, second = one.value, one.other
+    low, difference, high = comparison.low, comparison.difference, comparison.high
+    if sign * difference < 0:
+        first, second = second, first
+        low, difference, high = -high, -difference, -low
     evidence = (
-        f"{one.n} pairs of otherwise equal rows, {interval}, corrected p {_p(one.corrected_p)}"
+        f"{one.pairs} pairs of otherwise equal rows, interval {span_text(metric, low, high)},"
+        f" {p_text(comparison.corrected_p)}"
     )
-    if one.shown:
-        relation = "above" if tested.mode == "max" else "below"
-        return _finding(
-            "shown",
-            f"{name}: {first} is {_size(abs(difference), tested.metric)} {relation} {second}"
-            f" ({evidence}).",
-        )
-    mean = f"{_size(difference, tested.metric, signed=True)} for {first}"
-    return _finding(
-        "open", f"{name}: no difference between {first} and {second} is shown ({mean}; {evidence})."
-    )
+    if comparison.shown:
+        relation = "above" if sign > 0 else "below"
+        size = size_text(metric, difference)
+        return finding("shown", f"{one.name}: {first} is {size} {relation} {second} ({evidence}).")
+    mean = f"{signed_text(metric, difference)}{points(metric)} for {first}"
+    text = f"{one.name}: no difference between {first} and {second} is shown"
+    return finding("open", f"{text} ({mean}; {evidence}).")
 
 
-def _on_selection(tested: RowComparisons) -> Iterator[Finding]:
-    """Say by how much choosing the best on validation flatters it."""
-    select, metric = tested.table.select, tested.metric
-    chosen = {row: of_winner(group, select) for row, group in tested.groups.items()}
-    known = {row: float(value) for row, value in chosen.items() if value is not None}
-    if len(known) < 3:
-        return
-    estimate = estimate_mean([value - tested.mean(row) for row, value in known.items()])
-    half = estimate.half_width or 0.0
-    interval = f"95 % interval {_span(estimate.mean - half, estimate.mean + half, metric)}"
-    size = f"{_size(abs(estimate.mean), metric)} {'above' if estimate.mean > 0 else 'below'}"
-    text = (
-        f"On the average of {len(known)} rows, the {_name(select)} that winners were chosen"
-        f" by is {size} their {_name(metric)} with fresh seeds ({interval}):"
-    )
-    if abs(estimate.mean) <= half:
-        yield _finding("open", f"{text} no selection bias is shown.")
-    elif (estimate.mean > 0) == (tested.mode == "max"):
-        yield _finding("caution", f"{text} validation is optimistic; read the test column.")
-    else:
-        yield _finding("open", f"{text} test is the easier of the two.")
-
-
-def _on_importance(importance: Importance, select: str) -> Iterator[Finding]:
-    pairs = zip(importance.names, importance.fanova, strict=True)
-    shares = [f"{name} {100 * share:.0f} %" for name, share in pairs if share >= SMALL_SHARE]
-    if shares:
-        what = f"Of the variance of the {_name(select)} among the search trials"
-        yield _finding(
-            "open",
-            f"{what}, each of these explains by itself: {', '.join(shares[:MOST_NAMED])} (fANOVA).",
-        )
-
-
-def _on_ends(groups: Sequence[Group], search: Mapping[str, SearchDomain]) -> Iterator[Finding]:
-    """Say where winners lie at the end of what was searched."""
-    for name, domain in search.items():
-        low, high = domain.low, domain.high
-        if low is None or high is None:
-            continue
-        found = [of_winner(group, name) for group in groups]
-        values = [value for value in found if isinstance(value, int | float)]
-        if domain.step is None and all(isinstance(value, int) for value in values):
-            high -= 1  # Ray Tune's upper bounds of whole numbers are exclusive
-        shares = [_place(value, low, high, domain.kind == "loguniform") for value in values]
-        near = {
-            "lower": [s for s in shares if s < NEAR_END],
-            "upper": [s for s in shares if s > 1 - NEAR_END],
-        }
-        for end, there in near.items():
-            if len(there) >= max(2, 0.2 * len(values)):
-                where = (
-                    f"{len(there)} of {len(values)} rows have their winner at the {end} end of what"
-                    " was searched"
-                )
-                yield _finding(
-                    "caution", f"{name}: {where}, {domain}; a wider search may find better."
-                )
-
-
-def _place(value: float, low: float, high: float, log: bool) -> float:
-    """Return where in low..high a value is, from 0 to 1."""
-    if log:
-        low, high, value = math.log(low), math.log(high), math.log(max(value, low))
-    return (value - low) / (high - low) if high > low else 0.5
-
-
-def _on_gaps(rows: Sequence[Group]) -> Iterator[Finding]:
-    few = sum(0 < len(row.values) < 3 for row in rows)
-    missing = sum(not row.values for row in rows)
-    if 0 < missing < len(rows):
-        yield _finding(
-            "caution",
-            f"{missing} of {len(rows)} rows have no test result yet and are in none of this.",
-        )
-    if few:
-        what = f"{few} of {len(rows)} rows have fewer than three runs with fresh seeds"
-        yield _finding("caution", f"{what}: of those no difference can be shown.")
-
-
-def _finding(kind: str, text: str) -> Finding:
-    return {"kind": kind, "text": text}
-
-
-def estimate_text(values: Sequence[float], metric: str) -> str:
-    """Return the mean ± half of its 95 % interval, if there is one, in the metric's unit."""
-    mean, half, _ = estimate_seeds(values)
-    scale, digits, unit = (100, 2, " %") if is_share(metric) else (1, 4, "")
-    interval = "" if half is None else f" ± {scale * half:.{digits}f}"
-    return f"{scale * mean:.{digits}f}{interval}{unit}"
-
-
-def _name(metric: str) -> str:
-    return label(metric).removesuffix(" (%)")
-
-
-def _named(texts: Sequence[str]) -> str:
-    shown = ", ".join(texts[:MOST_NAMED])
-    return shown + (f" and {len(texts) - MOST_NAMED} more" if len(texts) > MOST_NAMED else "")
-
-
-def _sizes(shown: Sequence[Comparison], metric: str) -> str:
-    sizes = [abs(one.difference) for one in shown]
-    least, most = (_number(size, metric, signed=False) for size in (min(sizes), max(sizes)))
-    unit = " points" if is_share(metric) else ""
-    span = f"{least}{unit}" if least == most else f"{least} to {most}{unit}"
-    return f"{span} (corrected p {_p(max(one.corrected_p or 0.0 for one in shown), '≤')})"
-
-
-def _size(value: float, metric: str, signed: bool = False) -> str:
-    return _number(value, metric, signed) + (" points" if is_share(metric) else "")
-
-
-def _span(low: float, high: float, metric: str) -> str:
-    return f"{_number(low, metric, signed=True)} to {_number(high, metric, signed=True)}"
-
-
-def _number(value: float, metric: str, signed: bool) -> str:
-    text = f"{100 * value:.1f}" if is_share(metric) else f"{value:.3g}"
-    text = text.removeprefix("-") if re.fullmatch(r"-0(\.0+)?", text) else text
-    return (f"+{text}" if signed and value > 0 else text).replace("-", "−")
-
-
-def _short(value: float) -> str:
-    return f"{value:,.0f}" if value >= 1000 else f"{value:.2g}"
-
-
-def _p(value: float | None, sign: str = "=") -> str:
-    return "unknown" if value is None else "< 0.0001" if value < 0.0001 else f"{sign} {value:.2g}"
+def _on_values(name: str, found: Sequence[FieldComparison], tested: ComparedRows) -> Finding:
+    """Say how many values of a field are shown to differ from the one best on validation."""
+    sign, other = tested.table.sign, found[0].other
+    text = f"{name}: in otherwise equal rows, {other} is the best on validation."
+    worse = [one for one in found if one.comparison.shown and sign * one.comparison.difference < 0]
+    better = [one for one in found if one.comparison.shown and sign * one.comparison.difference > 0]
+    level = [one.value for one in found if not one.comparison.shown]
+    if worse:
+        sizes = sizes_text(tested.metric, [one.comparison for one in worse])
+        text += f" It is better than {list_text([one.value for one in worse])}, by {sizes}."
+    if better:
+        sizes = sizes_text(tested.metric, [one.comparison for one in better])
+        text += f" It is worse than {list_text([one.value for one in better])}, by {sizes}."
+    if level:
+        text += f" No difference is shown to {list_text(level)}."
+    return finding("shown" if worse or better else "open", text)

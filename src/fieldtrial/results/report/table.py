@@ -8,9 +8,9 @@ import pandas as pd
 from fieldtrial.disk.sweep_description import SweepDescription
 from fieldtrial.panel import format_hours
 from fieldtrial.results.read.wording import counted, is_share, outcome_text
-from fieldtrial.results.report.comparisons import RowComparisons
 from fieldtrial.results.report.data import label
-from fieldtrial.results.report.findings import estimate_text
+from fieldtrial.results.report.sentences import interval_text, mean_text
+from fieldtrial.results.report.tested import ComparedRows
 from fieldtrial.results.table.render import NOTHING, Cell, Grid
 
 OUTCOMES = ("finished", "stopped", "failed", "unreadable", "running", "waiting")
@@ -27,7 +27,7 @@ def html_table(grid: Grid) -> dict[str, Any]:
 
 
 def facts(
-    tested: RowComparisons,
+    tested: ComparedRows,
     trials: pd.DataFrame,
     records: pd.DataFrame,
     description: SweepDescription,
@@ -60,7 +60,7 @@ def facts(
     ]
 
 
-def _best(tested: RowComparisons) -> dict[str, str]:
+def _best(tested: ComparedRows) -> dict[str, str]:
     name = label(tested.metric).removesuffix(" (%)").capitalize()
     if len(tested.best) != 1:
         remark = (
@@ -68,29 +68,33 @@ def _best(tested: RowComparisons) -> dict[str, str]:
         )
         return {"name": name, "value": NOTHING, "remark": remark}
     (best,) = tested.best
-    values = list(tested.groups[best].values.values())
-    remark = f"{tested.labels[best]}, the best on validation (n = {len(values)})"
-    return {"name": name, "value": estimate_text(values, tested.metric), "remark": remark}
+    interval = tested.interval(best)
+    metric = tested.metric
+    remark = f"{tested.labels[best]}, the best on validation; {interval_text(metric, interval)}"
+    return {"name": name, "value": mean_text(metric, interval), "remark": remark}
 
 
-def estimates(tested: RowComparisons) -> list[dict[str, Any]]:
-    """Return the tested rows, the best first: label, mean, half-width of the interval and text.
+def estimates(tested: ComparedRows) -> list[dict[str, Any]]:
+    """Return the tested rows, the best first: label, mean, ends of the interval and text.
 
-    marked: whether a row is the best on validation, or tested and not shown to be worse.
+    marked: whether no comparison shows the row to be beaten.
     """
     scale, found = 100 if is_share(tested.metric) else 1, []
     for number in tested.best_first:
-        group, name = tested.groups[number], tested.labels[number]
-        assert group.estimate
-        mean, half, n = group.estimate
-        interval = "" if half is None else f" ± {scale * half:.4g}"
+        name, interval = tested.labels[number], tested.interval(number)
+        ends = [
+            None if end is None else round(scale * end, 4)
+            for end in (interval.low, interval.mean, interval.high)
+        ]
         found.append(
             {
                 "label": name,
-                "mean": round(scale * mean, 4),
-                "half": None if half is None else round(scale * half, 4),
-                "text": f"{name}: {scale * mean:.4g}{interval} (n = {n})",
-                "marked": group.is_set_off,
+                "low": ends[0],
+                "mean": ends[1],
+                "high": ends[2],
+                "text": f"{name}: {mean_text(tested.metric, interval)}"
+                f" ({interval_text(tested.metric, interval)})",
+                "marked": bool(tested.groups[number].in_best_set),
             }
         )
     return found

@@ -11,9 +11,16 @@ from fieldtrial.fields.values import format_value
 from fieldtrial.panel import format_hours
 from fieldtrial.results.analysis.groups import Group, Groups, Key
 from fieldtrial.results.analysis.quantities import Measure
-from fieldtrial.results.analysis.statistics import FEWEST
-from fieldtrial.results.read.wording import is_share
+from fieldtrial.results.read.wording import (
+    is_share,
+    p_text,
+    score_text,
+    signed_text,
+    span_text,
+)
 from fieldtrial.results.table.render import MARK, NOTHING, Cell, Grid
+from fieldtrial.results.verdicts.comparisons import Comparison
+from fieldtrial.results.verdicts.crossed import FEWEST
 
 LONGEST_NOTE = 80
 BETWEEN = " · "  # the values of a pivoted column
@@ -56,9 +63,17 @@ class Layout:
         metric = self.groups.metric
         makers: list[tuple[str, Callable[[Group], Cell]]] = [
             *((_head(name), _cell_maker(name, measure)) for name, measure in before.items()),
-            (header(metric), lambda group: _metric_cell(group, metric)),
+            (self._metric_head(), lambda group: _metric_cell(group, metric)),
             *((_head(name), _cell_maker(name, measure)) for name, measure in after.items()),
         ]
+        if self._has_verdicts():
+            makers += [
+                (
+                    f"to the best{' (points)' if is_share(metric) else ''}",
+                    lambda group: Cell(_difference_text(group, metric)),
+                ),
+                ("verdict", lambda group: Cell(_verdict_text(group))),
+            ]
         across = list(dict.fromkeys(self._key_across(group) for group in self.groups.groups))
         rows = [
             [
@@ -109,17 +124,37 @@ class Layout:
         before = {name: self.shown[name] for name in names[:place]}
         return before, {name: self.shown[name] for name in names[place:]}
 
+    def _has_verdicts(self) -> bool:
+        """Whether the groups' verdicts have columns: not where groups stand across."""
+        return not self.columns and any(group.mark != "none" for group in self.groups.groups)
+
+    def _metric_head(self) -> str:
+        intervals = [group.interval for group in self.groups.groups if group.interval]
+        has_both = any(one.images is not None for one in intervals)
+        return header(self.groups.metric) + (" ± seeds ± images" if has_both else "")
+
     def _numbers(self, group: Group) -> dict[str, Any]:
         before, after = self._beside()
-        metric, estimate, comparison = self.groups.metric, group.estimate, group.comparison
+        metric, interval, comparison = self.groups.metric, group.interval, group.comparison
         return {
             **{name: measure(group) for name, measure in before.items()},
-            f"{metric}_mean": estimate and estimate.mean,
-            f"{metric}_half_width_95": estimate and estimate.half_width,
-            "n": len(group.values),
+            f"{metric}_mean": interval and interval.mean,
+            f"{metric}_low": interval and interval.low,
+            f"{metric}_high": interval and interval.high,
+            f"{metric}_half_width_seeds": interval and interval.seeds,
+            f"{metric}_half_width_images": interval and interval.images,
+            "n": interval.runs if interval else 0,
+            "identical_runs": interval.repeated if interval else 0,
             "mark": group.mark,
-            "difference_from_best": comparison and -comparison.difference,
+            "in_best_set": group.in_best_set,
+            "difference_to_best": comparison and comparison.difference,
+            "difference_low": comparison and comparison.low,
+            "difference_high": comparison and comparison.high,
+            "p": comparison and comparison.p,
             "corrected_p": comparison and comparison.corrected_p,
+            "chance_to_beat_best": comparison and _chance(comparison, self.groups.sign),
+            "basis": comparison and comparison.basis,
+            "untested": group.untested,
             **{name: measure(group) for name, measure in after.items()},
             "winner": group.winner and group.winner["trial"],
             **{name: measure(group) for name, measure in self.counted.items()},
@@ -131,15 +166,30 @@ class Layout:
         groups, unit = self.groups, "cell" if self.columns else "row"
         across = f"Across: {BETWEEN.join(self.across)}. " if self.columns else ""
         tuned = f"{', '.join(searched)}: searched, the winner's value. " if searched else ""
+        intervals = [group.interval for group in groups.groups if group.interval]
+        parts = ""
+        if any(one.seeds is not None for one in intervals):
+            parts = ", ± what other seeds would change"
+        if any(one.images is not None for one in intervals):
+            parts += ", ± what other test images would change"
+        parts += (
+            f" (half of a 95 % interval{' each' if 'images' in parts else ''})" if parts else ""
+        )
         marks = (
-            f" Bold, {MARK}: the best on validation, and those not shown to be worse on test."
-            if any(group.mark == "best" for group in groups.groups)
+            f" Bold, {MARK}: no comparison shows it to be beaten, so it may be the best."
+            if any(group.in_best_set for group in groups.groups)
+            else ""
+        )
+        verdicts = (
+            " To the best: the mean minus that of the best on validation. Its interval and p are"
+            " right for all comparisons together."
+            if self._has_verdicts() and groups.comparisons
             else ""
         )
         return (
             f"{across}{tuned}The winner of a {unit} has the best {groups.select}. {groups.metric}"
-            " is the mean of its runs with fresh seeds ± half of the 95 % t interval, and n their"
-            f" number. With fewer than {FEWEST} there is no interval.{marks}"
+            f" is the mean of its runs with fresh seeds{parts}, and n the number of different runs."
+            f" With fewer than {FEWEST} there is no interval.{marks}{verdicts}"
         )
 
 
@@ -162,11 +212,6 @@ def header(metric: str) -> str:
     return metric.replace("_", " ") + (" %" if is_share(metric) else "")
 
 
-def format_metric(metric: str, value: float) -> str:
-    """Return a score: shares in per cent."""
-    return f"{100 * value:.2f}" if is_share(metric) else f"{value:.4f}"
-
-
 def _head(name: str) -> str:
     if name in FIELDS:
         return name
@@ -183,14 +228,38 @@ def _cell_maker(name: str, measure: Measure) -> Callable[[Group], Cell]:
 
 def _metric_cell(group: Group, metric: str) -> Cell:
     note = group.note if len(group.note) <= LONGEST_NOTE else group.note[: LONGEST_NOTE - 1] + "…"
-    estimate = group.estimate
-    if estimate is None:
+    interval = group.interval
+    if interval is None:
         return Cell(note or "no final runs")
-    half = estimate.half_width
-    interval = "" if half is None else f" ± {format_metric(metric, half)}"
+    halves = (half for half in (interval.seeds, interval.images) if half is not None)
+    parts = "".join(f" ± {score_text(metric, half)}" for half in halves)
+    alike = f", {interval.repeated + 1} identical" if interval.repeated else ""
     remarks = "".join(f", {part.removeprefix('final: ')}" for part in note.split("; ") if part)
-    text = f"{format_metric(metric, estimate.mean)}{interval} (n={estimate.n}{remarks})"
-    return Cell(text, group.is_set_off)
+    text = f"{score_text(metric, interval.mean)}{parts} (n={interval.runs}{alike}{remarks})"
+    return Cell(text, bool(group.in_best_set))
+
+
+def _difference_text(group: Group, metric: str) -> str:
+    """Return a group's difference to the best, with its interval."""
+    one = group.comparison
+    if one is None:
+        return NOTHING
+    return f"{signed_text(metric, one.difference)} ({span_text(metric, one.low, one.high)})"
+
+
+def _verdict_text(group: Group) -> str:
+    """Return how a group stands to the best, and the corrected p."""
+    if group.mark == "none":
+        return NOTHING
+    if group.mark == "best":
+        return "best on validation" + ("" if group.in_best_set else ", beaten on test")
+    if group.comparison is None:
+        return f"not tested: {group.untested}"
+    return f"{group.mark}, {p_text(group.comparison.corrected_p)}"
+
+
+def _chance(comparison: Comparison, sign: int) -> float:
+    return comparison.chance if sign > 0 else 1 - comparison.chance
 
 
 def _text(name: str, value: Any) -> str:
@@ -206,7 +275,7 @@ def _text(name: str, value: Any) -> str:
         return f"{100 * value:.3g}"
     if isinstance(value, float):
         is_score = name.startswith(SCORES) and name not in FIELDS
-        return format_metric(name, value) if is_score else f"{value:.3g}"
+        return score_text(name, value) if is_score else f"{value:.3g}"
     return format_value(value)
 
 

@@ -133,7 +133,7 @@ function estimatesChart() {
   const labels = names.map((_, place) => place);
   const trace = (list, name, symbol, colour) => ({
     type: "scatter", mode: "markers", name, x: list.map((row) => row.mean), y: list.map((row) => rows.indexOf(row)), text: list.map((row) => plain(row.text)),
-    error_x: { type: "data", array: list.map((row) => row.half || 0), color: styleOf(colour), thickness: 2, width: 5 },
+    error_x: { type: "data", symmetric: false, array: list.map((row) => (row.high === null ? 0 : row.high - row.mean)), arrayminus: list.map((row) => (row.low === null ? 0 : row.mean - row.low)), color: styleOf(colour), thickness: 2, width: 5 },
     marker: { size: 10, symbol, color: styleOf(colour) }, hovertemplate: "%{text}<extra></extra>",
   });
   const [marked, rest] = [rows.filter((row) => row.marked), rows.filter((row) => !row.marked)];
@@ -143,7 +143,7 @@ function estimatesChart() {
     yaxis: { tickvals: labels, ticktext: names, range: [rows.length - 0.4, -0.6], ticks: "", tickfont: { size: isNarrow() ? 10 : 12 } },
     xaxis: { title: { text: plain(report.testLabel) } }, showlegend: marked.length > 0 && rest.length > 0,
   };
-  return { traces, layout, note: `Means over fresh seeds, with 95 % t intervals.${report.rowFields ? ` Rows: ${report.rowFields}.` : ""}` };
+  return { traces, layout, note: `Means over fresh seeds, with 95 % intervals for each row alone. Whether two rows differ is in the verdicts, not in whether their intervals overlap.${report.rowFields ? ` Rows: ${report.rowFields}.` : ""}` };
 }
 
 // The best rows have colours and names, the others a colour and a name together.

@@ -30,16 +30,20 @@ function classAccuracyChart() {
   const row = chosenClasses();
   const order = [...row.accuracy.keys()].sort((one, other) => (row.accuracy[one] ?? 2) - (row.accuracy[other] ?? 2));
   const names = order.map((at) => plain(shorten(row.names[at], 24)));
+  const ends = order.map((at) => (row.interval[at] || [null, null]).map((end) => (end === null ? null : 100 * end)));
+  const of = (at) => 100 * row.accuracy[order[at]];
   const trace = {
     type: "bar", orientation: "h", x: order.map((at) => (row.accuracy[at] === null ? null : 100 * row.accuracy[at])), y: order.map((_, at) => at),
     text: order.map((at) => `${row.accuracy[at] === null ? "–" : (100 * row.accuracy[at]).toFixed(1)} of ${row.support[at].toLocaleString("en")}`),
-    textposition: "auto", marker: { color: styleOf("--series-1") }, hovertemplate: names.map((name) => `${name}: %{x:.2f} %<extra></extra>`),
+    textposition: "auto", marker: { color: styleOf("--series-1") },
+    error_x: { type: "data", symmetric: false, array: ends.map(([, high], at) => (high === null ? 0 : Math.max(0, high - of(at)))), arrayminus: ends.map(([low], at) => (low === null ? 0 : Math.max(0, of(at) - low))), color: styleOf("--muted"), thickness: 1.5, width: 3 },
+    hovertemplate: names.map((name, at) => `${name}: %{x:.2f} %${ends[at][0] === null ? "" : ` (95 % interval ${ends[at][0].toFixed(1)} to ${ends[at][1].toFixed(1)} %)`}<extra></extra>`),
   };
   const layout = {
     height: Math.max(220, 110 + names.length * (names.length > 30 ? 14 : 28)), margin: { l: 20, r: 16, t: 36, b: 50 }, xaxis: { range: [0, 100], title: { text: "accuracy in the class (%)" } },
     yaxis: { tickvals: order.map((_, at) => at), ticktext: names, autorange: "reversed", ticks: "" },
   };
-  return { traces: [trace], layout, note: "The hardest class first." };
+  return { traces: [trace], layout, note: "The hardest class first. The lines are 95 % intervals for other seeds and other images of the class, each for itself." };
 }
 
 function rocChart() {

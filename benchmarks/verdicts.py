@@ -1,0 +1,403 @@
+"""Whether verdicts can be believed: simulated tables of which it is known what differs.
+
+python benchmarks/verdicts.py [--tables 100] [--worst 20] [--again 1000] [--processes 2]
+
+A run is right about an image where a normal number is above a threshold. The number is the sum of
+one of the image, one of the row on the image, one of the run on the image, and one of the run. The
+share of the variance that a seed redraws is that of the third.
+
+Counted are tables of equal rows with any difference shown (false alarms, of rows and of fields), in
+all cells of a grid. The worst cells are counted anew with more tables. Then: how often a row's
+interval holds its true accuracy, how often true differences are shown, beside other rules, what
+`until` takes, and pairs of identical rows. Writes benchmarks/results/verdicts.json.
+"""
+
+import argparse
+import itertools
+import json
+import math
+import subprocess
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from machine import write_result
+from numpy.typing import NDArray
+from scipy import special, stats  # noqa: TID253 (nothing of this runs in a worker)
+
+from fieldtrial.results.verdicts.crossed import Runs, contrasts_of, family_of
+from fieldtrial.results.verdicts.estimates import estimate
+from fieldtrial.results.verdicts.joint import LEVEL, judge
+from fieldtrial.results.verdicts.sequential import hold_contest, looks
+
+Values = NDArray[np.float64]
+DRAWS = 5000  # of each table's joint distribution: a tenth of what a real table takes
+UNTIL = 10  # the most seeds of a row in the contest
+UNEQUAL = 4.0  # with unequal spread, rows' shares differ from a quarter to four times
+METRIC = "test_accuracy"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A kind of table. seeds: runs a row, or 0 for `until`. share: of the variance, by a seed.
+
+    luck: the variance of a run's accuracy on all images together, as a multiple of that which the
+    share gives it on so many images.
+    """
+
+    rows: int = 24
+    seeds: int = 3
+    share: float = 0.03
+    images: int = 153
+    unequal: bool = False
+    accuracy: float = 0.9
+    luck: float = 1.0
+
+
+def simulate(random: np.random.Generator, cell: Cell, below: Any = 0.0) -> list[Runs]:
+    """Return the runs of a table. below: how much each row's accuracy is below the cell's."""
+    rows, images = cell.rows, cell.images
+    seeds = cell.seeds or UNTIL
+    spread = np.geomspace(1 / UNEQUAL, UNEQUAL, rows) if cell.unequal else np.ones(rows)
+    shares = np.minimum(cell.share * random.permutation(spread), 0.95)
+    accuracy = np.broadcast_to(np.clip(cell.accuracy - below, 1e-4, 1 - 1e-4), rows)
+    image = random.standard_normal(images, dtype=np.float32)
+    made = []
+    for share, right in zip(shares, accuracy, strict=True):
+        luck = cell.luck * share / images
+        own = random.standard_normal(images, dtype=np.float32)
+        latent = special.ndtri(right) * math.sqrt(1 + luck) + math.sqrt((1 - share) / 2) * (
+            image + own
+        )
+        if not share:  # the seed changes nothing: one run, repeated
+            scores = np.asarray(latent > 0, float)[None]
+            made.append(Runs(scores.mean(1), scores, np.arange(images), 1.0, seeds - 1))
+            continue
+        luck_of_runs = math.sqrt(luck) * random.standard_normal((seeds, 1), dtype=np.float32)
+        drawn = math.sqrt(share) * random.standard_normal((seeds, images), dtype=np.float32)
+        scores = np.asarray(latent + drawn + luck_of_runs > 0, float)
+        made.append(Runs(scores.mean(1), scores, np.arange(images), 1.0))
+    return made
+
+
+def with_best(rows: int, best: int) -> Values:
+    """Return the contrasts of each row with the best one."""
+    weights = np.delete(np.eye(rows), best, axis=0)
+    weights[:, best] = -1
+    return weights
+
+
+def with_fields(rows: int, best: int) -> Values:
+    """Return also those of the values of two fields, of two and rows / 2 values."""
+    weights = [*with_best(rows, best)]
+    if rows >= 4:
+        halves = np.where(np.arange(rows) < rows // 2, 2 / rows, -2 / rows)
+        weights.append(halves)
+        weights += [
+            np.isin(np.arange(rows), (value, value + rows // 2)) / 2
+            - np.isin(np.arange(rows), (0, rows // 2)) / 2
+            for value in range(1, rows // 2)
+        ]
+    return np.stack(weights)
+
+
+def is_shown(rows: list[Runs], weights: Values) -> Values:
+    """Return which contrasts the product's rule shows."""
+    judged = judge(contrasts_of(family_of(rows), weights), draws=DRAWS)
+    return np.asarray(judged.corrected_p < LEVEL)
+
+
+def until(rows: list[Runs], best: int, most: int = UNTIL) -> tuple[Values, int]:
+    """Return what `until` shows of each other row, and the runs that it took."""
+    stages = [[_first(row, count) for count in looks(most)] for row in rows]
+    contest = hold_contest(
+        stages, [most] * len(rows), with_best(len(rows), best), best, most, DRAWS
+    )
+    return np.array(contest.shown), sum(contest.given)
+
+
+def _first(row: Runs, runs: int) -> Runs:
+    if row.is_deterministic or row.scores is None:
+        return row
+    return replace(row, values=row.values[:runs], scores=row.scores[:runs])
+
+
+def false_alarms(cell: Cell, tables: int, seed: int) -> dict[str, float]:
+    """Return how many of the tables have a false alarm, of rows alone and with fields."""
+    random = np.random.default_rng(seed)
+    of_rows = with_all = 0
+    for _ in range(tables):
+        rows = simulate(random, cell)
+        best = int(random.integers(cell.rows))
+        if cell.seeds:
+            shown = is_shown(rows, with_fields(cell.rows, best))
+            of_rows += bool(shown[: cell.rows - 1].any())
+            with_all += bool(shown.any())
+        else:
+            of_rows += bool(until(rows, best)[0].any())
+            with_all = of_rows
+    return {"tables": tables, "rows": of_rows, "rows and fields": with_all}
+
+
+def coverage(cell: Cell, tables: int, seed: int) -> dict[str, float]:
+    """Return how many of the rows' intervals hold the true accuracy."""
+    random = np.random.default_rng(seed)
+    intervals = [estimate(row, METRIC) for _ in range(tables) for row in simulate(random, cell)[:2]]
+    held = sum(
+        one.low <= cell.accuracy <= one.high
+        for one in intervals
+        if one.low is not None and one.high is not None
+    )
+    return {"intervals": len(intervals), "held": held}
+
+
+def bound(count: float, tables: float) -> float:
+    """Return the upper end of the one-sided 95 % interval of a share (Clopper and Pearson)."""
+    return float(stats.beta.ppf(0.95, count + 1, tables - count)) if count < tables else 1.0
+
+
+# Other rules: which rows they show to differ from the best.
+
+
+def paired_holm(rows: list[Runs], best: int) -> Values:
+    """The rule before: t tests paired by seed, corrected by Holm's method."""
+    step = 1 / rows[0].scores.shape[1] if rows[0].scores is not None else 0.0
+    p = []
+    for row in rows:
+        difference = row.values - rows[best].values
+        variance = max(difference.var(ddof=1), step**2 / 6)
+        count = len(difference)
+        p.append(2 * stats.t.sf(abs(difference.mean()) / math.sqrt(variance / count), count - 1))
+    return holm(np.delete(p, best))
+
+
+def dunnett(rows: list[Runs], best: int) -> Values:
+    """C. W. Dunnett's test of the runs' values, which takes equal spreads."""
+    others = [row.values for number, row in enumerate(rows) if number != best]
+    return np.asarray(stats.dunnett(*others, control=rows[best].values).pvalue < LEVEL)
+
+
+def mcnemar(rows: list[Runs], best: int) -> Values:
+    """Exact McNemar tests of single runs, corrected by Holm's method."""
+    p = []
+    for number, row in enumerate(rows):
+        if number == best:
+            continue
+        assert row.scores is not None
+        control = rows[best].scores
+        assert control is not None
+        difference = row.scores[0] - control[0]
+        for_it, against = int((difference > 0).sum()), int((difference < 0).sum())
+        either = for_it + against
+        p.append(stats.binomtest(for_it, either).pvalue if either else 1.0)
+    return holm(np.array(p))
+
+
+def holm(p: Values) -> Values:
+    """Return which p-values Holm's method shows."""
+    order = np.argsort(p)
+    passed = np.cumprod(p[order] < LEVEL / (len(p) - np.arange(len(p)))).astype(bool)
+    shown = np.empty(len(p), bool)
+    shown[order] = passed
+    return shown
+
+
+RULES: dict[str, Callable[[list[Runs], int], Values]] = {
+    "this project": lambda rows, best: is_shown(rows, with_best(len(rows), best)),
+    "t tests paired by seed, Holm": paired_holm,
+    "Dunnett": dunnett,
+    "McNemar on single runs, Holm": mcnemar,
+}
+
+
+def power(cell: Cell, below: float, tables: int, seed: int) -> dict[str, Any]:
+    """Return the share of rows shown to be worse, half of the rows being so much worse."""
+    random = np.random.default_rng(seed)
+    worse = np.arange(cell.rows) >= cell.rows - cell.rows // 2
+    shown = dict.fromkeys(RULES, 0.0)
+    false = dict.fromkeys(RULES, 0)
+    for _ in range(tables):
+        rows = simulate(random, cell, below * worse)
+        for name, rule in RULES.items():
+            found = rule(rows, 0)
+            shown[name] += found[worse[1:]].mean() / tables
+            false[name] += bool(found[~worse[1:]].any())
+    return {
+        "cell": asdict(cell), "below": below, "tables": tables,
+        "shown": {name: round(float(share), 3) for name, share in shown.items()},
+        "tables with a false alarm": {name: count / tables for name, count in false.items()},
+    }  # fmt: skip
+
+
+def spending(cell: Cell, below: float, tables: int, seed: int) -> dict[str, Any]:
+    """Return how `until` decides beside as many seeds for all rows, and what it takes."""
+    random = np.random.default_rng(seed)
+    lower = below * (np.arange(cell.rows) / max(1, cell.rows - 1))
+    runs = agreed = shown = at_once = 0
+    for _ in range(tables):
+        rows = simulate(random, replace(cell, seeds=UNTIL), lower)
+        fixed = is_shown(rows, with_best(cell.rows, 0))
+        found, taken = until(rows, 0)
+        runs, agreed = runs + taken, agreed + int((found == fixed).sum())
+        shown, at_once = shown + int(found.sum()), at_once + int(fixed.sum())
+    every = tables * (cell.rows - 1)
+    return {
+        "cell": asdict(cell), "below, at most": below, "tables": tables,
+        "runs over those of ten seeds": round(runs / (tables * cell.rows * UNTIL), 3),
+        "decisions as with ten seeds": round(agreed / every, 3),
+        "shown": round(shown / every, 3), "shown with ten seeds": round(at_once / every, 3),
+    }  # fmt: skip
+
+
+def adastop(cell: Cell, below: float, tables: int, seed: int, python: str) -> dict[str, Any]:
+    """Return what the package adastop takes and decides, on the values of the same tables."""
+    script = Path(__file__).with_name("adastop_peer.py")
+    random = np.random.default_rng(seed)
+    lower = below * (np.arange(cell.rows) / max(1, cell.rows - 1))
+    given = [
+        [row.values.tolist() for row in simulate(random, replace(cell, seeds=UNTIL), lower)]
+        for _ in range(tables)
+    ]
+    done = subprocess.run(
+        [python, script], input=json.dumps(given), capture_output=True, text=True, check=True
+    )
+    found = json.loads(done.stdout)
+    every = tables * (cell.rows - 1)
+    return {
+        "cell": asdict(cell), "below, at most": below, "tables": tables,
+        "runs over those of ten seeds": round(found["runs"] / (tables * cell.rows * UNTIL), 3),
+        "shown": round(found["shown"] / every, 3), "version": found["version"],
+    }  # fmt: skip
+
+
+def identical_rows(cell: Cell, tables: int, seed: int) -> dict[str, Any]:
+    """Return the share of pairs that are shown among all pairs of equal rows."""
+    random = np.random.default_rng(seed)
+    pairs = list(itertools.combinations(range(cell.rows), 2))
+    weights = np.zeros((len(pairs), cell.rows))
+    for number, (one, other) in enumerate(pairs):
+        weights[number, one], weights[number, other] = 1, -1
+    shown = sum(int(is_shown(simulate(random, cell), weights).sum()) for _ in range(tables))
+    return {
+        "cell": asdict(cell), "tables": tables,
+        "share of pairs shown": round(shown / (tables * len(pairs)), 5),
+    }  # fmt: skip
+
+
+def grid() -> list[Cell]:
+    """Return the cells in which false alarms are counted; the luck of runs alternates."""
+    cells = [
+        Cell(*values)
+        for values in itertools.product(
+            (2, 4, 8, 24), (3, 5, 10, 0), (0.0, 0.03, 0.15, 0.45), (153, 1000, 10_000),
+            (False, True), (0.6, 0.9, 0.99),
+        )
+    ]  # fmt: skip
+    known = [one for one in cells if one.share or (one.seeds and not one.unequal)]
+    return [replace(one, luck=(1.0, 10.0)[number % 2]) for number, one in enumerate(known)]
+
+
+def _alarm(job: tuple[Cell, int, int]) -> tuple[Cell, dict[str, float]]:
+    return job[0], false_alarms(*job)
+
+
+def _summary(found: Sequence[tuple[Cell, dict[str, float]]]) -> dict[str, Any]:
+    """Return the shares over all cells, and by the values of each factor."""
+
+    def shares(some: list[dict[str, float]]) -> dict[str, float]:
+        tables = sum(one["tables"] for one in some)
+        return {
+            "tables": tables,
+            **{
+                name: round(sum(one[name] for one in some) / tables, 4)
+                for name in ("rows", "rows and fields")
+            },
+        }
+
+    by_factor = {
+        name: {
+            str(value): shares([one for cell, one in found if getattr(cell, name) == value])
+            for value in dict.fromkeys(getattr(cell, name) for cell, _ in found)
+        }
+        for name in asdict(found[0][0])
+    }
+    return {"all": shares([one for _, one in found]), **by_factor}
+
+
+def main() -> None:
+    """Measure and write the result."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--tables", type=int, default=100, help="in each cell of the grid")
+    parser.add_argument("--worst", type=int, default=20, help="cells that are counted anew")
+    parser.add_argument("--again", type=int, default=1000, help="tables of these")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--adastop", help="a Python that has the package adastop")
+    options = parser.parse_args()
+    cells = grid()
+    with ProcessPoolExecutor(options.processes) as pool:
+        jobs = [(cell, options.tables, number) for number, cell in enumerate(cells)]
+        found = list(pool.map(_alarm, jobs, chunksize=4))
+        ranked = sorted(found, key=lambda one: -one[1]["rows and fields"])[: options.worst]
+        jobs = [(cell, options.again, 10**6 + number) for number, (cell, _) in enumerate(ranked)]
+        again = list(pool.map(_alarm, jobs))
+    worst = [
+        {
+            "cell": asdict(cell), **counts,
+            "share": counts["rows and fields"] / counts["tables"],
+            "upper bound, 95 %": round(bound(counts["rows and fields"], counts["tables"]), 4),
+        }
+        for cell, counts in again
+    ]  # fmt: skip
+    many = 4 * options.tables
+    held: list[dict[str, Any]] = []
+    for cell in (
+        Cell(2, seeds, share, images, accuracy=accuracy, luck=luck)
+        for seeds, share, images, accuracy, luck in itertools.product(
+            (3, 5, 10), (0.03, 0.15, 0.45), (153, 1000), (0.6, 0.9, 0.99), (1.0, 10.0)
+        )
+    ):
+        counts = coverage(cell, many, 7)
+        held.append({"cell": asdict(cell), "share": counts["held"] / counts["intervals"], **counts})
+    three_deviations = Cell(share=0.45, images=1000, luck=10.0)
+    deviation = float(
+        np.mean([row.values.std(ddof=1) for row in simulate(np.random.default_rng(1), replace(
+            three_deviations, seeds=200))])
+    )  # fmt: skip
+    contest = [Cell(share=share, images=1000, luck=10.0) for share in (0.03, 0.45)]
+    result = {
+        "false alarms": {"cells": len(cells), **_summary(found)},
+        "worst cells, counted anew": worst,
+        "coverage": {
+            "least": min(held, key=lambda one: one["share"]),
+            "most": max(held, key=lambda one: one["share"]),
+            "mean": round(float(np.mean([one["share"] for one in held])), 4),
+            "by accuracy": {
+                str(right): round(float(np.mean(
+                    [one["share"] for one in held if one["cell"]["accuracy"] == right])), 4)
+                for right in (0.6, 0.9, 0.99)
+            },
+            "cells": len(held), "intervals in each": 2 * many,
+        },
+        "power": [
+            power(Cell(images=180), 0.10, options.tables, 1),
+            power(Cell(images=500), 0.10, options.tables, 2),
+            {"deviations": 3, **power(three_deviations, 3 * deviation, options.tables, 3)},
+        ],
+        "until": [spending(cell, 0.1, options.tables, 4) for cell in contest],
+        "adastop": [
+            adastop(cell, 0.1, max(1, options.tables // 6), 4, options.adastop)
+            for cell in contest if options.adastop
+        ],
+        "identical rows": [
+            identical_rows(Cell(rows=16, share=share, images=500), many, 5)
+            for share in (0.0, 0.03, 0.45)
+        ],
+    }  # fmt: skip
+    write_result("verdicts", result)
+
+
+if __name__ == "__main__":
+    main()

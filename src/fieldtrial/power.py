@@ -1,0 +1,68 @@
+"""Which difference a design can show: so many seeds, so many test images, so many comparisons."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+POWER = 0.8
+LEVEL = 0.05
+# What is assumed of rows before any has run: about what the reports' small data sets gave.
+ACCURACY = 0.9
+SHARED_ERRORS = 0.5  # of a row's wrong answers, those that another row has wrong too
+SEED_DEVIATION = 0.005  # of the accuracy, from one seed to the next on all images together
+
+
+@dataclass(frozen=True)
+class Design:
+    """What a difference of two rows varies with.
+
+    images: its variance through test images, with so many of them. seeds: through seeds, with so
+    many runs of each row. comparisons: made together. freedom: degrees of freedom of the variance.
+    """
+
+    images: float
+    seeds: float
+    comparisons: int
+    freedom: float = math.inf
+
+    def detectable(self, more_images: float = 1.0, more_seeds: float = 1.0) -> float:
+        """Return the difference that is shown in 80 % of cases, in the metric's unit.
+
+        more_images, more_seeds: as multiples of the design's. The level of each comparison is Z.
+        Sidak's (Journal of the American Statistical Association 62, 1967): a little too strict for
+        comparisons that share a row.
+        """
+        from scipy import special
+
+        level = 1 - (1 - LEVEL) ** (1 / self.comparisons)
+        freedom = self.freedom * more_seeds
+        critical = float(special.stdtrit(freedom, 1 - level / 2)) + float(special.ndtri(POWER))
+        return critical * math.sqrt(self.images / more_images + self.seeds / more_seeds)
+
+    def images_for(self, difference: float) -> float | None:
+        """Return how many times the images show `difference` with these seeds, None if none do."""
+        return _multiple(lambda times: self.detectable(more_images=times), difference)
+
+    def seeds_for(self, difference: float) -> float | None:
+        """Return how many times the seeds show `difference` on these images, None if none do."""
+        return _multiple(lambda times: self.detectable(more_seeds=times), difference)
+
+
+MOST_TIMES = 1000.0  # as many images or seeds: more are of no use to anybody
+
+
+def _multiple(detectable: Callable[[float], float], difference: float) -> float | None:
+    """Return the least multiple with which `difference` is detectable, by bisection."""
+    if detectable(MOST_TIMES) > difference:
+        return None
+    low, high = 1e-3, MOST_TIMES
+    while high / low > 1.005:
+        middle = math.sqrt(low * high)
+        low, high = (low, middle) if detectable(middle) <= difference else (middle, high)
+    return high
+
+
+def assumed(images: int, seeds: int, rows: int) -> Design:
+    """Return the design of a sweep before anything has run; rows are compared with the best."""
+    differing = 2 * ACCURACY * (1 - ACCURACY) * (1 - SHARED_ERRORS)
+    return Design(differing / images, 2 * SEED_DEVIATION**2 / seeds, max(1, rows - 1))

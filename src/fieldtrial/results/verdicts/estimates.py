@@ -1,0 +1,77 @@
+"""A row's mean with the interval that holds for new seeds and new images."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import special
+
+from fieldtrial.results.read.wording import is_share
+from fieldtrial.results.verdicts.crossed import Runs, contrasts_of, family_of
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A row's mean and its interval, in the metric's unit.
+
+    low, high: ends of the 95 % interval of the row alone; None where there are too few runs.
+    seeds, images: half-widths of the intervals for new seeds on these images, and for new images
+        with these seeds; images is None where scores on images are missing.
+    runs: distinct runs. repeated: further runs, each identical to one of them.
+    """
+
+    mean: float
+    low: float | None
+    high: float | None
+    seeds: float | None
+    images: float | None
+    runs: int
+    repeated: int
+
+
+def estimate(row: Runs, metric: str) -> Interval:
+    """Return the mean of a row's runs and its interval, from these runs alone.
+
+    The interval of a share is E. B. Wilson's (Journal of the American Statistical Association 22,
+    1927), with the number of images that would give the same variance by themselves (as E. L. Korn
+    and B. I. Graubard have it for surveys, Survey Methodology 24, 1998), so that it stays within 0
+    and 1. A loss has its interval on the scale of logarithms.
+    """
+    mean, runs = float(row.values.mean()), len(row.values)
+    if not row.suffices:
+        return Interval(mean, None, None, None, None, runs, row.repeated)
+    family = family_of([row])
+    sums = contrasts_of(family, np.ones((1, 1)), are_differences=False)
+    quantile = _quantile(sums.freedom[0])
+    images, seeds = float(sums.images[0]), float(sums.seeds[0])
+    low, high = _ends(metric, mean, images + seeds, quantile, row)
+    by_seeds = _quantile(family.freedom[0]) * math.sqrt(family.spread[0] / runs)
+    by_images = None
+    if row.scores is not None:
+        by_images = _quantile(row.scores.shape[1] - 1) * math.sqrt(images)
+    return Interval(mean, low, high, by_seeds, by_images, runs, row.repeated)
+
+
+def _quantile(freedom: float) -> float:
+    return float(special.stdtrit(freedom, (1 + CONFIDENCE) / 2))
+
+
+def _ends(
+    metric: str, mean: float, variance: float, quantile: float, row: Runs
+) -> tuple[float, float]:
+    error = math.sqrt(variance)
+    if metric.endswith("loss") and mean > 0:
+        factor = math.exp(quantile * error / mean)
+        return mean / factor, mean * factor
+    if not is_share(metric):
+        return mean - quantile * error, mean + quantile * error
+    most = math.inf if row.scores is None else row.scores.shape[1]
+    count = min(most, mean * (1 - mean) / variance) if variance > 0 else most
+    if count == 0:
+        return 0.0, 1.0
+    square = quantile**2 / count
+    centre = (mean + square / 2) / (1 + square)
+    half = math.sqrt(square * mean * (1 - mean) + square**2 / 4) / (1 + square)
+    return max(0.0, centre - half), min(1.0, centre + half)
