@@ -21,6 +21,7 @@ import pytest
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.disk.task_queue import TaskQueue
+from tests.control.slurm_sweeps import TIMED
 from tests.needs import need
 from tests.slurm_cluster import SlurmCluster
 
@@ -136,7 +137,8 @@ def table(folder: Path) -> list[dict[str, str]]:
     with (folder / "table.csv").open() as file:
         rows = list(csv.DictReader(file))
     for row in rows:
-        row.pop("minutes")
+        for name in TIMED:
+            row.pop(name)
     return rows
 
 

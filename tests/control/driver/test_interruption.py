@@ -281,7 +281,7 @@ def test_a_full_disk_stops_the_sweep_and_loses_nothing(
         assert len(before) >= 3
         outcome = driver.run()
         assert outcome.returncode == 0, outcome.stderr
-        assert driver.table() == whole.table()
+        assert table(driver) == table(whole)
         after = finished(driver.folder())
         assert {name: after[name] for name in before} == before
     finally:

@@ -87,6 +87,34 @@ def test_every_figure_is_drawn_and_nothing_is_loaded(browser: Browser, report: P
     assert opened.problems == []
 
 
+def test_the_best_of_fewer_trials_has_a_line_for_each_row(page: Page) -> None:
+    chart = page.locator("#budget-chart")
+    chart.scroll_into_view_if_needed()
+    expect(chart.locator(".legend .legendtext")).to_have_text(
+        ["cnn · none", "cnn · all_but_head", "mlp · pattern:<img src=x onerror=window…"]
+    )
+    expect(chart.locator(".xtitle")).to_have_text("search trials")
+    expect(chart.locator(".ytitle")).to_have_text("expected best validation accuracy (%)")
+    lines = chart.locator(".scatterlayer .trace")
+    assert [line.locator(".point").count() for line in lines.all()] == [12, 12, 13]
+    page.fill("#filter", "model=mlp")  # which chooses trials of other figures
+    expect(page.locator("#selected")).not_to_have_text(f"39 of {TRIALS} trials")
+    expect(chart.locator(".legend .legendtext")).to_have_count(3)
+
+
+NINE_ROWS = """() => {
+  Object.assign(report.budget, { lines: Array(9).fill(report.budget.lines[0]), left_out: 4 });
+  const { traces, note } = budgetChart();
+  return [traces.filter((trace) => trace.showlegend).map((trace) => trace.name), note];
+}"""
+
+
+def test_the_best_rows_of_many_are_named(page: Page) -> None:
+    names, note = page.evaluate(NINE_ROWS)
+    assert sorted(names) == ["3 others", *["cnn · none"] * 6]
+    assert note == "The best 9 of 13 rows."
+
+
 def test_texts_of_strangers_are_texts(page: Page, opened: Opened) -> None:
     opened.read()
     page.locator("#clear").click()

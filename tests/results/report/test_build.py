@@ -2,6 +2,7 @@
 
 import base64
 import html
+import itertools
 import json
 import re
 from pathlib import Path
@@ -85,6 +86,26 @@ def test_the_learning_curves_are_those_of_the_records(complete: "Written") -> No
     assert curves["first"] == list(range(0, 64, 4))  # 15 trials of 4 epochs
     assert values.reshape(15, 4) == pytest.approx(np.tile([0, 0.1, 0.2, 0.3], (15, 1)), abs=1e-4)
     assert (curves["start"], curves["epoch"]) == ([0] * 15, "")
+
+
+def test_the_best_of_fewer_trials_is_drawn(reported: SweepFolder) -> None:
+    page = render_report(reported)
+    budget = data(page)["budget"]
+    assert [line["label"].split(" · ")[0] for line in budget["lines"]] == ["cnn", "cnn", "mlp"]
+    rows = zip(
+        *(column(page, name) for name in ("row", "role", "validation_accuracy")), strict=True
+    )
+    known = [
+        value for row, role, value in rows if (row, role) == ("cnn · none", "search") and value
+    ]
+    assert len(known) == 12
+    drawn = [*known, min(known)]  # one has diverged
+    pairs = itertools.combinations(drawn, 2)
+    wanted = [np.mean(drawn), np.mean([max(pair) for pair in pairs]), max(drawn)]
+    first = budget["lines"][0]
+    assert first["trials"] == list(range(1, 14))
+    found = [first["best"][place] for place in (0, 1, 12)]
+    assert found == pytest.approx([100 * value for value in wanted], rel=1e-4)
 
 
 def test_epochs_that_are_missing_are_told(written: "Written") -> None:

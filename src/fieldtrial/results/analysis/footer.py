@@ -7,6 +7,7 @@ import pandas as pd
 
 from fieldtrial.results.analysis.cost import account, cost_lines
 from fieldtrial.results.analysis.groups import Group, Groups
+from fieldtrial.results.analysis.search_budget import unequal_search_lines
 from fieldtrial.results.read.sweeps import SWEEP, Sweeps
 from fieldtrial.results.read.trials import FAILED
 from fieldtrial.results.read.wording import (
@@ -26,6 +27,7 @@ def footer(sweeps: Sweeps, groups: Groups, costs: pd.DataFrame) -> list[str]:
         *comparison_lines(groups),
         *seed_lines(sweeps, groups),
         *groups.notes,
+        *unequal_search_lines(groups, sweeps.searched, costs),
         *cost_lines(account(sweeps.trials, costs)),
     ]
 

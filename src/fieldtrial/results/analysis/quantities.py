@@ -8,6 +8,7 @@ import pandas as pd
 from fieldtrial.config import FIELDS
 from fieldtrial.fields.values import format_value
 from fieldtrial.results.analysis.groups import Group, Groups
+from fieldtrial.results.analysis.search_budget import SearchCost, search_costs
 from fieldtrial.results.read.sweeps import SWEEP, Sweeps
 
 Measure = Callable[[Group], float | str | None]
@@ -25,6 +26,10 @@ def measures(
     @functools.cache
     def speeds() -> "pd.Series[float]":
         return speed_of_trials(records)
+
+    @functools.cache
+    def searches() -> dict[int, SearchCost]:
+        return search_costs(groups.groups, costs)
 
     def mean(name: str) -> Measure:
         return lambda group: mean_of_runs(group, name)
@@ -44,6 +49,10 @@ def measures(
     def device_hours(group: Group) -> float:
         own = costs.reindex(places(group.trials))
         return float((own["device_hours"] + own["repeated_hours"]).sum())
+
+    def search_cost(group: Group) -> str | None:
+        cost = searches()[group.number]
+        return str(cost) if cost.trials else None
 
     def per_parameter(group: Group) -> float | None:
         parameters = of_winner(group, "parameters")
@@ -66,6 +75,11 @@ def measures(
         for name in (groups.select, "flops", "trainable_parameters", "parameters")
     }
     known |= {"trainable_share": share, "device_hours": device_hours, "winner": winners("trial")}
+    known |= {
+        "search_cost": search_cost,
+        "search_epochs": lambda group: searches()[group.number].epochs,
+        "search_device_hours": lambda group: searches()[group.number].device_hours,
+    }
     known |= {"images_per_second": lambda group: _mean(speeds().reindex(places(_runs(group))))}
     known |= {"trials": lambda group: group.trials["trial"].nunique()}
     known |= {name: count(name) for group in groups.groups[:1] for name in group.counts}

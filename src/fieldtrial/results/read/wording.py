@@ -6,8 +6,8 @@ OUTCOMES = {"stopped": "stopped early"}  # the other outcomes are called what th
 
 
 def counted(count: int, what: str = "trial") -> str:
-    """Return '1 trial' or '3 trials'."""
-    return f"{count} {what}" + ("" if count == 1 else "s")
+    """Return '1 trial' or '3,000 trials'."""
+    return f"{count:,} {what}" + ("" if count == 1 else "s")
 
 
 def outcome_text(outcome: object) -> str:

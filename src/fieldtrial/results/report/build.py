@@ -63,6 +63,18 @@ CHARTS = {
         "What accuracy costs",
         "The Pareto front joins the trials that nothing beats at the same or a lower cost.",
     ),
+    "budget": (
+        "Search budget",
+        (
+            "The best validation result that a row is expected to have found with fewer of its"
+            " search trials: the mean over all choices of that many (Dodge et al. 2019, in the"
+            " unbiased form of Tang et al. 2020). It assumes that trials are drawn independently of"
+            " each other. Those of TPE are not: its later trials are better for having seen the"
+            " earlier ones, so a shorter search is likely to have found less than a line"
+            " says. A trial that was stopped early has its best so far, a diverged one the worst"
+            " value of its row; trials that failed otherwise are left out."
+        ),
+    ),
     "classes": ("Classes", "Each row's winner on test, its runs with fresh seeds together."),
 }
 
@@ -124,6 +136,7 @@ def render_report(folder: SweepFolder) -> str:
         "parallel": [*tuned[:MOST_AXES], *has_result],
         "importance": asdict(importance),
         "curves": report_data.curves(trials, records, select),
+        "budget": report_data.budget(table.groups, tested.labels),
         "estimates": estimates(tested),
         "markedLabel": "may be the best: not shown to be beaten",
         "classes": {"rows": classes},

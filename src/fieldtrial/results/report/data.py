@@ -11,6 +11,8 @@ import pandas as pd
 from fieldtrial.config import FIELDS, HINTS
 from fieldtrial.disk.sweep_description import SearchDomain, SweepDescription
 from fieldtrial.fields.values import format_value
+from fieldtrial.results.analysis.groups import Groups
+from fieldtrial.results.analysis.search_budget import drawn_values, expected_best
 from fieldtrial.results.analysis.winner import test_metric
 from fieldtrial.results.read.trials import ENDED_WELL
 from fieldtrial.results.read.wording import is_share, outcome_text
@@ -33,6 +35,10 @@ MEASURES = (
     "best_epoch", "epochs_recorded", "minutes", "images_per_second", "parameters",
     "trainable_parameters", "flops",
 )  # fmt: skip
+MOST_LINES = (
+    60  # rows in the figure of the search's budget; there are more lines than anybody reads
+)
+MOST_DRAWS = 40  # points of such a line
 UNITS = {"flops": "per image"}
 
 
@@ -132,6 +138,27 @@ def curves(trials: pd.DataFrame, records: pd.DataFrame, select: str) -> dict[str
         "metrics": [_curve(name, known[name]) for name in present[:most]],
         "left_out": [label(name) for name in present[most:]],
     }
+
+
+def budget(groups: Groups, labels: Sequence[str]) -> dict[str, Any]:
+    """Return the expected best validation of each row by the number of search trials.
+
+    lines: of the rows with two trials or more that count, the best first: label, trials (numbers of
+    them) and best, in per cent where the metric is a share. left_out: such rows beyond MOST_LINES.
+    """
+    select, mode = groups.select, groups.mode
+    drawn = {group.number: drawn_values(group, select, mode) for group in groups.groups}
+    rows = {row: values for row, values in drawn.items() if len(values) > 1}
+    best = max if mode == "max" else min
+    order = sorted(rows, key=lambda row: best(rows[row]), reverse=mode == "max")
+    scale, lines = 100 if is_share(select) else 1, []
+    for row in order[:MOST_LINES]:
+        total = len(rows[row])
+        draws = np.unique(np.linspace(1, total, min(total, MOST_DRAWS)).round().astype(int))
+        values = expected_best(rows[row], draws.tolist(), mode)
+        shown = [_short(scale * value, DIGITS) for value in values]
+        lines.append({"label": labels[row], "trials": draws.tolist(), "best": shown})
+    return {"lines": lines, "left_out": len(rows) - len(lines)}
 
 
 def created(records: pd.DataFrame) -> dict[str, float]:

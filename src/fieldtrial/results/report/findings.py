@@ -7,6 +7,7 @@ from fieldtrial.disk.sweep_description import SearchDomain
 from fieldtrial.results.analysis.groups import FieldComparison
 from fieldtrial.results.analysis.importance import Importance
 from fieldtrial.results.analysis.quantities import mean_of_runs, of_winner
+from fieldtrial.results.analysis.search_budget import budget_findings
 from fieldtrial.results.read.wording import p_text, signed_text, size_text, span_text
 from fieldtrial.results.report.cautions import (
     on_design,
@@ -51,6 +52,7 @@ def findings(
         *(on_selection(tested) if search else ()),
         *on_importance(importance, tested.table.select),
         *on_ends(tested.table.groups, search),
+        *budget_findings(tested.table, tested.labels),
         *on_gaps(tested.table.groups),
         *on_design(tested),
     ]

@@ -8,6 +8,7 @@ import pandas as pd
 
 from fieldtrial.config import FIELDS
 from fieldtrial.fields.values import format_value
+from fieldtrial.panel import format_hours
 from fieldtrial.results.analysis.groups import Group, Groups, Key
 from fieldtrial.results.analysis.quantities import Measure
 from fieldtrial.results.read.wording import (
@@ -23,11 +24,12 @@ from fieldtrial.results.verdicts.crossed import FEWEST
 
 LONGEST_NOTE = 80
 BETWEEN = " · "  # the values of a pivoted column
-COUNTS = ("parameters", "trainable_parameters", "flops", "trials")
+COUNTS = ("parameters", "trainable_parameters", "flops", "trials", "search_epochs")
 HEADERS = {
     "trainable_parameters": "trainable",
     "trainable_share": "trainable %",
     "device_hours": "device-hours",
+    "search_device_hours": "search device-hours",
 }
 SCORES = ("validation_", "test_")
 
@@ -268,6 +270,8 @@ def _text(name: str, value: Any) -> str:
         return f"{int(value):,}"
     if name == "minutes":
         return f"{value:.1f}" if value >= 1 else f"{value:.2g}"
+    if name.endswith("device_hours"):
+        return format_hours(value)
     if name.endswith("_share"):
         return f"{100 * value:.3g}"
     if isinstance(value, float):

@@ -99,7 +99,8 @@ def _parser() -> argparse.ArgumentParser:
         "--show",
         type=names,
         default=[],
-        help="further columns: minutes, device_hours, images_per_second, trainable_parameters, "
+        help="further columns: minutes, device_hours, search_cost, search_trials, search_epochs, "
+        "search_device_hours, images_per_second, trainable_parameters, "
         "parameters, trainable_share, flops, accuracy_per_million_parameters, winner, a field, "
         "any number of the results",
     )

@@ -15,6 +15,8 @@ from fieldtrial.results.read.sweeps import Sweeps, check_field
 from fieldtrial.results.table.cells import Layout, order
 from fieldtrial.results.table.render import Grid
 
+SEARCH_COST = "search_cost"  # a text, for people
+OF_SEARCH = ("search_epochs", "search_device_hours")  # the same as numbers, for machines
 BESIDE = ("trainable_parameters", "parameters", "minutes")  # the metric, where nothing is pivoted
 
 
@@ -30,10 +32,12 @@ class Table:
 def sweep_table(sweeps: Sweeps, records: pd.DataFrame) -> Table:
     """Return the own table of the only sweep in `sweeps`: a line for each of its rows."""
     groups = group_rows(sweeps)
-    counted = [name for group in groups.groups[:1] for name in group.counts]
-    table = _make(sweeps, groups, records, _beside(sweeps, groups), counted=counted)
-    table.frame.insert(0, "row", range(len(table.frame)))
-    return replace(table, grid=replace(table.grid, title=sweeps.only.name))
+    counted = [*(name for group in groups.groups[:1] for name in group.counts), *OF_SEARCH]
+    names = [*_beside(sweeps, groups), *([SEARCH_COST] if sweeps.searched else [])]
+    table = _make(sweeps, groups, records, names, counted=counted)
+    frame = table.frame.drop(columns=SEARCH_COST, errors="ignore")
+    frame.insert(0, "row", range(len(frame)))
+    return replace(table, grid=replace(table.grid, title=sweeps.only.name), frame=frame)
 
 
 def grouped_table(

@@ -25,6 +25,7 @@ from tests.control.slurm_sweeps import (
     assert_each_epoch_was_trained_once,
     jobs,
     runs,
+    table,
     trains,
 )
 from tests.slurm_cluster import SlurmCluster
@@ -48,7 +49,7 @@ def test_a_sweep_runs_both_ways(
     outcome = driver.run()
     assert outcome.returncode == 0, outcome.stderr
     assert driver.trials() == undisturbed.trials()
-    assert driver.table() == undisturbed.table()
+    assert table(driver) == table(undisturbed)
     assert_each_epoch_was_trained_once(driver.folder())
     by = answered_by(driver.folder())
     assert len(set(by.values())) == (10 if trials_per_job == 1 else 1)

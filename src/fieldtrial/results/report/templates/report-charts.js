@@ -145,3 +145,22 @@ function estimatesChart() {
   };
   return { traces, layout, note: `Means over fresh seeds, with 95 % intervals for each row alone. Whether two rows differ is in the verdicts, not in whether their intervals overlap.${report.rowFields ? ` Rows: ${report.rowFields}.` : ""}` };
 }
+
+// The best rows have colours and names, the others a colour and a name together.
+function budgetChart() {
+  const { lines, left_out } = report.budget;
+  if (!lines.length) return { empty: "No row has two search trials that count yet." };
+  const named = lines.length > MOST_COLOURS ? MOST_COLOURS - 1 : lines.length;
+  const others = lines.length - named;
+  const traces = lines.map((line, at) => ({
+    type: "scatter", mode: "lines+markers", x: line.trials, y: line.best, text: line.trials.map(() => plain(line.label)),
+    name: at < named ? plain(shorten(line.label, 40)) : `${others} other${others === 1 ? "" : "s"}`, showlegend: at <= named, legendrank: at, legendgroup: String(Math.min(at, named)),
+    line: { color: styleOf(`--series-${Math.min(at, MOST_COLOURS - 1) + 1}`), width: at < named ? 2 : 1 }, marker: { size: at < named ? 5 : 3 }, opacity: at < named ? 1 : 0.5,
+    hovertemplate: "%{text}<br>best of %{x}: %{y:.4g}<extra></extra>",
+  }));
+  const most = Math.max(...lines.flatMap((line) => line.trials));
+  const xaxis = { title: { text: "search trials" }, dtick: most <= 12 ? 1 : undefined };
+  const y = report.column[report.select];
+  const note = left_out ? `The best ${lines.length} of ${(lines.length + left_out).toLocaleString("en")} rows.` : "";
+  return { traces: traces.reverse(), layout: { height: isNarrow() ? 480 : undefined, showlegend: true, xaxis, yaxis: axisOf(y, `${isNarrow() ? "" : "expected best "}${y.label}`) }, note };
+}

@@ -14,6 +14,7 @@ addFigure("curves-chart", curvesChart);
 addFigure("slices-chart", slicesChart);
 addFigure("minutes-chart", () => costChart("minutes"));
 addFigure("parameters-chart", () => costChart("parameters"));
+addFigure("budget-chart", budgetChart, true);
 addFigure("confusion-chart", confusionChart, true);
 addFigure("class-accuracy-chart", classAccuracyChart, true);
 addFigure("roc-chart", rocChart, true);
