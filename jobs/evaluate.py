@@ -3,9 +3,8 @@
 python jobs/evaluate.py --run DIR [--split validation] [--initial | --dataset NAME]
 python jobs/evaluate.py --model NAME --weights imagenet --head keep --dataset NAME [--split all]
 
-A run: prints the metrics, adds those that result.json lacks, and stores the predictions.
-A classifier: keeps the last layer that it was trained with, matches the data set's classes by name
-to the model's, and preprocesses images as the library does.
+A run: prints the metrics, adds those that result.json lacks, stores the predictions. A classifier:
+keeps its own last layer, matches the data set's classes by name, preprocesses as its library does.
 """
 
 import sys
@@ -15,6 +14,7 @@ from fieldtrial.command_line import add_data_root, job, job_parser, parse, refus
 from fieldtrial.config import TrainConfig
 from fieldtrial.disk.run import Run
 
+SPLITS = ["test", "validation", "all"]
 TEXTS = {
     "weights": "a classifier's weights: imagenet, which are the library's, or a file",
     "dataset": "a classifier's images; for a run, another data set with the same class names",
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, text in TEXTS.items():
         parser.add_argument(f"--{name}", metavar="DIR" if name == "out" else "NAME", help=text)
     parser.add_argument("--head", choices=["keep"], help="keep a classifier's own last layer")
-    parser.add_argument("--split", choices=["test", "validation", "all"], default="test")
+    parser.add_argument("--split", choices=SPLITS, default="test", help="which images [test]")
     parser.add_argument("--initial", action="store_true", help="a run's weights before training")
     add_data_root(parser)
     flags = parse(parser, arguments)

@@ -78,7 +78,8 @@ def by_hand(model: str, made: nn.Module, files: Sequence[Path]) -> NDArray[np.fl
 
 def classes_of(number: int) -> str:
     """Return one of a class's names; which kind depends on its number."""
-    return [str(number), LABELS[number].upper().replace(" ", "_"), synset(number)][number % 3]
+    names: list[str] = [str(number), LABELS[number].upper().replace(" ", "_"), synset(number)]
+    return names[number % 3]
 
 
 def synset(number: int) -> str:

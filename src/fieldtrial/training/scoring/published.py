@@ -33,7 +33,6 @@ from fieldtrial.training.scoring.predictions import ScoredSplit
 BATCH = 64  # images of a process at once
 Split = Literal["test", "validation", "all"]
 FOLDER = "folder:"
-OTHER = "a trial or an ensemble, whose result would be lost; give another --out"
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,13 +163,15 @@ def _open(config: TrainConfig) -> Published:
 
 def _free_run(path: Path | str, config: TrainConfig) -> Run:
     """Return the run directory in `path`, unless it holds a trial or other predictions."""
-    run = Run(path)
+    run, ensemble = Run(path), False
     if run.exists():
         run.require(config)
-    elif run.result() is not None:  # an ensemble's
-        raise ConfigError([f"{path} holds {OTHER}"])
-    if run.attempts() or run.weights_path.exists():
-        raise ConfigError([f"{path} holds {OTHER}"])
+    else:
+        ensemble = run.result() is not None
+    if ensemble or run.attempts() or run.weights_path.exists():
+        raise ConfigError(
+            [f"{path} holds a trial or an ensemble, whose result would be lost; give another --out"]
+        )
     return run
 
 
