@@ -91,7 +91,7 @@ def test_the_interval_of_a_share_is_statsmodels(right: int, count: int) -> None:
     expected = proportion_confint(right, count, method="wilson")
     assert (low, high) == pytest.approx(expected, abs=1e-12)
     assert -1e-12 < low < high < 1 + 1e-12
-    wider = metrics.wilson(right / count, count, 0.99)
+    wider = metrics.wilson(right / count, count, 2.5758293035489004)
     assert wider == pytest.approx(proportion_confint(right, count, 0.01, "wilson"), abs=1e-12)
 
 

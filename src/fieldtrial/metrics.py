@@ -41,15 +41,18 @@ def top5_accuracy(label: Labels, probability: Probabilities) -> float | None:
     return float((rank_of_true_class(label, probability) < TOP).mean())
 
 
-def wilson(share: float, count: int, confidence: float = 0.95) -> tuple[float, float]:
+def wilson(
+    share: float, count: float, quantile: float = NormalDist().inv_cdf(0.975)
+) -> tuple[float, float]:
     """Return the interval of a share that was seen in `count` independent images.
 
-    It is Wilson's score interval (E. B. Wilson, JASA 22, 1927), which stays within [0, 1].
+    It is Wilson's score interval (E. B. Wilson, JASA 22, 1927), which stays within [0, 1]; by
+    default of 95 %. quantile: of the normal distribution, or of Student's.
     """
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
-    middle = share + z**2 / (2 * count)
-    half = z * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
-    return (middle - half) / (1 + z**2 / count), (middle + half) / (1 + z**2 / count)
+    square = quantile**2 / count
+    middle = (share + square / 2) / (1 + square)
+    half = math.sqrt(square * share * (1 - share) + square**2 / 4) / (1 + square)
+    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def confusion_matrix(label: Labels, probability: Probabilities) -> NDArray[np.int64]:

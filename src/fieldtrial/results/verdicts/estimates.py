@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
+from fieldtrial import metrics
 from fieldtrial.results.read.wording import is_share
 from fieldtrial.results.verdicts.crossed import Runs, contrasts_of, family_of
 
@@ -73,7 +74,4 @@ def _ends(
     count = min(most, mean * (1 - mean) / variance) if variance > 0 else most
     if count == 0:
         return 0.0, 1.0
-    square = quantile**2 / count
-    centre = (mean + square / 2) / (1 + square)
-    half = math.sqrt(square * mean * (1 - mean) + square**2 / 4) / (1 + square)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    return metrics.wilson(mean, count, quantile)
