@@ -56,6 +56,17 @@ def test_nobody_knows_how_long_it_takes_before_the_first_end() -> None:
     assert replace(STANDING, slots=0).seconds_left() is None
 
 
+def test_runs_of_finalists_are_counted_and_have_a_column_where_there_are_any() -> None:
+    assert "finalists" not in shown(STANDING)
+    chosen = replace(FIRST, finalists=[DONE, RUNNING], finalist_runs=6)
+    assert chosen.counts == {"waiting": 2 + 4, "running": 2, "finished": 2, "stopped": 1}
+    assert chosen.ended_seconds == [60.0, 20.0, 60.0]
+    head, first, second = shown(replace(STANDING, rows=[chosen, SECOND])).splitlines()[3:6]
+    assert head.split()[-2:] == ["finalists", "seeds"]
+    assert first.split()[-3:] == ["0.9000", "1/6", "0/1"]
+    assert second.split()[-2:] == ["0/0", "0/1"]
+
+
 def test_what_is_to_come_counts_as_waiting() -> None:
     assert FIRST.counts == {"waiting": 2, "running": 1, "finished": 1, "stopped": 1}
     assert (FIRST.to_do, FIRST.tested) == (3, 0)

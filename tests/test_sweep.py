@@ -139,10 +139,13 @@ def test_the_description_is_plain_and_has_all_that_decides() -> None:
         "search": {},
         "trials": 5,
         "seeds": 2,
+        "finalists": 1,
+        "searches": 1,
         "max_failures": 10,
         "select": "validation_loss",
         "mode": "min",
         "source": {"filters": [8]},
+        "deterministic": False,
     }
 
 

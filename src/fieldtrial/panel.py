@@ -38,9 +38,9 @@ class TrialStanding:
 class RowStanding:
     """How far a row is.
 
-    cells: its compared fields as text. search, finals: its trials, and its winner's runs with
-    fresh seeds. budget, seeds: how many of each there will be at the end.
-    best: the value of the best trial so far.
+    cells: its compared fields as text. search, finals, finalists: the trials of its searches, and
+    the runs with fresh seeds of their winners and of their finalists. budget, seeds, finalist_runs:
+    how many of each there will be at the end. best: the value of the best trial so far.
     """
 
     cells: Sequence[str]
@@ -49,12 +49,20 @@ class RowStanding:
     budget: int
     seeds: int
     best: float | None
+    finalists: Sequence[TrialStanding] = ()
+    finalist_runs: int = 0
+
+    @property
+    def trials(self) -> list[TrialStanding]:
+        """All trials so far."""
+        return [*self.search, *self.finalists, *self.finals]
 
     @cached_property
     def counts(self) -> Counter[str]:
         """How many trials are how far; those that are yet to come count as waiting."""
         to_come = max(0, self.budget - len(self.search)) + max(0, self.seeds - len(self.finals))
-        return _count([*self.search, *self.finals]) + Counter(waiting=to_come)
+        to_come += max(0, self.finalist_runs - len(self.finalists))
+        return _count(self.trials) + Counter(waiting=to_come)
 
     @property
     def to_do(self) -> int:
@@ -63,18 +71,18 @@ class RowStanding:
 
     @property
     def tested(self) -> int:
-        """The number of runs with fresh seeds that have ended."""
+        """The number of the winners' runs with fresh seeds that have ended."""
         return sum(not trial.live for trial in self.finals)
 
     @cached_property
     def ended_seconds(self) -> list[float]:
         """The seconds of each trial that has ended."""
-        return [trial.seconds for trial in (*self.search, *self.finals) if not trial.live]
+        return [trial.seconds for trial in self.trials if not trial.live]
 
     @cached_property
     def live_seconds(self) -> list[float]:
         """The seconds so far of each trial that has not ended."""
-        return [trial.seconds for trial in (*self.search, *self.finals) if trial.live]
+        return [trial.seconds for trial in self.trials if trial.live]
 
 
 @dataclass(frozen=True)
@@ -218,13 +226,17 @@ def clock(seconds: float) -> str:
 
 
 def _table(standing: Standing, most_rows: int) -> Table:
+    has_finalists = any(row.finalist_runs for row in standing.rows)
+    further = ["finalists", "seeds"] if has_finalists else ["seeds"]
     table = Table(
-        *standing.fields, *OUTCOMES, f"best {standing.select}", "seeds", box=None, pad_edge=False
+        *standing.fields, *OUTCOMES, f"best {standing.select}", *further, box=None, pad_edge=False
     )
     for row in standing.rows[:most_rows]:
         counts = (str(row.counts[outcome]) for outcome in OUTCOMES)
         best = "" if row.best is None else f"{row.best:.4f}"
-        table.add_row(*row.cells, *counts, best, f"{row.tested}/{row.seeds}")
+        ended = sum(not trial.live for trial in row.finalists)
+        finalists = [f"{ended}/{row.finalist_runs}"] if has_finalists else []
+        table.add_row(*row.cells, *counts, best, *finalists, f"{row.tested}/{row.seeds}")
     if len(standing.rows) > most_rows:
         table.caption = f"and {len(standing.rows) - most_rows} more rows"
     return table

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from ray.tune.search.sample import Categorical, Domain, Float, Integer
 
+from fieldtrial.budget import Budget
 from fieldtrial.config import FIELDS, ConfigError, TrainConfig, unknown_field
 from fieldtrial.disk.sweep_description import (
     MODES,
@@ -65,19 +66,19 @@ class PlannedRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sweep:
+class Sweep(Budget):
     """A comparison: `rows` are compared, `search` is tuned inside each row.
 
     base: the config that the rows start from.
     rows: the fields of each row of the table (see `grid`).
     search: field -> a Ray Tune domain, such as tune.loguniform(1e-4, 1e-1).
-    trials: configurations tried in each row.
-    seeds: fresh seeds with which each row's winner is trained again and tested, for the error bars.
+    trials, seeds, finalists, searches, max_failures: see `Budget`; max_failures is None for ten, or
+        a tenth of the trials if that is more.
     select: the metric that chooses the winner: validation_accuracy or validation_loss.
-    max_failures: failed trials after which the sweep stops; None: ten, or a tenth of its trials if
-        that is more. Diverged trials do not count, because divergence is a finding.
     source: fields of a source trial. One is trained first for each architecture in the rows, which
         start from its weights.
+    deterministic: whether proposals and early stopping do not depend on how many trials run at once
+        (see `control.engine.rounds`).
     planned: the rows as they will be run; made here, not given.
 
     Raises:
@@ -88,17 +89,15 @@ class Sweep:
     base: TrainConfig
     rows: Sequence[Mapping[str, object]]
     search: Mapping[str, Domain] = field(default_factory=dict)
-    trials: int = 8
-    seeds: int = 3
     select: Literal["validation_accuracy", "validation_loss"] = "validation_accuracy"
     source: Mapping[str, object] | None = None
-    max_failures: int | None = None
+    deterministic: bool = False
     planned: tuple[PlannedRow, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.select in MODES:  # a trial keeps the epoch that its sweep would choose it for
             object.__setattr__(self, "base", replace(self.base, select=self.select))
-        problems = self._budget_problems() + self._row_problems()
+        problems = self.budget_problems() + self._row_problems()
         problems += self._search_problems() + self._source_problems()
         if not problems:
             planned = tuple(self._plan(number) for number in range(len(self.rows)))
@@ -122,15 +121,9 @@ class Sweep:
         return compared_fields(self.rows)
 
     @property
-    def trials_per_row(self) -> int:
-        """How many configurations a row tries: one if nothing is searched."""
-        return self.trials if self.search else 1
-
-    @property
     def most_failures(self) -> int:
         """How many failed trials stop the sweep."""
-        trials = len(self.rows) * (self.trials_per_row + self.seeds)
-        most = max(MOST_FAILURES, trials // 10)
+        most = max(MOST_FAILURES, len(self.rows) * self.runs_per_row // 10)
         return most if self.max_failures is None else self.max_failures
 
     def _plan(self, number: int) -> PlannedRow:
@@ -203,27 +196,18 @@ class Sweep:
             search={name: to_search_domain(domain) for name, domain in self.search.items()},
             trials=self.trials,
             seeds=self.seeds,
+            finalists=self.finalists,
+            searches=self.searches,
             select=self.select,
             source=None if self.source is None else typed_values(self.source),
             max_failures=self.most_failures,
+            deterministic=self.deterministic,
         )
 
-    def _budget_problems(self) -> list[str]:
-        problems = []
-        if self.trials < 1:
-            problems.append(f"trials = {self.trials}: must be at least 1")
-        if self.seeds < 0:
-            problems.append(f"seeds = {self.seeds}: must be at least 0")
-        if self.max_failures is not None and self.max_failures < 0:
-            problems.append(f"max_failures = {self.max_failures}: must be at least 0")
+    def _row_problems(self) -> list[str]:
+        problems = [] if self.rows else ["rows: there must be at least one"]
         if self.select not in MODES:
             problems.append(f"select = {self.select!r}: must be one of {', '.join(MODES)}")
-        if not self.rows:
-            problems.append("rows: there must be at least one")
-        return problems
-
-    def _row_problems(self) -> list[str]:
-        problems = []
         for number in range(len(self.rows)):
             try:
                 TrainConfig.from_dict(self.rows[number], self.base)

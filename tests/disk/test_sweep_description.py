@@ -21,10 +21,13 @@ WHOLE = SweepDescription(
     rows=({"model": "mlp"}, {"filters": (8, 16, 32, 64, 128), "lr": 1.0}),
     search=DOMAINS,
     trials=4,
-    seeds=0,
+    seeds=2,
+    finalists=3,
+    searches=2,
     select="validation_loss",
     source={"classes": "0-4", "filters": (8,)},
     max_failures=10,
+    deterministic=True,
 )
 
 
@@ -46,7 +49,10 @@ def test_what_is_written_is_read() -> None:
 
 def test_what_follows_from_it() -> None:
     assert (WHOLE.mode, WHOLE.compared) == ("min", ["model", "filters", "lr"])
-    assert (WHOLE.trials_per_row, read(WHOLE.to_json() | {"search": {}}).trials_per_row) == (4, 1)
+    assert (WHOLE.trials_per_search, read(WHOLE.to_json() | {"search": {}}).trials_per_search) == (
+        4,
+        1,
+    )
     assert WHOLE.cells(0) == ("mlp", "32", "0.001")
     assert WHOLE.labels == ["model=mlp", "filters=8,16,32,64,128 lr=1.0"]
     alike = read(WHOLE.to_json() | {"rows": [{"model": "cnn", "lr": 1}, {"model": "mlp", "lr": 2}]})
@@ -55,9 +61,9 @@ def test_what_follows_from_it() -> None:
 
 
 def test_earlier_versions_are_read() -> None:
-    """They wrote domains as texts, knew fewer fields, and none of the last three entries."""
+    """They wrote domains as texts, knew fewer fields, and had no finalists or further searches."""
     earlier = WHOLE.to_json() | {"search": {name: str(one) for name, one in DOMAINS.items()}}
-    for name in ("mode", "source", "max_failures"):
+    for name in ("mode", "source", "max_failures", "finalists", "searches", "deterministic"):
         del earlier[name]
     del earlier["base"]["precision"]
     found = read(earlier)
@@ -65,7 +71,8 @@ def test_earlier_versions_are_read() -> None:
     for name in ("lr", "dropout", "batch_size", "filters"):
         assert found.search[name] == DOMAINS[name]
     assert (found.base, found.rows) == (WHOLE.base, WHOLE.rows)
-    assert (found.source, found.max_failures) == (None, None)
+    assert (found.source, found.max_failures, found.deterministic) == (None, None, False)
+    assert (found.finalists, found.searches) == (1, 1)
     texts = {"lr": "loguniform((1e-05, 0.1))", "epochs": "quantized((2, 9))"}  # of the first one
     first = read(earlier | {"search": texts})
     assert str(first.search["lr"]) == "loguniform(1e-05, 0.1)"
@@ -107,6 +114,9 @@ def test_what_is_missing_is_named() -> None:
         ("source", "x", "source = 'x': must be an object of config fields"),
         ("source", {"epochs": 1.5}, "source: epochs = 1.5: must be a whole number"),
         ("max_failures", -1, "max_failures = -1: must be at least 0"),
+        ("finalists", 0, "finalists = 0: must be at least 1"),
+        ("searches", None, "searches = None: must be a whole number"),
+        ("deterministic", 1, "deterministic = 1: must be true or false"),
     ],
 )
 def test_what_cannot_be_is_refused_with_its_rule(name: str, value: object, message: str) -> None:

@@ -39,6 +39,16 @@ def test_the_list_of_trials_survives_a_torn_line(tmp_path: Path) -> None:
     ]
 
 
+def test_a_further_search_is_listed_with_its_number(tmp_path: Path) -> None:
+    folder = SweepFolder(tmp_path)
+    for search in (0, 1, 0):
+        folder.list_trial("bbbbbbbb", 0, "winner", search)
+    assert folder.trials() == [
+        {"trial": "bbbbbbbb", "row": 0, "role": "winner", "search": 1},
+        {"trial": "bbbbbbbb", "row": 0, "role": "winner"},
+    ]
+
+
 def test_what_is_listed_again_is_listed_last(tmp_path: Path) -> None:
     folder = SweepFolder(tmp_path)
     for winner in ("aaaaaaaa", "bbbbbbbb", None, "aaaaaaaa"):

@@ -47,11 +47,11 @@ class Written:
         self.folder.write_description(SweepDescription.from_json(described, "the test"))
         return self.folder
 
-    def waiting(self, row: int | None, role: str = "search", **fields: Any) -> Run:
+    def waiting(self, row: int | None, role: str = "search", search: int = 0, **fields: Any) -> Run:
         config = TrainConfig.from_dict(
             fields, TrainConfig.from_dict({} if row is None else self.rows[row], BASE)
         )
-        self.folder.list_trial(config.id, row, role)
+        self.folder.list_trial(config.id, row, role, search)
         return Run.create(self.folder.path / config.id, config)
 
     def running(

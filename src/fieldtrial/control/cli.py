@@ -12,6 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from fieldtrial.budget import until
 from fieldtrial.command_line import BAD_INPUT, BAD_RESULT, INTERRUPTED
 from fieldtrial.config import ConfigError, unknown_field
 from fieldtrial.control.driver.drive import RESUME_ADVICE, drive
@@ -28,7 +29,7 @@ from fieldtrial.panel import console, format_hours
 from fieldtrial.power import ACCURACY, SEED_DEVIATION, assumed
 from fieldtrial.sweep import Sweep
 
-BUDGET = ("trials", "seeds", "max_failures")
+BUDGET = ("trials", "seeds", "finalists", "searches", "max_failures")
 
 
 def main(build: Callable[[], Sweep], arguments: list[str] | None = None) -> None:
@@ -80,10 +81,29 @@ def _parser(script: Path) -> argparse.ArgumentParser:
     parser.add_argument(
         "--dry-run", action="store_true", help="print rows, trials and cost; start nothing"
     )
-    parser.add_argument("--trials", type=int, metavar="N", help="configurations tried in each row")
-    parser.add_argument("--seeds", type=int, metavar="N", help="fresh seeds for each row's winner")
+    parser.add_argument("--trials", type=int, metavar="N", help="configurations of each search")
+    parser.add_argument(
+        "--seeds",
+        type=_seeds,
+        metavar="N",
+        help="fresh seeds for each winner; until:N gives up to N where it is undecided",
+    )
+    parser.add_argument(
+        "--finalists",
+        type=int,
+        metavar="N",
+        help="best configurations of each search, trained again to choose the winner",
+    )
+    parser.add_argument(
+        "--searches", type=int, metavar="N", help="repetitions of each row's whole search"
+    )
     parser.add_argument(
         "--max-failures", type=int, metavar="N", help="failed trials after which the sweep stops"
+    )
+    parser.add_argument(
+        "--deterministic",
+        action="store_true",
+        help="search in rounds: the same trials, however many run at once",
     )
     parser.add_argument(
         "--set",
@@ -104,6 +124,14 @@ def _parser(script: Path) -> argparse.ArgumentParser:
     )
     parser.add_argument("--retry", action="store_true", help="run failed trials again")
     return parser
+
+
+def _seeds(text: str) -> int:
+    """Return the value of --seeds. Raises ValueError, which argparse reports."""
+    prefix, _, number = text.rpartition(":")
+    if prefix not in ("", "until"):
+        raise ValueError(text)
+    return until(int(number)) if prefix else int(number)
 
 
 def _built(build: Callable[[], Sweep]) -> Sweep:
@@ -128,7 +156,7 @@ def _configured(sweep: Sweep, options: argparse.Namespace) -> Sweep:
         raise ConfigError([f"{text!r}: must be FIELD=VALUE" for text in malformed], "--set")
     sweep = sweep.with_settings({name: value for name, _, value in pairs})
     budget = {name: getattr(options, name) for name in BUDGET if getattr(options, name) is not None}
-    sweep = replace(sweep, **budget)
+    sweep = replace(sweep, **budget, deterministic=sweep.deterministic or options.deterministic)
     return smoke(sweep) if options.smoke else sweep
 
 
@@ -140,12 +168,14 @@ def _show(sweep: Sweep, folder: SweepFolder, settings: Settings, sizes: SweepSiz
     """Print the rows, the search, the cost and an example trial of the sweep."""
     out = console()
     hours, source_hours = trial_hours(sweep, sizes, settings.teraflops)
-    table = Table(
-        *sweep.compared, "trials", "seeds", "parameters", "trainable", "hours at most", box=None
-    )
+    # One search without finalists is the usual case, and needs no column of its own.
+    further = [name for name in ("finalists", "searches") if getattr(sweep, name) > 1]
+    columns = ["trials", *further, "seeds", "parameters", "trainable", "hours at most"]
+    table = Table(*sweep.compared, *columns, box=None)
     for row, fact, cost in zip(sweep.planned, sizes.rows, hours, strict=True):
         counts = (
-            str(sweep.trials_per_row),
+            str(sweep.trials_per_search),
+            *(str(getattr(sweep, name)) for name in further),
             str(sweep.seeds),
             f"{fact.parameters:,}",
             f"{fact.trainable_parameters:,}",
@@ -154,7 +184,7 @@ def _show(sweep: Sweep, folder: SweepFolder, settings: Settings, sizes: SweepSiz
     out.print(table)
     for name, domain in sweep.describe(folder.name).search.items():
         out.print(f"search {name}: {domain}")
-    runs = len(sweep.rows) * (sweep.trials_per_row + sweep.seeds)
+    runs = len(sweep.rows) * sweep.runs_per_row
     out.print(
         f"{len(sweep.rows)} rows, {runs} trials and {len(sizes.sources)} sources in {folder.path}"
     )
@@ -184,13 +214,13 @@ def _show(sweep: Sweep, folder: SweepFolder, settings: Settings, sizes: SweepSiz
 
 def _power_text(images: int, sweep: Sweep) -> str:
     """Return which difference the sweep can show, as far as that can be said before it has run."""
-    design = assumed(images, sweep.seeds, len(sweep.rows))
+    design = assumed(images, sweep.most_seeds, len(sweep.rows))
     difference = design.detectable()
     ways = [
         f"{times * count:,.0f} {what}"
         for times, count, what in (
             (design.images_for(difference / 2), images, "test images"),
-            (design.seeds_for(difference / 2), sweep.seeds, "seeds"),
+            (design.seeds_for(difference / 2), sweep.most_seeds, "seeds"),
         )
         if times
     ]

@@ -23,6 +23,8 @@ VALIDATION_FRACTION = 0.05  # of 288 images
 def smoke(sweep: Sweep) -> Sweep:
     """Return the sweep with every row, one trial, one seed, one epoch and a few small images.
 
+    A row has one search, whose only trial is the only finalist.
+
     Nothing is downloaded. A choice among numbers is cut to the smallest, so that large models and
     batches do not make the smoke slow.
     """
@@ -57,6 +59,8 @@ def smoke(sweep: Sweep) -> Sweep:
         },
         trials=1,
         seeds=min(1, sweep.seeds),
+        finalists=1,
+        searches=1,
         source=None if sweep.source is None else keep,
         max_failures=2 * len(sweep.rows),  # so that the problems of all rows are seen
     )

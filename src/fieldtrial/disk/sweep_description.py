@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, Literal
 
+from fieldtrial.budget import LEAST, Budget, Until
 from fieldtrial.config import HINTS, ConfigError, Select, TrainConfig, unknown_field
 from fieldtrial.fields.values import check_type, format_value, parse
 
@@ -15,7 +16,6 @@ Mode = Literal["max", "min"]
 DomainKind = Literal["uniform", "loguniform", "choice"]
 MODES: dict[Select, Mode] = {"validation_accuracy": "max", "validation_loss": "min"}
 REQUIRED = ("name", "base", "rows", "search", "trials", "seeds", "select")
-NUMBERS = {"trials": 1, "seeds": 0, "max_failures": 0}  # and the least value of each
 # What earlier versions wrote; the first one did not tell apart the domains that have steps.
 RANGE = re.compile(
     r"(uniform|loguniform|quantized)\(\(?([^,()]+), ([^,()]+)\)?\)(?: in steps of (\S+))?"
@@ -68,25 +68,25 @@ class SearchDomain:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SweepDescription:
+class SweepDescription(Budget):
     """A sweep as its folder describes it; fieldtrial.sweep.Sweep is where it comes from.
 
     base: the config that the rows start from. rows: the fields that each row sets.
-    search: the domain of each searched field. trials: configurations tried in a searched row.
-    seeds: fresh seeds of each row's winner. select: the metric that chooses the winner.
+    search: the domain of each searched field. select: the metric that chooses the winner.
+    trials, seeds, finalists, searches: see `Budget`. max_failures: too, None where it is not known.
     source: the fields of the trial whose weights the rows start from, None without one.
-    max_failures: failed trials after which the sweep stops, None where that is not known.
+    deterministic: whether the search does not depend on how many trials run at once.
+    earlier_seeds: numbers of seeds that were raised after final runs had begun.
     """
 
     name: str
     base: TrainConfig
     rows: tuple[Mapping[str, Any], ...]
     search: Mapping[str, SearchDomain]
-    trials: int
-    seeds: int
     select: Select
     source: Mapping[str, Any] | None = None
-    max_failures: int | None = None
+    deterministic: bool = False
+    earlier_seeds: tuple[int, ...] = ()
 
     @property
     def mode(self) -> Mode:
@@ -97,11 +97,6 @@ class SweepDescription:
     def compared(self) -> list[str]:
         """The fields that rows set, in the order in which they come up."""
         return compared_fields(self.rows)
-
-    @property
-    def trials_per_row(self) -> int:
-        """The configurations that a row tries: one where nothing is searched."""
-        return self.trials if self.search else 1
 
     @cached_property
     def row_configs(self) -> list[TrainConfig]:
@@ -144,10 +139,14 @@ class SweepDescription:
             rows=tuple(reader.rows(base)),
             search=reader.search(),
             trials=reader.checked("trials", int),
-            seeds=reader.checked("seeds", int),
+            seeds=reader.seeds(),
+            finalists=reader.checked("finalists", int, 1),
+            searches=reader.checked("searches", int, 1),
             select=reader.checked("select", Select),
             source=reader.source(),
             max_failures=reader.checked("max_failures", int | None),
+            deterministic=reader.checked("deterministic", bool, False),
+            earlier_seeds=reader.checked("earlier_seeds", tuple[int, ...], ()),
         )
         if reader.problems:
             raise ConfigError(reader.problems, where)
@@ -161,11 +160,16 @@ class SweepDescription:
             "rows": [_plain(row) for row in self.rows],
             "search": {name: domain.to_json() for name, domain in self.search.items()},
             "trials": self.trials,
-            "seeds": self.seeds,
+            "seeds": int(self.seeds),
+            "most_seeds": self.most_seeds,
+            "earlier_seeds": list(self.earlier_seeds),
+            "finalists": self.finalists,
+            "searches": self.searches,
             "max_failures": self.max_failures,
             "select": self.select,
             "mode": self.mode,
             "source": None if self.source is None else _plain(self.source),
+            "deterministic": self.deterministic,
         }
 
 
@@ -176,16 +180,20 @@ class _Reader:
         self._values = values
         self.problems: list[str] = []
 
-    def checked(self, name: str, hint: Any) -> Any:
-        value = self._values.get(name)
+    def checked(self, name: str, hint: Any, default: object = None) -> Any:
+        value = self._values.get(name, default)
         try:
             checked = check_type(value, hint)
-            if checked is not None and checked < NUMBERS.get(name, checked):
-                raise ValueError(f"must be at least {NUMBERS[name]}")
+            if name in LEAST and checked is not None and checked < LEAST[name]:
+                raise ValueError(f"must be at least {LEAST[name]}")
         except ValueError as error:
             self.problems.append(f"{name} = {value!r}: {error}")
             return None
         return checked
+
+    def seeds(self) -> int:
+        seeds, most = self.checked("seeds", int), self.checked("most_seeds", int | None)
+        return Until(most) if seeds is not None and most is not None and most > seeds else seeds
 
     def config(self, name: str, values: object, base: TrainConfig) -> TrainConfig:
         if not isinstance(values, dict):

@@ -57,13 +57,17 @@ class SweepFolder:
                 " sweep (runs/NAME)"
             )
 
-    def list_trial(self, trial: str | None, row: int | None, role: str) -> None:
+    def list_trial(self, trial: str | None, row: int | None, role: str, search: int = 0) -> None:
         """Append to the list of trials.
 
-        `role` is source (without `row`), search, winner (`trial` None: there is none) or final.
+        role: source (without `row`), search, finalist, winner (`trial` None: there is none), final.
+        search: the number of the row's search that the trial is of.
         """
+        entry = {"trial": trial, "row": row, "role": role}
+        # Nothing is written of the first search, as earlier versions wrote nothing of theirs.
+        entry |= {"search": search} if search else {}
         with self._trials_path.open("a") as file:
-            file.write("\n" + json.dumps({"trial": trial, "row": row, "role": role}))
+            file.write("\n" + json.dumps(entry))
 
     def trials(self) -> list[dict[str, Any]]:
         """Return the list's entries in order, each once, where it was last added."""

@@ -25,6 +25,7 @@ from fieldtrial.panel import (
 from fieldtrial.processes import is_gone
 from fieldtrial.results.analysis.grouping import row_groups
 from fieldtrial.results.analysis.groups import Group
+from fieldtrial.results.analysis.winner import Search, read_searches
 from fieldtrial.results.read.records import load_records
 from fieldtrial.results.read.sweeps import read_sweeps
 from fieldtrial.results.read.trials import FAILED
@@ -61,7 +62,12 @@ def read_standing(folder: SweepFolder) -> Standing:
         fields=description.compared,
         select=description.select,
         mode=description.mode,
-        rows=[_row(group, description, standings) for group in row_groups(sweeps)],
+        rows=[
+            _row(group, description, standings, searches)
+            for group, searches in zip(
+                row_groups(sweeps), read_searches(sweeps).values(), strict=True
+            )
+        ],
         since=_since(records),
         device_hours=float((records["seconds"] * records["world_size"]).sum()) / 3600,
         sources=[standings[trial] for trial in sources],
@@ -73,16 +79,23 @@ def read_standing(folder: SweepFolder) -> Standing:
 
 
 def _row(
-    group: Group, description: SweepDescription, standings: Mapping[str, TrialStanding]
+    group: Group,
+    description: SweepDescription,
+    standings: Mapping[str, TrialStanding],
+    searches: Sequence[Search],
 ) -> RowStanding:
-    search = group.trials.loc[group.trials["role"] == "search", "trial"]
+    def of_role(role: str) -> list[TrialStanding]:
+        return [standings[t] for t in group.trials.loc[group.trials["role"] == role, "trial"]]
+
     return RowStanding(
         cells=group.key,
-        search=[standings[trial] for trial in search],
+        search=of_role("search"),
         finals=[standings[trial] for trial in group.runs["trial"]],
         budget=group.expected,
-        seeds=description.seeds,
+        seeds=max(description.seeds * len(searches), len(group.runs)),
         best=None if group.winner is None else float(group.winner[description.select]),
+        finalists=of_role("finalist"),
+        finalist_runs=sum(search.expected_finalists for search in searches),
     )
 
 

@@ -26,14 +26,16 @@ def test_a_folder_of_another_sweep_is_refused_once_a_trial_was_listed(tmp_path: 
     claim(folder, SMALL)
     claim(folder, OTHER)  # no trial has been listed
     folder.list_trial("3fa91b2c", 0, "search")
-    claim(folder, replace(OTHER, trials=9, seeds=9, max_failures=9))  # the budget may change
+    budget = {"trials": 9, "seeds": 9, "finalists": 2, "searches": 3, "max_failures": 9}
+    claim(folder, replace(OTHER, **budget))  # the budget may change
     with pytest.raises(ConfigError) as caught:
-        claim(folder, SMALL)
+        claim(folder, replace(SMALL, deterministic=True))
     where = f"{folder.path} holds another sweep: "
     assert str(caught.value).splitlines() == [
         f"{where}base batch_size is 32 there and 64 now",
         f"{where}row 1 is {{'optimizer': 'adamw'}} there and None now",
         f"{where}search lr is 'loguniform(0.0001, 0.1)' there and 'not searched' now",
+        f"{where}deterministic is False there and True now",
         f"{where}give another --name, or undo the change",
     ]
 
@@ -44,7 +46,7 @@ def test_a_sweep_that_an_earlier_version_began_goes_on(tmp_path: Path) -> None:
     folder.list_trial("3fa91b2c", 0, "search")
     path = folder.path / "sweep.json"
     described = json.loads(path.read_text())
-    del described["base"]["precision"]  # a field that has come since
+    del described["base"]["precision"], described["finalists"]  # they have come since
     path.write_text(json.dumps(described | {"search": {"lr": "loguniform(0.0001, 0.1)"}}))
     claim(folder, OTHER)
     assert json.loads(path.read_text())["search"]["lr"]["kind"] == "loguniform"

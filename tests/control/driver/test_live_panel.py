@@ -1,5 +1,6 @@
 """What the panel counts: a trial runs when a worker has begun it, not when it was handed over."""
 
+import io
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -101,6 +102,34 @@ def test_what_waits_for_a_job_does_not_run(tmp_path: Path) -> None:
     assert standing.rows[0].live_seconds == [30.0, 0.0]
     place.backlog = None
     assert progress.standing().queued == 0, "workers are there already"
+
+
+def test_a_row_has_all_of_its_searches(tmp_path: Path) -> None:
+    place, folder = WaitingPlace(), SweepFolder(tmp_path)
+    sweep = replace(SMALL, seeds=2, finalists=3, searches=2)
+    folder.write_description(sweep.describe("x"))
+    console = Console(file=io.StringIO(), width=200)
+    progress = LivePanel(console)
+    engine = Engine(sweep, folder, place, progress.on_event)
+    progress.follow(engine)
+    look_at(engine)
+    (row,) = progress.standing().rows
+    assert (len(row.search), row.budget, row.seeds, row.finalist_runs) == (2, 8, 4, 12)
+    assert progress.standing().expected == 2 * (4 + 3 * 2 + 2)
+    second = engine.rows[1]
+    for number, lr in enumerate((0.02, 0.03)):
+        config = replace(second.config, lr=lr)
+        best = {"outcome": "finished", "epochs": 2, "validation_accuracy": 0.5 + number / 10}
+        second.restore(config, best)
+    second.add_finalists()
+    (row,) = progress.standing().rows
+    assert (row.best, len(row.finalists), row.finalist_runs) == (0.6, 4, 6 + 4)
+    progress.on_event("failed", second.finalist_runs[0])
+    with progress:
+        pass
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "row 0 (optimizer=sgd) search 1 finalist seed 1500: failed" in shown
+    assert "24 trials, 2 at once at most" in shown
 
 
 def test_an_attempt_that_is_given_anew_waits_until_it_begins(tmp_path: Path) -> None:

@@ -83,6 +83,17 @@ def test_what_a_small_model_costs_beside_its_operations() -> None:
     assert hours(sweep, 1e-6) * 3600 == pytest.approx(2 * trial + images)
 
 
+def test_finalists_and_further_searches_cost_as_many_trials_more() -> None:
+    searched = {"lr": tune.loguniform(1e-4, 0.1)}
+    base = TrainConfig(epochs=2, batch_size=16)
+    one = Sweep(base=base, rows=[{}], search=searched, trials=5, seeds=0)
+    several = replace(one, seeds=2, finalists=3, searches=4)
+    trials = 4 * (5 + 3 * 2 + 2)
+    assert hours(several, ENDLESS) == pytest.approx(hours(one, ENDLESS) * trials / 5)
+    tested = hours(several, 1e-6) - hours(one, 1e-6) * trials / 5  # 50 images each
+    assert tested * 3600 == pytest.approx(4 * 2 * 50, rel=1e-3)
+
+
 def test_the_smallest_batches_that_may_be_searched_count() -> None:
     small, large = (
         Sweep(base=TrainConfig(batch_size=size), rows=[{}], trials=1) for size in (4, 64)

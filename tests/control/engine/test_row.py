@@ -46,16 +46,40 @@ def train_at_value(row: Row) -> Trial:
     return train(row, trial, value_of(trial))
 
 
-def search(seed_row: int = 0) -> list[TrainConfig]:
-    rows = [{"model": "cnn"}] * (seed_row + 1)
-    row = Row(sweep(rows=rows), seed_row)
-    return [train(row, row.propose(), 0.5).config for _ in range(8)]
+def search(row: int = 0, number: int = 0) -> list[TrainConfig]:
+    """Return what a search of one of two rows proposes where all trials have one value."""
+    one = Row(sweep(rows=[{"freeze": "none"}, {"freeze": "first:1"}]), row, number)
+    return [train(one, one.propose(), 0.5).config for _ in range(8)]
 
 
-def test_a_search_repeats_exactly_and_differs_from_row_to_row() -> None:
+def test_a_search_repeats_exactly() -> None:
     assert search() == search()
-    assert search(seed_row=1) != search()
     assert len(set(search())) == 8
+
+
+def test_rows_draw_the_same_first_candidates_and_then_learn_from_their_own() -> None:
+    rates = [[config.lr for config in search(row)] for row in (0, 1)]
+    assert rates[0] == rates[1], "rows whose results are equal get equal searches"
+    one, two = (Row(sweep(rows=[{}, {"freeze": "first:1"}]), row) for row in (0, 1))
+    good, poor = [], []
+    for _ in range(12):
+        good.append(train_at_value(one).config.lr)
+        trial = two.propose()
+        poor.append(train(two, trial, 1 - value_of(trial)).config.lr)
+    assert good[:4] == poor[:4], "a third of the trials is random"
+    assert good[4:] != poor[4:]
+
+
+def test_a_further_search_shares_no_candidate_and_no_seed() -> None:
+    first, second = search(), search(number=1)
+    assert not {config.lr for config in first} & {config.lr for config in second}
+    assert ({config.seed for config in first}, {c.seed for c in second}) == ({0}, {1000})
+    seeds = [
+        [final.config.seed for final in made.add_finals()]
+        for made in (Row(sweep(trials=1, seeds=2), 0, number) for number in (0, 1, 2))
+        if train(made, made.propose(), 0.5)
+    ]
+    assert seeds == [[1, 2], [1001, 1002], [2001, 2002]]
 
 
 def test_the_search_learns_from_what_it_hears() -> None:
@@ -127,8 +151,8 @@ def test_a_diverged_trial_is_told_as_a_bad_value_and_a_failed_one_is_not_told() 
     for kind in ("diverged", "failed"):
         row = Row(sweep(), 0)
         trial = train(row, row.propose(), 0.7, epochs=3)
-        trial.status = "failed"
-        row.on_failed(trial, diverged=kind == "diverged")
+        trial.status, trial.problem = "failed", f"{kind}: its reason"
+        row.on_failed(trial)
         told = row._searcher._ot_study.trials[0]  # type: ignore[union-attr]
         outcomes[kind] = (told.state.name, told.value)
     assert outcomes == {"diverged": ("COMPLETE", 0.1), "failed": ("FAIL", None)}
@@ -142,8 +166,8 @@ def test_the_search_goes_elsewhere_after_divergence() -> None:
         rates.append(trial.config.lr)
         if trial.config.lr > 1:
             train(row, trial, 0.9, epochs=1)  # a good start, then NaN
-            trial.status = "failed"
-            row.on_failed(trial, diverged=True)
+            trial.status, trial.problem = "failed", "diverged: loss is nan"
+            row.on_failed(trial)
         else:
             train(row, trial, 0.3 + value_of(trial) / 2)
     assert sum(rate > 1 for rate in rates[:10]) >= 2
@@ -206,8 +230,8 @@ def test_a_trial_of_a_lost_search_is_restored_with_its_tuples() -> None:
 def test_a_failed_trial_can_be_taken_back() -> None:
     row = Row(sweep(trials=1), 0)
     trial = train(row, row.propose(), 0.7, epochs=3)
-    trial.status = "failed"
-    row.on_failed(trial, diverged=False)
+    trial.status, trial.problem = "failed", "error: its reason"
+    row.on_failed(trial)
     assert row.add_finals() == []
     row.reopen(trial)
     assert row.finals is None

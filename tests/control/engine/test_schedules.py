@@ -1,90 +1,47 @@
 """The engine in virtual time: whatever happens to workers and drivers, the result is right."""
 
-import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from fieldtrial.control.engine.loop import Engine, SweepError
 from fieldtrial.control.engine.outcomes import (
-    MOST_DEATHS,
-    MOST_INTERRUPTIONS,
     same_first_error,
 )
+from fieldtrial.control.engine.rounds import round_of
 from fieldtrial.control.engine.row import Row
 from fieldtrial.control.engine.trial import Trial
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.sweep import Sweep
-from tests.control.engine.virtual import RATES, Script, VirtualPlace, make_sweep, run_sweep
-
-FAULTS = ("death", "time limit", "hang", "interruption", "requeue", "outage")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _no_waits_for_disks() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("os.fsync", lambda _: None)
-        yield
-
-
-def is_free(kinds: tuple[str, ...]) -> bool:
-    """Return whether no trial is given up for these faults, though it completes no epoch."""
-    return max(kinds.count("death") + kinds.count("hang"), kinds.count("time limit")) < MOST_DEATHS
-
-
-# The faults before one epoch: those that are free, and any.
-FREE = st.lists(st.sampled_from(FAULTS), max_size=4).map(tuple).filter(is_free)
-ANY = st.one_of(
-    st.lists(st.sampled_from((*FAULTS, "error")), max_size=4).map(tuple),
-    st.just(("interruption",) * MOST_INTERRUPTIONS),
+from tests.control.engine.schedules import (
+    ANY,
+    FREE,
+    KILLS,
+    QUICK,
+    in_new_folder,
+    outcome,
+    scripts,
+    sweeps,
 )
-
-
-def scripts(faults: st.SearchStrategy[tuple[str, ...]]) -> st.SearchStrategy[list[Script]]:
-    one = st.builds(
-        Script,
-        quality=st.integers(0, 10),
-        seconds=st.sampled_from([0.05, 1.0, 30.0]),
-        faults=st.dictionaries(st.integers(0, 6), faults, max_size=2),
-        diverges_at=st.sampled_from([None, None, None, 1, 3]),
-        memory=st.sampled_from([1, 1, 1, 2, 8, 16]),
-        repeats=st.integers(0, 1),
-        is_deaf=st.booleans(),
-        report_seconds=st.sampled_from([0.0, 2.0]),
-    )
-    return st.lists(one, min_size=len(RATES), max_size=len(RATES))
-
-
-def sweeps() -> st.SearchStrategy[Sweep]:
-    rows = [{"optimizer": "sgd"}, {"optimizer": "adam"}, {"optimizer": "adamw"}]
-    return st.builds(
-        make_sweep,
-        rows=st.integers(1, 3).map(lambda count: rows[:count]),
-        epochs=st.integers(1, 6),
-        trials=st.integers(1, 5),
-        seeds=st.integers(0, 2),
-        source=st.sampled_from([None, None, {"lr": RATES[-1]}]),
-    )
-
-
-KILLS = st.lists(st.integers(0, 60), max_size=4)
-
-
-def in_new_folder(run: Callable[[SweepFolder], Any]) -> Any:
-    memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as path:
-        return run(SweepFolder(Path(path) / "sweep"))
+from tests.control.engine.virtual import Script, VirtualPlace, run_sweep
 
 
 def assert_told_once(row: Row) -> None:
-    """Each epoch and each end of a trial was told to the searcher once, in order."""
+    """Each epoch and each end of a trial was told to the searcher once, in order.
+
+    In rounds, the ends are told before another trial is proposed, in the order of the trials.
+    """
     assert row._searcher
     told: list[tuple[Any, ...]] = row._searcher.told
+    if row._halving:
+        first, _ = round_of(len(row.trials) - 1, row._random)
+        ends = [(trial.trial_id, "end") for trial in row.trials[:first]]
+        assert [(name, what) for name, what, _ in told] == ends
+        return
     for trial in row.trials:
         own = [what for name, what, _ in told if name == trial.trial_id]
         assert own == [*range(1, len(own)), "end"], own
@@ -92,6 +49,24 @@ def assert_told_once(row: Row) -> None:
             stopped_at = trial.stopped_at
             assert len(own) - 1 == (trial.last_epoch if stopped_at is None else stopped_at)
     assert len(told) == sum(name in {t.trial_id for t in row.trials} for name, *_ in told)
+
+
+def assert_finalists(row: Row, winner: Trial | None) -> None:
+    """The best configurations were trained again, and the best of them on average has won."""
+    well = {t.name for t in row.trials if t.status == "done"}
+    chosen = [finalist.trial for finalist in row.finalists or []]
+    several = min(row.most_finalists, len(well))
+    assert len(chosen) == (several if several > 1 else 0)
+    seeds = [run.config.seed for finalist in row.finalists or [] for run in finalist.runs]
+    used = [trial.config.seed for trial in (*row.trials, *(row.finals or []))]
+    assert not set(seeds) & set(used)
+    values = {
+        finalist.trial.name: [run.best or 0.0 for run in finalist.runs if run.status == "done"]
+        for finalist in row.finalists or []
+    }
+    means = {name: sum(own) / len(own) for name, own in values.items() if own}
+    if winner and means:
+        assert means[winner.name] == pytest.approx(max(means.values()))
 
 
 def assert_sound(engine: Engine, place: VirtualPlace) -> None:
@@ -106,7 +81,9 @@ def assert_sound(engine: Engine, place: VirtualPlace) -> None:
         assert winner or all(t.status == "failed" and t.problem for t in row.trials)
         assert len(row.finals or []) == (row.seeds if winner else 0)
         listed = {"trial": winner.name if winner else None, "row": row.number, "role": "winner"}
+        listed |= {"search": row.search} if row.search else {}
         assert winners.count(listed) == 1
+        assert_finalists(row, winner)
         assert_told_once(row)
     for trial in engine.trials():
         assert not trial.live
@@ -119,14 +96,6 @@ def assert_sound(engine: Engine, place: VirtualPlace) -> None:
             assert result["outcome"] == "stopped" or any(t.stopped_at is None for t in twins)
     names = Counter(one["trial"] for one in place.folder.trials() if one["role"] == "search")
     assert names.keys() == {t.name for row in engine.rows for t in row.trials}
-
-
-def outcome(engine: Engine) -> list[tuple[object, ...]]:
-    """Return what must not depend on interruptions."""
-    of_trials = [(t.trial_id, t.name, t.status, t.stopped_at, t.best) for t in engine.trials()]
-    winners: list[Trial | None] = [row.winner() for row in engine.rows]
-    told = [row._searcher.told for row in engine.rows]  # type: ignore[union-attr]
-    return [*of_trials, *((w and w.trial_id,) for w in winners), *map(tuple, told)]
 
 
 def check_any_schedule(
@@ -155,11 +124,6 @@ def check_restarts(sweep: Sweep, scripts: list[Script], is_cluster: bool, kills:
         return in_folder
 
     assert in_new_folder(run(kills)) == in_new_folder(run([]))
-
-
-QUICK = settings(
-    max_examples=150, suppress_health_check=list(HealthCheck), database=None, deadline=None
-)
 
 
 @QUICK

@@ -6,13 +6,14 @@ its actions, and restarted from its saved state.
 
 import math
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from unittest import mock
 
 from ray import tune
 
+from fieldtrial.budget import SEARCH_SEEDS
 from fieldtrial.config import TrainConfig
 from fieldtrial.control.engine import loop
 from fieldtrial.control.engine import row as row_module
@@ -20,6 +21,7 @@ from fieldtrial.control.engine.loop import Engine
 from fieldtrial.control.engine.ray_tune import SCORE, TIME
 from fieldtrial.control.engine.state import load_state, save_state
 from fieldtrial.control.engine.trial import Trial
+from fieldtrial.control.engine.trials import Trials
 from fieldtrial.control.places.interface import Backlog, Cause, Ended
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.sweep_folder import SweepFolder
@@ -30,11 +32,8 @@ RATES = [number / 1000 for number in range(1, 9)]  # the learning rates, of whic
 NEVER = math.inf
 MOST_WAITS = 20_000  # an engine that waits so often will never end
 LONGEST_WAIT = 50.0  # shorter than the stall after which the watch for hung trials starts again
-DEATHS: dict[str, Cause] = {
-    "death": "death",
-    "time limit": "time limit",
-    "interruption": "interruption",
-}
+CAUSES: tuple[Cause, ...] = ("death", "time limit", "interruption")
+DEATHS: dict[str, Cause] = {str(cause): cause for cause in CAUSES}
 
 
 @dataclass(frozen=True)
@@ -48,6 +47,7 @@ class Script:
     memory: the gradient accumulation without which it runs out of memory.
     repeats: how many epochs an attempt repeats when it resumes.
     is_deaf: whether it finishes although it was asked to stop.
+    luck: how much the accuracies are better with the seeds of searches than with fresh ones.
     """
 
     quality: int = 5
@@ -58,10 +58,12 @@ class Script:
     repeats: int = 0
     is_deaf: bool = False
     report_seconds: float = 0.0
+    luck: float = 0.0
 
-    def accuracy(self, epoch: int) -> float:
+    def accuracy(self, epoch: int, seed: int) -> float:
         """Return the validation accuracy after an epoch."""
-        return 0.1 + 0.08 * self.quality * (1 - 0.5**epoch)
+        luck = 0.0 if seed % SEARCH_SEEDS else self.luck
+        return 0.1 + (0.08 * self.quality + luck) * (1 - 0.5**epoch)
 
 
 class Killed(BaseException):
@@ -98,13 +100,14 @@ class VirtualPlace:
         self.folder, self.slots, self.is_cluster = folder, slots, is_cluster
         self.backlog = Backlog() if is_cluster else None
         self.engine: Engine | None = None
+        self.contest: Callable[[SweepFolder], Mapping[int, int]] = lambda _: {}
         self.epochs = 0  # of all trials
         self.started: list[Task] = []
         self.events: list[tuple[str, str]] = []  # event, trial id
         self.decisions: dict[str, int] = {}  # trial id -> the epoch it was stopped at
         self._scripts, self._kills = list(scripts), list(kills)
-        self._faults = [{e: list(kinds) for e, kinds in s.faults.items()} for s in scripts]
-        self._numbers: dict[str, int] = {}
+        self._faults: dict[str, dict[int, list[str]]] = {}  # of each trial, those that are to come
+        self._configs: dict[str, TrainConfig] = {}
         self._now, self._waits = 0.0, 0
         self._workers: list[Worker] = []
         self._answered: list[Worker] = []
@@ -145,6 +148,13 @@ class VirtualPlace:
         if not self.is_cluster:
             self._workers = []
 
+    def hold_contest(self, folder: SweepFolder) -> Mapping[int, int]:
+        """Return how many final runs rows should have; the engine may be killed in between."""
+        self.act()
+        wanted = self.contest(folder)
+        self.act()
+        return wanted
+
     # What the engine asks for
 
     def adopt(self, tasks: Iterable[Task]) -> list[Task]:
@@ -162,7 +172,7 @@ class VirtualPlace:
         assert task.trial not in running, "the trial runs already"
         assert len(running) < self.slots, "more tasks than slots"
         rows, sources = load_state(self.folder.state_path) or ([], {})
-        known = [*sources.values(), *(t for r in rows for t in [*r.trials, *(r.finals or [])])]
+        known = list(Trials(rows, sources))
         assert ("running", task.attempt) in {
             (trial.status, trial.attempt) for trial in known if trial.name == task.trial
         }, "it was started before it was saved"
@@ -218,14 +228,13 @@ class VirtualPlace:
 
     # What workers do
 
-    def _number(self, task: Task) -> int:
-        """Return which of RATES a task's configuration has."""
-        if task.trial not in self._numbers:
-            self._numbers[task.trial] = RATES.index(task.open_run().config().lr)
-        return self._numbers[task.trial]
+    def _config(self, task: Task) -> TrainConfig:
+        if task.trial not in self._configs:
+            self._configs[task.trial] = task.open_run().config()
+        return self._configs[task.trial]
 
     def _script(self, task: Task) -> Script:
-        return self._scripts[self._number(task)]
+        return self._scripts[RATES.index(self._config(task).lr)]
 
     def _end(self, worker: Worker, **how: Any) -> None:
         worker.end = Ended(worker.task, **how)
@@ -248,8 +257,9 @@ class VirtualPlace:
     def _fails(self, worker: Worker, run: Run, script: Script) -> bool:
         """Return whether something happens to an attempt before it completes another epoch."""
         assert worker.epoch is not None
-        number, name = self._number(worker.task), worker.task.trial
-        faults = self._faults[number].get(worker.epoch)
+        name = worker.task.trial
+        to_come = {epoch: list(kinds) for epoch, kinds in script.faults.items()}
+        faults = self._faults.setdefault(name, to_come).get(worker.epoch)
         if faults:
             kind = faults.pop(0)
             if kind in DEATHS:
@@ -277,7 +287,7 @@ class VirtualPlace:
 
     def _complete_epoch(self, worker: Worker, run: Run, script: Script) -> None:
         epoch, last = worker.epoch or 0, self.epochs
-        accuracy = script.accuracy(epoch)
+        accuracy = script.accuracy(epoch, self._config(worker.task).seed)
         scores = {"validation_accuracy": accuracy, "validation_loss": 1 - accuracy}
         scores |= {"best_epoch": epoch}
         with run.recorder(worker.attempt) as recorder:
@@ -297,11 +307,12 @@ class Searcher:
     """Proposes learning rates that depend on all that it was told, and keeps what that was."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[object, ...]] = []
+        self.told: list[tuple[Any, ...]] = []
 
     def suggest(self, trial_id: str) -> dict[str, Any]:
-        """Return a suggestion that differs if anything that was told differs."""
-        return {"lr": RATES[zlib.crc32(repr((trial_id, self.told)).encode()) % len(RATES)]}
+        """Return a suggestion that differs if anything that was told differs, but for the row."""
+        known = [(name.partition("-")[2], *told) for name, *told in [[trial_id], *self.told]]
+        return {"lr": RATES[zlib.crc32(repr(known).encode()) % len(RATES)]}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Take the value after an epoch."""
@@ -329,7 +340,8 @@ def run_sweep(sweep: Sweep, place: VirtualPlace, retry: bool = False) -> Engine:
         while True:
             try:
                 place.engine = Engine(
-                    sweep, place.folder, place, place.on_event, place.act, place.clock
+                    *(sweep, place.folder, place, place.on_event, place.act, place.clock),
+                    contest=place.hold_contest,
                 )
                 if retry:
                     place.engine.retry()

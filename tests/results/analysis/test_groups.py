@@ -195,7 +195,7 @@ def test_every_trial_that_is_in_no_group_is_counted(complete: "Written") -> None
     lines = "\n".join(grouped(complete, "model").notes)
     assert "1 trial left out: sources" in lines
     assert "1 trial left out: not in a sweep's list, such as by_hand." in lines
-    assert "1 trial left out: of no row that the sweep has now." in lines
+    assert "1 trial left out: of no row or search that the sweep has now." in lines
     assert "1 trial left out: unreadable, such as" in lines
     assert "config.json: no such file" in lines
     assert "1 trial left out: listed, and not yet begun." in lines

@@ -190,7 +190,7 @@ def test_trials_of_no_row_are_counted(complete: "Written") -> None:
     complete.ended(None, "source", seed=7)
     lines = footer(complete)
     assert column(complete, "model") == ["cnn"]
-    assert "10 trials left out: of no row that the sweep has now" in lines
+    assert "10 trials left out: of no row or search that the sweep has now" in lines
     assert "6 search (6 finished), 9 final (9 finished), 1 source (1 finished)" in lines
 
 

@@ -101,6 +101,21 @@ def test_a_shared_trial_is_there_for_each_row(written: "Written") -> None:
     assert frame["trial"].tolist() == [run.name] * 2
 
 
+def test_trials_tell_which_search_of_their_row_they_are_of(written: "Written") -> None:
+    written.describe(searches=2)
+    first = written.ended(0, lr=0.1)  # listed as by earlier versions, without a number
+    second = written.ended(0, search=1, lr=0.1, seed=1000)
+    written.ended(0, search=1, lr=0.2, seed=1000)
+    written.ended(None, "source")
+    written.folder.list_trial(second.name, 0, "winner", 1)
+    frame = load(written.folder.path)
+    assert frame["search"].tolist() == [0, 1, 1, pd.NA]
+    assert str(frame["search"].dtype) == "Int64"
+    assert frame["winner"].tolist() == [False, True, False, False]
+    written.folder.list_trial(first.name, 0, "winner")
+    assert load(written.folder.path)["winner"].tolist() == [True, True, False, False]
+
+
 def test_whole_numbers_stay_whole_beside_missing_ones(written: "Written") -> None:
     written.describe()
     written.ended(0, image_size=None)

@@ -136,6 +136,18 @@ def test_a_single_trial(written: "Written") -> None:
     assert len(column(page, "trial")) == 1
 
 
+def test_a_repeated_search_is_a_column(complete: "Written") -> None:
+    assert "search" not in {one["name"] for one in data(render_report(complete.folder))["columns"]}
+    complete.describe(searches=2, finalists=2)
+    complete.ended(0, search=1, lr=0.05, seed=1000)
+    complete.ended(0, "finalist", search=1, lr=0.05, seed=1500)
+    page = render_report(complete.folder)
+    assert column(page, "search") == [0] * 15 + [1] * 2
+    assert column(page, "role")[-1] == "finalist"
+    assert "2 searches of 2 trials, 2 finalists and 3 fresh seeds for each" in texts(page)
+    assert "7 search (7 finished), 9 final (9 finished), 1 finalist (1 finished)." in texts(page)
+
+
 def test_hyperparameters_that_are_constant_are_listed_apart(complete: "Written") -> None:
     page = render_report(complete.folder)
     assert "epochs" not in {one["name"] for one in data(page)["columns"]}

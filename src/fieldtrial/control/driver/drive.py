@@ -9,11 +9,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from types import FrameType
 from typing import NoReturn
 
 from fieldtrial.command_line import INTERRUPTED
 from fieldtrial.config import ConfigError
+from fieldtrial.control.driver.contest import hold_contest
 from fieldtrial.control.driver.live_panel import LivePanel, print_overview
 from fieldtrial.control.driver.live_report import LiveReport, write_report
 from fieldtrial.control.driver.ownership import DeposedError, OwnedError, Ownership
@@ -118,7 +120,9 @@ def _drive(
                 interruption.listen()  # Ray has set its own handlers
                 preflight.result()
                 progress = LivePanel(console(), place.processes)
-                engine = Engine(sweep, folder, place, progress.on_event, ownership.check)
+                engine = Engine(
+                    sweep, folder, place, progress.on_event, ownership.check, contest=hold_contest
+                )
                 if retry:
                     console().print(f"{engine.retry()} failed trials run again")
                     applied.append("--retry")
@@ -243,18 +247,23 @@ def _unwritable(folder: SweepFolder, error: OSError) -> Exception:
 
 def claim(folder: SweepFolder, sweep: Sweep) -> None:
     """Describe the sweep in its folder. Raises ConfigError if the folder is another sweep's."""
-    new, differences = sweep.describe(folder.name), []
+    new, differences, old = sweep.describe(folder.name), list[str](), None
     try:
         old = folder.description()
         differences = [] if old is None else _differences(old, new)
     except ValueError as error:
         differences = [str(error)]
-    has_trials = folder.trials() or folder.state_path.exists()
+    listed = folder.trials()
+    has_trials = listed or folder.state_path.exists()
     if differences and has_trials:  # without a trial, a change spoils nothing
         raise ConfigError(
             [*differences, "give another --name, or undo the change"],
             f"{folder.path} holds another sweep",
         )
+    if old is not None and any(one["role"] == "final" for one in listed):
+        # Seeds that are added after a look at the table give a false difference another chance.
+        raised = (int(old.seeds),) if new.seeds > old.seeds else ()
+        new = replace(new, earlier_seeds=(*old.earlier_seeds, *raised))
     try:
         folder.write_description(new)
     except OSError as error:
@@ -262,7 +271,7 @@ def claim(folder: SweepFolder, sweep: Sweep) -> None:
 
 
 def _differences(old: SweepDescription, new: SweepDescription) -> list[str]:
-    """Return what differs between two descriptions, the budget aside: a line for each."""
+    """Return what differs between two descriptions, their budgets aside: a line for each."""
     base = old.base.differences(new.base)
     pairs: dict[str, tuple[object, object]] = {f"base {name}": pair for name, pair in base.items()}
     rows = enumerate(itertools.zip_longest(old.rows, new.rows))
@@ -270,7 +279,8 @@ def _differences(old: SweepDescription, new: SweepDescription) -> list[str]:
     for name in {**old.search, **new.search}:
         was, now = (str(one.search.get(name, "not searched")) for one in (old, new))
         pairs[f"search {name}"] = was, now
-    pairs |= {"select": (old.select, new.select), "source": (old.source, new.source)}
+    for name in ("select", "source", "deterministic"):
+        pairs[name] = getattr(old, name), getattr(new, name)
     return [
         f"{name} is {was!r} there and {now!r} now"
         for name, (was, now) in pairs.items()

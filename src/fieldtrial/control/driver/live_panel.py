@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterable, Sequence
 from rich.console import Console, RenderableType
 from rich.live import Live
 
+from fieldtrial.control.engine.finalists import rank
 from fieldtrial.control.engine.loop import Engine
-from fieldtrial.control.engine.row import Row
 from fieldtrial.control.engine.trial import Trial
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.panel import (
@@ -53,14 +53,14 @@ class LivePanel:
         self._processes = processes
         self._live: Live | None = None
         self._engine: Engine | None = None
-        self._cells: list[list[str]] = []  # of each row
+        self._cells: list[Sequence[str]] = []  # of each row
         self._started = time.monotonic()
         self._news: list[str] = []
 
     def follow(self, engine: Engine) -> "LivePanel":
         """Show the state of `engine`. Use the result as a context manager around its run."""
         self._engine = engine
-        self._cells = [list(engine.sweep.planned[row.number].cells) for row in engine.rows]
+        self._cells = [row.cells for row in engine.sweep.planned]
         return self
 
     def __enter__(self) -> "LivePanel":
@@ -102,7 +102,10 @@ class LivePanel:
             if trial.row is None
             else f"row {trial.row} ({self._engine.sweep.planned[trial.row].label})"
         )
-        role = f" seed {trial.config.seed}" if trial.role == "final" else ""
+        if self._engine.sweep.searches > 1 and trial.row is not None:
+            what += f" search {trial.search}"
+        seed = f" seed {trial.config.seed}"
+        role = {"finalist": f" finalist{seed}", "final": seed}.get(trial.role, "")
         if event == "done" and trial.best is not None:
             ending = (
                 f"stopped after epoch {trial.stopped_at}"
@@ -121,9 +124,7 @@ class LivePanel:
         """Return how many trials have ended, and how many there will be."""
         assert self._engine
         sweep = self._engine.sweep
-        expected = len(self._engine.sources) + len(sweep.rows) * (
-            sweep.trials_per_row + sweep.seeds
-        )
+        expected = len(self._engine.sources) + len(sweep.rows) * sweep.runs_per_row
         return sum(not trial.live for trial in self._engine.trials()), expected
 
     def _clock(self) -> str:
@@ -145,7 +146,7 @@ class LivePanel:
             fields=sweep.compared,
             select=sweep.select,
             mode=sweep.mode,
-            rows=[_row(*pair, waiting) for pair in zip(engine.rows, self._cells, strict=True)],
+            rows=[self._row(number, waiting) for number in range(len(self._cells))],
             since=self._clock(),
             device_hours=sum(trial.seconds for trial in engine.trials()) / 3600 * self._processes,
             slots=engine.place.slots,
@@ -156,24 +157,33 @@ class LivePanel:
             news=self._news,
         )
 
+    def _row(self, number: int, waiting: Collection[str]) -> RowStanding:
+        """Return how far a row is, with all of its searches."""
+        assert self._engine
+        sweep = self._engine.sweep
+        searches = [row for row in self._engine.rows if row.number == number]
+        winners = [winner for row in searches if (winner := row.winner())]
+        best = next(iter(rank(winners, sweep.mode)), None)
+        return RowStanding(
+            cells=self._cells[number],
+            search=_standings((t for row in searches for t in row.trials), waiting),
+            finals=_standings((t for row in searches for t in row.finals or []), waiting),
+            budget=sum(row.budget for row in searches),
+            seeds=sum(max(row.seeds, len(row.finals or ())) for row in searches),
+            best=None if best is None else best.best,
+            finalists=_standings((t for row in searches for t in row.finalist_runs), waiting),
+            finalist_runs=sum(
+                sweep.finalist_runs if row.finalists is None else len(row.finalist_runs)
+                for row in searches
+            ),
+        )
+
     def _report(self) -> str | None:
         assert self._engine
         path = self._engine.folder.report_path
         with contextlib.suppress(OSError):  # an outage
             return str(path) if path.exists() else None
         return None
-
-
-def _row(row: Row, cells: Sequence[str], waiting: Collection[str]) -> RowStanding:
-    best = row.winner()
-    return RowStanding(
-        cells=cells,
-        search=_standings(row.trials, waiting),
-        finals=_standings(row.finals or [], waiting),
-        budget=row.budget,
-        seeds=row.seeds,
-        best=None if best is None else best.best,
-    )
 
 
 def _standings(trials: Iterable[Trial], waiting: Collection[str]) -> list[TrialStanding]:

@@ -127,8 +127,9 @@ def trial_hours(sweep: Sweep, sizes: SweepSizes, teraflops: float) -> tuple[list
     rows = []
     for row, size in zip(sweep.planned, sizes.largest, strict=True):
         seconds = _seconds(size, row.most_epochs, row.smallest_batch, teraflops)
-        tests = sweep.seeds * size.flops * size.test_images / (teraflops * 1e12)
-        rows.append(((sweep.trials_per_row + sweep.seeds) * seconds + tests) / 3600)
+        tested = sweep.searches * sweep.most_seeds
+        tests = tested * size.flops * size.test_images / (teraflops * 1e12)
+        rows.append((sweep.runs_per_row * seconds + tests) / 3600)
     configs = {row.source.id: row.source for row in sweep.planned if row.source}
     sources = [
         _seconds(size, configs[name].epochs, configs[name].batch_size, teraflops)

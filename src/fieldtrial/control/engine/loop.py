@@ -40,6 +40,8 @@ class Engine:
         its trial.
     check_ownership: is called before anything is done to the sweep, and may raise.
     clock: returns seconds, to find hung trials.
+    contest: returns how many final runs rows should have, once those that they have are over. It
+        is asked where the sweep's seeds are `until(most)`.
     """
 
     def __init__(
@@ -50,9 +52,11 @@ class Engine:
         on_event: Listener = lambda *_: None,
         check_ownership: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
+        contest: Callable[[SweepFolder], Mapping[int, int]] = lambda _: {},
     ) -> None:
         self.sweep, self.folder, self.place = sweep, folder, place
         self._on_event, self._check_ownership = on_event, check_ownership
+        self._contest = contest
         self._readers: dict[str, RecordReader] = {}
         self._to_stop: list[Trial] = []
         self._hung = HungWatch(place, clock)
@@ -75,7 +79,7 @@ class Engine:
         return {t.name for t in running if t.name in requeued or not self._has_begun(t)}
 
     def run(self) -> None:
-        """Run until every row has its search and its finals.
+        """Run until every row has its searches, their winners and these winners' final runs.
 
         Raises:
             SweepError: the first trials all failed with the same error, or the disk is full.
@@ -99,7 +103,7 @@ class Engine:
         for trial in failed:
             trial.status, trial.accumulate, trial.problem = "waiting", 1, None
             trial.reset_deaths()
-            if row := self._search_row(trial):
+            if row := self._trials.row_of(trial):
                 row.reopen(trial)
         self._check_ownership()
         self._save()
@@ -111,7 +115,7 @@ class Engine:
         starts = self._next_starts()
         if not starts and not any(trial.live for trial in self._trials):
             self._save()
-            return False
+            return self._give_seeds()
         if starts or self._to_stop:
             self._check_ownership()
             self._save()
@@ -129,14 +133,7 @@ class Engine:
     # State
 
     def _load(self) -> Trials:
-        state = load_state(self.folder.state_path)
-        if state is None:
-            return Trials.begin(self.sweep, self.folder)
-        trials = Trials(*state)
-        for row in trials.rows:
-            if (row.budget, row.seeds) != (self.sweep.trials_per_row, self.sweep.seeds):
-                row.extend(self.sweep.trials_per_row, self.sweep.seeds)
-        return trials
+        return Trials.begin(self.sweep, self.folder, load_state(self.folder.state_path))
 
     def _adopt(self) -> None:
         """Follow the trials whose workers still run. The others resume from their checkpoints.
@@ -164,12 +161,12 @@ class Engine:
         free = self.place.slots - len(running)
         starts: list[Trial] = []
         while len(starts) < free:
-            self._add_finals()
+            self._choose_winners()
             trial = self._trials.next_waiting(running) or self._trials.propose()
             if trial is None:
                 break
             if twin := self._trials.diverged_twin(trial):
-                self.folder.list_trial(trial.name, trial.row, trial.role)
+                self._list(trial)
                 trial.start, trial.last_epoch = twin.start, twin.last_epoch
                 reason = f"as did {twin.trial_id}, which has the same configuration"
                 self._on_failed(trial, "diverged", reason)
@@ -180,12 +177,32 @@ class Engine:
                 trial.attempt = 1 + max([trial.attempt, *self._run(trial).attempts()])
         return starts
 
-    def _add_finals(self) -> None:
+    def _choose_winners(self) -> None:
+        """Add runs of finalists where a search is over, final runs where its winner is known."""
         for row in self.rows:
-            if row.complete and row.finals is None:
+            if row.complete and row.finalists is None:
+                row.add_finalists()
+            if row.complete and row.decided and row.finals is None:
                 row.add_finals()
                 winner = row.winner()
-                self.folder.list_trial(winner.name if winner else None, row.number, "winner")
+                name = winner.name if winner else None
+                self.folder.list_trial(name, row.number, "winner", row.search)
+
+    def _list(self, trial: Trial) -> None:
+        self.folder.list_trial(trial.name, trial.row, trial.role, trial.search)
+
+    def _give_seeds(self) -> bool:
+        """Give further final runs to the rows that are in the contest; return whether any got some.
+
+        All runs are over. Which rows are in it depends on the sweep's files alone, so that a driver
+        that has died in between asks again and gets the same answer.
+        """
+        if self.sweep.most_seeds == self.sweep.seeds:
+            return False
+        wanted = self._contest(self.folder)
+        self._check_ownership()
+        given = [row.add_runs(wanted.get(row.number, 0)) for row in self.rows]
+        return any(given)
 
     def _stop_trials(self) -> None:
         for trial in self._to_stop:
@@ -198,7 +215,7 @@ class Engine:
     def _start_trials(self, starts: list[Trial]) -> None:
         for trial in starts:
             Run.create(self._run(trial).path, trial.config)
-            self.folder.list_trial(trial.name, trial.row, trial.role)
+            self._list(trial)
             self._follow(trial)
             if trial.stopped_at is not None:
                 self._run(trial).request_stop()
@@ -282,7 +299,7 @@ class Engine:
             return
         trial.status, trial.problem = "failed", f"{kind}: {message}"
         if row := self._search_row(trial):
-            row.on_failed(trial, diverged=kind == "diverged")
+            row.on_failed(trial)
         self._on_event("failed", trial)
 
     def _on_death(self, trial: Trial, cause: Cause, death: str) -> None:
@@ -315,8 +332,8 @@ class Engine:
         raise SweepError(f"{what}:\n{outcomes.describe_failure(failed, self._run(failed))}")
 
     def _search_row(self, trial: Trial) -> Row | None:
-        """Return the row whose search a trial is part of; None for sources and finals."""
-        return None if trial.role != "search" or trial.row is None else self.rows[trial.row]
+        """Return the search that a trial is a proposal of; None for sources and further runs."""
+        return self._trials.row_of(trial) if trial.role == "search" else None
 
     def _task(self, trial: Trial) -> Task:
         path = str(self._run(trial).path.resolve())

@@ -27,7 +27,8 @@ def build_searcher(
     The method is that of Bergstra et al. (2011), multivariate after Falkner et al. (2018).
 
     Running trials count as bad ones (the "constant liar" of Ginsbourger et al. 2010), so that
-    trials proposed at the same time differ. A third of the trials, at most ten, are random.
+    trials proposed at the same time differ. The first trials are random; with the same `seed` and
+    search space they are the same.
     """
     space = OptunaSearch.convert_search_space(
         {name: _as_text(domain) for name, domain in search.items()}
@@ -35,27 +36,38 @@ def build_searcher(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         sampler = optuna.samplers.TPESampler(
-            n_startup_trials=min(MOST_RANDOM_TRIALS, max(1, trials // 3)),
+            n_startup_trials=random_trials(trials),
             multivariate=True,
             constant_liar=True,
-            seed=seed,
+            seed=seed % 2**32,  # numpy takes no more
         )
     return OptunaSearch(space, metric=SCORE, mode=mode, sampler=sampler)
+
+
+def random_trials(trials: int) -> int:
+    """Return how many of a search's trials are random: a third, at most ten."""
+    return min(MOST_RANDOM_TRIALS, max(1, trials // 3))
+
+
+def grace_period(epochs: int) -> int:
+    """Return after how many epochs a trial may be stopped at first: a fifth of them.
+
+    A shorter period was measured to be worse than random search: it stops trials that learn slowly.
+    """
+    return max(1, -(-epochs // 5))
 
 
 def build_scheduler(epochs: int, mode: Literal["max", "min"]) -> TrialScheduler:
     """Return asynchronous successive halving (Li et al. 2020) over at most `epochs` epochs.
 
-    The grace period is a fifth of the epochs, and each rung halves the trials. A shorter grace
-    period was measured to be worse than random search: it stops trials that learn slowly.
+    Each rung halves the trials.
     """
-    grace = max(1, -(-epochs // 5))
     return ASHAScheduler(
         time_attr=TIME,
         metric=SCORE,
         mode=mode,
         max_t=epochs,
-        grace_period=grace,
+        grace_period=grace_period(epochs),
         reduction_factor=2,
         stop_last_trials=False,
     )

@@ -1,4 +1,4 @@
-"""Row: one row's search. It proposes trials, receives their records, and names the winner."""
+"""Row: one search of a row. It proposes trials, receives their records, and names the winner."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -6,9 +6,18 @@ from typing import Any
 
 from ray.tune.schedulers import TrialScheduler
 
+from fieldtrial.budget import FINALIST_SEEDS, SEARCH_SEEDS
 from fieldtrial.config import TrainConfig
-from fieldtrial.control.engine.ray_tune import SCORE, TIME, build_scheduler, build_searcher
-from fieldtrial.control.engine.trial import Trial
+from fieldtrial.control.engine.finalists import Finalist, choose_winner, rank
+from fieldtrial.control.engine.ray_tune import (
+    SCORE,
+    TIME,
+    build_scheduler,
+    build_searcher,
+    random_trials,
+)
+from fieldtrial.control.engine.rounds import RoundHalving, round_of
+from fieldtrial.control.engine.trial import Role, Trial
 from fieldtrial.disk.run import Record
 from fieldtrial.fields.values import format_value
 from fieldtrial.sweep import Sweep
@@ -17,26 +26,36 @@ NO_CONTROLLER: Any = None  # of Ray Tune, which the scheduler does not use
 
 
 class Row:
-    """A row's searcher, its scheduler, and the trials it has proposed.
+    """One search of a row: a searcher, a scheduler, the trials proposed, and the winner's runs.
 
     Rows never share a scheduler. With a common bracket, a full fine-tuning that is ahead would
-    silently stop every linear probe.
+    silently stop every linear probe. All rows have the same sampler seed, so that they draw the
+    same first candidates. A further search of a row has other seeds throughout.
     """
 
-    def __init__(self, sweep: Sweep, number: int) -> None:
-        self.number = number
+    def __init__(self, sweep: Sweep, number: int, search: int = 0) -> None:
+        self.number, self.search = number, search
         planned = sweep.planned[number]
-        self.config = planned.config
+        seed = planned.config.seed + search * SEARCH_SEEDS
+        self.config = replace(planned.config, seed=seed)
         self.source = planned.source.id if planned.source else None
         self.select, self.mode = sweep.select, sweep.mode
-        self.budget, self.seeds = sweep.trials_per_row, sweep.seeds
+        self.budget, self.seeds = sweep.trials_per_search, int(sweep.seeds)
+        self.most_finalists = sweep.finalists
         self.trials: list[Trial] = []
+        self.finalists: list[Finalist] | None = None
         self.finals: list[Trial] | None = None
         self._searched = list(sweep.search)
         self._searcher = (
-            build_searcher(sweep.search, sweep.mode, sweep.trials, number) if sweep.search else None
+            build_searcher(sweep.search, sweep.mode, sweep.trials, seed) if sweep.search else None
         )
-        self._scheduler = build_scheduler(planned.most_epochs, sweep.mode)
+        self._random = random_trials(sweep.trials)
+        self._halving = (
+            RoundHalving(planned.most_epochs, sweep.mode) if sweep.deterministic else None
+        )
+        self._scheduler: TrialScheduler = self._halving or build_scheduler(
+            planned.most_epochs, sweep.mode
+        )
 
     @property
     def complete(self) -> bool:
@@ -44,26 +63,66 @@ class Row:
         return len(self.trials) >= self.budget and not any(trial.live for trial in self.trials)
 
     @property
-    def may_propose(self) -> bool:
-        """Whether the budget allows another trial, and the newest one has been started."""
-        return len(self.trials) < self.budget and not (
-            self.trials and self.trials[-1].status == "waiting"
-        )
+    def decided(self) -> bool:
+        """Whether the winner is known: the finalists' runs, if there are any, have ended."""
+        return self.finalists is not None and not any(run.live for run in self.finalist_runs)
+
+    @property
+    def finalist_runs(self) -> list[Trial]:
+        """The runs of all finalists; none before the search is over."""
+        return [run for finalist in self.finalists or [] for run in finalist.runs]
+
+    @property
+    def proposable(self) -> int:
+        """How many trials may be proposed now: as the budget and the round allow.
+
+        None before the newest one has been started.
+        """
+        number, end = len(self.trials), self.budget
+        if self.trials and self.trials[-1].status == "waiting":
+            return 0
+        if self._halving:
+            first, after = round_of(number, self._random)
+            if any(trial.live for trial in self.trials[:first]):
+                return 0
+            end = min(end, after)
+        return max(0, end - number)
 
     def propose(self) -> Trial:
-        """Return the next trial of the search. The caller checks `may_propose` first."""
-        trial_id = f"{self.number}-{len(self.trials)}"
+        """Return the next trial of the search. The caller checks `proposable` first."""
+        number = len(self.trials)
+        if self._halving and number == round_of(number, self._random)[0]:
+            self._tell_round(self._halving)
+        trial_id = self._trial_id(str(number))
         values = self._searcher.suggest(trial_id) if self._searcher else {}
-        trial = Trial(
-            trial_id,
-            "search",
-            self.number,
-            TrainConfig.from_dict(values, self.config),
-            suggestion=values,
-        )
+        config = TrainConfig.from_dict(values, self.config)
+        trial = Trial(trial_id, "search", self.number, config, self.search, suggestion=values)
+        if self._halving:
+            trial.shared_stop = self._stop_of_twins(trial)
         self.trials.append(trial)
         self._scheduler.on_trial_add(NO_CONTROLLER, trial)
         return trial
+
+    def _trial_id(self, name: str) -> str:
+        search = f".{self.search}" if self.search else ""
+        return f"{self.number}{search}-{name}"
+
+    def _tell_round(self, halving: RoundHalving) -> None:
+        """Tell how the trials of the earlier rounds ended, in their order."""
+        halving.admit(self.trials)
+        for trial in self.trials:
+            if not trial.told:
+                self._tell_end(trial)
+
+    def _stop_of_twins(self, trial: Trial) -> int | None:
+        """Return the last epoch that a trial's run is known to have, if all of its trials stopped.
+
+        How much longer the run went on before its worker saw the stop file depends on timing.
+        """
+        first, _ = round_of(len(self.trials), self._random)
+        twins = [other for other in self.trials[:first] if other.name == trial.name]
+        stops = [other.stopped_at for other in twins if other.status == "done"]
+        return None if None in stops else max((stop or 0 for stop in stops), default=None)
 
     def restore(self, config: TrainConfig, result: Mapping[str, Any] | None) -> None:
         """Add a trial of a search whose state is lost. Without a result it resumes.
@@ -71,7 +130,8 @@ class Row:
         Its value is that of the kept epoch, which for a stopped trial may be a later one than the
         lost search knew.
         """
-        trial = Trial(f"{self.number}-{len(self.trials)}", "search", self.number, config)
+        trial_id = self._trial_id(str(len(self.trials)))
+        trial = Trial(trial_id, "search", self.number, config, self.search)
         self.trials.append(trial)
         values = {name: getattr(config, name) for name in self._searched}
         trial.suggestion = {
@@ -95,9 +155,10 @@ class Row:
             return False
         trial.last_result = result
         decision = self._scheduler.on_trial_result(NO_CONTROLLER, trial, result)
-        if self._searcher and not trial.reopened:
+        if self._searcher and not trial.reopened and not self._halving:
             self._searcher.on_trial_result(trial.trial_id, result)
-        if decision == TrialScheduler.STOP and trial.last_epoch < trial.config.epochs:
+        is_to_stop = decision == TrialScheduler.STOP or trial.last_epoch == trial.shared_stop
+        if is_to_stop and trial.last_epoch < trial.config.epochs:
             trial.stopped_at = trial.last_epoch
         return trial.stopped_at is not None
 
@@ -105,41 +166,61 @@ class Row:
         """Tell the search that a trial is done, with its best value."""
         if trial.last_result:
             self._scheduler.on_trial_complete(NO_CONTROLLER, trial, trial.last_result)
-        if self._searcher and trial.reopened:
-            self._searcher.add_evaluated_point(trial.suggestion, trial.best)
-        elif self._searcher:
-            self._searcher.on_trial_complete(
-                trial.trial_id, result={**trial.last_result, SCORE: trial.best}
-            )
+        if not self._halving:
+            self._tell_end(trial)
 
-    def on_failed(self, trial: Trial, diverged: bool) -> None:
-        """Tell the search that a trial has failed.
+    def on_failed(self, trial: Trial) -> None:
+        """Tell the search that a trial has failed."""
+        self._scheduler.on_trial_remove(NO_CONTROLLER, trial)
+        if not self._halving:
+            self._tell_end(trial)
+
+    def _tell_end(self, trial: Trial) -> None:
+        """Tell the searcher how a trial ended.
 
         Divergence is a property of the configuration, so the searcher is told a bad value: that
         before any training. Other failures are told as errors.
         """
-        self._scheduler.on_trial_remove(NO_CONTROLLER, trial)
-        if not self._searcher or trial.reopened:
+        trial.told = True
+        if not self._searcher:
             return
-        if diverged and trial.start is not None:
+        if trial.status == "done" and trial.reopened:
+            self._searcher.add_evaluated_point(trial.suggestion, trial.best)
+        elif trial.status == "done":
+            self._searcher.on_trial_complete(
+                trial.trial_id, result={**trial.last_result, SCORE: trial.best}
+            )
+        elif not trial.reopened and trial.diverged and trial.start is not None:
             self._searcher.on_trial_complete(
                 trial.trial_id, result={SCORE: trial.start, TIME: max(1, trial.last_epoch)}
             )
-        else:
+        elif not trial.reopened:
             self._searcher.on_trial_complete(trial.trial_id, error=True)
 
     def reopen(self, trial: Trial) -> None:
-        """Reopen a failed trial that is to run again; the winner is chosen again."""
-        trial.reopened = True
-        self._scheduler.on_trial_add(NO_CONTROLLER, trial)
-        self.finals = None
+        """Reopen a failed trial that is to run again. If it decides on the winner, so does this."""
+        if trial.role == "search":
+            trial.reopened, trial.told = trial.reopened or trial.told, False
+            self._scheduler.on_trial_add(NO_CONTROLLER, trial)
+            self.finalists = None
+        if trial.role != "final":
+            self.finals = None
 
     def winner(self) -> Trial | None:
-        """Return the best trial, or None if all failed; one that was stopped only if all were."""
-        done = [trial for trial in self.trials if trial.status == "done" and trial.best is not None]
-        candidates = [trial for trial in done if trial.stopped_at is None] or done
-        sign = 1 if self.mode == "max" else -1
-        return max(candidates, key=lambda trial: sign * (trial.best or 0.0), default=None)
+        """Return the winner, or None if all trials failed. Before it is known: the best so far."""
+        return choose_winner(rank(self.trials, self.mode), self.finalists or [], self.mode)
+
+    def add_finalists(self) -> None:
+        """Choose the finalists, and add their runs. A single one needs none."""
+        found: dict[str, Trial] = {}
+        for trial in rank(self.trials, self.mode):
+            found.setdefault(trial.name, trial)  # a configuration may have been proposed twice
+        best = list(found.values())[: self.most_finalists]
+        seeds = range(FINALIST_SEEDS, FINALIST_SEEDS + self.seeds)
+        self.finalists = [
+            Finalist(trial, [self._again(trial, "finalist", seed) for seed in seeds])
+            for trial in (best if len(best) > 1 else [])
+        ]
 
     def add_finals(self) -> Sequence[Trial]:
         """Return the winner's runs with fresh seeds, which the search has not used."""
@@ -147,24 +228,30 @@ class Row:
         self.finals = (
             []
             if winner is None
-            else [self._final(winner, number) for number in range(1, self.seeds + 1)]
+            else [self._again(winner, "final", seed) for seed in range(1, self.seeds + 1)]
         )
         return self.finals
 
-    def extend(self, trials: int, seeds: int) -> None:
-        """Change the budget; the winner is chosen again."""
-        self.budget, self.seeds = trials, seeds
-        self.finals = None
+    def add_runs(self, seeds: int) -> bool:
+        """Add final runs up to so many; return whether any are new."""
+        winner, known = self.winner(), len(self.finals or ())
+        if winner is None or not self.finals or seeds <= known:
+            return False
+        more = range(known + 1, seeds + 1)
+        self.finals = [*self.finals, *(self._again(winner, "final", seed) for seed in more)]
+        return True
 
-    def _final(self, winner: Trial, number: int) -> Trial:
-        config = replace(winner.config, seed=winner.config.seed + number)
-        return Trial(
-            f"{self.number}-final-{config.id}",
-            "final",
-            self.number,
-            config,
-            accumulate=winner.accumulate,
-        )
+    def extend(self, trials: int, seeds: int, finalists: int) -> None:
+        """Change the budget; if it is another one, the winner is chosen again."""
+        if (trials, seeds, finalists) != (self.budget, self.seeds, self.most_finalists):
+            self.budget, self.seeds, self.most_finalists = trials, seeds, finalists
+            self.finalists = self.finals = None
+
+    def _again(self, trial: Trial, role: Role, seed: int) -> Trial:
+        """Return a trial's configuration with the seed that is so far from the search's."""
+        config = replace(trial.config, seed=self.config.seed + seed)
+        trial_id = self._trial_id(f"{role}-{config.id}")
+        return Trial(trial_id, role, self.number, config, self.search, accumulate=trial.accumulate)
 
     def _tune_result(self, trial: Trial, record: Record) -> dict[str, Any] | None:
         """Return a record as Ray Tune reads it: epoch and best value so far; None for epoch 0."""

@@ -16,7 +16,7 @@ from typing import Any
 
 from fieldtrial.disk.files import write_atomically
 
-VERSION = 3  # raise it with every change of a class that is pickled
+VERSION = 4  # raise it with every change of a class that is pickled
 HEADER = re.compile(rb"fieldtrial engine state (\d+)\n")
 ADVICE = "Or remove the file to continue from the finished trials, which are not repeated."
 DIGEST_BYTES = hashlib.sha256().digest_size

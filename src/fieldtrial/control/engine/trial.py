@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from fieldtrial.config import TrainConfig
 
-Role = Literal["source", "search", "final"]
+Role = Literal["source", "search", "finalist", "final"]
 Status = Literal["waiting", "running", "done", "failed"]
 
 
@@ -16,16 +16,20 @@ class Trial:
 
     trial_id: the searcher's name for it. Two trials may have the same config, and share its run.
     row: the row's number; None for a source, which several rows may share.
+    search: the number of the row's search that it is of.
     suggestion: what the searcher proposed, in the searcher's terms.
     last_epoch: the last epoch that was reported to the searcher and the scheduler.
     seconds: how long the epochs so far have taken.
     best: the best value of the sweep's `select` so far; at the end, that of the kept epoch.
     start: the value of `select` before any training.
     stopped_at: the epoch whose record made the scheduler stop it, or None.
+    shared_stop: the epoch at which all earlier trials of its run were stopped, if any were, and at
+        which it is stopped too; None if the search is not deterministic.
     deaths, time_limits, interruptions: consecutive attempts without a completed epoch that ended
         because the worker died, at a job's time limit, or by preemption or node failure.
     accumulate: the number of micro-batches per optimiser step, raised when memory runs out.
     notice: the worker's last message to the user, such as that a checkpoint was damaged.
+    told: whether the searcher knows how it ended.
     reopened: whether the searcher has closed the trial: it failed before, and runs again.
     """
 
@@ -33,6 +37,7 @@ class Trial:
     role: Role
     row: int | None
     config: TrainConfig
+    search: int = 0
     status: Status = "waiting"
     attempt: int = 0
     last_epoch: int = -1
@@ -40,10 +45,12 @@ class Trial:
     best: float | None = None
     start: float | None = None
     stopped_at: int | None = None
+    shared_stop: int | None = None
     deaths: int = 0
     time_limits: int = 0
     interruptions: int = 0
     accumulate: int = 1
+    told: bool = False
     reopened: bool = False
     notice: str | None = None
     problem: str | None = None

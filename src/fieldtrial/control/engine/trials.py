@@ -9,28 +9,48 @@ from fieldtrial.sweep import Sweep
 
 
 class Trials:
-    """All trials: iteration yields the sources, then each row's search and final runs."""
+    """All trials: iteration yields the sources, then for each search its trials, runs of finalists
+    and final runs.
+    """
 
     def __init__(self, rows: list[Row], sources: dict[str, Trial]) -> None:
         self.rows, self.sources = rows, sources
+        self._places = {(row.number, row.search): row for row in rows}
 
     @classmethod
-    def begin(cls, sweep: Sweep, folder: SweepFolder) -> "Trials":
-        """Return the trials of a sweep without a state; those that the folder lists are kept."""
+    def begin(
+        cls, sweep: Sweep, folder: SweepFolder, saved: tuple[list[Row], dict[str, Trial]] | None
+    ) -> "Trials":
+        """Return the trials of a sweep from its saved state, as far as there is one.
+
+        The trials of a search without a state are those that the folder lists. A deterministic
+        search makes the same proposals again, and finds their results.
+        """
         configs = [row.source for row in sweep.planned if row.source]
         sources = {c.id: Trial(f"source-{c.id}", "source", None, c) for c in configs}
-        rows = [Row(sweep, row.number) for row in sweep.planned]
-        for listed in folder.trials():
-            if listed["role"] == "search":
+        rows, sources = saved or ([], sources)
+        known = {(row.number, row.search): row for row in rows}
+        places = [(row.number, s) for row in sweep.planned for s in range(sweep.searches)]
+        new = {place: Row(sweep, *place) for place in places if place not in known}
+        for listed in folder.trials() if new and not sweep.deterministic else []:
+            row = new.get((listed["row"], listed.get("search", 0)))
+            if row and listed["role"] == "search":
                 run = folder.run(listed["trial"])
-                rows[listed["row"]].restore(run.config(), run.result())
-        return cls(rows, sources)
+                row.restore(run.config(), run.result())
+        for row in known.values():
+            row.extend(sweep.trials_per_search, sweep.seeds, sweep.finalists)
+        return cls([(known | new)[place] for place in places], sources)
 
     def __iter__(self) -> Iterator[Trial]:
         yield from self.sources.values()
         for row in self.rows:
             yield from row.trials
+            yield from row.finalist_runs
             yield from row.finals or []
+
+    def row_of(self, trial: Trial) -> Row | None:
+        """Return the search that a trial is of, or None for a source."""
+        return None if trial.row is None else self._places[trial.row, trial.search]
 
     def running(self) -> list[Trial]:
         """Return the trials that run."""
@@ -42,14 +62,14 @@ class Trials:
         return next((trial for trial in waiting if trial.name not in taken), None)
 
     def propose(self) -> Trial | None:
-        """Return a new trial of the row with the fewest trials, or None if no row has one."""
+        """Return a new trial of the search with the fewest trials, or None if none has one."""
         open_rows = self._open_rows()
         return min(open_rows, key=lambda row: len(row.trials)).propose() if open_rows else None
 
     def count_to_come(self) -> int:
         """Return how many trials could be started now if there were slots for them."""
         waiting = sum(trial.status == "waiting" for trial in self)
-        return waiting + sum(row.budget - len(row.trials) for row in self._open_rows())
+        return waiting + sum(row.proposable for row in self._open_rows())
 
     def diverged_twin(self, trial: Trial) -> Trial | None:
         """Return a trial of the same configuration that has diverged, as this one would."""
@@ -60,7 +80,7 @@ class Trials:
         return any(twin.status == "done" and twin.stopped_at is None for twin in self._twins(trial))
 
     def _open_rows(self) -> list[Row]:
-        return [row for row in self.rows if row.may_propose and self._has_source(row)]
+        return [row for row in self.rows if row.proposable and self._has_source(row)]
 
     def _has_source(self, row: Row) -> bool:
         return row.source is None or self.sources[row.source].status == "done"

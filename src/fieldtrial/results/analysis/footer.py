@@ -11,12 +11,14 @@ from fieldtrial.results.analysis.groups import Group, Groups
 from fieldtrial.results.read.sweeps import SWEEP, Sweeps
 from fieldtrial.results.read.trials import FAILED
 from fieldtrial.results.read.wording import counted, outcome_text
+from fieldtrial.results.verdicts.sequential import looks
 
 
 def footer(sweeps: Sweeps, groups: Groups, costs: pd.DataFrame) -> list[str]:
     """Return all lines below a table; costs: what `cost_of_trials` says of the sweeps' records."""
     return [
         *comparison_lines(groups),
+        *seed_lines(sweeps, groups),
         *groups.notes,
         *unequal_search_lines(groups, sweeps.searched, costs),
         *cost_lines(account(sweeps.trials, costs)),
@@ -56,6 +58,30 @@ def comparison_lines(groups: Groups) -> list[str]:
             f"{counted(len(unscored), 'row')} without what other test images would change, because"
             f" predictions are missing: {unscored[0]}."
         )
+    return lines
+
+
+def seed_lines(sweeps: Sweeps, groups: Groups) -> list[str]:
+    """Return lines on seeds that were given in rounds, or raised after results were there."""
+    lines = []
+    if groups.most_seeds:
+        taken = sum(len(group.runs) for group in groups.groups)
+        every = groups.most_seeds * sum(group.winner is not None for group in groups.groups)
+        plan = ", ".join(map(str, looks(groups.most_seeds)))
+        lines.append(
+            f"Seeds until it is decided: {taken} final runs so far, instead of {every} with"
+            f" {groups.most_seeds} for each row. All looks, after {plan} runs of a row, share the"
+            " 5 %."
+        )
+    for name, description in sweeps.descriptions.items():
+        if description.earlier_seeds:
+            which = f"{name}: the" if len(sweeps.descriptions) > 1 else "The"
+            was = ", then ".join(map(str, description.earlier_seeds))
+            lines.append(
+                f"{which} number of seeds was raised from {was} to {description.seeds} when there"
+                " were final runs already. If that was because of a look at the table, more than"
+                " 5 % of differences shown may be false; `seeds = until(most)` counts its looks."
+            )
     return lines
 
 

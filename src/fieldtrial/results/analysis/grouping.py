@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from fieldtrial.config import FIELDS
+from fieldtrial.disk.run import Run
 from fieldtrial.fields.values import format_value
 from fieldtrial.results.analysis.footer import outcome_lines
 from fieldtrial.results.analysis.groups import DATA, Group, Groups, Key, judge
@@ -18,16 +19,18 @@ from fieldtrial.results.analysis.winner import (
     TrialValues,
     best_index,
     final_note,
-    find_winner,
+    finalist_note,
+    find_winners,
     read_searches,
     search_note,
     test_metric,
 )
 from fieldtrial.results.read.sweeps import SWEEP, Sweeps, field_texts
-from fieldtrial.results.read.trials import ENDED_WELL, MEASURES
+from fieldtrial.results.read.trials import ENDED_WELL, FAILED, MEASURES
 from fieldtrial.results.read.wording import counted
 from fieldtrial.results.verdicts.crossed import Runs
 from fieldtrial.results.verdicts.runs import FinalRun, runs_of
+from fieldtrial.results.verdicts.sequential import looks
 
 
 def group_rows(sweeps: Sweeps) -> Groups:
@@ -52,8 +55,8 @@ def row_groups(sweeps: Sweeps) -> list[Group]:
     """Return the group of each row of the only sweep in `sweeps`, not yet compared."""
     maker, trials = _Maker(sweeps, test_metric(sweeps.select)), _in_rows(sweeps)[0]
     return [
-        maker.make(row, sweeps.only.cells(row), trials[trials["row"] == row], [search])
-        for (_, row), search in maker.searches.items()
+        maker.make(row, sweeps.only.cells(row), trials[trials["row"] == row], searches)
+        for (_, row), searches in maker.searches.items()
     ]
 
 
@@ -76,7 +79,7 @@ def group_trials(
     searches: dict[Key, list[Search]] = {}
     for key, place in _planned(sweeps, fields):
         found[key] = trials.iloc[:0]
-        searches.setdefault(key, []).append(maker.searches[place])
+        searches.setdefault(key, []).extend(maker.searches[place])
     if fields:
         parts = trials.assign(**texts).groupby(list(texts), sort=False)
         found |= {tuple(map(str, key)): trials.loc[part.index] for key, part in parts}
@@ -97,26 +100,51 @@ class _Maker:
     def __init__(self, sweeps: Sweeps, metric: str) -> None:
         self._sweeps, self._metric = sweeps, metric
         self.searches = read_searches(sweeps)
-        self._without_winner = [p for p, one in self.searches.items() if one.end == "none"]
+        self._without_winner = [
+            (*place, number)
+            for place, searches in self.searches.items()
+            for number, search in enumerate(searches)
+            if search.end == "none"
+        ]
 
     def make(
         self, number: int, key: Key, trials: pd.DataFrame, searches: Sequence[Search]
     ) -> Group:
-        """Return a group of `trials`; searches: of the rows that it consists of, where it does."""
+        """Return a group of `trials`; searches: of the rows that it consists of, where it does.
+
+        Its winner is the best of all winners. Its runs are those of all winners of that one's row:
+        each search of a row has its own.
+        """
         search, finals = (trials[trials["role"] == role] for role in ("search", "final"))
-        winner = self._winner(search)
-        runs = finals[finals["configuration"] == winner["configuration"]] if winner else finals[:0]
+        select, mode = self._sweeps.select, self._sweeps.mode
+        found = find_winners(search, select, mode, self._without_winner)
+        outcomes, selecting = ([one[name] for one in found] for name in ("outcome", select))
+        best = best_index(outcomes, selecting, mode)
+        winner = None if best is None else found[best]
+        place: RowKey | None = (winner[SWEEP], winner["row"]) if winner else None
+        names = ["search", "configuration"]
+        parts = [
+            finals[(finals[names] == [one[name] for name in names]).all(axis="columns")]
+            for one in found
+            if (one[SWEEP], one["row"]) == place
+        ]
+        runs = pd.concat(parts) if parts else finals[:0]
         finished = runs[runs["outcome"] == "finished"]
         scores = pd.to_numeric(finished[self._metric], errors="coerce").astype(float)
-        tested = finished[np.isfinite(scores.to_numpy())]
+        tested = finished[np.isfinite(scores.to_numpy())].sort_values(["search", "seed"])
         values = zip(tested["seed"], tested[self._metric], strict=True)
         scored, unscored = self._score(tested) if len(tested) else (None, "")
+        stages = [tested.head(runs) for runs in self._looks(winner)]
         known = trials[trials["configuration"].notna()]
-        note = search_note(searches or [Search(search, len(search))], winner is not None)
-        if winner is not None and (len(runs) or self._is_complete(winner)):
-            seeds = self._sweeps.descriptions[winner[SWEEP]].seeds
-            missing = final_note(runs, len(finished) - len(tested), seeds)
-            note = "; ".join(filter(None, (note, missing)))
+        notes = [
+            search_note(searches or [Search(search, len(search))], winner is not None),
+            finalist_note(searches),
+        ]
+        own = self.searches[place] if place else []
+        decided = sum(one.is_over and not one.is_choosing for one in own)
+        if winner is not None and (len(runs) or decided):
+            seeds = self._sweeps.descriptions[winner[SWEEP]].seeds * max(1, decided)
+            notes.append(final_note(runs, len(finished) - len(tested), seeds))
         return Group(
             number,
             key,
@@ -127,11 +155,20 @@ class _Maker:
             values={int(seed): float(value) for seed, value in values},
             scored=scored,
             unscored=unscored,
+            stages=tuple(self._score(stage)[0] for stage in stages if len(stage)),
+            ended=int(runs["outcome"].isin((*ENDED_WELL, *FAILED)).sum()),
             data=tuple(" and ".join(dict.fromkeys(field_texts(known, name))) for name in DATA),
-            note=note,
+            note="; ".join(filter(None, notes)),
             expected=sum(one.expected for one in searches),
             repeated=sum(one.repeated for one in searches),
         )
+
+    def _looks(self, winner: TrialValues | None) -> list[int]:
+        """Return how many final runs a row has at each look; nothing for a single one."""
+        description = self._sweeps.descriptions[winner[SWEEP]] if winner else None
+        if description is None or description.most_seeds == description.seeds:
+            return []
+        return looks(description.most_seeds)
 
     def _score(self, tested: pd.DataFrame) -> tuple[Runs, str]:
         """Return what the distinct runs scored, and why scores on images are missing, if so."""
@@ -141,45 +178,36 @@ class _Maker:
             results = tested[["trial"]]
         split = self._metric.partition("_")[0]
         images = tested.get(f"{split}_images", pd.Series(0, tested.index)).fillna(0)
-        columns = (tested[SWEEP], tested["trial"], tested[self._metric], images)
+        columns = (
+            *(tested[SWEEP], tested["trial"], tested["search"]),
+            *(tested[self._metric], images),
+        )
+
+        def run(sweep: str, trial: str) -> Run:
+            return self._sweeps.folders[sweep].run(trial)
+
         answers = results.itertuples(index=False, name=None)
         runs = [
-            FinalRun(self._sweeps.folders[sweep].run(trial), float(value), 0, answer, int(count))
-            for sweep, trial, value, count, answer in zip(*columns, answers, strict=True)
+            FinalRun(run(sweep, trial), float(value), int(search), answer, int(count))
+            for sweep, trial, search, value, count, answer in zip(*columns, answers, strict=True)
         ]
         return runs_of(runs, self._metric)
-
-    def _winner(self, search: pd.DataFrame) -> TrialValues | None:
-        """Return the best winner of rows, without rows that have none by the sweep's own word."""
-        select, mode = self._sweeps.select, self._sweeps.mode
-        found = [
-            find_winner(part, select, mode)
-            for place, part in search.groupby([SWEEP, "row"], sort=False)
-            if place not in self._without_winner
-        ]
-        winners = [winner for winner in found if winner]
-        outcomes, scores = ([winner[name] for winner in winners] for name in ("outcome", select))
-        place = best_index(outcomes, scores, mode)
-        return None if place is None else winners[place]
-
-    def _is_complete(self, winner: TrialValues) -> bool:
-        """Return whether the search of the winner's row is over, so that its final runs are due."""
-        place: RowKey = winner[SWEEP], winner["row"]
-        return not search_note([self.searches[place]], has_winner=True)
 
 
 def _table(
     sweeps: Sweeps, fields: Sequence[str], metric: str, groups: list[Group], lines: Sequence[str]
 ) -> Groups:
     notes = [*outcome_lines(sweeps, groups, metric), *lines]
-    return Groups(tuple(fields), metric, sweeps.select, sweeps.mode, groups, notes)
+    until = {one.most_seeds for one in sweeps.descriptions.values() if one.most_seeds > one.seeds}
+    most = until.pop() if len(sweeps.descriptions) == len(until) == 1 else None
+    return Groups(tuple(fields), metric, sweeps.select, sweeps.mode, groups, notes, most_seeds=most)
 
 
 def _check_metric(sweeps: Sweeps, metric: str) -> None:
     finals = sweeps.trials[sweeps.trials["role"] == "final"]
-    numbers = finals.drop(columns=[*FIELDS, "row", "winner"], errors="ignore").select_dtypes(
-        "number"
-    )
+    numbers = finals.drop(
+        columns=[*FIELDS, "row", "search", "winner"], errors="ignore"
+    ).select_dtypes("number")
     there = [str(name) for name in numbers.columns if numbers[name].notna().any()]
     if metric not in (*there, *MEASURES):
         raise ValueError(
@@ -188,7 +216,7 @@ def _check_metric(sweeps: Sweeps, metric: str) -> None:
 
 
 def _in_rows(sweeps: Sweeps) -> tuple[pd.DataFrame, list[str]]:
-    """Return the search and final trials of rows that the sweeps have, and lines on the others."""
+    """Return the trials of rows and searches that the sweeps have, and lines on the others."""
     trials, lines = sweeps.trials, list(sweeps.left_out)
     role = trials["role"]
     if count := int((role == "source").sum()):
@@ -198,12 +226,15 @@ def _in_rows(sweeps: Sweeps) -> tuple[pd.DataFrame, list[str]]:
             f"{counted(len(unlisted))} left out: not in a sweep's list, such as"
             f" {unlisted['trial'].iloc[0]}."
         )
-    trials = trials[role.isin(("search", "final"))]
-    sizes = {name: len(one.rows) for name, one in sweeps.descriptions.items()}
-    rows = trials[SWEEP].map(sizes).astype("Int64")  # also where there is no trial
-    outside = trials["row"].isna() | (trials["row"] >= rows)
+    trials = trials[role.isin(("search", "finalist", "final"))]
+    sizes = {name: (len(one.rows), one.searches) for name, one in sweeps.descriptions.items()}
+    rows, searches = (
+        trials[SWEEP].map({name: size[place] for name, size in sizes.items()}).astype("Int64")
+        for place in (0, 1)  # Int64 also where there is no trial
+    )
+    outside = trials["row"].isna() | (trials["row"] >= rows) | (trials["search"] >= searches)
     if count := int(outside.sum()):
-        lines.append(f"{counted(count)} left out: of no row that the sweep has now.")
+        lines.append(f"{counted(count)} left out: of no row or search that the sweep has now.")
     return trials[~outside], lines
 
 

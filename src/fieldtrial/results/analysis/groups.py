@@ -11,9 +11,15 @@ import pandas as pd
 from fieldtrial.disk.sweep_description import Mode
 from fieldtrial.results.analysis.winner import TrialValues, best_index
 from fieldtrial.results.read.trials import FAILED
-from fieldtrial.results.verdicts.comparisons import Comparison, compare, may_be_best
+from fieldtrial.results.verdicts.comparisons import (
+    Comparison,
+    compare,
+    compare_in_looks,
+    may_be_best,
+)
 from fieldtrial.results.verdicts.crossed import FEWEST, Runs, Values
 from fieldtrial.results.verdicts.estimates import Interval, estimate
+from fieldtrial.results.verdicts.sequential import hold_contest
 
 Key = tuple[str, ...]
 # How a group stands to the best of its family. untested: it has too few runs to tell.
@@ -34,12 +40,14 @@ class Group:
     runs: the winner's runs with fresh seeds. finals: those with a finite value of the metric.
     values: {seed: the metric} of the finals. data: what the group was tested on.
     scored: what the finals' distinct runs scored; None without finals. unscored: why scores on
-    images are missing, or nothing.
+    images are missing, or nothing. stages: the same as it was at each look, where the sweep looks
+    several times. ended: how many final runs have ended, well or not.
     note: what is missing, and why. expected: search trials that there will be at the end.
     repeated: proposals of the search that had been tried before.
     interval: the metric's mean and interval. mark: how it stands to the best of its family.
     comparison: its mean minus the best's. in_best_set: whether no comparison shows it to be beaten;
-    None where it is not compared. untested: why not.
+    None where it is not compared. untested: why not. given: final runs that it should have by now,
+    where the sweep looks several times.
     """
 
     number: int
@@ -52,6 +60,8 @@ class Group:
     data: Key
     scored: Runs | None = None
     unscored: str = ""
+    stages: tuple[Runs, ...] = ()
+    ended: int = 0
     note: str = ""
     expected: int = 0
     repeated: int = 0
@@ -60,6 +70,7 @@ class Group:
     comparison: Comparison | None = None
     in_best_set: bool | None = None
     untested: str = ""
+    given: int | None = None
 
     def count(self, role: str, *outcomes: str) -> int:
         """Return how many trials of a role ended so; of any outcome if none is named."""
@@ -102,6 +113,7 @@ class Groups:
     select, mode: what chooses winners, and whether it is best when large or small.
     notes: lines on how trials ended, and which of them are in no group.
     compared_fields: comparisons of fields' values, in the same family as those of the groups.
+    most_seeds: that a row may get, where the sweep looks several times.
     """
 
     fields: tuple[str, ...]
@@ -111,6 +123,7 @@ class Groups:
     groups: list[Group]
     notes: list[str]
     compared_fields: list[FieldComparison] = field(default_factory=list)
+    most_seeds: int | None = None
 
     @property
     def sign(self) -> int:
@@ -188,7 +201,20 @@ def _judge_family(
         weights[number, place[group.number]], weights[number, place[best.number]] = 1, -1
     of_fields = _field_weights(tested, table) if with_fields else []
     together = np.concatenate([weights, *(row[None] for *_, row in of_fields)])
-    found = compare([_scored(group) for group in tested], together)
+    scored = [_scored(group) for group in tested]
+    given: dict[int, int] = {}
+    if table.most_seeds is None:
+        found = compare(scored, together)
+    else:
+        contest = hold_contest(
+            [group.stages for group in tested],
+            [group.ended for group in tested],
+            together,
+            place[best.number],
+            table.most_seeds,
+        )
+        found = compare_in_looks(contest, scored, together)
+        given = {group.number: runs for group, runs in zip(tested, contest.given, strict=True)}
     known = {group.number: one for group, one in zip(others, found, strict=False)}
     differences = {place[number]: one for number, one in known.items()}
     unbeaten = may_be_best(len(tested), place[best.number], differences, table.sign)
@@ -198,6 +224,7 @@ def _judge_family(
             mark=_mark(group, best, known, table.sign),
             comparison=known.get(group.number),
             in_best_set=place[group.number] in unbeaten if group.number in place else None,
+            given=given.get(group.number),
         )
         for group in groups
     ]
@@ -211,7 +238,12 @@ def _judge_family(
 def _why_untested(group: Group) -> str:
     scored = _scored(group)
     count = len(scored.values)
-    return "" if scored.suffices else f"{count} of the {FEWEST} runs that a comparison needs"
+    first = group.stages[0] if group.stages else scored
+    return (
+        ""
+        if scored.suffices and first.suffices
+        else f"{count} of the {FEWEST} runs that a comparison needs"
+    )
 
 
 def _best(groups: Sequence[Group], table: Groups) -> Group | None:

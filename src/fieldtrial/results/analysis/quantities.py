@@ -65,7 +65,9 @@ def measures(
         trainable, total = (of_winner(group, name) for name in names)
         return float(trainable) / float(total) if trainable is not None and total else None
 
-    numeric = sweeps.trials.drop(columns=["row", "winner"]).select_dtypes("number").columns
+    numeric = (
+        sweeps.trials.drop(columns=["row", "search", "winner"]).select_dtypes("number").columns
+    )
     known = {str(name): mean(str(name)) for name in (*numeric, *ALWAYS) if name not in FIELDS}
     known |= {name: field(name) for name in FIELDS if name not in groups.fields}
     known |= {

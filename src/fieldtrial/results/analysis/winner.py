@@ -1,7 +1,7 @@
-"""The winner of a search, and why there is none, or what is missing of its final runs."""
+"""The winners of searches, and why there is none, or what is missing of their final runs."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,27 +11,34 @@ from pandas.api.types import is_scalar
 from fieldtrial.config import FIELDS, TrainConfig
 from fieldtrial.disk.sweep_description import Mode
 from fieldtrial.disk.sweep_folder import SweepFolder
-from fieldtrial.results.read.sweeps import Sweeps
-from fieldtrial.results.read.trials import ENDED_WELL, FAILED
+from fieldtrial.results.read.sweeps import SWEEP, Sweeps
+from fieldtrial.results.read.trials import ENDED_WELL, FAILED, search_of
 from fieldtrial.results.read.wording import outcome_text
 
 TrialValues = dict[str, Any]
 RowKey = tuple[str, int]  # a sweep's name, and the number of one of its rows
-End = Literal["winner", "none"]  # what a search ended with
+SearchKey = tuple[str, int, int]  # the same, and the number of one of the row's searches
+# What a search ended with: a winner, none, or finalists, of which the winner is yet to be chosen.
+End = Literal["finalists", "winner", "none"]
 
 
 @dataclass(frozen=True)
 class Search:
-    """How far the search of a row is.
+    """How far a search of a row is.
 
     trials: its search trials so far. wanted: how many it may try. end: None while it is under way.
     problem: why the row cannot begin, empty if nothing is known to hinder it.
+    finalists: how the runs of its finalists ended so far. most_finalists: how many configurations
+    may be finalists. seeds: how many runs each has.
     """
 
     trials: pd.DataFrame
     wanted: int
     end: End | None = None
     problem: str = ""
+    finalists: Sequence[str] = ()
+    most_finalists: int = 1
+    seeds: int = 0
 
     @property
     def expected(self) -> int:
@@ -42,6 +49,26 @@ class Search:
     def repeated(self) -> int:
         """The number of proposals that had been tried before."""
         return self.wanted - self.expected if self.end and self.wanted > self.expected else 0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all trials that it proposes have ended."""
+        return not search_note([self], has_winner=True)
+
+    @property
+    def expected_finalists(self) -> int:
+        """The number of runs of finalists at its end."""
+        if self.end in ("winner", "none"):
+            return len(self.finalists)
+        well = int(self.trials["outcome"].isin(ENDED_WELL).sum())
+        chosen = min(self.most_finalists, well) if self.is_over else self.most_finalists
+        return max(len(self.finalists), chosen * self.seeds if chosen > 1 else 0)
+
+    @property
+    def is_choosing(self) -> bool:
+        """Whether the winner is yet to be chosen from finalists."""
+        is_named = self.end in ("winner", "none")
+        return self.is_over and not is_named and self.expected_finalists > 0
 
 
 def test_metric(select: str) -> str:
@@ -61,8 +88,23 @@ def best_index(outcomes: Sequence[str], values: Sequence[float], mode: Mode) -> 
     return max(places, key=lambda place: sign * values[place], default=None)
 
 
+def find_winners(
+    trials: pd.DataFrame, select: str, mode: Mode, without: Collection[SearchKey] = ()
+) -> list[TrialValues]:
+    """Return the winner of each search that search trials of `Sweeps` are of, in order.
+
+    Searches that have none are left out, and so are those of `without`.
+    """
+    parts = trials.groupby([SWEEP, "row", "search"], sort=False)
+    found = [find_winner(part, select, mode) for place, part in parts if place not in without]
+    return [winner for winner in found if winner]
+
+
 def find_winner(search: pd.DataFrame, select: str, mode: Mode) -> TrialValues | None:
-    """Return the trial that the sweep named the winner; before that, the best so far, if any."""
+    """Return the trial of a search that the sweep named the winner; before that, the best so far.
+
+    Returns None if none ended well.
+    """
     ended = search[search["outcome"].isin(ENDED_WELL) & search[select].notna()]
     named = ended[ended["winner"]]
     candidates = named if len(named) else ended
@@ -82,31 +124,39 @@ def to_values(trials: pd.DataFrame) -> list[TrialValues]:
     ]
 
 
-def read_searches(sweeps: Sweeps) -> dict[RowKey, Search]:
-    """Return the search of each row of each sweep, all of its trials included."""
-    found = {}
+def read_searches(sweeps: Sweeps) -> dict[RowKey, list[Search]]:
+    """Return the searches of each row of each sweep, all of their trials included."""
+    found: dict[RowKey, list[Search]] = {}
     for name, description in sweeps.descriptions.items():
         frame, ends = sweeps.frames[name], _ends(sweeps.folders[name])
         sources = frame[frame["role"] == "source"]
         for number, config in enumerate(description.row_configs):
-            trials = frame[frame["row"] == number]
-            problem = "" if len(trials) else _source_problem(config, sources)
-            search = trials[trials["role"] == "search"]
-            end = ends.get(number)
-            found[name, number] = Search(search, description.trials_per_row, end, problem)
+            row = frame[frame["row"] == number]
+            problem = "" if len(row) else _source_problem(config, sources)
+            for search in range(description.searches):
+                trials = row[row["search"] == search]
+                one = Search(
+                    trials[trials["role"] == "search"],
+                    description.trials_per_search,
+                    ends.get((number, search)),
+                    problem,
+                    trials.loc[trials["role"] == "finalist", "outcome"].tolist(),
+                    description.finalists,
+                    description.seeds,
+                )
+                found.setdefault((name, number), []).append(one)
     return found
 
 
-def _ends(folder: SweepFolder) -> dict[int, End]:
-    """Return how searches ended: the last entry in the sweep's list names a winner, or none."""
-    last = {
-        entry["row"]: entry for entry in folder.trials() if entry["role"] in ("search", "winner")
-    }
-    return {
-        row: "winner" if entry["trial"] else "none"
-        for row, entry in last.items()
-        if entry["role"] == "winner"
-    }
+def _ends(folder: SweepFolder) -> dict[tuple[int, int], End]:
+    """Return how searches (row, search) ended, by the last entry of each in the sweep's list."""
+    ends: dict[tuple[int, int], End | None] = {}
+    for entry in folder.trials():
+        if entry["role"] == "winner":
+            ends[search_of(entry)] = "winner" if entry["trial"] else "none"
+        elif entry["role"] in ("search", "finalist"):
+            ends[search_of(entry)] = "finalists" if entry["role"] == "finalist" else None
+    return {place: end for place, end in ends.items() if end}
 
 
 def _source_problem(config: TrainConfig, sources: pd.DataFrame) -> str:
@@ -137,6 +187,22 @@ def search_note(searches: Sequence[Search], has_winner: bool) -> str:
     if failed and len(failed) == ended:
         return f"{_all_of(len(failed))} failed: {_said(failed)}"
     return "" if has_winner else f"none of {ended} trials can be the winner, {len(failed)} failed"
+
+
+def finalist_note(searches: Sequence[Search]) -> str:
+    """Return how far the finalists of a group's rows are, or that they could not decide."""
+    choosing = [search for search in searches if search.is_choosing]
+    if choosing:
+        ended = sum(
+            one in (*ENDED_WELL, *FAILED) for search in choosing for one in search.finalists
+        )
+        return f"{ended} of {sum(one.expected_finalists for one in choosing)} runs of finalists"
+    undecided = [
+        search
+        for search in searches
+        if search.end == "winner" and search.finalists and "finished" not in search.finalists
+    ]
+    return "no run of a finalist ended well, so the search chose the winner" if undecided else ""
 
 
 def final_note(finals: pd.DataFrame, untested: int, seeds: int) -> str:

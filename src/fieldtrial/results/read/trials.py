@@ -12,7 +12,7 @@ from fieldtrial.disk.sweep_folder import SweepFolder
 ENDED_WELL = ("finished", "stopped")
 FAILED = ("failed", "unreadable")
 # Columns of every frame, also before the first trial has ended.
-COLUMNS = ("trial", "row", "role", "winner", "outcome", "configuration", *FIELDS)
+COLUMNS = ("trial", "row", "search", "role", "winner", "outcome", "configuration", *FIELDS)
 MEASURES = (
     "validation_accuracy",
     "validation_loss",
@@ -33,8 +33,9 @@ def load(path: Path | str) -> pd.DataFrame:
 
     A trial that several of the sweep's rows share is there once for each. The columns:
     trial: the name of its directory. row: the number of its row, missing for a source.
-    role: source, search, final, or unlisted for a run directory that the sweep does not list.
-    winner: whether the sweep named it its row's winner.
+    search: the number of the row's search that it is of, from 0, missing for a source.
+    role: source, search, finalist, final, or unlisted for a run directory that the sweep does not
+    list. winner: whether the sweep named it its search's winner.
     outcome: finished, stopped (early), failed, running (or interrupted: it has begun and has no
     end), waiting (no worker has begun it), or unreadable.
     configuration: eight digits of all fields but the seed, equal for repetitions of a trial.
@@ -50,11 +51,19 @@ def load(path: Path | str) -> pd.DataFrame:
     folder.require()
     entries = folder.trials()
     # The last winner named counts. Naming a winner, or none, is no trial.
-    winners = {entry["row"]: entry["trial"] for entry in entries if entry["role"] == "winner"}
+    winners = {search_of(entry): entry["trial"] for entry in entries if entry["role"] == "winner"}
     listed = [entry for entry in entries if entry["role"] != "winner"]
     names = {entry["trial"] for entry in listed}
     known = {name: _read_run(folder.run(name)) for name in names}
-    rows = [{**entry, "winner": _won(entry, winners), **known[entry["trial"]]} for entry in listed]
+    rows = [
+        {
+            **entry,
+            "search": None if entry["row"] is None else search_of(entry)[1],
+            "winner": entry["role"] == "search" and winners.get(search_of(entry)) == entry["trial"],
+            **known[entry["trial"]],
+        }
+        for entry in listed
+    ]
     for name in sorted(
         entry.name for entry in folder.path.iterdir() if entry.is_dir() and entry.name not in names
     ):
@@ -72,11 +81,15 @@ def load(path: Path | str) -> pd.DataFrame:
         if name not in FIELDS and {type(row.get(name)) for row in rows} == {int, type(None)}
     ]
     # Otherwise, whole numbers beside missing ones become fractions.
-    return frame.astype(dict.fromkeys(["row", *whole], "Int64"))
+    return frame.astype(dict.fromkeys(["row", "search", *whole], "Int64"))
 
 
-def _won(entry: dict[str, Any], winners: dict[int, str | None]) -> bool:
-    return bool(entry["role"] == "search" and winners.get(entry["row"]) == entry["trial"])
+def search_of(entry: dict[str, Any]) -> tuple[int, int]:
+    """Return the numbers of the row and of its search that an entry of a sweep's list is of.
+
+    Earlier versions had one search for each row, and wrote no number.
+    """
+    return entry["row"], entry.get("search", 0)
 
 
 def _read_run(run: Run) -> dict[str, Any]:

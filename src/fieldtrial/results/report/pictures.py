@@ -91,7 +91,9 @@ def _titles(folder: SweepFolder, trials: pd.DataFrame) -> dict[str, tuple[int, s
     ):
         number = int(row) if pd.notna(row) and 0 <= row < len(labels) else -1
         label = f"{labels[number]}: " if number >= 0 else ""
-        fresh = f" with seed {int(seed)}" if role == "final" and pd.notna(seed) else ""
+        fresh = (
+            f" with seed {int(seed)}" if role in ("finalist", "final") and pd.notna(seed) else ""
+        )
         titles.setdefault(trial, (number, f"{label}{role} run {trial}{fresh}"))
     return titles
 

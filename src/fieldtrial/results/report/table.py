@@ -43,13 +43,15 @@ def facts(
     hours = float((records["seconds"] * records["world_size"]).sum()) / 3600
     again = float((records["repeated_seconds"] * records["world_size"]).sum()) / 3600
     repeated = f", and {format_hours(again)} in epochs done again" if again else ""
+    searches = f"{description.searches} searches of " if description.searches > 1 else ""
+    finalists = f", {description.finalists} finalists" if description.finalists > 1 else ""
     return [
         _best(tested),
         {"name": "Trials", "value": f"{int(outcomes.sum()):,}", "remark": ", ".join(parts)},
         {
             "name": "Rows",
             "value": f"{len(description.rows):,}",
-            "remark": f"{counted(description.trials_per_row)} and"
+            "remark": f"{searches}{counted(description.trials_per_search)}{finalists} and"
             f" {counted(description.seeds, 'fresh seed')} for each",
         },
         {

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
+from fieldtrial.budget import FIRST_SEEDS
 from fieldtrial.results.verdicts.crossed import (
     Contrasts,
     Runs,
@@ -23,14 +24,13 @@ from fieldtrial.results.verdicts.crossed import (
 )
 from fieldtrial.results.verdicts.joint import CHUNK, DRAWS, LEVEL, MARGIN, Judged, p_values
 
-FIRST = 3  # runs of each row before the first look
 GROWTH = 1.5  # of a row's runs from one look to the next
 LEAST_CHANCE = 0.1  # of a decision by further runs: rows with less get none
 
 
 def looks(most: int) -> list[int]:
     """Return how many runs a row in the contest has had at each look: 3, 5, 8, ... up to `most`."""
-    found = [min(FIRST, most)]
+    found = [min(FIRST_SEEDS, most)]
     while found[-1] < most:
         found.append(min(most, math.ceil(found[-1] * GROWTH)))
     return found
@@ -79,7 +79,10 @@ def look_at(
     p = p_values(final)
     quantile = -special.ndtri(np.maximum(p, np.finfo(float).tiny) / 2)
     above = len(largest) - np.searchsorted(largest, quantile)
-    corrected = np.minimum(np.maximum((crossed + above + 1) / (draws + 1), p) / MARGIN, 1.0)
+    # As a single test has it: the level at which the looks so far would show the contrast.
+    spent_so_far = MARGIN * shares[-1]
+    corrected = np.maximum((crossed + above + 1) / (draws + 1) / spent_so_far, p / MARGIN)
+    corrected = np.minimum(corrected, 1.0)
     shown = quantile > criticals[-1]
     widest = 2 * special.ndtr(-criticals[-1])
     half_widths = special.stdtrit(final.freedom, 1 - widest / 2) * final.errors

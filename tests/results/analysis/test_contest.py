@@ -1,0 +1,64 @@
+"""Which rows of a real folder get more seeds, and what their table then says."""
+
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from fieldtrial.results.analysis.contest import main, runs_wanted
+from tests.results.cells import footer, own_table
+
+if TYPE_CHECKING:
+    from tests.results.conftest import Written
+
+MEANS = (0.80, 0.805, 0.40)  # the second is too near for three seeds, the third far away
+LUCK = np.random.default_rng(0).normal(0, 0.01, (3, 10))
+
+
+@pytest.fixture
+def contested(written: "Written") -> "Written":
+    written.describe(most_seeds=10)
+    for row in range(len(MEANS)):
+        written.ended(row, validation=0.9 - 0.1 * row)
+        add(written, row, 0, 3)
+    return written
+
+
+def add(written: "Written", row: int, first: int, last: int, shift: float = 0.0) -> None:
+    for seed in range(first, last):
+        test = MEANS[row] + float(LUCK[row][seed]) + shift
+        written.ended(row, "final", 0.5, test, seed=seed + 1)
+
+
+def test_rows_in_the_contest_and_the_best_get_more(
+    contested: "Written", capsys: pytest.CaptureFixture[str]
+) -> None:
+    wanted = runs_wanted(contested.folder)
+    assert wanted[2] == 3
+    assert wanted[0] == max(wanted.values())
+    assert main([str(contested.folder.path)]) == 0
+    assert json.loads(capsys.readouterr().out) == {str(row): n for row, n in wanted.items()}
+
+
+def test_a_difference_that_more_seeds_show_ends_the_contest(contested: "Written") -> None:
+    for row in (0, 1):  # the second turns out to be a little better
+        add(contested, row, 3, 5, shift=0.0 if row == 0 else 0.02)
+    assert max(runs_wanted(contested.folder).values()) in (5, 8)
+    marks = [group.mark for group in own_table(contested.folder).groups.groups]
+    assert marks[2] == "worse"
+
+
+def test_the_footer_says_what_was_taken_and_saved(contested: "Written") -> None:
+    assert (
+        "Seeds until it is decided: 9 final runs so far, instead of 30 with 10 for each row. All"
+        " looks, after 3, 5, 8, 10 runs of a row, share the 5 %." in footer(contested)
+    )
+
+
+def test_seeds_that_were_raised_after_a_look_are_said(complete: "Written") -> None:
+    complete.describe(earlier_seeds=[2])
+    assert (
+        "The number of seeds was raised from 2 to 3 when there were final runs already."
+        in footer(complete)
+    )
