@@ -1,45 +1,57 @@
-"""Evaluate a finished run's weights again: python jobs/evaluate.py --run DIR [--split validation]
+"""Evaluate a finished run's weights again, or a library's classifier as it was published.
 
-Prints the metrics, adds those that result.json lacks, and stores the predictions. --initial takes
-the weights before training, with a fresh last layer. --dataset takes another data set with the
-same class names.
+python jobs/evaluate.py --run DIR [--split validation] [--initial | --dataset NAME]
+python jobs/evaluate.py --model NAME --weights imagenet --head keep --dataset NAME [--split all]
+
+A run: prints the metrics, adds those that result.json lacks, and stores the predictions.
+A classifier: keeps the last layer that it was trained with, matches the data set's classes by name
+to the model's, and preprocesses images as the library does.
 """
 
 import sys
 from collections.abc import Sequence
 
-from fieldtrial.command_line import add_data_root, add_run, job, job_parser, parse
+from fieldtrial.command_line import add_data_root, job, job_parser, parse, refuse
+from fieldtrial.config import TrainConfig
 from fieldtrial.disk.run import Run
+
+TEXTS = {
+    "weights": "a classifier's weights: imagenet, which are the library's, or a file",
+    "dataset": "a classifier's images; for a run, another data set with the same class names",
+    "out": "a directory for a classifier's predictions, which are stored as a run's",
+}
 
 
 @job(FloatingPointError)
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Evaluate, and print one line per metric."""
+    """Evaluate, and print a line for each metric."""
     parser = job_parser(__doc__)
-    add_run(parser, "the directory of a finished run")
-    parser.add_argument(
-        "--split", choices=["test", "validation"], default="test", help="which images [test]"
-    )
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument(
-        "--initial", action="store_true", help="the weights before training, not the kept ones"
-    )
-    which.add_argument("--dataset", metavar="NAME", help="another data set with the same classes")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--run", metavar="DIR", help="the directory of a finished run")
+    what.add_argument("--model", metavar="NAME", help="a classifier of torchvision or timm")
+    for name, text in TEXTS.items():
+        parser.add_argument(f"--{name}", metavar="DIR" if name == "out" else "NAME", help=text)
+    parser.add_argument("--head", choices=["keep"], help="keep a classifier's own last layer")
+    parser.add_argument("--split", choices=["test", "validation", "all"], default="test")
+    parser.add_argument("--initial", action="store_true", help="a run's weights before training")
     add_data_root(parser)
     flags = parse(parser, arguments)
-    run = Run(flags.run)
-    run.config()  # refuses a folder without a run before torch is imported
-    from fieldtrial.training.distributed.world import World
-    from fieldtrial.training.scoring.evaluation import evaluate_elsewhere, evaluate_run
+    if flags.model:
+        refuse(parser, flags, "model", ["initial"], ["weights", "head", "dataset"])
+        config = TrainConfig(model=flags.model, weights=flags.weights, dataset=flags.dataset)
+    else:
+        refuse(parser, flags, "run", ["weights", "out", "head"])
+        (run := Run(flags.run)).config()  # refuses a folder without a run before torch is imported
+    from fieldtrial.training.distributed.world import World  # late: torch
+    from fieldtrial.training.scoring import evaluation, published
 
     world = World.from_environment()
-    if flags.dataset:
-        scores = evaluate_elsewhere(run, world, flags.dataset, flags.split)
+    if flags.model:
+        lines = published.evaluate_published(config, flags.split, world, flags.out).lines()
     else:
-        scores = evaluate_run(run, world, (flags.split,), flags.initial)
-    for name, value in scores.items() if world.is_rank_0 else ():
-        if name != "class_names":
-            print(f"{name.replace('_', ' ')} {value:.4g}")
+        lines = evaluation.evaluate_again(run, world, flags.split, flags.initial, flags.dataset)
+    for line in lines if world.is_rank_0 else ():
+        print(line)
     world.close()
     return 0
 

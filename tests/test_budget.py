@@ -10,6 +10,7 @@ from ray import tune
 
 from fieldtrial.budget import until
 from fieldtrial.config import ConfigError, TrainConfig
+from fieldtrial.control.engine.row import Row
 from fieldtrial.control.smoke import smoke
 from fieldtrial.disk.sweep_description import SweepDescription
 from fieldtrial.sweep import Sweep
@@ -18,7 +19,8 @@ LR = {"lr": tune.loguniform(1e-4, 1e-1)}
 
 
 def sweep(**fields: Any) -> Sweep:
-    return Sweep(**{"base": TrainConfig(), "rows": [{}], "search": LR} | fields)
+    asked: dict[str, Any] = {"base": TrainConfig(), "rows": [{}], "search": LR}
+    return Sweep(**asked | fields)
 
 
 def problems(**fields: Any) -> list[str]:
@@ -95,3 +97,16 @@ def test_what_until_needs_is_said() -> None:
         "seeds = until(9): must be a number with searches = 2, because the luck of a search is not"
         " reduced by seeds"
     ]
+
+
+def test_an_a_a_sweep_runs_its_first_row_twice() -> None:
+    one = sweep(rows=[{"optimizer": "sgd"}, {"optimizer": "adam"}], aa=True)
+    first, _, again = one.planned
+    assert (again.number, again.cells, again.label) == (2, first.cells, "optimizer=sgd again")
+    assert again.config.configuration == first.config.configuration
+    assert again.config.id != first.config.id
+    described = one.describe("x")
+    assert described.labels == ["sgd", "adam", "sgd again"]
+    assert SweepDescription.from_json(described.to_json(), "it") == described
+    assert len(smoke(one).planned) == 2
+    assert Row(one, 2).config.seed != Row(one, 0).config.seed

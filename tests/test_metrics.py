@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import sklearn.metrics
 from numpy.typing import NDArray
+from statsmodels.stats.proportion import proportion_confint
 
 from fieldtrial import metrics
 
@@ -82,6 +83,16 @@ def test_a_class_without_images_spoils_nothing() -> None:
     ]
     with pytest.raises(ValueError, match="all images are of one class"):
         metrics.auc(np.zeros(4, np.int64), probability)
+
+
+@pytest.mark.parametrize(("right", "count"), [(0, 3), (5, 12), (612, 1000), (50, 50)])
+def test_the_interval_of_a_share_is_statsmodels(right: int, count: int) -> None:
+    low, high = metrics.wilson(right / count, count)
+    expected = proportion_confint(right, count, method="wilson")
+    assert (low, high) == pytest.approx(expected, abs=1e-12)
+    assert -1e-12 < low < high < 1 + 1e-12
+    wider = metrics.wilson(right / count, count, 0.99)
+    assert wider == pytest.approx(proportion_confint(right, count, 0.01, "wilson"), abs=1e-12)
 
 
 def test_log_loss_is_cross_entropy_and_finite() -> None:

@@ -9,6 +9,7 @@ LEAST = {"trials": 1, "seeds": 0, "finalists": 1, "searches": 1, "max_failures":
 # row's own seed + 1000 s. The seeds after that are for its final runs, those from + 500 on for its
 # finalists.
 SEARCH_SEEDS, FINALIST_SEEDS = 1000, 500
+AA_SEEDS = 10**6  # from a row to its repetition (see `Sweep.aa`)
 
 
 class Until(int):
@@ -51,7 +52,8 @@ class Budget:
     finalists: the best configurations of a search, which are trained again with as many fresh
         seeds; the best of them on average wins. With one, the search alone chooses the winner.
     searches: how often the whole search of a row is repeated, with other proposals and seeds. Each
-        has its own winner and final runs.
+        has its own winner and final runs, so that the luck of the search is in their spread (I.
+        Gulrajani, D. Lopez-Paz, "In Search of Lost Domain Generalization", ICLR 2021).
     max_failures: failed trials after which the sweep stops. Diverged trials do not count, because
         divergence is a finding.
     """

@@ -7,7 +7,7 @@ import argparse
 import functools
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -76,6 +76,22 @@ def add_data_root(parser: argparse.ArgumentParser) -> None:
 def add_run(parser: argparse.ArgumentParser, text: str) -> None:
     """Add --run, a run's directory."""
     parser.add_argument("--run", required=True, metavar="DIR", type=Path, help=text)
+
+
+def refuse(
+    parser: argparse.ArgumentParser,
+    flags: argparse.Namespace,
+    mode: str,
+    without: Iterable[str],
+    needs: Iterable[str] = (),
+) -> None:
+    """End with a line if a flag was given beside --`mode` that is of no use there, or lacks."""
+    given = [f"--{name}" for name in without if getattr(flags, name)]
+    lacking = [f"--{name}" for name in needs if not getattr(flags, name)]
+    if given:
+        parser.error(f"{', '.join(given)}: not with --{mode}")
+    if lacking:
+        parser.error(f"--{mode} needs {', '.join(lacking)}")
 
 
 def parse(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -4,6 +4,9 @@ and arrays out.
 `label` is int64 (n,), from 0 on; `probability` is float (n, classes), a row for each image.
 """
 
+import math
+from statistics import NormalDist
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -36,6 +39,17 @@ def top5_accuracy(label: Labels, probability: Probabilities) -> float | None:
     if probability.shape[1] <= TOP:
         return None
     return float((rank_of_true_class(label, probability) < TOP).mean())
+
+
+def wilson(share: float, count: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Return the interval of a share that was seen in `count` independent images.
+
+    It is Wilson's score interval (E. B. Wilson, JASA 22, 1927), which stays within [0, 1].
+    """
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    middle = share + z**2 / (2 * count)
+    half = z * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
+    return (middle - half) / (1 + z**2 / count), (middle + half) / (1 + z**2 / count)
 
 
 def confusion_matrix(label: Labels, probability: Probabilities) -> NDArray[np.int64]:

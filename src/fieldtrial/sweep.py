@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from ray.tune.search.sample import Categorical, Domain, Float, Integer
 
-from fieldtrial.budget import Budget
+from fieldtrial.budget import AA_SEEDS, Budget
 from fieldtrial.config import FIELDS, ConfigError, TrainConfig, unknown_field
 from fieldtrial.disk.sweep_description import (
     MODES,
@@ -79,6 +79,8 @@ class Sweep(Budget):
         start from its weights.
     deterministic: whether proposals and early stopping do not depend on how many trials run at once
         (see `control.engine.rounds`).
+    aa: whether the first row is run once more, as a last row of its own with other proposals and
+        seeds. What these two differ by is the table's noise.
     planned: the rows as they will be run; made here, not given.
 
     Raises:
@@ -92,6 +94,7 @@ class Sweep(Budget):
     select: Literal["validation_accuracy", "validation_loss"] = "validation_accuracy"
     source: Mapping[str, object] | None = None
     deterministic: bool = False
+    aa: bool = False
     planned: tuple[PlannedRow, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -109,6 +112,11 @@ class Sweep(Budget):
             ]
         if problems:
             raise ConfigError(list(dict.fromkeys(problems)), where="sweep")
+        if self.aa:
+            first, number = self.planned[0], len(self.rows)
+            config = replace(first.config, seed=first.config.seed + AA_SEEDS)
+            again = replace(first, number=number, label=f"{first.label} again", config=config)
+            object.__setattr__(self, "planned", (*self.planned, again))
 
     @property
     def mode(self) -> Mode:
@@ -190,8 +198,8 @@ class Sweep(Budget):
             name=sweep_name,
             base=self.base,
             rows=tuple(
-                {field_name: getattr(row.config, field_name) for field_name in fields}
-                for row, fields in zip(self.planned, self.rows, strict=True)
+                {name: getattr(row.config, name) for name in self.rows[row.number % len(self.rows)]}
+                for row in self.planned
             ),
             search={name: to_search_domain(domain) for name, domain in self.search.items()},
             trials=self.trials,
@@ -202,6 +210,7 @@ class Sweep(Budget):
             source=None if self.source is None else typed_values(self.source),
             max_failures=self.most_failures,
             deterministic=self.deterministic,
+            aa=self.aa,
         )
 
     def _row_problems(self) -> list[str]:

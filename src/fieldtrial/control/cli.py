@@ -29,6 +29,7 @@ from fieldtrial.panel import console, format_hours
 from fieldtrial.power import ACCURACY, SEED_DEVIATION, assumed
 from fieldtrial.sweep import Sweep
 
+FLAGS = ("deterministic", "aa")
 BUDGET = ("trials", "seeds", "finalists", "searches", "max_failures")
 
 
@@ -106,6 +107,11 @@ def _parser(script: Path) -> argparse.ArgumentParser:
         help="search in rounds: the same trials, however many run at once",
     )
     parser.add_argument(
+        "--aa",
+        action="store_true",
+        help="run the first row twice, as two rows: their difference is the table's noise",
+    )
+    parser.add_argument(
         "--set",
         action="append",
         default=[],
@@ -156,7 +162,8 @@ def _configured(sweep: Sweep, options: argparse.Namespace) -> Sweep:
         raise ConfigError([f"{text!r}: must be FIELD=VALUE" for text in malformed], "--set")
     sweep = sweep.with_settings({name: value for name, _, value in pairs})
     budget = {name: getattr(options, name) for name in BUDGET if getattr(options, name) is not None}
-    sweep = replace(sweep, **budget, deterministic=sweep.deterministic or options.deterministic)
+    flags = {name: getattr(sweep, name) or getattr(options, name) for name in FLAGS}
+    sweep = replace(sweep, **budget, **flags)
     return smoke(sweep) if options.smoke else sweep
 
 
@@ -184,10 +191,9 @@ def _show(sweep: Sweep, folder: SweepFolder, settings: Settings, sizes: SweepSiz
     out.print(table)
     for name, domain in sweep.describe(folder.name).search.items():
         out.print(f"search {name}: {domain}")
-    runs = len(sweep.rows) * sweep.runs_per_row
-    out.print(
-        f"{len(sweep.rows)} rows, {runs} trials and {len(sizes.sources)} sources in {folder.path}"
-    )
+    runs = len(sweep.planned) * sweep.runs_per_row
+    sources = len(sizes.sources)
+    out.print(f"{len(sweep.planned)} rows, {runs} trials and {sources} sources in {folder.path}")
     workers = settings.workers(runs + len(sizes.sources))
     start_hours = workers * START_SECONDS / 3600
     most = format_hours((sum(hours) + source_hours + start_hours) * settings.devices_per_trial)
@@ -214,7 +220,7 @@ def _show(sweep: Sweep, folder: SweepFolder, settings: Settings, sizes: SweepSiz
 
 def _power_text(images: int, sweep: Sweep) -> str:
     """Return which difference the sweep can show, as far as that can be said before it has run."""
-    design = assumed(images, sweep.most_seeds, len(sweep.rows))
+    design = assumed(images, sweep.most_seeds, len(sweep.planned))
     difference = design.detectable()
     ways = [
         f"{times * count:,.0f} {what}"

@@ -50,7 +50,7 @@ def smoke(sweep: Sweep) -> Sweep:
                 if has_effect(name, row.config, left)
             }
             | larger.get(row.number, {})
-            for row in sweep.planned
+            for row in sweep.planned[: len(sweep.rows)]
         ],
         search={
             name: domain
@@ -60,6 +60,7 @@ def smoke(sweep: Sweep) -> Sweep:
         trials=1,
         seeds=min(1, sweep.seeds),
         finalists=1,
+        aa=False,
         searches=1,
         source=None if sweep.source is None else keep,
         max_failures=2 * len(sweep.rows),  # so that the problems of all rows are seen

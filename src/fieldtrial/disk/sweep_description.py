@@ -76,6 +76,7 @@ class SweepDescription(Budget):
     trials, seeds, finalists, searches: see `Budget`. max_failures: too, None where it is not known.
     source: the fields of the trial whose weights the rows start from, None without one.
     deterministic: whether the search does not depend on how many trials run at once.
+    aa: whether the last row is the first once more.
     earlier_seeds: numbers of seeds that were raised after final runs had begun.
     """
 
@@ -86,6 +87,7 @@ class SweepDescription(Budget):
     select: Select
     source: Mapping[str, Any] | None = None
     deterministic: bool = False
+    aa: bool = False
     earlier_seeds: tuple[int, ...] = ()
 
     @property
@@ -113,11 +115,13 @@ class SweepDescription(Budget):
         """Each row as text: 'cnn · none', or with field names where rows set different fields."""
         texts = [{name: format_value(value) for name, value in row.items()} for row in self.rows]
         if len({tuple(row) for row in texts}) == 1 and texts[0]:
-            return [" · ".join(row.values()) for row in texts]
-        return [
-            " ".join(f"{name}={value}" for name, value in row.items()) or f"row {number}"
-            for number, row in enumerate(texts)
-        ]
+            labels = [" · ".join(row.values()) for row in texts]
+        else:
+            labels = [
+                " ".join(f"{name}={value}" for name, value in row.items()) or f"row {number}"
+                for number, row in enumerate(texts)
+            ]
+        return [*labels[:-1], f"{labels[0]} again"] if self.aa else labels
 
     @classmethod
     def from_json(cls, values: object, where: str) -> "SweepDescription":
@@ -146,6 +150,7 @@ class SweepDescription(Budget):
             source=reader.source(),
             max_failures=reader.checked("max_failures", int | None),
             deterministic=reader.checked("deterministic", bool, False),
+            aa=reader.checked("aa", bool, False),
             earlier_seeds=reader.checked("earlier_seeds", tuple[int, ...], ()),
         )
         if reader.problems:
@@ -170,6 +175,7 @@ class SweepDescription(Budget):
             "mode": self.mode,
             "source": None if self.source is None else _plain(self.source),
             "deterministic": self.deterministic,
+            "aa": self.aa,
         }
 
 

@@ -26,8 +26,8 @@ def test_a_folder_of_another_sweep_is_refused_once_a_trial_was_listed(tmp_path: 
     claim(folder, SMALL)
     claim(folder, OTHER)  # no trial has been listed
     folder.list_trial("3fa91b2c", 0, "search")
-    budget = {"trials": 9, "seeds": 9, "finalists": 2, "searches": 3, "max_failures": 9}
-    claim(folder, replace(OTHER, **budget))  # the budget may change
+    larger = replace(OTHER, trials=9, seeds=9, finalists=2, searches=3, max_failures=9)
+    claim(folder, larger)  # the budget may change
     with pytest.raises(ConfigError) as caught:
         claim(folder, replace(SMALL, deterministic=True))
     where = f"{folder.path} holds another sweep: "

@@ -35,7 +35,7 @@ def winners(engine: Engine) -> list[float | None]:
     }
     found = {(row.number, row.search): row.winner() for row in engine.rows}
     assert named == {place: one and one.name for place, one in found.items()}
-    return [one and one.config.lr for one in found.values()]
+    return [one.config.lr if one else None for one in found.values()]
 
 
 def roles(engine: Engine, role: str) -> list[Trial]:

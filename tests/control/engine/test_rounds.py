@@ -65,10 +65,11 @@ def test_one_after_another_trials_stop_where_rays_scheduler_stops_them(
     ours, rays = RoundHalving(epochs, mode), build_scheduler(epochs, mode)
     for number, curve in enumerate(curves):
         one = trial(number)
-        rays.on_trial_add(NO_CONTROLLER, one)  # type: ignore[arg-type]
+        for scheduler in (ours, rays):
+            scheduler.on_trial_add(NO_CONTROLLER, one)
         for epoch in range(1, epochs + 1):
             told = result(one, epoch, curve[epoch - 1])
-            decision = rays.on_trial_result(NO_CONTROLLER, one, told)  # type: ignore[arg-type]
+            decision = rays.on_trial_result(NO_CONTROLLER, one, told)
             assert ours.on_trial_result(NO_CONTROLLER, one, told) == decision
             if decision == TrialScheduler.STOP:
                 break
@@ -78,6 +79,8 @@ def test_one_after_another_trials_stop_where_rays_scheduler_stops_them(
 def test_a_trial_is_compared_neither_with_its_round_nor_with_what_failed() -> None:
     halving = RoundHalving(5, "max")
     good, failed, poor, later = map(trial, range(4))
+    for one in (good, failed, poor, later):
+        halving.on_trial_add(NO_CONTROLLER, one)
     for one, score in ((good, 0.9), (failed, 0.2), (poor, 0.1)):
         assert halving.on_trial_result(NO_CONTROLLER, one, result(one, 1, score)) == "CONTINUE"
     halving.on_trial_remove(NO_CONTROLLER, failed)

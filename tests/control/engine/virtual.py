@@ -5,7 +5,6 @@ its actions, and restarted from its saved state.
 """
 
 import math
-import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +17,6 @@ from fieldtrial.config import TrainConfig
 from fieldtrial.control.engine import loop
 from fieldtrial.control.engine import row as row_module
 from fieldtrial.control.engine.loop import Engine
-from fieldtrial.control.engine.ray_tune import SCORE, TIME
 from fieldtrial.control.engine.state import load_state, save_state
 from fieldtrial.control.engine.trial import Trial
 from fieldtrial.control.engine.trials import Trials
@@ -27,6 +25,7 @@ from fieldtrial.disk.run import Run
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.disk.task_queue import Task
 from fieldtrial.sweep import Sweep
+from tests.control.engine.searcher import Searcher
 
 RATES = [number / 1000 for number in range(1, 9)]  # the learning rates, of which each has a Script
 NEVER = math.inf
@@ -177,6 +176,8 @@ class VirtualPlace:
             (trial.status, trial.attempt) for trial in known if trial.name == task.trial
         }, "it was started before it was saved"
         self.started.append(task)
+        # It may have been answered already for a row that shares its run.
+        self._answered = [worker for worker in self._answered if worker.task != task]
         self._workers.append(Worker(task, task.attempt, self._now + self._script(task).seconds))
         self.act()
 
@@ -303,39 +304,13 @@ class VirtualPlace:
         worker.epoch = epoch + 1
 
 
-class Searcher:
-    """Proposes learning rates that depend on all that it was told, and keeps what that was."""
-
-    def __init__(self) -> None:
-        self.told: list[tuple[Any, ...]] = []
-
-    def suggest(self, trial_id: str) -> dict[str, Any]:
-        """Return a suggestion that differs if anything that was told differs, but for the row."""
-        known = [(name.partition("-")[2], *told) for name, *told in [[trial_id], *self.told]]
-        return {"lr": RATES[zlib.crc32(repr(known).encode()) % len(RATES)]}
-
-    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Take the value after an epoch."""
-        self.told.append((trial_id, result[TIME], result[SCORE]))
-
-    def on_trial_complete(
-        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
-    ) -> None:
-        """Take the end of a trial."""
-        self.told.append((trial_id, "end", error or (result or {})[SCORE]))
-
-    def add_evaluated_point(self, point: dict[str, Any], value: float) -> None:
-        """Take a trial that this searcher has not proposed."""
-        self.told.append(("point", point["lr"], value))
-
-
 def run_sweep(sweep: Sweep, place: VirtualPlace, retry: bool = False) -> Engine:
     """Run a sweep to its end. An engine that is killed is restarted from its saved state."""
     place.folder.write_description(sweep.describe(place.folder.name))
     place.epochs = sweep.base.epochs
     with (
         mock.patch.object(loop, "save_state", place.save),
-        mock.patch.object(row_module, "build_searcher", lambda *_: Searcher()),  # noqa: PT008
+        mock.patch.object(row_module, "build_searcher", lambda *_: Searcher(RATES)),  # noqa: PT008
     ):
         while True:
             try:

@@ -2,8 +2,11 @@
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from fieldtrial.results.analysis.grouping import group_rows, group_trials
 from fieldtrial.results.read.sweeps import read_sweeps
+from tests.results.cells import footer, own_table
 
 if TYPE_CHECKING:
     from tests.results.conftest import Written
@@ -72,3 +75,19 @@ def test_a_group_of_several_rows_says_how_far_their_searches_are(written: "Writt
     written.folder.list_trial(None, 1, "winner")  # it is over, with a trial less than its budget
     cnn, _ = group_trials(read_sweeps([written.folder.path]), ["model"], TEST).groups
     assert (cnn.note, cnn.repeated) == ("final: 3 not started", 1)
+
+
+def test_a_row_that_was_run_twice_says_the_tables_noise(complete: "Written") -> None:
+    complete.rows = [*complete.rows, complete.rows[0]]
+    complete.describe(rows=complete.rows, aa=True)
+    complete.ended(3, validation=0.88, lr=0.02, seed=10**6)
+    for seed, test in enumerate((0.59, 0.62, 0.605)):
+        complete.ended(3, "final", 0.3, test, lr=0.02, seed=10**6 + 1 + seed)
+    table = own_table(complete.folder).groups
+    assert table.noise is not None
+    assert table.noise.difference == pytest.approx(0.605 - 0.60)
+    assert not table.noise.shown
+    assert (
+        "The table's own noise: the last row is the first once more, with other proposals and"
+        " seeds, and differs by +0.5 points (" in footer(complete)
+    )

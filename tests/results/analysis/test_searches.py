@@ -52,7 +52,8 @@ def test_a_row_has_the_final_runs_of_the_winners_of_all_its_searches(written: "W
     assert list(one.values) == [1, 2, 3, 1001, 1002, 1003]
     assert (one.note, one.expected, one.repeated) == ("", 4, 0)
     assert row(written)["lr"] == 0.1
-    assert row(written)["n"] == 6
+    assert row(written)["n"] == 2, "the luck of a search is common to its runs"
+    assert cell(written, TEST).endswith("(n=2 searches)")
     (whole,) = group_trials(sweeps, [], "test_accuracy").groups
     assert len(whole.values) == 6
     assert whole.note == "4 of 12 searched"
@@ -63,7 +64,7 @@ def test_final_runs_count_for_their_own_search_only(written: "Written") -> None:
     search_twice(written, 0, 0.8, 0.7)
     # once the winner of the second search; it has the configuration of the first one's winner
     written.ended(0, "final", 0.3, 0.9, search=1, lr=0.1, seed=1001)
-    assert (row(written)["n"], row(written)["final_left_out"]) == (6, 1)
+    assert (row(written)["n"], row(written)["final_left_out"]) == (2, 1)
 
 
 def test_searches_that_are_under_way_say_so(written: "Written") -> None:

@@ -10,7 +10,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.schedulers import TrialScheduler
 
 from fieldtrial.control.engine.ray_tune import SCORE, TIME, grace_period
 from fieldtrial.control.engine.trial import Trial
@@ -31,31 +31,37 @@ def round_of(number: int, random: int) -> tuple[int, int]:
     return first, int(min(first + ROUND, end))
 
 
-class RoundHalving(FIFOScheduler):
+class RoundHalving:
     """Successive halving (Li et al. 2020) that compares a trial with earlier rounds only.
 
     It stops a trial that is below the median of the earlier rounds at a rung. So it decides as the
-    asynchronous scheduler does where trials run one after another, a round for each.
+    asynchronous scheduler does where trials run one after another, a round for each. Its methods
+    are those of Ray Tune's schedulers that a row calls, and `admit`.
     """
 
     def __init__(self, epochs: int, mode: Literal["max", "min"]) -> None:
-        super().__init__()
         grace = grace_period(epochs)
         self._sign = 1.0 if mode == "max" else -1.0
         doublings = range(math.floor(math.log2(epochs / grace)) + 1)
         self._rungs: dict[int, list[float]] = {grace * 2**doubling: [] for doubling in doublings}
         self._own: dict[str, dict[int, float]] = {}  # of trials that are not known yet
 
+    def on_trial_add(self, _: object, trial: Trial) -> None:
+        """Do nothing: a trial is known from its first value on."""
+
     def on_trial_result(self, _: object, trial: Trial, result: dict[str, Any]) -> str:
-        """Return whether a trial stops, at a rung, and keep its value there for later rounds."""
+        """Return the decision on a trial, and keep its value at a rung for later rounds."""
         rung = result[TIME]
-        if rung not in self._rungs:
-            return TrialScheduler.CONTINUE
+        known = self._rungs.get(rung)
         value = self._sign * result[SCORE]
-        self._own.setdefault(trial.trial_id, {})[rung] = value
-        known = self._rungs[rung]
-        is_poor = bool(known) and value < statistics.median(known)
-        return TrialScheduler.STOP if is_poor else TrialScheduler.CONTINUE
+        if known is not None:
+            self._own.setdefault(trial.trial_id, {})[rung] = value
+        is_poor = bool(known) and value < statistics.median(known or [])
+        decision: str = TrialScheduler.STOP if is_poor else TrialScheduler.CONTINUE
+        return decision
+
+    def on_trial_complete(self, _: object, trial: Trial, result: dict[str, Any]) -> None:
+        """Do nothing: `admit` says when a trial that is done counts."""
 
     def on_trial_remove(self, _: object, trial: Trial) -> None:
         """Forget a trial that has failed: others are compared with those that ended well."""

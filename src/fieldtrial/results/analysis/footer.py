@@ -5,12 +5,19 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from fieldtrial.results.analysis.budget import unequal_search_lines
 from fieldtrial.results.analysis.cost import account, cost_lines
 from fieldtrial.results.analysis.groups import Group, Groups
+from fieldtrial.results.analysis.search_budget import unequal_search_lines
 from fieldtrial.results.read.sweeps import SWEEP, Sweeps
 from fieldtrial.results.read.trials import FAILED
-from fieldtrial.results.read.wording import counted, outcome_text
+from fieldtrial.results.read.wording import (
+    counted,
+    is_share,
+    outcome_text,
+    p_text,
+    signed_text,
+    span_text,
+)
 from fieldtrial.results.verdicts.sequential import looks
 
 
@@ -46,6 +53,13 @@ def comparison_lines(groups: Groups) -> list[str]:
             )
     if groups.comparisons:
         lines.append(_method(groups))
+    if one := groups.noise:
+        unit = " points" if is_share(groups.metric) else ""
+        lines.append(
+            "The table's own noise: the last row is the first once more, with other proposals and"
+            f" seeds, and differs by {signed_text(groups.metric, one.difference)}{unit}"
+            f" ({span_text(groups.metric, one.low, one.high)}, {p_text(one.corrected_p)})."
+        )
     for why, count in Counter(one.untested for one in groups.groups if one.untested).items():
         lines.append(f"{counted(count, 'row')} not compared: {why}.")
     if alike := [one for one in groups.groups if one.interval and one.interval.repeated]:

@@ -4,6 +4,7 @@ No trial is dropped without a word: those in no group are counted, with the reas
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -48,6 +49,8 @@ def group_rows(sweeps: Sweeps) -> Groups:
             " each row."
         )
     table = _table(sweeps, fields, metric, groups, lines)
+    if sweeps.only.aa:
+        table = replace(table, twins=(0, len(groups) - 1))
     return table if problem else judge(table, with_fields=True)
 
 

@@ -114,6 +114,7 @@ class Groups:
     notes: lines on how trials ended, and which of them are in no group.
     compared_fields: comparisons of fields' values, in the same family as those of the groups.
     most_seeds: that a row may get, where the sweep looks several times.
+    twins: the numbers of two groups that are one row, run twice. noise: the second minus the first.
     """
 
     fields: tuple[str, ...]
@@ -124,6 +125,8 @@ class Groups:
     notes: list[str]
     compared_fields: list[FieldComparison] = field(default_factory=list)
     most_seeds: int | None = None
+    twins: tuple[int, int] | None = None
+    noise: Comparison | None = None
 
     @property
     def sign(self) -> int:
@@ -133,7 +136,8 @@ class Groups:
     @property
     def comparisons(self) -> int:
         """How many comparisons have been made."""
-        return len(self.compared_fields) + sum(one.comparison is not None for one in self.groups)
+        rows = sum(one.comparison is not None for one in self.groups)
+        return rows + len(self.compared_fields) + (self.noise is not None)
 
 
 def judge(table: Groups, within: Sequence[str] = (), with_fields: bool = False) -> Groups:
@@ -151,10 +155,12 @@ def judge(table: Groups, within: Sequence[str] = (), with_fields: bool = False) 
             families.setdefault((*group.data, *values), []).append(group)
     judged: dict[int, Group] = {}
     compared: list[FieldComparison] = []
+    noise: Comparison | None = None
     for groups in families.values():
         if table.metric.startswith(COMPARED_METRICS):
-            found, of_fields = _judge_family(groups, table, with_fields)
+            found, of_fields, of_twins = _judge_family(groups, table, with_fields)
             compared += of_fields
+            noise = of_twins or noise
         else:
             found = [_estimated(group, table.metric) for group in groups]
         judged |= {group.number: group for group in found}
@@ -162,6 +168,7 @@ def judge(table: Groups, within: Sequence[str] = (), with_fields: bool = False) 
         table,
         groups=[judged.get(group.number, group) for group in table.groups],
         compared_fields=compared,
+        noise=noise,
     )
 
 
@@ -176,8 +183,8 @@ def _estimated(group: Group, metric: str) -> Group:
 
 def _judge_family(
     groups: Sequence[Group], table: Groups, with_fields: bool
-) -> tuple[list[Group], list[FieldComparison]]:
-    """Return the groups with intervals and verdicts, and the comparisons of fields."""
+) -> tuple[list[Group], list[FieldComparison], Comparison | None]:
+    """Return the groups with intervals and verdicts, the comparisons of fields, and of twins."""
     groups = [
         replace(_estimated(group, table.metric), untested=_why_untested(group)) for group in groups
     ]
@@ -187,20 +194,25 @@ def _judge_family(
         why = (
             "there is no winner" if best is None else f"the best on validation has {best.untested}"
         )
-        return [
-            replace(group, mark="untested", untested=group.untested or why) for group in groups
-        ], []
+        return (
+            [replace(group, mark="untested", untested=group.untested or why) for group in groups],
+            [],
+            None,
+        )
     others = [group for group in tested if group is not best]
     if not others:
-        return [
-            replace(group, mark="untested", untested=group.untested or ALONE) for group in groups
-        ], []
+        return (
+            [replace(group, mark="untested", untested=group.untested or ALONE) for group in groups],
+            [],
+            None,
+        )
     place = {group.number: number for number, group in enumerate(tested)}
     weights = np.zeros((len(others), len(tested)))
     for number, group in enumerate(others):
         weights[number, place[group.number]], weights[number, place[best.number]] = 1, -1
     of_fields = _field_weights(tested, table) if with_fields else []
-    together = np.concatenate([weights, *(row[None] for *_, row in of_fields)])
+    of_twins = _twin_weights(place, len(tested), table)
+    together = np.concatenate([weights, *(row[None] for *_, row in of_fields), of_twins])
     scored = [_scored(group) for group in tested]
     given: dict[int, int] = {}
     if table.most_seeds is None:
@@ -230,20 +242,29 @@ def _judge_family(
     ]
     compared = [
         FieldComparison(name, value, other, one, int(np.count_nonzero(row)) // 2)
-        for (name, value, other, row), one in zip(of_fields, found[len(others) :], strict=True)
+        for (name, value, other, row), one in zip(of_fields, found[len(others) :], strict=False)
     ]
-    return marked, compared
+    return marked, compared, found[-1] if len(of_twins) else None
+
+
+def _twin_weights(place: dict[int, int], rows: int, table: Groups) -> Values:
+    """Return the contrast of a row that was run twice, (1, rows), or none, (0, rows)."""
+    if table.twins is None or not place.keys() >= set(table.twins):
+        return np.zeros((0, rows))
+    weights = np.zeros((1, rows))
+    first, second = (place[number] for number in table.twins)
+    weights[0, second], weights[0, first] = 1, -1
+    return weights
 
 
 def _why_untested(group: Group) -> str:
     scored = _scored(group)
     count = len(scored.values)
     first = group.stages[0] if group.stages else scored
-    return (
-        ""
-        if scored.suffices and first.suffices
-        else f"{count} of the {FEWEST} runs that a comparison needs"
-    )
+    if scored.suffices and first.suffices:
+        return ""
+    units = "searches" if scored.of_searches else "runs"
+    return f"{count} of the {FEWEST} {units} that a comparison needs"
 
 
 def _best(groups: Sequence[Group], table: Groups) -> Group | None:

@@ -7,8 +7,8 @@ import pandas as pd
 
 from fieldtrial.config import FIELDS
 from fieldtrial.fields.values import format_value
-from fieldtrial.results.analysis.budget import SearchCost, search_costs
 from fieldtrial.results.analysis.groups import Group, Groups
+from fieldtrial.results.analysis.search_budget import SearchCost, search_costs
 from fieldtrial.results.read.sweeps import SWEEP, Sweeps
 
 Measure = Callable[[Group], float | str | None]

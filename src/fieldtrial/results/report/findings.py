@@ -4,10 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fieldtrial.disk.sweep_description import SearchDomain
-from fieldtrial.results.analysis.budget import budget_findings
 from fieldtrial.results.analysis.groups import FieldComparison
 from fieldtrial.results.analysis.importance import Importance
 from fieldtrial.results.analysis.quantities import mean_of_runs, of_winner
+from fieldtrial.results.analysis.search_budget import budget_findings
 from fieldtrial.results.read.wording import p_text, signed_text, size_text, span_text
 from fieldtrial.results.report.cautions import (
     on_design,
@@ -48,6 +48,7 @@ def findings(
         *_on_best(tested),
         *_on_cheapest(tested),
         *_on_fields(tested),
+        *_on_noise(tested),
         *(on_selection(tested) if search else ()),
         *on_importance(importance, tested.table.select),
         *on_ends(tested.table.groups, search),
@@ -186,6 +187,14 @@ def _on_value(one: FieldComparison, tested: ComparedRows) -> Finding:
     mean = f"{signed_text(metric, difference)}{points(metric)} for {first}"
     text = f"{one.name}: no difference between {first} and {second} is shown"
     return finding("open", f"{text} ({mean}; {evidence}).")
+
+
+def _on_noise(tested: ComparedRows) -> Iterator[Finding]:
+    """Say what a row that was run twice differs from itself by."""
+    if one := tested.table.noise:
+        text = "The first row, run once more with other proposals and seeds, differs by"
+        text += f" {difference_text(tested.metric, one)}: the table's own noise."
+        yield finding("caution" if one.shown else "open", text)
 
 
 def _on_values(name: str, found: Sequence[FieldComparison], tested: ComparedRows) -> Finding:

@@ -235,7 +235,8 @@ def _metric_cell(group: Group, metric: str) -> Cell:
     parts = "".join(f" ± {score_text(metric, half)}" for half in halves)
     alike = f", {interval.repeated + 1} identical" if interval.repeated else ""
     remarks = "".join(f", {part.removeprefix('final: ')}" for part in note.split("; ") if part)
-    text = f"{score_text(metric, interval.mean)}{parts} (n={interval.runs}{alike}{remarks})"
+    count = f"{interval.runs} searches" if interval.of_searches else str(interval.runs)
+    text = f"{score_text(metric, interval.mean)}{parts} (n={count}{alike}{remarks})"
     return Cell(text, bool(group.in_best_set))
 
 

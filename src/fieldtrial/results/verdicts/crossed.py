@@ -49,6 +49,7 @@ class Runs:
     unit: what one image more or less right changes in K times the metric; 0 where nothing is
         counted.
     repeated: how many further runs were identical to one of these.
+    of_searches: whether each is the mean over the runs of one search of the row.
     step: in which the values are counted, such as one of the images; 0 where that is not known.
     """
 
@@ -58,6 +59,7 @@ class Runs:
     unit: float = 0.0
     repeated: int = 0
     step: float = 0.0
+    of_searches: bool = False
 
     @property
     def is_deterministic(self) -> bool:

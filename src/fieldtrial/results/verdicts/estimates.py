@@ -19,7 +19,8 @@ class Interval:
     low, high: ends of the 95 % interval of the row alone; None where there are too few runs.
     seeds, images: half-widths of the intervals for new seeds on these images, and for new images
         with these seeds; images is None where scores on images are missing.
-    runs: distinct runs. repeated: further runs, each identical to one of them.
+    runs: distinct runs, or searches of the row, whose runs are averaged, if `of_searches`.
+    repeated: further runs, each identical to one of them.
     """
 
     mean: float
@@ -29,6 +30,7 @@ class Interval:
     images: float | None
     runs: int
     repeated: int
+    of_searches: bool = False
 
 
 def estimate(row: Runs, metric: str) -> Interval:
@@ -41,7 +43,7 @@ def estimate(row: Runs, metric: str) -> Interval:
     """
     mean, runs = float(row.values.mean()), len(row.values)
     if not row.suffices:
-        return Interval(mean, None, None, None, None, runs, row.repeated)
+        return Interval(mean, None, None, None, None, runs, row.repeated, row.of_searches)
     family = family_of([row])
     sums = contrasts_of(family, np.ones((1, 1)), are_differences=False)
     quantile = _quantile(sums.freedom[0])
@@ -51,7 +53,7 @@ def estimate(row: Runs, metric: str) -> Interval:
     by_images = None
     if row.scores is not None:
         by_images = _quantile(row.scores.shape[1] - 1) * math.sqrt(images)
-    return Interval(mean, low, high, by_seeds, by_images, runs, row.repeated)
+    return Interval(mean, low, high, by_seeds, by_images, runs, row.repeated, row.of_searches)
 
 
 def _quantile(freedom: float) -> float:

@@ -60,7 +60,7 @@ def runs_of(tested: Sequence[FinalRun], metric: str) -> tuple[Runs, str]:
     if len(groups := list(dict.fromkeys(one.search for one in tested))) > 1:
         values = _averaged(values, searches, groups)
         scores = None if scores is None else _averaged(scores, searches, groups)
-        return Runs(values, scores, images, unit, step=step), problem
+        return Runs(values, scores, images, unit, step=step, of_searches=True), problem
     return Runs(values, scores, images, unit, len(tested) - len(kept), step), problem
 
 

@@ -163,13 +163,18 @@ def _decode_all(
     return (mean / 255).tolist(), (std / 255).tolist()
 
 
-def _square(image: Image.Image, side: int, channels: int) -> NDArray[np.uint8]:
-    """Return the centre square of `image`, resized, as uint8 (side, side, channels)."""
+def require_eight_bits(image: Image.Image) -> None:
+    """Raise ValueError if `image` has pixels of more than 8 bits."""
     if image.mode[0] in "IF":
         raise ValueError(
             f"pixels of more than 8 bits (mode {image.mode}) would be cut off; convert the file"
             " first"
         )
+
+
+def _square(image: Image.Image, side: int, channels: int) -> NDArray[np.uint8]:
+    """Return the centre square of `image`, resized, as uint8 (side, side, channels)."""
+    require_eight_bits(image)
     # lets the JPEG decoder skip detail that resizing would drop
     image.draft(image.mode, (2 * side, 2 * side))
     converted = image.convert("RGB" if channels == 3 else "L")

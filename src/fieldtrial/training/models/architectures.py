@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 from torch import Tensor, nn
 
@@ -142,4 +143,11 @@ class OwnModels:
         """See Library."""
         raise ValueError(
             f"weights = 'imagenet': there are none of {name}; only library models have them"
+        )
+
+    def published(self, name: str, _file: Path | None) -> NoReturn:
+        """See Library."""
+        raise ValueError(
+            f"model = {name!r}: an own model was never published, so it has no last layer to keep;"
+            " evaluate a run of it with --run"
         )

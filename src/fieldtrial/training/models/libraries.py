@@ -13,8 +13,15 @@ from torch import Tensor, nn
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.training.data.load import DataShape
+from fieldtrial.training.models.categories import imagenet_categories
 from fieldtrial.training.models.pretrained import hub_file, hugging_face_file
-from fieldtrial.training.models.weights import read_state
+from fieldtrial.training.models.published import (
+    Preprocessing,
+    Published,
+    sha256,
+    torchvision_figures,
+)
+from fieldtrial.training.models.weights import load_whole, read_state
 
 # Inception's own image size in pixels; its auxiliary classifier takes no smaller images.
 AUXILIARY_SIZE = 299
@@ -58,6 +65,14 @@ class Library(Protocol):
         Raises:
             ValueError: the file is not here and cannot be fetched; the message says which file, and
                 where to put it.
+        """
+
+    def published(self, name: str, file: Path | None) -> Published:
+        """Return the classifier as published, with the weights in `file`; None: the library's.
+
+        Raises:
+            ValueError: the model has no published last layer, or one of unknown classes; `file`
+                does not fit; or as `imagenet`.
         """
 
 
@@ -113,9 +128,8 @@ class Torchvision:
     def imagenet(self, name: str, image_size: int) -> tuple[dict[str, Tensor], Path]:
         """See Library."""
         weights = self._weights(name)
-        digest = re.search(r"-([a-f0-9]{8,})\.", weights.url)
         size = weights.meta.get("_file_size")
-        path = hub_file(f"torchvision:{name}", weights.url, digest[1] if digest else None, size)
+        path = hub_file(f"torchvision:{name}", weights.url, _digest(weights), size)
         state = read_state(path)
         if name.startswith("vit_") and image_size != self.pretraining(name).image_size:
             from torchvision.models.vision_transformer import interpolate_embeddings
@@ -125,10 +139,41 @@ class Torchvision:
                 state = interpolate_embeddings(image_size, patch, state)
         return state, path
 
+    def published(self, name: str, file: Path | None) -> Published:
+        """See Library. A file of other weights than the default is known by its SHA-256."""
+        weights, known = self._weights(name), True
+        if file:
+            weights, known = self._weights_in(name, file)
+        transform, names = weights.transforms(), weights.meta["categories"]
+        size = transform.crop_size[0]
+        model, _ = self.create(name, TrainConfig(), DataShape(len(names), 3, size))
+        state, path = (read_state(file), file) if file else self.imagenet(name, size)
+        load_whole(model, state, path)
+        default = f"torchvision's {weights.name}"
+        stranger = f"{path}, none of torchvision's files; images as for {default}"
+        return Published(
+            model=model.eval(),
+            origin=f"{default}, {path}" if known else stranger,
+            categories=imagenet_categories(names=names),
+            preprocessing=Preprocessing.of_torchvision(transform),
+            figures=torchvision_figures(weights),
+            figures_of="" if known else default,
+        )
+
     def _weights(self, name: str) -> Any:
         import torchvision.models
 
         return torchvision.models.get_model_weights(name).DEFAULT
+
+    def _weights_in(self, name: str, file: Path) -> tuple[Any, bool]:
+        """Return torchvision's weights that `file` holds and True, or the default and False."""
+        import torchvision.models
+
+        own = sha256(file)
+        for one in torchvision.models.get_model_weights(name):
+            if (digest := _digest(one)) and own.startswith(digest):
+                return one, True
+        return self._weights(name), False
 
 
 class Timm:
@@ -211,6 +256,32 @@ class Timm:
             raise ValueError(f"{path}: not the weights of timm:{name}: {reason}") from None
         return model.state_dict(), path
 
+    def published(self, name: str, file: Path | None) -> Published:
+        """See Library. Images have the size that timm's own validation takes."""
+        import timm
+        from timm.data import infer_imagenet_subset, resolve_data_config
+
+        name = self._current(name)
+        settings = self._settings(name).to_dict()
+        subset = infer_imagenet_subset(settings)
+        if subset is None:
+            count = settings.get("num_classes")
+            raise ValueError(
+                f"model = 'timm:{name}': timm does not say what its {count} classes are"
+            )
+        images = resolve_data_config(pretrained_cfg=settings, use_test_size=True)
+        size = images["input_size"][-1]
+        arguments = {"num_classes": settings["num_classes"], **self._size_argument(name, size)}
+        model = timm.create_model(name, **arguments)
+        state, path = (read_state(file), file) if file else self.imagenet(name, size)
+        load_whole(model, state, path)
+        return Published(
+            model=model.eval(),
+            origin=str(path),
+            categories=imagenet_categories(subset),
+            preprocessing=Preprocessing.of_timm(images),
+        )
+
     def _settings(self, name: str) -> Any:
         from timm.models import get_pretrained_cfg
 
@@ -224,6 +295,12 @@ class Timm:
 
     def _size_argument(self, name: str, image_size: int) -> dict[str, int]:
         return {"img_size": image_size} if self._settings(name).fixed_input_size else {}
+
+
+def _digest(weights: Any) -> str | None:
+    """Return the first digits of the SHA-256 of torchvision's file, which its name has."""
+    digest = re.search(r"-([a-f0-9]{8,})\.", weights.url)
+    return digest[1] if digest else None
 
 
 def _build(name: str, builder: Callable[..., Any], keyword: str, dropout: float) -> Any:

@@ -1,13 +1,13 @@
 """Weights in files: reading them without running any code, and loading them into a network."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from fieldtrial.training.data.splits import first_of
 from fieldtrial.training.models.network import Network
@@ -81,19 +81,57 @@ def load_state(network: Network, state: Mapping[str, Tensor], path: Path) -> Non
     own = {
         name: tensor for name, tensor in network.state_dict().items() if not name.startswith(fresh)
     }
-    # Files from before PyTorch 0.4.1 have no num_batches_tracked; batch normalisation with a
-    # momentum does not read it.
-    needed = {
-        name
-        for name in own
-        if not name.endswith(".num_batches_tracked") and not name.startswith(AUXILIARY)
-    }
-    needed -= set() if is_network(state) else {"mean", "std"}
+    needed = _needed(own) - (set() if is_network(state) else {"mean", "std"})
     given = {
         name: tensor
         for name, tensor in state.items()
         if not name.startswith(fresh) and (name in own or not name.startswith(AUXILIARY))
     }
+    _copy(given, own, needed, path)
+
+
+def load_whole(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
+    """Copy `state`, a bare model's, into `model`, its last layer included.
+
+    Raises:
+        ValueError: as `load_state`; or `state` is a Network's, of a run.
+    """
+    if is_network(state):
+        raise ValueError(
+            f"{path}: the weights of a run, not of a published classifier; evaluate them with --run"
+        )
+    own = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    _copy(
+        {
+            name: tensor
+            for name, tensor in ((f"model.{name}", tensor) for name, tensor in state.items())
+            if name in own or not name.startswith(AUXILIARY)
+        },
+        own,
+        _needed(own),
+        path,
+    )
+
+
+def _needed(own: Iterable[str]) -> set[str]:
+    """Return the names of the tensors that a file of weights must have."""
+    # Files from before PyTorch 0.4.1 have no num_batches_tracked; batch normalisation with a
+    # momentum does not read it.
+    return {
+        name
+        for name in own
+        if not name.endswith(".num_batches_tracked") and not name.startswith(AUXILIARY)
+    }
+
+
+def _copy(
+    given: Mapping[str, Tensor], own: Mapping[str, Tensor], needed: set[str], path: Path
+) -> None:
+    """Copy the tensors `given` into those of the same names in `own`.
+
+    Raises:
+        ValueError: one of `needed` is missing, one is left over or of another shape.
+    """
     shapes = {
         f"{name} {tuple(given[name].shape)}, here {tuple(own[name].shape)}"
         for name in given.keys() & own.keys()

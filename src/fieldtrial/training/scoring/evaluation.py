@@ -93,6 +93,34 @@ def evaluate_elsewhere(run: Run, world: World, dataset: str, split: Split = "tes
     return found
 
 
+def evaluate_again(
+    run: Run, world: World, split: str, initial: bool = False, dataset: str | None = None
+) -> list[str]:
+    """Evaluate a finished run as `evaluate_run` or, with `dataset`, as `evaluate_elsewhere` does.
+
+    Return a line for each metric.
+
+    Raises:
+        ValueError: as those; or `split` is neither validation nor test; or both `initial` and
+            `dataset` are given.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"--split {split}: must be {' or '.join(SPLITS)} for a run")
+    if initial and dataset:
+        raise ValueError("--initial: not with --dataset")
+    chosen: Split = "test" if split == "test" else "validation"
+    scores = (
+        evaluate_elsewhere(run, world, dataset, chosen)
+        if dataset
+        else evaluate_run(run, world, (chosen,), initial)
+    )
+    return [
+        f"{name.replace('_', ' ')} {value:.4g}"
+        for name, value in scores.items()
+        if name != "class_names"
+    ]
+
+
 def open_finished(run: Run, world: World) -> tuple[Data, Network]:
     """Return the images of a finished run, and its network, on the CPU, with the weights it kept.
 

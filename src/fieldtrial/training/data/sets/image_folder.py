@@ -10,7 +10,10 @@ IMAGE_SIZE = 224  # what most pretrained classifiers were trained with
 
 
 def image_folder(
-    root: Path, dataset: str | None = None, parts: Mapping[str, int] | None = None
+    root: Path,
+    dataset: str | None = None,
+    parts: Mapping[str, int] | None = None,
+    cut_test: bool = True,
 ) -> Dataset:
     """Return the images in `root`, which holds class folders, or train/, val/ and test/ with them.
 
@@ -21,6 +24,8 @@ def image_folder(
         root: the folder.
         dataset: the data set's name; None: folder:ROOT.
         parts: the folders in `root`, and the part that each holds; None: those that exist.
+        cut_test: whether a test set is split off where there is none; a class then needs two images
+            or more.
 
     Raises:
         ConfigError: parts with different classes; classes without images, or too few to split.
@@ -56,7 +61,7 @@ def image_folder(
             ),
         )
     contents = Contents.of_files(class_names, samples)
-    if TEST not in layout.values():
+    if cut_test and TEST not in layout.values():
         try:
             contents = contents.with_test_split()
         except ValueError as error:

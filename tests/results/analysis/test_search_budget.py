@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fieldtrial.disk.sweep_description import Mode
-from fieldtrial.results.analysis.budget import (
+from fieldtrial.results.analysis.grouping import row_groups
+from fieldtrial.results.analysis.search_budget import (
     budget_findings,
     drawn_values,
     expected_best,
 )
-from fieldtrial.results.analysis.grouping import row_groups
 from fieldtrial.results.read.sweeps import read_sweeps
 from fieldtrial.results.table.tables import grouped_table
 from tests.results.cells import cell, column, footer, own_table, row
