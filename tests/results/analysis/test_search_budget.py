@@ -205,11 +205,12 @@ def test_which_trials_count_with_what(written: "Written") -> None:
     written.ended(0, "final", validation=0.1, lr=0.01, seed=5)
     written.failed(1)
     first, second, third = row_groups(read_sweeps([written.folder.path]))
-    assert sorted(drawn_values(first, "validation_accuracy", "max")) == [0.5, 0.5, 0.7, 0.9]
-    losses = sorted(drawn_values(first, "validation_loss", "min"))
+    values, budget = drawn_values(first, "validation_accuracy", "max")
+    assert (sorted(values), budget) == ([0.5, 0.5, 0.7, 0.9], 4)
+    losses = sorted(drawn_values(first, "validation_loss", "min").values)
     assert losses == pytest.approx([0.1, 0.3, 0.5, 0.5])
-    assert drawn_values(second, "validation_accuracy", "max") == []
-    assert drawn_values(third, "validation_accuracy", "max") == []
+    assert drawn_values(second, "validation_accuracy", "max") == ([], 0)
+    assert drawn_values(third, "validation_accuracy", "max") == ([], 0)
 
 
 def test_a_trial_that_ended_without_a_finite_value_has_the_worst(written: "Written") -> None:
@@ -217,7 +218,7 @@ def test_a_trial_that_ended_without_a_finite_value_has_the_worst(written: "Writt
     for lr, loss in ((0.1, 0.4), (0.2, None), (0.3, 0.6)):
         written.ended(0, lr=lr, result={"validation_loss": loss})
     (first, *_) = row_groups(read_sweeps([written.folder.path]))
-    assert drawn_values(first, "validation_loss", "min") == [0.4, 0.6, 0.6]
+    assert drawn_values(first, "validation_loss", "min") == ([0.4, 0.6, 0.6], 3)
 
 
 SURE, LUCKY = (0.85, 0.84, 0.83, 0.82), (0.9, 0.1, 0.1, 0.1)
@@ -308,6 +309,27 @@ def test_rows_on_other_data_are_not_set_against_each_other(written: "Written") -
 def test_nothing_is_said_of_few_trials_or_of_one_row(written: "Written") -> None:
     assert compared(written, LUCKY, SURE[:3]) == []
     assert compared(written, LUCKY) == []
+
+
+def test_of_several_searches_one_is_told(written: "Written") -> None:
+    """All of a row's trials are drawn from, as many as one search has."""
+    written.rows = TWO_ROWS
+    written.describe(rows=TWO_ROWS, trials=4, searches=2, seeds=0)
+    for number, both in enumerate(((LUCKY, LUCKY), (SURE, SURE))):
+        for place, values in enumerate(both):
+            for trial, value in enumerate(values):
+                lr = 0.01 * (4 * place + trial + 1)
+                written.ended(number, validation=value, search=place, lr=lr)
+    half, full = (
+        [f"{100 * brute_force(values * 2, n, 'max'):.2f} %" for values in (SURE, LUCKY)]
+        for n in (2, 4)
+    )
+    assert full == ["84.77 %", "72.86 %"]  # not what all trials have found
+    (found,) = said(written)
+    assert found["text"] == (
+        "With half of the trials, mlp would have been expected to have the best validation accuracy"
+        f" too ({half[0]}; with all of them, {full[0]})."
+    )
 
 
 def test_a_row_that_failed_does_not_silence_the_others(written: "Written") -> None:

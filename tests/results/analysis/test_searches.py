@@ -129,3 +129,17 @@ def test_finalists_that_all_failed_leave_the_choice_to_the_search(
     assert row(written)["note"] == (
         "no run of a finalist ended well, so the search chose the winner"
     )
+
+
+def test_runs_of_finalists_are_part_of_what_a_search_cost(written: "Written") -> None:
+    """They are no trials of it. A search is compared with others when all of them have ended."""
+    written.describe(trials=1, finalists=2, seeds=2)
+    for number in range(2):
+        written.ended(number, lr=0.1)
+    for seed in range(4):
+        written.ended(0, "finalist", lr=0.1, seed=seed + 5)
+    assert cell(written, "search cost", 0) == "0.0333 h, 15 epochs, 1 trial"
+    assert cell(written, "search cost", 1) == "0.00667 h, 3 epochs, 1 trial"
+    assert "Unequal searches: model=cnn freeze=none for 15 epochs in 1 trial" in footer(written)
+    written.running(0, "finalist", lr=0.1, seed=9)
+    assert "Unequal" not in footer(written)

@@ -21,6 +21,7 @@ from fieldtrial.results.read.sweeps import SWEEP
 from fieldtrial.results.read.trials import ENDED_WELL, FAILED
 from fieldtrial.results.read.wording import counted, is_share, score_text
 
+CHOOSING = ("search", "finalist")  # roles of the trials that choose a winner
 MUCH_MORE = 2  # times what another row's search had: worth a warning
 FEWEST_TRIALS = 4  # of a row: half of fewer is a single trial
 ROUNDING = 1e-9  # relative: expected values closer than this are equal
@@ -29,6 +30,7 @@ ROUNDING = 1e-9  # relative: expected values closer than this are equal
 class SearchCost(NamedTuple):
     """What a group's search has had: trials of any outcome, their epochs and device-hours.
 
+    The runs of finalists, which decide between the best trials, are in epochs and device-hours.
     Epochs that were repeated after a restart count once in epochs, and in device-hours as often as
     they ran.
     """
@@ -51,6 +53,7 @@ def search_costs(groups: Sequence[Group], costs: pd.DataFrame) -> dict[int, Sear
     nothing = {group.number: SearchCost(0, 0, 0.0) for group in groups}
     if not groups:
         return nothing
+    trials = {group.number: group.count("search") for group in groups}
     columns = [pd.concat([group.trials[name] for group in groups]) for name in (SWEEP, "trial")]
     roles = np.concatenate([group.trials["role"] for group in groups])
     own = costs.reindex(pd.MultiIndex.from_arrays(columns)).fillna(0.0)
@@ -61,8 +64,7 @@ def search_costs(groups: Sequence[Group], costs: pd.DataFrame) -> dict[int, Sear
             "device_hours": (own["device_hours"] + own["repeated_hours"]).to_numpy(),
         }
     )
-    search = spent[roles == "search"].groupby("number")
-    sums, trials = search.sum(), search.size()
+    sums = spent[np.isin(roles, CHOOSING)].groupby("number").sum()
     return nothing | {
         int(number): SearchCost(int(trials[number]), int(epochs), float(hours))
         for number, epochs, hours in zip(
@@ -83,7 +85,12 @@ def unequal_search_lines(groups: Groups, searched: Sequence[str], costs: pd.Data
     known = search_costs(groups.groups, costs)
     families: dict[Key, list[Group]] = {}
     for group in groups.groups:
-        if group.winner and group.count("search", *ENDED_WELL, *FAILED) >= group.expected:
+        expected = (group.expected, group.count("finalist"))
+        is_over = all(
+            group.count(role, *ENDED_WELL, *FAILED) >= number
+            for role, number in zip(CHOOSING, expected, strict=True)
+        )
+        if group.winner and is_over:
             families.setdefault(group.data, []).append(group)
     lines = []
     if pair := _furthest_apart(families, {one: cost.epochs for one, cost in known.items()}):
@@ -131,11 +138,19 @@ def _fields(groups: Groups, group: Group) -> str:
     return " ".join(f"{name}={value}" for name, value in pairs) or "all"
 
 
-def drawn_values(group: Group, select: str, mode: Mode) -> list[float]:
+class Drawn(NamedTuple):
+    """The validation of a row's search trials, and how many of them a search of the row has."""
+
+    values: list[float]
+    budget: int
+
+
+def drawn_values(group: Group, select: str, mode: Mode) -> Drawn:
     """Return the validation of the search's trials, by `select`, as far as they can be drawn.
 
-    A trial that was stopped early has its best so far. One that diverged has the worst value of the
-    group. One that failed otherwise or has not ended is not drawn.
+    Of a row with several searches, all trials are drawn from, as many as one search has. A trial
+    that was stopped early has its best so far. One that diverged has the worst value of the group.
+    One that failed otherwise or has not ended is not drawn.
     """
     search = group.trials["role"] == "search"
     ended = group.trials.loc[search & group.trials["outcome"].isin(ENDED_WELL), select]
@@ -143,9 +158,11 @@ def drawn_values(group: Group, select: str, mode: Mode) -> list[float]:
     values = pd.to_numeric(ended, errors="coerce").astype(float).to_numpy()
     finite = [float(value) for value in values if math.isfinite(value)]
     if not finite:
-        return []
+        return Drawn([], 0)
     lost = len(values) - len(finite) + int((search & (kinds == "diverged")).sum())
-    return finite + [min(finite) if mode == "max" else max(finite)] * lost
+    drawn = finite + [min(finite) if mode == "max" else max(finite)] * lost
+    searches = group.trials.get("search", pd.Series(0, group.trials.index))[search].nunique()
+    return Drawn(drawn, len(drawn) // searches)
 
 
 def expected_best(values: Sequence[float], draws: Sequence[int], mode: Mode) -> list[float]:
@@ -183,22 +200,26 @@ def budget_findings(groups: Groups, labels: Sequence[str]) -> list[dict[str, str
     found = []
     for family in families.values():
         drawn = [drawn_values(group, groups.select, groups.mode) for group in family]
-        if len(family) > 1 and min(map(len, drawn)) >= FEWEST_TRIALS:
+        if len(family) > 1 and min(own.budget for own in drawn) >= FEWEST_TRIALS:
             names = [labels[group.number] for group in family]
             finding = _on_half(names, drawn, groups.select, groups.mode)
             best = max if groups.mode == "max" else min
             winners = [(group.winner or {})[groups.select] for group in family]
-            if winners != [best(own) for own in drawn]:  # and so the best may be another row's
+            if winners != [
+                best(own.values) for own in drawn
+            ]:  # and so the best may be another row's
                 finding["text"] += " Trials that were stopped early count here."
             found.append(finding)
     return found
 
 
 def _on_half(
-    names: Sequence[str], drawn: Sequence[Sequence[float]], select: str, mode: Mode
+    names: Sequence[str], drawn: Sequence[Drawn], select: str, mode: Mode
 ) -> dict[str, str]:
     sign = 1 if mode == "max" else -1
-    half, full = np.array([expected_best(own, [len(own) // 2, len(own)], mode) for own in drawn]).T
+    half, full = np.array(
+        [expected_best(values, [budget // 2, budget], mode) for values, budget in drawn]
+    ).T
     best_of_half, best = (
         np.flatnonzero(np.isclose(one, sign * (sign * one).max(), rtol=ROUNDING, atol=0))
         for one in (half, full)

@@ -72,7 +72,8 @@ CHARTS = {
             " each other. Those of TPE are not: its later trials are better for having seen the"
             " earlier ones, so a shorter search is likely to have found less than a line"
             " says. A trial that was stopped early has its best so far, a diverged one the worst"
-            " value of its row; trials that failed otherwise are left out."
+            " value of its row; trials that failed otherwise are left out. Of a row that was"
+            " searched several times, this is one search."
         ),
     ),
     "classes": ("Classes", "Each row's winner on test, its runs with fresh seeds together."),

@@ -148,14 +148,14 @@ def budget(groups: Groups, labels: Sequence[str]) -> dict[str, Any]:
     """
     select, mode = groups.select, groups.mode
     drawn = {group.number: drawn_values(group, select, mode) for group in groups.groups}
-    rows = {row: values for row, values in drawn.items() if len(values) > 1}
-    best = max if mode == "max" else min
-    order = sorted(rows, key=lambda row: best(rows[row]), reverse=mode == "max")
+    rows = {row: own for row, own in drawn.items() if own.budget > 1}
+    ends = {row: expected_best(own.values, [own.budget], mode)[0] for row, own in rows.items()}
+    order = sorted(rows, key=lambda row: ends[row], reverse=mode == "max")
     scale, lines = 100 if is_share(select) else 1, []
     for row in order[:MOST_LINES]:
-        total = len(rows[row])
+        drawn_from, total = rows[row]
         draws = np.unique(np.linspace(1, total, min(total, MOST_DRAWS)).round().astype(int))
-        values = expected_best(rows[row], draws.tolist(), mode)
+        values = expected_best(drawn_from, draws.tolist(), mode)
         shown = [_short(scale * value, DIGITS) for value in values]
         lines.append({"label": labels[row], "trials": draws.tolist(), "best": shown})
     return {"lines": lines, "left_out": len(rows) - len(lines)}
