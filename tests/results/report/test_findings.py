@@ -34,6 +34,7 @@ def make_group(
 ) -> Group:
     repeated = repeated or {}
     known = {"outcome": "finished", "trial": f"winner {number}", "parameters": 1, **winner}
+    known |= {"configuration": str(number), "search": 0}
     trials = pd.DataFrame([{"role": "search", "minutes": 1.0, **known}])
     finals = pd.DataFrame([{"trial": str(seed), "minutes": 1.0, **repeated} for seed in tests])
     scored = Runs(np.array(list(tests.values())))

@@ -72,6 +72,15 @@ class Group:
     untested: str = ""
     given: int | None = None
 
+    def chosen_by(self, select: str) -> float:
+        """Return what the winner reached on validation: where there are finalists, in its runs."""
+        assert self.winner
+        own = self.trials[["role", "configuration", "search"]]
+        of_winner = [self.winner[name] for name in ("configuration", "search")]
+        is_run = (own == ["finalist", *of_winner]).all(axis="columns")
+        values = pd.to_numeric(self.trials.loc[is_run, select]).dropna()
+        return float(values.mean()) if len(values) else float(self.winner[select])
+
     def count(self, role: str, *outcomes: str) -> int:
         """Return how many trials of a role ended so; of any outcome if none is named."""
         own = self.trials.loc[self.trials["role"] == role, "outcome"]
@@ -270,8 +279,8 @@ def _why_untested(group: Group) -> str:
 def _best(groups: Sequence[Group], table: Groups) -> Group | None:
     """Return the group that is best on validation."""
     known = [group for group in groups if group.winner]
-    winners = [group.winner or {} for group in known]
-    outcomes, scores = ([one[name] for one in winners] for name in ("outcome", table.select))
+    outcomes = [(group.winner or {})["outcome"] for group in known]
+    scores = [group.chosen_by(table.select) for group in known]
     number = best_index(outcomes, scores, table.mode)
     return None if number is None else known[number]
 
@@ -302,7 +311,7 @@ def _field_weights(groups: Sequence[Group], table: Groups) -> list[tuple[str, st
         if name in DATA or not 2 <= len(levels) <= MOST_LEVELS:
             continue
         chosen = {
-            value: float(np.mean([(groups[n].winner or {})[table.select] for n in own.values()]))
+            value: float(np.mean([groups[n].chosen_by(table.select) for n in own.values()]))
             for value, own in levels.items()
         }
         other = (max if table.mode == "max" else min)(chosen, key=lambda one: chosen[one])

@@ -175,6 +175,8 @@ class Layout:
         parts += (
             f" (half of a 95 % interval{' each' if 'images' in parts else ''})" if parts else ""
         )
+        has_finalists = any(group.count("finalist") for group in groups.groups)
+        finalists = " of the finalists, in their runs with fresh seeds" if has_finalists else ""
         marks = (
             f" Bold, {MARK}: no comparison shows it to be beaten, so it may be the best."
             if any(group.in_best_set for group in groups.groups)
@@ -187,7 +189,8 @@ class Layout:
             else ""
         )
         return (
-            f"{across}{tuned}The winner of a {unit} has the best {groups.select}. {groups.metric}"
+            f"{across}{tuned}The winner of a {unit} has the best {groups.select}{finalists}."
+            f" {groups.metric}"
             f" is the mean of its runs with fresh seeds{parts}, and n the number of different runs."
             f" With fewer than {FEWEST} there is no interval.{marks}{verdicts}"
         )
