@@ -62,3 +62,19 @@ def test_seeds_that_were_raised_after_a_look_are_said(complete: "Written") -> No
         "The number of seeds was raised from 2 to 3 when there were final runs already."
         in footer(complete)
     )
+
+
+def test_a_row_with_a_failed_run_gets_more_to_begin_with(contested: "Written") -> None:
+    run = next(
+        contested.folder.run(one["trial"])
+        for one in contested.folder.trials()
+        if (one["role"], one["row"]) == ("final", 2)
+    )
+    result = run.path / "result.json"
+    result.unlink()
+    run.write_error("died", "its worker died", attempt=1)
+    assert runs_wanted(contested.folder)[2] == 5
+    marks = {group.number: group.mark for group in own_table(contested.folder).groups.groups}
+    assert marks[2] == "untested"
+    add(contested, 2, 3, 5)
+    assert own_table(contested.folder).groups.groups[2].mark == "worse"

@@ -11,8 +11,9 @@ import pytest
 
 from fieldtrial.config import Select
 from fieldtrial.disk.sweep_description import MODES, SearchDomain
-from fieldtrial.results.analysis.groups import Group, Groups, judge
+from fieldtrial.results.analysis.groups import Group, Groups
 from fieldtrial.results.analysis.importance import Importance
+from fieldtrial.results.analysis.judging import judge
 from fieldtrial.results.report.findings import findings
 from fieldtrial.results.report.tested import ComparedRows
 from fieldtrial.results.verdicts.crossed import Runs
@@ -128,8 +129,8 @@ def test_the_best_row_is_compared_with_all_others() -> None:
     assert best["text"].startswith("cnn · ")
     assert "It is better than 6 of 11 others, by " in best["text"]
     assert re.search(
-        r"No difference is shown to cnn · .*1 more\. One new run of cnn · \S+ · \w+ would beat one"
-        r" of it on new images with a chance of \d+ % \(\d+ to \d+ %\)\.$",
+        r"No difference is shown to cnn · .* One new run of cnn · \S+ · \w+ would beat one"
+        r" of it on these images with a chance of \d+ % \(\d+ to \d+ %\)\.$",
         best["text"],
     )
 
@@ -148,7 +149,7 @@ def test_what_is_shown_to_be_no_worse_is_told_with_what_it_saves() -> None:
     assert found["kind"] == "shown"
     assert re.search(
         r"than vit: cnn needs 1,000 parameters instead of 3,000"
-        r" \([+−]?0\.\d points, interval −0\.\d to \+?0\.\d\)",
+        r" \([+−]?0\.\d+ points, interval −0\.\d+ to [+−]?0\.\d+\)",
         found["text"],
     )
 
@@ -240,8 +241,8 @@ def test_the_importance_is_told() -> None:
 
 def test_what_this_design_can_show_is_said() -> None:
     """Rows of a spread of one point, five runs each: 2.8 standard errors and more."""
-    text = said(simulate(EFFECTS), "With 5 runs of each row")["text"]
+    text = said(simulate(EFFECTS), "With as many runs as now")["text"]
     size = re.search(r"a true difference of (\d\.\d) points to cnn · \S+ · \w+ is shown", text)
     assert size
     assert 1.8 <= float(size[1]) <= 3.0  # 2.8 · √(2 · 1² / 5) = 1.8, before any correction
-    assert re.search(r"Half of that takes about \d\d seeds\.$", text)
+    assert re.search(r"Half of that takes about \d\d runs of each row\.$", text)

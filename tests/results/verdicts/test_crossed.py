@@ -103,8 +103,8 @@ def test_rows_borrow_what_they_know_of_seeds_from_many_others_only() -> None:
     assert alone.freedom == pytest.approx([2, 2])
     many = family_of([Runs(quiet), *(Runs(loud) for _ in range(7))])
     level = (quiet.var(ddof=1) + 7 * loud.var(ddof=1)) / 8
-    assert many.freedom == pytest.approx([5.0] * 8)  # 2, and 4 · 6 / 8
-    assert many.spread[0] == pytest.approx((3 * level + 2 * quiet.var(ddof=1)) / 5)
+    assert many.freedom == pytest.approx([4.0] * 8)  # 2, and 4 · 4 / 8
+    assert many.spread[0] == pytest.approx((2 * level + 2 * quiet.var(ddof=1)) / 4)
 
 
 def test_the_variance_is_that_of_new_seeds_and_new_images() -> None:

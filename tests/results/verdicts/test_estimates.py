@@ -26,9 +26,19 @@ def test_an_interval_stays_within_0_and_1(share: float) -> None:
     found = estimate(row, "test_accuracy")
     assert found.low is not None
     assert found.high is not None
-    bound = stats.norm.ppf(0.975) ** 2
+    bound = stats.t.ppf(0.975, 50) ** 2
     ends = (0, bound / (50 + bound)) if share == 0 else (50 / (50 + bound), 1)
     assert (found.low, found.high) == pytest.approx(ends)
+
+
+def test_three_perfect_runs_are_as_uncertain_as_their_images() -> None:
+    row = Runs(np.ones(3), np.ones((3, 100)), np.arange(100), 1.0, step=0.01)
+    found = estimate(row, "test_accuracy")
+    assert found.low is not None
+    assert 0.9 < found.low < 0.97
+    assert found.high == 1
+    assert found.images is not None
+    assert found.images > 0.03
 
 
 def test_without_scores_a_row_has_the_interval_of_its_seeds() -> None:

@@ -42,10 +42,14 @@ def test_equal_contrasts_are_corrected_for_one_and_unrelated_ones_for_all() -> N
     assert apart == pytest.approx((1 - (1 - p) ** 4) / MARGIN, rel=0.05)
 
 
+@pytest.mark.parametrize("correlation", [0.4, 1.0])
 @pytest.mark.parametrize("freedom", [np.inf, 3.0])
-def test_a_difference_is_shown_exactly_where_its_interval_is_without_0(freedom: float) -> None:
+def test_a_difference_is_shown_exactly_where_its_interval_is_without_0(
+    freedom: float, correlation: float
+) -> None:
     for size in np.linspace(1.5, 12, 300):
-        found = judge(contrasts([size, 0.1, -0.3, 0.2, 0.0], 0.4, freedom), draws=2000)
+        made = contrasts([size, 0.1, -0.3, 0.2, 0.0], correlation, freedom)
+        found = judge(made, draws=2000)
         assert (found.corrected_p[0] < LEVEL) == (found.half_widths[0] < size)
 
 
@@ -53,6 +57,12 @@ def test_no_difference_and_no_variance_is_p_1() -> None:
     zero = np.zeros(1)
     found = judge(Contrasts(zero, zero, zero, zero + 1, zero, np.ones((1, 1))))
     assert (found.p[0], found.corrected_p[0], found.half_widths[0]) == (1, 1, 0)
+
+
+def test_families_share_the_level() -> None:
+    alone, third = (judge(contrasts([2.4], 1.0), families=families) for families in (1, 3))
+    assert third.corrected_p[0] == pytest.approx(3 * alone.corrected_p[0])
+    assert third.half_widths[0] == pytest.approx(stats.norm.ppf(1 - MARGIN * LEVEL / 6))
 
 
 def test_far_tails_are_bonferronis() -> None:

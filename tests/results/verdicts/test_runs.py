@@ -7,6 +7,7 @@ import pytest
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.disk.run import Run
+from fieldtrial.results.read.predictions import load_predictions
 from fieldtrial.results.verdicts.runs import FinalRun, runs_of
 
 
@@ -50,7 +51,37 @@ def test_identical_runs_are_one_run(tmp_path: Path) -> None:
     found, _ = runs_of(tested, "test_accuracy")
     assert (len(found.values), found.repeated, found.is_deterministic) == (1, 2, True)
     other, _ = runs_of([*tested[:2], written(tmp_path, 4, answers(2))], "test_accuracy")
-    assert (len(other.values), other.repeated, other.is_deterministic) == (2, 1, False)
+    assert (len(other.values), other.repeated, other.is_deterministic) == (3, 0, False)
+
+
+@pytest.mark.parametrize("metric", ["test_macro_f1", "test_auc"])
+def test_pseudo_values_have_the_runs_own_value_as_their_mean(tmp_path: Path, metric: str) -> None:
+    tested = []
+    for seed in (1, 2, 3):
+        one = written(tmp_path, seed, answers(seed))
+        made = load_predictions(one.run)
+        value = made.summary()[metric.removeprefix("test_")]
+        tested.append(FinalRun(one.run, value, images=30))
+    found, problem = runs_of(tested, metric)
+    assert problem == ""
+    assert found.scores is not None
+    np.testing.assert_allclose(found.scores.mean(1), [one.value for one in tested])
+
+
+def test_searches_that_ended_alike_are_one(tmp_path: Path) -> None:
+    tested = [written(tmp_path, seed, answers(1 + seed // 9)) for seed in range(1, 10)]
+    alike = [FinalRun(one.run, one.value, n // 3) for n, one in enumerate(tested[:6])]
+    found, _ = runs_of(alike, "test_accuracy")
+    assert (len(found.values), found.repeated, found.of_searches) == (1, 1, True)
+    mixed = [FinalRun(one.run, one.value, n // 3) for n, one in enumerate(tested)]
+    found, _ = runs_of(mixed, "test_accuracy")
+    assert (len(found.values), found.repeated) == (3, 0)
+    assert np.isfinite(found.values).all()
+
+
+def test_predictions_with_an_image_twice_are_refused(tmp_path: Path) -> None:
+    one = written(tmp_path, 1, answers(1), np.array([0, 1, 2, 2]))
+    assert "an image is there twice" in runs_of([one, one, one], "test_accuracy")[1]
 
 
 def test_equal_accuracies_do_not_make_runs_equal(tmp_path: Path) -> None:

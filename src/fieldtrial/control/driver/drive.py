@@ -262,7 +262,7 @@ def claim(folder: SweepFolder, sweep: Sweep) -> None:
         )
     if old is not None and any(one["role"] == "final" for one in listed):
         # Seeds that are added after a look at the table give a false difference another chance.
-        raised = (int(old.seeds),) if new.seeds > old.seeds else ()
+        raised = (old.most_seeds,) if new.most_seeds > old.most_seeds else ()
         new = replace(new, earlier_seeds=(*old.earlier_seeds, *raised))
     try:
         folder.write_description(new)

@@ -36,7 +36,7 @@ def comparison_lines(groups: Groups) -> list[str]:
     """Return what the comparisons say, in a line for each family of groups that were compared."""
     lines = []
     for best in (group for group in groups.groups if group.mark == "best"):
-        marks = Counter(group.mark for group in groups.groups if group.data == best.data)
+        marks = Counter(group.mark for group in groups.groups if group.family == best.family)
         worse, better, level = marks["worse"], marks["better"], marks["not shown to differ"]
         pairs = zip(groups.fields, best.key, strict=True)
         where = " ".join(f"{name}={value}" for name, value in pairs)
@@ -87,6 +87,11 @@ def seed_lines(sweeps: Sweeps, groups: Groups) -> list[str]:
             f" {groups.most_seeds} for each row. All looks, after {plan} runs of a row, share the"
             " 5 %."
         )
+    elif any(one.most_seeds > one.seeds for one in sweeps.descriptions.values()):
+        lines.append(
+            "Seeds were given where a sweep's own table was undecided. This table does not count"
+            " those looks, so more than 5 % of differences shown may be false."
+        )
     for name, description in sweeps.descriptions.items():
         if description.earlier_seeds:
             which = f"{name}: the" if len(sweeps.descriptions) > 1 else "The"
@@ -102,14 +107,16 @@ def seed_lines(sweeps: Sweeps, groups: Groups) -> list[str]:
 def _method(groups: Groups) -> str:
     """Return what was tested, and against which error."""
     fields = len(groups.compared_fields)
-    rows = groups.comparisons - fields
+    rows = sum(one.comparison is not None for one in groups.groups)
     parts = [f"{counted(rows, 'comparison')} of rows"] if rows else []
     parts += [f"{fields} of fields' values"] if fields else []
+    parts += ["one of a row with itself"] if groups.comparisons > rows + fields else []
     basis = Counter(
         one.basis
         for one in (
             *(group.comparison for group in groups.groups),
             *(field.comparison for field in groups.compared_fields),
+            groups.noise,
         )
         if one
     )

@@ -13,7 +13,8 @@ from fieldtrial.config import FIELDS
 from fieldtrial.disk.run import Run
 from fieldtrial.fields.values import format_value
 from fieldtrial.results.analysis.footer import outcome_lines
-from fieldtrial.results.analysis.groups import DATA, Group, Groups, Key, judge
+from fieldtrial.results.analysis.groups import DATA, Group, Groups, Key
+from fieldtrial.results.analysis.judging import judge
 from fieldtrial.results.analysis.winner import (
     RowKey,
     Search,
@@ -202,7 +203,8 @@ def _table(
 ) -> Groups:
     notes = [*outcome_lines(sweeps, groups, metric), *lines]
     until = {one.most_seeds for one in sweeps.descriptions.values() if one.most_seeds > one.seeds}
-    most = until.pop() if len(sweeps.descriptions) == len(until) == 1 else None
+    is_own = len(sweeps.descriptions) == len(until) == 1 and metric == test_metric(sweeps.select)
+    most = until.pop() if is_own else None
     return Groups(tuple(fields), metric, sweeps.select, sweeps.mode, groups, notes, most_seeds=most)
 
 

@@ -99,6 +99,8 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
         raise ValueError(
             f"{len(arrays['index'])} indices, {len(arrays['label'])} labels, {count} probabilities"
         )
+    if len(np.unique(arrays["index"])) < count:
+        raise ValueError("an image is there twice")
     if not (arrays["label"].min() >= 0 and arrays["label"].max() < classes):
         raise ValueError(f"labels must be from 0 to {classes - 1}")
     sums = arrays["probability"].sum(1)

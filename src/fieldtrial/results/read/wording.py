@@ -33,6 +33,8 @@ def size_text(metric: str, value: float) -> str:
 def signed_text(metric: str, value: float) -> str:
     """Return a difference of scores with its sign and without its unit: shares in points."""
     text = f"{100 * value:+.1f}" if is_share(metric) else f"{value:+.3g}"
+    if not float(text) and abs(100 * value) >= 0.005:  # so that an interval without 0 shows none
+        text = f"{100 * value:+.2f}"
     return text.replace("-", "−") if float(text) else text[1:]
 
 
@@ -43,4 +45,6 @@ def span_text(metric: str, low: float, high: float) -> str:
 
 def p_text(value: float) -> str:
     """Return a p-value as 'p = 0.021' or 'p < 0.0001'."""
-    return "p < 0.0001" if value < 0.0001 else f"p = {value:.2g}"
+    if value < 0.0001:
+        return "p < 0.0001"
+    return f"p = {value:.4f}" if 0.0495 <= value < 0.0505 else f"p = {value:.2g}"

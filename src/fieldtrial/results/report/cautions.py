@@ -133,10 +133,13 @@ def on_design(tested: ComparedRows) -> Iterator[Finding]:
         )
         design = Design(images, seeds, tested.table.comparisons, freedom)
         difference, runs = design.detectable(), len(scored.values)
+        if difference <= 0:
+            continue
         count = 0 if scored.images is None else len(scored.images)
+        units = "searches" if scored.of_searches else "runs"
         on = f" and {count:,} test images" if count else ""
         text = (
-            f"With {counted(runs, 'run')} of each row{on}, a true difference of"
+            f"With as many {units} as now{on}, a true difference of"
             f" {size_text(tested.metric, difference)} to {tested.labels[best]} is shown in 80 % of"
             " cases."
         )
@@ -144,7 +147,7 @@ def on_design(tested: ComparedRows) -> Iterator[Finding]:
         if count and (times := design.images_for(difference / 2)):
             ways.append(f"about {times * count:,.0f} test images")
         if (times := design.seeds_for(difference / 2)) and not scored.is_deterministic:
-            ways.append(f"about {times * runs:,.0f} seeds")
+            ways.append(f"about {times * runs:,.0f} {units} of each row")
         if ways:
             text += f" Half of that takes {' or '.join(ways)}."
         elif count:

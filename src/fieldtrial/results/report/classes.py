@@ -69,15 +69,22 @@ def _intervals(runs: Sequence[StoredPredictions]) -> dict[str, Any]:
     right = np.array(
         [run.predicted[own] == label for run, own in zip(runs, ordered, strict=True)], float
     )
-    distinct = np.unique(right, axis=0)
+    first = runs[0].probability[ordered[0]]
+    alike = all(
+        np.array_equal(run.probability[own], first) for run, own in zip(runs, ordered, strict=True)
+    )
+    if alike:
+        right = right[:1]
     found: list[list[float] | None] = []
     for number in range(len(runs[0].class_names)):
-        own = distinct[:, label == number]
+        own = right[:, label == number]
         if own.shape[1] < FEWEST_IMAGES:
             found.append(None)
             continue
-        alike = len(runs) - len(distinct)
-        of_class = estimate(Runs(own.mean(1), own, images[label == number], 1.0, alike), ACCURACY)
+        repeated = len(runs) - len(right)
+        of_class = estimate(
+            Runs(own.mean(1), own, images[label == number], 1.0, repeated), ACCURACY
+        )
         ends = (of_class.low, of_class.high)
         found.append([round(float(end), 4) for end in ends if end is not None] or None)
     return {"interval": found}

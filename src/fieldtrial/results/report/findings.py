@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fieldtrial.disk.sweep_description import SearchDomain
-from fieldtrial.results.analysis.groups import FieldComparison
+from fieldtrial.results.analysis.groups import FieldComparison, Key
 from fieldtrial.results.analysis.importance import Importance
 from fieldtrial.results.analysis.quantities import mean_of_runs, of_winner
 from fieldtrial.results.analysis.search_budget import budget_findings
@@ -103,8 +103,9 @@ def _on_closest(tested: ComparedRows, level: Mapping[int, Comparison]) -> str:
     low, chance, high = (one.chance_low, one.chance, one.chance_high)
     if tested.table.sign < 0:
         low, chance, high = 1 - high, 1 - chance, 1 - low
+    where = "these images" if one.basis == "seeds" else "new images"
     return (
-        f" One new run of {tested.labels[row]} would beat one of it on new images with a chance of"
+        f" One new run of {tested.labels[row]} would beat one of it on {where} with a chance of"
         f" {100 * chance:.0f} % ({100 * low:.0f} to {100 * high:.0f} %)."
     )
 
@@ -157,18 +158,20 @@ def _loss(one: Comparison, sign: int) -> float:
 
 def _on_fields(tested: ComparedRows) -> Iterator[Finding]:
     """Say how the values of the compared fields differ, in rows that are alike in all else."""
-    fields: dict[str, list[FieldComparison]] = {}
+    fields: dict[tuple[Key, str], list[FieldComparison]] = {}
     for one in tested.table.compared_fields:
-        fields.setdefault(one.name, []).append(one)
-    for name, found in fields.items():
+        fields.setdefault((one.data, one.name), []).append(one)
+    several = len({data for data, _ in fields}) > 1
+    for (data, field), found in fields.items():
+        name = f"{field} on {' '.join(data)}" if several else field
         if len(found) <= MOST_TOLD:
             for one in found:
-                yield _on_value(one, tested)
+                yield _on_value(name, one, tested)
         else:
             yield _on_values(name, found, tested)
 
 
-def _on_value(one: FieldComparison, tested: ComparedRows) -> Finding:
+def _on_value(name: str, one: FieldComparison, tested: ComparedRows) -> Finding:
     """Say whether two values of a field differ; the better one stands first."""
     metric, sign, comparison = tested.metric, tested.table.sign, one.comparison
     first, second = one.value, one.other
@@ -183,9 +186,9 @@ def _on_value(one: FieldComparison, tested: ComparedRows) -> Finding:
     if comparison.shown:
         relation = "above" if sign > 0 else "below"
         size = size_text(metric, difference)
-        return finding("shown", f"{one.name}: {first} is {size} {relation} {second} ({evidence}).")
+        return finding("shown", f"{name}: {first} is {size} {relation} {second} ({evidence}).")
     mean = f"{signed_text(metric, difference)}{points(metric)} for {first}"
-    text = f"{one.name}: no difference between {first} and {second} is shown"
+    text = f"{name}: no difference between {first} and {second} is shown"
     return finding("open", f"{text} ({mean}; {evidence}).")
 
 

@@ -1,7 +1,7 @@
 """Differences between rows, judged together: the only tests that a table and its report make."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 import numpy as np
@@ -55,16 +55,28 @@ class Comparison:
         """Whether a difference is shown; that none is shown does not mean that there is none."""
         return self.corrected_p < LEVEL
 
+    def reversed(self) -> "Comparison":
+        """Return the second minus the first."""
+        return replace(
+            self,
+            difference=-self.difference,
+            low=-self.high,
+            high=-self.low,
+            chance=1 - self.chance,
+            chance_low=1 - self.chance_high,
+            chance_high=1 - self.chance_low,
+        )
 
-def compare(rows: Sequence[Runs], weights: Values) -> list[Comparison]:
+
+def compare(rows: Sequence[Runs], weights: Values, families: int = 1) -> list[Comparison]:
     """Return the comparisons of `weights` (comparisons, rows), such as 1 and -1 for two rows.
 
-    Each row has runs enough (see `Runs.suffices`).
+    Each row has runs enough (see `Runs.suffices`). families: that share the level.
     """
     if not len(weights):
         return []
     contrasts = contrasts_of(family_of(rows), weights)
-    return _comparisons(contrasts, judge(contrasts), rows, weights)
+    return _comparisons(contrasts, judge(contrasts, families), rows, weights)
 
 
 def compare_in_looks(contest: Contest, rows: Sequence[Runs], weights: Values) -> list[Comparison]:

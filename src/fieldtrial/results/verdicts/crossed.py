@@ -69,7 +69,9 @@ class Runs:
     @property
     def suffices(self) -> bool:
         """Whether there are enough runs to tell what a seed changes."""
-        return self.is_deterministic or len(self.values) >= FEWEST
+        if self.is_deterministic:
+            return self.scores is not None  # else nothing is known of what it varies with
+        return len(self.values) >= FEWEST
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,8 +162,8 @@ def _moderated(variance: Values, floor: Values, freedom: Values) -> tuple[Values
     for assessing differential expression in microarray experiments", Statistical Applications in
     Genetics and Molecular Biology 3, 2004). His own estimate of the prior's degrees of freedom is
     often infinite for a few rows with two degrees each, and there are then more false alarms than
-    agreed where rows differ in spread (benchmarks/verdicts.py). Two rows borrow nothing. Where runs
-    have scores, the common level is that of the ratio to `floor`.
+    agreed where rows differ in spread (benchmarks/verdicts.py). Up to four rows borrow nothing.
+    Where runs have scores, the common level is that of the ratio to `floor`.
 
     variance, floor: (rows,). freedom: infinite for rows whose variance is known to be 0.
     """
@@ -171,7 +173,7 @@ def _moderated(variance: Values, floor: Values, freedom: Values) -> tuple[Values
         if not count:
             continue
         unit = np.where(floor[own] > 0, floor[own], 1.0)
-        ratio, prior = variance[own] / unit, MOST_PRIOR_FREEDOM * max(0, count - 2) / count
+        ratio, prior = variance[own] / unit, MOST_PRIOR_FREEDOM * max(0, count - 4) / count
         level = np.average(ratio, weights=freedom[own])
         known[own] = freedom[own] + prior
         found[own] = (prior * level + freedom[own] * ratio) / known[own] * unit
@@ -223,9 +225,11 @@ def contrasts_of(family: Family, weights: Values, are_differences: bool = True) 
             doubt[part] += variance**2 / freedom
     squares = weights**2
     seeds = squares @ family.seeds
+    # That a seed moves nothing on all images together is as doubtful as that it moves a lot.
     doubt += squares**2 @ ((family.spread / family.runs) ** 2 / family.freedom)
     with np.errstate(divide="ignore", invalid="ignore"):
         freedom = np.where(doubt > 0, (images + seeds) ** 2 / doubt, np.inf)
+    is_mixed = are_differences | (images > 0)  # else it is one variance, with exact degrees
     covariance = weights @ (family.images + np.diag(family.seeds)) @ weights.T
     scale = np.sqrt(np.maximum(np.diag(covariance), np.finfo(float).tiny))
     correlation = np.clip(covariance / np.outer(scale, scale), -1.0, 1.0)
@@ -234,7 +238,7 @@ def contrasts_of(family: Family, weights: Values, are_differences: bool = True) 
         sums=weights @ family.means,
         images=images,
         seeds=seeds,
-        freedom=np.maximum(freedom * (CAUTION if are_differences else 1.0), 1.0),
+        freedom=np.maximum(np.where(is_mixed, CAUTION * freedom, freedom), 1.0),
         single=images + squares @ (family.spread - family.floor / family.runs),
         correlation=correlation,
     )
@@ -244,13 +248,16 @@ def _of_images(scores: Values, unit: Values) -> tuple[Values, Values]:
     """Return the variances of the means of `scores` (n, images), and their degrees of freedom."""
     count = scores.shape[1] + 2 * (unit > 0)
     mean = scores.sum(1) / count
-    second, fourth = ((scores**power).sum(1) + unit**power for power in (2, 4))
-    third = (scores**3).sum(1)
-    variance = (second / count - mean**2) * count / (count - 1)
-    central = (
-        fourth - 4 * mean * third + 6 * mean**2 * second
-    ) / count - 3 * mean**4  # the fourth moment about the mean
+    left = scores - mean[:, None]  # about the mean: less is lost to rounding
+    added = count - scores.shape[1]  # the further images: half of each has a difference of ± unit
+    second, fourth = (
+        (left**power).sum(1)
+        + ((unit - mean) ** power + (unit + mean) ** power) / 2 * (added > 0)
+        + mean**power * np.maximum(0, added - 1)
+        for power in (2, 4)
+    )
+    variance = second / (count - 1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        kurtosis = np.where(variance > 0, central / variance**2, 3.0)
+        kurtosis = np.where(variance > 0, fourth / count / variance**2, 3.0)
     freedom = 2 * count / np.maximum(kurtosis - (count - 3) / (count - 1), 2 / (count - 1) * count)
     return variance / count, np.clip(freedom, 1.0, count - 1.0)

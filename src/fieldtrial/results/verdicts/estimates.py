@@ -53,7 +53,9 @@ def estimate(row: Runs, metric: str) -> Interval:
     by_seeds = _quantile(family.freedom[0]) * math.sqrt(family.spread[0] / runs)
     by_images = None
     if row.scores is not None:
-        by_images = _quantile(row.scores.shape[1] - 1) * math.sqrt(images)
+        of_images = _quantile(row.scores.shape[1] - 1)
+        ends = _ends(metric, mean, images, of_images, row)
+        by_images = of_images * math.sqrt(images) if images else max(abs(mean - e) for e in ends)
     return Interval(mean, low, high, by_seeds, by_images, runs, row.repeated, row.of_searches)
 
 
@@ -68,10 +70,18 @@ def _ends(
     if metric.endswith("loss") and mean > 0:
         factor = math.exp(quantile * error / mean)
         return mean / factor, mean * factor
+    low, high = mean - quantile * error, mean + quantile * error
+    if metric.endswith("auc"):
+        return max(0.0, low), min(1.0, high)
     if not is_share(metric):
-        return mean - quantile * error, mean + quantile * error
-    most = math.inf if row.scores is None else row.scores.shape[1]
-    count = min(most, mean * (1 - mean) / variance) if variance > 0 else most
-    if count == 0:
-        return 0.0, 1.0
+        return low, high
+    if variance > 0 and 0 < mean < 1:
+        count = mean * (1 - mean) / variance
+    elif row.scores is not None:
+        count = row.scores.shape[1]
+        quantile = _quantile(count)
+    elif row.step:
+        count = 1 / row.step
+    else:
+        return mean, mean
     return metrics.wilson(mean, count, quantile)

@@ -102,6 +102,6 @@ SCORES: dict[str, tuple[Score, float]] = {
     "accuracy": (correct, 1.0),
     "top5_accuracy": (among_top5, 1.0),
     "macro_f1": (f1_pseudo_values, 1.0),
-    "auc": (auc_pseudo_values, 0.0),
+    "auc": (auc_pseudo_values, 1.0),
     "loss": (cross_entropy, 0.0),
 }

@@ -28,14 +28,17 @@ class Judged:
     half_widths: Values
 
 
-def judge(contrasts: Contrasts, level: float = LEVEL, draws: int = DRAWS) -> Judged:
+def judge(contrasts: Contrasts, families: int = 1, draws: int = DRAWS) -> Judged:
     """Return p-values and intervals of the contrasts, corrected for all of them together.
 
     Each contrast has a t-value with degrees of freedom of its own. Its p-value as a normal quantile
     is compared with the largest of correlated normal variables: single-step max-t (F. Bretz, T.
     Hothorn, P. Westfall, "Multiple Comparisons Using R", 2011, chapter 3). The draws are the same
     each time.
+
+    families: that share the level.
     """
+    level = LEVEL / families
     p = p_values(contrasts)
     if len(p) == 1:
         critical, corrected = MARGIN * level, p
@@ -49,8 +52,8 @@ def judge(contrasts: Contrasts, level: float = LEVEL, draws: int = DRAWS) -> Jud
             math.ceil(MARGIN * level * (draws + 1)) - 2
         )  # draws above a quantile that is shown
         critical = float(2 * special.ndtr(-largest[draws - 1 - allowed]))
-        critical = max(critical, MARGIN * level / len(p))
-    corrected = np.minimum(corrected / MARGIN, 1.0)
+        critical = min(max(critical, MARGIN * level / len(p)), MARGIN * level)
+    corrected = np.minimum(corrected / MARGIN * families, 1.0)
     half_widths = special.stdtrit(contrasts.freedom, 1 - critical / 2) * contrasts.errors
     return Judged(p, corrected, half_widths)
 

@@ -32,42 +32,42 @@ class FinalRun:
 
 
 def runs_of(tested: Sequence[FinalRun], metric: str) -> tuple[Runs, str]:
-    """Return what the distinct runs of a row scored, and why scores on images are missing, or "".
+    """Return what a row's runs scored, and why scores on images are missing, or nothing.
 
-    Runs with the same answers are one run. If the row was searched several times, the unit is a
-    search: its winner's runs are averaged, because their mean varies with the luck of the search
-    too.
+    If all runs gave the same answers, seeds change nothing, and they are one run. If the row was
+    searched several times, the unit is a search: its winner's runs are averaged, because the luck
+    of the search is common to them.
     """
     found, problem = _predictions(tested, metric)
     if found:
         identity: list[Hashable] = [_digest(one) for one in found]
     else:
-        identity = [one.results if one.results is not None else number
-                    for number, one in enumerate(tested)]  # fmt: skip
-    kept = list({key: number for number, key in reversed(list(enumerate(identity)))}.values())
-    kept.sort()
-    values: Values = np.array([tested[number].value for number in kept])
+        given = enumerate(tested)
+        identity = [n if one.results is None else one.results for n, one in given]
+    values: Values = np.array([one.value for one in tested])
     scores, images = None, None
     split, _, name = metric.partition("_")
     unit = SCORES[name][1] if split == SPLIT and name in SCORES else 0.0
     counted = min(one.images for one in tested)
     step = 1 / counted if counted and is_share(metric) else 0.0
     if found:
-        order = np.argsort(found[0].index)
-        images = found[0].index[order]
-        scores = np.stack([_scores(found[number], name) for number in kept])
-    searches = [tested[number].search for number in kept]
-    if len(groups := list(dict.fromkeys(one.search for one in tested))) > 1:
-        values = _averaged(values, searches, groups)
-        scores = None if scores is None else _averaged(scores, searches, groups)
-        return Runs(values, scores, images, unit, step=step, of_searches=True), problem
-    return Runs(values, scores, images, unit, len(tested) - len(kept), step), problem
-
-
-def _averaged(array: Values, searches: list[int], groups: list[int]) -> Values:
-    """Return the mean over the runs of each search."""
-    places = np.array(searches)
-    return np.stack([array[places == group].mean(0) for group in groups])
+        images = np.sort(found[0].index)
+        scores = np.stack([_scores(one, name) for one in found])
+        # The mean of pseudo-values is the metric without its bias: they are moved onto the value.
+        scores += (values - scores.mean(1))[:, None]
+    searches = np.array([one.search for one in tested])
+    has_searches = len(groups := np.unique(searches)) > 1
+    if has_searches:
+        pairs = list(zip(identity, searches, strict=True))
+        identity = [frozenset(key for key, own in pairs if own == one) for one in groups]
+        values = np.array([values[searches == one].mean() for one in groups])
+        if scores is not None:
+            scores = np.stack([scores[searches == one].mean(0) for one in groups])
+    repeated = 0
+    if len(identity) > 1 and len(set(identity)) == 1:
+        repeated, values = len(identity) - 1, values[:1]
+        scores = None if scores is None else scores[:1]
+    return Runs(values, scores, images, unit, repeated, step, has_searches), problem
 
 
 def _predictions(tested: Sequence[FinalRun], metric: str) -> tuple[list[StoredPredictions], str]:
@@ -83,13 +83,22 @@ def _predictions(tested: Sequence[FinalRun], metric: str) -> tuple[list[StoredPr
             return [], f"{one.run.name} has stored no predictions"
         except (OSError, ValueError) as error:
             return [], str(error)
-        if abs(float(_scores(made, name).mean()) - one.value) > TOLERANCE * max(1, abs(one.value)):
+        if abs(_value(made, name) - one.value) > TOLERANCE * max(1, abs(one.value)):
             return [], f"{one.run.name}: its predictions are not those of its result"
         found.append(made)
     images = [np.sort(made.index) for made in found]
     if any(not np.array_equal(one, images[0]) for one in images):
         return [], f"{tested[0].run.name} and others of its row were tested on different images"
+    if len(images[0]) < 2:
+        return [], f"{tested[0].run.name} was tested on a single image"
     return found, ""
+
+
+def _value(made: StoredPredictions, name: str) -> float:
+    """Return the metric itself."""
+    if name == "loss":
+        return float(_scores(made, name).mean())
+    return made.summary()[name]
 
 
 def _scores(made: StoredPredictions, name: str) -> Values:

@@ -50,12 +50,17 @@ class Look:
 
 
 def look_at(
-    stages: Sequence[Sequence[Runs]], weights: Values, shares: Sequence[float], draws: int = DRAWS
+    stages: Sequence[Sequence[Runs]],
+    weights: Values,
+    shares: Sequence[float],
+    families: int = 1,
+    draws: int = DRAWS,
 ) -> Look:
     """Return what the last of several looks finds.
 
     stages: the rows' runs at each look; a row that gets no more keeps what it had.
     weights: (contrasts, rows). shares: of the most runs that rows in the contest have had by each.
+    families: that share the level.
 
     The true values are taken to be 0, and the differences at the looks to be normal with the
     covariance that was estimated at each. A difference with more runs is the one that is known
@@ -63,6 +68,8 @@ def look_at(
     """
     contrasts = [contrasts_of(family_of(rows), weights) for rows in stages]
     covariances = [one.correlation * np.outer(one.errors, one.errors) for one in contrasts]
+    level = MARGIN * LEVEL / families
+    single = -float(special.ndtri(level / 2))  # what a single contrast would have to exceed
     criticals: list[float] = []
     crossed = above = 0
     largest = np.empty(0)
@@ -72,24 +79,24 @@ def look_at(
         for size, critical in zip(sizes[:-1], criticals, strict=True):
             before |= size > critical
         crossed, largest = int(before.sum()), np.sort(sizes[-1][~before])
-        spent = MARGIN * LEVEL * shares[last]
+        spent = level * shares[last]
         allowed = math.ceil(spent * (draws + 1)) - 2 - crossed
-        criticals.append(float(largest[-1 - allowed]) if 0 <= allowed < len(largest) else math.inf)
+        found = float(largest[-1 - allowed]) if 0 <= allowed < len(largest) else math.inf
+        criticals.append(max(found, single))
     final = contrasts[-1]
     p = p_values(final)
     quantile = -special.ndtri(np.maximum(p, np.finfo(float).tiny) / 2)
     above = len(largest) - np.searchsorted(largest, quantile)
     # As a single test has it: the level at which the looks so far would show the contrast.
-    spent_so_far = MARGIN * shares[-1]
-    corrected = np.maximum((crossed + above + 1) / (draws + 1) / spent_so_far, p / MARGIN)
-    corrected = np.minimum(corrected, 1.0)
+    corrected = np.maximum((crossed + above + 1) / (draws + 1) / shares[-1], p)
+    corrected = np.minimum(corrected / MARGIN * families, 1.0)
     shown = quantile > criticals[-1]
     widest = 2 * special.ndtr(-criticals[-1])
     half_widths = special.stdtrit(final.freedom, 1 - widest / 2) * final.errors
     return Look(
         Judged(p, corrected, half_widths),
         shown,
-        _chance(final.sums, final.images, final.seeds, shares[-1], criticals),
+        _chance(final, shares[-1], max(single, float(np.quantile(sizes[-1], 1 - level)))),
     )
 
 
@@ -119,6 +126,7 @@ def hold_contest(
     weights: Values,
     best: int,
     most: int,
+    families: int = 1,
     draws: int = DRAWS,
 ) -> Contest:
     """Return what all looks find that can be held now.
@@ -128,7 +136,7 @@ def hold_contest(
 
     rows: of each row, its runs as they were at each of `looks(most)`. finished: how many of a row's
     runs have ended. weights: (contrasts, rows): first each other row with the best, in order, then
-    further contrasts.
+    further contrasts. families: that share the level.
     """
     plan = looks(most)
     others = [row for row in range(len(rows)) if row != best]
@@ -141,7 +149,7 @@ def hold_contest(
     for look, _ in enumerate(plan):
         stages.append([row[number] for row, number in zip(rows, at, strict=True)])
         shares = [count / most for count in plan[: look + 1]]
-        found.append(look_at(stages, weights, shares, draws))
+        found.append(look_at(stages, weights, shares, families, draws))
         contrasts.append(contrasts_of(family_of(stages[-1]), weights))
         verdicts = [
             before if look and found[before].shown[number] else look
@@ -156,22 +164,24 @@ def hold_contest(
         if not in_contest or plan[look] == most:
             break
         for row in (*in_contest, best):
-            given[row], at[row] = plan[look + 1], look + 1
+            at[row] = look + 1
+            if not rows[row][look].is_deterministic:  # else more runs would be the same
+                given[row] = plan[look + 1]
         if any(finished[row] < given[row] for row in (*in_contest, best)):
             break
     return Contest(given, verdicts, found, contrasts)
 
 
-def _chance(
-    sums: Values, images: Values, seeds: Values, share: float, criticals: Sequence[float]
-) -> Values:
-    """Return the chance that each contrast is shown at the end, if it is what it looks like."""
-    known = [one for one in criticals if math.isfinite(one)]
-    critical = known[-1] if known else -float(special.ndtri(MARGIN * LEVEL / 2))
-    at_end = images + seeds * share
-    spread = np.sqrt(np.maximum(images + seeds - at_end, np.finfo(float).tiny))
+def _chance(contrasts: Contrasts, share: float, critical: float) -> Values:
+    """Return the chance that each contrast is shown at the end, if it is what it looks like.
+
+    critical: about what it has to exceed there, in standard errors.
+    """
+    at_end = contrasts.images + contrasts.seeds * share
+    left = contrasts.images + contrasts.seeds - at_end
+    spread = np.sqrt(np.maximum(left, np.finfo(float).tiny))
     limit = critical * np.sqrt(at_end)
-    return np.asarray(special.ndtr((np.abs(sums) - limit) / spread), float)
+    return np.asarray(special.ndtr((np.abs(contrasts.sums) - limit) / spread), float)
 
 
 def _simulated(covariances: Sequence[Values], draws: int) -> list[Values]:
