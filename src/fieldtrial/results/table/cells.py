@@ -191,7 +191,7 @@ class Layout:
         return (
             f"{across}{tuned}The winner of a {unit} has the best {groups.select}{finalists}."
             f" {groups.metric}"
-            f" is the mean of its runs with fresh seeds{parts}, and n the number of different runs."
+            f" is the mean of its runs with fresh seeds{parts}, and n their number."
             f" With fewer than {FEWEST} there is no interval.{marks}{verdicts}"
         )
 
