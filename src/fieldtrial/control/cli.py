@@ -133,11 +133,14 @@ def _parser(script: Path) -> argparse.ArgumentParser:
 
 
 def _seeds(text: str) -> int:
-    """Return the value of --seeds. Raises ValueError, which argparse reports."""
+    """Return the value of --seeds. Raises argparse's error with the rule."""
     prefix, _, number = text.rpartition(":")
-    if prefix not in ("", "until"):
-        raise ValueError(text)
-    return until(int(number)) if prefix else int(number)
+    try:
+        if prefix in ("", "until"):
+            return until(int(number)) if prefix else int(number)
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{text!r}: must be N or until:N")
 
 
 def _built(build: Callable[[], Sweep]) -> Sweep:

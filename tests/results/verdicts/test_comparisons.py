@@ -26,6 +26,16 @@ def test_a_comparison_of_seeds_alone_is_welchs_with_caution() -> None:
     assert (found.low > 0) == found.shown
 
 
+def test_rows_with_equal_answers_differ_by_no_more_than_may_have_been_missed() -> None:
+    """None of 360 images tells them apart: 1 % of such, 1 - 0.025^(1/360), may be missed."""
+    scores = np.tile(np.arange(360) < 340, (3, 1)).astype(float)
+    row = Runs(scores.mean(1)[:1], scores[:1], np.arange(360), 1.0, repeated=2)
+    (found,) = compare([row, row], DIFFERENCE)
+    assert (found.difference, found.p) == (0, 1)
+    assert 0.005 < found.high < 0.015
+    assert found.low == -found.high
+
+
 def test_what_it_generalises_to_is_said() -> None:
     rows = [row_of(0.9), row_of(0.8, seed=1), row_of(0.8, seed=2, start=1000), Runs(np.arange(3.0))]
     weights = np.array([[1.0, -1, 0, 0], [1, 0, -1, 0], [1, 0, 0, -1]])

@@ -34,6 +34,9 @@ from numpy.typing import NDArray
 Values = NDArray[np.float64]
 FEWEST = 3  # distinct runs that a comparison needs: two say next to nothing of a seed's luck
 MOST_PRIOR_FREEDOM = 4.0  # see `_moderated`
+# Of images of which none, or hardly any, tells two rows apart: an interval is then about as wide as
+# the largest share of such images that may have been missed.
+LEAST_FREEDOM = 5.0
 CAUTION = 0.8  # of Satterthwaite's degrees of freedom: those of few runs are too many on average
 CHUNK = 2_000_000  # scores of contrasts that are held at once
 
@@ -229,6 +232,9 @@ def contrasts_of(family: Family, weights: Values, are_differences: bool = True) 
     doubt += squares**2 @ ((family.spread / family.runs) ** 2 / family.freedom)
     with np.errstate(divide="ignore", invalid="ignore"):
         freedom = np.where(doubt > 0, (images + seeds) ** 2 / doubt, np.inf)
+    # A sum is known at least as well as the part that is known least.
+    known = np.where(weights != 0, family.freedom, np.inf).min(1)
+    freedom = np.maximum(freedom, np.minimum(known, LEAST_FREEDOM))
     is_mixed = are_differences | (images > 0)  # else it is one variance, with exact degrees
     covariance = weights @ (family.images + np.diag(family.seeds)) @ weights.T
     scale = np.sqrt(np.maximum(np.diag(covariance), np.finfo(float).tiny))
@@ -260,4 +266,4 @@ def _of_images(scores: Values, unit: Values) -> tuple[Values, Values]:
     with np.errstate(divide="ignore", invalid="ignore"):
         kurtosis = np.where(variance > 0, fourth / count / variance**2, 3.0)
     freedom = 2 * count / np.maximum(kurtosis - (count - 3) / (count - 1), 2 / (count - 1) * count)
-    return variance / count, np.clip(freedom, 1.0, count - 1.0)
+    return variance / count, np.clip(freedom, np.minimum(LEAST_FREEDOM, count - 1.0), count - 1.0)
