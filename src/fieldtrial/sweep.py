@@ -131,7 +131,7 @@ class Sweep(Budget):
     @property
     def most_failures(self) -> int:
         """How many failed trials stop the sweep."""
-        most = max(MOST_FAILURES, len(self.rows) * self.runs_per_row // 10)
+        most = max(MOST_FAILURES, (len(self.rows) + self.aa) * self.runs_per_row // 10)
         return most if self.max_failures is None else self.max_failures
 
     def _plan(self, number: int) -> PlannedRow:

@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from fieldtrial.budget import until
+from fieldtrial.budget import FIRST_SEEDS, until
 from fieldtrial.command_line import BAD_INPUT, BAD_RESULT, INTERRUPTED
 from fieldtrial.config import ConfigError, unknown_field
 from fieldtrial.control.driver.drive import RESUME_ADVICE, drive
@@ -196,7 +196,9 @@ def _show(sweep: Sweep, folder: SweepFolder, settings: Settings, sizes: SweepSiz
         out.print(f"search {name}: {domain}")
     runs = len(sweep.planned) * sweep.runs_per_row
     sources = len(sizes.sources)
-    out.print(f"{len(sweep.planned)} rows, {runs} trials and {sources} sources in {folder.path}")
+    most = "at most " if sweep.most_seeds > sweep.seeds else ""
+    size = f"{len(sweep.planned)} rows, {most}{runs} trials and {sources} sources"
+    out.print(f"{size} in {folder.path}")
     workers = settings.workers(runs + len(sizes.sources))
     start_hours = workers * START_SECONDS / 3600
     most = format_hours((sum(hours) + source_hours + start_hours) * settings.devices_per_trial)
@@ -206,7 +208,8 @@ def _show(sweep: Sweep, folder: SweepFolder, settings: Settings, sizes: SweepSiz
         " the search may propose, no early stopping, and no feature cache)",
         soft_wrap=True,
     )
-    if sweep.seeds and (images := min((size.test_images for size in sizes.rows), default=0)):
+    can_compare = len(sweep.planned) > 1 and sweep.most_seeds >= FIRST_SEEDS
+    if can_compare and (images := min((size.test_images for size in sizes.rows), default=0)):
         out.print(_power_text(images, sweep), soft_wrap=True)
     config = sweep.planned[0].config
     command = [

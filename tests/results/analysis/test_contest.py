@@ -59,7 +59,7 @@ def test_the_footer_says_what_was_taken_and_saved(contested: "Written") -> None:
 def test_seeds_that_were_raised_after_a_look_are_said(complete: "Written") -> None:
     complete.describe(earlier_seeds=[2])
     assert (
-        "The number of seeds was raised from 2 to 3 when there were final runs already."
+        "The number of seeds was changed from 2 to 3 when there were final runs already."
         in footer(complete)
     )
 

@@ -37,7 +37,9 @@ def make_group(
     known = {"outcome": "finished", "trial": f"winner {number}", "parameters": 1, **winner}
     known |= {"configuration": str(number), "search": 0}
     trials = pd.DataFrame([{"role": "search", "minutes": 1.0, **known}])
-    finals = pd.DataFrame([{"trial": str(seed), "minutes": 1.0, **repeated} for seed in tests])
+    finals = pd.DataFrame(
+        [{"trial": str(seed), "search": 0, "minutes": 1.0, **repeated} for seed in tests]
+    )
     scored = Runs(np.array(list(tests.values())))
     return Group(number, key, trials, known, finals, finals, tests, data, scored)
 

@@ -262,7 +262,9 @@ def claim(folder: SweepFolder, sweep: Sweep) -> None:
         )
     if old is not None and any(one["role"] == "final" for one in listed):
         # Seeds that are added after a look at the table give a false difference another chance.
-        raised = (old.most_seeds,) if new.most_seeds > old.most_seeds else ()
+        was_until, is_until = (one.most_seeds > one.seeds for one in (old, new))
+        is_another = new.most_seeds > old.most_seeds or (was_until and not is_until)
+        raised = (old.most_seeds,) if is_another else ()
         new = replace(new, earlier_seeds=(*old.earlier_seeds, *raised))
     try:
         folder.write_description(new)

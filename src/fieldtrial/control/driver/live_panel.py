@@ -123,8 +123,10 @@ class LivePanel:
     def _count(self) -> tuple[int, int]:
         """Return how many trials have ended, and how many there will be."""
         assert self._engine
-        sweep = self._engine.sweep
-        expected = len(self._engine.sources) + len(sweep.rows) * sweep.runs_per_row
+        sweep, rows = self._engine.sweep, self._engine.rows
+        of_row = sweep.trials_per_search + sweep.finalist_runs
+        finals = sum(max(row.seeds, len(row.finals or ())) for row in rows)
+        expected = len(self._engine.sources) + len(rows) * of_row + finals
         return sum(not trial.live for trial in self._engine.trials()), expected
 
     def _clock(self) -> str:

@@ -69,8 +69,8 @@ def comparison_lines(groups: Groups) -> list[str]:
         )
     if unscored := [one.unscored for one in groups.groups if one.unscored]:
         lines.append(
-            f"{counted(len(unscored), 'row')} without what other test images would change, because"
-            f" predictions are missing: {unscored[0]}."
+            f"{counted(len(unscored), 'row')} without what other test images would change, such as:"
+            f" {unscored[0]}."
         )
     return lines
 
@@ -97,7 +97,7 @@ def seed_lines(sweeps: Sweeps, groups: Groups) -> list[str]:
             which = f"{name}: the" if len(sweeps.descriptions) > 1 else "The"
             was = ", then ".join(map(str, description.earlier_seeds))
             lines.append(
-                f"{which} number of seeds was raised from {was} to {description.seeds} when there"
+                f"{which} number of seeds was changed from {was} to {description.seeds} when there"
                 " were final runs already. If that was because of a look at the table, more than"
                 " 5 % of differences shown may be false; `seeds = until(most)` counts its looks."
             )

@@ -50,6 +50,8 @@ def group_rows(sweeps: Sweeps) -> Groups:
             " each row."
         )
     table = _table(sweeps, fields, metric, groups, lines)
+    if sweeps.only.most_seeds > sweeps.only.seeds:
+        table = replace(table, most_seeds=sweeps.only.most_seeds)
     if sweeps.only.aa:
         table = replace(table, twins=(0, len(groups) - 1))
     return table if problem else judge(table, with_fields=True)
@@ -202,10 +204,7 @@ def _table(
     sweeps: Sweeps, fields: Sequence[str], metric: str, groups: list[Group], lines: Sequence[str]
 ) -> Groups:
     notes = [*outcome_lines(sweeps, groups, metric), *lines]
-    until = {one.most_seeds for one in sweeps.descriptions.values() if one.most_seeds > one.seeds}
-    is_own = len(sweeps.descriptions) == len(until) == 1 and metric == test_metric(sweeps.select)
-    most = until.pop() if is_own else None
-    return Groups(tuple(fields), metric, sweeps.select, sweeps.mode, groups, notes, most_seeds=most)
+    return Groups(tuple(fields), metric, sweeps.select, sweeps.mode, groups, notes)
 
 
 def _check_metric(sweeps: Sweeps, metric: str) -> None:
@@ -250,6 +249,11 @@ def _once(sweeps: Sweeps, fields: Sequence[str]) -> tuple[pd.DataFrame, list[str
     if count := int((unknown & (trials["outcome"] == "waiting")).sum()):
         lines.append(f"{counted(count)} left out: listed, and not yet begun.")
     trials = trials[~unknown]
+    again = {name: len(one.rows) - 1 for name, one in sweeps.descriptions.items() if one.aa}
+    is_again = trials["row"] == trials[SWEEP].map(again)
+    if count := int(is_again.sum()):
+        lines.append(f"{counted(count)} left out: of a first row that was run once more (--aa).")
+    trials = trials[~is_again.fillna(False)]
     same = ["trial", "role", *([SWEEP] if SWEEP in fields else [])]
     ended = trials["outcome"].isin(ENDED_WELL)
     order = pd.concat([trials[ended], trials[~ended]])  # of two copies, the one that has ended
@@ -275,7 +279,9 @@ def _planned(sweeps: Sweeps, fields: Sequence[str]) -> Iterator[tuple[Key, RowKe
     for sweep, description in sweeps.descriptions.items():
         for number, config in enumerate(description.row_configs):
             texts = {SWEEP: sweep, **{name: format_value(getattr(config, name)) for name in FIELDS}}
-            if all(texts[name] in values for name, values in sweeps.conditions.items()):
+            is_again = description.aa and number == len(description.rows) - 1
+            chosen = all(texts[name] in values for name, values in sweeps.conditions.items())
+            if chosen and not is_again:
                 yield tuple(texts[name] for name in fields), (sweep, number)
 
 

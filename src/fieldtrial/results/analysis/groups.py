@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 
 from fieldtrial.disk.sweep_description import Mode
@@ -68,7 +69,8 @@ class Group:
         own = self.trials[["role", "configuration", "search"]]
         of_winner = [self.winner[name] for name in ("configuration", "search")]
         is_run = (own == ["finalist", *of_winner]).all(axis="columns")
-        values = pd.to_numeric(self.trials.loc[is_run, select]).dropna()
+        values = pd.to_numeric(self.trials.loc[is_run, select]).astype(float)
+        values = values[np.isfinite(values)]
         return float(values.mean()) if len(values) else float(self.winner[select])
 
     def count(self, role: str, *outcomes: str) -> int:

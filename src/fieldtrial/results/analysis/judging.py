@@ -79,22 +79,15 @@ def _judge_family(
     ]
     best = _best(groups, table)
     tested = [group for group in groups if not group.untested]
-    if best is None or best not in tested:
-        why = (
-            "there is no winner" if best is None else f"the best on validation has {best.untested}"
-        )
-        return (
-            [replace(group, mark="untested", untested=group.untested or why) for group in groups],
-            [],
-            None,
-        )
     others = [group for group in tested if group is not best]
-    if not others:
-        return (
-            [replace(group, mark="untested", untested=group.untested or ALONE) for group in groups],
-            [],
-            None,
-        )
+    if best is None or best.untested or not others:
+        why = ALONE if best else "there is no winner"
+        if best and best.untested:
+            why = f"the best on validation cannot be tested: {best.untested}"
+        untested = [
+            replace(group, mark="untested", untested=group.untested or why) for group in groups
+        ]
+        return untested, [], None
     place = {group.number: number for number, group in enumerate(tested)}
     weights = np.zeros((len(others), len(tested)))
     for number, group in enumerate(others):

@@ -36,7 +36,9 @@ def on_selection(tested: ComparedRows) -> Iterator[Finding]:
     select = tested.table.select
     gains: dict[int, float] = {}
     for row, group in tested.groups.items():
-        chosen, repeated = of_winner(group, select), mean_of_runs(group, select)
+        if group.winner is None or group.finals["search"].nunique() > 1:
+            continue  # several winners were chosen, each by a value of its own
+        chosen, repeated = group.chosen_by(select), mean_of_runs(group, select)
         if chosen is not None and repeated is not None:
             gains[row] = (float(chosen) - repeated) * (1 if tested.mode == "max" else -1)
     if len(gains) < FEWEST:
@@ -52,7 +54,7 @@ def on_selection(tested: ComparedRows) -> Iterator[Finding]:
     most = max(gains, key=lambda row: gains[row])
     if gains[most] > max(2 * MARGIN, mean + half):
         group = tested.groups[most]
-        figures = [of_winner(group, select), mean_of_runs(group, select)]
+        figures = (group.chosen_by(select), mean_of_runs(group, select))
         first, then = (
             f"{score_text(select, float(one or 0))}{per_cent(select)}" for one in figures
         )

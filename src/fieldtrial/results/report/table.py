@@ -45,6 +45,7 @@ def facts(
     repeated = f", and {format_hours(again)} in epochs done again" if again else ""
     searches = f"{description.searches} searches of " if description.searches > 1 else ""
     finalists = f", {description.finalists} finalists" if description.finalists > 1 else ""
+    first = f"{int(description.seeds)} to " if description.most_seeds > description.seeds else ""
     return [
         _best(tested),
         {"name": "Trials", "value": f"{int(outcomes.sum()):,}", "remark": ", ".join(parts)},
@@ -52,7 +53,7 @@ def facts(
             "name": "Rows",
             "value": f"{len(description.rows):,}",
             "remark": f"{searches}{counted(description.trials_per_search)}{finalists} and"
-            f" {counted(description.seeds, 'fresh seed')} for each",
+            f" {first}{counted(description.most_seeds, 'fresh seed')} for each",
         },
         {
             "name": "Device-hours",

@@ -71,8 +71,6 @@ def look_at(
     level = MARGIN * LEVEL / families
     single = -float(special.ndtri(level / 2))  # what a single contrast would have to exceed
     criticals: list[float] = []
-    crossed = above = 0
-    largest = np.empty(0)
     for last in range(len(stages)):
         sizes = _simulated(covariances[: last + 1], draws)
         before = np.zeros(draws, bool)
