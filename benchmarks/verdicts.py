@@ -113,9 +113,8 @@ def is_shown(rows: list[Runs], weights: Values) -> Values:
 def until(rows: list[Runs], best: int, most: int = UNTIL) -> tuple[Values, int]:
     """Return what `until` shows of each other row, and the runs that it took."""
     stages = [[_first(row, count) for count in looks(most)] for row in rows]
-    contest = hold_contest(
-        stages, [most] * len(rows), with_best(len(rows), best), best, most, DRAWS
-    )
+    weights = with_best(len(rows), best)
+    contest = hold_contest(stages, [most] * len(rows), weights, best, most, draws=DRAWS)
     return np.array(contest.shown), sum(contest.given)
 
 
