@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from ray import tune
 
+from fieldtrial.budget import until
 from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.control.driver.drive import claim
 from fieldtrial.disk.sweep_folder import SweepFolder
@@ -63,3 +64,20 @@ def test_a_description_that_cannot_be_read_is_replaced_before_the_first_trial(
     folder.list_trial("3fa91b2c", 0, "search")
     with pytest.raises(ConfigError, match=r"holds another sweep: .*sweep\.json: not a JSON file"):
         claim(folder, SMALL)
+
+
+def test_seeds_that_change_after_final_runs_are_kept_in_mind(tmp_path: Path) -> None:
+    folder = SweepFolder(tmp_path / "sweep")
+
+    def seeds(seeds: int) -> tuple[int, ...]:
+        claim(folder, replace(SMALL, seeds=seeds))
+        return folder.require_description().earlier_seeds
+
+    assert seeds(2) == seeds(3) == ()  # there is nothing to look at yet
+    folder.list_trial("3fa91b2c", 0, "final")
+    assert seeds(3) == ()
+    assert seeds(until(10)) == (3,)
+    assert seeds(until(10)) == (3,)  # the same command again
+    assert seeds(5) == (3, 10)  # the looks of until are given up
+    assert seeds(4) == (3, 10)
+    assert seeds(6) == (3, 10, 4)
