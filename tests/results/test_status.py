@@ -12,6 +12,8 @@ import pytest
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.disk.task_queue import Task, TaskQueue
 from fieldtrial.processes import started
+from fieldtrial.results.analysis.grouping import group_rows
+from fieldtrial.results.read.sweeps import read_sweeps
 from fieldtrial.results.status import main, read_standing
 
 if TYPE_CHECKING:
@@ -158,3 +160,15 @@ def test_a_folder_that_is_no_sweep(tmp_path: Path) -> None:
 def test_before_the_first_trial(written: "Written") -> None:
     standing = read_standing(SweepFolder(written.describe().path))
     assert (standing.since, standing.ended, standing.expected) == ("no record yet", 0, 15)
+
+
+def test_how_a_sweep_stands_is_said_without_reading_predictions(
+    complete: "Written", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "fieldtrial.results.verdicts.runs.load_predictions",
+        lambda run: pytest.fail(f"{run} was read"),
+    )
+    assert [row.tested for row in read_standing(complete.folder).rows] == [3, 3, 3]
+    with pytest.raises(pytest.fail.Exception):
+        group_rows(read_sweeps([complete.folder.path]))

@@ -59,6 +59,7 @@ def test_a_row_whose_trials_were_tested_on_different_data_is_not_compared(
     groups = group_rows(read_sweeps([written.folder.path]))
     assert [group.mark for group in groups.groups] == ["none"] * 3
     assert [len(group.values) for group in groups.groups] == [3, 3, 0]
+    assert [group.interval and group.interval.mean for group in groups.groups] == [0.9, 0.9, None]
     (line,) = (line for line in groups.notes if line.startswith("Not compared: "))
     assert "model=cnn freeze=none: trials of dataset digits and mnist would be mixed" in line
 

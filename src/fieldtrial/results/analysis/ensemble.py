@@ -11,7 +11,7 @@ from fieldtrial import metrics
 from fieldtrial.disk.files import write_arrays
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.sweep_folder import SweepFolder
-from fieldtrial.results.analysis.grouping import group_rows
+from fieldtrial.results.analysis.grouping import row_groups
 from fieldtrial.results.read.predictions import StoredPredictions, load_predictions
 from fieldtrial.results.read.sweeps import read_sweeps
 
@@ -142,7 +142,7 @@ def winners(folder: SweepFolder) -> list[list[Run]]:
     """
     tested = [
         {int(seed): folder.run(name) for seed, name in group.finals[["seed", "trial"]].to_numpy()}
-        for group in group_rows(read_sweeps([folder.path])).groups
+        for group in row_groups(read_sweeps([folder.path]))
     ]
     if lacking := [str(number) for number, runs in enumerate(tested) if not runs]:
         raise ValueError(

@@ -10,15 +10,13 @@ import numpy as np
 import pandas as pd
 
 from fieldtrial.config import FIELDS
-from fieldtrial.disk.run import Run
 from fieldtrial.fields.values import format_value
 from fieldtrial.results.analysis.footer import outcome_lines
 from fieldtrial.results.analysis.groups import DATA, Group, Groups, Key
-from fieldtrial.results.analysis.judging import judge
+from fieldtrial.results.analysis.judging import estimate_groups, judge
 from fieldtrial.results.analysis.winner import (
     RowKey,
     Search,
-    TrialValues,
     best_index,
     final_note,
     finalist_note,
@@ -49,16 +47,16 @@ def group_rows(sweeps: Sweeps) -> Groups:
             f"{counted(shared, 'duplicate')}: rows share a trial, which ran once and is counted in"
             " each row."
         )
-    table = _table(sweeps, fields, metric, groups, lines)
-    if sweeps.only.most_seeds > sweeps.only.seeds:
-        table = replace(table, most_seeds=sweeps.only.most_seeds)
+    most = sweeps.only.most_seeds if sweeps.only.most_seeds > sweeps.only.seeds else None
+    groups = [_scored(group, sweeps, metric, most) for group in groups]
+    table = replace(_table(sweeps, fields, metric, groups, lines), most_seeds=most)
     if sweeps.only.aa:
         table = replace(table, twins=(0, len(groups) - 1))
-    return table if problem else judge(table, with_fields=True)
+    return estimate_groups(table) if problem else judge(table, with_fields=True)
 
 
 def row_groups(sweeps: Sweeps) -> list[Group]:
-    """Return the group of each row of the only sweep in `sweeps`, not yet compared."""
+    """Return the group of each row of the only sweep in `sweeps`, without what its runs scored."""
     maker, trials = _Maker(sweeps, test_metric(sweeps.select)), _in_rows(sweeps)[0]
     return [
         maker.make(row, sweeps.only.cells(row), trials[trials["row"] == row], searches)
@@ -97,6 +95,7 @@ def group_trials(
     ]
     if problem := _mixed_data(fields, groups):
         raise ValueError(problem)
+    groups = [_scored(group, sweeps, metric) for group in groups]
     return judge(_table(sweeps, fields, metric, groups, lines), within)
 
 
@@ -139,8 +138,6 @@ class _Maker:
         scores = pd.to_numeric(finished[self._metric], errors="coerce").astype(float)
         tested = finished[np.isfinite(scores.to_numpy())].sort_values(["search", "seed"])
         values = zip(tested["seed"], tested[self._metric], strict=True)
-        scored, unscored = self._score(tested) if len(tested) else (None, "")
-        stages = [tested.head(runs) for runs in self._looks(winner)]
         known = trials[trials["configuration"].notna()]
         notes = [
             search_note(searches or [Search(search, len(search))], winner is not None),
@@ -159,9 +156,6 @@ class _Maker:
             runs,
             finals=tested,
             values={int(seed): float(value) for seed, value in values},
-            scored=scored,
-            unscored=unscored,
-            stages=tuple(self._score(stage)[0] for stage in stages if len(stage)),
             ended=int(runs["outcome"].isin((*ENDED_WELL, *FAILED)).sum()),
             data=tuple(" and ".join(dict.fromkeys(field_texts(known, name))) for name in DATA),
             note="; ".join(filter(None, notes)),
@@ -169,35 +163,35 @@ class _Maker:
             repeated=sum(one.repeated for one in searches),
         )
 
-    def _looks(self, winner: TrialValues | None) -> list[int]:
-        """Return how many final runs a row has at each look; nothing for a single one."""
-        description = self._sweeps.descriptions[winner[SWEEP]] if winner else None
-        if description is None or description.most_seeds == description.seeds:
-            return []
-        return looks(description.most_seeds)
 
-    def _score(self, tested: pd.DataFrame) -> tuple[Runs, str]:
-        """Return what the distinct runs scored, and why scores on images are missing, if so."""
-        names = [name for name in tested.columns if str(name).startswith("test_")]
-        results = tested[names].select_dtypes("number").dropna(axis=1)
-        if "test_loss" not in results:  # equal accuracies alone do not make runs equal
-            results = tested[["trial"]]
-        split = self._metric.partition("_")[0]
-        images = tested.get(f"{split}_images", pd.Series(0, tested.index)).fillna(0)
-        columns = (
-            *(tested[SWEEP], tested["trial"], tested["search"]),
-            *(tested[self._metric], images),
-        )
+def _scored(group: Group, sweeps: Sweeps, metric: str, most_seeds: int | None = None) -> Group:
+    """Return the group with what its final runs scored, read from their predictions.
 
-        def run(sweep: str, trial: str) -> Run:
-            return self._sweeps.folders[sweep].run(trial)
+    most_seeds: that a row may get, if the table is looked at several times.
+    """
+    if not len(group.finals):
+        return group
+    scored, unscored = _score(group.finals, sweeps, metric)
+    plan = looks(most_seeds) if most_seeds else []
+    stages = (_score(group.finals.head(runs), sweeps, metric)[0] for runs in plan)
+    return replace(group, scored=scored, unscored=unscored, stages=tuple(stages))
 
-        answers = results.itertuples(index=False, name=None)
-        runs = [
-            FinalRun(run(sweep, trial), float(value), int(search), answer, int(count))
-            for sweep, trial, search, value, count, answer in zip(*columns, answers, strict=True)
-        ]
-        return runs_of(runs, self._metric)
+
+def _score(tested: pd.DataFrame, sweeps: Sweeps, metric: str) -> tuple[Runs, str]:
+    """Return what the runs scored, and why scores on images are missing, or nothing."""
+    names = [name for name in tested.columns if str(name).startswith("test_")]
+    results = tested[names].select_dtypes("number").dropna(axis=1)
+    if "test_loss" not in results:  # equal accuracies alone do not make runs equal
+        results = tested[["trial"]]
+    split = metric.partition("_")[0]
+    images = tested.get(f"{split}_images", pd.Series(0, tested.index)).fillna(0)
+    columns = (tested[SWEEP], tested["trial"], tested["search"], tested[metric], images)
+    answers = results.itertuples(index=False, name=None)
+    runs = [
+        FinalRun(sweeps.folders[sweep].run(trial), float(value), int(search), answer, int(count))
+        for sweep, trial, search, value, count, answer in zip(*columns, answers, strict=True)
+    ]
+    return runs_of(runs, metric)
 
 
 def _table(

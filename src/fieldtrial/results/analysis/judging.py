@@ -23,6 +23,12 @@ MOST_LEVELS = 12  # of a field that is compared; with more, they are too many to
 FEWEST_CONTEXTS = 2  # pairs of otherwise equal groups that a comparison of two values needs
 
 
+def estimate_groups(table: Groups) -> Groups:
+    """Return the table with intervals alone: nothing is compared."""
+    groups = [_estimated(one, table.metric) if one.scored else one for one in table.groups]
+    return replace(table, groups=groups)
+
+
 def judge(table: Groups, within: Sequence[str] = (), with_fields: bool = False) -> Groups:
     """Return the table with intervals, comparisons and marks.
 
@@ -31,6 +37,8 @@ def judge(table: Groups, within: Sequence[str] = (), with_fields: bool = False) 
     of many test results would be too good. `with_fields` compares the values of each field too, in
     the same family.
     """
+    if not table.metric.startswith(COMPARED_METRICS):
+        return estimate_groups(table)
     families: dict[Key, list[Group]] = {}
     for group in table.groups:
         if group.scored is not None:
@@ -41,12 +49,9 @@ def judge(table: Groups, within: Sequence[str] = (), with_fields: bool = False) 
     compared: list[FieldComparison] = []
     noise: Comparison | None = None
     for groups in families.values():
-        if table.metric.startswith(COMPARED_METRICS):
-            found, of_fields, of_twins = _judge_family(groups, table, len(families), with_fields)
-            compared += of_fields
-            noise = of_twins or noise
-        else:
-            found = [_estimated(group, table.metric) for group in groups]
+        found, of_fields, of_twins = _judge_family(groups, table, len(families), with_fields)
+        compared += of_fields
+        noise = of_twins or noise
         judged |= {group.number: group for group in found}
     return replace(
         table,

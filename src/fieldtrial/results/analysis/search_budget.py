@@ -203,14 +203,20 @@ def budget_findings(groups: Groups, labels: Sequence[str]) -> list[dict[str, str
         if len(family) > 1 and min(own.budget for own in drawn) >= FEWEST_TRIALS:
             names = [labels[group.number] for group in family]
             finding = _on_half(names, drawn, groups.select, groups.mode)
-            best = max if groups.mode == "max" else min
-            winners = [(group.winner or {})[groups.select] for group in family]
-            if winners != [
-                best(own.values) for own in drawn
-            ]:  # and so the best may be another row's
+            if any(_has_better_stopped(group, groups.select, groups.mode) for group in family):
                 finding["text"] += " Trials that were stopped early count here."
             found.append(finding)
     return found
+
+
+def _has_better_stopped(group: Group, select: str, mode: Mode) -> bool:
+    """Return whether a trial that was stopped early was better than the winner: another row may
+    then seem to be the best.
+    """
+    stopped = (group.trials["role"] == "search") & (group.trials["outcome"] == "stopped")
+    values = pd.to_numeric(group.trials.loc[stopped, select], errors="coerce").dropna()
+    sign, chosen = (1 if mode == "max" else -1), float((group.winner or {})[select])
+    return bool((sign * values.astype(float) > sign * chosen).any())
 
 
 def _on_half(
