@@ -1,4 +1,4 @@
-"""The package adastop on values of tables: stdin has them as JSON, stdout gets what it decided.
+"""Runs the package adastop on tables: stdin has their values as JSON, stdout gets its decisions.
 
 Run by benchmarks/verdicts.py with a Python that has the package (T. Mathieu et al. 2023). Each
 table is a list of rows, each a list of ten values. A row gets five values and, if it is not

@@ -2,10 +2,6 @@
 
 python benchmarks/verdicts.py [--tables 100] [--worst 20] [--again 1000] [--processes 2]
 
-A run is right about an image where a normal number is above a threshold. The number is the sum of
-one of the image, one of the row on the image, one of the run on the image, and one of the run. The
-share of the variance that a seed redraws is that of the third.
-
 Counted are tables of equal rows with any difference shown (false alarms, of rows and of fields), in
 all cells of a grid. The worst cells are counted anew with more tables. Then: how often a row's
 interval holds its true accuracy, how often true differences are shown, beside other rules, what
@@ -15,93 +11,36 @@ interval holds its true accuracy, how often true differences are shown, beside o
 import argparse
 import itertools
 import json
-import math
 import subprocess
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from machine import write_result
-from numpy.typing import NDArray
-from scipy import special, stats  # noqa: TID253 (nothing of this runs in a worker)
+from scipy import stats  # noqa: TID253 (nothing of this runs in a worker)
+from simulated_tables import (
+    UNTIL,
+    Cell,
+    Values,
+    dunnett,
+    mcnemar,
+    paired_holm,
+    simulate,
+    with_best,
+    with_fields,
+)
 
+from fieldtrial.power import LEVEL
 from fieldtrial.results.verdicts.crossed import Runs, contrasts_of, family_of
 from fieldtrial.results.verdicts.estimates import estimate
-from fieldtrial.results.verdicts.joint import LEVEL, judge
+from fieldtrial.results.verdicts.joint import judge
 from fieldtrial.results.verdicts.sequential import hold_contest, looks
 
-Values = NDArray[np.float64]
 DRAWS = 5000  # of each table's joint distribution: a tenth of what a real table takes
-UNTIL = 10  # the most seeds of a row in the contest
-UNEQUAL = 4.0  # with unequal spread, rows' shares differ from a quarter to four times
 METRIC = "test_accuracy"
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A kind of table. seeds: runs a row, or 0 for `until`. share: of the variance, by a seed.
-
-    luck: the variance of a run's accuracy on all images together, as a multiple of that which the
-    share gives it on so many images.
-    """
-
-    rows: int = 24
-    seeds: int = 3
-    share: float = 0.03
-    images: int = 153
-    unequal: bool = False
-    accuracy: float = 0.9
-    luck: float = 1.0
-
-
-def simulate(random: np.random.Generator, cell: Cell, below: Any = 0.0) -> list[Runs]:
-    """Return the runs of a table. below: how much each row's accuracy is below the cell's."""
-    rows, images = cell.rows, cell.images
-    seeds = cell.seeds or UNTIL
-    spread = np.geomspace(1 / UNEQUAL, UNEQUAL, rows) if cell.unequal else np.ones(rows)
-    shares = np.minimum(cell.share * random.permutation(spread), 0.95)
-    accuracy = np.broadcast_to(np.clip(cell.accuracy - below, 1e-4, 1 - 1e-4), rows)
-    image = random.standard_normal(images, dtype=np.float32)
-    made = []
-    for share, right in zip(shares, accuracy, strict=True):
-        luck = cell.luck * share / images
-        own = random.standard_normal(images, dtype=np.float32)
-        latent = special.ndtri(right) * math.sqrt(1 + luck) + math.sqrt((1 - share) / 2) * (
-            image + own
-        )
-        if not share:  # the seed changes nothing: one run, repeated
-            scores = np.asarray(latent > 0, float)[None]
-            made.append(Runs(scores.mean(1), scores, np.arange(images), 1.0, seeds - 1))
-            continue
-        luck_of_runs = math.sqrt(luck) * random.standard_normal((seeds, 1), dtype=np.float32)
-        drawn = math.sqrt(share) * random.standard_normal((seeds, images), dtype=np.float32)
-        scores = np.asarray(latent + drawn + luck_of_runs > 0, float)
-        made.append(Runs(scores.mean(1), scores, np.arange(images), 1.0))
-    return made
-
-
-def with_best(rows: int, best: int) -> Values:
-    """Return the contrasts of each row with the best one."""
-    weights = np.delete(np.eye(rows), best, axis=0)
-    weights[:, best] = -1
-    return weights
-
-
-def with_fields(rows: int, best: int) -> Values:
-    """Return also those of the values of two fields, of two and rows / 2 values."""
-    weights = [*with_best(rows, best)]
-    if rows >= 4:
-        halves = np.where(np.arange(rows) < rows // 2, 2 / rows, -2 / rows)
-        weights.append(halves)
-        weights += [
-            np.isin(np.arange(rows), (value, value + rows // 2)) / 2
-            - np.isin(np.arange(rows), (0, rows // 2)) / 2
-            for value in range(1, rows // 2)
-        ]
-    return np.stack(weights)
 
 
 def is_shown(rows: list[Runs], weights: Values) -> Values:
@@ -155,53 +94,8 @@ def coverage(cell: Cell, tables: int, seed: int) -> dict[str, float]:
 
 def bound(count: float, tables: float) -> float:
     """Return the upper end of the one-sided 95 % interval of a share (Clopper and Pearson)."""
-    return float(stats.beta.ppf(0.95, count + 1, tables - count)) if count < tables else 1.0
-
-
-# Other rules: which rows they show to differ from the best.
-
-
-def paired_holm(rows: list[Runs], best: int) -> Values:
-    """The rule before: t tests paired by seed, corrected by Holm's method."""
-    step = 1 / rows[0].scores.shape[1] if rows[0].scores is not None else 0.0
-    p = []
-    for row in rows:
-        difference = row.values - rows[best].values
-        variance = max(difference.var(ddof=1), step**2 / 6)
-        count = len(difference)
-        p.append(2 * stats.t.sf(abs(difference.mean()) / math.sqrt(variance / count), count - 1))
-    return holm(np.delete(p, best))
-
-
-def dunnett(rows: list[Runs], best: int) -> Values:
-    """C. W. Dunnett's test of the runs' values, which takes equal spreads."""
-    others = [row.values for number, row in enumerate(rows) if number != best]
-    return np.asarray(stats.dunnett(*others, control=rows[best].values).pvalue < LEVEL)
-
-
-def mcnemar(rows: list[Runs], best: int) -> Values:
-    """Exact McNemar tests of single runs, corrected by Holm's method."""
-    p = []
-    for number, row in enumerate(rows):
-        if number == best:
-            continue
-        assert row.scores is not None
-        control = rows[best].scores
-        assert control is not None
-        difference = row.scores[0] - control[0]
-        for_it, against = int((difference > 0).sum()), int((difference < 0).sum())
-        either = for_it + against
-        p.append(stats.binomtest(for_it, either).pvalue if either else 1.0)
-    return holm(np.array(p))
-
-
-def holm(p: Values) -> Values:
-    """Return which p-values Holm's method shows."""
-    order = np.argsort(p)
-    passed = np.cumprod(p[order] < LEVEL / (len(p) - np.arange(len(p)))).astype(bool)
-    shown = np.empty(len(p), bool)
-    shown[order] = passed
-    return shown
+    found = stats.binomtest(int(count), int(tables), alternative="less")
+    return float(found.proportion_ci(0.95, method="exact").high)
 
 
 RULES: dict[str, Callable[[list[Runs], int], Values]] = {
@@ -232,7 +126,7 @@ def power(cell: Cell, below: float, tables: int, seed: int) -> dict[str, Any]:
 
 
 def spending(cell: Cell, below: float, tables: int, seed: int) -> dict[str, Any]:
-    """Return how `until` decides beside as many seeds for all rows, and what it takes."""
+    """Return the decisions of `until` beside those of ten seeds for all rows, and its runs."""
     random = np.random.default_rng(seed)
     lower = below * (np.arange(cell.rows) / max(1, cell.rows - 1))
     runs = agreed = shown = at_once = 0

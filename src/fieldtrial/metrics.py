@@ -69,7 +69,7 @@ def class_accuracy(label: Labels, probability: Probabilities) -> Values:
     without images.
     """
     counts = confusion_matrix(label, probability)
-    return _ratio(np.diag(counts), counts.sum(1), of_nothing=np.nan)
+    return ratio(np.diag(counts), counts.sum(1), of_nothing=np.nan)
 
 
 def macro_f1(label: Labels, probability: Probabilities) -> float:
@@ -77,7 +77,7 @@ def macro_f1(label: Labels, probability: Probabilities) -> float:
     class never right.
     """
     counts = confusion_matrix(label, probability)
-    return float(_ratio(2 * np.diag(counts), counts.sum(0) + counts.sum(1), of_nothing=0.0).mean())
+    return float(ratio(2 * np.diag(counts), counts.sum(0) + counts.sum(1), of_nothing=0.0).mean())
 
 
 def class_auc(label: Labels, probability: Probabilities) -> Values:
@@ -94,7 +94,7 @@ def class_auc(label: Labels, probability: Probabilities) -> Values:
         ranked, own = np.sort(probability[:, number]), probability[label == number, number]
         first, last = (np.searchsorted(ranked, own, side) for side in ("left", "right"))
         ranks[number] = ((first + last + 1) / 2).sum()
-    return _ratio(
+    return ratio(
         ranks - inside * (inside + 1) / 2, inside * (len(label) - inside), of_nothing=np.nan
     )
 
@@ -153,8 +153,8 @@ def summary(label: Labels, probability: Probabilities) -> dict[str, float]:
     }
 
 
-def _ratio(part: NDArray[np.number], whole: NDArray[np.number], of_nothing: float) -> Values:
+def ratio(part: NDArray[np.number], whole: NDArray[np.number], of_nothing: float) -> Values:
     """Return part / whole, and `of_nothing` where `whole` is 0."""
-    ratio = np.full(len(part), of_nothing)
-    np.divide(part, whole, out=ratio, where=whole != 0)
-    return ratio
+    found = np.full(len(part), of_nothing)
+    np.divide(part, whole, out=found, where=whole != 0)
+    return found

@@ -5,10 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 POWER = 0.8
-LEVEL = 0.05
+LEVEL = 0.05  # of all comparisons of a table together
 # What is assumed of rows before any has run: about what the reports' small data sets gave.
 ACCURACY = 0.9
 SHARED_ERRORS = 0.5  # of a row's wrong answers, those that another row has wrong too
+MOST_TIMES = 1000.0  # as many images or seeds: more are of no use to anybody
 SEED_DEVIATION = 0.005  # of the accuracy, from one seed to the next on all images together
 
 
@@ -48,18 +49,17 @@ class Design:
         return _multiple(lambda times: self.detectable(more_seeds=times), difference)
 
 
-MOST_TIMES = 1000.0  # as many images or seeds: more are of no use to anybody
-
-
 def _multiple(detectable: Callable[[float], float], difference: float) -> float | None:
-    """Return the least multiple with which `difference` is detectable, by bisection."""
-    if detectable(MOST_TIMES) > difference:
+    """Return the least multiple with which `difference` is detectable."""
+    from scipy.optimize import brentq
+
+    def excess(exponent: float) -> float:
+        return detectable(math.exp(exponent)) - difference
+
+    least, most = -math.log(MOST_TIMES), math.log(MOST_TIMES)
+    if excess(most) > 0:
         return None
-    low, high = 1e-3, MOST_TIMES
-    while high / low > 1.005:
-        middle = math.sqrt(low * high)
-        low, high = (low, middle) if detectable(middle) <= difference else (middle, high)
-    return high
+    return math.exp(least if excess(least) <= 0 else float(brentq(excess, least, most)))
 
 
 def assumed(images: int, seeds: int, rows: int) -> Design:

@@ -115,7 +115,9 @@ class Sweep(Budget):
         if self.aa:
             first, number = self.planned[0], len(self.rows)
             config = replace(first.config, seed=first.config.seed + AA_SEEDS)
+            cells = (*first.cells[:-1], f"{first.cells[-1]} again") if first.cells else ()
             again = replace(first, number=number, label=f"{first.label} again", config=config)
+            again = replace(again, cells=cells)
             object.__setattr__(self, "planned", (*self.planned, again))
 
     @property

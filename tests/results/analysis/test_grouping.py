@@ -6,7 +6,7 @@ import pytest
 
 from fieldtrial.results.analysis.grouping import group_rows, group_trials
 from fieldtrial.results.read.sweeps import read_sweeps
-from tests.results.cells import footer, own_table
+from tests.results.cells import column, footer, own_table
 
 if TYPE_CHECKING:
     from tests.results.conftest import Written
@@ -88,6 +88,7 @@ def test_a_row_that_was_run_twice_says_the_tables_noise(complete: "Written") -> 
     assert table.noise is not None
     assert table.noise.difference == pytest.approx(0.605 - 0.60)
     assert not table.noise.shown
+    assert column(complete, "freeze") == ["none", "all_but_head", "none", "none again"]
     assert (
         "The table's own noise: the last row is the first once more, with other proposals and"
         " seeds, and differs by +0.5 points (" in footer(complete)

@@ -230,7 +230,7 @@ def test_rows_with_few_runs_are_told_apart() -> None:
     texts = [one["text"] for one in simulate(EFFECTS, seeds=2)]
     assert texts[0] == "No row can be compared, so nothing can be said of them."
     assert (
-        "12 of 12 rows have fewer than 3 different runs with fresh seeds: no difference can be"
+        "12 of 12 rows have fewer than 3 runs with fresh seeds: no difference can be"
         " shown there." in texts
     )
 

@@ -6,7 +6,7 @@ from scipy import stats
 
 from fieldtrial.results.verdicts.comparisons import Comparison, compare, may_be_best
 from fieldtrial.results.verdicts.crossed import CAUTION, Runs
-from fieldtrial.results.verdicts.joint import MARGIN
+from fieldtrial.results.verdicts.joint import TESTED
 
 DIFFERENCE = np.array([[1.0, -1.0]])
 
@@ -22,7 +22,7 @@ def test_a_comparison_of_seeds_alone_is_welchs_with_caution() -> None:
     welch = stats.ttest_ind(first, second, equal_var=False)
     assert found.basis == "seeds"
     assert found.p == pytest.approx(2 * stats.t.sf(welch.statistic, CAUTION * welch.df))
-    assert found.corrected_p == pytest.approx(found.p / MARGIN)
+    assert found.corrected_p == pytest.approx(found.p / TESTED)
     assert (found.low > 0) == found.shown
 
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from fieldtrial.power import LEVEL
 from fieldtrial.results.verdicts.crossed import Contrasts
-from fieldtrial.results.verdicts.joint import LEVEL, MARGIN, _largest, judge
+from fieldtrial.results.verdicts.joint import TESTED, _largest, judge
 
 
 def contrasts(sums: list[float], correlation: float, freedom: float = np.inf) -> Contrasts:
@@ -29,8 +30,8 @@ def test_a_single_contrast_has_the_p_of_its_t_test() -> None:
     found = judge(contrasts([2.5], 1.0, freedom=7.0))
     p = 2 * stats.t.sf(2.5, 7)
     assert found.p[0] == pytest.approx(p)
-    assert found.corrected_p[0] == pytest.approx(p / MARGIN)
-    assert found.half_widths[0] == pytest.approx(stats.t.ppf(1 - MARGIN * LEVEL / 2, 7))
+    assert found.corrected_p[0] == pytest.approx(p / TESTED)
+    assert found.half_widths[0] == pytest.approx(stats.t.ppf(1 - TESTED * LEVEL / 2, 7))
 
 
 def test_equal_contrasts_are_corrected_for_one_and_unrelated_ones_for_all() -> None:
@@ -38,8 +39,8 @@ def test_equal_contrasts_are_corrected_for_one_and_unrelated_ones_for_all() -> N
     p = 2 * stats.norm.sf(2.3)
     together = judge(contrasts(sums, 1.0)).corrected_p[0]
     apart = judge(contrasts(sums, 0.0)).corrected_p[0]
-    assert together == pytest.approx(p / MARGIN, rel=0.05)
-    assert apart == pytest.approx((1 - (1 - p) ** 4) / MARGIN, rel=0.05)
+    assert together == pytest.approx(p / TESTED, rel=0.05)
+    assert apart == pytest.approx((1 - (1 - p) ** 4) / TESTED, rel=0.05)
 
 
 @pytest.mark.parametrize("correlation", [0.4, 1.0])
@@ -62,9 +63,9 @@ def test_no_difference_and_no_variance_is_p_1() -> None:
 def test_families_share_the_level() -> None:
     alone, third = (judge(contrasts([2.4], 1.0), families=families) for families in (1, 3))
     assert third.corrected_p[0] == pytest.approx(3 * alone.corrected_p[0])
-    assert third.half_widths[0] == pytest.approx(stats.norm.ppf(1 - MARGIN * LEVEL / 6))
+    assert third.half_widths[0] == pytest.approx(stats.norm.ppf(1 - TESTED * LEVEL / 6))
 
 
 def test_far_tails_are_bonferronis() -> None:
     found = judge(contrasts([7.0, 0.0, 0.0], 0.5))
-    assert found.corrected_p[0] == pytest.approx(3 * 2 * stats.norm.sf(7) / MARGIN)
+    assert found.corrected_p[0] == pytest.approx(3 * 2 * stats.norm.sf(7) / TESTED)

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from fieldtrial.power import LEVEL
 from fieldtrial.results.verdicts.crossed import Runs
-from fieldtrial.results.verdicts.joint import LEVEL, MARGIN
+from fieldtrial.results.verdicts.joint import TESTED
 from fieldtrial.results.verdicts.sequential import Contest, hold_contest, look_at, looks
 
 DIFFERENCE = np.array([[1.0, -1.0]])
@@ -26,7 +27,7 @@ def test_a_single_look_at_the_end_is_the_test_itself() -> None:
     random = np.random.default_rng(0)
     first, second = random.normal(0, 1, (2, 10))
     found = look_at([rows(first, second + 0.9, 10)], DIFFERENCE, [1.0])
-    corrected = found.judged.p[0] / MARGIN
+    corrected = found.judged.p[0] / TESTED
     assert found.judged.corrected_p[0] == pytest.approx(corrected, abs=0.01)
 
 
@@ -46,7 +47,7 @@ def test_unrelated_looks_share_the_level() -> None:
     stages = [rows(first, second, 3), rows(first, second, 300)]
     error = float(np.sqrt((first.var(ddof=1) + second.var(ddof=1)) / 300))
     found = look_at(stages, DIFFERENCE, [0.5, 1.0])
-    spent = MARGIN * LEVEL
+    spent = TESTED * LEVEL
     rest = spent - spent / 2  # the first look has no chance but its own
     assert found.judged.half_widths[0] / error == pytest.approx(
         stats.norm.ppf(1 - rest / 2), rel=0.03

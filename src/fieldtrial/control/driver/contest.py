@@ -8,7 +8,7 @@ from fieldtrial.control.engine.loop import SweepError
 from fieldtrial.disk.sweep_folder import SweepFolder
 
 
-def hold_contest(folder: SweepFolder) -> dict[int, int]:
+def runs_wanted(folder: SweepFolder) -> dict[int, int]:
     """Return how many final runs each tested row should have by now, by its number.
 
     Raises:

@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from fieldtrial.command_line import INTERRUPTED
 from fieldtrial.config import ConfigError
-from fieldtrial.control.driver.contest import hold_contest
+from fieldtrial.control.driver.contest import runs_wanted
 from fieldtrial.control.driver.live_panel import LivePanel, print_overview
 from fieldtrial.control.driver.live_report import LiveReport, write_report
 from fieldtrial.control.driver.ownership import DeposedError, OwnedError, Ownership
@@ -121,7 +121,7 @@ def _drive(
                 preflight.result()
                 progress = LivePanel(console(), place.processes)
                 engine = Engine(
-                    sweep, folder, place, progress.on_event, ownership.check, contest=hold_contest
+                    sweep, folder, place, progress.on_event, ownership.check, contest=runs_wanted
                 )
                 if retry:
                     console().print(f"{engine.retry()} failed trials run again")

@@ -46,10 +46,10 @@ def choose_winner(
 ) -> Trial | None:
     """Return the winner of a search whose trials `rank` has ranked, None if none ended well.
 
-    It is the finalist with the best mean over its runs; of equal ones, the one that the search
-    ranked first. The value in the search counts no more, because it may have been luck. If no run
-    of any finalist was trained to the end, and as long as some run is under way, it is the trial
-    that the search ranked first.
+    It is the finalist with the best mean over its runs. Of finalists with equal means, it is the
+    one that the search ranked first. The value in the search counts no more, because it may have
+    been luck. If no run of any finalist was trained to the end, and as long as some run is under
+    way, it is the trial that the search ranked first.
     """
     if any(run.live for finalist in finalists for run in finalist.runs):
         finalists = []

@@ -28,7 +28,7 @@ class Group:
     trials: all of them. winner: the best search trial on validation, None if there is none.
     runs: the winner's runs with fresh seeds. finals: those with a finite value of the metric.
     values: {seed: the metric} of the finals. data: what the group was tested on.
-    scored: what the finals' distinct runs scored; None without finals. unscored: why scores on
+    scored: what the finals scored; None without finals. unscored: why scores on
     images are missing, or nothing. stages: the same as it was at each look, where the sweep looks
     several times. ended: how many final runs have ended, well or not.
     note: what is missing, and why. expected: search trials that there will be at the end.

@@ -119,7 +119,7 @@ def on_gaps(rows: Sequence[Group]) -> Iterator[Finding]:
         )
     if few:
         have = "has" if few == 1 else "have"
-        what = f"{few} of {counted(len(rows), 'row')} {have} fewer than {FEWEST} different runs"
+        what = f"{few} of {counted(len(rows), 'row')} {have} fewer than {FEWEST} runs"
         yield finding("caution", f"{what} with fresh seeds: no difference can be shown there.")
 
 

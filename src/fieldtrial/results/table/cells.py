@@ -77,7 +77,7 @@ class Layout:
         across = list(dict.fromkeys(self._key_across(group) for group in self.groups.groups))
         rows = [
             [
-                *map(Cell, next(iter(line.values())).key[: len(self.down)]),
+                *map(Cell, self._texts_down(next(iter(line.values())))),
                 *(
                     make(line[key]) if key in line else Cell(NOTHING)
                     for key in across
@@ -89,6 +89,12 @@ class Layout:
         heads = [_column_name(key, name, len(makers)) for key in across for name, _ in makers]
         caption = self._caption([name for name in searched if name in self.shown])
         return Grid(title, caption, [*self.down, *heads], len(self.down), rows, footer)
+
+    def _texts_down(self, group: Group) -> Key:
+        """Return what stands at the left: a row that is the first once more says so."""
+        texts = group.key[: len(self.down)]
+        is_again = self.groups.twins is not None and group.number == self.groups.twins[1]
+        return (*texts[:-1], f"{texts[-1]} again") if is_again and texts else texts
 
     def frame(self) -> pd.DataFrame:
         """Return the table for machines: full precision, a column for each number of a cell."""
@@ -192,7 +198,8 @@ class Layout:
             f"{across}{tuned}The winner of a {unit} has the best {groups.select}{finalists}."
             f" {groups.metric}"
             f" is the mean of its runs with fresh seeds{parts}, and n their number."
-            f" With fewer than {FEWEST} there is no interval.{marks}{verdicts}"
+            f" With fewer than {FEWEST}, unless all are identical, there is no interval."
+            f"{marks}{verdicts}"
         )
 
 

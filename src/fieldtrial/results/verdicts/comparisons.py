@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 from scipy import special
 
+from fieldtrial.power import LEVEL
 from fieldtrial.results.verdicts.crossed import (
     Contrasts,
     Runs,
@@ -14,7 +15,7 @@ from fieldtrial.results.verdicts.crossed import (
     contrasts_of,
     family_of,
 )
-from fieldtrial.results.verdicts.joint import LEVEL, Judged, judge
+from fieldtrial.results.verdicts.joint import Judged, judge
 from fieldtrial.results.verdicts.sequential import Contest
 
 # What a comparison generalises to. Where rows were tested on different images, these are unpaired.

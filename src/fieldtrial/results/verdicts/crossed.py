@@ -32,18 +32,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 Values = NDArray[np.float64]
-FEWEST = 3  # distinct runs that a comparison needs: two say next to nothing of a seed's luck
+FEWEST = 3  # runs that a comparison needs: two say next to nothing of a seed's luck
 MOST_PRIOR_FREEDOM = 4.0  # see `_moderated`
 # Of images of which none, or hardly any, tells two rows apart: an interval is then about as wide as
 # the largest share of such images that may have been missed.
 LEAST_FREEDOM = 5.0
 CAUTION = 0.8  # of Satterthwaite's degrees of freedom: those of few runs are too many on average
-CHUNK = 2_000_000  # scores of contrasts that are held at once
+CHUNK = 2_000_000  # numbers that are held at once
 
 
 @dataclass(frozen=True, eq=False)
 class Runs:
-    """What the distinct runs of a row scored.
+    """What the runs of a row scored; one of them, if all gave the same answers.
 
     values: the metric of each run, (runs,).
     scores: of each run on each image, (runs, images), with the run's value as their mean; None
@@ -51,7 +51,7 @@ class Runs:
     images: the number of each image, (images,), rising; None without scores.
     unit: what one image more or less right changes in K times the metric; 0 where nothing is
         counted.
-    repeated: how many further runs were identical to one of these.
+    repeated: how many further runs gave the same answers as the one.
     of_searches: whether each is the mean over the runs of one search of the row.
     step: in which the values are counted, such as one of the images; 0 where that is not known.
     """
@@ -83,7 +83,7 @@ class Family:
 
     Each array has a value for each row.
 
-    means: of the metric over the row's distinct runs. runs: how many there are.
+    means: of the metric over the row's runs. runs: how many there are.
     images: the covariance matrix of the means through new images, (rows, rows).
     spread: the variance of one run's value through new seeds, on these images.
     freedom: the degrees of freedom that `spread` is known with.

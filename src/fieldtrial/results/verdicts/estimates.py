@@ -20,8 +20,8 @@ class Interval:
     low, high: ends of the 95 % interval of the row alone; None where there are too few runs.
     seeds, images: half-widths of the intervals for new seeds on these images, and for new images
         with these seeds; images is None where scores on images are missing.
-    runs: distinct runs, or searches of the row, whose runs are averaged, if `of_searches`.
-    repeated: further runs, each identical to one of them.
+    runs: runs, or searches of the row, whose runs are averaged, if `of_searches`.
+    repeated: further runs, if all gave the same answers and so count as one.
     """
 
     mean: float

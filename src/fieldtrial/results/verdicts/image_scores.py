@@ -36,10 +36,12 @@ def f1_pseudo_values(label: Labels, probability: Probabilities) -> Values:
     """
     counts = metrics.confusion_matrix(label, probability).astype(float)
     right, total = np.diag(counts), counts.sum(0) + counts.sum(1)
-    scores = _ratio(2 * right, total)
+    scores = metrics.ratio(2 * right, total, of_nothing=0.0)
     n, classes = len(label), len(counts)
-    less_one = _ratio(2 * right, total - 1) - scores  # without an image that the class has wrong
-    less_right = _ratio(2 * (right - 1), total - 2) - scores
+    less_one = (
+        metrics.ratio(2 * right, total - 1, of_nothing=0.0) - scores
+    )  # without an image that the class has wrong
+    less_right = metrics.ratio(2 * (right - 1), total - 2, of_nothing=0.0) - scores
     change = less_one[:, None] + less_one[None, :]
     np.fill_diagonal(change, less_right)
     without = scores.mean() + change / classes
@@ -91,10 +93,6 @@ def _placements(values: NDArray[np.floating], inside: NDArray[np.bool_]) -> Valu
         below, upto = (np.searchsorted(others, own, which) for which in ("left", "right"))
         placed[side] = (below + upto) / 2 / len(others)
     return placed
-
-
-def _ratio(part: Values, whole: Values) -> Values:
-    return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
 
 
 # metric without its split -> what its runs score on each image, and what one image is worth

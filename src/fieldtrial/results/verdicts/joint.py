@@ -6,12 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from fieldtrial.results.verdicts.crossed import Contrasts, Values
+from fieldtrial.power import LEVEL
+from fieldtrial.results.verdicts.crossed import CHUNK, Contrasts, Values
 
-LEVEL = 0.05  # of the whole family
-MARGIN = 0.9  # of the level that tests are made at: the rest is for what the approximations miss
+TESTED = 0.9  # of the level, that tests are made at: the approximations may miss the rest
 DRAWS = 50_000  # of the joint distribution
-CHUNK = 2_000_000  # numbers that are drawn at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,19 +40,18 @@ def judge(contrasts: Contrasts, families: int = 1, draws: int = DRAWS) -> Judged
     level = LEVEL / families
     p = p_values(contrasts)
     if len(p) == 1:
-        critical, corrected = MARGIN * level, p
+        critical, corrected = TESTED * level, p
     else:
         largest = np.sort(_largest(contrasts.correlation, draws))
         quantile = -special.ndtri(np.maximum(p, np.finfo(float).tiny) / 2)
         above = len(largest) - np.searchsorted(largest, quantile)
         # Bonferroni's bound is sharp where draws are few.
         corrected = np.maximum(np.minimum((above + 1) / (draws + 1), len(p) * p), p)
-        allowed = (
-            math.ceil(MARGIN * level * (draws + 1)) - 2
-        )  # draws above a quantile that is shown
+        # How many draws may be above the quantile of a contrast that is shown.
+        allowed = math.ceil(TESTED * level * (draws + 1)) - 2
         critical = float(2 * special.ndtr(-largest[draws - 1 - allowed]))
-        critical = min(max(critical, MARGIN * level / len(p)), MARGIN * level)
-    corrected = np.minimum(corrected / MARGIN * families, 1.0)
+        critical = min(max(critical, TESTED * level / len(p)), TESTED * level)
+    corrected = np.minimum(corrected / TESTED * families, 1.0)
     half_widths = special.stdtrit(contrasts.freedom, 1 - critical / 2) * contrasts.errors
     return Judged(p, corrected, half_widths)
 

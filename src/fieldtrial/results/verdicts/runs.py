@@ -1,4 +1,4 @@
-"""A row's finished runs -> what its distinct runs scored, on each image where that is stored."""
+"""A row's finished runs -> what they scored, on each image where that is stored."""
 
 import hashlib
 from collections.abc import Hashable, Sequence

@@ -15,14 +15,16 @@ import numpy as np
 from scipy import special
 
 from fieldtrial.budget import FIRST_SEEDS
+from fieldtrial.power import LEVEL
 from fieldtrial.results.verdicts.crossed import (
+    CHUNK,
     Contrasts,
     Runs,
     Values,
     contrasts_of,
     family_of,
 )
-from fieldtrial.results.verdicts.joint import CHUNK, DRAWS, LEVEL, MARGIN, Judged, p_values
+from fieldtrial.results.verdicts.joint import DRAWS, TESTED, Judged, p_values
 
 GROWTH = 1.5  # of a row's runs from one look to the next
 LEAST_CHANCE = 0.1  # of a decision by further runs: rows with less get none
@@ -68,7 +70,7 @@ def look_at(
     """
     contrasts = [contrasts_of(family_of(rows), weights) for rows in stages]
     covariances = [one.correlation * np.outer(one.errors, one.errors) for one in contrasts]
-    level = MARGIN * LEVEL / families
+    level = TESTED * LEVEL / families
     single = -float(special.ndtri(level / 2))  # what a single contrast would have to exceed
     criticals: list[float] = []
     for last in range(len(stages)):
@@ -87,7 +89,7 @@ def look_at(
     above = len(largest) - np.searchsorted(largest, quantile)
     # As a single test has it: the level at which the looks so far would show the contrast.
     corrected = np.maximum((crossed + above + 1) / (draws + 1) / shares[-1], p)
-    corrected = np.minimum(corrected / MARGIN * families, 1.0)
+    corrected = np.minimum(corrected / TESTED * families, 1.0)
     shown = quantile > criticals[-1]
     widest = 2 * special.ndtr(-criticals[-1])
     half_widths = special.stdtrit(final.freedom, 1 - widest / 2) * final.errors
@@ -144,9 +146,9 @@ def hold_contest(
     found: list[Look] = []
     contrasts: list[Contrasts] = []
     verdicts = [0] * len(weights)
-    for look, _ in enumerate(plan):
+    for look, count in enumerate(plan):
         stages.append([row[number] for row, number in zip(rows, at, strict=True)])
-        shares = [count / most for count in plan[: look + 1]]
+        shares = [runs / most for runs in plan[: look + 1]]
         found.append(look_at(stages, weights, shares, families, draws))
         contrasts.append(contrasts_of(family_of(stages[-1]), weights))
         verdicts = [
@@ -159,7 +161,7 @@ def hold_contest(
             if not found[verdicts[number]].shown[number]
             and found[-1].chance[number] >= LEAST_CHANCE
         ]
-        if not in_contest or plan[look] == most:
+        if not in_contest or count == most:
             break
         for row in (*in_contest, best):
             at[row] = look + 1
