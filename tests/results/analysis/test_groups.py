@@ -169,6 +169,29 @@ def test_only_what_was_tested_on_the_same_data_is_compared(written: "Written") -
         grouped(written)
 
 
+def test_comparisons_on_two_data_sets_are_corrected_for_both(written: "Written") -> None:
+    rows = [(dataset, name) for dataset in ("digits", "mnist") for name in ("sgd", "adam")]
+    written.rows = [{"dataset": dataset, "optimizer": name} for dataset, name in rows]
+    written.describe(rows=written.rows)
+    for row in range(len(rows)):
+        written.ended(row, validation=0.9 - 0.1 * (row % 2))
+        finals(written, row, [0.9, 0.92, 0.91] if row % 2 == 0 else [0.87, 0.90, 0.88])
+    read = read_sweeps([written.folder.path])
+    alone = read.where(parse_conditions(["dataset=digits"]))
+    (one,), both = (
+        [
+            group.comparison
+            for group in grouped(some, "dataset", "optimizer").groups
+            if group.mark != "best"
+        ]
+        for some in (alone, read)
+    )
+    assert one is not None
+    assert [found and found.corrected_p for found in both] == [
+        pytest.approx(2 * one.corrected_p)
+    ] * 2
+
+
 def test_comparisons_stay_within_what_is_asked_for(complete: "Written") -> None:
     marks = [group.mark for group in grouped(complete, "model", "freeze").groups]
     assert marks == ["best", "worse", "worse"]

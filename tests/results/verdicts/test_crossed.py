@@ -88,6 +88,14 @@ def test_the_luck_that_a_seed_has_on_each_image_is_counted_once() -> None:
     assert family.images[0, 0] == pytest.approx(scores.mean(0).var(ddof=1) / 4)
 
 
+def test_runs_with_equal_means_vary_as_much_as_their_single_images() -> None:
+    """By hand: the squares of the interactions sum to 8/3, with 2 · 3 degrees of freedom."""
+    scores = np.array([[1, 0, 1, 0], [0, 1, 0, 1], [1, 1, 0, 0]], float)
+    family = family_of([scored(scores)])
+    assert family.spread[0] == pytest.approx(8 / 3 / 6 / 4)  # and not 0
+    assert family.seeds[0] == 0  # and not below
+
+
 def test_identical_runs_have_no_luck_of_a_seed() -> None:
     row = deterministic([1.0, 0.0, 1.0])
     assert row.suffices
