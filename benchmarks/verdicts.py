@@ -53,7 +53,8 @@ def until(rows: list[Runs], best: int, most: int = UNTIL) -> tuple[Values, int]:
     """Return what `until` shows of each other row, and the runs that it took."""
     stages = [[_first(row, count) for count in looks(most)] for row in rows]
     weights = with_best(len(rows), best)
-    contest = hold_contest(stages, [most] * len(rows), weights, best, most, draws=DRAWS)
+    pairs = [(row, best) for row in range(len(rows)) if row != best]
+    contest = hold_contest(stages, [most] * len(rows), weights, pairs, most, draws=DRAWS)
     return np.array(contest.shown), sum(contest.given)
 
 

@@ -62,7 +62,7 @@ def _multiple(detectable: Callable[[float], float], difference: float) -> float 
     return math.exp(least if excess(least) <= 0 else float(brentq(excess, least, most)))
 
 
-def assumed(images: int, seeds: int, rows: int) -> Design:
-    """Return the design of a sweep before anything has run; rows are compared with the best."""
+def assumed(images: int, seeds: int, comparisons: int) -> Design:
+    """Return the design of a sweep before anything has run."""
     differing = 2 * ACCURACY * (1 - ACCURACY) * (1 - SHARED_ERRORS)
-    return Design(differing / images, 2 * SEED_DEVIATION**2 / seeds, max(1, rows - 1))
+    return Design(differing / images, 2 * SEED_DEVIATION**2 / seeds, comparisons)

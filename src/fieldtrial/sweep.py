@@ -81,6 +81,7 @@ class Sweep(Budget):
         (see `control.engine.rounds`).
     aa: whether the first row is run once more, as a last row of its own with other proposals and
         seeds. What these two differ by is the table's noise.
+    pairs: whether every pair of rows is compared, not only each row with the best.
     planned: the rows as they will be run; made here, not given.
 
     Raises:
@@ -95,6 +96,7 @@ class Sweep(Budget):
     source: Mapping[str, object] | None = None
     deterministic: bool = False
     aa: bool = False
+    pairs: bool = False
     planned: tuple[PlannedRow, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -213,6 +215,7 @@ class Sweep(Budget):
             max_failures=self.most_failures,
             deterministic=self.deterministic,
             aa=self.aa,
+            pairs=self.pairs,
         )
 
     def _row_problems(self) -> list[str]:

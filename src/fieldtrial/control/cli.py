@@ -1,6 +1,7 @@
 """The command line of a sweep file: python sweeps/NAME.py [--cluster NAME] [--smoke] ..."""
 
 import argparse
+import math
 import os
 import re
 import shlex
@@ -29,7 +30,7 @@ from fieldtrial.panel import console, format_hours
 from fieldtrial.power import ACCURACY, SEED_DEVIATION, assumed
 from fieldtrial.sweep import Sweep
 
-FLAGS = ("deterministic", "aa")
+FLAGS = ("deterministic", "aa", "pairs")
 BUDGET = ("trials", "seeds", "finalists", "searches", "max_failures")
 
 
@@ -110,6 +111,11 @@ def _parser(script: Path) -> argparse.ArgumentParser:
         "--aa",
         action="store_true",
         help="run the first row twice, as two rows: their difference is the table's noise",
+    )
+    parser.add_argument(
+        "--pairs",
+        action="store_true",
+        help="compare every pair of rows, not only each row with the best",
     )
     parser.add_argument(
         "--set",
@@ -226,7 +232,9 @@ def _show(sweep: Sweep, folder: SweepFolder, settings: Settings, sizes: SweepSiz
 
 def _power_text(images: int, sweep: Sweep) -> str:
     """Return which difference the sweep can show, as far as that can be said before it has run."""
-    design = assumed(images, sweep.most_seeds, len(sweep.planned))
+    rows = len(sweep.planned)
+    comparisons = math.comb(rows, 2) if sweep.pairs else rows - 1
+    design = assumed(images, sweep.most_seeds, comparisons)
     difference = design.detectable()
     ways = [
         f"{times * count:,.0f} {what}"
@@ -236,10 +244,11 @@ def _power_text(images: int, sweep: Sweep) -> str:
         )
         if times
     ]
+    between = "between two rows" if sweep.pairs else "to the best row"
     half = f"; half of that takes about {' or '.join(ways)}" if ways else ""
     return (
-        f"a difference of about {100 * difference:.1f} points to the best row is shown in 80 % of"
-        f" cases, with {images:,} test images{half} (assumes an accuracy of {100 * ACCURACY:g} %,"
+        f"a difference of about {100 * difference:.1f} points {between} is shown in 80 % of cases,"
+        f" with {images:,} test images{half} (assumes an accuracy of {100 * ACCURACY:g} %,"
         f" half of the errors shared, and {100 * SEED_DEVIATION:g} points from seed to seed)"
     )
 

@@ -76,7 +76,7 @@ class SweepDescription(Budget):
     trials, seeds, finalists, searches: see `Budget`. max_failures: too, None where it is not known.
     source: the fields of the trial whose weights the rows start from, None without one.
     deterministic: whether the search does not depend on how many trials run at once.
-    aa: whether the last row is the first once more.
+    aa: whether the last row is the first once more. pairs: whether every pair of rows is compared.
     earlier_seeds: numbers of seeds that were raised after final runs had begun.
     """
 
@@ -88,6 +88,7 @@ class SweepDescription(Budget):
     source: Mapping[str, Any] | None = None
     deterministic: bool = False
     aa: bool = False
+    pairs: bool = False
     earlier_seeds: tuple[int, ...] = ()
 
     @property
@@ -151,6 +152,7 @@ class SweepDescription(Budget):
             max_failures=reader.checked("max_failures", int | None),
             deterministic=reader.checked("deterministic", bool, False),
             aa=reader.checked("aa", bool, False),
+            pairs=reader.checked("pairs", bool, False),
             earlier_seeds=reader.checked("earlier_seeds", tuple[int, ...], ()),
         )
         if reader.problems:
@@ -176,6 +178,7 @@ class SweepDescription(Budget):
             "source": None if self.source is None else _plain(self.source),
             "deterministic": self.deterministic,
             "aa": self.aa,
+            "pairs": self.pairs,
         }
 
 

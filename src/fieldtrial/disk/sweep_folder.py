@@ -124,6 +124,11 @@ class SweepFolder:
         return self.path / f"table.{suffix}"
 
     @property
+    def pairs_path(self) -> Path:
+        """The comparisons of every pair of rows."""
+        return self.path / "pairs.csv"
+
+    @property
     def long_table_path(self) -> Path:
         """The table with a row for each trial."""
         return self.path / "trials.csv"

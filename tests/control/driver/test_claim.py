@@ -41,6 +41,20 @@ def test_a_folder_of_another_sweep_is_refused_once_a_trial_was_listed(tmp_path: 
     ]
 
 
+def test_every_pair_may_be_asked_for_later_unless_it_decides_about_seeds(tmp_path: Path) -> None:
+    fixed, undecided = (replace(SMALL, seeds=seeds) for seeds in (3, until(5)))
+    folders = [SweepFolder(tmp_path / name) for name in ("fixed", "undecided")]
+    for folder, sweep in zip(folders, (fixed, undecided), strict=True):
+        claim(folder, sweep)
+        folder.list_trial("3fa91b2c", 0, "search")
+    claim(folders[0], replace(fixed, pairs=True))
+    described = folders[0].description()
+    assert described is not None
+    assert described.pairs
+    with pytest.raises(ConfigError, match="pairs is False there and True now"):
+        claim(folders[1], replace(undecided, pairs=True))
+
+
 def test_a_sweep_that_an_earlier_version_began_goes_on(tmp_path: Path) -> None:
     folder = SweepFolder(tmp_path / "sweep")
     claim(folder, OTHER)

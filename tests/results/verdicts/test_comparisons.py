@@ -80,4 +80,4 @@ def test_a_row_that_another_is_shown_to_beat_is_not_among_the_best(
     ends: dict[int, tuple[float, float]], sign: int, unbeaten: set[int]
 ) -> None:
     differences = {row: difference(*own) for row, own in ends.items()}
-    assert may_be_best(4, 0, differences, sign) == unbeaten  # row 3 was not compared
+    assert may_be_best(0, differences, sign) == unbeaten  # row 3 was not compared

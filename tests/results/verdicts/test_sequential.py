@@ -84,7 +84,8 @@ def held(first: float, others: list[float], finished: list[int], chance: int = 4
     values = [random.normal(mean, 1, 10) for mean in (first, *others)]
     stages = [[Runs(own[:count]) for count in looks(10)] for own in values]
     weights = np.column_stack([-np.ones(len(others)), np.eye(len(others))])
-    return hold_contest(stages, finished, weights, best=0, most=10)
+    pairs = [(row, 0) for row in range(1, len(values))]
+    return hold_contest(stages, finished, weights, pairs, most=10)
 
 
 def test_only_rows_in_the_contest_and_the_best_get_more_runs() -> None:
@@ -106,6 +107,20 @@ def test_the_contest_goes_on_with_what_has_ended_and_keeps_what_was_shown() -> N
     end = held(0.0, [-40.0, 0.4, -2.5], [10] * 4)
     assert end.shown == [True, False, True]
     assert max(end.given) <= 10
+
+
+def test_a_pair_beside_the_best_gets_more_runs_where_it_is_contested() -> None:
+    random = np.random.default_rng(4)
+    values = [random.normal(mean, 1, 10) for mean in (0.0, -40.0, -41.5)]
+    stages = [[Runs(own[:count]) for count in looks(10)] for own in values]
+    weights = np.array([[-1.0, 1.0, 0.0], [-1.0, 0.0, 1.0], [0.0, 1.0, -1.0]])
+    with_best, every = [(1, 0), (2, 0)], [(1, 0), (2, 0), (1, 2)]
+    assert hold_contest(stages, [3] * 3, weights, with_best, most=10).given == [3, 3, 3]
+    assert hold_contest(stages, [3] * 3, weights, every, most=10).given == [3, 5, 5]
+    found = hold_contest(stages, [3, 10, 10], weights, every, most=10)
+    assert found.shown == [True, True, True]
+    assert found.verdicts[:2] == [0, 0]
+    assert found.verdicts[2] > 0
 
 
 def test_nobody_gets_more_runs_where_all_is_decided() -> None:

@@ -281,7 +281,8 @@ def _differences(old: SweepDescription, new: SweepDescription) -> list[str]:
     for name in {**old.search, **new.search}:
         was, now = (str(one.search.get(name, "not searched")) for one in (old, new))
         pairs[f"search {name}"] = was, now
-    for name in ("select", "source", "deterministic", "aa"):
+    looks = ["pairs"] if old.most_seeds > old.seeds else []  # else it decides about no trial
+    for name in ("select", "source", "deterministic", "aa", *looks):
         pairs[name] = getattr(old, name), getattr(new, name)
     return [
         f"{name} is {was!r} there and {now!r} now"

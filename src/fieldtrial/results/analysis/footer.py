@@ -51,7 +51,7 @@ def comparison_lines(groups: Groups) -> list[str]:
                 f"{groups.metric} compared with {where}, the best on {groups.select}:"
                 f" {', '.join(found)}."
             )
-    if groups.comparisons:
+    if groups.every_comparison:
         lines.append(_method(groups))
     if one := groups.noise:
         unit = " points" if is_share(groups.metric) else ""
@@ -106,20 +106,13 @@ def seed_lines(sweeps: Sweeps, groups: Groups) -> list[str]:
 
 def _method(groups: Groups) -> str:
     """Return what was tested, and against which error."""
-    fields = len(groups.compared_fields)
-    rows = sum(one.comparison is not None for one in groups.groups)
-    parts = [f"{counted(rows, 'comparison')} of rows"] if rows else []
+    fields, rows = len(groups.compared_fields), len(groups.row_comparisons)
+    every = groups.every_comparison
+    which = " (every pair)" if groups.all_pairs else ""
+    parts = [f"{counted(rows, 'comparison')} of rows{which}"] if rows else []
     parts += [f"{fields} of fields' values"] if fields else []
-    parts += ["one of a row with itself"] if groups.comparisons > rows + fields else []
-    basis = Counter(
-        one.basis
-        for one in (
-            *(group.comparison for group in groups.groups),
-            *(field.comparison for field in groups.compared_fields),
-            groups.noise,
-        )
-        if one
-    )
+    parts += ["one of a row with itself"] if len(every) > rows + fields else []
+    basis = Counter(one.basis for one in every)
     texts = {
         "seeds and images": "other seeds and other test images",
         "seeds and unpaired images": "other seeds and other test images, unpaired",

@@ -33,8 +33,11 @@ from fieldtrial.results.verdicts.runs import FinalRun, runs_of
 from fieldtrial.results.verdicts.sequential import looks
 
 
-def group_rows(sweeps: Sweeps) -> Groups:
-    """Return the groups of a sweep's own table: one for each row of the only sweep in `sweeps`."""
+def group_rows(sweeps: Sweeps, all_pairs: bool = False) -> Groups:
+    """Return the groups of a sweep's own table: one for each row of the only sweep in `sweeps`.
+
+    all_pairs: whether each is compared with each, also where the sweep asks for the best alone.
+    """
     metric = test_metric(sweeps.select)
     trials, lines = _in_rows(sweeps)
     groups = row_groups(sweeps)
@@ -49,7 +52,9 @@ def group_rows(sweeps: Sweeps) -> Groups:
         )
     most = sweeps.only.most_seeds if sweeps.only.most_seeds > sweeps.only.seeds else None
     groups = [_scored(group, sweeps, metric, most) for group in groups]
-    table = replace(_table(sweeps, fields, metric, groups, lines), most_seeds=most)
+    table = _table(sweeps, fields, metric, groups, lines)
+    asked = sweeps.only.pairs
+    table = replace(table, most_seeds=most, all_pairs=asked or all_pairs, pairs_contested=asked)
     if sweeps.only.aa:
         table = replace(table, twins=(0, len(groups) - 1))
     return estimate_groups(table) if problem else judge(table, with_fields=True)
@@ -65,11 +70,16 @@ def row_groups(sweeps: Sweeps) -> list[Group]:
 
 
 def group_trials(
-    sweeps: Sweeps, fields: Sequence[str], metric: str, within: Sequence[str] = ()
+    sweeps: Sweeps,
+    fields: Sequence[str],
+    metric: str,
+    within: Sequence[str] = (),
+    all_pairs: bool = False,
 ) -> Groups:
     """Return the trials grouped by the values of `fields`, and compared by `metric`.
 
-    Groups are compared with those that have equal values of the fields `within`.
+    Groups are compared with those that have equal values of the fields `within`: with the best of
+    them, or each with each.
 
     Raises:
         ValueError: a metric that no final run has, or a group whose trials were tested on
@@ -96,7 +106,8 @@ def group_trials(
     if problem := _mixed_data(fields, groups):
         raise ValueError(problem)
     groups = [_scored(group, sweeps, metric) for group in groups]
-    return judge(_table(sweeps, fields, metric, groups, lines), within)
+    table = _table(sweeps, fields, metric, groups, lines)
+    return judge(replace(table, all_pairs=all_pairs), within)
 
 
 class _Maker:

@@ -35,9 +35,10 @@ class Group:
     repeated: proposals of the search that had been tried before.
     interval: the metric's mean and interval. mark: how it stands to the best of its family.
     comparison: its mean minus the best's. in_best_set: whether no comparison shows it to be beaten;
-    None where it is not compared. untested: why not. given: final runs that it should have by now,
-    where the sweep looks several times. family: what it has in common with those it is compared
-    with: the data, and the fields that comparisons stay within.
+    None where it is not compared. letters: that it shares with those that it is not shown to differ
+    from, where all pairs are compared. untested: why it is not compared. given: final runs that it
+    should have by now, where the sweep looks several times. family: what it has in common with
+    those it is compared with: the data, and the fields that comparisons stay within.
     """
 
     number: int
@@ -59,6 +60,7 @@ class Group:
     mark: Mark = "none"
     comparison: Comparison | None = None
     in_best_set: bool | None = None
+    letters: str = ""
     untested: str = ""
     given: int | None = None
     family: Key = ()
@@ -109,6 +111,15 @@ class FieldComparison:
 
 
 @dataclass(frozen=True)
+class PairComparison:
+    """Two groups, by their numbers: the mean of the first minus that of the second."""
+
+    first: int
+    second: int
+    comparison: Comparison
+
+
+@dataclass(frozen=True)
 class Groups:
     """The groups of a table, in its order.
 
@@ -116,7 +127,10 @@ class Groups:
     select, mode: what chooses winners, and whether it is best when large or small.
     notes: lines on how trials ended, and which of them are in no group.
     compared_fields: comparisons of fields' values, in the same family as those of the groups.
-    most_seeds: that a row may get, where the sweep looks several times.
+    all_pairs: whether each group is compared with each, not only with the best.
+    compared_pairs: all pairs, where these are compared: within their families.
+    most_seeds: that a row may get, where the sweep looks several times. pairs_contested: whether
+    further ones are given for every pair that is undecided, not only for those with the best.
     twins: the numbers of two groups that are one row, run twice. noise: the second minus the first.
     """
 
@@ -127,7 +141,10 @@ class Groups:
     groups: list[Group]
     notes: list[str]
     compared_fields: list[FieldComparison] = field(default_factory=list)
+    all_pairs: bool = False
+    compared_pairs: list[PairComparison] = field(default_factory=list)
     most_seeds: int | None = None
+    pairs_contested: bool = False
     twins: tuple[int, int] | None = None
     noise: Comparison | None = None
 
@@ -137,7 +154,19 @@ class Groups:
         return -1 if self.metric.endswith("loss") else 1
 
     @property
-    def comparisons(self) -> int:
-        """How many comparisons have been made."""
-        rows = sum(one.comparison is not None for one in self.groups)
-        return rows + len(self.compared_fields) + (self.noise is not None)
+    def row_comparisons(self) -> list[Comparison]:
+        """The comparisons of different rows."""
+        if self.all_pairs:
+            return [one.comparison for one in self.compared_pairs]
+        return [group.comparison for group in self.groups if group.comparison]
+
+    @property
+    def every_comparison(self) -> list[Comparison]:
+        """All comparisons that have been made: of rows, of fields' values, of a row with itself."""
+        fields = [one.comparison for one in self.compared_fields]
+        is_apart = self.noise is not None and not self.all_pairs and not self._best_is_twin
+        return [*self.row_comparisons, *fields, *([self.noise] if self.noise and is_apart else [])]
+
+    @property
+    def _best_is_twin(self) -> bool:
+        return any(self.groups[number].mark == "best" for number in self.twins or ())

@@ -1,11 +1,22 @@
 """Groups of a table -> their intervals, comparisons and marks."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from string import ascii_lowercase
 
+import networkx
 import numpy as np
 
-from fieldtrial.results.analysis.groups import DATA, FieldComparison, Group, Groups, Key, Mark
+from fieldtrial.results.analysis.groups import (
+    DATA,
+    FieldComparison,
+    Group,
+    Groups,
+    Key,
+    Mark,
+    PairComparison,
+)
 from fieldtrial.results.analysis.winner import best_index
 from fieldtrial.results.verdicts.comparisons import (
     Comparison,
@@ -23,6 +34,16 @@ MOST_LEVELS = 12  # of a field that is compared; with more, they are too many to
 FEWEST_CONTEXTS = 2  # pairs of otherwise equal groups that a comparison of two values needs
 
 
+@dataclass(frozen=True)
+class _Judged:
+    """What was found of a family: see `Groups`."""
+
+    groups: list[Group]
+    fields: list[FieldComparison] = field(default_factory=list)
+    noise: Comparison | None = None
+    pairs: list[PairComparison] = field(default_factory=list)
+
+
 def estimate_groups(table: Groups) -> Groups:
     """Return the table with intervals alone: nothing is compared."""
     groups = [_estimated(one, table.metric) if one.scored else one for one in table.groups]
@@ -34,8 +55,8 @@ def judge(table: Groups, within: Sequence[str] = (), with_fields: bool = False) 
 
     A family has the same data and the same values of the fields `within`. In it, each group is
     compared with the one that is best on validation, which is not chosen by the metric: the largest
-    of many test results would be too good. `with_fields` compares the values of each field too, in
-    the same family.
+    of many test results would be too good. With `table.all_pairs` each is compared with each.
+    `with_fields` compares the values of each field too, in the same family.
     """
     if not table.metric.startswith(COMPARED_METRICS):
         return estimate_groups(table)
@@ -45,19 +66,16 @@ def judge(table: Groups, within: Sequence[str] = (), with_fields: bool = False) 
             values = (group.key[table.fields.index(name)] for name in within)
             family = (*group.data, *values)
             families.setdefault(family, []).append(replace(group, family=family))
-    judged: dict[int, Group] = {}
-    compared: list[FieldComparison] = []
-    noise: Comparison | None = None
-    for groups in families.values():
-        found, of_fields, of_twins = _judge_family(groups, table, len(families), with_fields)
-        compared += of_fields
-        noise = of_twins or noise
-        judged |= {group.number: group for group in found}
+    found = [
+        _judge_family(groups, table, len(families), with_fields) for groups in families.values()
+    ]
+    judged = {group.number: group for one in found for group in one.groups}
     return replace(
         table,
         groups=[judged.get(group.number, group) for group in table.groups],
-        compared_fields=compared,
-        noise=noise,
+        compared_fields=[field for one in found for field in one.fields],
+        compared_pairs=[pair for one in found for pair in one.pairs],
+        noise=next((one.noise for one in found if one.noise), None),
     )
 
 
@@ -72,8 +90,8 @@ def _estimated(group: Group, metric: str) -> Group:
 
 def _judge_family(
     groups: Sequence[Group], table: Groups, families: int, with_fields: bool
-) -> tuple[list[Group], list[FieldComparison], Comparison | None]:
-    """Return the groups with intervals and verdicts, the comparisons of fields, and of twins."""
+) -> _Judged:
+    """Return the groups with intervals and verdicts, and the comparisons that were made."""
     groups = [
         replace(
             _estimated(group, table.metric),
@@ -84,81 +102,123 @@ def _judge_family(
     ]
     best = _best(groups, table)
     tested = [group for group in groups if not group.untested]
-    others = [group for group in tested if group is not best]
-    if best is None or best.untested or not others:
+    if best is None or best.untested or len(tested) < 2:
         why = ALONE if best else "there is no winner"
         if best and best.untested:
             why = f"the best on validation cannot be tested: {best.untested}"
         untested = [
             replace(group, mark="untested", untested=group.untested or why) for group in groups
         ]
-        return untested, [], None
+        return _Judged(untested)
     place = {group.number: number for number, group in enumerate(tested)}
-    weights = np.zeros((len(others), len(tested)))
-    for number, group in enumerate(others):
-        weights[number, place[group.number]], weights[number, place[best.number]] = 1, -1
+    with_best = [(number, best.number) for number in place if number != best.number]
+    asked = with_best
+    if table.all_pairs:
+        rest = (number for number in place if number != best.number)
+        asked = [*with_best, *itertools.combinations(rest, 2)]
+    twins = _twins_beside(asked, place, table)
+    weights = _pair_weights([*asked, *twins], place)
     of_fields = _field_weights(tested, table) if with_fields else []
-    of_twins = _twin_weights(place, best, table)
-    together = np.concatenate([weights, *(row[None] for *_, row in of_fields), of_twins])
-    scored = [_scored(group) for group in tested]
-    given: dict[int, int] = {}
-    if table.most_seeds is None:
-        found = compare(scored, together, families)
-    else:
-        contest = hold_contest(
-            [group.stages for group in tested],
-            [group.ended for group in tested],
-            together,
-            place[best.number],
-            table.most_seeds,
-            families,
-        )
-        found = compare_in_looks(contest, scored, together)
-        given = {group.number: runs for group, runs in zip(tested, contest.given, strict=True)}
-    known = {group.number: one for group, one in zip(others, found, strict=False)}
-    differences = {place[number]: one for number, one in known.items()}
-    unbeaten = may_be_best(len(tested), place[best.number], differences, table.sign)
-    noise = found[-1] if len(of_twins) else _noise_of(known, best, table)
+    together = np.concatenate([weights, *(row[None] for *_, row in of_fields)])
+    undecided = asked if table.pairs_contested else with_best
+    contested = [(place[first], place[second]) for first, second in undecided]
+    found, given = _compare(tested, together, contested, table.most_seeds, families)
+    pairs = dict(zip([*asked, *twins], found, strict=False))
+    pairs |= {(second, first): one.reversed() for (first, second), one in pairs.items()}
+    known = {number: pairs[number, best.number] for number in place if number != best.number}
+    may_win = _may_be_best(best.number, known, pairs, table.sign)
+    letters = _letters(tested, pairs, table.sign) if table.all_pairs else {}
     marked = [
         replace(
             group,
             mark=_mark(group, best, known, table.sign),
             comparison=known.get(group.number),
-            in_best_set=place[group.number] in unbeaten if group.number in place else None,
+            in_best_set=group.number in may_win if group.number in place else None,
+            letters=letters.get(group.number, ""),
             given=given.get(group.number, group.given),
         )
         for group in groups
     ]
     compared = [
         FieldComparison(best.data, name, value, other, one, int(np.count_nonzero(row)) // 2)
-        for (name, value, other, row), one in zip(of_fields, found[len(others) :], strict=False)
+        for (name, value, other, row), one in zip(of_fields, found[len(weights) :], strict=True)
     ]
-    return marked, compared, noise
+    first, second = table.twins or (-1, -1)
+    every = [PairComparison(*pair, pairs[pair]) for pair in asked] if table.all_pairs else []
+    return _Judged(marked, compared, pairs.get((second, first)), every)
 
 
-def _twin_weights(place: dict[int, int], best: Group, table: Groups) -> Values:
-    """Return the contrast of a row that was run twice, (1, rows).
+def _compare(
+    tested: Sequence[Group],
+    weights: Values,
+    contested: Sequence[tuple[int, int]],
+    most_seeds: int | None,
+    families: int,
+) -> tuple[list[Comparison], dict[int, int]]:
+    """Return the comparisons of `weights`, and how many runs each group should have, by number.
 
-    There is none, (0, rows), where one of both is the best: then it is a comparison of rows.
+    contested: the pairs of groups, by their places, that these get more runs for; their contrasts
+    are the first. Nothing is said of runs where each group gets the same.
     """
-    twins = table.twins
-    if twins is None or best.number in twins or not place.keys() >= set(twins):
-        return np.zeros((0, len(place)))
-    weights = np.zeros((1, len(place)))
-    first, second = (place[number] for number in twins)
-    weights[0, second], weights[0, first] = 1, -1
+    scored = [_scored(group) for group in tested]
+    if most_seeds is None:
+        return compare(scored, weights, families), {}
+    stages, ended = [group.stages for group in tested], [group.ended for group in tested]
+    contest = hold_contest(stages, ended, weights, contested, most_seeds, families)
+    given = {group.number: runs for group, runs in zip(tested, contest.given, strict=True)}
+    return compare_in_looks(contest, scored, weights), given
+
+
+def _twins_beside(
+    asked: Sequence[tuple[int, int]], place: Mapping[int, int], table: Groups
+) -> list[tuple[int, int]]:
+    """Return the pair of a row that was run twice, if it is none of those that are `asked`."""
+    if table.twins is None or not place.keys() >= set(table.twins):
+        return []
+    first, second = table.twins
+    return [] if {(first, second), (second, first)} & set(asked) else [(second, first)]
+
+
+def _pair_weights(pairs: Sequence[tuple[int, int]], place: Mapping[int, int]) -> Values:
+    """Return the contrasts of pairs of groups: (pairs, rows)."""
+    weights = np.zeros((len(pairs), len(place)))
+    for number, (first, second) in enumerate(pairs):
+        weights[number, place[first]], weights[number, place[second]] = 1, -1
     return weights
 
 
-def _noise_of(known: dict[int, Comparison], best: Group, table: Groups) -> Comparison | None:
-    """Return the second twin minus the first, where one of them is the best."""
-    if table.twins is None or best.number not in table.twins:
-        return None
-    first, second = table.twins
-    if best.number == first:
-        return known.get(second)
-    one = known.get(first)
-    return one and one.reversed()
+def _may_be_best(
+    best: int, known: dict[int, Comparison], pairs: Mapping[tuple[int, int], Comparison], sign: int
+) -> set[int]:
+    """Return the numbers of the groups that no comparison shows to be beaten."""
+    beaten = {first for (first, _), one in pairs.items() if one.shown and sign * one.difference < 0}
+    return may_be_best(best, known, sign) - beaten
+
+
+def _letters(
+    tested: Sequence[Group], pairs: Mapping[tuple[int, int], Comparison], sign: int
+) -> dict[int, str]:
+    """Return letters by the groups' numbers: two share one exactly where no difference is shown.
+
+    A letter stands for groups among which none is shown to differ, as many as there are. The best
+    mean has the first letter (H.-P. Piepho, "An algorithm for a letter-based representation of
+    all-pairwise comparisons", Journal of Computational and Graphical Statistics 13, 2004).
+    """
+    ranked = sorted(tested, key=lambda group: -sign * float(_scored(group).values.mean()))
+    rank = {group.number: number for number, group in enumerate(ranked)}
+    alike = networkx.Graph((pair for pair, one in pairs.items() if not one.shown))
+    alike.add_nodes_from(rank)
+    cliques = sorted(sorted(map(rank.__getitem__, one)) for one in networkx.find_cliques(alike))
+    return {
+        number: "".join(_letter(n) for n, clique in enumerate(cliques) if place in clique)
+        for number, place in rank.items()
+    }
+
+
+def _letter(number: int) -> str:
+    """Return a, b, ..., z, and then a1, b1, ..., z1, a2, ..."""
+    again, letter = divmod(number, len(ascii_lowercase))
+    return ascii_lowercase[letter] + (str(again) if again else "")
 
 
 def _runs_to_begin(group: Group, table: Groups) -> int | None:

@@ -22,13 +22,14 @@ from fieldtrial.results.analysis.groups import Groups
 from fieldtrial.results.analysis.importance import rank_hyperparameters
 from fieldtrial.results.read.sweeps import read_sweeps
 from fieldtrial.results.read.trials import FAILED
+from fieldtrial.results.read.wording import is_share
 from fieldtrial.results.report import data as report_data
 from fieldtrial.results.report.classes import class_results
 from fieldtrial.results.report.environment import environments, failures, log_files, read_attempts
 from fieldtrial.results.report.findings import findings
 from fieldtrial.results.report.page import render_page
 from fieldtrial.results.report.pictures import read_pictures
-from fieldtrial.results.report.table import estimates, facts, html_table
+from fieldtrial.results.report.table import estimates, facts, html_table, pairs_table
 from fieldtrial.results.report.tested import ComparedRows
 from fieldtrial.results.table.tables import sweep_table
 
@@ -155,6 +156,8 @@ def render_report(folder: SweepFolder) -> str:
         "findings": findings(tested, importance, description.search),
         "caption": table.grid.caption,
         "table": html_table(table.grid),
+        "pairs": pairs_table(tested),
+        "unit": ", in points" if is_share(tested.metric) else "",
         "example": _example(by_name, description, select),
         "begins": "; at first, those of the search" if data["filter"] else "",
         "constants": constants,
@@ -169,7 +172,8 @@ def render_report(folder: SweepFolder) -> str:
         ),
     }
     sections = [
-        ("findings", "What the table says"), ("table", "The table"), ("trials", "Trials"),
+        ("findings", "What the table says"), ("table", "The table"),
+        *([("pairs", "Every pair")] if texts["pairs"] else []), ("trials", "Trials"),
         *((chart["id"], chart["title"]) for chart in charts),
         ("pictures", "Pictures"), ("failures", "Failures"), ("environment", "Environment"),
     ]  # fmt: skip

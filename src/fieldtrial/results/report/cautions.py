@@ -133,7 +133,7 @@ def on_design(tested: ComparedRows) -> Iterator[Finding]:
         images, seeds, freedom = (
             float(np.median([getattr(one, name) for one in others])) for name in PARTS
         )
-        design = Design(images, seeds, tested.table.comparisons, freedom)
+        design = Design(images, seeds, len(tested.table.every_comparison), freedom)
         difference, runs = design.detectable(), len(scored.values)
         if difference <= 0:
             continue

@@ -8,7 +8,7 @@ from fieldtrial.results.analysis.groups import FieldComparison, Key
 from fieldtrial.results.analysis.importance import Importance
 from fieldtrial.results.analysis.quantities import mean_of_runs, of_winner
 from fieldtrial.results.analysis.search_budget import budget_findings
-from fieldtrial.results.read.wording import p_text, signed_text, size_text, span_text
+from fieldtrial.results.read.wording import counted, p_text, signed_text, size_text, span_text
 from fieldtrial.results.report.cautions import (
     on_design,
     on_ends,
@@ -46,6 +46,7 @@ def findings(
     """
     return [
         *_on_best(tested),
+        *_on_pairs(tested),
         *_on_cheapest(tested),
         *_on_fields(tested),
         *_on_noise(tested),
@@ -108,6 +109,16 @@ def _on_closest(tested: ComparedRows, level: Mapping[int, Comparison]) -> str:
         f" One new run of {tested.labels[row]} would beat one of it on {where} with a chance of"
         f" {100 * chance:.0f} % ({100 * low:.0f} to {100 * high:.0f} %)."
     )
+
+
+def _on_pairs(tested: ComparedRows) -> Iterator[Finding]:
+    """Say how many of all pairs of rows are shown to differ."""
+    if pairs := [one.comparison for one in tested.table.compared_pairs]:
+        shown = [one for one in pairs if one.shown]
+        text = f"Of {counted(len(pairs), 'pair')} of rows, {len(shown) or 'none'}"
+        text += f" {'is' if len(shown) < 2 else 'are'} shown to differ"
+        sizes = f", by {sizes_text(tested.metric, shown)}" if shown else ""
+        yield finding("shown" if shown else "open", f"{text}{sizes}.")
 
 
 def _on_cheapest(tested: ComparedRows) -> Iterator[Finding]:

@@ -7,11 +7,19 @@ import pandas as pd
 
 from fieldtrial.disk.sweep_description import SweepDescription
 from fieldtrial.panel import format_hours
-from fieldtrial.results.read.wording import counted, is_share, outcome_text
+from fieldtrial.results.read.wording import (
+    counted,
+    is_share,
+    outcome_text,
+    p_text,
+    signed_text,
+    span_text,
+)
 from fieldtrial.results.report.data import label
 from fieldtrial.results.report.sentences import interval_text, mean_text
 from fieldtrial.results.report.tested import ComparedRows
 from fieldtrial.results.table.render import NOTHING, Cell, Grid
+from fieldtrial.results.verdicts.comparisons import Comparison
 
 OUTCOMES = ("finished", "stopped", "failed", "unreadable", "running", "waiting")
 LONGEST = 24  # letters; a longer cell is folded
@@ -24,6 +32,31 @@ def html_table(grid: Grid) -> dict[str, Any]:
         [_cell(cell, place < grid.fields) for place, cell in enumerate(row)] for row in grid.rows
     ]
     return {"heads": heads, "rows": rows, "sortable": len(rows) > 1}
+
+
+def pairs_table(tested: ComparedRows) -> dict[str, Any] | None:
+    """Return the differences of every pair of rows, None where these are not compared.
+
+    heads: the rows' numbers in the table's order, from 1. rows: number, label, and a cell for each
+    head with the row's mean minus the head's, whether it is shown, and its interval and p.
+    """
+    pairs = {(one.first, one.second): one.comparison for one in tested.table.compared_pairs}
+    pairs |= {(second, first): one.reversed() for (first, second), one in pairs.items()}
+    compared = sorted({number for pair in pairs for number in pair})
+    if not compared:
+        return None
+    rows = []
+    for first in compared:
+        cells = [_pair_cell(tested.metric, pairs.get((first, second))) for second in compared]
+        rows.append({"number": first + 1, "label": tested.labels[first], "cells": cells})
+    return {"heads": [number + 1 for number in compared], "rows": rows}
+
+
+def _pair_cell(metric: str, one: Comparison | None) -> dict[str, Any]:
+    if one is None:  # the row itself, or one on other data
+        return {"text": NOTHING, "shown": False, "title": ""}
+    title = f"{span_text(metric, one.low, one.high)}, {p_text(one.corrected_p)}"
+    return {"text": signed_text(metric, one.difference), "shown": one.shown, "title": title}
 
 
 def facts(

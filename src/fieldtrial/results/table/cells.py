@@ -74,6 +74,8 @@ class Layout:
                 ),
                 ("verdict", lambda group: Cell(_verdict_text(group))),
             ]
+            if self.groups.compared_pairs:
+                makers.append(("letters", lambda group: Cell(group.letters or NOTHING)))
         across = list(dict.fromkeys(self._key_across(group) for group in self.groups.groups))
         rows = [
             [
@@ -153,6 +155,7 @@ class Layout:
             "identical_runs": interval.repeated if interval else 0,
             "mark": group.mark,
             "in_best_set": group.in_best_set,
+            **({"letters": group.letters} if self.groups.compared_pairs else {}),
             "difference_to_best": comparison and comparison.difference,
             "difference_low": comparison and comparison.low,
             "difference_high": comparison and comparison.high,
@@ -191,7 +194,12 @@ class Layout:
         verdicts = (
             " To the best: the mean minus that of the best on validation. Its interval and p are"
             " right for all comparisons together."
-            if self._has_verdicts() and groups.comparisons
+            if self._has_verdicts() and groups.every_comparison
+            else ""
+        )
+        letters = (
+            " Letters: rows that share one are not shown to differ."
+            if self._has_verdicts() and groups.compared_pairs
             else ""
         )
         return (
@@ -199,7 +207,7 @@ class Layout:
             f" {groups.metric}"
             f" is the mean of its runs with fresh seeds{parts}, and n their number."
             f" With fewer than {FEWEST}, unless all are identical, there is no interval."
-            f"{marks}{verdicts}"
+            f"{marks}{verdicts}{letters}"
         )
 
 

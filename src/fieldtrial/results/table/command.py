@@ -19,10 +19,10 @@ from fieldtrial.results.table.render import (
     render_markdown,
     render_terminal,
 )
-from fieldtrial.results.table.tables import Table, grouped_table, sweep_table
+from fieldtrial.results.table.tables import Table, grouped_table, pairs_frame, sweep_table
 
 RENDERERS = {"markdown": render_markdown, "latex": render_latex, "html": render_html}
-FORMATS = ("terminal", "csv", *RENDERERS)
+FORMATS = ("terminal", "csv", "pairs", *RENDERERS)
 GROUPING = ("rows", "columns", "metric", "where", "within", "show")
 
 
@@ -32,9 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     is_own = len(options.folders) == 1 and not any(getattr(options, name) for name in GROUPING)
     sweeps = read_sweeps(options.folders)
-    table = sweep_table(sweeps, sweeps.records()) if is_own else _grouped(sweeps, options)
+    table = _own(sweeps, options) if is_own else _grouped(sweeps, options)
     print(_render(table, options.format), end="")
-    is_kept = is_own and options.format == "terminal"
+    is_kept = is_own and options.format == "terminal" and not options.pairs
     (folder, *_) = sweeps.folders.values()
     try:
         paths = write_long_tables(sweeps)
@@ -48,15 +48,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _own(sweeps: Sweeps, options: argparse.Namespace) -> Table:
+    all_pairs = options.pairs or options.format == "pairs"
+    return sweep_table(sweeps, sweeps.records(), all_pairs)
+
+
 def _grouped(sweeps: Sweeps, options: argparse.Namespace) -> Table:
     chosen = sweeps.where(parse_conditions(options.where))
     wanted = {name: getattr(options, name) for name in GROUPING if name != "where"}
-    return grouped_table(chosen, chosen.records(), **wanted)
+    all_pairs = options.pairs or options.format == "pairs"
+    return grouped_table(chosen, chosen.records(), **wanted, all_pairs=all_pairs)
 
 
 def _render(table: Table, form: str) -> str:
     if form == "csv":
         return table.frame.to_csv(index=False)
+    if form == "pairs":
+        return pairs_frame(table).to_csv(index=False)
     if form in RENDERERS:
         return RENDERERS[form](table.grid)
     out = console()
@@ -104,7 +112,17 @@ def _parser() -> argparse.ArgumentParser:
         "parameters, trainable_share, flops, accuracy_per_million_parameters, winner, a field, "
         "any number of the results",
     )
-    parser.add_argument("--format", choices=FORMATS, default="terminal")
+    parser.add_argument(
+        "--pairs",
+        action="store_true",
+        help="compare every pair of rows, not only each with the best; not written to the folder",
+    )
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        default="terminal",
+        help="pairs is the comparison of every pair, as CSV",
+    )
     return parser
 
 

@@ -8,15 +8,21 @@ from fieldtrial.disk.files import write_atomically
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.results.read.sweeps import Sweeps, field_texts
 from fieldtrial.results.table.render import render_markdown
-from fieldtrial.results.table.tables import Table
+from fieldtrial.results.table.tables import Table, pairs_frame
 
 
 def write_table(folder: SweepFolder, table: Table) -> list[Path]:
-    """Write table.csv and table.md into the sweep's folder, and return their paths."""
+    """Write table.csv and table.md into the sweep's folder, and return their paths.
+
+    A sweep that compares every pair has pairs.csv too.
+    """
     csv, markdown = folder.table_path("csv"), folder.table_path("md")
     write_atomically(csv, table.frame.to_csv(index=False).encode())
     write_atomically(markdown, render_markdown(table.grid).encode())
-    return [csv, markdown]
+    if not table.groups.all_pairs:
+        return [csv, markdown]
+    write_atomically(folder.pairs_path, pairs_frame(table).to_csv(index=False).encode())
+    return [csv, markdown, folder.pairs_path]
 
 
 def write_long_tables(sweeps: Sweeps) -> list[Path]:

@@ -1,7 +1,7 @@
 """The two tables that there are: of a sweep's rows, and of trials grouped by any field."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, fields, replace
 
 import pandas as pd
 
@@ -14,6 +14,7 @@ from fieldtrial.results.analysis.winner import test_metric
 from fieldtrial.results.read.sweeps import Sweeps, check_field
 from fieldtrial.results.table.cells import Layout, order
 from fieldtrial.results.table.render import Grid
+from fieldtrial.results.verdicts.comparisons import Comparison
 
 SEARCH_COST = "search_cost"  # a text, for people
 OF_SEARCH = ("search_epochs", "search_device_hours")  # the same as numbers, for machines
@@ -29,9 +30,12 @@ class Table:
     frame: pd.DataFrame
 
 
-def sweep_table(sweeps: Sweeps, records: pd.DataFrame) -> Table:
-    """Return the own table of the only sweep in `sweeps`: a line for each of its rows."""
-    groups = group_rows(sweeps)
+def sweep_table(sweeps: Sweeps, records: pd.DataFrame, all_pairs: bool = False) -> Table:
+    """Return the own table of the only sweep in `sweeps`: a line for each of its rows.
+
+    all_pairs: whether every pair is compared, also where the sweep asks for the best alone.
+    """
+    groups = group_rows(sweeps, all_pairs)
     counted = [*(name for group in groups.groups[:1] for name in group.counts), *OF_SEARCH]
     names = [*_beside(sweeps, groups), *([SEARCH_COST] if sweeps.searched else [])]
     table = _make(sweeps, groups, records, names, counted=counted)
@@ -48,11 +52,13 @@ def grouped_table(
     metric: str | None = None,
     within: Sequence[str] = (),
     show: Sequence[str] = (),
+    all_pairs: bool = False,
 ) -> Table:
     """Return the table with the values of the fields `rows` down and those of `columns` across.
 
     metric: what the cells give; by default the test result. show: further columns.
-    within: only groups with equal values of these fields are compared.
+    within: only groups with equal values of these fields are compared. all_pairs: each with each,
+    not only with the best.
 
     Raises:
         ValueError: fields or metrics that are not there.
@@ -61,13 +67,30 @@ def grouped_table(
         check_field(name)
     columns = list(dict.fromkeys(columns))
     chosen = rows or ([] if columns else sweeps.compared)
-    fields = (*(name for name in dict.fromkeys(chosen) if name not in columns), *columns)
-    if outside := [name for name in within if name not in fields]:
+    grouped_by = (*(name for name in dict.fromkeys(chosen) if name not in columns), *columns)
+    if outside := [name for name in within if name not in grouped_by]:
         raise ValueError(f"--within {','.join(outside)}: must be among --rows and --columns")
-    groups = group_trials(sweeps, fields, metric or test_metric(sweeps.select), within)
-    groups = replace(groups, groups=order(groups.groups, fields, sweeps.searched))
+    groups = group_trials(
+        sweeps, grouped_by, metric or test_metric(sweeps.select), within, all_pairs
+    )
+    groups = replace(groups, groups=order(groups.groups, grouped_by, sweeps.searched))
     names = show or ([] if columns else _beside(sweeps, groups))
     return _make(sweeps, groups, records, names, len(columns))
+
+
+def pairs_frame(table: Table) -> pd.DataFrame:
+    """Return the comparisons of every pair of rows, full precision; none if these are not compared.
+
+    `difference` is the mean of `row` minus that of `other`; low and high are its interval's ends.
+    """
+    groups = {group.number: " · ".join(group.key) for group in table.groups.groups}
+    return pd.DataFrame(
+        [
+            (groups[one.first], groups[one.second], *astuple(one.comparison), one.comparison.shown)
+            for one in table.groups.compared_pairs
+        ],
+        columns=["row", "other", *(one.name for one in fields(Comparison)), "shown"],
+    )
 
 
 def _beside(sweeps: Sweeps, groups: Groups) -> list[str]:

@@ -118,7 +118,7 @@ def _basis(rows: Sequence[Runs]) -> Basis:
     return "seeds and images" if same else "seeds and unpaired images"
 
 
-def may_be_best(rows: int, against: int, differences: dict[int, Comparison], sign: int) -> set[int]:
+def may_be_best(against: int, differences: dict[int, Comparison], sign: int) -> set[int]:
     """Return which rows no interval shows to be beaten, of those that were compared.
 
     differences: of each compared row's mean minus that of the row `against`. sign: 1 where more is
@@ -129,4 +129,4 @@ def may_be_best(rows: int, against: int, differences: dict[int, Comparison], sig
     for row, one in differences.items():
         ends[row] = (one.low, one.high) if sign > 0 else (-one.high, -one.low)
     highest_low = max(low for low, _ in ends.values())
-    return {row for row in range(rows) if row in ends and ends[row][1] >= highest_low}
+    return {row for row, (_, high) in ends.items() if high >= highest_low}

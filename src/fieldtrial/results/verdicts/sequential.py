@@ -124,22 +124,21 @@ def hold_contest(
     rows: Sequence[Sequence[Runs]],
     finished: Sequence[int],
     weights: Values,
-    best: int,
+    pairs: Sequence[tuple[int, int]],
     most: int,
     families: int = 1,
     draws: int = DRAWS,
 ) -> Contest:
     """Return what all looks find that can be held now.
 
-    A row stays in the contest while its difference to the best is not shown and further runs have a
-    chance to show it. The best stays while any other row does.
+    A pair of rows stays in the contest while its difference is not shown and further runs have a
+    chance to show it. A row stays while any of its pairs does.
 
     rows: of each row, its runs as they were at each of `looks(most)`. finished: how many of a row's
-    runs have ended. weights: (contrasts, rows): first each other row with the best, in order, then
-    further contrasts. families: that share the level.
+    runs have ended. weights: (contrasts, rows): first those of `pairs`, whose rows get more runs
+    while it is undecided, then further contrasts. families: that share the level.
     """
     plan = looks(most)
-    others = [row for row in range(len(rows)) if row != best]
     given = [plan[0]] * len(rows)
     at = [0] * len(rows)  # the look that a row's runs are of
     stages: list[list[Runs]] = []
@@ -155,19 +154,20 @@ def hold_contest(
             before if look and found[before].shown[number] else look
             for number, before in enumerate(verdicts)
         ]
-        in_contest = [
+        in_contest = {
             row
-            for number, row in enumerate(others)
+            for number, pair in enumerate(pairs)
             if not found[verdicts[number]].shown[number]
             and found[-1].chance[number] >= LEAST_CHANCE
-        ]
+            for row in pair
+        }
         if not in_contest or count == most:
             break
-        for row in (*in_contest, best):
+        for row in in_contest:
             at[row] = look + 1
             if not rows[row][look].is_deterministic:  # else more runs would be the same
                 given[row] = plan[look + 1]
-        if any(finished[row] < given[row] for row in (*in_contest, best)):
+        if any(finished[row] < given[row] for row in in_contest):
             break
     return Contest(given, verdicts, found, contrasts)
 
