@@ -10,7 +10,7 @@ from fieldtrial.results.analysis.grouping import group_rows, group_trials
 from fieldtrial.results.analysis.winner import find_winners
 from fieldtrial.results.read.sweeps import read_sweeps
 from fieldtrial.results.status import read_standing
-from tests.results.cells import TEST, cell, footer, row
+from tests.results.cells import TEST, cell, footer, own_table, row
 
 if TYPE_CHECKING:
     from fieldtrial.results.analysis.groups import Group
@@ -77,6 +77,26 @@ def test_searches_that_are_under_way_say_so(written: "Written") -> None:
     assert group(written).note == "", "two winners and their final runs are complete"
     written.describe(searches=3, seeds=4)
     assert group(written).note == "final: 2 not started"
+
+
+def test_the_luck_of_the_search_is_said_where_it_is_left_out(written: "Written") -> None:
+    left_out = "intervals and p leave out that another search might find other winners."
+    written.describe(searches=3)
+    for row_number in (0, 1):
+        for search in range(3):
+            best = 0.8 - 0.1 * row_number
+            seed = 1000 * search
+            fields = {"search": search, "lr": 0.1, "seed": seed}
+            winner = written.ended(row_number, validation=best, **fields)
+            written.folder.list_trial(winner.name, row_number, "winner", search)
+            for number in range(1, 4):
+                test = best + search / 50 + number / 100
+                written.ended(row_number, "final", 0.3, test, **(fields | {"seed": seed + number}))
+    assert own_table(written.folder).groups.row_comparisons
+    assert left_out not in footer(written)
+    written.describe(searches=1)
+    assert own_table(written.folder).groups.row_comparisons
+    assert left_out in footer(written)
 
 
 def test_searches_that_the_sweep_no_longer_has_are_left_out(written: "Written") -> None:

@@ -25,6 +25,7 @@ def footer(sweeps: Sweeps, groups: Groups, costs: pd.DataFrame) -> list[str]:
     """Return all lines below a table; costs: what `cost_of_trials` says of the sweeps' records."""
     return [
         *comparison_lines(groups),
+        *search_lines(sweeps, groups),
         *seed_lines(sweeps, groups),
         *groups.notes,
         *unequal_search_lines(groups, sweeps.searched, costs),
@@ -73,6 +74,17 @@ def comparison_lines(groups: Groups) -> list[str]:
             f" {unscored[0]}."
         )
     return lines
+
+
+def search_lines(sweeps: Sweeps, groups: Groups) -> list[str]:
+    """Return a line on the luck of the search, where no comparison takes it into account."""
+    once = any(one.search and one.searches == 1 for one in sweeps.descriptions.values())
+    if not (once and groups.every_comparison):
+        return []
+    return [
+        "The comparisons are of the winners that were found. Each row was searched once: intervals"
+        " and p leave out that another search might find other winners. `searches = 3` includes it."
+    ]
 
 
 def seed_lines(sweeps: Sweeps, groups: Groups) -> list[str]:

@@ -1,6 +1,6 @@
 """Groups of trials -> the cells of a table for people, and a frame for machines."""
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,18 +64,9 @@ class Layout:
         makers: list[tuple[str, Callable[[Group], Cell]]] = [
             *((_head(name), _cell_maker(name, measure)) for name, measure in before.items()),
             (self._metric_head(), lambda group: _metric_cell(group, metric)),
+            *(self._verdict_makers() if self._has_verdicts() else ()),
             *((_head(name), _cell_maker(name, measure)) for name, measure in after.items()),
         ]
-        if self._has_verdicts():
-            makers += [
-                (
-                    f"to the best{' (points)' if is_share(metric) else ''}",
-                    lambda group: Cell(_difference_text(group, metric)),
-                ),
-                ("verdict", lambda group: Cell(_verdict_text(group))),
-            ]
-            if self.groups.compared_pairs:
-                makers.append(("letters", lambda group: Cell(group.letters or NOTHING)))
         across = list(dict.fromkeys(self._key_across(group) for group in self.groups.groups))
         rows = [
             [
@@ -135,6 +126,14 @@ class Layout:
     def _has_verdicts(self) -> bool:
         """Whether the groups' verdicts have columns: not where groups stand across."""
         return not self.columns and any(group.mark != "none" for group in self.groups.groups)
+
+    def _verdict_makers(self) -> Iterator[tuple[str, Callable[[Group], Cell]]]:
+        metric = self.groups.metric
+        unit = " (points)" if is_share(metric) else ""
+        yield f"to the best{unit}", lambda group: Cell(_difference_text(group, metric))
+        yield "verdict", lambda group: Cell(_verdict_text(group))
+        if self.groups.compared_pairs:
+            yield "letters", lambda group: Cell(group.letters or NOTHING)
 
     def _metric_head(self) -> str:
         intervals = [group.interval for group in self.groups.groups if group.interval]
