@@ -1,14 +1,15 @@
 """Sweep: the rows of a table, the search inside each row, and the budget."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+import typing
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from ray.tune.search.sample import Categorical, Domain, Float, Integer
 
 from fieldtrial.budget import AA_SEEDS, Budget
-from fieldtrial.config import FIELDS, ConfigError, TrainConfig, unknown_field
+from fieldtrial.config import FIELDS, HINTS, ConfigError, TrainConfig, unknown_field
 from fieldtrial.disk.sweep_description import (
     MODES,
     Mode,
@@ -35,10 +36,23 @@ OWN_FIELDS = {
 SHOWN = 3  # rows that a message names
 
 
-def grid(**choices: Sequence[object]) -> list[dict[str, object]]:
-    """Return one row for each combination of the choices, the last field changing fastest."""
-    combinations = itertools.product(*choices.values())
+def grid(**choices: object) -> list[dict[str, object]]:
+    """Return one row for each combination of the choices, the last field changing fastest.
+
+    A list, a range or another collection has the choices. A text, a number or None is the only one,
+    and so is a tuple for a field that takes several numbers, such as filters=(16, 32).
+    """
+    combinations = itertools.product(*(_choices(*choice) for choice in choices.items()))
     return [dict(zip(choices, values, strict=True)) for values in combinations]
+
+
+def _choices(name: str, value: object) -> list[object]:
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        return [value]
+    values = list(value)
+    is_flat = not any(isinstance(one, list | tuple) for one in values)
+    is_one = isinstance(value, tuple) and typing.get_origin(HINTS.get(name)) is tuple and is_flat
+    return [value] if is_one else values
 
 
 @dataclass(frozen=True, kw_only=True)
