@@ -86,7 +86,7 @@ def test_the_luck_of_the_search_is_said_where_it_is_left_out(written: "Written")
         for search in range(3):
             best = 0.8 - 0.1 * row_number
             seed = 1000 * search
-            fields = {"search": search, "lr": 0.1, "seed": seed}
+            fields: dict[str, Any] = {"search": search, "lr": 0.1, "seed": seed}
             winner = written.ended(row_number, validation=best, **fields)
             written.folder.list_trial(winner.name, row_number, "winner", search)
             for number in range(1, 4):
