@@ -20,7 +20,7 @@ def is_gone(owner: Mapping[str, Any]) -> bool:
     if owner["host"] != socket.gethostname():
         return False
     if (there := started(owner["process"])) is not None:
-        return bool(there != owner["started"])
+        return bool(there != owner.get("started"))
     try:
         os.kill(owner["process"], 0)
     except PermissionError:  # another user's process, on a system whose /proc hides those

@@ -17,6 +17,7 @@ from fieldtrial.disk.files import (
     write_atomically,
     write_json,
 )
+from fieldtrial.disk.reading import UnreadableError
 
 
 @pytest.fixture
@@ -62,10 +63,10 @@ def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:
 
 def test_what_is_not_there_is_said_to_be_so(tmp_path: Path) -> None:
     assert not is_there(tmp_path / "no folder" / "file")
-    assert read_json(tmp_path / "no folder" / "file") is None
+    assert read_json(tmp_path / "no folder" / "file", dict[str, int]) is None
     write_json(tmp_path / "file", {"a": 1})
     assert is_there(tmp_path / "file")
-    assert read_json(tmp_path / "file") == {"a": 1}
+    assert read_json(tmp_path / "file", dict[str, int]) == {"a": 1}
     (tmp_path / "file").write_text("{")
-    with pytest.raises(ValueError, match="file: not a JSON file"):
-        read_json(tmp_path / "file")
+    with pytest.raises(UnreadableError, match="file: not a JSON file"):
+        read_json(tmp_path / "file", dict[str, int])

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,7 +66,7 @@ def test_readers_see_whole_files_whenever_a_writer_is_killed(tmp_path: Path) -> 
     seen = set()
 
     def read() -> None:
-        value = read_json(path)
+        value = read_json(path, dict[str, Any])
         assert value is not None
         assert value["number"] == value["last"]
         seen.add(value["number"])
@@ -86,7 +87,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None
     (tmp_path / "folder").mkdir()
     with pytest.raises(OSError, match="folder"):
         write_atomically(tmp_path / "folder", b"a folder cannot be replaced by a file")
-    assert read_json(path) == {"loss": 1.0}
+    assert read_json(path, dict[str, float]) == {"loss": 1.0}
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["folder", "value.json"]
 
 

@@ -9,6 +9,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, Self
 
+from fieldtrial.disk.reading import LINES_BYTES, UnreadableError, decode, open_file, read_bytes
+from fieldtrial.disk.schemas import MOST_ENTRIES, Record
+
 GROUP_READS, OTHERS_WRITE = 0o050, 0o002
 LAST_LINES, LAST_BYTES = 10, 64 << 10  # of a log
 
@@ -74,31 +77,33 @@ def write_arrays(path: Path, **arrays: Any) -> None:
         np.savez(file, **arrays)
 
 
-def read_json(path: Path) -> Any | None:
-    """Return a JSON file's value, or None without a file. Raises ValueError if it is not JSON."""
+def read_json(path: Path, schema: Any) -> Any | None:
+    """Return a JSON file's value as the type `schema`, or None without a file.
+
+    Raises:
+        UnreadableError: as `read_bytes` and `decode` do.
+    """
     refresh(path.parent)
     try:
-        return json.loads(path.read_bytes())
+        data = read_bytes(path)
     except FileNotFoundError:
         return None
-    except ValueError as error:
-        raise ValueError(f"{path}: not a JSON file: {error}") from None
+    return decode(data, schema, path)
 
 
 def whole_lines(path: Path, offset: int = 0) -> bytes:
     """Return a file's content from byte `offset` on, up to the end of its last whole line.
 
-    Raises FileNotFoundError. The file is opened anew, because a network file system looks then.
+    Raises what `read_bytes` does. The file is opened anew, because a network file system looks
+    then.
     """
-    with path.open("rb") as file:
-        file.seek(offset)
-        data = file.read()
+    data = read_bytes(path, LINES_BYTES, offset)
     return data[: data.rfind(b"\n") + 1]
 
 
 def tail(path: Path) -> str:
     """Return the end of a log, which may be large; nothing if it cannot be read."""
-    with contextlib.suppress(OSError), path.open("rb") as file:
+    with contextlib.suppress(OSError, UnreadableError), open_file(path) as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - LAST_BYTES))
         return file.read().decode(errors="replace")
     return ""
@@ -146,9 +151,12 @@ class RecordWriter(LineWriter):
 
 
 def parse_record(line: bytes) -> dict[str, Any] | None:
-    """Return the record in a line, or None for a torn one, which the next process wrote again."""
+    """Return the record in a line, or None for a torn one, which the next process wrote again, and
+    for one that is no record.
+    """
     try:
-        record = json.loads(line)
-    except ValueError:
+        decode(line, Record, "")
+        record: dict[str, Any] = decode(line, dict[str, Any], "")
+    except UnreadableError:
         return None
-    return record if isinstance(record, dict) and isinstance(record.get("epoch"), int) else None
+    return record if len(record) <= MOST_ENTRIES else None

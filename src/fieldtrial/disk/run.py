@@ -7,6 +7,7 @@ file has one writer.
 
 import contextlib
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -23,9 +24,20 @@ from fieldtrial.disk.files import (
     write_atomically,
     write_json,
 )
+from fieldtrial.disk.reading import UnreadableError, check, require_file
+from fieldtrial.disk.schemas import (
+    MOST_ENTRIES,
+    Attempt,
+    Environment,
+    Failure,
+    Fields,
+    Result,
+    Values,
+)
 
 Record = dict[str, Any]
 CHECKPOINTS_KEPT = 2
+METRICS = re.compile(r"metrics-([1-9][0-9]{0,8})\.jsonl")
 
 
 class Run:
@@ -75,7 +87,7 @@ class Run:
 
     def config(self) -> TrainConfig:
         """Return the run's config. Raises FileNotFoundError or ConfigError with the file's path."""
-        values = read_json(self._config_path)
+        values = read_json(self._config_path, Fields)
         if values is None:
             raise FileNotFoundError(
                 f"{self._config_path}: no such file, so {self.path} is not a run directory"
@@ -86,8 +98,8 @@ class Run:
 
     def attempts(self) -> list[int]:
         """Return the numbers of the attempts that a worker has begun, in order."""
-        names = (path.stem.removeprefix("metrics-") for path in self.path.glob("metrics-*.jsonl"))
-        return sorted(int(name) for name in names if name.isdecimal())
+        names = (METRICS.fullmatch(path.name) for path in self.path.glob("metrics-*.jsonl"))
+        return sorted(int(name[1]) for name in names if name)
 
     @contextlib.contextmanager
     def recorder(self, attempt: int) -> Iterator["RecordWriter"]:
@@ -99,8 +111,8 @@ class Run:
         """Add what `attempt` runs on (commit, host, versions) to env.json, beside the earlier
         attempts'.
         """
-        known = read_json(self._environment_path) or {}
-        write_json(self._environment_path, known | {str(attempt): dict(environment)})
+        known = {**self.environment(), str(attempt): dict(environment)}
+        write_json(self._environment_path, known)
 
     def write_changes(self, attempt: int, diff: bytes) -> None:
         """Write the uncommitted changes of the code that `attempt` runs, as a diff."""
@@ -210,12 +222,24 @@ class Run:
     # What everybody reads
 
     def result(self) -> dict[str, Any] | None:
-        """Return how the trial ended, or None while it has not (or has failed)."""
-        return read_json(self._result_path)
+        """Return how the trial ended, or None while it has not (or has failed).
+
+        Raises UnreadableError, as all that reads the run's files does: the file is not as it must
+        be.
+        """
+        values: dict[str, Any] | None = read_json(self._result_path, Values)
+        if values is not None:
+            check(values, Result, self._result_path)
+            if len(values) > MOST_ENTRIES:
+                raise UnreadableError(
+                    f"{self._result_path}: {len(values):,} entries; must be at most"
+                    f" {MOST_ENTRIES:,}"
+                )
+        return values
 
     def error(self) -> dict[str, Any] | None:
         """Return why the last attempt failed, or None."""
-        return read_json(self._error_path)
+        return read_json(self._error_path, Failure)
 
     def failure(self) -> dict[str, Any] | None:
         """Return why the trial failed, or None: what `error` says is over when a later attempt has
@@ -236,7 +260,7 @@ class Run:
         has begun and has no end) or waiting (no worker has begun it), with nothing.
         """
         if (result := self.result()) is not None:
-            return str(result.get("outcome")), result
+            return str(result["outcome"]), result
         if (failure := self.failure()) is not None:
             return "failed", failure
         return "running" if self.attempts() else "waiting", {}
@@ -245,7 +269,7 @@ class Run:
         """Return {name: scores} of what was evaluated on other images than the run's own; empty
         before the first.
         """
-        return read_json(self._evaluations_path) or {}
+        return read_json(self._evaluations_path, dict[str, Values]) or {}
 
     def records(self) -> list[Record]:
         """Return one record an epoch, in order; where an epoch was repeated, the later
@@ -260,26 +284,31 @@ class Run:
         """
         return whole_lines(self._metrics_path(attempt), offset)
 
+    def require_records(self) -> None:
+        """Raise UnreadableError if a record file is no regular file, or longer than what is read.
+
+        Nothing is read.
+        """
+        for attempt in self.attempts():
+            require_file(self._metrics_path(attempt))
+
     def record_stamps(self) -> dict[str, list[int]]:
         """Return {name: [bytes, time of change in ns]} of the files that records come from; empty
         without records.
         """
+        stamps: dict[str, list[int]] = {}
         try:
-            entries = [
-                entry
-                for entry in os.scandir(self.path)
-                if entry.name.startswith(("metrics-", "env.json"))
-            ]
-            stamps = {
-                entry.name: [entry.stat().st_size, entry.stat().st_mtime_ns] for entry in entries
-            }
+            for entry in os.scandir(self.path):
+                if entry.name.startswith(("metrics-", "env.json")):
+                    with contextlib.suppress(OSError):  # a link that leads nowhere
+                        stamps[entry.name] = [entry.stat().st_size, entry.stat().st_mtime_ns]
         except (FileNotFoundError, NotADirectoryError):
             return {}
         return stamps if any(name.startswith("metrics-") for name in stamps) else {}
 
     def environment(self) -> dict[str, Any]:
         """Return {attempt: what it ran on}; empty before the first."""
-        return read_json(self._environment_path) or {}
+        return read_json(self._environment_path, dict[Attempt, Environment]) or {}
 
     def _metrics_path(self, attempt: int) -> Path:
         return self.path / f"metrics-{attempt}.jsonl"
@@ -311,7 +340,7 @@ class RecordReader:
         offset = self._offsets.get(attempt, 0)
         whole = self._run.record_lines(attempt, offset)
         self._offsets[attempt] = offset + len(whole)
-        records = [record for line in whole.splitlines() if (record := parse_record(line))]
+        records = [record for line in whole.split(b"\n") if (record := parse_record(line))]
         return [record for record in records if self._is_new(attempt, record["epoch"])]
 
     def _is_new(self, attempt: int, epoch: int) -> bool:

@@ -15,6 +15,7 @@ from fieldtrial.fields.values import check_type, format_value, parse
 Mode = Literal["max", "min"]
 DomainKind = Literal["uniform", "loguniform", "choice"]
 MODES: dict[Select, Mode] = {"validation_accuracy": "max", "validation_loss": "min"}
+MOST_ROWS = 1000  # a table takes time for each of them
 REQUIRED = ("name", "base", "rows", "search", "trials", "seeds", "select")
 # What earlier versions wrote; the first one did not tell apart the domains that have steps.
 RANGE = re.compile(
@@ -218,6 +219,9 @@ class _Reader:
         rows = self._values["rows"]
         if not isinstance(rows, list) or not rows:
             self.problems.append(f"rows = {rows!r}: must be a list of at least one row")
+            return
+        if len(rows) > MOST_ROWS:
+            self.problems.append(f"rows: {len(rows):,}; there must be at most {MOST_ROWS:,}")
             return
         known = len(self.problems)
         for number, row in enumerate(rows):

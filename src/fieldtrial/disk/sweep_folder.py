@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from fieldtrial.disk.files import is_there, read_json, write_json
+from fieldtrial.disk.reading import LINES_BYTES, UnreadableError, decode, read_bytes
 from fieldtrial.disk.run import Run
+from fieldtrial.disk.schemas import Entry, Fields, Owner
 from fieldtrial.disk.sweep_description import SweepDescription
 
 
@@ -40,13 +42,13 @@ class SweepFolder:
         """
         if not is_there(self._description_path):
             return None
-        values = read_json(self._description_path)
+        values = read_json(self._description_path, Fields)
         return SweepDescription.from_json(values, str(self._description_path))
 
     def require_description(self) -> SweepDescription:
         """Return what `describe` wrote. Raises what `require` and `description` raise."""
         self.require()
-        values = read_json(self._description_path)
+        values = read_json(self._description_path, Fields)
         return SweepDescription.from_json(values, str(self._description_path))
 
     def require(self) -> None:
@@ -70,15 +72,20 @@ class SweepFolder:
             file.write("\n" + json.dumps(entry))
 
     def trials(self) -> list[dict[str, Any]]:
-        """Return the list's entries in order, each once, where it was last added."""
+        """Return the list's entries in order, each once, where it was last added.
+
+        Raises:
+            UnreadableError: it is no file, or too long.
+        """
         try:
-            lines = self._trials_path.read_text().splitlines()
+            lines = read_bytes(self._trials_path, LINES_BYTES).splitlines()
         except FileNotFoundError:
             return []
-        listed: dict[str, dict[str, Any]] = {}
+        listed: dict[bytes, dict[str, Any]] = {}
         for line in lines:
-            with contextlib.suppress(ValueError):  # a torn line: its trial is listed again
-                entry = json.loads(line)
+            # a torn line, whose trial is listed again, or none of an entry
+            with contextlib.suppress(UnreadableError):
+                entry = decode(line, Entry, self._trials_path)
                 listed.pop(line, None)  # of two winners, the one named last counts
                 listed[line] = entry
         return list(listed.values())
@@ -105,7 +112,7 @@ class SweepFolder:
 
     def owner(self) -> dict[str, Any] | None:
         """Return the driver that says it runs the sweep, or None."""
-        return read_json(self.path / "driver.json")
+        return read_json(self.path / "driver.json", Owner)
 
     def set_owner(self, owner: Mapping[str, object] | None) -> None:
         """Write which driver runs the sweep: None for no driver."""

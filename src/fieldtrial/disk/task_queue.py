@@ -6,7 +6,7 @@ worker dies, its claimed task stays in its folder.
 """
 
 import contextlib
-import json
+import re
 import shutil
 import time
 from collections.abc import Collection
@@ -23,9 +23,11 @@ from fieldtrial.disk.files import (
     write_atomically,
     write_json,
 )
+from fieldtrial.disk.reading import UnreadableError, decode
 from fieldtrial.disk.run import Run
 
 TERMINATED = "terminated-{}"
+NAME = re.compile(r".+-([1-9][0-9]{0,8})\.json", re.DOTALL)  # of a task's file
 
 
 @dataclass(frozen=True)
@@ -113,19 +115,17 @@ class TaskQueue:
 
     def waiting(self) -> set[str]:
         """Return the names of the tasks that no worker has claimed."""
-        return {path.name for path in self.folder.glob("tasks-*/*.json")}
+        return {path.name for path in self.folder.glob("tasks-*/*.json") if _is_task(path)}
 
     def claimed(self) -> dict[str, str]:
         """Return {task name: worker} of the tasks that are claimed and not answered."""
         return {
-            path.name: path.parent.name
-            for path in self._workers.glob("*/*.json")
-            if path.name != "worker.json"
+            path.name: path.parent.name for path in self._workers.glob("*/*.json") if _is_task(path)
         }
 
     def claims(self, worker: str) -> set[str]:
         """Return the names of the tasks that a worker has claimed and not answered."""
-        return {path.name for path in (self._workers / worker).glob("*.json")} - {"worker.json"}
+        return {path.name for path in (self._workers / worker).glob("*.json") if _is_task(path)}
 
     def has_started(self, worker: str) -> bool:
         """Return whether a worker has registered."""
@@ -187,13 +187,14 @@ class TaskQueue:
     def claim(self, worker: str) -> Task | None:
         """Return a task for `worker`, or None: one it had claimed before a restart comes first."""
         own = self._workers / worker
-        for path in sorted(own.glob("*.json")):
-            if path.name != "worker.json" and (task := _read_task(path)):
+        for path in filter(_is_task, sorted(own.glob("*.json"))):
+            if task := _read_task(path):
                 return task
-        for path in sorted(self._waiting.glob("*.json"), key=_age):
+        for path in filter(_is_task, sorted(self._waiting.glob("*.json"), key=_age)):
             with contextlib.suppress(FileNotFoundError):  # another worker has claimed it
                 path.rename(own / path.name)
-                return _read_task(own / path.name)
+                if task := _read_task(own / path.name):
+                    return task
         return None
 
     def answer(self, answer: Answer) -> None:
@@ -222,24 +223,30 @@ def run_name(task: str) -> str:
 
 def attempt_number(task: str) -> int:
     """Return the attempt as which the task with this file name was queued."""
-    return int(Path(task).stem.rpartition("-")[2])
+    match = NAME.fullmatch(task)
+    assert match, task
+    return int(match[1])
+
+
+def _is_task(path: Path) -> bool:
+    return NAME.fullmatch(path.name) is not None
 
 
 def _parse_answer(line: bytes) -> Answer | None:
     """Return the answer in a line, or None for a torn one, whose task is answered again."""
-    try:
-        values = json.loads(line)
-    except ValueError:
-        return None
-    error = values["error"]
-    return Answer(
-        values["worker"], values["task"], values["outcome"], error and (error[0], error[1])
-    )
+    with contextlib.suppress(UnreadableError):
+        answer: Answer = decode(line, Answer, "")
+        return answer
+    return None
 
 
 def _read_task(path: Path) -> Task | None:
-    values = read_json(path)
-    return None if values is None else Task(**values)
+    """Return the task in a file, or None where there is none: it is another's by now, or damaged,
+    and stays for the driver to see that nobody answers.
+    """
+    with contextlib.suppress(UnreadableError):
+        return read_json(path, Task)
+    return None
 
 
 def _age(path: Path) -> float:

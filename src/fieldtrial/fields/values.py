@@ -6,6 +6,8 @@ import types
 import typing
 from typing import Any, Literal
 
+LARGEST = 2**63 - 1  # that a column of a table can hold
+
 
 def format_value(value: object) -> str:
     """Return `value` as a command line has it; the inverse of `parse`."""
@@ -63,6 +65,10 @@ def check_type(value: Any, hint: Any) -> Any:
         value = float(value) if abs(value) <= sys.float_info.max else math.inf
     if type(value) is not hint:
         raise ValueError(f"must be {_NAMES[hint]}")
+    if hint is int and not -LARGEST <= value <= LARGEST:
+        raise ValueError("must be below 2^63")
+    if hint is str and not is_writable(value):
+        raise ValueError("must be text that UTF-8 can write")
     if hint is float and not math.isfinite(value):
         raise ValueError("must be finite")
     return value + 0.0 if hint is float else value  # -0.0 becomes 0.0: equal configs have equal ids
@@ -84,6 +90,15 @@ def choices(hint: Any) -> tuple[str, ...]:
     if typing.get_origin(hint) is Literal:
         return typing.get_args(hint)
     return choices(typing.get_args(hint)[0]) if typing.get_args(hint) else ()
+
+
+def is_writable(text: str) -> bool:
+    """Return whether UTF-8 can write `text`: a file name of other bytes is text that it cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def is_numeric(value: object) -> bool:

@@ -95,3 +95,11 @@ def test_seeds_that_change_after_final_runs_are_kept_in_mind(tmp_path: Path) -> 
     assert seeds(5) == (3, 10)  # the looks of until are given up
     assert seeds(4) == (3, 10)
     assert seeds(6) == (3, 10, 4)
+
+
+def test_a_sweep_whose_description_could_not_be_read_is_not_begun(tmp_path: Path) -> None:
+    rows = [{"lr": 0.1 / number} for number in range(1, 1002)]
+    with pytest.raises(ConfigError, match=r"rows: 1,001; there must be at most 1,000"):
+        claim(SweepFolder(tmp_path / "sweep"), replace(SMALL, rows=rows))
+    claim(SweepFolder(tmp_path / "sweep"), replace(SMALL, rows=rows[1:]))
+    assert len(SweepFolder(tmp_path / "sweep").require_description().rows) == 1000

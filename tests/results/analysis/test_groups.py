@@ -230,11 +230,11 @@ def test_a_score_that_is_no_number_is_left_out(written: "Written") -> None:
     describe(written, ["sgd"], trials=1)
     bad = written.ended(0, validation=0.95, lr=0.5)
     result = bad.path / "result.json"
-    result.write_text(result.read_text().replace("0.95", "NaN"))
+    result.write_text(result.read_text().replace("0.95", "null"))
     good = written.ended(0, validation=0.8, lr=0.1)
     finals(written, 0, [0.7, 0.8], lr=0.1)
     spoilt = written.ended(0, "final", 0.3, 0.75, lr=0.1, seed=9).path / "result.json"
-    spoilt.write_text(spoilt.read_text().replace("0.75", "NaN"))
+    spoilt.write_text(spoilt.read_text().replace("0.75", "null"))
     groups = grouped(written, "optimizer")
     (group,) = groups.groups
     assert group.winner is not None

@@ -110,7 +110,7 @@ def test_classes_of_an_older_run_are_called_by_their_numbers(run: Run) -> None:
         ({"probability": GOOD["probability"][0]}, "probability is float32 with 1 dimensions"),
         ({"probability": GOOD["probability"] * 2}, "1 in sum for each image"),
         ({"probability": GOOD["probability"] * np.nan}, "1 in sum for each image"),
-        ({"label": np.array([0, None, 1])}, "allow_pickle=False"),
+        ({"label": np.array([0, None, 1])}, "label is object"),
         ({name: GOOD[name][:0] for name in GOOD}, "0 indices, 0 labels, 0 probabilities"),
     ],
 )

@@ -252,6 +252,24 @@ def test_a_strangers_checkpoint_runs_no_code(
     assert trace.exists()
 
 
+STRANGE: list[Any] = [
+    5, [], {}, {"progress": 5}, {"progress": {}}, {"progress": {"epoch": 1, "best_epoch": "x"}},
+    {"progress": {"epoch": 10**30, "best_epoch": 0}}, {"config": []}, {"model": 5},
+    {"optimizer": []}, {"record": None}, {"facts": 5}, {"loss": 5},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("change", STRANGE)
+def test_a_checkpoint_of_another_form_is_damaged(change: Any, tmp_path: Path) -> None:
+    known: dict[str, Any] = {"config": {}, "model": {"a": torch.ones(1)}, "optimizer": {}}
+    known |= {"progress": {"epoch": 1, "best_epoch": 0}, "record": {}, "facts": {"flops": 1}}
+    torch.save(known, tmp_path / "whole.pt")
+    assert checkpoint.read(tmp_path / "whole.pt")["facts"] == {"flops": 1}
+    torch.save(known | change if change and change != 5 else change, tmp_path / "strange.pt")
+    with pytest.raises(ValueError, match=r"strange\.pt: not a whole checkpoint"):
+        checkpoint.read(tmp_path / "strange.pt")
+
+
 def test_a_checkpoint_holds_tensors_and_plain_data_by_name(
     new_run: NewRun, train_until: TrainUntil
 ) -> None:

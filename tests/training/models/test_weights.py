@@ -103,6 +103,8 @@ def test_a_file_with_code_in_it_is_refused_and_not_run(
     for name in ("code.pth", "damaged.pth", "garbage.pth", "garbage.safetensors"):
         with pytest.raises(ValueError, match=f"{name}: cannot be read as tensors and plain data"):
             network_for(TrainConfig(weights=name))
-    with pytest.raises(ValueError, match=r"no_state\.pth: holds no state dict"):
-        network_for(TrainConfig(weights="no_state.pth"))
+    torch.save({0: torch.ones(3), "weight": torch.ones(3)}, "numbered.pth")
+    for name in ("no_state.pth", "numbered.pth"):
+        with pytest.raises(ValueError, match=f"{name}: holds no state dict"):
+            network_for(TrainConfig(weights=name))
     assert not Path("ran").exists()

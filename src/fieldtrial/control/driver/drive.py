@@ -25,7 +25,7 @@ from fieldtrial.control.places.interface import Place, UnreachableError
 from fieldtrial.control.places.local import LocalPlace
 from fieldtrial.control.places.settings import LocalSettings, Settings
 from fieldtrial.disk.outages import await_folder, is_outage
-from fieldtrial.disk.sweep_description import SweepDescription
+from fieldtrial.disk.sweep_description import MOST_ROWS, SweepDescription
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.panel import console
 from fieldtrial.sweep import Sweep
@@ -248,6 +248,8 @@ def _unwritable(folder: SweepFolder, error: OSError) -> Exception:
 def claim(folder: SweepFolder, sweep: Sweep) -> None:
     """Describe the sweep in its folder. Raises ConfigError if the folder is another sweep's."""
     new, differences, old = sweep.describe(folder.name), list[str](), None
+    if len(new.rows) > MOST_ROWS:  # its description could not be read
+        raise ConfigError([f"{len(new.rows):,}; there must be at most {MOST_ROWS:,}"], "rows")
     try:
         old = folder.description()
         differences = [] if old is None else _differences(old, new)

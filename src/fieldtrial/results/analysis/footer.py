@@ -20,6 +20,8 @@ from fieldtrial.results.read.wording import (
 )
 from fieldtrial.results.verdicts.sequential import looks
 
+MOST_NAMED = 8  # runs that cannot be read, beside the first
+
 
 def footer(sweeps: Sweeps, groups: Groups, costs: pd.DataFrame) -> list[str]:
     """Return all lines below a table; costs: what `cost_of_trials` says of the sweeps' records."""
@@ -146,10 +148,12 @@ def outcome_lines(sweeps: Sweeps, groups: Sequence[Group], metric: str) -> list[
     failed = once[once["outcome"].isin(FAILED)]
     for kind, part in failed.groupby("error_kind"):
         first = part.iloc[0]
-        what = "left out" if kind == "unreadable" else "failed"
+        what, others = "failed", list[str]()
+        if kind == "unreadable":
+            what, others = "left out", part["trial"].iloc[1 : 1 + MOST_NAMED].tolist()
         lines.append(
             f"{counted(len(part))} {what}: {kind}, such as {first['trial']}:"
-            f" {first['error_message']}"
+            f" {first['error_message']}{'; and ' if others else ''}{', '.join(others)}"
         )
     for name, description in sweeps.descriptions.items():
         errors = int(((failed[SWEEP] == name) & (failed["error_kind"] != "diverged")).sum())

@@ -164,6 +164,8 @@ def _source_problem(config: TrainConfig, sources: pd.DataFrame) -> str:
 
     Sources differ in architecture only. A row's source has the row's values wherever they differ.
     """
+    if sources.empty:
+        return ""
     known = to_values(sources[sources["configuration"].notna()])
     differing = [name for name in FIELDS if len({source[name] for source in known}) > 1]
     return "; ".join(

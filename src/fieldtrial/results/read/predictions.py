@@ -1,6 +1,10 @@
 """A run's stored predictions, read without running any code of the run's."""
 
+import math
+import os
+import struct
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,10 +13,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fieldtrial import metrics
+from fieldtrial.disk.reading import open_file
 from fieldtrial.disk.run import Run
 
 KINDS = {"index": ("i", 1), "label": ("i", 1), "probability": ("f", 2)}
 SUM_ERROR = 1e-3  # by which the probabilities of an image may miss 1
+MOST_BYTES = 2 << 30  # of the arrays of a file, unpacked: 500,000 images of 1,000 classes
+# What zipfile and numpy raise for files that are damaged, encrypted or packed in an unknown way.
+DAMAGE = (
+    OSError,
+    EOFError,
+    ValueError,
+    KeyError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+    zipfile.BadZipFile,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +84,7 @@ def load_predictions(run: Run, split: str = "test") -> StoredPredictions:
         ValueError: the file is damaged, or does not hold predictions.
     """
     path = run.predictions_path(split)
-    if not path.exists():
+    if not os.path.lexists(path):
         run.config()  # says so if this is no run
         raise FileNotFoundError(
             f"{path}: no such file; python jobs/evaluate.py --run {run.path} --split {split} makes"
@@ -75,7 +92,7 @@ def load_predictions(run: Run, split: str = "test") -> StoredPredictions:
         )
     try:
         arrays = _read(path)
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except DAMAGE as error:
         raise ValueError(f"{path}: not whole predictions: {error}") from None
     classes = arrays["probability"].shape[1]
     names = tuple(map(str, (run.result() or {}).get("class_names") or range(classes)))
@@ -87,13 +104,29 @@ def load_predictions(run: Run, split: str = "test") -> StoredPredictions:
     return StoredPredictions(arrays["index"], arrays["label"], arrays["probability"], names)
 
 
+def _array(archive: zipfile.ZipFile, name: str, kind: str, dimensions: int) -> NDArray[Any]:
+    """Return an array of numbers. Its head is believed only as far as its bytes are there."""
+    info = archive.getinfo(f"{name}.npy")
+    with archive.open(info) as file:
+        version = np.lib.format.read_magic(file)
+        read_head = np.lib.format.read_array_header_2_0
+        if version == (1, 0):
+            read_head = np.lib.format.read_array_header_1_0
+        shape, is_fortran, dtype = read_head(file)
+        if dtype.kind != kind or len(shape) != dimensions:
+            raise ValueError(f"{name} is {dtype} with {len(shape)} dimensions")
+        if is_fortran or math.prod(shape) * dtype.itemsize != info.file_size - file.tell():
+            raise ValueError(f"{name} has {info.file_size:,} bytes, which are not {shape} numbers")
+        return np.frombuffer(file.read(), dtype).reshape(shape)
+
+
 def _read(path: Path) -> dict[str, NDArray[Any]]:
     """Return the arrays in `path`. Raises what numpy raises, and ValueError for other contents."""
-    with np.load(path, allow_pickle=False) as file:
-        arrays = {name: file[name] for name in KINDS}
-    for name, (kind, dimensions) in KINDS.items():
-        if arrays[name].dtype.kind != kind or arrays[name].ndim != dimensions:
-            raise ValueError(f"{name} is {arrays[name].dtype} with {arrays[name].ndim} dimensions")
+    with open_file(path) as file, zipfile.ZipFile(file) as archive:
+        sizes = sum(archive.getinfo(f"{name}.npy").file_size for name in KINDS)
+        if sizes > MOST_BYTES:
+            raise ValueError(f"{sizes:,} bytes of arrays; must be at most {MOST_BYTES:,}")
+        arrays = {name: _array(archive, name, *KINDS[name]) for name in KINDS}
     count, classes = arrays["probability"].shape
     if not count or not len(arrays["index"]) == len(arrays["label"]) == count:
         raise ValueError(

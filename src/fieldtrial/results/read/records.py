@@ -9,6 +9,7 @@ import contextlib
 import io
 import json
 import os
+import typing
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,15 +22,26 @@ import pyarrow.compute as pc
 import pyarrow.json
 import pyarrow.parquet as pq
 
+from fieldtrial.disk import schemas
 from fieldtrial.disk.files import atomic_file, parse_record
+from fieldtrial.disk.reading import UnreadableError, check, open_file
 from fieldtrial.disk.run import Record, Run
 from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.fields.values import is_writable
 
 FORMAT = 1  # of records.parquet; another one is not read
 COLUMNS = {"trial": pa.string(), "epoch": pa.int64(), "attempt": pa.int64(), "time": pa.float64()}
 COLUMNS |= {"seconds": pa.float64(), "repeated_seconds": pa.float64(), "world_size": pa.int64()}
-RUNS_AT_ONCE = 250  # some megabytes of JSON
+BYTES_AT_ONCE = 8 << 20  # of JSON
+KEPT_BYTES = 4 << 30  # the most that records.parquet may hold, uncompressed
 Stamps = dict[str, dict[str, list[int]]]
+
+
+class About(typing.TypedDict):
+    """What records.parquet says of itself."""
+
+    format: typing.Literal[1]
+    stamps: Stamps
 
 
 def load_records(path: Path | str) -> pd.DataFrame:
@@ -43,8 +55,9 @@ def load_records(path: Path | str) -> pd.DataFrame:
     repeated_seconds: what earlier attempts at the same epoch took, whose work was lost.
     All that the trials record: validation_accuracy, train_loss, lr, and so on.
 
-    Half-written lines and run directories without records are skipped. The records are cached in
-    the folder, if it can be written to, and only what has changed since is read again.
+    Half-written lines, lines that are no record, and run directories without records are skipped,
+    and so are files that cannot be read: `load` says of which runs. The records are cached in the
+    folder, if it can be written to, and only what has changed since is read again.
 
     Raises:
         FileNotFoundError: `path` is not a sweep's folder.
@@ -52,7 +65,9 @@ def load_records(path: Path | str) -> pd.DataFrame:
     folder = SweepFolder(path)
     folder.require()
     listed = [entry["trial"] for entry in folder.trials() if entry["trial"]]
-    found = sorted(entry.name for entry in os.scandir(folder.path) if entry.is_dir())
+    found = sorted(
+        entry.name for entry in folder.path.iterdir() if entry.is_dir() and is_writable(entry.name)
+    )
     names = dict.fromkeys((*listed, *found))
     stamps = {name: stamp for name in names if (stamp := folder.run(name).record_stamps())}
     kept, known = _read_kept(folder.records_path)
@@ -77,11 +92,18 @@ def load_records(path: Path | str) -> pd.DataFrame:
 def _read_kept(path: Path) -> tuple[pa.Table | None, Stamps]:
     """Return the cached table and the stamps of its files, or nothing where it cannot be used."""
     try:
-        table = pq.read_table(path)
-        about = json.loads(table.schema.metadata[b"fieldtrial"])
-        if about["format"] == FORMAT and set(COLUMNS) <= set(table.column_names):
-            return table.replace_schema_metadata(None), dict(about["stamps"])
-    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError):
+        with open_file(path) as file:
+            kept = pq.ParquetFile(file)
+            groups = map(kept.metadata.row_group, range(kept.metadata.num_row_groups))
+            if sum(group.total_byte_size for group in groups) > KEPT_BYTES:
+                return None, {}
+            table = kept.read()
+        about = check(json.loads(table.schema.metadata[b"fieldtrial"]), About, path)
+        types = {name: table.schema.field(name).type for name in table.column_names}
+        is_whole = COLUMNS.items() <= types.items() and _is_sound(table)
+        if is_whole and set(table["trial"].unique().to_pylist()) <= about["stamps"].keys():
+            return table.replace_schema_metadata(None), about["stamps"]
+    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError, RecursionError):
         pass  # missing, damaged, or of another format
     return None, {}
 
@@ -96,17 +118,30 @@ def _keep(path: Path, table: pa.Table, stamps: Stamps) -> None:
 
 def _read(runs: Sequence[Run]) -> Iterator[pa.Table]:
     """Yield the records of the runs, some runs at a time; Arrow parses them outside of the GIL."""
-    parts = (runs[start : start + RUNS_AT_ONCE] for start in range(0, len(runs), RUNS_AT_ONCE))
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        yield from pool.map(_read_some, parts)
+        yield from pool.map(_read_some, _parts(runs))
+
+
+def _parts(runs: Sequence[Run]) -> Iterator[list[Run]]:
+    """Yield some runs at a time: about BYTES_AT_ONCE of records, or more if one run has more."""
+    part, size = list[Run](), 0
+    for run in runs:
+        part.append(run)
+        size += sum(length for length, _ in run.record_stamps().values())
+        if size > BYTES_AT_ONCE:
+            yield part
+            part, size = [], 0
+    if part:
+        yield part
 
 
 def _read_some(runs: Sequence[Run]) -> pa.Table:
-    pieces = [
-        (run.path.name, attempt, world_size, run.record_lines(attempt))
-        for run in runs
-        for attempt, world_size in _attempts(run)
-    ]
+    pieces = []
+    for run in runs:
+        for attempt, world_size in _attempts(run):
+            with contextlib.suppress(OSError, UnreadableError):
+                lines = run.record_lines(attempt)
+                pieces.append((run.path.name, attempt, world_size, lines))
     return _one_an_epoch(_parse(pieces))
 
 
@@ -115,23 +150,26 @@ def _attempts(run: Run) -> list[tuple[int, int]]:
     attempts = run.attempts()
     try:
         environment = run.environment()
-        sizes = {number: environment[str(number)]["world_size"] for number in attempts}
-    except (KeyError, TypeError, ValueError):
-        sizes = {}
-    return [(number, size if type(size := sizes.get(number)) is int else 1) for number in attempts]
+    except (OSError, UnreadableError):
+        environment = {}
+    return [(number, environment.get(str(number), {}).get("world_size", 1)) for number in attempts]
 
 
 def _parse(pieces: Sequence[tuple[str, int, int, bytes]]) -> pa.Table:
     """Return the records in (trial, attempt, world size, lines), in order."""
     table, counts = None, [lines.count(b"\n") for *_, lines in pieces]
     whole = b"".join(lines for *_, lines in pieces)
-    with contextlib.suppress(pa.ArrowException):  # a torn line, or JSON that only Python reads
-        table = pyarrow.json.read_json(
-            io.BytesIO(whole), pyarrow.json.ReadOptions(block_size=len(whole) + 1)
-        )
+    # Arrow's parser goes down as deep as the JSON does, and takes texts that are no UTF-8. Records
+    # are flat, and written in ASCII.
+    is_plain = whole.count(b"{") == sum(counts) and b"[" not in whole
+    if is_plain and whole.isascii() and b"\\u" not in whole:
+        with contextlib.suppress(pa.ArrowException):  # a torn line, or JSON that only Python reads
+            table = pyarrow.json.read_json(
+                io.BytesIO(whole), pyarrow.json.ReadOptions(block_size=len(whole) + 1)
+            )
     if table is None or table.num_rows != sum(counts) or not _is_sound(table):
         records = [
-            [record for line in lines.splitlines() if (record := parse_record(line))]
+            [record for line in lines.split(b"\n") if (record := parse_record(line))]
             for *_, lines in pieces
         ]
         counts = [len(part) for part in records]
@@ -154,23 +192,49 @@ def _parse(pieces: Sequence[tuple[str, int, int, bytes]]) -> pa.Table:
 
 
 def _is_sound(table: pa.Table) -> bool:
-    """Return whether seconds and time are numbers, and every record has its epoch."""
+    """Return whether all records are of the schema `Record`, in columns of plain values."""
     kinds = {name: table.schema.field(name).type for name in table.column_names}
-    numbers = [kinds[name] for name in ("seconds", "time") if name in kinds]
-    whole = pa.types.is_integer(kinds.get("epoch", pa.null())) and not table["epoch"].null_count
-    return whole and all(
-        pa.types.is_integer(kind) or pa.types.is_floating(kind) for kind in numbers
-    )
+    if "epoch" not in kinds or table["epoch"].null_count or len(kinds) > schemas.MOST_ENTRIES:
+        return False
+    for name, kind in kinds.items():
+        is_whole = pa.types.is_integer(kind)
+        is_number = is_whole or pa.types.is_floating(kind)
+        if name in BOUNDS and not pa.types.is_null(kind):
+            needs, low, high = BOUNDS[name]
+            ends = pc.min_max(table[name]).as_py() if is_number else {}
+            if not (is_whole or (is_number and needs is float)):
+                return False
+            if ends["min"] is not None and not (low <= ends["min"] <= ends["max"] <= high):
+                return False
+            if pc.any(pc.is_nan(table[name])).as_py() or pc.any(pc.is_inf(table[name])).as_py():
+                return False
+        elif not any(one(kind) for one in PLAIN) and not is_number:
+            return False
+    return True
+
+
+def _bounds() -> dict[str, tuple[type, float, float]]:
+    """Return type and bounds of each number of the schema `Record`."""
+    found: dict[str, tuple[type, float, float]] = {}
+    for name, hint in typing.get_type_hints(schemas.Record, include_extras=True).items():
+        while typing.get_origin(hint) is typing.Required:
+            (hint,) = typing.get_args(hint)
+        options = typing.get_args(hint) if type(None) in typing.get_args(hint) else (hint,)
+        (one,) = (option for option in options if option is not type(None))
+        meta = next(iter(getattr(one, "__metadata__", ())), None)
+        low, high = (-np.inf, np.inf) if meta is None else (meta.ge, meta.le)
+        found[name] = getattr(one, "__origin__", one), low, high
+    return found
+
+
+BOUNDS = _bounds()
+PLAIN = (pa.types.is_null, pa.types.is_boolean, pa.types.is_string)
 
 
 def _tabulate(records: Sequence[Record]) -> pa.Table:
     """Return records as a table; a column of several types becomes text."""
-    names = dict.fromkeys(
-        ("epoch", "seconds", "time", *(name for record in records for name in record))
-    )
+    names = dict.fromkeys(("epoch", *(name for record in records for name in record)))
     columns = {name: [record.get(name) for record in records] for name in names}
-    for name in ("seconds", "time"):
-        columns[name] = [value if type(value) in (int, float) else None for value in columns[name]]
     return pa.table({name: _column(values) for name, values in columns.items()})
 
 

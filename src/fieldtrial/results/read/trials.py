@@ -8,6 +8,8 @@ import pandas as pd
 from fieldtrial.config import FIELDS, HINTS, ConfigError, TrainConfig
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.fields.printable import printable
+from fieldtrial.fields.values import is_writable
 
 ENDED_WELL = ("finished", "stopped")
 FAILED = ("failed", "unreadable")
@@ -26,6 +28,9 @@ MEASURES = (
     "error_kind",
     "error_message",
 )
+LONGEST = 1000  # characters of an error's message
+# What a run's result cannot say of it: such an entry's column gets another name.
+OWN = {*COLUMNS, "sweep", "error_kind", "error_message"} - {"outcome"}
 
 
 def load(path: Path | str) -> pd.DataFrame:
@@ -52,7 +57,7 @@ def load(path: Path | str) -> pd.DataFrame:
     entries = folder.trials()
     # The last winner named counts. Naming a winner, or none, is no trial.
     winners = {search_of(entry): entry["trial"] for entry in entries if entry["role"] == "winner"}
-    listed = [entry for entry in entries if entry["role"] != "winner"]
+    listed = [entry for entry in entries if entry["role"] != "winner" and entry["trial"]]
     names = {entry["trial"] for entry in listed}
     known = {name: _read_run(folder.run(name)) for name in names}
     rows = [
@@ -68,10 +73,10 @@ def load(path: Path | str) -> pd.DataFrame:
         entry.name for entry in folder.path.iterdir() if entry.is_dir() and entry.name not in names
     ):
         unlisted = _read_run(folder.run(name))
-        if "configuration" in unlisted:  # a folder without a config is no run
-            rows.append(
-                {"trial": name, "row": None, "role": "unlisted", "winner": False, **unlisted}
-            )
+        # A folder without a config is no run.
+        if "configuration" in unlisted or folder.run(name).exists():
+            about = {"trial": printable(name) if not is_writable(name) else name, "row": None}
+            rows.append({**about, "role": "unlisted", "winner": False, **unlisted})
     found = {name: None for row in rows for name in row}
     frame = pd.DataFrame(rows, columns=list(dict.fromkeys((*COLUMNS, *found, *MEASURES))))
     whole = [name for name, hint in HINTS.items() if hint in (int, int | None)]
@@ -94,16 +99,21 @@ def search_of(entry: dict[str, Any]) -> tuple[int, int]:
 
 def _read_run(run: Run) -> dict[str, Any]:
     """Return outcome, config fields and measures of a run; damaged files are an outcome too."""
-    if not run.path.exists():
-        return {"outcome": "waiting"}
     try:
+        if not run.path.exists():
+            return {"outcome": "waiting"}
+        run.require_records()
         config = run.config()
         return {**_config_columns(config), **_ending(run)}
     except ConfigError as error:
         message = "; ".join(str(error).splitlines())
     except (OSError, ValueError) as error:
         message = str(error)
-    return {"outcome": "unreadable", "error_kind": "unreadable", "error_message": message}
+    return {"outcome": "unreadable", "error_kind": "unreadable", "error_message": _clipped(message)}
+
+
+def _clipped(message: str) -> str:
+    return message if len(message) <= LONGEST else f"{message[: LONGEST - 1]}…"
 
 
 def _config_columns(config: TrainConfig) -> dict[str, Any]:
@@ -114,14 +124,12 @@ def _config_columns(config: TrainConfig) -> dict[str, Any]:
 def _ending(run: Run) -> dict[str, Any]:
     outcome, facts = run.standing()
     if outcome not in ("failed", "running", "waiting"):
-        return {
-            f"{name}_recorded" if name in FIELDS else name: value for name, value in facts.items()
-        }
+        return {f"{name}_recorded" if name in OWN else name: value for name, value in facts.items()}
     records = run.records()
     progress = {
         "epochs_recorded": records[-1]["epoch"] if records else 0,
-        "minutes": sum(record.get("seconds", 0.0) for record in records) / 60,
+        "minutes": sum(record.get("seconds") or 0.0 for record in records) / 60,
     }
     if outcome == "failed":
-        progress |= {"error_kind": facts["kind"], "error_message": facts["message"]}
+        progress |= {"error_kind": facts["kind"], "error_message": _clipped(facts["message"])}
     return {"outcome": outcome, **progress}

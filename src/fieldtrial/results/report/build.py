@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from fieldtrial.command_line import job
+from fieldtrial.command_line import job, say
 from fieldtrial.disk.files import write_atomically
 from fieldtrial.disk.sweep_description import SweepDescription
 from fieldtrial.disk.sweep_folder import SweepFolder
@@ -252,7 +252,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Write the report of a sweep; return the exit status."""
     parser = argparse.ArgumentParser(description="Make the report of a sweep from its files.")
     parser.add_argument("folder", type=Path, help="the sweep's folder: runs/NAME")
-    print(write_report(SweepFolder(parser.parse_args(arguments).folder)))
+    say(str(write_report(SweepFolder(parser.parse_args(arguments).folder))))
     return 0
 
 

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import pandas as pd
 
+from fieldtrial.disk.reading import UnreadableError
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.results.read.trials import FAILED
@@ -19,24 +20,27 @@ LONGEST_REASON = 400
 OF_ONE_ATTEMPT = ("process", "job", "host")  # what differs between attempts in one environment
 
 
-def read_attempts(folder: SweepFolder, trials: pd.DataFrame) -> dict[str, dict[str, Any]]:
+def read_attempts(
+    folder: SweepFolder, trials: pd.DataFrame
+) -> dict[str, Mapping[str, Mapping[str, Any]]]:
     """Return {trial: {attempt: what it ran on}}, empty where env.json cannot be read."""
     return {name: _environments(folder.run(name)) for name in trials["trial"].drop_duplicates()}
 
 
-def log_files(folder: SweepFolder, attempts: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+def log_files(
+    folder: SweepFolder, attempts: Mapping[str, Mapping[str, Mapping[str, Any]]]
+) -> dict[str, str]:
     """Return {trial: its last attempt's log}, relative to the run directory, where there is one."""
     logs = {}
     for name, known in attempts.items():
-        numbers = [int(number) for number in known if number.isdecimal()] or [1]
         run = folder.run(name)
-        path = run.log_path(max(numbers))
+        path = run.log_path(max(map(int, known), default=1))
         if path.exists():
             logs[name] = path.relative_to(run.path).as_posix()
     return logs
 
 
-def environments(attempts: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+def environments(attempts: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[dict[str, Any]]:
     """Return title and facts of each kind of environment, the most frequent first."""
     kinds: Counter[str] = Counter()
     hosts: dict[str, Counter[str]] = {}
@@ -47,7 +51,7 @@ def environments(attempts: Mapping[str, Mapping[str, Any]]) -> list[dict[str, An
             }
             key = json.dumps(shared, sort_keys=True)
             kinds[key] += 1
-            hosts.setdefault(key, Counter())[str(environment.get("host", "unknown"))] += 1
+            hosts.setdefault(key, Counter())[environment.get("host", "unknown")] += 1
     common = kinds.most_common(MOST_ENVIRONMENTS)
     found = [_environment(json.loads(key), count, hosts[key]) for key, count in common]
     if left := len(kinds) - len(common):
@@ -89,29 +93,23 @@ def failures(trials: pd.DataFrame, logs: Mapping[str, str]) -> dict[str, Any] | 
     return {"lead": lead, "groups": shown}
 
 
-def _environments(run: Run) -> dict[str, Any]:
+def _environments(run: Run) -> Mapping[str, Mapping[str, Any]]:
     try:
-        known = run.environment()
-    except (OSError, ValueError):
+        return run.environment()
+    except (OSError, UnreadableError):
         return {}
-    return (
-        {name: value for name, value in known.items() if isinstance(value, dict)}
-        if isinstance(known, dict)
-        else {}
-    )
 
 
 def _environment(shared: dict[str, Any], count: int, hosts: Counter[str]) -> dict[str, Any]:
-    devices = _listed(Counter(map(str, shared.get("devices") or [])))
-    versions = shared.get("versions") if isinstance(shared.get("versions"), dict) else {}
-    commit = str(shared.get("commit") or "unknown")[:12]
+    devices, versions = _listed(Counter(shared.get("devices", []))), shared.get("versions", {})
+    commit = (shared.get("commit") or "unknown")[:12]
     facts = {
         "devices": f"{devices or 'unknown'}; {shared.get('world_size', 1)} to a trial",
         "hosts": _listed(hosts),
         "commit": commit
         + (", with uncommitted changes (changes-*.diff in the run)" if shared.get("dirty") else ""),
         "Python": str(shared.get("python", "unknown")),
-        "packages": ", ".join(f"{name} {version}" for name, version in (versions or {}).items())
+        "packages": ", ".join(f"{name} {version}" for name, version in versions.items())
         or "unknown",
         "system": str(shared.get("platform", "unknown")),
         "cores, threads": f"{shared.get('cores', 'unknown')}, {shared.get('threads', 'unknown')}",

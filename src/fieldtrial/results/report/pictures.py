@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 from PIL import Image
 
+from fieldtrial.disk.reading import open_file
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.results.read.trials import ENDED_WELL
 from fieldtrial.results.read.wording import counted
@@ -120,7 +121,7 @@ def _rank(path: Path) -> int:
 
 def _picture(path: Path) -> dict[str, Any]:
     """Return a PNG file as a smaller WebP data URL, with its size in pixels and a description."""
-    with Image.open(path, formats=["PNG"]) as image:
+    with open_file(path) as file, Image.open(file, formats=["PNG"]) as image:
         if image.width * image.height > MOST_PIXELS:
             raise ValueError(f"{image.width} × {image.height} pixels")
         smaller = image.convert("RGB")

@@ -15,7 +15,9 @@ import torch
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.disk.files import atomic_file
+from fieldtrial.disk.reading import check, open_file
 from fieldtrial.disk.run import Run
+from fieldtrial.disk.schemas import Checkpoint
 from fieldtrial.training.distributed.world import World
 
 # What torch.load raises for files that are truncated, damaged, or hold other things than tensors
@@ -59,7 +61,9 @@ def read(path: Path) -> dict[str, Any]:
             data.
     """
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        with open_file(path):  # says so if it is no regular file, which torch would wait for
+            loaded: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        state: dict[str, Any] = loaded | {"progress": check(loaded, Checkpoint, path)["progress"]}
         return state
     except (*UNREADABLE, OSError) as error:
         if isinstance(error, OSError) and error.errno != errno.EINVAL:

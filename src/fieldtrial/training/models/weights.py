@@ -49,7 +49,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
     if (
         not isinstance(loaded, Mapping)
         or not loaded
-        or not all(isinstance(v, Tensor) for v in loaded.values())
+        or not all(isinstance(name, str) and isinstance(v, Tensor) for name, v in loaded.items())
     ):
         raise ValueError(
             f"{path}: holds no state dict; it must be one, or have one under 'state_dict' or"

@@ -120,10 +120,10 @@ class _Download:
 
     def _fetch(self) -> None:
         """Append the bytes of one connection. Raises OSError if it ends too early."""
-        here, facts = self._size(), read_json(self.facts_path) or {}
+        here, facts = self._size(), read_json(self.facts_path, dict[str, str | None]) or {}
         headers = {"User-Agent": "fieldtrial", "Accept-Encoding": "identity"}
-        if here and facts.get("version"):
-            headers |= {"Range": f"bytes={here}-", "If-Range": facts["version"]}
+        if here and (version := facts.get("version")):
+            headers |= {"Range": f"bytes={here}-", "If-Range": version}
         request = urllib.request.Request(self.url, headers=headers)
         with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
             if response.status != http.client.PARTIAL_CONTENT:
@@ -159,7 +159,8 @@ class _Download:
 
     def _problem(self) -> str:
         """Return how the downloaded file's digest differs from the expected one; empty if equal."""
-        expected = self.digest or (read_json(self.facts_path) or {}).get("digest")
+        known = read_json(self.facts_path, dict[str, str | None]) or {}
+        expected = self.digest or known.get("digest")
         if not expected:
             return ""
         found = _digest_of(self.part, expected.partition(":")[0])

@@ -1,0 +1,144 @@
+"""What the JSON of run directories and sweeps' folders must be like, for `reading.decode`.
+
+A key that is not named here may be there: tables show what a result holds beside the known.
+"""
+
+from typing import Annotated, Any, Literal, NotRequired, Required, TypedDict
+
+from msgspec import Meta
+
+MOST_ENTRIES = 1000  # of a result or a record: each is a column of a table
+# Numbers that a column of a table can hold.
+Whole = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+Count = Annotated[int, Meta(ge=0, le=2**53)]
+Number = Annotated[int, Meta(ge=0, le=2**31 - 1)]  # of an epoch, an attempt, a row, a process
+Metric = Annotated[float, Meta(ge=-1e40, le=1e40)]  # whose squares are finite
+Seconds = Annotated[float, Meta(ge=0, le=1e12)]
+Attempt = Annotated[str, Meta(pattern=r"^(0|[1-9][0-9]{0,8})$")]
+# A name in a folder: of a run directory in its sweep's.
+Name = Annotated[str, Meta(pattern=r"^(?!\.{1,2}$)[^/\x00]+$", max_length=255)]
+
+Values = dict[str, bool | Whole | float | str | list[Any] | dict[str, Any] | None]
+Fields = dict[str, Any]  # config fields, whose types and rules TrainConfig has
+
+
+class Scores(TypedDict, total=False):
+    """Metrics, in results and records."""
+
+    train_accuracy: Metric | None
+    train_loss: Metric | None
+    validation_accuracy: Metric | None
+    validation_loss: Metric | None
+    validation_macro_f1: Metric | None
+    validation_auc: Metric | None
+    validation_top5_accuracy: Metric | None
+    test_accuracy: Metric | None
+    test_loss: Metric | None
+    test_macro_f1: Metric | None
+    test_auc: Metric | None
+    test_top5_accuracy: Metric | None
+    best_epoch: Number | None
+    images_per_second: Seconds | None
+    peak_memory_mb: float | None
+
+
+class Result(Scores, total=False):
+    """How a trial ended: result.json."""
+
+    outcome: Required[Literal["finished", "stopped"]]
+    reason: str | None
+    epochs: Number | None
+    attempt: Number | None
+    accumulate: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None
+    minutes: Seconds | None
+    parameters: Count | None
+    trainable_parameters: Count | None
+    flops: Count | None
+    class_names: list[str] | None
+
+
+class Failure(TypedDict, total=False):
+    """Why an attempt failed: error.json."""
+
+    kind: Required[str]
+    message: Required[str]
+    attempt: Required[Number]
+    details: str
+    time: float
+
+
+class Record(Scores, total=False):
+    """An epoch: a line of metrics-N.jsonl."""
+
+    epoch: Required[Number]
+    attempt: Number | None
+    time: Seconds | None
+    seconds: Seconds | None
+    lr: float | None
+    gradient_norm: float | None
+    update_ratio: float | None
+    world_size: Number | None
+
+
+class Environment(TypedDict, total=False):
+    """What an attempt ran on: a value of env.json."""
+
+    commit: str | None
+    dirty: bool | None
+    host: str
+    platform: str
+    cores: Number
+    threads: Number
+    devices: list[str]
+    world_size: Annotated[int, Meta(ge=1, le=2**20)]
+    python: str
+    versions: dict[str, str]
+    process: Number
+    job: dict[str, str]
+    accumulate: Number
+
+
+class Entry(TypedDict, total=False):
+    """A line of a sweep's list of trials."""
+
+    trial: Required[Name | None]
+    row: Required[Number | None]
+    role: Required[Literal["source", "search", "finalist", "winner", "final"]]
+    search: Number
+
+
+class Owner(TypedDict, total=False):
+    """The driver that runs a sweep: driver.json."""
+
+    user: Required[str]
+    host: Required[str]
+    process: Required[Annotated[int, Meta(ge=1, le=2**31 - 1)]]
+    started: Count | None
+    token: str
+    since: float
+    beat: Count
+
+
+class Progress(TypedDict, total=False):
+    """How far a trial is, in its checkpoints."""
+
+    epoch: Required[Number]
+    best_epoch: Required[Number]
+    best_loss: float
+    best_accuracy: float
+    rising_epoch: Number
+    plateaus: Number
+    plateau_epoch: Number
+    seconds: float
+
+
+class Checkpoint(TypedDict):
+    """A checkpoint: its tensors are anything here, torch has read them."""
+
+    config: Fields
+    model: dict[str, Any]
+    optimizer: dict[str, Any]
+    loss: NotRequired[dict[str, Any]]  # older ones lack it
+    progress: Progress
+    record: dict[str, Any]
+    facts: dict[str, Any]
