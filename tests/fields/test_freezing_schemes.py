@@ -3,7 +3,14 @@
 import pytest
 
 from fieldtrial.config import FIELDS, ConfigError, TrainConfig
-from fieldtrial.fields.freezing_schemes import FORMS, HELP, RULE, SCHEMES, is_scheme
+from fieldtrial.fields.freezing_schemes import (
+    FORMS,
+    HELP,
+    RULE,
+    SCHEMES,
+    compile_pattern,
+    is_scheme,
+)
 
 RIGHT = ("none", "all_but_head", "all_but_last:2", "first:10", "pattern:a|b", "only:layer3.0.conv1")
 WRONG = (
@@ -22,6 +29,12 @@ WRONG = (
     "only:",
     "only:.conv1",
     "other:1",
+    f"first:{'9' * 5000}",
+    "first:٣",
+    "pattern:a{99999999999}",
+    "pattern:" + "(" * 5000 + ")" * 5000,
+    "pattern:" + "a" * 1001,
+    "pattern:\\N{NOPE}",
 )
 
 
@@ -45,3 +58,30 @@ def test_the_help_has_each_form_with_what_it_freezes() -> None:
     assert FIELDS["freeze"].metadata["help"] == HELP
     for form, scheme in zip(FORMS, SCHEMES.values(), strict=True):
         assert f"{form}: {scheme.freezes}" in HELP
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "found"),
+    [
+        ("a|b", "xb", True),
+        (r"layer[34]\.", "model.layer3.conv1.weight", True),
+        (r"^model\.(stem|layer1)\b", "model.layer11.weight", False),
+        (r"(\w+\.?)+!", "features.denseblock12.denselayer24.conv2.weight" * 20, False),
+        ("^(a*)*$", "a" * 5000 + "!", False),
+    ],
+)
+def test_a_pattern_is_searched_for_in_linear_time(pattern: str, name: str, found: bool) -> None:
+    """Python's own engine would take 2^n steps for the last two: the test would never end."""
+    assert is_scheme(f"pattern:{pattern}")
+    assert bool(compile_pattern(pattern).search(name)) == found
+
+
+@pytest.mark.parametrize(
+    "pattern", ["(?!bn)a", "(?<=a)b", "(?<!a)b", "(?=a)b", r"(a)\1", "a++", "a{,3}", "[[:alpha:]]"]
+)
+def test_what_re2_does_not_know_or_reads_otherwise_is_refused(pattern: str) -> None:
+    assert is_scheme(f"pattern:{pattern}")  # an older sweep's config can be read
+    with pytest.raises(ValueError, match="RE2 cannot search for this pattern") as caught:
+        compile_pattern(pattern)
+    assert f"freeze = 'pattern:{pattern}'".replace("\\", "\\\\") in str(caught.value)
+    assert "no look-around" in str(caught.value)

@@ -6,6 +6,9 @@ The function that computes what a scheme freezes has its name in training/freezi
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
+
+MOST_CHARACTERS = 1000  # of a pattern
 
 
 @dataclass(frozen=True)
@@ -17,15 +20,52 @@ class Scheme:
 
 
 def _is_pattern(text: str) -> bool:
-    try:
-        return bool(re.compile(text).pattern)
-    except re.error:
+    """Return whether Python can read the pattern: what it can, earlier versions have searched for.
+
+    `compile_pattern` is stricter.
+    """
+    if not 0 < len(text) <= MOST_CHARACTERS:
         return False
+    try:
+        re.compile(text)
+    except (re.error, RecursionError, OverflowError):
+        return False
+    return True
+
+
+# Python and RE2 read these in different ways: as {0,N} or as text, as a set or as a class.
+AMBIGUOUS = ("{,", "[:")
+
+
+def compile_pattern(text: str) -> Any:
+    """Return a pattern of the scheme `pattern`; its method `search` takes a parameter's name.
+
+    A search takes time in proportion to the name, because RE2 searches by automata (Cox 2007,
+    Regular Expression Matching Can Be Simple And Fast): no pattern keeps a process busy for hours.
+
+    Raises:
+        ValueError: RE2 cannot search for it: it has no look-around and no references to groups.
+    """
+    import re2  # late: what reads configs does not search
+
+    options = re2.Options()
+    options.log_errors = False  # they are raised
+    try:
+        if found := [part for part in AMBIGUOUS if part in text]:
+            raise re2.error(f"{found[0]} has more than one meaning")
+        return re2.compile(text, options)
+    except re2.error as error:
+        reason = error.args[0] if error.args else ""
+        reason = reason.decode() if isinstance(reason, bytes) else reason
+        raise ValueError(
+            f"freeze = {'pattern:' + text!r}: RE2 cannot search for this pattern ({reason}); it"
+            " has no look-around (?=…) (?!…) (?<=…) (?<!…) and no references to groups"
+        ) from None
 
 
 ARGUMENTS: dict[str, Callable[[str], bool]] = {
     "": lambda text: not text,
-    "K": lambda text: bool(re.fullmatch(r"[1-9]\d*", text)),
+    "K": lambda text: bool(re.fullmatch(r"[1-9][0-9]{0,8}", text)),
     "REGEX": _is_pattern,
     "NAME": lambda text: bool(re.fullmatch(r"\w[\w.]*", text)),
 }
@@ -34,7 +74,7 @@ SCHEMES: dict[str, Scheme] = {
     "all_but_head": Scheme("", "all but the head, which is the last layer"),
     "all_but_last": Scheme("K", "all but the last K units"),
     "first": Scheme("K", "the first K units"),
-    "pattern": Scheme("REGEX", "the parameters in whose names REGEX is found"),
+    "pattern": Scheme("REGEX", "the parameters in whose names REGEX, of RE2's kind, is found"),
     "only": Scheme(
         "NAME",
         "all but the head and NAME: a module (layer3), convolutions, batch_norm or downsampling",

@@ -1,11 +1,11 @@
 """Freezing: which parameters of a network do not train, by the schemes of the field `freeze`."""
 
 import itertools
-import re
 from collections.abc import Callable, Iterable
 
 from torch import nn
 
+from fieldtrial.fields import freezing_schemes
 from fieldtrial.training.freezing.depth_axis import Unit, is_norm, units
 from fieldtrial.training.models.network import Network, count_parameters
 
@@ -24,8 +24,8 @@ def freeze(network: Network, scheme: str) -> None:
     where a layer below it does, whatever the scheme.
 
     Raises:
-        ValueError: the scheme freezes nothing or everything, or the model has no NAME; the message
-            lists what it has.
+        ValueError: the scheme freezes nothing or everything, the model has no NAME, or RE2 cannot
+            search for the pattern; the message lists what there is.
     """
     axis = units(network)
     names = _parameters(axis)
@@ -56,7 +56,8 @@ def _parameters(axis: Iterable[Unit]) -> set[str]:
 
 
 def _find(_network: Network, axis: list[Unit], pattern: str) -> set[str]:
-    return {name for name in _parameters(axis) if re.search(pattern, name)}
+    compiled = freezing_schemes.compile_pattern(pattern)
+    return {name for name in _parameters(axis) if compiled.search(name)}
 
 
 def _all_but_part(network: Network, axis: list[Unit], wanted: str) -> set[str]:
