@@ -7,7 +7,10 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
+from PIL import Image
 
+from fieldtrial.config import ConfigError
 from fieldtrial.training.data.image_store import open_store
 from fieldtrial.training.data.sets.registry import open_dataset
 
@@ -97,3 +100,25 @@ def test_stores_of_other_sizes_and_contents_are_apart(tmp_path: Path) -> None:
     assert small.images.shape[1:3] == (8, 8)
     assert large.images.shape[1:3] == (12, 12)
     assert len(files(tmp_path)) == 2
+
+
+def test_pictures_of_too_many_pixels_and_pipes_are_named_and_not_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tmp_path / "data"
+    for name in ("a", "b"):
+        (data / name).mkdir(parents=True)
+        for number in range(10):
+            Image.new("RGB", (20, 10), (number, 0, 0)).save(data / name / f"{number}.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 200)
+    root = tmp_path / "stores"
+    assert len(open_store(open_dataset(f"folder:{data}", data), 4, root).images) == 20
+    Image.new("1", (20, 11)).save(data / "a" / "0.png")
+    Image.new("RGB", (20, 20)).save(data / "b" / "1.jpg")  # which is decoded at a half
+    (data / "b" / "0.png").unlink()
+    os.mkfifo(data / "b" / "0.png")
+    with pytest.raises(ConfigError) as caught:
+        open_store(open_dataset(f"folder:{data}", data), 4, root)
+    pixels, pipe = caught.value.problems  # in the order of the files
+    assert "a/0.png is not a readable image: 20 × 11 pixels; must be at most 200" in pixels
+    assert "b/0.png: must be a regular file" in pipe

@@ -163,8 +163,17 @@ def _decode_all(
     return (mean / 255).tolist(), (std / 255).tolist()
 
 
-def require_eight_bits(image: Image.Image) -> None:
-    """Raise ValueError if `image` has pixels of more than 8 bits."""
+def require_decodable(image: Image.Image) -> None:
+    """Raise ValueError if `image` has too many pixels, or pixels of more than 8 bits.
+
+    Pillow's limit of pixels is meant against decompression bombs; Pillow itself only warns.
+    """
+    most = Image.MAX_IMAGE_PIXELS
+    if most is not None and image.width * image.height > most:
+        raise ValueError(
+            f"{image.width} × {image.height} pixels; must be at most {most:,}, make it smaller"
+            " first"
+        )
     if image.mode[0] in "IF":
         raise ValueError(
             f"pixels of more than 8 bits (mode {image.mode}) would be cut off; convert the file"
@@ -174,9 +183,9 @@ def require_eight_bits(image: Image.Image) -> None:
 
 def _square(image: Image.Image, side: int, channels: int) -> NDArray[np.uint8]:
     """Return the centre square of `image`, resized, as uint8 (side, side, channels)."""
-    require_eight_bits(image)
     # lets the JPEG decoder skip detail that resizing would drop
     image.draft(image.mode, (2 * side, 2 * side))
+    require_decodable(image)
     converted = image.convert("RGB" if channels == 3 else "L")
     square = ImageOps.fit(converted, (side, side), Image.Resampling.BICUBIC)
     return np.asarray(square).reshape(side, side, channels)

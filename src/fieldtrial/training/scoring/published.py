@@ -17,7 +17,7 @@ from fieldtrial import metrics
 from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.disk.run import Run
 from fieldtrial.training.data.dataset import TEST, TRAIN, VALIDATION, Contents, problem
-from fieldtrial.training.data.image_store import NAMED_FILES, require_eight_bits
+from fieldtrial.training.data.image_store import NAMED_FILES, require_decodable
 from fieldtrial.training.data.progress_bar import progress
 from fieldtrial.training.data.sets.image_folder import image_folder
 from fieldtrial.training.data.sets.registry import data_root, locate, open_dataset
@@ -208,7 +208,7 @@ def _infer(
     def decode(number: int) -> Tensor | None:
         try:
             with contents.image(number) as image:
-                require_eight_bits(image)
+                require_decodable(image)
                 return published.preprocessing.apply(image.convert("RGB"))
         except Exception as error:  # decoders raise nearly everything on damaged files
             problems.append(f"{contents.where(number)} is not a readable image: {error}")

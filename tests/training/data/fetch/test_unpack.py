@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import stat
 import tarfile
 import zipfile
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from fieldtrial.training.data.fetch import unpack as unpacking
 from fieldtrial.training.data.fetch.unpack import ArchiveError, unpack
 
 FILES = {
@@ -24,7 +26,7 @@ def write_zip(path: Path, files: dict[str, bytes], **modes: int) -> Path:
         for name, content in files.items():
             info = zipfile.ZipInfo(name)
             info.external_attr = modes.get("mode", stat.S_IFREG | 0o644) << 16
-            archive.writestr(info, content)
+            archive.writestr(info, content, zipfile.ZIP_DEFLATED)
     return path
 
 
@@ -187,3 +189,50 @@ def test_an_archive_of_something_else_is_refused(tmp_path: Path, folder: Path) -
         unpack(
             write_zip(tmp_path / "archive", FILES), folder, lambda name: name.startswith("other/")
         )
+
+
+def test_a_file_without_a_name_is_refused(tmp_path: Path, folder: Path) -> None:
+    for name in ("", ".", "./"):
+        path = write_tar(tmp_path / "a.tar.gz", {name: b"x"})
+        with pytest.raises(ArchiveError, match="holds a file without a name"):
+            unpack(path, folder, lambda _: True)
+    path = write_zip(tmp_path / "a.zip", {"": b"x"})
+    with pytest.raises(ArchiveError, match="holds a file without a name"):
+        unpack(path, folder, lambda _: True)
+
+
+@pytest.mark.parametrize("write", [write_zip, write_tar])
+@pytest.mark.parametrize("is_wanted", [True, False])
+def test_an_archive_that_unpacks_to_too_much_is_refused(
+    write: object, is_wanted: bool, tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert callable(write)
+    monkeypatch.setattr(unpacking, "LEAST_BYTES", 1 << 20)
+    fits = write(tmp_path / "fits", {"a": bytes(1 << 19)})
+    unpack(fits, folder, lambda _: True)
+    assert fits.stat().st_size * unpacking.MOST_RATIO < 1 << 20  # so LEAST_BYTES is the limit
+    bomb = write(tmp_path / "bomb", {"b": bytes(1 << 19), "c": bytes(1 << 20)})
+    with pytest.raises(ArchiveError, match="unpacks to more than 1,048,576 bytes, 100 times"):
+        unpack(bomb, folder, lambda _: is_wanted)
+    assert not (folder / "c").exists()
+
+
+def test_many_empty_files_are_too_much_too(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unpacking, "LEAST_BYTES", 1 << 16)
+    monkeypatch.setattr(unpacking, "MOST_RATIO", 1)
+    path = write_tar(tmp_path / "a", {f"{number:08d}": b"" for number in range(2000)})
+    with pytest.raises(ArchiveError, match="unpacks to more than"):
+        unpack(path, folder, lambda _: True)
+
+
+def test_what_does_not_fit_onto_the_disk_is_not_begun(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    path = write_zip(tmp_path / "a", {"a": bytes(1001)})
+    with pytest.raises(ArchiveError, match=r"holds 'a' of 1,001 bytes, and .* has room for 1,000"):
+        unpack(path, folder, lambda _: True)
+    assert written(folder) == {}

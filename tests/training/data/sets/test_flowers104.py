@@ -14,6 +14,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 
 from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.training.data.load import Data, load
+from fieldtrial.training.data.sets import tfrecords
 from fieldtrial.training.data.sets.flowers104 import CLASS_NAMES
 from fieldtrial.training.data.sets.tfrecords import parse_example, records
 
@@ -207,6 +208,17 @@ def test_each_changed_byte_is_found(position: int, problem: str, tmp_path: Path)
     (tmp_path / "file").write_bytes(content)
     with pytest.raises(ValueError, match=f"file: {problem}"):
         list(records(tmp_path / "file"))
+
+
+def test_a_record_of_gigabytes_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    write_records(path, [b"one"])
+    length = struct.pack("<Q", 3 << 30)
+    with path.open("ab") as file:
+        file.write(length + struct.pack("<I", tfrecords._masked(length)))
+        file.truncate(4 << 30)  # which needs no room
+    with pytest.raises(ValueError, match=r"record 1 has 3,221,225,472 bytes; must be at most 67,"):
+        list(records(path))
 
 
 @pytest.mark.parametrize("length", [5, 12, 20, 25, 30, 41])

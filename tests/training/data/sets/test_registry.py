@@ -330,6 +330,11 @@ def test_damaged_mnist_files_are_named(mnist_files: Path, monkeypatch: pytest.Mo
             ConfigError, match=r"train-images-idx3-ubyte\.gz is damaged .*remove it"
         ):
             load_mnist(mnist_files.parents[1], monkeypatch)
+    path.write_bytes(whole)
+    with monkeypatch.context() as patch:
+        patch.setattr("fieldtrial.training.data.sets.mnist.MOST_BYTES", 1000)
+        with pytest.raises(ConfigError, match="is damaged"):
+            load_mnist(mnist_files.parents[1], monkeypatch)
     path.write_bytes((mnist_files / "t10k-images-idx3-ubyte.gz").read_bytes())
     with pytest.raises(ConfigError, match=r"train-labels.* does not fit .*train-images"):
         load_mnist(mnist_files.parents[1], monkeypatch)

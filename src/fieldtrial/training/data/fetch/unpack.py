@@ -28,6 +28,11 @@ DAMAGE = (
 )
 
 
+MOST_RATIO = 100  # of what is unpacked to the archive
+LEAST_BYTES = 1 << 30  # that any archive may unpack to
+HEAD_BYTES = 512  # that an entry counts for, beside its content: many empty files fill a disk too
+
+
 class ArchiveError(ValueError):
     """An archive that is damaged or unsafe; the message names it."""
 
@@ -46,8 +51,10 @@ class _Member:
 def unpack(archive: Path, folder: Path, wanted: Callable[[str], bool]) -> None:
     """Unpack the `wanted` files of a zip or tar.gz archive into the empty `folder`.
 
-    A name that leads out of the folder, a link or a device is an error, wanted or not. The check
-    sums of zip and gzip are checked. After an error, the folder keeps the files unpacked so far.
+    A name that leads out of the folder, a link or a device is an error, wanted or not, and so is an
+    archive that unpacks to more than there is room for, or to more than MOST_RATIO times its own
+    size: images do not become so much smaller. The check sums of zip and gzip are checked. After an
+    error, the folder keeps the files unpacked so far.
 
     Args:
         archive: the archive's path.
@@ -55,7 +62,8 @@ def unpack(archive: Path, folder: Path, wanted: Callable[[str], bool]) -> None:
         wanted: whether to unpack a file, by its name in the archive.
 
     Raises:
-        ArchiveError: an unsafe entry, a damaged archive, or no file that is wanted.
+        ArchiveError: an unsafe entry, too much to unpack, a damaged archive, or no file that is
+            wanted.
         OSError: no room, or no right to write.
     """
     unpacked = 0
@@ -64,9 +72,10 @@ def unpack(archive: Path, folder: Path, wanted: Callable[[str], bool]) -> None:
             archive.open("rb") as file,
             progress(f"unpacking {archive.name}", 0, archive.stat().st_size) as advance,
         ):
-            before = 0
+            before, budget = 0, _Budget(archive, folder)
             for member in _zip_members(file) if zipfile.is_zipfile(file) else _tar_members(file):
                 _require_safe(member, archive)
+                budget.take(member)
                 if member.is_folder or not wanted(member.name):
                     continue
                 _write(member, folder / member.name, archive)
@@ -81,6 +90,31 @@ def unpack(archive: Path, folder: Path, wanted: Callable[[str], bool]) -> None:
         ) from None
     if not unpacked:
         raise ArchiveError(f"{archive} holds no file of this data set")
+
+
+class _Budget:
+    """How much an archive may unpack to. What is skipped is read too, so it counts."""
+
+    def __init__(self, archive: Path, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._archive, self._folder = archive, folder
+        self._most = max(LEAST_BYTES, MOST_RATIO * archive.stat().st_size)
+        self._used = 0
+
+    def take(self, member: _Member) -> None:
+        """Count an entry before it is unpacked. Raises ArchiveError if it is too much."""
+        self._used += HEAD_BYTES + member.size
+        if self._used > self._most:
+            raise ArchiveError(
+                f"{self._archive} unpacks to more than {self._most:,} bytes, {MOST_RATIO} times its"
+                f" own size and at least {LEAST_BYTES:,}: it is not unpacked"
+            )
+        free = shutil.disk_usage(self._folder).free
+        if member.size > free:
+            raise ArchiveError(
+                f"{self._archive} holds {member.name!r} of {member.size:,} bytes, and"
+                f" {self._folder} has room for {free:,}"
+            )
 
 
 def _write(member: _Member, target: Path, archive: Path) -> None:
@@ -101,6 +135,8 @@ def _write(member: _Member, target: Path, archive: Path) -> None:
 
 def _require_safe(member: _Member, archive: Path) -> None:
     path = PurePosixPath(member.name)
+    if not path.parts and not member.is_folder:
+        raise ArchiveError(f"{archive} holds a file without a name: it is not unpacked")
     if path.is_absolute() or ".." in path.parts or "\0" in member.name:
         raise ArchiveError(
             f"{archive} holds {member.name!r}, which leads out of its folder: it is not unpacked"
@@ -119,7 +155,7 @@ def _zip_members(file: IO[bytes]) -> Iterator[_Member]:
             yield _Member(
                 info.filename,
                 info.file_size,
-                info.is_dir(),
+                info.filename.endswith("/"),
                 is_other,
                 functools.partial(opened.open, info),
             )

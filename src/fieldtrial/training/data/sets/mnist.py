@@ -1,5 +1,6 @@
 """MNIST (LeCun et al. 1998), from its four files; missing ones are downloaded."""
 
+import contextlib
 import functools
 import gzip
 import zlib
@@ -9,6 +10,7 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
+from fieldtrial.disk.reading import open_file
 from fieldtrial.training.data.dataset import (
     TEST,
     TRAIN,
@@ -19,6 +21,7 @@ from fieldtrial.training.data.dataset import (
 )
 from fieldtrial.training.data.fetch.download import download
 
+MOST_BYTES = 64 << 20  # of a file, unpacked; the largest has 47 million
 FILES = {
     TRAIN: ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     TEST: ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
@@ -54,7 +57,9 @@ def _contents(files: dict[int, list[Path]]) -> Contents:
 def _read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
     """Return the array in an idx file: 0, 0, type, dimensions, big-endian sizes, then the bytes."""
     try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        with open_file(path) as file, contextlib.ExitStack() as stack:
+            plain = stack.enter_context(gzip.open(file)) if path.suffix == ".gz" else file
+            data = plain.read(MOST_BYTES)  # what is longer does not fit its head
         if data[:4] != bytes((0, 0, 8, dimensions)):
             raise ValueError("not in the idx format")
         shape = np.frombuffer(data, ">i4", dimensions, offset=4)

@@ -10,6 +10,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
 LENGTH = struct.Struct("<QI")  # of the data that follows, and the check sum of these eight bytes
+MOST_BYTES = 64 << 20  # of a record, which is a photo with its label
 CHECK = struct.Struct("<I")  # of the data
 
 
@@ -17,7 +18,7 @@ def records(path: Path) -> Iterator[tuple[int, bytes]]:
     """Yield position and content of each record in a TFRecord file; both check sums are checked.
 
     Raises:
-        ValueError: a record is damaged or cut off; the message says which.
+        ValueError: a record is damaged, cut off or too long; the message says which.
     """
     size, number = path.stat().st_size, 0
     with path.open("rb") as file:
@@ -27,6 +28,10 @@ def records(path: Path) -> Iterator[tuple[int, bytes]]:
                 length, check = LENGTH.unpack(head)
                 if check != _masked(head[:8]):
                     raise ValueError(f"{path}: the head of record {number} is damaged")
+            if length > MOST_BYTES:
+                raise ValueError(
+                    f"{path}: record {number} has {length:,} bytes; must be at most {MOST_BYTES:,}"
+                )
             if start + length + CHECK.size > size:
                 raise ValueError(f"{path} is cut off in record {number}")
             data = file.read(length)
