@@ -14,6 +14,14 @@ from fieldtrial.control.places.slurm.submissions import _is_hopeless
         ("12_[0-2]", ["12_0", "12_1", "12_2"]),
         ("12_[1,4-5%3]", ["12_1", "12_4", "12_5"]),
         ("12_[0-4:2,9%1]", ["12_0", "12_2", "12_4", "12_9"]),
+        ("12+1", ["12+1"]),
+        ("12_[3-1]", []),
+        ("12_[0-99999999]", []),
+        ("12_[0-99999999:99999999]", ["12_0", "12_99999999"]),
+        (f"12_[0-{'9' * 5000}]", []),
+        ("12_[0-4:0]", ["12_0", "12_1", "12_2", "12_3", "12_4"]),
+        *((odd, []) for odd in ("", "12_", "12_[", "12_[]", "12_[a-b]", "12_[1-2-3]", "12_[1,]")),
+        *((odd, []) for odd in ("12.batch", "x_[1]", "12_[-1]", "٣", "12_[1]\n13", "--all")),
     ],
 )
 def test_elements_of_an_array_that_share_a_line(ids: str, jobs: list[str]) -> None:
@@ -22,9 +30,25 @@ def test_elements_of_an_array_that_share_a_line(ids: str, jobs: list[str]) -> No
 
 def test_squeue_lines_with_anybodys_job_names(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = ["7_0|RUNNING|n1|None|a|b", "8|PENDING||Priority|two", "lines", "9|RUNNING|n2|None|"]
+    lines += ["--user=root|RUNNING|n|None|of a name's next line", "slurm: a notice", "|||||"]
     monkeypatch.setattr(slurm_commands, "_run", lambda *_: lines)
     found = slurm_commands.my_jobs()
     assert [(job.id, job.name) for job in found] == [("7_0", "a|b"), ("8", "two"), ("9", "")]
+
+
+def test_lines_of_other_forms_say_nothing_of_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = ["", "a notice", "|", "7|RUNNING", "7|COMPLETED|n1", "8||n1", "9| |n1", "x|FAILED|n1"]
+    monkeypatch.setattr(slurm_commands, "_run", lambda *_: lines)
+    assert slurm_commands._remembered(["7"])["7"] == ("COMPLETED", "n1")
+    assert slurm_commands._remembered(["7"]).keys() == {"7", "8", "9"}
+    assert slurm_commands._accounted(["7"]) == {"7": ("COMPLETED", "n1")}
+
+
+@pytest.mark.parametrize("size", ["many", "", "-1", "9" * 5000])
+def test_a_configuration_of_slurm_that_is_none(size: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slurm_commands, "_run", lambda *_: [f"MaxArraySize = {size}"])
+    with pytest.raises(slurm_commands.SlurmOutageError, match="must be a whole number"):
+        slurm_commands.largest_array()
 
 
 @pytest.mark.parametrize(
@@ -35,6 +59,8 @@ def test_squeue_lines_with_anybodys_job_names(monkeypatch: pytest.MonkeyPatch) -
         (None, ["mine|", "debug|1"], None),
         ("debug", ["mine|", "debug|1"], 1),
         ("mine", ["mine|", "debug|1"], None),
+        (None, ["a notice", "mine|٣"], None),
+        (None, [f"mine|{'9' * 5000}"], None),
     ],
 )
 def test_the_limit_is_the_accounts(

@@ -5,12 +5,17 @@ import getpass
 import os
 import re
 import subprocess
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 SECONDS = 60.0  # after which a command that does not answer counts as an outage
 BATCH = 200
+LARGEST_ARRAY = 4_000_001  # SLURM's own upper bound of MaxArraySize
+NUMBER = re.compile(r"[0-9]{1,18}")
+ID = re.compile(r"[0-9]{1,18}([_+][0-9]{1,18})?")  # of a job, in an array, of several parts
+REACH = re.compile(r"([0-9]{1,18})(?:-([0-9]{1,18}))?(?::([0-9]{1,18}))?")
+ARRAY = re.compile(rf"([0-9]{{1,18}})_\[({REACH.pattern}(?:,{REACH.pattern})*)(?:%[0-9]+)?\]")
 # A user's defaults for SLURM's commands could hide jobs, or submit others than intended.
 DEFAULTS = ("SBATCH_", "SQUEUE_", "SCANCEL_", "SACCT_", "SACCTMGR_")
 # Reasons in squeue of jobs that will not start by themselves: they have to be cancelled.
@@ -51,8 +56,9 @@ class Job:
 def my_jobs() -> list[Job]:
     """Return all of this user's jobs, one for each array element. Raises SlurmOutageError."""
     lines = _run("squeue", "--noheader", "--array", "--all", "--me", "--format=%i|%T|%N|%r|%j")
+    # A name may have several lines, and those that follow may be anything.
     found = (line.split("|", 4) for line in lines)
-    return [Job(*words) for words in found if len(words) == 5]  # names may have several lines
+    return [Job(*words) for words in found if len(words) == 5 and ID.fullmatch(words[0])]
 
 
 def final_states(jobs: Collection[str]) -> dict[str, tuple[str, str]]:
@@ -78,7 +84,7 @@ def _remembered(jobs: Sequence[str]) -> dict[str, tuple[str, str]]:
         f"--jobs={','.join(jobs)}",
         "--format=%i|%T|%N",
     )
-    return {job: (state, nodes) for job, state, nodes in (line.split("|", 2) for line in lines)}
+    return {job: (state, nodes) for job, state, nodes in _columns(lines) if ID.fullmatch(job)}
 
 
 def _accounted(jobs: Sequence[str]) -> dict[str, tuple[str, str]]:
@@ -86,8 +92,8 @@ def _accounted(jobs: Sequence[str]) -> dict[str, tuple[str, str]]:
     lines = _run("sacct", "-XnP", "-j", ",".join(arrays), "-o", "JobID,State,NodeList")
     return {
         job: (state.split()[0], nodes if nodes != "None assigned" else "")
-        for ids, state, nodes in (line.split("|", 2) for line in lines)
-        if state
+        for ids, state, nodes in _columns(lines)
+        if state.split()
         for job in _elements(ids)
     }
 
@@ -123,7 +129,7 @@ def submit(script: Path) -> str:
     lines = _run("sbatch", "--parsable", str(script))
     # A site's notices may precede the id, and a cluster's name may follow it.
     job = lines[-1].partition(";")[0] if lines else ""
-    if not job.isdecimal():
+    if not NUMBER.fullmatch(job):
         raise SlurmOutageError(f"sbatch: no job id in {' '.join(lines)!r}")
     return job
 
@@ -132,8 +138,11 @@ def largest_array() -> int:
     """Return how many jobs one array may have; 0: the site allows no arrays."""
     lines = (line.partition("=") for line in _run("scontrol", "show", "config"))
     known = {name.strip(): value.strip() for name, _, value in lines}
-    most = int(known.get("MaxArraySize", "0"))
-    further = re.search(r"\bmax_array_tasks=(\d+)", known.get("SchedulerParameters", ""))
+    size = known.get("MaxArraySize", "0")
+    if not NUMBER.fullmatch(size):
+        raise SlurmOutageError(f"scontrol: MaxArraySize = {size!r}: must be a whole number")
+    most = int(size)
+    further = re.search(r"\bmax_array_tasks=([0-9]{1,18})\b", known.get("SchedulerParameters", ""))
     limit = int(further[1]) if further else most
     return max(0, min(most - 1, limit))  # indices are below MaxArraySize
 
@@ -162,24 +171,30 @@ def submit_limit(account: str | None) -> int | None:
         return None
     found = [line.rpartition("|")[::2] for line in lines]
     limits = [limit for name, limit in found if account in (None, name)]
-    return (
-        max(map(int, limits), default=None) if all(limit.isdecimal() for limit in limits) else None
-    )
+    is_known = all(map(NUMBER.fullmatch, limits))
+    return max(map(int, limits), default=None) if is_known else None
+
+
+def _columns(lines: Sequence[str]) -> Iterator[list[str]]:
+    """Yield the three columns of each line that has them; others are notices, or parts of names."""
+    return (words for line in lines if len(words := line.split("|", 2)) == 3)
 
 
 def _elements(ids: str) -> list[str]:
-    """Return the jobs of a row of sacct: elements that never started share one, 12_[0-8:2,9%3]."""
-    array, bracket, numbers = ids.partition("_[")
-    if not bracket:
+    """Return the jobs of a row of sacct: elements that never started share one, 12_[0-8:2,9%3].
+
+    Nothing for what is no such row, or more jobs than an array of SLURM can have.
+    """
+    if ID.fullmatch(ids):
         return [ids]
-    found = []
-    for text in numbers.rstrip("]").partition("%")[0].split(","):
-        reach, _, step = text.partition(":")
-        first, _, last = reach.partition("-")
-        found += [
-            f"{array}_{number}"
-            for number in range(int(first), int(last or first) + 1, int(step or 1))
-        ]
+    found: list[str] = []
+    if match := ARRAY.fullmatch(ids):
+        for reach in match[2].split(","):
+            first, last, step = (int(part or 0) for part in REACH.fullmatch(reach).groups())  # type: ignore[union-attr]
+            numbers = range(first, (last or first) + 1, step or 1)
+            if len(found) + len(numbers) > LARGEST_ARRAY:
+                return []
+            found += [f"{match[1]}_{number}" for number in numbers]
     return found
 
 
