@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fieldtrial.command_line import add_data_root, job, job_parser, parse
+from fieldtrial.command_line import add_data_root, job, job_parser, parse, say
 from fieldtrial.config import TrainConfig
 from fieldtrial.flags import add_flags
 
@@ -40,14 +40,14 @@ def prepare(config: TrainConfig, out: Path | None) -> None:
     splits = {"training": data.train, "validation": data.validation, "test": data.test}
     counts = ", ".join(f"{len(part):,} {name}" for name, part in splits.items())
     kind = f"{'grey' if data.channels == 1 else 'colour'}, {data.image_size} pixels"
-    print(f"{config.dataset}: {len(data.class_names)} classes, {kind}; {counts} images")
-    print(f"data sets are in {data_root()}")
+    say(f"{config.dataset}: {len(data.class_names)} classes, {kind}; {counts} images")
+    say(f"data sets are in {data_root()}")
     if out:
         out.mkdir(parents=True, exist_ok=True)
         name = re.sub(r"[^\w.-]", "_", Path(config.dataset.removeprefix("folder:")).name)
         for draw, what in ((draw_class_counts, "classes"), (draw_samples, "samples")):
             draw(data, config.dataset, out / f"{name}-{what}.png")
-            print(out / f"{name}-{what}.png")
+            say(str(out / f"{name}-{what}.png"))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fieldtrial.command_line import job, job_parser, parse
+from fieldtrial.command_line import job, job_parser, parse, say
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.results.analysis.ensemble import Ensemble, combine, winners
@@ -39,17 +39,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         accuracies = [100 * (e.scores()[name]["accuracy"] or 0) for e in made.values()]
         mean, half_width, n = estimate_mean(accuracies)
         error = "" if half_width is None else f" ± {half_width:.2f}"
-        print(f"{name}: accuracy {mean:.2f} %{error} (n={n})")
+        say(f"{name}: accuracy {mean:.2f} %{error} (n={n})")
     return 0
 
 
 def show(path: Path, ensemble: Ensemble) -> None:
     """Print a line for each member, the mean and the vote."""
-    print(f"{path}\n  accuracy %  macro F1  log loss")
+    say(f"{path}\n  accuracy %  macro F1  log loss")
     for name, scores in ensemble.scores().items():
         loss = "–" if scores["log_loss"] is None else f"{scores['log_loss']:.4f}"
         accuracy = 100 * (scores["accuracy"] or 0)
-        print(f"  {accuracy:10.2f}  {scores['macro_f1']:8.4f}  {loss:>8}  {name}")
+        say(f"  {accuracy:10.2f}  {scores['macro_f1']:8.4f}  {loss:>8}  {name}")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ keeps its own last layer, matches the data set's classes by name, preprocesses a
 import sys
 from collections.abc import Sequence
 
-from fieldtrial.command_line import add_data_root, job, job_parser, parse, refuse
+from fieldtrial.command_line import add_data_root, job, job_parser, parse, refuse, say
 from fieldtrial.config import TrainConfig
 from fieldtrial.disk.run import Run
 
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         lines = evaluation.evaluate_again(run, world, flags.split, flags.initial, flags.dataset)
     for line in lines if world.is_rank_0 else ():
-        print(line)
+        say(line)
     world.close()
     return 0
 

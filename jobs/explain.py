@@ -8,7 +8,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from fieldtrial.command_line import add_data_root, add_run, job, job_parser, parse
+from fieldtrial.command_line import add_data_root, add_run, job, job_parser, parse, say
 from fieldtrial.disk.run import Run
 
 
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     world = World.from_environment()
     try:
         for path in explain(Run(flags.run), world, flags.images, flags.layer, flags.seed):
-            print(path, flush=True)
+            say(str(path))
     finally:
         world.close()
     return 0

@@ -9,11 +9,12 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TextIO
 
 from fieldtrial.config import FIELDS, TrainConfig
 from fieldtrial.disk.files import share_with_group
 from fieldtrial.effects import without_effect
+from fieldtrial.fields.printable import printable_lines
 
 BAD_RESULT, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
@@ -55,7 +56,12 @@ def job(*failures: type[Exception]) -> Callable[[Main], Main]:
 def complain(message: str, kind: str = "error") -> None:
     """Print the message on stderr; each of its lines starts with `kind`."""
     lines = message.splitlines() or [""]
-    print(*(f"{kind}: {line}" for line in lines), sep="\n", file=sys.stderr, flush=True)
+    say("\n".join(f"{kind}: {line}" for line in lines), sys.stderr)
+
+
+def say(text: str, file: TextIO | None = None) -> None:
+    """Print lines, of which parts may come from files: nothing in them is a terminal's command."""
+    print(printable_lines(text), file=file, flush=True)
 
 
 def job_parser(description: str | None, usage: str | None = None) -> argparse.ArgumentParser:

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from rich.console import Console, Group
 from rich.progress_bar import ProgressBar
@@ -14,6 +15,7 @@ from fieldtrial.disk.run import Run
 from fieldtrial.disk.sweep_description import Mode
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.disk.task_queue import TaskQueue, attempt_number, run_name
+from fieldtrial.fields.printable import printable, printable_lines
 
 WIDTH_WITHOUT_TERMINAL = 400  # characters: no line of a log file is folded
 LIVE = ("waiting", "running")
@@ -175,7 +177,7 @@ def _last_change(run: Run) -> float:
 
 def render_panel(standing: Standing, most_rows: int) -> Group:
     """Return the panel as a renderable of rich, with at most `most_rows` rows."""
-    head = Text(
+    head = plain(
         f"{standing.name}  {standing.since}  {standing.ended} of {standing.expected} trials, "
         f"{standing.counts['running']} running, {_queued(standing)}"
         f"{standing.counts['failed']} failed  ->  {standing.path}"
@@ -184,8 +186,8 @@ def render_panel(standing: Standing, most_rows: int) -> Group:
     bar.add_row(
         ProgressBar(total=max(1, standing.expected), completed=standing.ended, width=BAR_WIDTH)
     )
-    lines = [Text(line, style="dim", overflow="ellipsis") for line in standing.news]
-    return Group(head, Text(summary_line(standing)), bar, _table(standing, most_rows), *lines)
+    lines = [plain(line, style="dim", overflow="ellipsis") for line in standing.news]
+    return Group(head, plain(summary_line(standing)), bar, _table(standing, most_rows), *lines)
 
 
 def summary_line(standing: Standing) -> str:
@@ -206,9 +208,27 @@ def _queued(standing: Standing) -> str:
     return f"{standing.queued} waiting for jobs{reasons}, " if standing.queued else ""
 
 
-def console() -> Console:
-    """Return a console that prints text unchanged."""
-    made = Console(markup=False, highlight=False)
+def plain(text: str, **how: Any) -> Text:
+    """Return a renderable of rich in which nothing is markup or a terminal's command.
+
+    how: further arguments of rich's Text.
+    """
+    return Text(printable(text), **how)
+
+
+class PlainConsole(Console):
+    """Prints lines of text unchanged, but for what a terminal would take for commands."""
+
+    def print(self, *objects: Any, **how: Any) -> None:
+        """Print as rich does."""
+        super().print(
+            *(printable_lines(one) if isinstance(one, str) else one for one in objects), **how
+        )
+
+
+def console(**how: Any) -> PlainConsole:
+    """Return a console that prints text unchanged. how: further arguments of rich's Console."""
+    made = PlainConsole(markup=False, highlight=False, **how)
     if not made.is_terminal:
         made.width = WIDTH_WITHOUT_TERMINAL
     return made
@@ -228,15 +248,18 @@ def clock(seconds: float) -> str:
 def _table(standing: Standing, most_rows: int) -> Table:
     has_finalists = any(row.finalist_runs for row in standing.rows)
     further = ["finalists", "seeds"] if has_finalists else ["seeds"]
-    table = Table(
-        *standing.fields, *OUTCOMES, f"best {standing.select}", *further, box=None, pad_edge=False
-    )
+    head = map(plain, (*standing.fields, *OUTCOMES, f"best {standing.select}", *further))
+    table = Table(box=None, pad_edge=False)
+    for name in head:
+        table.add_column(name)
     for row in standing.rows[:most_rows]:
         counts = (str(row.counts[outcome]) for outcome in OUTCOMES)
         best = "" if row.best is None else f"{row.best:.4f}"
         ended = sum(not trial.live for trial in row.finalists)
         finalists = [f"{ended}/{row.finalist_runs}"] if has_finalists else []
-        table.add_row(*row.cells, *counts, best, *finalists, f"{row.tested}/{row.seeds}")
+        table.add_row(
+            *map(plain, row.cells), *counts, best, *finalists, f"{row.tested}/{row.seeds}"
+        )
     if len(standing.rows) > most_rows:
         table.caption = f"and {len(standing.rows) - most_rows} more rows"
     return table

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from fieldtrial.budget import FIRST_SEEDS, until
@@ -272,5 +271,5 @@ def _show_job(folder: SweepFolder, settings: SlurmSettings, jobs: int) -> None:
 
 
 def _print_error(message: str) -> None:
-    Console(stderr=True, markup=False, highlight=False).print(message, style="red", soft_wrap=True)
+    console(stderr=True).print(message, style="red", soft_wrap=True)
     sys.stderr.flush()

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fieldtrial.command_line import BAD_INPUT, complain, job
+from fieldtrial.command_line import BAD_INPUT, complain, job, say
 from fieldtrial.panel import console
 from fieldtrial.results.read.sweeps import SWEEP, Sweeps, parse_conditions, read_sweeps
 from fieldtrial.results.table.files import write_long_tables, write_table
@@ -19,6 +19,7 @@ from fieldtrial.results.table.render import (
     render_markdown,
     render_terminal,
 )
+from fieldtrial.results.table.spreadsheet import to_csv
 from fieldtrial.results.table.tables import Table, grouped_table, pairs_frame, sweep_table
 
 RENDERERS = {"markdown": render_markdown, "latex": render_latex, "html": render_html}
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         complain(str(error), "not written")
         return BAD_INPUT if is_kept else 0
     if is_kept:
-        print(*paths, f"tensorboard --logdir {folder.path}", sep="\n")
+        say("\n".join(map(str, (*paths, f"tensorboard --logdir {folder.path}"))))
     return 0
 
 
@@ -62,9 +63,9 @@ def _grouped(sweeps: Sweeps, options: argparse.Namespace) -> Table:
 
 def _render(table: Table, form: str) -> str:
     if form == "csv":
-        return table.frame.to_csv(index=False)
+        return to_csv(table.frame)
     if form == "pairs":
-        return pairs_frame(table).to_csv(index=False)
+        return to_csv(pairs_frame(table))
     if form in RENDERERS:
         return RENDERERS[form](table.grid)
     out = console()

@@ -8,6 +8,7 @@ from fieldtrial.disk.files import write_atomically
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.results.read.sweeps import Sweeps, field_texts
 from fieldtrial.results.table.render import render_markdown
+from fieldtrial.results.table.spreadsheet import to_csv
 from fieldtrial.results.table.tables import Table, pairs_frame
 
 
@@ -17,11 +18,11 @@ def write_table(folder: SweepFolder, table: Table) -> list[Path]:
     A sweep that compares every pair has pairs.csv too.
     """
     csv, markdown = folder.table_path("csv"), folder.table_path("md")
-    write_atomically(csv, table.frame.to_csv(index=False).encode())
+    write_atomically(csv, to_csv(table.frame).encode())
     write_atomically(markdown, render_markdown(table.grid).encode())
     if not table.groups.all_pairs:
         return [csv, markdown]
-    write_atomically(folder.pairs_path, pairs_frame(table).to_csv(index=False).encode())
+    write_atomically(folder.pairs_path, to_csv(pairs_frame(table)).encode())
     return [csv, markdown, folder.pairs_path]
 
 
@@ -41,7 +42,7 @@ def write_long_tables(sweeps: Sweeps) -> list[Path]:
                 if column in FIELDS
                 else frame[column].map(_plain)
             )
-        write_atomically(folder.long_table_path, frame.to_csv(index=False).encode())
+        write_atomically(folder.long_table_path, to_csv(frame).encode())
         paths += [folder.long_table_path, folder.records_path]
     return paths
 

@@ -9,6 +9,9 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from fieldtrial.fields.printable import printable
+from fieldtrial.panel import plain
+
 NOTHING = "–"
 MARK = "*"  # of cells that are set off, where there is no bold type
 STYLE = (
@@ -48,14 +51,14 @@ class Grid:
 
 def render_terminal(grid: Grid) -> Group:
     """Return the table to be printed by rich; what is set off is bold and has a star."""
-    table = Table(title=Text(grid.title), title_justify="left")
+    table = Table(title=plain(grid.title), title_justify="left")
     for place, name in enumerate(grid.header):
         table.add_column(
-            Text(name), justify="left" if place < grid.fields else "right", overflow="fold"
+            plain(name), justify="left" if place < grid.fields else "right", overflow="fold"
         )
     for row in grid.rows:
         table.add_row(*map(_styled, row))
-    return Group(table, Text(grid.caption), *(Text(line) for line in grid.footer))
+    return Group(table, *map(plain, (grid.caption, *grid.footer)))
 
 
 def render_markdown(grid: Grid) -> str:
@@ -73,8 +76,8 @@ def render_markdown(grid: Grid) -> str:
         for place, name in enumerate(grid.header)
     ]
     table = "\n".join(f"| {' | '.join(line)} |" for line in zip(*columns, strict=True))
-    footer = "\n".join(f"- {escape_markdown(line)}" for line in grid.footer)
-    title, caption = escape_markdown(grid.title), escape_markdown(grid.caption)
+    footer = "\n".join(f"- {_paragraph(line)}" for line in grid.footer)
+    title, caption = _paragraph(grid.title), _paragraph(grid.caption)
     return f"# {title}\n\n{caption}\n\n{table}\n\n{footer}\n"
 
 
@@ -126,14 +129,12 @@ def render_html(grid: Grid) -> str:
         return f"<{kind}{scope}{number}>{text}</{kind}>"
 
     head = "".join(
-        cell("th", place, html.escape(name), ' scope="col"')
-        for place, name in enumerate(grid.header)
+        cell("th", place, _html(name), ' scope="col"') for place, name in enumerate(grid.header)
     )
     body = []
     for row in grid.rows:
         texts = [
-            f"<strong>{html.escape(one.text)}</strong>" if one.strong else html.escape(one.text)
-            for one in row
+            f"<strong>{_html(one.text)}</strong>" if one.strong else _html(one.text) for one in row
         ]
         parts = [
             (
@@ -144,21 +145,25 @@ def render_html(grid: Grid) -> str:
             for place, text in enumerate(texts)
         ]
         body.append(f"<tr>{''.join(parts)}</tr>")
-    footer = "".join(f"<li>{html.escape(line)}</li>\n" for line in grid.footer)
-    title = html.escape(grid.title)
+    footer = "".join(f"<li>{_html(line)}</li>\n" for line in grid.footer)
+    title = _html(grid.title)
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head><meta charset="utf-8">'
         '<meta name="viewport"'
         f' content="width=device-width"><title>{title}</title><style>{STYLE}</style></head>\n'
-        f"<body>\n<h1>{title}</h1>\n<table>\n<caption>{html.escape(grid.caption)}</caption>\n"
+        f"<body>\n<h1>{title}</h1>\n<table>\n<caption>{_html(grid.caption)}</caption>\n"
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n"
         + "\n".join(body)
         + f"\n</tbody>\n</table>\n<ul>\n{footer}</ul>\n</body>\n</html>\n"
     )
 
 
+def _html(text: str) -> str:
+    return html.escape(printable(text))
+
+
 def _styled(cell: Cell) -> Text:
-    return Text(cell.marked, style="bold" if cell.strong else "")
+    return plain(cell.marked, style="bold" if cell.strong else "")
 
 
 def _escaped(cell: Cell) -> str:
@@ -172,9 +177,29 @@ def _markdown_column(name: str, cells: Sequence[str], left: bool) -> list[str]:
     return [text.ljust(width) if left else text.rjust(width) for text in (name, rule, *cells)]
 
 
+# Backslashes go before what Markdown, or GitHub's, takes for markup: entities, formulas, addresses
+# that become links by themselves.
+MARKDOWN = re.compile(r"([\\`*<>\[\]|~&$]|(?<!\w)_|_(?!\w)|:(?=//)|(?<=\bwww)\.)")
+# What begins a heading, a list or a rule where a paragraph would begin.
+BLOCK = re.compile(r"([#+=-]|\d+(?=[.)]))")
+
+
 def escape_markdown(text: str) -> str:
     """Return `text` so that Markdown shows it as it is, also inside a table."""
-    return re.sub(r"([\\`*<>\[\]|~]|(?<!\w)_|_(?!\w))", r"\\\1", " ".join(text.split()))
+    return MARKDOWN.sub(r"\\\1", _one_line(text))
+
+
+def _paragraph(text: str) -> str:
+    """Return `text` so that Markdown shows it as it is where a paragraph begins."""
+    escaped = escape_markdown(text)
+    if match := BLOCK.match(escaped):
+        end = match.end() if match[0][0].isdigit() else 0
+        return f"{escaped[:end]}\\{escaped[end:]}"
+    return escaped
+
+
+def _one_line(text: str) -> str:
+    return printable(" ".join(text.split()))
 
 
 LATEX = {char: f"\\{char}" for char in "&%$#_{}"} | {
@@ -196,8 +221,7 @@ LATEX = {char: f"\\{char}" for char in "&%$#_{}"} | {
 
 def escape_latex(text: str) -> str:
     """Return `text` so that LaTeX sets it as it is; unknown letters become question marks."""
-    one_line = " ".join(text.split())
     return "".join(
         LATEX.get(char, char if char.isascii() or char in "äöüÄÖÜßéèêáàâóòôíìîúùûçñ" else "?")
-        for char in one_line
+        for char in _one_line(text)
     )

@@ -7,6 +7,7 @@ import sys
 import time
 from typing import Any, NoReturn
 
+from fieldtrial.command_line import say
 from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.disk.run import Run
 from fieldtrial.processes import started
@@ -86,7 +87,7 @@ def train_run(config: TrainConfig, run: Run, test: bool = False, accumulation: i
 def print_on_rank_0(world: World, line: str) -> None:
     """Print the line once, whatever the number of processes."""
     if world.is_rank_0:
-        print(line, flush=True)
+        say(line)
 
 
 def require_accumulation(config: TrainConfig, accumulation: int) -> None:
@@ -153,7 +154,7 @@ def end_together(world: World, message: str) -> NoReturn:
     torchrun kills the other processes as soon as one ends.
     """
     if world.is_rank_0:
-        print(message, file=sys.stderr, flush=True)
+        say(message, sys.stderr)
     with contextlib.suppress(RuntimeError):  # another process has died
         world.any(False)
     sys.exit(1)

@@ -1,0 +1,35 @@
+"""CSV that a spreadsheet may open: numbers stay numbers, and no text is run as a formula."""
+
+import re
+
+import pandas as pd
+
+from fieldtrial.fields.printable import printable
+
+# What spreadsheets begin a formula with (OWASP, CSV Injection), also after spaces, which some of
+# them skip; the last four are the same signs in the width of Chinese characters.
+FORMULA = re.compile(r"\s*[=+\-@＝＋－＠]")
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+
+
+def to_csv(frame: pd.DataFrame) -> str:
+    """Return the frame as CSV, with a head and without its index.
+
+    A text that a spreadsheet would take for a formula begins with an apostrophe, which spreadsheets
+    do not show; a number in a column of texts does not. Control characters are escaped.
+    """
+    safe = frame.rename(columns=lambda name: _safe(str(name)))
+    for place, kind in enumerate(frame.dtypes):
+        if not pd.api.types.is_numeric_dtype(kind):
+            # As objects: a column of whole numbers and gaps would become one of fractions.
+            values = [_safe(value) for value in frame.iloc[:, place]]
+            safe.isetitem(place, pd.array(values, dtype=object))
+    text: str = safe.to_csv(index=False)
+    return text
+
+
+def _safe(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    text = printable(value)
+    return f"'{text}" if FORMULA.match(text) and not NUMBER.fullmatch(text) else text
