@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test chaos check docs fix bench clean packages
+.PHONY: demo test chaos fuzz check docs fix bench clean packages
 
 demo: $(VENV)/installed
 	$(BIN)/python sweeps/digits_transfer.py
@@ -20,6 +20,10 @@ packages:
 
 chaos: $(VENV)/installed packages
 	$(BIN)/pytest -m chaos
+
+# About ten minutes on two cores.
+fuzz: $(VENV)/installed
+	$(BIN)/pytest -m fuzz --numprocesses 2
 
 check: docs
 	$(BIN)/ruff check .

@@ -11,8 +11,13 @@ CLUSTERS = ("tests/control/places/slurm", "tests/cluster")
 
 
 def group_of(nodeid: str) -> str:
-    """Return the folder of CLUSTERS that a test is in, and for other tests the file."""
+    """Return the folder of CLUSTERS that a test is in, and for other tests the file.
+
+    Tests of make fuzz take a minute each: each is a group.
+    """
     file = nodeid.partition("::")[0]
+    if file.startswith("tests/fuzz/"):
+        return nodeid
     return next((folder for folder in CLUSTERS if file.startswith(f"{folder}/")), file)
 
 

@@ -20,6 +20,7 @@ def test_all_tests_of_a_cluster_are_in_its_group(request: pytest.FixtureRequest)
 def test_other_groups_are_files() -> None:
     assert group_of("tests/test_git.py::test_one[a::b]") == "tests/test_git.py"
     assert group_of("tests/cluster_of.py::test_one") == "tests/cluster_of.py"
+    assert group_of("tests/fuzz/test_a.py::test_b[c]") == "tests/fuzz/test_a.py::test_b[c]"
 
 
 def test_the_groups_with_the_most_slow_tests_begin() -> None:
