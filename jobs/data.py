@@ -41,6 +41,11 @@ def prepare(config: TrainConfig, out: Path | None) -> None:
     counts = ", ".join(f"{len(part):,} {name}" for name, part in splits.items())
     kind = f"{'grey' if data.channels == 1 else 'colour'}, {data.image_size} pixels"
     print(f"{config.dataset}: {len(data.class_names)} classes, {kind}; {counts} images")
+    print(
+        *(f"  {remark}" for remark in data.remarks),
+        f"classes: {', '.join(data.class_names)}",
+        sep="\n",
+    )
     print(f"data sets are in {data_root()}")
     if out:
         out.mkdir(parents=True, exist_ok=True)

@@ -96,6 +96,7 @@ class Dataset:
         channels: 1 for grey images, 3 for colour.
         image_size: side in pixels of its images; where they differ, the size usual for them.
         contents: lists the images, which may take long.
+        remarks: what was passed over, and which folder was taken for what: a line each.
     """
 
     name: str
@@ -103,6 +104,7 @@ class Dataset:
     channels: int
     image_size: int
     contents: Callable[[], Contents]
+    remarks: tuple[str, ...] = ()
 
 
 def problem(dataset: str, *texts: str) -> ConfigError:
