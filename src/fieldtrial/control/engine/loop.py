@@ -214,7 +214,7 @@ class Engine:
 
     def _start_trials(self, starts: list[Trial]) -> None:
         for trial in starts:
-            Run.create(self._run(trial).path, trial.config)
+            Run.create(self._run(trial).folder, trial.config)
             self._list(trial)
             self._follow(trial)
             if trial.stopped_at is not None:
@@ -336,7 +336,7 @@ class Engine:
         return self._trials.row_of(trial) if trial.role == "search" else None
 
     def _task(self, trial: Trial) -> Task:
-        path = str(self._run(trial).path.resolve())
+        path = str(self._run(trial).folder.resolve())
         return Task(path, trial.attempt, trial.role == "final", trial.accumulate)
 
     def _run(self, trial: Trial) -> Run:

@@ -23,6 +23,7 @@ from fieldtrial.control.places.guard import Guard, kill_all, signal_all
 from fieldtrial.control.places.interface import Ended
 from fieldtrial.control.places.settings import LocalSettings
 from fieldtrial.disk.files import last_lines, tail
+from fieldtrial.disk.inside import Inside
 from fieldtrial.disk.task_queue import Task
 
 WORKER = ("-m", "fieldtrial.training.attempt.worker")
@@ -197,7 +198,7 @@ class Slot:
         self._kill()
         return f"its worker {_how_it_ended(worker.wait())}{last_lines(tail(log))}", None
 
-    def _start(self, log: Path) -> "subprocess.Popen[bytes]":
+    def _start(self, log: Inside) -> "subprocess.Popen[bytes]":
         self._kill()  # an earlier worker's processes may be left
         with _open_log(log) as errors:
             self._worker = subprocess.Popen(
@@ -234,7 +235,7 @@ def _worker_command(worker: tuple[str, ...], processes: int) -> list[str]:
     ]
 
 
-def _open_log(log: Path) -> IO[bytes]:
+def _open_log(log: Inside) -> IO[bytes]:
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
         return log.open("ab")

@@ -16,7 +16,7 @@ def write_table(folder: SweepFolder, table: Table) -> list[Path]:
     csv, markdown = folder.table_path("csv"), folder.table_path("md")
     write_atomically(csv, table.frame.to_csv(index=False).encode())
     write_atomically(markdown, render_markdown(table.grid).encode())
-    return [csv, markdown]
+    return [csv.path, markdown.path]
 
 
 def write_long_tables(sweeps: Sweeps) -> list[Path]:
@@ -36,7 +36,7 @@ def write_long_tables(sweeps: Sweeps) -> list[Path]:
                 else frame[column].map(_plain)
             )
         write_atomically(folder.long_table_path, frame.to_csv(index=False).encode())
-        paths += [folder.long_table_path, folder.records_path]
+        paths += [folder.long_table_path.path, folder.records_path.path]
     return paths
 
 
