@@ -175,6 +175,13 @@ class Inside:
         except (FileNotFoundError, NotADirectoryError):
             return []
 
+    def refuse_links(self) -> None:
+        """Raise RefusedError if something in the folder is a link."""
+        with self.entered() as folder, os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_symlink():
+                    raise RefusedError(errno.ELOOP, LINK, str(self / entry.name))
+
     def rmtree(self) -> None:
         """Remove the folder and all that is in it, as far as possible."""
         with contextlib.suppress(FileNotFoundError), self._in_folder() as (folder, name):

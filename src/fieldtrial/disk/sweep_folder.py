@@ -7,10 +7,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fieldtrial.config import ConfigError
 from fieldtrial.disk.files import is_there, read_json, write_json
 from fieldtrial.disk.inside import Inside
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.sweep_description import SweepDescription
+
+
+def require_name(name: str) -> None:
+    """Raise ConfigError unless a sweep may have this name, which SLURM's commands get.
+
+    scancel and squeue take a comma for the end of a name, and sbatch a new line for a command.
+    """
+    if "," in name or not name.isprintable():
+        rule = "must have no comma and no control character: SLURM would take it for several names"
+        raise ConfigError([f"{name!r}: {rule}"], "the sweep's name")
 
 
 class SweepFolder:
