@@ -138,7 +138,7 @@ class Driver:
 
     def trials(self, name: str = "stand_in") -> list[tuple[Any, ...]]:
         """Return each trial's id, config, status, epoch it was stopped at, and best value."""
-        state = load_state(self.folder(name).state_path)
+        state = load_state(self.folder(name), self.folder(name).require_description())
         assert state is not None
         rows, sources = state
         every = [

@@ -37,7 +37,7 @@ def run(tmp_path: Path) -> Run:
 
 
 def save(run: Run, **changes: Any) -> Path:
-    path = run.predictions_path("test")
+    path = Path(run.predictions_path("test"))
     np.savez(path, **{**GOOD, **changes})
     return path
 

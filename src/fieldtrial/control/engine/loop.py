@@ -55,6 +55,7 @@ class Engine:
         contest: Callable[[SweepFolder], Mapping[int, int]] = lambda _: {},
     ) -> None:
         self.sweep, self.folder, self.place = sweep, folder, place
+        self._description = sweep.describe(folder.name)
         self._on_event, self._check_ownership = on_event, check_ownership
         self._contest = contest
         self._readers: dict[str, RecordReader] = {}
@@ -133,7 +134,7 @@ class Engine:
     # State
 
     def _load(self) -> Trials:
-        return Trials.begin(self.sweep, self.folder, load_state(self.folder.state_path))
+        return Trials.begin(self.sweep, self.folder, load_state(self.folder, self._description))
 
     def _adopt(self) -> None:
         """Follow the trials whose workers still run. The others resume from their checkpoints.
@@ -151,7 +152,7 @@ class Engine:
                 self._to_stop.append(trial)
 
     def _save(self) -> None:
-        save_state(self.folder.state_path, (self.rows, self.sources))
+        save_state(self.folder, self._description, (self.rows, self.sources))
 
     # Starts and stops
 

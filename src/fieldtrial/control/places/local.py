@@ -50,8 +50,8 @@ class LocalPlace:
                 [f"cpus_per_trial = {settings.cpus_per_trial}: this machine has {cores} cores"],
                 "local",
             )
-        # A short path: the names of Ray's sockets are limited to 107 bytes. For this user alone: Ray
-        # lets everybody into its own folder, which is made in this one.
+        # A short path: the names of Ray's sockets are limited to 107 bytes. Only this user can
+        # enter it: Ray lets everybody into its own folder, which is made in this one.
         folder = Path(tempfile.mkdtemp(prefix="fieldtrial-", dir="/tmp"))
         self.processes, self.backlog = settings.processes_per_trial, None
         self._guard = Guard(folder)
@@ -180,7 +180,7 @@ class LocalPlace:
             raise PlaceError(f"{folder}: Ray runs in it, and others can enter it (mode {mode:04o})")
 
 
-class _JobConfig(ray.job_config.JobConfig):
+class _JobConfig(ray.job_config.JobConfig):  # type: ignore[misc] (Ray has no types)
     """Keeps actors from importing from the driver's folders, of which one may be a stranger's."""
 
     def _runtime_env_has_working_dir(self) -> bool:

@@ -12,6 +12,7 @@ import pytest
 
 from fieldtrial.control.places.slurm import snapshot
 from fieldtrial.control.places.slurm.snapshot import PACKAGE, take_snapshot
+from fieldtrial.disk.sweep_folder import SweepFolder
 
 PYC_HEADER = 16  # bytes before the code
 
@@ -28,8 +29,12 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return copy
 
 
+def taken_in(sweep: Path) -> Path:
+    return take_snapshot(SweepFolder(sweep).code_path).folder
+
+
 def test_it_is_the_program_and_can_be_imported(tmp_path: Path) -> None:
-    taken = take_snapshot(tmp_path / "code")
+    taken = taken_in(tmp_path)
     assert taken.parent == tmp_path / "code"
     script = (
         "import fieldtrial.control.places.slurm.job_start as it,"
@@ -55,13 +60,13 @@ def test_it_is_the_program_and_can_be_imported(tmp_path: Path) -> None:
 
 
 def test_editing_changes_nothing_in_what_was_taken(package: Path, tmp_path: Path) -> None:
-    first = take_snapshot(tmp_path / "code")
-    assert take_snapshot(tmp_path / "code") == first
+    first = taken_in(tmp_path)
+    assert taken_in(tmp_path) == first
     assert (first / "diff.patch").read_text() == ""
     before = (package / "config.py").read_text()
     (package / "config.py").write_text(before + "NEW = 1\n")
     (package / "untracked.py").write_text("LINE = 2\n")
-    second = take_snapshot(tmp_path / "code")
+    second = taken_in(tmp_path)
     assert second != first
     assert (first / "fieldtrial" / "config.py").read_text() == before
     assert (second / "fieldtrial" / "untracked.py").read_text() == "LINE = 2\n"
@@ -79,12 +84,12 @@ def test_the_same_program_may_have_another_commit_and_other_changes_around_it(
     package: Path, tmp_path: Path
 ) -> None:
     (package.parent / "sweep.py").write_bytes('NAME = "caf\xe9"\n'.encode("latin-1"))
-    first = take_snapshot(tmp_path / "code")
+    first = taken_in(tmp_path)
     assert b"+NAME" in (first / "diff.patch").read_bytes()
     git = ["git", "-c", "user.name=x", "-c", "user.email=x@example.org"]
     for command in (["add", "."], ["commit", "-q", "-m", "second"]):
         subprocess.run([*git, *command], cwd=package.parent, check=True)
-    assert take_snapshot(tmp_path / "code") == first
+    assert taken_in(tmp_path) == first
     head = subprocess.run(
         [*git, "rev-parse", "HEAD"], cwd=package, capture_output=True, text=True, check=True
     ).stdout
@@ -92,14 +97,14 @@ def test_the_same_program_may_have_another_commit_and_other_changes_around_it(
     assert (first / "diff.patch").read_bytes() == b""
     (package.parent / "sweep.py").write_bytes('NAME = "th\xe9"\n'.encode("latin-1"))
     written = (first / "commit.txt").stat().st_mtime_ns
-    assert take_snapshot(tmp_path / "code") == first
+    assert taken_in(tmp_path) == first
     assert '+NAME = "th\xe9"\n'.encode("latin-1") in (first / "diff.patch").read_bytes()
     assert (first / "commit.txt").stat().st_mtime_ns == written
     assert {path.name for path in first.iterdir()} == {"fieldtrial", "commit.txt", "diff.patch"}
 
 
 def test_others_may_read_it_and_not_write(tmp_path: Path) -> None:
-    taken = take_snapshot(tmp_path / "code")
+    taken = taken_in(tmp_path)
     for path in (taken, taken / "fieldtrial", taken / "fieldtrial" / "config.py"):
         mode = stat.S_IMODE(path.stat().st_mode)
         assert mode & 0o444 == 0o444
@@ -108,6 +113,6 @@ def test_others_may_read_it_and_not_write(tmp_path: Path) -> None:
 
 def test_without_git_there_is_a_snapshot_too(package: Path, tmp_path: Path) -> None:
     shutil.rmtree(package.parent / ".git")
-    taken = take_snapshot(tmp_path / "code")
+    taken = taken_in(tmp_path)
     assert (taken / "commit.txt").read_text() == ""
     assert (taken / "fieldtrial" / "config.py").exists()

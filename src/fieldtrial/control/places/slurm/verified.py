@@ -40,12 +40,29 @@ def digest_of(sources: Mapping[str, bytes]) -> str:
     return digest.hexdigest()
 
 
-class Verified(MetaPathFinder, SourceLoader):
-    """Imports the package from sources that have been read, and from nothing else."""
+class Source(SourceLoader):
+    """Loads a module from its source, which has been read; `path` is where, for tracebacks."""
+
+    def __init__(self, path: str, content: bytes) -> None:
+        self._path, self._content = path, content
+
+    def get_filename(self, fullname: str) -> str:  # noqa: ARG002 (it has one module)
+        """Return the path of the source."""
+        return self._path
+
+    def get_data(self, path: str | bytes) -> bytes:
+        """Return the source. Raises FileNotFoundError for all else, such as compiled files."""
+        if path != self._path:
+            raise FileNotFoundError(path)
+        return self._content
+
+
+class Finder(MetaPathFinder):
+    """Finds the modules of the package in sources that have been read, and nowhere else."""
 
     def __init__(self, folder: str, sources: Mapping[str, bytes]) -> None:
-        self._sources = {f"{folder}/{name}": content for name, content in sources.items()}
         self._folder = folder
+        self._sources = {f"{folder}/{name}": content for name, content in sources.items()}
 
     def find_spec(self, fullname: str, *_: object) -> ModuleSpec | None:
         """Return where a module is. Raises ModuleNotFoundError for one that the sources lack."""
@@ -53,22 +70,12 @@ class Verified(MetaPathFinder, SourceLoader):
             return None
         stem = "/".join((self._folder, *fullname.split(".")))
         for path, inner in ((f"{stem}/__init__.py", [stem]), (f"{stem}.py", None)):
-            if path in self._sources:
+            if (content := self._sources.get(path)) is not None:
+                loader = Source(path, content)
                 return spec_from_file_location(
-                    fullname, path, loader=self, submodule_search_locations=inner
+                    fullname, path, loader=loader, submodule_search_locations=inner
                 )
         raise ModuleNotFoundError(f"{self._folder}: no module {fullname}", name=fullname)
-
-    def get_filename(self, fullname: str) -> str:
-        """Return the path of a source, for tracebacks."""
-        spec = self.find_spec(fullname)
-        return (spec and spec.origin) or ""
-
-    def get_data(self, path: str | bytes) -> bytes:
-        """Return a source. Raises FileNotFoundError for all else."""
-        if (source := self._sources.get(os.fsdecode(path))) is None:
-            raise FileNotFoundError(path)
-        return source
 
 
 def main(folder: str, digest: str, *arguments: str) -> None:
@@ -79,7 +86,7 @@ def main(folder: str, digest: str, *arguments: str) -> None:
         sys.exit(f"{folder}: not started: {error}")
     if digest_of(sources) != digest:
         sys.exit(f"{folder}: not started: somebody has changed the program there")
-    sys.meta_path.insert(0, Verified(folder, sources))
+    sys.meta_path.insert(0, Finder(folder, sources))
     from fieldtrial.control.places.slurm.job_start import launch  # late: it is what was checked
 
     launch(*arguments)
