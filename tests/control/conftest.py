@@ -67,7 +67,7 @@ class Processes:
         found = []
         for process in psutil.Process(driver).children(recursive=True):
             try:
-                if process.cmdline()[1:] == list(STAND_IN):
+                if process.cmdline()[1:] == ["-P", *STAND_IN]:
                     found.append(process)
             except psutil.NoSuchProcess:
                 continue

@@ -72,9 +72,7 @@ ON_THE_RUN: dict[str, Callable[[Run], object]] = {
 
 
 @pytest.mark.parametrize("name", ON_THE_RUN)
-def test_a_run_that_is_a_link_is_not_the_sweeps(
-    theirs: SweepFolder, mine: Path, name: str
-) -> None:
+def test_a_run_that_is_a_link_is_not_the_sweeps(theirs: SweepFolder, mine: Path, name: str) -> None:
     before = content(mine)
     for run in (theirs.run(mine.name), Task(str(theirs.path / mine.name), 1).open_run()):
         with pytest.raises(RefusedError, match=f"theirs/{mine.name}: is a link"):

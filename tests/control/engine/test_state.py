@@ -1,7 +1,9 @@
 import hmac
 import os
+import shutil
 import stat
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,6 +15,7 @@ from fieldtrial.control.engine import state as module
 from fieldtrial.control.engine.state import ForeignStateError, load_state, save_state
 from fieldtrial.disk.sweep_description import SearchDomain, SweepDescription
 from fieldtrial.disk.sweep_folder import SweepFolder
+from tests.needs import need_root
 
 SWEEP = SweepDescription(
     name="x",
@@ -166,3 +169,74 @@ def test_a_state_of_another_format_is_not_unpickled(
     with pytest.raises(ForeignStateError, match=f"written by {age} version of Fieldtrial"):
         load(path)
     assert not (tmp_path / "ran").exists()
+
+
+def test_the_state_of_another_sweep_is_not_taken_for_this_ones(tmp_path: Path) -> None:
+    path, other = tmp_path / "mine" / "engine.state", tmp_path / "theirs" / "engine.state"
+    save(path, Calling(os.mkdir, str(tmp_path / "ran")))
+    shutil.copytree(path.parent, other.parent)
+    with pytest.raises(ForeignStateError, match=f"written for sweep mine in {path.parent}, or"):
+        load(other)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"rows": ({"model": "cnn"},)},
+        {"base": TrainConfig(epochs=7)},
+        {"search": {"lr": SearchDomain("uniform", 0.001, 0.1)}},
+        {"select": "validation_loss"},
+        {"source": {"model": "cnn"}},
+        {"deterministic": True},
+        {"aa": True},
+    ],
+)
+def test_the_state_of_the_same_folder_with_another_sweep_in_it_is_refused(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
+    path = tmp_path / "engine.state"
+    save(path, 1)
+    with pytest.raises(ForeignStateError, match="or before the sweep was changed"):
+        load(path, replace(SWEEP, **change))
+
+
+@pytest.mark.parametrize("change", [{"trials": 9}, {"seeds": 9}, {"finalists": 3}, {"name": "y"}])
+def test_a_larger_budget_is_no_other_sweep(tmp_path: Path, change: dict[str, Any]) -> None:
+    path = tmp_path / "engine.state"
+    save(path, 1)
+    assert load(path, replace(SWEEP, **change)) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "problem"),
+    [
+        (b"", 0o600, "has 0 bytes, and must have 32"),
+        (b"short", 0o600, "has 5 bytes, and must have 32"),
+        (b"k" * 32, 0o640, "can be opened by others .mode 0640."),
+        (b"k" * 32, 0o604, "can be opened by others .mode 0604."),
+        (b"k" * 32, 0o620, "can be opened by others .mode 0620."),
+    ],
+)
+def test_a_key_that_others_may_know_is_refused(
+    tmp_path: Path, content: bytes, mode: int, problem: str
+) -> None:
+    path, key = tmp_path / "engine.state", tmp_path / "mine" / "fieldtrial" / "key"
+    save(path, 1)
+    kept = key.read_bytes()
+    key.write_bytes(content)
+    key.chmod(mode)
+    for act in (lambda: save(path, 2), lambda: load(path)):
+        with pytest.raises(ForeignStateError, match=f"key: {problem}"):
+            act()
+    key.write_bytes(kept)
+    key.chmod(0o600)
+    assert load(path) == 1
+
+
+def test_another_users_key_is_refused(tmp_path: Path) -> None:
+    need_root("gives a file to another user")
+    save(tmp_path / "engine.state", 1)
+    os.chown(tmp_path / "mine" / "fieldtrial" / "key", 65534, -1)
+    with pytest.raises(ForeignStateError, match="key: belongs to another user"):
+        load(tmp_path / "engine.state")

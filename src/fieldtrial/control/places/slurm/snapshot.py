@@ -1,5 +1,6 @@
 """A copy of the program in the sweep's folder, so that edits do not affect jobs that wait."""
 
+import errno
 import os
 import secrets
 from collections.abc import Mapping
@@ -42,6 +43,7 @@ def take_snapshot(folder: Inside) -> Snapshot:
             what is there differs from the package.
         OSError: it cannot be written, or a link is in the way.
     """
+    folder.root.mkdir(parents=True, exist_ok=True, mode=0o755)
     require_own(folder.root)
     folder.mkdir(parents=True, exist_ok=True)
     require_own(folder, tighten=True)
@@ -49,7 +51,7 @@ def take_snapshot(folder: Inside) -> Snapshot:
     target = folder / snapshot.folder.name
     if not target.exists():
         _copy(sources, target)
-    elif read_sources(os.fspath(target)) != sources:
+    elif not _holds(target, sources):
         problem = "its files are not this program's: somebody has changed them, or it is not whole"
         raise ConfigError([f"{problem}; find out who, and remove it"], str(target))
     facts = {
@@ -60,6 +62,16 @@ def take_snapshot(folder: Inside) -> Snapshot:
         if not (target / name).exists() or (target / name).read_bytes() != content:
             write_atomically(target / name, content)
     return snapshot
+
+
+def _holds(target: Inside, sources: Mapping[str, bytes]) -> bool:
+    """Return whether a copy has these sources and no others."""
+    try:
+        return read_sources(os.fspath(target)) == sources
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        return False  # one of them is a link
 
 
 def _copy(sources: Mapping[str, bytes], target: Inside) -> None:
