@@ -86,7 +86,7 @@ def test_a_link_in_a_run_is_not_followed(theirs: SweepFolder, mine: Path, name: 
     before = content(mine)
     run = Run.create(theirs.path / "own", CONFIG)
     (run.path / name).symlink_to(mine / name)
-    acts = {
+    acts: dict[str, list[Callable[[Run], object]]] = {
         "checkpoint": [Run.remove_checkpoints, lambda run: run.keep_checkpoints(newest=0)],
         "log": [lambda run: run.log_path(1).open("ab")],
         "metrics-1.jsonl": [record, Run.records],

@@ -8,8 +8,8 @@ from typing import Any
 from fieldtrial import processes
 
 SOURCES = Path(processes.__file__).parent
-NAMES = ("fieldtrial/__init__", "torch", "pandas", "numpy", "rich", "ray", "json", "pickle")
-NAMES += ("jinja2", "plotly", "scipy", "sitecustomize", "usercustomize", "pyarrow", "submitit")
+NAMES = ["fieldtrial/__init__", "torch", "pandas", "numpy", "rich", "ray", "json", "pickle"]
+NAMES += ["jinja2", "plotly", "scipy", "sitecustomize", "usercustomize", "pyarrow", "submitit"]
 
 
 def test_a_sweep_imports_nothing_from_the_current_directory(

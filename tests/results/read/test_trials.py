@@ -213,7 +213,7 @@ def test_a_run_that_is_a_link_is_left_out_and_named(
     assert list(frame["outcome"]) == ["finished", "unreadable", "unreadable"]
     for link in (name, "unlisted"):
         path = written.folder.path / link
-        assert frame.loc[link, "error_message"].startswith(f"{path}: is a link")
+        assert str(frame.loc[link, "error_message"]).startswith(f"{path}: is a link")
     assert set(load_records(written.folder.path)["trial"]) == {kept.name}
 
 

@@ -180,7 +180,7 @@ class LocalPlace:
             raise PlaceError(f"{folder}: Ray runs in it, and others can enter it (mode {mode:04o})")
 
 
-class _JobConfig(ray.job_config.JobConfig):  # type: ignore[misc] (Ray has no types)
+class _JobConfig(ray.job_config.JobConfig):  # type: ignore[misc]
     """Keeps actors from importing from the driver's folders, of which one may be a stranger's."""
 
     def _runtime_env_has_working_dir(self) -> bool:
