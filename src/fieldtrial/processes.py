@@ -1,11 +1,20 @@
-"""Processes of this machine: when one was started, and whether a sweep's driver still runs."""
+"""Processes of this machine: how Python is started, when one was, whether a driver still runs."""
 
 import contextlib
 import os
 import socket
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+
+def python(*arguments: str) -> list[str]:
+    """Return the command that starts this Python again.
+
+    It does not import from the current directory, which may be a stranger's, and have a torch.py.
+    """
+    return [sys.executable, "-P", *arguments]
 
 
 def started(process: int) -> int | None:

@@ -75,7 +75,7 @@ def test_a_sweep_as_a_job(slurm: SlurmCluster, project: Path) -> None:
     job = submit(slurm, project, "slurm/sweep.sh", "sweeps/small.py", "--", *flags)
     ended = wait_for_job(slurm, job, project)
     assert ended.startswith("COMPLETED"), ended
-    with SweepFolder(project / "runs" / "small-smoke").table_path("csv").open() as file:
+    with Path(SweepFolder(project / "runs" / "small-smoke").table_path("csv")).open() as file:
         rows = list(csv.DictReader(file))
     assert [row["search_trials"] for row in rows] == ["1"]
 

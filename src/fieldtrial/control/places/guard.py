@@ -16,6 +16,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from fieldtrial.processes import python
+
 DRIVER_MARK = "FIELDTRIAL_PLACE"
 
 
@@ -25,7 +27,7 @@ class Guard:
     def __init__(self, folder: Path) -> None:
         mark = secrets.token_hex(16)
         os.environ[DRIVER_MARK] = mark
-        command = [sys.executable, "-m", "fieldtrial.control.places.guard", mark, str(folder)]
+        command = python("-m", "fieldtrial.control.places.guard", mark, str(folder))
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
 
     def close(self) -> None:

@@ -2,13 +2,13 @@
 
 import zipfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fieldtrial import metrics
+from fieldtrial.disk.inside import Inside
 from fieldtrial.disk.run import Run
 
 KINDS = {"index": ("i", 1), "label": ("i", 1), "probability": ("f", 2)}
@@ -87,9 +87,9 @@ def load_predictions(run: Run, split: str = "test") -> StoredPredictions:
     return StoredPredictions(arrays["index"], arrays["label"], arrays["probability"], names)
 
 
-def _read(path: Path) -> dict[str, NDArray[Any]]:
+def _read(path: Inside) -> dict[str, NDArray[Any]]:
     """Return the arrays in `path`. Raises what numpy raises, and ValueError for other contents."""
-    with np.load(path, allow_pickle=False) as file:
+    with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
         arrays = {name: file[name] for name in KINDS}
     for name, (kind, dimensions) in KINDS.items():
         if arrays[name].dtype.kind != kind or arrays[name].ndim != dimensions:

@@ -22,6 +22,7 @@ import pyarrow.json
 import pyarrow.parquet as pq
 
 from fieldtrial.disk.files import atomic_file, parse_record
+from fieldtrial.disk.inside import Inside
 from fieldtrial.disk.run import Record, Run
 from fieldtrial.disk.sweep_folder import SweepFolder
 
@@ -43,7 +44,8 @@ def load_records(path: Path | str) -> pd.DataFrame:
     repeated_seconds: what earlier attempts at the same epoch took, whose work was lost.
     All that the trials record: validation_accuracy, train_loss, lr, and so on.
 
-    Half-written lines and run directories without records are skipped. The records are cached in
+    Half-written lines and run directories without records are skipped, and so are runs that are
+    links or have one in the place of a record file. The records are cached in
     the folder, if it can be written to, and only what has changed since is read again.
 
     Raises:
@@ -52,8 +54,7 @@ def load_records(path: Path | str) -> pd.DataFrame:
     folder = SweepFolder(path)
     folder.require()
     listed = [entry["trial"] for entry in folder.trials() if entry["trial"]]
-    found = sorted(entry.name for entry in os.scandir(folder.path) if entry.is_dir())
-    names = dict.fromkeys((*listed, *found))
+    names = dict.fromkeys((*listed, *folder.folders()))
     stamps = {name: stamp for name in names if (stamp := folder.run(name).record_stamps())}
     kept, known = _read_kept(folder.records_path)
     same = [name for name in stamps if known.get(name) == stamps[name]]
@@ -74,10 +75,11 @@ def load_records(path: Path | str) -> pd.DataFrame:
     return _as_frame(kept, list(stamps))
 
 
-def _read_kept(path: Path) -> tuple[pa.Table | None, Stamps]:
+def _read_kept(path: Inside) -> tuple[pa.Table | None, Stamps]:
     """Return the cached table and the stamps of its files, or nothing where it cannot be used."""
     try:
-        table = pq.read_table(path)
+        with path.open("rb") as file:
+            table = pq.read_table(file)
         about = json.loads(table.schema.metadata[b"fieldtrial"])
         if about["format"] == FORMAT and set(COLUMNS) <= set(table.column_names):
             return table.replace_schema_metadata(None), dict(about["stamps"])
@@ -86,7 +88,7 @@ def _read_kept(path: Path) -> tuple[pa.Table | None, Stamps]:
     return None, {}
 
 
-def _keep(path: Path, table: pa.Table, stamps: Stamps) -> None:
+def _keep(path: Inside, table: pa.Table, stamps: Stamps) -> None:
     about = json.dumps({"format": FORMAT, "stamps": stamps})
     with atomic_file(path) as file:
         pq.write_table(
@@ -103,7 +105,7 @@ def _read(runs: Sequence[Run]) -> Iterator[pa.Table]:
 
 def _read_some(runs: Sequence[Run]) -> pa.Table:
     pieces = [
-        (run.path.name, attempt, world_size, run.record_lines(attempt))
+        (run.name, attempt, world_size, run.record_lines(attempt))
         for run in runs
         for attempt, world_size in _attempts(run)
     ]

@@ -64,11 +64,10 @@ def load(path: Path | str) -> pd.DataFrame:
         }
         for entry in listed
     ]
-    for name in sorted(
-        entry.name for entry in folder.path.iterdir() if entry.is_dir() and entry.name not in names
-    ):
-        unlisted = _read_run(folder.run(name))
-        if "configuration" in unlisted:  # a folder without a config is no run
+    for name in folder.folders():
+        unlisted = {} if name in names else _read_run(folder.run(name))
+        # A folder without a config is no run. What a link leads to may be one, and is not read.
+        if "configuration" in unlisted or (unlisted and (folder.path / name).is_symlink()):
             rows.append(
                 {"trial": name, "row": None, "role": "unlisted", "winner": False, **unlisted}
             )
@@ -94,9 +93,9 @@ def search_of(entry: dict[str, Any]) -> tuple[int, int]:
 
 def _read_run(run: Run) -> dict[str, Any]:
     """Return outcome, config fields and measures of a run; damaged files are an outcome too."""
-    if not run.path.exists():
-        return {"outcome": "waiting"}
     try:
+        if not run.folder.exists():
+            return {"outcome": "waiting"}
         config = run.config()
         return {**_config_columns(config), **_ending(run)}
     except ConfigError as error:

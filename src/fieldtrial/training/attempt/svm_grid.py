@@ -50,7 +50,7 @@ def fit_grid(base: TrainConfig, folder: SweepFolder, world: World) -> None:
         config = TrainConfig.from_dict(row, base)
         run = folder.run(config.id)
         if world.is_rank_0:
-            Run.create(run.path, config)
+            Run.create(run.folder, config)
             for role in ("search", "winner", "final"):
                 folder.list_trial(config.id, row_number, role)
         number = world.broadcast(run.newest_attempt + 1)

@@ -22,11 +22,11 @@ import signal
 import sys
 import traceback
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
 
+from fieldtrial.disk.inside import Inside
 from fieldtrial.disk.outages import await_folder, is_outage
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.task_queue import Task
@@ -54,7 +54,7 @@ def main() -> None:
     modules = 0
     source = open_task_source(sys.argv[1:], answers) if world.is_rank_0 else None
     while task := world.broadcast(source.next() if source else None):
-        run = Run(task.run)
+        run = task.open_run()
         with printing_to(run.log_path(task.attempt, world.rank)):
             answer = work(task, world)
             gc.collect()
@@ -76,7 +76,7 @@ def work(task: Task, world: World) -> dict[str, Any]:
     A run that has its result is done. The process ends here if it cannot continue: because the
     other processes wait for it in vain, or its GPU may be in any state.
     """
-    run = Run(task.run)
+    run = task.open_run()
     try:
         if not world.broadcast(run.result()):
             for _ in train(Attempt.at(run, world, task.attempt, task.accumulate, task.test)):
@@ -149,7 +149,7 @@ def kind_of(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def printing_to(path: Path) -> Iterator[None]:
+def printing_to(path: Inside) -> Iterator[None]:
     """Append to `path` what this process prints in this context, C++ libraries included."""
     saved = os.dup(2)
     try:

@@ -8,13 +8,13 @@ runs no code.
 import errno
 import logging
 import pickle
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.disk.files import atomic_file
+from fieldtrial.disk.inside import Inside
 from fieldtrial.disk.run import Run
 from fieldtrial.training.distributed.world import World
 
@@ -51,7 +51,7 @@ def load(run: Run, config: TrainConfig, world: World) -> tuple[dict[str, Any] | 
     return state, f"checkpoint {', '.join(damaged)} was damaged, {went_on}"
 
 
-def read(path: Path) -> dict[str, Any]:
+def read(path: Inside) -> dict[str, Any]:
     """Return the checkpoint in a file, its tensors on the CPU and read when first used.
 
     Raises:
@@ -68,7 +68,7 @@ def read(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path}: not a whole checkpoint: {str(error).splitlines()[0]}") from None
 
 
-def _newest(run: Run, config: TrainConfig) -> tuple[Path | None, list[str]]:
+def _newest(run: Run, config: TrainConfig) -> tuple[Inside | None, list[str]]:
     """Return the newest undamaged checkpoint with an undamaged best epoch; the others' names."""
     damaged = []
     for path in run.checkpoints():
