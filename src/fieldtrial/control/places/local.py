@@ -26,6 +26,7 @@ from fieldtrial.disk.files import last_lines, tail
 from fieldtrial.disk.task_queue import Task
 
 WORKER = ("-m", "fieldtrial.training.attempt.worker")
+LAUNCHER = ("-m", "fieldtrial.training.distributed.launcher")
 WORKER_MARK = "FIELDTRIAL_WORKER"
 
 
@@ -211,7 +212,7 @@ class Slot:
         return self._worker
 
     def _kill(self) -> None:
-        """Kill the worker and all its processes, which torchrun puts into sessions of their own."""
+        """Kill the worker and all its processes, which may be in process groups of their own."""
         kill_all(WORKER_MARK, self._mark)
 
 
@@ -221,17 +222,8 @@ def _sharing(devices: int, wanted: float) -> int:
 
 
 def _worker_command(worker: tuple[str, ...], processes: int) -> list[str]:
-    if processes == 1:
-        return [sys.executable, *worker]
-    rendezvous = ["--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0", "--local-addr=127.0.0.1"]
-    return [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        *rendezvous,
-        f"--nproc-per-node={processes}",
-        *worker,
-    ]
+    launcher = [*LAUNCHER, "--processes", str(processes)] if processes > 1 else []
+    return [sys.executable, *launcher, *worker]
 
 
 def _open_log(log: Path) -> IO[bytes]:
