@@ -12,9 +12,10 @@ from datetime import timedelta
 from typing import Any
 
 import torch
-import torch.distributed as distributed
 
 from fieldtrial.training.distributed.shared_store import DIGEST, NONCE, RANK, prove
+
+TAG = 0
 
 
 class NotAPeer(RuntimeError):  # noqa: N818 (it is one: a process that is none of the trial's)
@@ -49,17 +50,14 @@ def _exchange(
         other: torch.frombuffer(bytearray(message), dtype=torch.uint8)
         for other, message in messages.items()
     }
-    sent = [distributed.isend(tensor, other, group) for other, tensor in tensors.items()]
-    received = {other: distributed.irecv(box, other, group) for other, box in boxes.items()}
-    for other, work in received.items():
-        try:
-            assert work
-            work.wait(limit)
-        except RuntimeError as error:
-            raise _not_a_peer(other) from error
-    for work in sent:
-        assert work
-        work.wait(limit)
+    sent = {other: group.send([tensor], other, TAG) for other, tensor in tensors.items()}
+    received = {other: group.recv([box], other, TAG) for other, box in boxes.items()}
+    for works in (received, sent):
+        for other, work in works.items():
+            try:
+                work.wait(limit)
+            except RuntimeError as error:  # it says nothing, something else, or is gone
+                raise _not_a_peer(other) from error
     return {other: bytes(box.tolist()) for other, box in boxes.items()}
 
 

@@ -114,7 +114,7 @@ class World:
         )
         control = distributed.new_group(backend="gloo", timeout=IDLE_TIMEOUT)
         if meeting:
-            for group in (control,) if on_gpu else (None, control):
+            for group in (control,) if on_gpu else (distributed.group.WORLD, control):
                 require_peers(group, meeting.secret, rank, size, MEETING_TIMEOUT)
         return cls(rank, size, device, control)
 
