@@ -129,9 +129,9 @@ class SharedStore(Store):
         """
         limit = self.timeout if timeout is None else timeout
         deadline = time.monotonic() + limit.total_seconds()
-        while not self.check(keys):
+        while missing := [key for key in keys if not self.check([key])]:
             if time.monotonic() > deadline:
-                raise TimeoutError(f"waited {limit} for another process: {', '.join(keys)}")
+                raise TimeoutError(f"waited {limit} for another process: {', '.join(missing)}")
             time.sleep(POLL_SECONDS)
 
     def clone(self) -> "SharedStore":
@@ -177,11 +177,11 @@ class Server:
             if not is_known:
                 return
             connection.settimeout(None)
-            with contextlib.suppress(OSError), connection.makefile("rwb") as file:
-                while request := _receive(file):
+            with contextlib.suppress(OSError), connection.makefile("rb") as lines:
+                while request := _receive(lines):
                     operation, key, *values = request
                     answer = self._values.do(operation, key, *map(_decoded, values))
-                    _send(file, [_encoded(answer) if isinstance(answer, bytes) else answer])
+                    _send(connection, [_encoded(answer) if isinstance(answer, bytes) else answer])
 
     def _introduce(self, connection: socket.socket) -> bool:
         """Return whether the other side is a missing rank; prove to it that this is rank 0."""
@@ -221,14 +221,13 @@ class Connection:
         except BaseException:
             connection.close()
             raise
-        self._file = connection.makefile("rwb")
-        connection.close()  # the file holds it open
+        self._connection, self._lines = connection, connection.makefile("rb")
 
     def do(self, operation: str, key: str, first: bytes = b"", second: bytes = b"") -> Any:
         """Have rank 0 do one operation and return what it returns. Raises OSError without it."""
         with self._lock:
-            _send(self._file, [operation, key, _encoded(first), _encoded(second)])
-            answer = _receive(self._file)
+            _send(self._connection, [operation, key, _encoded(first), _encoded(second)])
+            answer = _receive(self._lines)
         if answer is None:
             raise ConnectionResetError("rank 0 is gone")
         return _decoded(answer[0]) if isinstance(answer[0], str) else answer[0]
@@ -259,14 +258,13 @@ def _exactly(connection: socket.socket, count: int) -> bytes:
     return received
 
 
-def _send(file: BinaryIO, message: list[Any]) -> None:
-    file.write(json.dumps(message).encode() + b"\n")
-    file.flush()
+def _send(connection: socket.socket, message: list[Any]) -> None:
+    connection.sendall(json.dumps(message).encode() + b"\n")
 
 
-def _receive(file: BinaryIO) -> list[Any] | None:
+def _receive(lines: BinaryIO) -> list[Any] | None:
     """Return the next line's message, or None at the end. JSON: whatever it says, no code runs."""
-    line = file.readline(LONGEST_LINE)
+    line = lines.readline(LONGEST_LINE)
     return json.loads(line) if line.endswith(b"\n") else None
 
 
