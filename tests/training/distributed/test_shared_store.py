@@ -125,6 +125,7 @@ def test_what_one_has_overheard_lets_nobody_in(meeting: Meeting) -> None:
         assert (len(stranger.recv(100)) == 32) == lets_in
         stranger.close()
     first.close()
+    meeting.join(1).set("after", b"one who gave up")
 
 
 def test_who_is_not_rank_0_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:

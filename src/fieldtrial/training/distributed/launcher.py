@@ -167,7 +167,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     nodes = [name for name in given.nodes.split(",") if name]
     if len(nodes) > 1 and "FIELDTRIAL_RENDEZVOUS" not in os.environ:
         parser.error("--nodes: FIELDTRIAL_RENDEZVOUS must name a file that all of them see")
-    command = [sys.executable, *(["-m"] if given.module else []), *given.command]
+    own = ["-P"] if sys.flags.safe_path else []  # nothing is imported from the current directory
+    command = [sys.executable, *own, *(["-m"] if given.module else []), *given.command]
     launcher = Launcher(command, rank_environments(given.processes, nodes))
     end_as(launcher.run(given.restarts, int(os.environ.get(RESTART_COUNT, "0"))))
 

@@ -20,6 +20,7 @@ from torch._C._distributed_c10d import Store
 
 NONCE = DIGEST = 32  # bytes
 RANK = struct.Struct("!I")
+IN = b"1"  # what a rank says when it believes rank 0, too
 MOST_STRANGERS = 64  # connections at once of which it is not known whose they are
 INTRODUCTION_SECONDS = 10.0
 LONGEST_LINE = 1 << 20  # bytes of a request or an answer
@@ -155,11 +156,10 @@ class Server:
 
     def _accept(self) -> None:
         with self._listener:
-            self._listener.settimeout(1)
             while self._missing:
                 try:
                     connection, _ = self._listener.accept()
-                except OSError:  # nobody came in that time, or went away again
+                except OSError:  # who came has gone away again, or all are there
                     continue
                 if self._strangers.acquire(blocking=False):
                     threading.Thread(target=self._serve, args=[connection], daemon=True).start()
@@ -191,12 +191,17 @@ class Server:
         rank, theirs, proof = _split(_exactly(connection, RANK.size + NONCE + DIGEST))
         if not hmac.compare_digest(proof, prove(self._secret, b"peer", mine, theirs, rank)):
             return False
+        number = RANK.unpack(rank)[0]
+        if number not in self._missing:
+            return False
+        connection.sendall(prove(self._secret, b"rank 0", mine, theirs, rank))
+        _exactly(connection, len(IN))  # else it has given up, and will try again
         with self._lock:
-            number = RANK.unpack(rank)[0]
             if number not in self._missing:
                 return False
             self._missing.remove(number)
-        connection.sendall(prove(self._secret, b"rank 0", mine, theirs, rank))
+            if not self._missing:
+                self._listener.shutdown(socket.SHUT_RDWR)  # nobody else is let in, from now on
         return True
 
 
@@ -217,6 +222,7 @@ class Connection:
             proof = _exactly(connection, DIGEST)
             if not hmac.compare_digest(proof, prove(secret, b"rank 0", theirs, mine, number)):
                 raise ConnectionRefusedError(f"{address}: not rank 0 of this trial")
+            connection.sendall(IN)
             connection.settimeout(None)
         except BaseException:
             connection.close()
