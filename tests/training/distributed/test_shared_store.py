@@ -1,5 +1,6 @@
 """The store of a job's processes: what torch asks of it, and who is let in."""
 
+import gc
 import hashlib
 import hmac
 import secrets
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 import pytest
+from torch._C._distributed_c10d import PrefixStore
 
 from fieldtrial.training.distributed import shared_store
 from fieldtrial.training.distributed.shared_store import Connection, Server, SharedStore, Values
@@ -77,6 +79,14 @@ def test_a_value_is_waited_for(meeting: Meeting) -> None:
     with pytest.raises(TimeoutError, match=r"waited 0:00:00.1\d* for another process: never"):
         first.wait(["late", "never"], timedelta(seconds=0.1))
     later.join()
+
+
+def test_torch_finds_the_store_when_nobody_else_holds_it() -> None:
+    """As with groups that are made after the processes have met."""
+    prefixed = PrefixStore("group", SharedStore(Values(), LIMIT))
+    gc.collect()
+    prefixed.set("said", "word")
+    assert (prefixed.get("said"), prefixed.clone().get("said")) == (b"word", b"word")
 
 
 def refused_without(join: Callable[[], object]) -> bool:

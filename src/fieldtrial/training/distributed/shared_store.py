@@ -25,6 +25,8 @@ MOST_STRANGERS = 64  # connections at once of which it is not known whose they a
 INTRODUCTION_SECONDS = 10.0
 LONGEST_LINE = 1 << 20  # bytes of a request or an answer
 POLL_SECONDS = 0.02
+# torch keeps the half of a store that is in C++, for groups that are made later, and not this one.
+ALIVE: list[Store] = []
 
 
 class Values:
@@ -75,6 +77,7 @@ class SharedStore(Store):
         super().__init__()
         self._operations = operations
         self.set_timeout(timeout)
+        ALIVE.append(self)
 
     def set(self, key: str, value: str | bytes) -> None:
         """Set a value."""
