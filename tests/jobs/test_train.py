@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ TORCHRUN = (
     "--nproc-per-node=2",
 )
 # Each with how often it may start the processes again.
-RESTARTING = {
+RESTARTING: dict[str, Callable[[int], tuple[str, ...]]] = {
     "launcher": lambda restarts: (*LAUNCHER, "--restarts", str(restarts)),
     "torchrun": lambda restarts: (*TORCHRUN, f"--max-restarts={restarts}", "--"),
 }

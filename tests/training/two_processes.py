@@ -39,7 +39,8 @@ def main() -> None:
     gradient accumulation steps; left is stopped in the middle of an epoch; the rest is trained
     whole.
     """
-    distributed_c10d._unpickler = None  # whoever receives an object of Python's here fails
+    # Whoever receives an object of Python's here fails.
+    distributed_c10d._unpickler = None  # type: ignore[assignment]
     world, folder = World.from_environment(), Path(sys.argv[1])
     rows = torch.tensor([[world.rank], [world.rank + 2]])
     facts = {

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -66,16 +66,18 @@ class Launched:
         return errors
 
 
+Launch = Callable[..., Launched]
+
+
 @pytest.fixture
-def launched(tmp_path: Path) -> Iterator[type[Launched]]:
+def launched(tmp_path: Path) -> Iterator[Launch]:
     made: list[Launched] = []
 
-    class Made(Launched):
-        def __init__(self, *arguments: str, grace: float = 10) -> None:
-            super().__init__(tmp_path, *arguments, grace=grace)
-            made.append(self)
+    def launch(code: str, *options: str, grace: float = 10) -> Launched:
+        made.append(Launched(tmp_path, code, *options, grace=grace))
+        return made[-1]
 
-    yield Made  # type: ignore[misc]
+    yield launch
     for one in made:
         if one.process.poll() is None:
             one.process.kill()
@@ -87,7 +89,7 @@ def gone(processes: list[psutil.Process]) -> bool:
 
 
 def test_each_process_has_its_place_and_rank_0_the_input(
-    launched: type[Launched], monkeypatch: pytest.MonkeyPatch
+    launched: Launch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = ("WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "OMP_NUM_THREADS")
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
@@ -115,7 +117,7 @@ all_said(["0-0", "1-0"])
     [("sys.exit(7)", 7), ("os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGKILL)],
 )
 def test_a_death_ends_all_and_the_launcher_as_the_dead_one(
-    launched: type[Launched], death: str, status: int
+    launched: Launch, death: str, status: int
 ) -> None:
     one = launched(f"""
 say(os.getpid())
@@ -129,13 +131,13 @@ time.sleep(300)
     assert gone(family)
 
 
-def test_a_process_that_ends_early_and_well_is_waited_with(launched: type[Launched]) -> None:
+def test_a_process_that_ends_early_and_well_is_waited_with(launched: Launch) -> None:
     one = launched('rank or sys.exit(0); time.sleep(1); say("done")')
     assert one.end(0) == ""
     assert one.said("1-0") == "done"
 
 
-def test_who_does_not_end_when_told_is_killed(launched: type[Launched]) -> None:
+def test_who_does_not_end_when_told_is_killed(launched: Launch) -> None:
     one = launched(
         """
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -161,7 +163,7 @@ time.sleep(300)
     ],
 )
 def test_dead_processes_are_started_again_and_meet_anew(
-    launched: type[Launched], code: str, starts: int, status: int
+    launched: Launch, code: str, starts: int, status: int
 ) -> None:
     one = launched(
         f"""
@@ -184,7 +186,7 @@ open(memory, "a").write("where this start's processes are")
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_is_passed_on_once_and_nothing_starts_again(
-    launched: type[Launched], number: signal.Signals
+    launched: Launch, number: signal.Signals
 ) -> None:
     one = launched(
         """
@@ -207,7 +209,7 @@ sys.exit(5)
     assert gone(family)
 
 
-def test_processes_die_with_a_killed_launcher_while_they_start(launched: type[Launched]) -> None:
+def test_processes_die_with_a_killed_launcher_while_they_start(launched: Launch) -> None:
     one = launched("say(os.getpid()); time.sleep(300)")
     family = one.family()
     one.process.kill()
@@ -244,8 +246,8 @@ def test_on_several_nodes_ranks_count_on_and_meet_by_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "script.py").write_text(SCRIPT)
-    names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "FIELDTRIAL_PEER")
-    names += ("FIELDTRIAL_RENDEZVOUS", "FIELDTRIAL_MEETING")
+    names = ["RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "FIELDTRIAL_PEER"]
+    names += ["FIELDTRIAL_RENDEZVOUS", "FIELDTRIAL_MEETING"]
     code = f"say(list(map(os.environ.get, {names})))"
     monkeypatch.setenv("FIELDTRIAL_RENDEZVOUS", "/shared/file")
     for node in ("0", "1"):

@@ -125,11 +125,12 @@ def test_what_one_has_overheard_lets_nobody_in(meeting: Meeting) -> None:
 
     one, two = b"\0\0\0\1", b"\0\0\0\2"
     first, first_nonce = hello(meeting.address)
-    for told, lets_in in (
+    tries: list[tuple[Callable[[bytes], bytes], bool]] = [
         (lambda _: answer(first_nonce, one, one), False),
         (lambda nonce: answer(nonce, one, two), False),
         (lambda nonce: answer(nonce, one, one), True),
-    ):
+    ]
+    for told, lets_in in tries:
         stranger, nonce = hello(meeting.address)
         stranger.sendall(told(nonce))
         assert (len(stranger.recv(100)) == 32) == lets_in

@@ -76,7 +76,7 @@ def main() -> None:
 def _next(source: TaskSource | None) -> dict[str, Any] | None:
     """Return the next task's fields to rank 0, which has the source; None if there are no more."""
     task = source.next() if source else None
-    return task and asdict(task)
+    return asdict(task) if task else None
 
 
 def work(task: Task, world: World) -> dict[str, Any]:

@@ -75,8 +75,7 @@ class SharedStore(Store):
 
     def __init__(self, operations: Operations, timeout: timedelta) -> None:
         super().__init__()
-        self._operations = operations
-        self.set_timeout(timeout)
+        self._operations, self._limit = operations, timeout
         ALIVE.append(self)
 
     def set(self, key: str, value: str | bytes) -> None:
@@ -131,7 +130,7 @@ class SharedStore(Store):
         Raises:
             TimeoutError: they are not there in time.
         """
-        limit = self.timeout if timeout is None else timeout
+        limit = self._limit if timeout is None else timeout
         deadline = time.monotonic() + limit.total_seconds()
         while missing := [key for key in keys if not self.check([key])]:
             if time.monotonic() > deadline:

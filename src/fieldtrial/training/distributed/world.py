@@ -189,6 +189,8 @@ def _meet(rank: int, size: int) -> Meeting | None:
     if file := os.environ.get("FIELDTRIAL_RENDEZVOUS"):
         address = own_address(is_one_machine)
         listen_at(address)
+        # NCCL's watchdog would ask the store every second, from a thread that outlives Python.
+        os.environ.setdefault("TORCH_NCCL_DUMP_ON_TIMEOUT", "0")
         return meet(Path(file), rank, size, address)
     if rank == 0 and is_torchruns():
         warn_of_torchrun()
