@@ -97,7 +97,7 @@ def test_each_process_has_its_place_and_rank_0_the_input(
     code = f"""
 meeting = os.stat(int(os.environ["FIELDTRIAL_MEETING"]))
 say([sys.stdin.read(), *map(os.environ.get, {names}), os.environ.get("FIELDTRIAL_RENDEZVOUS"),
-     meeting.st_size, meeting.st_nlink, os.getppid()])
+     meeting.st_size, meeting.st_nlink, os.getppid(), os.getpgrp() == os.getpid()])
 all_said(["0-0", "1-0"])
 """
     one = launched(code)
@@ -106,7 +106,7 @@ all_said(["0-0", "1-0"])
     one.process.stdin.close()
     threads = str(max(1, len(os.sched_getaffinity(0)) // 2))
     for rank, read in ((0, "a task"), (1, "")):
-        said = [read, "2", str(rank), "2", threads, None, 0, 0, one.process.pid]
+        said = [read, "2", str(rank), "2", threads, None, 0, 0, one.process.pid, True]
         assert one.said(f"{rank}-0") == str(said)
     one.process.stdin = None
     assert one.end(0) == ""
