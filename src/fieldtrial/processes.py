@@ -1,12 +1,19 @@
-"""Processes of this machine: how Python is started, when one was, whether a driver still runs."""
+"""Processes of this machine: how Python is started, when one was, whether a sweep's driver still
+runs, and a process's tie to its parent.
+"""
 
 import contextlib
+import ctypes
 import os
+import signal
 import socket
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+PR_SET_PDEATHSIG = 1  # Linux: the signal to get when the parent dies
+PRCTL = ctypes.CDLL(None).prctl  # loaded here: little is safe between fork and exec
 
 
 def python(*arguments: str) -> list[str]:
@@ -37,3 +44,8 @@ def is_gone(owner: Mapping[str, Any]) -> bool:
     except ProcessLookupError:
         pass
     return True
+
+
+def die_with_parent() -> None:
+    """Make the kernel kill this process when its parent ends, however that comes about."""
+    PRCTL(PR_SET_PDEATHSIG, signal.SIGKILL)

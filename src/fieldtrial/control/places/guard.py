@@ -1,9 +1,9 @@
 """A guard process that ends what a driver has started, also if the driver is killed.
 
-Ray's processes, torchrun's ranks and stopped workers can outlive a killed driver, and Ray's
-temporary folder does. The kernel's parent-death signal reaches neither the ranks, which are
-grandchildren, nor the folder. The guard waits on a pipe that closes when the driver ends. Then it
-kills every process whose environment carries the driver's mark, and removes the folder.
+Ray's processes, the processes of a trial and stopped workers can outlive a killed driver, and Ray's
+temporary folder does. The kernel's parent-death signal reaches neither a worker's processes, which
+are grandchildren, nor the folder. The guard waits on a pipe that closes when the driver ends. Then
+it kills every process whose environment carries the driver's mark, and removes the folder.
 """
 
 import contextlib

@@ -29,6 +29,7 @@ from fieldtrial.disk.task_queue import Task
 from fieldtrial.processes import python
 
 WORKER = ("-m", "fieldtrial.training.attempt.worker")
+LAUNCHER = ("-m", "fieldtrial.training.distributed.launcher")
 WORKER_MARK = "FIELDTRIAL_WORKER"
 
 
@@ -231,7 +232,7 @@ class Slot:
         return self._worker
 
     def _kill(self) -> None:
-        """Kill the worker and all its processes, which torchrun puts into sessions of their own."""
+        """Kill the worker and all its processes, which may be in process groups of their own."""
         kill_all(WORKER_MARK, self._mark)
 
 
@@ -241,11 +242,8 @@ def _sharing(devices: int, wanted: float) -> int:
 
 
 def _worker_command(worker: tuple[str, ...], processes: int) -> list[str]:
-    if processes == 1:
-        return python(*worker)
-    rendezvous = ["--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0", "--local-addr=127.0.0.1"]
-    number = f"--nproc-per-node={processes}"
-    return python("-m", "torch.distributed.run", *rendezvous, number, *worker)
+    launcher = [*LAUNCHER, "--processes", str(processes)] if processes > 1 else []
+    return python(*launcher, *worker)
 
 
 def _open_log(log: Inside) -> IO[bytes]:

@@ -1,10 +1,11 @@
 """python -m fieldtrial.training.attempt.worker: a warm process that runs one trial after another.
 
-torchrun starts several such processes for trials that train on several devices. Tasks come from the
-standard input, as lines {"run": "<directory>", "attempt": 3, "test": false}. Answers go to the
-standard output, as lines {"run": "<directory>", "outcome": "finished" | "stopped" | "superseded" |
-"failed"}; a failure's answer has its kind and message too, because a full disk may keep them out of
-error.json. With --queue, tasks and answers go through a sweep's task queue instead.
+A launcher or a job starts several such processes for trials that train on several devices. Tasks
+come from the standard input, as lines {"run": "<directory>", "attempt": 3, "test": false}. Answers
+go to the standard output, as lines {"run": "<directory>", "outcome": "finished" | "stopped" |
+"superseded" | "failed"}; a failure's answer has its kind and message too, because a full disk may
+keep them out of error.json. With --queue, tasks and answers go through a sweep's task queue
+instead.
 
 Everything else that is printed goes to the run's log file. So do, on SIGUSR1, the stack traces of
 all threads. At the end of its input, an idle worker ends; a training worker dies at once, because
@@ -22,6 +23,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -30,7 +32,7 @@ from fieldtrial.disk.inside import Inside
 from fieldtrial.disk.outages import await_folder, is_outage
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.task_queue import Task
-from fieldtrial.training.attempt.task_source import open_task_source
+from fieldtrial.training.attempt.task_source import TaskSource, open_task_source
 from fieldtrial.training.attempt.train import train
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.loop.attempt import Attempt, Superseded
@@ -53,7 +55,8 @@ def main() -> None:
         sys.exit(str(error))
     modules = 0
     source = open_task_source(sys.argv[1:], answers) if world.is_rank_0 else None
-    while task := world.broadcast(source.next() if source else None):
+    while fields := world.broadcast(_next(source)):
+        task = Task(**fields)
         run = task.open_run()
         with printing_to(run.log_path(task.attempt, world.rank)):
             answer = work(task, world)
@@ -68,6 +71,12 @@ def main() -> None:
             source.answer(task, answer)
     world.close()
     gc.unfreeze()
+
+
+def _next(source: TaskSource | None) -> dict[str, Any] | None:
+    """Return the next task's fields to rank 0, which has the source; None if there are no more."""
+    task = source.next() if source else None
+    return asdict(task) if task else None
 
 
 def work(task: Task, world: World) -> dict[str, Any]:

@@ -41,8 +41,9 @@ def load(run: Run, config: TrainConfig, world: World) -> tuple[dict[str, Any] | 
     Raises:
         ConfigError: the checkpoint has another config; the message names the fields that differ.
     """
-    path, damaged = world.broadcast(_newest(run, config) if world.is_rank_0 else (None, []))
-    state = None if path is None else read(path)
+    newest, damaged = _newest(run, config) if world.is_rank_0 else (None, [])
+    name, damaged = world.broadcast(newest.name if newest else None), world.broadcast(damaged)
+    state = None if name is None else read(run.checkpoint_path(0).with_name(name))
     if not damaged:
         return state, None
     went_on = (

@@ -95,7 +95,7 @@ def worker_name() -> str:
 
 
 def rank_environment(rendezvous: Path) -> dict[str, str]:
-    """Return this process's rank as torchrun's variables, and the file for the rendezvous.
+    """Return this process's rank, in torchrun's variables, and the file for the rendezvous.
 
     In a job with several nodes, FIELDTRIAL_PEER is another node.
     """
