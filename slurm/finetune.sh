@@ -12,8 +12,7 @@
 #SBATCH --signal=B:USR1@120
 #SBATCH --open-mode=append
 #SBATCH --output=%x-%j.log
-set -uo pipefail
-trap 'scontrol requeue "$SLURM_JOB_ID"' USR1
+set -uo pipefail; trap 'scontrol requeue "$SLURM_JOB_ID"' USR1
 gpus=${SLURM_GPUS_ON_NODE:-1} # on each node, each with a process; errors in the flags are reported once, before the start
 WORLD_SIZE=$((SLURM_NNODES * gpus)) LOCAL_WORLD_SIZE=$gpus "${PYTHON:=.venv/bin/python}" jobs/train.py --prepare "$@" || exit
 export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK FIELDTRIAL_LAUNCHED="${EPOCHREALTIME/,/.}" # srun does not take the first over
