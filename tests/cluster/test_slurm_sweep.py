@@ -232,10 +232,8 @@ def test_two_nodes_of_two_processes_agree_with_one_process(
     assert slurm.run("squeue", "--noheader", "--name", "nothing") == ""
 
 
-def test_two_nodes_listen_at_their_own_addresses_and_their_secret_is_closed(
-    slurm: SlurmCluster, project: Path
-) -> None:
-    assert slurm.daemons()
+@pytest.mark.usefixtures("slurm")
+def test_two_nodes_listen_at_their_own_addresses_and_their_secret_is_closed(project: Path) -> None:
     long = {"ROWS": "[{}]", "SEARCH": {}, "TRIALS": 1, "SEEDS": 0, "EPOCHS": 10_000}
     write_sweep(project, long)
     (project / "cluster" / "nodes.toml").write_text(SITE.format(gpus=4, trials=20))

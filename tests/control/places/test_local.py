@@ -137,7 +137,12 @@ def test_another_user_finds_no_way_into_rays_folder(
 
 
 def test_a_folder_that_others_can_enter_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ray, "init", lambda _temp_dir, **_: Path(_temp_dir).parent.chmod(0o755))
+    def let_others_in(_temp_dir: str, **_: object) -> None:
+        folder = Path(_temp_dir).parent
+        assert folder.name.startswith("fieldtrial-")  # and is not the system's own
+        folder.chmod(0o755)
+
+    monkeypatch.setattr(ray, "init", let_others_in)
     monkeypatch.setattr(ray, "shutdown", lambda: None)  # another place may be in use
     told = r"Ray runs in it, and others can enter it \(mode 0755\)"
     with mock.patch.dict(os.environ), pytest.raises(PlaceError, match=told):
