@@ -109,7 +109,7 @@ def main() -> None:
         first = write(folder)
         again = [write(folder) for _ in range(options.repeats)]
         size = folder.report_path.stat().st_size
-        milliseconds = read(folder.report_path, options.repeats)
+        milliseconds = read(folder.report_path.path, options.repeats)
         trials = len([entry for entry in folder.trials() if entry["role"] != "winner"])
     result = {
         "what": (

@@ -41,6 +41,8 @@ def prepare(config: TrainConfig, out: Path | None) -> None:
     counts = ", ".join(f"{len(part):,} {name}" for name, part in splits.items())
     kind = f"{'grey' if data.channels == 1 else 'colour'}, {data.image_size} pixels"
     say(f"{config.dataset}: {len(data.class_names)} classes, {kind}; {counts} images")
+    remarks = [f"  {remark}" for remark in data.remarks]
+    say("\n".join([*remarks, f"classes: {', '.join(data.class_names)}"]))
     say(f"data sets are in {data_root()}")
     if out:
         out.mkdir(parents=True, exist_ok=True)

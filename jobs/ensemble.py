@@ -28,15 +28,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if flags.sweep and flags.members:
         parser.error("--sweep has its own members: give no RUN")
     if flags.sweep:
-        path, members = SweepFolder(flags.sweep).path, winners(SweepFolder(flags.sweep))
-        made = {path / f"ensemble-{n}": combine(runs) for n, runs in enumerate(members, start=1)}
+        folder = SweepFolder(flags.sweep)
+        members = enumerate(winners(folder), start=1)
+        made = [(folder.run(f"ensemble-{n}"), combine(runs)) for n, runs in members]
     else:
-        made = {Path(flags.run): combine([Run(member) for member in flags.members])}
-    for path, ensemble in made.items():
-        ensemble.write(path)
-        show(path, ensemble)
+        made = [(Run(flags.run), combine([Run(member) for member in flags.members]))]
+    for run, ensemble in made:
+        ensemble.write(run)
+        show(run.path, ensemble)
     for name in ("mean", "vote") if flags.sweep else ():
-        accuracies = [100 * (e.scores()[name]["accuracy"] or 0) for e in made.values()]
+        accuracies = [100 * (e.scores()[name]["accuracy"] or 0) for _, e in made]
         mean, half_width, n = estimate_mean(accuracies)
         error = "" if half_width is None else f" ± {half_width:.2f}"
         say(f"{name}: accuracy {mean:.2f} %{error} (n={n})")

@@ -1,7 +1,7 @@
 """Train one trial: python jobs/train.py --run DIR [--FIELD VALUE ...]
 
-The same command again resumes from the last epoch. On several processes: torchrun --nproc-per-node
-2 -- jobs/train.py --run DIR ... (the -- keeps torchrun from reading --run).
+The same command again resumes from the last epoch. On several processes:
+python -m fieldtrial.training.distributed.launcher --processes 2 jobs/train.py --run DIR ...
 """
 
 import sys

@@ -12,14 +12,14 @@
 #SBATCH --signal=B:USR1@120
 #SBATCH --open-mode=append
 #SBATCH --output=%x-%j.log
-set -uo pipefail
-trap 'scontrol requeue "$SLURM_JOB_ID"' USR1
+set -uo pipefail; trap 'scontrol requeue "$SLURM_JOB_ID"' USR1
 gpus=${SLURM_GPUS_ON_NODE:-1} # on each node, each with a process; errors in the flags are reported once, before the start
 WORLD_SIZE=$((SLURM_NNODES * gpus)) LOCAL_WORLD_SIZE=$gpus "${PYTHON:=.venv/bin/python}" jobs/train.py --prepare "$@" || exit
-export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK # srun does not take this over from sbatch
-head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
-srun "$PYTHON" -m torch.distributed.run --nnodes "$SLURM_NNODES" --nproc-per-node "$gpus" \
-    --rdzv-backend c10d --rdzv-endpoint "$head:$((20000 + SLURM_JOB_ID % 20000))" --rdzv-id "$SLURM_JOB_ID" \
-    --max-restarts 3 -- jobs/train.py "$@" &
-wait $! # ends with the training, or with the signal
-wait $!
+export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK FIELDTRIAL_LAUNCHED="${EPOCHREALTIME/,/.}" # srun does not take the first over
+meeting=$(mktemp -d "$PWD/.finetune-$SLURM_JOB_ID-XXXXXX") && trap 'rm -rf "$meeting"' EXIT || exit # for this user alone
+for restart in 0 1 2 3; do # unless all is done, or 2: bad input; a wait ends with the training, or with the signal
+    TORCHELASTIC_RESTART_COUNT=$restart FIELDTRIAL_RENDEZVOUS=$meeting/$restart srun --kill-on-bad-exit=1 "$PYTHON" \
+        -P -m fieldtrial.training.distributed.launcher --processes "$gpus" \
+        --nodes "$(scontrol show hostnames "$SLURM_JOB_NODELIST" | paste -sd,)" jobs/train.py "$@" & wait $!
+    wait $!; status=$?; ((status == 0 || status == 2)) && break
+done; exit "$status"

@@ -175,8 +175,8 @@ def test_the_id_depends_on_every_field(name: str) -> None:
     [
         ("dataset", "a b", "must be a name or folder:PATH"),
         ("dataset", "folder:", "must be a name or folder:PATH"),
-        ("classes", "9-5", "must be all, N (2 or more) or A-B with A below B"),
-        ("classes", "1", "must be all, N (2 or more) or A-B with A below B"),
+        ("classes", "9-5", "must be all, N (2 or more), A-B with A below B, or names like cat,dog"),
+        ("classes", "1", "must be all, N (2 or more), A-B with A below B, or names like cat,dog"),
         ("image_size", 0, "must be at least 1"),
         ("image_size", 1.5, "must be a whole number"),
         ("augmentation", ("blur",), "must be one of horizontal_flip, vertical_flip"),

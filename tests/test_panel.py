@@ -106,7 +106,7 @@ def test_who_is_at_work_is_seen_in_the_queue(tmp_path: Path) -> None:
     queue.open()
     queue.register("7", {})
     for name in ("claimed", "queued"):
-        queue.put(Task(f"runs/{name}", 2))
+        queue.put(Task(str(folder.path / name), 2))
         queue.claim("7")
     assert queue.claimed() == {"claimed-2.json": "7"}
     came = time.time() + 10

@@ -78,7 +78,9 @@ class TrainConfig:
         "digits, mnist, cifar10, stl10, tinyimagenet, inat10, dogs_vs_cats, flowers104, or"
         " folder:PATH (one folder per class)",
     )
-    classes: str = _data("all", "all, N (the first N classes) or A-B (class numbers A to B)")
+    classes: str = _data(
+        "all", "all, N (the first N), A-B (numbers, or names that are) or names: cat,dog"
+    )
     image_size: int | None = _data(
         None,
         "side of the square images in pixels; none: what the weights expect, else the data set's"

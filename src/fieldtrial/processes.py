@@ -1,11 +1,27 @@
-"""Processes of this machine: when one was started, and whether a sweep's driver still runs."""
+"""Processes of this machine: how Python is started, when one was, whether a sweep's driver still
+runs, and a process's tie to its parent.
+"""
 
 import contextlib
+import ctypes
 import os
+import signal
 import socket
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+PR_SET_PDEATHSIG = 1  # Linux: the signal to get when the parent dies
+PRCTL = ctypes.CDLL(None).prctl  # loaded here: little is safe between fork and exec
+
+
+def python(*arguments: str) -> list[str]:
+    """Return the command that starts this Python again.
+
+    It does not import from the current directory, which may be a stranger's, and have a torch.py.
+    """
+    return [sys.executable, "-P", *arguments]
 
 
 def started(process: int) -> int | None:
@@ -28,3 +44,8 @@ def is_gone(owner: Mapping[str, Any]) -> bool:
     except ProcessLookupError:
         pass
     return True
+
+
+def die_with_parent() -> None:
+    """Make the kernel kill this process when its parent ends, however that comes about."""
+    PRCTL(PR_SET_PDEATHSIG, signal.SIGKILL)

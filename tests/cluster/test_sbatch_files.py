@@ -75,7 +75,7 @@ def test_a_sweep_as_a_job(slurm: SlurmCluster, project: Path) -> None:
     job = submit(slurm, project, "slurm/sweep.sh", "sweeps/small.py", "--", *flags)
     ended = wait_for_job(slurm, job, project)
     assert ended.startswith("COMPLETED"), ended
-    with SweepFolder(project / "runs" / "small-smoke").table_path("csv").open() as file:
+    with Path(SweepFolder(project / "runs" / "small-smoke").table_path("csv")).open() as file:
         rows = list(csv.DictReader(file))
     assert [row["search_trials"] for row in rows] == ["1"]
 
@@ -131,6 +131,25 @@ def test_what_is_wrong_with_a_run_for_two_processes_is_said_once(
     line = "error: batch_size = 2: gives a process one image at .*\n"
     assert re.fullmatch(line, printed), printed
     assert not (project / "new").exists()
+
+
+@pytest.mark.parametrize("shape", [["--gpus-per-node=2"], ["--nodes=2", "--gpus-per-node=1"]])
+def test_a_run_of_two_processes_starts_again_with_less_at_once_and_leaves_nothing(
+    slurm: SlurmCluster, project: Path, shape: list[str]
+) -> None:
+    small = ROOT / "tests" / "jobs" / "train_on_a_small_device.py"
+    (project / "jobs" / "train.py").write_text(
+        f"import runpy; runpy.run_path({str(small)!r}, run_name='__main__')\n"
+    )
+    flags = ["--run", "runs/two", "--model", "mlp", "--classes", "2", "--epochs", "2"]
+    job = submit(slurm, project, *shape, "slurm/finetune.sh", *flags, "--seed", "8")
+    ended = wait_for_job(slurm, job, project)
+    assert ended.startswith("COMPLETED"), ended
+    assert "out of memory: restarting with 2 gradient accumulation steps" in ended
+    run = Run(project / "runs" / "two")
+    assert (run.result() or {})["accumulate"] == 2
+    assert run.environment()["1"]["world_size"] == 2
+    assert not list(project.glob(".finetune-*"))
 
 
 def test_a_run_gets_the_processors_that_were_asked_for(slurm: SlurmCluster, project: Path) -> None:

@@ -6,6 +6,7 @@ import csv
 import os
 import re
 import shutil
+import socket
 import stat
 import subprocess
 import sys
@@ -229,6 +230,36 @@ def test_two_nodes_of_two_processes_agree_with_one_process(
         assert re.fullmatch(r"n\[\d[-,]\d\]", facts["job"]["SLURM_JOB_NODELIST"])
         assert losses(trial) == pytest.approx(losses(alone), abs=1e-4)
     assert slurm.run("squeue", "--noheader", "--name", "nothing") == ""
+
+
+@pytest.mark.usefixtures("slurm")
+def test_two_nodes_listen_at_their_own_addresses_and_their_secret_is_closed(project: Path) -> None:
+    long = {"ROWS": "[{}]", "SEARCH": {}, "TRIALS": 1, "SEEDS": 0, "EPOCHS": 10_000}
+    write_sweep(project, long)
+    (project / "cluster" / "nodes.toml").write_text(SITE.format(gpus=4, trials=20))
+    process = start(project, "--cluster", "nodes", "--name", "nodes")
+    folder = SweepFolder(project / "runs" / "nodes")
+    deadline = time.monotonic() + 240
+    while not any(run.records() for run in runs(folder)):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    found = workers(folder)
+    assert len(found) == 4
+    addresses = {socket.gethostbyname(node) for node in ("n1", "n2", "n3", "n4")}
+    for worker in found:
+        sockets = worker.net_connections("inet")
+        listening = [one for one in sockets if one.status == psutil.CONN_LISTEN]
+        assert len(listening) == 2  # gloo's, of two groups: the meeting's is closed
+        assert {one.laddr.ip for one in sockets} <= addresses
+        assert {one.raddr.ip for one in sockets if one.raddr} <= addresses
+    (file,) = folder.queue_path.path.rglob("rendezvous-*")
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    secret = file.read_text().split()[2]
+    assert not [one for one in found if secret in str((one.cmdline(), one.environ()))]
+    for run in runs(folder):
+        run.request_stop()
+    finish(process)
 
 
 def python_for(user: str) -> list[str]:

@@ -67,7 +67,7 @@ class Processes:
         found = []
         for process in psutil.Process(driver).children(recursive=True):
             try:
-                if process.cmdline()[1:] == list(STAND_IN):
+                if process.cmdline()[1:] == ["-P", *STAND_IN]:
                     found.append(process)
             except psutil.NoSuchProcess:
                 continue
@@ -138,7 +138,7 @@ class Driver:
 
     def trials(self, name: str = "stand_in") -> list[tuple[Any, ...]]:
         """Return each trial's id, config, status, epoch it was stopped at, and best value."""
-        state = load_state(self.folder(name).state_path)
+        state = load_state(self.folder(name), self.folder(name).require_description())
         assert state is not None
         rows, sources = state
         every = [

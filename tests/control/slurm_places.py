@@ -10,12 +10,16 @@ from fieldtrial.control.places.interface import Ended
 from fieldtrial.control.places.settings import SlurmSettings
 from fieldtrial.control.places.slurm.place import SlurmPlace
 from fieldtrial.control.places.slurm.sbatch import Submitter
+from fieldtrial.control.places.slurm.snapshot import Snapshot
+from fieldtrial.control.places.slurm.verified import digest_of, read_sources
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.disk.task_queue import Task
 
 ROOT = Path(__file__).parents[2]
 STAND_IN = (str(ROOT / "benchmarks" / "stand_in_worker.py"),)
+
+PROGRAM = Snapshot(ROOT / "src", digest_of(read_sources(str(ROOT / "src"))))
 
 Make = Callable[
     ..., SlurmPlace
@@ -41,7 +45,7 @@ def place_of(
         "environment": {"EPOCH_SECONDS": str(epoch_seconds)},
     }
     wanted, sweep = SlurmSettings(**asked | settings), SweepFolder(folder / "sweep")
-    return SlurmPlace(wanted, sweep, Submitter(wanted, sweep, ROOT / "src", worker), say)
+    return SlurmPlace(wanted, sweep, Submitter(wanted, sweep, PROGRAM, worker), say)
 
 
 def task(folder: Path, number: int = 0, epochs: int = 1, attempt: int = 1) -> Task:

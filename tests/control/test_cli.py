@@ -5,8 +5,12 @@ from pathlib import Path
 import pytest
 from ray import tune
 
-from fieldtrial.config import TrainConfig
+from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.control.cli import main
+from fieldtrial.control.places.settings import SlurmSettings
+from fieldtrial.control.places.slurm.sbatch import Submitter
+from fieldtrial.control.places.slurm.snapshot import Snapshot
+from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.sweep import Sweep
 
 
@@ -44,3 +48,23 @@ def test_all_problems_of_the_flags_are_told_at_once(capsys: pytest.CaptureFixtur
         "sweep: searches = 0: must be at least 1",
         "sweep: finalists = 3: must be at most trials = 2",
     ]
+
+
+@pytest.mark.parametrize("name", ["a,b", "a\nb", "a\tb", "\x1b[2Jb", "a\u2028b", "a\x9bb"])
+def test_a_name_that_slurm_would_read_as_others_is_refused(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for flags in ([], ["--dry-run"]):
+        with pytest.raises(SystemExit) as caught:
+            main(sweep, ["--name", name, *flags])
+        assert caught.value.code == 2
+        told = f"the sweep's name: {name!r}: must have no comma and no control character"
+        assert capsys.readouterr().err.startswith(told)
+    folder = SweepFolder(tmp_path / name)
+    with pytest.raises(ConfigError, match="must have no comma"):
+        Submitter(SlurmSettings(), folder, Snapshot(tmp_path, ""))
+
+
+@pytest.mark.parametrize("name", ["a b", "süß", "a'b", "a|b", "-a"])
+def test_other_names_are_taken(name: str, tmp_path: Path) -> None:
+    assert Submitter(SlurmSettings(), SweepFolder(tmp_path / name), Snapshot(tmp_path, ""))

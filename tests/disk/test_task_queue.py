@@ -11,14 +11,15 @@ from fieldtrial.disk.task_queue import Answer, Task, TaskQueue
 
 
 @pytest.fixture
-def queue(tmp_path: Path) -> TaskQueue:
+def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TaskQueue:
+    monkeypatch.chdir(tmp_path)  # of the sweep, whose runs the tasks name
     made = TaskQueue(tmp_path / "queue")
     made.open()
     return made
 
 
 def task(name: str = "aaaa", attempt: int = 1) -> Task:
-    return Task(f"/runs/x/{name}", attempt, test=True)
+    return Task(str(Path.cwd() / name), attempt, test=True)
 
 
 def answer(queue: TaskQueue, worker: str, name: str) -> Answer:
@@ -125,7 +126,7 @@ def test_answers_of_some_workers_are_heard_alone(queue: TaskQueue) -> None:
 def test_half_an_answer_is_waited_for(queue: TaskQueue) -> None:
     queue.register("7", {})
     given = answer(queue, "7", "aaaa-1.json")
-    path = queue.folder / "workers" / "7" / "answers.jsonl"
+    path = Path(queue.folder / "workers" / "7" / "answers.jsonl")
     line = path.read_bytes()
     for end in range(len(line)):
         path.write_bytes(line[:end])

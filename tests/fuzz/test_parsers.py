@@ -9,6 +9,7 @@ import json
 import re
 import tarfile
 import zipfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -179,7 +180,7 @@ def test_task_names(name: str, tmp_path_factory: pytest.TempPathFactory) -> None
     folder = queue.folder / "tasks-x"
     folder.mkdir(parents=True, exist_ok=True)
     assume(name not in ("", ".", "..") and "/" not in name and "\0" not in name)
-    path = folder / f"{name}.json"
+    path = Path(folder) / f"{name}.json"
     try:
         path.write_text("{}")
     except (OSError, UnicodeEncodeError):
@@ -283,7 +284,7 @@ def test_predictions(data: st.DataObject, tmp_path_factory: pytest.TempPathFacto
     arrays = {"index": np.arange(3), "label": np.zeros(3, int), "probability": np.full((3, 2), 0.5)}
     write_arrays(run.predictions_path("test"), **arrays)
     whole = run.predictions_path("test").read_bytes()
-    run.predictions_path("test").write_bytes(data.draw(mutated(whole)))
+    Path(run.predictions_path("test")).write_bytes(data.draw(mutated(whole)))
     try:
         found = load_predictions(run)
     except ValueError as error:

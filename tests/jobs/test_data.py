@@ -19,7 +19,8 @@ def test_it_prepares_a_data_set_and_draws_it(
             (tmp_path / "sets" / "photos" / part / name).mkdir(parents=True)
             for number in range(count):
                 path = tmp_path / "sets" / "photos" / part / name / f"{number}.png"
-                Image.fromarray(photo[number : number + 60, :60]).save(path)
+                first = number + 10 * (part == "test")
+                Image.fromarray(photo[first : first + 60, :60]).save(path)
     flags = ("--data-root", tmp_path / "sets", "--show", "--out", "pictures", "--image_size", "48")
     cuts = ("--validation_fraction", "0.2", "--images_per_class", "5")
     monkeypatch.chdir(tmp_path)
@@ -27,6 +28,8 @@ def test_it_prepares_a_data_set_and_draws_it(
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == [
         "folder:photos: 2 classes, colour, 48 pixels; 10 training, 4 validation, 6 test images",
+        "  took train/ for training, test/ for test",
+        "classes: china, flower",
         f"data sets are in {tmp_path / 'sets'}",
         "pictures/photos-classes.png",
         "pictures/photos-samples.png",

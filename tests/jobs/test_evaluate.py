@@ -17,8 +17,7 @@ from fieldtrial.training.loop.attempt import Attempt
 from tests.job_commands import JOBS, Job
 from tests.training.photos import jpeg
 
-LAUNCHER = ["-m", "torch.distributed.run", "--rdzv-backend=c10d"]
-LAUNCHER += ["--rdzv-endpoint=localhost:0", "--nproc-per-node=2", "--"]
+LAUNCHER = ["-m", "fieldtrial.training.distributed.launcher", "--processes", "2"]
 
 
 @pytest.fixture(scope="module")

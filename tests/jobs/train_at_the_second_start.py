@@ -1,4 +1,4 @@
-"""jobs/train.py whose process dies at torchrun's first start, before it has begun an attempt."""
+"""jobs/train.py whose process dies at its first start, before it has begun an attempt."""
 
 import os
 import runpy

@@ -90,7 +90,7 @@ def test_a_smoke_run_trains_every_row(
     assert made.report_path.exists()
     assert capfd.readouterr().err == ""
 
-    with made.table_path("csv").open() as file:
+    with Path(made.table_path("csv")).open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == len(sweep.rows)
     for row in rows:

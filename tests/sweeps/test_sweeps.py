@@ -30,7 +30,7 @@ def command(
 
 
 def cells(folder: SweepFolder) -> list[dict[str, str]]:
-    with folder.table_path("csv").open() as file:
+    with Path(folder.table_path("csv")).open() as file:
         return list(csv.DictReader(file))
 
 

@@ -24,7 +24,7 @@ from fieldtrial.control.places.interface import PlaceError
 from fieldtrial.control.places.settings import Settings, SlurmSettings, read_settings
 from fieldtrial.control.smoke import smoke
 from fieldtrial.disk.files import share_with_group
-from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.disk.sweep_folder import SweepFolder, require_name
 from fieldtrial.panel import console, format_hours
 from fieldtrial.power import ACCURACY, SEED_DEVIATION, assumed
 from fieldtrial.sweep import Sweep
@@ -47,6 +47,7 @@ def main(build: Callable[[], Sweep], arguments: list[str] | None = None) -> None
         sweep = _configured(_built(build), options)
         settings = read_settings(options.cluster, script.parent.parent / "cluster")
         folder = SweepFolder(Path(options.runs) / _name(script, options))
+        require_name(folder.name)
         if options.dry_run:
             with Preflight(sweep, settings.devices_per_trial, settings.uses_gpus) as preflight:
                 _show(sweep, folder, settings, preflight.result())
@@ -257,10 +258,11 @@ def _show_job(folder: SweepFolder, settings: SlurmSettings, jobs: int) -> None:
     from fieldtrial.control.places.slurm import commands as slurm_commands
     from fieldtrial.control.places.slurm.commands import SlurmOutageError
     from fieldtrial.control.places.slurm.sbatch import Submitter
+    from fieldtrial.control.places.slurm.snapshot import planned_snapshot
 
     out = console()
     try:
-        script = Submitter(settings, folder, folder.code_path / "SNAPSHOT").script()
+        script = Submitter(settings, folder, planned_snapshot(folder.code_path)).script()
         out.print(
             f"jobs: at least {jobs}, at most {settings.most_jobs} at once, each:\n\n{script}",
             soft_wrap=True,

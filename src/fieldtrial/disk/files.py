@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, Self
 
+from fieldtrial.disk.inside import Inside
 from fieldtrial.disk.reading import LINES_BYTES, UnreadableError, decode, open_file, read_bytes
-from fieldtrial.disk.schemas import MOST_ENTRIES, Record
+from fieldtrial.disk.schemas import Anything, Record
 
 GROUP_READS, OTHERS_WRITE = 0o050, 0o002
 LAST_LINES, LAST_BYTES = 10, 64 << 10  # of a log
@@ -25,51 +26,60 @@ def share_with_group() -> None:
     os.umask(own & ~GROUP_READS | OTHERS_WRITE)
 
 
-def refresh(folder: Path) -> None:
+def refresh(folder: Path | Inside) -> None:
     """Make files visible that other machines have created in `folder`.
 
     A client of a network file system caches for up to a minute that a name does not exist. Opening
     the folder asks the server.
     """
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        if isinstance(folder, Inside):
+            with folder.entered():
+                return
         os.close(os.open(folder, os.O_RDONLY | os.O_DIRECTORY))
 
 
-def is_there(path: Path) -> bool:
+def is_there(path: Path | Inside) -> bool:
     """Return whether a file exists now, whichever machine created it."""
-    refresh(path.parent)
+    _refresh_for(path)
     return path.exists()
 
 
+def _refresh_for(path: Path | Inside) -> None:
+    if isinstance(path, Path):  # the other kind opens the folder anyway
+        refresh(path.parent)
+
+
 @contextlib.contextmanager
-def atomic_file(path: Path) -> Iterator[IO[bytes]]:
+def atomic_file(path: Path | Inside) -> Iterator[IO[bytes]]:
     """Open a file that replaces `path` at the end: readers see the old or the whole new file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    target = path if isinstance(path, Inside) else Inside(path.parent, (path.name,))
+    target.parent.mkdir(parents=True, exist_ok=True)
     # In the same folder: a rename is atomic within one file system.
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
         with temporary.open("xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+        temporary.replace(target)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path | Inside, content: bytes) -> None:
     """Replace `path` by a file with `content`: readers see the old or the whole new file."""
     with atomic_file(path) as file:
         file.write(content)
 
 
-def write_json(path: Path, value: object) -> None:
+def write_json(path: Path | Inside, value: object) -> None:
     """Write `value` as JSON, atomically. Raises ValueError for NaN and infinity."""
     write_atomically(path, json.dumps(value, indent=1, allow_nan=False).encode() + b"\n")
 
 
-def write_arrays(path: Path, **arrays: Any) -> None:
+def write_arrays(path: Path | Inside, **arrays: Any) -> None:
     """Write numpy arrays of numbers as .npz, atomically. Read it with `allow_pickle=False`."""
     import numpy as np  # late: the control half needs no arrays
 
@@ -77,13 +87,13 @@ def write_arrays(path: Path, **arrays: Any) -> None:
         np.savez(file, **arrays)
 
 
-def read_json(path: Path, schema: Any) -> Any | None:
+def read_json(path: Path | Inside, schema: Any) -> Any | None:
     """Return a JSON file's value as the type `schema`, or None without a file.
 
     Raises:
         UnreadableError: as `read_bytes` and `decode` do.
     """
-    refresh(path.parent)
+    _refresh_for(path)
     try:
         data = read_bytes(path)
     except FileNotFoundError:
@@ -91,7 +101,7 @@ def read_json(path: Path, schema: Any) -> Any | None:
     return decode(data, schema, path)
 
 
-def whole_lines(path: Path, offset: int = 0) -> bytes:
+def whole_lines(path: Path | Inside, offset: int = 0) -> bytes:
     """Return a file's content from byte `offset` on, up to the end of its last whole line.
 
     Raises what `read_bytes` does. The file is opened anew, because a network file system looks
@@ -101,7 +111,7 @@ def whole_lines(path: Path, offset: int = 0) -> bytes:
     return data[: data.rfind(b"\n") + 1]
 
 
-def tail(path: Path) -> str:
+def tail(path: Path | Inside) -> str:
     """Return the end of a log, which may be large; nothing if it cannot be read."""
     with contextlib.suppress(OSError, UnreadableError), open_file(path) as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - LAST_BYTES))
@@ -117,7 +127,7 @@ def last_lines(text: str) -> str:
 class LineWriter:
     """Appends lines to a file. Each is on disk when `write` returns."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | Inside) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("a+b")
         if end := self._file.seek(0, os.SEEK_END):
@@ -141,7 +151,7 @@ class LineWriter:
 class RecordWriter(LineWriter):
     """Appends records to one attempt's file. Each is on disk when `write` returns."""
 
-    def __init__(self, path: Path, attempt: int) -> None:
+    def __init__(self, path: Path | Inside, attempt: int) -> None:
         super().__init__(path)
         self._attempt = attempt
 
@@ -156,7 +166,7 @@ def parse_record(line: bytes) -> dict[str, Any] | None:
     """
     try:
         decode(line, Record, "")
-        record: dict[str, Any] = decode(line, dict[str, Any], "")
+        record: dict[str, Any] = decode(line, Anything, "")
     except UnreadableError:
         return None
-    return record if len(record) <= MOST_ENTRIES else None
+    return record

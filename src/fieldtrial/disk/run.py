@@ -6,15 +6,17 @@ file has one writer.
 """
 
 import contextlib
+import fnmatch
 import os
 import re
-import shutil
+import stat
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from fieldtrial.config import TrainConfig
+from fieldtrial.disk import schemas
 from fieldtrial.disk.files import (
     RecordWriter,
     is_there,
@@ -24,16 +26,8 @@ from fieldtrial.disk.files import (
     write_atomically,
     write_json,
 )
-from fieldtrial.disk.reading import UnreadableError, check, require_file
-from fieldtrial.disk.schemas import (
-    MOST_ENTRIES,
-    Attempt,
-    Environment,
-    Failure,
-    Fields,
-    Result,
-    Values,
-)
+from fieldtrial.disk.inside import Inside, RefusedError
+from fieldtrial.disk.reading import check, require_file
 
 Record = dict[str, Any]
 CHECKPOINTS_KEPT = 2
@@ -41,18 +35,22 @@ METRICS = re.compile(r"metrics-([1-9][0-9]{0,8})\.jsonl")
 
 
 class Run:
-    """One trial's directory."""
+    """One trial's directory. No link in it is followed.
 
-    def __init__(self, path: Path | str) -> None:
-        self.path = Path(path)
-        self._config_path = self.path / "config.json"
-        self._environment_path = self.path / "env.json"
-        self._command_path = self.path / "command.txt"
-        self._result_path = self.path / "result.json"
-        self._evaluations_path = self.path / "evaluations.json"
-        self._error_path = self.path / "error.json"
-        self._stop_path = self.path / "stop"
-        self._checkpoint_folder = self.path / "checkpoint"
+    path: as Inside where the directory itself must not be a link either: in a sweep's folder.
+    """
+
+    def __init__(self, path: Path | str | Inside) -> None:
+        self.folder = path if isinstance(path, Inside) else Inside(Path(path))
+        self.path = self.folder.path
+        self._config_path = self.folder / "config.json"
+        self._environment_path = self.folder / "env.json"
+        self._command_path = self.folder / "command.txt"
+        self._result_path = self.folder / "result.json"
+        self._evaluations_path = self.folder / "evaluations.json"
+        self._error_path = self.folder / "error.json"
+        self._stop_path = self.folder / "stop"
+        self._checkpoint_folder = self.folder / "checkpoint"
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
@@ -60,10 +58,10 @@ class Run:
     @property
     def name(self) -> str:
         """The directory's name: in a sweep, the config's id."""
-        return self.path.resolve().name
+        return self.folder.name if self.folder.parts else self.path.resolve().name
 
     @classmethod
-    def create(cls, path: Path | str, config: TrainConfig) -> "Run":
+    def create(cls, path: Path | str | Inside, config: TrainConfig) -> "Run":
         """Return the run in `path`, made if need be.
 
         Raises:
@@ -87,7 +85,7 @@ class Run:
 
     def config(self) -> TrainConfig:
         """Return the run's config. Raises FileNotFoundError or ConfigError with the file's path."""
-        values = read_json(self._config_path, Fields)
+        values = read_json(self._config_path, schemas.Fields)
         if values is None:
             raise FileNotFoundError(
                 f"{self._config_path}: no such file, so {self.path} is not a run directory"
@@ -98,8 +96,8 @@ class Run:
 
     def attempts(self) -> list[int]:
         """Return the numbers of the attempts that a worker has begun, in order."""
-        names = (METRICS.fullmatch(path.name) for path in self.path.glob("metrics-*.jsonl"))
-        return sorted(int(name[1]) for name in names if name)
+        matches = map(METRICS.fullmatch, self.folder.names())
+        return sorted(int(match[1]) for match in matches if match)
 
     @contextlib.contextmanager
     def recorder(self, attempt: int) -> Iterator["RecordWriter"]:
@@ -116,7 +114,7 @@ class Run:
 
     def write_changes(self, attempt: int, diff: bytes) -> None:
         """Write the uncommitted changes of the code that `attempt` runs, as a diff."""
-        write_atomically(self.path / f"changes-{attempt}.diff", diff)
+        write_atomically(self.folder / f"changes-{attempt}.diff", diff)
 
     def write_command(self, command: str) -> None:
         """Write the shell command that repeats this trial."""
@@ -146,13 +144,14 @@ class Run:
         }
         write_json(self._error_path, error)
 
-    def checkpoint_path(self, epoch: int) -> Path:
+    def checkpoint_path(self, epoch: int) -> Inside:
         """Return where the checkpoint taken after `epoch` is kept."""
         return self._checkpoint_folder / f"epoch-{epoch:05d}.pt"
 
-    def checkpoints(self) -> list[Path]:
+    def checkpoints(self) -> list[Inside]:
         """Return the checkpoints that are there, newest first."""
-        return sorted(self._checkpoint_folder.glob("epoch-*.pt"), reverse=True)
+        names = fnmatch.filter(self._checkpoint_folder.names(), "epoch-*.pt")
+        return [self._checkpoint_folder / name for name in reversed(names)]
 
     def keep_checkpoints(
         self, best_epoch: int | None = None, newest: int = CHECKPOINTS_KEPT
@@ -164,19 +163,19 @@ class Run:
 
     def remove_checkpoints(self) -> None:
         """Remove all checkpoints, and what a killed process left of one."""
-        shutil.rmtree(self._checkpoint_folder, ignore_errors=True)
+        self._checkpoint_folder.rmtree()
 
     @property
-    def command_path(self) -> Path:
+    def command_path(self) -> Inside:
         """The shell command that repeats this trial."""
         return self._command_path
 
     @property
-    def weights_path(self) -> Path:
+    def weights_path(self) -> Inside:
         """The weights of the best epoch, as safetensors; there once the trial has ended well."""
-        return self.path / "model.safetensors"
+        return self.folder / "model.safetensors"
 
-    def predictions_path(self, split: str) -> Path:
+    def predictions_path(self, split: str) -> Inside:
         """Return where the predictions of the best epoch's weights for `split` are: validation or
         test.
 
@@ -184,27 +183,28 @@ class Run:
         weights before. Arrays: `index` int64 (n,), the positions in the data set's store; `label`
         int64 (n,); `probability` (n, classes).
         """
-        return self.path / f"predictions-{split}.npz"
+        return self.folder / f"predictions-{split}.npz"
 
     @property
-    def tensorboard_folder(self) -> Path:
+    def tensorboard_folder(self) -> Inside:
         """Where the trial's event files go."""
-        return self.path / "tb"
+        return self.folder / "tb"
 
-    def picture_path(self, name: str) -> Path:
+    def picture_path(self, name: str) -> Inside:
         """Return where a picture of what the model sees is drawn, as PNG."""
-        return self.path / "pictures" / f"{name}.png"
+        return self.folder / "pictures" / f"{name}.png"
 
-    def pictures(self) -> list[Path]:
+    def pictures(self) -> list[Inside]:
         """Return the pictures that are there, by name."""
-        return sorted((self.path / "pictures").glob("*.png"))
+        folder = self.folder / "pictures"
+        return [folder / name for name in fnmatch.filter(folder.names(), "*.png")]
 
-    def log_path(self, attempt: int, rank: int = 0) -> Path:
+    def log_path(self, attempt: int, rank: int = 0) -> Inside:
         """Return the file for what one process of an attempt prints; the first one's has the plain
         name.
         """
         return (
-            self.path
+            self.folder
             / "log"
             / (f"attempt-{attempt}-process-{rank}.txt" if rank else f"attempt-{attempt}.txt")
         )
@@ -227,19 +227,14 @@ class Run:
         Raises UnreadableError, as all that reads the run's files does: the file is not as it must
         be.
         """
-        values: dict[str, Any] | None = read_json(self._result_path, Values)
+        values: dict[str, Any] | None = read_json(self._result_path, schemas.Values)
         if values is not None:
-            check(values, Result, self._result_path)
-            if len(values) > MOST_ENTRIES:
-                raise UnreadableError(
-                    f"{self._result_path}: {len(values):,} entries; must be at most"
-                    f" {MOST_ENTRIES:,}"
-                )
+            check(values, schemas.Result, self._result_path)
         return values
 
     def error(self) -> dict[str, Any] | None:
         """Return why the last attempt failed, or None."""
-        return read_json(self._error_path, Failure)
+        return read_json(self._error_path, schemas.Failure)
 
     def failure(self) -> dict[str, Any] | None:
         """Return why the trial failed, or None: what `error` says is over when a later attempt has
@@ -269,7 +264,7 @@ class Run:
         """Return {name: scores} of what was evaluated on other images than the run's own; empty
         before the first.
         """
-        return read_json(self._evaluations_path, dict[str, Values]) or {}
+        return read_json(self._evaluations_path, dict[str, schemas.Values]) or {}
 
     def records(self) -> list[Record]:
         """Return one record an epoch, in order; where an epoch was repeated, the later
@@ -294,24 +289,27 @@ class Run:
 
     def record_stamps(self) -> dict[str, list[int]]:
         """Return {name: [bytes, time of change in ns]} of the files that records come from; empty
-        without records.
+        without records, and where one of these is a link.
         """
-        stamps: dict[str, list[int]] = {}
         try:
-            for entry in os.scandir(self.path):
-                if entry.name.startswith(("metrics-", "env.json")):
-                    with contextlib.suppress(OSError):  # a link that leads nowhere
-                        stamps[entry.name] = [entry.stat().st_size, entry.stat().st_mtime_ns]
-        except (FileNotFoundError, NotADirectoryError):
+            with self.folder.entered() as folder, os.scandir(folder) as entries:
+                known = [
+                    (entry.name, entry.stat(follow_symlinks=False))
+                    for entry in entries
+                    if entry.name.startswith(("metrics-", "env.json"))
+                ]
+        except (FileNotFoundError, NotADirectoryError, RefusedError):
             return {}
-        return stamps if any(name.startswith("metrics-") for name in stamps) else {}
+        stamps = {name: [one.st_size, one.st_mtime_ns] for name, one in known}
+        is_whole = all(stat.S_ISREG(one.st_mode) for _, one in known)
+        return stamps if is_whole and any(name.startswith("metrics-") for name in stamps) else {}
 
     def environment(self) -> dict[str, Any]:
         """Return {attempt: what it ran on}; empty before the first."""
-        return read_json(self._environment_path, dict[Attempt, Environment]) or {}
+        return read_json(self._environment_path, dict[schemas.Attempt, schemas.Environment]) or {}
 
-    def _metrics_path(self, attempt: int) -> Path:
-        return self.path / f"metrics-{attempt}.jsonl"
+    def _metrics_path(self, attempt: int) -> Inside:
+        return self.folder / f"metrics-{attempt}.jsonl"
 
 
 class RecordReader:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, NotRequired, Required, TypedDict
 from msgspec import Meta
 
 MOST_ENTRIES = 1000  # of a result or a record: each is a column of a table
+LIMITED = Meta(max_length=MOST_ENTRIES)
 # Numbers that a column of a table can hold.
 Whole = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
@@ -18,7 +19,10 @@ Attempt = Annotated[str, Meta(pattern=r"^(0|[1-9][0-9]{0,8})$")]
 # A name in a folder: of a run directory in its sweep's.
 Name = Annotated[str, Meta(pattern=r"^(?!\.{1,2}$)[^/\x00]+$", max_length=255)]
 
-Values = dict[str, bool | Whole | float | str | list[Any] | dict[str, Any] | None]
+Values = Annotated[
+    dict[str, bool | Whole | float | str | list[Any] | dict[str, Any] | None], LIMITED
+]
+Anything = Annotated[dict[str, Any], LIMITED]
 Fields = dict[str, Any]  # config fields, whose types and rules TrainConfig has
 
 

@@ -1,6 +1,8 @@
 """What sweep.json holds: everything that decides which trials a sweep has."""
 
 import contextlib
+import hashlib
+import json
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -96,6 +98,17 @@ class SweepDescription(Budget):
     def mode(self) -> Mode:
         """Whether `select` is best when it is large or when it is small."""
         return MODES[self.select]
+
+    @cached_property
+    def digest(self) -> str:
+        """A hash of what may not change while the sweep runs: all but its name and budget."""
+        plain = {
+            "rows": [config.id for config in self.row_configs],
+            "search": {name: str(domain) for name, domain in self.search.items()},
+            "source": None if self.source is None else _plain(self.source),
+            "rules": [self.select, self.deterministic, self.aa],
+        }
+        return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
     @property
     def compared(self) -> list[str]:

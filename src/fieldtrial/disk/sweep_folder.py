@@ -2,24 +2,42 @@
 
 import contextlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fieldtrial.config import ConfigError
 from fieldtrial.disk.files import is_there, read_json, write_json
+from fieldtrial.disk.inside import Inside
 from fieldtrial.disk.reading import LINES_BYTES, UnreadableError, decode, read_bytes
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.schemas import Entry, Fields, Owner
 from fieldtrial.disk.sweep_description import SweepDescription
 
 
+def require_name(name: str) -> None:
+    """Raise ConfigError unless a sweep may have this name, which SLURM's commands get.
+
+    scancel and squeue take a comma for the end of a name, and sbatch a new line for a command.
+    """
+    if "," in name or not name.isprintable():
+        rule = "must have no comma and no control character: SLURM would take it for several names"
+        raise ConfigError([f"{name!r}: {rule}"], "the sweep's name")
+
+
 class SweepFolder:
-    """A sweep's directory: description, list of trials, engine's state, a run for each trial."""
+    """A sweep's directory: description, list of trials, engine's state, a run for each trial.
+
+    The directory may be a link; no link in it is followed.
+    """
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
-        self._description_path = self.path / "sweep.json"
-        self._trials_path = self.path / "trials.jsonl"
+        self._inside = Inside(self.path)
+        self._description_path = self._inside / "sweep.json"
+        self._trials_path = self._inside / "trials.jsonl"
+        self._owner_path = self._inside / "driver.json"
 
     @property
     def name(self) -> str:
@@ -28,7 +46,14 @@ class SweepFolder:
 
     def run(self, trial: str) -> Run:
         """Return the run of the trial with this id."""
-        return Run(self.path / trial)
+        return Run(self._inside / trial)
+
+    def folders(self) -> list[str]:
+        """Return the names of the folders in it, sorted: runs, and others. Links to folders are
+        among them, although what reads them is refused: so a run that is one is named.
+        """
+        with self._inside.entered() as folder, os.scandir(folder) as entries:
+            return sorted(entry.name for entry in entries if _is_folder(entry))
 
     def write_description(self, description: SweepDescription) -> None:
         """Write what the sweep is."""
@@ -68,8 +93,8 @@ class SweepFolder:
         entry = {"trial": trial, "row": row, "role": role}
         # Nothing is written of the first search, as earlier versions wrote nothing of theirs.
         entry |= {"search": search} if search else {}
-        with self._trials_path.open("a") as file:
-            file.write("\n" + json.dumps(entry))
+        with self._trials_path.open("ab") as file:
+            file.write(b"\n" + json.dumps(entry).encode())
 
     def trials(self) -> list[dict[str, Any]]:
         """Return the list's entries in order, each once, where it was last added.
@@ -91,61 +116,67 @@ class SweepFolder:
         return list(listed.values())
 
     @property
-    def state_path(self) -> Path:
+    def state_path(self) -> Inside:
         """The engine's own state."""
-        return self.path / "engine.state"
+        return self._inside / "engine.state"
 
     @property
-    def queue_path(self) -> Path:
+    def queue_path(self) -> Inside:
         """The folder of the task queue, where a place has one."""
-        return self.path / "queue"
+        return self._inside / "queue"
 
     @property
-    def jobs_path(self) -> Path:
+    def jobs_path(self) -> Inside:
         """The folder for what a cluster's jobs are submitted with, and what they print."""
-        return self.path / "jobs"
+        return self._inside / "jobs"
 
     @property
-    def code_path(self) -> Path:
+    def code_path(self) -> Inside:
         """The folder of the program as it was when the sweep was started."""
-        return self.path / "code"
+        return self._inside / "code"
 
     def owner(self) -> dict[str, Any] | None:
         """Return the driver that says it runs the sweep, or None."""
-        return read_json(self.path / "driver.json", Owner)
+        return read_json(self._owner_path, Owner)
 
     def set_owner(self, owner: Mapping[str, object] | None) -> None:
         """Write which driver runs the sweep: None for no driver."""
         if owner is None:
-            (self.path / "driver.json").unlink(missing_ok=True)
+            self._owner_path.unlink(missing_ok=True)
         else:
-            write_json(self.path / "driver.json", dict(owner))
+            write_json(self._owner_path, dict(owner))
 
     @property
-    def lock_path(self) -> Path:
+    def lock_path(self) -> Inside:
         """Held by the process that runs the sweep."""
-        return self.path / "driver.lock"
+        return self._inside / "driver.lock"
 
-    def table_path(self, suffix: str) -> Path:
+    def table_path(self, suffix: str) -> Inside:
         """Return where the table is written: `suffix` is csv or md."""
-        return self.path / f"table.{suffix}"
+        return self._inside / f"table.{suffix}"
 
     @property
-    def pairs_path(self) -> Path:
+    def pairs_path(self) -> Inside:
         """The comparisons of every pair of rows."""
-        return self.path / "pairs.csv"
+        return self._inside / "pairs.csv"
 
     @property
-    def long_table_path(self) -> Path:
+    def long_table_path(self) -> Inside:
         """The table with a row for each trial."""
-        return self.path / "trials.csv"
+        return self._inside / "trials.csv"
 
     @property
-    def records_path(self) -> Path:
+    def records_path(self) -> Inside:
         """The records of all trials in one file."""
-        return self.path / "records.parquet"
+        return self._inside / "records.parquet"
 
     @property
-    def report_path(self) -> Path:
+    def report_path(self) -> Inside:
         """Where the report is written."""
-        return self.path / "report.html"
+        return self._inside / "report.html"
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    with contextlib.suppress(OSError):  # a link that leads in a circle
+        return entry.is_dir()
+    return False

@@ -6,10 +6,11 @@ worker dies, its claimed task stays in its folder.
 """
 
 import contextlib
+import errno
+import fnmatch
 import re
-import shutil
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from fieldtrial.disk.files import (
     write_atomically,
     write_json,
 )
+from fieldtrial.disk.inside import Inside, RefusedError
 from fieldtrial.disk.reading import UnreadableError, decode
 from fieldtrial.disk.run import Run
 
@@ -58,8 +60,9 @@ class Task:
         return f"{self.trial}-{self.attempt - self.restarts}.json"
 
     def open_run(self) -> Run:
-        """Return the run directory."""
-        return Run(self.run)
+        """Return the run directory, which must not be a link."""
+        path = Path(self.run)
+        return Run(Inside(path.parent, (path.name,)))
 
     def again(self, attempts: Collection[int]) -> "Task":
         """Return the task with the first number, from its own on, that is not in `attempts`."""
@@ -85,10 +88,14 @@ class TaskQueue:
 
     edition: identifies the program that workers run and the resources of their jobs. Workers of
     another edition, started before a change, get no more tasks. To clean up, none is needed.
+
+    Neither the folder nor anything in it may be a link, and no task of another sweep is given to a
+    worker: the methods raise RefusedError.
     """
 
-    def __init__(self, folder: Path | str, edition: str = "") -> None:
-        self.folder = Path(folder)
+    def __init__(self, folder: Path | str | Inside, edition: str = "") -> None:
+        path = folder.path if isinstance(folder, Inside) else Path(folder)
+        self.folder = Inside(path.parent, (path.name,))
         self._waiting = self.folder / f"tasks-{edition}"
         self._workers = self.folder / "workers"
         self._offsets: dict[str, int] = {}
@@ -101,8 +108,8 @@ class TaskQueue:
 
     def withdraw(self, name: str) -> None:
         """Remove a task that no worker has claimed."""
-        for path in self.folder.glob(f"tasks-*/{name}"):
-            path.unlink(missing_ok=True)
+        for folder in self._editions():
+            (folder / name).unlink(missing_ok=True)
 
     def forget(self, worker: str, name: str) -> None:
         """Remove a task that a worker has claimed: the worker is gone."""
@@ -115,17 +122,15 @@ class TaskQueue:
 
     def waiting(self) -> set[str]:
         """Return the names of the tasks that no worker has claimed."""
-        return {path.name for path in self.folder.glob("tasks-*/*.json") if _is_task(path)}
+        return {name for folder in self._editions() for name in _tasks(folder)}
 
     def claimed(self) -> dict[str, str]:
         """Return {task name: worker} of the tasks that are claimed and not answered."""
-        return {
-            path.name: path.parent.name for path in self._workers.glob("*/*.json") if _is_task(path)
-        }
+        return {name: worker for worker in self._workers.names() for name in self.claims(worker)}
 
     def claims(self, worker: str) -> set[str]:
         """Return the names of the tasks that a worker has claimed and not answered."""
-        return {path.name for path in (self._workers / worker).glob("*.json") if _is_task(path)}
+        return set(_tasks(self._workers / worker))
 
     def has_started(self, worker: str) -> bool:
         """Return whether a worker has registered."""
@@ -133,16 +138,13 @@ class TaskQueue:
 
     def terminations(self, worker: str) -> int:
         """Return how many of a worker's processes got SIGTERM since its job was last started."""
-        return sum(1 for _ in (self._workers / worker).glob(TERMINATED.format("*")))
+        names = (self._workers / worker).names()
+        return len(fnmatch.filter(names, TERMINATED.format("*")))
 
     def answers(self, workers: Collection[str] | None = None) -> list[Answer]:
         """Return the new answers of these workers, or of all workers, since the last call."""
         refresh(self._workers)
-        names = (
-            [path.parent.name for path in self._workers.glob("*/answers.jsonl")]
-            if workers is None
-            else workers
-        )
+        names = self._workers.names() if workers is None else workers
         return [answer for name in sorted(names) for answer in self._new_answers(name)]
 
     def rewind(self) -> None:
@@ -157,13 +159,18 @@ class TaskQueue:
         """Reopen the queue; move all waiting tasks to this edition. Returns whether it is new."""
         is_new = not is_there(self._waiting)
         self._waiting.mkdir(parents=True, exist_ok=True)
-        for other in set(self.folder.glob("tasks-*")) - {self._waiting}:
-            for path in other.glob("*.json"):
+        for other in set(self._editions()) - {self._waiting}:
+            for name in _tasks(other):
                 with contextlib.suppress(FileNotFoundError):  # a worker has claimed it meanwhile
-                    path.rename(self._waiting / path.name)
-            shutil.rmtree(other, ignore_errors=True)  # its workers find their queue closed
+                    (other / name).rename(self._waiting / name)
+            other.rmtree()  # its workers find their queue closed
         (self.folder / "closed").unlink(missing_ok=True)
         return is_new
+
+    def _editions(self) -> Iterator[Inside]:
+        """Yield the folders of waiting tasks."""
+        for name in fnmatch.filter(self.folder.names(), "tasks-*"):
+            yield self.folder / name
 
     # A worker's side
 
@@ -174,9 +181,9 @@ class TaskQueue:
 
     def rendezvous(self, worker: str, start: str) -> Path:
         """Return the file in which rank 0 publishes its address; a new one for each job start."""
-        return self._workers / worker / f"rendezvous-{start}"
+        return Path(self._workers / worker / f"rendezvous-{start}")
 
-    def termination(self, worker: str, process: str) -> Path:
+    def termination(self, worker: str, process: str) -> Inside:
         """Return the file that one of a worker's processes creates when it gets SIGTERM."""
         return self._workers / worker / TERMINATED.format(process)
 
@@ -187,13 +194,13 @@ class TaskQueue:
     def claim(self, worker: str) -> Task | None:
         """Return a task for `worker`, or None: one it had claimed before a restart comes first."""
         own = self._workers / worker
-        for path in filter(_is_task, sorted(own.glob("*.json"))):
-            if task := _read_task(path):
+        for name in _tasks(own):
+            if task := self._read_task(own / name):
                 return task
-        for path in filter(_is_task, sorted(self._waiting.glob("*.json"), key=_age)):
+        for path in sorted((self._waiting / name for name in _tasks(self._waiting)), key=_age):
             with contextlib.suppress(FileNotFoundError):  # another worker has claimed it
                 path.rename(own / path.name)
-                if task := _read_task(own / path.name):
+                if task := self._read_task(own / path.name):
                     return task
         return None
 
@@ -204,6 +211,20 @@ class TaskQueue:
             file.write(asdict(answer))
         if answer.task is not None:
             (own / answer.task).unlink(missing_ok=True)
+
+    def _read_task(self, path: Inside) -> Task | None:
+        """Return the task in a file, or None where it is another's by now, or damaged: nobody
+        answers it. A stranger's may name a run of another sweep.
+        """
+        task: Task | None = None
+        with contextlib.suppress(UnreadableError):
+            task = read_json(path, Task)
+        if task is None:
+            return None
+        sweep = self.folder.root.resolve()
+        if Path(task.run).resolve().parent != sweep:
+            raise RefusedError(errno.EINVAL, f"its run {task.run} is not in {sweep}", str(path))
+        return task
 
     def _new_answers(self, worker: str) -> list[Answer]:
         refresh(self._workers / worker)
@@ -228,10 +249,6 @@ def attempt_number(task: str) -> int:
     return int(match[1])
 
 
-def _is_task(path: Path) -> bool:
-    return NAME.fullmatch(path.name) is not None
-
-
 def _parse_answer(line: bytes) -> Answer | None:
     """Return the answer in a line, or None for a torn one, whose task is answered again."""
     with contextlib.suppress(UnreadableError):
@@ -240,16 +257,12 @@ def _parse_answer(line: bytes) -> Answer | None:
     return None
 
 
-def _read_task(path: Path) -> Task | None:
-    """Return the task in a file, or None where there is none: it is another's by now, or damaged,
-    and stays for the driver to see that nobody answers.
-    """
-    with contextlib.suppress(UnreadableError):
-        return read_json(path, Task)
-    return None
+def _tasks(folder: Inside) -> list[str]:
+    """Return the names of the tasks in a folder."""
+    return [name for name in folder.names() if NAME.fullmatch(name)]
 
 
-def _age(path: Path) -> float:
+def _age(path: Inside) -> float:
     with contextlib.suppress(FileNotFoundError):
         return path.stat().st_mtime_ns
     return 0.0

@@ -12,6 +12,9 @@ RUN_PREFIX = "run:"  # weights that come from another run in the same folder
 def _is_class_choice(text: str) -> bool:
     if match := re.fullmatch(r"(\d+)-(\d+)", text):
         return int(match[1]) < int(match[2])
+    if "," in text:
+        names = [name.strip() for name in text.split(",")]
+        return all(names) and len(set(names)) == len(names)
     return text == "all" or (text.isdecimal() and int(text) >= 2)
 
 
@@ -20,7 +23,12 @@ RULES: dict[str, list[tuple[Callable[[Any], bool], str]]] = {
     "dataset": [
         (lambda text: bool(re.fullmatch(r"\w+|folder:.+", text)), "must be a name or folder:PATH")
     ],
-    "classes": [(_is_class_choice, "must be all, N (2 or more) or A-B with A below B")],
+    "classes": [
+        (
+            _is_class_choice,
+            "must be all, N (2 or more), A-B with A below B, or names like cat,dog",
+        )
+    ],
     "augmentation": [(lambda names: len(set(names)) == len(names), "must name each change once")],
     "model": [
         (

@@ -3,8 +3,8 @@
 import functools
 import io
 import logging
+import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from fieldtrial.disk.files import write_atomically
+from fieldtrial.disk.inside import Inside
 from fieldtrial.disk.run import Run
 from fieldtrial.insight.classes import confused_pairs, embedding, predictions_grid
 from fieldtrial.insight.figures import Picture, grid
@@ -39,7 +40,7 @@ log = logging.getLogger(__name__)
 
 def explain(
     run: Run, world: World, images: int = 24, layer: str | None = None, seed: int = 0
-) -> Iterator[Path]:
+) -> Iterator[Inside]:
     """Draw the pictures of a run that has ended well; yield each one's path as it is written.
 
     Args:
@@ -175,7 +176,7 @@ def _cam(subject: Subject, layer: str, images: list[int]) -> Figure:
     )
 
 
-def _write(figure: Figure, path: Path, board: Any, step: int) -> Path:
+def _write(figure: Figure, path: Inside, board: Any, step: int) -> Inside:
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     pixels = np.asarray(canvas.buffer_rgba())[:, :, :3]
@@ -189,4 +190,4 @@ def _write(figure: Figure, path: Path, board: Any, step: int) -> Path:
 def _board(run: Run) -> Any:
     from torch.utils.tensorboard import SummaryWriter
 
-    return SummaryWriter(str(run.tensorboard_folder))
+    return SummaryWriter(os.fspath(run.tensorboard_folder))

@@ -68,7 +68,7 @@ def test_jobs_run_on_where_the_state_cannot_be_read(
     monkeypatch.setattr(driver, "open_place", lambda *_: place)
     monkeypatch.setattr(driver, "Preflight", lambda *_: nullcontext(Checked()))
     folder.path.mkdir()
-    folder.state_path.write_bytes(b"of another version")
+    Path(folder.state_path).write_bytes(b"of another version")
     folder.write_description(SMALL.describe(folder.name))
     with pytest.raises(ForeignStateError):
         drive(SMALL, folder, LocalSettings(), retry=False)

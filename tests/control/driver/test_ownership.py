@@ -5,8 +5,10 @@ import json
 import os
 import signal
 import socket
+import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +16,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from fieldtrial.control.driver import ownership
 from fieldtrial.control.driver.drive import only_driver
 from fieldtrial.control.engine.loop import SweepError
 from fieldtrial.disk.sweep_folder import SweepFolder
@@ -100,7 +103,7 @@ def test_another_users_is_left_alone_and_told_apart(tmp_path: Path) -> None:
     here = {"host": socket.gethostname(), "process": os.getpid(), "started": started(os.getpid())}
     folder.set_owner({"user": "carla", "token": "x", **here})
     with FileLock(folder.lock_path), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "kill", refuse)
+        patch.setattr(signal, "pidfd_send_signal", refuse)
         with pytest.raises(SweepError) as caught, only_driver(folder, takeover=True):
             pass
     told = (
@@ -112,7 +115,7 @@ def test_another_users_is_left_alone_and_told_apart(tmp_path: Path) -> None:
 
 
 def refuse(_process: int, _signal: int) -> None:
-    """Stand in for os.kill of a process of another user; root may end those."""
+    """Stand in for a signal to a process of another user; root may send those."""
     raise PermissionError(errno.EPERM, "Operation not permitted")
 
 
@@ -181,3 +184,100 @@ def test_where_another_machines_lock_is_not_seen_its_signs_of_life_are(
     assert time.monotonic() - began >= QUICK["WATCH_SECONDS"], (
         "it has waited for the other to read that"
     )
+
+
+@pytest.fixture
+def held(tmp_path: Path) -> Iterator[SweepFolder]:
+    """A stranger's folder: somebody else holds its lock."""
+    folder = SweepFolder(tmp_path / "theirs")
+    folder.path.mkdir()
+    with FileLock(folder.lock_path):
+        yield folder
+
+
+def name_driver(folder: SweepFolder, process: int) -> None:
+    here = {"host": socket.gethostname(), "process": process, "started": started(process)}
+    folder.set_owner({"user": "me", "token": "x", **here})
+
+
+def refusal(folder: SweepFolder) -> str:
+    with pytest.raises(SweepError) as caught, only_driver(folder, takeover=True):
+        pass
+    return str(caught.value)
+
+
+def test_a_process_that_is_no_driver_is_not_ended(held: SweepFolder) -> None:
+    with subprocess.Popen(["sleep", "600"]) as victim:
+        name_driver(held, victim.pid)
+        told = f"process {victim.pid}, is no driver of this sweep"
+        assert told in refusal(held)
+        assert victim.poll() is None
+        victim.kill()
+    assert (held.owner() or {})["process"] == victim.pid, "nothing was changed"
+
+
+def test_another_sweeps_driver_is_not_ended(
+    start: Start, tmp_path: Path, held: SweepFolder
+) -> None:
+    first = start()
+    assert line(first) == "owns"
+    held.set_owner(SweepFolder(tmp_path).owner())
+    assert "is no driver of this sweep" in refusal(held)
+    held.lock_path.unlink()
+    os.link(SweepFolder(tmp_path).lock_path, held.lock_path)  # the same lock, as it seems
+    assert "is no driver of this sweep" in refusal(held)
+    assert first.poll() is None
+    assert owner(tmp_path) == first.pid
+
+
+def test_a_number_that_another_process_has_by_now_is_not_ended(held: SweepFolder) -> None:
+    with subprocess.Popen(["sleep", "600"]) as victim, pytest.MonkeyPatch.context() as patch:
+        name_driver(held, victim.pid)
+        held.set_owner((held.owner() or {}) | {"started": 1})
+        patch.setattr(ownership, "LEAVING_SECONDS", 0.1)
+        assert "does not end" in refusal(held)
+        assert victim.poll() is None
+        victim.kill()
+
+
+def test_only_the_user_can_open_the_lock(start: Start, tmp_path: Path) -> None:
+    lock = Path(SweepFolder(tmp_path).lock_path)
+    lock.touch(mode=0o666)
+    lock.chmod(0o666)  # as others could have it
+    assert line(start()) == "owns"
+    assert stat.S_IMODE(lock.stat().st_mode) == 0o600
+
+
+@pytest.fixture
+def reachable() -> Iterator[SweepFolder]:
+    """A sweep's folder that every user of this machine can enter."""
+    need_root("acts as another user")
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield SweepFolder(folder)
+
+
+def test_another_user_cannot_keep_the_owner_out(reachable: SweepFolder) -> None:
+    lock = reachable.lock_path.path
+    stranger = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    ask = [*stranger, "flock", "--nonblock", str(lock), "true"]
+    with only_driver(reachable):
+        kept_out = subprocess.run(ask, capture_output=True, text=True, check=False)
+        assert "Permission denied" in kept_out.stderr
+        lock.chmod(0o644)
+        asked = subprocess.run(ask, capture_output=True, text=True, check=False)
+        assert (asked.returncode, asked.stderr) == (1, ""), "who may read it may ask for the lock"
+
+
+def test_the_lock_of_another_user_is_said_to_be_that(reachable: SweepFolder) -> None:
+    with only_driver(reachable):
+        pass
+    os.seteuid(65534)
+    try:
+        with pytest.raises(SweepError) as caught, only_driver(reachable):
+            pass
+    finally:
+        os.seteuid(0)
+    lock = reachable.lock_path
+    told = f"belongs to root, who alone can open {lock} and run it"
+    assert str(caught.value) == f"{reachable.path}: {told}"

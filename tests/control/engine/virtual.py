@@ -22,6 +22,7 @@ from fieldtrial.control.engine.trial import Trial
 from fieldtrial.control.engine.trials import Trials
 from fieldtrial.control.places.interface import Backlog, Cause, Ended
 from fieldtrial.disk.run import Run
+from fieldtrial.disk.sweep_description import SweepDescription
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.disk.task_queue import Task
 from fieldtrial.sweep import Sweep
@@ -130,7 +131,7 @@ class VirtualPlace:
         self.events.append((event, trial.trial_id))
         self.act()
 
-    def save(self, path: Any, state: Any) -> None:
+    def save(self, folder: SweepFolder, sweep: SweepDescription, state: Any) -> None:
         """Save the engine's state; a decision that was saved once must never change."""
         self.act()
         rows, _ = state
@@ -139,7 +140,7 @@ class VirtualPlace:
                 assert trial.stopped_at == self.decisions[trial.trial_id], "stopped elsewhere"
             elif trial.stopped_at is not None:
                 self.decisions[trial.trial_id] = trial.stopped_at
-        save_state(path, state)
+        save_state(folder, sweep, state)
         self.act()
 
     def crash(self) -> None:
@@ -170,7 +171,7 @@ class VirtualPlace:
         running = [worker.task.trial for worker in self._workers]
         assert task.trial not in running, "the trial runs already"
         assert len(running) < self.slots, "more tasks than slots"
-        rows, sources = load_state(self.folder.state_path) or ([], {})
+        rows, sources = load_state(self.folder, self.folder.require_description()) or ([], {})
         known = list(Trials(rows, sources))
         assert ("running", task.attempt) in {
             (trial.status, trial.attempt) for trial in known if trial.name == task.trial

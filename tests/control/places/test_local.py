@@ -4,21 +4,26 @@ import contextlib
 import os
 import secrets
 import signal
+import stat
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import psutil
+import pytest
 import ray
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.control.places.guard import signal_all
-from fieldtrial.control.places.interface import Ended
+from fieldtrial.control.places.interface import Ended, PlaceError
 from fieldtrial.control.places.local import LocalPlace, Slot
+from fieldtrial.control.places.settings import LocalSettings
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.task_queue import Task
+from tests.needs import need_root
 
 
 def task(folder: Path, epochs: int = 1, attempt: int = 1, **fields: Any) -> Task:
@@ -111,6 +116,37 @@ def test_nothing_listens_beyond_this_machine(
         ]
     assert listening, "Ray listens somewhere"
     assert set(listening) <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+
+
+def test_another_user_finds_no_way_into_rays_folder(
+    place: LocalPlace, processes: Any, tmp_path: Path
+) -> None:
+    need_root("acts as another user")
+    place.start(task(tmp_path))
+    until_the_end(place)
+    _, folder = processes.guarded(os.getpid())
+    assert (folder / "ray").is_dir()
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    sockets = [path for path in folder.rglob("*") if path.is_socket()]
+    assert sockets
+    stranger = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    for path in (folder, folder / "ray", *sockets):
+        for act in (["ls", path], ["touch", path / "x"]):
+            said = subprocess.run([*stranger, *act], capture_output=True, text=True, check=False)
+            assert "Permission denied" in said.stderr
+
+
+def test_a_folder_that_others_can_enter_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def let_others_in(_temp_dir: str, **_: object) -> None:
+        folder = Path(_temp_dir).parent
+        assert folder.name.startswith("fieldtrial-")  # and is not the system's own
+        folder.chmod(0o755)
+
+    monkeypatch.setattr(ray, "init", let_others_in)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)  # another place may be in use
+    told = r"Ray runs in it, and others can enter it \(mode 0755\)"
+    with mock.patch.dict(os.environ), pytest.raises(PlaceError, match=told):
+        LocalPlace(LocalSettings())
 
 
 def test_only_who_has_the_token_gets_in(place: LocalPlace) -> None:

@@ -52,7 +52,7 @@ def test_the_mean_and_the_majority_of_three(tmp_path: Path) -> None:
 
 def test_it_is_stored_as_a_run_is(tmp_path: Path) -> None:
     ensemble = combine([member(tmp_path / str(number), number) for number in range(3)])
-    ensemble.write(tmp_path / "together")
+    ensemble.write(Run(tmp_path / "together"))
     stored = load_predictions(Run(tmp_path / "together"))
     assert np.array_equal(stored.probability, ensemble.mean.probability)
     assert stored.class_names == ("a", "b", "c")
@@ -66,12 +66,12 @@ def test_it_takes_no_trials_place_and_no_member_twice(tmp_path: Path) -> None:
     runs = [member(tmp_path / str(number), number) for number in range(3)]
     kept = runs[0].result()
     with pytest.raises(ValueError, match="0 holds a trial, whose result would be lost"):
-        combine(runs[1:]).write(runs[0].path)
+        combine(runs[1:]).write(runs[0])
     assert runs[0].result() == kept
     with pytest.raises(ValueError, match=r"given twice, which would count double: .*/1$"):
         combine([*runs, Run(tmp_path / "." / "2" / ".." / "1")])
-    combine(runs).write(tmp_path / "together")
-    combine(runs).write(tmp_path / "together")  # its own folder may be written again
+    combine(runs).write(Run(tmp_path / "together"))
+    combine(runs).write(Run(tmp_path / "together"))  # its own folder may be written again
 
 
 @pytest.mark.parametrize(

@@ -159,7 +159,7 @@ def raw_npz(
                 archive.writestr(f"{name}.npy", head.getvalue() + bytes(8000))
         data = bytearray(file.getvalue())
         change(data)
-        run.predictions_path("test").write_bytes(data)
+        Path(run.predictions_path("test")).write_bytes(data)
 
     return spoil
 

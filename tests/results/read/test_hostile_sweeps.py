@@ -150,10 +150,11 @@ def test_kept_records_are_believed_only_as_records(
 def test_kept_records_that_are_damaged_are_made_again(written: "Written", content: bytes) -> None:
     written.describe()
     written.running(0, epochs=2)
-    written.folder.records_path.write_bytes(content)
+    path = Path(written.folder.records_path)
+    path.write_bytes(content)
     assert len(load_records(written.folder.path)) == 3
-    written.folder.records_path.unlink()
-    os.mkfifo(written.folder.records_path)
+    path.unlink()
+    os.mkfifo(path)
     assert len(load_records(written.folder.path)) == 3
 
 
@@ -171,6 +172,7 @@ def test_tasks_have_tasks_names(written: "Written") -> None:
     ]
     for folder in ("tasks-x", "workers/w"):
         for name in names:
-            (written.folder.queue_path / folder).mkdir(parents=True, exist_ok=True)
-            (written.folder.queue_path / folder / name).write_text("{}")
+            path = written.folder.path / "queue" / folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("{}")
     assert status.main([str(written.folder.path)]) == 0

@@ -37,7 +37,7 @@ def run(tmp_path: Path) -> Run:
 
 
 def save(run: Run, **changes: Any) -> Path:
-    path = run.predictions_path("test")
+    path = Path(run.predictions_path("test"))
     np.savez(path, **{**GOOD, **changes})
     return path
 
@@ -127,7 +127,7 @@ def test_damaged_files_are_refused(run: Run) -> None:
     flipped = bytearray(whole)
     flipped[whole.index(GOOD["probability"].tobytes())] ^= 1
     for content in (whole[:-40], whole[: len(whole) // 2], b"", b"text", bytes(flipped)):
-        run.predictions_path("test").write_bytes(content)
+        Path(run.predictions_path("test")).write_bytes(content)
         with pytest.raises(ValueError, match=r"predictions-test\.npz: not whole predictions: "):
             load_predictions(run)
     np.savez(run.predictions_path("test"), index=GOOD["index"], label=GOOD["label"])

@@ -142,7 +142,7 @@ def test_a_damaged_kept_file_is_made_anew(written: "Written", content: bytes) ->
     written.describe()
     written.running(0)
     before = load_records(written.folder.path)
-    written.folder.records_path.write_bytes(content)
+    Path(written.folder.records_path).write_bytes(content)
     pd.testing.assert_frame_equal(load_records(written.folder.path), before)
     assert len(pd.read_parquet(written.folder.records_path)) == len(before)
 

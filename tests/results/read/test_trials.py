@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from fieldtrial.config import FIELDS
+from fieldtrial.results.read.records import load_records
 from fieldtrial.results.read.trials import load
 
 if TYPE_CHECKING:
@@ -194,3 +195,33 @@ def test_neither_torch_nor_ray_is_imported() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout
     assert output.strip() == ""
+
+
+def test_a_run_that_is_a_link_is_left_out_and_named(
+    written: "Written", tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    tmp_path = tmp_path_factory.mktemp("mine")
+    written.describe()
+    kept, listed = written.ended(0, lr=0.1), written.ended(0, lr=0.2)
+    name = listed.name
+    listed.path.rename(tmp_path / "elsewhere")
+    listed.path.symlink_to(tmp_path / "elsewhere")
+    (written.folder.path / "unlisted").symlink_to(tmp_path / "elsewhere")
+    (written.folder.path / "no-run").symlink_to(tmp_path / "nowhere")
+    frame = load(written.folder.path).set_index("trial")
+    assert list(frame.index) == [kept.name, name, "unlisted"]
+    assert list(frame["outcome"]) == ["finished", "unreadable", "unreadable"]
+    for link in (name, "unlisted"):
+        path = written.folder.path / link
+        assert str(frame.loc[link, "error_message"]).startswith(f"{path}: is a link")
+    assert set(load_records(written.folder.path)["trial"]) == {kept.name}
+
+
+def test_a_file_of_a_run_that_is_a_link_is_not_read(written: "Written", tmp_path: Path) -> None:
+    written.describe()
+    run = written.ended(0)
+    (run.path / "result.json").rename(tmp_path / "elsewhere")
+    (run.path / "result.json").symlink_to(tmp_path / "elsewhere")
+    row = only(load(written.folder.path))
+    assert row["outcome"] == "unreadable"
+    assert row["error_message"].startswith(f"{run.path / 'result.json'}: is a link")

@@ -188,7 +188,7 @@ def test_directories_that_cannot_be_read_are_counted(complete: "Written") -> Non
 
 def test_predictions_that_are_damaged_are_told(reported: SweepFolder) -> None:
     final = next(entry for entry in reported.trials() if entry["role"] == "final")
-    path = reported.run(final["trial"]).predictions_path("test")
+    path = Path(reported.run(final["trial"]).predictions_path("test"))
     kept = path.read_bytes()
     path.write_bytes(kept[:100])
     try:

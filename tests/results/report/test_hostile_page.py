@@ -55,8 +55,8 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
             }
             environment |= {"commit": text, "platform": text, "python": text, "world_size": 1}
             run.write_environment(1, environment)
-            run.log_path(1).parent.mkdir()
-            run.log_path(1).write_text(text)
+            (run.path / "log").mkdir()
+            Path(run.log_path(1)).write_text(text)
             chance = np.random.default_rng(seed)
             probability = chance.dirichlet(np.ones(len(EVIL)), 60).astype(np.float32)
             label = np.arange(60) % len(EVIL)

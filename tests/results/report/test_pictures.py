@@ -2,6 +2,7 @@
 
 import base64
 import io
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -71,8 +72,10 @@ def test_what_does_not_fit_or_is_no_picture_is_told(
     run = complete.folder.run(complete.trial(0, lr=0.1))
     for name in ("embedding", "filters", "grad-cam"):
         draw(run, name)
-    run.picture_path("predictions").write_bytes(run.picture_path("filters").read_bytes()[:1000])
-    run.picture_path("predictions-2").write_bytes(b"GIF89a")
+    Path(run.picture_path("predictions")).write_bytes(
+        run.picture_path("filters").read_bytes()[:1000]
+    )
+    Path(run.picture_path("predictions-2")).write_bytes(b"GIF89a")
     size = len(read(complete.folder)["runs"][0]["pictures"][0]["address"])
     monkeypatch.setattr(report_pictures, "PICTURE_BYTES", int(1.5 * size))
     found = read(complete.folder)

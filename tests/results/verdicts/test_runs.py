@@ -101,7 +101,7 @@ def test_without_predictions_results_tell_equal_runs(tmp_path: Path, results: ob
 
 def test_missing_damaged_and_foreign_predictions_are_said(tmp_path: Path) -> None:
     tested = [written(tmp_path, seed, answers(seed)) for seed in (1, 2, 3)]
-    path = tested[1].run.predictions_path("test")
+    path = Path(tested[1].run.predictions_path("test"))
     kept = path.read_bytes()
     path.unlink()
     found, problem = runs_of(tested, "test_accuracy")

@@ -70,12 +70,14 @@ def test_the_command_has_all_that_is_needed_to_repeat_the_trial(
     monkeypatch.setenv("FIELDTRIAL_DATA", "/data sets")
     assert (
         command(Attempt.at(run, World(size=2), test=True))
-        == "FIELDTRIAL_DATA='/data sets' torchrun --nproc-per-node 2 -- jobs/train.py --run"
-        f" {run.path}-again --test {flags}"
+        == "FIELDTRIAL_DATA='/data sets' python -m fieldtrial.training.distributed.launcher"
+        f" --processes 2 jobs/train.py --run {run.path}-again --test {flags}"
     )
     monkeypatch.delenv("FIELDTRIAL_DATA")
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
-    assert "torchrun --nnodes 3 --nproc-per-node 2 -- " in command(Attempt.at(run, World(size=6)))
+    on_nodes = command(Attempt.at(run, World(size=6)))
+    job = "sbatch --nodes 3 --gpus-per-node 2 slurm/finetune.sh --run "
+    assert on_nodes == f"{job}{run.path}-again {flags}"
     monkeypatch.delenv("LOCAL_WORLD_SIZE")
     assert command(Attempt.at(run)) == f"python jobs/train.py --run {run.path}-again {flags}"
 

@@ -30,13 +30,7 @@ NewRun = Callable[..., Run]
 Numbers = Callable[[Run], list[dict[str, Any]]]
 
 MODULE = ["-m", "fieldtrial.training.attempt.worker"]
-LAUNCHER = [
-    "-m",
-    "torch.distributed.run",
-    "--rdzv-backend=c10d",
-    "--rdzv-endpoint=localhost:0",
-    "--nproc-per-node=2",
-]
+LAUNCHER = ["-m", "fieldtrial.training.distributed.launcher", "--processes", "2"]
 LONG = {"model": "cnn", "classes": "all", "epochs": 10_000}
 
 
@@ -218,7 +212,7 @@ def test_two_processes_resume_after_a_kill_and_end_together(
         worker.send(killed)
         _wait_for_records(killed, 4)
         family = psutil.Process(worker.process.pid).children(recursive=True)
-        worker.process.kill()  # torchrun alone: its two processes follow
+        worker.process.kill()  # the launcher alone: its two processes follow
         assert len(psutil.wait_procs(family, timeout=300)[0]) == len(family) == 2
     assert killed.result() is None
     with started(LAUNCHER) as worker:

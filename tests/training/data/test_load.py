@@ -59,7 +59,8 @@ def test_a_second_trial_waits_for_no_data() -> None:
 
 
 @pytest.mark.parametrize(
-    ("classes", "names"), [("5", "01234"), ("5-9", "56789"), ("3-4", "34"), ("10", "0123456789")]
+    ("classes", "names"),
+    [("5", "01234"), ("5-9", "56789"), ("3-4", "34"), ("10", "0123456789"), ("7, 2", "72")],
 )
 def test_chosen_classes_are_renumbered_from_zero(classes: str, names: str) -> None:
     data, whole = load(config(classes=classes), None), load(config(), None)
@@ -78,9 +79,16 @@ def test_chosen_classes_are_renumbered_from_zero(classes: str, names: str) -> No
     assert set(data.labels[unused].tolist()) <= {-1}
 
 
-@pytest.mark.parametrize("classes", ["11", "5-10"])
-def test_classes_that_are_not_there_are_an_error(classes: str) -> None:
-    with pytest.raises(ConfigError, match=rf"classes = '{classes}': digits has 10 classes, 0 to 9"):
+@pytest.mark.parametrize(
+    ("classes", "reason"),
+    [
+        ("11", "digits has 10 classes$"),
+        ("5-10", "digits has 10 classes, named 0 to 9; there is no 10"),
+        ("3,x,1", "digits has no x; it has 0, 1, 2, 3, 4, 5, 6, 7, 8, 9"),
+    ],
+)
+def test_classes_that_are_not_there_are_an_error(classes: str, reason: str) -> None:
+    with pytest.raises(ConfigError, match=rf"classes = '{classes}': {reason}"):
         load(config(classes=classes), None)
 
 

@@ -5,16 +5,28 @@ Debian's do.
 import os
 import shutil
 import socket
+import stat
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 
 import psutil
 import pytest
 from torch._C._distributed_c10d import TCPStore
 
-from fieldtrial.training.distributed.rendezvous import listen_at, meet, own_address, torchruns_store
+from fieldtrial.training.distributed import rendezvous
+from fieldtrial.training.distributed.rendezvous import (
+    listen_at,
+    meet,
+    meet_in_memory,
+    own_address,
+    torchruns_store,
+)
 from fieldtrial.training.distributed.world import World
+from tests.needs import need_root
 
 # Two machines in networks of their own, which nothing leads out of: the second is made within the
 # first. Their wire, too, has addresses of loopback.
@@ -42,11 +54,13 @@ wait $!
 """
 ALONE = ("--net", "--uts", "--mount-proc", "--pid", "--fork", "--kill-child")
 PROCESS = """
-import os, torch
+import os, psutil, torch
 from fieldtrial.training.distributed.world import World
 world = World.from_environment()
 said = world.sum(torch.tensor([world.rank + 1.0])).item(), world.broadcast("word")
-os.write(1, b"%g %s, " % (said[0], said[1].encode()))  # at once, lest they mix
+sockets = psutil.Process().net_connections("inet")
+at = ",".join(sorted({one.laddr.ip for one in sockets}))
+os.write(1, b"%g %s at %s; " % (said[0], said[1].encode(), at.encode()))  # at once, lest they mix
 world.close()
 """
 
@@ -78,7 +92,8 @@ def test_two_machines_whose_own_names_are_worth_nothing_elsewhere(tmp_path: Path
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "3 word, " * 2
+    said = sorted(done.stdout.split("; "))
+    assert said == ["", "3 word at 127.9.0.1", "3 word at 127.9.0.2"]  # listening or connected
     assert (tmp_path / "rendezvous").read_text().startswith("127.9.0.1 ")
 
 
@@ -86,9 +101,12 @@ def test_on_one_machine_they_meet_on_loopback(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     address = own_address(one_machine=True)
-    first = meet(tmp_path / "file", 0, 2, address)
-    host, port = (tmp_path / "file").read_text().split()
-    assert host == "127.0.0.1"
+    mask = os.umask(0)
+    first, secret = meet(tmp_path / "file", 0, 2, address)
+    os.umask(mask)
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o600
+    host, port, told = (tmp_path / "file").read_text().split()
+    assert (host, bytes.fromhex(told), len(secret)) == ("127.0.0.1", secret, 32)
     listeners = [
         one.laddr
         for one in psutil.Process().net_connections("inet")
@@ -96,14 +114,75 @@ def test_on_one_machine_they_meet_on_loopback(
     ]
     assert [one.ip for one in listeners if one.port == int(port)] == ["127.0.0.1"]
     second = meet(tmp_path / "file", 1, 2, address)
+    assert second.secret == secret
     first.set("said", "word")
-    assert second.get("said") == b"word"
+    assert second.store.get("said") == b"word"
+    monkeypatch.setenv("NCCL_SOCKET_IFNAME", "of the user")
     monkeypatch.setenv("GLOO_SOCKET_IFNAME", "of the user")
     listen_at(address)
     assert os.environ["GLOO_SOCKET_IFNAME"] == "of the user"
+    assert os.environ["NCCL_SOCKET_IFNAME"] == "of the user"
     monkeypatch.delenv("GLOO_SOCKET_IFNAME")
+    monkeypatch.delenv("NCCL_SOCKET_IFNAME")
     listen_at(address)
-    assert os.environ["GLOO_SOCKET_IFNAME"] == "lo"
+    assert os.environ["GLOO_SOCKET_IFNAME"] == os.environ["NCCL_SOCKET_IFNAME"] == "lo"
+    for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
+        monkeypatch.delenv(name)
+
+
+def test_where_processes_start_again_they_find_rank_0_by_its_new_address(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        file.touch(0o600)
+        file.write_text(f"127.0.0.1 {gone.getsockname()[1]} {'0' * 64}")  # of the start before
+    with ThreadPoolExecutor() as pool:
+        second = pool.submit(meet, file, 1, 2, "127.0.0.1")
+        time.sleep(0.5)
+        first = meet(file, 0, 2, "127.0.0.1")
+        second.result().store.set("said", "word")
+    assert first.store.get("said") == b"word"
+
+
+@pytest.mark.parametrize("planted", ["readable", "linked", "foreign", "folder", "pipe", "text"])
+def test_a_file_that_others_could_have_written_is_not_met_by(
+    planted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rendezvous, "MEETING_TIMEOUT", timedelta(seconds=1))
+    real, file = tmp_path / "real", tmp_path / "file"
+    meet(real, 0, 2, "127.0.0.1")
+    why = "must be a file of yours that only you can read"
+    if planted == "linked":
+        file.symlink_to(real)
+        why = "symbolic links"
+    elif planted == "folder":
+        file.mkdir()
+        why = "directory|only you can read"
+    elif planted == "pipe":
+        os.mkfifo(file, 0o600)
+    elif planted == "text":
+        file.touch(0o600)
+        file.write_bytes(b"\x80\x04 1 2")
+        why = "decode"
+    else:
+        file.write_bytes(real.read_bytes())
+        file.chmod(0o644 if planted == "readable" else 0o600)
+    if planted == "foreign":
+        need_root("a file of another user")
+        os.chown(file, 65534, 65534)
+    with pytest.raises(TimeoutError, match=f"the processes have not met within 0:00:01: .*({why})"):
+        meet(file, 1, 2, "127.0.0.1")
+
+
+def test_processes_of_one_launcher_meet_in_memory() -> None:
+    memory = os.memfd_create("meeting")
+    with ThreadPoolExecutor() as pool:
+        second = pool.submit(meet_in_memory, memory, 1, 2)
+        first = meet_in_memory(memory, 0, 2)
+    assert first.secret == second.result().secret
+    assert len(first.secret) == 32
+    first.store.set("said", "word")
+    assert second.result().store.get("said") == b"word"
+    os.close(memory)
 
 
 def test_processes_that_are_started_again_do_not_find_those_before(

@@ -109,16 +109,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with contextlib.closing(train(Attempt.at(begun))) as records:
         assert next(records)["epoch"] == 0
         assert next(records)["epoch"] == 1
-    launcher = [
-        "-m",
-        "torch.distributed.run",
-        "--rdzv-backend=c10d",
-        "--rdzv-endpoint=localhost:0",
-        "--nproc-per-node=2",
-    ]
+    launcher = ["-m", "fieldtrial.training.distributed.launcher", "--processes", "2"]
     compiled = folder / "compiled"
     done = subprocess.run(
-        [sys.executable, *launcher, "--", str(SCRIPT), str(folder)],
+        [sys.executable, *launcher, str(SCRIPT), str(folder)],
         env=os.environ | {"OMP_NUM_THREADS": "1", "TORCH_EXTENSIONS_DIR": str(compiled)},
         capture_output=True,
         text=True,

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from fieldtrial.config import ConfigError, TrainConfig
+from fieldtrial.disk.inside import Inside
 from fieldtrial.disk.run import Record, Run
 from fieldtrial.disk.task_queue import Task
 from fieldtrial.training.attempt.worker import work
@@ -101,7 +102,7 @@ def _wait_for_epochs(run: Run, process: ForkServerProcess, more: int) -> None:
 
 
 def _wait_for_a_checkpoint_being_written(run: Run, process: ForkServerProcess) -> None:
-    folder = run.checkpoint_path(0).parent
+    folder = Path(run.checkpoint_path(0).parent)
     known = set(folder.glob(".*.tmp"))
     while process.is_alive() and not set(folder.glob(".*.tmp")) - known:
         time.sleep(0)
@@ -144,7 +145,7 @@ def test_a_truncated_checkpoint_is_replaced_by_the_one_before_and_it_is_said(
     whole, halted = new_run("whole"), new_run("halted")
     train_until(whole)
     train_until(halted, last_epoch=2)
-    newest = halted.checkpoints()[0]
+    newest = Path(halted.checkpoints()[0])
     content = newest.read_bytes()
     newest.write_bytes(content[: int(left if left >= 1 else left * len(content))])
     records = train_until(halted, attempt=2)
@@ -164,7 +165,7 @@ def test_without_any_whole_checkpoint_a_trial_starts_over(
     whole, halted = new_run("whole"), new_run("halted")
     train_until(whole)
     train_until(halted, last_epoch=2)
-    for path in halted.checkpoints():
+    for path in map(Path, halted.checkpoints()):
         path.write_bytes(b"PK\x03\x04 and nothing more")
     records = train_until(halted, attempt=2)
     assert [record["epoch"] for record in records] == [0, 1, 2, 3]
@@ -189,7 +190,7 @@ def test_a_damaged_checkpoint_of_the_best_epoch_is_noticed_while_it_can_be_made_
         "epoch-00003",
         "epoch-00004",
     }
-    run.checkpoint_path(1).write_bytes(b"")
+    Path(run.checkpoint_path(1)).write_bytes(b"")
     assert train_until(run, attempt=2)[0]["epoch"] == 0
     assert str(run.checkpoint_path(1)) in caplog.text
     assert run.result() is not None
@@ -213,7 +214,7 @@ def test_a_checkpoint_of_another_config_is_refused_with_the_fields_that_differ(
 ) -> None:
     other, run = new_run("other", lr=0.02, batch_size=32), new_run("run")
     train_until(other, last_epoch=1)
-    target = run.checkpoint_path(1)
+    target = Path(run.checkpoint_path(1))
     target.parent.mkdir()
     target.write_bytes(other.checkpoint_path(1).read_bytes())
     with pytest.raises(
@@ -239,7 +240,7 @@ def test_a_strangers_checkpoint_runs_no_code(
     zipped: bool, new_run: NewRun, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     run, trace = new_run(), tmp_path / "trace"
-    path = run.checkpoint_path(1)
+    path = Path(run.checkpoint_path(1))
     path.parent.mkdir()
     if zipped:
         torch.save({"model": Malicious(trace)}, path)
@@ -264,10 +265,10 @@ def test_a_checkpoint_of_another_form_is_damaged(change: Any, tmp_path: Path) ->
     known: dict[str, Any] = {"config": {}, "model": {"a": torch.ones(1)}, "optimizer": {}}
     known |= {"progress": {"epoch": 1, "best_epoch": 0}, "record": {}, "facts": {"flops": 1}}
     torch.save(known, tmp_path / "whole.pt")
-    assert checkpoint.read(tmp_path / "whole.pt")["facts"] == {"flops": 1}
+    assert checkpoint.read(Inside(tmp_path, ("whole.pt",)))["facts"] == {"flops": 1}
     torch.save(known | change if change and change != 5 else change, tmp_path / "strange.pt")
     with pytest.raises(ValueError, match=r"strange\.pt: not a whole checkpoint"):
-        checkpoint.read(tmp_path / "strange.pt")
+        checkpoint.read(Inside(tmp_path, ("strange.pt",)))
 
 
 def test_a_checkpoint_holds_tensors_and_plain_data_by_name(

@@ -107,7 +107,7 @@ def test_what_cannot_be_evaluated_says_why(new_run: NewRun, train_until: TrainUn
     (run.path / "config.json").write_text(json.dumps({**config, "dense_width": [17]}))
     with pytest.raises(ValueError, match="its weights are not of its config"):
         evaluate_run(run, World())
-    run.weights_path.write_bytes(b"nothing")
+    Path(run.weights_path).write_bytes(b"nothing")
     with pytest.raises(ValueError, match="cannot be read as tensors"):
         evaluate_run(run, World())
     run.weights_path.unlink()

@@ -2,10 +2,10 @@
 
 import json
 import subprocess
-import sys
 
 from fieldtrial.control.engine.loop import SweepError
 from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.processes import python
 
 
 def runs_wanted(folder: SweepFolder) -> dict[int, int]:
@@ -14,7 +14,7 @@ def runs_wanted(folder: SweepFolder) -> dict[int, int]:
     Raises:
         SweepError: it cannot be said, with what the process printed.
     """
-    command = [sys.executable, "-m", "fieldtrial.results.analysis.contest", str(folder.path)]
+    command = python("-m", "fieldtrial.results.analysis.contest", str(folder.path))
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     try:
         return {int(row): runs for row, runs in json.loads(done.stdout).items()}

@@ -28,6 +28,7 @@ from fieldtrial.disk.outages import await_folder, is_outage
 from fieldtrial.disk.sweep_description import MOST_ROWS, SweepDescription
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.panel import console
+from fieldtrial.processes import python
 from fieldtrial.sweep import Sweep
 
 UNREACHABLE_SECONDS = 10.0  # between two attempts to reach SLURM after an outage
@@ -137,7 +138,7 @@ def _drive(
             finally:
                 place.close(detach=_detaches(engine, ending, settings, folder))
         table = subprocess.run(
-            [sys.executable, "-m", "fieldtrial.results.table.command", str(folder.path)],
+            python("-m", "fieldtrial.results.table.command", str(folder.path)),
             check=False,
         )
         if status != INTERRUPTED:  # an interruption should not take long, and a report exists

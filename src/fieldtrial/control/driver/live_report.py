@@ -8,6 +8,7 @@ import threading
 import time
 
 from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.processes import python
 
 FIRST_SECONDS = 15  # after the start
 LEAST_SECONDS = 60  # from one report to the next
@@ -71,4 +72,4 @@ class LiveReport:
 
 
 def _command(folder: SweepFolder) -> list[str]:
-    return [sys.executable, "-m", "fieldtrial.results.report.build", str(folder.path)]
+    return python("-m", "fieldtrial.results.report.build", str(folder.path))

@@ -3,16 +3,18 @@
 import contextlib
 import getpass
 import os
+import pwd
 import secrets
-import signal
 import socket
+import stat
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 
+from fieldtrial.control.driver.other_driver import NoDriverError, ask_to_end, mark_this_process
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.processes import is_gone, started
 
@@ -37,7 +39,8 @@ class DeposedError(RuntimeError):
 class Ownership:
     """The right to run a sweep, from `take` to `release`.
 
-    A lock keeps other drivers out, and a file names its owner. A driver that takes over writes its
+    A lock keeps other drivers out, and a file names its owner. Only the user can open the lock's
+    file: whoever can read such a file can hold the lock. A driver that takes over writes its
     own name there. The old owner reads the file before it does anything, and ends. It has ended
     when the lock is free, or when another machine's heartbeats have been missing for long.
 
@@ -52,7 +55,8 @@ class Ownership:
         notify: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._folder, self._takeover, self._notify = folder, takeover, notify
-        self._lock = FileLock(folder.lock_path)
+        self._lock = self._new_lock()
+        self._mark: int | None = None
         self._own: dict[str, object] = {
             "user": getpass.getuser(),
             "host": socket.gethostname(),
@@ -70,8 +74,10 @@ class Ownership:
             OwnedError: another process runs the sweep, and does not end, or is another user's.
             OSError: the folder cannot be written to.
         """
-        self._folder.path.mkdir(parents=True, exist_ok=True)
+        # Without the group's right to write, whatever the umask says: jobs are started from there.
+        self._folder.path.mkdir(parents=True, exist_ok=True, mode=0o755)
         owner = self._folder.owner()
+        self._keep_lock_private()
         if not self._try_lock() or (
             owner and owner["host"] != self._own["host"] and self._has_heartbeat(owner)
         ):
@@ -82,6 +88,7 @@ class Ownership:
                 )
             self._notify(f"{self._folder.path}: waiting for {owner_text(owner)} to end")
             self._take_over(owner)
+        self._mark = mark_this_process(self._folder)
         self._own["since"] = time.time()  # earlier than the records of its workers
         self._write()
         self._thread.start()
@@ -94,6 +101,8 @@ class Ownership:
             if self._is_mine():
                 self._folder.set_owner(None)
             self._lock.release()
+        if self._mark is not None:
+            os.close(self._mark)
 
     def check(self) -> None:
         """Raise DeposedError if another driver has taken over, whose SIGTERM may be yet to come."""
@@ -115,9 +124,12 @@ class Ownership:
         here = owner is not None and owner["host"] == self._own["host"]
         if owner and here and not is_gone(owner):
             try:
-                os.kill(owner["process"], 0)  # raises PermissionError for another user's process
-                self._write()  # before SIGTERM, so that the owner knows why it gets it
-                os.kill(owner["process"], signal.SIGTERM)
+                ask_to_end(owner, self._folder, self._write)  # so that it knows why it gets SIGTERM
+            except NoDriverError:
+                raise OwnedError(
+                    f"{owner_text(owner)} is no driver of this sweep, or one of an earlier version,"
+                    f" and is left alone; find out who holds {self._folder.lock_path}, and end that"
+                ) from None
             except PermissionError:
                 raise OwnedError(
                     f"{owner_text(owner)} runs this sweep; only {owner['user']} can end it"
@@ -138,13 +150,28 @@ class Ownership:
         elif not has_left:
             # The lock outlived its owner, or the owner is suspended and keeps the old lock file.
             self._folder.lock_path.unlink(missing_ok=True)
-            self._lock = FileLock(self._folder.lock_path)
+            self._lock = self._new_lock()
             self._lock.acquire(timeout=0)
 
     def _claim_and_lock(self) -> bool:
         if not self._is_mine():
             self._write()  # again: a heartbeat of the owner has overwritten it
         return self._lock.is_locked or self._try_lock()
+
+    def _new_lock(self) -> BaseFileLock:
+        return FileLock(str(self._folder.lock_path), mode=stat.S_IRUSR | stat.S_IWUSR)
+
+    def _keep_lock_private(self) -> None:
+        """Take the right to open the lock's file from others, which earlier versions gave them."""
+        path = self._folder.lock_path
+        try:
+            with path.open("r+b") as file:
+                os.fchmod(file.fileno(), stat.S_IRUSR | stat.S_IWUSR)
+        except FileNotFoundError:
+            pass  # it is created as it should be
+        except PermissionError:
+            who = user_name(path.stat().st_uid)
+            raise OwnedError(f"belongs to {who}, who alone can open {path} and run it") from None
 
     def _try_lock(self) -> bool:
         with contextlib.suppress(Timeout):
@@ -169,6 +196,14 @@ class Ownership:
     def _write(self) -> None:
         self._heartbeats += 1
         self._folder.set_owner(self._own | {"beat": self._heartbeats})
+
+
+def user_name(number: int) -> str:
+    """Return the name of the user with this number, or the number where there is none."""
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return f"user {number}"
 
 
 def owner_text(owner: dict[str, Any] | None) -> str:

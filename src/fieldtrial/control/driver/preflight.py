@@ -7,16 +7,16 @@ import json
 import math
 import os
 import subprocess
-import sys
 import tempfile
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from fieldtrial.config import FIELDS, ConfigError, TrainConfig
 from fieldtrial.fields.rules import RUN_PREFIX
+from fieldtrial.processes import python
 from fieldtrial.sweep import Sweep
 
-COMMAND = [sys.executable, "-m", "fieldtrial.training.attempt.preflight"]
+COMMAND = python("-m", "fieldtrial.training.attempt.preflight")
 # Passes per update: forward, backward for the activations, and backward for the weights.
 PASSES_PER_UPDATE = 3
 # Overhead of trials, which is most of their time for small models, a little more than measured on

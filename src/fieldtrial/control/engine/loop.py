@@ -55,6 +55,7 @@ class Engine:
         contest: Callable[[SweepFolder], Mapping[int, int]] = lambda _: {},
     ) -> None:
         self.sweep, self.folder, self.place = sweep, folder, place
+        self._description = sweep.describe(folder.name)
         self._on_event, self._check_ownership = on_event, check_ownership
         self._contest = contest
         self._readers: dict[str, RecordReader] = {}
@@ -133,7 +134,7 @@ class Engine:
     # State
 
     def _load(self) -> Trials:
-        return Trials.begin(self.sweep, self.folder, load_state(self.folder.state_path))
+        return Trials.begin(self.sweep, self.folder, load_state(self.folder, self._description))
 
     def _adopt(self) -> None:
         """Follow the trials whose workers still run. The others resume from their checkpoints.
@@ -151,7 +152,7 @@ class Engine:
                 self._to_stop.append(trial)
 
     def _save(self) -> None:
-        save_state(self.folder.state_path, (self.rows, self.sources))
+        save_state(self.folder, self._description, (self.rows, self.sources))
 
     # Starts and stops
 
@@ -214,7 +215,7 @@ class Engine:
 
     def _start_trials(self, starts: list[Trial]) -> None:
         for trial in starts:
-            Run.create(self._run(trial).path, trial.config)
+            Run.create(self._run(trial).folder, trial.config)
             self._list(trial)
             self._follow(trial)
             if trial.stopped_at is not None:
@@ -336,7 +337,7 @@ class Engine:
         return self._trials.row_of(trial) if trial.role == "search" else None
 
     def _task(self, trial: Trial) -> Task:
-        path = str(self._run(trial).path.resolve())
+        path = str(self._run(trial).folder.resolve())
         return Task(path, trial.attempt, trial.role == "final", trial.accumulate)
 
     def _run(self, trial: Trial) -> Run:

@@ -2,43 +2,59 @@
 
 Ray Tune's searchers and schedulers can only be saved as a pickle, and loading a pickle can run
 code. The signature's key stays in the user's home. So a sweep folder from somebody else cannot run
-code here.
+code here. What is signed names the sweep and its folder: the state of one sweep is not taken for
+another's.
 """
 
 import hashlib
 import hmac
+import json
 import os
 import pickle
 import re
 import secrets
+import stat
 from pathlib import Path
 from typing import Any
 
 from fieldtrial.disk.files import write_atomically
+from fieldtrial.disk.sweep_description import SweepDescription
+from fieldtrial.disk.sweep_folder import SweepFolder
 
-VERSION = 4  # raise it with every change of a class that is pickled
+VERSION = 5  # raise it with every change of a class that is pickled
 HEADER = re.compile(rb"fieldtrial engine state (\d+)\n")
 ADVICE = "Or remove the file to continue from the finished trials, which are not repeated."
 DIGEST_BYTES = hashlib.sha256().digest_size
+KEY_BYTES = 32
+OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 class ForeignStateError(ValueError):
-    """The state was not written with this user's key, or by another version of this program."""
+    """The state was not written with this user's key, for this sweep, by this version of this
+    program; or the key may be known to others.
+    """
 
 
-def save_state(path: Path, state: object) -> None:
-    """Write `state` to `path`, signed. Raises OSError if it cannot; the old file is then kept."""
-    header = b"fieldtrial engine state %d\n" % VERSION
-    content = header + pickle.dumps(state, protocol=pickle.HIGHEST_PROTOCOL)
-    write_atomically(path, hmac.digest(_key(), content, "sha256") + content)
-
-
-def load_state(path: Path) -> Any | None:
-    """Return the state in `path`, or None if there is no file.
+def save_state(folder: SweepFolder, sweep: SweepDescription, state: object) -> None:
+    """Write the state of `sweep` into its folder, signed.
 
     Raises:
-        ForeignStateError: another user wrote it, it was changed, or its version is another.
+        OSError: it cannot be written; the old file is then kept.
+        ForeignStateError: the key may be known to others.
     """
+    header = b"fieldtrial engine state %d\n" % VERSION + _bound_to(folder, sweep)
+    content = header + pickle.dumps(state, protocol=pickle.HIGHEST_PROTOCOL)
+    write_atomically(folder.state_path, hmac.digest(_key(), content, "sha256") + content)
+
+
+def load_state(folder: SweepFolder, sweep: SweepDescription) -> Any | None:
+    """Return the state of `sweep` from its folder, or None if there is no file.
+
+    Raises:
+        ForeignStateError: another user wrote it, it was changed, its version is another, or it is
+            of another sweep or folder; or the key may be known to others.
+    """
+    path = folder.state_path
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -52,10 +68,18 @@ def load_state(path: Path) -> Any | None:
         )
     found = HEADER.match(content)
     version = int(found[1]) if found else 0
+    bound, own = content[found.end() :] if found else b"", _bound_to(folder, sweep)
+    if version == VERSION and not bound.startswith(own):
+        there = json.loads(bound.partition(b"\n")[0])
+        raise ForeignStateError(
+            f"{path}: written for sweep {there['sweep']} in {there['folder']}, or before the sweep"
+            f" was changed: it is not the state of this one. If you have moved the folder, move it"
+            f" back. {ADVICE}"
+        )
     try:
-        if not found or version != VERSION:
+        if version != VERSION:
             raise ValueError(f"its format is {version}, and that of this version is {VERSION}")
-        return pickle.loads(content[found.end() :])
+        return pickle.loads(bound[len(own) :])
     except Exception as error:  # of any kind: the signature proves that the content is complete
         age = "a newer" if version > VERSION else "an older"
         raise ForeignStateError(
@@ -64,23 +88,47 @@ def load_state(path: Path) -> Any | None:
         ) from None
 
 
+def _bound_to(folder: SweepFolder, sweep: SweepDescription) -> bytes:
+    """Return a line that names the sweep and its folder."""
+    names = {"sweep": folder.name, "folder": str(folder.path.resolve()), "digest": sweep.digest}
+    return json.dumps(names).encode() + b"\n"
+
+
 def _key_path() -> Path:
     home = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
     return home / "fieldtrial" / "key"
 
 
 def _key() -> bytes:
-    """Return this user's key, created at the first use and readable by the user alone."""
+    """Return this user's key, created at the first use and readable by the user alone.
+
+    Raises:
+        ForeignStateError: it is not: who knows it can sign states that run code; or it is no key.
+    """
     path = _key_path()
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         temporary = path.with_name(f"key.{os.getpid()}")
         temporary.touch(mode=0o600)
-        temporary.write_bytes(secrets.token_bytes(32))
+        temporary.write_bytes(secrets.token_bytes(KEY_BYTES))
         try:
             os.link(temporary, path)  # of two drivers, the first one's key stays
         except FileExistsError:
             pass
         finally:
             temporary.unlink()
-    return path.read_bytes()
+    with path.open("rb") as file:
+        key, known = file.read(), os.fstat(file.fileno())
+    mode = stat.S_IMODE(known.st_mode)
+    problems = [
+        (known.st_uid != os.geteuid(), "belongs to another user"),
+        (bool(mode & OTHERS), f"can be opened by others (mode {mode:04o})"),
+        (len(key) != KEY_BYTES, f"has {len(key)} bytes, and must have {KEY_BYTES}"),
+    ]
+    if reasons := [text for holds, text in problems if holds]:
+        raise ForeignStateError(
+            f"{path}: {', and '.join(reasons)}: whoever knows this key can have engine.state run"
+            " code as you. Remove it, and the engine.state of each unfinished sweep: they continue"
+            " from their finished trials, which are not repeated"
+        )
+    return key

@@ -1,9 +1,9 @@
 """A guard process that ends what a driver has started, also if the driver is killed.
 
-Ray's processes, torchrun's ranks and stopped workers can outlive a killed driver, and Ray's
-temporary folder does. The kernel's parent-death signal reaches neither the ranks, which are
-grandchildren, nor the folder. The guard waits on a pipe that closes when the driver ends. Then it
-kills every process whose environment carries the driver's mark, and removes the folder.
+Ray's processes, the processes of a trial and stopped workers can outlive a killed driver, and Ray's
+temporary folder does. The kernel's parent-death signal reaches neither a worker's processes, which
+are grandchildren, nor the folder. The guard waits on a pipe that closes when the driver ends. Then
+it kills every process whose environment carries the driver's mark, and removes the folder.
 """
 
 import contextlib
@@ -16,6 +16,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from fieldtrial.processes import python
+
 DRIVER_MARK = "FIELDTRIAL_PLACE"
 
 
@@ -25,7 +27,7 @@ class Guard:
     def __init__(self, folder: Path) -> None:
         mark = secrets.token_hex(16)
         os.environ[DRIVER_MARK] = mark
-        command = [sys.executable, "-m", "fieldtrial.control.places.guard", mark, str(folder)]
+        command = python("-m", "fieldtrial.control.places.guard", mark, str(folder))
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
 
     def close(self) -> None:

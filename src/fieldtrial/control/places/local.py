@@ -6,8 +6,8 @@ import logging
 import os
 import secrets
 import signal
+import stat
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterable
@@ -17,15 +17,19 @@ from typing import IO, Any
 
 import ray
 import ray._private.ray_constants
+import ray.job_config
 
 from fieldtrial.config import ConfigError
 from fieldtrial.control.places.guard import Guard, kill_all, signal_all
-from fieldtrial.control.places.interface import Ended
+from fieldtrial.control.places.interface import Ended, PlaceError
 from fieldtrial.control.places.settings import LocalSettings
 from fieldtrial.disk.files import last_lines, tail
+from fieldtrial.disk.inside import Inside
 from fieldtrial.disk.task_queue import Task
+from fieldtrial.processes import python
 
 WORKER = ("-m", "fieldtrial.training.attempt.worker")
+LAUNCHER = ("-m", "fieldtrial.training.distributed.launcher")
 WORKER_MARK = "FIELDTRIAL_WORKER"
 
 
@@ -37,6 +41,7 @@ class LocalPlace:
 
     Raises:
         ConfigError: a trial needs more cores or devices than there are.
+        PlaceError: others can enter Ray's folder.
     """
 
     def __init__(self, settings: LocalSettings, worker: tuple[str, ...] = WORKER) -> None:
@@ -46,7 +51,8 @@ class LocalPlace:
                 [f"cpus_per_trial = {settings.cpus_per_trial}: this machine has {cores} cores"],
                 "local",
             )
-        # A short path: the names of Ray's sockets are limited to 107 bytes.
+        # A short path: the names of Ray's sockets are limited to 107 bytes. Only this user can
+        # enter it: Ray lets everybody into its own folder, which is made in this one.
         folder = Path(tempfile.mkdtemp(prefix="fieldtrial-", dir="/tmp"))
         self.processes, self.backlog = settings.processes_per_trial, None
         self._guard = Guard(folder)
@@ -165,8 +171,21 @@ class LocalPlace:
             include_dashboard=False,
             log_to_driver=False,
             configure_logging=False,
-            _temp_dir=str(folder),
+            _temp_dir=str(folder / "ray"),
+            job_config=_JobConfig(),
         )
+        known = folder.stat()
+        if known.st_uid != os.geteuid() or stat.S_IMODE(known.st_mode) != stat.S_IRWXU:
+            self.close()
+            mode = stat.S_IMODE(known.st_mode)
+            raise PlaceError(f"{folder}: Ray runs in it, and others can enter it (mode {mode:04o})")
+
+
+class _JobConfig(ray.job_config.JobConfig):  # type: ignore[misc]
+    """Keeps actors from importing from the driver's folders, of which one may be a stranger's."""
+
+    def _runtime_env_has_working_dir(self) -> bool:
+        return True  # so Ray puts neither the current directory nor the script's first
 
 
 class Slot:
@@ -197,21 +216,23 @@ class Slot:
         self._kill()
         return f"its worker {_how_it_ended(worker.wait())}{last_lines(tail(log))}", None
 
-    def _start(self, log: Path) -> "subprocess.Popen[bytes]":
+    def _start(self, log: Inside) -> "subprocess.Popen[bytes]":
         self._kill()  # an earlier worker's processes may be left
+        own = {"OMP_NUM_THREADS": str(self._threads), WORKER_MARK: self._mark}
+        own |= {"PYTHONSAFEPATH": "1"}  # for torchrun's ranks: see `python`
         with _open_log(log) as errors:
             self._worker = subprocess.Popen(
                 self._command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
-                env=os.environ | {"OMP_NUM_THREADS": str(self._threads), WORKER_MARK: self._mark},
+                env=os.environ | own,
                 start_new_session=True,
             )
         return self._worker
 
     def _kill(self) -> None:
-        """Kill the worker and all its processes, which torchrun puts into sessions of their own."""
+        """Kill the worker and all its processes, which may be in process groups of their own."""
         kill_all(WORKER_MARK, self._mark)
 
 
@@ -221,20 +242,11 @@ def _sharing(devices: int, wanted: float) -> int:
 
 
 def _worker_command(worker: tuple[str, ...], processes: int) -> list[str]:
-    if processes == 1:
-        return [sys.executable, *worker]
-    rendezvous = ["--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0", "--local-addr=127.0.0.1"]
-    return [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        *rendezvous,
-        f"--nproc-per-node={processes}",
-        *worker,
-    ]
+    launcher = [*LAUNCHER, "--processes", str(processes)] if processes > 1 else []
+    return python(*launcher, *worker)
 
 
-def _open_log(log: Path) -> IO[bytes]:
+def _open_log(log: Inside) -> IO[bytes]:
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
         return log.open("ab")

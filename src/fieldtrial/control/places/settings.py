@@ -18,7 +18,7 @@ class LocalSettings:
 
     cpus_per_trial: cores, shared by the trial's processes.
     gpus_per_trial: devices, or a fraction of one. Default: one if the machine has any.
-    processes_per_trial: with more than one, the trial runs under torchrun.
+    processes_per_trial: with more than one, the trial runs in as many at once.
     most_trials: trials at once. Default: as many as fit.
     teraflops: what a trial sustains in training, in 1e12 operations a second, for --dry-run.
     """

@@ -3,7 +3,6 @@
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -47,18 +46,17 @@ class Ensemble:
             for name, made in {**named, "mean": self.mean, "vote": self.vote}.items()
         }
 
-    def write(self, path: Path, split: str = "test") -> None:
-        """Write the result and the predictions of `mean` into the run directory `path`.
+    def write(self, run: Run, split: str = "test") -> None:
+        """Write the result and the predictions of `mean` into the directory of `run`.
 
         Raises:
             ValueError: a trial is there, whose result this would be written over.
         """
-        run = Run(path)
         with contextlib.suppress(FileNotFoundError):  # an ensemble has no config, a trial has one
             run.config()
             raise ValueError(
-                f"{path} holds a trial, whose result would be lost: give the ensemble a folder of"
-                " its own"
+                f"{run.path} holds a trial, whose result would be lost: give the ensemble a folder"
+                " of its own"
             )
         arrays = {name: getattr(self.mean, name) for name in ("index", "label", "probability")}
         write_arrays(run.predictions_path(split), **arrays)

@@ -1,18 +1,17 @@
 """A run's stored predictions, read without running any code of the run's."""
 
 import math
-import os
 import struct
 import zipfile
 import zlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fieldtrial import metrics
+from fieldtrial.disk.inside import Inside
 from fieldtrial.disk.reading import open_file
 from fieldtrial.disk.run import Run
 
@@ -84,14 +83,14 @@ def load_predictions(run: Run, split: str = "test") -> StoredPredictions:
         ValueError: the file is damaged, or does not hold predictions.
     """
     path = run.predictions_path(split)
-    if not os.path.lexists(path):
+    try:
+        arrays = _read(path)
+    except FileNotFoundError:
         run.config()  # says so if this is no run
         raise FileNotFoundError(
             f"{path}: no such file; python jobs/evaluate.py --run {run.path} --split {split} makes"
             " it from the weights"
-        )
-    try:
-        arrays = _read(path)
+        ) from None
     except DAMAGE as error:
         raise ValueError(f"{path}: not whole predictions: {error}") from None
     classes = arrays["probability"].shape[1]
@@ -120,7 +119,7 @@ def _array(archive: zipfile.ZipFile, name: str, kind: str, dimensions: int) -> N
         return np.frombuffer(file.read(), dtype).reshape(shape)
 
 
-def _read(path: Path) -> dict[str, NDArray[Any]]:
+def _read(path: Inside) -> dict[str, NDArray[Any]]:
     """Return the arrays in `path`. Raises what numpy raises, and ValueError for other contents."""
     with open_file(path) as file, zipfile.ZipFile(file) as archive:
         sizes = sum(archive.getinfo(f"{name}.npy").file_size for name in KINDS)

@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 
 from fieldtrial.disk import schemas
 from fieldtrial.disk.files import atomic_file, parse_record
+from fieldtrial.disk.inside import Inside
 from fieldtrial.disk.reading import UnreadableError, check, open_file
 from fieldtrial.disk.run import Record, Run
 from fieldtrial.disk.sweep_folder import SweepFolder
@@ -56,8 +57,9 @@ def load_records(path: Path | str) -> pd.DataFrame:
     All that the trials record: validation_accuracy, train_loss, lr, and so on.
 
     Half-written lines, lines that are no record, and run directories without records are skipped,
-    and so are files that cannot be read: `load` says of which runs. The records are cached in the
-    folder, if it can be written to, and only what has changed since is read again.
+    and so are runs that are links and files that cannot be read: `load` says of which runs. The
+    records are cached in the folder, if it can be written to, and only what has changed since is
+    read again.
 
     Raises:
         FileNotFoundError: `path` is not a sweep's folder.
@@ -65,10 +67,8 @@ def load_records(path: Path | str) -> pd.DataFrame:
     folder = SweepFolder(path)
     folder.require()
     listed = [entry["trial"] for entry in folder.trials() if entry["trial"]]
-    found = sorted(
-        entry.name for entry in folder.path.iterdir() if entry.is_dir() and is_writable(entry.name)
-    )
-    names = dict.fromkeys((*listed, *found))
+    there = filter(is_writable, folder.folders())
+    names = dict.fromkeys((*listed, *there))
     stamps = {name: stamp for name in names if (stamp := folder.run(name).record_stamps())}
     kept, known = _read_kept(folder.records_path)
     same = [name for name in stamps if known.get(name) == stamps[name]]
@@ -89,7 +89,7 @@ def load_records(path: Path | str) -> pd.DataFrame:
     return _as_frame(kept, list(stamps))
 
 
-def _read_kept(path: Path) -> tuple[pa.Table | None, Stamps]:
+def _read_kept(path: Inside) -> tuple[pa.Table | None, Stamps]:
     """Return the cached table and the stamps of its files, or nothing where it cannot be used."""
     try:
         with open_file(path) as file:
@@ -108,7 +108,7 @@ def _read_kept(path: Path) -> tuple[pa.Table | None, Stamps]:
     return None, {}
 
 
-def _keep(path: Path, table: pa.Table, stamps: Stamps) -> None:
+def _keep(path: Inside, table: pa.Table, stamps: Stamps) -> None:
     about = json.dumps({"format": FORMAT, "stamps": stamps})
     with atomic_file(path) as file:
         pq.write_table(
@@ -141,7 +141,7 @@ def _read_some(runs: Sequence[Run]) -> pa.Table:
         for attempt, world_size in _attempts(run):
             with contextlib.suppress(OSError, UnreadableError):
                 lines = run.record_lines(attempt)
-                pieces.append((run.path.name, attempt, world_size, lines))
+                pieces.append((run.name, attempt, world_size, lines))
     return _one_an_epoch(_parse(pieces))
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from fieldtrial.config import FIELDS, HINTS, ConfigError, TrainConfig
+from fieldtrial.disk.inside import RefusedError
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.fields.printable import printable
@@ -69,13 +70,14 @@ def load(path: Path | str) -> pd.DataFrame:
         }
         for entry in listed
     ]
-    for name in sorted(
-        entry.name for entry in folder.path.iterdir() if entry.is_dir() and entry.name not in names
-    ):
-        unlisted = _read_run(folder.run(name))
+    for name in folder.folders():
+        if name in names:
+            continue
+        run = folder.run(name)
+        unlisted = _read_run(run)
         # A folder without a config is no run.
-        if "configuration" in unlisted or folder.run(name).exists():
-            about = {"trial": printable(name) if not is_writable(name) else name, "row": None}
+        if "configuration" in unlisted or _has_config(run):
+            about = {"trial": name if is_writable(name) else printable(name), "row": None}
             rows.append({**about, "role": "unlisted", "winner": False, **unlisted})
     found = {name: None for row in rows for name in row}
     frame = pd.DataFrame(rows, columns=list(dict.fromkeys((*COLUMNS, *found, *MEASURES))))
@@ -97,10 +99,18 @@ def search_of(entry: dict[str, Any]) -> tuple[int, int]:
     return entry["row"], entry.get("search", 0)
 
 
+def _has_config(run: Run) -> bool:
+    """Return whether there is a config. What a link leads to may have one, but is not read."""
+    try:
+        return run.exists()
+    except RefusedError:
+        return True
+
+
 def _read_run(run: Run) -> dict[str, Any]:
     """Return outcome, config fields and measures of a run; damaged files are an outcome too."""
     try:
-        if not run.path.exists():
+        if not run.folder.exists():
             return {"outcome": "waiting"}
         run.require_records()
         config = run.config()

@@ -96,7 +96,7 @@ def write_report(folder: SweepFolder) -> Path:
             f"{folder.path}: {free:,} bytes are free, too few for a report beside the trials"
         )
     write_atomically(folder.report_path, page)
-    return folder.report_path
+    return folder.report_path.path
 
 
 def render_report(folder: SweepFolder) -> str:
@@ -198,7 +198,7 @@ def _byline(groups: Groups, trials: pd.DataFrame) -> str:
 
 def _relative(folder: SweepFolder, trial: str) -> str:
     run = folder.run(trial)
-    return run.command_path.relative_to(run.path).as_posix()
+    return run.command_path.path.relative_to(run.path).as_posix()
 
 
 def _colours(

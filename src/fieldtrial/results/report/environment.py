@@ -1,5 +1,6 @@
 """What the trials of a sweep ran on, and why some of them failed, from their directories."""
 
+import contextlib
 import json
 from collections import Counter
 from collections.abc import Mapping
@@ -8,6 +9,7 @@ from urllib.parse import quote
 
 import pandas as pd
 
+from fieldtrial.disk.inside import RefusedError
 from fieldtrial.disk.reading import UnreadableError
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.sweep_folder import SweepFolder
@@ -35,8 +37,9 @@ def log_files(
     for name, known in attempts.items():
         run = folder.run(name)
         path = run.log_path(max(map(int, known), default=1))
-        if path.exists():
-            logs[name] = path.relative_to(run.path).as_posix()
+        with contextlib.suppress(RefusedError):
+            if path.exists():
+                logs[name] = path.path.relative_to(run.path).as_posix()
     return logs
 
 

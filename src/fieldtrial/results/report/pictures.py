@@ -4,12 +4,12 @@ import base64
 import io
 import shlex
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from PIL import Image
 
+from fieldtrial.disk.inside import Inside
 from fieldtrial.disk.reading import open_file
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.results.read.trials import ENDED_WELL
@@ -109,17 +109,17 @@ def _command(folder: SweepFolder, trials: pd.DataFrame, winners: Sequence[str]) 
     )
 
 
-def _kind(path: Path) -> str:
+def _kind(path: Inside) -> str:
     """Return the picture's name without its number: there may be several of a kind."""
     return path.stem.rstrip("-0123456789")
 
 
-def _rank(path: Path) -> int:
+def _rank(path: Inside) -> int:
     kinds = list(DESCRIPTIONS)
     return kinds.index(_kind(path)) if _kind(path) in kinds else len(kinds)
 
 
-def _picture(path: Path) -> dict[str, Any]:
+def _picture(path: Inside) -> dict[str, Any]:
     """Return a PNG file as a smaller WebP data URL, with its size in pixels and a description."""
     with open_file(path) as file, Image.open(file, formats=["PNG"]) as image:
         if image.width * image.height > MOST_PIXELS:

@@ -21,9 +21,9 @@ def write_table(folder: SweepFolder, table: Table) -> list[Path]:
     write_atomically(csv, to_csv(table.frame).encode())
     write_atomically(markdown, render_markdown(table.grid).encode())
     if not table.groups.all_pairs:
-        return [csv, markdown]
+        return [csv.path, markdown.path]
     write_atomically(folder.pairs_path, to_csv(pairs_frame(table)).encode())
-    return [csv, markdown, folder.pairs_path]
+    return [csv.path, markdown.path, folder.pairs_path.path]
 
 
 def write_long_tables(sweeps: Sweeps) -> list[Path]:
@@ -43,7 +43,7 @@ def write_long_tables(sweeps: Sweeps) -> list[Path]:
                 else frame[column].map(_plain)
             )
         write_atomically(folder.long_table_path, to_csv(frame).encode())
-        paths += [folder.long_table_path, folder.records_path]
+        paths += [folder.long_table_path.path, folder.records_path.path]
     return paths
 
 

@@ -7,7 +7,7 @@ import sys
 import time
 from typing import Any, NoReturn
 
-from fieldtrial.command_line import say
+from fieldtrial.command_line import BAD_INPUT, BAD_RESULT, say
 from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.disk.run import Run
 from fieldtrial.processes import started
@@ -24,8 +24,7 @@ WOULD_FAIL_AGAIN = ("config", "diverged")  # kinds of errors
 def prepare_run(config: TrainConfig, run: Run, accumulation: int = 1) -> None:
     """Make the run directory and its data ready, without training, for the processes to come.
 
-    Their number is read from torchrun's variables: WORLD_SIZE and, for this machine,
-    LOCAL_WORLD_SIZE.
+    Their number is read from WORLD_SIZE and, for this machine, LOCAL_WORLD_SIZE.
 
     Raises:
         ConfigError: the run has another config, or `accumulation` is not from 1 to the batch size;
@@ -49,10 +48,11 @@ def train_run(config: TrainConfig, run: Run, test: bool = False, accumulation: i
     """Train `run` from where it is, or only test it; rank 0 prints a line per epoch.
 
     Out of memory, training continues from the checkpoint with twice the gradient accumulation
-    steps, at the same global batch size. A single process restarts itself; several end, and
-    torchrun restarts them if --max-restarts allows it. env.json holds each attempt's number of
-    steps; the next attempt begins with that, or with `accumulation` if it is larger. torchrun also
-    restarts processes after an error that would come again; they then end at once.
+    steps, at the same global batch size. A single process restarts itself; several end, and their
+    launcher starts them again if --restarts (torchrun's: --max-restarts) allows it. env.json holds
+    each attempt's number of steps; the next attempt begins with that, or with `accumulation` if it
+    is larger. A launcher may also start processes again after an error that would come again; they
+    then end at once.
 
     Raises:
         ConfigError: the run has another config, or `accumulation` is not from 1 to the batch size;
@@ -63,7 +63,7 @@ def train_run(config: TrainConfig, run: Run, test: bool = False, accumulation: i
     world = World.from_environment()
     if kind := world.broadcast(recurring_error(run)):
         failed = f"attempt {run.newest_attempt} ended with an error that would recur"
-        end_together(world, f"{run.path}: not trained again: {failed} ({kind})")
+        end_together(world, f"{run.path}: not trained again: {failed} ({kind})", BAD_INPUT)
     number = world.broadcast(run.newest_attempt + 1)
     if world.is_rank_0:
         Run.create(run.path, config)
@@ -121,7 +121,7 @@ def last_error(run: Run) -> str | None:
 
 
 def recurring_error(run: Run) -> str | None:
-    """Return the kind of the error after which torchrun restarts the processes in vain, or None."""
+    """Return the kind of the error after which the processes were restarted in vain, or None."""
     restarted = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
     if not restarted or (kind := last_error(run)) not in WOULD_FAIL_AGAIN:
         return None
@@ -130,7 +130,12 @@ def recurring_error(run: Run) -> str | None:
 
 
 def launched_at() -> float:
-    """Return when torchrun, the parent process, was started: to a clock tick, and never early."""
+    """Return when the processes were first started, in seconds since 1970, and never early.
+
+    The launcher says so. For torchrun, the parent process, it is its own start, to a clock tick.
+    """
+    if told := os.environ.get("FIELDTRIAL_LAUNCHED"):
+        return float(told)
     ticks = started(os.getppid()) or 0  # torchrun is gone: every error counts as later
     booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
     return booted + (ticks + 1) / os.sysconf("SC_CLK_TCK")
@@ -142,22 +147,22 @@ def handle(error: Exception, attempt: Attempt) -> NoReturn:
     if kind in ("memory", "config"):
         tell(attempt.run, kind, str(error), error, attempt.number)
     if kind == "diverged" and attempt.world.size > 1:
-        end_together(attempt.world, str(error))
+        end_together(attempt.world, str(error), BAD_RESULT)
     if kind == "memory":
         restart_with_smaller_micro_batches(attempt)
     raise error
 
 
-def end_together(world: World, message: str) -> NoReturn:
-    """End all processes once rank 0 has printed `message`.
+def end_together(world: World, message: str, status: int) -> NoReturn:
+    """End all processes with `status` once rank 0 has printed `message`.
 
-    torchrun kills the other processes as soon as one ends.
+    Their launcher kills the other processes as soon as one ends.
     """
     if world.is_rank_0:
         say(message, sys.stderr)
     with contextlib.suppress(RuntimeError):  # another process has died
         world.any(False)
-    sys.exit(1)
+    sys.exit(status)
 
 
 def restart_with_smaller_micro_batches(attempt: Attempt) -> NoReturn:

@@ -29,8 +29,8 @@ def fit_grid(base: TrainConfig, folder: SweepFolder, world: World) -> None:
         what `train` does.
     """
     base = replace(base, classifier="svm", epochs=1)
-    known = world.broadcast(folder.description())
-    if known and (known.rows != ROWS or known.base != base):
+    known = folder.description() if world.is_rank_0 else None
+    if world.broadcast(known is not None and (known.rows != ROWS or known.base != base)):
         raise ConfigError(
             [f"{folder.path} holds another sweep: give another folder, or the same flags"]
         )
@@ -50,7 +50,7 @@ def fit_grid(base: TrainConfig, folder: SweepFolder, world: World) -> None:
         config = TrainConfig.from_dict(row, base)
         run = folder.run(config.id)
         if world.is_rank_0:
-            Run.create(run.path, config)
+            Run.create(run.folder, config)
             for role in ("search", "winner", "final"):
                 folder.list_trial(config.id, row_number, role)
         number = world.broadcast(run.newest_attempt + 1)

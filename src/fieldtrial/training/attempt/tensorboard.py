@@ -1,5 +1,6 @@
 """A trial's event files for TensorBoard: scalars per epoch, and the hparams view."""
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,7 +31,7 @@ class Board:
         if self._writer is None:
             again = self._folder.exists()
             self._writer = self._writer_class(
-                str(self._folder), purge_step=record["epoch"] if again else None
+                os.fspath(self._folder), purge_step=record["epoch"] if again else None
             )
         for name, value in record.items():
             if name not in NOT_SHOWN:

@@ -26,6 +26,7 @@ from fieldtrial.training.scoring.evaluation import score_state
 from fieldtrial.training.scoring.predictions import ScoredSplit
 from fieldtrial.training.svm.classifier import Fitted, fit_svm
 
+LAUNCHER = "fieldtrial.training.distributed.launcher"
 Scored = tuple[dict[Split, ScoredSplit], dict[str, Any]]  # answers, and their metrics
 
 
@@ -169,15 +170,17 @@ def describe_start(attempt: Attempt) -> None:
 def command(attempt: Attempt) -> str:
     """Return the shell command that repeats the trial on the same data, in a directory beside it.
 
-    It starts as many processes. On several nodes, the same command starts those of each.
+    It starts as many processes, on several nodes as a job.
     """
     root, size = os.environ.get("FIELDTRIAL_DATA"), attempt.world.size
     on_node = int(os.environ.get("LOCAL_WORLD_SIZE", size))
-    nodes = ["--nnodes", str(size // on_node)] if on_node < size else []
     data = [f"FIELDTRIAL_DATA={shlex.quote(root)}"] if root else []
-    torchrun = ["torchrun", *nodes, "--nproc-per-node", str(on_node), "--"]
-    launcher = torchrun if size > 1 else ["python"]
-    words = [*launcher, "jobs/train.py", "--run", f"{attempt.run.path}-again"]
+    several = ["-m", LAUNCHER, "--processes", str(size)] if size > 1 else []
+    begin = ["python", *several, "jobs/train.py"]
+    if on_node < size:
+        gpus = ["--gpus-per-node", str(on_node)]
+        begin = ["sbatch", "--nodes", str(size // on_node), *gpus, "slurm/finetune.sh"]
+    words = [*begin, "--run", f"{attempt.run.path}-again"]
     words += ["--test"] if attempt.test else []
     words += ["--accumulate", str(attempt.accumulation)] if attempt.accumulation > 1 else []
     return " ".join([*data, shlex.join([*words, *attempt.config.to_flags()])])

@@ -1,10 +1,11 @@
 """python -m fieldtrial.training.attempt.worker: a warm process that runs one trial after another.
 
-torchrun starts several such processes for trials that train on several devices. Tasks come from the
-standard input, as lines {"run": "<directory>", "attempt": 3, "test": false}. Answers go to the
-standard output, as lines {"run": "<directory>", "outcome": "finished" | "stopped" | "superseded" |
-"failed"}; a failure's answer has its kind and message too, because a full disk may keep them out of
-error.json. With --queue, tasks and answers go through a sweep's task queue instead.
+A launcher or a job starts several such processes for trials that train on several devices. Tasks
+come from the standard input, as lines {"run": "<directory>", "attempt": 3, "test": false}. Answers
+go to the standard output, as lines {"run": "<directory>", "outcome": "finished" | "stopped" |
+"superseded" | "failed"}; a failure's answer has its kind and message too, because a full disk may
+keep them out of error.json. With --queue, tasks and answers go through a sweep's task queue
+instead.
 
 Everything else that is printed goes to the run's log file. So do, on SIGUSR1, the stack traces of
 all threads. At the end of its input, an idle worker ends; a training worker dies at once, because
@@ -22,15 +23,16 @@ import signal
 import sys
 import traceback
 from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
 import torch
 
+from fieldtrial.disk.inside import Inside
 from fieldtrial.disk.outages import await_folder, is_outage
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.task_queue import Task
-from fieldtrial.training.attempt.task_source import open_task_source
+from fieldtrial.training.attempt.task_source import TaskSource, open_task_source
 from fieldtrial.training.attempt.train import train
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.loop.attempt import Attempt, Superseded
@@ -53,8 +55,9 @@ def main() -> None:
         sys.exit(str(error))
     modules = 0
     source = open_task_source(sys.argv[1:], answers) if world.is_rank_0 else None
-    while task := world.broadcast(source.next() if source else None):
-        run = Run(task.run)
+    while fields := world.broadcast(_next(source)):
+        task = Task(**fields)
+        run = task.open_run()
         with printing_to(run.log_path(task.attempt, world.rank)):
             answer = work(task, world)
             gc.collect()
@@ -70,13 +73,19 @@ def main() -> None:
     gc.unfreeze()
 
 
+def _next(source: TaskSource | None) -> dict[str, Any] | None:
+    """Return the next task's fields to rank 0, which has the source; None if there are no more."""
+    task = source.next() if source else None
+    return asdict(task) if task else None
+
+
 def work(task: Task, world: World) -> dict[str, Any]:
     """Do one task and return its answer: the outcome and, of a failure, kind and message.
 
     A run that has its result is done. The process ends here if it cannot continue: because the
     other processes wait for it in vain, or its GPU may be in any state.
     """
-    run = Run(task.run)
+    run = task.open_run()
     try:
         if not world.broadcast(run.result()):
             for _ in train(Attempt.at(run, world, task.attempt, task.accumulate, task.test)):
@@ -149,7 +158,7 @@ def kind_of(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def printing_to(path: Path) -> Iterator[None]:
+def printing_to(path: Inside) -> Iterator[None]:
     """Append to `path` what this process prints in this context, C++ libraries included."""
     saved = os.dup(2)
     try:

@@ -10,10 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fieldtrial.config import ConfigError
-from fieldtrial.disk.reading import require_file
 from fieldtrial.training.data.splits import Indices, first_of, stratified_cut
 
-MOST_BYTES = 1 << 30  # of an image's file
 TRAIN, VALIDATION, TEST = 0, 1, 2
 PART_NAMES = ("training", "validation", "test")
 TEST_FRACTION = 0.2  # of a data set without a test set; the split is the same for every seed
@@ -46,7 +44,7 @@ class Contents:
             class_names=class_names,
             labels=np.array([label for _, label, _ in samples], np.int64),
             parts=np.array([part for _, _, part in samples], np.uint8),
-            image=lambda index: _open_image(samples[index][0]),
+            image=lambda index: Image.open(samples[index][0]),
             where=lambda index: str(samples[index][0]),
         )
 
@@ -98,6 +96,7 @@ class Dataset:
         channels: 1 for grey images, 3 for colour.
         image_size: side in pixels of its images; where they differ, the size usual for them.
         contents: lists the images, which may take long.
+        remarks: what was passed over, and which folder was taken for what: a line each.
     """
 
     name: str
@@ -105,6 +104,7 @@ class Dataset:
     channels: int
     image_size: int
     contents: Callable[[], Contents]
+    remarks: tuple[str, ...] = ()
 
 
 def problem(dataset: str, *texts: str) -> ConfigError:
@@ -136,8 +136,3 @@ def files_fingerprint(paths: Iterable[Path]) -> str:
         (path.name, stat.st_size, stat.st_mtime_ns) for path in paths for stat in [path.stat()]
     ]
     return hashlib.sha256(repr(facts).encode(errors="surrogateescape")).hexdigest()
-
-
-def _open_image(path: Path) -> Image.Image:
-    require_file(path, MOST_BYTES)  # a pipe would be waited for
-    return Image.open(path)

@@ -17,14 +17,26 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from fieldtrial.disk.files import write_json
-from fieldtrial.training.data.dataset import TRAIN, Contents, Dataset, problem, require_every_class
+from fieldtrial.training.data.dataset import (
+    PART_NAMES,
+    TEST,
+    TRAIN,
+    VALIDATION,
+    Contents,
+    Dataset,
+    problem,
+    require_every_class,
+)
+from fieldtrial.training.data.pixels import as_shown
 from fieldtrial.training.data.progress_bar import progress
 from fieldtrial.training.data.splits import Indices
 
-FORMAT = 1  # raised when the same data set would be decoded to other pixels or other files
+FORMAT = 2  # raised when the same data set would be decoded to other pixels or other files
 BLOCK = 32  # images that a thread decodes at once
+FEW = 0.5  # of the images that differ: with less, a data set is not what it seems
 NAMED_FILES = 20  # damaged files named in one message
 
+Digests = NDArray[np.uint64]
 log = logging.getLogger(__name__)
 
 
@@ -37,6 +49,7 @@ class Store:
         labels: int64 (n,).
         parts: uint8 (n,), TRAIN, VALIDATION or TEST.
         mean, std: per channel, in [0, 1], over the TRAIN images.
+        remarks: what was passed over and which images are equal: a line each.
     """
 
     name: str
@@ -46,6 +59,7 @@ class Store:
     class_names: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    remarks: tuple[str, ...]
 
 
 def store_root() -> Path:
@@ -89,6 +103,7 @@ def _open(folder: Path) -> Store:
         class_names=tuple(facts["class_names"]),
         mean=tuple(facts["mean"]),
         std=tuple(facts["std"]),
+        remarks=tuple(facts["remarks"]),
     )
 
 
@@ -101,12 +116,12 @@ def _build(dataset: Dataset, image_size: int, folder: Path) -> None:
         contents = dataset.contents()
         require_every_class(dataset.name, contents)
         log.info("decoding %d images to %s", len(contents.labels), folder)
-        mean, std = _decode_all(dataset, contents, image_size, aside / "images.npy")
+        mean, std, digests = _decode_all(dataset, contents, image_size, aside / "images.npy")
+        remarks = [*dataset.remarks, *equal_images(contents, digests)]
         np.save(aside / "labels.npy", contents.labels)
         np.save(aside / "parts.npy", contents.parts)
-        write_json(
-            aside / "facts.json", {"class_names": contents.class_names, "mean": mean, "std": std}
-        )
+        facts = {"class_names": contents.class_names, "mean": mean, "std": std, "remarks": remarks}
+        write_json(aside / "facts.json", facts)
         aside.rename(folder)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
@@ -115,8 +130,11 @@ def _build(dataset: Dataset, image_size: int, folder: Path) -> None:
 
 def _decode_all(
     dataset: Dataset, contents: Contents, image_size: int, path: Path
-) -> tuple[list[float], list[float]]:
-    """Write all images to `path`; return the training images' mean and deviation per channel."""
+) -> tuple[list[float], list[float], Digests]:
+    """Write all images to `path`; return the training images' mean and deviation per channel.
+
+    Also return a digest of each image's pixels, (n,).
+    """
     count, channels = len(contents.labels), dataset.channels
     shape = (count, image_size, image_size, channels)
     with path.open("wb") as file:
@@ -129,6 +147,7 @@ def _decode_all(
             raise OSError(error.errno, error.strerror, str(path)) from None
     images = np.load(path, mmap_mode="r+")
     means, squares = np.empty((count, channels)), np.empty((count, channels))
+    digests = np.empty(count, np.uint64)
 
     def decode_block(start: int) -> list[str]:
         problems = []
@@ -140,6 +159,8 @@ def _decode_all(
                 problems.append(f"{contents.where(index)} is not a readable image: {error}")
                 continue
             images[index] = pixels
+            digest = hashlib.blake2b(pixels.tobytes(), digest_size=8).digest()
+            digests[index] = int.from_bytes(digest, "little")
             means[index] = pixels.mean(axis=(0, 1))
             squares[index] = np.square(pixels, dtype=np.uint16).mean(axis=(0, 1))
         return problems
@@ -160,7 +181,33 @@ def _decode_all(
     mean = means[train].mean(axis=0)
     variance = np.maximum(squares[train].mean(axis=0) - mean**2, 0)
     std = np.where(variance > 0, np.sqrt(variance), 255)  # a constant channel is not divided by 0
-    return (mean / 255).tolist(), (std / 255).tolist()
+    return (mean / 255).tolist(), (std / 255).tolist(), digests
+
+
+def equal_images(contents: Contents, digests: Digests) -> list[str]:
+    """Return a line for each way in which images have the same pixels at the store's size."""
+    lines, parts, labels = [], contents.parts, contents.labels
+    different, group = np.unique(digests, return_inverse=True)
+    if len(different) < FEW * len(digests):
+        lines.append(f"only {len(different):,} of {len(digests):,} images differ from each other")
+    in_train = np.zeros(len(different), bool)
+    in_train[group[parts == TRAIN]] = True
+    for part in (VALIDATION, TEST):
+        own = parts == part
+        if copies := int(in_train[group[own]].sum()):
+            lines.append(
+                f"{copies:,} of {int(own.sum()):,} {PART_NAMES[part]} images are among the training"
+                " images too"
+            )
+    own = group[parts == TRAIN]
+    if again := len(own) - len(np.unique(own)):
+        lines.append(f"{again:,} of {len(own):,} training images are there more than once")
+    lowest, highest = np.full(len(different), labels.max()), np.zeros(len(different), int)
+    np.minimum.at(lowest, group, labels)
+    np.maximum.at(highest, group, labels)
+    if torn := int((lowest < highest)[group].sum()):
+        lines.append(f"{torn:,} images have the same pixels as one of another class")
+    return lines
 
 
 def require_decodable(image: Image.Image) -> None:
@@ -186,6 +233,5 @@ def _square(image: Image.Image, side: int, channels: int) -> NDArray[np.uint8]:
     # lets the JPEG decoder skip detail that resizing would drop
     image.draft(image.mode, (2 * side, 2 * side))
     require_decodable(image)
-    converted = image.convert("RGB" if channels == 3 else "L")
-    square = ImageOps.fit(converted, (side, side), Image.Resampling.BICUBIC)
+    square = ImageOps.fit(as_shown(image, channels), (side, side), Image.Resampling.BICUBIC)
     return np.asarray(square).reshape(side, side, channels)

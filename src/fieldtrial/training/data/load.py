@@ -11,7 +11,12 @@ from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.training.data.dataset import TEST, TRAIN, VALIDATION
 from fieldtrial.training.data.image_store import Store, open_store, store_root
 from fieldtrial.training.data.sets.registry import data_root, locate, open_dataset
-from fieldtrial.training.data.splits import Indices, stratified_cut, stratified_sample
+from fieldtrial.training.data.splits import (
+    Indices,
+    first_of,
+    stratified_cut,
+    stratified_sample,
+)
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,7 @@ class Data:
         mean, std: per channel, in [0, 1], over the training images of all classes, also those held
             out for validation or left out.
         store: name of the store that holds the images, at this size.
+        remarks: on the data set: what was passed over, and which images are equal. A line each.
     """
 
     images: NDArray[np.uint8]
@@ -47,6 +53,7 @@ class Data:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     store: str
+    remarks: tuple[str, ...]
 
     @property
     def channels(self) -> int:
@@ -93,10 +100,12 @@ def _load(
 ) -> Data:
     validation_fraction, train_fraction, images_per_class, seed = cuts
     store = _open(dataset, image_size, root, stores)
-    chosen = _chosen(classes, dataset, len(store.class_names))
-    class_names = store.class_names[chosen.start : chosen.stop]
-    wanted = (store.labels >= chosen.start) & (store.labels < chosen.stop)
-    labels = np.where(wanted, store.labels - chosen.start, -1)
+    chosen = _chosen(classes, dataset, store.class_names)
+    class_names = tuple(store.class_names[number] for number in chosen)
+    numbers = np.full(len(store.class_names), -1)
+    numbers[chosen] = np.arange(len(chosen))
+    labels = numbers[store.labels]
+    wanted = labels >= 0
     train, validation, test = (
         np.flatnonzero(wanted & (store.parts == part)) for part in (TRAIN, VALIDATION, TEST)
     )
@@ -130,6 +139,7 @@ def _load(
         mean=store.mean,
         std=store.std,
         store=store.name,
+        remarks=store.remarks,
     )
 
 
@@ -139,13 +149,39 @@ def _open(dataset: str, image_size: int | None, root: Path, stores: Path) -> Sto
     return open_store(found, image_size or found.image_size, stores)
 
 
-def _chosen(classes: str, dataset: str, count: int) -> range:
-    """Return the numbers, below `count`, of `classes`: all, N or A-B. Raises ConfigError."""
+def _chosen(classes: str, dataset: str, names: tuple[str, ...]) -> list[int]:
+    """Return the numbers of `classes` among `names`: all, N, A-B or a list of names.
+
+    A-B are names where these are whole numbers, such as 5-9 of digits; else places from 0 on.
+
+    Raises:
+        ConfigError: there are no such classes.
+    """
+    count, numbered = len(names), all(name.isascii() and name.isdecimal() for name in names)
     if classes == "all":
-        return range(count)
-    first, last = map(int, classes.split("-")) if "-" in classes else (0, int(classes) - 1)
-    if last >= count:
+        return list(range(count))
+    if "," in classes:
+        asked = [name.strip() for name in classes.split(",")]
+        if missing := [name for name in asked if name not in names]:
+            raise ConfigError(
+                [
+                    f"classes = {classes!r}: {dataset} has no {first_of(missing)}; it has"
+                    f" {first_of(names)}"
+                ]
+            )
+        return [names.index(name) for name in asked]
+    if "-" not in classes:
+        if int(classes) > count:
+            raise ConfigError([f"classes = {classes!r}: {dataset} has {count} classes"])
+        return list(range(int(classes)))
+    ends = [int(text) for text in classes.split("-")]
+    places = [int(name) for name in names] if numbered else list(range(count))
+    if missing_ends := [end for end in ends if end not in places]:
+        which = "named" if numbered else "numbered"
         raise ConfigError(
-            [f"classes = {classes!r}: {dataset} has {count} classes, 0 to {count - 1}"]
+            [
+                f"classes = {classes!r}: {dataset} has {count} classes, {which} {places[0]} to"
+                f" {places[-1]}; there is no {missing_ends[0]}"
+            ]
         )
-    return range(first, last + 1)
+    return [number for number, place in enumerate(places) if ends[0] <= place <= ends[1]]

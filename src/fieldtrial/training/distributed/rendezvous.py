@@ -1,55 +1,86 @@
-"""How the processes of a job find each other: rank 0's address and port."""
+"""How the processes of a trial find each other, and keep strangers out."""
 
 import contextlib
 import fcntl
 import os
+import secrets
 import socket
+import stat
 import struct
+import sys
+import tempfile
 import time
 from datetime import timedelta
 from pathlib import Path
+from typing import NamedTuple
 
-from torch._C._distributed_c10d import PrefixStore, TCPStore
+from torch._C._distributed_c10d import FileStore, PrefixStore, Store, TCPStore
 
-from fieldtrial.disk.files import refresh, write_atomically
+from fieldtrial.disk.files import refresh
+from fieldtrial.training.distributed.shared_store import Connection, Server, SharedStore, Values
 
 MEETING_TIMEOUT = timedelta(minutes=10)
 LOOPBACK = "127.0.0.1"
 ANY_PORT = 9
+SECRET = 32  # bytes
+LONGEST_FILE = 1000  # characters
 SIOCGIFADDR = 0x8915  # Linux: an interface's address
 
 
-def meet(file: Path, rank: int, size: int, address: str) -> TCPStore:
-    """Return the store through which `size` processes find each other.
+class Meeting(NamedTuple):
+    """Where the processes of a trial have met.
 
-    Rank 0 binds a free port at its `address` and writes both into `file`: a fixed port may be in
-    use by another trial on a shared node.
+    store: what they find each other's sockets in.
+    secret: what they know each other by: 32 bytes, the same in all of them and nowhere else.
+    """
+
+    store: Store
+    secret: bytes
+
+
+def meet_in_memory(descriptor: int, rank: int, size: int) -> Meeting:
+    """Return the meeting in the memory that the launcher has left to its processes.
+
+    No port leads to it, and the kernel shows a process's open files to its own user only.
+    """
+    store = FileStore(f"/proc/self/fd/{descriptor}", size)
+    store.set_timeout(MEETING_TIMEOUT)
+    if rank == 0:
+        store.set("secret", secrets.token_hex(SECRET))
+    return Meeting(store, bytes.fromhex(store.get("secret").decode()))
+
+
+def meet(file: Path, rank: int, size: int, address: str) -> Meeting:
+    """Return the meeting of `size` processes that see the same `file`, perhaps on several machines.
+
+    Rank 0 binds a free port at its `address` and writes both into `file`, with a new secret: a
+    fixed port may be in use by another trial on a shared node. Only the user can read the file.
+    Nobody is let in without the secret, and when all are there, the port is closed.
 
     Raises:
-        TimeoutError: rank 0 has not written the file within MEETING_TIMEOUT.
+        TimeoutError: rank 0 has not written the file within MEETING_TIMEOUT, or is not there.
     """
     if rank == 0:
+        secret, values = secrets.token_bytes(SECRET), Values()
         listener = socket.create_server((address, 0))
         port = listener.getsockname()[1]
-        store = TCPStore(
-            address,
-            port,
-            size,
-            is_master=True,
-            wait_for_workers=False,
-            master_listen_fd=listener.detach(),
-        )
-        write_atomically(file, f"{address} {port}".encode())
-        return store
+        Server(listener, secret, size, values)
+        _publish(file, f"{address} {port} {secret.hex()}")
+        return Meeting(SharedStore(values, MEETING_TIMEOUT), secret)
     deadline = time.monotonic() + MEETING_TIMEOUT.total_seconds()
-    while not (words := _read(file)):
-        if time.monotonic() > deadline:
-            raise TimeoutError(
-                f"{file}: rank 0 has not written its address within {MEETING_TIMEOUT}"
-            )
+    why = "rank 0 has not written its address"
+    while time.monotonic() < deadline:
+        try:
+            host, port_text, secret_text = _read_own(file).split()
+            secret = bytes.fromhex(secret_text)
+            connection = Connection((host, int(port_text)), secret, rank)
+            return Meeting(SharedStore(connection, MEETING_TIMEOUT), secret)
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError) as error:  # of an earlier start, or not rank 0's
+            why = str(error)
         time.sleep(0.05)
-    host, port_text = words.split()
-    return TCPStore(host, int(port_text), size, is_master=False, timeout=MEETING_TIMEOUT)
+    raise TimeoutError(f"{file}: the processes have not met within {MEETING_TIMEOUT}: {why}")
 
 
 def torchruns_store(size: int) -> PrefixStore | None:
@@ -59,11 +90,28 @@ def torchruns_store(size: int) -> PrefixStore | None:
     and a process that is quicker than its peers would try to reach those. Do not call this for
     several machines: they may count restarts differently.
     """
-    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+    if not is_torchruns():
         return None
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     store = TCPStore(host, port, size, is_master=False, timeout=MEETING_TIMEOUT)
     return PrefixStore(f"start-{os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
+
+
+def is_torchruns() -> bool:
+    """Return whether torchrun has started this process, and its store is to be met at."""
+    return os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+
+
+def warn_of_torchrun() -> None:
+    """Print a line about who else can reach torchrun's store."""
+    port = os.environ.get("MASTER_PORT")
+    print(
+        f"warning: torchrun listens at port {port} on all interfaces, without a password: other"
+        " users of this machine can run code as you. On a shared machine, start the processes by"
+        " python -m fieldtrial.training.distributed.launcher",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def own_address(one_machine: bool) -> str:
@@ -87,11 +135,14 @@ def own_address(one_machine: bool) -> str:
 def listen_at(address: str) -> None:
     """Make gloo listen at the interface of `address`, unless GLOO_SOCKET_IFNAME is set.
 
-    Otherwise gloo, too, would resolve the machine's own name.
+    Otherwise gloo, too, would resolve the machine's own name. NCCL gets NCCL_SOCKET_IFNAME for
+    loopback only: between machines it may know better ones, of which it takes several.
     """
     interface = _interface_of(address)
     if interface:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
+    if interface and address == LOOPBACK:
+        os.environ.setdefault("NCCL_SOCKET_IFNAME", interface)
 
 
 def _interface_of(address: str) -> str | None:
@@ -104,9 +155,30 @@ def _interface_of(address: str) -> str | None:
     return None
 
 
-def _read(file: Path) -> str:
-    refresh(file.parent)
+def _publish(file: Path, text: str) -> None:
+    """Write `file`, at once and readable by this user only, whatever the umask says."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
     try:
-        return file.read_text()
-    except FileNotFoundError:
-        return ""
+        with os.fdopen(descriptor, "w") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(temporary).replace(file)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _read_own(file: Path) -> str:
+    """Return a file's text. Raises OSError if others could have written it or can read it."""
+    refresh(file.parent)
+    with os.fdopen(os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)) as stream:
+        status = os.fstat(stream.fileno())
+        if (
+            not stat.S_ISREG(status.st_mode)
+            or status.st_uid != os.geteuid()
+            or status.st_mode & (stat.S_IRWXG | stat.S_IRWXO)
+        ):
+            raise PermissionError(f"{file}: must be a file of yours that only you can read")
+        return stream.read(LONGEST_FILE)

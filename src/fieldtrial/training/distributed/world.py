@@ -1,8 +1,7 @@
-"""The processes that train one trial together: one, or those that torchrun started."""
+"""The processes that train one trial together: one, or those that a launcher or a job started."""
 
-import ctypes
+import json
 import os
-import signal
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -12,10 +11,22 @@ import torch
 import torch.distributed as distributed
 from torch._C._distributed_c10d import Store
 
-from fieldtrial.training.distributed.rendezvous import listen_at, meet, own_address, torchruns_store
+from fieldtrial.processes import die_with_parent
+from fieldtrial.training.distributed.peers import require_peers
+from fieldtrial.training.distributed.rendezvous import (
+    LOOPBACK,
+    MEETING_TIMEOUT,
+    Meeting,
+    is_torchruns,
+    listen_at,
+    meet,
+    meet_in_memory,
+    own_address,
+    torchruns_store,
+    warn_of_torchrun,
+)
 
 T = TypeVar("T")
-PR_SET_PDEATHSIG = 1  # Linux: the signal to get when the parent dies
 CPU = torch.device("cpu")
 
 # Collective timeouts: during training, and while idle, waiting for rank 0's next task.
@@ -31,7 +42,7 @@ class World:
         rank: this process's number, from 0.
         size: how many processes there are.
         device: what this process computes on.
-        control: the process group for objects; tensors use the default group.
+        control: the process group for plain data; tensors use the default group.
     """
 
     rank: int = 0
@@ -69,13 +80,16 @@ class World:
     def from_environment(cls) -> "World":
         """Return the world of `described` once its processes are connected.
 
-        GPUs communicate through NCCL, CPUs through gloo. Processes meet at torchrun's MASTER_ADDR
-        and MASTER_PORT or, if FIELDTRIAL_RENDEZVOUS names a file that all of them see, at the
-        address that rank 0 writes there. The latter are a job's processes: each sees only the cores
-        that the job asked for.
+        GPUs communicate through NCCL, CPUs through gloo. Processes meet in the memory that a
+        launcher has left them (FIELDTRIAL_MEETING); or, if FIELDTRIAL_RENDEZVOUS names a file that
+        all of them see, at the address that rank 0 writes there; or at torchrun's MASTER_ADDR and
+        MASTER_PORT, with a warning. Before anything else is exchanged, each process that did not
+        come by torchrun proves to the others that it is of this trial.
 
         Raises:
             ValueError: as `described`.
+            NotAPeer: a process that is none of the trial's has come in between.
+            TimeoutError: the processes have not met.
         """
         world = cls.described()
         rank, size, device = world.rank, world.size, world.device
@@ -84,28 +98,25 @@ class World:
             torch.cuda.set_device(device)
         if size == 1:
             return world
-        local_size = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        file = os.environ.get("FIELDTRIAL_RENDEZVOUS")
-        # torchrun starts each process in its own session: without this, processes would train on
-        # after torchrun is killed.
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        backend: str = "nccl" if on_gpu else "gloo"
-        store: Store | None = None
-        if file:
-            address = own_address(one_machine=local_size == size)
-            listen_at(address)
-            store = meet(Path(file), rank, size, address)
-        elif local_size == size:
+        # Processes that torchrun or srun has started would train on after that is killed.
+        die_with_parent()
+        meeting = _meet(rank, size)
+        store: Store | None = meeting and meeting.store
+        if meeting is None and int(os.environ.get("LOCAL_WORLD_SIZE", "1")) == size:
             store = torchruns_store(size)
         distributed.init_process_group(
-            backend,
+            "nccl" if on_gpu else "gloo",
             timeout=TRAINING_TIMEOUT,
             store=store,
             rank=rank,
             world_size=size,
             device_id=device if on_gpu else None,
         )
-        return cls(rank, size, device, distributed.new_group(backend="gloo", timeout=IDLE_TIMEOUT))
+        control = distributed.new_group(backend="gloo", timeout=IDLE_TIMEOUT)
+        if meeting:
+            for group in (control,) if on_gpu else (distributed.group.WORLD, control):
+                require_peers(group, meeting.secret, rank, size, MEETING_TIMEOUT)
+        return cls(rank, size, device, control)
 
     @property
     def is_rank_0(self) -> bool:
@@ -141,12 +152,22 @@ class World:
         return bool(self.sum(torch.tensor(float(flag), device=self.device)))
 
     def broadcast(self, value: T) -> T:
-        """Return rank 0's `value` to all processes. It is pickled, which is safe within a trial."""
+        """Return rank 0's `value` to all processes: plain data, sent as JSON.
+
+        Whatever another process sends, no code runs here.
+        """
         if self.size == 1:
             return value
-        box = [value]
-        distributed.broadcast_object_list(box, src=0, group=self.control)
-        return box[0]
+        text = json.dumps(value).encode() if self.is_rank_0 else b""
+        assert b"NaN" in text or not text or json.loads(text) == value, "not plain data"
+        length = torch.tensor([len(text)])
+        distributed.broadcast(length, src=0, group=self.control)
+        data = torch.empty(int(length), dtype=torch.uint8)
+        if self.is_rank_0:
+            data = torch.frombuffer(bytearray(text), dtype=torch.uint8)
+        distributed.broadcast(data, src=0, group=self.control)
+        received: T = value if self.is_rank_0 else json.loads(bytes(data.tolist()))
+        return received
 
     def broadcast_tensor(self, tensor: torch.Tensor) -> None:
         """Overwrite `tensor` with rank 0's, in place."""
@@ -157,3 +178,20 @@ class World:
         """Leave the group of processes."""
         if self.size > 1:
             distributed.destroy_process_group()
+
+
+def _meet(rank: int, size: int) -> Meeting | None:
+    """Return where these processes meet; None for those of torchrun."""
+    is_one_machine = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) == size
+    if memory := os.environ.get("FIELDTRIAL_MEETING"):
+        listen_at(LOOPBACK)
+        return meet_in_memory(int(memory), rank, size)
+    if file := os.environ.get("FIELDTRIAL_RENDEZVOUS"):
+        address = own_address(is_one_machine)
+        listen_at(address)
+        # NCCL's watchdog would ask the store every second, from a thread that outlives Python.
+        os.environ.setdefault("TORCH_NCCL_DUMP_ON_TIMEOUT", "0")
+        return meet(Path(file), rank, size, address)
+    if rank == 0 and is_torchruns():
+        warn_of_torchrun()
+    return None

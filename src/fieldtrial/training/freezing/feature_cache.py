@@ -97,6 +97,7 @@ def with_features(
         mean=data.mean,
         std=data.std,
         store=data.store,
+        remarks=data.remarks,
         side=data.image_size,
     )
 

@@ -8,13 +8,13 @@ runs no code.
 import errno
 import logging
 import pickle
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.disk.files import atomic_file
+from fieldtrial.disk.inside import Inside
 from fieldtrial.disk.reading import check, open_file
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.schemas import Checkpoint
@@ -43,8 +43,9 @@ def load(run: Run, config: TrainConfig, world: World) -> tuple[dict[str, Any] | 
     Raises:
         ConfigError: the checkpoint has another config; the message names the fields that differ.
     """
-    path, damaged = world.broadcast(_newest(run, config) if world.is_rank_0 else (None, []))
-    state = None if path is None else read(path)
+    newest, damaged = _newest(run, config) if world.is_rank_0 else (None, [])
+    name, damaged = world.broadcast(newest.name if newest else None), world.broadcast(damaged)
+    state = None if name is None else read(run.checkpoint_path(0).with_name(name))
     if not damaged:
         return state, None
     went_on = (
@@ -53,7 +54,7 @@ def load(run: Run, config: TrainConfig, world: World) -> tuple[dict[str, Any] | 
     return state, f"checkpoint {', '.join(damaged)} was damaged, {went_on}"
 
 
-def read(path: Path) -> dict[str, Any]:
+def read(path: Inside) -> dict[str, Any]:
     """Return the checkpoint in a file, its tensors on the CPU and read when first used.
 
     Raises:
@@ -72,7 +73,7 @@ def read(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path}: not a whole checkpoint: {str(error).splitlines()[0]}") from None
 
 
-def _newest(run: Run, config: TrainConfig) -> tuple[Path | None, list[str]]:
+def _newest(run: Run, config: TrainConfig) -> tuple[Inside | None, list[str]]:
     """Return the newest undamaged checkpoint with an undamaged best epoch; the others' names."""
     damaged = []
     for path in run.checkpoints():

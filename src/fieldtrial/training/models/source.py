@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fieldtrial.config import TrainConfig
+from fieldtrial.disk.inside import Inside, RefusedError
 from fieldtrial.disk.run import Run
 from fieldtrial.fields.rules import RUN_PREFIX
 from fieldtrial.training.data.load import DataShape
@@ -75,10 +76,11 @@ class ModelSource:
             return None
         if folder is not None and path.resolve() == folder.resolve():
             raise ValueError(f"weights = {weights!r}: is this run itself")
-        run = Run(path)
+        beside = Inside(path.parent, (path.name,))
+        run = Run(beside if weights.startswith(RUN_PREFIX) else path)
         try:
             run.config()
-        except FileNotFoundError as error:
+        except (FileNotFoundError, RefusedError) as error:
             raise ValueError(f"weights = {weights!r}: {error}") from None
         return run
 
@@ -92,7 +94,10 @@ class ModelSource:
         weights = self.config.weights
         if weights in ("random", "imagenet"):
             return None
-        path = self.run.weights_path if self.run else Path(weights).expanduser()
+        try:
+            path = Path(self.run.weights_path if self.run else weights).expanduser()
+        except RefusedError as error:
+            raise ValueError(f"weights = {weights!r}: {error}") from None
         if not path.is_file():
             reason = "write random, imagenet, run:NAME or such a path"
             raise ValueError(

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from fieldtrial.disk.inside import Inside
 from fieldtrial.training.data.splits import first_of
 from fieldtrial.training.models.network import Network
 
@@ -20,7 +21,7 @@ AUXILIARY_HEAD = "model.AuxLogits.fc."
 DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
 
 
-def read_state(path: Path) -> dict[str, Tensor]:
+def read_state(path: Path | Inside) -> dict[str, Tensor]:
     """Return the tensors in a safetensors or PyTorch file by name; no code in it is run.
 
     Tensors are also found under "state_dict" or "model". The prefix "module." of data-parallel

@@ -1,7 +1,6 @@
 """A network's answers for all images of a split, gathered from all processes."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,6 +9,7 @@ from torch.nn import functional
 
 from fieldtrial import metrics
 from fieldtrial.disk.files import write_arrays
+from fieldtrial.disk.inside import Inside
 from fieldtrial.training.data.load import Data
 from fieldtrial.training.data.splits import Indices
 from fieldtrial.training.loop.attempt import Attempt, Split
@@ -39,7 +39,7 @@ class ScoredSplit:
         values = {"loss": self.loss, **metrics.summary(self.label, self.probability)}
         return {f"{split}_{name}": value for name, value in values.items()}
 
-    def write(self, path: Path) -> None:
+    def write(self, path: Inside) -> None:
         """Write the arrays, atomically, as the .npz file that results.read.predictions reads."""
         write_arrays(path, index=self.index, label=self.label, probability=self.probability)
 

@@ -18,6 +18,7 @@ from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.disk.run import Run
 from fieldtrial.training.data.dataset import TEST, TRAIN, VALIDATION, Contents, problem
 from fieldtrial.training.data.image_store import NAMED_FILES, require_decodable
+from fieldtrial.training.data.pixels import as_shown
 from fieldtrial.training.data.progress_bar import progress
 from fieldtrial.training.data.sets.image_folder import image_folder
 from fieldtrial.training.data.sets.registry import data_root, locate, open_dataset
@@ -209,7 +210,7 @@ def _infer(
         try:
             with contents.image(number) as image:
                 require_decodable(image)
-                return published.preprocessing.apply(image.convert("RGB"))
+                return published.preprocessing.apply(as_shown(image, channels=3))
         except Exception as error:  # decoders raise nearly everything on damaged files
             problems.append(f"{contents.where(number)} is not a readable image: {error}")
             return None

@@ -13,6 +13,7 @@ from fieldtrial.control.places.slurm.sbatch import Submitter, job_name
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.disk.task_queue import TaskQueue
 from tests.control.slurm_places import (
+    PROGRAM,
     STAND_IN,
     Make,
     all_is_well,
@@ -22,8 +23,6 @@ from tests.control.slurm_places import (
     until_the_end,
 )
 from tests.slurm_cluster import SlurmCluster
-
-ROOT = Path(__file__).parents[4]
 
 
 def test_a_driver_that_comes_back_takes_over_and_clears_up(
@@ -61,7 +60,7 @@ def test_a_requeued_job_does_not_go_on_with_what_another_has_by_then(
     for name, answer in {"my_jobs": [ending], "submit_limit": None, "largest_array": 10}.items():
         monkeypatch.setattr(slurm_commands, name, lambda *_, answer=answer: answer)
     settings, folder = SlurmSettings(), SweepFolder(tmp_path / "sweep")
-    place = SlurmPlace(settings, folder, Submitter(settings, folder, ROOT / "src", STAND_IN))
+    place = SlurmPlace(settings, folder, Submitter(settings, folder, PROGRAM, STAND_IN))
     interrupted = task(tmp_path)
     place.queue.put(interrupted)
     place.queue.register("7_0", {})

@@ -294,7 +294,7 @@ def test_preemption_by_a_higher_partition(
         gpus > 1 and not announced
     ):  # then it begins with the end of srun's processes, and the job counts as failed
         queue = TaskQueue(driver.folder().queue_path)
-        assert max(queue.terminations(path.name) for path in queue.folder.glob("workers/*")) == gpus
+        assert max(map(queue.terminations, (queue.folder / "workers").names())) == gpus
 
 
 def test_a_time_limit_hit(sweep_through: Sweep, short: Any) -> None:

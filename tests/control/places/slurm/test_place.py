@@ -18,6 +18,7 @@ from fieldtrial.control.places.slurm.sbatch import Submitter, job_name
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.disk.task_queue import Answer
 from tests.control.slurm_places import (
+    PROGRAM,
     STAND_IN,
     Make,
     all_is_well,
@@ -27,8 +28,6 @@ from tests.control.slurm_places import (
     until_the_end,
 )
 from tests.slurm_cluster import SlurmCluster
-
-ROOT = Path(__file__).parents[4]
 
 
 @pytest.mark.parametrize("state", ["running", "waiting"])
@@ -191,7 +190,7 @@ def test_jobs_are_cancelled_also_where_nothing_can_be_written(
     monkeypatch.setattr(slurm_commands, "largest_array", lambda: 10)
     monkeypatch.setattr(slurm_commands, "cancel_named", lambda name, **_: cancelled.append(name))
     place = SlurmPlace(
-        SlurmSettings(), folder, Submitter(SlurmSettings(), folder, ROOT / "src", STAND_IN)
+        SlurmSettings(), folder, Submitter(SlurmSettings(), folder, PROGRAM, STAND_IN)
     )
     place.start(task(tmp_path))
     shutil.rmtree(place.queue.folder)

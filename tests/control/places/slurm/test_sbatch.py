@@ -8,10 +8,11 @@ from fieldtrial.control.places.settings import SlurmSettings
 from fieldtrial.control.places.slurm.commands import SlurmOutageError
 from fieldtrial.control.places.slurm.sbatch import Submitter
 from fieldtrial.disk.sweep_folder import SweepFolder
+from tests.control.slurm_places import PROGRAM
 
 
 def submitter(tmp_path: Path) -> Submitter:
-    return Submitter(SlurmSettings(), SweepFolder(tmp_path), tmp_path / "code")
+    return Submitter(SlurmSettings(), SweepFolder(tmp_path), PROGRAM)
 
 
 def test_where_there_is_no_slurm_there_is_no_script(
@@ -25,7 +26,7 @@ def test_where_there_is_no_slurm_there_is_no_script(
 def test_a_log_explains_as_far_as_it_can_be_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    logs = SweepFolder(tmp_path).jobs_path
+    logs = Path(SweepFolder(tmp_path).jobs_path)
     logs.mkdir(parents=True)
     (logs / "7_0_0_log.err").mkdir()  # what cannot be read
     (logs / "7_0_0_log.out").write_text(

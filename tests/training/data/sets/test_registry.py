@@ -202,7 +202,9 @@ def test_parts_that_disagree_about_classes_are_named(tmp_path: Path) -> None:
 
 def test_folders_that_are_no_data_set(tmp_path: Path) -> None:
     write_part(tmp_path / "no_train" / "val", 1)
-    with pytest.raises(ConfigError, match="has val/ but no train/"):
+    with pytest.raises(
+        ConfigError, match="no_train holds val/, and no train/; it must hold one folder of images"
+    ):
         load_folder(tmp_path / "no_train")
     write_part(tmp_path / "one_class", 5, ("china",))
     with pytest.raises(ConfigError, match="must hold two or more class folders, and holds 1"):

@@ -7,7 +7,6 @@ import re
 import subprocess
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 SECONDS = 60.0  # after which a command that does not answer counts as an outage
 BATCH = 200
@@ -124,9 +123,9 @@ def send_signal(job: str, name: str, to_steps: bool) -> None:
     _run("scancel", "--quiet", f"--signal={name}", *([] if to_steps else ["--batch"]), job)
 
 
-def submit(script: Path) -> str:
-    """Submit an sbatch file and return the job's id. Raises SlurmOutageError."""
-    lines = _run("sbatch", "--parsable", str(script))
+def submit(script: str) -> str:
+    """Submit the text of an sbatch file and return the job's id. Raises SlurmOutageError."""
+    lines = _run("sbatch", "--parsable", text=script)
     # A site's notices may precede the id, and a cluster's name may follow it.
     job = lines[-1].partition(";")[0] if lines else ""
     if not NUMBER.fullmatch(job):
@@ -213,8 +212,8 @@ def _environment() -> dict[str, str]:
     return kept | {"SLURM_BITSTR_LEN": "0"}
 
 
-def _run(*command: str) -> list[str]:
-    return [line for line in _completed(*command).stdout.splitlines() if line]
+def _run(*command: str, text: str | None = None) -> list[str]:
+    return [line for line in _completed(*command, text=text).stdout.splitlines() if line]
 
 
 def _completed(*command: str, text: str | None = None) -> "subprocess.CompletedProcess[str]":

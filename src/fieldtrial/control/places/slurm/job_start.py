@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from fieldtrial.disk.files import share_with_group
+from fieldtrial.disk.inside import Inside
 from fieldtrial.disk.task_queue import TaskQueue
 
 WORKER = ("-m", "fieldtrial.training.attempt.worker")
@@ -59,7 +60,7 @@ def launch(
     os._exit(0)  # an orderly end of all imported libraries takes long, and the next job waits
 
 
-def end_on_sigterm(note: Path) -> None:
+def end_on_sigterm(note: Inside) -> None:
     """Make SIGTERM create the file `note` and end this process, whatever it is doing.
 
     A preemption may begin with a SIGTERM to all of srun's processes. Their job then counts as
@@ -94,7 +95,7 @@ def worker_name() -> str:
 
 
 def rank_environment(rendezvous: Path) -> dict[str, str]:
-    """Return this process's rank as torchrun's variables, and the file for the rendezvous.
+    """Return this process's rank, in torchrun's variables, and the file for the rendezvous.
 
     In a job with several nodes, FIELDTRIAL_PEER is another node.
     """

@@ -1,12 +1,11 @@
 """Writes and submits sbatch files of worker jobs. The only module that imports Submitit."""
 
+import fnmatch
 import hashlib
 import os
 import re
-import secrets
 import shlex
 import shutil
-import sys
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,15 @@ import submitit
 
 from fieldtrial.control.places.settings import SlurmSettings
 from fieldtrial.control.places.slurm import commands as slurm_commands
+from fieldtrial.control.places.slurm import verified
 from fieldtrial.control.places.slurm.commands import SlurmOutageError
 from fieldtrial.control.places.slurm.job_start import WORKER
+from fieldtrial.control.places.slurm.snapshot import Snapshot
 from fieldtrial.disk.files import last_lines, tail, write_atomically
-from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.disk.sweep_folder import SweepFolder, require_name
+from fieldtrial.processes import python
 
+VERIFY = Path(verified.__file__).read_text()
 # Lines of slurmstepd and srun in the log of a job that was killed because it used too much memory.
 TOO_MUCH_MEMORY = re.compile(r"oom.kill event|: Out Of Memory$|exceeded memory limit", re.MULTILINE)
 
@@ -32,8 +35,9 @@ def job_name(folder: SweepFolder) -> str:
 class Submitter:
     """Submits the worker jobs of one sweep.
 
-    code: the folder from which jobs import this program: a copy, so that edits do not affect them.
-    name: the name of all the sweep's jobs, by which a later driver finds them.
+    code: what jobs import this program from: a copy, so that edits do not affect them.
+    name: the name of all the sweep's jobs, by which a later driver finds them. A command of SLURM
+        gets it: see `require_name`.
     edition: identifies the program and the resources of the jobs; see TaskQueue.
     """
 
@@ -41,18 +45,16 @@ class Submitter:
         self,
         settings: SlurmSettings,
         folder: SweepFolder,
-        code: Path,
+        code: Snapshot,
         worker: tuple[str, ...] = WORKER,
     ) -> None:
+        require_name(folder.name)
         self.name = job_name(folder)
-        self._settings, self._code = settings, code
-        self._logs = folder.jobs_path.resolve()
+        self._settings, self._folder = settings, folder.jobs_path
         numbers = (settings.trials_per_job, settings.idle_seconds, settings.time_limit_minutes)
-        self.edition = _digest(repr((self._parameters(()), numbers, worker)))
+        self.edition = _digest(repr((self._parameters(()), numbers, worker, code)))
         arguments = [str(folder.queue_path.resolve()), self.edition, *map(str, numbers), *worker]
-        command = shlex.join(
-            [sys.executable, "-u", "-m", "fieldtrial.control.places.slurm.job_start", *arguments]
-        )
+        command = shlex.join(python("-u", "-c", VERIFY, str(code.folder), code.digest, *arguments))
         self._command = command if settings.needs_steps else f"exec {command}"
 
     def submit(
@@ -62,11 +64,14 @@ class Submitter:
 
         Raises:
             SlurmOutageError: SLURM refuses the jobs, or does not answer.
+            RefusedError: there is a link where SLURM writes the jobs' logs.
         """
-        path = self._logs / f"submission-{secrets.token_hex(4)}.sh"
-        write_atomically(path, self._text(excluded, count if in_array else None).encode())
-        job = slurm_commands.submit(path)
-        path.rename(self._logs / f"{job}_submission.sh")
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._folder.refuse_links()
+        script = self._text(excluded, count if in_array else None)
+        # Not by way of a file, which others may be able to change.
+        job = slurm_commands.submit(script)
+        write_atomically(self._folder / f"{job}_submission.sh", script.encode())
         return [f"{job}_{element}" for element in range(count)] if in_array else [job]
 
     def script(self) -> str:
@@ -87,14 +92,14 @@ class Submitter:
 
     def _printed(self, job: str) -> str:
         """Return the ends of a job's logs, as far as they can be read."""
-        logs = sorted(self._logs.glob(f"{job}_*log.*"))  # as Submitit names them
-        return "\n".join(filter(None, map(tail, logs)))
+        names = fnmatch.filter(self._folder.names(), f"{job}_*log.*")  # as Submitit names them
+        return "\n".join(filter(None, (tail(self._folder / name) for name in names)))
 
     def _text(self, excluded: Collection[str], elements: int | None) -> str:
         """Return an sbatch file for an array with so many elements, or for a single job."""
         if not shutil.which("srun"):  # Submitit needs it
             raise SlurmOutageError("srun: no such command: this machine has no SLURM")
-        executor = submitit.SlurmExecutor(folder=self._logs)
+        executor = submitit.SlurmExecutor(folder=self._folder.resolve())
         executor.update_parameters(**self._parameters(excluded), array_parallelism=elements or 1)
         # Submitit sets a wckey of its own, which sites with wckeys refuse.
         executor.parameters |= {"map_count": elements, "wckey": None}
@@ -104,10 +109,10 @@ class Submitter:
         settings = self._settings
         setup = [
             *settings.setup,
-            f"export PYTHONPATH={shlex.quote(str(self._code))}${{PYTHONPATH:+:$PYTHONPATH}}",
-        ]
-        setup += [
-            f"export {name}={shlex.quote(value)}" for name, value in settings.environment.items()
+            *(
+                f"export {name}={shlex.quote(value)}"
+                for name, value in settings.environment.items()
+            ),
         ]
         extra = {name: value or True for name, value in settings.sbatch.items()}
         wanted: dict[str, Any] = {

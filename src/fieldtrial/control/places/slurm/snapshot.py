@@ -1,32 +1,59 @@
 """A copy of the program in the sweep's folder, so that edits do not affect jobs that wait."""
 
-import compileall
-import hashlib
+import errno
+import os
 import secrets
-import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import fieldtrial.config
+from fieldtrial.config import ConfigError
+from fieldtrial.control.places.slurm.verified import digest_of, read_sources
 from fieldtrial.disk.files import write_atomically
+from fieldtrial.disk.inside import Inside
+from fieldtrial.disk.permissions import require_own
 from fieldtrial.git import changes, commit
 
 PACKAGE = Path(fieldtrial.config.__file__).resolve().parent
 
 
-def take_snapshot(folder: Path) -> Path:
-    """Copy this package to a subfolder of `folder` named by its content, and return the subfolder.
+@dataclass(frozen=True)
+class Snapshot:
+    """A folder with a copy of this package, as an absolute path, and the digest of its content."""
+
+    folder: Path
+    digest: str
+
+
+def planned_snapshot(folder: Inside) -> Snapshot:
+    """Return the snapshot that `take_snapshot` would take."""
+    digest = digest_of(read_sources(str(PACKAGE.parent)))
+    return Snapshot(folder.resolve() / digest[:12], digest)
+
+
+def take_snapshot(folder: Inside) -> Snapshot:
+    """Copy this package to a subfolder of `folder` named by its content, and return the snapshot.
 
     Beside the package are the commit and the uncommitted changes, if it is in a git work tree.
+    What is there already is compared with the package.
+
+    Raises:
+        ConfigError: the sweep's folder or `folder` is another user's, or others can write to it;
+            what is there differs from the package.
+        OSError: it cannot be written, or a link is in the way.
     """
-    sources = sorted(PACKAGE.rglob("*.py"))
-    digest = hashlib.sha256()
-    for source in sources:
-        digest.update(
-            str(source.relative_to(PACKAGE)).encode() + b"\0" + source.read_bytes() + b"\0"
-        )
-    target = folder.resolve() / digest.hexdigest()[:12]
+    folder.root.mkdir(parents=True, exist_ok=True, mode=0o755)
+    require_own(folder.root)
+    folder.mkdir(parents=True, exist_ok=True)
+    require_own(folder, tighten=True)
+    snapshot, sources = planned_snapshot(folder), read_sources(str(PACKAGE.parent))
+    target = folder / snapshot.folder.name
     if not target.exists():
         _copy(sources, target)
+    elif not _holds(target, sources):
+        problem = "its files are not this program's: somebody has changed them, or it is not whole"
+        raise ConfigError([f"{problem}; find out who, and remove it"], str(target))
     facts = {
         "commit.txt": f"{commit(PACKAGE) or ''}\n".lstrip().encode(),
         "diff.patch": changes(PACKAGE) or b"",
@@ -34,20 +61,27 @@ def take_snapshot(folder: Path) -> Path:
     for name, content in facts.items():  # the same content may be committed by now
         if not (target / name).exists() or (target / name).read_bytes() != content:
             write_atomically(target / name, content)
-    return target
+    return snapshot
 
 
-def _copy(sources: list[Path], target: Path) -> None:
-    folder = target.parent
-    folder.mkdir(parents=True, exist_ok=True)
-    aside = folder / f".{target.name}-{secrets.token_hex(4)}"
+def _holds(target: Inside, sources: Mapping[str, bytes]) -> bool:
+    """Return whether a copy has these sources and no others."""
     try:
-        for source in sources:
-            copy = aside / PACKAGE.name / source.relative_to(PACKAGE)
+        return read_sources(os.fspath(target)) == sources
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        return False  # one of them is a link
+
+
+def _copy(sources: Mapping[str, bytes], target: Inside) -> None:
+    aside = target.with_name(f".{target.name}-{secrets.token_hex(4)}")
+    try:
+        for name, content in sources.items():
+            copy = Inside(aside.root, (*aside.parts, *name.split("/")))
             copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, copy)
-        # Here, once: otherwise all of the first jobs would compile at the same time.
-        compileall.compile_dir(aside, quiet=2, stripdir=str(aside), prependdir=str(target))
+            with copy.open("xb") as file:
+                file.write(content)
         aside.rename(target)
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        aside.rmtree()

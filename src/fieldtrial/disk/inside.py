@@ -1,0 +1,229 @@
+"""Paths below a folder, reached without following a link: a stranger may have prepared the folder.
+
+Every folder on the way is opened relative to the one above it, and only if it is no link. The
+folder itself may be a link, or be reached through one: the user has named it.
+"""
+
+import contextlib
+import errno
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+# Where a folder is only passed through, the kernel need not ask the server of a network file
+# system. The last one is opened for reading, which does: see `refresh` in files.py.
+PASSED = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+OPENED = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+LINK = "is a link, which is not followed here; remove it, or put what it leads to in its place"
+
+
+class RefusedError(OSError):
+    """A path leads out of its folder, or to something that is neither a file nor a folder."""
+
+    def __str__(self) -> str:
+        return f"{self.filename}: {self.strerror}"
+
+
+@dataclass(frozen=True, order=True)
+class Inside:
+    """What is in the folder `root` under `parts`, the names on the way; the methods are Path's.
+
+    They raise RefusedError, which names the path, where a link is in the way, at the end too, or a
+    name such as .. leads out. Only `unlink`, `rename` and `replace` take a link at the end: they
+    do to the link itself what they are asked to.
+
+    A library that opens files by name gets the name through os.fspath, after a look at the way.
+    """
+
+    root: Path
+    parts: tuple[str, ...] = ()
+
+    @property
+    def path(self) -> Path:
+        """The path, to be shown; what opens it would follow links."""
+        return self.root.joinpath(*self.parts)
+
+    @property
+    def name(self) -> str:
+        """The last name."""
+        return self.path.name
+
+    @property
+    def stem(self) -> str:
+        """The last name without its suffix."""
+        return self.path.stem
+
+    @property
+    def suffix(self) -> str:
+        """The last name's suffix."""
+        return self.path.suffix
+
+    @property
+    def parent(self) -> "Inside":
+        """The folder that this is in."""
+        return Inside(self.root, self.parts[:-1])
+
+    def __truediv__(self, name: str) -> "Inside":
+        return Inside(self.root, (*self.parts, name))
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def __fspath__(self) -> str:
+        if not self.parts:
+            return str(self.root)
+        with contextlib.suppress(FileNotFoundError), self._in_folder() as (folder, name):
+            self._refuse_link(folder, name)
+        return str(self.path)
+
+    def with_name(self, name: str) -> "Inside":
+        """Return the path with another last name."""
+        return self.parent / name
+
+    def resolve(self) -> Path:
+        """Return the absolute path; links are followed as far as `root` only."""
+        return self.root.resolve().joinpath(*self.parts)
+
+    # Files
+
+    def open(self, mode: str) -> IO[Any]:
+        """Open the file in a binary mode: rb, xb, ab or a+b. Raises what Path.open raises."""
+        with self._in_folder() as (folder, name):
+
+            def opened(_: str, flags: int) -> int:
+                # A FIFO would be waited for.
+                flags |= os.O_NOFOLLOW | os.O_NONBLOCK
+                return os.open(name, flags, 0o666, dir_fd=folder)
+
+            # The name is for tracebacks and the file's attribute only.
+            file = open(self.path, mode, opener=opened)  # noqa: SIM115 (it is returned)
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            file.close()
+            raise RefusedError(errno.EINVAL, "must be a file", str(self))
+        return file
+
+    def read_bytes(self) -> bytes:
+        """Return the file's content."""
+        with self.open("rb") as file:
+            content: bytes = file.read()
+        return content
+
+    def read_text(self) -> str:
+        """Return the file's content, which is UTF-8."""
+        return self.read_bytes().decode()
+
+    def touch(self) -> None:
+        """Create the file, empty, if it is not there."""
+        self.open("ab").close()
+
+    def exists(self) -> bool:
+        """Return whether a file or folder is there."""
+        try:
+            self.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return True
+
+    def is_file(self) -> bool:
+        """Return whether a file is there."""
+        return self.exists() and stat.S_ISREG(self.stat().st_mode)
+
+    def stat(self) -> os.stat_result:
+        """Return what os.stat does."""
+        if not self.parts:
+            return self.root.stat()
+        with self._in_folder() as (folder, name):
+            self._refuse_link(folder, name)
+            return os.stat(name, dir_fd=folder, follow_symlinks=False)
+
+    def unlink(self, missing_ok: bool = False) -> None:
+        """Remove the file, or the link."""
+        missing = (FileNotFoundError,) if missing_ok else ()
+        with contextlib.suppress(*missing), self._in_folder() as (folder, name):
+            os.unlink(name, dir_fd=folder)
+
+    def rename(self, target: "Inside") -> None:
+        """Give the file another place; a file that is there is replaced."""
+        with self._in_folder() as (folder, name), target._in_folder() as (other, new):
+            os.rename(name, new, src_dir_fd=folder, dst_dir_fd=other)
+
+    replace = rename
+
+    # Folders
+
+    def mkdir(self, parents: bool = False, exist_ok: bool = False) -> None:
+        """Make the folder; with `parents`, those above it and `root` too."""
+        if parents:
+            self.root.mkdir(parents=True, exist_ok=True)
+        for depth in range(1 if parents else len(self.parts), len(self.parts) + 1):
+            known = (FileExistsError,) if exist_ok or depth < len(self.parts) else ()
+            with (
+                contextlib.suppress(*known),
+                Inside(self.root, self.parts[:depth])._in_folder() as (folder, name),
+            ):
+                os.mkdir(name, dir_fd=folder)
+
+    def names(self) -> list[str]:
+        """Return the names of what is in the folder, sorted; nothing where there is no folder."""
+        try:
+            with self.entered() as folder:
+                return sorted(os.listdir(folder))  # noqa: PTH208 (a descriptor)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    def refuse_links(self) -> None:
+        """Raise RefusedError if something in the folder is a link."""
+        with self.entered() as folder, os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_symlink():
+                    raise RefusedError(errno.ELOOP, LINK, str(self / entry.name))
+
+    def rmtree(self) -> None:
+        """Remove the folder and all that is in it, as far as possible."""
+        with contextlib.suppress(FileNotFoundError), self._in_folder() as (folder, name):
+            self._refuse_link(folder, name)
+            shutil.rmtree(name, ignore_errors=True, dir_fd=folder)
+
+    @contextlib.contextmanager
+    def entered(self) -> Iterator[int]:
+        """Open the folder; the descriptor is for functions of os that take one."""
+        folder = os.open(self.root, PASSED if self.parts else OPENED)
+        try:
+            for depth, name in enumerate(self.parts, start=1):
+                here = Inside(self.root, self.parts[:depth])
+                flags = OPENED if depth == len(self.parts) else PASSED
+                with here._named_in_errors(folder):
+                    below = os.open(name, flags | os.O_NOFOLLOW, dir_fd=folder)
+                os.close(folder)
+                folder = below
+            yield folder
+        finally:
+            os.close(folder)
+
+    @contextlib.contextmanager
+    def _in_folder(self) -> Iterator[tuple[int, str]]:
+        """Open the folder that this is in, and name this in the errors of what is done there."""
+        with self.parent.entered() as folder, self._named_in_errors(folder):
+            yield folder, self.parts[-1]
+
+    @contextlib.contextmanager
+    def _named_in_errors(self, folder: int) -> Iterator[None]:
+        name = self.parts[-1]
+        if name in ("", ".", "..") or "/" in name or "\0" in name:
+            raise RefusedError(errno.EINVAL, "leads out of its folder", str(self))
+        try:
+            yield
+        except RefusedError:
+            raise
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.ENOTDIR):
+                self._refuse_link(folder, name)
+            raise OSError(error.errno, error.strerror, str(self)) from None
+
+    def _refuse_link(self, folder: int, name: str) -> None:
+        if stat.S_ISLNK(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+            raise RefusedError(errno.ELOOP, LINK, str(self))
