@@ -18,7 +18,7 @@ from typing import IO, Any
 # system. The last one is opened for reading, which does: see `refresh` in files.py.
 PASSED = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 OPENED = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-LINK = "is a link, which is not followed here; remove it, or put what it leads to in its place"
+LINK = "is a link, and links are not followed here; remove it, or copy its target in its place"
 
 
 class RefusedError(OSError):

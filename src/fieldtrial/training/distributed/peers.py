@@ -1,6 +1,6 @@
 """Proof that the connections between the processes of a trial are theirs.
 
-gloo's sockets ask nobody who he is: a process is connected to who comes first and says a small
+gloo's sockets have no password: a process is connected to whoever comes first and says a small
 number. So every process asks every other one, through the connection itself, for a proof that only
 who knows the meeting's secret can give. Who sits in the middle would have to be connected to both
 sides, and one of the two connects to an address that it has from the store.

@@ -1,7 +1,7 @@
 """A store of torch's that only who knows a secret can reach: for the processes of a job.
 
-torch's own TCPStore asks nobody who he is: who connects lists, reads and sets all its keys. What is
-in them decides where processes connect to.
+torch's own TCPStore has no password: whoever connects can list, read and set all its keys. The keys
+hold the addresses that processes connect to.
 """
 
 import contextlib

@@ -114,7 +114,7 @@ def test_a_copy_with_other_content_is_refused(tmp_path: Path, change: str) -> No
     else:
         (taken / "disk" / "run.py").rename(tmp_path / "run.py")
         (taken / "disk" / "run.py").symlink_to(tmp_path / "run.py")
-    with pytest.raises(ConfigError, match="somebody has changed them"):
+    with pytest.raises(ConfigError, match="its files differ from this program's"):
         taken_in(tmp_path)
 
 

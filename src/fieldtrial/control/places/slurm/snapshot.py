@@ -52,7 +52,7 @@ def take_snapshot(folder: Inside) -> Snapshot:
     if not target.exists():
         _copy(sources, target)
     elif not _holds(target, sources):
-        problem = "its files are not this program's: somebody has changed them, or it is not whole"
+        problem = "its files differ from this program's: it was changed, or is incomplete"
         raise ConfigError([f"{problem}; find out who, and remove it"], str(target))
     facts = {
         "commit.txt": f"{commit(PACKAGE) or ''}\n".lstrip().encode(),
