@@ -88,6 +88,8 @@ def test_a_row_that_was_run_twice_says_the_tables_noise(complete: "Written") -> 
     assert table.noise is not None
     assert table.noise.difference == pytest.approx(0.605 - 0.60)
     assert not table.noise.shown
+    assert len(table.row_comparisons) == 3  # the first row is the best: its noise is one of these
+    assert len(table.every_comparison) == 3 + len(table.compared_fields)
     assert column(complete, "freeze") == ["none", "all_but_head", "none", "none again"]
     assert (
         "The table's own noise: the last row is the first once more, with other proposals and"
