@@ -148,6 +148,28 @@ def test_it_answers_what_its_library_answers(
     assert lines[5] == f"log loss {loss:.4f}"
 
 
+def test_images_are_upright_as_a_viewer_shows_them(cases: dict[str, Case], tmp_path: Path) -> None:
+    case = next(iter(cases.values()))
+    turned = Image.Exif()
+    turned[0x0112] = 3  # the camera was upside down
+    for number in (1, 2):
+        image = Image.open(io.BytesIO(jpeg(number, 200, 300)))
+        for name, pixels, exif in (
+            ("upright", image, Image.Exif()),
+            ("turned", image.transpose(Image.Transpose.ROTATE_180), turned),
+        ):
+            folder = tmp_path / name / classes_of(number)
+            folder.mkdir(parents=True)
+            pixels.save(folder / "image.png", exif=exif)
+    upright, as_stored = (
+        evaluate_published(
+            replace(case.config, dataset=f"folder:{tmp_path / name}"), "all", World()
+        )
+        for name in ("upright", "turned")
+    )
+    np.testing.assert_array_equal(upright.answers.probability, as_stored.answers.probability)
+
+
 def test_two_that_saw_the_same_images_make_an_ensemble(
     cases: dict[str, Case], tmp_path: Path
 ) -> None:
