@@ -64,6 +64,25 @@ def test_what_others_cancel_is_noticed(
         assert processes.eventually(lambda: len(set(cancelled)) == 3)
 
 
+def test_a_job_that_squeue_shows_before_sbatch_has_answered_is_cancelled_and_counted_once(
+    make_place: Make, processes: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = make_place()
+    counted, cancelled = list[str](), list[str]()
+    monkeypatch.setattr(slurm_commands, "cancel", cancelled.extend)
+    monkeypatch.setattr(
+        place._submissions, "note_unstarted", lambda *details: counted.append(details[-1])
+    )
+    name = place._submitter.name
+    place._update(Poll([Job("7_0", "PENDING", "", "JobHeldUser", name)]))
+    monkeypatch.setattr(place._submissions, "ask", lambda *_: ["7_0"])
+    place._submit()
+    gone = place._jobs.pop("7_0")
+    assert place._report_dead(gone, "", "") == []
+    assert len(counted) == 1
+    assert processes.eventually(lambda: cancelled == ["7_0"])
+
+
 def test_a_job_that_has_said_that_it_leaves_holds_no_place(
     make_place: Make, tmp_path: Path
 ) -> None:

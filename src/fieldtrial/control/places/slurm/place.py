@@ -332,7 +332,8 @@ class SlurmPlace:
         wanted = min(self.slots, len(self._tasks) + self._more) - capacity
         leaving = len(self._jobs) - len(active)
         for id in self._submissions.ask(wanted, len(active), self._others + leaving):
-            self._jobs[id] = WorkerJob(Job(id, "PENDING", "", "", self._submitter.name))
+            # squeue may have shown it before sbatch answered, and it may be cancelled by now.
+            self._jobs.setdefault(id, WorkerJob(Job(id, "PENDING", "", "", self._submitter.name)))
 
 
 def _has_written_error(task: Task) -> bool:
