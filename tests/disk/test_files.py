@@ -61,6 +61,14 @@ def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:
     assert [one.name for one in tmp_path.iterdir()] == ["file"]
 
 
+def test_a_secret_file_is_the_users_alone_before_it_has_content(tmp_path: Path) -> None:
+    mask = os.umask(0)
+    with atomic_file(tmp_path / "file", permissions=0o600):
+        (begun,) = tmp_path.iterdir()
+        assert stat.S_IMODE(begun.stat().st_mode) == 0o600
+    os.umask(mask)
+
+
 def test_what_is_not_there_is_said_to_be_so(tmp_path: Path) -> None:
     assert not is_there(tmp_path / "no folder" / "file")
     assert read_json(tmp_path / "no folder" / "file", dict[str, int]) is None

@@ -51,14 +51,17 @@ def _refresh_for(path: Path | Inside) -> None:
 
 
 @contextlib.contextmanager
-def atomic_file(path: Path | Inside) -> Iterator[IO[bytes]]:
-    """Open a file that replaces `path` at the end: readers see the old or the whole new file."""
+def atomic_file(path: Path | Inside, permissions: int = 0o666) -> Iterator[IO[bytes]]:
+    """Open a file that replaces `path` at the end: readers see the old or the whole new file.
+
+    permissions: from the start on, less what the umask takes away.
+    """
     target = path if isinstance(path, Inside) else Inside(path.parent, (path.name,))
     target.parent.mkdir(parents=True, exist_ok=True)
     # In the same folder: a rename is atomic within one file system.
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
-        with temporary.open("xb") as file:
+        with temporary.open("xb", permissions) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -90,14 +90,17 @@ class Inside:
 
     # Files
 
-    def open(self, mode: str) -> IO[Any]:
-        """Open the file in a binary mode: rb, xb, ab or a+b. Raises what Path.open raises."""
+    def open(self, mode: str, permissions: int = 0o666) -> IO[Any]:
+        """Open the file in a binary mode: rb, xb, ab or a+b. Raises what Path.open raises.
+
+        permissions: of a new file, less what the umask takes away.
+        """
         with self._in_folder() as (folder, name):
 
             def opened(_: str, flags: int) -> int:
                 # A FIFO would be waited for.
                 flags |= os.O_NOFOLLOW | os.O_NONBLOCK
-                return os.open(name, flags, 0o666, dir_fd=folder)
+                return os.open(name, flags, permissions, dir_fd=folder)
 
             # The name is for tracebacks and the file's attribute only.
             file = open(self.path, mode, opener=opened)  # noqa: SIM115 (it is returned)

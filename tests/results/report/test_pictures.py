@@ -94,6 +94,22 @@ def test_a_picture_of_too_many_pixels_is_not_opened(
     assert "1500 × 300 pixels" in read(complete.folder)["notes"][0]
 
 
+def test_a_picture_higher_than_webp_can_be_is_not_drawn(complete: "Written") -> None:
+    run = complete.folder.run(complete.trial(0, lr=0.1))
+    draw(run, "filters")  # so that there is a folder
+    for name, size in (("maps", (1, 16_384)), ("maps-2", (2000, 32_767)), ("maps-3", (1, 16_383))):
+        Image.new("L", size).save(run.picture_path(name).path, "PNG")
+    found = read(complete.folder)
+    assert {note.split("(")[1] for note in found["notes"]} == {
+        "1 × 16384 pixels)",
+        "2000 × 32767 pixels)",
+    }
+    assert {(one["width"], one["height"]) for one in found["runs"][0]["pictures"]} == {
+        (1000, 200),
+        (1, 16_383),
+    }
+
+
 def test_without_pictures_the_command_that_draws_them_is_said(complete: "Written") -> None:
     found = read(complete.folder)
     assert found["runs"] == found["notes"] == []

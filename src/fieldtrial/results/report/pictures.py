@@ -18,6 +18,7 @@ from fieldtrial.results.read.wording import counted
 PICTURE_BYTES = 2_500_000  # of all pictures, so that a page of 10,000 trials stays below 15 MB
 MOST_PIXELS = 40_000_000  # of a file that is opened: a stranger's may be a decompression bomb
 WIDEST = 1000  # pixels
+TALLEST = 16_383  # the most that WebP can have
 QUALITY = 80  # of WebP
 DESCRIPTIONS = {  # in the order in which pictures are shown; others come after them
     "predictions": "images with predicted and actual class, right and wrong",
@@ -122,13 +123,13 @@ def _rank(path: Inside) -> int:
 def _picture(path: Inside) -> dict[str, Any]:
     """Return a PNG file as a smaller WebP data URL, with its size in pixels and a description."""
     with open_file(path) as file, Image.open(file, formats=["PNG"]) as image:
-        if image.width * image.height > MOST_PIXELS:
+        scale = min(1.0, WIDEST / image.width)
+        if image.width * image.height > MOST_PIXELS or image.height * scale > TALLEST:
             raise ValueError(f"{image.width} × {image.height} pixels")
         smaller = image.convert("RGB")
-    if smaller.width > WIDEST:
-        smaller = smaller.resize(
-            (WIDEST, max(1, smaller.height * WIDEST // smaller.width)), Image.Resampling.LANCZOS
-        )
+    if scale < 1:
+        size = WIDEST, max(1, round(smaller.height * scale))
+        smaller = smaller.resize(size, Image.Resampling.LANCZOS)
     file = io.BytesIO()
     smaller.save(file, "WEBP", quality=QUALITY)
     name = path.stem.replace("-", " ")

@@ -8,7 +8,6 @@ import socket
 import stat
 import struct
 import sys
-import tempfile
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import NamedTuple
 
 from torch._C._distributed_c10d import FileStore, PrefixStore, Store, TCPStore
 
-from fieldtrial.disk.files import refresh
+from fieldtrial.disk.files import atomic_file, refresh
 from fieldtrial.training.distributed.shared_store import Connection, Server, SharedStore, Values
 
 MEETING_TIMEOUT = timedelta(minutes=10)
@@ -65,7 +64,8 @@ def meet(file: Path, rank: int, size: int, address: str) -> Meeting:
         listener = socket.create_server((address, 0))
         port = listener.getsockname()[1]
         Server(listener, secret, size, values)
-        _publish(file, f"{address} {port} {secret.hex()}")
+        with atomic_file(file, permissions=0o600) as published:
+            published.write(f"{address} {port} {secret.hex()}".encode())
         return Meeting(SharedStore(values, MEETING_TIMEOUT), secret)
     deadline = time.monotonic() + MEETING_TIMEOUT.total_seconds()
     why = "rank 0 has not written its address"
@@ -153,21 +153,6 @@ def _interface_of(address: str) -> str | None:
                 if socket.inet_ntoa(answer[20:24]) == address:
                     return name
     return None
-
-
-def _publish(file: Path, text: str) -> None:
-    """Write `file`, at once and readable by this user only, whatever the umask says."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
-    try:
-        with os.fdopen(descriptor, "w") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).replace(file)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def _read_own(file: Path) -> str:
