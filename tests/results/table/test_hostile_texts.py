@@ -60,7 +60,7 @@ def test_numbers_of_a_csv_file_stay_numbers() -> None:
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
-        ("a_b x_ _y", r"a_b x\_ \_y"),
+        ("a_b x_ _y __0__ a__b", r"a_b x\_ \_y \_\_0\_\_ a\_\_b"),
         ("<img src=x onerror=alert(1)>", r"\<img src=x onerror=alert(1)\>"),
         ("[a](javascript:alert(1))", r"\[a\](javascript:alert(1))"),
         ("![a](https://x.org)", r"!\[a\](https\://x.org)"),

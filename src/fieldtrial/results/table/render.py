@@ -178,8 +178,8 @@ def _markdown_column(name: str, cells: Sequence[str], left: bool) -> list[str]:
 
 
 # Backslashes go before what Markdown, or GitHub's, takes for markup: entities, formulas, addresses
-# that become links by themselves.
-MARKDOWN = re.compile(r"([\\`*<>\[\]|~&$]|(?<!\w)_|_(?!\w)|:(?=//)|(?<=\bwww)\.)")
+# that become links by themselves. An underscore between letters or digits is none.
+MARKDOWN = re.compile(r"([\\`*<>\[\]|~&$]|(?<![^\W_])_|_(?![^\W_])|:(?=//)|(?<=\bwww)\.)")
 # What begins a heading, a list or a rule where a paragraph would begin.
 BLOCK = re.compile(r"([#+=-]|\d+(?=[.)]))")
 
