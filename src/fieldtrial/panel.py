@@ -172,7 +172,7 @@ def runs_with_worker(
 
 def _last_change(run: Run) -> float:
     """Return when an attempt last began or wrote a record, in seconds since 1970."""
-    return max(changed for _, changed in run.record_stamps().values()) / 1e9
+    return max((changed for _, changed in run.record_stamps().values()), default=0) / 1e9
 
 
 def render_panel(standing: Standing, most_rows: int) -> Group:

@@ -34,9 +34,15 @@ def mode(path: Path) -> int:
 @pytest.mark.usefixtures("_own_umask")
 @pytest.mark.parametrize(
     ("umask", "file_mode", "folder_mode"),
-    [(0o000, 0o664, 0o775), (0o022, 0o644, 0o755), (0o027, 0o640, 0o750), (0o077, 0o640, 0o750)],
+    [
+        (0o000, 0o644, 0o755),
+        (0o002, 0o644, 0o755),
+        (0o022, 0o644, 0o755),
+        (0o027, 0o640, 0o750),
+        (0o077, 0o640, 0o750),
+    ],
 )
-def test_the_group_may_read_and_nobody_else_write(
+def test_the_group_may_read_and_only_the_user_write(
     tmp_path: Path, umask: int, file_mode: int, folder_mode: int
 ) -> None:
     os.umask(umask)

@@ -1,6 +1,7 @@
 """Paths below a folder: no link on the way or at the end is followed, and no name leads out."""
 
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -117,3 +118,20 @@ def test_errors_name_the_whole_path(root: Path) -> None:
     assert not Inside(root, ("own", "file")).exists()
     with pytest.raises(NotADirectoryError, match="own"):
         Inside(root, ("own", "file")).read_bytes()
+
+
+def test_folders_in_folders_are_removed_as_far_as_possible(root: Path) -> None:
+    deep = root / "in"
+    for _ in range(60):  # a path may have 4,096 characters at once
+        deep = deep.joinpath(*"d" * 20)
+        deep.mkdir(parents=True)
+    Inside(root, ("in",)).rmtree()
+
+
+def test_what_is_made_is_the_users_alone_to_write(root: Path) -> None:
+    before = os.umask(0)
+    (Inside(root) / "in").mkdir()
+    (Inside(root) / "in" / "file").touch()
+    os.umask(before)
+    modes = [stat.S_IMODE((root / name).stat().st_mode) for name in ("in", "in/file")]
+    assert modes == [0o755, 0o644]

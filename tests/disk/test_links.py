@@ -1,5 +1,7 @@
 """A sweep's folder that a stranger has prepared with links to the user's other runs."""
 
+import contextlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -142,6 +144,43 @@ def test_a_task_that_names_a_run_of_another_sweep_is_given_to_nobody(
     for _ in range(2):  # from the queue, then as one that the worker has claimed before
         with pytest.raises(RefusedError, match=f"its run {mine} is not in {tmp_path / 'theirs'}"):
             queue.claim("1_0")
+
+
+def test_a_task_is_the_run_of_its_name_in_the_sweep_whatever_its_path_becomes(
+    tmp_path: Path,
+) -> None:
+    sweep = tmp_path / "sweep"
+    queue = TaskQueue(sweep / "queue")
+    queue.open()
+    (sweep / "sub").mkdir()
+    queue.put(Task(str(sweep / "sub" / ".." / "run"), 1))
+    queue.register("1_0", {})
+    claimed = queue.claim("1_0")
+    assert claimed
+    assert claimed.run == str(sweep.resolve() / "run")
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("run-1.json", {"run": "/tmp/a\0b"}),
+        ("run-1.json", {"run": "/"}),
+        ("run-1.json", {"attempt": 0}),
+        ("run-1.json", {"accumulate": 0}),
+        ("run-1.json", {"restarts": -1}),
+    ],
+)
+def test_a_task_of_odd_values_is_given_to_nobody(
+    tmp_path: Path, name: str, change: dict[str, object]
+) -> None:
+    queue = TaskQueue(tmp_path / "queue")
+    queue.open()
+    queue.put(Task(str(tmp_path / "run"), 1))
+    queue.register("1_0", {})
+    (waiting,) = tmp_path.glob(f"queue/tasks-*/{name}")
+    waiting.write_text(json.dumps(json.loads(waiting.read_text()) | change))
+    with contextlib.suppress(RefusedError):
+        assert queue.claim("1_0") is None
 
 
 ON_THE_SWEEP: dict[str, Callable[[SweepFolder], object]] = {

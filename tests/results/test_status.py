@@ -66,6 +66,24 @@ def test_a_trial_runs_that_a_worker_has_begun(written: "Written") -> None:
     assert sum(standing.rows[0].live_seconds) == 2 * 3 * 6.0, "what they have done is done"
 
 
+@pytest.mark.parametrize("planted", ["env.json", "metrics-2.jsonl", "metrics-notes"])
+def test_one_odd_run_hides_nothing_of_the_others(written: "Written", planted: str) -> None:
+    written.describe(trials=2)
+    run = written.running(0, lr=0.1, epochs=2)
+    written.running(0, lr=0.2, epochs=2)
+    written.folder.set_owner(OWNER | {"host": "another", "since": 0.0})
+    before = {name for name in run.record_stamps() if name != planted}
+    spoilt = run.path / planted
+    spoilt.unlink(missing_ok=True)
+    if planted == "metrics-notes":
+        spoilt.mkdir()
+    else:
+        spoilt.symlink_to("/etc/passwd")
+    is_known = planted != "metrics-2.jsonl"  # else it has no record that can be believed
+    assert read_standing(written.folder).counts["running"] == 1 + is_known
+    assert run.record_stamps().keys() == (before if is_known else set())
+
+
 def test_what_a_job_has_claimed_waits_until_it_is_begun(written: "Written") -> None:
     written.describe(trials=1)
     queue, run = TaskQueue(written.folder.queue_path), written.waiting(0)

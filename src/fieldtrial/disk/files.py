@@ -20,7 +20,8 @@ LAST_LINES, LAST_BYTES = 10, 64 << 10  # of a log
 def share_with_group() -> None:
     """Make the files of this process and its children group-readable and not world-writable.
 
-    All other permissions follow the user's umask.
+    All other permissions follow the user's umask; but what is in the folder of a sweep or a run is
+    the user's alone to write.
     """
     own = os.umask(OTHERS_WRITE)
     os.umask(own & ~GROUP_READS | OTHERS_WRITE)
@@ -51,7 +52,7 @@ def _refresh_for(path: Path | Inside) -> None:
 
 
 @contextlib.contextmanager
-def atomic_file(path: Path | Inside, permissions: int = 0o666) -> Iterator[IO[bytes]]:
+def atomic_file(path: Path | Inside, permissions: int = 0o644) -> Iterator[IO[bytes]]:
     """Open a file that replaces `path` at the end: readers see the old or the whole new file.
 
     permissions: from the start on, less what the umask takes away.

@@ -18,6 +18,7 @@ from typing import IO, Any
 # system. The last one is opened for reading, which does: see `refresh` in files.py.
 PASSED = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 OPENED = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+OWN = 0o755  # of a new folder, less what the umask takes away
 LINK = "is a link, and links are not followed here; remove it, or copy its target in its place"
 
 
@@ -90,7 +91,7 @@ class Inside:
 
     # Files
 
-    def open(self, mode: str, permissions: int = 0o666) -> IO[Any]:
+    def open(self, mode: str, permissions: int = 0o644) -> IO[Any]:
         """Open the file in a binary mode: rb, xb, ab or a+b. Raises what Path.open raises.
 
         permissions: of a new file, less what the umask takes away.
@@ -159,16 +160,19 @@ class Inside:
     # Folders
 
     def mkdir(self, parents: bool = False, exist_ok: bool = False) -> None:
-        """Make the folder; with `parents`, those above it and `root` too."""
+        """Make the folder; with `parents`, those above it and `root` too.
+
+        Only the user can write to it, whatever the umask says.
+        """
         if parents:
-            self.root.mkdir(parents=True, exist_ok=True)
+            self.root.mkdir(OWN, parents=True, exist_ok=True)
         for depth in range(1 if parents else len(self.parts), len(self.parts) + 1):
             known = (FileExistsError,) if exist_ok or depth < len(self.parts) else ()
             with (
                 contextlib.suppress(*known),
                 Inside(self.root, self.parts[:depth])._in_folder() as (folder, name),
             ):
-                os.mkdir(name, dir_fd=folder)
+                os.mkdir(name, OWN, dir_fd=folder)
 
     def names(self) -> list[str]:
         """Return the names of what is in the folder, sorted; nothing where there is no folder."""
@@ -187,7 +191,9 @@ class Inside:
 
     def rmtree(self) -> None:
         """Remove the folder and all that is in it, as far as possible."""
-        with contextlib.suppress(FileNotFoundError), self._in_folder() as (folder, name):
+        # Python's rmtree calls itself for each folder in a folder.
+        missing = (FileNotFoundError, RecursionError)
+        with contextlib.suppress(*missing), self._in_folder() as (folder, name):
             self._refuse_link(folder, name)
             shutil.rmtree(name, ignore_errors=True, dir_fd=folder)
 

@@ -289,14 +289,15 @@ class Run:
 
     def record_stamps(self) -> dict[str, list[int]]:
         """Return {name: [bytes, time of change in ns]} of the files that records come from; empty
-        without records, and where one of these is a link.
+        without records, and where a file of records is a link.
         """
         try:
             with self.folder.entered() as folder, os.scandir(folder) as entries:
                 known = [
                     (entry.name, entry.stat(follow_symlinks=False))
                     for entry in entries
-                    if entry.name.startswith(("metrics-", "env.json"))
+                    if METRICS.fullmatch(entry.name)
+                    or (entry.name == "env.json" and entry.is_file(follow_symlinks=False))
                 ]
         except (FileNotFoundError, NotADirectoryError, RefusedError):
             return {}

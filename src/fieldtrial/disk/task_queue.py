@@ -13,7 +13,9 @@ import time
 from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import Meta
 
 from fieldtrial.disk.files import (
     LineWriter,
@@ -44,10 +46,10 @@ class Task:
     """
 
     run: str
-    attempt: int
+    attempt: Annotated[int, Meta(ge=1)]
     test: bool = False
-    accumulate: int = 1
-    restarts: int = 0
+    accumulate: Annotated[int, Meta(ge=1)] = 1
+    restarts: Annotated[int, Meta(ge=0)] = 0
 
     @property
     def trial(self) -> str:
@@ -222,9 +224,10 @@ class TaskQueue:
         if task is None:
             return None
         sweep = self.folder.root.resolve()
-        if Path(task.run).resolve().parent != sweep:
+        given = Path(task.run)
+        if "\0" in task.run or given.name in ("", "..") or given.parent.resolve() != sweep:
             raise RefusedError(errno.EINVAL, f"its run {task.run} is not in {sweep}", str(path))
-        return task
+        return replace(task, run=str(sweep / given.name))
 
     def _new_answers(self, worker: str) -> list[Answer]:
         refresh(self._workers / worker)

@@ -216,6 +216,19 @@ def test_a_process_that_is_no_driver_is_not_ended(held: SweepFolder) -> None:
     assert (held.owner() or {})["process"] == victim.pid, "nothing was changed"
 
 
+def test_a_process_that_lets_nobody_look_is_no_driver(held: SweepFolder) -> None:
+    hide = "import ctypes; ctypes.CDLL(None).prctl(4, 0, 0, 0, 0); print(1, flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", hide], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as victim:
+        assert victim.stdout
+        victim.stdout.readline()
+        name_driver(held, victim.pid)
+        assert f"process {victim.pid}, is no driver of this sweep" in refusal(held)
+        assert victim.poll() is None
+        victim.kill()
+
+
 def test_another_sweeps_driver_is_not_ended(
     start: Start, tmp_path: Path, held: SweepFolder
 ) -> None:

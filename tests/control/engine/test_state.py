@@ -86,6 +86,14 @@ def test_a_cut_file_is_refused(tmp_path: Path, length: int) -> None:
         load(path)
 
 
+def test_a_state_that_no_memory_holds_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "engine.state"
+    save(path, ["some", "state"])
+    os.truncate(path, 1 << 40)
+    with pytest.raises(ForeignStateError, match=r"must be at most .*\. Or remove the file"):
+        load(path)
+
+
 def test_a_strangers_state_runs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "engine.state"
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "theirs"))

@@ -220,6 +220,11 @@ def test_processes_die_with_a_killed_launcher_while_they_start(launched: Launch)
     ("words", "problem"),
     [
         (["--processes", "0", "x.py"], "--processes 0: must be at least 1"),
+        (["--processes", "2", "--restarts", "-1", "x.py"], "--restarts -1: must be at least 0"),
+        (
+            ["--processes", "2", "--nodes", "a", "x.py"],
+            "--nodes: SLURM_NODEID must say which of them this is, as it does under srun",
+        ),
         (["--processes", "2"], "COMMAND ... is missing: a script or, after -m, a module"),
         (
             ["--processes", "2", "--nodes", "a,b", "x.py"],
@@ -228,12 +233,11 @@ def test_processes_die_with_a_killed_launcher_while_they_start(launched: Launch)
     ],
 )
 def test_bad_input_is_said_in_a_line(words: list[str], problem: str) -> None:
-    variables = {
-        name: value for name, value in os.environ.items() if name != "FIELDTRIAL_RENDEZVOUS"
-    }
+    jobs = ("FIELDTRIAL_RENDEZVOUS", "SLURM_NODEID")
+    variables = {name: value for name, value in os.environ.items() if name not in jobs}
     done = subprocess.run(
         [sys.executable, "-m", LAUNCHER, *words],
-        env=variables | {"SLURM_NODEID": "0"},
+        env=variables,
         capture_output=True,
         text=True,
         check=False,

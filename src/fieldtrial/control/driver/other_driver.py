@@ -57,10 +57,11 @@ def _mark(folder: SweepFolder) -> str:
 def _is_driver(process: int, folder: SweepFolder) -> bool:
     """Return whether a process has the mark of a driver of this sweep, and its lock open."""
     titles, files = set[str](), set[tuple[int, int]]()
-    for path in Path(f"/proc/{process}/fd").iterdir():
-        with contextlib.suppress(OSError):  # closed meanwhile
-            titles.add(str(path.readlink()))
-            files.add((path.stat().st_dev, path.stat().st_ino))
+    with contextlib.suppress(OSError):  # it has ended, or lets nobody look, as no driver does
+        for path in Path(f"/proc/{process}/fd").iterdir():
+            with contextlib.suppress(OSError):  # closed meanwhile
+                titles.add(str(path.readlink()))
+                files.add((path.stat().st_dev, path.stat().st_ino))
     lock = folder.lock_path.stat()
     is_marked = f"/memfd:{_mark(folder)} (deleted)" in titles
     return is_marked and (lock.st_dev, lock.st_ino) in files

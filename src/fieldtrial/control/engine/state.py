@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from fieldtrial.disk.files import write_atomically
+from fieldtrial.disk.reading import UnreadableError, read_bytes
 from fieldtrial.disk.sweep_description import SweepDescription
 from fieldtrial.disk.sweep_folder import SweepFolder
 
@@ -26,6 +27,7 @@ HEADER = re.compile(rb"fieldtrial engine state (\d+)\n")
 ADVICE = "Or remove the file to continue from the finished trials, which are not repeated."
 DIGEST_BYTES = hashlib.sha256().digest_size
 KEY_BYTES = 32
+MOST_BYTES = 2 << 30  # of a state; that of 30,000 trials has some 100 MB
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -56,9 +58,11 @@ def load_state(folder: SweepFolder, sweep: SweepDescription) -> Any | None:
     """
     path = folder.state_path
     try:
-        data = path.read_bytes()
+        data = read_bytes(path, MOST_BYTES)
     except FileNotFoundError:
         return None
+    except UnreadableError as error:
+        raise ForeignStateError(f"{error}. {ADVICE}") from None
     signature, content = data[:DIGEST_BYTES], data[DIGEST_BYTES:]
     if not hmac.compare_digest(signature, hmac.digest(_key(), content, "sha256")):
         raise ForeignStateError(

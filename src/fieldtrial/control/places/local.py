@@ -219,7 +219,6 @@ class Slot:
     def _start(self, log: Inside) -> "subprocess.Popen[bytes]":
         self._kill()  # an earlier worker's processes may be left
         own = {"OMP_NUM_THREADS": str(self._threads), WORKER_MARK: self._mark}
-        own |= {"PYTHONSAFEPATH": "1"}  # for torchrun's ranks: see `python`
         with _open_log(log) as errors:
             self._worker = subprocess.Popen(
                 self._command,

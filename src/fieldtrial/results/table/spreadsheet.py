@@ -7,16 +7,17 @@ import pandas as pd
 from fieldtrial.fields.printable import printable
 
 # What spreadsheets begin a formula with (OWASP, CSV Injection), also after spaces, which some of
-# them skip; the last four are the same signs in the width of Chinese characters.
-FORMULA = re.compile(r"\s*[=+\-@＝＋－＠]")
+# them skip; the last four are the same signs in the width of Chinese characters. Some take what
+# follows a semicolon for the next cell.
+FORMULA = re.compile(r"(^|;)(?=\s*[=+\-@＝＋－＠])")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 def to_csv(frame: pd.DataFrame) -> str:
     """Return the frame as CSV, with a head and without its index.
 
-    A text that a spreadsheet would take for a formula begins with an apostrophe, which spreadsheets
-    do not show; a number in a column of texts does not. Control characters are escaped.
+    What a spreadsheet would take for a formula begins with an apostrophe, which spreadsheets do not
+    show; a number in a column of texts does not. Control characters are escaped.
     """
     safe = frame.rename(columns=lambda name: _safe(str(name)))
     for place, kind in enumerate(frame.dtypes):
@@ -32,4 +33,4 @@ def _safe(value: object) -> object:
     if not isinstance(value, str):
         return value
     text = printable(value)
-    return f"'{text}" if FORMULA.match(text) and not NUMBER.fullmatch(text) else text
+    return text if NUMBER.fullmatch(text) else FORMULA.sub(r"\1'", text)

@@ -54,9 +54,9 @@ class Launcher:
 
         count: how often they have been started before.
         """
-        for last in range(restarts, -1, -1):
+        for left in range(restarts, -1, -1):
             status = self._run_once({RESTART_COUNT: str(count)})
-            if status in (0, BAD_INPUT) or self._signal is not None or not last:
+            if status in (0, BAD_INPUT) or self._signal is not None or not left:
                 break
             count += 1
             print(f"a process {_ending(status)}: all are started again", file=sys.stderr)
@@ -162,11 +162,15 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     given = parser.parse_args(arguments)
     if given.processes < 1:
         parser.error(f"--processes {given.processes}: must be at least 1")
+    if given.restarts < 0:
+        parser.error(f"--restarts {given.restarts}: must be at least 0")
     if not given.command:
         parser.error("COMMAND ... is missing: a script or, after -m, a module")
     nodes = [name for name in given.nodes.split(",") if name]
     if len(nodes) > 1 and "FIELDTRIAL_RENDEZVOUS" not in os.environ:
         parser.error("--nodes: FIELDTRIAL_RENDEZVOUS must name a file that all of them see")
+    if nodes and not os.environ.get("SLURM_NODEID", "").isdecimal():
+        parser.error("--nodes: SLURM_NODEID must say which of them this is, as it does under srun")
     command = python(*(["-m"] if given.module else []), *given.command)
     launcher = Launcher(command, rank_environments(given.processes, nodes))
     end_as(launcher.run(given.restarts, int(os.environ.get(RESTART_COUNT, "0"))))

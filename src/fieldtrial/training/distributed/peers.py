@@ -58,7 +58,7 @@ def _exchange(
                 work.wait(limit)
             except RuntimeError as error:  # it says nothing, something else, or is gone
                 raise _not_a_peer(other) from error
-    return {other: bytes(box.tolist()) for other, box in boxes.items()}
+    return {other: box.numpy().tobytes() for other, box in boxes.items()}
 
 
 def _not_a_peer(rank: int) -> NotAPeer:

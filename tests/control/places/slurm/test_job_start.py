@@ -37,8 +37,9 @@ def launch(
         job = {"JOB_ID": 7, "NTASKS": size, "NNODES": 1, "PROCID": rank, "LOCALID": rank}
         environment = os.environ | {f"SLURM_{name}": str(value) for name, value in job.items()}
         command = [
-            "-m",
-            "fieldtrial.control.places.slurm.job_start",
+            "-c",
+            "import sys; from fieldtrial.control.places.slurm.job_start import launch;"
+            " launch(*sys.argv[1:])",
             str(tmp_path / "queue"),
             "now",
             "1",

@@ -87,8 +87,11 @@ def test_the_same_program_may_have_another_commit_and_other_changes_around_it(
     assert {path.name for path in first.iterdir()} == {"fieldtrial", "commit.txt", "diff.patch"}
 
 
-def test_others_may_read_it_and_not_write(tmp_path: Path) -> None:
-    taken = taken_in(tmp_path)
+@pytest.mark.parametrize("umask", [0o000, 0o002, 0o022])
+def test_others_may_read_it_and_not_write(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    taken = taken_in(tmp_path / "sweep")
+    os.umask(before)
     for path in (taken, taken / "fieldtrial", taken / "fieldtrial" / "config.py"):
         mode = stat.S_IMODE(path.stat().st_mode)
         assert mode & 0o444 == 0o444
@@ -102,7 +105,7 @@ def test_without_git_there_is_a_snapshot_too(package: Path, tmp_path: Path) -> N
     assert (taken / "fieldtrial" / "config.py").exists()
 
 
-@pytest.mark.parametrize("change", ["other", "more", "less", "a link"])
+@pytest.mark.parametrize("change", ["other", "more", "less", "a link", "large", "deep"])
 def test_a_copy_with_other_content_is_refused(tmp_path: Path, change: str) -> None:
     taken = taken_in(tmp_path) / "fieldtrial"
     if change == "other":
@@ -111,6 +114,10 @@ def test_a_copy_with_other_content_is_refused(tmp_path: Path, change: str) -> No
         (taken / "disk" / "json.py").touch()
     elif change == "less":
         (taken / "disk" / "run.py").unlink()
+    elif change == "large":
+        os.truncate(taken / "disk" / "run.py", 1 << 40)  # of a disk that is not so large
+    elif change == "deep":
+        (taken / "/".join("d" * 30)).mkdir(parents=True)
     else:
         (taken / "disk" / "run.py").rename(tmp_path / "run.py")
         (taken / "disk" / "run.py").symlink_to(tmp_path / "run.py")

@@ -1,5 +1,6 @@
 """Real zip and tar archives: whole, damaged, and unsafe ones."""
 
+import gzip
 import io
 import os
 import shutil
@@ -225,6 +226,34 @@ def test_many_empty_files_are_too_much_too(
     path = write_tar(tmp_path / "a", {f"{number:08d}": b"" for number in range(2000)})
     with pytest.raises(ArchiveError, match="unpacks to more than"):
         unpack(path, folder, lambda _: True)
+
+
+def test_a_tar_whose_names_take_the_space_is_refused(tmp_path: Path, folder: Path) -> None:
+    for form in (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
+        path = tmp_path / str(form)
+        with tarfile.open(path, "w:gz", format=form) as archive:
+            archive.addfile(tarfile.TarInfo("a/" * (unpacking.HEADS_BYTES // 2) + "b"))
+        with pytest.raises(ArchiveError, match="more than 1,048,576 bytes that are no file's"):
+            unpack(path, folder, lambda _: True)
+
+
+def test_what_follows_a_tar_is_not_read_for_ever(tmp_path: Path, folder: Path) -> None:
+    path = write_tar(tmp_path / "a", {"a": b""})
+    path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()) + bytes(2 << 20)))
+    with pytest.raises(ArchiveError, match="more than 1,048,576 bytes that are no file's"):
+        unpack(path, folder, lambda _: True)
+
+
+@pytest.mark.parametrize("write", [write_zip, write_tar])
+def test_folders_in_folders_have_an_end(write: object, tmp_path: Path, folder: Path) -> None:
+    assert callable(write)
+    for depth, problem in ((99, None), (100, "holds a file in 100 folders; at most 99")):
+        path = write(tmp_path / str(depth), {"a/" * depth + "b": b""})
+        if problem is None:
+            unpack(path, folder, lambda _: True)
+        else:
+            with pytest.raises(ArchiveError, match=problem):
+                unpack(path, folder, lambda _: True)
 
 
 def test_what_does_not_fit_onto_the_disk_is_not_begun(

@@ -1,7 +1,6 @@
 """The start of a job's processes: each one finds its rank, and then runs the training worker.
 
-python -m fieldtrial.control.places.slurm.job_start QUEUE EDITION TRIALS IDLE_SECONDS MINUTES
-WORKER... All settings are on the command line, so that a job does not need its driver. This module
+All settings are on the job's command line, so that a job does not need its driver. This module
 imports neither Ray nor torch.
 """
 
@@ -124,7 +123,3 @@ def another_node() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return names.split()[1 if os.environ["SLURM_NODEID"] == "0" else 0]
-
-
-if __name__ == "__main__":
-    launch(*sys.argv[1:])

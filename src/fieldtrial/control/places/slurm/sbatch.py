@@ -19,6 +19,7 @@ from fieldtrial.control.places.slurm.commands import SlurmOutageError
 from fieldtrial.control.places.slurm.job_start import WORKER
 from fieldtrial.control.places.slurm.snapshot import Snapshot
 from fieldtrial.disk.files import last_lines, tail, write_atomically
+from fieldtrial.disk.permissions import require_own
 from fieldtrial.disk.sweep_folder import SweepFolder, require_name
 from fieldtrial.processes import python
 
@@ -65,8 +66,10 @@ class Submitter:
         Raises:
             SlurmOutageError: SLURM refuses the jobs, or does not answer.
             RefusedError: there is a link where SLURM writes the jobs' logs.
+            ConfigError: others can write there, or it is another user's.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
+        require_own(self._folder, tighten=True)  # else a link could come after the next line
         self._folder.refuse_links()
         script = self._text(excluded, count if in_array else None)
         # Not by way of a file, which others may be able to change.

@@ -28,8 +28,7 @@ class Snapshot:
 
 def planned_snapshot(folder: Inside) -> Snapshot:
     """Return the snapshot that `take_snapshot` would take."""
-    digest = digest_of(read_sources(str(PACKAGE.parent)))
-    return Snapshot(folder.resolve() / digest[:12], digest)
+    return _snapshot_of(read_sources(str(PACKAGE.parent)), folder)
 
 
 def take_snapshot(folder: Inside) -> Snapshot:
@@ -47,7 +46,8 @@ def take_snapshot(folder: Inside) -> Snapshot:
     require_own(folder.root)
     folder.mkdir(parents=True, exist_ok=True)
     require_own(folder, tighten=True)
-    snapshot, sources = planned_snapshot(folder), read_sources(str(PACKAGE.parent))
+    sources = read_sources(str(PACKAGE.parent))
+    snapshot = _snapshot_of(sources, folder)
     target = folder / snapshot.folder.name
     if not target.exists():
         _copy(sources, target)
@@ -64,14 +64,19 @@ def take_snapshot(folder: Inside) -> Snapshot:
     return snapshot
 
 
+def _snapshot_of(sources: Mapping[str, bytes], folder: Inside) -> Snapshot:
+    digest = digest_of(sources)
+    return Snapshot(folder.resolve() / digest[:12], digest)
+
+
 def _holds(target: Inside, sources: Mapping[str, bytes]) -> bool:
     """Return whether a copy has these sources and no others."""
     try:
         return read_sources(os.fspath(target)) == sources
     except OSError as error:
-        if error.errno != errno.ELOOP:
+        if error.errno not in (errno.ELOOP, errno.EFBIG):
             raise
-        return False  # one of them is a link
+        return False  # one of them is a link, or they are no program's
 
 
 def _copy(sources: Mapping[str, bytes], target: Inside) -> None:

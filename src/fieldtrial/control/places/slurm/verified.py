@@ -5,6 +5,7 @@ folder of the sweep runs before it was checked. What is imported are the bytes t
 Compiled files, and whatever else lies there, are never looked at.
 """
 
+import errno
 import hashlib
 import os
 import sys
@@ -15,20 +16,28 @@ from importlib.util import spec_from_file_location
 from pathlib import PurePath
 
 PACKAGE = "fieldtrial"
+MOST_BYTES = 64 << 20  # of all sources; this program has 2 MB
+MOST_PARTS = 20  # of a path
 
 
 def read_sources(folder: str) -> dict[str, bytes]:
     """Return {path in `folder`: content} of the Python files of the package there, in order.
 
-    Raises OSError where one cannot be read, or is a link.
+    Raises OSError where one cannot be read, or is a link; or they are too large or too deep.
     """
-    found = {}
+    found, left = {}, MOST_BYTES
     for where, _, names, handle in os.fwalk(f"{folder}/{PACKAGE}"):
+        if len(PurePath(where).relative_to(folder).parts) > MOST_PARTS:
+            raise OSError(errno.ELOOP, "too many folders in each other", where)
         for name in names:
             if name.endswith(".py"):
                 flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
                 with os.fdopen(os.open(name, flags, dir_fd=handle), "rb") as file:
-                    found[str(PurePath(where, name).relative_to(folder))] = file.read()
+                    content = file.read(left + 1)
+                left -= len(content)
+                if left < 0:
+                    raise OSError(errno.EFBIG, f"more than {MOST_BYTES:,} bytes of code", where)
+                found[str(PurePath(where, name).relative_to(folder))] = content
     return dict(sorted(found.items()))
 
 

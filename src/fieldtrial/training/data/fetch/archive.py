@@ -1,6 +1,7 @@
 """A data set's folder, whole or not there: unpacked from an archive, given or downloaded."""
 
 import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,14 +88,16 @@ class Archive:
 
     def _make(self, root: Path, folder: Path) -> None:
         """Unpack the archive into `folder`; the caller holds the lock."""
-        aside = root / f".{self.dataset}.unpacking"
-        shutil.rmtree(aside, ignore_errors=True)  # of a process that was killed
+        for left in root.glob(f".{self.dataset}.unpacking*"):  # of a process that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        # A new name: a stranger in a shared folder may have put a link in the place of a known one.
+        aside = Path(tempfile.mkdtemp(prefix=f".{self.dataset}.unpacking-", dir=root))
         given, downloaded = self._given(root), root / DOWNLOADS / self.names[0]
         if given is None and self.url:
             download([self.url], downloaded, self.digest)
         files, inner = aside / "files", aside / "inner"
         try:
-            files.mkdir(parents=True)
+            files.mkdir()
             unpack(given or downloaded, files, self.wanted)
             if self.nested and (files / self.nested).is_file():
                 (files / self.nested).rename(inner)

@@ -17,6 +17,7 @@ from http import HTTPStatus
 from pathlib import Path
 
 from fieldtrial.disk.files import read_json, write_json
+from fieldtrial.disk.inside import Inside
 from fieldtrial.training.data.progress_bar import progress
 
 CHUNK = 1 << 18  # bytes written at once
@@ -24,7 +25,7 @@ TIMEOUT = 60  # seconds without a byte after which a connection counts as broken
 TRIES = 4  # connections in a row without a byte
 WAIT = 1.0  # seconds before the second of them; it doubles with each further one
 # errors of this machine, not of a server
-LOCAL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS)
+LOCAL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS, errno.ELOOP)
 
 log = logging.getLogger(__name__)
 
@@ -69,8 +70,9 @@ class _Download:
 
     def __init__(self, url: str, path: Path, digest: str | None) -> None:
         self.url, self.path, self.digest = url, path, digest
-        self.part = path.with_name(f"{path.name}.part")
-        self.facts_path = path.with_name(f"{path.name}.part.json")
+        folder = Inside(path.parent)  # in a shared one, a stranger's link may have these names
+        self.part, self._whole = folder / f"{path.name}.part", folder / path.name
+        self.facts_path = folder / f"{path.name}.part.json"
 
     def run(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -83,7 +85,7 @@ class _Download:
         if problem:
             self._forget()
             raise DownloadError(problem)
-        self.part.replace(self.path)
+        self.part.replace(self._whole)
         self.facts_path.unlink(missing_ok=True)
 
     def _fetch_all(self) -> int:
@@ -128,7 +130,7 @@ class _Download:
         with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
             if response.status != http.client.PARTIAL_CONTENT:
                 here = 0
-                self.part.write_bytes(b"")
+                self.part.unlink(missing_ok=True)
                 write_json(self.facts_path, _facts(response.headers))
             elif not str(response.headers.get("Content-Range")).startswith(f"bytes {here}-"):
                 raise ConnectionError(
@@ -149,10 +151,10 @@ class _Download:
             )
 
     def _require_room(self, size: int) -> None:
-        free = shutil.disk_usage(self.part.parent).free
+        free = shutil.disk_usage(self.path.parent).free
         if size > free:
             text = (
-                f"{size / 1e6:,.0f} MB are missing, and {self.part.parent} has room for"
+                f"{size / 1e6:,.0f} MB are missing, and {self.path.parent} has room for"
                 f" {free / 1e6:,.0f} MB"
             )
             raise OSError(errno.ENOSPC, text)
@@ -187,6 +189,6 @@ def _facts(headers: Message) -> dict[str, str | None]:
     }
 
 
-def _digest_of(path: Path, algorithm: str) -> str:
+def _digest_of(path: Inside, algorithm: str) -> str:
     with path.open("rb") as file:
         return f"{algorithm}:{hashlib.file_digest(file, algorithm).hexdigest()}"

@@ -30,6 +30,10 @@ DAMAGE = (
 
 MOST_RATIO = 100  # of what is unpacked to the archive
 LEAST_BYTES = 1 << 30  # that any archive may unpack to
+MOST_PARTS = 100  # of a name
+HEADS_BYTES = (
+    1 << 20
+)  # between the contents of two entries of a tar, where names may be of any length
 HEAD_BYTES = 512  # that an entry counts for, beside its content: many empty files fill a disk too
 
 
@@ -137,6 +141,11 @@ def _require_safe(member: _Member, archive: Path) -> None:
     path = PurePosixPath(member.name)
     if not path.parts and not member.is_folder:
         raise ArchiveError(f"{archive} holds a file without a name: it is not unpacked")
+    if len(path.parts) > MOST_PARTS:
+        raise ArchiveError(
+            f"{archive} holds a file in {len(path.parts) - 1:,} folders; at most {MOST_PARTS - 1}"
+            " are unpacked"
+        )
     if path.is_absolute() or ".." in path.parts or "\0" in member.name:
         raise ArchiveError(
             f"{archive} holds {member.name!r}, which leads out of its folder: it is not unpacked"
@@ -163,8 +172,11 @@ def _zip_members(file: IO[bytes]) -> Iterator[_Member]:
 
 def _tar_members(file: IO[bytes]) -> Iterator[_Member]:
     file.seek(0)
-    with gzip.open(file) as plain, tarfile.open(fileobj=plain, mode="r|") as opened:
+    with gzip.open(file) as plain:
+        limited = _Limited(plain)
+        opened = tarfile.open(fileobj=limited, mode="r|")  # type: ignore[call-overload] # noqa: SIM115 (nothing is left open)
         for info in opened:
+            limited.left = HEADS_BYTES + info.size
             is_other = not (info.isreg() or info.isdir())
             yield _Member(
                 info.name,
@@ -173,8 +185,24 @@ def _tar_members(file: IO[bytes]) -> Iterator[_Member]:
                 is_other,
                 functools.partial(_content, opened, info),
             )
-        while plain.read(1 << 20):
+        limited.left = HEADS_BYTES
+        while limited.read(1 << 16):
             pass  # read to the end, where gzip checks its sum
+
+
+class _Limited:
+    """A stream of which only so many bytes may be read until `left` is set again."""
+
+    def __init__(self, plain: IO[bytes]) -> None:
+        self._plain, self.left = plain, HEADS_BYTES
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes. Raises tarfile.ReadError if they are too many."""
+        content = self._plain.read(size)
+        self.left -= len(content)
+        if self.left < 0:
+            raise tarfile.ReadError(f"more than {HEADS_BYTES:,} bytes that are no file's content")
+        return content
 
 
 def _content(opened: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
