@@ -181,7 +181,7 @@ def test_the_id_depends_on_every_field(name: str) -> None:
         ("image_size", 1.5, "must be a whole number"),
         ("augmentation", ("blur",), "must be one of horizontal_flip, vertical_flip"),
         ("augmentation", ("crop", "crop"), "must name each change once"),
-        ("augmentation", 3, "must be a list"),
+        ("augmentation", {}, "must be a list"),
         ("validation_fraction", 0.0, "must be at least 0.001"),
         ("train_fraction", 0.0, "must be at least 1e-05"),
         ("train_fraction", 1.5, "must be at most 1"),

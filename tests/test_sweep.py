@@ -181,20 +181,6 @@ def test_a_source_has_the_shape_of_the_rows_that_start_from_it() -> None:
     assert {name: getattr(source, name) for name in shape} == shape
 
 
-def test_settings_change_the_base_of_every_row_and_no_row() -> None:
-    sweep = Sweep(base=BASE, rows=grid(model=["cnn", "mlp"]), search={"lr": tune.uniform(0.1, 0.2)})
-    planned = sweep.with_settings({"epochs": "7"}).planned
-    assert [row.config.epochs for row in planned] == [7, 7]
-    with pytest.raises(ConfigError) as caught:
-        sweep.with_settings({"model": "mlp", "lr": "0.1"})
-    assert len(caught.value.problems) == 2
-    with pytest.raises(
-        ConfigError,
-        match=r"--set: unknown field 'x'.*\n--set: epochs = '1.5': must be a whole number",
-    ):
-        sweep.with_settings({"epochs": "1.5", "x": "1"})
-
-
 def test_smoke_is_tiny_and_keeps_every_row() -> None:
     whole = Sweep(
         base=TrainConfig(
@@ -347,3 +333,14 @@ def test_a_smoke_leaves_out_what_its_smallest_values_make_idle() -> None:
     search = {"blocks": tune.choice([3, 1]), "filter_growth": tune.choice([1.0, 2.0])}
     whole = Sweep(base=BASE, rows=[{"model": "cnn"}], search=search)
     assert list(smoke(whole).search) == ["blocks"]
+
+
+@pytest.mark.parametrize(("name", "text"), [("model", "cnn"), ("batch_size", "32")])
+def test_a_choice_of_letters_is_refused_in_a_line(name: str, text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Sweep(base=TrainConfig(), rows=[{}], search={name: tune.choice(text)})
+    assert caught.value.problems == [
+        f"search {name} = choice({text!r}): would be taken letter by letter; must be a list, such"
+        f" as choice([{text!r}])"
+    ]
+    Sweep(base=TrainConfig(), rows=[{}], search={"classes": tune.choice(["5", "9"])})

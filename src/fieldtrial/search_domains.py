@@ -32,3 +32,11 @@ def to_search_domain(domain: Domain) -> SearchDomain:
 
 def _number(value: Any) -> float:
     return int(value) if isinstance(value, numbers.Integral) else float(value)
+
+
+def text_in_letters(name: str, domain: Categorical) -> str:
+    """Return the text that a choice was given in place of a list, as far as that can be told."""
+    letters = domain.categories
+    is_text = len(letters) > 1 and all(isinstance(one, str) and len(one) == 1 for one in letters)
+    text = "".join(letters) if is_text else ""
+    return "" if name == "classes" and text.isdigit() else text  # classes may be single digits

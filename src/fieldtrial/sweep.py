@@ -20,7 +20,7 @@ from fieldtrial.disk.sweep_description import (
 from fieldtrial.effects import condition_text, effective, has_effect
 from fieldtrial.fields.rules import RUN_PREFIX
 from fieldtrial.fields.values import format_value, is_numeric
-from fieldtrial.search_domains import extremes, to_search_domain
+from fieldtrial.search_domains import extremes, text_in_letters, to_search_domain
 
 # Fields that a source and the rows that start from its weights share, so that these fit.
 ARCHITECTURE = (
@@ -96,6 +96,7 @@ class Sweep(Budget):
     aa: whether the first row is run once more, as a last row of its own with other proposals and
         seeds. What these two differ by is the table's noise.
     pairs: whether every pair of rows is compared, not only each row with the best.
+    run_only: the numbers of the rows that are run now; None for all. It changes no row.
     planned: the rows as they will be run; made here, not given.
 
     Raises:
@@ -111,9 +112,12 @@ class Sweep(Budget):
     deterministic: bool = False
     aa: bool = False
     pairs: bool = False
+    run_only: frozenset[int] | None = None
     planned: tuple[PlannedRow, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        if isinstance(self.rows, Mapping):  # a single row
+            object.__setattr__(self, "rows", [self.rows])
         if self.select in MODES:  # a trial keeps the epoch that its sweep would choose it for
             object.__setattr__(self, "base", replace(self.base, select=self.select))
         problems = self.budget_problems() + self._row_problems()
@@ -145,6 +149,10 @@ class Sweep(Budget):
     def compared(self) -> list[str]:
         """The fields that rows set, in order of first use: the table's columns."""
         return compared_fields(self.rows)
+
+    def is_run(self, row: int) -> bool:
+        """Return whether the row with this number is run now."""
+        return self.run_only is None or row in self.run_only
 
     @property
     def most_failures(self) -> int:
@@ -188,27 +196,6 @@ class Sweep(Budget):
 
     def _searched_values(self) -> dict[str, list[Any]]:
         return {name: extremes(domain) for name, domain in self.search.items()}
-
-    def with_settings(self, settings: Mapping[str, object]) -> "Sweep":
-        """Return the sweep with fields of its base replaced.
-
-        Raises:
-            ConfigError: a field that the rows or the search decide, or a bad value.
-        """
-        taken = {"select", *(name for row in self.rows for name in row), *self.search}
-        problems = [
-            f"{name}: the sweep itself decides it, so it cannot be set"
-            for name in settings
-            if name in taken
-        ]
-        try:
-            free = {name: value for name, value in settings.items() if name not in taken}
-            base = TrainConfig.from_dict(free, self.base)
-        except ConfigError as error:
-            problems += error.problems
-        if problems:
-            raise ConfigError(problems, where="--set")
-        return replace(self, base=base)
 
     def describe(self, sweep_name: str) -> SweepDescription:
         """Return what sweep.json holds: everything that decides which trials there are."""
@@ -268,6 +255,11 @@ class Sweep(Budget):
                 )
             elif isinstance(domain, Categorical) and not domain.categories:
                 problems.append(f"search {name} = choice(): must have something to choose from")
+            elif isinstance(domain, Categorical) and (text := text_in_letters(name, domain)):
+                problems.append(
+                    f"search {name} = choice({text!r}): would be taken letter by letter; must be a"
+                    f" list, such as choice([{text!r}])"
+                )
             else:
                 for value in extremes(domain):
                     try:

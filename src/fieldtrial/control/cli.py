@@ -15,6 +15,7 @@ from rich.table import Table
 from fieldtrial.budget import FIRST_SEEDS, until
 from fieldtrial.command_line import BAD_INPUT, BAD_RESULT, INTERRUPTED
 from fieldtrial.config import ConfigError, unknown_field
+from fieldtrial.control.changes import with_rows, with_settings
 from fieldtrial.control.driver.drive import RESUME_ADVICE, drive
 from fieldtrial.control.driver.ownership import DeposedError
 from fieldtrial.control.driver.preflight import START_SECONDS, Preflight, SweepSizes, trial_hours
@@ -124,6 +125,13 @@ def _parser(script: Path) -> argparse.ArgumentParser:
         metavar="FIELD=VALUE",
         help="a field of every row; may repeat",
     )
+    parser.add_argument(
+        "--rows",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="run only the rows with this value now; of several for a field, one of them",
+    )
     parser.add_argument("--name", help="the sweep's folder in --runs [the file's name]")
     parser.add_argument(
         "--runs", default="runs", metavar="DIR", help="where sweeps are kept [runs]"
@@ -169,10 +177,10 @@ def _configured(sweep: Sweep, options: argparse.Namespace) -> Sweep:
         text for text, (_, sign, _) in zip(options.set, pairs, strict=True) if not sign
     ]:
         raise ConfigError([f"{text!r}: must be FIELD=VALUE" for text in malformed], "--set")
-    sweep = sweep.with_settings({name: value for name, _, value in pairs})
+    sweep = with_settings(sweep, {name: value for name, _, value in pairs})
     budget = {name: getattr(options, name) for name in BUDGET if getattr(options, name) is not None}
     flags = {name: getattr(sweep, name) or getattr(options, name) for name in FLAGS}
-    sweep = replace(sweep, **budget, **flags)
+    sweep = with_rows(replace(sweep, **budget, **flags), options.rows)
     return smoke(sweep) if options.smoke else sweep
 
 
@@ -189,6 +197,8 @@ def _show(sweep: Sweep, folder: SweepFolder, settings: Settings, sizes: SweepSiz
     columns = ["trials", *further, "seeds", "parameters", "trainable", "hours at most"]
     table = Table(*sweep.compared, *columns, box=None)
     for row, fact, cost in zip(sweep.planned, sizes.rows, hours, strict=True):
+        if not sweep.is_run(row.number):
+            continue
         counts = (
             str(sweep.trials_per_search),
             *(str(getattr(sweep, name)) for name in further),
@@ -200,10 +210,12 @@ def _show(sweep: Sweep, folder: SweepFolder, settings: Settings, sizes: SweepSiz
     out.print(table)
     for name, domain in sweep.describe(folder.name).search.items():
         out.print(f"search {name}: {domain}")
-    runs = len(sweep.planned) * sweep.runs_per_row
+    rows = [row for row in sweep.planned if sweep.is_run(row.number)]
+    hours = [cost for row, cost in zip(sweep.planned, hours, strict=True) if row in rows]
+    runs = len(rows) * sweep.runs_per_row
     sources = len(sizes.sources)
     most = "at most " if sweep.most_seeds > sweep.seeds else ""
-    size = f"{len(sweep.planned)} rows, {most}{runs} trials and {sources} sources"
+    size = f"{len(rows)} rows, {most}{runs} trials and {sources} sources"
     out.print(f"{size} in {folder.path}")
     workers = settings.workers(runs + len(sizes.sources))
     start_hours = workers * START_SECONDS / 3600
@@ -217,7 +229,7 @@ def _show(sweep: Sweep, folder: SweepFolder, settings: Settings, sizes: SweepSiz
     can_compare = len(sweep.planned) > 1 and sweep.most_seeds >= FIRST_SEEDS
     if can_compare and (images := min((size.test_images for size in sizes.rows), default=0)):
         out.print(_power_text(images, sweep), soft_wrap=True)
-    config = sweep.planned[0].config
+    config = rows[0].config
     command = [
         "python",
         "jobs/train.py",

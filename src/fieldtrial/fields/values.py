@@ -24,8 +24,7 @@ def parse(text: str, hint: Any) -> Any:
     if isinstance(hint, types.UnionType):
         return None if text == "none" else parse(text, arguments[0])
     if typing.get_origin(hint) is tuple:
-        parts = [] if text == "none" else [part.strip() for part in text.split(",")]
-        return check_type([parse(part, arguments[0]) for part in parts], hint)
+        return check_type([parse(part, arguments[0]) for part in _listed(text)], hint)
     if hint is bool:
         if text not in ("true", "false"):
             raise ValueError("must be true or false")
@@ -42,7 +41,10 @@ _NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: 
 
 
 def check_type(value: Any, hint: Any) -> Any:
-    """Return `value` as the type `hint`: lists as tuples, ints as floats. Raises ValueError."""
+    """Return `value` as the type `hint`: lists as tuples, ints as floats. Raises ValueError.
+
+    Where a list of any length is taken, a single value is a list of one.
+    """
     arguments = typing.get_args(hint)
     if isinstance(hint, types.UnionType):
         return None if value is None else check_type(value, arguments[0])
@@ -55,6 +57,9 @@ def check_type(value: Any, hint: Any) -> Any:
             raise ValueError("must be a table")
         return {name: check_type(item, arguments[1]) for name, item in value.items()}
     if typing.get_origin(hint) is tuple:
+        if arguments[-1] is Ellipsis and isinstance(value, str | int | float):
+            as_text = isinstance(value, str) and arguments[0] is not str
+            value = [parse(one, arguments[0]) for one in _listed(value)] if as_text else [value]
         if not isinstance(value, list | tuple):
             raise ValueError("must be a list")
         if arguments[-1] is not Ellipsis and len(value) != len(arguments):
@@ -72,6 +77,10 @@ def check_type(value: Any, hint: Any) -> Any:
     if hint is float and not math.isfinite(value):
         raise ValueError("must be finite")
     return value + 0.0 if hint is float else value  # -0.0 becomes 0.0: equal configs have equal ids
+
+
+def _listed(text: str) -> list[str]:
+    return [] if text == "none" else [part.strip() for part in text.split(",")]
 
 
 def check_bounds(value: Any, low: float | None, high: float | None) -> None:

@@ -54,8 +54,8 @@ def drive(
 ) -> int:
     """Run the sweep in its folder and print its table. Returns the exit status.
 
-    0: every row has its winner; 1: some row has none; 130: interrupted. After an outage of the
-    folder's file system this process is replaced by the same command, which resumes the sweep.
+    0: every row that is run has its winner; 1: some has none; 130: interrupted. After an outage of
+    the folder's file system this process is replaced by the same command, which resumes the sweep.
 
     Raises:
         ConfigError: the rows cannot be run, or the folder is another sweep's.
@@ -161,7 +161,8 @@ def _run(engine: Engine, progress: LivePanel, ownership: Ownership) -> int:
                 " fix it and run the command again with --retry",
                 soft_wrap=True,
             )
-    return 0 if all(row.winner() for row in engine.rows) else 1
+    rows = [row for row in engine.rows if engine.sweep.is_run(row.number)]
+    return 0 if all(row.winner() for row in rows) else 1
 
 
 def _detaches(

@@ -163,6 +163,7 @@ class LivePanel:
         """Return how far a row is, with all of its searches."""
         assert self._engine
         sweep = self._engine.sweep
+        is_run = sweep.is_run(number)
         searches = [row for row in self._engine.rows if row.number == number]
         winners = [winner for row in searches if (winner := row.winner())]
         best = next(iter(rank(winners, sweep.mode)), None)
@@ -170,12 +171,12 @@ class LivePanel:
             cells=self._cells[number],
             search=_standings((t for row in searches for t in row.trials), waiting),
             finals=_standings((t for row in searches for t in row.finals or []), waiting),
-            budget=sum(row.budget for row in searches),
-            seeds=sum(max(row.seeds, len(row.finals or ())) for row in searches),
+            budget=sum(row.budget if is_run else len(row.trials) for row in searches),
+            seeds=sum(max(row.seeds * is_run, len(row.finals or ())) for row in searches),
             best=None if best is None else best.best,
             finalists=_standings((t for row in searches for t in row.finalist_runs), waiting),
             finalist_runs=sum(
-                sweep.finalist_runs if row.finalists is None else len(row.finalist_runs)
+                sweep.finalist_runs * is_run if row.finalists is None else len(row.finalist_runs)
                 for row in searches
             ),
         )

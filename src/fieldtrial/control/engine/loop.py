@@ -80,7 +80,7 @@ class Engine:
         return {t.name for t in running if t.name in requeued or not self._has_begun(t)}
 
     def run(self) -> None:
-        """Run until every row has its searches, their winners and these winners' final runs.
+        """Run until every row that is run has its searches, their winners and their final runs.
 
         Raises:
             SweepError: the first trials all failed with the same error, or the disk is full.
@@ -114,7 +114,7 @@ class Engine:
         """Start, stop and wait once. Returns False when nothing is left to do."""
         self._check_failures()
         starts = self._next_starts()
-        if not starts and not any(trial.live for trial in self._trials):
+        if not starts and self._trials.is_over():
             self._save()
             return self._give_seeds()
         if starts or self._to_stop:
@@ -202,7 +202,8 @@ class Engine:
             return False
         wanted = self._contest(self.folder)
         self._check_ownership()
-        given = [row.add_runs(wanted.get(row.number, 0)) for row in self.rows]
+        rows = self._trials.rows_to_run()
+        given = [row.add_runs(wanted.get(row.number, 0)) for row in rows]
         return any(given)
 
     def _stop_trials(self) -> None:

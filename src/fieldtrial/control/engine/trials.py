@@ -1,6 +1,6 @@
 """The trials of a sweep: all of them, and which one comes next."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from fieldtrial.control.engine.row import Row
 from fieldtrial.control.engine.trial import Trial
@@ -13,8 +13,11 @@ class Trials:
     and final runs.
     """
 
-    def __init__(self, rows: list[Row], sources: dict[str, Trial]) -> None:
+    def __init__(
+        self, rows: list[Row], sources: dict[str, Trial], run_only: Collection[int] | None = None
+    ) -> None:
         self.rows, self.sources = rows, sources
+        self._run_only = {row.number for row in rows} if run_only is None else set(run_only)
         self._places = {(row.number, row.search): row for row in rows}
 
     @classmethod
@@ -39,7 +42,7 @@ class Trials:
                 row.restore(run.config(), run.result())
         for row in known.values():
             row.extend(sweep.trials_per_search, sweep.seeds, sweep.finalists)
-        return cls([(known | new)[place] for place in places], sources)
+        return cls([(known | new)[place] for place in places], sources, sweep.run_only)
 
     def __iter__(self) -> Iterator[Trial]:
         yield from self.sources.values()
@@ -58,8 +61,7 @@ class Trials:
 
     def next_waiting(self, taken: set[str]) -> Trial | None:
         """Return the first waiting trial whose run is not `taken` by another trial."""
-        waiting = (trial for trial in self if trial.status == "waiting")
-        return next((trial for trial in waiting if trial.name not in taken), None)
+        return next((trial for trial in self._waiting() if trial.name not in taken), None)
 
     def propose(self) -> Trial | None:
         """Return a new trial of the search with the fewest trials, or None if none has one."""
@@ -68,8 +70,7 @@ class Trials:
 
     def count_to_come(self) -> int:
         """Return how many trials could be started now if there were slots for them."""
-        waiting = sum(trial.status == "waiting" for trial in self)
-        return waiting + sum(row.proposable for row in self._open_rows())
+        return len(list(self._waiting())) + sum(row.proposable for row in self._open_rows())
 
     def diverged_twin(self, trial: Trial) -> Trial | None:
         """Return a trial of the same configuration that has diverged, as this one would."""
@@ -79,8 +80,24 @@ class Trials:
         """Return whether another trial with the same run has ended without being stopped."""
         return any(twin.status == "done" and twin.stopped_at is None for twin in self._twins(trial))
 
+    def rows_to_run(self) -> list[Row]:
+        """Return the searches of the rows that are run now."""
+        return [row for row in self.rows if row.number in self._run_only]
+
+    def is_over(self) -> bool:
+        """Return whether no trial runs and none waits to be run now."""
+        return not self.running() and not any(self._waiting())
+
+    def _waiting(self) -> Iterator[Trial]:
+        """Yield the waiting trials that are to be run now: of the rows, and of their sources."""
+        sources = {row.source for row in self.rows_to_run()}
+        for trial in self:
+            is_to_run = trial.row in self._run_only or trial.name in sources
+            if trial.status == "waiting" and is_to_run:
+                yield trial
+
     def _open_rows(self) -> list[Row]:
-        return [row for row in self.rows if row.proposable and self._has_source(row)]
+        return [row for row in self.rows_to_run() if row.proposable and self._has_source(row)]
 
     def _has_source(self, row: Row) -> bool:
         return row.source is None or self.sources[row.source].status == "done"
