@@ -56,6 +56,7 @@ def comparison_lines(groups: Groups) -> list[str]:
             )
     if groups.every_comparison:
         lines.append(_method(groups))
+    lines += groups.unequal
     if one := groups.noise:
         unit = " points" if is_share(groups.metric) else ""
         lines.append(

@@ -12,7 +12,7 @@ import pandas as pd
 from fieldtrial.config import FIELDS
 from fieldtrial.fields.values import format_value
 from fieldtrial.results.analysis.footer import outcome_lines
-from fieldtrial.results.analysis.groups import DATA, Group, Groups, Key
+from fieldtrial.results.analysis.groups import Group, Groups, Key
 from fieldtrial.results.analysis.judging import estimate_groups, judge
 from fieldtrial.results.analysis.winner import (
     RowKey,
@@ -24,6 +24,13 @@ from fieldtrial.results.analysis.winner import (
     read_searches,
     search_note,
     test_metric,
+)
+from fieldtrial.results.read.settings import (
+    DATA,
+    RowSettings,
+    apart_line,
+    mixed_line,
+    within_line,
 )
 from fieldtrial.results.read.sweeps import SWEEP, Sweeps, field_texts
 from fieldtrial.results.read.trials import ENDED_WELL, FAILED, MEASURES
@@ -55,6 +62,8 @@ def group_rows(sweeps: Sweeps, all_pairs: bool = False) -> Groups:
     table = _table(sweeps, fields, metric, groups, lines)
     asked = sweeps.only.pairs
     table = replace(table, most_seeds=most, all_pairs=asked or all_pairs, pairs_contested=asked)
+    unequal = filter(None, [within_line(fields, [group.key for group in groups], ())])
+    table = replace(table, unequal=list(unequal))
     if sweeps.only.aa:
         table = replace(table, twins=(0, len(groups) - 1))
     return estimate_groups(table) if problem else judge(table, with_fields=True)
@@ -78,8 +87,9 @@ def group_trials(
 ) -> Groups:
     """Return the trials grouped by the values of `fields`, and compared by `metric`.
 
-    Groups are compared with those that have equal values of the fields `within`: with the best of
-    them, or each with each.
+    Groups are compared with those that were tested on the same data, whose rows have equal settings
+    beside `fields`, and that have equal values of the fields `within`: with the best of them, or
+    each with each. The table says which fields keep groups apart.
 
     Raises:
         ValueError: a metric that no final run has, or a group whose trials were tested on
@@ -106,8 +116,32 @@ def group_trials(
     if problem := _mixed_data(fields, groups):
         raise ValueError(problem)
     groups = [_scored(group, sweeps, metric) for group in groups]
+    groups, unequal = _set_apart(sweeps, fields, groups, list(_planned(sweeps, fields)))
+    stays = {*within} & {*sweeps.unequal}
+    unequal += filter(None, [within_line(fields, [group.key for group in groups], stays)])
     table = _table(sweeps, fields, metric, groups, lines)
-    return judge(replace(table, all_pairs=all_pairs), within)
+    return judge(replace(table, all_pairs=all_pairs, unequal=unequal), within)
+
+
+def _set_apart(
+    sweeps: Sweeps,
+    fields: Sequence[str],
+    groups: Sequence[Group],
+    planned: Sequence[tuple[Key, RowKey]],
+) -> tuple[list[Group], list[str]]:
+    """Return the groups with the number of their settings, and lines on how these differ."""
+    settings = RowSettings(sweeps, fields)
+    places: dict[Key, list[RowKey]] = {}
+    for key, place in planned:
+        places.setdefault(key, []).append(place)
+    found = []
+    for group in groups:
+        rows = group.trials[[SWEEP, "row"]].drop_duplicates()
+        own = ((name, int(row)) for name, row in rows.itertuples(index=False))
+        found.append(settings.of((*places.get(group.key, ()), *own)))
+    numbers = {one: number for number, one in enumerate(dict.fromkeys(found))}
+    known = [replace(group, alike=numbers[one]) for group, one in zip(groups, found, strict=True)]
+    return known, list(filter(None, (apart_line(found), mixed_line(found))))
 
 
 class _Maker:

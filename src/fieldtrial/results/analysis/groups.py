@@ -1,5 +1,6 @@
 """A group of trials: its winner on validation, its final runs on test, and how it compares."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
@@ -17,7 +18,6 @@ from fieldtrial.results.verdicts.estimates import Interval
 Key = tuple[str, ...]
 # How a group stands to the best of its family. untested: it has too few runs to tell.
 Mark = Literal["best", "not shown to differ", "better", "worse", "untested", "none"]
-DATA = ("dataset", "classes")  # what is tested on: scores on different data are not compared
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,8 @@ class Group:
     values: {seed: the metric} of the finals. data: what the group was tested on.
     scored: what the finals scored; None without finals. unscored: why scores on
     images are missing, or nothing. stages: the same as it was at each look, where the sweep looks
-    several times. ended: how many final runs have ended, well or not.
+    several times. alike: its number among the settings, other than the table's fields, that groups
+    have. ended: how many final runs have ended, well or not.
     note: what is missing, and why. expected: search trials that there will be at the end.
     repeated: proposals of the search that had been tried before.
     interval: the metric's mean and interval. mark: how it stands to the best of its family.
@@ -38,7 +39,8 @@ class Group:
     None where it is not compared. letters: that it shares with those that it is not shown to differ
     from, where all pairs are compared. untested: why it is not compared. given: final runs that it
     should have by now, where the sweep looks several times. family: what it has in common with
-    those it is compared with: the data, and the fields that comparisons stay within.
+    those it is compared with: the data, all settings but the table's fields, and those of the
+    table's fields that comparisons stay within.
     """
 
     number: int
@@ -64,6 +66,7 @@ class Group:
     untested: str = ""
     given: int | None = None
     family: Key = ()
+    alike: int = 0
 
     def chosen_by(self, select: str) -> float:
         """Return what the winner reached on validation: where there are finalists, in its runs."""
@@ -126,6 +129,7 @@ class Groups:
     fields: what is grouped by. metric: what the final runs are compared by.
     select, mode: what chooses winners, and whether it is best when large or small.
     notes: lines on how trials ended, and which of them are in no group.
+    unequal: lines on what groups differ in that are therefore not compared.
     compared_fields: comparisons of fields' values, in the same family as those of the groups.
     all_pairs: whether each group is compared with each, not only with the best.
     compared_pairs: all pairs, where these are compared: within their families.
@@ -140,6 +144,7 @@ class Groups:
     mode: Mode
     groups: list[Group]
     notes: list[str]
+    unequal: Sequence[str] = ()
     compared_fields: list[FieldComparison] = field(default_factory=list)
     all_pairs: bool = False
     compared_pairs: list[PairComparison] = field(default_factory=list)

@@ -9,7 +9,6 @@ import networkx
 import numpy as np
 
 from fieldtrial.results.analysis.groups import (
-    DATA,
     FieldComparison,
     Group,
     Groups,
@@ -18,6 +17,7 @@ from fieldtrial.results.analysis.groups import (
     PairComparison,
 )
 from fieldtrial.results.analysis.winner import best_index
+from fieldtrial.results.read.settings import DATA
 from fieldtrial.results.verdicts.comparisons import (
     Comparison,
     compare,
@@ -53,7 +53,8 @@ def estimate_groups(table: Groups) -> Groups:
 def judge(table: Groups, within: Sequence[str] = (), with_fields: bool = False) -> Groups:
     """Return the table with intervals, comparisons and marks.
 
-    A family has the same data and the same values of the fields `within`. In it, each group is
+    A family has the same data, the same settings beside the table's fields, and the same values of
+    the fields `within`. In it, each group is
     compared with the one that is best on validation, which is not chosen by the metric: the largest
     of many test results would be too good. With `table.all_pairs` each is compared with each.
     `with_fields` compares the values of each field too, in the same family.
@@ -64,7 +65,7 @@ def judge(table: Groups, within: Sequence[str] = (), with_fields: bool = False) 
     for group in table.groups:
         if group.scored is not None:
             values = (group.key[table.fields.index(name)] for name in within)
-            family = (*group.data, *values)
+            family = (*group.data, str(group.alike), *values)
             families.setdefault(family, []).append(replace(group, family=family))
     found = [
         _judge_family(groups, table, len(families), with_fields) for groups in families.values()

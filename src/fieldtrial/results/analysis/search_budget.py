@@ -77,8 +77,8 @@ def unequal_search_lines(groups: Groups, searched: Sequence[str], costs: pd.Data
     """Return lines on the searches that had more than twice as much as another: epochs, hours.
 
     searched: the fields that the sweeps search. Only groups are set against each other whose search
-    is over and has a winner, on the same data. Groups that the search itself has made, by the
-    values of a searched field, are not.
+    is over and has a winner, on the same data with the same settings. Groups that the search itself
+    has made, by the values of a searched field, are not.
     """
     if not searched or {*groups.fields} & {*searched}:
         return []
@@ -91,7 +91,7 @@ def unequal_search_lines(groups: Groups, searched: Sequence[str], costs: pd.Data
             for role, number in zip(CHOOSING, expected, strict=True)
         )
         if group.winner and is_over:
-            families.setdefault(group.data, []).append(group)
+            families.setdefault((*group.data, str(group.alike)), []).append(group)
     lines = []
     if pair := _furthest_apart(families, {one: cost.epochs for one, cost in known.items()}):
         more, less = (

@@ -1,6 +1,6 @@
 """One or several sweeps' folders -> their trials in one frame; conditions on trials."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -53,11 +53,23 @@ class Sweeps:
     @property
     def compared(self) -> list[str]:
         """The fields that a sweep's rows set, and those in which the sweeps' bases differ."""
-        known = self.descriptions.values()
-        differing = [name for name in FIELDS if len({getattr(one.base, name) for one in known}) > 1]
-        in_rows = [name for one in known for name in one.compared]
+        in_rows = (name for one in self.descriptions.values() for name in one.compared)
+        return self._of_rows((*self._differing, *in_rows))
+
+    @property
+    def unequal(self) -> list[str]:
+        """The fields in which the sweeps' bases differ, and that no sweep compares or searches."""
+        in_rows = {name for one in self.descriptions.values() for name in one.compared}
+        return self._of_rows(name for name in self._differing if name not in in_rows)
+
+    @property
+    def _differing(self) -> list[str]:
+        bases = [one.base for one in self.descriptions.values()]
+        return [name for name in FIELDS if len({getattr(base, name) for base in bases}) > 1]
+
+    def _of_rows(self, names: Iterable[str]) -> list[str]:
         apart = {*self.searched, "seed", "select"}
-        return [name for name in dict.fromkeys((*differing, *in_rows)) if name not in apart]
+        return [name for name in dict.fromkeys(names) if name not in apart]
 
     def records(self) -> pd.DataFrame:
         """Return the records of the trials, as `load_records` does, with the column `sweep`."""

@@ -1,5 +1,7 @@
 """Words that tables, reports and messages share."""
 
+from collections.abc import Sequence
+
 from fieldtrial.config import FIELDS
 
 OUTCOMES = {"stopped": "stopped early"}  # the other outcomes are called what they are
@@ -8,6 +10,11 @@ OUTCOMES = {"stopped": "stopped early"}  # the other outcomes are called what th
 def counted(count: int, what: str = "trial") -> str:
     """Return '1 trial' or '3,000 trials'."""
     return f"{count:,} {what}" + ("" if count == 1 else "s")
+
+
+def listed(texts: Sequence[str]) -> str:
+    """Return 'one', 'one and two', or 'one, two and three'."""
+    return " and ".join(filter(None, (", ".join(texts[:-1]), *texts[-1:])))
 
 
 def outcome_text(outcome: object) -> str:

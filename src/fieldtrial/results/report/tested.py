@@ -40,9 +40,9 @@ class ComparedRows:
         return [row for row, group in self.groups.items() if group.mark == "best"]
 
     def others(self, best: int) -> dict[int, Comparison]:
-        """Return how rows compare with the best of their data, the best mean first."""
-        data = self.groups[best].data
-        own = (row for row in self.best_first if self.groups[row].data == data)
+        """Return how rows compare with the best of their family, the best mean first."""
+        family = self.groups[best].family
+        own = (row for row in self.best_first if self.groups[row].family == family)
         compared = {row: self.groups[row].comparison for row in own}
         return {row: one for row, one in compared.items() if one}
 

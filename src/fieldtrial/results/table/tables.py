@@ -57,8 +57,9 @@ def grouped_table(
     """Return the table with the values of the fields `rows` down and those of `columns` across.
 
     metric: what the cells give; by default the test result. show: further columns.
-    within: only groups with equal values of these fields are compared. all_pairs: each with each,
-    not only with the best.
+    within: only groups with equal values of these fields are compared. Where neither rows nor
+    columns are asked for, these are also the fields in which the sweeps differ as a whole.
+    all_pairs: each with each, not only with the best.
 
     Raises:
         ValueError: fields or metrics that are not there.
@@ -68,6 +69,8 @@ def grouped_table(
     columns = list(dict.fromkeys(columns))
     chosen = rows or ([] if columns else sweeps.compared)
     grouped_by = (*(name for name in dict.fromkeys(chosen) if name not in columns), *columns)
+    if not rows and not columns:  # what sweeps differ in as a whole was not asked to be compared
+        within = list(dict.fromkeys((*within, *sweeps.unequal)))
     if outside := [name for name in within if name not in grouped_by]:
         raise ValueError(f"--within {','.join(outside)}: must be among --rows and --columns")
     groups = group_trials(
