@@ -182,6 +182,15 @@ class Inside:
         except (FileNotFoundError, NotADirectoryError):
             return []
 
+    def folders(self) -> tuple[list[str], list[str]]:
+        """Return the names of the folders in it, and of the links to folders, each sorted."""
+        with self.entered() as folder, os.scandir(folder) as entries:
+            known = [(entry.name, entry.is_symlink()) for entry in entries if _is_folder(entry)]
+        own, links = (
+            sorted(name for name, is_link in known if is_link == one) for one in (False, True)
+        )
+        return own, links
+
     def refuse_links(self) -> None:
         """Raise RefusedError if something in the folder is a link."""
         with self.entered() as folder, os.scandir(folder) as entries:
@@ -236,3 +245,9 @@ class Inside:
     def _refuse_link(self, folder: int, name: str) -> None:
         if stat.S_ISLNK(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
             raise RefusedError(errno.ELOOP, LINK, str(self))
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    with contextlib.suppress(OSError):  # a link that leads in a circle
+        return entry.is_dir()
+    return False

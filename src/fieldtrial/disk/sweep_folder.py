@@ -1,8 +1,8 @@
 """A sweep's folder, around its runs' directories: the only module that knows a file name in it."""
 
 import contextlib
+import itertools
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -30,11 +30,16 @@ class SweepFolder:
     """A sweep's directory: description, list of trials, engine's state, a run for each trial.
 
     The directory may be a link; no link in it is followed.
+
+    path: as Inside where the directory itself must not be a link either: in a folder of several.
+    is_kept: whether tables and the like are written into it.
     """
 
-    def __init__(self, path: Path | str) -> None:
-        self.path = Path(path)
-        self._inside = Inside(self.path)
+    is_kept = True
+
+    def __init__(self, path: Path | str | Inside) -> None:
+        self._inside = path if isinstance(path, Inside) else Inside(Path(path))
+        self.path = self._inside.path
         self._description_path = self._inside / "sweep.json"
         self._trials_path = self._inside / "trials.jsonl"
         self._owner_path = self._inside / "driver.json"
@@ -52,8 +57,7 @@ class SweepFolder:
         """Return the names of the folders in it, sorted: runs, and others. Links to folders are
         among them, although what reads them is refused: so a run that is one is named.
         """
-        with self._inside.entered() as folder, os.scandir(folder) as entries:
-            return sorted(entry.name for entry in entries if _is_folder(entry))
+        return sorted(itertools.chain(*self._inside.folders()))
 
     def write_description(self, description: SweepDescription) -> None:
         """Write what the sweep is."""
@@ -65,7 +69,7 @@ class SweepFolder:
         Raises:
             ValueError: sweep.json is damaged, incomplete or of another version.
         """
-        if not is_there(self._description_path):
+        if not self.exists():
             return None
         values = read_json(self._description_path, Fields)
         return SweepDescription.from_json(values, str(self._description_path))
@@ -76,9 +80,13 @@ class SweepFolder:
         values = read_json(self._description_path, Fields)
         return SweepDescription.from_json(values, str(self._description_path))
 
+    def exists(self) -> bool:
+        """Return whether this is a sweep's folder."""
+        return is_there(self._description_path)
+
     def require(self) -> None:
         """Raise FileNotFoundError, with the missing file, where this is no sweep's folder."""
-        if not is_there(self._description_path):
+        if not self.exists():
             raise FileNotFoundError(
                 f"{self._description_path}: no such file, so {self.path} is not the folder of a"
                 " sweep (runs/NAME)"
@@ -174,9 +182,3 @@ class SweepFolder:
     def report_path(self) -> Inside:
         """Where the report is written."""
         return self._inside / "report.html"
-
-
-def _is_folder(entry: "os.DirEntry[str]") -> bool:
-    with contextlib.suppress(OSError):  # a link that leads in a circle
-        return entry.is_dir()
-    return False

@@ -27,7 +27,7 @@ from fieldtrial.results.analysis.grouping import row_groups
 from fieldtrial.results.analysis.groups import Group
 from fieldtrial.results.analysis.winner import Search, read_searches
 from fieldtrial.results.read.records import load_records
-from fieldtrial.results.read.sweeps import read_sweeps
+from fieldtrial.results.read.sweeps import read_sweep
 from fieldtrial.results.read.trials import FAILED
 
 MOST_ROWS = 1000
@@ -35,8 +35,8 @@ MOST_ROWS = 1000
 
 def read_standing(folder: SweepFolder) -> Standing:
     """Return how far the sweep in `folder` is. Raises ValueError if it is not a sweep's folder."""
-    sweeps = read_sweeps([folder.path])
-    description, records = sweeps.only, load_records(folder.path)
+    sweeps = read_sweep(folder)
+    description, records = sweeps.only, load_records(folder)
     trials = sweeps.trials.drop_duplicates("trial")
     driver = folder.owner()
     if driver is not None and is_gone(driver):

@@ -30,7 +30,11 @@ def draw(run: Run, name: str) -> None:
 def read(folder: SweepFolder) -> dict[str, Any]:
     trials = load(folder.path)
     return read_pictures(
-        folder, trials, list(trials.loc[trials["role"] == "final", "trial"]), (1, 0, 2)
+        folder,
+        trials,
+        folder.require_description().labels,
+        list(trials.loc[trials["role"] == "final", "trial"]),
+        (1, 0, 2),
     )
 
 

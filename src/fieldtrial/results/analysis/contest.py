@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from fieldtrial.command_line import job
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.results.analysis.grouping import group_rows
-from fieldtrial.results.read.sweeps import read_sweeps
+from fieldtrial.results.read.sweeps import read_sweep
 
 
 def runs_wanted(folder: SweepFolder) -> dict[int, int]:
     """Return the final runs that rows should have; rows that cannot be compared are left out."""
-    groups = group_rows(read_sweeps([folder.path])).groups
+    groups = group_rows(read_sweep(folder)).groups
     return {group.number: group.given for group in groups if group.given is not None}
 
 

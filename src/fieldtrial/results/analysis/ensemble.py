@@ -12,7 +12,7 @@ from fieldtrial.disk.run import Run
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.results.analysis.grouping import row_groups
 from fieldtrial.results.read.predictions import StoredPredictions, load_predictions
-from fieldtrial.results.read.sweeps import read_sweeps
+from fieldtrial.results.read.sweeps import read_sweep
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +140,7 @@ def winners(folder: SweepFolder) -> list[list[Run]]:
     """
     tested = [
         {int(seed): folder.run(name) for seed, name in group.finals[["seed", "trial"]].to_numpy()}
-        for group in row_groups(read_sweeps([folder.path]))
+        for group in row_groups(read_sweep(folder))
     ]
     if lacking := [str(number) for number, runs in enumerate(tested) if not runs]:
         raise ValueError(

@@ -9,7 +9,7 @@ from fieldtrial.results.analysis.cost import account, cost_lines
 from fieldtrial.results.analysis.groups import Group, Groups
 from fieldtrial.results.analysis.search_budget import unequal_search_lines
 from fieldtrial.results.read.sweeps import SWEEP, Sweeps
-from fieldtrial.results.read.trials import FAILED
+from fieldtrial.results.read.trials import FAILED, RUN
 from fieldtrial.results.read.wording import (
     counted,
     is_share,
@@ -145,6 +145,11 @@ def outcome_lines(sweeps: Sweeps, groups: Sequence[Group], metric: str) -> list[
     """Return lines on how the sweeps' trials ended, and which runs do not count in their group."""
     trials = sweeps.trials
     lines = [_count_all(trials), *_remarks(trials)]
+    if metric == sweeps.select and (trials["role"] == RUN).any():
+        lines.append(
+            f"Compared by {metric}, which also chose each run's epoch: expect less on new images."
+            " jobs/train.py --test tests a run."
+        )
     once = trials.drop_duplicates("trial")
     failed = once[once["outcome"].isin(FAILED)]
     for kind, part in failed.groupby("error_kind"):
@@ -182,7 +187,7 @@ def _count_all(trials: pd.DataFrame) -> str:
     for role, group in trials.groupby("role", sort=False):
         counts = group["outcome"].value_counts()
         ends = ", ".join(f"{count} {outcome_text(name)}" for name, count in counts.items())
-        parts.append(f"{len(group)} {role} ({ends})")
+        parts.append(f"{len(group)} {'of no sweep' if role == RUN else role} ({ends})")
     return f"Trials: {', '.join(parts)}." if parts else "No trial has been started."
 
 

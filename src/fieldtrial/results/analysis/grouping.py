@@ -18,12 +18,13 @@ from fieldtrial.results.analysis.winner import (
     RowKey,
     Search,
     best_index,
+    default_metric,
     final_note,
     finalist_note,
     find_winners,
     read_searches,
+    run_note,
     search_note,
-    test_metric,
 )
 from fieldtrial.results.read.settings import (
     DATA,
@@ -33,7 +34,14 @@ from fieldtrial.results.read.settings import (
     within_line,
 )
 from fieldtrial.results.read.sweeps import SWEEP, Sweeps, field_texts
-from fieldtrial.results.read.trials import ENDED_WELL, FAILED, MEASURES
+from fieldtrial.results.read.trials import (
+    CHOSEN_FROM,
+    ENDED_WELL,
+    FAILED,
+    MEASURES,
+    RUN,
+    TESTED,
+)
 from fieldtrial.results.read.wording import counted
 from fieldtrial.results.verdicts.crossed import Runs
 from fieldtrial.results.verdicts.runs import FinalRun, runs_of
@@ -45,7 +53,7 @@ def group_rows(sweeps: Sweeps, all_pairs: bool = False) -> Groups:
 
     all_pairs: whether each is compared with each, also where the sweep asks for the best alone.
     """
-    metric = test_metric(sweeps.select)
+    metric = default_metric(sweeps)
     trials, lines = _in_rows(sweeps)
     groups = row_groups(sweeps)
     fields = sweeps.only.compared
@@ -71,7 +79,7 @@ def group_rows(sweeps: Sweeps, all_pairs: bool = False) -> Groups:
 
 def row_groups(sweeps: Sweeps) -> list[Group]:
     """Return the group of each row of the only sweep in `sweeps`, without what its runs scored."""
-    maker, trials = _Maker(sweeps, test_metric(sweeps.select)), _in_rows(sweeps)[0]
+    maker, trials = _Maker(sweeps, default_metric(sweeps)), _in_rows(sweeps)[0]
     return [
         maker.make(row, sweeps.only.cells(row), trials[trials["row"] == row], searches)
         for (_, row), searches in maker.searches.items()
@@ -165,7 +173,7 @@ class _Maker:
         Its winner is the best of all winners. Its runs are those of all winners of that one's row:
         each search of a row has its own.
         """
-        search, finals = (trials[trials["role"] == role] for role in ("search", "final"))
+        search, finals = (trials[trials["role"].isin(roles)] for roles in (CHOSEN_FROM, TESTED))
         select, mode = self._sweeps.select, self._sweeps.mode
         found = find_winners(search, select, mode, self._without_winner)
         outcomes, selecting = ([one[name] for one in found] for name in ("outcome", select))
@@ -190,7 +198,9 @@ class _Maker:
         ]
         own = self.searches[place] if place else []
         decided = sum(one.is_over and not one.is_choosing for one in own)
-        if winner is not None and (len(runs) or decided):
+        if len(trials) and (trials["role"] == RUN).all():
+            notes = [run_note(trials, len(finished) - len(tested))]
+        elif winner is not None and (len(runs) or decided):
             seeds = self._sweeps.descriptions[winner[SWEEP]].seeds * max(1, decided)
             notes.append(final_note(runs, len(finished) - len(tested), seeds))
         return Group(
@@ -247,7 +257,7 @@ def _table(
 
 
 def _check_metric(sweeps: Sweeps, metric: str) -> None:
-    finals = sweeps.trials[sweeps.trials["role"] == "final"]
+    finals = sweeps.trials[sweeps.trials["role"].isin(TESTED)]
     numbers = finals.drop(
         columns=[*FIELDS, "row", "search", "winner"], errors="ignore"
     ).select_dtypes("number")
@@ -269,7 +279,7 @@ def _in_rows(sweeps: Sweeps) -> tuple[pd.DataFrame, list[str]]:
             f"{counted(len(unlisted))} left out: not in a sweep's list, such as"
             f" {unlisted['trial'].iloc[0]}."
         )
-    trials = trials[role.isin(("search", "finalist", "final"))]
+    trials = trials[role.isin((*CHOSEN_FROM, "finalist", *TESTED))]
     sizes = {name: (len(one.rows), one.searches) for name, one in sweeps.descriptions.items()}
     rows, searches = (
         trials[SWEEP].map({name: size[place] for name, size in sizes.items()}).astype("Int64")

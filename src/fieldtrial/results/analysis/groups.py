@@ -10,7 +10,7 @@ import pandas as pd
 
 from fieldtrial.disk.sweep_description import Mode
 from fieldtrial.results.analysis.winner import TrialValues
-from fieldtrial.results.read.trials import FAILED
+from fieldtrial.results.read.trials import FAILED, RUN, TESTED
 from fieldtrial.results.verdicts.comparisons import Comparison
 from fieldtrial.results.verdicts.crossed import Runs
 from fieldtrial.results.verdicts.estimates import Interval
@@ -69,11 +69,14 @@ class Group:
     alike: int = 0
 
     def chosen_by(self, select: str) -> float:
-        """Return what the winner reached on validation: where there are finalists, in its runs."""
+        """Return what the winner reached on validation: the mean of its runs where it was chosen by
+        several, as a finalist or in no sweep.
+        """
         assert self.winner
-        own = self.trials[["role", "configuration", "search"]]
+        own = self.trials[["configuration", "search"]]
         of_winner = [self.winner[name] for name in ("configuration", "search")]
-        is_run = (own == ["finalist", *of_winner]).all(axis="columns")
+        is_run = self.trials["role"].isin(("finalist", RUN))
+        is_run &= (own == of_winner).all(axis="columns")
         values = pd.to_numeric(self.trials.loc[is_run, select]).astype(float)
         values = values[np.isfinite(values)]
         return float(values.mean()) if len(values) else float(self.winner[select])
@@ -92,7 +95,7 @@ class Group:
             "search_stopped_early": self.count("search", "stopped"),
             "search_failed": self.count("search", *FAILED),
             "final_failed": int(self.runs["outcome"].isin(FAILED).sum()),
-            "final_left_out": self.count("final") - len(self.runs),
+            "final_left_out": sum(map(self.count, TESTED)) - len(self.runs),
         }
 
 

@@ -10,8 +10,10 @@ from fieldtrial.fields.values import format_value
 from fieldtrial.results.analysis.groups import Group, Groups
 from fieldtrial.results.analysis.search_budget import SearchCost, search_costs
 from fieldtrial.results.read.sweeps import SWEEP, Sweeps
+from fieldtrial.results.read.trials import RUN
 
 Measure = Callable[[Group], float | str | None]
+MOST_NAMES = 2  # runs in a cell
 ALWAYS = ("minutes",)  # measures that are known before the first trial has ended
 
 
@@ -65,15 +67,17 @@ def measures(
         trainable, total = (of_winner(group, name) for name in names)
         return float(trainable) / float(total) if trainable is not None and total else None
 
+    def selecting(group: Group) -> float | None:
+        is_by_hand = group.winner and group.winner["role"] == RUN
+        return group.chosen_by(groups.select) if is_by_hand else of_winner(group, groups.select)
+
     numeric = (
         sweeps.trials.drop(columns=["row", "search", "winner"]).select_dtypes("number").columns
     )
     known = {str(name): mean(str(name)) for name in (*numeric, *ALWAYS) if name not in FIELDS}
     known |= {name: field(name) for name in FIELDS if name not in groups.fields}
-    known |= {
-        name: winners(name)
-        for name in (groups.select, "flops", "trainable_parameters", "parameters")
-    }
+    known |= {name: winners(name) for name in ("flops", "trainable_parameters", "parameters")}
+    known |= {groups.select: selecting, "runs": _names}
     known |= {"trainable_share": share, "device_hours": device_hours, "winner": winners("trial")}
     known |= {
         "search_cost": search_cost,
@@ -86,6 +90,14 @@ def measures(
     if groups.metric.endswith("accuracy"):
         known |= {"accuracy_per_million_parameters": per_parameter}
     return known
+
+
+def _names(group: Group) -> str:
+    """Return the names of the group's tested runs, the first few if there are many."""
+    runs = _runs(group)
+    names = [str(name) for name in (runs if len(runs) else group.trials)["trial"]]
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return ", ".join(names[:MOST_NAMES]) + more
 
 
 def speed_of_trials(records: pd.DataFrame) -> "pd.Series[float]":

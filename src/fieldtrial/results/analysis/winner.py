@@ -12,7 +12,7 @@ from fieldtrial.config import FIELDS, TrainConfig
 from fieldtrial.disk.sweep_description import Mode
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.results.read.sweeps import SWEEP, Sweeps
-from fieldtrial.results.read.trials import ENDED_WELL, FAILED, search_of
+from fieldtrial.results.read.trials import CHOSEN_FROM, ENDED_WELL, FAILED, RUN, search_of
 from fieldtrial.results.read.wording import outcome_text
 
 TrialValues = dict[str, Any]
@@ -76,6 +76,16 @@ def test_metric(select: str) -> str:
     return "test_" + select.removeprefix("validation_")
 
 
+def default_metric(sweeps: Sweeps) -> str:
+    """Return what rows are compared by: the test result or, if only runs of no sweep are there and
+    none of them was tested, what chose their epochs on validation.
+    """
+    metric = test_metric(sweeps.select)
+    trials = sweeps.trials
+    is_by_hand = len(trials) and (trials["role"] == RUN).all()
+    return sweeps.select if is_by_hand and trials[metric].isna().all() else metric
+
+
 def best_index(outcomes: Sequence[str], values: Sequence[float], mode: Mode) -> int | None:
     """Return the index of the best trial in the sequences, None if they are empty.
 
@@ -136,7 +146,7 @@ def read_searches(sweeps: Sweeps) -> dict[RowKey, list[Search]]:
             for search in range(description.searches):
                 trials = row[row["search"] == search]
                 one = Search(
-                    trials[trials["role"] == "search"],
+                    trials[trials["role"].isin(CHOSEN_FROM)],
                     description.trials_per_search,
                     ends.get((number, search)),
                     problem,
@@ -205,6 +215,19 @@ def finalist_note(searches: Sequence[Search]) -> str:
         if search.end == "winner" and search.finalists and "finished" not in search.finalists
     ]
     return "no run of a finalist ended well, so the search chose the winner" if undecided else ""
+
+
+def run_note(runs: pd.DataFrame, untested: int) -> str:
+    """Return what is missing of runs of no sweep, or nothing."""
+    failed = _reasons(runs)
+    if failed and len(failed) == len(runs):
+        return f"{_all_of(len(failed), 'run')} failed: {_said(failed)}"
+    counts = runs["outcome"].replace("unreadable", "failed").value_counts()
+    words = {"failed": "failed", "stopped": "stopped early"}
+    words |= {"running": "running or interrupted", "waiting": "not begun"}
+    parts = [f"{counts[name]} {text}" for name, text in words.items() if name in counts]
+    parts += [f"{untested} without a test result"] if untested else []
+    return ", ".join(parts)
 
 
 def final_note(finals: pd.DataFrame, untested: int, seeds: int) -> str:

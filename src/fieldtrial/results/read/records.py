@@ -45,7 +45,7 @@ class About(typing.TypedDict):
     stamps: Stamps
 
 
-def load_records(path: Path | str) -> pd.DataFrame:
+def load_records(path: SweepFolder | Path | str) -> pd.DataFrame:
     """Return one row for each epoch of each trial in the sweep's folder `path`.
 
     Trials come in the order of the sweep's list, and their epochs ascend. Where a later attempt
@@ -64,13 +64,13 @@ def load_records(path: Path | str) -> pd.DataFrame:
     Raises:
         FileNotFoundError: `path` is not a sweep's folder.
     """
-    folder = SweepFolder(path)
+    folder = path if isinstance(path, SweepFolder) else SweepFolder(path)
     folder.require()
     listed = [entry["trial"] for entry in folder.trials() if entry["trial"]]
     there = filter(is_writable, folder.folders())
     names = dict.fromkeys((*listed, *there))
     stamps = {name: stamp for name in names if (stamp := folder.run(name).record_stamps())}
-    kept, known = _read_kept(folder.records_path)
+    kept, known = _read_kept(folder.records_path) if folder.is_kept else (None, {})
     same = [name for name in stamps if known.get(name) == stamps[name]]
     if kept is None or not len(same) == len(known) == len(stamps):
         parts = (
@@ -78,14 +78,11 @@ def load_records(path: Path | str) -> pd.DataFrame:
             if kept is None
             else [kept.filter(pc.is_in(kept["trial"], pa.array(same, pa.string())))]
         )
-        kept = _join(
-            [
-                *parts,
-                *_read([folder.run(name) for name in stamps if known.get(name) != stamps[name]]),
-            ]
-        )
-        with contextlib.suppress(OSError):  # read-only, or full: the next reading takes longer
-            _keep(folder.records_path, kept, stamps)
+        changed = {name: stamp for name, stamp in stamps.items() if known.get(name) != stamp}
+        kept = _join([*parts, *_read(folder, changed)])
+        if folder.is_kept:
+            with contextlib.suppress(OSError):  # read-only, or full: the next time takes longer
+                _keep(folder.records_path, kept, stamps)
     return _as_frame(kept, list(stamps))
 
 
@@ -116,18 +113,23 @@ def _keep(path: Inside, table: pa.Table, stamps: Stamps) -> None:
         )
 
 
-def _read(runs: Sequence[Run]) -> Iterator[pa.Table]:
-    """Yield the records of the runs, some runs at a time; Arrow parses them outside of the GIL."""
+def _read(folder: SweepFolder, stamps: Stamps) -> Iterator[pa.Table]:
+    """Yield the records of the runs with these stamps, some runs at a time.
+
+    Arrow parses them outside of the GIL.
+    """
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        yield from pool.map(_read_some, _parts(runs))
+        yield from pool.map(lambda names: _read_some(folder, names), _parts(stamps))
 
 
-def _parts(runs: Sequence[Run]) -> Iterator[list[Run]]:
-    """Yield some runs at a time: about BYTES_AT_ONCE of records, or more if one run has more."""
-    part, size = list[Run](), 0
-    for run in runs:
-        part.append(run)
-        size += sum(length for length, _ in run.record_stamps().values())
+def _parts(stamps: Stamps) -> Iterator[list[str]]:
+    """Yield the names of some runs at a time: with about BYTES_AT_ONCE of records, or of one run
+    that has more.
+    """
+    part, size = list[str](), 0
+    for name, files in stamps.items():
+        part.append(name)
+        size += sum(length for length, _ in files.values())
         if size > BYTES_AT_ONCE:
             yield part
             part, size = [], 0
@@ -135,13 +137,14 @@ def _parts(runs: Sequence[Run]) -> Iterator[list[Run]]:
         yield part
 
 
-def _read_some(runs: Sequence[Run]) -> pa.Table:
+def _read_some(folder: SweepFolder, names: Sequence[str]) -> pa.Table:
     pieces = []
-    for run in runs:
+    for name in names:
+        run = folder.run(name)
         for attempt, world_size in _attempts(run):
             with contextlib.suppress(OSError, UnreadableError):
                 lines = run.record_lines(attempt)
-                pieces.append((run.name, attempt, world_size, lines))
+                pieces.append((name, attempt, world_size, lines))
     return _one_an_epoch(_parse(pieces))
 
 

@@ -1,5 +1,6 @@
 """One or several sweeps' folders -> their trials in one frame; conditions on trials."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -7,14 +8,17 @@ from pathlib import Path
 import pandas as pd
 from pandas.api.types import is_scalar
 
-from fieldtrial.config import FIELDS, HINTS, ConfigError, unknown_field
+from fieldtrial.config import FIELDS, HINTS, ConfigError, Select, unknown_field
+from fieldtrial.disk.found import Found, find
 from fieldtrial.disk.sweep_description import Mode, SweepDescription
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.fields.values import format_value, parse
+from fieldtrial.results.read.by_hand import MOST_NAMED, read_runs
 from fieldtrial.results.read.records import load_records
 from fieldtrial.results.read.trials import load
-from fieldtrial.results.read.wording import counted
+from fieldtrial.results.read.wording import counted, listed
 
+_Known = tuple[SweepFolder, SweepDescription, pd.DataFrame]
 SWEEP = "sweep"  # the column with a trial's sweep, which can be grouped by like a field
 
 
@@ -23,6 +27,7 @@ class Sweeps:
     """The trials of sweeps that are read together.
 
     descriptions, folders, frames: what each sweep is, where it is, and what `load` returned of it.
+    Runs of no sweep are together one of them.
     trials: of all sweeps, with the column `sweep`. left_out: lines on what is not among them.
     conditions: {field: its admitted values as texts}, where not all trials were taken.
     select, mode: what chooses winners, and whether it is best when large or small.
@@ -42,6 +47,10 @@ class Sweeps:
         """The description of the sweep, where it is the only one."""
         (description,) = self.descriptions.values()
         return description
+
+    def alone(self, name: str) -> "Sweeps":
+        """Return one of the sweeps by itself."""
+        return _read({name: (self.folders[name], self.descriptions[name], self.frames[name])})
 
     @property
     def searched(self) -> list[str]:
@@ -76,7 +85,7 @@ class Sweeps:
         frames = []
         for name, folder in self.folders.items():
             own = self.trials.loc[self.trials[SWEEP] == name, "trial"]
-            records = load_records(folder.path)
+            records = load_records(folder)
             frames.append(records[records["trial"].isin(own)].assign(**{SWEEP: name}))
         return pd.concat(frames, ignore_index=True)
 
@@ -116,40 +125,111 @@ class Sweeps:
         )
 
 
+def read_sweep(folder: SweepFolder) -> Sweeps:
+    """Return the sweep in the folder. Raises what `require_description` raises."""
+    return _read({folder.name: (folder, folder.require_description(), load(folder))})
+
+
 def read_sweeps(paths: Sequence[Path | str]) -> Sweeps:
-    """Return the sweeps in the folders `paths`, each once.
+    """Return the sweeps, and the runs of no sweep, that are in the folders `paths`, each once.
+
+    Runs of no sweep are together another sweep, without a search: see `by_hand`.
 
     Raises:
-        ValueError: a path is not a sweep's folder, a description cannot be read, or winners are
-            chosen by different metrics; all problems at once, a line each.
+        ValueError: there is neither in a path, the description of a sweep that is named cannot be
+            read, or named sweeps choose winners by different metrics; all problems at once, a line
+            each.
     """
-    folders = list({Path(path).resolve(): SweepFolder(path) for path in paths}.values())
+    found = find(paths)
+    problems = [_nothing(path) for path in found.missing if found.is_nothing or not path.is_file()]
+    lines = [f"{path} left out: it is no folder." for path in found.missing]
+    folders = [folder for folder, _ in found.sweeps] + ([found.runs] if found.runs else [])
     names = [folder.name for folder in folders]
-    named = {
-        folder.name if names.count(folder.name) == 1 else str(folder.path): folder
-        for folder in folders
-    }  # the paths tell runs/x and old/x apart
-    problems: list[str] = []
-    descriptions: dict[str, SweepDescription] = {}
-    for name, folder in named.items():
+    descriptions: dict[SweepFolder, SweepDescription] = {}
+    for folder, is_named in found.sweeps:
         try:
-            descriptions[name] = folder.require_description()
+            descriptions[folder] = folder.require_description()
         except (OSError, ValueError) as error:
-            problems.append("; ".join(str(error).splitlines()))
-    selects = {description.select for description in descriptions.values()}
+            said = "; ".join(str(error).splitlines())
+            if is_named:
+                problems.append(said)
+            else:
+                lines.append(f"A sweep is left out: {said}")
+    named = [folder for folder, is_named in found.sweeps if is_named and folder in descriptions]
+    selects = {descriptions[folder].select for folder in named}
     if len(selects) > 1:
-        said = ", ".join(
-            f"{named[name].path} by {one.select}" for name, one in descriptions.items()
-        )
+        said = ", ".join(f"{one.path} by {descriptions[one].select}" for one in named)
         problems.append(
             f"winners are chosen by different metrics ({said}), so there is no best among them all"
         )
     if problems:
         raise ValueError("\n".join(problems))
-    frames = {name: load(folder.path) for name, folder in named.items()}
+    select: Select | None = next(iter(selects), None)
+    known: dict[str, _Known] = {}
+    if found.runs:
+        description, frame, more = read_runs(found.runs, select)
+        descriptions[found.runs], select = description, description.select
+        lines += more
+    select = select or Counter(one.select for one in descriptions.values()).most_common(1)[0][0]
+    for folder in folders:
+        if folder not in descriptions:
+            continue
+        if descriptions[folder].select != select:
+            lines.append(
+                f"A sweep is left out: {folder.path} chooses winners by"
+                f" {descriptions[folder].select}, and others by {select}."
+            )
+            continue
+        # the paths tell runs/x and old/x apart
+        name = folder.name if names.count(folder.name) == 1 else str(folder.path)
+        is_sweep = folder is not found.runs
+        known[name] = (folder, descriptions[folder], load(folder) if is_sweep else frame)
+    return _read(known, (*_found_lines(found), *lines))
+
+
+def _read(known: Mapping[str, _Known], lines: Sequence[str] = ()) -> Sweeps:
+    frames = {name: frame for name, (_, _, frame) in known.items()}
+    descriptions = {name: description for name, (_, description, _) in known.items()}
     first = next(iter(descriptions.values()))
-    trials = _join([frame.assign(**{SWEEP: name}) for name, frame in frames.items()])
-    return Sweeps(descriptions, named, frames, trials, first.select, first.mode)
+    return Sweeps(
+        descriptions,
+        {name: folder for name, (folder, _, _) in known.items()},
+        frames,
+        _join([frame.assign(**{SWEEP: name}) for name, frame in frames.items()]),
+        first.select,
+        first.mode,
+        tuple(lines),
+    )
+
+
+def _nothing(path: Path) -> str:
+    """Return the line on a path without a sweep or a run."""
+    try:
+        SweepFolder(path).require()
+    except (OSError, ValueError) as error:
+        return f"{error}; there is no run directory in it either"
+    return ""
+
+
+def _found_lines(found: Found) -> list[str]:
+    """Return lines on what was found in folders that are no sweeps, and what was left out."""
+    lines = []
+    inside = [str(folder.path) for folder, is_named in found.sweeps if not is_named]
+    if inside or found.runs:
+        runs = counted(len(found.runs.folders()), "run") if found.runs else ""
+        parts = [f"{runs} of no sweep"] if runs else []
+        parts += [f"{counted(len(inside), 'sweep')} ({_few(inside)})"] if inside else []
+        lines.append(f"Found: {listed(parts)}.")
+    if found.links:
+        lines.append(f"{counted(len(found.links), 'link')} not followed: {_few(found.links)}.")
+    if found.left_out:
+        lines.append(f"Left out: {_few(found.left_out)}.")
+    return lines
+
+
+def _few(texts: Sequence[str]) -> str:
+    more = f" and {len(texts) - MOST_NAMED} more" if len(texts) > MOST_NAMED else ""
+    return ", ".join(texts[:MOST_NAMED]) + more
 
 
 def _join(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:

@@ -1,5 +1,6 @@
 """A sweep's folder -> a DataFrame with a row for each trial, also while the sweep runs."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from fieldtrial.fields.values import is_writable
 
 ENDED_WELL = ("finished", "stopped")
 FAILED = ("failed", "unreadable")
+RUN = "run"  # the role of a run of no sweep: it is searched, so to speak, and tested
+CHOSEN_FROM, TESTED = ("search", RUN), ("final", RUN)  # roles
 # Columns of every frame, also before the first trial has ended.
 COLUMNS = ("trial", "row", "search", "role", "winner", "outcome", "configuration", *FIELDS)
 MEASURES = (
@@ -34,14 +37,15 @@ LONGEST = 1000  # characters of an error's message
 OWN = {*COLUMNS, "sweep", "error_kind", "error_message"} - {"outcome"}
 
 
-def load(path: Path | str) -> pd.DataFrame:
+def load(path: SweepFolder | Path | str) -> pd.DataFrame:
     """Return one row for each trial of the sweep in the folder `path`, as listed.
 
     A trial that several of the sweep's rows share is there once for each. The columns:
     trial: the name of its directory. row: the number of its row, missing for a source.
     search: the number of the row's search that it is of, from 0, missing for a source.
     role: source, search, finalist, final, or unlisted for a run directory that the sweep does not
-    list. winner: whether the sweep named it its search's winner.
+    list; run for one of no sweep, see `by_hand`. winner: whether the sweep named it its search's
+    winner.
     outcome: finished, stopped (early), failed, running (or interrupted: it has begun and has no
     end), waiting (no worker has begun it), or unreadable.
     configuration: eight digits of all fields but the seed, equal for repetitions of a trial.
@@ -53,14 +57,14 @@ def load(path: Path | str) -> pd.DataFrame:
     Raises:
         FileNotFoundError: `path` is not a sweep's folder.
     """
-    folder = SweepFolder(path)
+    folder = path if isinstance(path, SweepFolder) else SweepFolder(path)
     folder.require()
     entries = folder.trials()
     # The last winner named counts. Naming a winner, or none, is no trial.
     winners = {search_of(entry): entry["trial"] for entry in entries if entry["role"] == "winner"}
     listed = [entry for entry in entries if entry["role"] != "winner" and entry["trial"]]
     names = {entry["trial"] for entry in listed}
-    known = {name: _read_run(folder.run(name)) for name in names}
+    known = {name: read_run(folder.run(name)) for name in names}
     rows = [
         {
             **entry,
@@ -74,11 +78,16 @@ def load(path: Path | str) -> pd.DataFrame:
         if name in names:
             continue
         run = folder.run(name)
-        unlisted = _read_run(run)
+        unlisted = read_run(run)
         # A folder without a config is no run.
         if "configuration" in unlisted or _has_config(run):
             about = {"trial": name if is_writable(name) else printable(name), "row": None}
             rows.append({**about, "role": "unlisted", "winner": False, **unlisted})
+    return frame_of(rows)
+
+
+def frame_of(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return trials as `load` does; rows: what is known of each."""
     found = {name: None for row in rows for name in row}
     frame = pd.DataFrame(rows, columns=list(dict.fromkeys((*COLUMNS, *found, *MEASURES))))
     whole = [name for name, hint in HINTS.items() if hint in (int, int | None)]
@@ -107,8 +116,11 @@ def _has_config(run: Run) -> bool:
         return True
 
 
-def _read_run(run: Run) -> dict[str, Any]:
-    """Return outcome, config fields and measures of a run; damaged files are an outcome too."""
+def read_run(run: Run) -> dict[str, Any]:
+    """Return outcome, configuration, config fields and measures of a run.
+
+    Damaged files are an outcome too, then without a configuration.
+    """
     try:
         if not run.folder.exists():
             return {"outcome": "waiting"}

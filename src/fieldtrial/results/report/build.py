@@ -1,6 +1,7 @@
 """The report of a sweep: one HTML file that opens offline, from the sweep's files alone.
 
-python -m fieldtrial.results.report.build runs/NAME writes it to runs/NAME/report.html.
+python -m fieldtrial.results.report.build runs/NAME writes it to runs/NAME/report.html. Runs of no
+sweep have a report of their own.
 """
 
 import argparse
@@ -8,7 +9,7 @@ import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,12 @@ import pandas as pd
 
 from fieldtrial.command_line import job, say
 from fieldtrial.disk.files import write_atomically
+from fieldtrial.disk.run import Run
 from fieldtrial.disk.sweep_description import SweepDescription
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.results.analysis.groups import Groups
 from fieldtrial.results.analysis.importance import rank_hyperparameters
-from fieldtrial.results.read.sweeps import read_sweeps
+from fieldtrial.results.read.sweeps import Sweeps, read_sweep, read_sweeps
 from fieldtrial.results.read.trials import FAILED
 from fieldtrial.results.read.wording import is_share
 from fieldtrial.results.report import data as report_data
@@ -81,6 +83,18 @@ CHARTS = {
 }
 
 
+def write_reports(path: Path) -> list[Path]:
+    """Write the report of each sweep in the folder, and of its runs of no sweep; return the paths.
+
+    Raises as `write_report` and `read_sweeps` do, and ValueError if the folder is a run.
+    """
+    sweeps = read_sweeps([path])
+    parts = [sweeps.alone(name) for name in sweeps.folders]
+    if not all(folder.is_kept for folder in sweeps.folders.values()):
+        raise ValueError(f"{path}: is a single run; name the folder that it is in")
+    return [_write(replace(part, left_out=sweeps.left_out)) for part in parts]
+
+
 def write_report(folder: SweepFolder) -> Path:
     """Write the report into the sweep's folder, whole or not at all, and return its path.
 
@@ -89,7 +103,12 @@ def write_report(folder: SweepFolder) -> Path:
         ValueError: the sweep has no rows, or its description cannot be read.
         OSError: the disk is all but full, or cannot be written to.
     """
-    page = render_report(folder).encode()
+    return _write(read_sweep(folder))
+
+
+def _write(sweeps: Sweeps) -> Path:
+    (folder,) = sweeps.folders.values()
+    page = _render(sweeps).encode()
     free = shutil.disk_usage(folder.path).free
     if free < len(page) + SPARE_BYTES:
         raise OSError(
@@ -101,9 +120,12 @@ def write_report(folder: SweepFolder) -> Path:
 
 def render_report(folder: SweepFolder) -> str:
     """Return the report of the sweep in `folder` as HTML. Raises as `write_report` does."""
+    return _render(read_sweep(folder))
+
+
+def _render(sweeps: Sweeps) -> str:
     started = time.monotonic()
-    description = folder.require_description()
-    sweeps = read_sweeps([folder.path])
+    description, (folder,) = sweeps.only, sweeps.folders.values()
     trials, records = next(iter(sweeps.frames.values())), sweeps.records()
     table = sweep_table(sweeps, records)
     tested = ComparedRows(table.groups, description.labels)
@@ -162,7 +184,7 @@ def render_report(folder: SweepFolder) -> str:
         "begins": "; at first, those of the search" if data["filter"] else "",
         "constants": constants,
         "charts": charts,
-        "pictures": read_pictures(folder, trials, tested.runs, tested.best_first),
+        "pictures": read_pictures(folder, trials, tested.labels, tested.runs, tested.best_first),
         "failures": failures(trials, logs),
         "environments": environments(attempts),
         "notes": [*table.grid.footer, *unreadable],
@@ -197,7 +219,7 @@ def _byline(groups: Groups, trials: pd.DataFrame) -> str:
 
 
 def _relative(folder: SweepFolder, trial: str) -> str:
-    run = folder.run(trial)
+    run = Run(folder.path / trial)
     return run.command_path.path.relative_to(run.path).as_posix()
 
 
@@ -249,10 +271,14 @@ def _example(columns: Mapping[str, Any], description: SweepDescription, select: 
 
 @job()
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the report of a sweep; return the exit status."""
-    parser = argparse.ArgumentParser(description="Make the report of a sweep from its files.")
-    parser.add_argument("folder", type=Path, help="the sweep's folder: runs/NAME")
-    say(str(write_report(SweepFolder(parser.parse_args(arguments).folder))))
+    """Write the reports of what is in a folder; return the exit status."""
+    parser = argparse.ArgumentParser(
+        description="Make the report of a sweep, or of runs of no sweep, from their files."
+    )
+    parser.add_argument(
+        "folder", type=Path, help="a sweep's folder, or one with sweeps or runs in it"
+    )
+    say("\n".join(map(str, write_reports(parser.parse_args(arguments).folder))))
     return 0
 
 

@@ -14,7 +14,7 @@ from fieldtrial.fields.values import format_value
 from fieldtrial.results.analysis.groups import Groups
 from fieldtrial.results.analysis.search_budget import drawn_values, expected_best
 from fieldtrial.results.analysis.winner import test_metric
-from fieldtrial.results.read.trials import ENDED_WELL
+from fieldtrial.results.read.trials import CHOSEN_FROM, ENDED_WELL
 from fieldtrial.results.read.wording import is_share, outcome_text
 
 Column = dict[str, Any]
@@ -45,7 +45,7 @@ UNITS = {"flops": "per image"}
 def hyperparameters(trials: pd.DataFrame, description: SweepDescription) -> list[str]:
     """Return the compared and searched fields that differ among the sweep's search trials."""
     names = dict.fromkeys(description.compared + list(description.search))
-    search = trials[trials["role"] == "search"]
+    search = trials[trials["role"].isin(CHOSEN_FROM)]
     return [
         name
         for name in names
@@ -190,7 +190,7 @@ def ended(trials: pd.DataFrame, select: str) -> pd.DataFrame:
         return trials.iloc[:0]
     known = np.isfinite(pd.to_numeric(trials[select], errors="coerce").astype(float))
     well: pd.DataFrame = trials[
-        (trials["role"] == "search") & trials["outcome"].isin(ENDED_WELL) & known
+        trials["role"].isin(CHOSEN_FROM) & trials["outcome"].isin(ENDED_WELL) & known
     ]
     return well
 

@@ -12,7 +12,7 @@ from PIL import Image
 from fieldtrial.disk.inside import Inside
 from fieldtrial.disk.reading import open_file
 from fieldtrial.disk.sweep_folder import SweepFolder
-from fieldtrial.results.read.trials import ENDED_WELL
+from fieldtrial.results.read.trials import ENDED_WELL, RUN, TESTED
 from fieldtrial.results.read.wording import counted
 
 PICTURE_BYTES = 2_500_000  # of all pictures, so that a page of 10,000 trials stays below 15 MB
@@ -32,15 +32,19 @@ DESCRIPTIONS = {  # in the order in which pictures are shown; others come after 
 
 
 def read_pictures(
-    folder: SweepFolder, trials: pd.DataFrame, winners: Sequence[str], rows: Sequence[int]
+    folder: SweepFolder,
+    trials: pd.DataFrame,
+    labels: Sequence[str],
+    winners: Sequence[str],
+    rows: Sequence[int],
 ) -> dict[str, Any]:
     """Return the pictures of the sweep's models: `runs`, each with its title and its pictures.
 
-    winners: the trials whose pictures come first; rows: the numbers of the rows, in the order
-    wanted. `notes` count what does not fit into PICTURE_BYTES and name what is no picture;
+    labels: of the rows. winners: the trials whose pictures come first. rows: the numbers of the
+    rows, in the order wanted. `notes` count what does not fit into PICTURE_BYTES and name what is no picture;
     `command`, which `lead` leads up to, draws more.
     """
-    titles = _titles(folder, trials)
+    titles = _titles(labels, trials)
     first, place = set(winners), {row: order for order, row in enumerate(rows)}
     order = sorted(
         titles, key=lambda trial: (trial not in first, place.get(titles[trial][0], len(place)))
@@ -84,9 +88,8 @@ def read_pictures(
     }
 
 
-def _titles(folder: SweepFolder, trials: pd.DataFrame) -> dict[str, tuple[int, str]]:
+def _titles(labels: Sequence[str], trials: pd.DataFrame) -> dict[str, tuple[int, str]]:
     """Return {trial: number of its row, and row, role and name as text}; -1 where it has no row."""
-    labels = folder.require_description().labels
     titles: dict[str, tuple[int, str]] = {}
     for trial, row, role, seed in zip(
         trials["trial"], trials["row"], trials["role"], trials["seed"], strict=True
@@ -94,9 +97,10 @@ def _titles(folder: SweepFolder, trials: pd.DataFrame) -> dict[str, tuple[int, s
         number = int(row) if pd.notna(row) and 0 <= row < len(labels) else -1
         label = f"{labels[number]}: " if number >= 0 else ""
         fresh = (
-            f" with seed {int(seed)}" if role in ("finalist", "final") and pd.notna(seed) else ""
+            f" with seed {int(seed)}" if role in ("finalist", *TESTED) and pd.notna(seed) else ""
         )
-        titles.setdefault(trial, (number, f"{label}{role} run {trial}{fresh}"))
+        kind = "" if role == RUN else f"{role} "
+        titles.setdefault(trial, (number, f"{label}{kind}run {trial}{fresh}"))
     return titles
 
 

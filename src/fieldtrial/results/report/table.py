@@ -7,6 +7,7 @@ import pandas as pd
 
 from fieldtrial.disk.sweep_description import SweepDescription
 from fieldtrial.panel import format_hours
+from fieldtrial.results.read.trials import RUN
 from fieldtrial.results.read.wording import (
     counted,
     is_share,
@@ -76,6 +77,7 @@ def facts(
     hours = float((records["seconds"] * records["world_size"]).sum()) / 3600
     again = float((records["repeated_seconds"] * records["world_size"]).sum()) / 3600
     repeated = f", and {format_hours(again)} in epochs done again" if again else ""
+    is_by_hand = (trials["role"] == RUN).any()
     searches = f"{description.searches} searches of " if description.searches > 1 else ""
     finalists = f", {description.finalists} finalists" if description.finalists > 1 else ""
     first = f"{int(description.seeds)} to " if description.most_seeds > description.seeds else ""
@@ -85,7 +87,9 @@ def facts(
         {
             "name": "Rows",
             "value": f"{len(description.rows):,}",
-            "remark": f"{searches}{counted(description.trials_per_search)}{finalists} and"
+            "remark": "a configuration each, of runs of no sweep"
+            if is_by_hand
+            else f"{searches}{counted(description.trials_per_search)}{finalists} and"
             f" {first}{counted(description.most_seeds, 'fresh seed')} for each",
         },
         {

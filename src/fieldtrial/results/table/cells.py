@@ -118,8 +118,8 @@ class Layout:
     def _beside(self) -> tuple[Mapping[str, Measure], Mapping[str, Measure]]:
         """Return what is shown before and after the metric, which stands beside its validation."""
         names = list(self.shown)
-        select = self.groups.select
-        place = names.index(select) + 1 if select in names else 0
+        first = [name for name in (self.groups.select, "runs") if name in names]
+        place = names.index(first[0]) + 1 if first else 0
         before = {name: self.shown[name] for name in names[:place]}
         return before, {name: self.shown[name] for name in names[place:]}
 

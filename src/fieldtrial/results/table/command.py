@@ -31,12 +31,13 @@ GROUPING = ("rows", "columns", "metric", "where", "within", "show")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table that the command line asks for; return the exit status."""
     options = _parser().parse_args(arguments)
-    is_own = len(options.folders) == 1 and not any(getattr(options, name) for name in GROUPING)
     sweeps = read_sweeps(options.folders)
+    is_grouped = any(getattr(options, name) for name in GROUPING)
+    is_own = len(sweeps.folders) == 1 and not is_grouped
     table = _own(sweeps, options) if is_own else _grouped(sweeps, options)
     print(_render(table, options.format), end="")
-    is_kept = is_own and options.format == "terminal" and not options.pairs
     (folder, *_) = sweeps.folders.values()
+    is_kept = is_own and options.format == "terminal" and not options.pairs and folder.is_kept
     try:
         paths = write_long_tables(sweeps)
         if is_kept:
@@ -79,11 +80,12 @@ def _parser() -> argparse.ArgumentParser:
         return [name.strip() for name in text.split(",") if name.strip()]
 
     parser = argparse.ArgumentParser(
-        description="Make a table of one or several sweeps from their files."
+        description="Make a table of sweeps, and of runs of no sweep, from their files."
     )
     parser.add_argument(
-        "folders", nargs="+", type=Path, metavar="FOLDER", help="a sweep's folder: runs/NAME"
-    )
+        "folders", nargs="+", type=Path, metavar="FOLDER",
+        help="a sweep's folder, a run's, or one with such folders in it, at any depth",
+    )  # fmt: skip
     fields = f"config fields, or {SWEEP}"
     parser.add_argument(
         "--rows", type=names, default=[], help=f"{fields}; by default what the sweeps compare"

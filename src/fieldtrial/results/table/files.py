@@ -34,6 +34,8 @@ def write_long_tables(sweeps: Sweeps) -> list[Path]:
     """
     paths = []
     for name, folder in sweeps.folders.items():
+        if not folder.is_kept:
+            continue
         frame = sweeps.frames[name].copy()
         known = frame["configuration"].notna()  # else a field without a value would be none
         for column in frame.select_dtypes(exclude="number").columns:

@@ -10,8 +10,9 @@ from fieldtrial.results.analysis.footer import footer
 from fieldtrial.results.analysis.grouping import group_rows, group_trials
 from fieldtrial.results.analysis.groups import Groups
 from fieldtrial.results.analysis.quantities import measures, require
-from fieldtrial.results.analysis.winner import test_metric
+from fieldtrial.results.analysis.winner import default_metric
 from fieldtrial.results.read.sweeps import Sweeps, check_field
+from fieldtrial.results.read.trials import RUN
 from fieldtrial.results.table.cells import Layout, order
 from fieldtrial.results.table.render import Grid
 from fieldtrial.results.verdicts.comparisons import Comparison
@@ -73,9 +74,7 @@ def grouped_table(
         within = list(dict.fromkeys((*within, *sweeps.unequal)))
     if outside := [name for name in within if name not in grouped_by]:
         raise ValueError(f"--within {','.join(outside)}: must be among --rows and --columns")
-    groups = group_trials(
-        sweeps, grouped_by, metric or test_metric(sweeps.select), within, all_pairs
-    )
+    groups = group_trials(sweeps, grouped_by, metric or default_metric(sweeps), within, all_pairs)
     groups = replace(groups, groups=order(groups.groups, grouped_by, sweeps.searched))
     names = show or ([] if columns else _beside(sweeps, groups))
     return _make(sweeps, groups, records, names, len(columns))
@@ -99,7 +98,9 @@ def pairs_frame(table: Table) -> pd.DataFrame:
 def _beside(sweeps: Sweeps, groups: Groups) -> list[str]:
     """Return what a table shows beside its metric by default."""
     searched = (name for name in sweeps.searched if name not in groups.fields)
-    return list(dict.fromkeys((*searched, groups.select, *BESIDE)))
+    names = ["runs"] if (sweeps.trials["role"] == RUN).any() else []
+    names += [*searched, *([groups.select] if groups.select != groups.metric else []), *BESIDE]
+    return list(dict.fromkeys(names))
 
 
 def _make(

@@ -1,0 +1,110 @@
+"""Runs of no sweep, such as those of jobs/train.py and slurm/finetune.sh, as the rows of a table.
+
+A row has one configuration. Its runs with several seeds are its repetitions.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from fieldtrial.config import FIELDS, Select, TrainConfig
+from fieldtrial.disk.found import RunsFolder
+from fieldtrial.disk.sweep_description import MOST_ROWS, SweepDescription
+from fieldtrial.fields.values import is_writable
+from fieldtrial.results.read.trials import ENDED_WELL, RUN, frame_of, read_run
+from fieldtrial.results.read.wording import counted
+
+MOST_NAMED = 5  # runs in a line
+Read = tuple[SweepDescription, pd.DataFrame, list[str]]
+
+
+def read_runs(folder: RunsFolder, select: Select | None) -> Read:
+    """Return the runs as a sweep without a search: what it is, its trials, and what is left out.
+
+    select: what rows are ranked by on validation; None for what most of the runs were trained with.
+    The trials are as `load` has them, with the role run. Of runs with the same fields and seed, one
+    counts: the first that has ended.
+
+    Raises:
+        ValueError: there are more configurations than a table has rows.
+    """
+    names = sorted(filter(is_writable, folder.folders()), key=_natural)
+    known = {name: read_run(folder.run(name)) for name in names}
+    readable = {name: one for name, one in known.items() if "configuration" in one}
+    lines = []
+    if unreadable := {name: one for name, one in known.items() if name not in readable}:
+        first = next(iter(unreadable))
+        more = _named(list(unreadable)[1:])
+        lines.append(
+            f"{counted(len(unreadable), 'run')} left out: unreadable, such as {first}:"
+            f" {unreadable[first]['error_message']}{more}"
+        )
+    if strange := len(folder.folders()) - len(names):
+        lines.append(f"{counted(strange, 'run')} left out: with a name that is no UTF-8.")
+    kept: dict[tuple[str, int], str] = {}
+    for name, one in readable.items():
+        place = (one["configuration"], one["seed"])
+        if place not in kept or (
+            one["outcome"] in ENDED_WELL and readable[kept[place]]["outcome"] not in ENDED_WELL
+        ):
+            kept[place] = name
+    once = set(kept.values())
+    if copies := [name for name in readable if name not in once]:
+        lines.append(
+            f"{counted(len(copies), 'run')} left out: the same fields and seed as another, which"
+            f" counts once: {copies[0]}{_named(copies[1:])}."
+        )
+    rows = {one: number for number, one in enumerate(dict.fromkeys(place for place, _ in kept))}
+    if len(rows) > MOST_ROWS:
+        raise ValueError(
+            f"{folder.path}: runs of {len(rows):,} configurations; a table has at most"
+            f" {MOST_ROWS:,} rows. Name folders with fewer"
+        )
+    taken = [name for name in readable if name in once]
+    frame = frame_of(
+        [
+            {
+                **{"trial": name, "row": rows[readable[name]["configuration"]], "search": 0},
+                **{"role": RUN, "winner": False, **readable[name]},
+            }
+            for name in taken
+        ]
+    )
+    return _describe(folder, [readable[name] for name in taken], select), frame, lines
+
+
+def _describe(
+    folder: RunsFolder, runs: Sequence[dict[str, Any]], select: Select | None
+) -> SweepDescription:
+    """Return the description of a sweep with a row for each configuration, in their order."""
+    first = {one["configuration"]: one for one in reversed(runs)}
+    order = dict.fromkeys(one["configuration"] for one in runs)
+    configs = [TrainConfig(**{name: first[one][name] for name in FIELDS}) for one in order]
+    differing = [
+        name
+        for name in FIELDS
+        if name != "seed" and len({getattr(config, name) for config in configs}) > 1
+    ]
+    most = Counter(one["select"] for one in runs).most_common(1)
+    return SweepDescription(
+        name=folder.name,
+        base=configs[0] if configs else TrainConfig(),
+        rows=tuple({name: getattr(config, name) for name in differing} for config in configs),
+        search={},
+        select=select or (most[0][0] if most else "validation_accuracy"),
+        trials=1,
+        seeds=0,
+    )
+
+
+def _named(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return "".join(f"; {name}" for name in names[:MOST_NAMED]) + more
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Return a key that puts run2 before run10."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
