@@ -252,7 +252,7 @@ class TrainConfig:
         known: dict[str, Any] = {}
         for name in (name for name in HINTS if name in values):
             value, there = values[name], getattr(base or DEFAULTS, name)
-            if type(value) is type(there) and value == there:
+            if _is_same(value, there):
                 continue
             read: Callable[[Any, Any], Any] = parse if isinstance(value, str) else check_type
             try:
@@ -322,6 +322,15 @@ class TrainConfig:
 
 
 FIELDS = {item.name: item for item in fields(TrainConfig)}
+
+
+def _is_same(value: object, there: object) -> bool:
+    """Return whether a value is that of a config already, a list in place of a tuple too."""
+    if type(value) is list and type(there) is tuple and len(value) == len(there):
+        return all(map(_is_same, value, there))
+    return type(value) is type(there) and value == there
+
+
 HINTS: dict[str, Any] = {name: typing.get_type_hints(TrainConfig)[name] for name in FIELDS}
 
 

@@ -96,15 +96,22 @@ class Inside:
 
         permissions: of a new file, less what the umask takes away.
         """
-        with self._in_folder() as (folder, name):
+        folder, name = self._open_folder(len(self.parts) - 1), self.parts[-1]
 
-            def opened(_: str, flags: int) -> int:
-                # A FIFO would be waited for.
-                flags |= os.O_NOFOLLOW | os.O_NONBLOCK
-                return os.open(name, flags, permissions, dir_fd=folder)
+        def opened(_: str, flags: int) -> int:
+            # A FIFO would be waited for.
+            flags |= os.O_NOFOLLOW | os.O_NONBLOCK
+            return os.open(name, flags, permissions, dir_fd=folder)
 
-            # The name is for tracebacks and the file's attribute only.
-            file = open(self.path, mode, opener=opened)  # noqa: SIM115 (it is returned)
+        try:
+            self._require_name(len(self.parts))
+            # The path is for tracebacks and the file's attribute only.
+            shown = os.path.join(self.root, *self.parts)  # noqa: PTH118 (a table opens thousands)
+            file = open(shown, mode, opener=opened)  # noqa: SIM115 (it is returned)
+        except OSError as error:
+            raise self._explained(folder, error, len(self.parts)) from None
+        finally:
+            os.close(folder)
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             file.close()
             raise RefusedError(errno.EINVAL, "must be a file", str(self))
@@ -140,9 +147,17 @@ class Inside:
         """Return what os.stat does."""
         if not self.parts:
             return self.root.stat()
-        with self._in_folder() as (folder, name):
-            self._refuse_link(folder, name)
-            return os.stat(name, dir_fd=folder, follow_symlinks=False)
+        folder, name = self._open_folder(len(self.parts) - 1), self.parts[-1]
+        try:
+            self._require_name(len(self.parts))
+            about = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        except OSError as error:
+            raise self._explained(folder, error, len(self.parts)) from None
+        finally:
+            os.close(folder)
+        if stat.S_ISLNK(about.st_mode):
+            raise RefusedError(errno.ELOOP, LINK, str(self))
+        return about
 
     def unlink(self, missing_ok: bool = False) -> None:
         """Remove the file, or the link."""
@@ -209,15 +224,8 @@ class Inside:
     @contextlib.contextmanager
     def entered(self) -> Iterator[int]:
         """Open the folder; the descriptor is for functions of os that take one."""
-        folder = os.open(self.root, PASSED if self.parts else OPENED)
+        folder = self._open_folder(len(self.parts))
         try:
-            for depth, name in enumerate(self.parts, start=1):
-                here = Inside(self.root, self.parts[:depth])
-                flags = OPENED if depth == len(self.parts) else PASSED
-                with here._named_in_errors(folder):
-                    below = os.open(name, flags | os.O_NOFOLLOW, dir_fd=folder)
-                os.close(folder)
-                folder = below
             yield folder
         finally:
             os.close(folder)
@@ -225,22 +233,51 @@ class Inside:
     @contextlib.contextmanager
     def _in_folder(self) -> Iterator[tuple[int, str]]:
         """Open the folder that this is in, and name this in the errors of what is done there."""
-        with self.parent.entered() as folder, self._named_in_errors(folder):
-            yield folder, self.parts[-1]
-
-    @contextlib.contextmanager
-    def _named_in_errors(self, folder: int) -> Iterator[None]:
-        name = self.parts[-1]
-        if name in ("", ".", "..") or "/" in name or "\0" in name:
-            raise RefusedError(errno.EINVAL, "leads out of its folder", str(self))
+        folder = self._open_folder(len(self.parts) - 1)
         try:
-            yield
-        except RefusedError:
-            raise
+            self._require_name(len(self.parts))
+            yield folder, self.parts[-1]
         except OSError as error:
-            if error.errno in (errno.ELOOP, errno.ENOTDIR):
-                self._refuse_link(folder, name)
-            raise OSError(error.errno, error.strerror, str(self)) from None
+            raise self._explained(folder, error, len(self.parts)) from None
+        finally:
+            os.close(folder)
+
+    def _open_folder(self, depth: int) -> int:
+        """Open the folder under the first `depth` parts. A table of a large sweep asks for hundreds
+        of thousands, so this is one loop.
+        """
+        folder = os.open(self.root, PASSED if depth else OPENED)
+        for number in range(1, depth + 1):
+            flags = OPENED if number == depth else PASSED
+            try:
+                self._require_name(number)
+                below = os.open(self.parts[number - 1], flags | os.O_NOFOLLOW, dir_fd=folder)
+            except OSError as error:
+                raise self._explained(folder, error, number) from None
+            finally:
+                os.close(folder)
+            folder = below
+        return folder
+
+    def _require_name(self, depth: int) -> None:
+        """Raise RefusedError if the part at `depth`, from 1, leads out of its folder."""
+        name = self.parts[depth - 1]
+        if name in ("", ".", "..") or "/" in name or "\0" in name:
+            raise RefusedError(errno.EINVAL, "leads out of its folder", str(self._upto(depth)))
+
+    def _upto(self, depth: int) -> "Inside":
+        return Inside(self.root, self.parts[:depth])
+
+    def _explained(self, folder: int, error: OSError, depth: int) -> OSError:
+        """Return the error of what was done to the part at `depth` in the open `folder`, with its
+        path.
+        """
+        if isinstance(error, RefusedError):
+            return error
+        here = self._upto(depth)
+        if error.errno in (errno.ELOOP, errno.ENOTDIR):
+            here._refuse_link(folder, here.parts[-1])
+        return OSError(error.errno, error.strerror, str(here))
 
     def _refuse_link(self, folder: int, name: str) -> None:
         if stat.S_ISLNK(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):

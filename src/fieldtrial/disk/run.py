@@ -7,11 +7,12 @@ file has one writer.
 
 import contextlib
 import fnmatch
+import functools
 import os
 import re
 import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,6 @@ class Run:
 
     def __init__(self, path: Path | str | Inside) -> None:
         self.folder = path if isinstance(path, Inside) else Inside(Path(path))
-        self.path = self.folder.path
         self._config_path = self.folder / "config.json"
         self._environment_path = self.folder / "env.json"
         self._command_path = self.folder / "command.txt"
@@ -54,6 +54,11 @@ class Run:
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
+
+    @functools.cached_property
+    def path(self) -> Path:
+        """The directory, to be shown."""
+        return self.folder.path
 
     @property
     def name(self) -> str:
@@ -96,8 +101,7 @@ class Run:
 
     def attempts(self) -> list[int]:
         """Return the numbers of the attempts that a worker has begun, in order."""
-        matches = map(METRICS.fullmatch, self.folder.names())
-        return sorted(int(match[1]) for match in matches if match)
+        return attempts_in(self.folder.names())
 
     @contextlib.contextmanager
     def recorder(self, attempt: int) -> Iterator["RecordWriter"]:
@@ -203,11 +207,8 @@ class Run:
         """Return the file for what one process of an attempt prints; the first one's has the plain
         name.
         """
-        return (
-            self.folder
-            / "log"
-            / (f"attempt-{attempt}-process-{rank}.txt" if rank else f"attempt-{attempt}.txt")
-        )
+        process = f"-process-{rank}" if rank else ""
+        return self.folder / "log" / f"attempt-{attempt}{process}.txt"
 
     # What the engine writes
 
@@ -261,15 +262,11 @@ class Run:
         return "running" if self.attempts() else "waiting", {}
 
     def evaluations(self) -> dict[str, Any]:
-        """Return {name: scores} of what was evaluated on other images than the run's own; empty
-        before the first.
-        """
+        """Return {name: scores} of other images than the run's own; empty before the first."""
         return read_json(self._evaluations_path, dict[str, schemas.Values]) or {}
 
     def records(self) -> list[Record]:
-        """Return one record an epoch, in order; where an epoch was repeated, the later
-        attempt's.
-        """
+        """Return one record an epoch, in order: the later attempt's where one was repeated."""
         by_epoch = {record["epoch"]: record for record in RecordReader(self).read()}
         return [by_epoch[epoch] for epoch in sorted(by_epoch)]
 
@@ -311,6 +308,12 @@ class Run:
 
     def _metrics_path(self, attempt: int) -> Inside:
         return self.folder / f"metrics-{attempt}.jsonl"
+
+
+def attempts_in(names: Iterable[str]) -> list[int]:
+    """Return the numbers of the attempts whose record files have these names, in order."""
+    matches = map(METRICS.fullmatch, names)
+    return sorted(int(match[1]) for match in matches if match)
 
 
 class RecordReader:

@@ -26,7 +26,7 @@ from fieldtrial.disk import schemas
 from fieldtrial.disk.files import atomic_file, parse_record
 from fieldtrial.disk.inside import Inside
 from fieldtrial.disk.reading import UnreadableError, check, open_file
-from fieldtrial.disk.run import Record, Run
+from fieldtrial.disk.run import Record, Run, attempts_in
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.fields.values import is_writable
 
@@ -119,38 +119,35 @@ def _read(folder: SweepFolder, stamps: Stamps) -> Iterator[pa.Table]:
     Arrow parses them outside of the GIL.
     """
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        yield from pool.map(lambda names: _read_some(folder, names), _parts(stamps))
+        yield from pool.map(lambda part: _read_some(folder, part), _parts(stamps))
 
 
-def _parts(stamps: Stamps) -> Iterator[list[str]]:
-    """Yield the names of some runs at a time: with about BYTES_AT_ONCE of records, or of one run
-    that has more.
-    """
-    part, size = list[str](), 0
+def _parts(stamps: Stamps) -> Iterator[Stamps]:
+    """Yield some runs at a time: about BYTES_AT_ONCE of records, or more if one run has more."""
+    part, size = Stamps(), 0
     for name, files in stamps.items():
-        part.append(name)
+        part[name] = files
         size += sum(length for length, _ in files.values())
         if size > BYTES_AT_ONCE:
             yield part
-            part, size = [], 0
+            part, size = {}, 0
     if part:
         yield part
 
 
-def _read_some(folder: SweepFolder, names: Sequence[str]) -> pa.Table:
+def _read_some(folder: SweepFolder, stamps: Stamps) -> pa.Table:
     pieces = []
-    for name in names:
+    for name, files in stamps.items():
         run = folder.run(name)
-        for attempt, world_size in _attempts(run):
+        for attempt, world_size in _attempts(run, attempts_in(files)):
             with contextlib.suppress(OSError, UnreadableError):
                 lines = run.record_lines(attempt)
                 pieces.append((name, attempt, world_size, lines))
     return _one_an_epoch(_parse(pieces))
 
 
-def _attempts(run: Run) -> list[tuple[int, int]]:
+def _attempts(run: Run, attempts: Sequence[int]) -> list[tuple[int, int]]:
     """Return number and world size of each attempt with records; 1 where it is not known."""
-    attempts = run.attempts()
     try:
         environment = run.environment()
     except (OSError, UnreadableError):

@@ -41,8 +41,8 @@ def read_pictures(
     """Return the pictures of the sweep's models: `runs`, each with its title and its pictures.
 
     labels: of the rows. winners: the trials whose pictures come first. rows: the numbers of the
-    rows, in the order wanted. `notes` count what does not fit into PICTURE_BYTES and name what is no picture;
-    `command`, which `lead` leads up to, draws more.
+    rows, in the order wanted. `notes` count what does not fit into PICTURE_BYTES and name what is
+    no picture; `command`, which `lead` leads up to, draws more.
     """
     titles = _titles(labels, trials)
     first, place = set(winners), {row: order for order, row in enumerate(rows)}
