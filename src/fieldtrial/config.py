@@ -214,7 +214,7 @@ class TrainConfig:
         problems: list[str] = []
         refused: set[str] = set()
         for name, hint in HINTS.items():
-            if getattr(self, name) is FIELDS[name].default:
+            if vars(self)[name] is FIELDS[name].default:
                 continue  # a test checks the defaults; tables build thousands of configs
             try:
                 value = check_type(getattr(self, name), hint)
@@ -250,9 +250,12 @@ class TrainConfig:
         """
         problems = [unknown_field(name) for name in values if name not in HINTS]
         known: dict[str, Any] = {}
+        start = vars(base or DEFAULTS)
         for name in (name for name in HINTS if name in values):
-            value, there = values[name], getattr(base or DEFAULTS, name)
-            if _is_same(value, there):
+            value, there = values[name], start[name]
+            if value == there and type(value) is type(there):
+                continue
+            if isinstance(value, list) and _is_same(value, there):
                 continue
             read: Callable[[Any, Any], Any] = parse if isinstance(value, str) else check_type
             try:

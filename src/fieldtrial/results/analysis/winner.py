@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 from pandas.api.types import is_scalar
 
@@ -115,12 +116,13 @@ def find_winner(search: pd.DataFrame, select: str, mode: Mode) -> TrialValues | 
 
     Returns None if none ended well.
     """
-    ended = search[search["outcome"].isin(ENDED_WELL) & search[select].notna()]
-    named = ended[ended["winner"]]
-    candidates = named if len(named) else ended
-    values = pd.to_numeric(candidates[select]).tolist()
-    place = best_index(candidates["outcome"].tolist(), values, mode)
-    return None if place is None else to_values(candidates.iloc[[place]])[0]
+    ended = search["outcome"].isin(ENDED_WELL) & search[select].notna()
+    named = ended & search["winner"].astype(bool)
+    # Single columns are asked for: a selection of rows copies each of the hundred columns.
+    places = np.flatnonzero(named if named.any() else ended)
+    values = pd.to_numeric(search[select].iloc[places]).tolist()
+    best = best_index(search["outcome"].iloc[places].tolist(), values, mode)
+    return None if best is None else to_values(search.iloc[[places[best]]])[0]
 
 
 def to_values(trials: pd.DataFrame) -> list[TrialValues]:
@@ -255,8 +257,9 @@ def _all_of(count: int, what: str = "trial") -> str:
 
 def _reasons(trials: pd.DataFrame) -> list[tuple[str, str]]:
     """Return kind and message of each failed trial."""
-    failed = trials[trials["outcome"].isin(FAILED)]
-    return list(zip(failed["error_kind"], failed["error_message"], strict=True))
+    failed = trials["outcome"].isin(FAILED)
+    columns = (trials.loc[failed, name] for name in ("error_kind", "error_message"))
+    return list(zip(*columns, strict=True))
 
 
 def _said(reasons: Sequence[tuple[str, str]]) -> str:

@@ -1,5 +1,6 @@
 """One or several sweeps' folders -> their trials in one frame; conditions on trials."""
 
+import functools
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -274,6 +275,9 @@ def check_field(name: str) -> None:
 
 def field_texts(trials: pd.DataFrame, name: str) -> "pd.Series[str]":
     """Return the values of a field as they stand on a command line; what is missing is none."""
-    return trials[name].map(
-        lambda value: "none" if is_scalar(value) and pd.isna(value) else format_value(value)
-    )
+
+    @functools.lru_cache(maxsize=None, typed=True)  # columns of many trials have few values
+    def text(value: object) -> str:
+        return "none" if is_scalar(value) and pd.isna(value) else format_value(value)
+
+    return trials[name].map(text)

@@ -1,5 +1,6 @@
 """CSV that a spreadsheet may open: numbers stay numbers, and no text is run as a formula."""
 
+import functools
 import re
 
 import pandas as pd
@@ -23,14 +24,17 @@ def to_csv(frame: pd.DataFrame) -> str:
     for place, kind in enumerate(frame.dtypes):
         if not pd.api.types.is_numeric_dtype(kind):
             # As objects: a column of whole numbers and gaps would become one of fractions.
-            values = [_safe(value) for value in frame.iloc[:, place]]
+            values = list(map(_safe, frame.iloc[:, place]))
             safe.isetitem(place, pd.array(values, dtype=object))
     text: str = safe.to_csv(index=False)
     return text
 
 
 def _safe(value: object) -> object:
-    if not isinstance(value, str):
-        return value
+    return _safe_text(value) if isinstance(value, str) else value
+
+
+@functools.lru_cache(maxsize=100_000)  # most cells of a long table are repeated
+def _safe_text(value: str) -> str:
     text = printable(value)
     return text if NUMBER.fullmatch(text) else FORMULA.sub(r"\1'", text)
