@@ -238,9 +238,7 @@ class Run:
         return read_json(self._error_path, schemas.Failure)
 
     def failure(self) -> dict[str, Any] | None:
-        """Return why the trial failed, or None: what `error` says is over when a later attempt has
-        begun.
-        """
+        """Return why the trial failed, or None: a later attempt ends what `error` says."""
         error = self.error()
         return None if error is None or self.newest_attempt > error["attempt"] else error
 

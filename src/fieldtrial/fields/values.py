@@ -57,9 +57,10 @@ def check_type(value: Any, hint: Any) -> Any:
             raise ValueError("must be a table")
         return {name: check_type(item, arguments[1]) for name, item in value.items()}
     if typing.get_origin(hint) is tuple:
-        if arguments[-1] is Ellipsis and isinstance(value, str | int | float):
-            as_text = isinstance(value, str) and arguments[0] is not str
-            value = [parse(one, arguments[0]) for one in _listed(value)] if as_text else [value]
+        if arguments[-1] is Ellipsis and isinstance(value, str) and arguments[0] is not str:
+            value = [parse(one, arguments[0]) for one in _listed(value)]
+        elif arguments[-1] is Ellipsis and isinstance(value, str | int | float):
+            value = [value]
         if not isinstance(value, list | tuple):
             raise ValueError("must be a list")
         if arguments[-1] is not Ellipsis and len(value) != len(arguments):

@@ -187,7 +187,7 @@ def _count_all(trials: pd.DataFrame) -> str:
     for role, group in trials.groupby("role", sort=False):
         counts = group["outcome"].value_counts()
         ends = ", ".join(f"{count} {outcome_text(name)}" for name, count in counts.items())
-        parts.append(f"{len(group)} {'of no sweep' if role == RUN else role} ({ends})")
+        parts.append(f"{len(group)} {'of no sweep' if role == RUN else str(role)} ({ends})")
     return f"Trials: {', '.join(parts)}." if parts else "No trial has been started."
 
 

@@ -67,7 +67,7 @@ def measures(
         trainable, total = (of_winner(group, name) for name in names)
         return float(trainable) / float(total) if trainable is not None and total else None
 
-    def selecting(group: Group) -> float | None:
+    def selecting(group: Group) -> float | str | None:
         is_by_hand = group.winner and group.winner["role"] == RUN
         return group.chosen_by(groups.select) if is_by_hand else of_winner(group, groups.select)
 

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from pandas.api.types import is_scalar
@@ -277,7 +278,7 @@ def field_texts(trials: pd.DataFrame, name: str) -> "pd.Series[str]":
     """Return the values of a field as they stand on a command line; what is missing is none."""
 
     @functools.lru_cache(maxsize=None, typed=True)  # columns of many trials have few values
-    def text(value: object) -> str:
+    def text(value: Any) -> str:
         return "none" if is_scalar(value) and pd.isna(value) else format_value(value)
 
     return trials[name].map(text)
