@@ -3,9 +3,14 @@
 import json
 from typing import TYPE_CHECKING
 
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from fieldtrial.disk import schemas
 from fieldtrial.results import status
+from fieldtrial.results.read import records
 from fieldtrial.results.read.records import load_records
 from fieldtrial.results.report import build
 from fieldtrial.results.table import command
@@ -70,3 +75,44 @@ def test_strange_records_are_records(written: "Written") -> None:
     assert set(frame["trial"]) == {path.parent.name for path in run.path.parent.glob("*/config*")}
     for main in (command.main, status.main, build.main):
         assert main([str(written.folder.path)]) == 0
+
+
+@pytest.mark.parametrize("is_written_as_ours", [True, False])
+def test_records_whose_names_all_differ_fill_no_memory(
+    written: "Written", is_written_as_ours: bool
+) -> None:
+    """A cell for each line and name would be a hundred million of half a megabyte."""
+    written.describe(trials=2)
+    runs = [written.running(0, lr=lr, epochs=1) for lr in (0.1, 0.2)]
+    space = "" if is_written_as_ours else " "
+    for number, run in enumerate(runs):
+        lines = (f'{{"epoch":{i},"a{number}-{i}"{space}:1}}\n' for i in range(10_000))
+        (run.path / "metrics-1.jsonl").write_text("".join(lines))
+    frame = load_records(written.folder)
+    assert len(frame) == 20_000
+    assert len(frame.columns) <= schemas.MOST_ENTRIES
+    assert frame.memory_usage(deep=True).sum() < 1 << 28
+
+
+def test_a_small_file_that_unpacks_to_too_much_is_made_anew(
+    written: "Written", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written.describe(trials=1)
+    written.running(0, epochs=2)
+    expected = load_records(written.folder)
+    path = written.folder.records_path.path
+    kept = pq.read_table(path)
+    rows = 20_000
+    many = {
+        name: pa.array([kept[name][0].as_py()] * rows, kept[name].type)
+        for name in kept.column_names
+    }
+    many["notice"] = pa.array(["x" * 10_000] * rows)
+    pq.write_table(pa.table(many, metadata=kept.schema.metadata), path)
+    assert path.stat().st_size < 200_000
+    with path.open("rb") as file:
+        assert records._unpacked(file) == pq.read_table(path)
+    monkeypatch.setattr(records, "KEPT_BYTES", rows * 10_000 - 1)
+    with path.open("rb") as file:
+        assert records._unpacked(file) is None
+    pd.testing.assert_frame_equal(load_records(written.folder), expected)

@@ -8,12 +8,14 @@ differs, and all trials are where records.parquet cannot be read.
 import contextlib
 import io
 import json
+import operator
 import os
+import re
 import typing
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pandas as pd
@@ -34,7 +36,9 @@ FORMAT = 1  # of records.parquet; another one is not read
 COLUMNS = {"trial": pa.string(), "epoch": pa.int64(), "attempt": pa.int64(), "time": pa.float64()}
 COLUMNS |= {"seconds": pa.float64(), "repeated_seconds": pa.float64(), "world_size": pa.int64()}
 BYTES_AT_ONCE = 8 << 20  # of JSON
-KEPT_BYTES = 4 << 30  # the most that records.parquet may hold, uncompressed
+KEPT_BYTES = 4 << 30  # the most that records.parquet may hold, unpacked
+CELLS_AT_ONCE = 1 << 25  # of what is read at once: of a million records each may have 33 entries
+NAME = re.compile(rb'"([^"]*)":')  # of an entry, in a line as this program writes it
 Stamps = dict[str, dict[str, list[int]]]
 
 
@@ -90,11 +94,8 @@ def _read_kept(path: Inside) -> tuple[pa.Table | None, Stamps]:
     """Return the cached table and the stamps of its files, or nothing where it cannot be used."""
     try:
         with open_file(path) as file:
-            kept = pq.ParquetFile(file)
-            groups = map(kept.metadata.row_group, range(kept.metadata.num_row_groups))
-            if sum(group.total_byte_size for group in groups) > KEPT_BYTES:
+            if (table := _unpacked(file)) is None:
                 return None, {}
-            table = kept.read()
         about = check(json.loads(table.schema.metadata[b"fieldtrial"]), About, path)
         types = {name: table.schema.field(name).type for name in table.column_names}
         is_whole = COLUMNS.items() <= types.items() and _is_sound(table)
@@ -103,6 +104,29 @@ def _read_kept(path: Inside) -> tuple[pa.Table | None, Stamps]:
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError, RecursionError):
         pass  # missing, damaged, or of another format
     return None, {}
+
+
+def _unpacked(file: IO[bytes]) -> pa.Table | None:
+    """Return the table of a Parquet file, or None if it takes more than KEPT_BYTES.
+
+    What the file says of its sizes is packed: a text that all rows share is there once. So texts
+    are read as numbers that stand for them first.
+    """
+    opened = pq.ParquetFile(file)
+    about, schema = opened.metadata, opened.schema_arrow
+    texts = [field.name for field in schema if pa.types.is_string(field.type)]
+    if about.num_columns > schemas.MOST_ENTRIES or about.num_rows * len(schema) * 8 > KEPT_BYTES:
+        return None
+    file.seek(0)
+    table = pq.ParquetFile(file, read_dictionary=texts).read()
+    for name in texts:
+        chunks = table[name].chunks
+        longest = [pc.max(pc.binary_length(chunk.dictionary)).as_py() or 0 for chunk in chunks]
+        if sum(map(operator.mul, longest, map(len, chunks))) > KEPT_BYTES:
+            return None
+        place = table.column_names.index(name)
+        table = table.set_column(place, name, table[name].cast(pa.string()))
+    return table
 
 
 def _keep(path: Inside, table: pa.Table, stamps: Stamps) -> None:
@@ -162,6 +186,8 @@ def _parse(pieces: Sequence[tuple[str, int, int, bytes]]) -> pa.Table:
     # Arrow's parser goes down as deep as the JSON does, and takes texts that are no UTF-8. Records
     # are flat, and written in ASCII.
     is_plain = whole.count(b"{") == sum(counts) and b"[" not in whole
+    # Its table has a cell for each line and name: too many where each line has names of its own.
+    is_plain = is_plain and len(set(NAME.findall(whole))) <= _most_names(sum(counts))
     if is_plain and whole.isascii() and b"\\u" not in whole:
         with contextlib.suppress(pa.ArrowException):  # a torn line, or JSON that only Python reads
             table = pyarrow.json.read_json(
@@ -232,10 +258,19 @@ PLAIN = (pa.types.is_null, pa.types.is_boolean, pa.types.is_string)
 
 
 def _tabulate(records: Sequence[Record]) -> pa.Table:
-    """Return records as a table; a column of several types becomes text."""
-    names = dict.fromkeys(("epoch", *(name for record in records for name in record)))
+    """Return records as a table; a column of several types becomes text.
+
+    Of too many names the first are kept.
+    """
+    every = dict.fromkeys((*COLUMNS, *(name for record in records for name in record)))
+    names = list(every)[: _most_names(len(records))]
     columns = {name: [record.get(name) for record in records] for name in names}
     return pa.table({name: _column(values) for name, values in columns.items()})
+
+
+def _most_names(lines: int, cells: int = CELLS_AT_ONCE) -> int:
+    """Return how many names a table of so many records may have; those of COLUMNS always."""
+    return max(len(COLUMNS), min(schemas.MOST_ENTRIES, cells // max(1, lines)))
 
 
 def _column(values: Sequence[Any]) -> pa.Array:
@@ -271,8 +306,16 @@ def _one_an_epoch(table: pa.Table) -> pa.Table:
 
 
 def _join(parts: Sequence[pa.Table]) -> pa.Table:
-    """Return the tables as one, with all columns; a column of several types becomes text."""
+    """Return the tables as one; a column of several types becomes text.
+
+    Of too many columns the first are kept.
+    """
     parts = [pa.table({name: pa.array([], kind) for name, kind in COLUMNS.items()}), *parts]
+    every = dict.fromkeys(name for part in parts for name in part.column_names)
+    most = _most_names(sum(map(len, parts)), KEPT_BYTES // 8)
+    if len(every) > most:
+        kept = set(list(every)[:most])
+        parts = [part.select([one for one in part.column_names if one in kept]) for part in parts]
     try:
         return pa.concat_tables(parts, promote_options="permissive").combine_chunks()
     except pa.ArrowException:

@@ -4,6 +4,7 @@ import base64
 import errno
 import hashlib
 import http.client
+import io
 import logging
 import os
 import re
@@ -15,6 +16,7 @@ from collections.abc import Sequence
 from email.message import Message
 from http import HTTPStatus
 from pathlib import Path
+from typing import cast
 
 from fieldtrial.disk.files import read_json, write_json
 from fieldtrial.disk.inside import Inside
@@ -191,4 +193,5 @@ def _facts(headers: Message) -> dict[str, str | None]:
 
 def _digest_of(path: Inside, algorithm: str) -> str:
     with path.open("rb") as file:
-        return f"{algorithm}:{hashlib.file_digest(file, algorithm).hexdigest()}"
+        digest = hashlib.file_digest(cast(io.BufferedReader, file), algorithm)
+    return f"{algorithm}:{digest.hexdigest()}"

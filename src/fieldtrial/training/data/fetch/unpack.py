@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, cast
 
 from fieldtrial.training.data.progress_bar import progress
 
@@ -174,7 +174,8 @@ def _tar_members(file: IO[bytes]) -> Iterator[_Member]:
     file.seek(0)
     with gzip.open(file) as plain:
         limited = _Limited(plain)
-        opened = tarfile.open(fileobj=limited, mode="r|")  # type: ignore[call-overload] # noqa: SIM115 (nothing is left open)
+        stream = cast(IO[bytes], limited)  # tarfile reads it, and does nothing else with it
+        opened = tarfile.open(fileobj=stream, mode="r|")  # noqa: SIM115 (nothing is left open)
         for info in opened:
             limited.left = HEADS_BYTES + info.size
             is_other = not (info.isreg() or info.isdir())
@@ -193,7 +194,7 @@ def _tar_members(file: IO[bytes]) -> Iterator[_Member]:
 class _Limited:
     """A stream of which only so many bytes may be read until `left` is set again."""
 
-    def __init__(self, plain: IO[bytes]) -> None:
+    def __init__(self, plain: gzip.GzipFile) -> None:
         self._plain, self.left = plain, HEADS_BYTES
 
     def read(self, size: int) -> bytes:
