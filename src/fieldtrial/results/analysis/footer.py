@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from fieldtrial.fields.scores import is_share
 from fieldtrial.results.analysis.cost import account, cost_lines
 from fieldtrial.results.analysis.groups import Group, Groups
 from fieldtrial.results.analysis.search_budget import unequal_search_lines
@@ -12,7 +13,6 @@ from fieldtrial.results.read.sweeps import SWEEP, Sweeps
 from fieldtrial.results.read.trials import FAILED, RUN
 from fieldtrial.results.read.wording import (
     counted,
-    is_share,
     outcome_text,
     p_text,
     signed_text,

@@ -20,11 +20,11 @@ from fieldtrial.disk.files import write_atomically
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.sweep_description import SweepDescription
 from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.fields.scores import is_share
 from fieldtrial.results.analysis.groups import Groups
 from fieldtrial.results.analysis.importance import rank_hyperparameters
 from fieldtrial.results.read.sweeps import Sweeps, read_sweep, read_sweeps
 from fieldtrial.results.read.trials import FAILED
-from fieldtrial.results.read.wording import is_share
 from fieldtrial.results.report import data as report_data
 from fieldtrial.results.report.classes import class_results
 from fieldtrial.results.report.environment import environments, failures, log_files, read_attempts

@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from fieldtrial.disk.sweep_description import SearchDomain
+from fieldtrial.fields.scores import score_text
 from fieldtrial.power import Design
 from fieldtrial.results.analysis.groups import Group
 from fieldtrial.results.analysis.importance import Importance
 from fieldtrial.results.analysis.quantities import mean_of_runs, of_winner
 from fieldtrial.results.analysis.statistics import estimate_mean
-from fieldtrial.results.read.wording import counted, score_text, size_text, span_text
+from fieldtrial.results.read.wording import counted, size_text, span_text
 from fieldtrial.results.report.sentences import (
     MARGIN,
     MOST_NAMED,

@@ -10,12 +10,13 @@ import pandas as pd
 
 from fieldtrial.config import FIELDS, HINTS
 from fieldtrial.disk.sweep_description import SearchDomain, SweepDescription
+from fieldtrial.fields.scores import is_share
 from fieldtrial.fields.values import format_value
 from fieldtrial.results.analysis.groups import Groups
 from fieldtrial.results.analysis.search_budget import drawn_values, expected_best
 from fieldtrial.results.analysis.winner import test_metric
 from fieldtrial.results.read.trials import CHOSEN_FROM, ENDED_WELL
-from fieldtrial.results.read.wording import is_share, outcome_text
+from fieldtrial.results.read.wording import outcome_text
 
 Column = dict[str, Any]
 

@@ -6,11 +6,11 @@ from typing import Any
 import pandas as pd
 
 from fieldtrial.disk.sweep_description import SweepDescription
+from fieldtrial.fields.scores import is_share
 from fieldtrial.panel import format_hours
 from fieldtrial.results.read.trials import RUN
 from fieldtrial.results.read.wording import (
     counted,
-    is_share,
     outcome_text,
     p_text,
     signed_text,

@@ -7,17 +7,12 @@ from typing import Any
 import pandas as pd
 
 from fieldtrial.config import FIELDS
+from fieldtrial.fields.scores import is_share, score_text
 from fieldtrial.fields.values import format_value
 from fieldtrial.panel import format_hours
 from fieldtrial.results.analysis.groups import Group, Groups, Key
 from fieldtrial.results.analysis.quantities import Measure
-from fieldtrial.results.read.wording import (
-    is_share,
-    p_text,
-    score_text,
-    signed_text,
-    span_text,
-)
+from fieldtrial.results.read.wording import p_text, signed_text, span_text
 from fieldtrial.results.table.render import MARK, NOTHING, Cell, Grid
 from fieldtrial.results.verdicts.comparisons import Comparison
 from fieldtrial.results.verdicts.crossed import FEWEST
