@@ -7,18 +7,19 @@ from typing import Any
 import pandas as pd
 
 from fieldtrial.config import FIELDS
+from fieldtrial.fields.row_names import BETWEEN
 from fieldtrial.fields.scores import is_share, score_text
 from fieldtrial.fields.values import format_value
 from fieldtrial.panel import format_hours
 from fieldtrial.results.analysis.groups import Group, Groups, Key
 from fieldtrial.results.analysis.quantities import Measure
 from fieldtrial.results.read.wording import p_text, signed_text, span_text
+from fieldtrial.results.table.left import Left
 from fieldtrial.results.table.render import MARK, NOTHING, Cell, Grid
 from fieldtrial.results.verdicts.comparisons import Comparison
 from fieldtrial.results.verdicts.crossed import FEWEST
 
 LONGEST_NOTE = 80
-BETWEEN = " · "  # the values of a pivoted column
 COUNTS = ("parameters", "trainable_parameters", "flops", "trials", "search_epochs")
 HEADERS = {
     "trainable_parameters": "trainable",
@@ -55,7 +56,7 @@ class Layout:
     def grid(self, title: str, searched: Sequence[str], footer: Sequence[str]) -> Grid:
         """Return the table for people; `searched` fields are explained in its caption."""
         before, after = self._beside()
-        metric = self.groups.metric
+        metric, left = self.groups.metric, self._left()
         makers: list[tuple[str, Callable[[Group], Cell]]] = [
             *((_head(name), _cell_maker(name, measure)) for name, measure in before.items()),
             (self._metric_head(), lambda group: _metric_cell(group, metric)),
@@ -65,7 +66,7 @@ class Layout:
         across = list(dict.fromkeys(self._key_across(group) for group in self.groups.groups))
         rows = [
             [
-                *map(Cell, self._texts_down(next(iter(line.values())))),
+                *map(Cell, left.texts(next(iter(line.values())))),
                 *(
                     make(line[key]) if key in line else Cell(NOTHING)
                     for key in across
@@ -76,20 +77,15 @@ class Layout:
         ]
         heads = [_column_name(key, name, len(makers)) for key in across for name, _ in makers]
         caption = self._caption([name for name in searched if name in self.shown])
-        return Grid(title, caption, [*self.down, *heads], len(self.down), rows, footer)
-
-    def _texts_down(self, group: Group) -> Key:
-        """Return what stands at the left: a row that is the first once more says so."""
-        texts = group.key[: len(self.down)]
-        is_again = self.groups.twins is not None and group.number == self.groups.twins[1]
-        return (*texts[:-1], f"{texts[-1]} again") if is_again and texts else texts
+        return Grid(title, caption, [*left.heads, *heads], len(left.heads), rows, footer)
 
     def frame(self) -> pd.DataFrame:
         """Return the table for machines: full precision, a column for each number of a cell."""
         rows = []
         for line in self._lines().values():
             first = next(iter(line.values()))
-            row: dict[str, Any] = dict(zip(self.down, first.key, strict=False))
+            named = {"label": self.groups.names[first.number]} if self.groups.has_labels else {}
+            row: dict[str, Any] = named | dict(zip(self.down, first.key, strict=False))
             for key, group in line.items():
                 numbers = self._numbers(group)
                 row |= {_column_name(key, name, len(numbers)): numbers[name] for name in numbers}
@@ -106,6 +102,11 @@ class Layout:
             line = group.key[: len(self.down)] if self.columns else group.number
             lines.setdefault(line, {})[self._key_across(group)] = group
         return lines
+
+    def _left(self) -> Left:
+        return Left(
+            self.groups, self.down, [next(iter(line.values())) for line in self._lines().values()]
+        )
 
     def _key_across(self, group: Group) -> Key:
         return group.key[len(self.down) :]
@@ -197,9 +198,9 @@ class Layout:
             else ""
         )
         return (
-            f"{across}{tuned}The winner of a {unit} has the best {groups.select}{finalists}."
-            f" {groups.metric}"
-            f" is the mean of its runs with fresh seeds{parts}, and n their number."
+            f"{self._left().shared}{across}{tuned}The winner of a {unit} has the best"
+            f" {groups.select}{finalists}. {groups.metric} is the mean of its runs with fresh"
+            f" seeds{parts}, and n their number."
             f" With fewer than {FEWEST}, unless all are identical, there is no interval."
             f"{marks}{verdicts}{letters}"
         )

@@ -85,7 +85,7 @@ def pairs_frame(table: Table) -> pd.DataFrame:
 
     `difference` is the mean of `row` minus that of `other`; low and high are its interval's ends.
     """
-    groups = {group.number: " · ".join(group.key) for group in table.groups.groups}
+    groups = table.groups.names
     return pd.DataFrame(
         [
             (groups[one.first], groups[one.second], *astuple(one.comparison), one.comparison.shown)
