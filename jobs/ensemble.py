@@ -40,17 +40,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         accuracies = [100 * (e.scores()[name]["accuracy"] or 0) for _, e in made]
         mean, half_width, n = estimate_mean(accuracies)
         error = "" if half_width is None else f" ± {half_width:.2f}"
-        say(f"{name}: accuracy {mean:.2f} %{error} (n={n})")
+        few = ", too few for an interval" if half_width is None else ""
+        say(f"{name}: accuracy {mean:.2f} %{error} (n={n}{few})")
     return 0
 
 
 def show(path: Path, ensemble: Ensemble) -> None:
     """Print a line for each member, the mean and the vote."""
-    say(f"{path}\n  accuracy %  macro F1  log loss")
+    say(f"{path}\n  accuracy %  macro F1 %  log loss")
     for name, scores in ensemble.scores().items():
         loss = "–" if scores["log_loss"] is None else f"{scores['log_loss']:.4f}"
-        accuracy = 100 * (scores["accuracy"] or 0)
-        say(f"  {accuracy:10.2f}  {scores['macro_f1']:8.4f}  {loss:>8}  {name}")
+        accuracy, f1 = (100 * (scores[metric] or 0) for metric in ("accuracy", "macro_f1"))
+        say(f"  {accuracy:10.2f}  {f1:10.2f}  {loss:>8}  {name}")
 
 
 if __name__ == "__main__":

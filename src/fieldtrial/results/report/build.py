@@ -141,6 +141,9 @@ def _render(sweeps: Sweeps) -> str:
     )
     classes, unreadable = class_results(folder, tested)
     has_result = [select] if select in by_name else []
+    axes = [*importance.names, *(name for name in tuned if name not in importance.names)][
+        :MOST_AXES
+    ]
     constants = report_data.constants(trials)
     data = {
         "columns": columns,
@@ -157,7 +160,8 @@ def _render(sweeps: Sweeps) -> str:
         ),
         "rowFields": " · ".join(description.compared),
         "listed": _listed(by_name, description, select, tested.metric),
-        "parallel": [*tuned[:MOST_AXES], *has_result],
+        "parallel": [*(name for name in tuned if name in axes), *has_result],
+        "parallelLeftOut": [name for name in tuned if name not in axes],
         "importance": asdict(importance),
         "curves": report_data.curves(trials, records, select),
         "budget": report_data.budget(table.groups, tested.labels),

@@ -15,9 +15,9 @@ from fieldtrial.results.analysis.statistics import estimate_mean
 from fieldtrial.results.read.wording import counted, size_text, span_text
 from fieldtrial.results.report.sentences import (
     MARGIN,
-    MOST_NAMED,
     Finding,
     finding,
+    list_text,
     metric_name,
     per_cent,
 )
@@ -71,7 +71,7 @@ def on_importance(importance: Importance, select: str) -> Iterator[Finding]:
         what = f"Of the variance of the {metric_name(select)} among the search trials"
         yield finding(
             "open",
-            f"{what}, each of these explains by itself: {', '.join(shares[:MOST_NAMED])} (fANOVA).",
+            f"{what}, each of these explains by itself: {list_text(shares)} (fANOVA).",
         )
 
 

@@ -131,6 +131,12 @@ class Layout:
         if self.groups.compared_pairs:
             yield "letters", lambda group: Cell(group.letters or NOTHING)
 
+    def _is_of_winners(self) -> bool:
+        """Whether what was tested is the winners themselves, not runs with fresh seeds."""
+        tested = [one for one in self.groups.groups if one.winner and len(one.finals)]
+        own = [one.finals["trial"] == (one.winner or {})["trial"] for one in tested]
+        return bool(tested) and all(is_own.all() for is_own in own)
+
     def _metric_head(self) -> str:
         intervals = [group.interval for group in self.groups.groups if group.interval]
         has_both = any(one.images is not None for one in intervals)
@@ -197,11 +203,15 @@ class Layout:
             if self._has_verdicts() and groups.compared_pairs
             else ""
         )
+        runs = (
+            "that of the winner's own run"
+            if self._is_of_winners()
+            else f"the mean of its runs with fresh seeds{parts}, and n their number."
+            f" With fewer than {FEWEST}, unless all are identical, there is no interval"
+        )
         return (
             f"{self._left().shared}{across}{tuned}The winner of a {unit} has the best"
-            f" {groups.select}{finalists}. {groups.metric} is the mean of its runs with fresh"
-            f" seeds{parts}, and n their number."
-            f" With fewer than {FEWEST}, unless all are identical, there is no interval."
+            f" {groups.select}{finalists}. {groups.metric} is {runs}."
             f"{marks}{verdicts}{letters}"
         )
 
