@@ -2,9 +2,9 @@
 
 python sweeps/inat_cnn.py [--cluster NAME]
 
-The Bayesian search of report 001, part A, question 2: equal or doubling filters. Its best, 44.05 % on
-test, is outside of that search: filters that halve from 512 to 32, and no dropout. Both are among the
-choices here. Cost: see --dry-run. Ours: not run yet.
+The Bayesian search of report 001, part A, question 2: equal or doubling filters. Its best, 44.05 %
+on test, is outside of that search: filters halve from 512 to 32, without dropout. Both are among
+the choices here. Cost: see --dry-run. Ours: not run yet.
 """
 
 from ray import tune

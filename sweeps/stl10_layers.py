@@ -3,9 +3,8 @@
 python sweeps/stl10_layers.py [--cluster NAME]    (STL-10 is downloaded)
 
 Report 003, question 1b: its eight configurations; the last layer always trains. It gives 79.7 % on
-test for the last layer alone, and plots for the others. Its confusion matrix has nine classes, the
-last with twice the images: two of the ten were merged. Here are ten. Cost: see --dry-run. Ours: not
-run yet.
+test for the last layer alone, but of nine classes: its last is two, merged. Plots for the others.
+Cost: see --dry-run. Ours: not run yet.
 """
 
 from ray import tune
@@ -17,10 +16,11 @@ from fieldtrial.sweep import Sweep, grid
 
 def sweep() -> Sweep:
     """Return a row for each part."""
+    base = TrainConfig(
+        dataset="stl10", model="resnet50", weights="imagenet", image_size=96, epochs=15
+    )
     return Sweep(
-        base=TrainConfig(
-            dataset="stl10", model="resnet50", weights="imagenet", image_size=96, epochs=15
-        ),
+        base=base,
         rows=grid(
             freeze=[
                 "all_but_head",

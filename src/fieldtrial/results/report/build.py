@@ -141,9 +141,7 @@ def _render(sweeps: Sweeps) -> str:
     )
     classes, unreadable = class_results(folder, tested)
     has_result = [select] if select in by_name else []
-    axes = [*importance.names, *(name for name in tuned if name not in importance.names)][
-        :MOST_AXES
-    ]
+    axes = list(dict.fromkeys([*importance.names, *tuned]))[:MOST_AXES]
     constants = report_data.constants(trials)
     data = {
         "columns": columns,
