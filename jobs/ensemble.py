@@ -12,7 +12,7 @@ from pathlib import Path
 from fieldtrial.command_line import job, job_parser, parse, say
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.sweep_folder import SweepFolder
-from fieldtrial.results.analysis.ensemble import Ensemble, combine, winners
+from fieldtrial.results.analysis.ensemble import FOLDER, Ensemble, combine, winners
 from fieldtrial.results.analysis.statistics import estimate_mean
 
 
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if flags.sweep:
         folder = SweepFolder(flags.sweep)
         members = enumerate(winners(folder), start=1)
-        made = [(folder.run(f"ensemble-{n}"), combine(runs)) for n, runs in members]
+        made = [(folder.run(f"{FOLDER}{n}"), combine(runs)) for n, runs in members]
     else:
         made = [(Run(flags.run), combine([Run(member) for member in flags.members]))]
     for run, ensemble in made:

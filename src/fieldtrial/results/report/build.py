@@ -33,6 +33,7 @@ from fieldtrial.results.report.page import render_page
 from fieldtrial.results.report.pictures import read_pictures
 from fieldtrial.results.report.table import estimates, facts, html_table, pairs_table
 from fieldtrial.results.report.tested import ComparedRows
+from fieldtrial.results.table.further import OF_TRAINING, kept_epochs
 from fieldtrial.results.table.tables import sweep_table
 
 MOST_AXES = 10  # of the parallel coordinates
@@ -128,6 +129,9 @@ def _render(sweeps: Sweeps) -> str:
     description, (folder,) = sweeps.only, sweeps.folders.values()
     trials, records = next(iter(sweeps.frames.values())), sweeps.records()
     table = sweep_table(sweeps, records)
+    kept = kept_epochs(sweeps.trials, records)
+    of_training = kept.reset_index(level=0, drop=True).reindex(trials["trial"])
+    trials = trials.assign(**{str(name): of_training[name].to_numpy() for name in kept})
     tested = ComparedRows(table.groups, description.labels)
     attempts = read_attempts(folder, trials)
     logs = log_files(folder, attempts)
@@ -156,14 +160,14 @@ def _render(sweeps: Sweeps) -> str:
         "filter": (
             "role=search" if len(trials) > len(trials[trials["role"] == "search"]) > 0 else ""
         ),
-        "rowFields": " · ".join(description.compared),
+        "rowFields": description.labels_head.removesuffix("row"),
         "listed": _listed(by_name, description, select, tested.metric),
         "parallel": [*(name for name in tuned if name in axes), *has_result],
         "parallelLeftOut": [name for name in tuned if name not in axes],
         "importance": asdict(importance),
         "curves": report_data.curves(trials, records, select),
         "budget": report_data.budget(table.groups, tested.labels),
-        "estimates": estimates(tested),
+        "estimates": estimates(tested, table.ensemble),
         "markedLabel": "may be the best: not shown to be beaten",
         "classes": {"rows": classes},
         "commandFile": _relative(folder, "command"),
@@ -246,6 +250,7 @@ def _listed(
         *description.search,
         select,
         test,
+        *OF_TRAINING,
         "outcome",
         "role",
         "seed",

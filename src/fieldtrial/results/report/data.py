@@ -32,7 +32,7 @@ CURVES = (
 )  # fmt: skip
 MEASURES = (
     "validation_accuracy", "validation_loss", "validation_macro_f1", "validation_auc",
-    "test_accuracy", "test_loss",
+    "test_accuracy", "test_loss", "train_accuracy", "train_loss",
     "best_epoch", "epochs_recorded", "minutes", "images_per_second", "parameters",
     "trainable_parameters", "flops",
 )  # fmt: skip

@@ -27,7 +27,9 @@ HEADERS = {
     "device_hours": "device-hours",
     "search_device_hours": "search device-hours",
 }
-SCORES = ("validation_", "test_")
+SCORES = ("train_", "validation_", "test_")
+OF_CLASS = "_f1"  # after a class's name
+ENSEMBLE = "ensemble"
 
 
 @dataclass(frozen=True)
@@ -35,13 +37,14 @@ class Layout:
     """Where the groups stand: the last `columns` of their fields across, the others down.
 
     shown: further measures; those up to the metric that selects stand before the table's metric.
-    counted: measures for machines alone.
+    counted: measures for machines alone. ensemble: of the rows' winners, which has a last line.
     """
 
     groups: Groups
     columns: int
     shown: Mapping[str, Measure]
     counted: Mapping[str, Measure]
+    ensemble: Group | None = None
 
     @property
     def down(self) -> tuple[str, ...]:
@@ -75,6 +78,11 @@ class Layout:
             ]
             for line in self._lines().values()
         ]
+        if self.ensemble:
+            texts = [ENSEMBLE, *[NOTHING] * (len(left.heads) - 1 + len(makers))]
+            last = [*map(Cell, texts)]
+            last[len(left.heads) + len(before)] = _metric_cell(self.ensemble, metric)
+            rows.append(last)
         heads = [_column_name(key, name, len(makers)) for key in across for name, _ in makers]
         caption = self._caption([name for name in searched if name in self.shown])
         return Grid(title, caption, [*left.heads, *heads], len(left.heads), rows, footer)
@@ -90,6 +98,9 @@ class Layout:
                 numbers = self._numbers(group)
                 row |= {_column_name(key, name, len(numbers)): numbers[name] for name in numbers}
             rows.append(row)
+        if self.ensemble:
+            empty: dict[str, Any] = dict.fromkeys(rows[0]) | {self.down[0]: ENSEMBLE}
+            rows.append(empty | self._interval_numbers(self.ensemble))
         return pd.DataFrame(rows, dtype=object)
 
     def _lines(self) -> dict[Hashable, dict[Key, Group]]:
@@ -144,16 +155,10 @@ class Layout:
 
     def _numbers(self, group: Group) -> dict[str, Any]:
         before, after = self._beside()
-        metric, interval, comparison = self.groups.metric, group.interval, group.comparison
+        comparison = group.comparison
         return {
             **{name: measure(group) for name, measure in before.items()},
-            f"{metric}_mean": interval and interval.mean,
-            f"{metric}_low": interval and interval.low,
-            f"{metric}_high": interval and interval.high,
-            f"{metric}_half_width_seeds": interval and interval.seeds,
-            f"{metric}_half_width_images": interval and interval.images,
-            "n": interval.runs if interval else 0,
-            "identical_runs": interval.repeated if interval else 0,
+            **self._interval_numbers(group),
             "mark": group.mark,
             "in_best_set": group.in_best_set,
             **({"letters": group.letters} if self.groups.compared_pairs else {}),
@@ -169,6 +174,18 @@ class Layout:
             "winner": group.winner and group.winner["trial"],
             **{name: measure(group) for name, measure in self.counted.items()},
             "note": group.note,
+        }
+
+    def _interval_numbers(self, group: Group) -> dict[str, Any]:
+        metric, interval = self.groups.metric, group.interval
+        return {
+            f"{metric}_mean": interval and interval.mean,
+            f"{metric}_low": interval and interval.low,
+            f"{metric}_high": interval and interval.high,
+            f"{metric}_half_width_seeds": interval and interval.seeds,
+            f"{metric}_half_width_images": interval and interval.images,
+            "n": interval.runs if interval else 0,
+            "identical_runs": interval.repeated if interval else 0,
         }
 
     def _caption(self, searched: Sequence[str]) -> str:
@@ -238,6 +255,8 @@ def header(metric: str) -> str:
 def _head(name: str) -> str:
     if name in FIELDS:
         return name
+    if name.endswith(OF_CLASS) and not name.startswith(SCORES):
+        return f"F1 of {name.removesuffix(OF_CLASS)} %"
     return HEADERS.get(name, header(name) if name.startswith(SCORES) else name.replace("_", " "))
 
 
@@ -298,7 +317,7 @@ def _text(name: str, value: Any) -> str:
     if name.endswith("_share"):
         return f"{100 * value:.3g}"
     if isinstance(value, float):
-        is_score = name.startswith(SCORES) and name not in FIELDS
+        is_score = name not in FIELDS and (name.startswith(SCORES) or is_share(name))
         return score_text(name, value) if is_score else f"{value:.3g}"
     return format_value(value)
 
