@@ -133,7 +133,7 @@ def test_the_ensemble_of_the_winners_is_the_last_line(answered: "Written") -> No
         answered.ended(0, validation=0.99, lr=0.05)
         answered.ended(0, "final", 0.3, 0.5, lr=0.05, seed=seed)
     assert "3 ensembles left out: not of the present final runs" in footer(answered)
-    assert [one.text for one in own_table(answered.folder).grid.rows[-1]][0] == "mlp"
+    assert own_table(answered.folder).grid.rows[-1][0].text == "mlp"
 
 
 def _head(table: Any) -> str:

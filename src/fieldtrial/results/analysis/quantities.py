@@ -91,7 +91,7 @@ def measures(
 
 def _names(group: Group) -> str:
     """Return the names of the group's tested runs, the first few if there are many."""
-    runs = _runs(group)
+    runs = shown_runs(group)
     names = [str(name) for name in (runs if len(runs) else group.trials)["trial"]]
     more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
     return ", ".join(names[:MOST_NAMES]) + more
