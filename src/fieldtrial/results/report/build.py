@@ -247,9 +247,9 @@ def _listed(
     wanted = [
         "trial",
         *compared,
-        *description.search,
         select,
         test,
+        *description.search,
         *OF_TRAINING,
         "outcome",
         "role",

@@ -10,6 +10,7 @@ import pandas as pd
 
 from fieldtrial.config import FIELDS, HINTS
 from fieldtrial.disk.sweep_description import SearchDomain, SweepDescription
+from fieldtrial.fields.row_names import shortened
 from fieldtrial.fields.scores import is_share
 from fieldtrial.fields.values import format_value
 from fieldtrial.results.analysis.groups import Groups
@@ -213,7 +214,8 @@ def _field(
         or typing.get_origin(hint) is tuple
         or (values.isna() & known).any()
     ):
-        return {**category(name, values.map(_text)), "field": True}
+        texts = values.map(_text)
+        return {**category(name, texts.map(shortened(texts))), "field": True}
     column = _number(name, values)
     steps = sorted({value for value, counts in zip(column["values"], known, strict=True) if counts})
     few = {"steps": steps} if len(steps) <= MOST_STEPS else {}
