@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import itertools
 import json
 import math
 import re
@@ -143,8 +142,9 @@ class SweepDescription(Budget):
     @cached_property
     def _named_by(self) -> tuple[list[dict[str, object]], list[str], list[tuple[str, ...]]]:
         """The arguments of `name_rows`, without a row that is the first once more."""
-        given = itertools.zip_longest(self.rows, self.row_labels, fillvalue="")
-        own = [dict(row) | ({LABEL: label} if label else {}) for row, label in given]
+        given = [*self.row_labels, *[""] * (len(self.rows) - len(self.row_labels))]
+        pairs = zip(self.rows, given, strict=True)
+        own = [dict(row) | ({LABEL: label} if label else {}) for row, label in pairs]
         end = len(own) - self.aa
         return own[:end], self.compared, [self.cells(row) for row in range(end)]
 
