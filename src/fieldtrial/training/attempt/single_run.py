@@ -190,6 +190,5 @@ def progress_line(values: dict[str, Any]) -> str:
         for name in values
         if name in ("epoch", "best_epoch") or name.endswith(("_loss", "_accuracy"))
     ]
-    return "  ".join(
-        f"{name.replace('_', ' ')} {number_with_unit(name, values[name])}" for name in shown
-    )
+    texts = {name.replace("_", " "): number_with_unit(name, values[name]) for name in shown}
+    return "  ".join(f"{name} {text}" for name, text in texts.items())
