@@ -38,7 +38,8 @@ def choose(subject: Subject, paths: Sequence[Path]) -> Subject:
     images, index = np.stack(pixels), np.arange(len(paths))
     data = replace(subject.data, images=images, labels=labels)
     with torch.no_grad():
-        parts = torch.from_numpy(images).to(subject.world.device).split(BATCH)
+        every = torch.from_numpy(images).to(subject.world.device)
+        parts = [every[start : start + BATCH] for start in range(0, len(every), BATCH)]
         probability = torch.cat([subject.network(part).softmax(1) for part in parts]).cpu().numpy()
     made = StoredPredictions(index, labels, probability, subject.data.class_names)
     return replace(subject, data=data, predictions=made, is_chosen=True)

@@ -137,11 +137,11 @@ def test_the_ensemble_of_the_winners_is_the_last_line(answered: "Written") -> No
 
 
 def _head(table: Any) -> str:
-    return next(head for head in table.grid.header if head.startswith(TEST))
+    return next(str(head) for head in table.grid.header if head.startswith(TEST))
 
 
 def test_fields_without_an_axis_are_named(written: "Written") -> None:
-    fields = {
+    fields: dict[str, list[Any]] = {
         "dropout": [0.0, 0.5], "weight_decay": [0.0, 0.1], "momentum": [0.5, 0.9],
         "epsilon": [1e-8, 1e-4], "batch_size": [16, 32], "kernel_size": [(3,), (5,)],
         "filters": [(8,), (16,)], "batch_norm": [True, False], "activation": ["relu", "tanh"],

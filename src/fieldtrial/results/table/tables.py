@@ -55,7 +55,8 @@ def sweep_table(sweeps: Sweeps, records: pd.DataFrame, all_pairs: bool = False) 
     ensemble, lines = stored_ensemble(sweeps, groups)
     table = _make(sweeps, groups, records, names, counted=counted, ensemble=ensemble, lines=lines)
     frame = table.frame.drop(columns=SEARCH_COST, errors="ignore")
-    numbers = pd.array([*range(len(groups.groups)), *([None] if ensemble else [])], dtype="Int64")
+    rows = [*range(len(groups.groups)), *([None] if ensemble else [])]
+    numbers = pd.Series(rows, index=frame.index, dtype="Int64")
     frame.insert(0, "row", numbers)
     return replace(table, grid=replace(table.grid, title=sweeps.only.name), frame=frame)
 
