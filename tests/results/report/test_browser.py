@@ -232,7 +232,7 @@ def test_accuracies_are_seen_without_scrolling(
     search = dict.fromkeys(fields, "uniform(0.01, 0.5)")
     written.describe(rows=written.rows, search=search, trials=1)
     for row in range(len(written.rows)):
-        values = dict.fromkeys(fields, 0.0123456 + row / 100)
+        values: dict[str, Any] = dict.fromkeys(fields, 0.0123456 + row / 100)
         written.ended(row, validation=0.9 - row / 100, **values)
         for seed in range(3):
             written.ended(row, "final", 0.8, 0.8 - row / 50, **values, seed=seed + 1)
