@@ -12,7 +12,7 @@ from pathlib import Path
 from fieldtrial.command_line import job, job_parser, parse, say
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.sweep_folder import SweepFolder
-from fieldtrial.results.analysis.ensemble import Ensemble, combine, winners
+from fieldtrial.results.analysis.ensemble import FOLDER, Ensemble, combine, winners
 from fieldtrial.results.analysis.statistics import estimate_mean
 
 
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if flags.sweep:
         folder = SweepFolder(flags.sweep)
         members = enumerate(winners(folder), start=1)
-        made = [(folder.run(f"ensemble-{n}"), combine(runs)) for n, runs in members]
+        made = [(folder.run(f"{FOLDER}{n}"), combine(runs)) for n, runs in members]
     else:
         made = [(Run(flags.run), combine([Run(member) for member in flags.members]))]
     for run, ensemble in made:
@@ -40,17 +40,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         accuracies = [100 * (e.scores()[name]["accuracy"] or 0) for _, e in made]
         mean, half_width, n = estimate_mean(accuracies)
         error = "" if half_width is None else f" ± {half_width:.2f}"
-        say(f"{name}: accuracy {mean:.2f} %{error} (n={n})")
+        few = ", too few for an interval" if half_width is None else ""
+        say(f"{name}: accuracy {mean:.2f} %{error} (n={n}{few})")
     return 0
 
 
 def show(path: Path, ensemble: Ensemble) -> None:
     """Print a line for each member, the mean and the vote."""
-    say(f"{path}\n  accuracy %  macro F1  log loss")
+    say(f"{path}\n  accuracy %  macro F1 %  log loss")
     for name, scores in ensemble.scores().items():
         loss = "–" if scores["log_loss"] is None else f"{scores['log_loss']:.4f}"
-        accuracy = 100 * (scores["accuracy"] or 0)
-        say(f"  {accuracy:10.2f}  {scores['macro_f1']:8.4f}  {loss:>8}  {name}")
+        accuracy, f1 = (100 * (scores[metric] or 0) for metric in ("accuracy", "macro_f1"))
+        say(f"  {accuracy:10.2f}  {f1:10.2f}  {loss:>8}  {name}")
 
 
 if __name__ == "__main__":

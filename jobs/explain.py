@@ -1,12 +1,14 @@
 """Draw what a trained model sees: python jobs/explain.py --run DIR [--images N] [--layer NAME]
 
 Predictions, confused pairs, a map of features, filters, feature maps, guided backpropagation and
-Grad-CAM, as PNG files in the run's directory and as images in TensorBoard.
+Grad-CAM, as PNG files in the run's directory and as images in TensorBoard. --images PATH ... shows
+these files instead; a file's actual class is the name of its folder.
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from fieldtrial.command_line import add_data_root, add_run, job, job_parser, parse, say
 from fieldtrial.disk.run import Run
@@ -18,7 +20,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = job_parser(__doc__)
     add_run(parser, "the directory of a finished run")
     parser.add_argument(
-        "--images", type=_count, default=24, metavar="N", help="how many images are shown [24]"
+        "--images",
+        nargs="+",
+        default=["24"],
+        metavar="N|PATH",
+        help="how many are shown, or files [24]",
     )
     parser.add_argument(
         "--layer", metavar="NAME", help="whose maps and gradients [every block's; the last one's]"
@@ -28,22 +34,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     add_data_root(parser)
     flags = parse(parser, arguments)
+    count, files = _images(parser, flags.images)
     from fieldtrial.insight.explain import explain  # late: torch takes seconds
     from fieldtrial.training.distributed.world import World
 
     world = World.from_environment()
     try:
-        for path in explain(Run(flags.run), world, flags.images, flags.layer, flags.seed):
+        for path in explain(Run(flags.run), world, count, flags.layer, flags.seed, files):
             say(str(path))
     finally:
         world.close()
     return 0
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number from 1")
-    return int(text)
+def _images(parser: argparse.ArgumentParser, texts: Sequence[str]) -> tuple[int, list[Path]]:
+    if len(texts) == 1 and texts[0].isdecimal() and int(texts[0]):
+        return int(texts[0]), []
+    if missing := [text for text in texts if not Path(text).is_file()]:
+        parser.error(f"--images {missing[0]!r}: must be a whole number from 1, or image files")
+    return len(texts), [Path(text) for text in texts]
 
 
 if __name__ == "__main__":

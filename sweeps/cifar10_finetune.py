@@ -2,9 +2,10 @@
 
 python sweeps/cifar10_finetune.py [--cluster NAME]    (CIFAR-10 is downloaded)
 
-Report 002, question 2b, on test: last 4 with Adam 78.29 %, last 6 79.57, last 5 with SGD and cosine
-81.6, with Adam 88.27. The report names five settings and gives four; the fifth here trains all
-layers. Cost: see --dry-run. Ours: not run yet.
+Report 002, question 2b, on test: last 4 layers with Adam 78.29 %, last 6 79.57, last 5 with SGD and
+cosine 81.6, with Adam 88.27. It does not say what it counts as a layer; here it is a residual
+block, or the head. It names five settings and gives four; the fifth here trains all layers.
+Cost: see --dry-run. Ours: not run yet.
 """
 
 from fieldtrial.config import TrainConfig

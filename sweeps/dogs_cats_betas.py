@@ -3,8 +3,8 @@
 python sweeps/dogs_cats_betas.py --data-root DIR    (the Kaggle archive; an account is needed)
 
 Report 003, question 3d: a smaller beta 1 raises the accuracy, beta 2 hardly matters; it has plots
-only. The records hold the gradient's norm and the size of the updates. Cost: see --dry-run. Ours:
-not run yet.
+only. Unlike dogs_cats_optimizers, with batch normalisation: the report names none. The records hold
+the gradient's norm and the size of the updates. Cost: see --dry-run. Ours: not run yet.
 """
 
 from fieldtrial.config import TrainConfig

@@ -3,7 +3,8 @@
 python sweeps/dogs_cats_optimizers.py --data-root DIR    (the Kaggle archive; an account is needed)
 
 Report 003, question 3a: one image at a time is the slowest and the best, nearly 70 % on test.
-Cost: see --dry-run. Ours: not run yet.
+Without batch normalisation, which says little of batches of one image. Cost: see --dry-run. Ours:
+not run yet.
 """
 
 from ray import tune

@@ -3,7 +3,8 @@
 python sweeps/dogs_cats_shuffle.py --data-root DIR    (the Kaggle archive; an account is needed)
 
 Report 003, question 3c: shuffling raises the accuracy drastically; it has plots only. The order
-without shuffling is class by class. Cost: see --dry-run. Ours: not run yet.
+without shuffling is class by class. Unlike dogs_cats_optimizers, with batch normalisation: the
+report names none. Cost: see --dry-run. Ours: not run yet.
 """
 
 from fieldtrial.config import TrainConfig

@@ -102,7 +102,7 @@ def test_what_until_needs_is_said() -> None:
 def test_an_a_a_sweep_runs_its_first_row_twice() -> None:
     one = sweep(rows=[{"optimizer": "sgd"}, {"optimizer": "adam"}], aa=True)
     first, _, again = one.planned
-    assert (again.number, again.cells, again.label) == (2, ("sgd again",), "optimizer=sgd again")
+    assert (again.number, again.cells, again.label) == (2, ("sgd again",), "sgd again")
     assert again.config.configuration == first.config.configuration
     assert again.config.id != first.config.id
     described = one.describe("x")

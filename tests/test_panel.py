@@ -11,6 +11,7 @@ from rich.console import Console
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.disk.task_queue import Task, TaskQueue
 from fieldtrial.panel import (
+    OUTCOMES,
     RowStanding,
     Standing,
     TrialStanding,
@@ -21,15 +22,15 @@ from fieldtrial.panel import (
 )
 
 DONE, STOPPED, RUNNING = (
-    TrialStanding(outcome, seconds)
+    TrialStanding(outcome, seconds, epoch=3, epochs=10)
     for outcome, seconds in (("finished", 60.0), ("stopped", 20.0), ("running", 10.0))
 )
-FIRST = RowStanding(["sgd"], [DONE, STOPPED, RUNNING], [], budget=4, seeds=1, best=0.9)
-SECOND = RowStanding(["adamw"], [], [], budget=4, seeds=1, best=None)
+FIRST = RowStanding("sgd", [DONE, STOPPED, RUNNING], [], budget=4, seeds=1, best=0.9)
+SECOND = RowStanding("adamw", [], [], budget=4, seeds=1, best=None)
 STANDING = Standing(
     name="x",
     path="runs/x",
-    fields=["optimizer"],
+    head="optimizer",
     select="validation_accuracy",
     mode="max",
     rows=[FIRST, SECOND],
@@ -39,9 +40,9 @@ STANDING = Standing(
 )
 
 
-def shown(standing: Standing, most_rows: int = 30) -> str:
+def shown(standing: Standing, most_rows: int = 30, width: int = 160) -> str:
     output = io.StringIO()
-    Console(file=output, width=160).print(render_panel(standing, most_rows))
+    Console(file=output, width=width).print(render_panel(standing, most_rows))
     return output.getvalue()
 
 
@@ -61,9 +62,9 @@ def test_runs_of_finalists_are_counted_and_have_a_column_where_there_are_any() -
     chosen = replace(FIRST, finalists=[DONE, RUNNING], finalist_runs=6)
     assert chosen.counts == {"waiting": 2 + 4, "running": 2, "finished": 2, "stopped": 1}
     assert chosen.ended_seconds == [60.0, 20.0, 60.0]
-    head, first, second = shown(replace(STANDING, rows=[chosen, SECOND])).splitlines()[3:6]
+    head, first, second = shown(replace(STANDING, rows=[chosen, SECOND])).splitlines()[4:7]
     assert head.split()[-2:] == ["finalists", "seeds"]
-    assert first.split()[-3:] == ["0.9000", "1/6", "0/1"]
+    assert first.split()[-3:] == ["90.00", "1/6", "0/1"]
     assert second.split()[-2:] == ["0/0", "0/1"]
 
 
@@ -136,26 +137,37 @@ def test_the_panel_says_how_each_row_stands() -> None:
     lines = shown(STANDING).splitlines()
     assert lines[0].rstrip() == "x  0:01:00  2 of 10 trials, 1 running, 0 failed  ->  runs/x"
     assert lines[1].startswith(
-        "best validation_accuracy 0.9000 (sgd), 0.0251 device-hours, about 0:02:35 left"
+        "best validation accuracy 90.00 % (sgd), 0.0251 device-hours, about 0:02:35 left"
     )
-    heads = [
-        "optimizer",
-        "waiting",
-        "running",
-        "finished",
-        "stopped",
-        "failed",
-        "best",
-        "validation_accuracy",
-        "seeds",
-    ]
-    assert lines[3].split() == heads
-    assert lines[4].split() == ["sgd", "2", "1", "1", "1", "0", "0.9000", "0/1"]
-    assert lines[5].split() == ["adamw", "5", "0", "0", "0", "0", "0/1"]
+    assert lines[3].split() == ["best", "validation"]
+    assert lines[4].split() == ["optimizer", *OUTCOMES, "epochs", "accuracy", "%", "seeds"]
+    assert lines[5].split() == ["sgd", "2", "1", "1", "1", "0", "3/10", "90.00", "0/1"]
+    assert lines[6].split() == ["adamw", "5", "0", "0", "0", "0", "0/1"]
+
+
+def test_a_narrow_panel_keeps_names_and_results_and_gives_up_counters() -> None:
+    name = "squeezenet1_1 · all_but_last:3 · sgd · 128"
+    rows = [replace(FIRST, name=name, finalist_runs=6), SECOND]
+    lines = shown(replace(STANDING, rows=rows), width=80).splitlines()
+    assert max(map(len, lines)) <= 80
+    first = next(line for line in lines if line.startswith(name))  # not cut: counters give way
+    assert first.split()[-3:] == ["3/10", "90.00", "0/1"]
+    assert lines[-1].startswith("left out at this width: waiting")
+    longest = shown(replace(STANDING, rows=[replace(FIRST, name=200 * "x")]), width=80)
+    assert max(map(len, longest.splitlines())) <= 80
+    assert "…" in longest
+    assert ("90.00" in longest, "3/10" in longest) == (True, True)
+
+
+def test_running_trials_show_their_epochs() -> None:
+    assert SECOND.epochs == ""
+    several = [replace(RUNNING, epoch=epoch, epochs=12) for epoch in (7, None, 4, 5)]
+    assert replace(FIRST, search=[DONE, *several]).epochs == "4–7/12"
+    assert replace(FIRST, search=[replace(RUNNING, epoch=None)]).epochs == ""
 
 
 def test_rows_that_do_not_fit_are_counted() -> None:
-    assert "and 1 more rows" in shown(STANDING, most_rows=1)
+    assert "and 1 more row" in shown(STANDING, most_rows=1)
     assert "adamw" not in shown(STANDING, most_rows=1)
 
 
@@ -164,7 +176,7 @@ def test_the_smaller_loss_is_the_best_so_far() -> None:
     standing = replace(
         STANDING, select="validation_loss", mode="min", rows=rows, report="runs/x/report.html"
     )
-    assert summary_line(standing).startswith("best validation_loss 0.2000 (adamw), ")
+    assert summary_line(standing).startswith("best validation loss 0.2000 (adamw), ")
     assert summary_line(standing).endswith(", report: runs/x/report.html")
 
 

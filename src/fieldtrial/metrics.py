@@ -72,12 +72,17 @@ def class_accuracy(label: Labels, probability: Probabilities) -> Values:
     return ratio(np.diag(counts), counts.sum(1), of_nothing=np.nan)
 
 
-def macro_f1(label: Labels, probability: Probabilities) -> float:
-    """Return the mean over the classes of F1, the harmonic mean of precision and recall; 0 for a
-    class never right.
+def class_f1(label: Labels, probability: Probabilities) -> Values:
+    """Return each class's F1, the harmonic mean of precision and recall, (classes,); 0 for a class
+    never right.
     """
     counts = confusion_matrix(label, probability)
-    return float(ratio(2 * np.diag(counts), counts.sum(0) + counts.sum(1), of_nothing=0.0).mean())
+    return ratio(2 * np.diag(counts), counts.sum(0) + counts.sum(1), of_nothing=0.0)
+
+
+def macro_f1(label: Labels, probability: Probabilities) -> float:
+    """Return the mean over the classes of `class_f1`."""
+    return float(class_f1(label, probability).mean())
 
 
 def class_auc(label: Labels, probability: Probabilities) -> Values:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from rich.console import Console, Group
+from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -16,19 +16,30 @@ from fieldtrial.disk.sweep_description import Mode
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.disk.task_queue import TaskQueue, attempt_number, run_name
 from fieldtrial.fields.printable import printable, printable_lines
+from fieldtrial.fields.scores import is_share, score_text, score_with_unit
 
 WIDTH_WITHOUT_TERMINAL = 400  # characters: no line of a log file is folded
 LIVE = ("waiting", "running")
 OUTCOMES = (*LIVE, "finished", "stopped", "failed")
 BAR_WIDTH = 60
+BEST, EPOCHS, FINALISTS, SEEDS = "best", "epochs", "finalists", "seeds"
+RESULTS = (EPOCHS, SEEDS)  # that stay in a narrow panel, beside the best
+COUNTERS = ("running", "failed", FINALISTS, "finished", "waiting", "stopped")  # the last goes first
+GAP = 2  # between columns
 
 
 @dataclass(frozen=True)
 class TrialStanding:
-    """How far a trial is, as one of OUTCOMES, and the seconds that its epochs took so far."""
+    """How far a trial is.
+
+    outcome: one of OUTCOMES. seconds: that its epochs took so far. epoch: the last one that is
+    done, None before the first. epochs: how many it has, None if that is not known.
+    """
 
     outcome: str
     seconds: float = 0.0
+    epoch: int | None = None
+    epochs: int | None = None
 
     @property
     def live(self) -> bool:
@@ -40,12 +51,12 @@ class TrialStanding:
 class RowStanding:
     """How far a row is.
 
-    cells: its compared fields as text. search, finals, finalists: the trials of its searches, and
+    name: a short one. search, finals, finalists: the trials of its searches, and
     the runs with fresh seeds of their winners and of their finalists. budget, seeds, finalist_runs:
     how many of each there will be at the end. best: the value of the best trial so far.
     """
 
-    cells: Sequence[str]
+    name: str
     search: Sequence[TrialStanding]
     finals: Sequence[TrialStanding]
     budget: int
@@ -76,6 +87,15 @@ class RowStanding:
         """The number of the winners' runs with fresh seeds that have ended."""
         return sum(not trial.live for trial in self.finals)
 
+    @property
+    def epochs(self) -> str:
+        """The epochs that its running trials have done: '3/10', or '3–9/10' of several."""
+        running = [trial for trial in self.trials if trial.outcome == "running"]
+        done = sorted({trial.epoch for trial in running if trial.epoch is not None})
+        most = max((trial.epochs for trial in running if trial.epochs is not None), default=None)
+        ends = [str(epoch) for epoch in (done[:1] + done[1:][-1:])]
+        return "–".join(ends) + (f"/{most}" if ends and most is not None else "")
+
     @cached_property
     def ended_seconds(self) -> list[float]:
         """The seconds of each trial that has ended."""
@@ -91,8 +111,9 @@ class RowStanding:
 class Standing:
     """How far a sweep is.
 
-    fields: what its rows compare. select, mode: the metric that chooses, and whether it is best
-    when large or small. since: what stands beside the name, such as how long the sweep has run.
+    head: what stands above the rows' names. select, mode: the metric that chooses, and whether it
+    is best when large or small. since: what stands beside the sweep's name, such as how long it has
+    run.
     device_hours: spent in epochs. slots: trials at once, None for as many as run now.
     sources: the trials whose weights others start from. news: lines below the rows.
     queued: trials that were handed over, and wait for a job. reasons: why jobs wait, if known.
@@ -101,7 +122,7 @@ class Standing:
 
     name: str
     path: str
-    fields: Sequence[str]
+    head: str
     select: str
     mode: Mode
     rows: Sequence[RowStanding]
@@ -176,7 +197,10 @@ def _last_change(run: Run) -> float:
 
 
 def render_panel(standing: Standing, most_rows: int) -> Group:
-    """Return the panel as a renderable of rich, with at most `most_rows` rows."""
+    """Return the panel as a renderable of rich, with at most `most_rows` rows.
+
+    Where it is narrow, the rows' names and results stay, and counters are left out.
+    """
     head = plain(
         f"{standing.name}  {standing.since}  {standing.ended} of {standing.expected} trials, "
         f"{standing.counts['running']} running, {_queued(standing)}"
@@ -187,7 +211,7 @@ def render_panel(standing: Standing, most_rows: int) -> Group:
         ProgressBar(total=max(1, standing.expected), completed=standing.ended, width=BAR_WIDTH)
     )
     lines = [plain(line, style="dim", overflow="ellipsis") for line in standing.news]
-    return Group(head, plain(summary_line(standing)), bar, _table(standing, most_rows), *lines)
+    return Group(head, plain(summary_line(standing)), bar, _Rows(standing, most_rows), *lines)
 
 
 def summary_line(standing: Standing) -> str:
@@ -196,7 +220,10 @@ def summary_line(standing: Standing) -> str:
     known = [row for row in standing.rows if row.best is not None]
     best = better(known, key=lambda row: row.best or 0.0, default=None)
     left = standing.seconds_left()
-    parts = [f"best {standing.select} {best.best:.4f} ({' '.join(best.cells)})"] if best else []
+    what = standing.select.replace("_", " ")
+    parts = []
+    if best and best.best is not None:
+        parts += [f"best {what} {score_with_unit(standing.select, best.best)} ({best.name})"]
     parts += [f"{format_hours(standing.device_hours)} device-hours"]
     parts += [f"about {clock(left)} left"] if left else []
     parts += [f"report: {standing.report}"] if standing.report else []
@@ -245,21 +272,54 @@ def clock(seconds: float) -> str:
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
 
 
-def _table(standing: Standing, most_rows: int) -> Table:
-    has_finalists = any(row.finalist_runs for row in standing.rows)
-    further = ["finalists", "seeds"] if has_finalists else ["seeds"]
-    head = map(plain, (*standing.fields, *OUTCOMES, f"best {standing.select}", *further))
-    table = Table(box=None, pad_edge=False)
-    for name in head:
-        table.add_column(name)
-    for row in standing.rows[:most_rows]:
-        counts = (str(row.counts[outcome]) for outcome in OUTCOMES)
-        best = "" if row.best is None else f"{row.best:.4f}"
-        ended = sum(not trial.live for trial in row.finalists)
-        finalists = [f"{ended}/{row.finalist_runs}"] if has_finalists else []
-        table.add_row(
-            *map(plain, row.cells), *counts, best, *finalists, f"{row.tested}/{row.seeds}"
-        )
-    if len(standing.rows) > most_rows:
-        table.caption = f"and {len(standing.rows) - most_rows} more rows"
-    return table
+@dataclass(frozen=True)
+class _Rows:
+    """The panel's rows, as a renderable of rich that takes the width there is."""
+
+    standing: Standing
+    most: int
+
+    def __rich_console__(self, _console: Console, options: ConsoleOptions) -> RenderResult:
+        rows, columns = self.standing.rows[: self.most], self._columns()
+        widths = {
+            name: max(map(len, (*name.split("\n"), *texts))) for name, texts in columns.items()
+        }
+        names = [printable(row.name) for row in rows]
+        results = [name for name in columns if name.startswith(BEST) or name in RESULTS]
+        left = options.max_width - sum(widths[name] + GAP for name in results)
+        left -= min(left, max(map(len, (self.standing.head, *names))))
+        kept = set(results)
+        for name in COUNTERS:
+            if name in columns and (width := widths[name] + GAP) <= left:
+                left -= width
+                kept.add(name)
+        table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0))
+        table.add_column(plain(self.standing.head), no_wrap=True, overflow="ellipsis")
+        for name in columns:
+            if name in kept:
+                table.add_column(Text(name), no_wrap=True, min_width=widths[name])
+        for place, row in enumerate(rows):
+            cells = (columns[name][place] for name in columns if name in kept)
+            table.add_row(plain(row.name), *cells)
+        more = len(self.standing.rows) - len(rows)
+        left_out = [name for name in columns if name not in kept]
+        if more:
+            table.caption = plain(f"and {more} more row{'' if more == 1 else 's'}")
+        yield table
+        if left_out:
+            yield plain(f"left out at this width: {', '.join(left_out)}", style="dim")
+
+    def _columns(self) -> dict[str, list[str]]:
+        """Return the head and the cells of each column beside the rows' names."""
+        select, rows = self.standing.select, self.standing.rows[: self.most]
+        (first, _, rest), unit = select.partition("_"), " %" if is_share(select) else ""
+        columns = {outcome: [str(row.counts[outcome]) for row in rows] for outcome in OUTCOMES}
+        columns |= {EPOCHS: [row.epochs for row in rows]}
+        best = [row.best for row in rows]
+        texts = ["" if value is None else score_text(select, value) for value in best]
+        columns |= {f"{BEST} {first}\n{rest}{unit}": texts}
+        if any(row.finalist_runs for row in self.standing.rows):
+            ended = [sum(not trial.live for trial in row.finalists) for row in rows]
+            runs = [row.finalist_runs for row in rows]
+            columns |= {FINALISTS: [f"{n}/{of}" for n, of in zip(ended, runs, strict=True)]}
+        return columns | {SEEDS: [f"{row.tested}/{row.seeds}" for row in rows]}

@@ -18,6 +18,7 @@ from fieldtrial.disk.sweep_description import (
     typed_values,
 )
 from fieldtrial.effects import condition_text, effective, has_effect
+from fieldtrial.fields.row_names import LABEL, given_labels, label_problems, name_rows, rows_text
 from fieldtrial.fields.rules import RUN_PREFIX
 from fieldtrial.fields.values import format_value, is_numeric
 from fieldtrial.search_domains import extremes, text_in_letters, to_search_domain
@@ -33,7 +34,6 @@ OWN_FIELDS = {
     "seed": "`seeds` says how many a winner is run with",
     "select": "`select` says it for all rows",
 }
-SHOWN = 3  # rows that a message names
 
 
 def grid(**choices: object) -> list[dict[str, object]]:
@@ -60,7 +60,7 @@ class PlannedRow:
     """One row of a sweep, as it will be run.
 
     number: the row's place in `rows`, from 0.
-    label: the row's own fields as text, such as 'model=cnn freeze=none'.
+    label: its short name, which the sweep file gives it or `name_rows` makes of its fields.
     cells: the row's values of the compared fields as text; fields it does not set have the base's.
     config: the row's config before the search; with a source, it starts from that one's weights.
     source: the config of the trial whose weights the row starts from, or None.
@@ -84,7 +84,7 @@ class Sweep(Budget):
     """A comparison: `rows` are compared, `search` is tuned inside each row.
 
     base: the config that the rows start from.
-    rows: the fields of each row of the table (see `grid`).
+    rows: the fields of each row of the table (see `grid`); `label` beside them is the row's name.
     search: field -> a Ray Tune domain, such as tune.loguniform(1e-4, 1e-1).
     trials, seeds, finalists, searches, max_failures: see `Budget`; max_failures is None for ten, or
         a tenth of the trials if that is more.
@@ -123,8 +123,10 @@ class Sweep(Budget):
         problems = self.budget_problems() + self._row_problems()
         problems += self._search_problems() + self._source_problems()
         if not problems:
-            planned = tuple(self._plan(number) for number in range(len(self.rows)))
-            object.__setattr__(self, "planned", planned)
+            planned = [self._plan(number) for number in range(len(self.rows))]
+            labels = name_rows(self.rows, self.compared, [row.cells for row in planned])
+            named = tuple(replace(row, label=labels[row.number]) for row in planned)
+            object.__setattr__(self, "planned", named)
             problems = [
                 *self._idle_row_fields(),
                 *self._idle_search_fields(),
@@ -136,8 +138,8 @@ class Sweep(Budget):
             first, number = self.planned[0], len(self.rows)
             config = replace(first.config, seed=first.config.seed + AA_SEEDS)
             cells = (*first.cells[:-1], f"{first.cells[-1]} again") if first.cells else ()
-            again = replace(first, number=number, label=f"{first.label} again", config=config)
-            again = replace(again, cells=cells)
+            said = f"{first.label} again"
+            again = replace(first, number=number, label=said, cells=cells, config=config)
             object.__setattr__(self, "planned", (*self.planned, again))
 
     @property
@@ -161,7 +163,7 @@ class Sweep(Budget):
         return most if self.max_failures is None else self.max_failures
 
     def _plan(self, number: int) -> PlannedRow:
-        config = TrainConfig.from_dict(self.rows[number], self.base)
+        config = TrainConfig.from_dict(self._own(number), self.base)
         source = self._source_config(number)
         if source is not None:
             config = replace(config, weights=f"{RUN_PREFIX}{source.id}")
@@ -173,7 +175,7 @@ class Sweep(Budget):
         }
         return PlannedRow(
             number=number,
-            label=self._label(number),
+            label="",
             cells=tuple(format_value(getattr(config, name)) for name in self.compared),
             config=config,
             source=source,
@@ -182,11 +184,8 @@ class Sweep(Budget):
             smallest_batch=min(searched.get("batch_size", [config.batch_size])),
         )
 
-    def _label(self, number: int) -> str:
-        values = self.rows[number].items()
-        return (
-            " ".join(f"{name}={format_value(value)}" for name, value in values) or f"row {number}"
-        )
+    def _own(self, number: int) -> dict[str, object]:
+        return {name: value for name, value in self.rows[number].items() if name != LABEL}
 
     def _source_config(self, number: int) -> TrainConfig | None:
         if self.source is None:
@@ -203,7 +202,7 @@ class Sweep(Budget):
             name=sweep_name,
             base=self.base,
             rows=tuple(
-                {name: getattr(row.config, name) for name in self.rows[row.number % len(self.rows)]}
+                {name: getattr(row.config, name) for name in self._own(row.number % len(self.rows))}
                 for row in self.planned
             ),
             search={name: to_search_domain(domain) for name, domain in self.search.items()},
@@ -217,19 +216,20 @@ class Sweep(Budget):
             deterministic=self.deterministic,
             aa=self.aa,
             pairs=self.pairs,
+            row_labels=given_labels(self.rows),
         )
 
     def _row_problems(self) -> list[str]:
         problems = [] if self.rows else ["rows: there must be at least one"]
+        problems += label_problems(self.rows)
         if self.select not in MODES:
             problems.append(f"select = {self.select!r}: must be one of {', '.join(MODES)}")
         for number in range(len(self.rows)):
             try:
-                TrainConfig.from_dict(self.rows[number], self.base)
+                TrainConfig.from_dict(self._own(number), self.base)
             except ConfigError as error:
-                problems += [
-                    f"row {number} ({self._label(number)}): {problem}" for problem in error.problems
-                ]
+                where = rows_text([number], self.rows)
+                problems += [f"{where}: {problem}" for problem in error.problems]
             for name, instead in OWN_FIELDS.items():
                 if name in self.rows[number]:
                     problems.append(f"row {number}: {name} is not a row's field; {instead}")
@@ -291,7 +291,7 @@ class Sweep(Budget):
         idle = [
             (row, name)
             for row in self.planned
-            for name in self.rows[row.number]
+            for name in self._own(row.number)
             if getattr(row.config, name) != getattr(self.base, name)
             and not has_effect(name, row.config, searched)
         ]
@@ -302,11 +302,11 @@ class Sweep(Budget):
         problems = []
         for row, name in idle:
             value = format_value(getattr(row.config, name))
-            same = twins[models[row.number]]
+            same = [twin.number for twin in twins[models[row.number]]]
             problems.append(
-                f"row {row.number} ({row.label}): {name} = {value} has no effect: it needs"
+                f"{rows_text([row.number], self.rows)}: {name} = {value} has no effect: it needs"
                 f" {condition_text(name)}"
-                + (f"; {_rows_text(same)} are one model" if len(same) > 1 else "")
+                + (f"; {rows_text(same, self.rows)} are one model" if len(same) > 1 else "")
             )
         return problems
 
@@ -314,11 +314,12 @@ class Sweep(Budget):
         """Return a line for each searched field that some row does not read."""
         searched = self._searched_values()
         idle = {
-            name: [row for row in self.planned if not has_effect(name, row.config, searched)]
+            name: [row.number for row in self.planned if not has_effect(name, row.config, searched)]
             for name in self.search
         }
         return [
-            f"search {name}: has no effect in {_rows_text(rows)}: it needs {condition_text(name)}"
+            f"search {name}: has no effect in {rows_text(rows, self.rows)}: it needs"
+            f" {condition_text(name)}"
             for name, rows in idle.items()
             if rows
         ]
@@ -334,9 +335,3 @@ class Sweep(Budget):
                 for source in sources
             )
         ]
-
-
-def _rows_text(rows: Sequence[PlannedRow]) -> str:
-    """Return the rows' numbers and labels, of the first few if there are many."""
-    named = ", ".join(f"row {row.number} ({row.label})" for row in rows[:SHOWN])
-    return named + (f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else "")

@@ -11,9 +11,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.disk.run import Run
+from fieldtrial.insight.chosen import choose
 from fieldtrial.insight.classes import confused_pairs, embedding, predictions_grid
-from fieldtrial.insight.explain import explain
-from fieldtrial.insight.subject import Subject, open_subject, sample
+from fieldtrial.insight.explain import _cam, _guided, _maps, explain
+from fieldtrial.insight.subject import Subject, last_map, open_subject, sample
 from fieldtrial.training.distributed.world import World
 from tests.job_commands import Job
 
@@ -126,6 +127,47 @@ def test_every_picture_is_a_file_and_an_image_of_tensorboard(trained: Callable[.
     assert "validation_accuracy" in events.Tags()["scalars"]
 
 
+def test_chosen_files_are_explained_with_their_folders_as_classes(
+    trained: Callable[..., Run], subject: Subject, tmp_path: Path
+) -> None:
+    index = sample(subject, 4)
+    paths = [tmp_path / str(subject.data.labels[one]) / "image.png" for one in index]
+    paths[3] = tmp_path / "elsewhere" / "image.png"
+    for path, one in zip(paths, index, strict=True):
+        path.parent.mkdir()
+        Image.fromarray(subject.pixels(one)).save(path)
+    chosen = choose(subject, paths)
+    place = [int(np.flatnonzero(subject.predictions.index == one)[0]) for one in index]
+    known = subject.predictions.probability[place]
+    assert np.allclose(chosen.predictions.probability, known, atol=1e-6), "the same pixels"
+    names = [subject.class_name(int(subject.data.labels[one])) for one in index[:3]]
+    shown = titles(predictions_grid(chosen, 4))
+    assert {title.split("/ ")[1] for title in shown} == {*names, "unknown"}
+    drawn = {path.stem for path in explain(trained(), World(), files=paths)}
+    assert drawn == {
+        "predictions-chosen",
+        *(f"feature-maps-chosen-{number}" for number in range(1, 5)),
+        "guided-backpropagation-chosen",
+        "grad-cam-chosen",
+    }
+    (tmp_path / "text.png").write_text("no image")
+    with pytest.raises(ValueError, match=r"text\.png is not a readable image"):
+        choose(subject, [tmp_path / "text.png"])
+
+
+def test_every_title_has_the_actual_class(subject: Subject) -> None:
+    layer, images = last_map(subject), sample(subject, 4)
+    for figure in (_cam(subject, layer, images), _maps(subject, images[0], None)):
+        judged = [title for title in titles(figure) if "/ " in title]
+        assert len(judged) == (4 if len(figure.axes) <= 6 else 1)
+        for title in judged:
+            sign, predicted, _, _, label = title.split()
+            assert (sign == "✓") == (predicted == label)
+    guided = titles(_guided(subject, layer, 0))
+    assert len(guided) == 8  # channels
+    assert {title.splitlines()[2] for title in guided} <= set(subject.data.class_names)
+
+
 @pytest.mark.slow
 def test_the_command_draws_what_a_perceptron_has_and_says_what_it_has_not(
     command: Job,
@@ -149,7 +191,7 @@ def test_the_command_draws_what_a_perceptron_has_and_says_what_it_has_not(
             ["--layer", "layer9"],
             "layer = 'layer9': cnn has no layer of that name whose output",
         ),
-        (["--images", "0"], "'0': must be a whole number from 1"),
+        (["--images", "0"], "--images '0': must be a whole number from 1, or image files"),
     ],
 )
 def test_bad_flags_get_one_clear_error(

@@ -40,12 +40,12 @@ def test_a_run_is_evaluated_before_and_after_training(
     result = runs[0].result() or {}
     done = command("evaluate.py", "--run", runs[0].path)
     assert (done.returncode, done.stderr) == (0, "")
-    assert f"test accuracy {result['test_accuracy']:.4g}" in done.stdout.splitlines()
+    assert f"test accuracy {100 * result['test_accuracy']:.4g} %" in done.stdout.splitlines()
     assert "class names" not in done.stdout
     before = job("evaluate.py", "--run", runs[0].path, "--split", "validation", "--initial")
     assert before.returncode == 0, before.stderr
     accuracy = runs[0].records()[0]["validation_accuracy"]
-    assert f"initial validation accuracy {accuracy:.4g}" in before.stdout.splitlines()
+    assert f"initial validation accuracy {100 * accuracy:.4g} %" in before.stdout.splitlines()
 
 
 @pytest.fixture(scope="module")

@@ -64,7 +64,9 @@ def test_it_trains_goes_on_and_does_nothing_twice(job: Job, tmp_path: Path) -> N
     assert (
         load_predictions(run, "validation").summary()["accuracy"] == result["validation_accuracy"]
     )
-    assert f"test accuracy {with_test['test_accuracy']:.4g}" in tested.stdout.splitlines()[-1]
+    assert (
+        f"test accuracy {100 * with_test['test_accuracy']:.4g} %" in tested.stdout.splitlines()[-1]
+    )
 
     again = job("train.py", "--run", run.path, *SMALL, "--test")
     assert again.returncode == 0

@@ -33,7 +33,7 @@ def test_every_outcome_is_counted(written: "Written") -> None:
     written.folder.set_owner(OWNER)
     standing = read_standing(written.folder)
     first = standing.rows[0]
-    assert first.cells == ("cnn", "none")
+    assert (standing.head, first.name) == ("model · freeze", "cnn · none")
     # of six in the search one has not been proposed; and there will be three runs with fresh seeds
     assert first.counts == {"finished": 1, "stopped": 1, "failed": 1, "running": 1, "waiting": 5}
     assert (first.best, first.tested, first.seeds) == (0.8, 0, 3)

@@ -7,6 +7,7 @@ from ray.tune.search.sample import Categorical, Domain
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.effects import has_effect
+from fieldtrial.fields.row_names import LABEL
 from fieldtrial.fields.values import is_numeric
 from fieldtrial.search_domains import extremes
 from fieldtrial.sweep import Sweep
@@ -47,7 +48,7 @@ def smoke(sweep: Sweep) -> Sweep:
             {
                 name: fixed.get(name, value)
                 for name, value in sweep.rows[row.number].items()
-                if has_effect(name, row.config, left)
+                if name == LABEL or has_effect(name, row.config, left)
             }
             | larger.get(row.number, {})
             for row in sweep.planned[: len(sweep.rows)]

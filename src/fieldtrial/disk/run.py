@@ -32,6 +32,7 @@ from fieldtrial.disk.reading import check, require_file
 
 Record = dict[str, Any]
 CHECKPOINTS_KEPT = 2
+CHOSEN = "-chosen"  # in the names of pictures of images that somebody chose
 METRICS = re.compile(r"metrics-([1-9][0-9]{0,8})\.jsonl")
 
 

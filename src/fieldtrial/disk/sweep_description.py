@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from fieldtrial.budget import LEAST, Budget, Until
 from fieldtrial.config import HINTS, ConfigError, Select, TrainConfig, unknown_field
+from fieldtrial.fields.row_names import LABEL, is_label, name_rows, names_head
 from fieldtrial.fields.values import check_type, format_value, parse
 
 Mode = Literal["max", "min"]
@@ -81,6 +82,7 @@ class SweepDescription(Budget):
     deterministic: whether the search does not depend on how many trials run at once.
     aa: whether the last row is the first once more. pairs: whether every pair of rows is compared.
     earlier_seeds: numbers of seeds that were raised after final runs had begun.
+    row_labels: the names that the first rows were given, empty for a row without one.
     """
 
     name: str
@@ -93,6 +95,7 @@ class SweepDescription(Budget):
     aa: bool = False
     pairs: bool = False
     earlier_seeds: tuple[int, ...] = ()
+    row_labels: tuple[str, ...] = ()
 
     @property
     def mode(self) -> Mode:
@@ -127,16 +130,23 @@ class SweepDescription(Budget):
 
     @cached_property
     def labels(self) -> list[str]:
-        """Each row as text: 'cnn · none', or with field names where rows set different fields."""
-        texts = [{name: format_value(value) for name, value in row.items()} for row in self.rows]
-        if len({tuple(row) for row in texts}) == 1 and texts[0]:
-            labels = [" · ".join(row.values()) for row in texts]
-        else:
-            labels = [
-                " ".join(f"{name}={value}" for name, value in row.items()) or f"row {number}"
-                for number, row in enumerate(texts)
-            ]
-        return [*labels[:-1], f"{labels[0]} again"] if self.aa else labels
+        """A short name for each row: its label, or what `name_rows` makes of its fields."""
+        labels = name_rows(*self._named_by)
+        return [*labels, f"{labels[0]} again"] if self.aa else labels
+
+    @property
+    def labels_head(self) -> str:
+        """What the labels are values of: 'model · freeze', or 'row'."""
+        return names_head(*self._named_by) or "row"
+
+    @cached_property
+    def _named_by(self) -> tuple[list[dict[str, object]], list[str], list[tuple[str, ...]]]:
+        """The arguments of `name_rows`, without a row that is the first once more."""
+        given = [*self.row_labels, *[""] * (len(self.rows) - len(self.row_labels))]
+        pairs = zip(self.rows, given, strict=True)
+        own = [dict(row) | ({LABEL: label} if label else {}) for row, label in pairs]
+        end = len(own) - self.aa
+        return own[:end], self.compared, [self.cells(row) for row in range(end)]
 
     @classmethod
     def from_json(cls, values: object, where: str) -> "SweepDescription":
@@ -168,6 +178,7 @@ class SweepDescription(Budget):
             aa=reader.checked("aa", bool, False),
             pairs=reader.checked("pairs", bool, False),
             earlier_seeds=reader.checked("earlier_seeds", tuple[int, ...], ()),
+            row_labels=reader.labels(),
         )
         if reader.problems:
             raise ConfigError(reader.problems, where)
@@ -184,6 +195,7 @@ class SweepDescription(Budget):
             "seeds": int(self.seeds),
             "most_seeds": self.most_seeds,
             "earlier_seeds": list(self.earlier_seeds),
+            "row_labels": list(self.row_labels),
             "finalists": self.finalists,
             "searches": self.searches,
             "max_failures": self.max_failures,
@@ -217,6 +229,14 @@ class _Reader:
     def seeds(self) -> int:
         seeds, most = self.checked("seeds", int), self.checked("most_seeds", int | None)
         return Until(most) if seeds is not None and most is not None and most > seeds else seeds
+
+    def labels(self) -> tuple[str, ...]:
+        labels: tuple[str, ...] = self.checked("row_labels", tuple[str, ...], ()) or ()
+        rows = self._values["rows"]
+        is_fit = isinstance(rows, list) and len(labels) <= len(rows)
+        if not is_fit or not all(is_label(label) for label in labels if label):
+            self.problems.append("row_labels: must be names of rows, empty for one that has none")
+        return labels
 
     def config(self, name: str, values: object, base: TrainConfig) -> TrainConfig:
         if not isinstance(values, dict):
@@ -270,7 +290,7 @@ class _Reader:
 
 def compared_fields(rows: Iterable[Mapping[str, object]]) -> list[str]:
     """Return the fields that rows set, in the order in which they come up."""
-    return list(dict.fromkeys(name for row in rows for name in row))
+    return list(dict.fromkeys(name for row in rows for name in row if name != LABEL))
 
 
 def typed_values(values: Mapping[str, object]) -> dict[str, Any]:

@@ -9,8 +9,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
-from fieldtrial.insight.subject import NothingToDrawError, Subject, mapping_layers, sample
+from fieldtrial.insight.subject import (
+    NothingToDrawError,
+    Subject,
+    as_map,
+    has_channels_last,
+    mapping_layers,
+    sample,
+)
 from fieldtrial.training.freezing.depth_axis import units
 
 EXCITING_IMAGES = 256  # searched for the one that excites a neuron most
@@ -77,7 +85,7 @@ def feature_maps(subject: Subject, image: int, layers: Sequence[str]) -> dict[st
     `image` is its position in the store.
     """
     outputs = subject.outputs(layers, [image])
-    return {name: outputs[name][0].float().cpu().numpy() for name in layers}
+    return {name: _map(outputs[name])[0].float().cpu().numpy() for name in layers}
 
 
 def guided_backpropagation(
@@ -103,13 +111,15 @@ def guided_backpropagation(
     firing = torch.nonzero(answers.amax(0) > 0).flatten().numpy()
     channels = np.sort(np.random.default_rng(seed).permutation(firing)[:neurons]).tolist()
     method = NeuronGuidedBackprop(subject.network.model, _module(subject, layer))
+    is_last = has_channels_last(subject.outputs([layer], pool[:1])[layer])
     found = []
     for channel in channels:
         best = int(answers[:, channel].argmax())
         place = (int(strongest[best, channel, 1]), int(strongest[best, channel, 2]))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # captum warns that it sets hooks
-            gradient = method.attribute(subject.images([pool[best]]), (channel, *place))
+            neuron = (*place, channel) if is_last else (channel, *place)
+            gradient = method.attribute(subject.images([pool[best]]), neuron)
         positive = gradient[0].clamp_min(0).permute(1, 2, 0).detach().float().cpu().numpy()
         found.append(Excitation(channel, place, pool[best], positive))
     return found
@@ -126,21 +136,18 @@ def grad_cam(subject: Subject, layer: str, image: int, target: int) -> Image:
     Selvaraju et al. 2017: the layer's maps, weighted by the class score's mean gradient; the
     positive part is enlarged to the image's size.
     """
-    from captum.attr import LayerAttribution, LayerGradCam
-
-    images = subject.images([image]).requires_grad_()
-    method = LayerGradCam(subject.network.model, _module(subject, layer))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        small = method.attribute(images, target, relu_attributions=True)
-    heat = (
-        LayerAttribution.interpolate(small, tuple(images.shape[2:]), "bilinear")[0, 0]
-        .detach()
-        .float()
-        .cpu()
-    )
-    heat = heat / heat.max().clamp_min(1e-12)
-    numbers: Image = heat.numpy()
+    images, kept = subject.images([image]).requires_grad_(), list[Tensor]()
+    hook = _module(subject, layer).register_forward_hook(lambda _m, _i, output: kept.append(output))
+    try:
+        score = subject.network.model(images)[0, target]
+    finally:
+        hook.remove()
+    (gradient,) = torch.autograd.grad(score, kept[-1])
+    weights = _map(gradient).mean((2, 3), keepdim=True)
+    small = (weights * _map(kept[-1])).sum(1, keepdim=True).clamp_min(0)
+    side = images.shape[2:]
+    heat = functional.interpolate(small, side, mode="bilinear")[0, 0].detach().float().cpu()
+    numbers: Image = (heat / heat.max().clamp_min(1e-12)).numpy()
     return numbers
 
 
@@ -149,10 +156,16 @@ def _strongest(subject: Subject, layer: str, images: Sequence[int]) -> Tensor:
 
     The shape is (images, channels, 3), with activation, row and column.
     """
-    output = subject.outputs([layer], images)[layer]
-    values, places = output.float().flatten(2).max(2)
+    output = _map(subject.outputs([layer], images)[layer])
+    values, places = output.float().reshape(*output.shape[:2], -1).max(2)
     width = output.shape[3]
     return torch.stack([values, places // width, places % width], dim=2).cpu()
+
+
+def _map(output: Tensor) -> Tensor:
+    found = as_map(output)
+    assert found is not None, "the layer was found among those with a map"
+    return found
 
 
 def _module(subject: Subject, name: str) -> nn.Module:

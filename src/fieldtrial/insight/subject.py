@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.disk.run import Run
@@ -14,9 +14,12 @@ from fieldtrial.results.read.predictions import StoredPredictions, load_predicti
 from fieldtrial.training.data.load import Data
 from fieldtrial.training.data.splits import Indices
 from fieldtrial.training.distributed.world import World
+from fieldtrial.training.freezing.depth_axis import units
 from fieldtrial.training.loop.attempt import Split
 from fieldtrial.training.models.network import Network
 from fieldtrial.training.scoring.evaluation import evaluate_run, open_finished
+
+HANDING_ON = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 
 
 class NothingToDrawError(ValueError):
@@ -30,7 +33,9 @@ class Subject:
     Attributes:
         network: in evaluation mode, on its device.
         split: test for a tested run, else validation: explaining a run does not use its test set.
-        predictions: of the split's images.
+        predictions: of the split's images, or of chosen ones; the label of an image whose class is
+            not known is -1.
+        is_chosen: whether the images are files that somebody chose, see `insight.chosen`.
     """
 
     run: Run
@@ -40,6 +45,12 @@ class Subject:
     split: Split
     predictions: StoredPredictions
     world: World
+    is_chosen: bool = False
+
+    @property
+    def images_name(self) -> str:
+        """What its images are called: 'test images'."""
+        return f"{'chosen' if self.is_chosen else self.split} images"
 
     def images(self, indices: Sequence[int] | Indices) -> Tensor:
         """Return the images at these positions of the store, normalised: float (n, c, h, w)."""
@@ -49,13 +60,15 @@ class Subject:
     def outputs(self, layers: Sequence[str], indices: Sequence[int]) -> dict[str, Tensor]:
         """Return the outputs of `layers` of the inner model for these images, as they are computed.
 
-        Layers whose output is no tensor are left out. Each output is that of the last call, copied:
+        Layers whose output is no tensor are left out. They come in the order of their last call.
+        Each output is that of the last call, copied:
         a residual block adds to its last norm's output in place.
         """
         found: dict[str, Tensor] = {}
 
         def hook(name: str, output: object) -> None:
             if isinstance(output, Tensor):
+                found.pop(name, None)
                 found[name] = output.clone()
 
         handles = [
@@ -79,7 +92,7 @@ class Subject:
 
     def class_name(self, label: int) -> str:
         """Return the name of a class."""
-        return self.data.class_names[label]
+        return self.data.class_names[label] if label >= 0 else "unknown"
 
 
 def open_subject(run: Run, world: World) -> Subject:
@@ -115,26 +128,70 @@ def sample(subject: Subject, count: int, seed: int = 0) -> list[int]:
 
 
 def last_map(subject: Subject) -> str:
-    """Return the last layer with a map before the head. Raises what `mapping_layers` does."""
+    """Return the last layer with a map before the head, and before the pooling that shrinks it.
+
+    Raises:
+        NothingToDrawError: no layer has a map, or only the first one, as in a transformer of
+            tokens: its map does not say what the model looks at.
+    """
     layers = mapping_layers(subject)
     head = subject.network.head.removeprefix("model.")  # in some models a convolution, with a map
-    return layers[layers.index(head) - 1] if head in layers else layers[-1]
+    before = layers[: layers.index(head)] if head in layers else layers
+    found = [name for name in before if not _is_pooled(subject.network.model.get_submodule(name))]
+    last = (found or before)[-1]
+    first = units(subject.network)[0].modules
+    if len(layers) == 1 and any(f"{last}.".startswith(f"{name}.") for name in first):
+        raise NothingToDrawError(
+            f"{subject.run.path}: {subject.config.model} has a map at its first layer only; --layer"
+            f" {last} shows that one"
+        )
+    return last
 
 
 def mapping_layers(subject: Subject) -> list[str]:
-    """Return the inner model's modules whose output is a map (channels, h, w), first to last.
+    """Return the inner model's modules whose output is a map, first to last: see `as_map`.
+
+    Modules that hand on what they get, such as dropout, are left out.
 
     Raises:
-        NothingToDrawError: it has none: a perceptron, or a transformer.
+        NothingToDrawError: it has none: a perceptron.
     """
-    modules = [name for name, _ in subject.network.model.named_modules() if name]
-    found = [
+    modules = [
         name
-        for name, output in subject.outputs(modules, [0]).items()
-        if output.ndim == 4 and output.shape[2] * output.shape[3] > 1
+        for name, module in subject.network.model.named_modules()
+        if name and not isinstance(module, HANDING_ON)
     ]
+    outputs = subject.outputs(modules, [0])
+    found = [name for name, output in outputs.items() if as_map(output) is not None]
     if not found:
         raise NothingToDrawError(
             f"{subject.run.path}: {subject.config.model} has no layer with a spatial output"
         )
     return found
+
+
+def as_map(output: Tensor) -> Tensor | None:
+    """Return a layer's output as maps (n, channels, side, side), None if it is none.
+
+    Images are square, so maps are. Other outputs of four dimensions are attention's. Transformers
+    with windows have their channels last.
+    """
+    if output.ndim == 4 and output.shape[2] == output.shape[3] > 1:
+        return output
+    return output.permute(0, 3, 1, 2) if has_channels_last(output) else None
+
+
+def has_channels_last(output: Tensor) -> bool:
+    """Return whether an output is a map (n, side, side, channels)."""
+    return (
+        output.ndim == 4
+        and output.shape[2] != output.shape[3]
+        and output.shape[1] == output.shape[2] > 1
+    )
+
+
+def _is_pooled(module: nn.Module) -> bool:
+    """Return whether a module, or the last of those that it runs in turn, is a pooling layer."""
+    while isinstance(module, nn.Sequential) and len(module):
+        module = module[-1]
+    return "pool" in type(module).__name__.lower()

@@ -45,11 +45,12 @@ def read_standing(folder: SweepFolder) -> Standing:
     begun = trials.loc[trials["outcome"] == "running", "trial"]
     running = runs_with_worker(folder, begun.tolist(), since)
     standings = {
-        trial: TrialStanding(_outcome(outcome, trial in running), 60 * minutes)
-        for trial, outcome, minutes in zip(
+        trial: TrialStanding(_outcome(outcome, trial in running), 60 * minutes, epoch, epochs)
+        for trial, outcome, minutes, epoch, epochs in zip(
             trials["trial"],
             trials["outcome"],
             trials["minutes"].astype(float).fillna(0.0),
+            *(_whole(trials[name]) for name in ("epochs_recorded", "epochs")),
             strict=True,
         )
     }
@@ -59,13 +60,16 @@ def read_standing(folder: SweepFolder) -> Standing:
     standing = Standing(
         name=folder.name,
         path=str(folder.path),
-        fields=description.compared,
+        head=description.labels_head,
         select=description.select,
         mode=description.mode,
         rows=[
-            _row(group, description, standings, searches)
-            for group, searches in zip(
-                row_groups(sweeps), read_searches(sweeps).values(), strict=True
+            _row(name, group, description, standings, searches)
+            for name, group, searches in zip(
+                description.labels,
+                row_groups(sweeps),
+                read_searches(sweeps).values(),
+                strict=True,
             )
         ],
         since=_since(records),
@@ -79,6 +83,7 @@ def read_standing(folder: SweepFolder) -> Standing:
 
 
 def _row(
+    name: str,
     group: Group,
     description: SweepDescription,
     standings: Mapping[str, TrialStanding],
@@ -88,7 +93,7 @@ def _row(
         return [standings[t] for t in group.trials.loc[group.trials["role"] == role, "trial"]]
 
     return RowStanding(
-        cells=group.key,
+        name=name,
         search=of_role("search"),
         finals=[standings[trial] for trial in group.runs["trial"]],
         budget=group.expected,
@@ -97,6 +102,10 @@ def _row(
         finalists=of_role("finalist"),
         finalist_runs=sum(search.expected_finalists for search in searches),
     )
+
+
+def _whole(values: "pd.Series[int]") -> list[int | None]:
+    return [None if pd.isna(value) else int(value) for value in values]
 
 
 def _outcome(outcome: str, has_worker: bool) -> str:

@@ -128,7 +128,7 @@ def test_a_row_has_all_of_its_searches(tmp_path: Path) -> None:
     with progress:
         pass
     shown = console.file.getvalue()  # type: ignore[attr-defined]
-    assert "row 0 (optimizer=sgd) search 1 finalist seed 1500: failed" in shown
+    assert "row 0 (sgd) search 1 finalist seed 1500: failed" in shown
     assert "24 trials, 2 at once at most" in shown
 
 

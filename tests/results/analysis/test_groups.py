@@ -113,7 +113,7 @@ def test_differences_are_marked(written: "Written") -> None:
     assert compared.basis == "seeds"
     assert comparison_lines(groups)[:3] == [
         (
-            "test_accuracy compared with optimizer=sgd, the best on validation_accuracy: 1 worse,"
+            "test_accuracy compared with sgd, the best on validation_accuracy: 1 worse,"
             " no difference shown for 1, which does not prove that there is none."
         ),
         (

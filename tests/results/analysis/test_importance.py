@@ -6,8 +6,9 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import spearmanr
 
-from fieldtrial.results.analysis.importance import rank_hyperparameters
+from fieldtrial.results.analysis.importance import order_of, rank_hyperparameters
 
 RANDOM = np.random.default_rng(0)
 
@@ -40,6 +41,43 @@ def test_what_the_metric_depends_on_comes_first() -> None:
     assert found.correlation[0] == pytest.approx(-0.95, abs=0.06)
     assert found.correlation[1] is None  # a model has no order
     assert found.note.startswith("From 60 search trials;")
+
+
+@pytest.mark.parametrize(
+    ("levels", "order"),
+    [
+        (["256", "32", "64", "128"], ["32", "64", "128", "256"]),  # such as filters=(32,)
+        (["true", "false"], ["false", "true"]),
+        (["all_but_last:10", "all_but_last:2"], ["all_but_last:2", "all_but_last:10"]),
+        (["32,32", "16,16", "16,32"], ["16,16", "16,32", "32,32"]),
+        (["0.9,0.999", "0.5,0.999"], ["0.5,0.999", "0.9,0.999"]),
+        (["16,32", "32,16"], None),
+        (["32", "16,16"], None),
+        (["all_but_last:2", "first:2"], None),
+        (["relu", "tanh"], None),
+        (["none", "2"], None),
+    ],
+)
+def test_what_has_an_order_has_a_rank_correlation(
+    levels: list[str], order: list[str] | None
+) -> None:
+    found = order_of(levels)
+    assert (None if found is None else sorted(found, key=lambda level: found[level])) == order
+    chosen = RANDOM.integers(0, len(levels), 40)
+    rank = [order.index(level) if order else 0 for level in levels]
+    values = pd.Series([0.1 * rank[level] + place / 1e6 for place, level in enumerate(chosen)])
+    column = {"name": "x", "kind": "category", "levels": levels, "values": chosen.tolist()}
+    (correlation,) = rank_hyperparameters([column], values).correlation
+    expected = spearmanr([rank[level] for level in chosen], values).statistic if order else None
+    assert correlation == (None if expected is None else pytest.approx(expected, abs=1e-4))
+
+
+def test_trials_without_a_hyperparameter_are_counted() -> None:
+    known = numbers("lr", np.arange(30.0))
+    gappy = numbers("momentum", np.arange(30.0)) | {"values": [None] * 4 + [0.5, 0.9] * 13}
+    found = rank_hyperparameters([known, gappy], pd.Series(np.arange(30.0)))
+    assert found.note.startswith("From 26 search trials;")
+    assert found.note.endswith("Left out for a missing value: momentum of 4.")
 
 
 def test_trials_without_a_value_are_left_out_and_many_are_drawn_from() -> None:

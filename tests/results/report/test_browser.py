@@ -14,8 +14,10 @@ from playwright.sync_api import Browser, Page, expect
 
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.results.report.build import write_report
+from tests.results.conftest import Written
 
 DESKTOP = {"width": 1280, "height": 900}
+LAPTOP = {"width": 1300, "height": 900}
 PHONE = {"width": 375, "height": 800}
 TRIALS = 48  # search 36 + 1 failed + 1 running + 1 waiting, final 9
 
@@ -208,6 +210,41 @@ def test_a_phone_shows_it_without_scrolling_sideways(browser: Browser, report: P
     assert opened.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     opened.context.close()
     assert opened.problems == []
+
+
+ENDS = """table => [...table.querySelectorAll("thead th")]
+  .filter((head) => /^(test|validation) accuracy/.test(head.innerText))
+  .map((head) => head.getBoundingClientRect().right)"""
+
+
+def test_accuracies_are_seen_without_scrolling(
+    browser: Browser, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    written = Written(tmp_path_factory.mktemp("wide") / "sweep")
+    name = "/data/shared/weights/torchvision/squeezenet1_0-{}.pth"
+    written.rows = [
+        {"weights": name.format(one), "freeze": freeze, "optimizer": "adamw", "batch_size": size}
+        for one in ("imagenet-b66bff10", "inaturalist")
+        for freeze in ("none", "all_but_last:3")
+        for size in (16, 128)
+    ]
+    fields = ["lr", "dropout", "weight_decay", "label_smoothing", "epsilon", "momentum", "gamma"]
+    search = dict.fromkeys(fields, "uniform(0.01, 0.5)")
+    written.describe(rows=written.rows, search=search, trials=1)
+    for row in range(len(written.rows)):
+        values: dict[str, Any] = dict.fromkeys(fields, 0.0123456 + row / 100)
+        written.ended(row, validation=0.9 - row / 100, **values)
+        for seed in range(3):
+            written.ended(row, "final", 0.8, 0.8 - row / 50, **values, seed=seed + 1)
+    opened = Opened(browser, viewport=LAPTOP)
+    opened.page.goto(write_report(written.folder).as_uri())
+    for table, count in (("#table table", 2), ("#trials-table", 2)):
+        ends = opened.page.locator(table).evaluate(ENDS)
+        assert len(ends) == count
+        assert max(ends) <= LAPTOP["width"], table
+    opened.page.set_viewport_size(PHONE)  # where the names in the figures at the top are long
+    assert opened.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    opened.context.close()
 
 
 def test_pictures_of_models_are_shown_and_described(

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 
 from rich.console import Console, RenderableType
 from rich.live import Live
@@ -11,6 +11,7 @@ from fieldtrial.control.engine.finalists import rank
 from fieldtrial.control.engine.loop import Engine
 from fieldtrial.control.engine.trial import Trial
 from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.fields.scores import score_with_unit
 from fieldtrial.panel import (
     RowStanding,
     Standing,
@@ -21,7 +22,7 @@ from fieldtrial.panel import (
 )
 
 MOST_ROWS = 30
-OTHER_LINES = 10  # of the terminal, besides the panel's rows
+OTHER_LINES = 13  # of the terminal, besides the panel's rows
 REFRESHES_PER_SECOND = 4
 NEWEST = 4  # events in the panel
 
@@ -53,14 +54,15 @@ class LivePanel:
         self._processes = processes
         self._live: Live | None = None
         self._engine: Engine | None = None
-        self._cells: list[Sequence[str]] = []  # of each row
+        self._head, self._names = "row", list[str]()  # of the rows
         self._started = time.monotonic()
         self._news: list[str] = []
 
     def follow(self, engine: Engine) -> "LivePanel":
         """Show the state of `engine`. Use the result as a context manager around its run."""
         self._engine = engine
-        self._cells = [row.cells for row in engine.sweep.planned]
+        self._head = engine.sweep.describe(engine.folder.name).labels_head
+        self._names = [row.label for row in engine.sweep.planned]
         return self
 
     def __enter__(self) -> "LivePanel":
@@ -112,9 +114,9 @@ class LivePanel:
                 if trial.stopped_at is not None
                 else "finished"
             )
-            return (
-                f"{trial.name} {what}{role}: {ending}, {self._engine.sweep.select} {trial.best:.4f}"
-            )
+            select = self._engine.sweep.select
+            score = f"{select.replace('_', ' ')} {score_with_unit(select, trial.best)}"
+            return f"{trial.name} {what}{role}: {ending}, {score}"
         if event == "notice":
             return f"{trial.name} {what}{role}: {trial.notice}"
         problem = f": {(trial.problem or '').splitlines()[0]}" if trial.problem else ""
@@ -145,10 +147,10 @@ class LivePanel:
         return Standing(
             name=engine.folder.name,
             path=str(engine.folder.path),
-            fields=sweep.compared,
+            head=self._head,
             select=sweep.select,
             mode=sweep.mode,
-            rows=[self._row(number, waiting) for number in range(len(self._cells))],
+            rows=[self._row(number, waiting) for number in range(len(self._names))],
             since=self._clock(),
             device_hours=sum(trial.seconds for trial in engine.trials()) / 3600 * self._processes,
             slots=engine.place.slots,
@@ -168,7 +170,7 @@ class LivePanel:
         winners = [winner for row in searches if (winner := row.winner())]
         best = next(iter(rank(winners, sweep.mode)), None)
         return RowStanding(
-            cells=self._cells[number],
+            name=self._names[number],
             search=_standings((t for row in searches for t in row.trials), waiting),
             finals=_standings((t for row in searches for t in row.finals or []), waiting),
             budget=sum(row.budget if is_run else len(row.trials) for row in searches),
@@ -190,7 +192,15 @@ class LivePanel:
 
 
 def _standings(trials: Iterable[Trial], waiting: Collection[str]) -> list[TrialStanding]:
-    return [TrialStanding(_outcome(trial, waiting), trial.seconds) for trial in trials]
+    return [
+        TrialStanding(
+            _outcome(trial, waiting),
+            trial.seconds,
+            trial.last_epoch if trial.last_epoch >= 0 else None,
+            trial.config.epochs,
+        )
+        for trial in trials
+    ]
 
 
 def _outcome(trial: Trial, waiting: Collection[str]) -> str:

@@ -14,6 +14,8 @@ from fieldtrial.results.analysis.grouping import row_groups
 from fieldtrial.results.read.predictions import StoredPredictions, load_predictions
 from fieldtrial.results.read.sweeps import read_sweep
 
+FOLDER = "ensemble-"  # and the number of the seed: of an ensemble in a sweep's folder
+
 
 @dataclass(frozen=True, eq=False)
 class Ensemble:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from fieldtrial.fields.scores import is_share
 from fieldtrial.results.analysis.cost import account, cost_lines
 from fieldtrial.results.analysis.groups import Group, Groups
 from fieldtrial.results.analysis.search_budget import unequal_search_lines
@@ -12,7 +13,6 @@ from fieldtrial.results.read.sweeps import SWEEP, Sweeps
 from fieldtrial.results.read.trials import FAILED, RUN
 from fieldtrial.results.read.wording import (
     counted,
-    is_share,
     outcome_text,
     p_text,
     signed_text,
@@ -41,8 +41,6 @@ def comparison_lines(groups: Groups) -> list[str]:
     for best in (group for group in groups.groups if group.mark == "best"):
         marks = Counter(group.mark for group in groups.groups if group.family == best.family)
         worse, better, level = marks["worse"], marks["better"], marks["not shown to differ"]
-        pairs = zip(groups.fields, best.key, strict=True)
-        where = " ".join(f"{name}={value}" for name, value in pairs)
         found = [f"{worse} worse"] if worse else []
         found += [f"{better} better"] if better else []
         if level:
@@ -51,8 +49,8 @@ def comparison_lines(groups: Groups) -> list[str]:
             )
         if found:
             lines.append(
-                f"{groups.metric} compared with {where}, the best on {groups.select}:"
-                f" {', '.join(found)}."
+                f"{groups.metric} compared with {groups.names[best.number]}, the best on"
+                f" {groups.select}: {', '.join(found)}."
             )
     if groups.every_comparison:
         lines.append(_method(groups))

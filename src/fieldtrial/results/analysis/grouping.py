@@ -72,6 +72,8 @@ def group_rows(sweeps: Sweeps, all_pairs: bool = False) -> Groups:
     table = replace(table, most_seeds=most, all_pairs=asked or all_pairs, pairs_contested=asked)
     unequal = filter(None, [within_line(fields, [group.key for group in groups], ())])
     table = replace(table, unequal=list(unequal))
+    named = tuple(sweeps.only.labels)
+    table = replace(table, row_names=named, has_labels=any(sweeps.only.row_labels))
     if sweeps.only.aa:
         table = replace(table, twins=(0, len(groups) - 1))
     return estimate_groups(table) if problem else judge(table, with_fields=True)

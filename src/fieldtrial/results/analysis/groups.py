@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from fieldtrial.disk.sweep_description import Mode
+from fieldtrial.fields.row_names import name_rows
 from fieldtrial.results.analysis.winner import TrialValues
 from fieldtrial.results.read.trials import FAILED, RUN, TESTED
 from fieldtrial.results.verdicts.comparisons import Comparison
@@ -139,6 +140,8 @@ class Groups:
     most_seeds: that a row may get, where the sweep looks several times. pairs_contested: whether
     further ones are given for every pair that is undecided, not only for those with the best.
     twins: the numbers of two groups that are one row, run twice. noise: the second minus the first.
+    row_names: of a sweep's own rows; else names are made of the groups' values. has_labels: whether
+    the sweep gives names to some of its rows.
     """
 
     fields: tuple[str, ...]
@@ -155,6 +158,16 @@ class Groups:
     pairs_contested: bool = False
     twins: tuple[int, int] | None = None
     noise: Comparison | None = None
+    row_names: tuple[str, ...] = ()
+    has_labels: bool = False
+
+    @cached_property
+    def names(self) -> dict[int, str]:
+        """A short name for each group, by its number: without what they all share."""
+        own = [dict(zip(self.fields, group.key, strict=True)) for group in self.groups]
+        made = name_rows(own, self.fields, [group.key for group in self.groups])
+        numbers = [group.number for group in self.groups]
+        return dict(zip(numbers, made, strict=True)) | dict(enumerate(self.row_names))
 
     @property
     def sign(self) -> int:

@@ -1,7 +1,9 @@
 """How much each hyperparameter matters: fANOVA (by Optuna) beside rank correlation."""
 
+import itertools
+import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +17,8 @@ from scipy import stats
 
 Column = dict[str, Any]  # a column of the report's data: name, kind and values
 FEWEST_TRIALS = 10  # with fewer, a forest has nothing to split
+NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?"
+NUMBERED = re.compile(rf"((?:\w+:)?)({NUMBER}(?:,{NUMBER})*)")  # 32, 16,32,64 or first:2
 MOST_TRIALS = 256  # the cost grows with the square: a thousand trials take half a minute
 
 
@@ -23,7 +27,8 @@ class Importance:
     """The hyperparameters `names`, the most important first.
 
     fanova: the share of the variance that each explains alone. correlation: Spearman's with the
-    metric, None for values without an order. note: what this is computed from, or why it is not.
+    metric, None for values without an order: see `order_of`. note: what this is computed from, or
+    why it is not.
     """
 
     names: list[str]
@@ -39,15 +44,17 @@ def rank_hyperparameters(columns: Sequence[Column], values: "pd.Series[Any]") ->
     over the space that was searched among the hyperparameters. It is computed from at most 256
     trials, drawn at random but always the same.
     """
-    numbers = pd.to_numeric(values, errors="coerce").to_numpy(float)
-    known = [np.array([value is not None for value in column["values"]]) for column in columns]
-    usable = (
-        np.flatnonzero(np.isfinite(numbers) & np.logical_and.reduce(known, axis=0))
-        if columns
-        else np.array([])
-    )
     if not columns:
         return Importance([], [], [], "No hyperparameter differs between the trials.")
+    numbers = pd.to_numeric(values, errors="coerce").to_numpy(float)
+    known = [np.array([value is not None for value in column["values"]]) for column in columns]
+    there = np.isfinite(numbers)
+    usable = np.flatnonzero(there & np.logical_and.reduce(known, axis=0))
+    gaps = [
+        f"{column['name']} of {int((there & ~has).sum())}"
+        for column, has in zip(columns, known, strict=True)
+        if (there & ~has).any()
+    ]
     if len(usable) < FEWEST_TRIALS or len(set(numbers[usable])) == 1:
         return Importance(
             [],
@@ -72,7 +79,7 @@ def rank_hyperparameters(columns: Sequence[Column], values: "pd.Series[Any]") ->
             else ""
         )
         + "; those stopped early count with their best epoch. What has no order has no rank"
-        " correlation.",
+        " correlation." + (f" Left out for a missing value: {', '.join(gaps)}." if gaps else ""),
     )
 
 
@@ -109,10 +116,38 @@ def _space(column: Column, cells: list[Any]) -> BaseDistribution | None:
     return FloatDistribution(min(cells), max(cells), log=column["log"] and min(cells) > 0)
 
 
+def order_of(levels: Collection[str]) -> dict[str, int] | None:
+    """Return the place of each of some texts in their order, None if they have none.
+
+    Numbers have one, and lists of as many numbers if no two of them are larger in one place and
+    smaller in another; false comes before true; and texts that differ in a last number alone, such
+    as all_but_last:2 and all_but_last:5, are ordered by it.
+    """
+    if set(levels) <= {"false", "true"}:
+        return {"false": 0, "true": 1}
+    numbered = {level: NUMBERED.fullmatch(level) for level in levels}
+    heads = {match[1] for match in numbered.values() if match}
+    if len(heads) != 1 or not all(numbered.values()):
+        return None
+    vectors = {
+        level: tuple(map(float, match[2].split(","))) for level, match in numbered.items() if match
+    }
+    ranked = sorted(vectors, key=lambda level: vectors[level])
+    for lower, upper in itertools.pairwise(ranked):
+        if len(vectors[lower]) != len(vectors[upper]):
+            return None
+        if any(low > high for low, high in zip(vectors[lower], vectors[upper], strict=True)):
+            return None
+    return {level: place for place, level in enumerate(ranked)}
+
+
 def _correlation(
     column: Column, numbers: np.ndarray[Any, Any], usable: np.ndarray[Any, Any]
 ) -> float | None:
     cells = [_cell(column, trial) for trial in usable]
-    if column["kind"] == "category" or len(set(cells)) == 1:
+    if column["kind"] == "category":
+        order = order_of(set(cells))
+        cells = [order[cell] for cell in cells] if order else []
+    if len(set(cells)) < 2:
         return None
     return round(float(stats.spearmanr(cells, numbers[usable]).statistic), 4)

@@ -45,9 +45,6 @@ def measures(
     def count(name: str) -> Measure:
         return lambda group: group.counts[name]
 
-    def places(trials: pd.DataFrame) -> pd.MultiIndex:
-        return pd.MultiIndex.from_frame(trials[[SWEEP, "trial"]].drop_duplicates())
-
     def device_hours(group: Group) -> float:
         own = costs.reindex(places(group.trials))
         return float((own["device_hours"] + own["repeated_hours"]).sum())
@@ -84,7 +81,7 @@ def measures(
         "search_epochs": lambda group: searches()[group.number].epochs,
         "search_device_hours": lambda group: searches()[group.number].device_hours,
     }
-    known |= {"images_per_second": lambda group: _mean(speeds().reindex(places(_runs(group))))}
+    known |= {"images_per_second": lambda group: mean_by_place(group, speeds())}
     known |= {"trials": lambda group: group.trials["trial"].nunique()}
     known |= {name: count(name) for group in groups.groups[:1] for name in group.counts}
     if groups.metric.endswith("accuracy"):
@@ -94,7 +91,7 @@ def measures(
 
 def _names(group: Group) -> str:
     """Return the names of the group's tested runs, the first few if there are many."""
-    runs = _runs(group)
+    runs = shown_runs(group)
     names = [str(name) for name in (runs if len(runs) else group.trials)["trial"]]
     more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
     return ", ".join(names[:MOST_NAMES]) + more
@@ -110,7 +107,17 @@ def speed_of_trials(records: pd.DataFrame) -> "pd.Series[float]":
 
 def mean_of_runs(group: Group, name: str) -> float | None:
     """Return the mean over the group's final runs, or the winner's value before there are any."""
-    return _mean(_runs(group)[name])
+    return _mean(shown_runs(group)[name])
+
+
+def mean_by_place(group: Group, values: "pd.Series[float]") -> float | None:
+    """Return the same mean of values that are found by (sweep, trial)."""
+    return _mean(values.reindex(places(shown_runs(group))))
+
+
+def places(trials: pd.DataFrame) -> pd.MultiIndex:
+    """Return where trials are found: (sweep, trial), each once."""
+    return pd.MultiIndex.from_frame(trials[[SWEEP, "trial"]].drop_duplicates())
 
 
 def of_winner(group: Group, name: str) -> float | str | None:
@@ -118,7 +125,8 @@ def of_winner(group: Group, name: str) -> float | str | None:
     return (group.winner or {}).get(name)
 
 
-def _runs(group: Group) -> pd.DataFrame:
+def shown_runs(group: Group) -> pd.DataFrame:
+    """Return the group's final runs, or its winner before there are any."""
     if len(group.finals):
         return group.finals
     return group.trials[group.trials["trial"] == of_winner(group, "trial")]

@@ -63,6 +63,10 @@ class StoredPredictions:
         """Return the accuracy among the images of each class, NaN for a class without images."""
         return metrics.class_accuracy(self.label, self.probability)
 
+    def class_f1(self) -> NDArray[np.float64]:
+        """Return each class's F1, 0 for a class never right."""
+        return metrics.class_f1(self.label, self.probability)
+
     def class_auc(self) -> NDArray[np.float64]:
         """Return the area under each class's one-vs-rest ROC curve."""
         return metrics.class_auc(self.label, self.probability)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from fieldtrial.config import FIELDS
+from fieldtrial.fields.scores import is_share
 
 OUTCOMES = {"stopped": "stopped early"}  # the other outcomes are called what they are
 
@@ -20,16 +20,6 @@ def listed(texts: Sequence[str]) -> str:
 def outcome_text(outcome: object) -> str:
     """Return what a trial's outcome is called in a sentence."""
     return OUTCOMES.get(str(outcome), str(outcome))
-
-
-def is_share(name: str) -> bool:
-    """Return whether a measure is a share, which people read in per cent."""
-    return name not in FIELDS and name.endswith(("accuracy", "_f1"))
-
-
-def score_text(metric: str, value: float) -> str:
-    """Return a score without its unit: shares in per cent."""
-    return f"{100 * value:.2f}" if is_share(metric) else f"{value:.4f}"
 
 
 def size_text(metric: str, value: float) -> str:

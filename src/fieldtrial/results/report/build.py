@@ -20,11 +20,11 @@ from fieldtrial.disk.files import write_atomically
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.sweep_description import SweepDescription
 from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.fields.scores import is_share
 from fieldtrial.results.analysis.groups import Groups
 from fieldtrial.results.analysis.importance import rank_hyperparameters
 from fieldtrial.results.read.sweeps import Sweeps, read_sweep, read_sweeps
 from fieldtrial.results.read.trials import FAILED
-from fieldtrial.results.read.wording import is_share
 from fieldtrial.results.report import data as report_data
 from fieldtrial.results.report.classes import class_results
 from fieldtrial.results.report.environment import environments, failures, log_files, read_attempts
@@ -33,6 +33,7 @@ from fieldtrial.results.report.page import render_page
 from fieldtrial.results.report.pictures import read_pictures
 from fieldtrial.results.report.table import estimates, facts, html_table, pairs_table
 from fieldtrial.results.report.tested import ComparedRows
+from fieldtrial.results.table.further import OF_TRAINING, kept_epochs
 from fieldtrial.results.table.tables import sweep_table
 
 MOST_AXES = 10  # of the parallel coordinates
@@ -128,6 +129,9 @@ def _render(sweeps: Sweeps) -> str:
     description, (folder,) = sweeps.only, sweeps.folders.values()
     trials, records = next(iter(sweeps.frames.values())), sweeps.records()
     table = sweep_table(sweeps, records)
+    kept = kept_epochs(sweeps.trials, records)
+    of_training = kept.reset_index(level=0, drop=True).reindex(trials["trial"])
+    trials = trials.assign(**{str(name): of_training[name].to_numpy() for name in kept})
     tested = ComparedRows(table.groups, description.labels)
     attempts = read_attempts(folder, trials)
     logs = log_files(folder, attempts)
@@ -141,6 +145,7 @@ def _render(sweeps: Sweeps) -> str:
     )
     classes, unreadable = class_results(folder, tested)
     has_result = [select] if select in by_name else []
+    axes = list(dict.fromkeys([*importance.names, *tuned]))[:MOST_AXES]
     constants = report_data.constants(trials)
     data = {
         "columns": columns,
@@ -155,13 +160,14 @@ def _render(sweeps: Sweeps) -> str:
         "filter": (
             "role=search" if len(trials) > len(trials[trials["role"] == "search"]) > 0 else ""
         ),
-        "rowFields": " · ".join(description.compared),
+        "rowFields": description.labels_head.removesuffix("row"),
         "listed": _listed(by_name, description, select, tested.metric),
-        "parallel": [*tuned[:MOST_AXES], *has_result],
+        "parallel": [*(name for name in tuned if name in axes), *has_result],
+        "parallelLeftOut": [name for name in tuned if name not in axes],
         "importance": asdict(importance),
         "curves": report_data.curves(trials, records, select),
         "budget": report_data.budget(table.groups, tested.labels),
-        "estimates": estimates(tested),
+        "estimates": estimates(tested, table.ensemble),
         "markedLabel": "may be the best: not shown to be beaten",
         "classes": {"rows": classes},
         "commandFile": _relative(folder, "command"),
@@ -241,9 +247,10 @@ def _listed(
     wanted = [
         "trial",
         *compared,
-        *description.search,
         select,
         test,
+        *description.search,
+        *OF_TRAINING,
         "outcome",
         "role",
         "seed",

@@ -6,17 +6,18 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from fieldtrial.disk.sweep_description import SearchDomain
+from fieldtrial.fields.scores import score_text
 from fieldtrial.power import Design
 from fieldtrial.results.analysis.groups import Group
 from fieldtrial.results.analysis.importance import Importance
 from fieldtrial.results.analysis.quantities import mean_of_runs, of_winner
 from fieldtrial.results.analysis.statistics import estimate_mean
-from fieldtrial.results.read.wording import counted, score_text, size_text, span_text
+from fieldtrial.results.read.wording import counted, size_text, span_text
 from fieldtrial.results.report.sentences import (
     MARGIN,
-    MOST_NAMED,
     Finding,
     finding,
+    list_text,
     metric_name,
     per_cent,
 )
@@ -70,7 +71,7 @@ def on_importance(importance: Importance, select: str) -> Iterator[Finding]:
         what = f"Of the variance of the {metric_name(select)} among the search trials"
         yield finding(
             "open",
-            f"{what}, each of these explains by itself: {', '.join(shares[:MOST_NAMED])} (fANOVA).",
+            f"{what}, each of these explains by itself: {list_text(shares)} (fANOVA).",
         )
 
 

@@ -102,6 +102,7 @@ def _drawn(predictions: StoredPredictions) -> dict[str, Any]:
         "confusion": confusion.tolist(),
         "support": confusion.sum(1).tolist(),
         "accuracy": [None if np.isnan(share) else round(float(share), 5) for share in accuracy],
+        "f1": [round(float(share), 5) for share in predictions.class_f1()],
         "classes_with_curve": len(worst),
         "roc": [
             {

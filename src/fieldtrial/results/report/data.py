@@ -10,12 +10,14 @@ import pandas as pd
 
 from fieldtrial.config import FIELDS, HINTS
 from fieldtrial.disk.sweep_description import SearchDomain, SweepDescription
+from fieldtrial.fields.row_names import shortened
+from fieldtrial.fields.scores import is_share
 from fieldtrial.fields.values import format_value
 from fieldtrial.results.analysis.groups import Groups
 from fieldtrial.results.analysis.search_budget import drawn_values, expected_best
 from fieldtrial.results.analysis.winner import test_metric
 from fieldtrial.results.read.trials import CHOSEN_FROM, ENDED_WELL
-from fieldtrial.results.read.wording import is_share, outcome_text
+from fieldtrial.results.read.wording import outcome_text
 
 Column = dict[str, Any]
 
@@ -31,7 +33,7 @@ CURVES = (
 )  # fmt: skip
 MEASURES = (
     "validation_accuracy", "validation_loss", "validation_macro_f1", "validation_auc",
-    "test_accuracy", "test_loss",
+    "test_accuracy", "test_loss", "train_accuracy", "train_loss",
     "best_epoch", "epochs_recorded", "minutes", "images_per_second", "parameters",
     "trainable_parameters", "flops",
 )  # fmt: skip
@@ -212,7 +214,8 @@ def _field(
         or typing.get_origin(hint) is tuple
         or (values.isna() & known).any()
     ):
-        return {**category(name, values.map(_text)), "field": True}
+        texts = values.map(_text)
+        return {**category(name, texts.map(shortened(texts))), "field": True}
     column = _number(name, values)
     steps = sorted({value for value, counts in zip(column["values"], known, strict=True) if counts})
     few = {"steps": steps} if len(steps) <= MOST_STEPS else {}

@@ -11,6 +11,7 @@ from PIL import Image
 
 from fieldtrial.disk.inside import Inside
 from fieldtrial.disk.reading import open_file
+from fieldtrial.disk.run import CHOSEN
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.results.read.trials import ENDED_WELL, RUN, TESTED
 from fieldtrial.results.read.wording import counted
@@ -115,8 +116,8 @@ def _command(folder: SweepFolder, trials: pd.DataFrame, winners: Sequence[str]) 
 
 
 def _kind(path: Inside) -> str:
-    """Return the picture's name without its number: there may be several of a kind."""
-    return path.stem.rstrip("-0123456789")
+    """Return the picture's name without its number, which says which of a kind it is."""
+    return path.stem.rstrip("-0123456789").removesuffix(CHOSEN)
 
 
 def _rank(path: Inside) -> int:

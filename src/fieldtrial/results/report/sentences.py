@@ -2,14 +2,8 @@
 
 from collections.abc import Sequence
 
-from fieldtrial.results.read.wording import (
-    is_share,
-    p_text,
-    score_text,
-    signed_text,
-    size_text,
-    span_text,
-)
+from fieldtrial.fields.scores import is_share, score_text
+from fieldtrial.results.read.wording import p_text, signed_text, size_text, span_text
 from fieldtrial.results.report.data import label
 from fieldtrial.results.verdicts.comparisons import Comparison
 from fieldtrial.results.verdicts.estimates import Interval

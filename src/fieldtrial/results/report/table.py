@@ -6,19 +6,15 @@ from typing import Any
 import pandas as pd
 
 from fieldtrial.disk.sweep_description import SweepDescription
+from fieldtrial.fields.scores import is_share
 from fieldtrial.panel import format_hours
+from fieldtrial.results.analysis.groups import Group
 from fieldtrial.results.read.trials import RUN
-from fieldtrial.results.read.wording import (
-    counted,
-    is_share,
-    outcome_text,
-    p_text,
-    signed_text,
-    span_text,
-)
+from fieldtrial.results.read.wording import counted, outcome_text, p_text, signed_text, span_text
 from fieldtrial.results.report.data import label
 from fieldtrial.results.report.sentences import interval_text, mean_text
 from fieldtrial.results.report.tested import ComparedRows
+from fieldtrial.results.table.cells import ENSEMBLE
 from fieldtrial.results.table.render import NOTHING, Cell, Grid
 from fieldtrial.results.verdicts.comparisons import Comparison
 
@@ -114,14 +110,16 @@ def _best(tested: ComparedRows) -> dict[str, str]:
     return {"name": name, "value": mean_text(metric, interval), "remark": remark}
 
 
-def estimates(tested: ComparedRows) -> list[dict[str, Any]]:
+def estimates(tested: ComparedRows, ensemble: Group | None = None) -> list[dict[str, Any]]:
     """Return the tested rows, the best first: label, mean, ends of the interval and text.
 
-    marked: whether no comparison shows the row to be beaten.
+    marked: whether no comparison shows the row to be beaten. The ensemble of the winners is last.
     """
     scale, found = 100 if is_share(tested.metric) else 1, []
-    for number in tested.best_first:
-        name, interval = tested.labels[number], tested.interval(number)
+    known = [(tested.labels[row], tested.groups[row]) for row in tested.best_first]
+    for name, group in [*known, *([(ENSEMBLE, ensemble)] if ensemble else [])]:
+        interval = group.interval
+        assert interval
         ends = [
             None if end is None else round(scale * end, 4)
             for end in (interval.low, interval.mean, interval.high)
@@ -134,7 +132,7 @@ def estimates(tested: ComparedRows) -> list[dict[str, Any]]:
                 "high": ends[2],
                 "text": f"{name}: {mean_text(tested.metric, interval)}"
                 f" ({interval_text(tested.metric, interval)})",
-                "marked": bool(tested.groups[number].in_best_set),
+                "marked": bool(group.in_best_set),
             }
         )
     return found

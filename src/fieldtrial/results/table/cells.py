@@ -7,23 +7,19 @@ from typing import Any
 import pandas as pd
 
 from fieldtrial.config import FIELDS
+from fieldtrial.fields.row_names import BETWEEN
+from fieldtrial.fields.scores import is_share, score_text
 from fieldtrial.fields.values import format_value
 from fieldtrial.panel import format_hours
 from fieldtrial.results.analysis.groups import Group, Groups, Key
 from fieldtrial.results.analysis.quantities import Measure
-from fieldtrial.results.read.wording import (
-    is_share,
-    p_text,
-    score_text,
-    signed_text,
-    span_text,
-)
+from fieldtrial.results.read.wording import p_text, signed_text, span_text
+from fieldtrial.results.table.left import Left
 from fieldtrial.results.table.render import MARK, NOTHING, Cell, Grid
 from fieldtrial.results.verdicts.comparisons import Comparison
 from fieldtrial.results.verdicts.crossed import FEWEST
 
 LONGEST_NOTE = 80
-BETWEEN = " · "  # the values of a pivoted column
 COUNTS = ("parameters", "trainable_parameters", "flops", "trials", "search_epochs")
 HEADERS = {
     "trainable_parameters": "trainable",
@@ -31,7 +27,9 @@ HEADERS = {
     "device_hours": "device-hours",
     "search_device_hours": "search device-hours",
 }
-SCORES = ("validation_", "test_")
+SCORES = ("train_", "validation_", "test_")
+OF_CLASS = "_f1"  # after a class's name
+ENSEMBLE = "ensemble"
 
 
 @dataclass(frozen=True)
@@ -39,13 +37,14 @@ class Layout:
     """Where the groups stand: the last `columns` of their fields across, the others down.
 
     shown: further measures; those up to the metric that selects stand before the table's metric.
-    counted: measures for machines alone.
+    counted: measures for machines alone. ensemble: of the rows' winners, which has a last line.
     """
 
     groups: Groups
     columns: int
     shown: Mapping[str, Measure]
     counted: Mapping[str, Measure]
+    ensemble: Group | None = None
 
     @property
     def down(self) -> tuple[str, ...]:
@@ -60,7 +59,7 @@ class Layout:
     def grid(self, title: str, searched: Sequence[str], footer: Sequence[str]) -> Grid:
         """Return the table for people; `searched` fields are explained in its caption."""
         before, after = self._beside()
-        metric = self.groups.metric
+        metric, left = self.groups.metric, self._left()
         makers: list[tuple[str, Callable[[Group], Cell]]] = [
             *((_head(name), _cell_maker(name, measure)) for name, measure in before.items()),
             (self._metric_head(), lambda group: _metric_cell(group, metric)),
@@ -70,7 +69,7 @@ class Layout:
         across = list(dict.fromkeys(self._key_across(group) for group in self.groups.groups))
         rows = [
             [
-                *map(Cell, self._texts_down(next(iter(line.values())))),
+                *map(Cell, left.texts(next(iter(line.values())))),
                 *(
                     make(line[key]) if key in line else Cell(NOTHING)
                     for key in across
@@ -79,26 +78,29 @@ class Layout:
             ]
             for line in self._lines().values()
         ]
+        if self.ensemble:
+            texts = [ENSEMBLE, *[NOTHING] * (len(left.heads) - 1 + len(makers))]
+            last = [*map(Cell, texts)]
+            last[len(left.heads) + len(before)] = _metric_cell(self.ensemble, metric)
+            rows.append(last)
         heads = [_column_name(key, name, len(makers)) for key in across for name, _ in makers]
         caption = self._caption([name for name in searched if name in self.shown])
-        return Grid(title, caption, [*self.down, *heads], len(self.down), rows, footer)
-
-    def _texts_down(self, group: Group) -> Key:
-        """Return what stands at the left: a row that is the first once more says so."""
-        texts = group.key[: len(self.down)]
-        is_again = self.groups.twins is not None and group.number == self.groups.twins[1]
-        return (*texts[:-1], f"{texts[-1]} again") if is_again and texts else texts
+        return Grid(title, caption, [*left.heads, *heads], len(left.heads), rows, footer)
 
     def frame(self) -> pd.DataFrame:
         """Return the table for machines: full precision, a column for each number of a cell."""
         rows = []
         for line in self._lines().values():
             first = next(iter(line.values()))
-            row: dict[str, Any] = dict(zip(self.down, first.key, strict=False))
+            named = {"label": self.groups.names[first.number]} if self.groups.has_labels else {}
+            row: dict[str, Any] = named | dict(zip(self.down, first.key, strict=False))
             for key, group in line.items():
                 numbers = self._numbers(group)
                 row |= {_column_name(key, name, len(numbers)): numbers[name] for name in numbers}
             rows.append(row)
+        if self.ensemble:
+            empty: dict[str, Any] = dict.fromkeys(rows[0]) | {self.down[0]: ENSEMBLE}
+            rows.append(empty | self._interval_numbers(self.ensemble))
         return pd.DataFrame(rows, dtype=object)
 
     def _lines(self) -> dict[Hashable, dict[Key, Group]]:
@@ -111,6 +113,11 @@ class Layout:
             line = group.key[: len(self.down)] if self.columns else group.number
             lines.setdefault(line, {})[self._key_across(group)] = group
         return lines
+
+    def _left(self) -> Left:
+        return Left(
+            self.groups, self.down, [next(iter(line.values())) for line in self._lines().values()]
+        )
 
     def _key_across(self, group: Group) -> Key:
         return group.key[len(self.down) :]
@@ -135,6 +142,12 @@ class Layout:
         if self.groups.compared_pairs:
             yield "letters", lambda group: Cell(group.letters or NOTHING)
 
+    def _is_of_winners(self) -> bool:
+        """Whether what was tested is the winners themselves, not runs with fresh seeds."""
+        tested = [one for one in self.groups.groups if one.winner and len(one.finals)]
+        own = [one.finals["trial"] == (one.winner or {})["trial"] for one in tested]
+        return bool(tested) and all(is_own.all() for is_own in own)
+
     def _metric_head(self) -> str:
         intervals = [group.interval for group in self.groups.groups if group.interval]
         has_both = any(one.images is not None for one in intervals)
@@ -142,16 +155,10 @@ class Layout:
 
     def _numbers(self, group: Group) -> dict[str, Any]:
         before, after = self._beside()
-        metric, interval, comparison = self.groups.metric, group.interval, group.comparison
+        comparison = group.comparison
         return {
             **{name: measure(group) for name, measure in before.items()},
-            f"{metric}_mean": interval and interval.mean,
-            f"{metric}_low": interval and interval.low,
-            f"{metric}_high": interval and interval.high,
-            f"{metric}_half_width_seeds": interval and interval.seeds,
-            f"{metric}_half_width_images": interval and interval.images,
-            "n": interval.runs if interval else 0,
-            "identical_runs": interval.repeated if interval else 0,
+            **self._interval_numbers(group),
             "mark": group.mark,
             "in_best_set": group.in_best_set,
             **({"letters": group.letters} if self.groups.compared_pairs else {}),
@@ -167,6 +174,18 @@ class Layout:
             "winner": group.winner and group.winner["trial"],
             **{name: measure(group) for name, measure in self.counted.items()},
             "note": group.note,
+        }
+
+    def _interval_numbers(self, group: Group) -> dict[str, Any]:
+        metric, interval = self.groups.metric, group.interval
+        return {
+            f"{metric}_mean": interval and interval.mean,
+            f"{metric}_low": interval and interval.low,
+            f"{metric}_high": interval and interval.high,
+            f"{metric}_half_width_seeds": interval and interval.seeds,
+            f"{metric}_half_width_images": interval and interval.images,
+            "n": interval.runs if interval else 0,
+            "identical_runs": interval.repeated if interval else 0,
         }
 
     def _caption(self, searched: Sequence[str]) -> str:
@@ -201,11 +220,15 @@ class Layout:
             if self._has_verdicts() and groups.compared_pairs
             else ""
         )
+        runs = (
+            "that of the winner's own run"
+            if self._is_of_winners()
+            else f"the mean of its runs with fresh seeds{parts}, and n their number."
+            f" With fewer than {FEWEST}, unless all are identical, there is no interval"
+        )
         return (
-            f"{across}{tuned}The winner of a {unit} has the best {groups.select}{finalists}."
-            f" {groups.metric}"
-            f" is the mean of its runs with fresh seeds{parts}, and n their number."
-            f" With fewer than {FEWEST}, unless all are identical, there is no interval."
+            f"{self._left().shared}{across}{tuned}The winner of a {unit} has the best"
+            f" {groups.select}{finalists}. {groups.metric} is {runs}."
             f"{marks}{verdicts}{letters}"
         )
 
@@ -232,6 +255,8 @@ def header(metric: str) -> str:
 def _head(name: str) -> str:
     if name in FIELDS:
         return name
+    if name.endswith(OF_CLASS) and not name.startswith(SCORES):
+        return f"F1 of {name.removesuffix(OF_CLASS)} %"
     return HEADERS.get(name, header(name) if name.startswith(SCORES) else name.replace("_", " "))
 
 
@@ -292,7 +317,7 @@ def _text(name: str, value: Any) -> str:
     if name.endswith("_share"):
         return f"{100 * value:.3g}"
     if isinstance(value, float):
-        is_score = name.startswith(SCORES) and name not in FIELDS
+        is_score = name not in FIELDS and (name.startswith(SCORES) or is_share(name))
         return score_text(name, value) if is_score else f"{value:.3g}"
     return format_value(value)
 

@@ -112,7 +112,8 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         help="further columns: minutes, device_hours, search_cost, search_trials, search_epochs, "
         "search_device_hours, images_per_second, trainable_parameters, "
-        "parameters, trainable_share, flops, accuracy_per_million_parameters, winner, a field, "
+        "parameters, trainable_share, flops, accuracy_per_million_parameters, class_f1, "
+        "CLASS_f1, train_loss, train_accuracy, winner, a field, "
         "any number of the results",
     )
     parser.add_argument(

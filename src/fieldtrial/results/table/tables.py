@@ -8,27 +8,40 @@ import pandas as pd
 from fieldtrial.results.analysis.cost import cost_of_trials
 from fieldtrial.results.analysis.footer import footer
 from fieldtrial.results.analysis.grouping import group_rows, group_trials
-from fieldtrial.results.analysis.groups import Groups
+from fieldtrial.results.analysis.groups import Group, Groups
 from fieldtrial.results.analysis.quantities import measures, require
 from fieldtrial.results.analysis.winner import default_metric
 from fieldtrial.results.read.sweeps import Sweeps, check_field
 from fieldtrial.results.read.trials import RUN
 from fieldtrial.results.table.cells import Layout, order
+from fieldtrial.results.table.ensembles import stored_ensemble
+from fieldtrial.results.table.further import (
+    CLASS_F1,
+    OF_TRAINING,
+    class_measures,
+    spelled_out,
+    training_measures,
+)
 from fieldtrial.results.table.render import Grid
 from fieldtrial.results.verdicts.comparisons import Comparison
 
 SEARCH_COST = "search_cost"  # a text, for people
 OF_SEARCH = ("search_epochs", "search_device_hours")  # the same as numbers, for machines
 BESIDE = ("trainable_parameters", "parameters", "minutes")  # the metric, where nothing is pivoted
+WHERE_KNOWN = OF_TRAINING  # beside these, if any row has them
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table: `grid` is for people, `frame` for machines, `groups` what both are made of."""
+    """A table: `grid` is for people, `frame` for machines, `groups` what both are made of.
+
+    ensemble: of the winners of a sweep's rows, None where none is stored.
+    """
 
     groups: Groups
     grid: Grid
     frame: pd.DataFrame
+    ensemble: Group | None = None
 
 
 def sweep_table(sweeps: Sweeps, records: pd.DataFrame, all_pairs: bool = False) -> Table:
@@ -39,9 +52,12 @@ def sweep_table(sweeps: Sweeps, records: pd.DataFrame, all_pairs: bool = False) 
     groups = group_rows(sweeps, all_pairs)
     counted = [*(name for group in groups.groups[:1] for name in group.counts), *OF_SEARCH]
     names = [*_beside(sweeps, groups), *([SEARCH_COST] if sweeps.searched else [])]
-    table = _make(sweeps, groups, records, names, counted=counted)
+    ensemble, lines = stored_ensemble(sweeps, groups)
+    table = _make(sweeps, groups, records, names, counted=counted, ensemble=ensemble, lines=lines)
     frame = table.frame.drop(columns=SEARCH_COST, errors="ignore")
-    frame.insert(0, "row", range(len(frame)))
+    rows = [*range(len(groups.groups)), *([None] if ensemble else [])]
+    numbers = pd.Series(rows, index=frame.index, dtype="Int64")
+    frame.insert(0, "row", numbers)
     return replace(table, grid=replace(table.grid, title=sweeps.only.name), frame=frame)
 
 
@@ -85,7 +101,7 @@ def pairs_frame(table: Table) -> pd.DataFrame:
 
     `difference` is the mean of `row` minus that of `other`; low and high are its interval's ends.
     """
-    groups = {group.number: " · ".join(group.key) for group in table.groups.groups}
+    groups = table.groups.names
     return pd.DataFrame(
         [
             (groups[one.first], groups[one.second], *astuple(one.comparison), one.comparison.shown)
@@ -99,8 +115,8 @@ def _beside(sweeps: Sweeps, groups: Groups) -> list[str]:
     """Return what a table shows beside its metric by default."""
     searched = (name for name in sweeps.searched if name not in groups.fields)
     names = ["runs"] if (sweeps.trials["role"] == RUN).any() else []
-    names += [*searched, *([groups.select] if groups.select != groups.metric else []), *BESIDE]
-    return list(dict.fromkeys(names))
+    names += [groups.select] if groups.select != groups.metric else []
+    return list(dict.fromkeys((*names, *searched, *BESIDE, *WHERE_KNOWN)))
 
 
 def _make(
@@ -110,12 +126,21 @@ def _make(
     names: Sequence[str],
     columns: int = 0,
     counted: Sequence[str] = (),
+    ensemble: Group | None = None,
+    lines: Sequence[str] = (),
 ) -> Table:
     costs = cost_of_trials(records)
-    known = measures(sweeps, groups, records, costs)
-    require(names, list(known))
+    of_classes = class_measures(sweeps)
+    known = measures(sweeps, groups, records, costs) | training_measures(sweeps, records)
+    names = [
+        name
+        for name in spelled_out(names, list(of_classes))
+        if name not in WHERE_KNOWN or name in known
+    ]
+    require([name for name in names if name not in of_classes], [*known, CLASS_F1])
+    known = of_classes | known
     shown, of_machines = ({name: known[name] for name in wanted} for wanted in (names, counted))
-    layout = Layout(groups, columns, shown, of_machines)
+    layout = Layout(groups, columns, shown, of_machines, ensemble)
     title = " and ".join(sweeps.folders)
-    grid = layout.grid(title, sweeps.searched, footer(sweeps, groups, costs))
-    return Table(groups, grid, layout.frame())
+    grid = layout.grid(title, sweeps.searched, [*footer(sweeps, groups, costs), *lines])
+    return Table(groups, grid, layout.frame(), ensemble)

@@ -7,7 +7,7 @@ import numpy as np
 from scipy import special
 
 from fieldtrial import metrics
-from fieldtrial.results.read.wording import is_share
+from fieldtrial.fields.scores import is_share
 from fieldtrial.results.verdicts.crossed import Runs, contrasts_of, family_of
 
 CONFIDENCE = 0.95

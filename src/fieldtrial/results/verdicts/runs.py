@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from fieldtrial.disk.run import Run
+from fieldtrial.fields.scores import is_share
 from fieldtrial.results.read.predictions import StoredPredictions, load_predictions
-from fieldtrial.results.read.wording import is_share
 from fieldtrial.results.verdicts.crossed import Runs, Values
 from fieldtrial.results.verdicts.image_scores import SCORES
 

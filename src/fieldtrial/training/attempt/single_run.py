@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from fieldtrial.command_line import BAD_INPUT, BAD_RESULT, say
 from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.disk.run import Run
+from fieldtrial.fields.scores import number_with_unit
 from fieldtrial.processes import started
 from fieldtrial.training.attempt.preflight import check
 from fieldtrial.training.attempt.train import train
@@ -189,4 +190,5 @@ def progress_line(values: dict[str, Any]) -> str:
         for name in values
         if name in ("epoch", "best_epoch") or name.endswith(("_loss", "_accuracy"))
     ]
-    return "  ".join(f"{name.replace('_', ' ')} {values[name]:.4g}" for name in shown)
+    texts = {name.replace("_", " "): number_with_unit(name, values[name]) for name in shown}
+    return "  ".join(f"{name} {text}" for name, text in texts.items())

@@ -59,7 +59,7 @@ def fit_grid(base: TrainConfig, folder: SweepFolder, world: World) -> None:
                 if world.is_rank_0:
                     print(
                         f"{config.svm_kernel} kernel, scaling {config.svm_scaling}: validation"
-                        f" accuracy {record['validation_accuracy']:.4g},"
+                        f" accuracy {100 * record['validation_accuracy']:.4g} %,"
                         f" {record['seconds']:.1f} s",
                         flush=True,
                     )

@@ -154,7 +154,7 @@ def _decode_all(
         for index in range(start, min(start + BLOCK, count)):
             try:
                 with contents.image(index) as image:
-                    pixels = _square(image, image_size, channels)
+                    pixels = centre_square(image, image_size, channels)
             except Exception as error:  # decoders raise nearly everything on damaged files
                 problems.append(f"{contents.where(index)} is not a readable image: {error}")
                 continue
@@ -228,7 +228,7 @@ def require_decodable(image: Image.Image) -> None:
         )
 
 
-def _square(image: Image.Image, side: int, channels: int) -> NDArray[np.uint8]:
+def centre_square(image: Image.Image, side: int, channels: int) -> NDArray[np.uint8]:
     """Return the centre square of `image`, resized, as uint8 (side, side, channels)."""
     # lets the JPEG decoder skip detail that resizing would drop
     image.draft(image.mode, (2 * side, 2 * side))

@@ -7,6 +7,7 @@ import torch
 
 from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.disk.run import Run
+from fieldtrial.fields.scores import number_with_unit
 from fieldtrial.training.data.load import Data, load
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.loop.attempt import Attempt, Split
@@ -115,7 +116,7 @@ def evaluate_again(
         else evaluate_run(run, world, (chosen,), initial)
     )
     return [
-        f"{name.replace('_', ' ')} {value:.4g}"
+        f"{name.replace('_', ' ')} {number_with_unit(name, value)}"
         for name, value in scores.items()
         if name != "class_names"
     ]

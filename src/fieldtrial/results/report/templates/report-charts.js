@@ -129,7 +129,7 @@ function importanceChart() {
 function estimatesChart() {
   const rows = report.estimates;
   if (!rows.length) return { empty: "No row has been tested yet." };
-  const names = rows.map((row) => plain(shorten(row.label, isNarrow() ? 26 : 70)));
+  const names = rows.map((row) => plain(shortenName(row.label, isNarrow() ? 26 : 70)));
   const labels = names.map((_, place) => place);
   const trace = (list, name, symbol, colour) => ({
     type: "scatter", mode: "markers", name, x: list.map((row) => row.mean), y: list.map((row) => rows.indexOf(row)), text: list.map((row) => plain(row.text)),

@@ -40,10 +40,14 @@ function classAccuracyChart() {
     hovertemplate: names.map((name, at) => `${name}: %{x:.2f} %${ends[at][0] === null ? "" : ` (95 % interval ${ends[at][0].toFixed(1)} to ${ends[at][1].toFixed(1)} %)`}<extra></extra>`),
   };
   const layout = {
-    height: Math.max(220, 110 + names.length * (names.length > 30 ? 14 : 28)), margin: { l: 20, r: 16, t: 36, b: 50 }, xaxis: { range: [0, 100], title: { text: "accuracy in the class (%)" } },
+    height: Math.max(220, 110 + names.length * (names.length > 30 ? 14 : 28)), margin: { l: 20, r: 16, t: 36, b: 50 }, showlegend: false, xaxis: { range: [0, 101], title: { text: "accuracy in the class, and F1 (%)" } },
     yaxis: { tickvals: order.map((_, at) => at), ticktext: names, autorange: "reversed", ticks: "" },
   };
-  return { traces: [trace], layout, note: "The hardest class first. The lines are 95 % intervals for other seeds and other images of the class, each for itself." };
+  const f1 = {
+    type: "scatter", mode: "markers", name: "F1", x: order.map((at) => 100 * row.f1[at]), y: order.map((_, at) => at), marker: { symbol: "diamond", size: 9, color: styleOf("--series-2"), line: { width: 1, color: styleOf("--page") } },
+    hovertemplate: names.map((name) => `${name}: F1 %{x:.2f} %<extra></extra>`),
+  };
+  return { traces: [trace, f1], layout, note: "The hardest class first. Bars are accuracies, diamonds F1. The lines are 95 % intervals for other seeds and other images of the class, each for itself." };
 }
 
 function rocChart() {

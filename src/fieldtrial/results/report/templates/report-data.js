@@ -30,6 +30,12 @@ function shorten(text, most) {
   return text.length > most ? `${text.slice(0, most - 1)}…` : text;
 }
 
+// Names of rows often begin alike: their middle is left out.
+function shortenName(text, most) {
+  const end = Math.ceil(0.65 * (most - 1));
+  return text.length > most ? `${text.slice(0, most - 1 - end)}…${text.slice(-end)}` : text;
+}
+
 function styleOf(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 }

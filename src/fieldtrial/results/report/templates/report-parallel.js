@@ -92,7 +92,8 @@ function drawParallel() {
   const unranked = selection.trials.length - ranked.length;
   const note = document.querySelector("#parallel .note");
   note.textContent = `${ranked.length.toLocaleString("en")} trials shown, the best in yellow, the worst in violet.` +
-    (unranked ? ` ${unranked.toLocaleString("en")} without a value of ${report.selectLabel} are not drawn.` : "");
+    (unranked ? ` ${unranked.toLocaleString("en")} without a value of ${report.selectLabel} are not drawn.` : "") +
+    (report.parallelLeftOut.length ? ` Without an axis, as the least important: ${report.parallelLeftOut.join(", ")}.` : "");
   parallel.milliseconds = performance.now() - started;
 }
 
