@@ -92,7 +92,7 @@ def _judged(subject: Subject, position: int) -> Picture:
     made = subject.predictions
     label, predicted = int(made.label[position]), int(made.predicted[position])
     sign, colour = ("✓", RIGHT) if label == predicted else ("✗", WRONG)
-    share = made.probability[position, predicted]
+    share = np.exp(made.log_probability[position, predicted])
     title = f"{sign} {_short(subject, predicted)} ({share:.0%})\n/ {_short(subject, label)}"
     return Picture(subject.pixels(int(made.index[position])), title, colour)
 

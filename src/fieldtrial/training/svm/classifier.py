@@ -98,7 +98,7 @@ def fit_svm(attempt: Attempt) -> Fitted:
         "epoch": 1,
         "step": 1,
         "train_loss": train.loss,
-        "train_accuracy": metrics.accuracy(train.label, train.probability),
+        "train_accuracy": metrics.accuracy(train.label, train.log_probability),
         "validation_loss": metrics_by_name["validation_loss"],
         "validation_accuracy": metrics_by_name["validation_accuracy"],
         **measured,
@@ -151,7 +151,5 @@ def _machine(config: TrainConfig, rows: NDArray[np.float32], labels: Indices) ->
 
 
 def _score(decide: Decide, rows: NDArray[np.float32], data: Data, index: Indices) -> ScoredSplit:
-    from scipy.special import softmax
-
-    label, probability = data.labels[index], softmax(decide(rows), axis=1).astype(np.float32)
-    return ScoredSplit(index, label, probability, metrics.log_loss(label, probability))
+    label, log_probability = data.labels[index], metrics.log_probabilities(decide(rows))
+    return ScoredSplit(index, label, log_probability, metrics.log_loss(label, log_probability))
