@@ -25,6 +25,7 @@ from fieldtrial.training.models.network import Network
 
 Values = dict[str, Any]
 MEASURED = ("seconds", "images_per_second", "data_wait", "peak_memory_mb", "attempt", "time")
+MEASURED += ("held_seconds", "alone_seconds")
 
 
 @pytest.fixture(autouse=True)

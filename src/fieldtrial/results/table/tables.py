@@ -20,6 +20,7 @@ from fieldtrial.results.verdicts.comparisons import Comparison
 SEARCH_COST = "search_cost"  # a text, for people
 OF_SEARCH = ("search_epochs", "search_device_hours")  # the same as numbers, for machines
 BESIDE = ("trainable_parameters", "parameters", "minutes")  # the metric, where nothing is pivoted
+ALONE = "minutes_alone"
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,7 @@ def _beside(sweeps: Sweeps, groups: Groups) -> list[str]:
     searched = (name for name in sweeps.searched if name not in groups.fields)
     names = ["runs"] if (sweeps.trials["role"] == RUN).any() else []
     names += [*searched, *([groups.select] if groups.select != groups.metric else []), *BESIDE]
+    names += [ALONE] if ALONE in sweeps.trials else []  # not of earlier versions
     return list(dict.fromkeys(names))
 
 
@@ -111,7 +113,7 @@ def _make(
     columns: int = 0,
     counted: Sequence[str] = (),
 ) -> Table:
-    costs = cost_of_trials(records)
+    costs = cost_of_trials(records, sweeps.trials)
     known = measures(sweeps, groups, records, costs)
     require(names, list(known))
     shown, of_machines = ({name: known[name] for name in wanted} for wanted in (names, counted))

@@ -92,6 +92,7 @@ def fit_svm(attempt: Attempt) -> Fitted:
     metrics_by_name = metrics_of(data, scored)
     measured = {
         "seconds": time.perf_counter() - started,
+        **attempt.clock.entries(),
         "peak_memory_mb": peak_memory_mb(world),
     }
     record = {
@@ -110,7 +111,7 @@ def fit_svm(attempt: Attempt) -> Fitted:
         "epochs": 1,
         "best_epoch": 1,
         **counts,
-        "minutes": measured["seconds"] / 60,
+        "epoch_minutes": measured["seconds"] / 60,
         "peak_memory_mb": measured["peak_memory_mb"],
     }
     return Fitted(world.broadcast(record), scored, metrics_by_name, facts)
