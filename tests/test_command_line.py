@@ -1,6 +1,7 @@
 """What a command says while it is waited for."""
 
 import threading
+from typing import TextIO
 
 import pytest
 
@@ -12,7 +13,12 @@ def test_a_long_wait_says_once_what_it_waits_for(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said = threading.Event()
-    monkeypatch.setattr(command_line, "say", lambda *line: (say(*line), said.set()))
+
+    def say_so(text: str, file: TextIO) -> None:
+        say(text, file)
+        said.set()
+
+    monkeypatch.setattr(command_line, "say", say_so)
     with said_if_long("reading the trials", seconds=0.0):
         assert said.wait(timeout=300)
     assert capsys.readouterr() == ("", "reading the trials …\n")

@@ -4,10 +4,12 @@ import errno
 import os
 import socket
 import subprocess
+import time
 
+import psutil
 import pytest
 
-from fieldtrial.processes import is_gone, started
+from fieldtrial.processes import age, is_gone, python, started
 
 HERE = socket.gethostname()
 
@@ -31,3 +33,21 @@ def test_another_users_that_cannot_be_seen_is_there(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(os, "kill", refuse)
     monkeypatch.setattr("fieldtrial.processes.started", lambda _: None)
     assert not is_gone({"host": HERE, "process": 7, "started": 1})
+
+
+RESTARTING = """
+import os, time, psutil
+from fieldtrial.processes import RESTARTED, age, replace_self
+if RESTARTED not in os.environ:
+    replace_self()
+print(age(), time.time() - psutil.Process().create_time())
+"""
+
+
+def test_a_processs_age_counts_from_its_last_restart() -> None:
+    assert age() == pytest.approx(time.time() - psutil.Process().create_time(), abs=5)
+    done = subprocess.run(
+        python("-c", RESTARTING), capture_output=True, text=True, check=True, timeout=300
+    )
+    restarted, whole = map(float, done.stdout.split())
+    assert 0 < restarted < whole

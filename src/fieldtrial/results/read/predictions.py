@@ -161,4 +161,5 @@ def _read(path: Inside) -> dict[str, NDArray[Any]]:
 
 def logarithm(probability: NDArray[np.floating]) -> NDArray[np.floating]:
     """Return the natural logarithms of probabilities, finite also where these were rounded to 0."""
-    return np.log(np.maximum(probability, LEAST))
+    logarithms: NDArray[np.floating] = np.log(np.maximum(probability, LEAST))
+    return logarithms

@@ -167,7 +167,7 @@ def _minutes(tested: ComparedRows) -> dict[str, dict[int, Any]]:
     are those that its runs took.
     """
     groups = tested.groups.items()
-    if all("minutes_alone" in one.trials for _, one in groups):
+    if all("minutes_alone" in one.finals for _, one in groups):
         alone = {row: mean_of_runs(one, "minutes_alone") for row, one in groups}
         if None not in alone.values():
             return {"minutes alone, from nothing,": alone}
