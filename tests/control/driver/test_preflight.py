@@ -11,6 +11,7 @@ from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.control.driver import preflight
 from fieldtrial.control.driver.preflight import (
     EPOCH_SECONDS,
+    KEPT_STEP_SECONDS,
     PARAMETER_SECONDS,
     STEP_SECONDS,
     TRIAL_SECONDS,
@@ -98,7 +99,8 @@ def test_kept_features_of_frozen_layers_cost_once_for_each_worker() -> None:
     features = 2 * 110 * frozen  # of two workers
     assert operations(sweep, FROZEN) == pytest.approx(2 * trial + features + 50, rel=1e-6)
     numbers = (1000 + 2 * 100) / 3
-    overhead = (2 * (2 * 7 + 4) + 40) * STEP_SECONDS + 40 * TRIAL_SECONDS
+    overhead = (2 * 7 + 4) * (2 * STEP_SECONDS + KEPT_STEP_SECONDS)
+    overhead += 40 * STEP_SECONDS + 40 * TRIAL_SECONDS
     overhead += 3 * (EPOCH_SECONDS + numbers * PARAMETER_SECONDS)
     assert hours(sweep, ENDLESS, FROZEN) * 3600 == pytest.approx(2 * overhead)
 

@@ -97,10 +97,8 @@ def test_what_was_held_outside_of_epochs_is_charged(written: "Written") -> None:
     crashed.write_error("error", "no such layer", attempt=1)
     read = sweeps(written)
     found = account(read.trials, cost_of_trials(read.records(), read.trials))
-    assert found.by_outcome == {
-        "finished": (1, pytest.approx(0.1)),
-        "failed": (1, pytest.approx(0.02)),
-    }
+    assert [*found.by_outcome] == ["finished", "failed"]
+    assert [hours for _, hours in found.by_outcome.values()] == pytest.approx([0.1, 0.02])
     assert found.outside == pytest.approx(0.12 - 24 / 3600)
     assert cost_lines(found) == [
         "Device-hours: 0.12 in all: 0.1 finished (1), 0.02 failed (1).",

@@ -112,7 +112,7 @@ def test_answers_of_a_sure_network_are_ranked_by_its_logits(tested: SweepFolder)
     data, network = open_finished(run, World())
     with torch.no_grad():
         for last in list(network.parameters())[-2:]:
-            last *= 20
+            last.mul_(20)
     attempt = Attempt.at(run, test=True)
     logits = torch.cat([part for _, part in infer(network, data, data.test, attempt)]).double()
     again = Run.create(tested.path / "sure", run.config())

@@ -126,7 +126,12 @@ def _drive(
                 progress = LivePanel(console(), place.processes)
                 with said_if_long("taking up the trials that there are"):
                     engine = Engine(
-                        sweep, folder, place, progress.on_event, ownership.check, runs_wanted
+                        sweep,
+                        folder,
+                        place,
+                        progress.on_event,
+                        ownership.check,
+                        contest=runs_wanted,
                     )
                 if retry:
                     console().print(f"{engine.retry()} failed trials run again")

@@ -23,6 +23,7 @@ PASSES_PER_UPDATE = 3
 # Overhead of trials, which is most of their time for small models, a little more than measured on
 # shared cores.
 STEP_SECONDS = 0.00015  # per step and model tensor: calls of layers, backward passes, updates
+KEPT_STEP_SECONDS = 0.01  # per step on kept features: they are read, the loss, the update
 EPOCH_SECONDS = 0.02  # per epoch: a record and a checkpoint are written
 PARAMETER_SECONDS = 3e-8  # per checkpoint and parameter that trains: three numbers at 400 MB/s
 TRIAL_SECONDS = 0.01  # per trial and model tensor: the model is built, weights are read and written
@@ -185,9 +186,9 @@ def _seconds(size: Size, keeps: bool, epochs: int, batch_size: int, teraflops: f
         math.ceil(count / batch_size) for count in (size.train_images, size.validation_images)
     )
     batches = epochs * training + evaluations * validation
-    tensors = size.tail_tensors if keeps else size.tensors
-    overhead = (tensors * batches + size.tensors * validation) * STEP_SECONDS
-    overhead += size.tensors * TRIAL_SECONDS
+    step = size.tensors * STEP_SECONDS
+    each = size.tail_tensors * STEP_SECONDS + KEPT_STEP_SECONDS if keeps else step
+    overhead = batches * each + validation * step + size.tensors * TRIAL_SECONDS
     numbers = (size.parameters + 2 * size.trainable_parameters) / 3  # the optimiser's are the rest
     overhead += (epochs + 1) * (EPOCH_SECONDS + numbers * PARAMETER_SECONDS)
     return operations / (teraflops * 1e12) + overhead

@@ -87,13 +87,12 @@ def _paces(records: pd.DataFrame) -> "pd.Series[float]":
     """Return the seconds from one record to the next of its attempt, NaN where that is unknown."""
     if "held_seconds" not in records:
         return pd.Series(float("nan"), records.index)
-    before = records.shift()
-    follows = (records["trial"].astype(object) == before["trial"].astype(object)) & (
-        records["epoch"] == before["epoch"] + 1
-    )
-    for name in (SWEEP, "attempt"):
-        follows &= records[name] == before[name]
-    return (records["held_seconds"] - before["held_seconds"]).where(follows)
+    own = records[[SWEEP, "trial", "attempt", "epoch", "held_seconds"]].astype({"trial": object})
+    before = own.shift()
+    follows = own["epoch"] == before["epoch"] + 1
+    for name in (SWEEP, "trial", "attempt"):
+        follows &= own[name] == before[name]
+    return (own["held_seconds"] - before["held_seconds"]).where(follows)
 
 
 def account(trials: pd.DataFrame, costs: pd.DataFrame) -> Account:

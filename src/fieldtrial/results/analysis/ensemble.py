@@ -115,7 +115,8 @@ def mean_probability(members: Sequence[StoredPredictions]) -> NDArray[np.float32
 
     They are computed in float64.
     """
-    high, low = 0.0, np.full(members[0].log_probability.shape, -np.inf)
+    shape = members[0].log_probability.shape
+    high, low = np.zeros(shape), np.full(shape, -np.inf)
     for made in members:
         own = made.log_probability.astype(np.float64)
         high = high + np.expm1(own) / len(members)

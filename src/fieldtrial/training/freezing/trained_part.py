@@ -50,12 +50,16 @@ def trained_part(network: Network, data: Data) -> TrainedPart:
     tensors = dict(network.model.named_parameters())
     frozen = any(not parameter.requires_grad for parameter in tensors.values())
     point = find_freeze_point(network) if frozen else None
+    everything = TrainedPart(whole, len(tensors), fits_cache=False)
     if point is None:
-        return TrainedPart(whole, len(tensors), fits_cache=False)
+        return everything
     network.model.eval()
     image = torch.empty(1, data.channels, data.image_size, data.image_size, device="meta")
-    with FlopCounterMode(display=False) as counter:
-        features = _shapes(network, point.prefix.run, network.match_channels(image))
+    try:
+        with FlopCounterMode(display=False) as counter:
+            features = _shapes(network, point.prefix.run, network.match_channels(image))
+    except RuntimeError:  # a layer that needs more than shapes
+        return everything
     images = len(data.train) + len(data.validation)
     in_prefix = set(point.tensors)
     return TrainedPart(
