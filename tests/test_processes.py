@@ -55,4 +55,4 @@ def test_a_processs_age_counts_from_its_last_restart() -> None:
     whole = time.monotonic() - began
     first, second = map(float, done.stdout.split())
     assert first > 0.5
-    assert 0 < second < whole - first
+    assert 0 < second < whole - first + 0.05, "to some clock ticks"

@@ -42,6 +42,14 @@ def test_attempts_add_up_each_with_all_that_is_known_of_it(run: Run) -> None:
     assert going_on.seconds == 16 + 17 + 9
 
 
+def test_what_cannot_be_read_hides_no_time_that_records_tell(run: Run) -> None:
+    record(run, 1, (0, 1.0, 10.0))
+    (run.path / "env.json").write_text("[")
+    found = device_time(run)
+    assert found is not None
+    assert (found.seconds, found.device_seconds) == (10.0, 10.0)
+
+
 def test_a_decision_to_stop_leaves_out_what_came_after_it_where_the_trial_is_alone(
     run: Run,
 ) -> None:

@@ -4,10 +4,12 @@ A record says how long its attempt had held the devices by then. An attempt that
 its end; of one that was killed, the time after its last record is not known.
 """
 
+import contextlib
 from dataclasses import dataclass
 from typing import Any
 
 from fieldtrial.disk.files import parse_record
+from fieldtrial.disk.reading import UnreadableError
 from fieldtrial.disk.run import Run
 
 
@@ -41,12 +43,15 @@ def device_time(
 ) -> DeviceTime | None:
     """Return what the run has taken so far; None if none of its attempts has said so.
 
-    Attempts of before this was recorded count with their epochs.
+    Attempts of before this was recorded count with their epochs. Where env.json cannot be read, the
+    records alone say what is known, and each attempt counts as one process.
 
     last_epoch: records after it do not count for `alone`; None: all do. newest: the number of an
     attempt, and the seconds that are known of it now.
     """
-    environment = run.environment()
+    environment = dict[str, Any]()
+    with contextlib.suppress(OSError, UnreadableError):
+        environment = run.environment()
     seconds = device_seconds = 0.0
     alone, is_known, seen = None, False, set[tuple[int, float]]()
     for attempt in run.attempts():
