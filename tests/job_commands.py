@@ -54,3 +54,9 @@ def job(capfd: pytest.CaptureFixture[str]) -> Iterator[Job]:
         patch.setenv("FIELDTRIAL_DATA", os.environ["FIELDTRIAL_DATA"])
         yield run
     os.umask(umask)
+
+
+def complaints(stderr: str) -> str:
+    """Return what stands on stderr, without the lines that say what is waited for."""
+    lines = stderr.splitlines(keepends=True)
+    return "".join(line for line in lines if not line.endswith(" …\n"))

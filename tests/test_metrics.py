@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import sklearn.metrics
 from numpy.typing import NDArray
+from scipy.special import logsumexp, softmax
 from statsmodels.stats.proportion import proportion_confint
 
 from fieldtrial import metrics
@@ -95,12 +96,40 @@ def test_the_interval_of_a_share_is_statsmodels(right: int, count: int) -> None:
     assert wider == pytest.approx(proportion_confint(right, count, 0.01, "wilson"), abs=1e-12)
 
 
-def test_log_loss_is_cross_entropy_and_finite() -> None:
-    assert metrics.log_loss(
-        np.array([0, 1]), np.array([[0.5, 0.5], [0.75, 0.25]])
-    ) == pytest.approx((math.log(2) + math.log(4)) / 2)
-    impossible = np.array([[0.0, 1.0], [0.5, 0.5]])
-    for dtype in (np.float64, np.float32):
-        expected = (-math.log(np.finfo(dtype).eps) + math.log(2)) / 2
-        found = metrics.log_loss(np.array([0, 1]), impossible.astype(dtype))
-        assert found == pytest.approx(expected, rel=1e-6)
+def test_log_loss_is_scikit_learns_cross_entropy() -> None:
+    label, probability = np.array([0, 1, 1]), np.array([[0.5, 0.5], [0.75, 0.25], [1e-9, 1]])
+    expected = sklearn.metrics.log_loss(label, probability)
+    assert metrics.log_loss(label, np.log(probability)) == pytest.approx(expected, rel=1e-8)
+
+
+@pytest.mark.parametrize(("classes", "spread"), [(2, 12), (10, 30), (8, 45)])
+def test_sure_answers_are_ranked_as_their_logits_are(classes: int, spread: float) -> None:
+    random = np.random.default_rng(classes)
+    label = np.arange(300) % classes
+    logits = (spread * random.standard_normal((300, classes))).astype(np.float32)
+    logits[np.arange(300), label] += spread / 2
+    exact = logits.astype(np.float64)
+    own = label[:, None] == np.arange(classes)
+    areas = [
+        # The odds of a class rise with its probability, and have no ends where they are equal.
+        sklearn.metrics.roc_auc_score(
+            own[:, number],
+            exact[:, number] - logsumexp(np.delete(exact, number, axis=1), axis=1),
+        )
+        for number in range(classes)
+    ]
+    found = metrics.log_probabilities(logits)
+    assert found.dtype == np.float32
+    assert metrics.class_auc(label, found) == pytest.approx(areas, abs=2e-5)
+    rounded = softmax(logits, axis=1)
+    assert max(abs(metrics.class_auc(label, rounded) - areas)) > 1e-4
+    expected = sklearn.metrics.top_k_accuracy_score(label, exact, k=5) if classes > 5 else None
+    assert metrics.top5_accuracy(label, found) == expected
+    assert np.exp(found.astype(np.float64)).sum(1) == pytest.approx(1, abs=1e-6)
+
+
+def test_logits_without_bounds_have_finite_logarithms() -> None:
+    most = np.finfo(np.float32).max
+    found = metrics.log_probabilities(np.array([[most, -most, 0], [1, 1, 1]], np.float32))
+    assert found[0] == pytest.approx([0, -most, -most])
+    assert found[1] == pytest.approx(-math.log(3))

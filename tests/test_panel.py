@@ -16,6 +16,7 @@ from fieldtrial.panel import (
     Standing,
     TrialStanding,
     clock,
+    last_end,
     render_panel,
     runs_with_worker,
     summary_line,
@@ -47,9 +48,25 @@ def shown(standing: Standing, most_rows: int = 30, width: int = 160) -> str:
 
 
 def test_the_rest_takes_as_long_as_what_has_ended() -> None:
-    # 3 trials of 40 s, of which 10 s are over; 5 of 40 s, of which none has been seen; two at a
-    # time
-    assert STANDING.seconds_left() == (3 * 40 - 10 + 5 * 40) / 2
+    # The first row's search has two trials of 40 s to come, of one of which 10 s are over, the
+    # second's has four. Final runs begin when their row's search is over, and take the 60 s of the
+    # finished trial. Two run at a time:
+    #   30 sgd, 70 adamw, 110 adamw, 170 sgd's final run
+    #   40 sgd, 80 adamw, 120 adamw, 180 adamw's final run
+    assert STANDING.seconds_left() == 180
+
+
+def test_fewer_trials_than_there_is_room_for_take_as_long_as_the_longest() -> None:
+    assert replace(STANDING, slots=100).seconds_left() == 40 + 60
+    last = replace(FIRST, search=[DONE] * 4, finals=[RUNNING])
+    assert replace(STANDING, rows=[last], slots=100).seconds_left() == 50
+    source = replace(STANDING, rows=[last], slots=100, sources=[RUNNING])
+    assert source.seconds_left() == 50 + 50, "the rows begin after their source"
+
+
+def test_thousands_of_trials_are_shared_out_at_once() -> None:
+    rows = [[[1.0] * 500, [2.0] * 5] for _ in range(20)]
+    assert last_end(rows, 10) == 20 * 510 / 10
 
 
 def test_nobody_knows_how_long_it_takes_before_the_first_end() -> None:
@@ -61,7 +78,7 @@ def test_runs_of_finalists_are_counted_and_have_a_column_where_there_are_any() -
     assert "finalists" not in shown(STANDING)
     chosen = replace(FIRST, finalists=[DONE, RUNNING], finalist_runs=6)
     assert chosen.counts == {"waiting": 2 + 4, "running": 2, "finished": 2, "stopped": 1}
-    assert chosen.ended_seconds == [60.0, 20.0, 60.0]
+    assert chosen.seconds_of("finished", "stopped") == [60.0, 20.0, 60.0]
     head, first, second = shown(replace(STANDING, rows=[chosen, SECOND])).splitlines()[4:7]
     assert head.split()[-2:] == ["finalists", "seeds"]
     assert first.split()[-3:] == ["90.00", "1/6", "0/1"]
@@ -70,7 +87,7 @@ def test_runs_of_finalists_are_counted_and_have_a_column_where_there_are_any() -
 
 def test_what_is_to_come_counts_as_waiting() -> None:
     assert FIRST.counts == {"waiting": 2, "running": 1, "finished": 1, "stopped": 1}
-    assert (FIRST.to_do, FIRST.tested) == (3, 0)
+    assert FIRST.tested == 0
     over = replace(FIRST, search=[DONE, STOPPED], budget=2, finals=[DONE])
     assert (over.counts, over.tested) == ({"finished": 2, "stopped": 1}, 1)
     with_source = replace(STANDING, sources=[RUNNING])
@@ -78,11 +95,11 @@ def test_what_is_to_come_counts_as_waiting() -> None:
 
 
 def test_without_slots_as_many_run_as_now() -> None:
-    assert replace(STANDING, slots=None).seconds_left() == 3 * 40 - 10 + 5 * 40
+    assert replace(STANDING, slots=None).seconds_left() == 30 + 5 * 40 + 2 * 60
 
 
 def test_while_jobs_are_waited_for_no_more_run_at_once_than_now() -> None:
-    assert replace(STANDING, queued=1).seconds_left() == 3 * 40 - 10 + 5 * 40
+    assert replace(STANDING, queued=1).seconds_left() == 30 + 5 * 40 + 2 * 60
     all_wait = replace(FIRST, search=[DONE, STOPPED])
     assert replace(STANDING, rows=[all_wait, SECOND], queued=2).seconds_left() is None
 
@@ -137,7 +154,7 @@ def test_the_panel_says_how_each_row_stands() -> None:
     lines = shown(STANDING).splitlines()
     assert lines[0].rstrip() == "x  0:01:00  2 of 10 trials, 1 running, 0 failed  ->  runs/x"
     assert lines[1].startswith(
-        "best validation accuracy 90.00 % (sgd), 0.0251 device-hours, about 0:02:35 left"
+        "best validation accuracy 90.00 % (sgd), 0.0251 device-hours, about 0:03:00 left"
     )
     assert lines[3].split() == ["best", "validation"]
     assert lines[4].split() == ["optimizer", *OUTCOMES, "epochs", "accuracy", "%", "seeds"]

@@ -4,10 +4,12 @@ import errno
 import os
 import socket
 import subprocess
+import time
 
+import psutil
 import pytest
 
-from fieldtrial.processes import is_gone, started
+from fieldtrial.processes import age, is_gone, python, started
 
 HERE = socket.gethostname()
 
@@ -31,3 +33,26 @@ def test_another_users_that_cannot_be_seen_is_there(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(os, "kill", refuse)
     monkeypatch.setattr("fieldtrial.processes.started", lambda _: None)
     assert not is_gone({"host": HERE, "process": 7, "started": 1})
+
+
+RESTARTING = """
+import os, time
+from fieldtrial.processes import RESTARTED, age, replace_self
+if RESTARTED not in os.environ:
+    time.sleep(0.5)
+    os.environ["FIRST"] = str(age())
+    replace_self()
+print(os.environ["FIRST"], age())
+"""
+
+
+def test_a_processs_age_counts_from_its_last_restart() -> None:
+    assert age() == pytest.approx(time.time() - psutil.Process().create_time(), abs=5)
+    began = time.monotonic()
+    done = subprocess.run(
+        python("-c", RESTARTING), capture_output=True, text=True, check=True, timeout=300
+    )
+    whole = time.monotonic() - began
+    first, second = map(float, done.stdout.split())
+    assert first > 0.5
+    assert 0 < second < whole - first + 0.05, "to some clock ticks"

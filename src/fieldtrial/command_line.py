@@ -4,10 +4,12 @@
 """
 
 import argparse
+import contextlib
 import functools
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol, TextIO
 
@@ -16,6 +18,7 @@ from fieldtrial.disk.files import share_with_group
 from fieldtrial.effects import without_effect
 from fieldtrial.fields.printable import printable_lines
 
+LONG_SECONDS = 2.0  # a wait that is longer says what it waits for
 BAD_RESULT, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
 
@@ -57,6 +60,18 @@ def complain(message: str, kind: str = "error") -> None:
     """Print the message on stderr; each of its lines starts with `kind`."""
     lines = message.splitlines() or [""]
     say("\n".join(f"{kind}: {line}" for line in lines), sys.stderr)
+
+
+@contextlib.contextmanager
+def said_if_long(what: str, seconds: float = LONG_SECONDS) -> Iterator[None]:
+    """Say on stderr, in a line that ends with …, what is done here, if it takes longer."""
+    timer = threading.Timer(seconds, say, [f"{what} …", sys.stderr])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def say(text: str, file: TextIO | None = None) -> None:

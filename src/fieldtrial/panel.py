@@ -1,9 +1,11 @@
 """How far a sweep is: counts for each row, cost and time left, and the panel that shows them."""
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from heapq import heappop, heappush
+from itertools import zip_longest
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, Group, RenderResult
@@ -20,7 +22,8 @@ from fieldtrial.fields.scores import is_share, score_text, score_with_unit
 
 WIDTH_WITHOUT_TERMINAL = 400  # characters: no line of a log file is folded
 LIVE = ("waiting", "running")
-OUTCOMES = (*LIVE, "finished", "stopped", "failed")
+ENDED = ("finished", "stopped", "failed")
+OUTCOMES = (*LIVE, *ENDED)
 BAR_WIDTH = 60
 BEST, EPOCHS, FINALISTS, SEEDS = "best", "epochs", "finalists", "seeds"
 RESULTS = (EPOCHS, SEEDS)  # that stay in a narrow panel, beside the best
@@ -32,7 +35,7 @@ GAP = 2  # between columns
 class TrialStanding:
     """How far a trial is.
 
-    outcome: one of OUTCOMES. seconds: that its epochs took so far. epoch: the last one that is
+    outcome: one of OUTCOMES. seconds: that it has held devices so far. epoch: the last one that is
     done, None before the first. epochs: how many it has, None if that is not known.
     """
 
@@ -78,11 +81,6 @@ class RowStanding:
         return _count(self.trials) + Counter(waiting=to_come)
 
     @property
-    def to_do(self) -> int:
-        """The number of trials that have not ended."""
-        return sum(self.counts[outcome] for outcome in LIVE)
-
-    @property
     def tested(self) -> int:
         """The number of the winners' runs with fresh seeds that have ended."""
         return sum(not trial.live for trial in self.finals)
@@ -96,15 +94,30 @@ class RowStanding:
         ends = [str(epoch) for epoch in (done[:1] + done[1:][-1:])]
         return "–".join(ends) + (f"/{most}" if ends and most is not None else "")
 
-    @cached_property
-    def ended_seconds(self) -> list[float]:
-        """The seconds of each trial that has ended."""
-        return [trial.seconds for trial in self.trials if not trial.live]
+    def seconds_of(self, *outcomes: str) -> list[float]:
+        """Return the seconds of each trial with one of the outcomes."""
+        return [trial.seconds for trial in self.trials if trial.outcome in outcomes]
 
-    @cached_property
-    def live_seconds(self) -> list[float]:
-        """The seconds so far of each trial that has not ended."""
-        return [trial.seconds for trial in self.trials if trial.live]
+    def to_come(self, searched: float, whole: float) -> list[list[float]]:
+        """Return the seconds left of each trial that has not ended, running ones first.
+
+        There is a list for each of its phases, which follow each other: the search, the finalists,
+        the final runs. searched, whole: the seconds of a trial of the search, and of one that is
+        trained to its end.
+        """
+        phases = (
+            (self.search, self.budget, searched),
+            (self.finalists, self.finalist_runs, whole),
+            (self.finals, self.seeds, whole),
+        )
+        return [
+            [
+                *(max(0.0, each - one.seconds) for one in trials if one.outcome == "running"),
+                *(max(0.0, each - one.seconds) for one in trials if one.outcome == "waiting"),
+                *[each] * max(0, number - len(trials)),
+            ]
+            for trials, number, each in phases
+        ]
 
 
 @dataclass(frozen=True)
@@ -114,7 +127,7 @@ class Standing:
     head: what stands above the rows' names. select, mode: the metric that chooses, and whether it
     is best when large or small. since: what stands beside the sweep's name, such as how long it has
     run.
-    device_hours: spent in epochs. slots: trials at once, None for as many as run now.
+    device_hours: that devices were held. slots: trials at once, None for as many as run now.
     sources: the trials whose weights others start from. news: lines below the rows.
     queued: trials that were handed over, and wait for a job. reasons: why jobs wait, if known.
     report: where the report is, if there is one.
@@ -153,18 +166,56 @@ class Standing:
     def seconds_left(self) -> float | None:
         """Return about how long the rest takes, or None if that cannot be known.
 
-        Further trials are assumed to take as long as the ended ones of their row, or of all rows.
-        While trials wait for jobs, no more run at once than now.
+        Trials of a search are assumed to take as long as the ended ones of their row, or of all
+        rows. Finalists and final runs are trained to the end, as long as the finished trials were,
+        and begin when the search is over. While trials wait for jobs, no more run at once than now.
         """
-        everywhere = [seconds for row in self.rows for seconds in row.ended_seconds]
         at_once = self.counts["running"] if self.queued or self.slots is None else self.slots
-        if not everywhere or not at_once:
+        ended = [one for row in self.rows for one in row.seconds_of(*ENDED)]
+        if not ended or not at_once:
             return None
-        left = 0.0
-        for row in self.rows:
-            known = row.ended_seconds or everywhere
-            left += max(0.0, row.to_do * sum(known) / len(known) - sum(row.live_seconds))
-        return left / at_once
+        finished = [one for row in self.rows for one in row.seconds_of("finished")] or ended
+        rows = [
+            row.to_come(
+                _mean(row.seconds_of(*ENDED) or ended),
+                _mean(row.seconds_of("finished") or finished),
+            )
+            for row in self.rows
+        ]
+        first = [max(0.0, _mean(finished) - one.seconds) for one in self.sources if one.live]
+        return last_end([[first]], at_once) + last_end(rows, at_once)
+
+
+def last_end(rows: Sequence[Sequence[Sequence[float]]], at_once: int) -> float:
+    """Return when the last trial ends, if each starts as soon as it may and there is room.
+
+    rows: of each row, the seconds of the trials in each of its phases. A phase begins when the one
+    before it is over.
+    """
+    to_come = [deque(phase for phase in phases if phase) for phases in rows]
+    begun = [phases.popleft() if phases else [] for phases in to_come]
+    unended = [len(phase) for phase in begun]
+    in_turn = zip_longest(
+        *([(each, number) for each in phase] for number, phase in enumerate(begun))
+    )
+    ready = deque(trial for turn in in_turn for trial in turn if trial)  # rows share what there is
+    running: list[tuple[float, int]] = []
+    now = 0.0
+    while ready or running:
+        while ready and len(running) < at_once:
+            each, number = ready.popleft()
+            heappush(running, (now + each, number))
+        now, number = heappop(running)
+        unended[number] -= 1
+        if not unended[number] and to_come[number]:
+            phase = to_come[number].popleft()
+            unended[number] = len(phase)
+            ready.extend((each, number) for each in phase)
+    return now
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
 
 
 def _count(trials: Sequence[TrialStanding]) -> Counter[str]:

@@ -8,10 +8,12 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+RESTARTED = "FIELDTRIAL_RESTARTED"  # when a process replaced itself, in seconds since boot
 PR_SET_PDEATHSIG = 1  # Linux: the signal to get when the parent dies
 PRCTL = ctypes.CDLL(None).prctl  # loaded here: little is safe between fork and exec
 
@@ -29,6 +31,24 @@ def started(process: int) -> int | None:
     with contextlib.suppress(OSError):
         return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19])
     return None
+
+
+def age() -> float:
+    """Return for how many seconds this process has run: since its start, or since `replace_self`.
+
+    It is 0 where the system does not say.
+    """
+    if (ticks := started(os.getpid())) is None:
+        return 0.0
+    began = ticks / os.sysconf("SC_CLK_TCK")
+    began = max(began, float(os.environ.get(RESTARTED, began)))
+    return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - began)
+
+
+def replace_self() -> NoReturn:
+    """Start this process's command again in its place."""
+    os.environ[RESTARTED] = str(time.clock_gettime(time.CLOCK_BOOTTIME))
+    os.execv(sys.executable, sys.orig_argv)
 
 
 def is_gone(owner: Mapping[str, Any]) -> bool:

@@ -138,7 +138,7 @@ def table(folder: Path) -> list[dict[str, str]]:
     with (folder / "table.csv").open() as file:
         rows = list(csv.DictReader(file))
     for row in rows:
-        for name in TIMED:
+        for name in (*TIMED, "minutes_alone"):
             row.pop(name)
     return rows
 

@@ -281,7 +281,8 @@ def test_predictions(data: st.DataObject, tmp_path_factory: pytest.TempPathFacto
     written = Written(tmp_path_factory.mktemp("predictions"))
     run = written.folder.run("run")
     run.path.mkdir(parents=True)
-    arrays = {"index": np.arange(3), "label": np.zeros(3, int), "probability": np.full((3, 2), 0.5)}
+    answers = np.log(np.full((3, 2), 0.5))
+    arrays = {"index": np.arange(3), "label": np.zeros(3, int), "log_probability": answers}
     write_arrays(run.predictions_path("test"), **arrays)
     whole = run.predictions_path("test").read_bytes()
     Path(run.predictions_path("test")).write_bytes(data.draw(mutated(whole)))
@@ -290,4 +291,4 @@ def test_predictions(data: st.DataObject, tmp_path_factory: pytest.TempPathFacto
     except ValueError as error:
         assert "not whole predictions" in str(error)
     else:
-        assert len(found.index) == len(found.probability)
+        assert len(found.index) == len(found.log_probability)

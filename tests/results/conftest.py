@@ -170,5 +170,8 @@ def write_predictions(run: Run, accuracy: float, seed: int) -> None:
     probability = np.full((60, len(CLASSES)), 0.1, np.float32)
     probability[np.arange(60), guess] = 1 - 0.1 * (len(CLASSES) - 1)
     np.savez(
-        run.predictions_path("test"), index=np.arange(60), label=label, probability=probability
+        run.predictions_path("test"),
+        index=np.arange(60),
+        label=label,
+        log_probability=np.log(probability),
     )

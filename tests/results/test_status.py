@@ -63,7 +63,9 @@ def test_a_trial_runs_that_a_worker_has_begun(written: "Written") -> None:
         "whoever drives, nobody is at what nobody has claimed"
     )
     assert (standing.queued, standing.rows[0].counts["waiting"]) == (2, 3 + 3)
-    assert sum(standing.rows[0].live_seconds) == 2 * 3 * 6.0, "what they have done is done"
+    assert sum(standing.rows[0].seconds_of("running", "waiting")) == 2 * 3 * 6.0, (
+        "what they have done is done"
+    )
 
 
 @pytest.mark.parametrize("planted", ["env.json", "metrics-2.jsonl", "metrics-notes"])

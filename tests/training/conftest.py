@@ -24,7 +24,8 @@ from fieldtrial.training.loop.trial_progress import TrialProgress
 from fieldtrial.training.models.network import Network
 
 Values = dict[str, Any]
-MEASURED = ("seconds", "images_per_second", "data_wait", "peak_memory_mb", "attempt", "time")
+TIMES = ("seconds", "held_seconds", "alone_seconds", "time")
+MEASURED = (*TIMES, "images_per_second", "data_wait", "peak_memory_mb", "attempt")
 
 
 @pytest.fixture(autouse=True)

@@ -13,10 +13,10 @@ from pathlib import Path
 from rich.table import Table
 
 from fieldtrial.budget import FIRST_SEEDS, until
-from fieldtrial.command_line import BAD_INPUT, BAD_RESULT, INTERRUPTED
+from fieldtrial.command_line import BAD_INPUT, BAD_RESULT, INTERRUPTED, said_if_long
 from fieldtrial.config import ConfigError, unknown_field
 from fieldtrial.control.changes import with_rows, with_settings
-from fieldtrial.control.driver.drive import RESUME_ADVICE, drive
+from fieldtrial.control.driver.drive import RESUME_ADVICE, checking, drive
 from fieldtrial.control.driver.ownership import DeposedError
 from fieldtrial.control.driver.preflight import START_SECONDS, Preflight, SweepSizes, trial_hours
 from fieldtrial.control.engine.loop import SweepError
@@ -51,7 +51,9 @@ def main(build: Callable[[], Sweep], arguments: list[str] | None = None) -> None
         require_name(folder.name)
         if options.dry_run:
             with Preflight(sweep, settings.devices_per_trial, settings.uses_gpus) as preflight:
-                _show(sweep, folder, settings, preflight.result())
+                with said_if_long(checking(sweep)):
+                    sizes = preflight.result()
+                _show(sweep, folder, settings, sizes)
         else:
             sys.exit(drive(sweep, folder, settings, options.retry, options.takeover))
     except ConfigError as error:
@@ -191,7 +193,10 @@ def _name(script: Path, options: argparse.Namespace) -> str:
 def _show(sweep: Sweep, folder: SweepFolder, settings: Settings, sizes: SweepSizes) -> None:
     """Print the rows, the search, the cost and an example trial of the sweep."""
     out = console()
-    hours, source_hours = trial_hours(sweep, sizes, settings.teraflops)
+    rows = [row for row in sweep.planned if sweep.is_run(row.number)]
+    runs = len(rows) * sweep.runs_per_row
+    workers = settings.workers(runs + len(sizes.sources))
+    hours, source_hours = trial_hours(sweep, sizes, settings.teraflops, workers)
     # One search without finalists is the usual case, and needs no column of its own.
     further = [name for name in ("finalists", "searches") if getattr(sweep, name) > 1]
     columns = ["trials", *further, "seeds", "parameters", "trainable", "hours at most"]
@@ -210,20 +215,18 @@ def _show(sweep: Sweep, folder: SweepFolder, settings: Settings, sizes: SweepSiz
     out.print(table)
     for name, domain in sweep.describe(folder.name).search.items():
         out.print(f"search {name}: {domain}")
-    rows = [row for row in sweep.planned if sweep.is_run(row.number)]
     hours = [cost for row, cost in zip(sweep.planned, hours, strict=True) if row in rows]
-    runs = len(rows) * sweep.runs_per_row
     sources = len(sizes.sources)
     most = "at most " if sweep.most_seeds > sweep.seeds else ""
     size = f"{len(rows)} rows, {most}{runs} trials and {sources} sources"
     out.print(f"{size} in {folder.path}")
-    workers = settings.workers(runs + len(sizes.sources))
     start_hours = workers * START_SECONDS / 3600
     most = format_hours((sum(hours) + source_hours + start_hours) * settings.devices_per_trial)
     out.print(
         f"device-hours at most: {most} (assumes {settings.teraflops:g} teraflops a trial,"
         f" {START_SECONDS:g} s for the start of each of {workers} workers, the largest trials that"
-        " the search may propose, no early stopping, and no feature cache)",
+        " the search may propose, no early stopping, and that each worker computes the features of"
+        " frozen layers once for each row)",
         soft_wrap=True,
     )
     can_compare = len(sweep.planned) > 1 and sweep.most_seeds >= FIRST_SEEDS

@@ -186,7 +186,7 @@ class Run:
 
         They are there for runs that were tested; initial_test and initial_validation are of the
         weights before. Arrays: `index` int64 (n,), the positions in the data set's store; `label`
-        int64 (n,); `probability` (n, classes).
+        int64 (n,); `log_probability` float32 (n, classes).
         """
         return self.folder / f"predictions-{split}.npz"
 

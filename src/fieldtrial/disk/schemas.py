@@ -55,6 +55,10 @@ class Result(Scores, total=False):
     attempt: Number | None
     accumulate: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None
     minutes: Seconds | None
+    epoch_minutes: Seconds | None
+    minutes_alone: Seconds | None
+    device_hours: Seconds | None
+    features_device_hours: Seconds | None
     parameters: Count | None
     trainable_parameters: Count | None
     flops: Count | None
@@ -78,6 +82,8 @@ class Record(Scores, total=False):
     attempt: Number | None
     time: Seconds | None
     seconds: Seconds | None
+    held_seconds: Seconds | None
+    alone_seconds: Seconds | None
     lr: float | None
     gradient_norm: float | None
     update_ratio: float | None
@@ -98,8 +104,15 @@ class Environment(TypedDict, total=False):
     python: str
     versions: dict[str, str]
     process: Number
+    held_seconds: Seconds
     job: dict[str, str]
     accumulate: Number
+
+
+class FeatureCost(TypedDict):
+    """What kept features have cost: beside them in the cache."""
+
+    seconds: Seconds
 
 
 class Entry(TypedDict, total=False):
@@ -134,6 +147,7 @@ class Progress(TypedDict, total=False):
     plateaus: Number
     plateau_epoch: Number
     seconds: float
+    alone_seconds: float | None
 
 
 class Checkpoint(TypedDict):

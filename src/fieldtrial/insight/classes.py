@@ -97,7 +97,7 @@ def judged(subject: Subject, position: int, heat: NDArray[np.float32] | None = N
     label, predicted = int(made.label[position]), int(made.predicted[position])
     sign, colour = ("✓", RIGHT) if label == predicted else ("✗", WRONG)
     sign, colour = (sign, colour) if label >= 0 else ("?", NEUTRAL)
-    share = made.probability[position, predicted]
+    share = np.exp(made.log_probability[position, predicted])
     title = f"{sign} {_short(subject, predicted)} ({share:.0%})\n/ {_short(subject, label)}"
     return Picture(subject.pixels(int(made.index[position])), title, colour, heat)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from fieldtrial.command_line import job
+from fieldtrial.command_line import job, said_if_long
 from fieldtrial.disk.sweep_description import SweepDescription
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.disk.task_queue import TaskQueue, run_name
@@ -23,10 +23,10 @@ from fieldtrial.panel import (
     runs_with_worker,
 )
 from fieldtrial.processes import is_gone
+from fieldtrial.results.analysis.cost import account, cost_of_trials
 from fieldtrial.results.analysis.grouping import row_groups
 from fieldtrial.results.analysis.groups import Group
 from fieldtrial.results.analysis.winner import Search, read_searches
-from fieldtrial.results.read.records import load_records
 from fieldtrial.results.read.sweeps import read_sweep
 from fieldtrial.results.read.trials import FAILED
 
@@ -36,7 +36,7 @@ MOST_ROWS = 1000
 def read_standing(folder: SweepFolder) -> Standing:
     """Return how far the sweep in `folder` is. Raises ValueError if it is not a sweep's folder."""
     sweeps = read_sweep(folder)
-    description, records = sweeps.only, load_records(folder)
+    description, records = sweeps.only, sweeps.records()
     trials = sweeps.trials.drop_duplicates("trial")
     driver = folder.owner()
     if driver is not None and is_gone(driver):
@@ -73,7 +73,7 @@ def read_standing(folder: SweepFolder) -> Standing:
             )
         ],
         since=_since(records),
-        device_hours=float((records["seconds"] * records["world_size"]).sum()) / 3600,
+        device_hours=account(sweeps.trials, cost_of_trials(records, sweeps.trials)).total,
         sources=[standings[trial] for trial in sources],
         queued=sum(standings[t].outcome == "waiting" for t in handed_over & standings.keys()),
         report=str(folder.report_path) if folder.report_path.exists() else None,
@@ -134,7 +134,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print how a sweep stands; return the exit status."""
     parser = argparse.ArgumentParser(description="Show how a sweep stands, from its files alone.")
     parser.add_argument("folder", type=Path, help="the sweep's folder: runs/NAME")
-    standing = read_standing(SweepFolder(parser.parse_args(arguments).folder))
+    folder = SweepFolder(parser.parse_args(arguments).folder)
+    with said_if_long("reading the trials"):
+        standing = read_standing(folder)
     console().print(render_panel(standing, MOST_ROWS))
     return 0
 

@@ -99,7 +99,7 @@ def test_what_waits_for_a_job_does_not_run(tmp_path: Path) -> None:
     place.backlog = Backlog(requeued=frozenset({first.name}))  # preempted: it goes on from there
     standing = progress.standing()
     assert (standing.rows[0].counts, standing.queued) == ({"waiting": 4}, 2)
-    assert standing.rows[0].live_seconds == [30.0, 0.0]
+    assert standing.rows[0].seconds_of("running", "waiting") == [30.0, 0.0]
     place.backlog = None
     assert progress.standing().queued == 0, "workers are there already"
 

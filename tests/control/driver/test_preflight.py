@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from ray import tune
@@ -10,6 +11,7 @@ from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.control.driver import preflight
 from fieldtrial.control.driver.preflight import (
     EPOCH_SECONDS,
+    KEPT_STEP_SECONDS,
     PARAMETER_SECONDS,
     STEP_SECONDS,
     TRIAL_SECONDS,
@@ -56,14 +58,14 @@ def test_a_crash_is_told_with_what_it_wrote(monkeypatch: pytest.MonkeyPatch) -> 
 SMALL = Size(
     parameters=100, trainable_parameters=100, tensors=4, flops=10**6, classes=2,
     train_images=100, validation_images=10,
-    test_images=50,
+    test_images=50, tail_flops=10**6, tail_tensors=4, fits_cache=False,
 )  # fmt: skip
 ENDLESS = 1e12  # teraflops: what is left is what there is beside operations
 
 
 def hours(sweep: Sweep, teraflops: float, size: Size = SMALL) -> float:
     """Return the hours at most of the only row of `sweep`."""
-    (found,), sources = trial_hours(sweep, SweepSizes([size], [size], {}), teraflops)
+    (found,), sources = trial_hours(sweep, SweepSizes([size], [size], {}), teraflops, workers=2)
     assert sources == 0
     return found
 
@@ -81,6 +83,59 @@ def test_what_a_small_model_costs_beside_its_operations() -> None:
         2 * (2 * 3 * 100 + 5 * 10) + 50
     )  # updates cost three passes; one of two trials is tested
     assert hours(sweep, 1e-6) * 3600 == pytest.approx(2 * trial + images)
+
+
+FROZEN = replace(
+    SMALL, parameters=1000, tail_flops=10**4, tail_tensors=2, tensors=40, fits_cache=True
+)
+
+
+def test_kept_features_of_frozen_layers_cost_once_for_each_worker() -> None:
+    sweep = Sweep(
+        base=TrainConfig(epochs=2, batch_size=16, freeze="all_but_head"), rows=[{}], seeds=1
+    )
+    tail, frozen = 0.01, 0.99  # of an image's 10**6 operations; a second of 1e-6 teraflops each
+    trial = 2 * 3 * 100 * tail + 4 * 10 * tail + 10
+    features = 2 * 110 * frozen  # of two workers
+    assert operations(sweep, FROZEN) == pytest.approx(2 * trial + features + 50, rel=1e-6)
+    numbers = (1000 + 2 * 100) / 3
+    overhead = (2 * 7 + 4) * (2 * STEP_SECONDS + KEPT_STEP_SECONDS)
+    overhead += 40 * STEP_SECONDS + 40 * TRIAL_SECONDS
+    overhead += 3 * (EPOCH_SECONDS + numbers * PARAMETER_SECONDS)
+    assert hours(sweep, ENDLESS, FROZEN) * 3600 == pytest.approx(2 * overhead)
+
+
+@pytest.mark.parametrize("changes", [{"augmentation": ("crop",)}, {"strategy": "zero3"}])
+def test_frozen_layers_that_cannot_be_kept_are_computed_in_each_epoch(
+    changes: dict[str, Any],
+) -> None:
+    base = TrainConfig(epochs=2, batch_size=16, freeze="all_but_head", **changes)
+    sweep = Sweep(base=base, rows=[{}], seeds=1)
+    # forward through all, backward twice through what trains
+    trial = 2 * 100 * (0.99 + 3 * 0.01) + 5 * 10
+    assert operations(sweep, FROZEN) == pytest.approx(2 * trial + 50, rel=1e-6)
+
+
+def test_nothing_counts_as_frozen_where_the_search_decides_it() -> None:
+    base = TrainConfig(epochs=2, batch_size=16, freeze="all_but_head")
+    searched = {"freeze": tune.choice(["none", "all_but_head"])}
+    sweep = Sweep(base=base, rows=[{}], search=searched, trials=1, seeds=1)
+    assert operations(sweep, FROZEN) == pytest.approx(2 * (2 * 3 * 100 + 5 * 10) + 50, rel=1e-6)
+
+
+def operations(sweep: Sweep, size: Size) -> float:
+    """Return the seconds of operations alone, at an image's forward pass a second."""
+    return (hours(sweep, 1e-6, size) - hours(sweep, ENDLESS, size)) * 3600
+
+
+@pytest.mark.parametrize(("freeze", "tail"), [("all_but_head", 512 * 10), ("none", None)])
+def test_the_part_behind_the_frozen_layers_is_counted(freeze: str, tail: int | None) -> None:
+    row = {"model": "resnet18", "freeze": freeze, "image_size": 64}
+    with Preflight(Sweep(base=TrainConfig(), rows=[row]), 1, False) as looking:
+        (size,) = looking.result().largest
+    assert size.tail_flops == (size.flops if tail is None else 2 * tail)
+    assert size.tail_tensors == (size.tensors if tail is None else 2)
+    assert size.fits_cache == (tail is not None)
 
 
 def test_finalists_and_further_searches_cost_as_many_trials_more() -> None:

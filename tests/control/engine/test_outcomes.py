@@ -71,11 +71,27 @@ def test_the_checkpoints_of_a_stopped_trial_are_removed_although_its_worker_died
     with run.recorder(1) as recorder:
         for epoch in range(6):
             scores = {"validation_accuracy": epoch / 10, "validation_loss": 1.0}
-            recorder.write({"epoch": epoch, "seconds": 1.0, "best_epoch": epoch, **scores})
+            held = {"held_seconds": 60.0 + epoch, "alone_seconds": 90.0 + epoch}
+            recorder.write({"epoch": epoch, "seconds": 1.0, "best_epoch": epoch, **scores, **held})
     write_atomically(run.checkpoint_path(5), b"")
     trial = Trial("0-0", "search", 0, run.config(), attempt=1, stopped_at=4)
-    assert stopped_result(run, trial)["epochs"] == 4
+    result = stopped_result(run, trial)
+    assert result["epochs"] == 4
+    times = [60 * result[name] for name in ("minutes", "minutes_alone", "epoch_minutes")]
+    assert times == pytest.approx([65, 94, 5])
     assert run.checkpoints() == []
+
+
+def test_a_trial_is_charged_for_each_attempt_that_held_devices() -> None:
+    trial = Trial("0-0", "search", 0, TrainConfig(), attempt=1)
+    told = ((1, 0, 30.0), (1, 1, 40.0), (2, 1, 12.0), (2, 2, 22.0))
+    for attempt, epoch, held in told:
+        trial.charge({"attempt": attempt, "epoch": epoch, "seconds": 9.0, "held_seconds": held})
+        trial.last_epoch = epoch
+    assert trial.seconds == 40 + 22
+    for epoch in (2, 3):  # of an older worker; the first is a repetition
+        trial.charge({"attempt": 3, "epoch": epoch, "seconds": 9.0})
+    assert trial.seconds == 40 + 22 + 9
 
 
 @pytest.mark.parametrize(("processes", "parts"), [(1, [2, 4, 8, 12]), (2, [2, 4, 6]), (5, [2, 3])])

@@ -7,6 +7,7 @@ import pytest
 from fieldtrial.panel import format_hours
 from fieldtrial.results.analysis.cost import account, cost_lines, cost_of_trials
 from fieldtrial.results.read.sweeps import Sweeps, read_sweeps
+from fieldtrial.results.table.tables import sweep_table
 
 if TYPE_CHECKING:
     from tests.results.conftest import Written
@@ -25,7 +26,7 @@ def test_device_hours_by_outcome(written: "Written") -> None:
     written.failed(0, lr=0.4)  # epochs 0 to 2
     written.waiting(0, lr=0.5)
     read = sweeps(written)
-    found = account(read.trials, cost_of_trials(read.records()))
+    found = account(read.trials, cost_of_trials(read.records(), read.trials))
     seconds = {
         name: (count, round(3600 * hours, 6)) for name, (count, hours) in found.by_outcome.items()
     }
@@ -44,7 +45,10 @@ def test_a_trial_that_rows_share_is_counted_once(written: "Written") -> None:
     run = written.ended(0)
     written.folder.list_trial(run.name, 1, "search")
     read = sweeps(written)
-    assert account(read.trials, cost_of_trials(read.records())).by_outcome["finished"][0] == 1
+    assert (
+        account(read.trials, cost_of_trials(read.records(), read.trials)).by_outcome["finished"][0]
+        == 1
+    )
 
 
 def test_what_was_done_twice_and_what_was_cut_short(written: "Written") -> None:
@@ -55,7 +59,7 @@ def test_what_was_done_twice_and_what_was_cut_short(written: "Written") -> None:
         recorder.write({"epoch": 2, "seconds": 12.0})
         recorder.write({"epoch": 3, "seconds": 12.0})
     read = sweeps(written)
-    found = account(read.trials, cost_of_trials(read.records()))
+    found = account(read.trials, cost_of_trials(read.records(), read.trials))
     assert found.by_outcome["running"][1] == pytest.approx((6 + 6 + 12 + 12) / 3600)
     assert found.repeated == pytest.approx(6 / 3600)
     assert found.restarts == 1
@@ -73,7 +77,7 @@ def test_what_early_stopping_saved(written: "Written") -> None:
         )
     written.failed(0, lr=0.3)  # which saves nothing
     read = sweeps(written)
-    found = account(read.trials, cost_of_trials(read.records()))
+    found = account(read.trials, cost_of_trials(read.records(), read.trials))
     assert found.saved_epochs == (10 - 3) + (6 - 3)
     assert found.saved == pytest.approx(10 * 6 / 3600)
     assert any(
@@ -82,10 +86,55 @@ def test_what_early_stopping_saved(written: "Written") -> None:
     )
 
 
+def test_what_was_held_outside_of_epochs_is_charged(written: "Written") -> None:
+    written.describe()
+    result = {"device_hours": 0.1, "minutes": 3.0, "epoch_minutes": 0.4, "minutes_alone": 5.0}
+    written.ended(0, lr=0.1, result={**result, "features_device_hours": 0.05})
+    crashed = written.waiting(0, lr=0.2)  # before its first record
+    with crashed.recorder(1):
+        pass
+    crashed.write_environment(1, {"held_seconds": 36.0, "world_size": 2})
+    crashed.write_error("error", "no such layer", attempt=1)
+    read = sweeps(written)
+    found = account(read.trials, cost_of_trials(read.records(), read.trials))
+    assert [*found.by_outcome] == ["finished", "failed"]
+    assert [hours for _, hours in found.by_outcome.values()] == pytest.approx([0.1, 0.02])
+    assert found.outside == pytest.approx(0.12 - 24 / 3600)
+    assert cost_lines(found) == [
+        "Device-hours: 0.12 in all: 0.1 finished (1), 0.02 failed (1).",
+        "Of these, 0.113 were held outside of epochs: starts of workers, loading, checkpoints, the"
+        " last evaluation, and features of frozen layers (0.05), which are charged to the first"
+        " trial that needs them.",
+    ]
+    written.ended(0, lr=0.3)  # by an earlier version
+    read = sweeps(written)
+    table = sweep_table(read, read.records())
+    assert "1 trial of an earlier version: of them, minutes and device-hours" in "\n".join(
+        table.grid.footer
+    )
+    assert "minutes_alone" in table.frame
+
+
+def test_stopped_epochs_would_have_cost_their_checkpoints_too(written: "Written") -> None:
+    written.describe()
+    run = written.waiting(0, lr=0.1, epochs=10)
+    with run.recorder(1) as recorder:
+        for epoch, held in ((0, 30.0), (1, 40.0), (2, 50.0)):
+            recorder.write({"epoch": epoch, "seconds": 6.0, "held_seconds": held})
+    with run.recorder(2) as recorder:  # from the checkpoint after epoch 2: a start, then 12 s
+        recorder.write({"epoch": 2, "seconds": 6.0, "held_seconds": 33.0})
+        recorder.write({"epoch": 3, "seconds": 6.0, "held_seconds": 45.0})
+    run.write_result({"outcome": "stopped", "epochs": 3, "device_hours": 95 / 3600})
+    read = sweeps(written)
+    found = account(read.trials, cost_of_trials(read.records(), read.trials))
+    # epochs of 10, 6 (the record before it is of another attempt) and 12 s
+    assert found.saved == pytest.approx(7 * (10 + 6 + 12) / 3 / 3600)
+
+
 def test_nothing_to_account_for(written: "Written") -> None:
     written.describe()
     read = sweeps(written)
-    assert cost_lines(account(read.trials, cost_of_trials(read.records()))) == []
+    assert cost_lines(account(read.trials, cost_of_trials(read.records(), read.trials))) == []
 
 
 @pytest.mark.parametrize(

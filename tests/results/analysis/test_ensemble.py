@@ -1,5 +1,7 @@
 """Ensembles: their arithmetic, their members, and the splits that they refuse to mix."""
 
+import math
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ from fieldtrial.config import TrainConfig
 from fieldtrial.disk.files import write_arrays
 from fieldtrial.disk.run import Run
 from fieldtrial.results.analysis.ensemble import combine, winners
-from fieldtrial.results.read.predictions import load_predictions
+from fieldtrial.results.read.predictions import load_predictions, logarithm
 from tests.results.conftest import Written
 
 LABEL = [0, 1, 2, 2]
@@ -29,7 +31,7 @@ def member(
     arrays = {
         "index": np.arange(4),
         "label": np.array(LABEL),
-        "probability": np.array(ANSWERS[number], np.float32),
+        "log_probability": logarithm(np.array(ANSWERS[number], np.float32)),
     }
     write_arrays(run.predictions_path("test"), **{**arrays, **changes})
     return run
@@ -48,6 +50,20 @@ def test_the_mean_and_the_majority_of_three(tmp_path: Path) -> None:
     assert scores["vote"]["log_loss"] is None
     own = ensemble.mean.probability[np.arange(4), LABEL].astype(float)
     assert scores["mean"]["log_loss"] == pytest.approx(-np.log(own).mean(), rel=1e-6)
+
+
+def test_the_mean_of_sure_answers_ranks_as_exact_arithmetic_does(tmp_path: Path) -> None:
+    # what is missing to a probability of 1, of two members for four images
+    missing = [["1e-12", "3e-10", "1e-14", "1e-20"], ["3e-11", "1e-13", "1e-19", "1e-14"]]
+    runs = []
+    for number, given in enumerate(missing):
+        logs = [[float(-Decimal(one)), math.log(float(one)), -200.0] for one in given]
+        runs.append(member(tmp_path / str(number), log_probability=np.array(logs, np.float32)))
+    found = combine(runs).mean.log_probability
+    exact = [float((Decimal(a) + Decimal(b)) / 2) for a, b in zip(*missing, strict=True)]
+    assert -found[:, 0] == pytest.approx(exact, rel=1e-5, abs=0)
+    assert np.exp(found[:, 1].astype(float)) == pytest.approx(exact, rel=1e-5, abs=0)
+    assert found[:, 2] == pytest.approx(-200.0)
 
 
 def test_it_is_stored_as_a_run_is(tmp_path: Path) -> None:
@@ -86,7 +102,7 @@ def test_it_takes_no_trials_place_and_no_member_twice(tmp_path: Path) -> None:
             {
                 "index": np.arange(2),
                 "label": np.array([0, 1]),
-                "probability": np.full((2, 3), 1 / 3, np.float32),
+                "log_probability": np.log(np.full((2, 3), 1 / 3, np.float32)),
             },
             "number of images 4 against 2",
         ),

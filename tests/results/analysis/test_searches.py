@@ -128,7 +128,7 @@ def test_a_row_waits_for_its_finalists(written: "Written") -> None:
     assert (row(written)["winner"], row(written)["note"]) == (solid.name, "final: 2 not started")
     assert "4 finalist (3 finished, 1 running)" in footer(written)
     sweeps = read_sweeps([written.folder.path])
-    costs = account(sweeps.trials, cost_of_trials(sweeps.records()))
+    costs = account(sweeps.trials, cost_of_trials(sweeps.records(), sweeps.trials))
     assert costs.by_outcome["finished"][0] == 2 + 3
 
 

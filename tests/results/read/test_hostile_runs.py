@@ -152,7 +152,7 @@ def raw_npz(
         file = io.BytesIO()
         with zipfile.ZipFile(file, "w", method) as archive:
             names = ("index", "<i8", shape[:1]), ("label", "<i8", shape[:1])
-            for name, kind, size in (*names, ("probability", "<f4", shape)):
+            for name, kind, size in (*names, ("log_probability", "<f4", shape)):
                 head = io.BytesIO()
                 facts = {"descr": kind, "fortran_order": False, "shape": size}
                 np.lib.format.write_array_header_1_0(head, facts)
@@ -191,7 +191,8 @@ three = {"index": np.arange(3), "label": np.zeros(3, int)}
 PREDICTIONS: list[Spoil] = [
     npz(index=np.array([object()]), label=np.array([1]), probability=np.ones((1, 2))),
     npz(**three, probability=np.full((3, 2), np.nan)),
-    npz(**three, probability=np.ones((3, 0))),
+    npz(**three, log_probability=np.full((3, 2), -np.inf)),
+    npz(**three, log_probability=np.ones((3, 0))),
     npz(**three, probability=np.asfortranarray(np.full((3, 2), 0.5))),
     raw_npz((10**12, 10)),
     raw_npz((100, 2), zipfile.ZIP_DEFLATED, damage),

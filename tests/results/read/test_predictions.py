@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from sklearn.metrics import roc_auc_score
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.disk.run import Run
@@ -12,13 +14,20 @@ from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.results.read.predictions import load_predictions
 from fieldtrial.results.read.trials import load
 from fieldtrial.training.attempt.train import train
+from fieldtrial.training.distributed.world import World
 from fieldtrial.training.loop.attempt import Attempt
+from fieldtrial.training.loop.inference import infer
+from fieldtrial.training.scoring.evaluation import open_finished
+from fieldtrial.training.scoring.predictions import score_split
 
 GOOD: dict[str, Any] = {
     "index": np.array([3, 5, 8]),
     "label": np.array([0, 1, 1]),
-    "probability": np.array([[0.75, 0.25], [0.5, 0.5], [0.25, 0.75]], np.float32),
+    "log_probability": np.log(np.array([[0.75, 0.25], [0.5, 0.5], [0.25, 0.75]], np.float32)),
 }
+
+
+LOGS = GOOD["log_probability"]
 
 
 @pytest.fixture(scope="module")
@@ -49,18 +58,16 @@ def test_a_tested_run_has_the_predictions_that_its_result_summarises(
     run = tested.run("trained")
     result, predictions = run.result() or {}, load_predictions(run, split)
     assert predictions.class_names == tuple(result["class_names"]) == tuple("0123456789")
-    assert predictions.probability.shape == (result[f"{split}_images"], 10)
-    assert predictions.probability.dtype == np.float32
+    assert predictions.log_probability.shape == (result[f"{split}_images"], 10)
+    assert predictions.log_probability.dtype == np.float32
     assert 0.8 < result[f"{split}_accuracy"] < result[f"{split}_top5_accuracy"] <= 1
     assert {f"{split}_{name}": value for name, value in predictions.summary().items()} == {
         name: result[name]
         for name in result
         if name.startswith(split) and not name.endswith(("_loss", "_images"))
     }
-    own = predictions.probability[np.arange(len(predictions.label)), predictions.label].astype(
-        np.float64
-    )
-    assert -np.log(own).mean() == pytest.approx(result[f"{split}_loss"], rel=1e-5)
+    own = predictions.log_probability[np.arange(len(predictions.label)), predictions.label]
+    assert -own.mean(dtype=np.float64) == pytest.approx(result[f"{split}_loss"], rel=1e-5)
     matrix = predictions.confusion_matrix()
     assert matrix.trace() / matrix.sum() == result[f"{split}_accuracy"]
     assert (predictions.predicted == predictions.label).mean() == result[f"{split}_accuracy"]
@@ -100,6 +107,43 @@ def test_classes_of_an_older_run_are_called_by_their_numbers(run: Run) -> None:
         load_predictions(run)
 
 
+def test_answers_of_a_sure_network_are_ranked_by_its_logits(tested: SweepFolder) -> None:
+    run = tested.run("trained")
+    data, network = open_finished(run, World())
+    with torch.no_grad():
+        for last in list(network.parameters())[-2:]:
+            last.mul_(20)
+    attempt = Attempt.at(run, test=True)
+    logits = torch.cat([part for _, part in infer(network, data, data.test, attempt)]).double()
+    again = Run.create(tested.path / "sure", run.config())
+    score_split(network, data, "test", attempt).write(again.predictions_path("test"))
+    found = load_predictions(again)
+    own = found.label[:, None] == np.arange(10)
+    odds = [
+        logits[:, number] - torch.logsumexp(logits[:, np.arange(10) != number], 1)
+        for number in range(10)
+    ]
+    areas = [roc_auc_score(own[:, number], odds[number]) for number in range(10)]
+    assert found.class_auc() == pytest.approx(areas, abs=1e-6)
+    rounded = logits.float().softmax(1)
+    tied = [roc_auc_score(own[:, number], rounded[:, number]) for number in range(10)]
+    assert max(np.abs(np.subtract(areas, tied))) > 1e-4
+
+
+def test_probabilities_of_an_older_run_rank_as_they_did(run: Run) -> None:
+    old = np.array([[1, 0], [1e-45, 1], [1e-30, 1]], np.float32)
+    arrays = {name: GOOD[name] for name in ("index", "label")}
+    np.savez(run.predictions_path("test"), **arrays, probability=old)
+    found = load_predictions(run)
+    assert found.probability == pytest.approx(old, abs=1e-40)
+    assert np.isfinite(found.log_probability).all()
+    assert found.log_probability.argsort(0).tolist() == old.argsort(0, kind="stable").tolist()
+    for wrong in (2 * old, -old, old * np.nan):
+        np.savez(run.predictions_path("test"), **arrays, probability=wrong)
+        with pytest.raises(ValueError, match="probabilities must be from 0 to 1"):
+            load_predictions(run)
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
@@ -107,9 +151,11 @@ def test_classes_of_an_older_run_are_called_by_their_numbers(run: Run) -> None:
         ({"label": np.array([0, 1, 2])}, "labels must be from 0 to 1"),
         ({"label": np.array([0, -1, 1])}, "labels must be from 0 to 1"),
         ({"label": np.array([0.0, 1.0, 1.0])}, "label is float64 with 1 dimensions"),
-        ({"probability": GOOD["probability"][0]}, "probability is float32 with 1 dimensions"),
-        ({"probability": GOOD["probability"] * 2}, "1 in sum for each image"),
-        ({"probability": GOOD["probability"] * np.nan}, "1 in sum for each image"),
+        ({"log_probability": LOGS[0]}, "log_probability is float32 with 1 dimensions"),
+        ({"log_probability": LOGS * 2}, "1 in sum for each image"),
+        ({"log_probability": LOGS * np.nan}, "1 in sum for each image"),
+        ({"log_probability": LOGS - np.inf}, "1 in sum for each image"),
+        ({"log_probability": -1e30 * LOGS}, "1 in sum for each image"),
         ({"label": np.array([0, None, 1])}, "label is object"),
         ({name: GOOD[name][:0] for name in GOOD}, "0 indices, 0 labels, 0 probabilities"),
     ],
@@ -125,7 +171,7 @@ def test_other_contents_are_refused(changes: dict[str, Any], reason: str, run: R
 def test_damaged_files_are_refused(run: Run) -> None:
     whole = save(run).read_bytes()
     flipped = bytearray(whole)
-    flipped[whole.index(GOOD["probability"].tobytes())] ^= 1
+    flipped[whole.index(LOGS.tobytes())] ^= 1
     for content in (whole[:-40], whole[: len(whole) // 2], b"", b"text", bytes(flipped)):
         Path(run.predictions_path("test")).write_bytes(content)
         with pytest.raises(ValueError, match=r"predictions-test\.npz: not whole predictions: "):

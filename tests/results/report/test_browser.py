@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, ViewportSize, expect
 
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.results.report.build import write_report
@@ -18,7 +18,7 @@ from tests.results.conftest import Written
 
 DESKTOP = {"width": 1280, "height": 900}
 LAPTOP = {"width": 1300, "height": 900}
-PHONE = {"width": 375, "height": 800}
+PHONE: ViewportSize = {"width": 375, "height": 800}
 TRIALS = 48  # search 36 + 1 failed + 1 running + 1 waiting, final 9
 
 pytestmark = pytest.mark.slow

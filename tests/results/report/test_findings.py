@@ -156,6 +156,26 @@ def test_what_is_shown_to_be_no_worse_is_told_with_what_it_saves() -> None:
     )
 
 
+@pytest.mark.parametrize(("alone", "saves"), [(None, True), (0.1, True), (9.8, False)])
+def test_what_a_row_had_of_others_for_nothing_makes_it_not_cheap(
+    alone: float | None, saves: bool
+) -> None:
+    random, groups = np.random.default_rng(3), []
+    for number, (true, minutes, from_nothing) in enumerate(
+        ((0.5, 0.1, alone), (0.5004, 10.0, None if alone is None else 10.0))
+    ):
+        times = {"minutes": minutes, "validation_accuracy": true}
+        times |= {} if from_nothing is None else {"minutes_alone": from_nothing}
+        tests = dict(enumerate(true + random.normal(0, 0.001, 5)))
+        groups.append(
+            make_group(number, (str(number),), tests, repeated=times, validation_accuracy=true)
+        )
+    rows = compared(groups, ["model"], ["probe", "whole"], "validation_accuracy")
+    text = " ".join(one["text"] for one in findings(rows, NO_IMPORTANCE, {}))
+    unit = "minutes of training" if alone is None else "minutes alone, from nothing,"
+    assert (f"probe needs 0.1 {unit} instead of 10" in text) == saves, text
+
+
 def test_the_smaller_loss_is_the_better_one() -> None:
     tests = [{seed: 0.5 + 0.3 * row + 0.01 * seed for seed in range(3)} for row in range(2)]
     groups = [

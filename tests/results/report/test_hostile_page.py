@@ -64,7 +64,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 run.predictions_path("test"),
                 index=np.arange(60),
                 label=label,
-                probability=probability,
+                log_probability=np.log(probability),
             )
     picture = run.picture_path("<img src=x onerror=window.stranger=1>")
     picture.parent.mkdir()

@@ -23,7 +23,7 @@ def written(
         run.predictions_path("test"),
         index=order,
         label=label[order],
-        probability=probability[order].astype(np.float32),
+        log_probability=np.log(probability[order]).astype(np.float32),
     )
     return FinalRun(run, value, images=len(label))
 

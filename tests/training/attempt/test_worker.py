@@ -103,6 +103,11 @@ def test_a_warm_worker_does_one_trial_after_another_and_leaves_nothing(new_run: 
         threads = process.num_threads()
         assert worker.do(second, test=True) == "finished"
         assert "test_accuracy" in (second.result() or {})
+        # The start of the worker is charged to its first trial, and spares the second one its own.
+        (own, *_), (spared, *_) = first.records(), second.records()
+        assert own["alone_seconds"] == own["held_seconds"]
+        start = spared["alone_seconds"] - spared["held_seconds"]
+        assert 0 < start < own["held_seconds"]
         _wait_until(lambda: process.num_threads() <= threads, "a thread of the trial stays")
         assert not process.children(recursive=True)
 

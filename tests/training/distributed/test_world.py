@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -235,7 +236,9 @@ def test_each_image_is_predicted_once_and_as_by_one_process(name: str, runs: Pat
         together = load_predictions(run, split)
         assert together.index.tolist() == expected.index.tolist() == getattr(data, split).tolist()
         assert together.label.tolist() == data.labels[together.index].tolist()
-        assert together.probability == pytest.approx(expected.probability, abs=1e-5)
+        assert np.exp(together.log_probability) == pytest.approx(
+            np.exp(expected.log_probability), abs=1e-5
+        )
         assert (run.result() or {})[f"{split}_accuracy"] == pytest.approx(
             together.summary()["accuracy"], rel=1e-12
         )

@@ -128,7 +128,9 @@ def test_it_answers_what_its_library_answers(
     scores = evaluate_published(case.config, "all", World(), tmp_path / "out")
     assert scores.answers.label.tolist() == case.label.tolist()
     expected = torch.from_numpy(case.logits).double().softmax(1).numpy()
-    np.testing.assert_allclose(scores.answers.probability, expected, rtol=1e-3, atol=1e-7)
+    np.testing.assert_allclose(
+        np.exp(scores.answers.log_probability), expected, rtol=1e-3, atol=1e-7
+    )
     loss = -np.log(expected[np.arange(len(RANKS)), case.label]).mean()
     assert scores.values() == {
         "accuracy": 5 / 12,
@@ -167,7 +169,9 @@ def test_images_are_upright_as_a_viewer_shows_them(cases: dict[str, Case], tmp_p
         )
         for name in ("upright", "turned")
     )
-    np.testing.assert_array_equal(upright.answers.probability, as_stored.answers.probability)
+    np.testing.assert_array_equal(
+        upright.answers.log_probability, as_stored.answers.log_probability
+    )
 
 
 def test_two_that_saw_the_same_images_make_an_ensemble(
@@ -180,7 +184,7 @@ def test_two_that_saw_the_same_images_make_an_ensemble(
         evaluate_published(config, "all", World(), run.path)
         for config, run in zip((case.config, other), runs, strict=True)
     ]
-    mean = (scores[0].answers.probability + scores[1].answers.probability) / 2
+    mean = sum(np.exp(one.answers.log_probability) for one in scores[:2]) / 2
     np.testing.assert_allclose(combine(runs).mean.probability, mean, atol=1e-6)
     with pytest.raises(ConfigError, match="holds a run of another config: model is"):
         evaluate_published(other, "all", World(), runs[0].path)
@@ -202,7 +206,9 @@ def test_the_librarys_weights_need_no_file_and_have_its_figures_beside(
     monkeypatch.setenv("FIELDTRIAL_DATA", str(tmp_path))
     scores = evaluate_published(replace(case.config, weights="imagenet"), "all", World())
     np.testing.assert_allclose(
-        scores.answers.probability, torch.from_numpy(case.logits).softmax(1).numpy(), atol=1e-6
+        np.exp(scores.answers.log_probability),
+        torch.from_numpy(case.logits).softmax(1).numpy(),
+        atol=1e-6,
     )
     lines = scores.lines()
     assert lines[0].startswith("weights: torchvision's IMAGENET1K_V1, ")

@@ -13,7 +13,7 @@ from dataclasses import replace
 from types import FrameType
 from typing import NoReturn
 
-from fieldtrial.command_line import INTERRUPTED
+from fieldtrial.command_line import INTERRUPTED, said_if_long
 from fieldtrial.config import ConfigError
 from fieldtrial.control.driver.contest import runs_wanted
 from fieldtrial.control.driver.live_panel import LivePanel, print_overview
@@ -115,15 +115,24 @@ def _drive(
         claim(folder, sweep)
         with Preflight(sweep, settings.devices_per_trial, settings.uses_gpus) as preflight:
             print_overview(console(), folder)
-            place = open_place(settings, folder)
+            is_here = isinstance(settings, LocalSettings)
+            with said_if_long("starting Ray" if is_here else "copying the code, asking SLURM"):
+                place = open_place(settings, folder)
             engine, ending = None, None
             try:
                 interruption.listen()  # Ray has set its own handlers
-                preflight.result()
+                with said_if_long(checking(sweep)):
+                    preflight.result()
                 progress = LivePanel(console(), place.processes)
-                engine = Engine(
-                    sweep, folder, place, progress.on_event, ownership.check, contest=runs_wanted
-                )
+                with said_if_long("taking up the trials that there are"):
+                    engine = Engine(
+                        sweep,
+                        folder,
+                        place,
+                        progress.on_event,
+                        ownership.check,
+                        contest=runs_wanted,
+                    )
                 if retry:
                     console().print(f"{engine.retry()} failed trials run again")
                     applied.append("--retry")
@@ -142,8 +151,14 @@ def _drive(
             check=False,
         )
         if status != INTERRUPTED:  # an interruption should not take long, and a report exists
-            write_report(folder)
+            with said_if_long("writing the report"):
+                write_report(folder)
     return status or table.returncode
+
+
+def checking(sweep: Sweep) -> str:
+    """Return what is waited for before the first line about a sweep."""
+    return f"checking {len(sweep.planned)} rows: their data, models and weights"
 
 
 def _run(engine: Engine, progress: LivePanel, ownership: Ownership) -> int:

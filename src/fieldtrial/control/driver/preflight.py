@@ -8,6 +8,7 @@ import math
 import os
 import subprocess
 import tempfile
+from collections.abc import Set
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -22,8 +23,9 @@ PASSES_PER_UPDATE = 3
 # Overhead of trials, which is most of their time for small models, a little more than measured on
 # shared cores.
 STEP_SECONDS = 0.00015  # per step and model tensor: calls of layers, backward passes, updates
+KEPT_STEP_SECONDS = 0.01  # per step on kept features: they are read, the loss, the update
 EPOCH_SECONDS = 0.02  # per epoch: a record and a checkpoint are written
-PARAMETER_SECONDS = 3e-8  # per checkpoint and parameter: three numbers at 400 MB/s
+PARAMETER_SECONDS = 3e-8  # per checkpoint and parameter that trains: three numbers at 400 MB/s
 TRIAL_SECONDS = 0.01  # per trial and model tensor: the model is built, weights are read and written
 ENOUGH_IMAGES = 3  # of a process: for batch normalisation and for triplets
 START_SECONDS = 15.0  # per worker: Python and torch are loaded
@@ -31,7 +33,11 @@ START_SECONDS = 15.0  # per worker: Python and torch are loaded
 
 @dataclass(frozen=True)
 class Size:
-    """The size of a config's model and data; `flops` are those of one image's forward pass."""
+    """The size of a config's model and data; `flops` are those of one image's forward pass.
+
+    tail_flops, tail_tensors: of the layers behind the frozen ones, or all. fits_cache: whether the
+    output of the frozen ones can be kept for all epochs and trials.
+    """
 
     parameters: int
     trainable_parameters: int
@@ -41,6 +47,9 @@ class Size:
     train_images: int
     validation_images: int
     test_images: int
+    tail_flops: int
+    tail_tensors: int
+    fits_cache: bool
 
 
 @dataclass(frozen=True)
@@ -66,7 +75,10 @@ class Preflight:
 
         smallest = [replace(row.config, batch_size=row.smallest_batch) for row in sweep.planned]
         self._rows = list(map(ask, smallest))
-        self._largest = [ask(row.largest, shapes_only=True) for row in sweep.planned]
+        self._largest = [
+            question if row.largest == row.config else ask(row.largest, shapes_only=True)
+            for row, question in zip(sweep.planned, self._rows, strict=True)
+        ]
         sources = [row.source for row in sweep.planned if row.source]
         self._sources = {source.id: ask(source) for source in sources}
         self._all = list(dict.fromkeys([*self._rows, *self._largest, *self._sources.values()]))
@@ -115,43 +127,71 @@ class Preflight:
         )
 
 
-def trial_hours(sweep: Sweep, sizes: SweepSizes, teraflops: float) -> tuple[list[float], float]:
+def trial_hours(
+    sweep: Sweep, sizes: SweepSizes, teraflops: float, workers: int
+) -> tuple[list[float], float]:
     """Return upper bounds on the hours of each row, and of all sources, on one trial's devices.
 
-    They assume the largest trials that the search may propose, no early stopping, and no feature
-    cache. They leave out starts of workers, augmentation, waits for data, and the fitting of
-    support vector machines.
+    They assume the largest trials that the search may propose, no early stopping, and that each
+    worker computes the features of frozen layers once for each row, where they can be kept. They
+    leave out starts of workers, augmentation, waits for data, and the fitting of support vector
+    machines.
 
     teraflops: what a trial's devices sustain in training, in 1e12 operations a second.
+    workers: how many there are.
     """
     rows = []
     for row, size in zip(sweep.planned, sizes.largest, strict=True):
-        seconds = _seconds(size, row.most_epochs, row.smallest_batch, teraflops)
+        size, keeps = _as_frozen(size, row.config, {*sweep.search})
+        seconds = _seconds(size, keeps, row.most_epochs, row.smallest_batch, teraflops)
         tested = sweep.searches * sweep.most_seeds
-        tests = tested * size.flops * size.test_images / (teraflops * 1e12)
-        rows.append((sweep.runs_per_row * seconds + tests) / 3600)
+        further = tested * size.flops * size.test_images
+        if keeps:
+            images = size.train_images + size.validation_images
+            filled = min(workers, sweep.runs_per_row)
+            further += filled * images * (size.flops - size.tail_flops)
+        rows.append((sweep.runs_per_row * seconds + further / (teraflops * 1e12)) / 3600)
     configs = {row.source.id: row.source for row in sweep.planned if row.source}
     sources = [
-        _seconds(size, configs[name].epochs, configs[name].batch_size, teraflops)
+        _seconds(size, False, configs[name].epochs, configs[name].batch_size, teraflops)
         for name, size in sizes.sources.items()
     ]
     return rows, sum(sources) / 3600
 
 
-def _seconds(size: Size, epochs: int, batch_size: int, teraflops: float) -> float:
-    """Return the seconds of a trial: its operations and its overhead."""
-    # Of the validation images: in each epoch, before training, at the end, and once for as many
-    # training images.
-    evaluations = epochs + 3
-    images = epochs * PASSES_PER_UPDATE * size.train_images
-    images += evaluations * size.validation_images
+def _as_frozen(size: Size, config: TrainConfig, searched: Set[str]) -> tuple[Size, bool]:
+    """Return the size, and whether features are kept; as if nothing was frozen where a search
+    decides that.
+    """
+    if "freeze" in searched:
+        return replace(size, tail_flops=size.flops, tail_tensors=size.tensors), False
+    may_change = searched & {"augmentation", "strategy"}
+    is_fixed = not (config.augmentation or config.strategy == "zero3" or may_change)
+    return size, size.fits_cache and is_fixed
+
+
+def _seconds(size: Size, keeps: bool, epochs: int, batch_size: int, teraflops: float) -> float:
+    """Return the seconds of a trial: its operations and its overhead.
+
+    keeps: whether the output of the frozen layers is there before.
+    """
+    # Of the validation images: in each epoch, before training, and once for as many training
+    # images; at the end once more, by the whole network.
+    evaluations = epochs + 2
+    frozen = 0 if keeps else size.flops - size.tail_flops
+    updates = epochs * size.train_images * (frozen + PASSES_PER_UPDATE * size.tail_flops)
+    scores = evaluations * (frozen + size.tail_flops) + size.flops
+    operations = updates + size.validation_images * scores
     training, validation = (
         math.ceil(count / batch_size) for count in (size.train_images, size.validation_images)
     )
     batches = epochs * training + evaluations * validation
-    overhead = size.tensors * (batches * STEP_SECONDS + TRIAL_SECONDS)
-    overhead += (epochs + 1) * (EPOCH_SECONDS + size.parameters * PARAMETER_SECONDS)
-    return images * size.flops / (teraflops * 1e12) + overhead
+    step = size.tensors * STEP_SECONDS
+    each = size.tail_tensors * STEP_SECONDS + KEPT_STEP_SECONDS if keeps else step
+    overhead = batches * each + validation * step + size.tensors * TRIAL_SECONDS
+    numbers = (size.parameters + 2 * size.trainable_parameters) / 3  # the optimiser's are the rest
+    overhead += (epochs + 1) * (EPOCH_SECONDS + numbers * PARAMETER_SECONDS)
+    return operations / (teraflops * 1e12) + overhead
 
 
 @dataclass(frozen=True)

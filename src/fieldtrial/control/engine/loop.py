@@ -249,10 +249,10 @@ class Engine:
         if notice := record.get("notice"):
             trial.notice = str(notice)
             self._on_event("notice", trial)
+        trial.charge(record)
         if record["epoch"] <= trial.last_epoch:
             return  # repeated by a later attempt
         trial.last_epoch = record["epoch"]
-        trial.seconds += record["seconds"]
         trial.reset_deaths()
         row = self._search_row(trial)
         if row and row.on_record(trial, record):
@@ -281,6 +281,8 @@ class Engine:
 
     def _on_done(self, trial: Trial, result: Mapping[str, Any]) -> None:
         trial.status, trial.problem = "done", None
+        if "device_hours" in result:
+            trial.seconds = 60 * result["minutes"]
         if result["outcome"] == "stopped" and trial.stopped_at is None:
             trial.stopped_at = trial.last_epoch  # it shares the run of a trial that was stopped
         elif trial.stopped_at is None:

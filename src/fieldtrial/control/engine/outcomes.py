@@ -6,6 +6,7 @@ from typing import Any
 
 from fieldtrial.control.engine.trial import Trial
 from fieldtrial.control.places.interface import Cause
+from fieldtrial.disk.device_time import device_time
 from fieldtrial.disk.run import Run
 
 SAME_ERRORS = 3  # the sweep stops if so many trials end first, all with the same error
@@ -18,6 +19,8 @@ MOST_INTERRUPTIONS = 30
 def stopped_result(run: Run, trial: Trial) -> dict[str, Any]:
     """Write and return the result of a stopped trial whose worker ended before it wrote one."""
     records = [record for record in run.records() if record["epoch"] <= (trial.stopped_at or 0)]
+    epochs = sum(record["seconds"] for record in records) / 60
+    held = device_time(run, trial.stopped_at)
     best = next(record for record in records if record["epoch"] == records[-1]["best_epoch"])
     result = {
         "outcome": "stopped",
@@ -26,7 +29,8 @@ def stopped_result(run: Run, trial: Trial) -> dict[str, Any]:
         "best_epoch": best["epoch"],
         "validation_accuracy": best["validation_accuracy"],
         "validation_loss": best["validation_loss"],
-        "minutes": sum(record["seconds"] for record in records) / 60,
+        "epoch_minutes": epochs,
+        **(held.entries() if held else {"minutes": epochs}),
         "attempt": trial.attempt,
     }
     result |= {"accumulate": trial.accumulate} if trial.accumulate > 1 else {}

@@ -1,6 +1,7 @@
 """Trial: what the engine knows of one trial."""
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -19,7 +20,8 @@ class Trial:
     search: the number of the row's search that it is of.
     suggestion: what the searcher proposed, in the searcher's terms.
     last_epoch: the last epoch that was reported to the searcher and the scheduler.
-    seconds: how long the epochs so far have taken.
+    seconds: how long it has held its devices so far, in all attempts, as far as records say.
+    timed: the attempt whose record was the last to be counted in `seconds`, and its seconds.
     best: the best value of the sweep's `select` so far; at the end, that of the kept epoch.
     start: the value of `select` before any training.
     stopped_at: the epoch whose record made the scheduler stop it, or None.
@@ -42,6 +44,7 @@ class Trial:
     attempt: int = 0
     last_epoch: int = -1
     seconds: float = 0.0
+    timed: tuple[int, float] = (0, 0.0)
     best: float | None = None
     start: float | None = None
     stopped_at: int | None = None
@@ -61,6 +64,16 @@ class Trial:
     def name(self) -> str:
         """The run directory's name: the config's id."""
         return self.config.id
+
+    def charge(self, record: Mapping[str, Any]) -> None:
+        """Count the time that a record tells of. Records of older workers tell of epochs alone."""
+        held, attempt = record.get("held_seconds"), record.get("attempt") or self.attempt
+        if held is not None:
+            number, before = self.timed
+            self.seconds += held - (before if number == attempt else 0.0)
+            self.timed = (attempt, held)
+        elif record["epoch"] > self.last_epoch:
+            self.seconds += record["seconds"]
 
     def reset_deaths(self) -> None:
         """Set the counts of deaths to zero, because an epoch was completed."""

@@ -1,17 +1,19 @@
 """Ensembles of runs that share a split: mean probability, and majority vote."""
 
 import contextlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fieldtrial import metrics
 from fieldtrial.disk.files import write_arrays
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.results.analysis.grouping import row_groups
-from fieldtrial.results.read.predictions import StoredPredictions, load_predictions
+from fieldtrial.results.read.predictions import StoredPredictions, load_predictions, logarithm
 from fieldtrial.results.read.sweeps import read_sweep
 
 FOLDER = "ensemble-"  # and the number of the seed: of an ensemble in a sweep's folder
@@ -39,10 +41,10 @@ class Ensemble:
         named = {str(run.path): made for run, made in zip(self.runs, self.members, strict=True)}
         return {
             name: {
-                "accuracy": metrics.accuracy(made.label, made.probability),
-                "macro_f1": metrics.macro_f1(made.label, made.probability),
+                "accuracy": metrics.accuracy(made.label, made.log_probability),
+                "macro_f1": metrics.macro_f1(made.label, made.log_probability),
                 "log_loss": (
-                    None if name == "vote" else metrics.log_loss(made.label, made.probability)
+                    None if name == "vote" else metrics.log_loss(made.label, made.log_probability)
                 ),
             }
             for name, made in {**named, "mean": self.mean, "vote": self.vote}.items()
@@ -60,8 +62,12 @@ class Ensemble:
                 f"{run.path} holds a trial, whose result would be lost: give the ensemble a folder"
                 " of its own"
             )
-        arrays = {name: getattr(self.mean, name) for name in ("index", "label", "probability")}
-        write_arrays(run.predictions_path(split), **arrays)
+        write_arrays(
+            run.predictions_path(split),
+            index=self.mean.index,
+            label=self.mean.label,
+            log_probability=self.mean.log_probability,
+        )
         scores = {f"{split}_{name}": value for name, value in self.mean.summary().items()}
         run.write_result(
             {
@@ -69,7 +75,7 @@ class Ensemble:
                 "members": [str(run.path) for run in self.runs],
                 "class_names": list(self.mean.class_names),
                 **scores,
-                f"{split}_loss": metrics.log_loss(self.mean.label, self.mean.probability),
+                f"{split}_loss": metrics.log_loss(self.mean.label, self.mean.log_probability),
                 "scores": self.scores(),
             }
         )
@@ -97,16 +103,30 @@ def combine(runs: Sequence[Run], split: str = "test") -> Ensemble:
                 f"{runs[0].path} and {run.path} do not share a {split} split: {difference}"
             )
     first = members[0]
-    mean = np.mean([made.probability for made in members], axis=0, dtype=np.float64)
+    mean = replace(first, log_probability=mean_probability(members))
     votes = np.mean(
-        [made.predicted[:, None] == np.arange(mean.shape[1]) for made in members], axis=0
+        [made.predicted[:, None] == np.arange(len(first.class_names)) for made in members], axis=0
     )
     # less than the weight of a vote, all together: it decides between equals alone
-    vote = (votes + mean / (2 * len(members))) / (1 + 1 / (2 * len(members)))
-    combined = (
-        replace(first, probability=np.asarray(values, np.float32)) for values in (mean, vote)
-    )
-    return Ensemble(tuple(runs), members, *combined)
+    vote = (votes + mean.probability / (2 * len(members))) / (1 + 1 / (2 * len(members)))
+    return Ensemble(tuple(runs), members, mean, replace(first, log_probability=logarithm(vote)))
+
+
+def mean_probability(members: Sequence[StoredPredictions]) -> NDArray[np.float32]:
+    """Return the logarithms of the mean of the members' probabilities, (n, classes).
+
+    They are computed in float64.
+    """
+    shape = members[0].log_probability.shape
+    high, low = np.zeros(shape), np.full(shape, -np.inf)
+    for made in members:
+        own = made.log_probability.astype(np.float64)
+        high = high + np.expm1(own) / len(members)
+        low = np.logaddexp(low, own - math.log(len(members)))
+    # Near 1, what is missing to 1 is averaged: the logarithms there differ by less than the
+    # last digit of a probability.
+    mean = np.where(low < math.log(0.5), low, np.log1p(np.maximum(high, -0.75)))
+    return mean.astype(np.float32)
 
 
 def _difference(

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from string import ascii_lowercase
 
-import networkx
 import numpy as np
 
 from fieldtrial.results.analysis.groups import (
@@ -205,6 +204,8 @@ def _letters(
     mean has the first letter (H.-P. Piepho, "An algorithm for a letter-based representation of
     all-pairwise comparisons", Journal of Computational and Graphical Statistics 13, 2004).
     """
+    import networkx  # late: few tables have letters, and it takes a tenth of a second
+
     ranked = sorted(tested, key=lambda group: -sign * float(_scored(group).values.mean()))
     rank = {group.number: number for number, group in enumerate(ranked)}
     alike = networkx.Graph((pair for pair, one in pairs.items() if not one.shown))

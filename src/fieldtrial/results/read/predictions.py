@@ -15,7 +15,9 @@ from fieldtrial.disk.inside import Inside
 from fieldtrial.disk.reading import open_file
 from fieldtrial.disk.run import Run
 
-KINDS = {"index": ("i", 1), "label": ("i", 1), "probability": ("f", 2)}
+KINDS = {"index": ("i", 1), "label": ("i", 1)}
+ANSWERS = ("log_probability", "probability")  # the second is of older files; float (n, classes)
+LEAST = float(np.finfo(np.float32).smallest_subnormal)  # what is known of a probability of 0
 SUM_ERROR = 1e-3  # by which the probabilities of an image may miss 1
 MOST_BYTES = 2 << 30  # of the arrays of a file, unpacked: 500,000 images of 1,000 classes
 # What zipfile and numpy raise for files that are damaged, encrypted or packed in an unknown way.
@@ -36,32 +38,39 @@ class StoredPredictions:
     """The predictions of one run for the images of one split.
 
     `index` and `label`, int64 (n,), say which images of the data set's store these are, and of
-    which classes; `probability` is float32 (n, classes), and `class_names` has a name for each of
-    its columns.
+    which classes; `log_probability` is float (n, classes), finite natural logarithms, and
+    `class_names` has a name for each of its columns. Older runs stored probabilities as float32:
+    sure answers of theirs are equal to each other.
     """
 
     index: NDArray[np.int64]
     label: NDArray[np.int64]
-    probability: NDArray[np.float32]
+    log_probability: NDArray[np.floating]
     class_names: tuple[str, ...]
 
     @property
     def predicted(self) -> NDArray[np.int64]:
         """The most probable class of each image, int64 (n,)."""
-        predicted: NDArray[np.int64] = self.probability.argmax(1)
+        predicted: NDArray[np.int64] = self.log_probability.argmax(1)
         return predicted
+
+    @property
+    def probability(self) -> NDArray[np.floating]:
+        """The probability of each class, (n, classes)."""
+        probability: NDArray[np.floating] = np.exp(self.log_probability)
+        return probability
 
     def summary(self) -> dict[str, float]:
         """Return accuracy, macro_f1, auc and, with more than five classes, top5_accuracy."""
-        return metrics.summary(self.label, self.probability)
+        return metrics.summary(self.label, self.log_probability)
 
     def confusion_matrix(self) -> NDArray[np.int64]:
         """Return how many images of each class (rows) were taken for each class (columns)."""
-        return metrics.confusion_matrix(self.label, self.probability)
+        return metrics.confusion_matrix(self.label, self.log_probability)
 
     def class_accuracy(self) -> NDArray[np.float64]:
         """Return the accuracy among the images of each class, NaN for a class without images."""
-        return metrics.class_accuracy(self.label, self.probability)
+        return metrics.class_accuracy(self.label, self.log_probability)
 
     def class_f1(self) -> NDArray[np.float64]:
         """Return each class's F1, 0 for a class never right."""
@@ -69,11 +78,11 @@ class StoredPredictions:
 
     def class_auc(self) -> NDArray[np.float64]:
         """Return the area under each class's one-vs-rest ROC curve."""
-        return metrics.class_auc(self.label, self.probability)
+        return metrics.class_auc(self.label, self.log_probability)
 
     def roc_curves(self) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
         """Return each class's one-vs-rest ROC curve: false and true positive rates."""
-        return metrics.roc_curves(self.label, self.probability)
+        return metrics.roc_curves(self.label, self.log_probability)
 
 
 def load_predictions(run: Run, split: str = "test") -> StoredPredictions:
@@ -97,14 +106,14 @@ def load_predictions(run: Run, split: str = "test") -> StoredPredictions:
         ) from None
     except DAMAGE as error:
         raise ValueError(f"{path}: not whole predictions: {error}") from None
-    classes = arrays["probability"].shape[1]
+    classes = arrays["log_probability"].shape[1]
     names = tuple(map(str, (run.result() or {}).get("class_names") or range(classes)))
     if len(names) != classes:
         raise ValueError(
             f"{path}: holds predictions of {classes} classes, but the run's result names"
             f" {len(names)}"
         )
-    return StoredPredictions(arrays["index"], arrays["label"], arrays["probability"], names)
+    return StoredPredictions(arrays["index"], arrays["label"], arrays["log_probability"], names)
 
 
 def _array(archive: zipfile.ZipFile, name: str, kind: str, dimensions: int) -> NDArray[Any]:
@@ -124,13 +133,18 @@ def _array(archive: zipfile.ZipFile, name: str, kind: str, dimensions: int) -> N
 
 
 def _read(path: Inside) -> dict[str, NDArray[Any]]:
-    """Return the arrays in `path`. Raises what numpy raises, and ValueError for other contents."""
+    """Return index, label and log_probability in `path`.
+
+    Raises what numpy raises, and ValueError for other contents.
+    """
     with open_file(path) as file, zipfile.ZipFile(file) as archive:
-        sizes = sum(archive.getinfo(f"{name}.npy").file_size for name in KINDS)
+        own = ANSWERS[f"{ANSWERS[0]}.npy" not in archive.namelist()]
+        kinds = {**KINDS, own: ("f", 2)}
+        sizes = sum(archive.getinfo(f"{name}.npy").file_size for name in kinds)
         if sizes > MOST_BYTES:
             raise ValueError(f"{sizes:,} bytes of arrays; must be at most {MOST_BYTES:,}")
-        arrays = {name: _array(archive, name, *KINDS[name]) for name in KINDS}
-    count, classes = arrays["probability"].shape
+        arrays = {name: _array(archive, name, *kinds[name]) for name in kinds}
+    count, classes = arrays[own].shape
     if not count or not len(arrays["index"]) == len(arrays["label"]) == count:
         raise ValueError(
             f"{len(arrays['index'])} indices, {len(arrays['label'])} labels, {count} probabilities"
@@ -139,11 +153,17 @@ def _read(path: Inside) -> dict[str, NDArray[Any]]:
         raise ValueError("an image is there twice")
     if not (arrays["label"].min() >= 0 and arrays["label"].max() < classes):
         raise ValueError(f"labels must be from 0 to {classes - 1}")
-    sums = arrays["probability"].sum(1)
-    if not (
-        np.isfinite(sums).all()
-        and arrays["probability"].min() >= 0
-        and np.abs(sums - 1).max() < SUM_ERROR
-    ):
+    answers = arrays.pop(own)
+    is_log = own == ANSWERS[0]
+    # Only what is in order is taken to the exponential, and so no damage can overflow it.
+    is_sound = np.isfinite(answers).all() and (answers.max() <= 0 if is_log else answers.min() >= 0)
+    sums = (np.exp(answers) if is_log else answers).sum(1) if is_sound else np.zeros(1)
+    if not np.abs(sums - 1).max() < SUM_ERROR:
         raise ValueError("probabilities must be from 0 to 1, and 1 in sum for each image")
-    return arrays
+    return {**arrays, ANSWERS[0]: answers if is_log else logarithm(answers)}
+
+
+def logarithm(probability: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Return the natural logarithms of probabilities, finite also where these were rounded to 0."""
+    logarithms: NDArray[np.floating] = np.log(np.maximum(probability, LEAST))
+    return logarithms

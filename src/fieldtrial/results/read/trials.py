@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from fieldtrial.config import FIELDS, HINTS, ConfigError, TrainConfig
+from fieldtrial.disk.device_time import device_time
 from fieldtrial.disk.inside import RefusedError
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.sweep_folder import SweepFolder
@@ -51,7 +52,10 @@ def load(path: SweepFolder | Path | str) -> pd.DataFrame:
     configuration: eight digits of all fields but the seed, equal for repetitions of a trial.
     All config fields, and all that result.json holds: accuracies are fractions; its `epochs` and
     `classes`, which are fields too, are called epochs_recorded and classes_recorded.
-    minutes: spent in epochs. accumulate: micro-batches of a batch that did not fit into memory.
+    minutes: that devices were held, in all attempts. epoch_minutes: of them, in epochs.
+    minutes_alone: what the trial takes alone, from nothing. device_hours: minutes of each process,
+    in hours. Trials of earlier versions have no device_hours: their minutes are those in epochs.
+    accumulate: micro-batches of a batch that did not fit into memory.
     error_kind, error_message: why a trial failed or cannot be read.
 
     Raises:
@@ -148,9 +152,11 @@ def _ending(run: Run) -> dict[str, Any]:
     if outcome not in ("failed", "running", "waiting"):
         return {f"{name}_recorded" if name in OWN else name: value for name, value in facts.items()}
     records = run.records()
+    epochs = sum(record.get("seconds") or 0.0 for record in records) / 60
+    held = device_time(run)
     progress = {
         "epochs_recorded": records[-1]["epoch"] if records else 0,
-        "minutes": sum(record.get("seconds") or 0.0 for record in records) / 60,
+        **({"epoch_minutes": epochs, **held.entries()} if held else {"minutes": epochs}),
     }
     if outcome == "failed":
         progress |= {"error_kind": facts["kind"], "error_message": _clipped(facts["message"])}

@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from fieldtrial.command_line import job, say
+from fieldtrial.command_line import job, said_if_long, say
 from fieldtrial.disk.files import write_atomically
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.sweep_description import SweepDescription
@@ -180,7 +180,7 @@ def _render(sweeps: Sweeps) -> str:
     texts = {
         "name": description.name,
         "byline": _byline(table.groups, trials),
-        "facts": facts(tested, trials, records, description),
+        "facts": facts(tested, sweeps.trials, records, description),
         "findings": findings(tested, importance, description.search),
         "caption": table.grid.caption,
         "table": html_table(table.grid),
@@ -285,7 +285,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "folder", type=Path, help="a sweep's folder, or one with sweeps or runs in it"
     )
-    say("\n".join(map(str, write_reports(parser.parse_args(arguments).folder))))
+    folder = parser.parse_args(arguments).folder
+    with said_if_long("writing the report"):
+        paths = write_reports(folder)
+    say("\n".join(map(str, paths)))
     return 0
 
 

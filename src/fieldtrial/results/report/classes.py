@@ -52,7 +52,7 @@ def _together(runs: Sequence[StoredPredictions]) -> StoredPredictions:
     return StoredPredictions(
         np.concatenate([run.index for run in runs]),
         np.concatenate([run.label for run in runs]),
-        np.concatenate([run.probability for run in runs]),
+        np.concatenate([run.log_probability for run in runs]),
         runs[0].class_names,
     )
 
@@ -69,9 +69,10 @@ def _intervals(runs: Sequence[StoredPredictions]) -> dict[str, Any]:
     right = np.array(
         [run.predicted[own] == label for run, own in zip(runs, ordered, strict=True)], float
     )
-    first = runs[0].probability[ordered[0]]
+    first = runs[0].log_probability[ordered[0]]
     alike = all(
-        np.array_equal(run.probability[own], first) for run, own in zip(runs, ordered, strict=True)
+        np.array_equal(run.log_probability[own], first)
+        for run, own in zip(runs, ordered, strict=True)
     )
     if alike:
         right = right[:1]

@@ -34,7 +34,7 @@ CURVES = (
 MEASURES = (
     "validation_accuracy", "validation_loss", "validation_macro_f1", "validation_auc",
     "test_accuracy", "test_loss", "train_accuracy", "train_loss",
-    "best_epoch", "epochs_recorded", "minutes", "images_per_second", "parameters",
+    "best_epoch", "epochs_recorded", "minutes", "minutes_alone", "images_per_second", "parameters",
     "trainable_parameters", "flops",
 )  # fmt: skip
 MOST_LINES = (

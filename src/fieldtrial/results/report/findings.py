@@ -129,9 +129,7 @@ def _on_cheapest(tested: ComparedRows) -> Iterator[Finding]:
     """
     costs: dict[str, dict[int, Any]] = {
         "parameters": {row: of_winner(one, "parameters") for row, one in tested.groups.items()},
-        "minutes of training": {
-            row: mean_of_runs(one, "minutes") for row, one in tested.groups.items()
-        },
+        **_minutes(tested),
     }
     for best in tested.best:
         found, cheaper = [], 0
@@ -160,6 +158,20 @@ def _on_cheapest(tested: ComparedRows) -> Iterator[Finding]:
         elif cheaper:
             text = f"No cheaper row is shown to be less than {margin} worse than"
             yield finding("open", f"{text} {tested.labels[best]}.")
+
+
+def _minutes(tested: ComparedRows) -> dict[str, dict[int, Any]]:
+    """Return the minutes that a run of each row takes alone, from nothing, if all rows know them.
+
+    What a row had of others for nothing, such as features, does not make it cheap. Otherwise, they
+    are those that its runs took.
+    """
+    groups = tested.groups.items()
+    if all("minutes_alone" in one.finals for _, one in groups):
+        alone = {row: mean_of_runs(one, "minutes_alone") for row, one in groups}
+        if None not in alone.values():
+            return {"minutes alone, from nothing,": alone}
+    return {"minutes of training": {row: mean_of_runs(one, "minutes") for row, one in groups}}
 
 
 def _loss(one: Comparison, sign: int) -> float:

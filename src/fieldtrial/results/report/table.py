@@ -8,6 +8,7 @@ import pandas as pd
 from fieldtrial.disk.sweep_description import SweepDescription
 from fieldtrial.fields.scores import is_share
 from fieldtrial.panel import format_hours
+from fieldtrial.results.analysis.cost import account, cost_of_trials
 from fieldtrial.results.analysis.groups import Group
 from fieldtrial.results.read.trials import RUN
 from fieldtrial.results.read.wording import counted, outcome_text, p_text, signed_text, span_text
@@ -70,9 +71,15 @@ def facts(
         for name in OUTCOMES
         if name in outcomes
     ]
-    hours = float((records["seconds"] * records["world_size"]).sum()) / 3600
-    again = float((records["repeated_seconds"] * records["world_size"]).sum()) / 3600
-    repeated = f", and {format_hours(again)} in epochs done again" if again else ""
+    cost = account(trials, cost_of_trials(records, trials))
+    parts_of_cost = [
+        f"{format_hours(hours)} {where}"
+        for hours, where in (
+            (cost.outside, "outside of epochs"),
+            (cost.repeated, "in epochs done again"),
+        )
+        if hours > 0
+    ]
     is_by_hand = (trials["role"] == RUN).any()
     searches = f"{description.searches} searches of " if description.searches > 1 else ""
     finalists = f", {description.finalists} finalists" if description.finalists > 1 else ""
@@ -90,8 +97,8 @@ def facts(
         },
         {
             "name": "Device-hours",
-            "value": format_hours(hours),
-            "remark": f"in epochs{repeated}",
+            "value": format_hours(cost.total),
+            "remark": f"of them {' and '.join(parts_of_cost)}" if parts_of_cost else "in epochs",
         },
     ]
 

@@ -24,6 +24,7 @@ COUNTS = ("parameters", "trainable_parameters", "flops", "trials", "search_epoch
 HEADERS = {
     "trainable_parameters": "trainable",
     "trainable_share": "trainable %",
+    "minutes_alone": "alone",
     "device_hours": "device-hours",
     "search_device_hours": "search device-hours",
 }
@@ -310,7 +311,7 @@ def _text(name: str, value: Any) -> str:
         return NOTHING
     if name in COUNTS:
         return f"{int(value):,}"
-    if name == "minutes":
+    if name in ("minutes", "epoch_minutes", "minutes_alone"):
         return f"{value:.1f}" if value >= 1 else f"{value:.2g}"
     if name.endswith("device_hours"):
         return format_hours(value)

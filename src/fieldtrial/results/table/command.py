@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fieldtrial.command_line import BAD_INPUT, complain, job, say
+from fieldtrial.command_line import BAD_INPUT, complain, job, said_if_long, say
 from fieldtrial.panel import console
 from fieldtrial.results.read.sweeps import SWEEP, Sweeps, parse_conditions, read_sweeps
 from fieldtrial.results.table.files import write_long_tables, write_table
@@ -31,10 +31,11 @@ GROUPING = ("rows", "columns", "metric", "where", "within", "show")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table that the command line asks for; return the exit status."""
     options = _parser().parse_args(arguments)
-    sweeps = read_sweeps(options.folders)
-    is_grouped = any(getattr(options, name) for name in GROUPING)
-    is_own = len(sweeps.folders) == 1 and not is_grouped
-    table = _own(sweeps, options) if is_own else _grouped(sweeps, options)
+    with said_if_long("reading the trials and comparing the rows"):
+        sweeps = read_sweeps(options.folders)
+        is_grouped = any(getattr(options, name) for name in GROUPING)
+        is_own = len(sweeps.folders) == 1 and not is_grouped
+        table = _own(sweeps, options) if is_own else _grouped(sweeps, options)
     print(_render(table, options.format), end="")
     (folder, *_) = sweeps.folders.values()
     is_kept = is_own and options.format == "terminal" and not options.pairs and folder.is_kept

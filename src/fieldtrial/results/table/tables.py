@@ -29,6 +29,7 @@ SEARCH_COST = "search_cost"  # a text, for people
 OF_SEARCH = ("search_epochs", "search_device_hours")  # the same as numbers, for machines
 BESIDE = ("trainable_parameters", "parameters", "minutes")  # the metric, where nothing is pivoted
 WHERE_KNOWN = OF_TRAINING  # beside these, if any row has them
+ALONE = "minutes_alone"
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,8 @@ def _beside(sweeps: Sweeps, groups: Groups) -> list[str]:
     searched = (name for name in sweeps.searched if name not in groups.fields)
     names = ["runs"] if (sweeps.trials["role"] == RUN).any() else []
     names += [groups.select] if groups.select != groups.metric else []
-    return list(dict.fromkeys((*names, *searched, *BESIDE, *WHERE_KNOWN)))
+    alone = [ALONE] if ALONE in sweeps.trials else []  # not of earlier versions
+    return list(dict.fromkeys((*names, *searched, *BESIDE, *alone, *WHERE_KNOWN)))
 
 
 def _make(
@@ -129,7 +131,7 @@ def _make(
     ensemble: Group | None = None,
     lines: Sequence[str] = (),
 ) -> Table:
-    costs = cost_of_trials(records)
+    costs = cost_of_trials(records, sweeps.trials)
     of_classes = class_measures(sweeps)
     known = measures(sweeps, groups, records, costs) | training_measures(sweeps, records)
     names = [

@@ -6,35 +6,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fieldtrial import metrics
-from fieldtrial.metrics import Labels, Probabilities, Values
+from fieldtrial.metrics import Labels, Scores, Values
 
-Score = Callable[[Labels, Probabilities], Values]
+Score = Callable[[Labels, Scores], Values]
 
 
-def correct(label: Labels, probability: Probabilities) -> Values:
+def correct(label: Labels, score: Scores) -> Values:
     """Return 1 for each image whose most probable class is the true one, else 0, (n,)."""
-    return np.asarray(probability.argmax(1) == label, float)
+    return np.asarray(score.argmax(1) == label, float)
 
 
-def among_top5(label: Labels, probability: Probabilities) -> Values:
+def among_top5(label: Labels, score: Scores) -> Values:
     """Return 1 for each image whose class is among the five most probable, else 0, (n,)."""
-    return np.asarray(metrics.rank_of_true_class(label, probability) < metrics.TOP, float)
+    return np.asarray(metrics.rank_of_true_class(label, score) < metrics.TOP, float)
 
 
-def cross_entropy(label: Labels, probability: Probabilities) -> Values:
-    """Return -ln(probability of the true class) of each image, clipped as in `log_loss`, (n,)."""
-    least = np.finfo(probability.dtype).eps
-    own = probability[np.arange(len(label)), label]
-    return np.asarray(-np.log(np.clip(own, least, 1 - least)), float)
+def cross_entropy(label: Labels, log_probability: Scores) -> Values:
+    """Return -ln(probability of the true class) of each image, (n,)."""
+    return np.asarray(-log_probability[np.arange(len(label)), label], float)
 
 
-def f1_pseudo_values(label: Labels, probability: Probabilities) -> Values:
+def f1_pseudo_values(label: Labels, score: Scores) -> Values:
     """Return the jackknife's pseudo-values of macro-F1, (n,).
 
     They are n F - (n - 1) F', where F' is macro-F1 without the image. Images of one true and one
     predicted class have one pseudo-value.
     """
-    counts = metrics.confusion_matrix(label, probability).astype(float)
+    counts = metrics.confusion_matrix(label, score).astype(float)
     right, total = np.diag(counts), counts.sum(0) + counts.sum(1)
     scores = metrics.ratio(2 * right, total, of_nothing=0.0)
     n, classes = len(label), len(counts)
@@ -46,11 +44,11 @@ def f1_pseudo_values(label: Labels, probability: Probabilities) -> Values:
     np.fill_diagonal(change, less_right)
     without = scores.mean() + change / classes
     pseudo = n * scores.mean() - (n - 1) * without
-    values: Values = pseudo[label, probability.argmax(1)]
+    values: Values = pseudo[label, score.argmax(1)]
     return values
 
 
-def auc_pseudo_values(label: Labels, probability: Probabilities) -> Values:
+def auc_pseudo_values(label: Labels, score: Scores) -> Values:
     """Return the jackknife's pseudo-values of the mean one-vs-rest AUC, (n,).
 
     Without an image, the area of a class is known from the share of the other side's images that
@@ -60,7 +58,7 @@ def auc_pseudo_values(label: Labels, probability: Probabilities) -> Values:
     Raises:
         ValueError: all images are of one class.
     """
-    n, classes = probability.shape
+    n, classes = score.shape
     total, areas = np.zeros(n), np.zeros(n)  # of the areas without each image, and their number
     own_sum, own_count = 0.0, 0
     for number in range(classes):
@@ -68,7 +66,7 @@ def auc_pseudo_values(label: Labels, probability: Probabilities) -> Values:
         positives, negatives = int(inside.sum()), int((~inside).sum())
         if not positives or not negatives:
             continue
-        values = probability[:, number]
+        values = score[:, number]
         placement = _placements(values, inside)
         area = float(placement[inside].mean())
         own_sum, own_count = own_sum + area, own_count + 1

@@ -104,10 +104,10 @@ def _value(made: StoredPredictions, name: str) -> float:
 def _scores(made: StoredPredictions, name: str) -> Values:
     """Return the scores on the images in the order of their numbers, float64 (images,)."""
     order = np.argsort(made.index)
-    return SCORES[name][0](made.label[order], made.probability[order])
+    return SCORES[name][0](made.label[order], made.log_probability[order])
 
 
 def _digest(made: StoredPredictions) -> bytes:
     """Return what is equal for equal answers to the same images."""
     order = np.argsort(made.index)
-    return hashlib.blake2b(np.ascontiguousarray(made.probability[order]).data).digest()
+    return hashlib.blake2b(np.ascontiguousarray(made.log_probability[order]).data).digest()

@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import torch
 from fieldtrial.config import TrainConfig
 from fieldtrial.disk.run import Run
 from fieldtrial.training.distributed.world import World
+from fieldtrial.training.freezing.trained_part import trained_part
 from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.loop.batches import require_micro_batch
 from fieldtrial.training.loop.fit import count, open_trial
@@ -44,13 +46,16 @@ def _answer(
 
 
 def check(attempt: Attempt, shapes_only: bool = False) -> dict[str, Any]:
-    """Return {"problems": texts}; without problems also "tensors" and the numbers of `count`."""
+    """Return {"problems": texts}; without problems also "tensors", the numbers of `count` and what
+    `trained_part` says.
+    """
     try:
         with torch.device("meta") if shapes_only else contextlib.nullcontext():
             data, network = open_trial(attempt.config, attempt.run)
             require_micro_batch(network, data, attempt)
             tensors = sum(1 for _ in network.parameters())
-            return {"problems": [], "tensors": tensors, **count(network, data)}
+            known = {"problems": [], "tensors": tensors, **count(network, data)}
+            return known | asdict(trained_part(network, data))
     except (ValueError, OSError) as error:
         return {"problems": str(error).splitlines()}
 

@@ -11,10 +11,11 @@ from fieldtrial.command_line import BAD_INPUT, BAD_RESULT, say
 from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.disk.run import Run
 from fieldtrial.fields.scores import number_with_unit
-from fieldtrial.processes import started
+from fieldtrial.processes import replace_self, started
 from fieldtrial.training.attempt.preflight import check
 from fieldtrial.training.attempt.train import train
 from fieldtrial.training.attempt.worker import kind_of, tell
+from fieldtrial.training.distributed.device_clock import DeviceClock
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.scoring.evaluation import evaluate_run
@@ -69,7 +70,8 @@ def train_run(config: TrainConfig, run: Run, test: bool = False, accumulation: i
     if world.is_rank_0:
         Run.create(run.path, config)
     accumulation = world.broadcast(next_accumulation(config, run, world, accumulation))
-    attempt = Attempt(run, config, world, number, accumulation, test)
+    clock = DeviceClock.of_process()
+    attempt = Attempt(run, config, world, number, accumulation, test, clock=clock)
     result = world.broadcast(run.result())
     if not result:
         try:
@@ -180,7 +182,7 @@ def restart_with_smaller_micro_batches(attempt: Attempt) -> NoReturn:
     print(f"out of memory: restarting with {steps} gradient accumulation steps", flush=True)
     if attempt.world.size > 1:
         os._exit(1)  # the other processes wait for this one in vain
-    os.execv(sys.executable, sys.orig_argv)
+    replace_self()
 
 
 def progress_line(values: dict[str, Any]) -> str:

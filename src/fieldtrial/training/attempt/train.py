@@ -12,13 +12,14 @@ import safetensors.torch
 import torch
 
 from fieldtrial.config import Classifier
+from fieldtrial.disk.device_time import device_time
 from fieldtrial.disk.files import write_atomically
 from fieldtrial.disk.run import Record
 from fieldtrial.training.attempt.environment import environment, uncommitted_changes
 from fieldtrial.training.attempt.task_source import StopPoll
 from fieldtrial.training.attempt.tensorboard import Board
 from fieldtrial.training.loop import checkpoint
-from fieldtrial.training.loop.attempt import Attempt, Split
+from fieldtrial.training.loop.attempt import Attempt, Split, Superseded
 from fieldtrial.training.loop.epoch import Diverged
 from fieldtrial.training.loop.fit import fit
 from fieldtrial.training.loop.trial_progress import TrialProgress
@@ -73,7 +74,7 @@ class NetworkTrial:
             "validation_accuracy": progress.best_accuracy,
             "validation_loss": progress.best_loss,
             **state["facts"],
-            "minutes": progress.seconds / 60,
+            "epoch_minutes": progress.seconds / 60,
             "peak_memory_mb": state["record"]["peak_memory_mb"],
         }
 
@@ -133,6 +134,7 @@ def train(attempt: Attempt) -> Generator[Record]:
             recorder = stack.enter_context(run.recorder(attempt.number))
             board = stack.enter_context(contextlib.closing(Board(run)))
         stack.enter_context(concluding_divergence(attempt))
+        stack.enter_context(noting_time(attempt))
         stop = StopPoll(run)
         attempt = replace(attempt, stop=stop)
         trial = TRIALS[attempt.config.classifier](attempt)
@@ -151,11 +153,47 @@ def train(attempt: Attempt) -> Generator[Record]:
         if world.is_rank_0:
             result = {**metrics, **trial.conclude(record), "attempt": attempt.number}
             result |= {"accumulate": attempt.accumulation} if attempt.accumulation > 1 else {}
+            result |= times(attempt)
             for split in attempt.splits if attempt.test else ():
                 scored[split].write(run.predictions_path(split))
             board.conclude(attempt.config, result)
             run.write_result(result)
             run.remove_checkpoints()
+
+
+def times(attempt: Attempt) -> dict[str, float]:
+    """Return result.json's entries about the time that the trial has held devices until now.
+
+    minutes: of all attempts together. device_hours: the same, of each process. minutes_alone: what
+    the trial takes alone, from nothing and without a restart, if that is known.
+    features_device_hours: of them, for features that this attempt computed for itself and others.
+    """
+    clock, world = attempt.clock, attempt.world
+    held = device_time(attempt.run, newest=(attempt.number, clock.held))
+    assert held
+    features = clock.features * world.size / 3600
+    return replace(held, alone=clock.alone).entries() | (
+        {"features_device_hours": features} if features else {}
+    )
+
+
+@contextlib.contextmanager
+def noting_time(attempt: Attempt) -> Iterator[None]:
+    """Write into env.json how long the attempt has held its devices, if it ends without a result.
+
+    A newer attempt writes that file itself.
+    """
+    try:
+        yield
+    except Superseded:
+        raise
+    except BaseException:
+        if attempt.world.is_rank_0:
+            with contextlib.suppress(OSError, ValueError):
+                run, number = attempt.run, attempt.number
+                facts = run.environment().get(str(number), {})
+                run.write_environment(number, facts | {"held_seconds": attempt.clock.held})
+        raise
 
 
 def describe_start(attempt: Attempt) -> None:

@@ -32,8 +32,10 @@ from fieldtrial.disk.inside import Inside
 from fieldtrial.disk.outages import await_folder, is_outage
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.task_queue import Task
+from fieldtrial.processes import age
 from fieldtrial.training.attempt.task_source import TaskSource, open_task_source
 from fieldtrial.training.attempt.train import train
+from fieldtrial.training.distributed.device_clock import DeviceClock
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.loop.attempt import Attempt, Superseded
 from fieldtrial.training.loop.epoch import Diverged
@@ -53,13 +55,14 @@ def main() -> None:
         world = World.from_environment()
     except ValueError as error:
         sys.exit(str(error))
-    modules = 0
+    modules, start, is_first = 0, age(), True
     source = open_task_source(sys.argv[1:], answers) if world.is_rank_0 else None
     while fields := world.broadcast(_next(source)):
         task = Task(**fields)
         run = task.open_run()
         with printing_to(run.log_path(task.attempt, world.rank)):
-            answer = work(task, world)
+            answer = work(task, world, DeviceClock(start, is_charged=is_first))
+            is_first = False
             gc.collect()
             if len(sys.modules) > modules:
                 # Imported objects stay: later collections skip them, and save 0.2 s each.
@@ -79,16 +82,17 @@ def _next(source: TaskSource | None) -> dict[str, Any] | None:
     return asdict(task) if task else None
 
 
-def work(task: Task, world: World) -> dict[str, Any]:
+def work(task: Task, world: World, clock: DeviceClock | None = None) -> dict[str, Any]:
     """Do one task and return its answer: the outcome and, of a failure, kind and message.
 
+    clock: how long the attempt has held its devices; by default, it begins now.
     A run that has its result is done. The process ends here if it cannot continue: because the
     other processes wait for it in vain, or its GPU may be in any state.
     """
     run = task.open_run()
     try:
         if not world.broadcast(run.result()):
-            for _ in train(Attempt.at(run, world, task.attempt, task.accumulate, task.test)):
+            for _ in train(Attempt.at(run, world, task.attempt, task.accumulate, task.test, clock)):
                 pass
         result = world.broadcast(run.result())
         assert result

@@ -20,7 +20,9 @@ from fieldtrial.training.data.image_store import store_root
 from fieldtrial.training.data.load import Data
 from fieldtrial.training.data.progress_bar import progress
 from fieldtrial.training.data.splits import Indices
+from fieldtrial.training.distributed.device_clock import DeviceClock
 from fieldtrial.training.distributed.world import World
+from fieldtrial.training.freezing.feature_cost import cost_path, read_cost, write_cost
 from fieldtrial.training.freezing.freeze_point import FreezePoint, find_freeze_point, named_tensors
 from fieldtrial.training.models.network import FeatureNetwork, Network
 
@@ -50,7 +52,11 @@ class FeatureData(Data):
 
 
 def with_features(
-    network: Network, data: Data, config: TrainConfig, world: World
+    network: Network,
+    data: Data,
+    config: TrainConfig,
+    world: World,
+    clock: DeviceClock | None = None,
 ) -> tuple[Network, Data]:
     """Return the network and the data to train on: features at the freeze point where possible.
 
@@ -61,7 +67,10 @@ def with_features(
 
     Training on features gives the same results up to rounding: layers may sum in another order for
     another number of images. `network` is on its device, with the weights of its frozen layers.
+
+    clock: is told what the features cost, or would have cost.
     """
+    began = time.monotonic()
     # ZeRO-3 partitions the weights and gathers them only in the order of a whole forward pass.
     is_partitioned = config.strategy == "zero3" and world.size > 1
     if config.freeze == "none" or config.augmentation or is_partitioned:
@@ -76,6 +85,7 @@ def with_features(
     if math.prod(shape) * 4 > MOST_BYTES:
         return network, data
     features = _open(path)
+    were_there = features is not None
     if features is None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -87,6 +97,8 @@ def with_features(
         except OSError as error:
             log.warning("the features of the frozen layers are computed in each epoch: %s", error)
             return network, data
+    if clock:
+        clock.add_features(began, read_cost(path), were_there)
     return FeatureNetwork(network, point.tail.run, sample), FeatureData(
         images=features,
         labels=data.labels[chosen],
@@ -143,6 +155,7 @@ def _build(
                 _require_time(time.monotonic() - started, (start + len(part)) / len(chosen))
         features.flush()
         aside.rename(path)
+        write_cost(path, time.monotonic() - started)
     finally:
         aside.unlink(missing_ok=True)
 
@@ -174,6 +187,7 @@ def make_room(size: int) -> None:
             return
         with contextlib.suppress(PermissionError):  # in a shared folder, it may be another user's
             file.unlink(missing_ok=True)
+            cost_path(file).unlink(missing_ok=True)
             together -= taken
 
 

@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.disk.run import Run
+from fieldtrial.training.distributed.device_clock import DeviceClock
 from fieldtrial.training.distributed.world import World
 
 Split = Literal["validation", "test"]
@@ -26,6 +27,7 @@ class Attempt:
         accumulation: gradient accumulation steps: micro-batches per batch, in each process.
         test: whether the kept weights are also scored on the test split.
         stop: asked between steps; once it returns True, the epoch is left.
+        clock: how long the attempt has held its devices.
     """
 
     run: Run
@@ -35,6 +37,7 @@ class Attempt:
     accumulation: int = 1
     test: bool = False
     stop: Callable[[], bool] | None = None
+    clock: DeviceClock = field(default_factory=DeviceClock, compare=False)
 
     @classmethod
     def at(
@@ -44,9 +47,14 @@ class Attempt:
         number: int = 1,
         accumulation: int = 1,
         test: bool = False,
+        clock: DeviceClock | None = None,
     ) -> "Attempt":
-        """Return an attempt at an existing run, whose directory holds the config."""
-        return cls(run, run.config(), world, number, accumulation, test)
+        """Return an attempt at an existing run, whose directory holds the config.
+
+        clock: by default one that begins now.
+        """
+        clock = clock or DeviceClock()
+        return cls(run, run.config(), world, number, accumulation, test, clock=clock)
 
     @property
     def micro_batch_size(self) -> int:

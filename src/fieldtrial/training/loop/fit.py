@@ -48,8 +48,10 @@ def fit(attempt: Attempt) -> Generator[Record]:
     first record has a `notice` that says so.
 
     A record's scores are those of `scores_of`. Its `seconds` are those of training and evaluation,
-    without the checkpoint; `lr` is that of the epoch's last step. `images_per_second` is that of
-    training alone, and `data_wait` the share of training's time spent waiting for data.
+    without the checkpoint; its `held_seconds` are all since the attempt began, and `alone_seconds`
+    all that the trial had taken alone, from nothing, see `DeviceClock`; `lr` is that of the epoch's
+    last step. `images_per_second` is that of training alone, and `data_wait` the share of
+    training's time spent waiting for data.
 
     If attempt.stop ends an epoch early, the records end with the last whole epoch.
 
@@ -58,7 +60,7 @@ def fit(attempt: Attempt) -> Generator[Record]:
         ConfigError: bad input, or a checkpoint of another config.
         Superseded: at the end of an epoch, a newer attempt has begun.
     """
-    config, run, world = attempt.config, attempt.run, attempt.world
+    config, run, world, clock = attempt.config, attempt.run, attempt.world, attempt.clock
     data, network = open_trial(config, run)
     require_micro_batch(network, data, attempt)
     saved, notice = checkpoint.load(run, config, world)
@@ -67,13 +69,14 @@ def fit(attempt: Attempt) -> Generator[Record]:
     counts = saved["facts"] if saved else count(network, data)
     if saved:
         network.load_state_dict(saved["model"])
-    network, data = with_features(network.to(world.device), data, config, world)
+    network, data = with_features(network.to(world.device), data, config, world, clock)
     objective = Objective(network, config, len(data.class_names), world)
     learner = Learner(network, objective, prepare(network, config, world))
     try:
         if saved:
             learner.load_state(saved)
-            yield saved["record"] | extra
+            clock.resume(progress.alone_seconds)
+            yield saved["record"] | clock.entries() | extra
             extra = {}
         del saved  # a copy of the network and of the optimiser's state
         steps = math.ceil(len(data.train) / config.batch_size)
@@ -95,12 +98,14 @@ def fit(attempt: Attempt) -> Generator[Record]:
                     )
             seconds = time.perf_counter() - started
             progress.add(validation, seconds, config)
+            progress.alone_seconds = clock.alone
             record: Record = {
                 "epoch": epoch,
                 "step": step,
                 **scores_of(training, validation),
                 "lr": learning_rate(config, max(0, step - 1), steps * config.epochs, plateaus),
                 "seconds": seconds,
+                **clock.entries(),
                 "images_per_second": training.images / training_seconds,
                 "data_wait": training.seconds_waited / training_seconds,
                 "peak_memory_mb": peak_memory_mb(world),

@@ -26,6 +26,7 @@ class TrialProgress:
         plateaus: how often no epoch was better for plateau_patience epochs.
         plateau_epoch: when that was so last.
         seconds: of training and evaluation.
+        alone_seconds: that the trial had taken by then alone, from nothing; None: not known.
     """
 
     epoch: int = -1
@@ -36,6 +37,7 @@ class TrialProgress:
     plateaus: int = 0
     plateau_epoch: int = 0
     seconds: float = 0.0
+    alone_seconds: float | None = None
 
     def add(self, validation: Scores, seconds: float, config: TrainConfig) -> None:
         """Note the end of another epoch.

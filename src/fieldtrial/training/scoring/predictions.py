@@ -25,23 +25,23 @@ class ScoredSplit:
     Attributes:
         index: the images' positions in the data set's store, int64 (n,).
         label: their classes, int64 (n,).
-        probability: float32 (n, classes).
+        log_probability: natural logarithms, float32 (n, classes).
         loss: the mean cross-entropy, from the logits.
     """
 
     index: Indices
     label: Indices
-    probability: NDArray[np.float32]
+    log_probability: NDArray[np.float32]
     loss: float
 
     def metrics(self, split: str) -> dict[str, float]:
         """Return {split}_loss, and {split}_NAME for each metric of `metrics.summary`."""
-        values = {"loss": self.loss, **metrics.summary(self.label, self.probability)}
+        values = {"loss": self.loss, **metrics.summary(self.label, self.log_probability)}
         return {f"{split}_{name}": value for name, value in values.items()}
 
     def write(self, path: Inside) -> None:
         """Write the arrays, atomically, as the .npz file that results.read.predictions reads."""
-        write_arrays(path, index=self.index, label=self.label, probability=self.probability)
+        write_arrays(path, index=self.index, label=self.label, log_probability=self.log_probability)
 
 
 def score_split(network: Network, data: Data, split: Split, attempt: Attempt) -> ScoredSplit:
@@ -61,4 +61,4 @@ def score_split(network: Network, data: Data, split: Split, attempt: Attempt) ->
     loss = losses.double().mean().item()
     if not torch.isfinite(logits).all():
         raise Diverged(f"the {split} loss is {loss} with the kept epoch's weights")
-    return ScoredSplit(index, label, functional.softmax(logits, dim=1).numpy(), loss)
+    return ScoredSplit(index, label, metrics.log_probabilities(logits.numpy()), loss)

@@ -54,10 +54,10 @@ class PublishedScores:
 
     def values(self) -> dict[str, float]:
         """Return accuracy, top5_accuracy (with more than five categories) and loss."""
-        label, probability = self.answers.label, self.answers.probability
-        top5 = metrics.top5_accuracy(label, probability)
+        label, score = self.answers.label, self.answers.log_probability
+        top5 = metrics.top5_accuracy(label, score)
         return {
-            "accuracy": metrics.accuracy(label, probability),
+            "accuracy": metrics.accuracy(label, score),
             **({} if top5 is None else {"top5_accuracy": top5}),
             "loss": self.answers.loss,
         }
@@ -138,8 +138,8 @@ def evaluate_published(
         raise Diverged(f"{config.model}: its answer for some image is not finite")
     label = numbers[contents.labels[index]]
     losses = functional.cross_entropy(logits, torch.from_numpy(label), reduction="none")
-    probability = functional.softmax(logits, dim=1).numpy()
-    answers = ScoredSplit(index, label, probability, losses.double().mean().item())
+    log_probability = metrics.log_probabilities(logits.numpy())
+    answers = ScoredSplit(index, label, log_probability, losses.double().mean().item())
     matched = dict(zip(contents.class_names, numbers.tolist(), strict=True))
     title = f"{dataset}, {'all images' if split == 'all' else f'{split} images'}"
     scores = PublishedScores(published, answers, matched, title)

@@ -92,13 +92,14 @@ def fit_svm(attempt: Attempt) -> Fitted:
     metrics_by_name = metrics_of(data, scored)
     measured = {
         "seconds": time.perf_counter() - started,
+        **attempt.clock.entries(),
         "peak_memory_mb": peak_memory_mb(world),
     }
     record = {
         "epoch": 1,
         "step": 1,
         "train_loss": train.loss,
-        "train_accuracy": metrics.accuracy(train.label, train.probability),
+        "train_accuracy": metrics.accuracy(train.label, train.log_probability),
         "validation_loss": metrics_by_name["validation_loss"],
         "validation_accuracy": metrics_by_name["validation_accuracy"],
         **measured,
@@ -110,7 +111,7 @@ def fit_svm(attempt: Attempt) -> Fitted:
         "epochs": 1,
         "best_epoch": 1,
         **counts,
-        "minutes": measured["seconds"] / 60,
+        "epoch_minutes": measured["seconds"] / 60,
         "peak_memory_mb": measured["peak_memory_mb"],
     }
     return Fitted(world.broadcast(record), scored, metrics_by_name, facts)
@@ -151,7 +152,5 @@ def _machine(config: TrainConfig, rows: NDArray[np.float32], labels: Indices) ->
 
 
 def _score(decide: Decide, rows: NDArray[np.float32], data: Data, index: Indices) -> ScoredSplit:
-    from scipy.special import softmax
-
-    label, probability = data.labels[index], softmax(decide(rows), axis=1).astype(np.float32)
-    return ScoredSplit(index, label, probability, metrics.log_loss(label, probability))
+    label, log_probability = data.labels[index], metrics.log_probabilities(decide(rows))
+    return ScoredSplit(index, label, log_probability, metrics.log_loss(label, log_probability))

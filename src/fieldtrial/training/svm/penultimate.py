@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import logging
 import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from fieldtrial.training.data.image_store import store_root
 from fieldtrial.training.data.load import Data
 from fieldtrial.training.data.splits import Indices
 from fieldtrial.training.freezing.feature_cache import PENULTIMATE, make_room
+from fieldtrial.training.freezing.feature_cost import read_cost, write_cost
 from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.loop.inference import infer
 from fieldtrial.training.models.hooks import HeadInput
@@ -43,13 +45,14 @@ def features(
         ValueError: the file of kept features is damaged; the message has the path.
         OSError: no room, or no right to write.
     """
-    world = attempt.world
+    world, began = attempt.world, time.monotonic()
     path = store_root() / PENULTIMATE / f"{_key(network, data, indices, attempt)}.npy"
     if world.is_rank_0:
         path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock") if world.is_rank_0 else contextlib.nullcontext():
         kept = _read(path) if world.is_rank_0 else None
-        if world.broadcast(kept is None):
+        were_there = not world.broadcast(kept is None)
+        if not were_there:
             log.info("computing the features of %d images: %s", len(indices), path)
             kept = _compute(network, data, indices, attempt)
             if world.is_rank_0:
@@ -59,8 +62,10 @@ def features(
                     with aside.open("wb") as file:
                         np.save(file, kept)
                     aside.rename(path)
+                    write_cost(path, time.monotonic() - began)
                 finally:
                     aside.unlink(missing_ok=True)
+    attempt.clock.add_features(began, read_cost(path), were_there)
     return kept if world.is_rank_0 else None
 
 

@@ -12,7 +12,7 @@ addFigure("created-chart", createdChart);
 addFigure("importance-chart", importanceChart, true);
 addFigure("curves-chart", curvesChart);
 addFigure("slices-chart", slicesChart);
-addFigure("minutes-chart", () => costChart("minutes"));
+addFigure("minutes-chart", () => costChart(report.column.minutes_alone ? "minutes_alone" : "minutes"));
 addFigure("parameters-chart", () => costChart("parameters"));
 addFigure("budget-chart", budgetChart, true);
 addFigure("confusion-chart", confusionChart, true);
