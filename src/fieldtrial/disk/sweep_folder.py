@@ -26,6 +26,13 @@ def require_name(name: str) -> None:
         raise ConfigError([f"{name!r}: {rule}"], "the sweep's name")
 
 
+def require_path(folder: Path) -> None:
+    """Raise ConfigError unless SLURM can write the logs of jobs in a sweep's folder."""
+    if "\\" in (path := str(folder.resolve())):
+        rule = "must have no backslash: in the names of logs, SLURM gives it a meaning of its own"
+        raise ConfigError([f"{path}: {rule}"], "the sweep's folder")
+
+
 class SweepFolder:
     """A sweep's directory: description, list of trials, engine's state, a run for each trial.
 
