@@ -124,6 +124,8 @@ def _drive(
                 engine = Engine(
                     sweep, folder, place, progress.on_event, ownership.check, contest=runs_wanted
                 )
+                if lost := engine.repair():
+                    console().print(f"{lost} trials that were done run again: their runs are gone")
                 if retry:
                     console().print(f"{engine.retry()} failed trials run again")
                     applied.append("--retry")
