@@ -151,19 +151,24 @@ def _count(trials: Sequence[TrialStanding]) -> Counter[str]:
 
 
 def runs_with_worker(
-    folder: SweepFolder, begun: Collection[str], since: float | None = None
+    folder: SweepFolder,
+    begun: Collection[str],
+    since: float | None = None,
+    alive: Collection[str] | None = None,
 ) -> set[str]:
     """Return which of the runs `begun`, which have not ended, have a worker, as far as files show.
 
     A job is at the task that it has claimed from the queue, once it has begun that attempt. A
     driver's own workers have no queue: they are at each run that has changed `since` the driver
     came, in seconds since 1970; None without a driver.
+
+    alive: the jobs that are in the queue of their cluster, if that is known.
     """
     queue, left = TaskQueue(folder.queue_path), set(begun)
-    claimed = {run_name(task): attempt_number(task) for task in queue.claimed()}
-    by_jobs = {
-        name for name in left & claimed.keys() if max(folder.run(name).attempts()) >= claimed[name]
-    }
+    workers = queue.claimed()
+    claimed = {run_name(task): attempt_number(task) for task in workers}
+    living = {run_name(task) for task, job in workers.items() if alive is None or job in alive}
+    by_jobs = {name for name in left & living if max(folder.run(name).attempts()) >= claimed[name]}
     if since is None:
         return by_jobs
     left -= claimed.keys() | set(map(run_name, queue.waiting()))
@@ -256,7 +261,8 @@ def _table(standing: Standing, most_rows: int) -> Table:
         counts = (str(row.counts[outcome]) for outcome in OUTCOMES)
         best = "" if row.best is None else f"{row.best:.4f}"
         ended = sum(not trial.live for trial in row.finalists)
-        finalists = [f"{ended}/{row.finalist_runs}"] if has_finalists else []
+        most = max(row.finalist_runs, len(row.finalists))  # more, if the sweep asked for more once
+        finalists = [f"{ended}/{most}"] if has_finalists else []
         table.add_row(
             *map(plain, row.cells), *counts, best, *finalists, f"{row.tested}/{row.seeds}"
         )

@@ -3,7 +3,8 @@
 import contextlib
 import itertools
 import json
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from fieldtrial.disk.files import is_there, read_json, write_json
 from fieldtrial.disk.inside import Inside
 from fieldtrial.disk.reading import LINES_BYTES, UnreadableError, decode, read_bytes
 from fieldtrial.disk.run import Run
-from fieldtrial.disk.schemas import Entry, Fields, Owner
+from fieldtrial.disk.schemas import Command, Entry, Fields, Owner
 from fieldtrial.disk.sweep_description import SweepDescription
 
 
@@ -50,6 +51,7 @@ class SweepFolder:
         self._description_path = self._inside / "sweep.json"
         self._trials_path = self._inside / "trials.jsonl"
         self._owner_path = self._inside / "driver.json"
+        self._command_path = self._inside / "command.json"
 
     @property
     def name(self) -> str:
@@ -160,6 +162,17 @@ class SweepFolder:
             self._owner_path.unlink(missing_ok=True)
         else:
             write_json(self._owner_path, dict(owner))
+
+    def write_command(self, words: Sequence[str], directory: Path) -> None:
+        """Write the command that runs the sweep, and where it was given."""
+        write_json(self._command_path, {"words": list(words), "directory": str(directory)})
+
+    def command(self) -> str | None:
+        """Return the command that runs the sweep, for a shell; None if it is not known."""
+        known = read_json(self._command_path, Command)
+        if known is None:
+            return None
+        return f"cd {shlex.quote(known['directory'])} && {shlex.join(known['words'])}"
 
     @property
     def lock_path(self) -> Inside:

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
@@ -95,6 +96,14 @@ def _run_again(applied: list[str], quick: int) -> NoReturn:
     os.execv(sys.executable, [sys.executable, *words])
 
 
+def _command() -> list[str]:
+    """Return this command without its one-shot options."""
+    words = [
+        word for word in sys.orig_argv[1:] if not _abbreviates(word, ["--takeover", "--retry"])
+    ]
+    return [sys.orig_argv[0], *words]
+
+
 def _abbreviates(word: str, options: list[str]) -> bool:
     return len(word) > 2 and any(option.startswith(word) for option in options)
 
@@ -113,6 +122,7 @@ def _drive(
     with only_driver(folder, takeover) as ownership:
         applied.append("--takeover")
         claim(folder, sweep)
+        folder.write_command(_command(), Path.cwd())
         with Preflight(sweep, settings.devices_per_trial, settings.uses_gpus) as preflight:
             print_overview(console(), folder)
             place = open_place(settings, folder)
