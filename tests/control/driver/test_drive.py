@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import NoReturn
-from unittest import mock
 
 import pytest
 
@@ -16,12 +15,12 @@ from fieldtrial.config import TrainConfig
 from fieldtrial.control import cli as command
 from fieldtrial.control.cli import main
 from fieldtrial.control.driver import drive as driver
-from fieldtrial.control.driver.drive import DETACHED, Hangup, Interruption, drive, only_driver
+from fieldtrial.control.driver.drive import Hangup, Interruption, drive, only_driver
 from fieldtrial.control.driver.ownership import DeposedError, Ownership
 from fieldtrial.control.engine.loop import DISK_ADVICE, Engine, SweepError
 from fieldtrial.control.engine.state import ForeignStateError
-from fieldtrial.control.places.interface import PlaceError, UnreachableError
-from fieldtrial.control.places.settings import LocalSettings, SlurmSettings
+from fieldtrial.control.places.interface import UnreachableError
+from fieldtrial.control.places.settings import LocalSettings
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.disk.task_queue import Task, TaskQueue
 from fieldtrial.sweep import Sweep
@@ -74,30 +73,6 @@ def test_jobs_run_on_where_the_state_cannot_be_read(
     with pytest.raises(ForeignStateError):
         drive(SMALL, folder, LocalSettings(), retry=False)
     assert place.detached == [True]
-
-
-@pytest.mark.parametrize(
-    ("ending", "detaches"),
-    [
-        (KeyError("a line of squeue"), True),
-        (SweepError("the first 3 trials failed with the same error"), False),
-        (PlaceError("3 jobs in a row ended"), False),
-        (None, False),
-    ],
-)
-def test_an_error_that_nobody_has_foreseen_ends_the_driver_and_no_job(
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    ending: Exception | None,
-    detaches: bool,
-) -> None:
-    folder, engine = SweepFolder(tmp_path / "sweep"), mock.Mock()
-    assert driver._detaches(engine, ending, SlurmSettings(), folder) == detaches
-    said = capsys.readouterr().err
-    assert (
-        f"by an error of this program, which follows. {DETACHED.format(folder.path)}" in said
-    ) == detaches
-    assert not driver._detaches(engine, ending, LocalSettings(), folder), "it has no jobs"
 
 
 def test_the_command_is_kept_without_what_is_done_once(monkeypatch: pytest.MonkeyPatch) -> None:

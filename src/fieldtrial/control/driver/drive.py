@@ -183,7 +183,7 @@ def _detaches(
     """Return whether the sweep's jobs run on without this driver, and tell the user.
 
     They do if the driver has not adopted them, if another driver has, in an outage, after an error
-    that nobody has foreseen, and if the user cannot be asked or wants it.
+    that nobody has foreseen, and if the user cannot be asked or wants it, or does not read on.
     """
     if ending is None or engine is None:
         return engine is None
@@ -193,6 +193,8 @@ def _detaches(
             # An error of this program says nothing against the trials.
             console(stderr=True).print(UNFORESEEN.format(folder.path), soft_wrap=True)
             return True
+        if isinstance(ending.__cause__ or ending, BrokenPipeError):
+            return has_jobs  # nobody reads what it prints, as after a hangup
         return isinstance(ending, DeposedError) or is_outage(ending)
     detaches = has_jobs and (isinstance(ending, Hangup) or _wants_to_detach())
     with contextlib.suppress(OSError):  # the terminal may be gone
