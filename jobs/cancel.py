@@ -10,7 +10,7 @@ from fieldtrial.command_line import job, job_parser, parse
 from fieldtrial.control.driver.drive import only_driver
 from fieldtrial.control.engine.loop import SweepError
 from fieldtrial.control.places.slurm import commands as slurm_commands
-from fieldtrial.control.places.slurm.sbatch import job_name
+from fieldtrial.control.places.slurm.polling import job_name
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.disk.task_queue import TaskQueue
 

@@ -18,8 +18,8 @@ WORLD_SIZE=$((SLURM_NNODES * gpus)) LOCAL_WORLD_SIZE=$gpus "${PYTHON:=.venv/bin/
 export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK FIELDTRIAL_LAUNCHED="${EPOCHREALTIME/,/.}" # srun does not take the first over
 meeting=$(mktemp -d "$PWD/.finetune-$SLURM_JOB_ID-XXXXXX") && trap 'rm -rf "$meeting"' EXIT || exit # for this user alone
 for restart in 0 1 2 3; do # unless all is done, or 2: bad input; a wait ends with the training, or with the signal
-    TORCHELASTIC_RESTART_COUNT=$restart FIELDTRIAL_RENDEZVOUS=$meeting/$restart srun --kill-on-bad-exit=1 "$PYTHON" \
+    TORCHELASTIC_RESTART_COUNT=$restart FIELDTRIAL_RENDEZVOUS=$meeting/$restart srun --kill-on-bad-exit=1 --export=ALL "$PYTHON" \
         -P -m fieldtrial.training.distributed.launcher --processes "$gpus" \
-        --nodes "$(scontrol show hostnames "$SLURM_JOB_NODELIST" | paste -sd,)" jobs/train.py "$@" & wait $!
+        --nodes "$(scontrol show hostnames "$SLURM_JOB_NODELIST" | grep -x '[[:alnum:]._-]*' | paste -sd,)" jobs/train.py "$@" & wait $!
     wait $!; status=$?; ((status == 0 || status == 2)) && break
 done; exit "$status"

@@ -10,8 +10,16 @@ from typing import Protocol
 
 import pytest
 
+from fieldtrial.command_line import Main
+
 JOBS = Path(__file__).parents[1] / "jobs"
 Done = subprocess.CompletedProcess[str]
+
+
+def main_of(name: str) -> Main:
+    """Return the `main` of the job with this file name."""
+    main: Main = runpy.run_path(str(JOBS / name))["main"]
+    return main
 
 
 class Job(Protocol):
@@ -39,7 +47,7 @@ def job(capfd: pytest.CaptureFixture[str]) -> Iterator[Job]:
     """Return a function that runs a job's `main` here; environment and umask come back."""
 
     def run(name: str, *arguments: str | Path) -> Done:
-        main = runpy.run_path(str(JOBS / name))["main"]
+        main = main_of(name)
         capfd.readouterr()
         try:
             status = main([str(argument) for argument in arguments])

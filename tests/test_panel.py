@@ -74,6 +74,11 @@ def test_nobody_knows_how_long_it_takes_before_the_first_end() -> None:
     assert replace(STANDING, slots=0).seconds_left() is None
 
 
+def test_no_more_runs_of_finalists_have_ended_than_there_are_to_be() -> None:
+    row = replace(FIRST, finalists=[DONE] * 5, finalist_runs=4)  # there were to be more once
+    assert "5/5" in shown(replace(STANDING, rows=[row]))
+
+
 def test_runs_of_finalists_are_counted_and_have_a_column_where_there_are_any() -> None:
     assert "finalists" not in shown(STANDING)
     chosen = replace(FIRST, finalists=[DONE, RUNNING], finalist_runs=6)

@@ -223,19 +223,24 @@ def _count(trials: Sequence[TrialStanding]) -> Counter[str]:
 
 
 def runs_with_worker(
-    folder: SweepFolder, begun: Collection[str], since: float | None = None
+    folder: SweepFolder,
+    begun: Collection[str],
+    since: float | None = None,
+    alive: Collection[str] | None = None,
 ) -> set[str]:
     """Return which of the runs `begun`, which have not ended, have a worker, as far as files show.
 
     A job is at the task that it has claimed from the queue, once it has begun that attempt. A
     driver's own workers have no queue: they are at each run that has changed `since` the driver
     came, in seconds since 1970; None without a driver.
+
+    alive: the jobs that are in the queue of their cluster, if that is known.
     """
     queue, left = TaskQueue(folder.queue_path), set(begun)
-    claimed = {run_name(task): attempt_number(task) for task in queue.claimed()}
-    by_jobs = {
-        name for name in left & claimed.keys() if max(folder.run(name).attempts()) >= claimed[name]
-    }
+    workers = queue.claimed()
+    claimed = {run_name(task): attempt_number(task) for task in workers}
+    living = {run_name(task) for task, job in workers.items() if alive is None or job in alive}
+    by_jobs = {name for name in left & living if max(folder.run(name).attempts()) >= claimed[name]}
     if since is None:
         return by_jobs
     left -= claimed.keys() | set(map(run_name, queue.waiting()))
@@ -371,6 +376,7 @@ class _Rows:
         columns |= {f"{BEST} {first}\n{rest}{unit}": texts}
         if any(row.finalist_runs for row in self.standing.rows):
             ended = [sum(not trial.live for trial in row.finalists) for row in rows]
-            runs = [row.finalist_runs for row in rows]
+            # More have run, if the sweep asked for more once.
+            runs = [max(row.finalist_runs, len(row.finalists)) for row in rows]
             columns |= {FINALISTS: [f"{n}/{of}" for n, of in zip(ended, runs, strict=True)]}
         return columns | {SEEDS: [f"{row.tested}/{row.seeds}" for row in rows]}

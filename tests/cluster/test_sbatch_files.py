@@ -152,16 +152,20 @@ def test_a_run_of_two_processes_starts_again_with_less_at_once_and_leaves_nothin
     assert not list(project.glob(".finetune-*"))
 
 
-def test_a_run_gets_the_processors_that_were_asked_for(slurm: SlurmCluster, project: Path) -> None:
+def test_a_run_gets_the_processors_that_were_asked_for_and_its_jobs_environment(
+    slurm: SlurmCluster, project: Path
+) -> None:
     python = project / "python"
     python.write_text(
-        '#!/bin/sh\n[ "$1" = jobs/train.py ] || scontrol show step "$SLURM_JOB_ID.0"\n'
+        '#!/bin/sh\n[ "$1" = jobs/train.py ] && exit\nscontrol show step "$SLURM_JOB_ID.0"\n'
+        'echo "meets in $FIELDTRIAL_RENDEZVOUS"\n'
     )
     python.chmod(0o755)
-    job = submit(
-        slurm, project, "--cpus-per-task=2", f"--export=ALL,PYTHON={python}", "slurm/finetune.sh"
-    )
-    assert "TresPerTask=cpu:2" in wait_for_job(slurm, job, project)
+    handed_on = f"--export=PATH,PYTHON={python}"  # by sbatch, and not by srun: it hands on all
+    job = submit(slurm, project, "--cpus-per-task=2", handed_on, "slurm/finetune.sh")
+    ended = wait_for_job(slurm, job, project)
+    assert "TresPerTask=cpu:2" in ended
+    assert f"meets in {project}/.finetune-{job}-" in ended
 
 
 @pytest.mark.chaos

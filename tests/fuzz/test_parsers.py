@@ -152,7 +152,9 @@ def test_squeue_and_sacct(line: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(slurm_commands, "_run", lambda *_: [one for one in line.splitlines() if one])
         found = [job.id for job in slurm_commands.my_jobs()]
-        found += [*slurm_commands._remembered(["1"]), *slurm_commands._accounted(["1"])]
+        unknown = slurm_commands.Unknown()
+        found += slurm_commands._remembered(["1"], unknown)
+        found += slurm_commands._accounted(["1"], unknown)
         slurm_commands.submit_limit(None)
     assert all(re.fullmatch(r"[0-9]+([_+][0-9]+)?", job) for job in found)
     assert len(found) <= slurm_commands.LARGEST_ARRAY + 2

@@ -14,7 +14,7 @@ from fieldtrial.disk.task_queue import Task, TaskQueue
 from fieldtrial.processes import started
 from fieldtrial.results.analysis.grouping import group_rows
 from fieldtrial.results.read.sweeps import read_sweeps
-from fieldtrial.results.status import main, read_standing
+from fieldtrial.results.status import read_standing, show
 
 if TYPE_CHECKING:
     from tests.results.conftest import Written
@@ -119,6 +119,30 @@ def test_a_driver_of_this_machine_that_is_gone_drives_nothing(written: "Written"
     assert standing.news == ["no driver is running; run the sweep's command again to resume"]
 
 
+def test_the_command_that_resumes_a_sweep_is_shown_whole(
+    written: "Written", capsys: pytest.CaptureFixture[str]
+) -> None:
+    written.describe(trials=1)
+    words = ["python", "sweeps/x.py", "--set", "model=it's", *["--trials"] * 20]
+    written.folder.write_command(words, Path("/my project"))
+    show(written.folder)
+    command = "cd '/my project' && python sweeps/x.py --set 'model=it'\"'\"'s'" + " --trials" * 20
+    assert f"no driver is running; this resumes it: {command}\n" in capsys.readouterr().out
+
+
+def test_what_a_job_that_is_gone_had_claimed_does_not_run(written: "Written") -> None:
+    written.describe(trials=1)
+    queue, run = TaskQueue(written.folder.queue_path), written.running(0)
+    queue.open()
+    queue.register("7_0", {})
+    queue.put(Task(str(run.path), 1))
+    assert queue.claim("7_0")
+    counts = [
+        read_standing(written.folder, alive).counts["running"] for alive in (None, {"7_0"}, set())
+    ]
+    assert counts == [1, 1, 0]
+
+
 def test_sources_run_too(written: "Written") -> None:
     written.describe(trials=1)
     written.ended(None, role="source", lr=0.1)
@@ -162,7 +186,7 @@ def test_values_in_brackets_are_shown_as_they_are(
     complete: "Written", capsys: pytest.CaptureFixture[str]
 ) -> None:
     complete.describe(rows=[{"freeze": "pattern:[bold]fc"}, {"freeze": "pattern:[/fc]"}])
-    assert main([str(complete.folder.path)]) == 0
+    show(complete.folder)
     shown = capsys.readouterr().out
     assert "pattern:[bold]fc" in shown
     assert "pattern:[/fc]" in shown

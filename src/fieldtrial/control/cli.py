@@ -25,7 +25,7 @@ from fieldtrial.control.places.interface import PlaceError
 from fieldtrial.control.places.settings import Settings, SlurmSettings, read_settings
 from fieldtrial.control.smoke import smoke
 from fieldtrial.disk.files import share_with_group
-from fieldtrial.disk.sweep_folder import SweepFolder, require_name
+from fieldtrial.disk.sweep_folder import SweepFolder, require_name, require_path
 from fieldtrial.panel import console, format_hours
 from fieldtrial.power import ACCURACY, SEED_DEVIATION, assumed
 from fieldtrial.sweep import Sweep
@@ -49,6 +49,8 @@ def main(build: Callable[[], Sweep], arguments: list[str] | None = None) -> None
         settings = read_settings(options.cluster, script.parent.parent / "cluster")
         folder = SweepFolder(Path(options.runs) / _name(script, options))
         require_name(folder.name)
+        if isinstance(settings, SlurmSettings):
+            require_path(folder.path)
         if options.dry_run:
             with Preflight(sweep, settings.devices_per_trial, settings.uses_gpus) as preflight:
                 with said_if_long(checking(sweep)):
@@ -272,6 +274,7 @@ def _show_job(folder: SweepFolder, settings: SlurmSettings, jobs: int) -> None:
     """Print the sbatch script and SLURM's answer to a test. Raises PlaceError if it refuses."""
     from fieldtrial.control.places.slurm import commands as slurm_commands
     from fieldtrial.control.places.slurm.commands import SlurmOutageError
+    from fieldtrial.control.places.slurm.refusals import explained
     from fieldtrial.control.places.slurm.sbatch import Submitter
     from fieldtrial.control.places.slurm.snapshot import planned_snapshot
 
@@ -284,7 +287,7 @@ def _show_job(folder: SweepFolder, settings: SlurmSettings, jobs: int) -> None:
         )
         out.print(f"sbatch --test-only: {slurm_commands.test_submission(script)}", soft_wrap=True)
     except SlurmOutageError as error:
-        raise PlaceError("sbatch --test-only: " + "; ".join(str(error).splitlines())) from None
+        raise PlaceError(f"sbatch --test-only: {explained(str(error), settings)}") from None
 
 
 def _print_error(message: str) -> None:

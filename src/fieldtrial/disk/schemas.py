@@ -136,6 +136,13 @@ class Owner(TypedDict, total=False):
     beat: Count
 
 
+class Command(TypedDict):
+    """The command that runs a sweep: command.json."""
+
+    words: list[str]
+    directory: str
+
+
 class Progress(TypedDict, total=False):
     """How far a trial is, in its checkpoints."""
 

@@ -3,7 +3,8 @@
 import contextlib
 import itertools
 import json
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from fieldtrial.disk.files import is_there, read_json, write_json
 from fieldtrial.disk.inside import Inside
 from fieldtrial.disk.reading import LINES_BYTES, UnreadableError, decode, read_bytes
 from fieldtrial.disk.run import Run
-from fieldtrial.disk.schemas import Entry, Fields, Owner
+from fieldtrial.disk.schemas import Command, Entry, Fields, Owner
 from fieldtrial.disk.sweep_description import SweepDescription
 
 
@@ -24,6 +25,13 @@ def require_name(name: str) -> None:
     if "," in name or not name.isprintable():
         rule = "must have no comma and no control character: SLURM would take it for several names"
         raise ConfigError([f"{name!r}: {rule}"], "the sweep's name")
+
+
+def require_path(folder: Path) -> None:
+    """Raise ConfigError unless SLURM can write the logs of jobs in a sweep's folder."""
+    if "\\" in (path := str(folder.resolve())):
+        rule = "must have no backslash: in the names of logs, SLURM gives it a meaning of its own"
+        raise ConfigError([f"{path}: {rule}"], "the sweep's folder")
 
 
 class SweepFolder:
@@ -43,6 +51,7 @@ class SweepFolder:
         self._description_path = self._inside / "sweep.json"
         self._trials_path = self._inside / "trials.jsonl"
         self._owner_path = self._inside / "driver.json"
+        self._command_path = self._inside / "command.json"
 
     @property
     def name(self) -> str:
@@ -153,6 +162,17 @@ class SweepFolder:
             self._owner_path.unlink(missing_ok=True)
         else:
             write_json(self._owner_path, dict(owner))
+
+    def write_command(self, words: Sequence[str], directory: Path) -> None:
+        """Write the command that runs the sweep, and where it was given."""
+        write_json(self._command_path, {"words": list(words), "directory": str(directory)})
+
+    def command(self) -> str | None:
+        """Return the command that runs the sweep, for a shell; None if it is not known."""
+        known = read_json(self._command_path, Command)
+        if known is None:
+            return None
+        return f"cd {shlex.quote(known['directory'])} && {shlex.join(known['words'])}"
 
     @property
     def lock_path(self) -> Inside:

@@ -1,16 +1,13 @@
 """How far a sweep is, from its files alone: the driver's panel, for another shell."""
 
-import argparse
-import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from fieldtrial.command_line import job, said_if_long
+from fieldtrial.command_line import said_if_long
 from fieldtrial.disk.sweep_description import SweepDescription
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.disk.task_queue import TaskQueue, run_name
@@ -33,8 +30,11 @@ from fieldtrial.results.read.trials import FAILED
 MOST_ROWS = 1000
 
 
-def read_standing(folder: SweepFolder) -> Standing:
-    """Return how far the sweep in `folder` is. Raises ValueError if it is not a sweep's folder."""
+def read_standing(folder: SweepFolder, alive: Collection[str] | None = None) -> Standing:
+    """Return how far the sweep in `folder` is. Raises ValueError if it is not a sweep's folder.
+
+    alive: the jobs that are in the queue of their cluster, if that is known.
+    """
     sweeps = read_sweep(folder)
     description, records = sweeps.only, sweeps.records()
     trials = sweeps.trials.drop_duplicates("trial")
@@ -43,7 +43,7 @@ def read_standing(folder: SweepFolder) -> Standing:
         driver = None
     since = None if driver is None else driver.get("since", 0.0)
     begun = trials.loc[trials["outcome"] == "running", "trial"]
-    running = runs_with_worker(folder, begun.tolist(), since)
+    running = runs_with_worker(folder, begun.tolist(), since, alive)
     standings = {
         trial: TrialStanding(_outcome(outcome, trial in running), 60 * minutes, epoch, epochs)
         for trial, outcome, minutes, epoch, epochs in zip(
@@ -79,7 +79,7 @@ def read_standing(folder: SweepFolder) -> Standing:
         report=str(folder.report_path) if folder.report_path.exists() else None,
     )
     is_over = standing.ended == standing.expected
-    return standing if is_over else replace(standing, news=[_whose(driver)])
+    return standing if is_over else replace(standing, news=[_whose(driver, folder)])
 
 
 def _row(
@@ -114,9 +114,11 @@ def _outcome(outcome: str, has_worker: bool) -> str:
     return "failed" if outcome in FAILED else outcome
 
 
-def _whose(driver: Mapping[str, Any] | None) -> str:
+def _whose(driver: Mapping[str, Any] | None, folder: SweepFolder) -> str:
     if driver is None:
-        return "no driver is running; run the sweep's command again to resume"
+        command = folder.command()
+        said = "run the sweep's command again to resume"
+        return f"no driver is running; {f'this resumes it: {command}' if command else said}"
     return "run by {user} on {host}, process {process}".format(**driver)
 
 
@@ -129,17 +131,11 @@ def _since(records: pd.DataFrame) -> str:
     return f"newest record {ago} s ago" if ago < 120 else f"newest record {ago // 60} minutes ago"
 
 
-@job()
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Print how a sweep stands; return the exit status."""
-    parser = argparse.ArgumentParser(description="Show how a sweep stands, from its files alone.")
-    parser.add_argument("folder", type=Path, help="the sweep's folder: runs/NAME")
-    folder = SweepFolder(parser.parse_args(arguments).folder)
+def show(folder: SweepFolder, alive: Collection[str] | None = None) -> None:
+    """Print how a sweep stands. `alive` is as for `read_standing`, whose errors are raised."""
     with said_if_long("reading the trials"):
-        standing = read_standing(folder)
-    console().print(render_panel(standing, MOST_ROWS))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        standing = read_standing(folder, alive)
+    out = console()
+    out.print(render_panel(replace(standing, news=[]), MOST_ROWS))
+    for line in standing.news:
+        out.print(line, soft_wrap=True)  # a command that is copied must not be cut

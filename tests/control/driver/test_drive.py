@@ -75,6 +75,12 @@ def test_jobs_run_on_where_the_state_cannot_be_read(
     assert place.detached == [True]
 
 
+def test_the_command_is_kept_without_what_is_done_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["python", "sweeps/x.py", "--takeo", "--trials", "4", "--retry", "--cluster", "s"]
+    monkeypatch.setattr(sys, "orig_argv", words)
+    assert driver._command() == ["python", "sweeps/x.py", "--trials", "4", "--cluster", "s"]
+
+
 def test_a_disk_that_is_full_before_there_are_trials_is_an_error_of_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

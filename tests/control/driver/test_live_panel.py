@@ -132,6 +132,22 @@ def test_a_row_has_all_of_its_searches(tmp_path: Path) -> None:
     assert "24 trials, 2 at once at most" in shown
 
 
+def test_no_more_trials_have_ended_than_there_are_to_be(tmp_path: Path) -> None:
+    folder = SweepFolder(tmp_path)
+    larger = replace(SMALL, finalists=4, seeds=2)
+    folder.write_description(larger.describe("x"))
+    engine = Engine(larger, folder, WaitingPlace())
+    (row,) = engine.rows
+    for number in range(5):
+        best = {"outcome": "finished", "epochs": 2, "validation_accuracy": 0.5 + number / 10}
+        row.restore(replace(row.config, lr=0.01 * (1 + number)), best)
+    row.add_finalists()
+    engine.sweep = replace(SMALL, trials=3, seeds=1)  # the sweep is continued with fewer
+    assert (len(row.trials), len(row.finalist_runs)) == (5, 8)
+    progress = LivePanel(Console()).follow(engine)
+    assert progress._count() == (5, 5 + 8 + 2)
+
+
 def test_an_attempt_that_is_given_anew_waits_until_it_begins(tmp_path: Path) -> None:
     place, folder = WaitingPlace(), SweepFolder(tmp_path)
     folder.write_description(SMALL.describe("x"))

@@ -9,11 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from fieldtrial.disk import schemas
-from fieldtrial.results import status
 from fieldtrial.results.read import records
 from fieldtrial.results.read.records import load_records
 from fieldtrial.results.report import build
 from fieldtrial.results.table import command
+from tests.job_commands import main_of
 from tests.results.read.test_hostile_runs import DEEP, HUGE
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def test_lines_that_are_no_records_are_passed_over(written: "Written", is_alone:
         own = frame[frame["trial"] == run.name]
         assert (own["epoch"].tolist(), own["seconds"].tolist()) == ([0, 1, 2], [6.0, 6.0, 7.0])
         assert run.records()[-1]["seconds"] == 7.0
-    assert status.main([str(written.folder.path)]) == 0
+    assert main_of("status.py")([str(written.folder.path)]) == 0
 
 
 def test_strange_records_are_records(written: "Written") -> None:
@@ -73,7 +73,7 @@ def test_strange_records_are_records(written: "Written") -> None:
     frame = load_records(written.folder.path)
     assert frame.groupby("trial", observed=True)["epoch"].max().tolist() == [5] * len(RECORDS)
     assert set(frame["trial"]) == {path.parent.name for path in run.path.parent.glob("*/config*")}
-    for main in (command.main, status.main, build.main):
+    for main in (command.main, main_of("status.py"), build.main):
         assert main([str(written.folder.path)]) == 0
 
 

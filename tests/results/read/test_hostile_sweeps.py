@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from fieldtrial.disk.reading import JSON_BYTES, UnreadableError
-from fieldtrial.results import status
 from fieldtrial.results.read.records import load_records
 from fieldtrial.results.read.trials import load
+from tests.job_commands import main_of
 from tests.results.read.test_hostile_runs import DEEP, HUGE, NO_FILE, NO_OBJECT
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def test_only_regular_files_of_limited_length_are_read(
     path = written.folder.path / name
     path.unlink(missing_ok=True)
     make(path)
-    assert status.main([str(written.folder.path)]) == 2
+    assert main_of("status.py")([str(written.folder.path)]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert str(path) in error
@@ -120,7 +120,7 @@ def test_lines_that_list_no_trial_are_passed_over(complete: "Written") -> None:
     last = load(complete.folder.path)
     assert last["trial"].tolist() == [*before["trial"], "new"]
     assert last["outcome"].tolist()[-1] == "waiting"
-    assert status.main([str(complete.folder.path)]) == 0
+    assert main_of("status.py")([str(complete.folder.path)]) == 0
 
 
 KEPT: list[dict[str, object]] = [
@@ -175,4 +175,4 @@ def test_tasks_have_tasks_names(written: "Written") -> None:
             path = written.folder.path / "queue" / folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("{}")
-    assert status.main([str(written.folder.path)]) == 0
+    assert main_of("status.py")([str(written.folder.path)]) == 0

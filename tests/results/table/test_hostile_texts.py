@@ -10,7 +10,6 @@ from rich.console import Console
 
 from fieldtrial.command_line import complain
 from fieldtrial.panel import console, plain
-from fieldtrial.results import status
 from fieldtrial.results.read.trials import load
 from fieldtrial.results.table import command
 from fieldtrial.results.table.render import (
@@ -21,6 +20,7 @@ from fieldtrial.results.table.render import (
     render_markdown,
 )
 from fieldtrial.results.table.spreadsheet import to_csv
+from tests.job_commands import main_of
 
 if TYPE_CHECKING:
     from tests.results.conftest import Written
@@ -98,7 +98,7 @@ def test_nothing_that_is_printed_is_a_terminals_command(
     written.failed(0, message=NAUGHTY, lr=0.2)
     written.failed(1, kind=NAUGHTY, message="m", lr=0.3)
     folder = str(written.folder.path)
-    assert status.main([folder]) == 0
+    assert main_of("status.py")([folder]) == 0
     for form in command.FORMATS:
         assert command.main([folder, "--format", form]) == 0
         printed = capsys.readouterr().out

@@ -3,13 +3,13 @@
 import contextlib
 import itertools
 import os
-import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
@@ -21,7 +21,7 @@ from fieldtrial.control.driver.live_report import LiveReport, write_report
 from fieldtrial.control.driver.ownership import DeposedError, OwnedError, Ownership
 from fieldtrial.control.driver.preflight import Preflight
 from fieldtrial.control.engine.loop import DISK_ADVICE, Engine, SweepError
-from fieldtrial.control.places.interface import Place, UnreachableError
+from fieldtrial.control.places.interface import Place, PlaceError, UnreachableError
 from fieldtrial.control.places.local import LocalPlace
 from fieldtrial.control.places.settings import LocalSettings, Settings
 from fieldtrial.disk.outages import await_folder, is_outage
@@ -35,14 +35,15 @@ UNREACHABLE_SECONDS = 10.0  # between two attempts to reach SLURM after an outag
 # So many outages in a row, each within so many seconds of a start, are a broken disk.
 MOST_QUICK, QUICK_SECONDS = 5, 60.0
 QUICK = "FIELDTRIAL_QUICK_OUTAGES"  # their number so far, for the command that is run again
-# Variables of a job that this driver runs in: its trials' jobs would take them for their own.
-INHERITED = re.compile(r"SLURM_|PMIX?_|OMPI_|(LOCAL_)?(RANK|WORLD_SIZE)|MASTER_")
 RESUME_ADVICE = "Interrupted. Nothing is lost: run the same command again to resume."
 CANCELLED = f"The sweep's jobs are cancelled. {RESUME_ADVICE}"
 DETACHED = (
     "Detached: the jobs run on. Run the same command again to follow them, or python jobs/cancel.py"
     " {} to cancel them."
 )
+
+FORESEEN = (SweepError, PlaceError, DeposedError, ConfigError, OSError)  # that end a driver
+UNFORESEEN = f"The driver ends by an error of this program, which follows. {DETACHED}"
 
 
 class Hangup(KeyboardInterrupt):
@@ -95,6 +96,14 @@ def _run_again(applied: list[str], quick: int) -> NoReturn:
     os.execv(sys.executable, [sys.executable, *words])
 
 
+def _command() -> list[str]:
+    """Return this command without its one-shot options."""
+    words = [
+        word for word in sys.orig_argv[1:] if not _abbreviates(word, ["--takeover", "--retry"])
+    ]
+    return [sys.orig_argv[0], *words]
+
+
 def _abbreviates(word: str, options: list[str]) -> bool:
     return len(word) > 2 and any(option.startswith(word) for option in options)
 
@@ -113,6 +122,7 @@ def _drive(
     with only_driver(folder, takeover) as ownership:
         applied.append("--takeover")
         claim(folder, sweep)
+        folder.write_command(_command(), Path.cwd())
         with Preflight(sweep, settings.devices_per_trial, settings.uses_gpus) as preflight:
             print_overview(console(), folder)
             is_here = isinstance(settings, LocalSettings)
@@ -133,6 +143,9 @@ def _drive(
                         ownership.check,
                         contest=runs_wanted,
                     )
+                    lost = engine.repair()
+                if lost:
+                    console().print(f"{lost} trials that were done run again: their runs are gone")
                 if retry:
                     console().print(f"{engine.retry()} failed trials run again")
                     applied.append("--retry")
@@ -185,14 +198,20 @@ def _detaches(
 ) -> bool:
     """Return whether the sweep's jobs run on without this driver, and tell the user.
 
-    They do if the driver has not adopted them, if another driver has, in an outage, and if the user
-    cannot be asked or wants it.
+    They do if the driver has not adopted them, if another driver has, in an outage, after an error
+    that nobody has foreseen, and if the user cannot be asked or wants it, or does not read on.
     """
     if ending is None or engine is None:
         return engine is None
-    if not isinstance(ending, KeyboardInterrupt):
-        return isinstance(ending, DeposedError) or is_outage(ending)
     has_jobs = not isinstance(settings, LocalSettings)
+    if not isinstance(ending, KeyboardInterrupt):
+        if has_jobs and not isinstance(ending, FORESEEN):
+            # An error of this program says nothing against the trials.
+            console(stderr=True).print(UNFORESEEN.format(folder.path), soft_wrap=True)
+            return True
+        if isinstance(ending.__cause__ or ending, BrokenPipeError):
+            return has_jobs  # nobody reads what it prints, as after a hangup
+        return isinstance(ending, DeposedError) or is_outage(ending)
     detaches = has_jobs and (isinstance(ending, Hangup) or _wants_to_detach())
     with contextlib.suppress(OSError):  # the terminal may be gone
         ended = CANCELLED if has_jobs else RESUME_ADVICE
@@ -219,9 +238,6 @@ def open_place(settings: Settings, folder: SweepFolder) -> Place:
     from fieldtrial.control.places.slurm.sbatch import Submitter
     from fieldtrial.control.places.slurm.snapshot import take_snapshot
 
-    for name in list(os.environ):
-        if INHERITED.match(name) and name != "SLURM_CONF":
-            del os.environ[name]
     submitter = Submitter(settings, folder, take_snapshot(folder.code_path))
     return SlurmPlace(settings, folder, submitter, notify=console().print)
 

@@ -125,10 +125,11 @@ class LivePanel:
     def _count(self) -> tuple[int, int]:
         """Return how many trials have ended, and how many there will be."""
         assert self._engine
-        sweep, rows = self._engine.sweep, self._engine.rows
-        of_row = sweep.trials_per_search + sweep.finalist_runs
-        finals = sum(max(row.seeds, len(row.finals or ())) for row in rows)
-        expected = len(self._engine.sources) + len(rows) * of_row + finals
+        sweep, expected = self._engine.sweep, len(self._engine.sources)
+        for row in self._engine.rows:  # a row may have more than the sweep asks for by now
+            expected += max(sweep.trials_per_search, len(row.trials))
+            expected += max(0 if row.decided else sweep.finalist_runs, len(row.finalist_runs))
+            expected += max(row.seeds, len(row.finals or ()))
         return sum(not trial.live for trial in self._engine.trials()), expected
 
     def _clock(self) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from fieldtrial.control.engine import outcomes
 from fieldtrial.control.engine.hung import HungWatch
+from fieldtrial.control.engine.lost import reopen_lost
 from fieldtrial.control.engine.row import Row
 from fieldtrial.control.engine.state import load_state, save_state
 from fieldtrial.control.engine.trial import Trial
@@ -61,7 +62,7 @@ class Engine:
         self._readers: dict[str, RecordReader] = {}
         self._to_stop: list[Trial] = []
         self._hung = HungWatch(place, clock)
-        self._trials = self._load()
+        self._trials = Trials.begin(sweep, folder, load_state(folder, self._description))
         self.rows: list[Row] = self._trials.rows
         self.sources: dict[str, Trial] = self._trials.sources
         self._adopt()
@@ -110,6 +111,11 @@ class Engine:
         self._save()
         return len(failed)
 
+    def repair(self) -> int:
+        """Set the trials that are done, but whose runs are gone, to waiting; return how many."""
+        self._check_ownership()
+        return len(reopen_lost(self._trials, self.folder))
+
     def _step(self) -> bool:
         """Start, stop and wait once. Returns False when nothing is left to do."""
         self._check_failures()
@@ -132,9 +138,6 @@ class Engine:
         return True
 
     # State
-
-    def _load(self) -> Trials:
-        return Trials.begin(self.sweep, self.folder, load_state(self.folder, self._description))
 
     def _adopt(self) -> None:
         """Follow the trials whose workers still run. The others resume from their checkpoints.

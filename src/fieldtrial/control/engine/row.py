@@ -153,17 +153,21 @@ class Row:
         result = self._tune_result(trial, record)
         if result is None:
             return False
-        trial.last_result = result
-        decision = self._scheduler.on_trial_result(NO_CONTROLLER, trial, result)
-        if self._searcher and not trial.reopened and not self._halving:
-            self._searcher.on_trial_result(trial.trial_id, result)
-        is_to_stop = decision == TrialScheduler.STOP or trial.last_epoch == trial.shared_stop
+        is_to_stop = trial.last_epoch == trial.shared_stop
+        if not trial.repeats:
+            trial.last_result = result
+            decision = self._scheduler.on_trial_result(NO_CONTROLLER, trial, result)
+            is_to_stop = is_to_stop or decision == TrialScheduler.STOP
+            if self._searcher and not trial.reopened and not self._halving:
+                self._searcher.on_trial_result(trial.trial_id, result)
         if is_to_stop and trial.last_epoch < trial.config.epochs:
             trial.stopped_at = trial.last_epoch
         return trial.stopped_at is not None
 
     def on_done(self, trial: Trial) -> None:
         """Tell the search that a trial is done, with its best value."""
+        if trial.repeats:
+            return
         if trial.last_result:
             self._scheduler.on_trial_complete(NO_CONTROLLER, trial, trial.last_result)
         if not self._halving:
@@ -171,6 +175,8 @@ class Row:
 
     def on_failed(self, trial: Trial) -> None:
         """Tell the search that a trial has failed."""
+        if trial.repeats:
+            return
         self._scheduler.on_trial_remove(NO_CONTROLLER, trial)
         if not self._halving:
             self._tell_end(trial)

@@ -33,6 +33,7 @@ class Trial:
     notice: the worker's last message to the user, such as that a checkpoint was damaged.
     told: whether the searcher knows how it ended.
     reopened: whether the searcher has closed the trial: it failed before, and runs again.
+    repeats: whether it was done and runs again, as its run is gone: the search knows how it ended.
     """
 
     trial_id: str
@@ -55,6 +56,7 @@ class Trial:
     accumulate: int = 1
     told: bool = False
     reopened: bool = False
+    repeats: bool = False
     notice: str | None = None
     problem: str | None = None
     suggestion: dict[str, Any] = field(default_factory=dict)

@@ -9,7 +9,8 @@ from fieldtrial.control.places.settings import SlurmSettings
 from fieldtrial.control.places.slurm import commands as slurm_commands
 from fieldtrial.control.places.slurm.commands import Job
 from fieldtrial.control.places.slurm.place import SlurmPlace
-from fieldtrial.control.places.slurm.sbatch import Submitter, job_name
+from fieldtrial.control.places.slurm.polling import job_name
+from fieldtrial.control.places.slurm.sbatch import Submitter
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.disk.task_queue import TaskQueue
 from tests.control.slurm_places import (

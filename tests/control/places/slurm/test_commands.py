@@ -3,7 +3,7 @@
 import pytest
 
 from fieldtrial.control.places.slurm import commands as slurm_commands
-from fieldtrial.control.places.slurm.submissions import _is_hopeless
+from fieldtrial.control.places.slurm.commands import Job, SlurmOutageError, Unknown
 
 
 @pytest.mark.parametrize(
@@ -32,16 +32,20 @@ def test_squeue_lines_with_anybodys_job_names(monkeypatch: pytest.MonkeyPatch) -
     lines = ["7_0|RUNNING|n1|None|a|b", "8|PENDING||Priority|two", "lines", "9|RUNNING|n2|None|"]
     lines += ["--user=root|RUNNING|n|None|of a name's next line", "slurm: a notice", "|||||"]
     monkeypatch.setattr(slurm_commands, "_run", lambda *_: lines)
-    found = slurm_commands.my_jobs()
+    unknown = Unknown()
+    found = slurm_commands.my_jobs(unknown)
     assert [(job.id, job.name) for job in found] == [("7_0", "a|b"), ("8", "two"), ("9", "")]
+    assert unknown.first == {"squeue": "lines"}
 
 
 def test_lines_of_other_forms_say_nothing_of_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = ["", "a notice", "|", "7|RUNNING", "7|COMPLETED|n1", "8||n1", "9| |n1", "x|FAILED|n1"]
     monkeypatch.setattr(slurm_commands, "_run", lambda *_: lines)
-    assert slurm_commands._remembered(["7"])["7"] == ("COMPLETED", "n1")
-    assert slurm_commands._remembered(["7"]).keys() == {"7", "8", "9"}
-    assert slurm_commands._accounted(["7"]) == {"7": ("COMPLETED", "n1")}
+    unknown = Unknown()
+    assert slurm_commands._remembered(["7"], unknown)["7"] == ("COMPLETED", "n1")
+    assert slurm_commands._remembered(["7"], unknown).keys() == {"7", "8", "9"}
+    assert slurm_commands._accounted(["7"], unknown) == {"7": ("COMPLETED", "n1")}
+    assert unknown.first == {"squeue": "", "sacct": ""}
 
 
 @pytest.mark.parametrize("size", ["many", "", "-1", "9" * 5000])
@@ -60,6 +64,7 @@ def test_a_configuration_of_slurm_that_is_none(size: str, monkeypatch: pytest.Mo
         ("debug", ["mine|", "debug|1"], 1),
         ("mine", ["mine|", "debug|1"], None),
         (None, ["a notice", "mine|٣"], None),
+        (None, ["a notice", "mine|5"], 5),
         (None, [f"mine|{'9' * 5000}"], None),
     ],
 )
@@ -87,20 +92,69 @@ def test_the_largest_array(
 
 
 @pytest.mark.parametrize(
-    ("refusal", "hopeless"),
+    ("lines", "job"),
     [
-        ("sbatch: error: invalid partition specified: nowhere", True),
-        ("Batch job submission failed: Requested node configuration is not available", True),
-        (
-            "Batch job submission failed: Required partition not available (inactive or drain)",
-            False,
-        ),
-        ("Batch job submission failed: Invalid authentication credential", False),
-        (
-            "Batch job submission failed: Job violates accounting/QOS policy (job submit limit)",
-            False,
-        ),
+        (["7"], "7"),
+        (["7;cluster"], "7"),
+        (["--> Checking the allocation...OK", "7", "NOTE: it ends in 12 days"], "7"),
+        (["--> OK", "Submitted batch job 7", "--> Quota: 12% used"], "7"),
+        (["12", "Submitted batch job 7 on cluster big"], "7"),
+        (["7", "7"], "7"),
+        ([], None),
+        (["NOTE: job 7 is queued"], None),
+        (["7", "8"], None),
+        (["٣"], None),
     ],
 )
-def test_refusals_that_pass(refusal: str, hopeless: bool) -> None:
-    assert _is_hopeless(refusal) == hopeless
+def test_a_submitted_jobs_id_among_other_lines(
+    lines: list[str], job: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slurm_commands, "_run", lambda *_, **__: lines)
+    if job is None:
+        with pytest.raises(SlurmOutageError, match="not one job's id"):
+            slurm_commands.submit("")
+    else:
+        assert slurm_commands.submit("") == job
+
+
+@pytest.mark.parametrize(
+    ("lines", "seconds"),
+    [(["KillWait                = 5 sec"], 5), (["a notice"], 30), (["KillWait = soon"], 30)],
+)
+def test_how_long_processes_have_to_end(
+    lines: list[str], seconds: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slurm_commands, "_run", lambda *_: lines)
+    assert slurm_commands.kill_seconds() == seconds
+
+
+def test_nodes_among_other_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = ["NOTE: please do not poll", "n1", "n2.site.org", ""]
+    monkeypatch.setattr(slurm_commands, "_run", lambda *_: lines)
+    assert slurm_commands.node_names("n[1-2]") == ["n1", "n2.site.org"]
+    monkeypatch.setattr(
+        slurm_commands, "_run", lambda *_: ["a notice", "gpu|4|16|64000|gpu:2|(null)"]
+    )
+    assert slurm_commands.node_kinds(()) == ["gpu: 4 nodes with 16 processors, 64000 MB, gpu:2"]
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "holder", "dead"),
+    [
+        ("PENDING", "Priority", None, False),
+        ("PENDING", "JobHeldUser", "you, or somebody for you", False),
+        ("PENDING", "JobHeldAdmin", "an administrator, who alone can release them", False),
+        ("PENDING", "job requeued in held state", "whoever has requeued them", False),
+        ("SPECIAL_EXIT", "job_requeued_in_held_state", "whoever has requeued them", False),
+        ("RESV_DEL_HOLD", "None", "SLURM", False),
+        ("PENDING", "BadConstraints", None, True),
+        ("PENDING", "launch_failed_requeued_held", None, True),
+        ("PENDING", "DependencyNeverSatisfied", None, True),
+        ("RUNNING", "JobHeldUser", None, False),
+    ],
+)
+def test_jobs_that_are_held_and_jobs_that_never_start(
+    state: str, reason: str, holder: str | None, dead: bool
+) -> None:
+    job = Job("7", state, "", reason, "")
+    assert (job.holder, job.dead) == (holder, dead)

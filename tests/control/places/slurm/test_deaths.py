@@ -9,7 +9,7 @@ import pytest
 from fieldtrial.control.places.slurm import commands as slurm_commands
 from fieldtrial.control.places.slurm import place as slurm_module
 from fieldtrial.control.places.slurm.commands import Job
-from fieldtrial.control.places.slurm.sbatch import job_name
+from fieldtrial.control.places.slurm.polling import job_name
 from fieldtrial.disk.files import write_atomically
 from fieldtrial.disk.sweep_folder import SweepFolder
 from tests.control.slurm_places import (
@@ -111,7 +111,7 @@ def test_a_node_is_blamed_for_a_job_that_died_but_not_for_want_of_memory(
     answers = {"submit_limit": None, "largest_array": 10, "final_states": {"7_0": (state, "n1")}}
     for name, answer in answers.items():
         monkeypatch.setattr(slurm_commands, name, lambda *_, answer=answer: answer)
-    monkeypatch.setattr(slurm_commands, "my_jobs", lambda: looks.pop(0))
+    monkeypatch.setattr(slurm_commands, "my_jobs", lambda *_: looks.pop(0))
     place = place_of(tmp_path, print)
     first = task(tmp_path)
     place.start(first)

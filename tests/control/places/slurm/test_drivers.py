@@ -101,6 +101,13 @@ def test_a_detached_driver_comes_back_to_its_jobs(
     assert (process.returncode, errors) == (130, "")
     assert "Detached: the jobs run on." in output
     assert set(jobs(slurm)) == before
+    status = [sys.executable, str(ROOT / "jobs" / "status.py"), str(driver.folder().path)]
+    shown = subprocess.run(status, capture_output=True, text=True, check=True).stdout
+    assert "3 running" in shown.partition("\n")[0]
+    command = f"cd {tmp_path} && {sys.executable} {tmp_path}/sweeps/stand_in.py"
+    assert f"no driver is running; this resumes it: {command}\n" in shown
+    assert "jobs in SLURM's queue: 3 running\n" in shown
+    assert f"python jobs/cancel.py {driver.folder().path} cancels them\n" in shown
     count = sum(len(run.records()) for run in runs(driver.folder()))
     assert processes.eventually(
         lambda: sum(len(run.records()) for run in runs(driver.folder())) > count + 3

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from fieldtrial.control.places.slurm.job_start import rank_environment
+from fieldtrial.control.places.slurm.job_start import end_of_job, rank_environment
 from fieldtrial.disk.task_queue import TaskQueue
 
 DEAF = """
@@ -104,6 +104,26 @@ def test_where_slurm_does_not_say_which_nodes_there_are_all_else_is_known(
         "FIELDTRIAL_RENDEZVOUS": "meeting",
         "OMP_NUM_THREADS": "3",
     }
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "now", "left"),
+    [
+        ("1000", "4600", 1000.0, 3600.0),
+        ("1000", "4600", 1100.0, 3500.0),  # setup has taken 100 s
+        ("1000", "4600", 9e9, 3600.0),  # this node's clock is past the end
+        ("1000", "4600", 500.0, 3600.0),  # it is before the start
+        ("1000", "0", 1000.0, 600.0),  # no limit
+        (None, "4600", 9e9, 600.0),  # as before version 23.02
+        ("soon", "4600", 1000.0, 600.0),
+    ],
+)
+def test_a_jobs_end_does_not_depend_on_the_clock_of_its_node(
+    start: str | None, end: str, now: float, left: float
+) -> None:
+    known = {"SLURM_JOB_START_TIME": start, "SLURM_JOB_END_TIME": end}
+    environment = {name: value for name, value in known.items() if value is not None}
+    assert end_of_job(600.0, environment, now) == now + left
 
 
 def job(monkeypatch: pytest.MonkeyPatch, nodes: str, node: str) -> None:

@@ -2,19 +2,18 @@
 
 import shutil
 import signal
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fieldtrial.control.places.interface import Ended, PlaceError
+from fieldtrial.control.places.interface import Ended
 from fieldtrial.control.places.settings import SlurmSettings
 from fieldtrial.control.places.slurm import commands as slurm_commands
 from fieldtrial.control.places.slurm.commands import Job
 from fieldtrial.control.places.slurm.place import SlurmPlace
-from fieldtrial.control.places.slurm.polling import Poll
-from fieldtrial.control.places.slurm.sbatch import Submitter, job_name
+from fieldtrial.control.places.slurm.polling import Poll, job_name
+from fieldtrial.control.places.slurm.sbatch import Submitter
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.disk.task_queue import Answer
 from tests.control.slurm_places import (
@@ -23,6 +22,7 @@ from tests.control.slurm_places import (
     Make,
     all_is_well,
     job_of,
+    place_of,
     task,
     until,
     until_the_end,
@@ -30,38 +30,18 @@ from tests.control.slurm_places import (
 from tests.slurm_cluster import SlurmCluster
 
 
-@pytest.mark.parametrize("state", ["running", "waiting"])
 def test_what_others_cancel_is_noticed(
-    slurm: SlurmCluster,
-    make_place: Make,
-    processes: Any,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    state: str,
+    slurm: SlurmCluster, make_place: Make, tmp_path: Path
 ) -> None:
-    cancelled, cancel = list[str](), slurm_commands.cancel
-
-    def note(jobs: Sequence[str]) -> None:
-        cancelled.extend(jobs)
-        cancel(jobs)
-
-    monkeypatch.setattr(slurm_commands, "cancel", note)
-    place = make_place(epoch_seconds=0.3, sbatch={"hold": ""} if state == "waiting" else {})
+    place = make_place(epoch_seconds=0.3)
     first = task(tmp_path, epochs=50)
     place.start(first)
-    if state == "running":
-        until(place, lambda: len(first.open_run().records()) > 1)
-        job = job_of(place)
-        slurm.run("scancel", job)
-        (end,) = until_the_end(place)
-        assert end == Ended(first, death=f"its job {job} is gone (CANCELLED, on n1)")
-        assert place.queue.claimed() == {}
-    else:  # it cancels what will never run, and asks for others; not for ever
-        with pytest.raises(
-            PlaceError, match=r"3 jobs in a row .*; the last, \d+_0, is held: JobHeldUser"
-        ):
-            until(place, lambda: False)
-        assert processes.eventually(lambda: len(set(cancelled)) == 3)
+    until(place, lambda: len(first.open_run().records()) > 1)
+    job = job_of(place)
+    slurm.run("scancel", job)
+    (end,) = until_the_end(place)
+    assert end == Ended(first, death=f"its job {job} is gone (CANCELLED, on n1)")
+    assert place.queue.claimed() == {}
 
 
 def test_a_job_that_squeue_shows_before_sbatch_has_answered_is_cancelled_and_counted_once(
@@ -74,7 +54,7 @@ def test_a_job_that_squeue_shows_before_sbatch_has_answered_is_cancelled_and_cou
         place._submissions, "note_unstarted", lambda *details: counted.append(details[-1])
     )
     name = place._submitter.name
-    place._update(Poll([Job("7_0", "PENDING", "", "JobHeldUser", name)]))
+    place._update(Poll([Job("7_0", "PENDING", "", "BadConstraints", name)]))
     monkeypatch.setattr(place._submissions, "ask", lambda *_: ["7_0"])
     place._submit()
     gone = place._jobs.pop("7_0")
@@ -101,11 +81,15 @@ def test_a_job_that_has_said_that_it_leaves_holds_no_place(
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_a_workers_processes_are_asked_what_they_do(
-    make_place: Make, tmp_path: Path, processes: int
+def test_a_workers_processes_have_its_environment_and_are_asked_what_they_do(
+    make_place: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: int
 ) -> None:
     lines = [
         "import faulthandler, os, runpy, signal, sys",
+        "import fieldtrial.config",
+        f"with open({str(tmp_path)!r} + '/known-' + os.environ['RANK'], 'w') as file:",
+        "    print(fieldtrial.config.__file__, os.environ['EPOCH_SECONDS'],"
+        " os.environ['FIELDTRIAL_DATA'], sep='|', end='', file=file)",
         f"with open({str(tmp_path)!r} + '/dump-' + os.environ['RANK'], 'w') as file:",
         "    faulthandler.register(signal.SIGUSR1, file=file)",
         "    if os.environ['RANK'] == '0':",
@@ -114,7 +98,10 @@ def test_a_workers_processes_are_asked_what_they_do(
     ]
     (tmp_path / "worker.py").write_text("\n".join(lines))
     worker = (str(tmp_path / "worker.py"),)
-    place = make_place(0.3, worker, gpus_per_trial=0, processes_per_trial=processes)
+    monkeypatch.setenv("FIELDTRIAL_DATA", "/shared/it's")
+    place = make_place(
+        *(0.3, worker), gpus_per_trial=0, processes_per_trial=processes, sbatch={"export": "NONE"}
+    )
     first = task(tmp_path, epochs=200)
     place.start(first)
     until(
@@ -123,6 +110,9 @@ def test_a_workers_processes_are_asked_what_they_do(
     )
     dumps = [tmp_path / f"dump-{rank}" for rank in range(processes)]
     until(place, lambda: all(dump.exists() for dump in dumps))
+    for rank in range(processes):  # although sbatch hands nothing of its environment on
+        known = (tmp_path / f"known-{rank}").read_text()
+        assert known == f"{PROGRAM.folder}/fieldtrial/config.py|0.3|/shared/it's"
     assert place.dump(first)
     until(place, lambda: all("worker.py" in dump.read_text() for dump in dumps))
     count = len(first.open_run().records())
@@ -204,7 +194,7 @@ def test_jobs_are_cancelled_also_where_nothing_can_be_written(
 ) -> None:
     folder, cancelled = SweepFolder(tmp_path / "sweep"), list[str]()
     looks = [[Job("7_0", "RUNNING", "n1", "None", job_name(folder))]] * 2 + [[]]
-    monkeypatch.setattr(slurm_commands, "my_jobs", lambda: looks.pop(0))
+    monkeypatch.setattr(slurm_commands, "my_jobs", lambda *_: looks.pop(0))
     monkeypatch.setattr(slurm_commands, "submit_limit", lambda _account: None)
     monkeypatch.setattr(slurm_commands, "largest_array", lambda: 10)
     monkeypatch.setattr(slurm_commands, "cancel_named", lambda name, **_: cancelled.append(name))
@@ -263,49 +253,20 @@ def test_a_users_defaults_for_slurms_commands_change_nothing(
     )
 
 
-def test_a_task_waits_until_a_worker_has_begun_it(
-    slurm: SlurmCluster, make_place: Make, tmp_path: Path
+@pytest.mark.usefixtures("slurm")
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_folders_name_may_have_what_slurm_takes_for_variables(
+    said: list[str], tmp_path: Path, processes: int
 ) -> None:
-    place = make_place(epoch_seconds=0.3, most_jobs=2, sbatch={"begin": "now+1hour"})
-    first, second = (task(tmp_path, number, epochs=200) for number in range(2))
-    for one in (first, second):
-        place.start(one)
-    until(place, lambda: len(place._jobs) == 2 and place.backlog.reasons == ("BeginTime",))
-    assert place.queue.waiting() == {one.name for one in (first, second)}
-    waiting, released = sorted(place._jobs)
-    slurm.run("scontrol", "update", f"jobid={released}", "starttime=now")
-    until(
-        place,
-        lambda: first.open_run().attempts() and place._jobs[released].shown.state == "RUNNING",
-    )
-    assert place.queue.waiting() == {second.name}
-    assert not place.backlog.requeued
-    slurm.run("scontrol", "requeue", released)
-    until(place, lambda: place.backlog.requeued == {first.trial})
-    assert place.queue.claimed() == {first.name: released}, "it is still that job's"
-    polled = place._next_poll
-    until(
-        place, lambda: place._next_poll > polled
-    )  # a job that starts again at once may be refused by its node
-    slurm.run("scontrol", "update", f"jobid={released}", "starttime=now")
-    until(place, lambda: len(first.open_run().attempts()) == 2)
-    until(place, lambda: not place.backlog.requeued)
-    place.close(detach=True)
-    back = make_place(epoch_seconds=0.3, most_jobs=2, sbatch={"begin": "now+1hour"})
-    assert set(back.adopt([first, second])) == {first, second}
-    assert waiting in back._jobs
-    assert back.queue.waiting() == {second.name}
-
-
-def test_why_jobs_wait_is_said_once(make_place: Make, said: list[str], tmp_path: Path) -> None:
-    place = make_place(time_limit_minutes=100_000)
-    for number in range(2):
-        place.start(task(tmp_path, number))
-    told = "jobs wait in the queue, squeue's reason: PartitionTimeLimit"
-    until(place, lambda: told in said)  # SLURM may say PartitionConfig first
-    polled = place._next_poll
-    until(place, lambda: place._next_poll > polled)
-    assert len(said) == len(set(said)), said
+    folder = tmp_path / "50% of a%j's 100%"
+    asked: dict[str, Any] = {"gpus_per_trial": 0, "processes_per_trial": processes}
+    place = place_of(folder, said.append, setup=("echo it starts",), **asked)
+    place.start(task(folder))
+    assert all_is_well(until_the_end(place))
+    place.close()
+    (job,) = (path.name for path in (folder / "sweep" / "queue" / "workers").iterdir())
+    assert "it starts" in place._submitter.last_lines(job)
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name]
 
 
 def test_gpus_may_be_of_a_type(make_place: Make) -> None:

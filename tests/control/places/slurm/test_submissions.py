@@ -1,5 +1,6 @@
 """What a real SLURM refuses, and nodes that jobs are kept from. The worker sleeps."""
 
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -79,6 +80,35 @@ def test_the_users_limit_counts_other_jobs(
     finally:
         slurm.run("scancel", other)
         slurm.run("sacctmgr", "-Qi", "modify", "user", "root", "set", "MaxSubmitJobs=-1")
+
+
+@pytest.mark.parametrize(
+    "prints",
+    [
+        'echo "--> Checking the allocation...OK"; {sbatch} "$@"; echo "NOTE: it ends in 12 days"',
+        'shift; {sbatch} "$@"; echo "--> Quota: 12% used"',  # without --parsable
+        '{sbatch} "$@" >/dev/null; exit 1',
+    ],
+)
+def test_a_sites_own_sbatch_is_understood(
+    make_place: Make,
+    said: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    prints: str,
+) -> None:
+    wrapper = tmp_path / "bin" / "sbatch"
+    wrapper.parent.mkdir()
+    wrapper.write_text(f"#!/bin/bash\n{prints.format(sbatch=shutil.which('sbatch'))}\n")
+    wrapper.chmod(0o755)
+    monkeypatch.setenv("PATH", str(wrapper.parent), prepend=":")
+    place = make_place(most_jobs=3)
+    for number in range(3):
+        place.start(task(tmp_path, number))
+    assert all_is_well(until_the_end(place, 3))
+    assert said == []
+    scripts = list((tmp_path / "sweep" / "jobs").glob("*_submission.sh"))
+    assert len(scripts) == 1, "all three were submitted at once"
 
 
 @pytest.mark.chaos

@@ -2,28 +2,37 @@
 
 import contextlib
 import getpass
-import os
 import re
 import subprocess
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
+from fieldtrial.control.places.slurm.environment import command_environment
+
 SECONDS = 60.0  # after which a command that does not answer counts as an outage
 BATCH = 200
+KILL_SECONDS = 30  # SLURM's default of KillWait
 LARGEST_ARRAY = 4_000_001  # SLURM's own upper bound of MaxArraySize
 NUMBER = re.compile(r"[0-9]{1,18}")
 ID = re.compile(r"[0-9]{1,18}([_+][0-9]{1,18})?")  # of a job, in an array, of several parts
 REACH = re.compile(r"([0-9]{1,18})(?:-([0-9]{1,18}))?(?::([0-9]{1,18}))?")
 ARRAY = re.compile(rf"([0-9]{{1,18}})_\[({REACH.pattern}(?:,{REACH.pattern})*)(?:%[0-9]+)?\]")
-# A user's defaults for SLURM's commands could hide jobs, or submit others than intended.
-DEFAULTS = ("SBATCH_", "SQUEUE_", "SCANCEL_", "SACCT_", "SACCTMGR_")
-# Reasons in squeue of jobs that will not start by themselves: they have to be cancelled.
+SUBMITTED = re.compile(r"Submitted batch job ([0-9]{1,18})\b.*")  # what sbatch says to people
+PARSABLE = re.compile(r"([0-9]{1,18})(?:;.*)?")  # a job's id, perhaps with its cluster's name
+HOST = re.compile(r"[\w.-]+", re.ASCII)
+# Reasons in squeue of jobs that are held, and who holds them. They start when they are released.
+HOLDERS = {
+    "JobHeldUser": "you, or somebody for you",
+    "JobHeldAdmin": "an administrator, who alone can release them",
+    "job requeued in held state": "whoever has requeued them",
+}
+HELD_STATES = ("SPECIAL_EXIT", "REQUEUE_HOLD", "RESV_DEL_HOLD")  # which squeue shows for PENDING
+# Reasons of jobs that will not start: they have to be cancelled.
 DEAD_REASONS = (
-    "JobHeldUser",
-    "JobHeldAdmin",
     "launch failed requeued held",
     "JobHoldMaxRequeue",
     "BadConstraints",
+    "DependencyNeverSatisfied",
 )
 
 
@@ -44,37 +53,85 @@ class Job:
     @property
     def pending(self) -> bool:
         """Whether it waits to start, for the first time or again."""
-        return self.state == "PENDING"
+        return self.state == "PENDING" or self.state in HELD_STATES
+
+    @property
+    def holder(self) -> str | None:
+        """Who holds it, so that it waits until it is released; None where nobody does."""
+        if not self.pending:
+            return None
+        return HOLDERS.get(self._why, "SLURM" if self.state in HELD_STATES else None)
 
     @property
     def dead(self) -> bool:
-        """Whether it is held, and will not start by itself."""
-        return self.pending and self.reason in DEAD_REASONS
+        """Whether it waits, and will never start."""
+        return self.pending and self._why in DEAD_REASONS
+
+    @property
+    def _why(self) -> str:
+        return self.reason.replace("_", " ")  # some versions write the one, some the other
 
 
-def my_jobs() -> list[Job]:
-    """Return all of this user's jobs, one for each array element. Raises SlurmOutageError."""
-    lines = _run("squeue", "--noheader", "--array", "--all", "--me", "--format=%i|%T|%N|%r|%j")
-    # A name may have several lines, and those that follow may be anything.
-    found = (line.split("|", 4) for line in lines)
-    return [Job(*words) for words in found if len(words) == 5 and ID.fullmatch(words[0])]
+class Unknown:
+    """Lines that commands have printed beside what was asked for, such as a site's notices.
 
-
-def final_states(jobs: Collection[str]) -> dict[str, tuple[str, str]]:
-    """Return {job: (state, nodes)} of jobs that have left the queue, as far as SLURM knows.
-
-    slurmctld keeps them for some minutes. Accounting, if there is any, keeps them for ever, but
-    knows of them some seconds late.
+    first: {command: the first of these lines}.
     """
-    found: dict[str, tuple[str, str]] = {}
-    for ask in (_remembered, _accounted):
-        if unknown := sorted(set(jobs) - found.keys()):
-            with contextlib.suppress(SlurmOutageError):
-                found |= ask(unknown)
+
+    def __init__(self) -> None:
+        self.first: dict[str, str] = {}
+
+    def add(self, command: str, line: str) -> None:
+        """Note a line that is passed over."""
+        self.first.setdefault(command, line)
+
+
+def my_jobs(unknown: Unknown | None = None) -> list[Job]:
+    """Return all of this user's jobs, one for each array element. Raises SlurmOutageError.
+
+    unknown: is told of other lines.
+    """
+    return _jobs(["--me"], unknown or Unknown())
+
+
+def jobs_named(name: str) -> list[Job]:
+    """Return all users' jobs with a name, as far as SLURM shows them. Raises SlurmOutageError."""
+    return [job for job in _jobs([f"--name={name}"], Unknown()) if job.name == name]
+
+
+def _jobs(which: Sequence[str], unknown: Unknown) -> list[Job]:
+    lines = _run("squeue", "--noheader", "--array", "--all", *which, "--format=%i|%T|%N|%r|%j")
+    found = []
+    for line in lines:
+        # A name may have several lines, and those that follow may be anything.
+        words = line.split("|", 4)
+        if len(words) == 5 and ID.fullmatch(words[0]):
+            found.append(Job(*words))
+        else:
+            unknown.add("squeue", line)
     return found
 
 
-def _remembered(jobs: Sequence[str]) -> dict[str, tuple[str, str]]:
+def final_states(
+    jobs: Collection[str], unknown: Unknown | None = None
+) -> dict[str, tuple[str, str]]:
+    """Return {job: (state, nodes)} of jobs that have ended, as far as SLURM knows.
+
+    slurmctld keeps them for some minutes. Accounting, if there is any, keeps them for ever, but
+    knows of them some seconds late.
+
+    unknown: is told of lines that are no answer.
+    """
+    found: dict[str, tuple[str, str]] = {}
+    for ask in (_remembered, _accounted):
+        if missing := sorted(set(jobs) - found.keys()):
+            with contextlib.suppress(SlurmOutageError):
+                states = ask(missing, unknown or Unknown())
+                found |= {job: end for job, end in states.items() if end[0] != "COMPLETING"}
+    return found
+
+
+def _remembered(jobs: Sequence[str], unknown: Unknown) -> dict[str, tuple[str, str]]:
     lines = _run(
         "squeue",
         "--noheader",
@@ -83,15 +140,16 @@ def _remembered(jobs: Sequence[str]) -> dict[str, tuple[str, str]]:
         f"--jobs={','.join(jobs)}",
         "--format=%i|%T|%N",
     )
-    return {job: (state, nodes) for job, state, nodes in _columns(lines) if ID.fullmatch(job)}
+    rows = _columns("squeue", lines, unknown)
+    return {job: (state, nodes) for job, state, nodes in rows if ID.fullmatch(job)}
 
 
-def _accounted(jobs: Sequence[str]) -> dict[str, tuple[str, str]]:
+def _accounted(jobs: Sequence[str], unknown: Unknown) -> dict[str, tuple[str, str]]:
     arrays = sorted({job.partition("_")[0] for job in jobs})
     lines = _run("sacct", "-XnP", "-j", ",".join(arrays), "-o", "JobID,State,NodeList")
     return {
         job: (state.split()[0], nodes if nodes != "None assigned" else "")
-        for ids, state, nodes in _columns(lines)
+        for ids, state, nodes in _columns("sacct", lines, unknown)
         if state.split()
         for job in _elements(ids)
     }
@@ -99,13 +157,34 @@ def _accounted(jobs: Sequence[str]) -> dict[str, tuple[str, str]]:
 
 def node_names(nodes: str) -> list[str]:
     """Return the nodes that a list such as n[1-3,5] names; the list itself if SLURM fails."""
+    if not set(nodes) & set("[,"):
+        return [nodes] * bool(nodes)
     with contextlib.suppress(SlurmOutageError):
-        return (
-            _run("scontrol", "show", "hostnames", nodes)
-            if set(nodes) & set("[,")
-            else [nodes] * bool(nodes)
-        )
+        return host_names(nodes)
     return [nodes]
+
+
+def host_names(nodes: str) -> list[str]:
+    """Return the nodes that a list such as n[1-3,5] names. Raises SlurmOutageError."""
+    lines = _run("scontrol", "show", "hostnames", nodes)
+    return [line for line in lines if HOST.fullmatch(line)]
+
+
+def node_kinds(partitions: Sequence[str]) -> list[str]:
+    """Return what the nodes of these partitions have, or of all: a text for each kind of node.
+
+    Raises SlurmOutageError.
+    """
+    which = [f"--partition={','.join(partitions)}"] if partitions else []
+    lines = _run("sinfo", "--noheader", "--format=%R|%D|%c|%m|%G|%f", *which)
+    kinds = []
+    for words in (line.split("|") for line in lines):
+        if len(words) == 6 and NUMBER.fullmatch(words[1]):
+            name, count, processors, memory, *further = (word.strip() for word in words)
+            more = [word for word in further if word != "(null)"]
+            has = ", ".join([f"{processors} processors", f"{memory} MB", *more])
+            kinds.append(f"{name}: {count} nodes with {has}")
+    return kinds
 
 
 def cancel(jobs: Sequence[str]) -> None:
@@ -126,17 +205,17 @@ def send_signal(job: str, name: str, to_steps: bool) -> None:
 def submit(script: str) -> str:
     """Submit the text of an sbatch file and return the job's id. Raises SlurmOutageError."""
     lines = _run("sbatch", "--parsable", text=script)
-    # A site's notices may precede the id, and a cluster's name may follow it.
-    job = lines[-1].partition(";")[0] if lines else ""
-    if not NUMBER.fullmatch(job):
-        raise SlurmOutageError(f"sbatch: no job id in {' '.join(lines)!r}")
-    return job
+    # A site's notices may stand before and after it, and a wrapper may leave --parsable out.
+    for form in (SUBMITTED, PARSABLE):
+        found = {match[1] for line in lines if (match := form.fullmatch(line.strip()))}
+        if len(found) == 1:
+            return found.pop()
+    raise SlurmOutageError(f"sbatch: not one job's id in {' '.join(lines)!r}")
 
 
 def largest_array() -> int:
     """Return how many jobs one array may have; 0: the site allows no arrays."""
-    lines = (line.partition("=") for line in _run("scontrol", "show", "config"))
-    known = {name.strip(): value.strip() for name, _, value in lines}
+    known = _configuration()
     size = known.get("MaxArraySize", "0")
     if not NUMBER.fullmatch(size):
         raise SlurmOutageError(f"scontrol: MaxArraySize = {size!r}: must be a whole number")
@@ -144,6 +223,19 @@ def largest_array() -> int:
     further = re.search(r"\bmax_array_tasks=([0-9]{1,18})\b", known.get("SchedulerParameters", ""))
     limit = int(further[1]) if further else most
     return max(0, min(most - 1, limit))  # indices are below MaxArraySize
+
+
+def kill_seconds() -> int:
+    """Return how long SLURM gives a job's processes to end before it kills them."""
+    with contextlib.suppress(SlurmOutageError):
+        if seconds := NUMBER.match(_configuration().get("KillWait", "")):
+            return int(seconds[0])
+    return KILL_SECONDS
+
+
+def _configuration() -> dict[str, str]:
+    lines = (line.partition("=") for line in _run("scontrol", "show", "config"))
+    return {name.strip(): value.strip() for name, _, value in lines}
 
 
 def cancel_named(name: str, pending_only: bool = False) -> None:
@@ -168,15 +260,19 @@ def submit_limit(account: str | None) -> int | None:
         )
     except SlurmOutageError:
         return None
-    found = [line.rpartition("|")[::2] for line in lines]
+    found = [line.rpartition("|")[::2] for line in lines if "|" in line]
     limits = [limit for name, limit in found if account in (None, name)]
     is_known = all(map(NUMBER.fullmatch, limits))
     return max(map(int, limits), default=None) if is_known else None
 
 
-def _columns(lines: Sequence[str]) -> Iterator[list[str]]:
+def _columns(command: str, lines: Sequence[str], unknown: Unknown) -> Iterator[list[str]]:
     """Yield the three columns of each line that has them; others are notices, or parts of names."""
-    return (words for line in lines if len(words := line.split("|", 2)) == 3)
+    for line in lines:
+        if len(words := line.split("|", 2)) == 3:
+            yield words
+        else:
+            unknown.add(command, line)
 
 
 def _elements(ids: str) -> list[str]:
@@ -206,12 +302,6 @@ def test_submission(script: str) -> str:
     return _completed("sbatch", "--test-only", text=script).stderr.strip()  # sbatch answers there
 
 
-def _environment() -> dict[str, str]:
-    """Return the environment of SLURM's commands: no user's defaults, lists of any length."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(DEFAULTS)}
-    return kept | {"SLURM_BITSTR_LEN": "0"}
-
-
 def _run(*command: str, text: str | None = None) -> list[str]:
     return [line for line in _completed(*command, text=text).stdout.splitlines() if line]
 
@@ -227,7 +317,7 @@ def _completed(*command: str, text: str | None = None) -> "subprocess.CompletedP
             errors="replace",
             check=False,
             timeout=SECONDS,
-            env=_environment(),
+            env=command_environment(),
         )
     except FileNotFoundError:
         raise SlurmOutageError(

@@ -8,20 +8,20 @@ import contextlib
 import os
 import runpy
 import signal
-import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
 
+from fieldtrial.control.places.slurm.commands import SlurmOutageError, host_names
 from fieldtrial.disk.files import share_with_group
 from fieldtrial.disk.inside import Inside
 from fieldtrial.disk.task_queue import TaskQueue
 
 WORKER = ("-m", "fieldtrial.training.attempt.worker")
 EXIT_DELAY_SECONDS = 0.5  # for the job's other processes to get their SIGTERM, too
-SCONTROL_SECONDS = 60  # after which the job runs without the names of its nodes
 
 
 def launch(
@@ -36,8 +36,7 @@ def launch(
     """
     share_with_group()
     name = worker_name()
-    # SLURM sets this variable from version 23.02 on.
-    end = os.environ.get("SLURM_JOB_END_TIME", str(time.time() + 60 * float(minutes)))
+    end = str(end_of_job(60 * float(minutes), os.environ, time.time()))
     environment = rank_environment(
         TaskQueue(queue).rendezvous(name, os.environ.get("SLURM_RESTART_COUNT", "0"))
     )
@@ -57,6 +56,24 @@ def launch(
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)  # an orderly end of all imported libraries takes long, and the next job waits
+
+
+def end_of_job(seconds: float, environment: Mapping[str, str], now: float) -> float:
+    """Return when the job reaches its time limit, in seconds since 1970 by this node's clock.
+
+    seconds: the time limit that was asked for.
+    environment: the job's. SLURM tells the start and the end from version 23.02 on, but by another
+        machine's clock, which may be hours away: only their distance is relied on.
+    """
+    try:
+        start, end = (float(environment[f"SLURM_JOB_{name}_TIME"]) for name in ("START", "END"))
+    except (KeyError, ValueError):
+        start = end = 0.0
+    if end <= start:
+        return now + seconds
+    # The program starts some time after its job, by the clocks if these are not too far apart.
+    passed = now - start if start <= now < end else 0.0
+    return now + end - start - passed
 
 
 def end_on_sigterm(note: Inside) -> None:
@@ -115,11 +132,8 @@ def another_node() -> str | None:
 
     A connection to it shows the address of this node that others can reach.
     """
-    command = ["scontrol", "show", "hostnames", os.environ["SLURM_JOB_NODELIST"]]
     try:
-        names = subprocess.run(
-            command, capture_output=True, text=True, timeout=SCONTROL_SECONDS, check=True
-        ).stdout
-    except (OSError, subprocess.SubprocessError):
+        names = host_names(os.environ["SLURM_JOB_NODELIST"])
+        return names[1 if os.environ["SLURM_NODEID"] == "0" else 0]
+    except (SlurmOutageError, IndexError):
         return None
-    return names.split()[1 if os.environ["SLURM_NODEID"] == "0" else 0]

@@ -7,13 +7,15 @@ it, that task has ended with the job.
 
 import contextlib
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from fieldtrial.control.places.interface import Backlog, Cause, Ended, UnreachableError
 from fieldtrial.control.places.settings import SlurmSettings
 from fieldtrial.control.places.slurm import commands as slurm_commands
+from fieldtrial.control.places.slurm.cancelling import Cancelling
 from fieldtrial.control.places.slurm.commands import Job, SlurmOutageError
+from fieldtrial.control.places.slurm.news import News
 from fieldtrial.control.places.slurm.polling import Poll, WorkerJob, poll_slurm
 from fieldtrial.control.places.slurm.sbatch import Submitter
 from fieldtrial.control.places.slurm.submissions import Submissions
@@ -23,13 +25,10 @@ from fieldtrial.disk.task_queue import Task, TaskQueue
 TICK_SECONDS = 0.05
 ANSWER_FILES_PER_SECOND = 160  # that are read; with many jobs, each is read less often
 JOBS_PER_SECOND = 100  # with more jobs, squeue is asked less often
-STOP_SECONDS = 1.5  # for a stopped trial to end by itself, before its job is cancelled
 LEAVING_SECONDS = 3.0  # for workers to find that there are no more tasks
 LEAVING_POLL_SECONDS = 0.5
-# Reasons for waiting of jobs that will start by themselves. For others the user may have to act.
-ORDINARY = {"Priority", "Resources", "None", "BeginTime", "Dependency"}
-ORDINARY |= {"JobArrayTaskLimit", "Cleaning", "Prolog"}
-ANSWER_SECONDS = 30.0  # for a shared file system to show the answer of a job that ended well
+ANSWER_SECONDS = 30.0  # for a shared file system to show what a worker has done to the queue
+KILL_MARGIN_SECONDS = 10.0  # beyond those that a site gives a job's processes to end
 START_SECONDS = 900.0  # for a worker to import what it needs, from its job's start
 ENDED_WELL = ("COMPLETED", "")
 CAUSES: dict[str, Cause] = {
@@ -61,16 +60,17 @@ class SlurmPlace:
         self.queue = TaskQueue(folder.queue_path.resolve(), submitter.edition)
         self.backlog = Backlog()
         self._folder, self._submitter, self._notify = folder, submitter, notify
+        self._news = News(notify)
         self._tasks: dict[str, Task] = {}  # by file name
-        self._stop_deadlines: dict[str, float] = {}  # task -> when its job is cancelled
+        self._lost_since: dict[str, float] = {}  # task -> since when it is nowhere
         self._jobs: dict[str, WorkerJob] = {}  # this sweep's, as far as known
         self._others = 0  # the user's other jobs
-        self._reasons: set[str] = set()  # for waiting, of which the user knows
         self._pool = ThreadPoolExecutor(2)
+        self._cancelling = Cancelling(self.queue, self._pool)
         self._poll: Future[Poll] | None = None
         self._next_poll = 0.0
-        self._outage: str | None = None
         self._read_all = True  # the answers of all workers that there ever were
+        self._kill_seconds = slurm_commands.kill_seconds() + KILL_MARGIN_SECONDS
         self._more = 0  # tasks that would be started if as many ended
         try:
             self._submissions = Submissions(settings, submitter, self._pool, notify)
@@ -111,7 +111,7 @@ class SlurmPlace:
     def stop(self, task: Task) -> None:
         """Let a task with a stop file end soon, or cancel its job if it has only this one."""
         if self.settings.trials_per_job == 1:
-            self._stop_deadlines[task.name] = time.monotonic() + STOP_SECONDS
+            self._cancelling.stop(task.name)
 
     def dump(self, task: Task) -> bool:
         """Make a task's processes write their stack traces to its log; False if it does not run."""
@@ -134,7 +134,7 @@ class SlurmPlace:
         deadline, self._more = time.monotonic() + seconds, more
         while True:
             ended = self._read_answers()
-            self._cancel_stopped()
+            self._cancel(self._cancelling.overdue())
             ended += self._poll_jobs()
             self._submit()
             if ended or time.monotonic() > deadline:
@@ -184,41 +184,32 @@ class SlurmPlace:
             if answer.task is None:  # the worker takes no more tasks
                 if job:
                     job.leaving = True
+                    self._note_idle(job)
                 continue
             self._submissions.note_start()
             if job:
                 job.answered += 1
-            self._stop_deadlines.pop(answer.task, None)
+            self._cancelling.forget(answer.task)
             if task := self._tasks.pop(answer.task, None):
                 ended.append(Ended(task, error=answer.error))
         return ended
 
-    # Cancelling
-
-    def _cancel_stopped(self) -> None:
-        """Cancel the jobs of stopped trials that have not ended in time."""
-        now = time.monotonic()
-        due = [name for name, deadline in self._stop_deadlines.items() if now > deadline]
-        if due:
-            claimed = self.queue.claimed()
-            self._cancel([claimed[name] for name in due if name in claimed])
-            for name in due:
-                del self._stop_deadlines[name]
+    def _note_idle(self, job: WorkerJob) -> None:
+        """Note that a worker left; if it took nothing although tasks wait, others may do so too."""
+        unclaimed = self._tasks.keys() - self.queue.claimed().keys()
+        if job.answered or job.cancelled or not unclaimed:
+            return
+        count = len(self.queue.waiting())  # 0: somebody has removed them
+        detail = f"the last, {job.id}, left while {count} waited in the queue"
+        has_started = self._some_have_started() or not count
+        self._submissions.note_unstarted(job.shown.nodes, has_started, detail)
+        if count:
+            self._submissions.note_node_failure(job.shown.nodes)
 
     def _cancel(self, ids: Collection[str]) -> None:
         for id in ids:
             self._jobs.setdefault(id, WorkerJob(Job(id, "", "", "", ""), leaving=True))
-            self._jobs[id].cancelled = True
-        if ids:
-            claims = {id: self.queue.claims(id) for id in sorted(ids)}
-            self._pool.submit(self._scancel, [self._jobs[id] for id in claims], claims)
-
-    def _scancel(self, jobs: list[WorkerJob], claims: Mapping[str, set[str]]) -> None:
-        try:
-            slurm_commands.cancel([job.id for job in jobs])
-        except SlurmOutageError:
-            for job in jobs:
-                job.missed_cancel = claims[job.id]
+        self._cancelling.cancel([self._jobs[id] for id in ids])
 
     # Polling
 
@@ -226,7 +217,11 @@ class SlurmPlace:
         """Poll SLURM now and then, in a thread; return the tasks whose jobs are gone."""
         if self._poll is None:
             if self._tasks and time.monotonic() > self._next_poll:
-                self._poll = self._pool.submit(poll_slurm, self.queue, set(self._active()))
+                active = self._active()
+                completing = [id for id, job in active.items() if job.is_over(self._kill_seconds)]
+                self._poll = self._pool.submit(
+                    poll_slurm, self.queue, set(active), set(self._tasks), completing
+                )
             return []
         if not self._poll.done():
             return []
@@ -236,45 +231,44 @@ class SlurmPlace:
         if error := done.exception():
             if not isinstance(error, SlurmOutageError):
                 raise error
-            self._notify_outage(f"{error}; waiting until SLURM answers, no job counts as gone")
+            self._news.tell_outage(f"{error}; waiting until SLURM answers, no job counts as gone")
             return []
-        self._notify_outage(None)
+        self._news.tell_outage(None)
         poll = done.result()
+        self._news.tell_unknown(poll.unknown)
         ended = self._read_answers()  # a job that is gone has answered before
-        gone = [self._jobs.pop(id) for id in sorted(poll.missing)]
+        over = {id for id, job in self._active().items() if job.is_over(self._kill_seconds)}
+        gone = [self._jobs.pop(id) for id in sorted(poll.missing | over)]
         self._update(poll)
         for job in gone:
             ended += self._report_dead(job, *poll.finals.get(job.id, ("", "")))
-        return ended
+        return ended + self._report_lost(poll.lost)
 
     def _update(self, poll: Poll) -> None:
         """Update what is known of the jobs. Jobs submitted since the poll began are not in it."""
         mine = {job.id: job for job in poll.jobs if job.name == self._submitter.name}
         self._others = len(poll.jobs) - len(mine)
+        if mine.keys() - self._jobs.keys():
+            self._submissions.note_accepted()
         self._jobs = {id: job for id, job in self._jobs.items() if id in mine or not job.leaving}
         for id, shown in mine.items():
             leaving = shown.dead or shown.state == "COMPLETING"
             job = self._jobs.setdefault(id, WorkerJob(shown, leaving))
-            job.shown = shown
+            job.show(shown)
             if shown.pending and not shown.dead:
                 job.leaving = False  # requeued or released
-            missed, job.missed_cancel = job.missed_cancel, None
-            if missed is not None and missed == self.queue.claims(id):  # it has taken no other task
+            if self._cancelling.is_due_again(job):
                 self._cancel([id])
             if not job.cancelled and (detail := self._will_not_start(job)):
                 self._cancel([id])
                 self._submissions.note_unstarted(shown.nodes, self._some_have_started(), detail)
-        reasons = {job.reason for job in mine.values() if job.pending and not job.dead}
-        self.backlog = Backlog(poll.requeued, tuple(sorted(reasons - {"None"})))
-        for reason in reasons - ORDINARY - self._reasons:
-            self._notify(f"jobs wait in the queue, squeue's reason: {reason}")
-            self._reasons.add(reason)
+        self.backlog = Backlog(poll.requeued, self._news.tell_why_jobs_wait(mine.values()))
 
     def _will_not_start(self, job: WorkerJob) -> str | None:
-        """Return why a job will take no task: it is held, or its worker does not start."""
+        """Return why a job will take no task: it never starts, or its worker does not."""
         shown = job.shown
         if shown.dead:
-            return f"the last, {shown.id}, is held: {shown.reason}"
+            return f"the last, {shown.id}, never starts: {shown.reason}"
         if shown.state != "RUNNING" or self.queue.has_started(shown.id):
             job.idle_since = None
             return None
@@ -289,11 +283,25 @@ class SlurmPlace:
     def _some_have_started(self) -> bool:
         return any(map(self.queue.has_started, self._active()))
 
+    def _report_lost(self, lost: Collection[str]) -> list[Ended]:
+        """Return the ends of tasks that somebody has removed from the queue, or damaged there."""
+        now = time.monotonic()
+        seen = {name: self._lost_since.get(name, now) for name in self._tasks.keys() & lost}
+        over = sorted(name for name, since in seen.items() if now > since + ANSWER_SECONDS)
+        self._lost_since = {name: since for name, since in seen.items() if name not in over}
+        claimed = self.queue.claimed() if over else {}
+        for name in over:
+            if worker := claimed.get(name):
+                self.queue.forget(worker, name)
+            self._cancelling.forget(name)
+        death = "its task was gone from the queue"
+        return [Ended(self._tasks.pop(name), death=death, cause="interruption") for name in over]
+
     def _report_dead(self, job: WorkerJob, state: str, nodes: str) -> list[Ended]:
         """Return the ends of the tasks that a job had claimed when it vanished."""
         names = sorted(self.queue.claims(job.id) & self._tasks.keys())
         if names and state in ENDED_WELL:
-            job.gone_since = job.gone_since or time.monotonic()
+            job.gone_since = job.gone_since or job.completing_since or time.monotonic()
             if time.monotonic() < job.gone_since + ANSWER_SECONDS:
                 self._jobs[job.id] = job  # its answer may become visible until the next poll
                 return []
@@ -313,15 +321,8 @@ class SlurmPlace:
         cause = CAUSES.get(state, "interruption" if is_preempted else "death")
         for name in names:
             self.queue.forget(job.id, name)
-            self._stop_deadlines.pop(name, None)
+            self._cancelling.forget(name)
         return [Ended(self._tasks.pop(name), death=death, cause=cause) for name in names]
-
-    def _notify_outage(self, outage: str | None) -> None:
-        if outage and not self._outage:
-            self._notify(outage)
-        elif self._outage and not outage:
-            self._notify("SLURM answers again")
-        self._outage = outage
 
     # Submitting
 
@@ -331,7 +332,8 @@ class SlurmPlace:
         capacity = sum(job.answered < self.settings.trials_per_job for job in active.values())
         wanted = min(self.slots, len(self._tasks) + self._more) - capacity
         leaving = len(self._jobs) - len(active)
-        for id in self._submissions.ask(wanted, len(active), self._others + leaving):
+        others = self._others + leaving
+        for id in self._submissions.ask(wanted, len(active), others, self._jobs.keys()):
             # squeue may have shown it before sbatch answered, and it may be cancelled by now.
             self._jobs.setdefault(id, WorkerJob(Job(id, "PENDING", "", "", self._submitter.name)))
 

@@ -1,12 +1,13 @@
 """Writes and submits sbatch files of worker jobs. The only module that imports Submitit."""
 
+import contextlib
 import fnmatch
 import hashlib
 import os
 import re
 import shlex
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +17,27 @@ from fieldtrial.control.places.settings import SlurmSettings
 from fieldtrial.control.places.slurm import commands as slurm_commands
 from fieldtrial.control.places.slurm import verified
 from fieldtrial.control.places.slurm.commands import SlurmOutageError
+from fieldtrial.control.places.slurm.environment import carried
 from fieldtrial.control.places.slurm.job_start import WORKER
+from fieldtrial.control.places.slurm.polling import job_name
 from fieldtrial.control.places.slurm.snapshot import Snapshot
 from fieldtrial.disk.files import last_lines, tail, write_atomically
 from fieldtrial.disk.permissions import require_own
-from fieldtrial.disk.sweep_folder import SweepFolder, require_name
+from fieldtrial.disk.sweep_folder import SweepFolder, require_name, require_path
 from fieldtrial.processes import python
 
 VERIFY = Path(verified.__file__).read_text()
+# What bash does when a line of `setup` fails, but not for what fails in a script that it reads.
+FAILED_SETUP = (
+    "fieldtrial_status=$?; if [ ${#BASH_SOURCE[@]} = 1 ]; then"
+    ' echo "setup: exit status $fieldtrial_status of: $(sed -n "${LINENO}p" "$0")" >&2;'
+    ' exit "$fieldtrial_status"; fi'
+)
+# Stands for a % in the path of logs: Submitit takes a single one for the first sign of a variable,
+# and so does SLURM, but not two of them.
+PERCENT = "\x1f"
 # Lines of slurmstepd and srun in the log of a job that was killed because it used too much memory.
 TOO_MUCH_MEMORY = re.compile(r"oom.kill event|: Out Of Memory$|exceeded memory limit", re.MULTILINE)
-
-
-def job_name(folder: SweepFolder) -> str:
-    """Return the name of all jobs of a sweep, and of no other: it has a digest of the path."""
-    return f"{folder.name}-fieldtrial-{_digest(str(folder.path.resolve()))}"
 
 
 class Submitter:
@@ -50,6 +57,7 @@ class Submitter:
         worker: tuple[str, ...] = WORKER,
     ) -> None:
         require_name(folder.name)
+        require_path(folder.path)
         self.name = job_name(folder)
         self._settings, self._folder = settings, folder.jobs_path
         numbers = (settings.trials_per_job, settings.idle_seconds, settings.time_limit_minutes)
@@ -59,9 +67,16 @@ class Submitter:
         self._command = command if settings.needs_steps else f"exec {command}"
 
     def submit(
-        self, count: int, excluded: Collection[str] = (), in_array: bool = True
+        self,
+        count: int,
+        excluded: Collection[str] = (),
+        in_array: bool = True,
+        known: Collection[str] = (),
     ) -> list[str]:
         """Submit `count` worker jobs and return their ids. Without arrays, submit one.
+
+        known: the sweep's jobs that were known before. If sbatch fails, or says nothing that can be
+            understood, other jobs of the sweep that are in the queue are those that it submitted.
 
         Raises:
             SlurmOutageError: SLURM refuses the jobs, or does not answer.
@@ -73,9 +88,23 @@ class Submitter:
         self._folder.refuse_links()
         script = self._text(excluded, count if in_array else None)
         # Not by way of a file, which others may be able to change.
-        job = slurm_commands.submit(script)
-        write_atomically(self._folder / f"{job}_submission.sh", script.encode())
-        return [f"{job}_{element}" for element in range(count)] if in_array else [job]
+        try:
+            job = slurm_commands.submit(script)
+            jobs = [f"{job}_{element}" for element in range(count)] if in_array else [job]
+        except SlurmOutageError:
+            jobs = self._found(known)
+            if not jobs:
+                raise
+        for job in {job.partition("_")[0] for job in jobs}:
+            write_atomically(self._folder / f"{job}_submission.sh", script.encode())
+        return jobs
+
+    def _found(self, known: Collection[str]) -> list[str]:
+        """Return the ids of the sweep's jobs in the queue, but for the known ones."""
+        with contextlib.suppress(SlurmOutageError):
+            mine = [job.id for job in slurm_commands.my_jobs() if job.name == self.name]
+            return [id for id in mine if id not in known]
+        return []
 
     def script(self) -> str:
         """Return the sbatch file of one job. Raises SlurmOutageError where there is no SLURM."""
@@ -102,21 +131,17 @@ class Submitter:
         """Return an sbatch file for an array with so many elements, or for a single job."""
         if not shutil.which("srun"):  # Submitit needs it
             raise SlurmOutageError("srun: no such command: this machine has no SLURM")
-        executor = submitit.SlurmExecutor(folder=self._folder.resolve())
+        logs = str(self._folder.resolve()).replace("%", PERCENT)
+        executor = submitit.SlurmExecutor(folder=logs)
         executor.update_parameters(**self._parameters(excluded), array_parallelism=elements or 1)
         # Submitit sets a wckey of its own, which sites with wckeys refuse.
         executor.parameters |= {"map_count": elements, "wckey": None}
-        return str(executor._make_submission_file_text(self._command, uid=""))
+        text = str(executor._make_submission_file_text(self._command, uid=""))
+        return text.replace(PERCENT, "%%")
 
     def _parameters(self, excluded: Collection[str]) -> dict[str, Any]:
         settings = self._settings
-        setup = [
-            *settings.setup,
-            *(
-                f"export {name}={shlex.quote(value)}"
-                for name, value in settings.environment.items()
-            ),
-        ]
+        setup = [*_exports(carried()), *_guarded(settings.setup), *_exports(settings.environment)]
         extra = {name: value or True for name, value in settings.sbatch.items()}
         wanted: dict[str, Any] = {
             "job_name": self.name,
@@ -137,12 +162,24 @@ class Submitter:
                 # srun does not take this over from sbatch
                 f"--cpus-per-task={settings.cpus_per_process}",
                 "--kill-on-bad-exit=1",  # the other processes would wait for one that failed
+                # The job's own environment, whatever the site or the place says of sbatch's: srun
+                # would take that for itself.
+                "--export=ALL",
             ],
             "additional_parameters": (
                 {("requeue" if settings.requeue else "no-requeue"): True} | extra
             ),
         }
         return {name: value for name, value in wanted.items() if value is not None}
+
+
+def _exports(variables: Mapping[str, str]) -> list[str]:
+    return [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
+
+
+def _guarded(setup: Sequence[str]) -> list[str]:
+    """Return shell lines that end the job with the first of them that fails."""
+    return [f"trap {shlex.quote(FAILED_SETUP)} ERR", *setup, "trap - ERR"] if setup else []
 
 
 def _digest(text: str) -> str:

@@ -6,30 +6,21 @@ It also excludes nodes on which jobs died, and gives up when further jobs are of
 import random
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Executor, Future
 
 from fieldtrial.control.places.interface import PlaceError
 from fieldtrial.control.places.settings import SlurmSettings
 from fieldtrial.control.places.slurm import commands as slurm_commands
 from fieldtrial.control.places.slurm.commands import SlurmOutageError
+from fieldtrial.control.places.slurm.refusals import explained, is_hopeless
 from fieldtrial.control.places.slurm.sbatch import Submitter
 
 MOST_BACK_OFF_SECONDS = 120.0
 MOST_UNSTARTED = 3  # jobs in a row that ended before their workers had started
 MOST_UNSTARTED_ON_NODE = 6  # the same if all of them were on one node, which may be broken
+MOST_DOUBLINGS = 10  # of a pause
 NODE_FAILURES = 2  # infrastructure failures of one node, before it is excluded
-# Words in sbatch's refusals of a request that it will never accept. Other refusals are temporary,
-# such as full limits. So are two that look alike: a partition in maintenance, a failure of munge.
-HOPELESS = (
-    "nvalid",
-    "not available",
-    "not permitted",
-    "nrecognized",
-    "Requested time limit",
-    "Memory specification",
-)
-PASSING = ("inactive or drain", "credential", "uthentication")
 
 
 class Submissions:
@@ -59,11 +50,12 @@ class Submissions:
         self._unstarted: list[str] = []  # the nodes of each job in a row whose worker did not start
         self.node_failures: Counter[str] = Counter()
 
-    def ask(self, wanted: int, queued: int, others: int) -> list[str]:
+    def ask(self, wanted: int, queued: int, others: int, known: Collection[str] = ()) -> list[str]:
         """Submit up to `wanted` jobs within the limits; return the ids of jobs submitted since.
 
         queued: the sweep's jobs in the queue.
         others: the user's other jobs, which count for the user's limit.
+        known: the ids of all the sweep's jobs that are known.
 
         Raises:
             PlaceError: SLURM will never accept such a job.
@@ -80,7 +72,7 @@ class Submissions:
         if count > 0 and time.monotonic() > self._next:
             in_array = self._largest_array > 0
             self._submission = self._pool.submit(
-                self._submitter.submit, count, self._excluded(), in_array
+                self._submitter.submit, count, self._excluded(), in_array, frozenset(known)
             )
         return []
 
@@ -94,10 +86,11 @@ class Submissions:
         self._unstarted = []
 
     def note_unstarted(self, nodes: str, others_started: bool, detail: str) -> None:
-        """Note that a job ended before its worker started.
+        """Note that a job ended before it took a task. Further ones are submitted ever more rarely.
 
         nodes: the job's nodes, as far as SLURM knows them.
-        others_started: whether the worker of a job that still runs has started.
+        others_started: whether the worker of a job that still runs has started, so that the sweep
+            goes on.
         detail: the job's id, and what SLURM or its log says about it.
 
         Raises:
@@ -106,10 +99,21 @@ class Submissions:
         self._unstarted.append(nodes)
         on_one_node = nodes and len(set(self._unstarted)) == 1
         most = MOST_UNSTARTED_ON_NODE if on_one_node else MOST_UNSTARTED
-        if len(self._unstarted) >= most and not others_started:
-            raise PlaceError(
-                f"{len(self._unstarted)} jobs in a row ended before they took a trial; {detail}"
-            )
+        count = len(self._unstarted)
+        what = f"{count} jobs in a row ended before they took a trial; {detail}"
+        if count >= most and not others_started:
+            raise PlaceError(what)
+        if count == MOST_UNSTARTED:
+            self._notify(f"{what}; further jobs are submitted at growing intervals")
+        if count >= MOST_UNSTARTED:
+            self._most_at_once = 1
+            self._pause(count - MOST_UNSTARTED)
+
+    def note_accepted(self) -> None:
+        """Note that squeue shows new jobs of the sweep: what seemed to be a refusal was none."""
+        if self._refusals:
+            self._accept()
+            self._next = 0.0
 
     def note_node_failure(self, nodes: str) -> None:
         """Note that a job died on these nodes, and that one of them may be the reason."""
@@ -123,14 +127,14 @@ class Submissions:
         """Return the ids of a submission's jobs; if it was refused, back off."""
         error = submission.exception()
         if error is None:
-            self._refusals = 0
-            self._most_at_once = min(self._settings.most_jobs, 2 * self._most_at_once)
+            self._accept()
             return submission.result()
         if not isinstance(error, SlurmOutageError):
             raise error
-        if queued == 0 and _is_hopeless(str(error)):
+        if queued == 0 and is_hopeless(str(error)):
             if not self._excluded():
-                raise PlaceError(f"SLURM accepts no job of this place: {error}")
+                reason = explained(str(error), self._settings)
+                raise PlaceError(f"SLURM accepts no job of this place: {reason}")
             self._notify(
                 f"no nodes are left without {', '.join(sorted(self._excluded()))}, where jobs died:"
                 " they are no longer excluded"
@@ -139,14 +143,17 @@ class Submissions:
             return []
         self._most_at_once = max(1, self._most_at_once // 2)
         self._refusals += 1
-        wait = min(MOST_BACK_OFF_SECONDS, 2.0**self._refusals) * random.uniform(0.5, 1.5)
-        self._next = time.monotonic() + wait
+        self._pause(self._refusals)
         if self._refusals == 1:
-            self._notify(f"{str(error).splitlines()[-1]}; trying again at growing intervals")
+            reason = "; ".join(line for line in str(error).splitlines() if line)
+            self._notify(f"{reason}; trying again at growing intervals")
         return []
 
+    def _accept(self) -> None:
+        self._refusals = 0
+        self._most_at_once = min(self._settings.most_jobs, 2 * self._most_at_once)
 
-def _is_hopeless(refusal: str) -> bool:
-    return any(words in refusal for words in HOPELESS) and not any(
-        words in refusal for words in PASSING
-    )
+    def _pause(self, doublings: int) -> None:
+        """Submit nothing for some time, which doubles from a second on."""
+        pause = min(MOST_BACK_OFF_SECONDS, 2.0 ** min(doublings, MOST_DOUBLINGS))
+        self._next = time.monotonic() + pause * random.uniform(0.5, 1.5)

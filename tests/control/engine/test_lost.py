@@ -1,0 +1,53 @@
+"""Trials that were done, and whose runs are gone when the sweep is continued."""
+
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+
+from fieldtrial.control.engine.loop import Engine
+from tests.control.engine.test_loop import place_of, run
+from tests.control.engine.virtual import RATES, Script, make_sweep, run_sweep
+
+
+def trials_of(engine: Engine) -> list[tuple[Any, ...]]:
+    return [(t.trial_id, t.name, t.status, t.stopped_at, t.best) for t in engine.trials()]
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_they_run_again_and_the_search_is_told_nothing_twice(
+    tmp_path: Path, deterministic: bool
+) -> None:
+    scripts = [Script(quality=quality) for quality in range(len(RATES))]
+    sweep = make_sweep(epochs=8, trials=12, seeds=1, deterministic=deterministic)
+    before = run(sweep, tmp_path, *scripts)
+    row, known = before.rows[0], trials_of(before)
+    told = list(row._searcher.told)  # type: ignore[union-attr]
+    stopped = next(trial for trial in row.trials if trial.stopped_at is not None)
+    finished = next(trial for trial in row.trials if trial.stopped_at is None)
+    (final,) = row.finals or []
+    gone = {trial.name for trial in (stopped, finished, final)}
+    for name in gone:
+        before.folder.run(name).folder.rmtree()
+    again, run_again = list[int](), Engine.run
+
+    def repair_and_run(engine: Engine) -> None:
+        again.append(engine.repair())
+        run_again(engine)
+
+    with mock.patch.object(Engine, "run", repair_and_run):
+        after = run_sweep(sweep, place_of(tmp_path, *scripts))
+    assert again == [sum(trial.name in gone for trial in before.trials())]
+    assert trials_of(after) == known
+    assert after.rows[0]._searcher.told == told  # type: ignore[union-attr]
+    assert all(after.folder.run(name).result() for name in gone)
+    result = after.folder.run(stopped.name).result()
+    if all(t.stopped_at is not None for t in after.trials() if t.name == stopped.name):
+        assert result is not None
+        assert result["outcome"] == "stopped"
+
+
+def test_where_nothing_is_gone_nothing_runs_again(tmp_path: Path) -> None:
+    engine = run(make_sweep(), tmp_path)
+    assert engine.repair() == 0
