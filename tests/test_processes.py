@@ -7,7 +7,8 @@ import subprocess
 
 import pytest
 
-from fieldtrial.processes import is_gone, started
+from fieldtrial.processes import home_folder, is_gone, own_name, started
+from tests.needs import need_root
 
 HERE = socket.gethostname()
 
@@ -31,3 +32,35 @@ def test_another_users_that_cannot_be_seen_is_there(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(os, "kill", refuse)
     monkeypatch.setattr("fieldtrial.processes.started", lambda _: None)
     assert not is_gone({"host": HERE, "process": 7, "started": 1})
+
+
+def as_a_number(**environment: str) -> str:
+    """Return the name and the home that a user without a passwd entry has, or what it is told."""
+    ours, theirs = os.pipe()
+    if child := os.fork():
+        os.close(theirs)
+        with open(ours) as file:  # noqa: PTH123 (a descriptor)
+            text = file.read()
+        os.waitpid(child, 0)
+        return text
+    try:
+        os.setgroups([])
+        os.setgid(54321)
+        os.setuid(54321)
+        os.environ.clear()
+        os.environ.update(environment)
+        said = f"{own_name()}, {home_folder()}"
+    except ValueError as error:
+        said = str(error)
+    finally:
+        os.write(theirs, said.encode())
+        os._exit(0)
+
+
+def test_a_user_without_a_name_or_a_home_is_told_what_to_set() -> None:
+    """As in a container that runs as a number."""
+    need_root("acts as another user")
+    rule = "user 54321 has no home folder: set HOME to a folder that is yours alone"
+    assert as_a_number() == rule
+    assert as_a_number(HOME="/somewhere") == "user 54321, /somewhere"
+    assert as_a_number(HOME="/somewhere", USER="anna") == "anna, /somewhere"

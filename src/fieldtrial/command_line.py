@@ -17,6 +17,7 @@ from fieldtrial.effects import without_effect
 from fieldtrial.fields.printable import printable_lines
 
 BAD_RESULT, BAD_INPUT, INTERRUPTED = 1, 2, 130
+ELSEWHERE = "give --output DIR to write it elsewhere"
 
 
 class Main(Protocol):
