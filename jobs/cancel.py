@@ -3,6 +3,7 @@
 The sweep's trials resume when its command is run again.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -13,6 +14,7 @@ from fieldtrial.control.places.slurm import commands as slurm_commands
 from fieldtrial.control.places.slurm.polling import job_name
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.disk.task_queue import TaskQueue
+from fieldtrial.processes import user_name
 
 
 @job(SweepError, slurm_commands.SlurmOutageError)
@@ -26,6 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     flags = parse(parser, arguments)
     folder = SweepFolder(flags.sweep)
     folder.require()
+    if (owner := folder.path.stat().st_uid) != os.geteuid():  # SLURM shows and ends one's own jobs
+        who = user_name(owner)
+        raise SweepError(f"{folder.path}: belongs to {who}, and only {who} can cancel its jobs")
     with only_driver(folder, flags.takeover):  # a running driver would submit the jobs again
         queue = TaskQueue(folder.queue_path)
         for name in queue.waiting():

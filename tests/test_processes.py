@@ -9,7 +9,8 @@ import time
 import psutil
 import pytest
 
-from fieldtrial.processes import age, is_gone, python, started
+from fieldtrial.processes import age, home_folder, is_gone, own_name, python, started
+from tests.needs import need_root
 
 HERE = socket.gethostname()
 
@@ -56,3 +57,35 @@ def test_a_processs_age_counts_from_its_last_restart() -> None:
     first, second = map(float, done.stdout.split())
     assert first > 0.5
     assert 0 < second < whole - first + 0.05, "to some clock ticks"
+
+
+def as_a_number(**environment: str) -> str:
+    """Return the name and the home that a user without a passwd entry has, or what it is told."""
+    ours, theirs = os.pipe()
+    if child := os.fork():
+        os.close(theirs)
+        with open(ours) as file:  # noqa: PTH123 (a descriptor)
+            text = file.read()
+        os.waitpid(child, 0)
+        return text
+    try:
+        os.setgroups([])
+        os.setgid(54321)
+        os.setuid(54321)
+        os.environ.clear()
+        os.environ.update(environment)
+        said = f"{own_name()}, {home_folder()}"
+    except ValueError as error:
+        said = str(error)
+    finally:
+        os.write(theirs, said.encode())
+        os._exit(0)
+
+
+def test_a_user_without_a_name_or_a_home_is_told_what_to_set() -> None:
+    """As in a container that runs as a number."""
+    need_root("acts as another user")
+    rule = "user 54321 has no home folder: set HOME to a folder that is yours alone"
+    assert as_a_number() == rule
+    assert as_a_number(HOME="/somewhere") == "user 54321, /somewhere"
+    assert as_a_number(HOME="/somewhere", USER="anna") == "anna, /somewhere"

@@ -20,6 +20,7 @@ from fieldtrial.fields.printable import printable_lines
 
 LONG_SECONDS = 2.0  # a wait that is longer says what it waits for
 BAD_RESULT, BAD_INPUT, INTERRUPTED = 1, 2, 130
+ELSEWHERE = "give --output DIR to write it elsewhere"
 
 
 class Main(Protocol):

@@ -1,10 +1,11 @@
-"""Processes of this machine: how Python is started, when one was, whether a sweep's driver still
-runs, and a process's tie to its parent.
+"""Processes of this machine: how Python is started, when one was and by whom, whether a sweep's
+driver still runs, and a process's tie to its parent.
 """
 
 import contextlib
 import ctypes
 import os
+import pwd
 import signal
 import socket
 import sys
@@ -64,6 +65,33 @@ def is_gone(owner: Mapping[str, Any]) -> bool:
     except ProcessLookupError:
         pass
     return True
+
+
+def user_name(number: int) -> str:
+    """Return the name of the user with this number, or the number where there is none."""
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return f"user {number}"
+
+
+def own_name() -> str:
+    """Return the name of the user of this process: a variable's, as programs use, or the system's.
+
+    A container may run as a number without a name.
+    """
+    names = ("LOGNAME", "USER", "LNAME", "USERNAME")
+    return next((os.environ[n] for n in names if os.environ.get(n)), None) or user_name(os.getuid())
+
+
+def home_folder() -> Path:
+    """Return the user's home. Raises ValueError if neither HOME nor the system says where it is."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        raise ValueError(
+            f"{own_name()} has no home folder: set HOME to a folder that is yours alone"
+        ) from None
 
 
 def die_with_parent() -> None:

@@ -1,5 +1,6 @@
 """Ray Tune's search domains: their extreme values, and how sweep.json describes them."""
 
+import math
 import numbers
 from typing import Any
 
@@ -17,6 +18,18 @@ def extremes(domain: Domain) -> list[Any]:
         # floats, so that a field of whole numbers refuses uniform(16, 64)
         return [float(domain.lower), float(domain.upper)]
     return [domain.lower, domain.upper - (not isinstance(domain.sampler, Quantized))]
+
+
+def contains(domain: Domain, value: object) -> bool:
+    """Return whether a search over the domain can propose this value of a field."""
+    known = extremes(domain)
+    if isinstance(domain, Categorical):
+        return format_value(value) in map(format_value, known) or value in known
+    if not isinstance(value, int | float):
+        return False
+    sampler, (low, high) = domain.get_sampler(), known
+    steps = (value - low) / sampler.q if isinstance(sampler, Quantized) else 0
+    return bool(low <= value <= high and math.isclose(steps, round(steps), abs_tol=1e-6))
 
 
 def to_search_domain(domain: Domain) -> SearchDomain:

@@ -15,6 +15,7 @@ from fieldtrial.disk.sweep_description import (
     Mode,
     SweepDescription,
     compared_fields,
+    row_count_problems,
     typed_values,
 )
 from fieldtrial.effects import condition_text, effective, has_effect
@@ -220,11 +221,8 @@ class Sweep(Budget):
         )
 
     def _row_problems(self) -> list[str]:
-        problems = [] if self.rows else ["rows: there must be at least one"]
-        problems += label_problems(self.rows)
-        if self.select not in MODES:
-            problems.append(f"select = {self.select!r}: must be one of {', '.join(MODES)}")
-        for number in range(len(self.rows)):
+        problems = row_count_problems(len(self.rows) and len(self.rows) + self.aa)
+        for number in range(0 if problems else len(self.rows)):
             try:
                 TrainConfig.from_dict(self._own(number), self.base)
             except ConfigError as error:
@@ -233,6 +231,9 @@ class Sweep(Budget):
             for name, instead in OWN_FIELDS.items():
                 if name in self.rows[number]:
                     problems.append(f"row {number}: {name} is not a row's field; {instead}")
+        if self.select not in MODES:
+            problems.append(f"select = {self.select!r}: must be one of {', '.join(MODES)}")
+        problems += label_problems(self.rows)
         return problems
 
     def _search_problems(self) -> list[str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from fieldtrial.control import cli
-from fieldtrial.control.driver.drive import claim
+from fieldtrial.control.driver.claim import claim_folder
 from fieldtrial.control.engine.loop import Engine
 from fieldtrial.control.places.local import LocalPlace
 from fieldtrial.control.places.settings import LocalSettings
@@ -82,7 +82,7 @@ def test_a_smoke_run_trains_every_row(
     sweep = replace(smoke_of(name, monkeypatch), seeds=int(name in FINAL_RUNS))
     assert problems(sweep, Run(folder)) == []
     made = SweepFolder(folder / f"{Path(name).stem}-smoke")
-    claim(made, sweep)
+    claim_folder(sweep, made).write()
     engine = Engine(sweep, made, place)
     engine.run()
     assert all(row.winner() for row in engine.rows)

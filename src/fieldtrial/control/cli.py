@@ -16,12 +16,13 @@ from fieldtrial.budget import FIRST_SEEDS, until
 from fieldtrial.command_line import BAD_INPUT, BAD_RESULT, INTERRUPTED, said_if_long
 from fieldtrial.config import ConfigError, unknown_field
 from fieldtrial.control.changes import with_rows, with_settings
+from fieldtrial.control.driver.claim import claim_folder
 from fieldtrial.control.driver.drive import RESUME_ADVICE, checking, drive
 from fieldtrial.control.driver.ownership import DeposedError
 from fieldtrial.control.driver.preflight import START_SECONDS, Preflight, SweepSizes, trial_hours
 from fieldtrial.control.engine.loop import SweepError
 from fieldtrial.control.engine.state import ForeignStateError
-from fieldtrial.control.places.interface import PlaceError
+from fieldtrial.control.places.interface import PlaceError, RayError
 from fieldtrial.control.places.settings import Settings, SlurmSettings, read_settings
 from fieldtrial.control.smoke import smoke
 from fieldtrial.disk.files import share_with_group
@@ -52,21 +53,24 @@ def main(build: Callable[[], Sweep], arguments: list[str] | None = None) -> None
         if isinstance(settings, SlurmSettings):
             require_path(folder.path)
         if options.dry_run:
+            claim = claim_folder(sweep, folder)
             with Preflight(sweep, settings.devices_per_trial, settings.uses_gpus) as preflight:
                 with said_if_long(checking(sweep)):
                     sizes = preflight.result()
                 _show(sweep, folder, settings, sizes)
+            for line in claim.changes():
+                console().print(f"{folder.path}: {line}", soft_wrap=True)
         else:
             sys.exit(drive(sweep, folder, settings, options.retry, options.takeover))
     except ConfigError as error:
         _print_error(str(error))
         sys.exit(BAD_INPUT)
+    except (DeposedError, RayError) as error:
+        _print_error(str(error))
+        os._exit(BAD_RESULT)  # an orderly exit may crash in Ray if its start was interrupted
     except (SweepError, PlaceError, ForeignStateError) as error:
         _print_error(str(error))
         sys.exit(BAD_RESULT)
-    except DeposedError as error:
-        _print_error(str(error))
-        os._exit(1)  # an orderly exit may crash in Ray if its start was interrupted
     except KeyboardInterrupt:
         _print_error(RESUME_ADVICE)
         os._exit(INTERRUPTED)  # as above

@@ -1,6 +1,7 @@
 """Files as this program writes them: replaced atomically or appended to, readable by the group."""
 
 import contextlib
+import errno
 import json
 import os
 import secrets
@@ -25,6 +26,11 @@ def share_with_group() -> None:
     """
     own = os.umask(OTHERS_WRITE)
     os.umask(own & ~GROUP_READS | OTHERS_WRITE)
+
+
+def may_only_read(error: OSError) -> bool:
+    """Return whether an error of writing says that this user may not write there."""
+    return error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def refresh(folder: Path | Inside) -> None:

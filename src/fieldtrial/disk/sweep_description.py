@@ -253,8 +253,8 @@ class _Reader:
         if not isinstance(rows, list) or not rows:
             self.problems.append(f"rows = {rows!r}: must be a list of at least one row")
             return
-        if len(rows) > MOST_ROWS:
-            self.problems.append(f"rows: {len(rows):,}; there must be at most {MOST_ROWS:,}")
+        if problems := row_count_problems(len(rows)):
+            self.problems += problems
             return
         known = len(self.problems)
         for number, row in enumerate(rows):
@@ -286,6 +286,13 @@ class _Reader:
         except ValueError as error:
             self.problems.append(f"source: {error}")
             return None
+
+
+def row_count_problems(rows: int) -> list[str]:
+    """Return what is wrong with a number of rows: nothing, or a line."""
+    if rows > MOST_ROWS:
+        return [f"rows: {rows:,}; there must be at most {MOST_ROWS:,}"]
+    return [] if rows else ["rows: there must be at least one"]
 
 
 def compared_fields(rows: Iterable[Mapping[str, object]]) -> list[str]:

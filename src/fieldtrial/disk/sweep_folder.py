@@ -4,12 +4,12 @@ import contextlib
 import itertools
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from fieldtrial.config import ConfigError
-from fieldtrial.disk.files import is_there, read_json, write_json
+from fieldtrial.disk.files import is_there, read_json, write_atomically, write_json
 from fieldtrial.disk.inside import Inside
 from fieldtrial.disk.reading import LINES_BYTES, UnreadableError, decode, read_bytes
 from fieldtrial.disk.run import Run
@@ -112,6 +112,11 @@ class SweepFolder:
         entry |= {"search": search} if search else {}
         with self._trials_path.open("ab") as file:
             file.write(b"\n" + json.dumps(entry).encode())
+
+    def relist_trials(self, entries: Iterable[Mapping[str, Any]]) -> None:
+        """Replace the list of trials, as a whole, by entries as `trials` returns them."""
+        lines = (b"\n" + json.dumps(dict(entry)).encode() for entry in entries)
+        write_atomically(self._trials_path, b"".join(lines))
 
     def trials(self) -> list[dict[str, Any]]:
         """Return the list's entries in order, each once, where it was last added.

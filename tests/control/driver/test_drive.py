@@ -19,7 +19,7 @@ from fieldtrial.control.driver.drive import Hangup, Interruption, drive, only_dr
 from fieldtrial.control.driver.ownership import DeposedError, Ownership
 from fieldtrial.control.engine.loop import DISK_ADVICE, Engine, SweepError
 from fieldtrial.control.engine.state import ForeignStateError
-from fieldtrial.control.places.interface import UnreachableError
+from fieldtrial.control.places.interface import RayError, UnreachableError
 from fieldtrial.control.places.settings import LocalSettings
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.disk.task_queue import Task, TaskQueue
@@ -183,6 +183,27 @@ def test_a_slurm_that_does_not_answer_is_waited_for_after_an_outage_only(
     monkeypatch.delenv(driver.QUICK)
     with pytest.raises(UnreachableError):
         drive(SMALL, SweepFolder(tmp_path / "sweep"), LocalSettings(), retry=False)
+
+
+def test_a_ray_that_is_lost_is_started_once_more(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    restarted: list[list[str]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def open_place(*_: object) -> NoReturn:
+        raise RayError("Ray did not start in /tmp/x: planted")
+
+    monkeypatch.setattr(driver, "open_place", open_place)
+    monkeypatch.setattr(driver, "Preflight", lambda *_: nullcontext(Checked()))
+    with pytest.raises(ReplacedError):
+        drive(SMALL, SweepFolder(tmp_path / "sweep"), LocalSettings(), retry=False)
+    assert capsys.readouterr().out == (
+        "Ray did not start in /tmp/x: planted; it is started once more, and trials resume\n"
+    )
+    with pytest.raises(RayError, match=r"^Ray did not start in /tmp/x: planted\. Ray was started"):
+        drive(SMALL, SweepFolder(tmp_path / "sweep"), LocalSettings(), retry=False)
+    assert len(restarted) == 1
 
 
 def test_who_is_told_to_end_by_a_takeover_says_who_has_taken_over(

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from fieldtrial.control.driver.drive import RESUME_ADVICE
+from fieldtrial.control.driver.drive import RAY_ADVICE, RESUME_ADVICE
 from fieldtrial.disk.run import RecordReader
 from fieldtrial.disk.sweep_folder import SweepFolder
 from tests.control.driver.outages import run_through_outages
@@ -287,6 +287,36 @@ def test_a_full_disk_stops_the_sweep_and_loses_nothing(
         assert {name: after[name] for name in before} == before
     finally:
         subprocess.run(["umount", "-l", str(runs)], check=True)
+
+
+def test_a_ray_that_dies_is_started_once_more(
+    make_driver: Callable[..., Any], processes: Any, tmp_path: Path
+) -> None:
+    """First its raylet is killed, as the kernel does where memory runs out, and then its GCS."""
+    driver = make_driver(tmp_path, {"most_trials": 1}, EPOCH_SECONDS="0.3")
+    process = driver.start()
+    marks, killed = [], ("raylet", "gcs_server")
+    try:
+        for name in killed:
+            started = time.time()
+            assert processes.eventually(lambda: trains(driver.folder(), started))  # noqa: B023
+            marks.append(processes.guarded(process.pid))
+            of_ray = {one.name(): one for one in processes.marked(marks[-1][0])}
+            of_ray[name].kill()
+        output, errors = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode == 1, output + errors
+    again = "; it is started once more, and trials resume\n"
+    assert f"Ray's raylet was killed by SIGKILL{again}" in output
+    assert output.count(again) == 1
+    assert errors == f"Ray's gcs_server was killed by SIGKILL. {RAY_ADVICE}\n"
+    assert marks[0] != marks[1]
+    for mark, folder in marks:
+        assert not processes.marked(mark)
+        assert not folder.exists()
+    assert driver.folder().owner() is None
+    assert_each_epoch_was_trained_once(driver.folder())
 
 
 @pytest.mark.chaos

@@ -1,3 +1,4 @@
+import errno
 import hmac
 import os
 import shutil
@@ -7,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -240,6 +242,23 @@ def test_a_key_that_others_may_know_is_refused(
     key.write_bytes(kept)
     key.chmod(0o600)
     assert load(path) == 1
+
+
+def test_a_home_that_cannot_take_the_key_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not the sweep's folder, where all is well."""
+    key = tmp_path / "mine" / "fieldtrial" / "key"
+    full = OSError(errno.EDQUOT, "Disk quota exceeded")  # without a name, as of a write
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", mock.Mock(side_effect=full))
+        with pytest.raises(ForeignStateError, match=rf"^{key}: Disk quota exceeded: the key that"):
+            save(tmp_path / "x" / "engine.state", 1)
+    assert list(key.parent.iterdir()) == []
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
+    with pytest.raises(ForeignStateError, match="file/fieldtrial/key: Not a directory: the key"):
+        save(tmp_path / "x" / "engine.state", 1)
 
 
 def test_another_users_key_is_refused(tmp_path: Path) -> None:

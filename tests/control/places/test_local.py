@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import secrets
 import signal
 import stat
@@ -16,9 +17,9 @@ import psutil
 import pytest
 import ray
 
-from fieldtrial.config import TrainConfig
+from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.control.places.guard import signal_all
-from fieldtrial.control.places.interface import Ended, PlaceError
+from fieldtrial.control.places.interface import Ended, PlaceError, RayError
 from fieldtrial.control.places.local import LocalPlace, Slot
 from fieldtrial.control.places.settings import LocalSettings
 from fieldtrial.disk.run import Run
@@ -147,6 +148,44 @@ def test_a_folder_that_others_can_enter_is_told(monkeypatch: pytest.MonkeyPatch)
     told = r"Ray runs in it, and others can enter it \(mode 0755\)"
     with mock.patch.dict(os.environ), pytest.raises(PlaceError, match=told):
         LocalPlace(LocalSettings())
+
+
+def test_a_ray_that_does_not_start_is_told_in_a_line_and_nothing_is_left(
+    monkeypatch: pytest.MonkeyPatch, processes: Any
+) -> None:
+    """The fault is Ray's own words on a machine with so much load that its start takes too long."""
+    found: list[tuple[str, Path]] = []
+
+    def time_out(_temp_dir: str, **_: object) -> None:
+        found.append((os.environ["FIELDTRIAL_PLACE"], Path(_temp_dir).parent))
+        raise Exception("The current node timed out during startup.\n  See its logs.\n")
+
+    monkeypatch.setattr(ray, "init", time_out)
+    told = r"^Ray did not start in /tmp/fieldtrial-\w+: See its logs\.$"
+    with mock.patch.dict(os.environ), pytest.raises(RayError, match=told):
+        LocalPlace(LocalSettings())
+    ((mark, folder),) = found
+    assert not folder.exists()
+    assert not processes.marked(mark)
+
+
+def test_rays_folder_is_where_the_settings_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    folders: list[str] = []
+
+    def fail(_temp_dir: str, **_: object) -> None:
+        folders.append(_temp_dir)
+        raise ConnectionError("planted")
+
+    monkeypatch.setattr(ray, "init", fail)
+    with mock.patch.dict(os.environ), pytest.raises(RayError, match="planted"):
+        LocalPlace(LocalSettings(ray_folder="/var/tmp"))
+    assert re.fullmatch(r"/var/tmp/fieldtrial-\w{8}/ray", folders[0])
+    missing = r"^/nowhere: Ray's folder cannot be made in it: No such file or directory; make room"
+    with mock.patch.dict(os.environ), pytest.raises(PlaceError, match=missing):
+        LocalPlace(LocalSettings(ray_folder="/nowhere"))
+    for path in ("tmp", "/longer-than-nineteen", ""):
+        with pytest.raises(ConfigError, match=r"^ray_folder = .*: must be an absolute path"):
+            LocalSettings(ray_folder=path)
 
 
 def test_only_who_has_the_token_gets_in(place: LocalPlace) -> None:

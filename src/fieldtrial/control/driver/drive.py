@@ -1,31 +1,30 @@
 """The driver: runs a sweep from its command to its table, and can be ended at any time."""
 
 import contextlib
-import itertools
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from fieldtrial.command_line import INTERRUPTED, said_if_long
+from fieldtrial.command_line import BAD_RESULT, INTERRUPTED, said_if_long
 from fieldtrial.config import ConfigError
+from fieldtrial.control.driver.claim import Claim, claim_folder
 from fieldtrial.control.driver.contest import runs_wanted
 from fieldtrial.control.driver.live_panel import LivePanel, print_overview
 from fieldtrial.control.driver.live_report import LiveReport, write_report
 from fieldtrial.control.driver.ownership import DeposedError, OwnedError, Ownership
 from fieldtrial.control.driver.preflight import Preflight
+from fieldtrial.control.driver.shortcomings import shortcomings
 from fieldtrial.control.engine.loop import DISK_ADVICE, Engine, SweepError
-from fieldtrial.control.places.interface import Place, PlaceError, UnreachableError
+from fieldtrial.control.places.interface import Place, PlaceError, RayError, UnreachableError
 from fieldtrial.control.places.local import LocalPlace
 from fieldtrial.control.places.settings import LocalSettings, Settings
 from fieldtrial.disk.outages import await_folder, is_outage
-from fieldtrial.disk.sweep_description import MOST_ROWS, SweepDescription
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.panel import console
 from fieldtrial.processes import python
@@ -35,6 +34,11 @@ UNREACHABLE_SECONDS = 10.0  # between two attempts to reach SLURM after an outag
 # So many outages in a row, each within so many seconds of a start, are a broken disk.
 MOST_QUICK, QUICK_SECONDS = 5, 60.0
 QUICK = "FIELDTRIAL_QUICK_OUTAGES"  # their number so far, for the command that is run again
+RAY_AGAIN = "FIELDTRIAL_RAY_AGAIN"  # whether the command is run again because Ray was lost
+RAY_ADVICE = (
+    "Ray was started twice. See that the machine has memory left, and Ray's folder space, or give"
+    " another ray_folder; then run the same command again: nothing is lost"
+)
 RESUME_ADVICE = "Interrupted. Nothing is lost: run the same command again to resume."
 CANCELLED = f"The sweep's jobs are cancelled. {RESUME_ADVICE}"
 DETACHED = (
@@ -55,20 +59,28 @@ def drive(
 ) -> int:
     """Run the sweep in its folder and print its table. Returns the exit status.
 
-    0: every row that is run has its winner; 1: some has none; 130: interrupted. After an outage of
-    the folder's file system this process is replaced by the same command, which resumes the sweep.
+    0: every row that is run has its winner and test result, and the table was written; 1: something
+    lacks (see `shortcomings`); 130: interrupted. After an outage of the folder's file system, and
+    once where Ray is lost, this process is replaced by the same command, which resumes the sweep.
 
     Raises:
         ConfigError: the rows cannot be run, or the folder is another sweep's.
         SweepError: another process runs this sweep; the first trials all fail with the same error;
             the disk is full or broken.
+        RayError: Ray did not start or has died, twice.
         DeposedError: another driver has taken the sweep over, with its jobs.
         ForeignStateError: the engine's state cannot be read; the sweep's jobs run on.
     """
     started, is_restart = time.monotonic(), QUICK in os.environ
     quick, applied, out = int(os.environ.pop(QUICK, "0")), list[str](), console()
+    is_second_ray = os.environ.pop(RAY_AGAIN, None) is not None
     try:
         return _drive(sweep, folder, settings, retry, takeover, applied)
+    except RayError as error:
+        if is_second_ray:
+            raise RayError(f"{error}. {RAY_ADVICE}") from None
+        out.print(f"{error}; it is started once more, and trials resume", soft_wrap=True)
+        os.environ[RAY_AGAIN] = "1"
     except UnreachableError as error:
         if not is_restart:
             raise
@@ -119,29 +131,31 @@ def _drive(
     """Do what `drive` does, but raise OSError in an outage. Adds to the `applied` options."""
     interruption = Interruption()
     interruption.listen()
+    claim_folder(sweep, folder)  # so that a refused command ends no other driver
     with only_driver(folder, takeover) as ownership:
         applied.append("--takeover")
-        claim(folder, sweep)
-        folder.write_command(_command(), Path.cwd())
+        claim, is_here = claim_folder(sweep, folder), isinstance(settings, LocalSettings)
         with Preflight(sweep, settings.devices_per_trial, settings.uses_gpus) as preflight:
             print_overview(console(), folder)
-            is_here = isinstance(settings, LocalSettings)
+            if not is_here:  # a place that writes to the folder
+                with said_if_long(checking(sweep)):
+                    preflight.result()
             with said_if_long("starting Ray" if is_here else "copying the code, asking SLURM"):
                 place = open_place(settings, folder)
             engine, ending = None, None
             try:
                 interruption.listen()  # Ray has set its own handlers
-                with said_if_long(checking(sweep)):
-                    preflight.result()
+                if is_here:
+                    with said_if_long(checking(sweep)):
+                        preflight.result()
                 progress = LivePanel(console(), place.processes)
                 with said_if_long("taking up the trials that there are"):
+                    trials = claim.trials  # which may be refused, before anything is written
+                    _write(claim)
                     engine = Engine(
-                        sweep,
-                        folder,
-                        place,
-                        progress.on_event,
-                        ownership.check,
+                        *(sweep, folder, place, progress.on_event, ownership.check),
                         contest=runs_wanted,
+                        trials=trials,
                     )
                     lost = engine.repair()
                 if lost:
@@ -166,7 +180,18 @@ def _drive(
         if status != INTERRUPTED:  # an interruption should not take long, and a report exists
             with said_if_long("writing the report"):
                 write_report(folder)
-    return status or table.returncode
+    return status or (BAD_RESULT if table.returncode else 0)
+
+
+def _write(claim: Claim) -> None:
+    """Make the folder the sweep's, and say what has changed since it was last."""
+    try:
+        claim.write()
+        claim.folder.write_command(_command(), Path.cwd())
+    except OSError as error:
+        raise _unwritable(claim.folder, error) from None
+    for line in claim.changes():
+        console().print(f"{claim.folder.path}: {line}", soft_wrap=True)
 
 
 def checking(sweep: Sweep) -> str:
@@ -182,15 +207,10 @@ def _run(engine: Engine, progress: LivePanel, ownership: Ownership) -> int:
     except KeyboardInterrupt:
         _raise_if_deposed(ownership)
         raise
-    for source in engine.sources.values():
-        if source.status == "failed":
-            console().print(
-                f"source {source.name} failed ({source.problem}), so its rows were not started;"
-                " fix it and run the command again with --retry",
-                soft_wrap=True,
-            )
-    rows = [row for row in engine.rows if engine.sweep.is_run(row.number)]
-    return 0 if all(row.winner() for row in rows) else 1
+    lines = shortcomings(engine)
+    for line in lines:
+        console().print(line, soft_wrap=True)
+    return BAD_RESULT if lines else 0
 
 
 def _detaches(
@@ -276,54 +296,6 @@ def _unwritable(folder: SweepFolder, error: OSError) -> Exception:
     if is_outage(error):
         return error
     return SweepError(f"{folder.path}: cannot be written to: {error.strerror}")
-
-
-def claim(folder: SweepFolder, sweep: Sweep) -> None:
-    """Describe the sweep in its folder. Raises ConfigError if the folder is another sweep's."""
-    new, differences, old = sweep.describe(folder.name), list[str](), None
-    if len(new.rows) > MOST_ROWS:  # its description could not be read
-        raise ConfigError([f"{len(new.rows):,}; there must be at most {MOST_ROWS:,}"], "rows")
-    try:
-        old = folder.description()
-        differences = [] if old is None else _differences(old, new)
-    except ValueError as error:
-        differences = [str(error)]
-    listed = folder.trials()
-    has_trials = listed or folder.state_path.exists()
-    if differences and has_trials:  # without a trial, a change spoils nothing
-        raise ConfigError(
-            [*differences, "give another --name, or undo the change"],
-            f"{folder.path} holds another sweep",
-        )
-    if old is not None and any(one["role"] == "final" for one in listed):
-        # Seeds that are added after a look at the table give a false difference another chance.
-        was_until, is_until = (one.most_seeds > one.seeds for one in (old, new))
-        is_another = new.most_seeds > old.most_seeds or (was_until and not is_until)
-        raised = (old.most_seeds,) if is_another else ()
-        new = replace(new, earlier_seeds=(*old.earlier_seeds, *raised))
-    try:
-        folder.write_description(new)
-    except OSError as error:
-        raise _unwritable(folder, error) from None
-
-
-def _differences(old: SweepDescription, new: SweepDescription) -> list[str]:
-    """Return what differs between two descriptions, their budgets aside: a line for each."""
-    base = old.base.differences(new.base)
-    pairs: dict[str, tuple[object, object]] = {f"base {name}": pair for name, pair in base.items()}
-    rows = enumerate(itertools.zip_longest(old.rows, new.rows))
-    pairs |= next(({f"row {number}": pair} for number, pair in rows if pair[0] != pair[1]), {})
-    for name in {**old.search, **new.search}:
-        was, now = (str(one.search.get(name, "not searched")) for one in (old, new))
-        pairs[f"search {name}"] = was, now
-    looks = ["pairs"] if old.most_seeds > old.seeds else []  # else it decides about no trial
-    for name in ("select", "source", "deterministic", "aa", *looks):
-        pairs[name] = getattr(old, name), getattr(new, name)
-    return [
-        f"{name} is {was!r} there and {now!r} now"
-        for name, (was, now) in pairs.items()
-        if was != now
-    ]
 
 
 class Interruption:

@@ -1,22 +1,22 @@
 """Ownership: only one driver at a time runs a sweep, and another one can take it over."""
 
 import contextlib
-import getpass
+import itertools
 import os
-import pwd
 import secrets
 import socket
 import stat
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from filelock import BaseFileLock, FileLock, Timeout
 
 from fieldtrial.control.driver.other_driver import NoDriverError, ask_to_end, mark_this_process
 from fieldtrial.disk.sweep_folder import SweepFolder
-from fieldtrial.processes import is_gone, started
+from fieldtrial.processes import is_gone, own_name, started, user_name
 
 HEARTBEAT_SECONDS = 5.0
 # How long to watch for heartbeats: some file systems do not share locks between machines.
@@ -58,12 +58,13 @@ class Ownership:
         self._lock = self._new_lock()
         self._mark: int | None = None
         self._own: dict[str, object] = {
-            "user": getpass.getuser(),
+            "user": own_name(),
             "host": socket.gethostname(),
             "process": os.getpid(),
             "started": started(os.getpid()),
             "token": secrets.token_hex(8),
         }
+        self._made: list[Path] = []  # the folder and those above it that were not there
         self._heartbeats, self._ended = 0, threading.Event()
         self._thread = threading.Thread(target=self._send_heartbeats, daemon=True)
 
@@ -74,8 +75,10 @@ class Ownership:
             OwnedError: another process runs the sweep, and does not end, or is another user's.
             OSError: the folder cannot be written to.
         """
+        path = self._folder.path.absolute()
+        self._made = list(itertools.takewhile(_is_missing, (path, *path.parents)))
         # Without the group's right to write, whatever the umask says: jobs are started from there.
-        self._folder.path.mkdir(parents=True, exist_ok=True, mode=0o755)
+        path.mkdir(parents=True, exist_ok=True, mode=0o755)
         owner = self._folder.owner()
         self._keep_lock_private()
         if not self._try_lock() or (
@@ -100,9 +103,19 @@ class Ownership:
         with contextlib.suppress(OSError):  # an outage: a process that has ended owns nothing
             if self._is_mine():
                 self._folder.set_owner(None)
+                self._remove_folder()
             self._lock.release()
         if self._mark is not None:
             os.close(self._mark)
+
+    def _remove_folder(self) -> None:
+        """Remove the folder if it was made for a sweep that has not begun, as after a refusal."""
+        lock = self._folder.lock_path
+        if self._made and lock.parent.names() == [lock.name]:
+            lock.unlink()
+            with contextlib.suppress(OSError):  # another sweep is in one of them by now
+                for path in self._made:
+                    path.rmdir()
 
     def check(self) -> None:
         """Raise DeposedError if another driver has taken over, whose SIGTERM may be yet to come."""
@@ -198,12 +211,8 @@ class Ownership:
         self._folder.set_owner(self._own | {"beat": self._heartbeats})
 
 
-def user_name(number: int) -> str:
-    """Return the name of the user with this number, or the number where there is none."""
-    try:
-        return pwd.getpwuid(number).pw_name
-    except KeyError:
-        return f"user {number}"
+def _is_missing(path: Path) -> bool:
+    return not path.exists()
 
 
 def owner_text(owner: dict[str, Any] | None) -> str:

@@ -43,6 +43,7 @@ class Engine:
     clock: returns seconds, to find hung trials.
     contest: returns how many final runs rows should have, once those that they have are over. It
         is asked where the sweep's seeds are `until(most)`.
+    trials: what the folder's state says, where that was read already.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Engine:
         check_ownership: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
         contest: Callable[[SweepFolder], Mapping[int, int]] = lambda _: {},
+        trials: Trials | None = None,
     ) -> None:
         self.sweep, self.folder, self.place = sweep, folder, place
         self._description = sweep.describe(folder.name)
@@ -62,7 +64,9 @@ class Engine:
         self._readers: dict[str, RecordReader] = {}
         self._to_stop: list[Trial] = []
         self._hung = HungWatch(place, clock)
-        self._trials = Trials.begin(sweep, folder, load_state(folder, self._description))
+        if trials is None:
+            trials = Trials.begin(sweep, folder, load_state(folder, self._description))
+        self._trials = trials
         self.rows: list[Row] = self._trials.rows
         self.sources: dict[str, Trial] = self._trials.sources
         self._adopt()
@@ -93,9 +97,8 @@ class Engine:
         except OSError as error:
             if is_outage(error):
                 raise
-            raise SweepError(
-                f"{self.folder.path}: {error.strerror or error}; {DISK_ADVICE}"
-            ) from error
+            where = error.filename or self.folder.path
+            raise SweepError(f"{where}: {error.strerror or error}; {DISK_ADVICE}") from error
 
     def retry(self) -> int:
         """Set the failed trials to waiting, and return how many. Diverged trials stay failed."""

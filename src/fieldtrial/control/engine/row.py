@@ -20,9 +20,14 @@ from fieldtrial.control.engine.rounds import RoundHalving, round_of
 from fieldtrial.control.engine.trial import Role, Trial
 from fieldtrial.disk.run import Record
 from fieldtrial.fields.values import format_value
-from fieldtrial.sweep import Sweep
+from fieldtrial.sweep import PlannedRow, Sweep
 
 NO_CONTROLLER: Any = None  # of Ray Tune, which the scheduler does not use
+
+
+def search_config(planned: PlannedRow, search: int) -> TrainConfig:
+    """Return the config that a row's search starts from: by it, a row is known again."""
+    return replace(planned.config, seed=planned.config.seed + search * SEARCH_SEEDS)
 
 
 class Row:
@@ -36,8 +41,8 @@ class Row:
     def __init__(self, sweep: Sweep, number: int, search: int = 0) -> None:
         self.number, self.search = number, search
         planned = sweep.planned[number]
-        seed = planned.config.seed + search * SEARCH_SEEDS
-        self.config = replace(planned.config, seed=seed)
+        self.config = search_config(planned, search)
+        seed = self.config.seed
         self.source = planned.source.id if planned.source else None
         self.select, self.mode = sweep.select, sweep.mode
         self.budget, self.seeds = sweep.trials_per_search, int(sweep.seeds)
@@ -87,6 +92,14 @@ class Row:
                 return 0
             end = min(end, after)
         return max(0, end - number)
+
+    def at(self, number: int) -> "Row":
+        """Return this row with its number in a sweep whose rows have changed."""
+        if number != self.number:
+            self.number = number
+            for trial in [*self.trials, *self.finalist_runs, *(self.finals or [])]:
+                trial.row = number
+        return self
 
     def propose(self) -> Trial:
         """Return the next trial of the search. The caller checks `proposable` first."""

@@ -6,6 +6,7 @@ code here. What is signed names the sweep and its folder: the state of one sweep
 another's.
 """
 
+import contextlib
 import hashlib
 import hmac
 import json
@@ -14,13 +15,16 @@ import pickle
 import re
 import secrets
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from fieldtrial.disk.files import write_atomically
+from fieldtrial.disk.outages import is_outage
 from fieldtrial.disk.reading import UnreadableError, read_bytes
 from fieldtrial.disk.sweep_description import SweepDescription
 from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.processes import home_folder
 
 VERSION = 5  # raise it with every change of a class that is pickled
 HEADER = re.compile(rb"fieldtrial engine state (\d+)\n")
@@ -56,6 +60,16 @@ def load_state(folder: SweepFolder, sweep: SweepDescription) -> Any | None:
         ForeignStateError: another user wrote it, it was changed, its version is another, or it is
             of another sweep or folder; or the key may be known to others.
     """
+    found = load_state_of_any(folder, [sweep])
+    return None if found is None else found[0]
+
+
+def load_state_of_any(
+    folder: SweepFolder, sweeps: Sequence[SweepDescription]
+) -> tuple[Any, SweepDescription] | None:
+    """Return the state from a folder, and which of `sweeps` it is of: they are what the folder's
+    sweep was, and is to be. None if there is no file. Raises what `load_state` does.
+    """
     path = folder.state_path
     try:
         data = read_bytes(path, MOST_BYTES)
@@ -72,8 +86,12 @@ def load_state(folder: SweepFolder, sweep: SweepDescription) -> Any | None:
         )
     found = HEADER.match(content)
     version = int(found[1]) if found else 0
-    bound, own = content[found.end() :] if found else b"", _bound_to(folder, sweep)
-    if version == VERSION and not bound.startswith(own):
+    bound = content[found.end() :] if found else b""
+    known = {_bound_to(folder, sweep): sweep for sweep in sweeps}
+    own = next(filter(bound.startswith, known), None)
+    if version != VERSION:
+        own = None
+    elif own is None:
         there = json.loads(bound.partition(b"\n")[0])
         raise ForeignStateError(
             f"{path}: written for sweep {there['sweep']} in {there['folder']}, or before the sweep"
@@ -81,9 +99,9 @@ def load_state(folder: SweepFolder, sweep: SweepDescription) -> Any | None:
             f" back. {ADVICE}"
         )
     try:
-        if version != VERSION:
+        if own is None:
             raise ValueError(f"its format is {version}, and that of this version is {VERSION}")
-        return pickle.loads(bound[len(own) :])
+        return pickle.loads(bound[len(own) :]), known[own]
     except Exception as error:  # of any kind: the signature proves that the content is complete
         age = "a newer" if version > VERSION else "an older"
         raise ForeignStateError(
@@ -99,30 +117,46 @@ def _bound_to(folder: SweepFolder, sweep: SweepDescription) -> bytes:
 
 
 def _key_path() -> Path:
-    home = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    home = Path(os.environ.get("XDG_STATE_HOME") or home_folder() / ".local" / "state")
     return home / "fieldtrial" / "key"
+
+
+def _create_key(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    temporary = path.with_name(f"key.{os.getpid()}")
+    try:
+        temporary.touch(mode=0o600)
+        temporary.write_bytes(secrets.token_bytes(KEY_BYTES))
+        with contextlib.suppress(FileExistsError):  # of two drivers, the first one's key stays
+            os.link(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _key() -> bytes:
     """Return this user's key, created at the first use and readable by the user alone.
 
     Raises:
-        ForeignStateError: it is not: who knows it can sign states that run code; or it is no key.
+        ForeignStateError: it is not: who knows it can sign states that run code; or it is no key,
+            or it cannot be created or read.
+        OSError: in an outage.
     """
-    path = _key_path()
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        temporary = path.with_name(f"key.{os.getpid()}")
-        temporary.touch(mode=0o600)
-        temporary.write_bytes(secrets.token_bytes(KEY_BYTES))
-        try:
-            os.link(temporary, path)  # of two drivers, the first one's key stays
-        except FileExistsError:
-            pass
-        finally:
-            temporary.unlink()
-    with path.open("rb") as file:
-        key, known = file.read(), os.fstat(file.fileno())
+    try:
+        path = _key_path()
+    except ValueError as error:  # no home
+        raise ForeignStateError(str(error)) from None
+    try:
+        if not path.exists():
+            _create_key(path)
+        with path.open("rb") as file:
+            key, known = file.read(), os.fstat(file.fileno())
+    except OSError as error:
+        if is_outage(error):
+            raise
+        raise ForeignStateError(
+            f"{path}: {error.strerror}: the key that signs engine.state is kept there. Make room or"
+            " give yourself the rights, or set XDG_STATE_HOME to a folder that is yours alone"
+        ) from None
     mode = stat.S_IMODE(known.st_mode)
     problems = [
         (known.st_uid != os.geteuid(), "belongs to another user"),

@@ -1,8 +1,10 @@
 """The trials of a sweep: all of them, and which one comes next."""
 
-from collections.abc import Collection, Iterator
+import itertools
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
 
-from fieldtrial.control.engine.row import Row
+from fieldtrial.control.engine.row import Row, search_config
 from fieldtrial.control.engine.trial import Trial
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.sweep import Sweep
@@ -22,27 +24,48 @@ class Trials:
 
     @classmethod
     def begin(
-        cls, sweep: Sweep, folder: SweepFolder, saved: tuple[list[Row], dict[str, Trial]] | None
+        cls,
+        sweep: Sweep,
+        folder: SweepFolder,
+        saved: tuple[list[Row], dict[str, Trial]] | None,
+        entries: Sequence[Mapping[str, Any]] | None = None,
     ) -> "Trials":
         """Return the trials of a sweep from its saved state, as far as there is one.
 
-        The trials of a search without a state are those that the folder lists. A deterministic
-        search makes the same proposals again, and finds their results.
+        A row of the state is known by its config: it may have had another number. The trials of a
+        search without a state are those that the folder lists. A deterministic search makes the
+        same proposals again, and finds their results.
+
+        entries: the folder's list of trials as it is to be, where that differs.
         """
         configs = [row.source for row in sweep.planned if row.source]
         sources = {c.id: Trial(f"source-{c.id}", "source", None, c) for c in configs}
-        rows, sources = saved or ([], sources)
-        known = {(row.number, row.search): row for row in rows}
-        places = [(row.number, s) for row in sweep.planned for s in range(sweep.searches)]
-        new = {place: Row(sweep, *place) for place in places if place not in known}
-        for listed in folder.trials() if new and not sweep.deterministic else []:
-            row = new.get((listed["row"], listed.get("search", 0)))
-            if row and listed["role"] == "search":
-                run = folder.run(listed["trial"])
+        rows, known_sources = saved or ([], {})
+        left: dict[str, list[Row]] = {}
+        for saved_row in rows:
+            left.setdefault(saved_row.config.id, []).append(saved_row)
+        known, new = dict[tuple[int, int], Row](), dict[tuple[int, int], Row]()
+        for planned, search in itertools.product(sweep.planned, range(sweep.searches)):
+            place = planned.number, search
+            same = left.get(search_config(planned, search).id)
+            if same:
+                known[place] = same.pop(0).at(planned.number)
+            else:
+                new[place] = Row(sweep, *place)
+        listed = folder.trials() if entries is None else entries
+        for entry in listed if new and not sweep.deterministic else []:
+            row = new.get((entry["row"], entry.get("search", 0)))
+            if row and entry["role"] == "search":
+                run = folder.run(entry["trial"])
                 row.restore(run.config(), run.result())
-        for row in known.values():
-            row.extend(sweep.trials_per_search, sweep.seeds, sweep.finalists)
-        return cls([(known | new)[place] for place in places], sources, sweep.run_only)
+        for kept in known.values():
+            kept.extend(sweep.trials_per_search, sweep.seeds, sweep.finalists)
+        every = sorted((known | new).items())
+        return cls(
+            [row for _, row in every],
+            {name: known_sources.get(name, source) for name, source in sources.items()},
+            sweep.run_only,
+        )
 
     def __iter__(self) -> Iterator[Trial]:
         yield from self.sources.values()

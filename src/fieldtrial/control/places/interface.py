@@ -41,6 +41,10 @@ class PlaceError(RuntimeError):
     """A place cannot go on; the message says why."""
 
 
+class RayError(PlaceError):
+    """Ray did not start, or has died. Another process may start it once more."""
+
+
 class UnreachableError(PlaceError):
     """A place does not answer now, and may later."""
 

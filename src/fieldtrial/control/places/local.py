@@ -21,7 +21,7 @@ import ray.job_config
 
 from fieldtrial.config import ConfigError
 from fieldtrial.control.places.guard import Guard, kill_all, signal_all
-from fieldtrial.control.places.interface import Ended, PlaceError
+from fieldtrial.control.places.interface import Ended, PlaceError, RayError
 from fieldtrial.control.places.settings import LocalSettings
 from fieldtrial.disk.files import last_lines, tail
 from fieldtrial.disk.inside import Inside
@@ -31,6 +31,7 @@ from fieldtrial.processes import python
 WORKER = ("-m", "fieldtrial.training.attempt.worker")
 LAUNCHER = ("-m", "fieldtrial.training.distributed.launcher")
 WORKER_MARK = "FIELDTRIAL_WORKER"
+ESSENTIAL = ("gcs_server", "raylet")  # of Ray's processes: without one, nothing is started
 
 
 class LocalPlace:
@@ -41,7 +42,8 @@ class LocalPlace:
 
     Raises:
         ConfigError: a trial needs more cores or devices than there are.
-        PlaceError: others can enter Ray's folder.
+        PlaceError: others can enter Ray's folder, or it cannot be made.
+        RayError: Ray did not start.
     """
 
     def __init__(self, settings: LocalSettings, worker: tuple[str, ...] = WORKER) -> None:
@@ -51,13 +53,16 @@ class LocalPlace:
                 [f"cpus_per_trial = {settings.cpus_per_trial}: this machine has {cores} cores"],
                 "local",
             )
-        # A short path: the names of Ray's sockets are limited to 107 bytes. Only this user can
-        # enter it: Ray lets everybody into its own folder, which is made in this one.
-        folder = Path(tempfile.mkdtemp(prefix="fieldtrial-", dir="/tmp"))
+        # Only this user can enter it: Ray lets everybody into its own folder, made in this one.
+        try:
+            folder = Path(tempfile.mkdtemp(prefix="fieldtrial-", dir=settings.ray_folder))
+        except OSError as error:
+            what = f"{settings.ray_folder}: Ray's folder cannot be made in it: {error.strerror}"
+            raise PlaceError(f"{what}; make room, or give another ray_folder") from None
         self.processes, self.backlog = settings.processes_per_trial, None
         self._guard = Guard(folder)
-        self._start_ray(cores, folder)
-        devices = int(ray.cluster_resources().get("GPU", 0))
+        self._is_lost = False
+        devices = self._start_ray(cores, folder)
         wanted = (
             settings.gpus_per_trial
             if settings.gpus_per_trial is not None
@@ -94,11 +99,17 @@ class LocalPlace:
         self._running[slot.work.remote(task)] = (slot, task)
 
     def wait(self, seconds: float, more: int = 0) -> list[Ended]:  # noqa: ARG002 (the slots exist already)
-        """Return the tasks that have ended, as soon as there are any or `seconds` have passed."""
-        if not self._running:
+        """Return the tasks that have ended, as soon as there are any or `seconds` have passed.
+
+        Raises:
+            RayError: a process of Ray has died, so that no task can be started any more.
+        """
+        ready: list[Any] = []
+        if self._running:
+            ready, _ = ray.wait(list(self._running), timeout=seconds)
+        else:
             time.sleep(seconds)
-            return []
-        ready, _ = ray.wait(list(self._running), timeout=seconds)
+        self._require_ray()
         return [self._end(reference) for reference in ready]
 
     def stop(self, _task: Task) -> None:
@@ -114,9 +125,21 @@ class LocalPlace:
         kill_all(WORKER_MARK, self._mark(task))
 
     def close(self, detach: bool = False) -> None:  # noqa: ARG002 (local workers need this process)
-        """End all workers and Ray."""
-        ray.shutdown()
+        """End all workers and Ray. The guard ends what is left of a Ray that has died, which would
+        not answer.
+        """
+        if not self._is_lost:
+            ray.shutdown()
         self._guard.close()
+        if self._is_lost and (node := ray._private.worker._global_node):
+            node.dead_processes()  # which reaps them: another command may replace this process
+
+    def _require_ray(self) -> None:
+        node = ray._private.worker._global_node
+        for name, process in node.dead_processes() if node else []:
+            if name in ESSENTIAL:
+                self._is_lost = True
+                raise RayError(f"Ray's {name} {_how_it_ended(process.returncode)}")
 
     def _mark(self, task: Task) -> str:
         running = self._running.values()
@@ -148,7 +171,8 @@ class LocalPlace:
         kill_all(WORKER_MARK, self._marks.pop(slot))
         return self._new_slot()
 
-    def _start_ray(self, cores: int, folder: Path) -> None:
+    def _start_ray(self, cores: int, folder: Path) -> int:
+        """Start Ray, and return how many GPUs it finds."""
         for name in ("RAY_ADDRESS", "RAY_AUTH_MODE"):  # perhaps of another cluster
             os.environ.pop(name, None)
         os.environ.update(
@@ -165,20 +189,29 @@ class LocalPlace:
         # The variable tells its processes, the constant this one, which has read the variable.
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
         ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
-        ray.init(
-            address="local",
-            num_cpus=cores,
-            include_dashboard=False,
-            log_to_driver=False,
-            configure_logging=False,
-            _temp_dir=str(folder / "ray"),
-            job_config=_JobConfig(),
-        )
+        try:
+            ray.init(
+                address="local",
+                num_cpus=cores,
+                include_dashboard=False,
+                log_to_driver=False,
+                configure_logging=False,
+                _temp_dir=str(folder / "ray"),
+                job_config=_JobConfig(),
+            )
+            devices = int(ray.cluster_resources().get("GPU", 0))
+        except Exception as error:  # of many kinds, without a common one
+            self._is_lost = True
+            self.close()
+            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+            reason = lines[-1] if lines else type(error).__name__
+            raise RayError(f"Ray did not start in {folder}: {reason}") from None
         known = folder.stat()
         if known.st_uid != os.geteuid() or stat.S_IMODE(known.st_mode) != stat.S_IRWXU:
             self.close()
             mode = stat.S_IMODE(known.st_mode)
             raise PlaceError(f"{folder}: Ray runs in it, and others can enter it (mode {mode:04o})")
+        return devices
 
 
 class _JobConfig(ray.job_config.JobConfig):  # type: ignore[misc]

@@ -11,6 +11,9 @@ from typing import Any, get_type_hints
 from fieldtrial.config import ConfigError
 from fieldtrial.fields.values import check_type
 
+# Of the 107 bytes of a socket's name, 88 are those of the folders and the file that Ray makes.
+LONGEST_RAY_FOLDER = 19
+
 
 @dataclass(frozen=True)
 class LocalSettings:
@@ -21,6 +24,7 @@ class LocalSettings:
     processes_per_trial: with more than one, the trial runs in as many at once.
     most_trials: trials at once. Default: as many as fit.
     teraflops: what a trial sustains in training, in 1e12 operations a second, for --dry-run.
+    ray_folder: where Ray's own folder is made.
     """
 
     cpus_per_trial: int = 1
@@ -28,9 +32,17 @@ class LocalSettings:
     processes_per_trial: int = 1
     most_trials: int | None = None
     teraflops: float = 0.02
+    ray_folder: str = "/tmp"
 
     def __post_init__(self) -> None:
         rules = [
+            (
+                "ray_folder",
+                self.ray_folder.startswith("/")
+                and len(os.fsencode(self.ray_folder)) <= LONGEST_RAY_FOLDER,
+                f"must be an absolute path of at most {LONGEST_RAY_FOLDER} bytes: the names of"
+                " Ray's sockets are limited",
+            ),
             ("cpus_per_trial", self.cpus_per_trial >= 1, "must be at least 1"),
             (
                 "gpus_per_trial",

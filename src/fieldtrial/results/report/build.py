@@ -5,6 +5,7 @@ sweep have a report of their own.
 """
 
 import argparse
+import os
 import shutil
 import sys
 import time
@@ -12,11 +13,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pandas as pd
 
-from fieldtrial.command_line import job, said_if_long, say
-from fieldtrial.disk.files import write_atomically
+from fieldtrial.command_line import ELSEWHERE, job, said_if_long, say
+from fieldtrial.disk.files import may_only_read, write_atomically
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.sweep_description import SweepDescription
 from fieldtrial.disk.sweep_folder import SweepFolder
@@ -84,47 +86,68 @@ CHARTS = {
 }
 
 
-def write_reports(path: Path) -> list[Path]:
+def write_reports(path: Path, output: Path | None = None) -> list[Path]:
     """Write the report of each sweep in the folder, and of its runs of no sweep; return the paths.
+
+    output: the folder for it instead of the sweep's; of several reports, a folder in it for each.
 
     Raises as `write_report` and `read_sweeps` do, and ValueError if the folder is a run.
     """
     sweeps = read_sweeps([path])
     parts = [sweeps.alone(name) for name in sweeps.folders]
-    if not all(folder.is_kept for folder in sweeps.folders.values()):
+    if not output and not all(folder.is_kept for folder in sweeps.folders.values()):
         raise ValueError(f"{path}: is a single run; name the folder that it is in")
-    return [_write(replace(part, left_out=sweeps.left_out)) for part in parts]
+    several = output and len(parts) > 1
+    return [
+        _write(
+            replace(part, left_out=sweeps.left_out),
+            output / next(iter(part.folders.values())).name if output and several else output,
+        )
+        for part in parts
+    ]
 
 
-def write_report(folder: SweepFolder) -> Path:
+def write_report(folder: SweepFolder, output: Path | None = None) -> Path:
     """Write the report into the sweep's folder, whole or not at all, and return its path.
+
+    output: the folder for it instead of the sweep's.
 
     Raises:
         FileNotFoundError: it is not a sweep's folder.
         ValueError: the sweep has no rows, or its description cannot be read.
         OSError: the disk is all but full, or cannot be written to.
     """
-    return _write(read_sweep(folder))
+    return _write(read_sweep(folder), output)
 
 
-def _write(sweeps: Sweeps) -> Path:
+def _write(sweeps: Sweeps, output: Path | None) -> Path:
     (folder,) = sweeps.folders.values()
-    page = _render(sweeps).encode()
-    free = shutil.disk_usage(folder.path).free
+    page = _render(sweeps, output).encode()
+    target = SweepFolder(output) if output else folder
+    target.path.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(target.path).free
     if free < len(page) + SPARE_BYTES:
         raise OSError(
-            f"{folder.path}: {free:,} bytes are free, too few for a report beside the trials"
+            f"{target.path}: {free:,} bytes are free, too few for a report beside the trials"
         )
-    write_atomically(folder.report_path, page)
-    return folder.report_path.path
+    try:
+        write_atomically(target.report_path, page)
+    except OSError as error:
+        if not may_only_read(error):
+            raise
+        raise PermissionError(f"{error}; {ELSEWHERE}") from None
+    return target.report_path.path
 
 
-def render_report(folder: SweepFolder) -> str:
-    """Return the report of the sweep in `folder` as HTML. Raises as `write_report` does."""
-    return _render(read_sweep(folder))
+def render_report(folder: SweepFolder, output: Path | None = None) -> str:
+    """Return the report of the sweep in `folder` as HTML. Raises as `write_report` does.
+
+    output: the folder that the report will be in, from which its links lead to the runs' files.
+    """
+    return _render(read_sweep(folder), output)
 
 
-def _render(sweeps: Sweeps) -> str:
+def _render(sweeps: Sweeps, output: Path | None = None) -> str:
     started = time.monotonic()
     description, (folder,) = sweeps.only, sweeps.folders.values()
     trials, records = next(iter(sweeps.frames.values())), sweeps.records()
@@ -170,6 +193,7 @@ def _render(sweeps: Sweeps) -> str:
         "estimates": estimates(tested, table.ensemble),
         "markedLabel": "may be the best: not shown to be beaten",
         "classes": {"rows": classes},
+        "folder": _address(folder, output),
         "commandFile": _relative(folder, "command"),
         "logs": report_data.category("log", [logs.get(trial, "") for trial in trials["trial"]]),
     }
@@ -179,6 +203,7 @@ def _render(sweeps: Sweeps) -> str:
     ]
     texts = {
         "name": description.name,
+        "folder": data["folder"],
         "byline": _byline(table.groups, trials),
         "facts": facts(tested, sweeps.trials, records, description),
         "findings": findings(tested, importance, description.search),
@@ -222,6 +247,13 @@ def _byline(groups: Groups, trials: pd.DataFrame) -> str:
     state = "not all of its rows are complete" if _is_live(groups) else "complete"
     failed = int(trials["outcome"].isin(FAILED).sum())
     return f"Written {moment}: {state}; {ended:,} trials have ended, {failed:,} of them failed."
+
+
+def _address(folder: SweepFolder, output: Path | None) -> str:
+    """Return what the links to files of runs start with, in a report in `output`."""
+    if output is None:
+        return ""
+    return quote(os.path.relpath(folder.path.resolve(), output.resolve())) + "/"
 
 
 def _relative(folder: SweepFolder, trial: str) -> str:
@@ -285,9 +317,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "folder", type=Path, help="a sweep's folder, or one with sweeps or runs in it"
     )
-    folder = parser.parse_args(arguments).folder
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help="write them there, not into the sweep's folder"
+    )
+    options = parser.parse_args(arguments)
     with said_if_long("writing the report"):
-        paths = write_reports(folder)
+        paths = write_reports(options.folder, options.output)
     say("\n".join(map(str, paths)))
     return 0
 

@@ -9,7 +9,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fieldtrial.command_line import BAD_INPUT, complain, job, said_if_long, say
+from fieldtrial.command_line import BAD_INPUT, ELSEWHERE, complain, job, said_if_long, say
+from fieldtrial.disk.files import may_only_read
+from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.panel import console
 from fieldtrial.results.read.sweeps import SWEEP, Sweeps, parse_conditions, read_sweeps
 from fieldtrial.results.table.files import write_long_tables, write_table
@@ -39,14 +41,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(_render(table, options.format), end="")
     (folder, *_) = sweeps.folders.values()
     is_kept = is_own and options.format == "terminal" and not options.pairs and folder.is_kept
+    output = SweepFolder(options.output) if options.output else None
     try:
-        paths = write_long_tables(sweeps)
-        if is_kept:
-            paths += write_table(folder, table)
+        paths = write_long_tables(sweeps, output)
+        if is_kept or output:
+            paths += write_table(output or folder, table)
     except OSError as error:  # somebody else's folder, whose table can still be read
-        complain(str(error), "not written")
-        return BAD_INPUT if is_kept else 0
-    if is_kept:
+        is_others = may_only_read(error)
+        is_refused = is_kept and is_others and not output
+        complain(f"{error}; {ELSEWHERE}" if is_refused else str(error), "not written")
+        return BAD_INPUT if output or (is_kept and not is_others) else 0
+    if output:
+        say("\n".join(map(str, paths)))
+    elif is_kept:
         say("\n".join(map(str, (*paths, f"tensorboard --logdir {folder.path}"))))
     return 0
 
@@ -121,6 +128,12 @@ def _parser() -> argparse.ArgumentParser:
         "--pairs",
         action="store_true",
         help="compare every pair of rows, not only each with the best; not written to the folder",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="write the table's files there, and not into the sweep's folder",
     )
     parser.add_argument(
         "--format",

@@ -26,16 +26,21 @@ def write_table(folder: SweepFolder, table: Table) -> list[Path]:
     return [csv.path, markdown.path, folder.pairs_path.path]
 
 
-def write_long_tables(sweeps: Sweeps) -> list[Path]:
+def write_long_tables(sweeps: Sweeps, output: SweepFolder | None = None) -> list[Path]:
     """Write trials.csv of each sweep: what `load` says, fields as texts of a command line.
+
+    output: the folder for it instead of the sweep's; of several sweeps, a folder in it for each.
 
     A cell without a value is empty there. Returns the paths of the long tables: these, and the
     records' that reading them has left (see `load_records`).
     """
     paths = []
-    for name, folder in sweeps.folders.items():
-        if not folder.is_kept:
+    for name, own in sweeps.folders.items():
+        if not output and not own.is_kept:
             continue
+        folder = own
+        if output:
+            folder = output if len(sweeps.folders) == 1 else SweepFolder(output.path / own.name)
         frame = sweeps.frames[name].copy()
         known = frame["configuration"].notna()  # else a field without a value would be none
         for column in frame.select_dtypes(exclude="number").columns:
@@ -45,7 +50,7 @@ def write_long_tables(sweeps: Sweeps) -> list[Path]:
                 else frame[column].map(_plain)
             )
         write_atomically(folder.long_table_path, to_csv(frame).encode())
-        paths += [folder.long_table_path.path, folder.records_path.path]
+        paths += [folder.long_table_path.path, own.records_path.path]
     return paths
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from fieldtrial.disk.files import write_json
+from fieldtrial.processes import home_folder
 from fieldtrial.training.data.dataset import (
     PART_NAMES,
     TEST,
@@ -65,7 +66,7 @@ class Store:
 def store_root() -> Path:
     """Return this machine's folder of decoded data sets and feature caches: $FIELDTRIAL_CACHE."""
     return Path(
-        os.environ.get("FIELDTRIAL_CACHE") or Path.home() / ".cache/fieldtrial/stores"
+        os.environ.get("FIELDTRIAL_CACHE") or home_folder() / ".cache/fieldtrial/stores"
     ).absolute()
 
 

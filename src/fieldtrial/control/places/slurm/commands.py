@@ -1,13 +1,14 @@
 """SLURM's commands: one squeue for all jobs, sacct for those that are gone, scancel in batches."""
 
 import contextlib
-import getpass
+import os
 import re
 import subprocess
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from fieldtrial.control.places.slurm.environment import command_environment
+from fieldtrial.processes import own_name
 
 SECONDS = 60.0  # after which a command that does not answer counts as an outage
 BATCH = 200
@@ -241,7 +242,7 @@ def _configuration() -> dict[str, str]:
 def cancel_named(name: str, pending_only: bool = False) -> None:
     """Cancel this user's jobs with a name. Raises SlurmOutageError."""
     states = ["--state=PENDING"] if pending_only else []
-    _run("scancel", "--quiet", f"--user={getpass.getuser()}", f"--name={name}", *states)
+    _run("scancel", "--quiet", f"--user={os.getuid()}", f"--name={name}", *states)
 
 
 def submit_limit(account: str | None) -> int | None:
@@ -255,7 +256,7 @@ def submit_limit(account: str | None) -> int | None:
             "-nP",
             "show",
             "assoc",
-            f"user={getpass.getuser()}",
+            f"user={own_name()}",
             "format=Account,MaxSubmitJobs",
         )
     except SlurmOutageError:

@@ -53,7 +53,7 @@ function trialRow(trial) {
 }
 
 function runAddress(trial, file) {
-  return `./${cellText(report.column.trial, trial).split("/").map(encodeURIComponent).join("/")}/${file}`;
+  return `${report.folder}./${cellText(report.column.trial, trial).split("/").map(encodeURIComponent).join("/")}/${file}`;
 }
 
 function startTable() {

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fieldtrial.processes import home_folder
 from fieldtrial.training.data.dataset import TRAIN, Contents, Dataset, problem
 from fieldtrial.training.data.sets.cifar10 import cifar10
 from fieldtrial.training.data.sets.dogs_vs_cats import dogs_vs_cats
@@ -21,7 +22,7 @@ from fieldtrial.training.data.sets.tinyimagenet import tinyimagenet
 def data_root() -> Path:
     """Return this machine's folder of downloaded and given data sets: $FIELDTRIAL_DATA."""
     return Path(
-        os.environ.get("FIELDTRIAL_DATA") or Path.home() / ".cache/fieldtrial/data"
+        os.environ.get("FIELDTRIAL_DATA") or home_folder() / ".cache/fieldtrial/data"
     ).absolute()
 
 
