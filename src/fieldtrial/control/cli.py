@@ -54,7 +54,9 @@ def main(build: Callable[[], Sweep], arguments: list[str] | None = None) -> None
             require_path(folder.path)
         if options.dry_run:
             claim = claim_folder(sweep, folder)
-            with Preflight(sweep, settings.devices_per_trial, settings.uses_gpus) as preflight:
+            with Preflight(
+                sweep, settings.devices_per_trial, settings.uses_gpus, folder
+            ) as preflight:
                 with said_if_long(checking(sweep)):
                     sizes = preflight.result()
                 _show(sweep, folder, settings, sizes)

@@ -51,6 +51,7 @@ class Run:
         self._evaluations_path = self.folder / "evaluations.json"
         self._error_path = self.folder / "error.json"
         self._stop_path = self.folder / "stop"
+        self.inputs_path = self.folder / "inputs.json"  # what its numbers depend on
         self._checkpoint_folder = self.folder / "checkpoint"
 
     def __repr__(self) -> str:

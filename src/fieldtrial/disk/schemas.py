@@ -19,6 +19,12 @@ Attempt = Annotated[str, Meta(pattern=r"^(0|[1-9][0-9]{0,8})$")]
 # A name in a folder: of a run directory in its sweep's.
 Name = Annotated[str, Meta(pattern=r"^(?!\.{1,2}$)[^/\x00]+$", max_length=255)]
 
+# How parts are cut: by the images' places in the data set, as earlier versions did, or by what the
+# images contain.
+Cut = Literal["position", "content"]
+BY_POSITION: Cut = "position"
+BY_CONTENT: Cut = "content"
+
 Values = Annotated[
     dict[str, bool | Whole | float | str | list[Any] | dict[str, Any] | None], LIMITED
 ]
@@ -115,6 +121,49 @@ class FeatureCost(TypedDict):
     seconds: Seconds
 
 
+class WeightsFile(TypedDict):
+    """The file that a trial's initial weights came from."""
+
+    file: str
+    sha256: str
+    tag: str | None  # that the library gives it
+
+
+class Inputs(TypedDict, total=False):
+    """What a trial's numbers depend on beside its config and the code: inputs.json.
+
+    cut: how parts are cut. data: a digest of the classes, and of each image's class, part and
+    content. parts: one of which images train, select and test. classes: how many images each class
+    has. store: the name of the decoded data. remarks: on the data, a line each. weights: those that
+    the trial starts from, None where they are drawn. versions: of the libraries that numbers depend
+    on.
+    """
+
+    cut: Required[Cut]
+    data: Required[str]
+    parts: str
+    classes: dict[str, Count]
+    store: Name
+    remarks: list[str]
+    weights: WeightsFile | None
+    versions: dict[str, str]
+
+
+class SweepCut(TypedDict, total=False):
+    """What sweep.json says of the sweep's data; older ones say nothing."""
+
+    cut: Cut
+
+
+class SweepInputs(TypedDict, total=False):
+    """What all trials of a sweep on one data set share, or all that start from one file."""
+
+    data: str
+    classes: dict[str, Count]
+    store: Name
+    weights: WeightsFile
+
+
 class Entry(TypedDict, total=False):
     """A line of a sweep's list of trials."""
 
@@ -164,6 +213,7 @@ class Checkpoint(TypedDict):
     model: dict[str, Any]
     optimizer: dict[str, Any]
     loss: NotRequired[dict[str, Any]]  # older ones lack it
+    inputs: NotRequired[Inputs]  # and this
     progress: Progress
     record: dict[str, Any]
     facts: dict[str, Any]

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from fieldtrial.budget import LEAST, Budget, Until
 from fieldtrial.config import HINTS, ConfigError, Select, TrainConfig, unknown_field
+from fieldtrial.disk.schemas import BY_CONTENT, BY_POSITION, Cut
 from fieldtrial.fields.row_names import LABEL, is_label, name_rows, names_head
 from fieldtrial.fields.values import check_type, format_value, parse
 
@@ -83,6 +84,7 @@ class SweepDescription(Budget):
     aa: whether the last row is the first once more. pairs: whether every pair of rows is compared.
     earlier_seeds: numbers of seeds that were raised after final runs had begun.
     row_labels: the names that the first rows were given, empty for a row without one.
+    cut: how its trials cut their data.
     """
 
     name: str
@@ -96,6 +98,7 @@ class SweepDescription(Budget):
     pairs: bool = False
     earlier_seeds: tuple[int, ...] = ()
     row_labels: tuple[str, ...] = ()
+    cut: Cut = BY_CONTENT
 
     @property
     def mode(self) -> Mode:
@@ -179,6 +182,7 @@ class SweepDescription(Budget):
             pairs=reader.checked("pairs", bool, False),
             earlier_seeds=reader.checked("earlier_seeds", tuple[int, ...], ()),
             row_labels=reader.labels(),
+            cut=reader.checked("cut", Cut, BY_POSITION),  # earlier versions wrote none
         )
         if reader.problems:
             raise ConfigError(reader.problems, where)
@@ -196,6 +200,7 @@ class SweepDescription(Budget):
             "most_seeds": self.most_seeds,
             "earlier_seeds": list(self.earlier_seeds),
             "row_labels": list(self.row_labels),
+            "cut": self.cut,
             "finalists": self.finalists,
             "searches": self.searches,
             "max_failures": self.max_failures,

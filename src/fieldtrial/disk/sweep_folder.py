@@ -13,7 +13,16 @@ from fieldtrial.disk.files import is_there, read_json, write_atomically, write_j
 from fieldtrial.disk.inside import Inside
 from fieldtrial.disk.reading import LINES_BYTES, UnreadableError, decode, read_bytes
 from fieldtrial.disk.run import Run
-from fieldtrial.disk.schemas import Command, Entry, Fields, Owner
+from fieldtrial.disk.schemas import (
+    BY_POSITION,
+    Command,
+    Cut,
+    Entry,
+    Fields,
+    Owner,
+    SweepCut,
+    SweepInputs,
+)
 from fieldtrial.disk.sweep_description import SweepDescription
 
 
@@ -100,6 +109,34 @@ class SweepFolder:
                 f"{self._description_path}: no such file, so {self.path} is not the folder of a"
                 " sweep (runs/NAME)"
             )
+
+    def cut(self) -> Cut | None:
+        """Return how the sweep's trials cut their data; None where this is no sweep's folder."""
+        known: SweepCut | None = read_json(self._description_path, SweepCut)
+        return None if known is None else known.get("cut", BY_POSITION)
+
+    def inputs(self, key: str) -> SweepInputs | None:
+        """Return what the sweep's first trial on a data set or a file of weights found there.
+
+        key: stands for the data set or the file, in letters and digits.
+        """
+        found: SweepInputs | None = read_json(self._inside / "inputs" / f"{key}.json", SweepInputs)
+        return found
+
+    def settle_inputs(self, key: str, inputs: SweepInputs) -> SweepInputs:
+        """Return what `inputs` does, once some trial has written it: the first of all counts."""
+        path = self._inside / "inputs" / f"{key}.json"
+        with contextlib.suppress(FileExistsError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("xb") as file:
+                file.write(json.dumps(inputs).encode())
+                file.flush()
+                os.fsync(file.fileno())
+        try:
+            return self.inputs(key) or inputs
+        except UnreadableError:  # its writer was killed
+            write_json(path, inputs)
+            return inputs
 
     def list_trial(self, trial: str | None, row: int | None, role: str, search: int = 0) -> None:
         """Append to the list of trials.

@@ -124,6 +124,8 @@ def claim_folder(sweep: Sweep, folder: SweepFolder) -> Claim:
             [*problems, "give another --name, or undo the change"],
             f"{folder.path} holds another sweep",
         )
+    if old is not None and (listed or folder.state_path.exists()):
+        new = replace(new, cut=old.cut)
     if old is not None and any(one["role"] == "final" for one in listed):
         # Seeds that are added after a look at the table give a false difference another chance.
         was_until, is_until = (one.most_seeds > one.seeds for one in (old, new))

@@ -135,7 +135,7 @@ def _drive(
     with only_driver(folder, takeover) as ownership:
         applied.append("--takeover")
         claim, is_here = claim_folder(sweep, folder), isinstance(settings, LocalSettings)
-        with Preflight(sweep, settings.devices_per_trial, settings.uses_gpus) as preflight:
+        with Preflight(sweep, settings.devices_per_trial, settings.uses_gpus, folder) as preflight:
             print_overview(console(), folder)
             if not is_here:  # a place that writes to the folder
                 with said_if_long(checking(sweep)):

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from fieldtrial.config import FIELDS, ConfigError, TrainConfig
+from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.fields.rules import RUN_PREFIX
 from fieldtrial.processes import python
 from fieldtrial.sweep import Sweep
@@ -66,10 +67,17 @@ class Preflight:
 
     A context manager, which ends the process.
 
+    folder: the sweep's, whose trials' data and weights must be those of now; None: there is none.
     processes: of a trial. on_gpus: whether a trial runs on GPUs; None: if this machine has any.
     """
 
-    def __init__(self, sweep: Sweep, processes: int, on_gpus: bool | None) -> None:
+    def __init__(
+        self,
+        sweep: Sweep,
+        processes: int,
+        on_gpus: bool | None,
+        folder: SweepFolder | None = None,
+    ) -> None:
         def ask(config: TrainConfig, shapes_only: bool = False) -> _Question:
             return _Question.about(config, shapes_only, processes, on_gpus)
 
@@ -88,7 +96,7 @@ class Preflight:
             # For the progress of downloads: the process's own stderr is read at its end only.
             terminal = os.dup(2)
             self._process = subprocess.Popen(
-                COMMAND,
+                [*COMMAND, *([str(folder.path)] if folder else [])],
                 stdin=questions,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

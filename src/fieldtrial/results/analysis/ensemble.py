@@ -137,6 +137,9 @@ def _difference(
         name: (getattr(run.config(), name), getattr(other.config(), name))
         for name in ("dataset", "classes")
     }
+    states = [(one.result() or {}).get("data_digest") for one in (run, other)]
+    if None not in states:  # earlier versions recorded none
+        pairs["digest of the data"] = (states[0], states[1])
     pairs["class names"] = (", ".join(own.class_names), ", ".join(theirs.class_names))
     pairs["number of images"] = (len(own.index), len(theirs.index))
     for name, (mine, its) in pairs.items():

@@ -9,6 +9,7 @@ from fieldtrial.fields.scores import is_share
 from fieldtrial.results.analysis.cost import account, cost_lines
 from fieldtrial.results.analysis.groups import Group, Groups
 from fieldtrial.results.analysis.search_budget import unequal_search_lines
+from fieldtrial.results.read.inputs import several_states
 from fieldtrial.results.read.sweeps import SWEEP, Sweeps
 from fieldtrial.results.read.trials import FAILED, RUN
 from fieldtrial.results.read.wording import (
@@ -55,6 +56,12 @@ def comparison_lines(groups: Groups) -> list[str]:
     if groups.every_comparison:
         lines.append(_method(groups))
     lines += groups.unequal
+    states = several_states((group.data, group.state) for group in groups.groups)
+    for (dataset, *_), count in states.items():
+        lines.append(
+            f"{dataset} has changed: rows were tested on {count} states of it, and are compared"
+            " within each."
+        )
     if one := groups.noise:
         unit = " points" if is_share(groups.metric) else ""
         lines.append(
@@ -168,7 +175,13 @@ def outcome_lines(sweeps: Sweeps, groups: Sequence[Group], metric: str) -> list[
                 f" after {description.max_failures}."
             )
     runs = sum(int((group.runs["outcome"] == "finished").sum()) for group in groups)
-    if without := runs - sum(len(group.finals) for group in groups):
+    apart = sum(group.apart for group in groups)
+    if apart:
+        lines.append(
+            f"{counted(apart, 'final run')} left out: of other data or initial weights than the"
+            " winner's."
+        )
+    if without := runs - apart - sum(len(group.finals) for group in groups):
         lines.append(f"{counted(without, 'final run')} left out: without a finite {metric}.")
     if earlier := sum(group.counts["final_left_out"] for group in groups):
         lines.append(f"{counted(earlier, 'final run')} left out: not of the present winner.")

@@ -26,6 +26,7 @@ from fieldtrial.results.analysis.winner import (
     run_note,
     search_note,
 )
+from fieldtrial.results.read.inputs import of_one_state, state_of
 from fieldtrial.results.read.settings import (
     DATA,
     RowSettings,
@@ -192,6 +193,8 @@ class _Maker:
         finished = runs[runs["outcome"] == "finished"]
         scores = pd.to_numeric(finished[self._metric], errors="coerce").astype(float)
         tested = finished[np.isfinite(scores.to_numpy())].sort_values(["search", "seed"])
+        scored = len(tested)
+        tested, apart = of_one_state(tested, winner)
         values = zip(tested["seed"], tested[self._metric], strict=True)
         known = trials[trials["configuration"].notna()]
         notes = [
@@ -204,7 +207,7 @@ class _Maker:
             notes = [run_note(trials, len(finished) - len(tested))]
         elif winner is not None and (len(runs) or decided):
             seeds = self._sweeps.descriptions[winner[SWEEP]].seeds * max(1, decided)
-            notes.append(final_note(runs, len(finished) - len(tested), seeds))
+            notes.append(final_note(runs, len(finished) - scored, seeds))
         return Group(
             number,
             key,
@@ -215,7 +218,9 @@ class _Maker:
             values={int(seed): float(value) for seed, value in values},
             ended=int(runs["outcome"].isin((*ENDED_WELL, *FAILED)).sum()),
             data=tuple(" and ".join(dict.fromkeys(field_texts(known, name))) for name in DATA),
-            note="; ".join(filter(None, notes)),
+            note="; ".join(filter(None, (*notes, *apart))),
+            state=state_of(tested),
+            apart=scored - len(tested),
             expected=sum(one.expected for one in searches),
             repeated=sum(one.repeated for one in searches),
         )

@@ -42,6 +42,8 @@ class Group:
     should have by now, where the sweep looks several times. family: what it has in common with
     those it is compared with: the data, all settings but the table's fields, and those of the
     table's fields that comparisons stay within.
+    state: the digest of the data that the finals were trained and tested on, if it is known.
+    apart: final runs that are no finals, because they depend on other data or initial weights.
     """
 
     number: int
@@ -68,6 +70,8 @@ class Group:
     given: int | None = None
     family: Key = ()
     alike: int = 0
+    state: str = ""
+    apart: int = 0
 
     def chosen_by(self, select: str) -> float:
         """Return what the winner reached on validation: the mean of its runs where it was chosen by

@@ -16,6 +16,7 @@ from fieldtrial.results.analysis.groups import (
     PairComparison,
 )
 from fieldtrial.results.analysis.winner import best_index
+from fieldtrial.results.read.inputs import several_states
 from fieldtrial.results.read.settings import DATA
 from fieldtrial.results.verdicts.comparisons import (
     Comparison,
@@ -52,19 +53,21 @@ def estimate_groups(table: Groups) -> Groups:
 def judge(table: Groups, within: Sequence[str] = (), with_fields: bool = False) -> Groups:
     """Return the table with intervals, comparisons and marks.
 
-    A family has the same data, the same settings beside the table's fields, and the same values of
-    the fields `within`. In it, each group is
-    compared with the one that is best on validation, which is not chosen by the metric: the largest
-    of many test results would be too good. With `table.all_pairs` each is compared with each.
+    A family has the same data in one state, the same settings beside the table's fields, and the
+    same values of the fields `within`. In it, each group is compared with the one that is best on
+    validation, which is not chosen by the metric: the largest of many test results would be too
+    good. With `table.all_pairs` each is compared with each.
     `with_fields` compares the values of each field too, in the same family.
     """
     if not table.metric.startswith(COMPARED_METRICS):
         return estimate_groups(table)
     families: dict[Key, list[Group]] = {}
+    several = several_states((group.data, group.state) for group in table.groups)
     for group in table.groups:
         if group.scored is not None:
             values = (group.key[table.fields.index(name)] for name in within)
-            family = (*group.data, str(group.alike), *values)
+            state = group.state if group.data in several else ""
+            family = (*group.data, state, str(group.alike), *values)
             families.setdefault(family, []).append(replace(group, family=family))
     found = [
         _judge_family(groups, table, len(families), with_fields) for groups in families.values()

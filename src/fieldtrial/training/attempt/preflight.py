@@ -1,10 +1,11 @@
 """python -m fieldtrial.training.attempt.preflight: checks configs, and prepares their data.
 
-It reads a JSON list of {"config": ..., "shapes_only": ..., "processes": ..., "on_gpus": ...} from
-the standard input, and writes a list of answers to the standard output: for each config its
-problems or, if it has none, its numbers of parameters, operations and images. Decoded images and
-downloaded weights stay for the trials. With shapes_only no weights are allocated: the model may be
-too large for this machine.
+Its argument is the sweep's folder. It reads a JSON list of {"config": ..., "shapes_only": ...,
+"processes": ..., "on_gpus": ...} from the standard input, and writes a list of answers to the
+standard output: for each config its problems or, if it has none, its numbers of parameters,
+operations and images. Data and weights must be those of the sweep's earlier trials. Decoded images
+and downloaded weights stay for the trials. With shapes_only no weights are allocated: the model may
+be too large for this machine.
 """
 
 import contextlib
@@ -21,6 +22,7 @@ from fieldtrial.config import TrainConfig
 from fieldtrial.disk.run import Run
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.freezing.trained_part import trained_part
+from fieldtrial.training.inputs.settle import standing_problems
 from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.loop.batches import require_micro_batch
 from fieldtrial.training.loop.fit import count, open_trial
@@ -30,19 +32,20 @@ def main() -> None:
     """Answer for all configs of the standard input."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print is no answer
-    here = Run(Path.cwd())  # there is no run directory yet
+    folder = Path(*sys.argv[1:2])  # of the sweep, which may not be there yet
     questions = json.load(sys.stdin)
-    json.dump([_answer(here, **question) for question in questions], answers)
+    json.dump([_answer(folder, **question) for question in questions], answers)
     answers.close()
 
 
 def _answer(
-    here: Run, config: dict[str, Any], shapes_only: bool, processes: int, on_gpus: bool | None
+    folder: Path, config: dict[str, Any], shapes_only: bool, processes: int, on_gpus: bool | None
 ) -> dict[str, Any]:
     """Answer a question. on_gpus: whether a trial runs on GPUs; None: if this machine has any."""
+    known = TrainConfig.from_dict(config)
     is_on_gpus = torch.cuda.is_available() if on_gpus is None else on_gpus
     world = World(size=processes, device=torch.device("cuda" if is_on_gpus else "cpu"))
-    return check(Attempt(here, TrainConfig.from_dict(config), world), shapes_only)
+    return check(Attempt(Run(folder / known.id), known, world), shapes_only)
 
 
 def check(attempt: Attempt, shapes_only: bool = False) -> dict[str, Any]:
@@ -53,6 +56,9 @@ def check(attempt: Attempt, shapes_only: bool = False) -> dict[str, Any]:
         with torch.device("meta") if shapes_only else contextlib.nullcontext():
             data, network = open_trial(attempt.config, attempt.run)
             require_micro_batch(network, data, attempt)
+            own = (attempt.run, attempt.config, data, network)
+            if problems := [] if shapes_only else standing_problems(*own):
+                return {"problems": problems}
             tensors = sum(1 for _ in network.parameters())
             known = {"problems": [], "tensors": tensors, **count(network, data)}
             return known | asdict(trained_part(network, data))

@@ -26,14 +26,18 @@ class Contents:
         labels: int64 (n,).
         parts: uint8 (n,), TRAIN, VALIDATION or TEST.
         image: opens image i; it raises whatever the image's decoder raises.
+        content: what image i is told apart by: the bytes of its file, or of its pixels.
         where: says where image i is, for messages.
+        are_files: whether the images are files of their own, which may come and go.
     """
 
     class_names: tuple[str, ...]
     labels: Indices
     parts: NDArray[np.uint8]
     image: Callable[[int], Image.Image]
+    content: Callable[[int], bytes]
     where: Callable[[int], str]
+    are_files: bool = False
 
     @classmethod
     def of_files(
@@ -45,7 +49,9 @@ class Contents:
             labels=np.array([label for _, label, _ in samples], np.int64),
             parts=np.array([part for _, _, part in samples], np.uint8),
             image=lambda index: Image.open(samples[index][0]),
+            content=lambda index: samples[index][0].read_bytes(),
             where=lambda index: str(samples[index][0]),
+            are_files=True,
         )
 
     @classmethod
@@ -62,16 +68,17 @@ class Contents:
         parts, pixels, labels = zip(*arrays, strict=True)
         ends = np.cumsum([len(one) for one in pixels])
 
-        def image(index: int) -> Image.Image:
+        def one(index: int) -> NDArray[np.uint8]:
             array = int(np.searchsorted(ends, index, side="right"))
             # counted from its array's end
-            return Image.fromarray(np.ascontiguousarray(pixels[array][index - ends[array]]))
+            return np.ascontiguousarray(pixels[array][index - ends[array]])
 
         return cls(
             class_names=class_names,
             labels=np.concatenate(labels),
             parts=np.repeat(np.array(parts, np.uint8), [len(one) for one in pixels]),
-            image=image,
+            image=lambda index: Image.fromarray(one(index)),
+            content=lambda index: one(index).tobytes(),
             where=lambda index: f"{dataset}, image {index}",
         )
 
@@ -96,6 +103,8 @@ class Dataset:
         channels: 1 for grey images, 3 for colour.
         image_size: side in pixels of its images; where they differ, the size usual for them.
         contents: lists the images, which may take long.
+        test_fraction: share of each class that is still to be split off as the test set; see
+            `image_store.with_test_images`. None: the contents have a test set.
         remarks: what was passed over, and which folder was taken for what: a line each.
     """
 
@@ -105,6 +114,7 @@ class Dataset:
     image_size: int
     contents: Callable[[], Contents]
     remarks: tuple[str, ...] = ()
+    test_fraction: float | None = None
 
 
 def problem(dataset: str, *texts: str) -> ConfigError:

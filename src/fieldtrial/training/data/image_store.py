@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from fieldtrial.disk.files import write_json
+from fieldtrial.disk.schemas import BY_CONTENT, BY_POSITION, Cut
 from fieldtrial.processes import home_folder
+from fieldtrial.training.data.content import Keys, key_of, numbers
 from fieldtrial.training.data.dataset import (
-    PART_NAMES,
     TEST,
     TRAIN,
-    VALIDATION,
     Contents,
     Dataset,
     problem,
@@ -30,14 +30,12 @@ from fieldtrial.training.data.dataset import (
 )
 from fieldtrial.training.data.pixels import as_shown
 from fieldtrial.training.data.progress_bar import progress
-from fieldtrial.training.data.splits import Indices
+from fieldtrial.training.data.splits import Indices, cut_by_numbers
 
-FORMAT = 2  # raised when the same data set would be decoded to other pixels or other files
+FORMAT = 3  # raised when the same data set would be decoded to other pixels or other files
 BLOCK = 32  # images that a thread decodes at once
-FEW = 0.5  # of the images that differ: with less, a data set is not what it seems
 NAMED_FILES = 20  # damaged files named in one message
 
-Digests = NDArray[np.uint64]
 log = logging.getLogger(__name__)
 
 
@@ -49,14 +47,22 @@ class Store:
         images: read-only memory map, uint8 (n, height, width, channels).
         labels: int64 (n,).
         parts: uint8 (n,), TRAIN, VALIDATION or TEST.
+        keys: uint64 (n,), of what each image's file contains; equal at every size.
+        pixels: uint64 (n,), of what it looks like in `images`.
+        digest: of classes, labels, parts and keys: equal for equal data, whatever its size here.
+        cuts_by_content: whether further parts are cut by the keys, not by positions.
         mean, std: per channel, in [0, 1], over the TRAIN images.
-        remarks: what was passed over and which images are equal: a line each.
+        remarks: what was passed over, and which folder was taken for what: a line each.
     """
 
     name: str
     images: NDArray[np.uint8]
     labels: Indices
     parts: NDArray[np.uint8]
+    keys: Keys
+    pixels: Keys
+    digest: str
+    cuts_by_content: bool
     class_names: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -70,8 +76,10 @@ def store_root() -> Path:
     ).absolute()
 
 
-def open_store(dataset: Dataset, image_size: int, root: Path) -> Store:
+def open_store(dataset: Dataset, image_size: int, root: Path, cut: Cut = BY_CONTENT) -> Store:
     """Return the store in `root` of squares of `image_size` pixels; it is built now if missing.
+
+    `cut` says how a test set is split off where there is none; see `with_test_images`.
 
     One process builds it, others that want it wait. It is built aside and renamed into place, so it
     is always whole. The next builder removes what a killed one left.
@@ -82,18 +90,35 @@ def open_store(dataset: Dataset, image_size: int, root: Path) -> Store:
     """
     # without the path, so that equal copies share a store
     name = re.sub(r"[^a-zA-Z0-9.-]", "_", Path(dataset.name).name)
-    identity = f"{FORMAT} {name} {dataset.fingerprint} {image_size}"
+    identity = f"{FORMAT} {name} {dataset.fingerprint} {image_size} {cut}"
     key = hashlib.sha256(identity.encode()).hexdigest()[:16]
     folder = root / f"{name}-{image_size}px-{key}"
     if not folder.is_dir():
         root.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{folder}.lock"):
             if not folder.is_dir():
-                _build(dataset, image_size, folder)
-    return _open(folder)
+                _build(dataset, image_size, folder, cut)
+    return read_store(folder)
 
 
-def _open(folder: Path) -> Store:
+def with_test_images(dataset: Dataset, contents: Contents, cut: Cut, keys: Keys | None) -> Contents:
+    """Return the contents with the test set that is still to be split off, if any.
+
+    keys: of the images, which are needed to cut by content.
+    """
+    if dataset.test_fraction is None:
+        return contents
+    if cut == BY_POSITION or keys is None:
+        return contents.with_test_split(dataset.test_fraction)
+    parts = contents.parts.copy()
+    own = numbers(keys, "test")
+    fraction = dataset.test_fraction
+    parts[cut_by_numbers(contents.labels, contents.class_names, fraction, own)[1]] = TEST
+    return replace(contents, parts=parts)
+
+
+def read_store(folder: Path) -> Store:
+    """Return the store in `folder`. Raises OSError where there is none."""
     facts = json.loads((folder / "facts.json").read_bytes())
     return Store(
         name=folder.name,
@@ -101,6 +126,10 @@ def _open(folder: Path) -> Store:
         images=np.asarray(np.load(folder / "images.npy", mmap_mode="r")),
         labels=np.load(folder / "labels.npy"),
         parts=np.load(folder / "parts.npy"),
+        keys=np.load(folder / "keys.npy"),
+        pixels=np.load(folder / "pixels.npy"),
+        digest=facts["digest"],
+        cuts_by_content=facts["cuts_by_content"],
         class_names=tuple(facts["class_names"]),
         mean=tuple(facts["mean"]),
         std=tuple(facts["std"]),
@@ -108,20 +137,37 @@ def _open(folder: Path) -> Store:
     )
 
 
-def _build(dataset: Dataset, image_size: int, folder: Path) -> None:
+def read_places(folder: Path) -> list[str]:
+    """Return where each image of the store in `folder` was; empty for those of no file."""
+    return list(json.loads((folder / "places.json").read_bytes()))
+
+
+def _build(dataset: Dataset, image_size: int, folder: Path, cut: Cut) -> None:
     """Decode the data set into `folder`; the caller holds the lock."""
     aside = folder.with_name(f"{folder.name}.building")
     shutil.rmtree(aside, ignore_errors=True)  # of a builder that was killed
     aside.mkdir()
     try:
         contents = dataset.contents()
-        require_every_class(dataset.name, contents)
+        require_every_class(dataset.name, with_test_images(dataset, contents, BY_POSITION, None))
         log.info("decoding %d images to %s", len(contents.labels), folder)
-        mean, std, digests = _decode_all(dataset, contents, image_size, aside / "images.npy")
-        remarks = [*dataset.remarks, *equal_images(contents, digests)]
+        decoded = _decode_all(dataset, contents, image_size, aside / "images.npy")
+        contents = with_test_images(dataset, contents, cut, decoded.keys)
+        mean, std = decoded.normalisation(contents.parts == TRAIN)
         np.save(aside / "labels.npy", contents.labels)
         np.save(aside / "parts.npy", contents.parts)
-        facts = {"class_names": contents.class_names, "mean": mean, "std": std, "remarks": remarks}
+        np.save(aside / "keys.npy", decoded.keys)
+        np.save(aside / "pixels.npy", decoded.pixels)
+        count = len(contents.labels) if contents.are_files else 0
+        write_json(aside / "places.json", list(map(contents.where, range(count))))
+        facts = {
+            "class_names": contents.class_names,
+            "mean": mean,
+            "std": std,
+            "remarks": dataset.remarks,
+            "digest": _digest(contents, decoded.keys),
+            "cuts_by_content": contents.are_files and cut == BY_CONTENT,
+        }
         write_json(aside / "facts.json", facts)
         aside.rename(folder)
     except BaseException:
@@ -129,13 +175,39 @@ def _build(dataset: Dataset, image_size: int, folder: Path) -> None:
         raise
 
 
-def _decode_all(
-    dataset: Dataset, contents: Contents, image_size: int, path: Path
-) -> tuple[list[float], list[float], Digests]:
-    """Write all images to `path`; return the training images' mean and deviation per channel.
+def _digest(contents: Contents, keys: Keys) -> str:
+    """Return 32 hexadecimal digits of the classes and of each image's class, part and content."""
+    digest = hashlib.blake2b(json.dumps(contents.class_names).encode(), digest_size=16)
+    for array in (contents.labels, contents.parts, keys):
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
 
-    Also return a digest of each image's pixels, (n,).
+
+@dataclass(frozen=True, eq=False)
+class _Decoded:
+    """What is known of each image once it is decoded.
+
+    Attributes:
+        keys, pixels: as in Store.
+        means, squares: of its pixels and of their squares, (n, channels).
     """
+
+    keys: Keys
+    pixels: Keys
+    means: NDArray[np.float64]
+    squares: NDArray[np.float64]
+
+    def normalisation(self, train: NDArray[np.bool_]) -> tuple[list[float], list[float]]:
+        """Return mean and deviation per channel, in [0, 1], of the images where `train` is True."""
+        mean = self.means[train].mean(axis=0)
+        variance = np.maximum(self.squares[train].mean(axis=0) - mean**2, 0)
+        # a constant channel is not divided by 0
+        std = np.where(variance > 0, np.sqrt(variance), 255)
+        return (mean / 255).tolist(), (std / 255).tolist()
+
+
+def _decode_all(dataset: Dataset, contents: Contents, image_size: int, path: Path) -> _Decoded:
+    """Write all images to `path`, and return what is known of them."""
     count, channels = len(contents.labels), dataset.channels
     shape = (count, image_size, image_size, channels)
     with path.open("wb") as file:
@@ -148,7 +220,7 @@ def _decode_all(
             raise OSError(error.errno, error.strerror, str(path)) from None
     images = np.load(path, mmap_mode="r+")
     means, squares = np.empty((count, channels)), np.empty((count, channels))
-    digests = np.empty(count, np.uint64)
+    keys, looks = np.empty(count, np.uint64), np.empty(count, np.uint64)
 
     def decode_block(start: int) -> list[str]:
         problems = []
@@ -156,12 +228,12 @@ def _decode_all(
             try:
                 with contents.image(index) as image:
                     pixels = centre_square(image, image_size, channels)
+                keys[index] = key_of(contents.content(index))
             except Exception as error:  # decoders raise nearly everything on damaged files
                 problems.append(f"{contents.where(index)} is not a readable image: {error}")
                 continue
             images[index] = pixels
-            digest = hashlib.blake2b(pixels.tobytes(), digest_size=8).digest()
-            digests[index] = int.from_bytes(digest, "little")
+            looks[index] = key_of(pixels.tobytes())
             means[index] = pixels.mean(axis=(0, 1))
             squares[index] = np.square(pixels, dtype=np.uint16).mean(axis=(0, 1))
         return problems
@@ -178,37 +250,7 @@ def _decode_all(
         more = [f"and {len(problems) - NAMED_FILES} more"] if len(problems) > NAMED_FILES else []
         raise problem(dataset.name, *problems[:NAMED_FILES], *more)
     images.flush()
-    train = contents.parts == TRAIN
-    mean = means[train].mean(axis=0)
-    variance = np.maximum(squares[train].mean(axis=0) - mean**2, 0)
-    std = np.where(variance > 0, np.sqrt(variance), 255)  # a constant channel is not divided by 0
-    return (mean / 255).tolist(), (std / 255).tolist(), digests
-
-
-def equal_images(contents: Contents, digests: Digests) -> list[str]:
-    """Return a line for each way in which images have the same pixels at the store's size."""
-    lines, parts, labels = [], contents.parts, contents.labels
-    different, group = np.unique(digests, return_inverse=True)
-    if len(different) < FEW * len(digests):
-        lines.append(f"only {len(different):,} of {len(digests):,} images differ from each other")
-    in_train = np.zeros(len(different), bool)
-    in_train[group[parts == TRAIN]] = True
-    for part in (VALIDATION, TEST):
-        own = parts == part
-        if copies := int(in_train[group[own]].sum()):
-            lines.append(
-                f"{copies:,} of {int(own.sum()):,} {PART_NAMES[part]} images are among the training"
-                " images too"
-            )
-    own = group[parts == TRAIN]
-    if again := len(own) - len(np.unique(own)):
-        lines.append(f"{again:,} of {len(own):,} training images are there more than once")
-    lowest, highest = np.full(len(different), labels.max()), np.zeros(len(different), int)
-    np.minimum.at(lowest, group, labels)
-    np.maximum.at(highest, group, labels)
-    if torn := int((lowest < highest)[group].sum()):
-        lines.append(f"{torn:,} images have the same pixels as one of another class")
-    return lines
+    return _Decoded(keys, looks, means, squares)
 
 
 def require_decodable(image: Image.Image) -> None:

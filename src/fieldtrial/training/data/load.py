@@ -3,18 +3,22 @@
 import functools
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fieldtrial.config import ConfigError, TrainConfig
+from fieldtrial.disk.schemas import BY_CONTENT, Cut
+from fieldtrial.training.data.content import cut_validation, numbers
+from fieldtrial.training.data.copies import copies_between, equal_images, without_copies
 from fieldtrial.training.data.dataset import TEST, TRAIN, VALIDATION
 from fieldtrial.training.data.image_store import Store, open_store, store_root
 from fieldtrial.training.data.sets.registry import data_root, locate, open_dataset
 from fieldtrial.training.data.splits import (
     Indices,
     first_of,
-    stratified_cut,
+    sample_by_numbers,
     stratified_sample,
 )
 
@@ -41,6 +45,8 @@ class Data:
         mean, std: per channel, in [0, 1], over the training images of all classes, also those held
             out for validation or left out.
         store: name of the store that holds the images, at this size.
+        digest: of the data set's classes, and of each image's class, part and content.
+        cut: how parts were cut.
         remarks: on the data set: what was passed over, and which images are equal. A line each.
     """
 
@@ -53,6 +59,8 @@ class Data:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     store: str
+    digest: str
+    cut: Cut
     remarks: tuple[str, ...]
 
     @property
@@ -65,13 +73,21 @@ class Data:
         """Side of the square images in pixels."""
         return int(self.images.shape[1])
 
+    def summary(self, dataset: str) -> list[str]:
+        """Return what the data are, for people: classes, sizes of the parts, and the remarks."""
+        parts = {"training": self.train, "validation": self.validation, "test": self.test}
+        sizes = ", ".join(f"{len(own):,} {name}" for name, own in parts.items())
+        count, names = len(self.class_names), first_of(self.class_names)
+        first = f"{dataset}: {count} classes ({names}); {sizes} images"
+        return [first, *(f"  {remark}" for remark in self.remarks)]
+
     @property
     def shape(self) -> DataShape:
         """The shape that a model for this data is built for."""
         return DataShape(len(self.class_names), self.channels, self.image_size)
 
 
-def load(config: TrainConfig, image_size: int | None) -> Data:
+def load(config: TrainConfig, image_size: int | None, cut: Cut = BY_CONTENT) -> Data:
     """Return the data of `config`, with images of `image_size` pixels or the data set's own size.
 
     The first call on a machine decodes the data set (see image_store). The first call in a process
@@ -79,27 +95,49 @@ def load(config: TrainConfig, image_size: int | None) -> Data:
 
     The test set is the data set's own, or a fixed stratified part. The validation set is split off
     the training images by `config.seed`, stratified, unless the folder has val/ beside test/. Then
-    `train_fraction` and `images_per_class` leave training images out, by the same seed.
+    `deduplicate` leaves out training images that look like one of these, and `train_fraction` and
+    `images_per_class` leave others out, by the same seed. Of data sets that are files, images are
+    chosen by what the files contain, or by their places as earlier versions did, as `cut` says.
 
     Raises:
         ConfigError: no such data set, folder or class; a damaged image; a class without enough
             images in a split.
     """
     root = data_root()
-    cuts = (config.validation_fraction, config.train_fraction, config.images_per_class, config.seed)
-    return _load(locate(config.dataset, root), config.classes, cuts, image_size, root, store_root())
+    shares = _Shares(
+        config.validation_fraction,
+        config.train_fraction,
+        config.images_per_class,
+        config.deduplicate,
+        config.seed,
+    )
+    place = _Place(locate(config.dataset, root), image_size, root, store_root(), cut)
+    return _load(place, config.classes, shares)
 
 
-# validation_fraction, train_fraction, images_per_class, seed
-Cuts = tuple[float, float, int | None, int]
+class _Shares(NamedTuple):
+    """The fields of a config that say how large the parts are."""
+
+    validation_fraction: float
+    train_fraction: float
+    images_per_class: int | None
+    deduplicate: bool
+    seed: int
+
+
+class _Place(NamedTuple):
+    """A data set, and where it and its store are."""
+
+    dataset: str
+    image_size: int | None
+    root: Path
+    stores: Path
+    cut: Cut
 
 
 @functools.lru_cache(maxsize=64)  # of index arrays; the stores are shared
-def _load(
-    dataset: str, classes: str, cuts: Cuts, image_size: int | None, root: Path, stores: Path
-) -> Data:
-    validation_fraction, train_fraction, images_per_class, seed = cuts
-    store = _open(dataset, image_size, root, stores)
+def _load(place: _Place, classes: str, shares: _Shares) -> Data:
+    dataset, store = place.dataset, _open(place)
     chosen = _chosen(classes, dataset, store.class_names)
     class_names = tuple(store.class_names[number] for number in chosen)
     numbers = np.full(len(store.class_names), -1)
@@ -109,23 +147,32 @@ def _load(
     train, validation, test = (
         np.flatnonzero(wanted & (store.parts == part)) for part in (TRAIN, VALIDATION, TEST)
     )
+    remarks = [*store.remarks, *equal_images(store.labels, store.parts, store.pixels)]
     if not (store.parts == VALIDATION).any():
         try:
-            kept, cut = stratified_cut(labels[train], class_names, validation_fraction, seed)
+            keys = store.keys[train] if store.cuts_by_content else None
+            kept, cut = cut_validation(
+                labels[train], class_names, shares.validation_fraction, shares.seed, keys
+            )
         except ValueError as error:
-            raise ConfigError(
-                [f"validation_fraction = {validation_fraction!r}: {dataset}: {error}"]
-            ) from None
+            asked = f"validation_fraction = {shares.validation_fraction!r}"
+            raise ConfigError([f"{asked}: {dataset}: {error}"]) from None
         train, validation = train[kept], train[cut]
-    if train_fraction < 1 or images_per_class:
+        remarks += copies_between(train, validation, VALIDATION, store.pixels)
+    if shares.deduplicate:
+        alone = without_copies(train, (validation, test), store.pixels)
+        remarks.append(
+            f"{len(train) - len(alone):,} training images left out, because they look like one of"
+            " validation or test (deduplicate)"
+        )
+        train = alone
+    if shares.train_fraction < 1 or shares.images_per_class or shares.deduplicate:
         try:
-            train = train[
-                stratified_sample(
-                    labels[train], class_names, train_fraction, images_per_class, seed
-                )
-            ]
+            train = _sample(store, labels, train, class_names, shares)
         except ValueError as error:
-            asked = f"train_fraction = {train_fraction!r}, images_per_class = {images_per_class!r}"
+            names = ["train_fraction", "images_per_class"]
+            names += ["deduplicate"] if shares.deduplicate else []
+            asked = ", ".join(f"{name} = {getattr(shares, name)!r}" for name in names)
             raise ConfigError([f"{asked}: {dataset}: {error}"]) from None
     for array in (labels, train, validation, test):
         array.flags.writeable = False
@@ -139,14 +186,27 @@ def _load(
         mean=store.mean,
         std=store.std,
         store=store.name,
-        remarks=store.remarks,
+        digest=store.digest,
+        cut=place.cut,
+        remarks=tuple(remarks),
     )
 
 
 @functools.lru_cache(maxsize=8)
-def _open(dataset: str, image_size: int | None, root: Path, stores: Path) -> Store:
-    found = open_dataset(dataset, root)
-    return open_store(found, image_size or found.image_size, stores)
+def _open(place: _Place) -> Store:
+    found = open_dataset(place.dataset, place.root)
+    return open_store(found, place.image_size or found.image_size, place.stores, place.cut)
+
+
+def _sample(
+    store: Store, labels: Indices, train: Indices, class_names: tuple[str, ...], shares: _Shares
+) -> Indices:
+    """Return the training images that train_fraction and images_per_class leave."""
+    own, fraction, most = labels[train], shares.train_fraction, shares.images_per_class
+    if store.cuts_by_content:
+        drawn = numbers(store.keys[train], "training", shares.seed)
+        return train[sample_by_numbers(own, class_names, fraction, most, drawn)]
+    return train[stratified_sample(own, class_names, fraction, most, shares.seed)]
 
 
 def _chosen(classes: str, dataset: str, names: tuple[str, ...]) -> list[int]:

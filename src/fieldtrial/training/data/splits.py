@@ -1,4 +1,8 @@
-"""Stratified splits and samples: every class is on both sides of a split, and in every sample."""
+"""Stratified splits and samples: every class is on both sides of a split, and in every sample.
+
+Images that may be joined by others later are cut by what they contain, those of data sets that are
+always the same by their positions.
+"""
 
 import math
 from collections.abc import Sequence
@@ -8,6 +12,9 @@ from numpy.typing import NDArray
 
 Indices = NDArray[np.int64]
 NAMED_CLASSES = 10  # in one message
+# From so many images of a class on, each image's own number decides: chance then nearly keeps the
+# share.
+MANY = 50
 
 
 def first_of(names: Sequence[str], most: int = NAMED_CLASSES) -> str:
@@ -36,10 +43,7 @@ def stratified_cut(
         kept_counts = _shares(counts, places[0], random)
         fewest = np.minimum(kept_counts, _shares(counts - kept_counts, places[1], random))
     if not fewest.all():
-        lacking = [f"{class_names[i]!r} ({counts[i]} images)" for i in np.flatnonzero(fewest == 0)]
-        raise ValueError(
-            f"a split of {fraction:g} leaves one side without an image of {first_of(lacking)}"
-        )
+        raise _lacking_error(fraction, np.flatnonzero(fewest == 0), class_names, counts)
     classes = np.split(np.argsort(labels, kind="stable"), np.cumsum(counts)[:-1])
     drawn = [random.permutation(positions) for positions in classes]
     kept = [own[:many] for own, many in zip(drawn, kept_counts, strict=True)]
@@ -67,6 +71,70 @@ def _shares(counts: Indices, places: int, random: np.random.RandomState) -> Indi
     return whole
 
 
+def cut_by_numbers(
+    labels: Indices, class_names: tuple[str, ...], fraction: float, numbers: NDArray[np.float64]
+) -> tuple[Indices, Indices]:
+    """Return the positions in `labels` that stay and those split off, `fraction` of each class.
+
+    `numbers` (n,) are the images' own, from 0 to 1; see `content.numbers`. Of a class with MANY
+    images or more, those below `fraction` are split off, so that no image that is added moves
+    another one. Chance would leave too few or too many of smaller classes: of these, the lowest are
+    split off, as many as the share is, and an image that is added may move those at the border. So
+    it is with larger classes where chance gives less than half of the share, or half as much again.
+    Images of one number, which are copies, stay together where the class has others.
+
+    Raises:
+        ValueError: a class would have no image on one side; the message names such classes.
+    """
+    counts = np.bincount(labels, minlength=len(class_names))
+    classes = np.split(np.argsort(labels, kind="stable"), np.cumsum(counts)[:-1])
+    shares = np.floor(fraction * counts + 0.5).astype(np.int64)
+    if not (shares % np.maximum(counts, 1)).all():
+        whole = np.flatnonzero(shares % np.maximum(counts, 1) == 0)
+        raise _lacking_error(fraction, whole, class_names, counts)
+    kept, cut = [], []
+    for positions, share in zip(classes, shares, strict=True):
+        ordered = positions[np.argsort(numbers[positions], kind="stable")]
+        many = int(_how_many(numbers[ordered], int(share), fraction))
+        cut.append(ordered[:many])
+        kept.append(ordered[many:])
+    return np.sort(np.concatenate(kept)), np.sort(np.concatenate(cut))
+
+
+def _how_many(ascending: NDArray[np.float64], share: int, fraction: float) -> int:
+    """Return how many images of a class are split off: `share`, or those below `fraction`."""
+    count = len(ascending)
+    if count >= MANY:
+        least, most = max(1, math.ceil(share / 2)), min(math.floor(1.5 * share), count - 1)
+        share = min(max(int(np.searchsorted(ascending, fraction)), least), most)
+    same = np.searchsorted(ascending, ascending[share], "left")
+    after = np.searchsorted(ascending, ascending[share], "right")
+    ends = [int(end) for end in (same, after) if 0 < end < count]  # between copies there is none
+    return min(ends, key=lambda end: abs(end - share), default=share)
+
+
+def _lacking_error(
+    fraction: float, numbers: Indices, class_names: tuple[str, ...], counts: Indices
+) -> ValueError:
+    lacking = [f"{class_names[i]!r} ({counts[i]} images)" for i in numbers]
+    return ValueError(
+        f"a split of {fraction:g} leaves one side without an image of {first_of(lacking)}"
+    )
+
+
+def sample_by_numbers(
+    labels: Indices,
+    class_names: tuple[str, ...],
+    fraction: float,
+    most: int | None,
+    numbers: NDArray[np.float64],
+) -> Indices:
+    """Return what `stratified_sample` does; of each class, the images of the lowest `numbers`."""
+    order = np.argsort(numbers, kind="stable")
+    positions = [order[labels[order] == number] for number in range(len(class_names))]
+    return _sample(positions, class_names, fraction, most)
+
+
 def stratified_sample(
     labels: Indices, class_names: tuple[str, ...], fraction: float, most: int | None, seed: int
 ) -> Indices:
@@ -83,6 +151,13 @@ def stratified_sample(
     positions = [
         random.permutation(np.flatnonzero(labels == number)) for number in range(len(class_names))
     ]
+    return _sample(positions, class_names, fraction, most)
+
+
+def _sample(
+    positions: list[Indices], class_names: tuple[str, ...], fraction: float, most: int | None
+) -> Indices:
+    """Return the first of each class's positions, ascending: `fraction` of them, to `most`."""
     shares = [chosen[: round(fraction * len(chosen))] for chosen in positions]
     lacking = [
         f"{name!r} ({len(share)} of {len(chosen)} images)"

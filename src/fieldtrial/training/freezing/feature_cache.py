@@ -109,6 +109,8 @@ def with_features(
         mean=data.mean,
         std=data.std,
         store=data.store,
+        digest=data.digest,
+        cut=data.cut,
         remarks=data.remarks,
         side=data.image_size,
     )

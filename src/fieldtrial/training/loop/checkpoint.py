@@ -1,8 +1,8 @@
 """Checkpoints: tensors and plain data, one format for every strategy and number of processes.
 
 A checkpoint is {"config", "model": full state, "optimizer": {parameter: {key: tensor}}, "loss": its
-state, "progress", "record", "facts"}. It is read with `weights_only=True`: opening a stranger's
-runs no code.
+state, "progress", "record", "facts", "inputs"}. It is read with `weights_only=True`: opening a
+stranger's runs no code.
 """
 
 import errno

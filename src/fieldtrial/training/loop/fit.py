@@ -5,15 +5,19 @@ import resource
 import time
 from collections.abc import Generator
 from dataclasses import asdict
+from typing import Any
 
 import torch
 
+from fieldtrial.command_line import say
 from fieldtrial.config import TrainConfig
 from fieldtrial.disk.run import Record, Run
 from fieldtrial.training.data.load import Data, load
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.freezing.feature_cache import with_features
 from fieldtrial.training.freezing.schemes import freeze
+from fieldtrial.training.inputs.record import cut_of, result_entries
+from fieldtrial.training.inputs.settle import settle
 from fieldtrial.training.loop import checkpoint
 from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.loop.batches import require_micro_batch, shuffled
@@ -57,16 +61,22 @@ def fit(attempt: Attempt) -> Generator[Record]:
 
     Raises:
         Diverged: a loss is not finite.
-        ConfigError: bad input, or a checkpoint of another config.
+        ConfigError: bad input, a checkpoint of another config, or data or weights that are not
+            those that the run began with; see `settle`.
         Superseded: at the end of an epoch, a newer attempt has begun.
     """
     config, run, world, clock = attempt.config, attempt.run, attempt.world, attempt.clock
     data, network = open_trial(config, run)
     require_micro_batch(network, data, attempt)
     saved, notice = checkpoint.load(run, config, world)
-    extra: Record = {"notice": notice} if notice else {}  # of the first record
+    inputs, changed = settle(run, config, (data, network), world, saved)
+    if world.is_rank_0:
+        say("\n".join(data.summary(config.dataset)))
+    notices = [line for line in (notice, changed) if line]
+    extra: Record = {"notice": "; ".join(notices)} if notices else {}  # of the first record
     progress = TrialProgress(**saved["progress"]) if saved else TrialProgress()
-    counts = saved["facts"] if saved else count(network, data)
+    facts = (saved["facts"] if saved else count(network, data)) | result_entries(inputs)
+    to_save = {"facts": facts, "inputs": inputs}
     if saved:
         network.load_state_dict(saved["model"])
     network, data = with_features(network.to(world.device), data, config, world, clock)
@@ -111,7 +121,7 @@ def fit(attempt: Attempt) -> Generator[Record]:
                 "peak_memory_mb": peak_memory_mb(world),
                 "best_epoch": progress.best_epoch,
             }
-            save_checkpoint(attempt, learner, progress, record, counts)
+            save_checkpoint(attempt, learner, progress, to_save | {"record": record})
             yield record | extra
             extra = {}
     except Stopped:
@@ -136,16 +146,17 @@ def save_checkpoint(
     attempt: Attempt,
     learner: Learner,
     progress: TrialProgress,
-    record: Record,
-    counts: dict[str, int],
+    about: dict[str, Any],
 ) -> None:
-    """Save the checkpoint after an epoch. Raises Superseded if a newer attempt has begun."""
+    """Save the checkpoint after an epoch, with the entries `about`.
+
+    Raises Superseded if a newer attempt has begun.
+    """
     config = attempt.config
     state = learner.state(is_last=progress.end(config) is not None)
     attempt.require_newest()
     if attempt.world.is_rank_0:
-        state |= {"config": config.to_dict(), "progress": asdict(progress)}
-        state |= {"record": record, "facts": counts}
+        state |= {"config": config.to_dict(), "progress": asdict(progress), **about}
         checkpoint.save(attempt.run, state, progress.epoch, progress.best_epoch)
 
 
@@ -170,7 +181,7 @@ def scores_of(training: EpochStatistics, validation: Scores) -> Record:
 def open_trial(config: TrainConfig, run: Run) -> tuple[Data, Network]:
     """Return the trial's images, and its network on the CPU: initialised, frozen as configured."""
     source = ModelSource.of(config, run.path)
-    data = load(config, source.image_size)
+    data = load(config, source.image_size, cut_of(run, config))
     network = build(source, data.shape, data.mean, data.std)
     freeze(network, config.freeze)
     return data, network

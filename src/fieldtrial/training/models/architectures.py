@@ -131,6 +131,10 @@ class OwnModels:
     def pretraining(self, _name: str) -> None:
         """See Library."""
 
+    def tag(self, _name: str) -> str:
+        """See Library."""
+        return ""
+
     def channels(self, data_channels: int) -> int:
         """See Library."""
         return data_channels

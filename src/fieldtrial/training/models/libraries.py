@@ -48,6 +48,9 @@ class Library(Protocol):
     def pretraining(self, name: str) -> Pretraining | None:
         """Return what the model's ImageNet weights expect of images; None if there are none."""
 
+    def tag(self, name: str) -> str:
+        """Return the library's own name of the model's ImageNet weights."""
+
     def channels(self, data_channels: int) -> int:
         """Return how many channels a model takes where the data's images have `data_channels`."""
 
@@ -93,6 +96,10 @@ class Torchvision:
         """See Library."""
         transform = self._weights(name).transforms()
         return Pretraining(transform.crop_size[0], tuple(transform.mean), tuple(transform.std))
+
+    def tag(self, name: str) -> str:
+        """See Library."""
+        return str(self._weights(name).name)
 
     def channels(self, _data_channels: int) -> int:
         """See Library."""
@@ -201,6 +208,10 @@ class Timm:
         """See Library."""
         settings = self._settings(name)
         return Pretraining(settings.input_size[-1], tuple(settings.mean), tuple(settings.std))
+
+    def tag(self, name: str) -> str:
+        """See Library."""
+        return str(self._settings(name).tag or "")
 
     def channels(self, _data_channels: int) -> int:
         """See Library."""

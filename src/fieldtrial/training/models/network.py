@@ -1,6 +1,7 @@
 """Network: a model with its normalisation inside, and what one costs."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Self
 
 import torch
@@ -23,6 +24,7 @@ class Network(nn.Module):
         auxiliary: name in `model` of the auxiliary classifier, which trains the layers below it;
             or None.
         held: names in `model` of the modules that stay in evaluation mode; see `hold`.
+        weights_file: where its initial weights came from; None where they were drawn.
         mean, std: buffers (1, channels, 1, 1), in [0, 1]: they travel with the weights.
     """
 
@@ -45,6 +47,7 @@ class Network(nn.Module):
         self.auxiliary = AUXILIARY_NAME if getattr(model, AUXILIARY_NAME, None) else None
         self.precision = precision
         self.held: tuple[str, ...] = ()
+        self.weights_file: Path | None = None
         self.register_buffer("mean", per_channel(mean))
         self.register_buffer("std", per_channel(std))
 

@@ -207,9 +207,11 @@ def build(
                 f"image_size = {size}: {config.model} cannot take it ({reason}){made_for}"
             ) from None
         if config.weights == "imagenet":
-            load_state(network, *source.library.imagenet(source.name, size))
+            state, network.weights_file = source.library.imagenet(source.name, size)
+            load_state(network, state, network.weights_file)
         elif source.state and source.file:
             load_state(network, source.state, source.file)
+            network.weights_file = source.file
     if source.pretraining:
         network.mean.copy_(per_channel(source.pretraining.mean))
         network.std.copy_(per_channel(source.pretraining.std))

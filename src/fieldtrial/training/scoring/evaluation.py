@@ -10,6 +10,8 @@ from fieldtrial.disk.run import Run
 from fieldtrial.fields.scores import number_with_unit
 from fieldtrial.training.data.load import Data, load
 from fieldtrial.training.distributed.world import World
+from fieldtrial.training.inputs.record import cut_of, data_inputs, inputs_of, known_inputs
+from fieldtrial.training.inputs.settle import differences, size_problems
 from fieldtrial.training.loop.attempt import Attempt, Split
 from fieldtrial.training.loop.fit import open_trial
 from fieldtrial.training.models.network import Network
@@ -48,10 +50,13 @@ def evaluate_run(
     that it kept: the names then begin with initial_.
 
     Raises:
-        ValueError: the run has not ended well, or its weights are damaged or not of its config.
+        ValueError: the run has not ended well, or its weights are damaged or not of its config; or
+            the images, or the weights before, are not those that it began with. Nothing is written.
     """
     attempt, result = _finished(run, world)
     data, network = open_trial(attempt.config, run) if initial else open_finished(run, world)
+    if initial:
+        _require_same(attempt, result, data, network)
     scored = _score(network, data, attempt, splits)
     prefix = "initial_" if initial else ""
     found = {
@@ -74,10 +79,15 @@ def evaluate_elsewhere(run: Run, world: World, dataset: str, split: Split = "tes
     Raises:
         ValueError: as `evaluate_run`; or the data set has other classes, or cannot be used.
     """
-    own, network = open_finished(run, world)
     attempt, _ = _finished(run, world)
+    own, network = _open(attempt.config, run, read_state(run.weights_path))
     whole = replace(
-        attempt.config, dataset=dataset, classes="all", train_fraction=1.0, images_per_class=None
+        attempt.config,
+        dataset=dataset,
+        classes="all",
+        train_fraction=1.0,
+        images_per_class=None,
+        deduplicate=False,
     )
     other = load(whole, own.image_size)
     if other.class_names != own.class_names:
@@ -89,6 +99,7 @@ def evaluate_elsewhere(run: Run, world: World, dataset: str, split: Split = "tes
         channels = f"its images have {other.channels} channels, the model takes {taken}"
         raise ConfigError([f"dataset = {dataset!r}: {channels}"])
     found = metrics_of(other, _score(network, other, attempt, (split,)))
+    found["data_digest"] = other.digest
     if world.is_rank_0:
         run.write_evaluation(f"{dataset} {split}", found)
     return found
@@ -118,7 +129,7 @@ def evaluate_again(
     return [
         f"{name.replace('_', ' ')} {number_with_unit(name, value)}"
         for name, value in scores.items()
-        if name != "class_names"
+        if name not in ("class_names", "data_digest")
     ]
 
 
@@ -126,10 +137,28 @@ def open_finished(run: Run, world: World) -> tuple[Data, Network]:
     """Return the images of a finished run, and its network, on the CPU, with the weights it kept.
 
     Raises:
-        ValueError: the run has not ended well, or its weights are damaged or not of its config.
+        ValueError: the run has not ended well, or its weights are damaged or not of its config; or
+            the images are not those that it was trained on.
     """
-    config = _finished(run, world)[0].config
-    return _open(config, run, read_state(run.weights_path))
+    attempt, result = _finished(run, world)
+    data, network = _open(attempt.config, run, read_state(run.weights_path))
+    _require_same(attempt, result, data, None)
+    return data, network
+
+
+def _require_same(attempt: Attempt, result: Metrics, data: Data, network: Network | None) -> None:
+    """Raise ConfigError unless data and initial weights (None: any) are those of the run."""
+    run, config = attempt.run, attempt.config
+    known = known_inputs(run)
+    if known is None:
+        problems = size_problems(result, data, config)
+    elif network is None:
+        own = {name: value for name, value in known.items() if name != "weights"}
+        problems = differences(own, data_inputs(data), config)
+    else:
+        problems = differences(known, inputs_of(config, data, network), config)
+    if problems:
+        raise ConfigError(problems)
 
 
 def _finished(run: Run, world: World) -> tuple[Attempt, dict[str, Any]]:
@@ -156,7 +185,7 @@ def _open(config: TrainConfig, run: Run, state: dict[str, torch.Tensor]) -> tupl
         ValueError: the weights are not those of such a network.
     """
     source = ModelSource.of(config, run.path)
-    data = load(config, source.image_size)
+    data = load(config, source.image_size, cut_of(run, config))
     # The files that the trial started from no longer matter, and may be gone.
     network = build(source.drawn(), data.shape, data.mean, data.std)
     try:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -16,13 +16,19 @@ from torch.nn import functional
 from fieldtrial import metrics
 from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.disk.run import Run
+from fieldtrial.disk.schemas import BY_CONTENT
+from fieldtrial.training.data.content import cut_validation, keys_of
 from fieldtrial.training.data.dataset import TEST, TRAIN, VALIDATION, Contents, problem
-from fieldtrial.training.data.image_store import NAMED_FILES, require_decodable
+from fieldtrial.training.data.image_store import (
+    NAMED_FILES,
+    require_decodable,
+    with_test_images,
+)
 from fieldtrial.training.data.pixels import as_shown
 from fieldtrial.training.data.progress_bar import progress
 from fieldtrial.training.data.sets.image_folder import image_folder
 from fieldtrial.training.data.sets.registry import data_root, locate, open_dataset
-from fieldtrial.training.data.splits import Indices, stratified_cut
+from fieldtrial.training.data.splits import Indices
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.loop.epoch import Diverged
 from fieldtrial.training.models.categories import match
@@ -130,9 +136,9 @@ def evaluate_published(
     run = _free_run(out, config) if out else None
     published = _open(config)
     dataset = locate(config.dataset, data_root())
-    contents = _contents(dataset, split)
+    contents = _contents(dataset, split, config)
     numbers = match(dataset, contents.class_names, published.categories, dataset.startswith(FOLDER))
-    index = _indices(contents, split, config)
+    index = _indices(contents, split)
     logits = _infer(published, dataset, contents, index, world)
     if not torch.isfinite(logits).all():
         raise Diverged(f"{config.model}: its answer for some image is not finite")
@@ -176,24 +182,30 @@ def _free_run(path: Path | str, config: TrainConfig) -> Run:
     return run
 
 
-def _contents(dataset: str, split: Split) -> Contents:
-    """Return the images of the data set that `locate` named."""
+def _contents(dataset: str, split: Split, config: TrainConfig) -> Contents:
+    """Return the images of the data set that `locate` named, in the parts that a trial has."""
     if split == "all" and dataset.startswith(FOLDER):  # a class may have a single image
         return image_folder(Path(dataset.removeprefix(FOLDER)), cut_test=False).contents()
-    return open_dataset(dataset, data_root()).contents()
+    found = open_dataset(dataset, data_root())
+    contents = found.contents()
+    if split == "all":
+        return contents
+    keys = keys_of(contents) if contents.are_files else None
+    contents = with_test_images(found, contents, BY_CONTENT, keys)
+    if split == "test" or (contents.parts == VALIDATION).any():
+        return contents
+    train, parts = np.flatnonzero(contents.parts == TRAIN), contents.parts.copy()
+    labels, names, share = contents.labels[train], contents.class_names, config.validation_fraction
+    own = None if keys is None else keys[train]
+    parts[train[cut_validation(labels, names, share, config.seed, own)[1]]] = VALIDATION
+    return replace(contents, parts=parts)
 
 
-def _indices(contents: Contents, split: Split, config: TrainConfig) -> Indices:
-    """Return the images of `split`, ascending: those that a trial of `config` would have in it."""
+def _indices(contents: Contents, split: Split) -> Indices:
+    """Return the images of `split`, ascending."""
     if split == "all":
         return np.arange(len(contents.labels))
-    own = np.flatnonzero(contents.parts == (TEST if split == "test" else VALIDATION))
-    if len(own):
-        return own
-    train = np.flatnonzero(contents.parts == TRAIN)
-    fraction = config.validation_fraction
-    labels, names = contents.labels[train], contents.class_names
-    return train[stratified_cut(labels, names, fraction, config.seed)[1]]
+    return np.flatnonzero(contents.parts == (TEST if split == "test" else VALIDATION))
 
 
 def _infer(

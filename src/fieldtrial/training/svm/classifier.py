@@ -11,10 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fieldtrial import metrics
+from fieldtrial.command_line import say
 from fieldtrial.config import Kernel, Scaling, TrainConfig
 from fieldtrial.disk.run import Record
 from fieldtrial.training.data.load import Data
 from fieldtrial.training.data.splits import Indices
+from fieldtrial.training.inputs.record import result_entries
+from fieldtrial.training.inputs.settle import settle
 from fieldtrial.training.loop.attempt import Attempt, Split
 from fieldtrial.training.loop.fit import count, open_trial, peak_memory_mb
 from fieldtrial.training.scoring.evaluation import metrics_of
@@ -71,12 +74,15 @@ def fit_svm(attempt: Attempt) -> Fitted:
     started = time.perf_counter()
     world = attempt.world
     data, network = open_trial(attempt.config, attempt.run)
+    inputs, _ = settle(attempt.run, attempt.config, (data, network), world)
+    if world.is_rank_0:
+        say("\n".join(data.summary(attempt.config.dataset)))
     network.to(world.device)
     # All images to train or select on: the same for all seeds, so that these share the features.
     known = np.union1d(data.train, data.validation)
     rows = features(network, data, known, attempt)
     test_rows = features(network, data, data.test, attempt) if attempt.test else None
-    counts = {**count(network, data), "trainable_parameters": 0}
+    counts = {**count(network, data), "trainable_parameters": 0, **result_entries(inputs)}
     if rows is None:
         return Fitted(world.broadcast({}), {}, {}, {})
     train_rows, validation_rows = (

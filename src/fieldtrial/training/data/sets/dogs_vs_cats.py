@@ -42,6 +42,7 @@ def dogs_vs_cats(root: Path) -> Dataset:
         channels=3,
         image_size=IMAGE_SIZE,
         contents=functools.partial(_contents, folder),
+        test_fraction=TEST_FRACTION,
     )
 
 
@@ -53,6 +54,7 @@ def _contents(folder: Path) -> Contents:
     )
     contents = Contents.of_files(CLASS_NAMES, [(path, label, TRAIN) for label, _, path in found])
     try:
-        return contents.with_test_split(TEST_FRACTION)
+        contents.with_test_split(TEST_FRACTION)
     except ValueError as error:
         raise problem(ARCHIVE.dataset, f"{folder}: {error}") from None
+    return contents

@@ -119,17 +119,18 @@ def _contents(files: dict[Path, int]) -> Contents:
     if problems:
         raise problem(ARCHIVE.dataset, *problems)
 
-    def image(index: int) -> Image.Image:
+    def content(index: int) -> bytes:
         path, position, size = places[index]
         with path.open("rb") as file:
             file.seek(position)
             (encoded,) = parse_example(file.read(size))["image"]
-        return Image.open(io.BytesIO(encoded))
+        return bytes(encoded)
 
     return Contents(
         class_names=CLASS_NAMES,
         labels=np.array(labels, np.int64),
         parts=np.array(parts, np.uint8),
-        image=image,
+        image=lambda index: Image.open(io.BytesIO(content(index))),
+        content=content,
         where=lambda index: f"{places[index][0]}, the record at byte {places[index][1]}",
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 from fieldtrial.training.data.dataset import (
     PART_NAMES,
     TEST,
+    TEST_FRACTION,
     TRAIN,
     VALIDATION,
     Contents,
@@ -80,9 +81,10 @@ def image_folder(
         why = f"; {'; '.join(passed.remarks())}" if passed.remarks() else ""
         raise problem(dataset, *(f"the class folder {path} has no image{why}" for path in empty))
     contents = Contents.of_files(class_names, samples)
-    if cut_test and TEST not in layout.values():
+    test_fraction = TEST_FRACTION if cut_test and TEST not in layout.values() else None
+    if test_fraction:
         try:
-            contents = contents.with_test_split()
+            contents.with_test_split(test_fraction)
         except ValueError as error:
             raise problem(dataset, f"has no test set of its own, and {error}") from None
     return Dataset(
@@ -92,6 +94,7 @@ def image_folder(
         image_size=IMAGE_SIZE,
         contents=lambda: contents,
         remarks=(*_parts_remarks(root, layout), *passed.remarks()),
+        test_fraction=test_fraction,
     )
 
 

@@ -1,0 +1,54 @@
+"""Runs that are set side by side depend on the same data and weights, or are kept apart."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pandas as pd
+
+from fieldtrial.results.read.wording import counted
+
+# Entries of a result, and what they are digests of; runs of earlier versions have none.
+DIGESTS = {"data_digest": "data", "weights_digest": "initial weights"}
+
+
+def of_one_state(
+    runs: pd.DataFrame, winner: Mapping[str, Any] | None
+) -> tuple[pd.DataFrame, list[str]]:
+    """Return those of a winner's runs that depend on the winner's data and weights, and lines.
+
+    Where the winner's are unknown, those of the most runs count. The lines say how many are left
+    out, and whether libraries of other versions made some of the others.
+    """
+    lines = []
+    for name, what in DIGESTS.items():
+        if name not in runs or runs[name].dropna().nunique() < 2:
+            continue
+        own = None if winner is None else winner.get(name)
+        kept = own if isinstance(own, str) else runs[name].mode().iloc[0]
+        other = runs[name].notna() & (runs[name] != kept)
+        lines.append(
+            f"{counted(int(other.sum()), 'final run')} left out: of other {what} than the winner's"
+        )
+        runs = runs[~other]
+    libraries = runs["libraries"].dropna().unique() if "libraries" in runs else ()
+    if len(libraries) > 1:
+        lines.append(f"runs with libraries of other versions: {'; '.join(libraries)}")
+    return runs, lines
+
+
+def state_of(runs: pd.DataFrame) -> str:
+    """Return the digest of the data of runs that `of_one_state` chose; empty where unknown."""
+    known = list(runs["data_digest"].dropna()) if "data_digest" in runs else []
+    return str(known[0]) if known else ""
+
+
+def several_states(found: Iterable[tuple[tuple[str, ...], str]]) -> dict[tuple[str, ...], int]:
+    """Return how many states there are of the data, where there are several.
+
+    found: the data set and classes of each group, and the digest, empty where it is unknown.
+    """
+    states: dict[tuple[str, ...], set[str]] = {}
+    for data, state in found:
+        if state:
+            states.setdefault(data, set()).add(state)
+    return {data: len(known) for data, known in states.items() if len(known) > 1}

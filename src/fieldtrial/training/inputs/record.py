@@ -1,0 +1,102 @@
+"""What a trial's numbers depend on beside its config and the code, as its directory keeps it."""
+
+import functools
+import hashlib
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+
+from fieldtrial.config import TrainConfig
+from fieldtrial.disk.files import read_json
+from fieldtrial.disk.run import Run
+from fieldtrial.disk.schemas import BY_CONTENT, BY_POSITION, Cut, Inputs
+from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.training.data.load import Data
+from fieldtrial.training.inputs.origin import origin
+from fieldtrial.training.models.network import Network
+
+LIBRARIES = ("torch", "torchvision", "timm")
+
+
+def inputs_of(config: TrainConfig, data: Data, network: Network) -> Inputs:
+    """Return what a trial on `data` that starts from `network` depends on."""
+    found = data_inputs(data)
+    found["weights"], found["versions"] = origin(config, network), versions()
+    return found
+
+
+def data_inputs(data: Data) -> Inputs:
+    """Return the entries of `inputs_of` on the data."""
+    counts = np.bincount(data.labels[data.labels >= 0], minlength=len(data.class_names))
+    return Inputs(
+        cut=data.cut,
+        data=data.digest,
+        parts=parts_digest(data),
+        classes=dict(zip(data.class_names, counts.tolist(), strict=True)),
+        store=data.store,
+        remarks=list(data.remarks),
+    )
+
+
+def parts_digest(data: Data) -> str:
+    """Return 16 hexadecimal digits of which images train, select and test."""
+    digest = hashlib.blake2b(digest_size=8)
+    for part in (data.train, data.validation, data.test):
+        digest.update(len(part).to_bytes(8, "little"))
+        digest.update(np.ascontiguousarray(part, np.int64).data)
+    return digest.hexdigest()
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """Return the versions of LIBRARIES, of those that are installed."""
+    found = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def known_inputs(run: Run) -> Inputs | None:
+    """Return what the run has recorded, or None: it has not begun, or an earlier version did."""
+    found: Inputs | None = read_json(run.inputs_path, Inputs)
+    return found
+
+
+def result_entries(inputs: Inputs) -> dict[str, Any]:
+    """Return what a result, and so a table, says of what the run depends on."""
+    weights = inputs.get("weights")
+    return {
+        "data_digest": inputs["data"],
+        **({"weights_digest": weights["sha256"]} if weights else {}),
+        **({"weights_tag": weights["tag"]} if weights and weights["tag"] else {}),
+        "libraries": ", ".join(
+            f"{name} {short(full)}" for name, full in inputs.get("versions", {}).items()
+        ),
+    }
+
+
+def short(full: str) -> str:
+    """Return the first two numbers of a version."""
+    return ".".join(full.split(".")[:2])
+
+
+def sweep_of(run: Run, config: TrainConfig) -> SweepFolder | None:
+    """Return the folder of the sweep that the run is a trial of, or None."""
+    if run.name != config.id:
+        return None
+    folder = SweepFolder(run.path.parent)
+    return None if folder.cut() is None else folder
+
+
+def cut_of(run: Run, config: TrainConfig) -> Cut:
+    """Return how the run's data are cut: as it began, or else as its sweep did."""
+    if known := known_inputs(run):
+        return known["cut"]
+    if run.checkpoints() or run.result() is not None:
+        return BY_POSITION  # an earlier version began it
+    sweep = sweep_of(run, config)
+    return (sweep.cut() if sweep else None) or BY_CONTENT

@@ -1,0 +1,163 @@
+"""Whether a trial depends on what it began with, and on what its sweep's other trials do."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from fieldtrial.config import ConfigError, TrainConfig
+from fieldtrial.disk.files import write_json
+from fieldtrial.disk.run import Run
+from fieldtrial.disk.schemas import Inputs, SweepInputs
+from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.fields.rules import RUN_PREFIX
+from fieldtrial.training.data.load import Data
+from fieldtrial.training.distributed.world import World
+from fieldtrial.training.inputs.changes import count_changes, data_changes
+from fieldtrial.training.inputs.record import inputs_of, known_inputs, short, sweep_of
+from fieldtrial.training.models.network import Network
+
+ADVICE = {
+    "run": "bring back what it began with, or start a new run in another directory",
+    "sweep": "bring back what it began with, or start another sweep with --name",
+}
+State = Mapping[str, Any]
+
+
+def settle(
+    run: Run,
+    config: TrainConfig,
+    parts: tuple[Data, Network],
+    world: World,
+    saved: State | None = None,
+) -> tuple[Inputs, str | None]:
+    """Return what the trial depends on, to all processes; write it into its directory at its start.
+
+    The second result is a notice on libraries of other versions, or None.
+
+    Args:
+        run: the trial's directory.
+        config: the trial's.
+        parts: its data, and its network with the initial weights.
+        world: rank 0 compares and writes.
+        saved: the checkpoint to continue from.
+
+    Raises:
+        ConfigError: data or weights are not those that the run, or the first trial of its sweep on
+            them, began with; the message says what differs.
+    """
+    answer = _settle(run, config, parts, saved) if world.is_rank_0 else []
+    problems, inputs, notice = world.broadcast(answer)
+    if problems:
+        raise ConfigError(problems)
+    return inputs, notice
+
+
+def _settle(
+    run: Run, config: TrainConfig, parts: tuple[Data, Network], saved: State | None
+) -> list[Any]:
+    """Return the problems, what the trial depends on, and the notice, as a list of plain data."""
+    now = inputs_of(config, *parts)
+    known = (saved or {}).get("inputs") or known_inputs(run)
+    problems = differences(known, now, config) if known else []
+    if saved and not known:
+        problems = size_problems(saved["facts"], parts[0], config)
+    sweep = sweep_of(run, config)
+    for key, own in _shared(config, now).items() if sweep and not problems else ():
+        assert sweep
+        problems += _against_sweep(sweep.settle_inputs(key, own), now, config)
+    if not problems and known_inputs(run) is None:
+        write_json(run.inputs_path, now)
+    return [problems, now, _version_notice(known, now) if known else None]
+
+
+def standing_problems(run: Run, config: TrainConfig, data: Data, network: Network) -> list[str]:
+    """Return what `settle` would refuse for a trial in the place of `run`. Nothing is written."""
+    known, sweep = known_inputs(run), sweep_of(run, config)
+    if known is None and (sweep is None or not _has_inputs(sweep, config)):
+        return []  # nothing to compare with: files of weights need not be read
+    now = inputs_of(config, data, network)
+    problems = differences(known, now, config) if known else []
+    for key in _keys(config).values() if sweep and not problems else ():
+        assert sweep
+        if shared := sweep.inputs(key):
+            problems += _against_sweep(shared, now, config)
+    return problems
+
+
+def differences(known: State, now: State, config: TrainConfig, what: str = "run") -> list[str]:
+    """Return a line for each difference between what a run or sweep began with and what is now."""
+    problems, dataset = [], f"dataset = {config.dataset!r}"
+    if known.get("data", now["data"]) != now["data"]:
+        how = data_changes(known, now)
+        problems.append(f"{dataset}: it has changed since the {what} began: {how}; {ADVICE[what]}")
+    elif known.get("parts", now["parts"]) != now["parts"]:
+        problems.append(
+            f"{dataset}: the same images are cut into other parts than when the {what} began;"
+            f" {ADVICE[what]}"
+        )
+    before, after = known.get("weights"), now.get("weights")
+    if "weights" in known and (before or {}).get("sha256") != (after or {}).get("sha256"):
+        was, is_now = (
+            f"{one['file']} with the SHA-256 {one['sha256'][:12]}…" if one else "none"
+            for one in (before, after)
+        )
+        problems.append(
+            f"weights = {config.weights!r}: the {what} began with {was}, and now there is {is_now};"
+            f" {ADVICE[what]}"
+        )
+    return problems
+
+
+def size_problems(known: State, data: Data, config: TrainConfig) -> list[str]:
+    """Return how the sizes of the parts differ from those of a run that recorded nothing else."""
+    sizes = {
+        "train_images": len(data.train),
+        "validation_images": len(data.validation),
+        "test_images": len(data.test),
+    }
+    how = count_changes(known, sizes)
+    text = f"dataset = {config.dataset!r}: it has changed since the run began: {how}"
+    return [f"{text}; {ADVICE['run']}"] if how else []
+
+
+def _against_sweep(shared: SweepInputs, now: Inputs, config: TrainConfig) -> list[str]:
+    """Return how a trial differs from its sweep's; which parts it has is its own affair."""
+    return differences(dict(shared), now, config, "sweep")
+
+
+def _keys(config: TrainConfig) -> dict[str, str]:
+    """Return what stands for the data set and, where they are a file, for the weights."""
+    texts = {"data": config.dataset}
+    # A source is trained in the sweep itself, and may have to be trained again.
+    if config.weights != "random" and not config.weights.startswith(RUN_PREFIX):
+        texts["weights"] = f"{config.model}\0{config.weights}"
+    digests = {
+        kind: hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+        for kind, text in texts.items()
+    }
+    return {kind: f"{kind}-{digest}" for kind, digest in digests.items()}
+
+
+def _shared(config: TrainConfig, now: Inputs) -> dict[str, SweepInputs]:
+    """Return, by their keys, what all trials of a sweep with this data set and weights share."""
+    keys = _keys(config)
+    shared = {
+        keys["data"]: SweepInputs(data=now["data"], classes=now["classes"], store=now["store"])
+    }
+    if "weights" in keys and now["weights"]:
+        shared[keys["weights"]] = SweepInputs(weights=now["weights"])
+    return shared
+
+
+def _has_inputs(sweep: SweepFolder, config: TrainConfig) -> bool:
+    return any(sweep.inputs(key) is not None for key in _keys(config).values())
+
+
+def _version_notice(known: Inputs, now: Inputs) -> str | None:
+    """Return that libraries have other versions than when the run began, or None."""
+    pairs = [
+        (name, short(known.get("versions", {}).get(name, full)), short(full))
+        for name, full in now["versions"].items()
+    ]
+    changed = [f"{name} {was}, now {is_now}" for name, was, is_now in pairs if was != is_now]
+    return f"the run began with {'; '.join(changed)}" if changed else None
