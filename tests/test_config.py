@@ -149,7 +149,7 @@ def test_the_id_depends_on_every_field(name: str) -> None:
     other: Any = {
         "dataset": "mnist", "classes": "5-9", "image_size": 32, "augmentation": ("crop",),
         "validation_fraction": 0.2,
-        "train_fraction": 0.5, "images_per_class": 20,
+        "train_fraction": 0.5, "images_per_class": 20, "deduplicate": True,
         "model": "mlp", "weights": "imagenet", "freeze": "first:1", "blocks": 3,
         "convolutions": 2, "filters": (8,), "filter_growth": 2.0,
         "kernel_size": (5,), "padding": "valid", "activation": "gelu", "batch_norm": False,
@@ -186,6 +186,7 @@ def test_the_id_depends_on_every_field(name: str) -> None:
         ("train_fraction", 0.0, "must be at least 1e-05"),
         ("train_fraction", 1.5, "must be at most 1"),
         ("images_per_class", 0, "must be at least 1"),
+        ("deduplicate", 1, "must be true or false"),
         ("model", "a/b", "must be a model's name"),
         ("weights", "", "must be random, imagenet, run:NAME or a path"),
         ("weights", "run:", "must be random, imagenet, run:NAME or a path"),

@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import json
+import os
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path

@@ -107,3 +107,16 @@ def test_a_sweep_whose_description_could_not_be_read_is_not_begun(tmp_path: Path
         claim(SweepFolder(tmp_path / "sweep"), replace(SMALL, rows=rows))
     claim(SweepFolder(tmp_path / "sweep"), replace(SMALL, rows=rows[1:]))
     assert len(SweepFolder(tmp_path / "sweep").require_description().rows) == 1000
+
+
+def test_an_old_sweep_keeps_its_cuts_and_a_new_one_has_the_new(tmp_path: Path) -> None:
+    folder = SweepFolder(tmp_path / "sweep")
+    claim(folder, SMALL)
+    assert folder.cut() == "content"
+    path = folder.path / "sweep.json"
+    old = json.loads(path.read_text())
+    del old["cut"]  # as earlier versions wrote it
+    path.write_text(json.dumps(old))
+    folder.list_trial("3fa91b2c", 0, "search")
+    claim(folder, replace(SMALL, seeds=3))
+    assert folder.cut() == "position"

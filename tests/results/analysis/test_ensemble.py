@@ -162,3 +162,11 @@ def test_a_row_without_a_tested_winner_is_named(written: Written) -> None:
         ValueError, match="no tested run of the winner of row 0, 1, 2: end the sweep first"
     ):
         winners(folder)
+
+
+def test_runs_over_other_states_of_the_data_are_no_members(tmp_path: Path) -> None:
+    runs = [member(tmp_path / str(number), number) for number in range(2)]
+    for run, digest in zip(runs, ("1a2b", "3c4d"), strict=True):
+        run.write_result({**(run.result() or {}), "data_digest": digest})
+    with pytest.raises(ValueError, match="digest of the data '1a2b' against '3c4d'"):
+        combine(runs)

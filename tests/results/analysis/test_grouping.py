@@ -2,8 +2,10 @@
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
+from fieldtrial.results.analysis.footer import comparison_lines
 from fieldtrial.results.analysis.grouping import group_rows, group_trials
 from fieldtrial.results.read.sweeps import read_sweeps
 from tests.results.cells import column, footer, own_table
@@ -95,3 +97,39 @@ def test_a_row_that_was_run_twice_says_the_tables_noise(complete: "Written") -> 
         "The table's own noise: the last row is the first once more, with other proposals and"
         " seeds, and differs by +0.5 points (" in footer(complete)
     )
+
+
+def test_runs_over_other_data_are_not_averaged_into_a_row(written: "Written") -> None:
+    """The mean is that of the three runs over the winner's data, as NumPy has it."""
+    written.describe()
+    states = {row: {"data_digest": "1a2b"} for row in range(3)}
+    for row in range(3):
+        written.ended(row, validation=0.9 - 0.1 * row, result=states[row])
+        for seed, test in enumerate((0.80, 0.82, 0.84)):
+            written.ended(row, "final", 0.3, test - 0.1 * row, states[row], seed=seed)
+    written.ended(0, "final", 0.3, 0.2, {"data_digest": "3c4d", "libraries": "torch 9.9"}, seed=3)
+    written.ended(0, "final", 0.3, 0.81, {"libraries": "torch 9.8"}, seed=4)  # it recorded none
+    groups = group_rows(read_sweeps([written.folder.path]))
+    first = groups.groups[0]
+    assert first.interval is not None
+    assert first.interval.mean == pytest.approx(np.mean([0.80, 0.82, 0.84, 0.81]))
+    assert "1 final run left out: of other data than the winner's" in first.note
+    line = "1 final run left out: of other data or initial weights than the winner's."
+    assert line in groups.notes
+    assert not [note for note in groups.notes if "without a finite" in note]
+
+
+def test_rows_that_were_tested_on_other_states_of_the_data_are_not_compared(
+    written: "Written",
+) -> None:
+    written.describe()
+    for row, state in enumerate(("1a2b", "1a2b", "3c4d")):
+        result = {"data_digest": state}
+        written.ended(row, validation=0.9 - 0.1 * row, result=result)
+        for seed in range(3):
+            test = 0.8 - 0.2 * row + 0.01 * seed
+            written.ended(row, "final", 0.3, test, result, seed=seed)
+    groups = group_rows(read_sweeps([written.folder.path]))
+    assert [group.mark for group in groups.groups] == ["best", "worse", "untested"]
+    (line,) = [line for line in comparison_lines(groups) if "has changed" in line]
+    assert line.startswith("digits has changed: rows were tested on 2 states of it")

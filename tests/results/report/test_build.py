@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from fieldtrial.disk.files import write_json
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.results.report.build import main, render_report, write_report
 
@@ -41,10 +42,16 @@ def column(page: str, name: str) -> list[Any]:
 
 
 def test_the_whole_sweep(complete: "Written") -> None:
+    remark = "60 of 60 test images are among the training images too"
+    for entry in complete.folder.trials():
+        if entry["role"] == "final":
+            inputs = {"cut": "content", "data": "1a2b", "remarks": [remark]}
+            write_json(complete.folder.run(entry["trial"]).inputs_path, inputs)
     path = write_report(complete.folder)
     page = path.read_text()
     assert path == complete.folder.path / "report.html"
     assert page.count("plotly.js v") == 1
+    assert texts(page).count(f"digits: {remark}.") == 1
     assert "http-equiv" in page
     assert not data(page)["live"]
     assert len(column(page, "trial")) == 15

@@ -168,7 +168,7 @@ def test_an_old_run_is_refused_where_its_parts_have_other_sizes(
     train_until(run, 1, last_epoch=1)
     as_an_earlier_version_leaves(run)
     grow(images)
-    with pytest.raises(ConfigError, match="began: train images 28 then, 36 now, validation images"):
+    with pytest.raises(ConfigError, match="began: train images 28 then, 36 now, test images"):
         train_until(run, 2)
 
 

@@ -1,10 +1,15 @@
 """Runs that are set side by side depend on the same data and weights, or are kept apart."""
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
 
+from fieldtrial.disk.files import read_json
+from fieldtrial.disk.reading import UnreadableError
+from fieldtrial.disk.run import Run
+from fieldtrial.disk.schemas import Inputs
 from fieldtrial.results.read.wording import counted
 
 # Entries of a result, and what they are digests of; runs of earlier versions have none.
@@ -52,3 +57,11 @@ def several_states(found: Iterable[tuple[tuple[str, ...], str]]) -> dict[tuple[s
         if state:
             states.setdefault(data, set()).add(state)
     return {data: len(known) for data, known in states.items() if len(known) > 1}
+
+
+def remarks_of(run: Run) -> list[str]:
+    """Return what the run says of its data: a line each; nothing where it recorded none."""
+    with contextlib.suppress(OSError, UnreadableError):
+        known: Inputs | None = read_json(run.inputs_path, Inputs)
+        return list((known or {}).get("remarks", []))
+    return []

@@ -28,6 +28,7 @@ from fieldtrial.results.analysis.importance import rank_hyperparameters
 from fieldtrial.results.read.sweeps import Sweeps, read_sweep, read_sweeps
 from fieldtrial.results.read.trials import FAILED
 from fieldtrial.results.report import data as report_data
+from fieldtrial.results.report.cautions import on_data
 from fieldtrial.results.report.classes import class_results
 from fieldtrial.results.report.environment import environments, failures, log_files, read_attempts
 from fieldtrial.results.report.findings import findings
@@ -206,7 +207,10 @@ def _render(sweeps: Sweeps, output: Path | None = None) -> str:
         "folder": data["folder"],
         "byline": _byline(table.groups, trials),
         "facts": facts(tested, sweeps.trials, records, description),
-        "findings": findings(tested, importance, description.search),
+        "findings": [
+            *findings(tested, importance, description.search),
+            *on_data(sweeps.folders, tested),
+        ],
         "caption": table.grid.caption,
         "table": html_table(table.grid),
         "pairs": pairs_table(tested),

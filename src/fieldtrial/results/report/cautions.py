@@ -6,12 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from fieldtrial.disk.sweep_description import SearchDomain
+from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.fields.scores import score_text
 from fieldtrial.power import Design
 from fieldtrial.results.analysis.groups import Group
 from fieldtrial.results.analysis.importance import Importance
 from fieldtrial.results.analysis.quantities import mean_of_runs, of_winner
 from fieldtrial.results.analysis.statistics import estimate_mean
+from fieldtrial.results.read.inputs import remarks_of
+from fieldtrial.results.read.sweeps import SWEEP
 from fieldtrial.results.read.wording import counted, size_text, span_text
 from fieldtrial.results.report.sentences import (
     MARGIN,
@@ -61,6 +64,22 @@ def on_selection(tested: ComparedRows) -> Iterator[Finding]:
         )
         text += f" The most for {tested.labels[most]}: {first}, then {then}."
     yield finding("caution" if mean > MARGIN else "open", text)
+
+
+def on_data(folders: Mapping[str, SweepFolder], tested: ComparedRows) -> Iterator[Finding]:
+    """Say what is to be known of the data: equal images, and files that were passed over.
+
+    Each state of each data set is told once, as the first run that was tested on it wrote it down.
+    """
+    known = set[tuple[str, ...]]()
+    for group in tested.groups.values():
+        if (*group.data, group.state) in known or not len(group.finals):
+            continue
+        known.add((*group.data, group.state))
+        sweep, trial = group.finals[[SWEEP, "trial"]].iloc[0]
+        for remark in remarks_of(folders[sweep].run(str(trial))):
+            is_neutral = remark.startswith("took ")
+            yield finding("open" if is_neutral else "caution", f"{group.data[0]}: {remark}.")
 
 
 def on_importance(importance: Importance, select: str) -> Iterator[Finding]:

@@ -225,3 +225,43 @@ def test_pixels_are_those_that_a_viewer_shows(tmp_path: Path) -> None:
     np.testing.assert_array_equal(stored[1], expected)
     np.testing.assert_array_equal(stored[2][8:], 255)
     np.testing.assert_array_equal(stored[2][:8], 200)
+
+
+def parts_of(data: Data) -> dict[bytes, str]:
+    """Return the part of each image, by its pixels."""
+    return {
+        data.images[index].tobytes(): name
+        for name in ("train", "validation", "test")
+        for index in getattr(data, name)
+    }
+
+
+def test_images_that_are_added_move_no_other_into_another_part(tmp_path: Path) -> None:
+    fill(tmp_path / "grown", 110)
+    shutil.copytree(tmp_path / "grown", tmp_path / "before")
+    for number in range(10):
+        (tmp_path / "before" / "dark" / f"{number:02}.png").unlink()
+    before, after = parts_of(opened(tmp_path / "before")), parts_of(opened(tmp_path / "grown"))
+    assert (len(before), len(after)) == (210, 220)
+    assert {image: after[image] for image in before} == before
+    assert set(before.values()) == {"train", "validation", "test"}
+
+
+def test_images_that_are_tested_on_are_left_out_of_training(tmp_path: Path) -> None:
+    fill(tmp_path / "train", 30)
+    fill(tmp_path / "test", 4)
+    for number in range(3):
+        copied = tmp_path / "test/dark" / f"copy{number}.png"
+        shutil.copy(tmp_path / "train/dark" / f"0{number}.png", copied)
+    whole, alone = opened(tmp_path), opened(tmp_path, deduplicate=True)
+    tested = {whole.images[index].tobytes() for index in whole.test}
+    trained = [index for index in whole.train if whole.images[index].tobytes() in tested]
+    assert trained
+    assert alone.train.tolist() == sorted({*whole.train.tolist()} - {*trained})
+    assert (alone.test.tolist(), alone.validation.tolist()) == (
+        whole.test.tolist(),
+        whole.validation.tolist(),
+    )
+    assert "3 of 11 test images are among the training images too" in whole.remarks
+    left = f"{len(trained)} training images left out, because they look like one of"
+    assert alone.remarks[-1].startswith(left)
