@@ -102,19 +102,20 @@ def test_a_row_that_was_run_twice_says_the_tables_noise(complete: "Written") -> 
 def test_runs_over_other_data_are_not_averaged_into_a_row(written: "Written") -> None:
     """The mean is that of the three runs over the winner's data, as NumPy has it."""
     written.describe()
-    states = {row: {"data_digest": "1a2b"} for row in range(3)}
+    states = {row: {"data_digest": "1a2b", "test_images": 40} for row in range(3)}
     for row in range(3):
         written.ended(row, validation=0.9 - 0.1 * row, result=states[row])
         for seed, test in enumerate((0.80, 0.82, 0.84)):
             written.ended(row, "final", 0.3, test - 0.1 * row, states[row], seed=seed)
     written.ended(0, "final", 0.3, 0.2, {"data_digest": "3c4d", "libraries": "torch 9.9"}, seed=3)
     written.ended(0, "final", 0.3, 0.81, {"libraries": "torch 9.8"}, seed=4)  # it recorded none
+    written.ended(0, "final", 0.3, 0.10, {"test_images": 42}, seed=5)  # of an earlier version
     groups = group_rows(read_sweeps([written.folder.path]))
     first = groups.groups[0]
     assert first.interval is not None
     assert first.interval.mean == pytest.approx(np.mean([0.80, 0.82, 0.84, 0.81]))
     assert "1 final run left out: of other data than the winner's" in first.note
-    line = "1 final run left out: of other data or initial weights than the winner's."
+    line = "2 final runs left out: of other data or initial weights than the winner's."
     assert line in groups.notes
     assert not [note for note in groups.notes if "without a finite" in note]
 

@@ -12,8 +12,9 @@ from fieldtrial.disk.run import Run
 from fieldtrial.disk.schemas import Inputs
 from fieldtrial.results.read.wording import counted
 
-# Entries of a result, and what they are digests of; runs of earlier versions have none.
-DIGESTS = {"data_digest": "data", "weights_digest": "initial weights"}
+# Entries of a result that are equal where it depends on the same, and what that is. Runs of earlier
+# versions have no digests.
+SIGNS = {"data_digest": "data", "test_images": "data", "weights_digest": "initial weights"}
 
 
 def of_one_state(
@@ -25,11 +26,11 @@ def of_one_state(
     out, and whether libraries of other versions made some of the others.
     """
     lines = []
-    for name, what in DIGESTS.items():
+    for name, what in SIGNS.items():
         if name not in runs or runs[name].dropna().nunique() < 2:
             continue
         own = None if winner is None else winner.get(name)
-        kept = own if isinstance(own, str) else runs[name].mode().iloc[0]
+        kept = runs[name].mode().iloc[0] if own is None or pd.isna(own) else own
         other = runs[name].notna() & (runs[name] != kept)
         lines.append(
             f"{counted(int(other.sum()), 'final run')} left out: of other {what} than the winner's"
