@@ -64,5 +64,5 @@ def remarks_of(run: Run) -> list[str]:
     """Return what the run says of its data: a line each; nothing where it recorded none."""
     with contextlib.suppress(OSError, UnreadableError):
         known: Inputs | None = read_json(run.inputs_path, Inputs)
-        return list((known or {}).get("remarks", []))
+        return list(known.get("remarks", [])) if known else []
     return []

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.disk.schemas import BY_CONTENT, Cut
 from fieldtrial.training.data.content import cut_validation, numbers
-from fieldtrial.training.data.copies import copies_between, equal_images, without_copies
+from fieldtrial.training.data.copies import equal_images, without_copies
 from fieldtrial.training.data.dataset import TEST, TRAIN, VALIDATION
 from fieldtrial.training.data.image_store import Store, open_store, store_root
 from fieldtrial.training.data.sets.registry import data_root, locate, open_dataset
@@ -158,7 +158,6 @@ def _load(place: _Place, classes: str, shares: _Shares) -> Data:
             asked = f"validation_fraction = {shares.validation_fraction!r}"
             raise ConfigError([f"{asked}: {dataset}: {error}"]) from None
         train, validation = train[kept], train[cut]
-        remarks += copies_between(train, validation, VALIDATION, store.pixels)
     if shares.deduplicate:
         alone = without_copies(train, (validation, test), store.pixels)
         remarks.append(

@@ -20,6 +20,10 @@ ADVICE = {
     "run": "bring back what it began with, or start a new run in another directory",
     "sweep": "bring back what it began with, or start another sweep with --name",
 }
+CHANGED = {
+    "run": "it has changed since the run began: ",
+    "sweep": "it has changed since the sweep began: ",
+}
 State = Mapping[str, Any]
 
 
@@ -89,10 +93,10 @@ def differences(known: State, now: State, config: TrainConfig, what: str = "run"
     problems, dataset = [], f"dataset = {config.dataset!r}"
     if known.get("data", now["data"]) != now["data"]:
         how = data_changes(known, now)
-        problems.append(f"{dataset}: it has changed since the {what} began: {how}; {ADVICE[what]}")
+        problems.append(f"{dataset}: {CHANGED[what]}{how}; {ADVICE[what]}")
     elif known.get("parts", now["parts"]) != now["parts"]:
         problems.append(
-            f"{dataset}: the same images are cut into other parts than when the {what} began;"
+            f"{dataset}: the same images are cut into other parts than when the run began;"
             f" {ADVICE[what]}"
         )
     before, after = known.get("weights"), now.get("weights")
@@ -116,7 +120,7 @@ def size_problems(known: State, data: Data, config: TrainConfig) -> list[str]:
         "test_images": len(data.test),
     }
     how = count_changes(known, sizes)
-    text = f"dataset = {config.dataset!r}: it has changed since the run began: {how}"
+    text = f"dataset = {config.dataset!r}: {CHANGED['run']}{how}"
     return [f"{text}; {ADVICE['run']}"] if how else []
 
 
