@@ -27,13 +27,7 @@ from fieldtrial.results.analysis.winner import (
     search_note,
 )
 from fieldtrial.results.read.inputs import of_one_state, state_of
-from fieldtrial.results.read.settings import (
-    DATA,
-    RowSettings,
-    apart_line,
-    mixed_line,
-    within_line,
-)
+from fieldtrial.results.read.settings import DATA, RowSettings, apart_line, mixed_line, within_line
 from fieldtrial.results.read.sweeps import SWEEP, Sweeps, field_texts
 from fieldtrial.results.read.trials import (
     CHOSEN_FROM,
@@ -204,7 +198,7 @@ class _Maker:
         own = self.searches[place] if place else []
         decided = sum(one.is_over and not one.is_choosing for one in own)
         if len(trials) and (trials["role"] == RUN).all():
-            notes = [run_note(trials, len(finished) - len(tested))]
+            notes = [run_note(trials, len(finished) - scored)]
         elif winner is not None and (len(runs) or decided):
             seeds = self._sweeps.descriptions[winner[SWEEP]].seeds * max(1, decided)
             notes.append(final_note(runs, len(finished) - scored, seeds))
