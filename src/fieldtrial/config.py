@@ -103,9 +103,7 @@ class TrainConfig:
     images_per_class: int | None = _data(
         None, "training images per class, of what the two fractions leave; none: all", 1
     )
-    deduplicate: bool = _data(
-        False, "leave out training images that look like one of validation or test"
-    )
+    deduplicate: bool = _data(False, "leave out training images that look like one held out")
 
     model: str = _model(
         "cnn", "cnn, mlp, or a classifier of timm or torchvision (timm:NAME, torchvision:NAME)"
