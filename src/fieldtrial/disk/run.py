@@ -127,9 +127,7 @@ class Run:
         write_atomically(self._command_path, command.encode() + b"\n")
 
     def write_result(self, result: Mapping[str, object]) -> None:
-        """Write how the trial ended well; `outcome` is finished or stopped. An earlier attempt's
-        error goes.
-        """
+        """Write how the trial ended well: finished or stopped. An earlier attempt's error goes."""
         write_json(self._result_path, dict(result))
         self._error_path.unlink(missing_ok=True)
 

@@ -55,7 +55,7 @@ def test_a_cut_by_numbers_keeps_its_shares_and_copies_together(
     for label, count in enumerate(counts):
         own, exact = int((labels[cut] == label).sum()), fraction * count
         assert 0 < own < count
-        assert abs(own - exact) <= (0.5 if count < MANY else exact / 2 + 1)
+        assert abs(own - exact) <= (0.5 if count < MANY else exact + 1)
     twice = np.concatenate([labels, labels]), np.concatenate([numbers, numbers])
     sides = cut_by_numbers(twice[0], names, fraction, twice[1])
     assert not {*(sides[0] % len(labels))} & {*(sides[1] % len(labels))}

@@ -80,7 +80,7 @@ def cut_by_numbers(
     images or more, those below `fraction` are split off, so that no image that is added moves
     another one. Chance would leave too few or too many of smaller classes: of these, the lowest are
     split off, as many as the share is, and an image that is added may move those at the border. So
-    it is with larger classes where chance gives less than half of the share, or half as much again.
+    it is with larger classes where chance gives less than a third of the share, or more than twice it.
     Images of one number, which are copies, stay together where the class has others.
 
     Raises:
@@ -105,7 +105,7 @@ def _how_many(ascending: NDArray[np.float64], share: int, fraction: float) -> in
     """Return how many images of a class are split off: `share`, or those below `fraction`."""
     count = len(ascending)
     if count >= MANY:
-        least, most = max(1, math.ceil(share / 2)), min(math.floor(1.5 * share), count - 1)
+        least, most = max(1, math.ceil(share / 3)), min(2 * share, count - 1)
         share = min(max(int(np.searchsorted(ascending, fraction)), least), most)
     same = np.searchsorted(ascending, ascending[share], "left")
     after = np.searchsorted(ascending, ascending[share], "right")

@@ -237,10 +237,14 @@ def parts_of(data: Data) -> dict[bytes, str]:
 
 
 def test_images_that_are_added_move_no_other_into_another_part(tmp_path: Path) -> None:
-    fill(tmp_path / "grown", 110)
+    for label, name in enumerate(CLASSES):
+        (tmp_path / "grown" / name).mkdir(parents=True)
+        for number in range(110):  # the same bytes in each run of this test
+            pixels = np.random.default_rng([number, label]).integers(0, 255, (16, 16, 3), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "grown" / name / f"{number:02}.ppm")
     shutil.copytree(tmp_path / "grown", tmp_path / "before")
     for number in range(10):
-        (tmp_path / "before" / "dark" / f"{number:02}.png").unlink()
+        (tmp_path / "before" / "dark" / f"{number:02}.ppm").unlink()
     before, after = parts_of(opened(tmp_path / "before")), parts_of(opened(tmp_path / "grown"))
     assert (len(before), len(after)) == (210, 220)
     assert {image: after[image] for image in before} == before
