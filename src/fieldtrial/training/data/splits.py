@@ -80,7 +80,7 @@ def cut_by_numbers(
     images or more, those below `fraction` are split off, so that no image that is added moves
     another one. Chance would leave too few or too many of smaller classes: of these, the lowest are
     split off, as many as the share is, and an image that is added may move those at the border. So
-    it is with larger classes where chance gives less than a third of the share, or more than twice it.
+    it is with larger classes where chance gives less than a third of the share, or more than twice.
     Images of one number, which are copies, stay together where the class has others.
 
     Raises:
