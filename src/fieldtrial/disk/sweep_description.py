@@ -18,6 +18,7 @@ from fieldtrial.fields.values import check_type, format_value, parse
 
 Mode = Literal["max", "min"]
 DomainKind = Literal["uniform", "loguniform", "choice"]
+RULES = ("deterministic", "aa", "pairs", "cut")  # which are written as they are
 MODES: dict[Select, Mode] = {"validation_accuracy": "max", "validation_loss": "min"}
 MOST_ROWS = 1000  # a table takes time for each of them
 REQUIRED = ("name", "base", "rows", "search", "trials", "seeds", "select")
@@ -82,9 +83,8 @@ class SweepDescription(Budget):
     source: the fields of the trial whose weights the rows start from, None without one.
     deterministic: whether the search does not depend on how many trials run at once.
     aa: whether the last row is the first once more. pairs: whether every pair of rows is compared.
-    earlier_seeds: numbers of seeds that were raised after final runs had begun.
+    earlier_seeds: numbers of seeds that were raised after final runs had begun. cut: see Inputs.
     row_labels: the names that the first rows were given, empty for a row without one.
-    cut: how its trials cut their data.
     """
 
     name: str
@@ -200,16 +200,13 @@ class SweepDescription(Budget):
             "most_seeds": self.most_seeds,
             "earlier_seeds": list(self.earlier_seeds),
             "row_labels": list(self.row_labels),
-            "cut": self.cut,
             "finalists": self.finalists,
             "searches": self.searches,
             "max_failures": self.max_failures,
             "select": self.select,
             "mode": self.mode,
             "source": None if self.source is None else _plain(self.source),
-            "deterministic": self.deterministic,
-            "aa": self.aa,
-            "pairs": self.pairs,
+            **{name: getattr(self, name) for name in RULES},
         }
 
 
