@@ -11,6 +11,7 @@ from fieldtrial.power import Design
 from fieldtrial.results.analysis.groups import Group
 from fieldtrial.results.analysis.importance import Importance
 from fieldtrial.results.analysis.quantities import mean_of_runs, of_winner
+from fieldtrial.results.analysis.recipes.lines import warnings
 from fieldtrial.results.analysis.statistics import estimate_mean
 from fieldtrial.results.read.wording import counted, size_text, span_text
 from fieldtrial.results.report.sentences import (
@@ -61,6 +62,14 @@ def on_selection(tested: ComparedRows) -> Iterator[Finding]:
         )
         text += f" The most for {tested.labels[most]}: {first}, then {then}."
     yield finding("caution" if mean > MARGIN else "open", text)
+
+
+def on_recipes(tested: ComparedRows) -> Iterator[Finding]:
+    """Say where rows start from weights of different data, and where validation has few images."""
+    labels = {id(group): tested.labels[row] for row, group in tested.groups.items()}
+    groups = list(tested.groups.values())
+    for line in warnings(groups, lambda group: labels[id(group)]):
+        yield finding("caution", line)
 
 
 def on_importance(importance: Importance, select: str) -> Iterator[Finding]:

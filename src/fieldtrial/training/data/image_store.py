@@ -30,6 +30,7 @@ from fieldtrial.training.data.dataset import (
 )
 from fieldtrial.training.data.pixels import as_shown
 from fieldtrial.training.data.progress_bar import progress
+from fieldtrial.training.data.recipe import Recipe
 from fieldtrial.training.data.splits import Indices
 
 FORMAT = 2  # raised when the same data set would be decoded to other pixels or other files
@@ -70,8 +71,12 @@ def store_root() -> Path:
     ).absolute()
 
 
-def open_store(dataset: Dataset, image_size: int, root: Path) -> Store:
+def open_store(
+    dataset: Dataset, image_size: int, root: Path, recipe: Recipe | None = None
+) -> Store:
     """Return the store in `root` of squares of `image_size` pixels; it is built now if missing.
+
+    A recipe says how images become squares. None: by the largest square in their centre.
 
     One process builds it, others that want it wait. It is built aside and renamed into place, so it
     is always whole. The next builder removes what a killed one left.
@@ -82,14 +87,16 @@ def open_store(dataset: Dataset, image_size: int, root: Path) -> Store:
     """
     # without the path, so that equal copies share a store
     name = re.sub(r"[^a-zA-Z0-9.-]", "_", Path(dataset.name).name)
-    identity = f"{FORMAT} {name} {dataset.fingerprint} {image_size}"
+    identity = f"{FORMAT} {name} {dataset.fingerprint} {image_size}" + (
+        f" {recipe}" if recipe else ""
+    )
     key = hashlib.sha256(identity.encode()).hexdigest()[:16]
     folder = root / f"{name}-{image_size}px-{key}"
     if not folder.is_dir():
         root.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{folder}.lock"):
             if not folder.is_dir():
-                _build(dataset, image_size, folder)
+                _build(dataset, image_size, folder, recipe)
     return _open(folder)
 
 
@@ -108,7 +115,7 @@ def _open(folder: Path) -> Store:
     )
 
 
-def _build(dataset: Dataset, image_size: int, folder: Path) -> None:
+def _build(dataset: Dataset, image_size: int, folder: Path, recipe: Recipe | None) -> None:
     """Decode the data set into `folder`; the caller holds the lock."""
     aside = folder.with_name(f"{folder.name}.building")
     shutil.rmtree(aside, ignore_errors=True)  # of a builder that was killed
@@ -117,7 +124,8 @@ def _build(dataset: Dataset, image_size: int, folder: Path) -> None:
         contents = dataset.contents()
         require_every_class(dataset.name, contents)
         log.info("decoding %d images to %s", len(contents.labels), folder)
-        mean, std, digests = _decode_all(dataset, contents, image_size, aside / "images.npy")
+        path = aside / "images.npy"
+        mean, std, digests = _decode_all(dataset, contents, image_size, path, recipe)
         remarks = [*dataset.remarks, *equal_images(contents, digests)]
         np.save(aside / "labels.npy", contents.labels)
         np.save(aside / "parts.npy", contents.parts)
@@ -130,7 +138,7 @@ def _build(dataset: Dataset, image_size: int, folder: Path) -> None:
 
 
 def _decode_all(
-    dataset: Dataset, contents: Contents, image_size: int, path: Path
+    dataset: Dataset, contents: Contents, image_size: int, path: Path, recipe: Recipe | None
 ) -> tuple[list[float], list[float], Digests]:
     """Write all images to `path`; return the training images' mean and deviation per channel.
 
@@ -155,7 +163,7 @@ def _decode_all(
         for index in range(start, min(start + BLOCK, count)):
             try:
                 with contents.image(index) as image:
-                    pixels = centre_square(image, image_size, channels)
+                    pixels = centre_square(image, image_size, channels, recipe)
             except Exception as error:  # decoders raise nearly everything on damaged files
                 problems.append(f"{contents.where(index)} is not a readable image: {error}")
                 continue
@@ -229,10 +237,21 @@ def require_decodable(image: Image.Image) -> None:
         )
 
 
-def centre_square(image: Image.Image, side: int, channels: int) -> NDArray[np.uint8]:
-    """Return the centre square of `image`, resized, as uint8 (side, side, channels)."""
-    # lets the JPEG decoder skip detail that resizing would drop
-    image.draft(image.mode, (2 * side, 2 * side))
+def centre_square(
+    image: Image.Image, side: int, channels: int, recipe: Recipe | None = None
+) -> NDArray[np.uint8]:
+    """Return the square of `image` that `recipe` says, as uint8 (side, side, channels).
+
+    None: its largest centre square.
+    """
+    if recipe is None:
+        # lets the JPEG decoder skip detail that resizing would drop; libraries do not
+        image.draft(image.mode, (2 * side, 2 * side))
     require_decodable(image)
-    square = ImageOps.fit(as_shown(image, channels), (side, side), Image.Resampling.BICUBIC)
+    shown = as_shown(image, channels)
+    square = (
+        recipe.apply(shown)
+        if recipe
+        else ImageOps.fit(shown, (side, side), Image.Resampling.BICUBIC)
+    )
     return np.asarray(square).reshape(side, side, channels)

@@ -3,13 +3,17 @@
 import functools
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fieldtrial.config import ConfigError, TrainConfig
+from fieldtrial.fields.former import has_crops
 from fieldtrial.training.data.dataset import TEST, TRAIN, VALIDATION
 from fieldtrial.training.data.image_store import Store, open_store, store_root
+from fieldtrial.training.data.originals import Originals, open_originals
+from fieldtrial.training.data.recipe import Recipe
 from fieldtrial.training.data.sets.registry import data_root, locate, open_dataset
 from fieldtrial.training.data.splits import (
     Indices,
@@ -42,6 +46,8 @@ class Data:
             out for validation or left out.
         store: name of the store that holds the images, at this size.
         remarks: on the data set: what was passed over, and which images are equal. A line each.
+        recipe: how images became squares; None: by the largest square in their centre.
+        originals: the training images that random crops are drawn from; None: `images` are these.
     """
 
     images: NDArray[np.uint8]
@@ -54,6 +60,8 @@ class Data:
     std: tuple[float, ...]
     store: str
     remarks: tuple[str, ...]
+    recipe: Recipe | None = None
+    originals: Originals | None = None
 
     @property
     def channels(self) -> int:
@@ -71,8 +79,11 @@ class Data:
         return DataShape(len(self.class_names), self.channels, self.image_size)
 
 
-def load(config: TrainConfig, image_size: int | None) -> Data:
+def load(config: TrainConfig, image_size: int | None, recipe: Recipe | None = None) -> Data:
     """Return the data of `config`, with images of `image_size` pixels or the data set's own size.
+
+    `recipe` says how images become squares of that size. With preprocessing = recipe, crops among
+    the augmentations have `originals` to be drawn from.
 
     The first call on a machine decodes the data set (see image_store). The first call in a process
     opens it; later ones return the same object without reading the disk.
@@ -87,7 +98,20 @@ def load(config: TrainConfig, image_size: int | None) -> Data:
     """
     root = data_root()
     cuts = (config.validation_fraction, config.train_fraction, config.images_per_class, config.seed)
-    return _load(locate(config.dataset, root), config.classes, cuts, image_size, root, store_root())
+    crops = has_crops(config) and config.preprocessing == "recipe"
+    crops = crops and config.classifier == "softmax"
+    place = _Place(locate(config.dataset, root), image_size, recipe, root, store_root())
+    return _load(place, config.classes, cuts, crops)
+
+
+class _Place(NamedTuple):
+    """A data set, where it and its stores are, and how images become squares."""
+
+    dataset: str
+    image_size: int | None
+    recipe: Recipe | None
+    root: Path
+    stores: Path
 
 
 # validation_fraction, train_fraction, images_per_class, seed
@@ -95,11 +119,9 @@ Cuts = tuple[float, float, int | None, int]
 
 
 @functools.lru_cache(maxsize=64)  # of index arrays; the stores are shared
-def _load(
-    dataset: str, classes: str, cuts: Cuts, image_size: int | None, root: Path, stores: Path
-) -> Data:
+def _load(place: _Place, classes: str, cuts: Cuts, crops: bool) -> Data:
     validation_fraction, train_fraction, images_per_class, seed = cuts
-    store = _open(dataset, image_size, root, stores)
+    dataset, store = place.dataset, _open(place)
     chosen = _chosen(classes, dataset, store.class_names)
     class_names = tuple(store.class_names[number] for number in chosen)
     numbers = np.full(len(store.class_names), -1)
@@ -140,13 +162,22 @@ def _load(
         std=store.std,
         store=store.name,
         remarks=store.remarks,
+        recipe=place.recipe,
+        originals=_open_originals(place) if crops else None,
     )
 
 
 @functools.lru_cache(maxsize=8)
-def _open(dataset: str, image_size: int | None, root: Path, stores: Path) -> Store:
-    found = open_dataset(dataset, root)
-    return open_store(found, image_size or found.image_size, stores)
+def _open(place: _Place) -> Store:
+    found = open_dataset(place.dataset, place.root)
+    return open_store(found, place.image_size or found.image_size, place.stores, place.recipe)
+
+
+@functools.lru_cache(maxsize=8)
+def _open_originals(place: _Place) -> Originals | None:
+    found = open_dataset(place.dataset, place.root)
+    size = place.image_size or found.image_size
+    return open_originals(found, size, place.recipe, place.stores)
 
 
 def _chosen(classes: str, dataset: str, names: tuple[str, ...]) -> list[int]:

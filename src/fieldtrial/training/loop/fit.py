@@ -5,12 +5,14 @@ import resource
 import time
 from collections.abc import Generator
 from dataclasses import asdict
+from typing import Any
 
 import torch
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.disk.run import Record, Run
 from fieldtrial.training.data.load import Data, load
+from fieldtrial.training.data.recipe import text_of
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.freezing.feature_cache import with_features
 from fieldtrial.training.freezing.schemes import freeze
@@ -66,7 +68,7 @@ def fit(attempt: Attempt) -> Generator[Record]:
     saved, notice = checkpoint.load(run, config, world)
     extra: Record = {"notice": notice} if notice else {}  # of the first record
     progress = TrialProgress(**saved["progress"]) if saved else TrialProgress()
-    counts = saved["facts"] if saved else count(network, data)
+    counts = saved["facts"] if saved else facts_of(network, data)
     if saved:
         network.load_state_dict(saved["model"])
     network, data = with_features(network.to(world.device), data, config, world, clock)
@@ -137,7 +139,7 @@ def save_checkpoint(
     learner: Learner,
     progress: TrialProgress,
     record: Record,
-    counts: dict[str, int],
+    counts: dict[str, Any],
 ) -> None:
     """Save the checkpoint after an epoch. Raises Superseded if a newer attempt has begun."""
     config = attempt.config
@@ -170,7 +172,7 @@ def scores_of(training: EpochStatistics, validation: Scores) -> Record:
 def open_trial(config: TrainConfig, run: Run) -> tuple[Data, Network]:
     """Return the trial's images, and its network on the CPU: initialised, frozen as configured."""
     source = ModelSource.of(config, run.path)
-    data = load(config, source.image_size)
+    data = load(config, source.image_size, recipe=source.recipe)
     network = build(source, data.shape, data.mean, data.std)
     freeze(network, config.freeze)
     return data, network
@@ -187,6 +189,12 @@ def count(network: Network, data: Data) -> dict[str, int]:
         "validation_images": len(data.validation),
         "test_images": len(data.test),
     }
+
+
+def facts_of(network: Network, data: Data) -> dict[str, Any]:
+    """Return the numbers of `count`, how images became squares, and where the weights are from."""
+    recipe = {"recipe": text_of(data.recipe, data.image_size)}
+    return count(network, data) | recipe | network.origin
 
 
 def peak_memory_mb(world: World) -> float:

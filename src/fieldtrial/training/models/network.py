@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
-from fieldtrial.config import Precision
+from fieldtrial.fields.choices import Precision
 
 AUXILIARY_NAME = "AuxLogits"  # torchvision's Inception v3
 
@@ -22,6 +22,7 @@ class Network(nn.Module):
         image_size: side in pixels of the images that it was built for.
         auxiliary: name in `model` of the auxiliary classifier, which trains the layers below it;
             or None.
+        origin: where its initial weights are from, as entries of result.json.
         held: names in `model` of the modules that stay in evaluation mode; see `hold`.
         mean, std: buffers (1, channels, 1, 1), in [0, 1]: they travel with the weights.
     """
@@ -45,6 +46,7 @@ class Network(nn.Module):
         self.auxiliary = AUXILIARY_NAME if getattr(model, AUXILIARY_NAME, None) else None
         self.precision = precision
         self.held: tuple[str, ...] = ()
+        self.origin: dict[str, str | float] = {}
         self.register_buffer("mean", per_channel(mean))
         self.register_buffer("std", per_channel(std))
 

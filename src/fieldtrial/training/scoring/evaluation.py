@@ -9,6 +9,7 @@ from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.disk.run import Run
 from fieldtrial.fields.scores import number_with_unit
 from fieldtrial.training.data.load import Data, load
+from fieldtrial.training.data.recipe import Recipe
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.loop.attempt import Attempt, Split
 from fieldtrial.training.loop.fit import open_trial
@@ -79,7 +80,7 @@ def evaluate_elsewhere(run: Run, world: World, dataset: str, split: Split = "tes
     whole = replace(
         attempt.config, dataset=dataset, classes="all", train_fraction=1.0, images_per_class=None
     )
-    other = load(whole, own.image_size)
+    other = load(replace(whole, augmentation=()), own.image_size, recipe=own.recipe)
     if other.class_names != own.class_names:
         theirs, known = (", ".join(data.class_names[:10]) for data in (other, own))
         raise ConfigError(
@@ -156,8 +157,11 @@ def _open(config: TrainConfig, run: Run, state: dict[str, torch.Tensor]) -> tupl
         ValueError: the weights are not those of such a network.
     """
     source = ModelSource.of(config, run.path)
-    data = load(config, source.image_size)
     # The files that the trial started from no longer matter, and may be gone.
+    said = (run.result() or {}).get("recipe")
+    recipe = Recipe.parse(said) if isinstance(said, str) else source.recipe
+    size = recipe.side if recipe else source.image_size
+    data = load(replace(config, augmentation=()), size, recipe=recipe)
     network = build(source.drawn(), data.shape, data.mean, data.std)
     try:
         network.load_state_dict(state)
