@@ -12,7 +12,8 @@ import pandas as pd
 
 from fieldtrial.config import FIELDS, TrainConfig
 from fieldtrial.disk.found import RunsFolder
-from fieldtrial.disk.sweep_description import MOST_ROWS, SweepDescription
+from fieldtrial.disk.sweep_description import MODES, MOST_ROWS, SweepDescription
+from fieldtrial.fields.choices import Criterion
 from fieldtrial.fields.values import is_writable
 from fieldtrial.results.read.trials import ENDED_WELL, RUN, frame_of, read_run
 from fieldtrial.results.read.wording import counted
