@@ -156,7 +156,8 @@ def make_trial(
 def height(config: TrainConfig) -> float:
     """Return how good a configuration gets without luck, as a share of its row's best."""
     peak = -2.0 if config.optimizer == "sgd" else -3.2
-    return math.exp(-((math.log10(config.lr) - peak) ** 2) / 3) * (1 - (config.dropout - 0.2) ** 2)
+    dropout = config.dropout or 0
+    return math.exp(-((math.log10(config.lr) - peak) ** 2) / 3) * (1 - (dropout - 0.2) ** 2)
 
 
 def records_of(config: TrainConfig, luck: random.Random) -> list[Record]:

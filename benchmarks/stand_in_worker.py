@@ -72,7 +72,7 @@ def train(run: Run, attempt: int, test: bool) -> str:
             if epoch > 0 and is_stopped_in_epoch(stop):
                 epoch, outcome = epoch - 1, "stopped"
                 break
-            if config.dropout > 0.9:
+            if (config.dropout or 0) > 0.9:
                 run.write_error("error", "planted error", attempt, "Traceback of the planted error")
                 return "failed"
             if config.lr > 10 and epoch > 0:

@@ -41,14 +41,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_data_root(parser)
     add_flags(parser)
     flags = parse(parser, arguments)
-    config = TrainConfig.from_flags(flags)
+    config, run = TrainConfig.from_flags(flags), Run(flags.run)
+    if run.exists():
+        config = config.as_begun(run.config())
     warn_of_no_effect(flags, config)
     from fieldtrial.training.attempt.single_run import prepare_run, train_run  # late: torch
 
     if flags.prepare:
-        prepare_run(config, Run(flags.run), flags.accumulate)
+        prepare_run(config, run, flags.accumulate)
     else:
-        train_run(config, Run(flags.run), flags.test, flags.accumulate)
+        train_run(config, run, flags.test, flags.accumulate)
     return 0
 
 

@@ -137,7 +137,11 @@ def test_ids_are_equal_exactly_where_configs_are(one: TrainConfig, other: TrainC
     [  # a change here renames the directories of every run that anybody has
         (TrainConfig(), "44136fa3"),
         (TrainConfig(lr=0.01), "ef2e0e7b"),
-        (TrainConfig(model="timm:resnet18", freeze="all_but_head", filters=(8,)), "36c7a948"),
+        (TrainConfig(dropout=0.0, preprocessing="square"), "44136fa3"),
+        (
+            TrainConfig(model="timm:resnet18", freeze="all_but_head", filters=(8,), dropout=0.0),
+            "36c7a948",  # before the library's own dropout was the default, 0.0 was
+        ),
     ],
 )
 def test_ids_stay(config: TrainConfig, id_: str) -> None:
@@ -147,7 +151,8 @@ def test_ids_stay(config: TrainConfig, id_: str) -> None:
 @pytest.mark.parametrize("name", FIELDS)
 def test_the_id_depends_on_every_field(name: str) -> None:
     other: Any = {
-        "dataset": "mnist", "classes": "5-9", "image_size": 32, "augmentation": ("crop",),
+        "dataset": "mnist", "classes": "5-9", "image_size": 32, "preprocessing": "square",
+        "augmentation": ("grayscale",),
         "validation_fraction": 0.2,
         "train_fraction": 0.5, "images_per_class": 20, "deduplicate": True,
         "model": "mlp", "weights": "imagenet", "freeze": "first:1", "blocks": 3,
@@ -157,7 +162,7 @@ def test_the_id_depends_on_every_field(name: str) -> None:
         "dense_width": (), "dropout": 0.5, "block_dropout": 0.2,
         "classifier": "svm", "svm_kernel": "rbf", "svm_scaling": "standard", "svm_penalty": 10.0,
         "optimizer": "sgd", "lr": 0.5, "momentum": 0.5, "nesterov": True, "betas": (0.5, 0.9),
-        "epsilon": 1e-6, "weight_decay": 0.1,
+        "epsilon": 1e-6, "weight_decay": 0.1, "decay_all": False,
         "schedule": "cosine", "warmup_fraction": 0.1, "step_epochs": 3, "gamma": 0.5,
         "plateau_patience": 2,
         "loss": "center", "loss_weight": 0.5, "center_lr": 0.1, "margin": 0.5, "shuffle": False,
@@ -165,9 +170,10 @@ def test_the_id_depends_on_every_field(name: str) -> None:
         "epochs": 1, "select": "validation_loss", "patience": 2, "seed": 1, "precision": "bf16",
         "strategy": "zero1",
     }[name]  # fmt: skip
-    config = replace(TrainConfig(), **{name: other})
-    assert config.id != TrainConfig().id
-    assert config.differences(TrainConfig()) == {name: (other, getattr(TrainConfig(), name))}
+    base = TrainConfig(model="vgg11", weights="x.pt") if name == "preprocessing" else TrainConfig()
+    config = replace(base, **{name: other})
+    assert config.id != base.id
+    assert config.differences(base) == {name: (other, getattr(base, name))}
 
 
 @pytest.mark.parametrize(
@@ -179,6 +185,7 @@ def test_the_id_depends_on_every_field(name: str) -> None:
         ("classes", "1", "must be all, N (2 or more), A-B with A below B, or names like cat,dog"),
         ("image_size", 0, "must be at least 1"),
         ("image_size", 1.5, "must be a whole number"),
+        ("preprocessing", "centre", "must be one of recipe, square"),
         ("augmentation", ("blur",), "must be one of horizontal_flip, vertical_flip"),
         ("augmentation", ("crop", "crop"), "must name each change once"),
         ("augmentation", {}, "must be a list"),
@@ -188,8 +195,8 @@ def test_the_id_depends_on_every_field(name: str) -> None:
         ("images_per_class", 0, "must be at least 1"),
         ("deduplicate", 1, "must be true or false"),
         ("model", "a/b", "must be a model's name"),
-        ("weights", "", "must be random, imagenet, run:NAME or a path"),
-        ("weights", "run:", "must be random, imagenet, run:NAME or a path"),
+        ("weights", "", "must be random, imagenet, imagenet:TAG, run:NAME"),
+        ("weights", "run:", "must be random, imagenet, imagenet:TAG, run:NAME"),
         ("weights", "-x", "must not start with -"),
         ("model", "-x", "must be a model's name"),
         ("freeze", "first:0", "must be none, all_but_head"),
@@ -227,6 +234,7 @@ def test_the_id_depends_on_every_field(name: str) -> None:
         ("betas", (0.9,), "must have 2 values"),
         ("betas", (0.9, 1.0), "must be at most 0.99999"),
         ("epsilon", -1e-9, "must be at least 0"),
+        ("decay_all", 1, "must be true or false"),
         ("weight_decay", -1.0, "must be at least 0"),
         ("schedule", "stairs", "must be one of constant, cosine, linear, step, one_cycle, plateau"),
         ("warmup_fraction", 1.1, "must be at most 1"),

@@ -12,11 +12,12 @@ import pytest
 import torch
 
 from fieldtrial.command_line import warn_of_no_effect
-from fieldtrial.config import FIELDS, ConfigError, Loss, Optimizer, Schedule, TrainConfig
+from fieldtrial.config import FIELDS, ConfigError, TrainConfig
 from fieldtrial.disk.run import Run
 from fieldtrial.effects import CONDITIONS, condition_text, effective, has_effect, without_effect
+from fieldtrial.fields.choices import Loss, Optimizer, Schedule
 from fieldtrial.sweep import Sweep, grid
-from fieldtrial.training.data.load import DataShape
+from fieldtrial.training.data.load import DataShape, load
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.loop.fit import fit
@@ -82,6 +83,13 @@ def feature_loss(config: TrainConfig) -> object:
     return totals
 
 
+def framing(config: TrainConfig) -> object:
+    """Return how images of 16 pixels are made, and whether crops are drawn from larger ones."""
+    small = replace(config, image_size=16)
+    data = load(small, 16, recipe=ModelSource.of(small).recipe)
+    return data.recipe, data.originals is not None
+
+
 Probe = Callable[[TrainConfig], object]
 MODELS = ["cnn", "mlp", "resnet18"]
 OPTIMIZERS = list(get_args(Optimizer))
@@ -124,6 +132,12 @@ CASES: list[tuple[Probe, str, Any, Any, dict[str, list[Any]]]] = [
             ("lr", 0.1, 0.2, [0.9]),
         )
     ],
+    (update, "decay_all", True, False, {"weight_decay": [0.0, 0.1]}),
+    (
+        framing, "preprocessing", "recipe", "square",
+        {"model": ["cnn", "resnet18"], "weights": ["random", "imagenet"],
+         "augmentation": [(), ("crop",), ("rotation",)]},
+    ),
     (update, "momentum", 0.0, 0.9, {"optimizer": OPTIMIZERS}),
     *[
         (rates, name, one, other, {"schedule": SCHEDULES, "gamma": gammas})
@@ -182,8 +196,9 @@ def test_only_a_machine_reads_the_fields_of_machines(name: str) -> None:
 TRAINING: dict[str, Any] = {
     "augmentation": ("horizontal_flip",), "freeze": "all_but_head", "dropout": 0.5,
     "block_dropout": 0.5, "optimizer": "sgd", "lr": 0.5, "momentum": 0.5, "nesterov": True,
-    "betas": (0.5, 0.9), "epsilon": 0.1, "weight_decay": 0.1, "schedule": "step",
-    "warmup_fraction": 0.5, "step_epochs": 1, "gamma": 0.5, "plateau_patience": 1,
+    "betas": (0.5, 0.9), "epsilon": 0.1, "weight_decay": 0.1, "decay_all": False,
+    "schedule": "step", "warmup_fraction": 0.5, "step_epochs": 1, "gamma": 0.5,
+    "plateau_patience": 1,
     "loss": "center", "loss_weight": 0.5, "center_lr": 0.1, "margin": 1.0,
     "label_smoothing": 0.1, "gradient_clip": 1e-3, "batch_size": 8, "shuffle": False,
     "epochs": 3, "select": "validation_loss", "patience": 1, "strategy": "zero1",

@@ -2,38 +2,33 @@
 
 import argparse
 import difflib
-import hashlib
-import json
 import typing
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal, TypeVar
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from fieldtrial.fields import freezing_schemes
+from fieldtrial.fields.choices import (
+    Activation,
+    Augmentation,
+    Classifier,
+    Kernel,
+    Loss,
+    NormPlace,
+    Optimizer,
+    Padding,
+    Precision,
+    Preprocessing,
+    Scaling,
+    Schedule,
+    Select,
+    Strategy,
+)
+from fieldtrial.fields.former import FORMER
+from fieldtrial.fields.groups import GROUPS, Group
+from fieldtrial.fields.identity import Identity
 from fieldtrial.fields.rules import RULES
 from fieldtrial.fields.values import check_bounds, check_type, format_value, parse
-
-T = TypeVar("T")
-
-Optimizer = Literal["sgd", "adam", "adamw", "rmsprop", "adagrad", "nadam"]
-Schedule = Literal["constant", "cosine", "linear", "step", "one_cycle", "plateau"]
-Loss = Literal["cross_entropy", "center", "triplet"]
-Activation = Literal["relu", "leaky_relu", "tanh", "gelu", "silu", "mish"]
-Augmentation = Literal[
-    "horizontal_flip", "vertical_flip", "crop", "random_resized_crop", "rotation", "affine",
-    "color_jitter",
-    "sharpness", "grayscale", "randaugment",
-]  # fmt: skip
-Padding = Literal["same", "valid"]
-NormPlace = Literal["convolution", "pool"]
-Classifier = Literal["softmax", "svm"]
-Kernel = Literal["linear", "rbf", "cubic"]
-Scaling = Literal["none", "standard", "min_max"]
-Precision = Literal["fp32", "bf16"]
-Strategy = Literal["ddp", "zero1", "zero2", "zero3"]
-Select = Literal["validation_accuracy", "validation_loss"]
-
-GROUPS = ("data", "model", "optimisation", "run")
 
 
 class ConfigError(ValueError):
@@ -46,25 +41,11 @@ class ConfigError(ValueError):
         )
 
 
-class _Group:
-    """Declares the fields of one group, each with its default, its help text and its bounds."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __call__(
-        self, default: T, text: str, low: float | None = None, high: float | None = None
-    ) -> T:
-        """Return a dataclass field; `low` and `high` are bounds, both inclusive."""
-        metadata = {"group": self._name, "help": text, "low": low, "high": high}
-        return field(default=default, metadata=metadata)
+_data, _model, _optimisation, _run = map(Group, GROUPS)
 
 
-_data, _model, _optimisation, _run = (_Group(name) for name in GROUPS)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainConfig:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TrainConfig(Identity):
     """The configuration of one trial: data, model and training, and nothing about the machine.
 
     `fieldtrial.effects` says which values of other fields a field needs to have an effect.
@@ -86,6 +67,11 @@ class TrainConfig:
         "side of the square images in pixels; none: what the weights expect, else the data set's"
         " own (folders: 224)",
         1,
+    )
+    preprocessing: Preprocessing = _data(
+        "recipe",
+        "recipe: images are resized and cropped as the initial weights' library evaluates them, and"
+        " random crops are drawn from the original; square: the largest centre square, bicubic",
     )
     augmentation: tuple[Augmentation, ...] = _data(
         (), "random changes of the training images, applied in this order"
@@ -110,8 +96,8 @@ class TrainConfig:
     )
     weights: str = _model(
         "random",
-        "initial weights: random, imagenet, run:NAME (a run in the same folder), a run directory or"
-        " a file",
+        "initial weights: random, imagenet (the library's default), imagenet:TAG (the library's of"
+        " that name), run:NAME (a run in the same folder), a run directory or a file",
     )
     freeze: str = _model("none", freezing_schemes.HELP)
     blocks: int = _model(5, "number of blocks, each of convolutions and one pooling layer", 1, 16)
@@ -134,8 +120,12 @@ class TrainConfig:
     dense_width: tuple[int, ...] = _model(
         (256,), "widths of the dense layers before the last layer", 1
     )
-    dropout: float = _model(
-        0.0, "dropout before the last layer, or what a library calls its dropout", 0.0, 0.95
+    dropout: float | None = _model(
+        None,
+        "dropout before the last layer, or what a library calls its dropout; none: the library's"
+        " default (cnn, mlp: 0)",
+        0.0,
+        0.95,
     )
     block_dropout: float = _model(
         0.0,
@@ -165,6 +155,9 @@ class TrainConfig:
     epsilon: float = _optimisation(1e-8, "added to the denominator of the update", 0.0)
     weight_decay: float = _optimisation(
         0.0, "decoupled for adamw, an L2 penalty for other optimizers", 0.0
+    )
+    decay_all: bool = _optimisation(
+        True, "false: no weight decay on biases and on the parameters of normalisation layers"
     )
     schedule: Schedule = _optimisation("constant", "learning rate after the warm-up")
     warmup_fraction: float = _optimisation(
@@ -197,7 +190,9 @@ class TrainConfig:
     )
     epochs: int = _optimisation(10, "passes over the training images", 1)
     select: Select = _optimisation(
-        "validation_accuracy", "metric that chooses the best epoch, and that patience watches"
+        "validation_accuracy",
+        "metric that chooses the best epoch, and that patience watches; last: the last epoch is"
+        " kept, and patience watches validation_loss",
     )
     patience: int | None = _optimisation(
         None, "epochs without a better `select` before training stops; none: never", 1
@@ -271,16 +266,15 @@ class TrainConfig:
             raise ConfigError(problems, where)
         return config
 
+    def as_begun(self, earlier: "TrainConfig") -> "TrainConfig":
+        """Return the config with `earlier`'s former defaults in the place of the present ones."""
+        return replace(self, **self.former_defaults(earlier))
+
     def to_dict(self) -> dict[str, Any]:
         """Return all fields as plain data, tuples as lists; config.json holds this."""
         return {
             name: list(v) if isinstance(v := getattr(self, name), tuple) else v for name in HINTS
         }
-
-    def differences(self, other: "TrainConfig") -> dict[str, tuple[Any, Any]]:
-        """Return {field: (own value, other's value)} for the fields that differ."""
-        pairs = {name: (getattr(self, name), getattr(other, name)) for name in HINTS}
-        return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
     def require(self, other: "TrainConfig", where: str) -> None:
         """Raise ConfigError unless `other` is equal: a line for each difference, after `where`."""
@@ -289,25 +283,6 @@ class TrainConfig:
                 f"{name} is {own!r} there and {new!r} now" for name, (own, new) in differing
             ]
             raise ConfigError(problems, where)
-
-    @property
-    def id(self) -> str:
-        """Eight hexadecimal digits, hashed from the fields that differ from their defaults.
-
-        So a new field changes no id of an existing run.
-        """
-        return self._digest(self.differences(DEFAULTS))
-
-    @property
-    def configuration(self) -> str:
-        """The id with the default seed: equal for all seeds of one configuration."""
-        return self._digest(self.differences(DEFAULTS).keys() - {"seed"})
-
-    def _digest(self, names: Iterable[str]) -> str:
-        mine = self.to_dict()
-        return hashlib.sha256(
-            json.dumps({name: mine[name] for name in sorted(names)}).encode()
-        ).hexdigest()[:8]
 
     def to_flags(self) -> list[str]:
         """Return flags for the fields that differ from their defaults: ['--lr', '0.01']."""
@@ -347,3 +322,5 @@ def unknown_field(name: str) -> str:
 
 
 DEFAULTS = TrainConfig()
+# What a file of an earlier version means where it lacks a field.
+EARLIER = TrainConfig(**FORMER)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fieldtrial.config import FIELDS, ConfigError, TrainConfig
+from fieldtrial.fields.former import has_crops, has_recipe
 from fieldtrial.fields.values import format_value
 
 
@@ -46,11 +47,21 @@ FALLING = Condition("gamma below 1", ("gamma",), lambda config: config.gamma < 1
 WEIGHED = Condition(
     "loss_weight none or above 0", ("loss_weight",), lambda config: config.loss_weight != 0
 )
+DECAYED = Condition(
+    "weight_decay above 0", ("weight_decay",), lambda config: config.weight_decay > 0
+)
 MOVING = Condition("momentum above 0", ("momentum",), lambda config: config.momentum > 0)
+
+FRAMED = Condition(
+    "weights of a library's model, or a crop among augmentation",
+    ("model", "weights", "augmentation"),
+    lambda config: has_recipe(config) or has_crops(config),
+)
 
 # field -> the conditions that must all hold for it to have an effect; other fields always have one.
 # A support vector machine gets the features of unchanged images from an untrained network.
 CONDITIONS: dict[str, tuple[Condition, ...]] = {
+    "preprocessing": (FRAMED,),
     "augmentation": (TRAINED,),
     "freeze": (TRAINED,),
     "blocks": (CNN,),
@@ -75,6 +86,7 @@ CONDITIONS: dict[str, tuple[Condition, ...]] = {
     "betas": (_is("optimizer", "adam", "adamw", "nadam"), TRAINED),
     "epsilon": (_is("optimizer", "adam", "adamw", "rmsprop", "adagrad", "nadam"), TRAINED),
     "weight_decay": (TRAINED,),
+    "decay_all": (DECAYED, TRAINED),
     "schedule": (TRAINED,),
     "warmup_fraction": (TRAINED,),
     "step_epochs": (_is("schedule", "step"), FALLING, TRAINED),

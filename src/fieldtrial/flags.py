@@ -9,8 +9,9 @@ import typing
 from collections.abc import Iterable
 from typing import Any
 
-from fieldtrial.config import FIELDS, GROUPS, HINTS
+from fieldtrial.config import FIELDS, HINTS
 from fieldtrial.effects import condition_text
+from fieldtrial.fields.groups import GROUPS
 from fieldtrial.fields.values import choices, format_value
 
 PAGE = """# Fields

@@ -4,7 +4,7 @@ import itertools
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 from ray.tune.search.sample import Categorical, Domain, Float, Integer
 
@@ -19,6 +19,7 @@ from fieldtrial.disk.sweep_description import (
     typed_values,
 )
 from fieldtrial.effects import condition_text, effective, has_effect
+from fieldtrial.fields.choices import Criterion
 from fieldtrial.fields.row_names import LABEL, given_labels, label_problems, name_rows, rows_text
 from fieldtrial.fields.rules import RUN_PREFIX
 from fieldtrial.fields.values import format_value, is_numeric
@@ -33,7 +34,7 @@ MOST_FAILURES = 10  # or a tenth of the trials, if that is more
 # Fields that neither rows nor search can set, because an argument of the sweep does.
 OWN_FIELDS = {
     "seed": "`seeds` says how many a winner is run with",
-    "select": "`select` says it for all rows",
+    "select": 'the sweep\'s `select` says it for all rows; or `base` has select="last"',
 }
 
 
@@ -87,9 +88,8 @@ class Sweep(Budget):
     base: the config that the rows start from.
     rows: the fields of each row of the table (see `grid`); `label` beside them is the row's name.
     search: field -> a Ray Tune domain, such as tune.loguniform(1e-4, 1e-1).
-    trials, seeds, finalists, searches, max_failures: see `Budget`; max_failures is None for ten, or
-        a tenth of the trials if that is more.
-    select: the metric that chooses the winner: validation_accuracy or validation_loss.
+    trials, seeds, finalists, searches, max_failures: see `Budget`, and MOST_FAILURES for None.
+    select: the metric that chooses the winner, and each trial's epoch unless `base` says last.
     source: fields of a source trial. One is trained first for each architecture in the rows, which
         start from its weights.
     deterministic: whether proposals and early stopping do not depend on how many trials run at once
@@ -101,14 +101,13 @@ class Sweep(Budget):
     planned: the rows as they will be run; made here, not given.
 
     Raises:
-        ConfigError: rows that are no valid configs, unknown fields, impossible searches, fields
-            without effect; all problems at once.
+        ConfigError: invalid rows, unknown fields, impossible searches, idle fields; all at once.
     """
 
     base: TrainConfig
     rows: Sequence[Mapping[str, object]]
     search: Mapping[str, Domain] = field(default_factory=dict)
-    select: Literal["validation_accuracy", "validation_loss"] = "validation_accuracy"
+    select: Criterion = "validation_accuracy"
     source: Mapping[str, object] | None = None
     deterministic: bool = False
     aa: bool = False
@@ -119,7 +118,7 @@ class Sweep(Budget):
     def __post_init__(self) -> None:
         if isinstance(self.rows, Mapping):  # a single row
             object.__setattr__(self, "rows", [self.rows])
-        if self.select in MODES:  # a trial keeps the epoch that its sweep would choose it for
+        if self.select in MODES and self.base.select != "last":  # it keeps what is chosen by
             object.__setattr__(self, "base", replace(self.base, select=self.select))
         problems = self.budget_problems() + self._row_problems()
         problems += self._search_problems() + self._source_problems()

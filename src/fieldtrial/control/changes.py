@@ -15,7 +15,7 @@ def with_settings(sweep: Sweep, settings: Mapping[str, object]) -> Sweep:
         ConfigError: a field that the rows or the search decide, or a bad value.
     """
     in_rows = [name for name in settings if name in sweep.compared]
-    decided = {"select", *sweep.search}
+    decided = {*([] if settings.get("select") == "last" else ["select"]), *sweep.search}
     problems = [f"{name}: {_change_rows(sweep, name, settings[name])}" for name in in_rows]
     problems += [
         f"{name}: the sweep itself decides it, so it cannot be set"

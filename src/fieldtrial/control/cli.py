@@ -16,6 +16,7 @@ from fieldtrial.budget import FIRST_SEEDS, until
 from fieldtrial.command_line import BAD_INPUT, BAD_RESULT, INTERRUPTED, said_if_long
 from fieldtrial.config import ConfigError, unknown_field
 from fieldtrial.control.changes import with_rows, with_settings
+from fieldtrial.control.driver.begun import as_begun
 from fieldtrial.control.driver.claim import claim_folder
 from fieldtrial.control.driver.drive import RESUME_ADVICE, checking, drive
 from fieldtrial.control.driver.ownership import DeposedError
@@ -52,6 +53,9 @@ def main(build: Callable[[], Sweep], arguments: list[str] | None = None) -> None
         require_name(folder.name)
         if isinstance(settings, SlurmSettings):
             require_path(folder.path)
+        sweep, kept = as_begun(sweep, folder)
+        for line in kept:
+            console().print(line, soft_wrap=True)
         if options.dry_run:
             claim = claim_folder(sweep, folder)
             with Preflight(

@@ -48,7 +48,7 @@ def smoke(sweep: Sweep) -> Sweep:
             {
                 name: fixed.get(name, value)
                 for name, value in sweep.rows[row.number].items()
-                if name == LABEL or has_effect(name, row.config, left)
+                if name == LABEL or has_effect(name, TrainConfig.from_dict(fixed, row.config), left)
             }
             | larger.get(row.number, {})
             for row in sweep.planned[: len(sweep.rows)]

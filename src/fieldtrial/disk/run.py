@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from fieldtrial.config import TrainConfig
+from fieldtrial.config import EARLIER, TrainConfig
 from fieldtrial.disk import schemas
 from fieldtrial.disk.files import (
     RecordWriter,
@@ -97,7 +97,7 @@ class Run:
             raise FileNotFoundError(
                 f"{self._config_path}: no such file, so {self.path} is not a run directory"
             )
-        return TrainConfig.from_dict(values, where=str(self._config_path))
+        return TrainConfig.from_dict(values, EARLIER, str(self._config_path))
 
     # What the worker writes
 

@@ -202,6 +202,7 @@ class Progress(TypedDict, total=False):
     rising_epoch: Number
     plateaus: Number
     plateau_epoch: Number
+    least_loss: float
     seconds: float
     alone_seconds: float | None
 

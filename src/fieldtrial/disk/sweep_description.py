@@ -11,15 +11,16 @@ from functools import cached_property
 from typing import Any, Literal
 
 from fieldtrial.budget import LEAST, Budget, Until
-from fieldtrial.config import HINTS, ConfigError, Select, TrainConfig, unknown_field
+from fieldtrial.config import EARLIER, HINTS, ConfigError, TrainConfig, unknown_field
 from fieldtrial.disk.schemas import BY_CONTENT, BY_POSITION, Cut
+from fieldtrial.fields.choices import Criterion
 from fieldtrial.fields.row_names import LABEL, is_label, name_rows, names_head
 from fieldtrial.fields.values import check_type, format_value, parse
 
 Mode = Literal["max", "min"]
 DomainKind = Literal["uniform", "loguniform", "choice"]
 RULES = ("deterministic", "aa", "pairs", "cut")  # which are written as they are
-MODES: dict[Select, Mode] = {"validation_accuracy": "max", "validation_loss": "min"}
+MODES: dict[Criterion, Mode] = {"validation_accuracy": "max", "validation_loss": "min"}
 MOST_ROWS = 1000  # a table takes time for each of them
 REQUIRED = ("name", "base", "rows", "search", "trials", "seeds", "select")
 # What earlier versions wrote; the first one did not tell apart the domains that have steps.
@@ -91,7 +92,7 @@ class SweepDescription(Budget):
     base: TrainConfig
     rows: tuple[Mapping[str, Any], ...]
     search: Mapping[str, SearchDomain]
-    select: Select
+    select: Criterion
     source: Mapping[str, Any] | None = None
     deterministic: bool = False
     aa: bool = False
@@ -164,7 +165,7 @@ class SweepDescription(Budget):
         if missing := [name for name in REQUIRED if name not in values]:
             raise ConfigError([f"lacks {', '.join(missing)}"], where)
         reader = _Reader(values)
-        base = reader.config("base", values["base"], TrainConfig())
+        base = reader.config("base", values["base"], EARLIER)
         known = cls(
             name=reader.checked("name", str),
             base=base,
@@ -174,7 +175,7 @@ class SweepDescription(Budget):
             seeds=reader.seeds(),
             finalists=reader.checked("finalists", int, 1),
             searches=reader.checked("searches", int, 1),
-            select=reader.checked("select", Select),
+            select=reader.checked("select", Criterion),
             source=reader.source(),
             max_failures=reader.checked("max_failures", int | None),
             deterministic=reader.checked("deterministic", bool, False),

@@ -7,6 +7,12 @@ from typing import Any
 from fieldtrial.fields import freezing_schemes
 
 RUN_PREFIX = "run:"  # weights that come from another run in the same folder
+LIBRARY = re.compile(r"imagenet(:\w[\w.\-]*)?")
+
+
+def is_library(weights: str) -> bool:
+    """Return whether the field `weights` asks for a library's: imagenet, or imagenet:TAG."""
+    return LIBRARY.fullmatch(weights) is not None
 
 
 def _is_class_choice(text: str) -> bool:
@@ -37,7 +43,10 @@ RULES: dict[str, list[tuple[Callable[[Any], bool], str]]] = {
         ),
     ],
     "weights": [
-        (lambda text: text not in ("", RUN_PREFIX), "must be random, imagenet, run:NAME or a path"),
+        (
+            lambda text: text not in ("", RUN_PREFIX),
+            "must be random, imagenet, imagenet:TAG, run:NAME or a path",
+        ),
         (
             lambda text: not text.startswith("-"),
             "must not start with -, because a command line takes that for a flag",

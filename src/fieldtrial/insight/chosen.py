@@ -28,7 +28,7 @@ def choose(subject: Subject, paths: Sequence[Path]) -> Subject:
     for path in paths:
         try:
             with Image.open(path) as image:
-                pixels.append(centre_square(image, side, channels))
+                pixels.append(centre_square(image, side, channels, subject.data.recipe))
         except Exception as error:  # decoders raise nearly everything on damaged files
             problems.append(f"{path} is not a readable image: {error}")
     if problems:

@@ -9,6 +9,7 @@ from ray import tune
 
 from fieldtrial.budget import until
 from fieldtrial.config import ConfigError, TrainConfig
+from fieldtrial.control.driver.begun import as_begun
 from fieldtrial.control.driver.claim import claim_folder
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.sweep import Sweep
@@ -69,6 +70,33 @@ def test_a_sweep_that_an_earlier_version_began_goes_on(tmp_path: Path) -> None:
     path.write_text(json.dumps(described | {"search": {"lr": "loguniform(0.0001, 0.1)"}}))
     claim(folder, OTHER)
     assert json.loads(path.read_text())["search"]["lr"]["kind"] == "loguniform"
+
+
+def test_a_sweep_goes_on_with_the_defaults_with_which_it_was_begun(tmp_path: Path) -> None:
+    base = TrainConfig(epochs=1, weights="imagenet")
+    sweep = replace(SMALL, base=base, rows=[{"model": "vgg11"}, {"model": "vgg13"}])
+    folder = SweepFolder(tmp_path / "sweep")
+    former = replace(base, dropout=0.0, preprocessing="square")
+    claim(folder, replace(sweep, base=former))
+    path = folder.path / "sweep.json"
+    described = json.loads(path.read_text())
+    del described["base"]["preprocessing"]  # it has come since
+    path.write_text(json.dumps(described))
+    assert as_begun(sweep, folder) == (sweep, [])  # without trials there is nothing to go on with
+    folder.list_trial("3fa91b2c", 0, "search")
+    begun, lines = as_begun(sweep, folder)
+    assert [row.config.id for row in begun.planned] == [
+        replace(former, model=name).id for name in ("vgg11", "vgg13")
+    ]
+    where = f"the default with which {folder.path} was begun; today's is"
+    assert lines == [f"preprocessing = square: {where} recipe", f"dropout = 0.0: {where} none"]
+    claim(folder, begun)
+    asked = replace(sweep, base=replace(base, dropout=0.3))
+    assert as_begun(asked, folder)[0].base.dropout == 0.3
+    own = SweepFolder(tmp_path / "own")
+    claim(own, SMALL)
+    own.list_trial("3fa91b2c", 0, "search")
+    assert as_begun(SMALL, own) == (SMALL, [])
 
 
 def test_a_description_that_cannot_be_read_is_replaced_before_the_first_trial(

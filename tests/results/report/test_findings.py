@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fieldtrial.config import Select
 from fieldtrial.disk.sweep_description import MODES, SearchDomain
+from fieldtrial.fields.choices import Criterion
 from fieldtrial.results.analysis.groups import Group, Groups
 from fieldtrial.results.analysis.importance import Importance
 from fieldtrial.results.analysis.judging import judge
@@ -45,7 +45,7 @@ def make_group(
 
 
 def compared(
-    groups: list[Group], fields: Sequence[str], labels: list[str], select: Select
+    groups: list[Group], fields: Sequence[str], labels: list[str], select: Criterion
 ) -> ComparedRows:
     metric, mode = select.replace("validation", "test"), MODES[select]
     table = Groups(tuple(fields), metric, select, mode, groups, [])

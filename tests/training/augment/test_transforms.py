@@ -14,7 +14,7 @@ from sklearn.datasets import load_sample_image
 from torch import Tensor
 from torchvision.transforms.v2 import functional as vision
 
-from fieldtrial.config import Augmentation
+from fieldtrial.fields.choices import Augmentation
 from fieldtrial.training.augment import randaugment
 from fieldtrial.training.augment import transforms as augment_module
 from fieldtrial.training.augment.color import blend, jitter, smooth

@@ -1,3 +1,4 @@
+import copy
 import typing
 from dataclasses import replace
 
@@ -7,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from fieldtrial.config import Optimizer, Schedule, TrainConfig
+from fieldtrial.config import TrainConfig
+from fieldtrial.fields.choices import Optimizer, Schedule
 from fieldtrial.training.loop.optimizers import (
     OPTIMIZERS,
     SCHEDULES,
@@ -35,6 +37,25 @@ def trained(config: TrainConfig, steps: int = 20) -> tuple[list[Tensor], list[fl
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     return [parameter.detach() for parameter in model.parameters()], losses
+
+
+def test_biases_and_norms_decay_as_the_config_says() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2))
+    for parameter in model.parameters():
+        nn.init.ones_(parameter)
+        parameter.grad = torch.zeros_like(parameter)
+
+    def after_a_step(decay_all: bool) -> list[float]:
+        copied = copy.deepcopy(model)
+        for own, one in zip(copied.parameters(), model.parameters(), strict=True):
+            own.grad = one.grad
+        config = TrainConfig(optimizer="adamw", lr=0.5, weight_decay=0.2, decay_all=decay_all)
+        build_optimizer(copied.parameters(), config).step()
+        return [parameter.mean().item() for parameter in copied.parameters()]
+
+    assert after_a_step(True) == pytest.approx([0.9] * 6)  # 1 - 0.5 × 0.2
+    # weight and bias of the convolution, of the normalisation, of the last layer
+    assert after_a_step(False) == pytest.approx([0.9, 1, 1, 1, 0.9, 1])
 
 
 def test_every_choice_of_the_config_is_there() -> None:

@@ -43,6 +43,8 @@ STATEFUL = {
     "label_smoothing": 0.1,
     "gradient_clip": 1.0,
     "patience": 24,
+    "weight_decay": 0.01,
+    "decay_all": False,
     "seed": 3,
 }
 

@@ -7,7 +7,8 @@ import torch
 import torchvision.models
 from torch import nn
 
-from fieldtrial.config import Activation, TrainConfig
+from fieldtrial.config import TrainConfig
+from fieldtrial.fields.choices import Activation
 from fieldtrial.training.data.load import DataShape
 from fieldtrial.training.models.architectures import ACTIVATIONS
 from fieldtrial.training.models.network import Network, count_flops
@@ -289,11 +290,30 @@ def test_dropout_reaches_a_library_model_or_is_refused() -> None:
     assert {m.p for m in vgg.modules() if isinstance(m, nn.Dropout)} == {0.25}
     vit, _ = on_meta(TrainConfig(model="timm:vit_tiny_patch16_224", dropout=0.25), shape)
     assert vit.head_drop.p == 0.25  # type: ignore[union-attr]
-    on_meta(TrainConfig(model="torchvision:resnet18"), shape)
+    on_meta(TrainConfig(model="torchvision:resnet18", dropout=0.0), shape)
     with pytest.raises(ValueError, match=r"dropout = 0\.25: resnet18 has none"):
         on_meta(TrainConfig(model="torchvision:resnet18", dropout=0.25), shape)
 
 
-def test_a_model_with_two_heads_is_refused() -> None:
-    with pytest.raises(ValueError, match="no single last layer"):
-        on_meta(TrainConfig(model="timm:deit_tiny_distilled_patch16_224"), DataShape(7, 3, 32))
+@pytest.mark.parametrize(
+    ("model", "own"),  # what the papers and torchvision's and timm's documentation say
+    [
+        ("torchvision:squeezenet1_0", {0.5}),
+        ("torchvision:alexnet", {0.5}),
+        ("torchvision:vgg11", {0.5}),
+        ("torchvision:mobilenet_v2", {0.2}),
+        ("torchvision:mobilenet_v3_small", {0.2}),
+        ("torchvision:efficientnet_b0", {0.2}),
+        ("torchvision:efficientnet_b4", {0.4}),
+        ("timm:rexnet_100", {0.2}),
+    ],
+)
+def test_a_library_models_dropout_is_its_own_unless_the_config_says_otherwise(
+    model: str, own: set[float]
+) -> None:
+    def dropouts(config: TrainConfig) -> set[float]:
+        built, _ = on_meta(config, DataShape(7, channels=3, image_size=64))
+        return {module.p for module in built.modules() if isinstance(module, nn.Dropout)} - {0.0}
+
+    assert dropouts(TrainConfig(model=model)) == own
+    assert dropouts(TrainConfig(model=model, dropout=0.0)) == set()

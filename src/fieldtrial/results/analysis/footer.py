@@ -8,6 +8,7 @@ import pandas as pd
 from fieldtrial.fields.scores import is_share
 from fieldtrial.results.analysis.cost import account, cost_lines
 from fieldtrial.results.analysis.groups import Group, Groups
+from fieldtrial.results.analysis.recipes.lines import recipe_lines
 from fieldtrial.results.analysis.search_budget import unequal_search_lines
 from fieldtrial.results.read.inputs import several_states
 from fieldtrial.results.read.sweeps import SWEEP, Sweeps
@@ -30,6 +31,7 @@ def footer(sweeps: Sweeps, groups: Groups, costs: pd.DataFrame) -> list[str]:
         *comparison_lines(groups),
         *search_lines(sweeps, groups),
         *seed_lines(sweeps, groups),
+        *recipe_lines(groups.groups),
         *groups.notes,
         *unequal_search_lines(groups, sweeps.searched, costs),
         *cost_lines(account(sweeps.trials, costs)),

@@ -8,6 +8,7 @@ import pandas as pd
 from fieldtrial.config import FIELDS
 from fieldtrial.fields.values import format_value
 from fieldtrial.results.analysis.groups import Group, Groups
+from fieldtrial.results.analysis.recipes.lines import RECIPES, said
 from fieldtrial.results.analysis.search_budget import SearchCost, search_costs
 from fieldtrial.results.read.sweeps import SWEEP, Sweeps
 from fieldtrial.results.read.trials import RUN
@@ -42,6 +43,9 @@ def measures(
     def field(name: str) -> Measure:
         return lambda group: _field(group, name)
 
+    def entry(name: str) -> Measure:
+        return lambda group: said(group, name)
+
     def count(name: str) -> Measure:
         return lambda group: group.counts[name]
 
@@ -75,6 +79,7 @@ def measures(
     known |= {name: field(name) for name in FIELDS if name not in groups.fields}
     known |= {name: winners(name) for name in ("flops", "trainable_parameters", "parameters")}
     known |= {groups.select: selecting, "runs": _names}
+    known |= {name: entry(name) for name in RECIPES}
     known |= {"trainable_share": share, "device_hours": device_hours, "winner": winners("trial")}
     known |= {
         "search_cost": search_cost,

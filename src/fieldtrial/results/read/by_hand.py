@@ -10,9 +10,10 @@ from typing import Any
 
 import pandas as pd
 
-from fieldtrial.config import FIELDS, Select, TrainConfig
+from fieldtrial.config import FIELDS, TrainConfig
 from fieldtrial.disk.found import RunsFolder
-from fieldtrial.disk.sweep_description import MOST_ROWS, SweepDescription
+from fieldtrial.disk.sweep_description import MODES, MOST_ROWS, SweepDescription
+from fieldtrial.fields.choices import Criterion
 from fieldtrial.fields.values import is_writable
 from fieldtrial.results.read.trials import ENDED_WELL, RUN, frame_of, read_run
 from fieldtrial.results.read.wording import counted
@@ -21,7 +22,7 @@ MOST_NAMED = 5  # runs in a line
 Read = tuple[SweepDescription, pd.DataFrame, list[str]]
 
 
-def read_runs(folder: RunsFolder, select: Select | None) -> Read:
+def read_runs(folder: RunsFolder, select: Criterion | None) -> Read:
     """Return the runs as a sweep without a search: what it is, its trials, and what is left out.
 
     select: what rows are ranked by on validation; None for what most of the runs were trained with.
@@ -77,7 +78,7 @@ def read_runs(folder: RunsFolder, select: Select | None) -> Read:
 
 
 def _describe(
-    folder: RunsFolder, runs: Sequence[dict[str, Any]], select: Select | None
+    folder: RunsFolder, runs: Sequence[dict[str, Any]], select: Criterion | None
 ) -> SweepDescription:
     """Return the description of a sweep with a row for each configuration, in their order."""
     first = {one["configuration"]: one for one in reversed(runs)}
@@ -88,7 +89,7 @@ def _describe(
         for name in FIELDS
         if name != "seed" and len({getattr(config, name) for config in configs}) > 1
     ]
-    most = Counter(one["select"] for one in runs).most_common(1)
+    most = Counter(one["select"] for one in runs if one["select"] in MODES).most_common(1)
     return SweepDescription(
         name=folder.name,
         base=configs[0] if configs else TrainConfig(),

@@ -10,10 +10,11 @@ from typing import Any
 import pandas as pd
 from pandas.api.types import is_scalar
 
-from fieldtrial.config import FIELDS, HINTS, ConfigError, Select, unknown_field
+from fieldtrial.config import FIELDS, HINTS, ConfigError, unknown_field
 from fieldtrial.disk.found import Found, find
 from fieldtrial.disk.sweep_description import Mode, SweepDescription
 from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.fields.choices import Criterion
 from fieldtrial.fields.values import format_value, parse
 from fieldtrial.results.read.by_hand import MOST_NAMED, read_runs
 from fieldtrial.results.read.records import load_records
@@ -166,7 +167,7 @@ def read_sweeps(paths: Sequence[Path | str]) -> Sweeps:
         )
     if problems:
         raise ValueError("\n".join(problems))
-    select: Select | None = next(iter(selects), None)
+    select: Criterion | None = next(iter(selects), None)
     known: dict[str, _Known] = {}
     if found.runs:
         description, frame, more = read_runs(found.runs, select)

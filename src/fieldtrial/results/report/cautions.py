@@ -12,6 +12,7 @@ from fieldtrial.power import Design
 from fieldtrial.results.analysis.groups import Group
 from fieldtrial.results.analysis.importance import Importance
 from fieldtrial.results.analysis.quantities import mean_of_runs, of_winner
+from fieldtrial.results.analysis.recipes.lines import warnings
 from fieldtrial.results.analysis.statistics import estimate_mean
 from fieldtrial.results.read.inputs import remarks_of
 from fieldtrial.results.read.sweeps import SWEEP
@@ -80,6 +81,14 @@ def on_data(folders: Mapping[str, SweepFolder], tested: ComparedRows) -> Iterato
         for remark in remarks_of(folders[sweep].run(str(trial))):
             is_neutral = remark.startswith("took ")
             yield finding("open" if is_neutral else "caution", f"{group.data[0]}: {remark}.")
+
+
+def on_recipes(tested: ComparedRows) -> Iterator[Finding]:
+    """Say where rows start from weights of different data, and where validation has few images."""
+    labels = {id(group): tested.labels[row] for row, group in tested.groups.items()}
+    groups = list(tested.groups.values())
+    for line in warnings(groups, lambda group: labels[id(group)]):
+        yield finding("caution", line)
 
 
 def on_importance(importance: Importance, select: str) -> Iterator[Finding]:

@@ -14,6 +14,7 @@ from fieldtrial.results.report.cautions import (
     on_ends,
     on_gaps,
     on_importance,
+    on_recipes,
     on_selection,
 )
 from fieldtrial.results.report.sentences import (
@@ -55,6 +56,7 @@ def findings(
         *on_ends(tested.table.groups, search),
         *budget_findings(tested.table, tested.labels),
         *on_gaps(tested.table.groups),
+        *on_recipes(tested),
         *on_design(tested),
     ]
 

@@ -10,6 +10,7 @@ from fieldtrial.results.analysis.footer import footer
 from fieldtrial.results.analysis.grouping import group_rows, group_trials
 from fieldtrial.results.analysis.groups import Group, Groups
 from fieldtrial.results.analysis.quantities import measures, require
+from fieldtrial.results.analysis.recipes.lines import differing
 from fieldtrial.results.analysis.winner import default_metric
 from fieldtrial.results.read.sweeps import Sweeps, check_field
 from fieldtrial.results.read.trials import RUN
@@ -116,6 +117,7 @@ def _beside(sweeps: Sweeps, groups: Groups) -> list[str]:
     """Return what a table shows beside its metric by default."""
     searched = (name for name in sweeps.searched if name not in groups.fields)
     names = ["runs"] if (sweeps.trials["role"] == RUN).any() else []
+    names += [name for name in differing(groups.groups) if name not in groups.fields]
     names += [groups.select] if groups.select != groups.metric else []
     alone = [ALONE] if ALONE in sweeps.trials else []  # not of earlier versions
     return list(dict.fromkeys((*names, *searched, *BESIDE, *alone, *WHERE_KNOWN)))

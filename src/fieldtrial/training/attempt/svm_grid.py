@@ -4,10 +4,11 @@ import itertools
 from dataclasses import replace
 from typing import get_args
 
-from fieldtrial.config import ConfigError, Kernel, Scaling, TrainConfig
+from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.sweep_description import SweepDescription
 from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.fields.choices import Kernel, Scaling
 from fieldtrial.training.attempt.train import train
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.loop.attempt import Attempt
@@ -29,8 +30,9 @@ def fit_grid(base: TrainConfig, folder: SweepFolder, world: World) -> None:
         what `train` does.
     """
     base = replace(base, classifier="svm", epochs=1)
-    known = folder.description() if world.is_rank_0 else None
-    if world.broadcast(known is not None and (known.rows != ROWS or known.base != base)):
+    known = world.broadcast(folder.description() if world.is_rank_0 else None)
+    base = base.as_begun(known.base) if known else base
+    if known is not None and (known.rows != ROWS or known.base != base):
         raise ConfigError(
             [f"{folder.path} holds another sweep: give another folder, or the same flags"]
         )
@@ -43,7 +45,7 @@ def fit_grid(base: TrainConfig, folder: SweepFolder, world: World) -> None:
                 search={},
                 trials=1,
                 seeds=1,
-                select=base.select,
+                select="validation_accuracy" if base.select == "last" else base.select,
             )
         )
     for row_number, row in enumerate(ROWS):

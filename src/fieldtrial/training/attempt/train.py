@@ -11,10 +11,10 @@ from typing import Any
 import safetensors.torch
 import torch
 
-from fieldtrial.config import Classifier
 from fieldtrial.disk.device_time import device_time
 from fieldtrial.disk.files import write_atomically
 from fieldtrial.disk.run import Record
+from fieldtrial.fields.choices import Classifier
 from fieldtrial.training.attempt.environment import environment, uncommitted_changes
 from fieldtrial.training.attempt.task_source import StopPoll
 from fieldtrial.training.attempt.tensorboard import Board

@@ -112,6 +112,7 @@ CHANGES: dict[str, Callable[[Tensor], Tensor]] = {
     # every second image, on average
     "horizontal_flip": lambda images: _flip(images, 3),
     "vertical_flip": lambda images: _flip(images, 2),
+    # Crops are drawn here from squares that are the original images; see data/originals.
     # a shift by up to an eighth of the side, filled by reflection (He et al. 2015: 4 of 32 pixels)
     "crop": _crop,
     # 8 to 100 % of the area, sides 3:4 to 4:3, enlarged (Szegedy et al. 2014; torchvision's values)

@@ -30,6 +30,7 @@ from fieldtrial.training.data.dataset import (
 )
 from fieldtrial.training.data.pixels import as_shown
 from fieldtrial.training.data.progress_bar import progress
+from fieldtrial.training.data.recipe import Recipe
 from fieldtrial.training.data.splits import Indices, cut_by_numbers
 
 FORMAT = 3  # raised when the same data set would be decoded to other pixels or other files
@@ -76,10 +77,17 @@ def store_root() -> Path:
     ).absolute()
 
 
-def open_store(dataset: Dataset, image_size: int, root: Path, cut: Cut = BY_CONTENT) -> Store:
+def open_store(
+    dataset: Dataset,
+    image_size: int,
+    root: Path,
+    cut: Cut = BY_CONTENT,
+    recipe: Recipe | None = None,
+) -> Store:
     """Return the store in `root` of squares of `image_size` pixels; it is built now if missing.
 
-    `cut` says how a test set is split off where there is none; see `with_test_images`.
+    cut: how a test set is split off where there is none; see `with_test_images`.
+    recipe: how images become squares; None: by the largest square in their centre.
 
     One process builds it, others that want it wait. It is built aside and renamed into place, so it
     is always whole. The next builder removes what a killed one left.
@@ -90,14 +98,16 @@ def open_store(dataset: Dataset, image_size: int, root: Path, cut: Cut = BY_CONT
     """
     # without the path, so that equal copies share a store
     name = re.sub(r"[^a-zA-Z0-9.-]", "_", Path(dataset.name).name)
-    identity = f"{FORMAT} {name} {dataset.fingerprint} {image_size} {cut}"
+    identity = f"{FORMAT} {name} {dataset.fingerprint} {image_size} {cut}" + (
+        f" {recipe}" if recipe else ""
+    )
     key = hashlib.sha256(identity.encode()).hexdigest()[:16]
     folder = root / f"{name}-{image_size}px-{key}"
     if not folder.is_dir():
         root.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{folder}.lock"):
             if not folder.is_dir():
-                _build(dataset, image_size, folder, cut)
+                _build(dataset, image_size, folder, cut, recipe)
     return read_store(folder)
 
 
@@ -142,7 +152,9 @@ def read_places(folder: Path) -> list[str]:
     return list(json.loads((folder / "places.json").read_bytes()))
 
 
-def _build(dataset: Dataset, image_size: int, folder: Path, cut: Cut) -> None:
+def _build(
+    dataset: Dataset, image_size: int, folder: Path, cut: Cut, recipe: Recipe | None
+) -> None:
     """Decode the data set into `folder`; the caller holds the lock."""
     aside = folder.with_name(f"{folder.name}.building")
     shutil.rmtree(aside, ignore_errors=True)  # of a builder that was killed
@@ -151,7 +163,7 @@ def _build(dataset: Dataset, image_size: int, folder: Path, cut: Cut) -> None:
         contents = dataset.contents()
         require_every_class(dataset.name, with_test_images(dataset, contents, BY_POSITION, None))
         log.info("decoding %d images to %s", len(contents.labels), folder)
-        decoded = _decode_all(dataset, contents, image_size, aside / "images.npy")
+        decoded = _decode_all(dataset, contents, image_size, aside / "images.npy", recipe)
         contents = with_test_images(dataset, contents, cut, decoded.keys)
         mean, std = decoded.normalisation(contents.parts == TRAIN)
         np.save(aside / "labels.npy", contents.labels)
@@ -206,7 +218,9 @@ class _Decoded:
         return (mean / 255).tolist(), (std / 255).tolist()
 
 
-def _decode_all(dataset: Dataset, contents: Contents, image_size: int, path: Path) -> _Decoded:
+def _decode_all(
+    dataset: Dataset, contents: Contents, image_size: int, path: Path, recipe: Recipe | None
+) -> _Decoded:
     """Write all images to `path`, and return what is known of them."""
     count, channels = len(contents.labels), dataset.channels
     shape = (count, image_size, image_size, channels)
@@ -227,7 +241,7 @@ def _decode_all(dataset: Dataset, contents: Contents, image_size: int, path: Pat
         for index in range(start, min(start + BLOCK, count)):
             try:
                 with contents.image(index) as image:
-                    pixels = centre_square(image, image_size, channels)
+                    pixels = centre_square(image, image_size, channels, recipe)
                 keys[index] = key_of(contents.content(index))
             except Exception as error:  # decoders raise nearly everything on damaged files
                 problems.append(f"{contents.where(index)} is not a readable image: {error}")
@@ -271,10 +285,21 @@ def require_decodable(image: Image.Image) -> None:
         )
 
 
-def centre_square(image: Image.Image, side: int, channels: int) -> NDArray[np.uint8]:
-    """Return the centre square of `image`, resized, as uint8 (side, side, channels)."""
-    # lets the JPEG decoder skip detail that resizing would drop
-    image.draft(image.mode, (2 * side, 2 * side))
+def centre_square(
+    image: Image.Image, side: int, channels: int, recipe: Recipe | None = None
+) -> NDArray[np.uint8]:
+    """Return the square of `image` that `recipe` says, as uint8 (side, side, channels).
+
+    None: its largest centre square.
+    """
+    if recipe is None:
+        # lets the JPEG decoder skip detail that resizing would drop; libraries do not
+        image.draft(image.mode, (2 * side, 2 * side))
     require_decodable(image)
-    square = ImageOps.fit(as_shown(image, channels), (side, side), Image.Resampling.BICUBIC)
+    shown = as_shown(image, channels)
+    square = (
+        recipe.apply(shown)
+        if recipe
+        else ImageOps.fit(shown, (side, side), Image.Resampling.BICUBIC)
+    )
     return np.asarray(square).reshape(side, side, channels)

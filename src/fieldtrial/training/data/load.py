@@ -10,10 +10,13 @@ from numpy.typing import NDArray
 
 from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.disk.schemas import BY_CONTENT, Cut
+from fieldtrial.fields.former import has_crops
 from fieldtrial.training.data.content import cut_validation, numbers
 from fieldtrial.training.data.copies import equal_images, without_copies
 from fieldtrial.training.data.dataset import TEST, TRAIN, VALIDATION
 from fieldtrial.training.data.image_store import Store, open_store, store_root
+from fieldtrial.training.data.originals import Originals, open_originals
+from fieldtrial.training.data.recipe import Recipe
 from fieldtrial.training.data.sets.registry import data_root, locate, open_dataset
 from fieldtrial.training.data.splits import (
     Indices,
@@ -48,6 +51,8 @@ class Data:
         digest: of the data set's classes, and of each image's class, part and content.
         cut: how parts were cut.
         remarks: on the data set: what was passed over, and which images are equal. A line each.
+        recipe: how images became squares; None: by the largest square in their centre.
+        originals: the training images that random crops are drawn from; None: `images` are these.
     """
 
     images: NDArray[np.uint8]
@@ -62,6 +67,8 @@ class Data:
     digest: str
     cut: Cut
     remarks: tuple[str, ...]
+    recipe: Recipe | None = None
+    originals: Originals | None = None
 
     @property
     def channels(self) -> int:
@@ -87,8 +94,16 @@ class Data:
         return DataShape(len(self.class_names), self.channels, self.image_size)
 
 
-def load(config: TrainConfig, image_size: int | None, cut: Cut = BY_CONTENT) -> Data:
+def load(
+    config: TrainConfig,
+    image_size: int | None,
+    cut: Cut = BY_CONTENT,
+    recipe: Recipe | None = None,
+) -> Data:
     """Return the data of `config`, with images of `image_size` pixels or the data set's own size.
+
+    `recipe` says how images become squares of that size. With preprocessing = recipe, crops among
+    the augmentations have `originals` to be drawn from.
 
     The first call on a machine decodes the data set (see image_store). The first call in a process
     opens it; later ones return the same object without reading the disk.
@@ -111,8 +126,10 @@ def load(config: TrainConfig, image_size: int | None, cut: Cut = BY_CONTENT) -> 
         config.deduplicate,
         config.seed,
     )
-    place = _Place(locate(config.dataset, root), image_size, root, store_root(), cut)
-    return _load(place, config.classes, shares)
+    crops = has_crops(config) and config.preprocessing == "recipe"
+    crops = crops and config.classifier == "softmax"
+    place = _Place(locate(config.dataset, root), image_size, recipe, root, store_root(), cut)
+    return _load(place, config.classes, shares, crops)
 
 
 class _Shares(NamedTuple):
@@ -126,17 +143,18 @@ class _Shares(NamedTuple):
 
 
 class _Place(NamedTuple):
-    """A data set, and where it and its store are."""
+    """A data set, where it and its stores are, how images become squares, and how it is cut."""
 
     dataset: str
     image_size: int | None
+    recipe: Recipe | None
     root: Path
     stores: Path
     cut: Cut
 
 
 @functools.lru_cache(maxsize=64)  # of index arrays; the stores are shared
-def _load(place: _Place, classes: str, shares: _Shares) -> Data:
+def _load(place: _Place, classes: str, shares: _Shares, crops: bool) -> Data:
     dataset, store = place.dataset, _open(place)
     chosen = _chosen(classes, dataset, store.class_names)
     class_names = tuple(store.class_names[number] for number in chosen)
@@ -188,13 +206,16 @@ def _load(place: _Place, classes: str, shares: _Shares) -> Data:
         digest=store.digest,
         cut=place.cut,
         remarks=tuple(remarks),
+        recipe=place.recipe,
+        originals=_open_originals(place) if crops else None,
     )
 
 
 @functools.lru_cache(maxsize=8)
 def _open(place: _Place) -> Store:
     found = open_dataset(place.dataset, place.root)
-    return open_store(found, place.image_size or found.image_size, place.stores, place.cut)
+    size = place.image_size or found.image_size
+    return open_store(found, size, place.stores, place.cut, place.recipe)
 
 
 def _sample(
@@ -206,6 +227,13 @@ def _sample(
         drawn = numbers(store.keys[train], "training", shares.seed)
         return train[sample_by_numbers(own, class_names, fraction, most, drawn)]
     return train[stratified_sample(own, class_names, fraction, most, shares.seed)]
+
+
+@functools.lru_cache(maxsize=8)
+def _open_originals(place: _Place) -> Originals | None:
+    found = open_dataset(place.dataset, place.root)
+    size = place.image_size or found.image_size
+    return open_originals(found, size, place.recipe, place.stores)
 
 
 def _chosen(classes: str, dataset: str, names: tuple[str, ...]) -> list[int]:

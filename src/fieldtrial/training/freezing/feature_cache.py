@@ -39,7 +39,7 @@ IMAGES = 64  # per forward pass
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class FeatureData(Data):
     """Data with features, float32 (n, ...), in the place of `images`; the test set is empty."""
 

@@ -72,7 +72,6 @@ def result_entries(inputs: Inputs) -> dict[str, Any]:
     return {
         "data_digest": inputs["data"],
         **({"weights_digest": weights["sha256"]} if weights else {}),
-        **({"weights_tag": weights["tag"]} if weights and weights["tag"] else {}),
         "libraries": ", ".join(
             f"{name} {short(full)}" for name, full in inputs.get("versions", {}).items()
         ),

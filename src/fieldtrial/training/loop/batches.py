@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.training.augment.transforms import augment
 from fieldtrial.training.data.load import Data
+from fieldtrial.training.data.originals import without_crop
 from fieldtrial.training.data.splits import Indices
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.models.network import Network, forward_shapes
 
-ORDER, DROPOUT, AUGMENTATION = 1, 2, 3  # purposes of random numbers
+ORDER, DROPOUT, AUGMENTATION, CROP = 1, 2, 3, 4  # purposes of random numbers
 TRIPLET = 3  # images
 
 
@@ -47,8 +48,15 @@ def shuffled(indices: Indices, config: TrainConfig, epoch: int) -> Indices:
     return np.random.default_rng([ORDER, config.seed, epoch]).permutation(indices)
 
 
-def batches(data: Data, order: Indices, size: int, world: World) -> Iterator[Batch]:
+Draw = Callable[[int, Indices], NDArray[np.uint8]]  # from a batch's number and its images
+
+
+def batches(
+    data: Data, order: Indices, size: int, world: World, draw: Draw | None = None
+) -> Iterator[Batch]:
     """Yield this process's share of each global batch of `size` images, on its device, in `order`.
+
+    `draw` returns their pixels; None: those of `data.images`.
 
     Process r takes every world.size-th image from the r-th on. Shorter shares are padded with
     images of weight 0 to the length of the longest. In a run whose full batches have more images
@@ -60,18 +68,39 @@ def batches(data: Data, order: Indices, size: int, world: World) -> Iterator[Bat
         width = max(math.ceil(count / world.size), min(2, math.ceil(size / world.size)))
         places = start + np.arange(world.rank, width * world.size, world.size)
         chosen = np.take(order, places, mode="wrap")
-        images, labels = np.asarray(data.images[chosen]), data.labels[chosen]
+        images = np.asarray(data.images[chosen]) if draw is None else draw(start // size, chosen)
+        labels = data.labels[chosen]
         weights = (places < start + count).astype(np.float32)
         yield Batch(_send(images, world), _send(labels, world), _send(weights, world), count)
 
 
-def augmented(batch: Batch, config: TrainConfig, step: int, rank: int) -> Batch:
-    """Return `batch` with augmented images, which gradient accumulation does not change."""
-    if not config.augmentation:
+def crops(data: Data, config: TrainConfig, first: int, rank: int) -> Draw | None:
+    """Return what draws crops from the original images, if the config asks for that.
+
+    first: the number of the step of the epoch's first batch.
+    """
+    originals = data.originals
+    if originals is None:
+        return None
+
+    def draw(number: int, chosen: Indices) -> NDArray[np.uint8]:
+        seed = random_number(CROP, config.seed, first + number, rank)
+        return originals.crops(chosen, config.augmentation, seed)
+
+    return draw
+
+
+def augmented(batch: Batch, config: TrainConfig, data: Data, step: int, rank: int) -> Batch:
+    """Return `batch` with augmented images, which gradient accumulation does not change.
+
+    A crop that was drawn from the original images is not drawn again.
+    """
+    names = config.augmentation if data.originals is None else without_crop(config.augmentation)
+    if not names:
         return batch
     scaled = batch.images.permute(0, 3, 1, 2).float() / 255
     seed = random_number(AUGMENTATION, config.seed, step, rank)
-    return replace(batch, images=augment(scaled, config.augmentation, seed))
+    return replace(batch, images=augment(scaled, names, seed))
 
 
 def micro_batches(batch: Batch, size: int) -> list[Batch]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from fieldtrial.config import TrainConfig
+from fieldtrial.config import EARLIER, TrainConfig
 from fieldtrial.disk.files import atomic_file
 from fieldtrial.disk.inside import Inside
 from fieldtrial.disk.reading import check, open_file
@@ -87,7 +87,7 @@ def _newest(run: Run, config: TrainConfig) -> tuple[Inside | None, list[str]]:
             path.unlink(missing_ok=True)
             damaged.append(path.name)
         else:
-            own = TrainConfig.from_dict(state["config"], where=str(path))
+            own = TrainConfig.from_dict(state["config"], EARLIER, str(path))
             own.require(config, where=f"{path} is a checkpoint of another config")
             return path, damaged
     return None, damaged

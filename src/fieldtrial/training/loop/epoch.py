@@ -14,6 +14,7 @@ from fieldtrial.training.loop.batches import (
     Waiting,
     augmented,
     batches,
+    crops,
     micro_batches,
     random_number,
     shuffled,
@@ -105,10 +106,12 @@ def train_epoch(
     first = (epoch - 1) * steps
     meter = StepMeter(steps, strategy, world)
     order = shuffled(data.train, config, epoch) if config.shuffle else data.train
-    waiting = Waiting(batches(data, order, config.batch_size, world))
+    draw = crops(data, config, first, world.rank)
+    waiting = Waiting(batches(data, order, config.batch_size, world, draw))
     for i, batch in enumerate(waiting):
         step = first + i
-        parts = micro_batches(augmented(batch, config, step, world.rank), attempt.micro_batch_size)
+        changed = augmented(batch, config, data, step, world.rank)
+        parts = micro_batches(changed, attempt.micro_batch_size)
         for number, part in enumerate(parts, start=1):
             with strategy.accumulate(is_last=number == len(parts)):
                 logits = strategy.forward(part.images)

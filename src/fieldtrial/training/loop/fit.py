@@ -13,6 +13,7 @@ from fieldtrial.command_line import say
 from fieldtrial.config import TrainConfig
 from fieldtrial.disk.run import Record, Run
 from fieldtrial.training.data.load import Data, load
+from fieldtrial.training.data.recipe import text_of
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.freezing.feature_cache import with_features
 from fieldtrial.training.freezing.schemes import freeze
@@ -75,7 +76,7 @@ def fit(attempt: Attempt) -> Generator[Record]:
     notices = [line for line in (notice, changed) if line]
     extra: Record = {"notice": "; ".join(notices)} if notices else {}  # of the first record
     progress = TrialProgress(**saved["progress"]) if saved else TrialProgress()
-    facts = (saved["facts"] if saved else count(network, data)) | result_entries(inputs)
+    facts = (saved["facts"] if saved else facts_of(network, data)) | result_entries(inputs)
     to_save = {"facts": facts, "inputs": inputs}
     if saved:
         network.load_state_dict(saved["model"])
@@ -181,7 +182,7 @@ def scores_of(training: EpochStatistics, validation: Scores) -> Record:
 def open_trial(config: TrainConfig, run: Run) -> tuple[Data, Network]:
     """Return the trial's images, and its network on the CPU: initialised, frozen as configured."""
     source = ModelSource.of(config, run.path)
-    data = load(config, source.image_size, cut_of(run, config))
+    data = load(config, source.image_size, cut_of(run, config), source.recipe)
     network = build(source, data.shape, data.mean, data.std)
     freeze(network, config.freeze)
     return data, network
@@ -198,6 +199,12 @@ def count(network: Network, data: Data) -> dict[str, int]:
         "validation_images": len(data.validation),
         "test_images": len(data.test),
     }
+
+
+def facts_of(network: Network, data: Data) -> dict[str, Any]:
+    """Return the numbers of `count`, how images became squares, and where the weights are from."""
+    recipe = {"recipe": text_of(data.recipe, data.image_size)}
+    return count(network, data) | recipe | network.origin
 
 
 def peak_memory_mb(world: World) -> float:

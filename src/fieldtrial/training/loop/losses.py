@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fieldtrial.config import Loss, TrainConfig
+from fieldtrial.config import TrainConfig
+from fieldtrial.fields.choices import Loss
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.models.hooks import AuxiliaryLogits, HeadInput
 from fieldtrial.training.models.network import Network

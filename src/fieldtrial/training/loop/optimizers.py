@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from fieldtrial.config import Optimizer, Schedule, TrainConfig
+from fieldtrial.config import TrainConfig
+from fieldtrial.fields.choices import Optimizer, Schedule
 
-Parameters = list[nn.Parameter]
+Parameters = list[nn.Parameter] | list[dict[str, Any]]  # or groups of them
 # {parameter name: {state key: full tensor or number}}, for every strategy and number of processes
 OptimizerState = dict[str, dict[str, Any]]
 
@@ -104,8 +105,20 @@ def total_norm(tensors: list[torch.Tensor]) -> torch.Tensor:
 def build_optimizer(
     parameters: Iterable[nn.Parameter], config: TrainConfig
 ) -> torch.optim.Optimizer:
-    """Return the optimiser of `config` over the `parameters` that are not frozen."""
-    return OPTIMIZERS[config.optimizer]([p for p in parameters if p.requires_grad], config)
+    """Return the optimiser of `config` over the `parameters` that are not frozen.
+
+    Without decay_all, those with one dimension, which are biases and the parameters of
+    normalisation layers, are a group of their own without weight decay (He et al., "Bag of Tricks
+    for Image Classification with Convolutional Neural Networks", 2018, section 3.1).
+    """
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    if config.decay_all:
+        return OPTIMIZERS[config.optimizer](trained, config)
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in trained if p.ndim > 1]},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return OPTIMIZERS[config.optimizer]([group for group in groups if group["params"]], config)
 
 
 def learning_rate(config: TrainConfig, step: int, total_steps: int, plateaus: int = 0) -> float:

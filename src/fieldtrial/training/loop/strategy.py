@@ -150,9 +150,11 @@ class Replicated:
 
     def load_optimizer_state(self, state: OptimizerState) -> None:
         """Continue with what `optimizer_state` returned, under this or another strategy."""
+        names = {parameter: name for name, parameter in self._parameters.items()}
+        ordered = [names[p] for group in self._optimizer.param_groups for p in group["params"]]
         numbered = {  # a copy, because the optimiser writes into it
             number: copy.deepcopy(dict(state[name]))
-            for number, name in enumerate(self._parameters)
+            for number, name in enumerate(ordered)
             if name in state
         }
         groups = self._optimizer.state_dict()["param_groups"]

@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from fieldtrial.config import Select, TrainConfig
+from fieldtrial.config import TrainConfig
+from fieldtrial.fields.choices import Criterion
 from fieldtrial.training.loop.inference import Scores
 
 # By loss and accuracy: what the best epoch is best at, then what decides between equals. More is
 # better.
-RANKS: dict[Select, Callable[[float, float], tuple[float, float]]] = {
+RANKS: dict[Criterion, Callable[[float, float], tuple[float, float]]] = {
     "validation_accuracy": lambda loss, accuracy: (accuracy, -loss),
     "validation_loss": lambda loss, accuracy: (-loss, accuracy),
 }
@@ -18,11 +19,13 @@ RANKS: dict[Select, Callable[[float, float], tuple[float, float]]] = {
 class TrialProgress:
     """How far a trial is. Checkpoints hold these fields.
 
-    Epoch 0, before any training, is the best one only until there is another.
+    Epoch 0, before any training, is the best one only until there is another. With `select` last,
+    the best epoch is the last one, and `validation_loss` is what gets better.
 
     Attributes:
         epoch: the last one done.
         rising_epoch: the last one that was better at `select` than all before.
+        least_loss: the least validation loss so far.
         plateaus: how often no epoch was better for plateau_patience epochs.
         plateau_epoch: when that was so last.
         seconds: of training and evaluation.
@@ -36,6 +39,7 @@ class TrialProgress:
     rising_epoch: int = 0
     plateaus: int = 0
     plateau_epoch: int = 0
+    least_loss: float = 0.0
     seconds: float = 0.0
     alone_seconds: float | None = None
 
@@ -46,11 +50,16 @@ class TrialProgress:
         """
         self.epoch += 1
         self.seconds += seconds
-        rank = RANKS[config.select](validation.loss, validation.accuracy)
-        best = RANKS[config.select](self.best_loss, self.best_accuracy)
-        if self.epoch <= 1 or rank[0] > best[0]:
+        keeps_last = config.select == "last"
+        of = RANKS["validation_loss" if config.select == "last" else config.select]
+        rank = of(validation.loss, validation.accuracy)
+        best = of(self.best_loss, self.best_accuracy)
+        watched = (-self.least_loss,) if keeps_last else best
+        if self.epoch <= 1 or rank[0] > watched[0]:
             self.rising_epoch = self.epoch
-        if self.epoch <= 1 or rank > best:
+        if self.epoch <= 1 or validation.loss < self.least_loss:
+            self.least_loss = validation.loss
+        if self.epoch <= 1 or keeps_last or rank > best:
             self.best_epoch = self.epoch
             self.best_loss, self.best_accuracy = validation.loss, validation.accuracy
         if self.epoch - max(self.rising_epoch, self.plateau_epoch) >= config.plateau_patience:

@@ -6,7 +6,8 @@ from typing import NoReturn
 
 from torch import Tensor, nn
 
-from fieldtrial.config import Activation, TrainConfig
+from fieldtrial.config import TrainConfig
+from fieldtrial.fields.choices import Activation
 from fieldtrial.training.data.load import DataShape
 
 ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
@@ -128,12 +129,18 @@ class OwnModels:
         """See Library."""
         return name in MODELS
 
+    def tagged(self, name: str, tag: str) -> NoReturn:
+        """See Library."""
+        raise ValueError(
+            f"weights = 'imagenet:{tag}': there are none of {name}; only library models have them"
+        )
+
+    def origin(self, name: str) -> NoReturn:
+        """See Library."""
+        raise ValueError(f"{name} has no pretrained weights")
+
     def pretraining(self, _name: str) -> None:
         """See Library."""
-
-    def tag(self, _name: str) -> str:
-        """See Library."""
-        return ""
 
     def channels(self, data_channels: int) -> int:
         """See Library."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
-from fieldtrial.config import Precision
+from fieldtrial.fields.choices import Precision
 
 AUXILIARY_NAME = "AuxLogits"  # torchvision's Inception v3
 
@@ -23,6 +23,7 @@ class Network(nn.Module):
         image_size: side in pixels of the images that it was built for.
         auxiliary: name in `model` of the auxiliary classifier, which trains the layers below it;
             or None.
+        origin: where its initial weights are from, as entries of result.json.
         held: names in `model` of the modules that stay in evaluation mode; see `hold`.
         weights_file: where its initial weights came from; None where they were drawn.
         mean, std: buffers (1, channels, 1, 1), in [0, 1]: they travel with the weights.
@@ -48,6 +49,7 @@ class Network(nn.Module):
         self.precision = precision
         self.held: tuple[str, ...] = ()
         self.weights_file: Path | None = None
+        self.origin: dict[str, str | float] = {}
         self.register_buffer("mean", per_channel(mean))
         self.register_buffer("std", per_channel(std))
 

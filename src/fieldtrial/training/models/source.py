@@ -11,11 +11,15 @@ from torch import Tensor, nn
 from fieldtrial.config import TrainConfig
 from fieldtrial.disk.inside import Inside, RefusedError
 from fieldtrial.disk.run import Run
-from fieldtrial.fields.rules import RUN_PREFIX
+from fieldtrial.fields.rules import RUN_PREFIX, is_library
 from fieldtrial.training.data.load import DataShape
+from fieldtrial.training.data.recipe import Recipe
 from fieldtrial.training.models.architectures import OwnModels
 from fieldtrial.training.models.eager import defer_compiler
-from fieldtrial.training.models.libraries import Library, Pretraining, Timm, Torchvision
+from fieldtrial.training.models.libraries import Library, Pretraining, Torchvision
+from fieldtrial.training.models.library.heads import head_entries
+from fieldtrial.training.models.library.of_timm import Timm
+from fieldtrial.training.models.library.origins import Origin
 from fieldtrial.training.models.network import Network, count_flops, per_channel
 from fieldtrial.training.models.weights import is_network, load_state, read_state
 
@@ -44,8 +48,10 @@ class ModelSource:
 
     @classmethod
     def of(cls, config: TrainConfig, run_folder: Path | None = None) -> "ModelSource":
-        """Return the source of `config`. Raises ValueError if no library has its model."""
+        """Return the source of `config`. Raises ValueError if no library has model and weights."""
         library, name = resolve(config.model)
+        if is_library(config.weights) and (tag := config.weights.partition(":")[2]):
+            name = LIBRARIES[library].tagged(name, tag)
         return cls(config, run_folder, LIBRARIES[library], name)
 
     def drawn(self) -> "ModelSource":
@@ -62,7 +68,7 @@ class ModelSource:
             ValueError: there is no such run, or it is the trial's own.
         """
         weights, folder = self.config.weights, self.run_folder
-        if weights in ("random", "imagenet"):
+        if weights == "random" or is_library(weights):
             return None
         path = Path(weights).expanduser()
         if weights.startswith(RUN_PREFIX):
@@ -92,7 +98,7 @@ class ModelSource:
             ValueError: there is no such file or run, or the run has not ended well.
         """
         weights = self.config.weights
-        if weights in ("random", "imagenet"):
+        if weights == "random" or is_library(weights):
             return None
         try:
             path = Path(self.run.weights_path if self.run else weights).expanduser()
@@ -115,7 +121,7 @@ class ModelSource:
     def pretraining(self) -> Pretraining | None:
         """What a library's weights, its own or bare ones in a file, expect of images; or None."""
         is_bare = self.state is not None and not is_network(self.state)
-        own = self.config.weights == "imagenet"
+        own = is_library(self.config.weights)
         return self.library.pretraining(self.name) if own or is_bare else None
 
     @cached_property
@@ -133,6 +139,37 @@ class ModelSource:
         if self.run:
             return ModelSource.of(self.run.config(), self.run.path).image_size
         return self.pretraining.image_size if self.pretraining else None
+
+    @cached_property
+    def recipe(self) -> Recipe | None:
+        """How images become squares of `image_size`; None: by the largest centre square.
+
+        It is that of the library's weights, or of the run that the weights come from.
+
+        Raises:
+            ValueError: no such run or file.
+        """
+        if self.config.preprocessing == "square" or self.image_size is None:
+            return None
+        if self.run:
+            recipe = ModelSource.of(self.run.config(), self.run.path).recipe
+        else:
+            recipe = self.pretraining.recipe if self.pretraining else None
+        return recipe.scaled(self.image_size) if recipe else None
+
+    @cached_property
+    def origin(self) -> dict[str, str]:
+        """Where the initial weights are from, as entries of result.json; empty if drawn.
+
+        Those of a run are from where the run's were.
+        """
+        weights = self.config.weights
+        if is_library(weights):
+            return self.library.origin(self.name).entries()
+        if self.run:
+            known = self.run.result() or {}
+            return {name: str(known[name]) for name in Origin("").entries() if name in known}
+        return {} if weights == "random" else Origin(f"file {Path(weights).name}").entries()
 
 
 def resolve(model: str) -> tuple[str, str]:
@@ -206,12 +243,13 @@ def build(
             raise ValueError(
                 f"image_size = {size}: {config.model} cannot take it ({reason}){made_for}"
             ) from None
-        if config.weights == "imagenet":
+        if is_library(config.weights):
             state, network.weights_file = source.library.imagenet(source.name, size)
             load_state(network, state, network.weights_file)
         elif source.state and source.file:
             load_state(network, source.state, source.file)
             network.weights_file = source.file
+    network.origin = source.origin | head_entries(network)
     if source.pretraining:
         network.mean.copy_(per_channel(source.pretraining.mean))
         network.std.copy_(per_channel(source.pretraining.std))

@@ -14,8 +14,8 @@ from fieldtrial.training.data.splits import first_of
 from fieldtrial.training.models.network import Network
 
 SHOWN = 3  # tensors of each kind named in a message
-# In torchvision's files of Inception and GoogLeNet; a network here may lack them.
-AUXILIARY = ("model.AuxLogits.", "model.aux1.", "model.aux2.")
+# In torchvision's files of Inception and GoogLeNet, and timm's of VOLO; a network may lack them.
+AUXILIARY = ("model.AuxLogits.", "model.aux1.", "model.aux2.", "model.aux_head.")
 AUXILIARY_HEAD = "model.AuxLogits.fc."
 # torchvision's DenseNet files spell "norm.1" what its models spell "norm1".
 DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")

@@ -9,6 +9,7 @@ from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.disk.run import Run
 from fieldtrial.fields.scores import number_with_unit
 from fieldtrial.training.data.load import Data, load
+from fieldtrial.training.data.recipe import Recipe
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.inputs.record import cut_of, data_inputs, inputs_of, known_inputs
 from fieldtrial.training.inputs.settle import differences, size_problems
@@ -89,7 +90,7 @@ def evaluate_elsewhere(run: Run, world: World, dataset: str, split: Split = "tes
         images_per_class=None,
         deduplicate=False,
     )
-    other = load(whole, own.image_size)
+    other = load(replace(whole, augmentation=()), own.image_size, recipe=own.recipe)
     if other.class_names != own.class_names:
         theirs, known = (", ".join(data.class_names[:10]) for data in (other, own))
         raise ConfigError(
@@ -185,8 +186,11 @@ def _open(config: TrainConfig, run: Run, state: dict[str, torch.Tensor]) -> tupl
         ValueError: the weights are not those of such a network.
     """
     source = ModelSource.of(config, run.path)
-    data = load(config, source.image_size, cut_of(run, config))
     # The files that the trial started from no longer matter, and may be gone.
+    said = (run.result() or {}).get("recipe")
+    recipe = Recipe.parse(said) if isinstance(said, str) else source.recipe
+    size = recipe.side if recipe else source.image_size
+    data = load(replace(config, augmentation=()), size, cut_of(run, config), recipe)
     network = build(source.drawn(), data.shape, data.mean, data.std)
     try:
         network.load_state_dict(state)

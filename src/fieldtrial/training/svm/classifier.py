@@ -12,14 +12,15 @@ from numpy.typing import NDArray
 
 from fieldtrial import metrics
 from fieldtrial.command_line import say
-from fieldtrial.config import Kernel, Scaling, TrainConfig
+from fieldtrial.config import TrainConfig
 from fieldtrial.disk.run import Record
+from fieldtrial.fields.choices import Kernel, Scaling
 from fieldtrial.training.data.load import Data
 from fieldtrial.training.data.splits import Indices
 from fieldtrial.training.inputs.record import result_entries
 from fieldtrial.training.inputs.settle import settle
 from fieldtrial.training.loop.attempt import Attempt, Split
-from fieldtrial.training.loop.fit import count, open_trial, peak_memory_mb
+from fieldtrial.training.loop.fit import facts_of, open_trial, peak_memory_mb
 from fieldtrial.training.scoring.evaluation import metrics_of
 from fieldtrial.training.scoring.predictions import ScoredSplit
 from fieldtrial.training.svm.penultimate import features
@@ -82,7 +83,7 @@ def fit_svm(attempt: Attempt) -> Fitted:
     known = np.union1d(data.train, data.validation)
     rows = features(network, data, known, attempt)
     test_rows = features(network, data, data.test, attempt) if attempt.test else None
-    counts = {**count(network, data), "trainable_parameters": 0, **result_entries(inputs)}
+    counts = {**facts_of(network, data), "trainable_parameters": 0, **result_entries(inputs)}
     if rows is None:
         return Fitted(world.broadcast({}), {}, {}, {})
     train_rows, validation_rows = (

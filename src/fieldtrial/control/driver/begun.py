@@ -1,0 +1,33 @@
+"""A sweep that an earlier version began goes on with that version's defaults."""
+
+from dataclasses import replace
+
+from fieldtrial.config import FIELDS
+from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.fields.values import format_value
+from fieldtrial.sweep import Sweep
+
+
+def as_begun(sweep: Sweep, folder: SweepFolder) -> tuple[Sweep, list[str]]:
+    """Return the sweep with the defaults with which its folder was begun, and a line for each.
+
+    A default that means the same for all rows has no line. A folder without trials decides nothing.
+    """
+    try:
+        known = folder.description()
+    except (OSError, ValueError):  # the driver says what is wrong with it
+        return sweep, []
+    if known is None or not folder.trials():
+        return sweep, []
+    former = sweep.base.former_defaults(known.base)
+    begun = replace(sweep, base=replace(sweep.base, **former))
+    differing = dict.fromkeys(
+        name
+        for now, then in zip(sweep.planned, begun.planned, strict=True)
+        for name in now.config.differences(then.config)
+    )
+    return begun, [
+        f"{name} = {format_value(former[name])}: the default with which {folder.path} was begun;"
+        f" today's is {format_value(FIELDS[name].default)}"
+        for name in differing
+    ]

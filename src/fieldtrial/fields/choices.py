@@ -1,0 +1,23 @@
+"""The choices of fields that have some."""
+
+from typing import Literal
+
+Optimizer = Literal["sgd", "adam", "adamw", "rmsprop", "adagrad", "nadam"]
+Schedule = Literal["constant", "cosine", "linear", "step", "one_cycle", "plateau"]
+Loss = Literal["cross_entropy", "center", "triplet"]
+Activation = Literal["relu", "leaky_relu", "tanh", "gelu", "silu", "mish"]
+Augmentation = Literal[
+    "horizontal_flip", "vertical_flip", "crop", "random_resized_crop", "rotation", "affine",
+    "color_jitter",
+    "sharpness", "grayscale", "randaugment",
+]  # fmt: skip
+Preprocessing = Literal["recipe", "square"]
+Padding = Literal["same", "valid"]
+NormPlace = Literal["convolution", "pool"]
+Classifier = Literal["softmax", "svm"]
+Kernel = Literal["linear", "rbf", "cubic"]
+Scaling = Literal["none", "standard", "min_max"]
+Precision = Literal["fp32", "bf16"]
+Strategy = Literal["ddp", "zero1", "zero2", "zero3"]
+Criterion = Literal["validation_accuracy", "validation_loss"]
+Select = Literal["validation_accuracy", "validation_loss", "last"]

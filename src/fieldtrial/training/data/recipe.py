@@ -1,0 +1,69 @@
+"""The recipe of pretrained weights for images: how they are resized and cropped."""
+
+import re
+from dataclasses import dataclass, replace
+from typing import Literal, Self
+
+from PIL import Image
+
+TEXT = re.compile(
+    r"(shorter side|both sides) resized to (\d{1,6}) pixels \((\w+)\), centre of (\d{1,6}) pixels"
+)
+SQUARE = "largest centre square, resized to {} pixels (bicubic)"  # without a recipe
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How an image becomes a square, as a library evaluates its weights.
+
+    Attributes:
+        resized: pixels of the sides that `sides` names, after resizing. The other side follows.
+        side: of the square in its centre, in pixels.
+        interpolation: torchvision's name: bilinear, bicubic, ...
+    """
+
+    sides: Literal["shorter side", "both sides"]
+    resized: int
+    interpolation: str
+    side: int
+
+    def __str__(self) -> str:
+        resized = f"{self.sides} resized to {self.resized} pixels ({self.interpolation})"
+        return f"{resized}, centre of {self.side} pixels"
+
+    @classmethod
+    def parse(cls, text: str) -> Self | None:
+        """Return the recipe whose text this is, or None if it is none's."""
+        match = TEXT.fullmatch(text)
+        if match is None:
+            return None
+        sides: Literal["shorter side", "both sides"] = (
+            "both sides" if match[1] == "both sides" else "shorter side"
+        )
+        return cls(sides, int(match[2]), match[3], int(match[4]))
+
+    def scaled(self, side: int) -> "Recipe":
+        """Return the recipe for squares of another size: the same part of the image is seen."""
+        return replace(self, resized=max(side, round(self.resized * side / self.side)), side=side)
+
+    def resize(self, image: Image.Image) -> Image.Image:
+        """Return the image resized, as torchvision and timm do it."""
+        from torchvision.transforms import InterpolationMode, functional  # late: takes a second
+
+        sides = [self.resized] if self.sides == "shorter side" else [self.resized] * 2
+        resized: Image.Image = functional.resize(
+            image, sides, InterpolationMode(self.interpolation)
+        )
+        return resized
+
+    def apply(self, image: Image.Image) -> Image.Image:
+        """Return the square: the centre of the resized image."""
+        from torchvision.transforms import functional
+
+        square: Image.Image = functional.center_crop(self.resize(image), [self.side, self.side])
+        return square
+
+
+def text_of(recipe: Recipe | None, image_size: int) -> str:
+    """Return how images became squares of `image_size` pixels, in words."""
+    return SQUARE.format(image_size) if recipe is None else str(recipe)
