@@ -10,17 +10,16 @@ from rich.console import Console
 
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.disk.task_queue import Task, TaskQueue
-from fieldtrial.panel import (
+from fieldtrial.panel.render import render_panel, summary_line
+from fieldtrial.panel.standing import (
     OUTCOMES,
     RowStanding,
     Standing,
     TrialStanding,
-    clock,
     last_end,
-    render_panel,
     runs_with_worker,
-    summary_line,
 )
+from fieldtrial.panel.terminal import clock
 
 DONE, STOPPED, RUNNING = (
     TrialStanding(outcome, seconds, epoch=3, epochs=10)

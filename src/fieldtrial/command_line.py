@@ -64,9 +64,10 @@ def complain(message: str, kind: str = "error") -> None:
 
 
 @contextlib.contextmanager
-def said_if_long(what: str, seconds: float = LONG_SECONDS) -> Iterator[None]:
-    """Say on stderr, in a line that ends with …, what is done here, if it takes longer."""
-    timer = threading.Timer(seconds, say, [f"{what} …", sys.stderr])
+def said_if_long(what: str, seconds: float | None = None) -> Iterator[None]:
+    """Say on stderr, in a line that ends with …, what is done here, if it takes long."""
+    long = LONG_SECONDS if seconds is None else seconds
+    timer = threading.Timer(long, say, [f"{what} …", sys.stderr])
     timer.daemon = True
     timer.start()
     try:

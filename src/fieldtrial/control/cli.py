@@ -28,7 +28,7 @@ from fieldtrial.control.places.settings import Settings, SlurmSettings, read_set
 from fieldtrial.control.smoke import smoke
 from fieldtrial.disk.files import share_with_group
 from fieldtrial.disk.sweep_folder import SweepFolder, require_name, require_path
-from fieldtrial.panel import console, format_hours
+from fieldtrial.panel.terminal import console, format_hours
 from fieldtrial.power import ACCURACY, SEED_DEVIATION, assumed
 from fieldtrial.sweep import Sweep
 

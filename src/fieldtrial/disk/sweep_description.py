@@ -346,6 +346,5 @@ def _are_texts(values: object) -> bool:
 
 
 def _plain(values: Mapping[str, object]) -> dict[str, object]:
-    return {
-        name: list(value) if isinstance(value, tuple) else value for name, value in values.items()
-    }
+    lists = {name: list(value) for name, value in values.items() if isinstance(value, tuple)}
+    return {**values, **lists}

@@ -100,15 +100,15 @@ def label_problems(rows: Sequence[Mapping[str, object]]) -> list[str]:
     """Return what is wrong with the labels of a sweep's rows, a line for each problem."""
     given = {number: row[LABEL] for number, row in enumerate(rows) if LABEL in row}
     problems = [
-        f"row {number}: {LABEL} = {label!r}: must be a text in one line, of 1 to {LONGEST_LABEL}"
-        " letters"
+        f"row {number}: label = {label!r}: must be a text in one line, of 1 to"
+        f" {LONGEST_LABEL} letters"
         for number, label in given.items()
         if not is_label(label)
     ]
     counts = Counter(label for label in given.values() if isinstance(label, str))
     for label in (label for label, count in counts.items() if count > 1):
         numbers = ", ".join(str(number) for number, one in given.items() if one == label)
-        problems.append(f"rows {numbers}: {LABEL} = {label!r}: must be of one row only")
+        problems.append(f"rows {numbers}: label = {label!r}: must be of one row only")
     return problems
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from fieldtrial import metrics
 from fieldtrial.insight.subject import Subject
 from fieldtrial.results.read.predictions import StoredPredictions
 from fieldtrial.training.data.image_store import centre_square
@@ -40,6 +41,7 @@ def choose(subject: Subject, paths: Sequence[Path]) -> Subject:
     with torch.no_grad():
         every = torch.from_numpy(images).to(subject.world.device)
         parts = [every[start : start + BATCH] for start in range(0, len(every), BATCH)]
-        probability = torch.cat([subject.network(part).softmax(1) for part in parts]).cpu().numpy()
-    made = StoredPredictions(index, labels, probability, subject.data.class_names)
+        logits = torch.cat([subject.network(part) for part in parts]).float().cpu().numpy()
+    answers = metrics.log_probabilities(logits)
+    made = StoredPredictions(index, labels, answers, subject.data.class_names)
     return replace(subject, data=data, predictions=made, is_chosen=True)

@@ -11,14 +11,9 @@ from fieldtrial.command_line import said_if_long
 from fieldtrial.disk.sweep_description import SweepDescription
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.disk.task_queue import TaskQueue, run_name
-from fieldtrial.panel import (
-    RowStanding,
-    Standing,
-    TrialStanding,
-    console,
-    render_panel,
-    runs_with_worker,
-)
+from fieldtrial.panel.render import render_panel
+from fieldtrial.panel.standing import RowStanding, Standing, TrialStanding, runs_with_worker
+from fieldtrial.panel.terminal import console
 from fieldtrial.processes import is_gone
 from fieldtrial.results.analysis.cost import account, cost_of_trials
 from fieldtrial.results.analysis.grouping import row_groups

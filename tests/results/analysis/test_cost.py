@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fieldtrial.panel import format_hours
+from fieldtrial.panel.terminal import format_hours
 from fieldtrial.results.analysis.cost import account, cost_lines, cost_of_trials
 from fieldtrial.results.read.sweeps import Sweeps, read_sweeps
 from fieldtrial.results.table.tables import sweep_table

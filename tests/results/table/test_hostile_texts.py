@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from fieldtrial.command_line import complain
-from fieldtrial.panel import console, plain
+from fieldtrial.panel.terminal import console, plain
 from fieldtrial.results.read.trials import load
 from fieldtrial.results.table import command
 from fieldtrial.results.table.render import (

@@ -26,7 +26,7 @@ from fieldtrial.control.places.local import LocalPlace
 from fieldtrial.control.places.settings import LocalSettings, Settings
 from fieldtrial.disk.outages import await_folder, is_outage
 from fieldtrial.disk.sweep_folder import SweepFolder
-from fieldtrial.panel import console
+from fieldtrial.panel.terminal import console
 from fieldtrial.processes import python
 from fieldtrial.sweep import Sweep
 

@@ -12,14 +12,9 @@ from fieldtrial.control.engine.loop import Engine
 from fieldtrial.control.engine.trial import Trial
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.fields.scores import score_with_unit
-from fieldtrial.panel import (
-    RowStanding,
-    Standing,
-    TrialStanding,
-    clock,
-    render_panel,
-    runs_with_worker,
-)
+from fieldtrial.panel.render import render_panel
+from fieldtrial.panel.standing import RowStanding, Standing, TrialStanding, runs_with_worker
+from fieldtrial.panel.terminal import clock
 
 MOST_ROWS = 30
 OTHER_LINES = 13  # of the terminal, besides the panel's rows

@@ -64,9 +64,7 @@ class Engine:
         self._readers: dict[str, RecordReader] = {}
         self._to_stop: list[Trial] = []
         self._hung = HungWatch(place, clock)
-        if trials is None:
-            trials = Trials.begin(sweep, folder, load_state(folder, self._description))
-        self._trials = trials
+        self._trials = trials or Trials.begin(sweep, folder, load_state(folder, self._description))
         self.rows: list[Row] = self._trials.rows
         self.sources: dict[str, Trial] = self._trials.sources
         self._adopt()
@@ -102,9 +100,7 @@ class Engine:
 
     def retry(self) -> int:
         """Set the failed trials to waiting, and return how many. Diverged trials stay failed."""
-        failed = [
-            trial for trial in self._trials if trial.status == "failed" and not trial.diverged
-        ]
+        failed = [one for one in self._trials if one.status == "failed" and not one.diverged]
         for trial in failed:
             trial.status, trial.accumulate, trial.problem = "waiting", 1, None
             trial.reset_deaths()

@@ -16,7 +16,7 @@ from scipy import special
 
 from fieldtrial.disk.sweep_description import Mode
 from fieldtrial.fields.scores import is_share, score_text
-from fieldtrial.panel import format_hours
+from fieldtrial.panel.terminal import format_hours
 from fieldtrial.results.analysis.groups import Group, Groups, Key
 from fieldtrial.results.read.sweeps import SWEEP
 from fieldtrial.results.read.trials import ENDED_WELL, FAILED

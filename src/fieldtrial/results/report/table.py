@@ -7,7 +7,7 @@ import pandas as pd
 
 from fieldtrial.disk.sweep_description import SweepDescription
 from fieldtrial.fields.scores import is_share
-from fieldtrial.panel import format_hours
+from fieldtrial.panel.terminal import format_hours
 from fieldtrial.results.analysis.cost import account, cost_of_trials
 from fieldtrial.results.analysis.groups import Group
 from fieldtrial.results.read.trials import RUN

@@ -10,7 +10,7 @@ from fieldtrial.config import FIELDS
 from fieldtrial.fields.row_names import BETWEEN
 from fieldtrial.fields.scores import is_share, score_text
 from fieldtrial.fields.values import format_value
-from fieldtrial.panel import format_hours
+from fieldtrial.panel.terminal import format_hours
 from fieldtrial.results.analysis.groups import Group, Groups, Key
 from fieldtrial.results.analysis.quantities import Measure
 from fieldtrial.results.read.wording import p_text, signed_text, span_text

@@ -12,7 +12,7 @@ from pathlib import Path
 from fieldtrial.command_line import BAD_INPUT, ELSEWHERE, complain, job, said_if_long, say
 from fieldtrial.disk.files import may_only_read
 from fieldtrial.disk.sweep_folder import SweepFolder
-from fieldtrial.panel import console
+from fieldtrial.panel.terminal import console
 from fieldtrial.results.read.sweeps import SWEEP, Sweeps, parse_conditions, read_sweeps
 from fieldtrial.results.table.files import write_long_tables, write_table
 from fieldtrial.results.table.render import (

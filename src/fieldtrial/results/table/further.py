@@ -28,8 +28,9 @@ def kept_epochs(trials: pd.DataFrame, records: pd.DataFrame) -> pd.DataFrame:
     if not names or "best_epoch" not in trials:
         return pd.DataFrame(index=pd.MultiIndex.from_arrays([[], []]))
     known = trials[where].dropna().drop_duplicates().astype({"trial": str, "best_epoch": int})
-    recorded = records.rename(columns={"epoch": "best_epoch"}).astype({"trial": str})
-    return known.merge(recorded[[*where, *names]], on=where).set_index([SWEEP, "trial"])[names]
+    recorded = records[[SWEEP, "trial", "epoch", *names]].astype({"trial": str})
+    recorded = recorded.rename(columns={"epoch": "best_epoch"})  # which records have, too
+    return known.merge(recorded, on=where).set_index([SWEEP, "trial"])[names]
 
 
 def training_measures(sweeps: Sweeps, records: pd.DataFrame) -> dict[str, Measure]:

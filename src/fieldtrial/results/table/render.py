@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fieldtrial.fields.printable import printable
-from fieldtrial.panel import plain
+from fieldtrial.panel.terminal import plain
 
 NOTHING = "–"
 MARK = "*"  # of cells that are set off, where there is no bold type

@@ -1,4 +1,4 @@
-"""How far a sweep is: counts for each row, cost and time left, and the panel that shows them."""
+"""How far a sweep is: counts for each row, cost and time left."""
 
 from collections import Counter, deque
 from collections.abc import Collection, Sequence
@@ -6,29 +6,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from heapq import heappop, heappush
 from itertools import zip_longest
-from typing import Any
-
-from rich.console import Console, ConsoleOptions, Group, RenderResult
-from rich.progress_bar import ProgressBar
-from rich.table import Table
-from rich.text import Text
 
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.sweep_description import Mode
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.disk.task_queue import TaskQueue, attempt_number, run_name
-from fieldtrial.fields.printable import printable, printable_lines
-from fieldtrial.fields.scores import is_share, score_text, score_with_unit
 
-WIDTH_WITHOUT_TERMINAL = 400  # characters: no line of a log file is folded
 LIVE = ("waiting", "running")
 ENDED = ("finished", "stopped", "failed")
 OUTCOMES = (*LIVE, *ENDED)
-BAR_WIDTH = 60
-BEST, EPOCHS, FINALISTS, SEEDS = "best", "epochs", "finalists", "seeds"
-RESULTS = (EPOCHS, SEEDS)  # that stay in a narrow panel, beside the best
-COUNTERS = ("running", "failed", FINALISTS, "finished", "waiting", "stopped")  # the last goes first
-GAP = 2  # between columns
 
 
 @dataclass(frozen=True)
@@ -250,133 +236,3 @@ def runs_with_worker(
 def _last_change(run: Run) -> float:
     """Return when an attempt last began or wrote a record, in seconds since 1970."""
     return max((changed for _, changed in run.record_stamps().values()), default=0) / 1e9
-
-
-def render_panel(standing: Standing, most_rows: int) -> Group:
-    """Return the panel as a renderable of rich, with at most `most_rows` rows.
-
-    Where it is narrow, the rows' names and results stay, and counters are left out.
-    """
-    head = plain(
-        f"{standing.name}  {standing.since}  {standing.ended} of {standing.expected} trials, "
-        f"{standing.counts['running']} running, {_queued(standing)}"
-        f"{standing.counts['failed']} failed  ->  {standing.path}"
-    )
-    bar = Table.grid()  # a bar alone would not end its line
-    bar.add_row(
-        ProgressBar(total=max(1, standing.expected), completed=standing.ended, width=BAR_WIDTH)
-    )
-    lines = [plain(line, style="dim", overflow="ellipsis") for line in standing.news]
-    return Group(head, plain(summary_line(standing)), bar, _Rows(standing, most_rows), *lines)
-
-
-def summary_line(standing: Standing) -> str:
-    """Return the best value so far, device-hours, time left and the report's path, in a line."""
-    better = max if standing.mode == "max" else min
-    known = [row for row in standing.rows if row.best is not None]
-    best = better(known, key=lambda row: row.best or 0.0, default=None)
-    left = standing.seconds_left()
-    what = standing.select.replace("_", " ")
-    parts = []
-    if best and best.best is not None:
-        parts += [f"best {what} {score_with_unit(standing.select, best.best)} ({best.name})"]
-    parts += [f"{format_hours(standing.device_hours)} device-hours"]
-    parts += [f"about {clock(left)} left"] if left else []
-    parts += [f"report: {standing.report}"] if standing.report else []
-    return ", ".join(parts)
-
-
-def _queued(standing: Standing) -> str:
-    reasons = f" ({', '.join(standing.reasons)})" if standing.reasons else ""
-    return f"{standing.queued} waiting for jobs{reasons}, " if standing.queued else ""
-
-
-def plain(text: str, **how: Any) -> Text:
-    """Return a renderable of rich in which nothing is markup or a terminal's command.
-
-    how: further arguments of rich's Text.
-    """
-    return Text(printable(text), **how)
-
-
-class PlainConsole(Console):
-    """Prints lines of text unchanged, but for what a terminal would take for commands."""
-
-    def print(self, *objects: Any, **how: Any) -> None:
-        """Print as rich does."""
-        super().print(
-            *(printable_lines(one) if isinstance(one, str) else one for one in objects), **how
-        )
-
-
-def console(**how: Any) -> PlainConsole:
-    """Return a console that prints text unchanged. how: further arguments of rich's Console."""
-    made = PlainConsole(markup=False, highlight=False, **how)
-    if not made.is_terminal:
-        made.width = WIDTH_WITHOUT_TERMINAL
-    return made
-
-
-def format_hours(hours: float) -> str:
-    """Return device-hours with three significant digits."""
-    return f"{hours:,.0f}" if hours >= 100 else f"{hours:.3g}"
-
-
-def clock(seconds: float) -> str:
-    """Return a duration as hours, minutes and seconds."""
-    minutes, rest = divmod(int(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """The panel's rows, as a renderable of rich that takes the width there is."""
-
-    standing: Standing
-    most: int
-
-    def __rich_console__(self, _console: Console, options: ConsoleOptions) -> RenderResult:
-        rows, columns = self.standing.rows[: self.most], self._columns()
-        widths = {
-            name: max(map(len, (*name.split("\n"), *texts))) for name, texts in columns.items()
-        }
-        names = [printable(row.name) for row in rows]
-        results = [name for name in columns if name.startswith(BEST) or name in RESULTS]
-        left = options.max_width - sum(widths[name] + GAP for name in results)
-        left -= min(left, max(map(len, (self.standing.head, *names))))
-        kept = set(results)
-        for name in COUNTERS:
-            if name in columns and (width := widths[name] + GAP) <= left:
-                left -= width
-                kept.add(name)
-        table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0))
-        table.add_column(plain(self.standing.head), no_wrap=True, overflow="ellipsis")
-        for name in columns:
-            if name in kept:
-                table.add_column(Text(name), no_wrap=True, min_width=widths[name])
-        for place, row in enumerate(rows):
-            cells = (columns[name][place] for name in columns if name in kept)
-            table.add_row(plain(row.name), *cells)
-        more = len(self.standing.rows) - len(rows)
-        left_out = [name for name in columns if name not in kept]
-        if more:
-            table.caption = plain(f"and {more} more row{'' if more == 1 else 's'}")
-        yield table
-        if left_out:
-            yield plain(f"left out at this width: {', '.join(left_out)}", style="dim")
-
-    def _columns(self) -> dict[str, list[str]]:
-        """Return the head and the cells of each column beside the rows' names."""
-        select, rows = self.standing.select, self.standing.rows[: self.most]
-        (first, _, rest), unit = select.partition("_"), " %" if is_share(select) else ""
-        columns = {outcome: [str(row.counts[outcome]) for row in rows] for outcome in OUTCOMES}
-        columns |= {EPOCHS: [row.epochs for row in rows]}
-        best = [row.best for row in rows]
-        texts = ["" if value is None else score_text(select, value) for value in best]
-        columns |= {f"{BEST} {first}\n{rest}{unit}": texts}
-        if any(row.finalist_runs for row in self.standing.rows):
-            ended = [sum(not trial.live for trial in row.finalists) for row in rows]
-            # More have run, if the sweep asked for more once.
-            runs = [max(row.finalist_runs, len(row.finalists)) for row in rows]
-            columns |= {FINALISTS: [f"{n}/{of}" for n, of in zip(ended, runs, strict=True)]}
-        return columns | {SEEDS: [f"{row.tested}/{row.seeds}" for row in rows]}
