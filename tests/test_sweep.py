@@ -147,6 +147,7 @@ def test_the_description_is_plain_and_has_all_that_decides() -> None:
         "source": {"filters": [8]},
         "deterministic": False,
         **{"aa": False, "pairs": False, "most_seeds": 2, "earlier_seeds": [], "row_labels": []},
+        "cut": "content",
     }
 
 
