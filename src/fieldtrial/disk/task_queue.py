@@ -126,9 +126,17 @@ class TaskQueue:
         """Return the names of the tasks that no worker has claimed."""
         return {name for folder in self._editions() for name in _tasks(folder)}
 
-    def claimed(self) -> dict[str, str]:
-        """Return {task name: worker} of the tasks that are claimed and not answered."""
-        return {name: worker for worker in self._workers.names() for name in self.claims(worker)}
+    def workers(self) -> list[str]:
+        """Return the names of the workers that there ever were."""
+        return self._workers.names()
+
+    def claimed(self, workers: Collection[str] | None = None) -> dict[str, str]:
+        """Return {task name: worker} of the tasks that are claimed and not answered.
+
+        workers: those that count. The files of others may be left over, or a stranger's.
+        """
+        among = self.workers() if workers is None else workers
+        return {name: worker for worker in among for name in self.claims(worker)}
 
     def claims(self, worker: str) -> set[str]:
         """Return the names of the tasks that a worker has claimed and not answered."""

@@ -6,15 +6,19 @@ import json
 import os
 import re
 import shutil
+import struct
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
+from fieldtrial.disk.inside import Inside
+from fieldtrial.disk.reading import open_file
 from fieldtrial.disk.run import Run
+from fieldtrial.results.read import predictions
 from fieldtrial.results.read.predictions import load_predictions
 from fieldtrial.results.read.trials import load
 from fieldtrial.results.report import build
@@ -187,6 +191,20 @@ def claim(data: bytearray) -> None:
         data[place + 24 : place + 28] = (2**32 - 2).to_bytes(4, "little")
 
 
+def deepen(data: bytearray) -> None:
+    """Put an expression in the place of the first array's head that no parser goes down."""
+    head = b"\x93NUMPY\1\0" + (9000).to_bytes(2, "little") + b"-" * 8000 + b"1"
+    place = data.find(b"\x93NUMPY")
+    data[place : place + len(head)] = head
+
+
+def enlarge(data: bytearray) -> None:
+    """Have the end lead to another end, which says that the directory has a terabyte."""
+    end = struct.pack("<4sQHHIIQQQQ", b"PK\6\6", 44, 45, 45, 0, 0, 3, 3, 1 << 40, 0)
+    locator = struct.pack("<4sIQI", b"PK\6\7", 0, len(data) - 22, 1)
+    data[-22:-22] = end + locator
+
+
 three = {"index": np.arange(3), "label": np.zeros(3, int)}
 PREDICTIONS: list[Spoil] = [
     npz(index=np.array([object()]), label=np.array([1]), probability=np.ones((1, 2))),
@@ -201,6 +219,11 @@ PREDICTIONS: list[Spoil] = [
     put("predictions-test.npz", b"PK\x05\x06" + bytes(18)),
     *(instead("predictions-test.npz", make) for make in NO_FILE),
     raw_npz((100, 2), zipfile.ZIP_DEFLATED, claim),
+    raw_npz((100, 2), zipfile.ZIP_LZMA, damage),
+    raw_npz((100, 2), zipfile.ZIP_LZMA),
+    raw_npz((100, 2), change=deepen),
+    raw_npz((100, 2), change=enlarge),
+    npz(**three, **{f"more{n}": np.ones(1) for n in range(20)}, log_probability=np.zeros((3, 1))),
 ]
 # What says nothing against the run's own numbers: it is shown as far as it can be.
 TOLERATED: list[Spoil] = [
@@ -252,10 +275,18 @@ def test_runs_that_cannot_be_read_are_left_out_counted_and_named(
     assert all(name in page for name in names)
 
 
-def test_what_says_nothing_against_a_run_does_not_hide_it(complete: "Written") -> None:
-    names = []
+def test_what_says_nothing_against_a_run_does_not_hide_it(
+    complete: "Written", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names, opened = [], list[str]()
+
+    def noted(path: Inside) -> IO[bytes]:
+        opened.append(str(path))
+        return open_file(path)
+
+    monkeypatch.setattr(predictions, "open_file", noted)
     for number, spoil in enumerate(TOLERATED):
-        run = complete.ended(0, "final", 0.6, 0.6, seed=1000 + number)
+        run = complete.ended(0, "final", 0.6, 0.6, seed=1000 + number, lr=0.01)  # the winner's
         (run.path / "env.json").touch()
         spoil(run)
         names.append(run.name)
@@ -264,7 +295,12 @@ def test_what_says_nothing_against_a_run_does_not_hide_it(complete: "Written") -
     assert frame["test_accuracy"].tolist() == [0.6] * len(names)
     assert frame["role"].unique().tolist() == ["final"]
     for main in (command.main, main_of("status.py"), build.main):
+        opened.clear()
         assert main([str(complete.folder.path)]) == 0
+        # Tables and reports look at predictions until they come to some that cannot be read: of
+        # each kind, the next test says that they are told so.
+        is_read = any(name in path for name in names for path in opened)
+        assert is_read == (main in (command.main, build.main))
 
 
 @pytest.mark.parametrize("spoil", PREDICTIONS)

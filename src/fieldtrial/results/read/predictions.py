@@ -1,11 +1,12 @@
 """A run's stored predictions, read without running any code of the run's."""
 
 import math
+import os
 import struct
 import zipfile
 import zlib
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,9 @@ ANSWERS = ("log_probability", "probability")  # the second is of older files; fl
 LEAST = float(np.finfo(np.float32).smallest_subnormal)  # what is known of a probability of 0
 SUM_ERROR = 1e-3  # by which the probabilities of an image may miss 1
 MOST_BYTES = 2 << 30  # of the arrays of a file, unpacked: 500,000 images of 1,000 classes
+MOST_MEMBERS, MOST_DIRECTORY, MOST_HEAD = 16, 64 << 10, 1000  # the last two in bytes
+END = struct.Struct("<4s4H2LH")  # of a zip file without a comment
+LOCATOR_BYTES = 20  # before it, in files of more than 2 GiB: where another end is
 # What zipfile and numpy raise for files that are damaged, encrypted or packed in an unknown way.
 DAMAGE = (
     OSError,
@@ -119,12 +123,14 @@ def load_predictions(run: Run, split: str = "test") -> StoredPredictions:
 def _array(archive: zipfile.ZipFile, name: str, kind: str, dimensions: int) -> NDArray[Any]:
     """Return an array of numbers. Its head is believed only as far as its bytes are there."""
     info = archive.getinfo(f"{name}.npy")
+    if info.compress_type != zipfile.ZIP_STORED:
+        raise ValueError(f"{name} is packed")
     with archive.open(info) as file:
         version = np.lib.format.read_magic(file)
         read_head = np.lib.format.read_array_header_2_0
         if version == (1, 0):
             read_head = np.lib.format.read_array_header_1_0
-        shape, is_fortran, dtype = read_head(file)
+        shape, is_fortran, dtype = read_head(file, max_header_size=MOST_HEAD)
         if dtype.kind != kind or len(shape) != dimensions:
             raise ValueError(f"{name} is {dtype} with {len(shape)} dimensions")
         if is_fortran or math.prod(shape) * dtype.itemsize != info.file_size - file.tell():
@@ -137,7 +143,7 @@ def _read(path: Inside) -> dict[str, NDArray[Any]]:
 
     Raises what numpy raises, and ValueError for other contents.
     """
-    with open_file(path) as file, zipfile.ZipFile(file) as archive:
+    with open_file(path) as file, zipfile.ZipFile(_small(file)) as archive:
         own = ANSWERS[f"{ANSWERS[0]}.npy" not in archive.namelist()]
         kinds = {**KINDS, own: ("f", 2)}
         sizes = sum(archive.getinfo(f"{name}.npy").file_size for name in kinds)
@@ -161,6 +167,22 @@ def _read(path: Inside) -> dict[str, NDArray[Any]]:
     if not np.abs(sums - 1).max() < SUM_ERROR:
         raise ValueError("probabilities must be from 0 to 1, and 1 in sum for each image")
     return {**arrays, ANSWERS[0]: answers if is_log else logarithm(answers)}
+
+
+def _small(file: IO[bytes]) -> IO[bytes]:
+    """Return `file` if its zip directory is as small as numpy's; zipfile would read any.
+
+    Raises:
+        ValueError, struct.error: it is not.
+    """
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - END.size - LOCATOR_BYTES))
+    before, end = file.read(LOCATOR_BYTES), file.read(END.size)
+    mark, _, _, _, members, length, _, comment = END.unpack(end)
+    is_plain = mark == b"PK\5\6" and not comment and not before.startswith(b"PK\6\7")
+    if not is_plain or members > MOST_MEMBERS or length > MOST_DIRECTORY:
+        raise ValueError("it does not end as numpy's files do")
+    return file
 
 
 def logarithm(probability: NDArray[np.floating]) -> NDArray[np.floating]:

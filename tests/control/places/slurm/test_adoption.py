@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,7 +10,7 @@ from fieldtrial.control.places.settings import SlurmSettings
 from fieldtrial.control.places.slurm import commands as slurm_commands
 from fieldtrial.control.places.slurm.commands import Job
 from fieldtrial.control.places.slurm.place import SlurmPlace
-from fieldtrial.control.places.slurm.polling import job_name
+from fieldtrial.control.places.slurm.polling import Poll, job_name
 from fieldtrial.control.places.slurm.sbatch import Submitter
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.disk.task_queue import TaskQueue
@@ -93,3 +94,27 @@ def test_jobs_of_a_changed_place_take_nothing_more(make_place: Make, tmp_path: P
     }
     assert answers[first.name] == job
     assert job not in (answers[second.name], answers[third.name])
+
+
+def test_jobs_that_a_planted_file_names_are_never_cancelled(
+    make_place: Make, processes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cancelled = list[str]()
+    monkeypatch.setattr(slurm_commands, "cancel", cancelled.extend)
+    monkeypatch.setattr("fieldtrial.control.places.slurm.cancelling.STOP_SECONDS", 0.0)
+    place, first = make_place(), task(tmp_path)
+    place._update(Poll([Job("7_0", "RUNNING", "n1", "", place._submitter.name)]))
+    place.queue.register("7_0", {})
+    place.start(first)
+    assert place.queue.claim("7_0") == first
+    workers = tmp_path / "sweep" / "queue" / "workers"
+    for job in ("98", "99_1", "zz"):  # other jobs of the user, in a folder that somebody has sent
+        (workers / job).mkdir()
+        (workers / job / first.name).write_text("{}")
+    place.kill(first)
+    place.stop(first)
+    place._cancel(place._cancelling.overdue(place._active()))
+    assert processes.eventually(lambda: cancelled == ["7_0", "7_0"])
+    assert place.adopt([first]) == [first]
+    assert place.queue.claimed() == {first.name: "7_0"}
+    place._jobs = {}

@@ -40,13 +40,13 @@ class Cancelling:
         """Note that a task has ended."""
         self._deadlines.pop(task, None)
 
-    def overdue(self) -> set[str]:
-        """Return the jobs of stopped tasks that have not ended in time, each once."""
+    def overdue(self, jobs: Collection[str]) -> set[str]:
+        """Return those of `jobs` whose stopped tasks have not ended in time, each once."""
         now = time.monotonic()
         due = [task for task, deadline in self._deadlines.items() if now > deadline]
         if not due:
             return set()
-        claimed = self._queue.claimed()
+        claimed = self._queue.claimed(jobs)
         for task in due:
             del self._deadlines[task]
         return {claimed[task] for task in due if task in claimed}

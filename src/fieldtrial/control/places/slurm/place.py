@@ -85,15 +85,15 @@ class SlurmPlace:
 
         All other tasks are withdrawn from the queue, and the jobs that have one are cancelled.
         """
-        waiting, claimed = self.queue.waiting(), self.queue.claimed()
+        waiting, active = self.queue.waiting(), self._active()
         named = {task.name: task for task in tasks}
         for name in waiting - named.keys():
             self.queue.withdraw(name)
-        active = self._active()
-        alive = {name: worker for name, worker in claimed.items() if worker in active}
+        alive = self.queue.claimed(active)
         # A job that is ending may be requeued, and must not resume a task that another has by then.
-        for name in claimed.keys() - alive.keys():
-            self.queue.forget(claimed[name], name)
+        for worker in set(self.queue.workers()) - active.keys():
+            for name in self.queue.claims(worker):
+                self.queue.forget(worker, name)
         self._cancel([worker for name, worker in alive.items() if name not in named])
         answered = {answer.task for answer in self.queue.answers()}
         self._tasks = {
@@ -115,7 +115,8 @@ class SlurmPlace:
 
     def dump(self, task: Task) -> bool:
         """Make a task's processes write their stack traces to its log; False if it does not run."""
-        job = self._active().get(self.queue.claimed().get(task.name, ""))
+        active = self._active()
+        job = active.get(self.queue.claimed(active).get(task.name, ""))
         if job is None or job.shown.state != "RUNNING":
             return False
         self._pool.submit(slurm_commands.send_signal, job.id, "USR1", self.settings.needs_steps)
@@ -123,7 +124,7 @@ class SlurmPlace:
 
     def kill(self, task: Task) -> None:
         """Cancel a task's job; its end is reported when squeue shows it gone."""
-        job = self.queue.claimed().get(task.name)
+        job = self.queue.claimed(self._active()).get(task.name)
         self._cancel([job] if job else [])
 
     def wait(self, seconds: float, more: int = 0) -> list[Ended]:
@@ -134,7 +135,7 @@ class SlurmPlace:
         deadline, self._more = time.monotonic() + seconds, more
         while True:
             ended = self._read_answers()
-            self._cancel(self._cancelling.overdue())
+            self._cancel(self._cancelling.overdue(self._active()))
             ended += self._poll_jobs()
             self._submit()
             if ended or time.monotonic() > deadline:
@@ -207,8 +208,6 @@ class SlurmPlace:
             self._submissions.note_node_failure(job.shown.nodes)
 
     def _cancel(self, ids: Collection[str]) -> None:
-        for id in ids:
-            self._jobs.setdefault(id, WorkerJob(Job(id, "", "", "", ""), leaving=True))
         self._cancelling.cancel([self._jobs[id] for id in ids])
 
     # Polling
