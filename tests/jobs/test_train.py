@@ -251,7 +251,9 @@ def test_a_prepared_run_is_made_and_nothing_is_trained(job: Job, tmp_path: Path)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", RESTARTING)
+@pytest.mark.parametrize(
+    "launcher", ["launcher", pytest.param("torchrun", marks=pytest.mark.chaos)]
+)
 @pytest.mark.parametrize(
     ("flags", "kind", "message", "script"),
     [

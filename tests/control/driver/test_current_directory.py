@@ -40,5 +40,5 @@ def test_python_is_started_in_one_way() -> None:
     assert naming == [
         ("control/driver/drive.py", "os.execv(sys.executable, [sys.executable, *words])"),
         ("processes.py", 'return [sys.executable, "-P", *arguments]'),
-        ("training/attempt/single_run.py", "os.execv(sys.executable, sys.orig_argv)"),
+        ("processes.py", "os.execv(sys.executable, sys.orig_argv)"),
     ]

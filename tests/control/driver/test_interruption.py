@@ -172,10 +172,10 @@ def test_signals_end_it_politely_and_only_one_runs(
         r"runs/stand_in: \S+ on \S+, process \d+, runs this sweep; end it first, or give"
         r" --takeover\n"
     )
-    assert re.fullmatch(refusal, second.stderr)
+    assert re.fullmatch(refusal, complaints(second.stderr))
     process.terminate()
     output, errors = process.communicate(timeout=120)
-    assert (process.returncode, errors) == (130, "")
+    assert (process.returncode, complaints(errors)) == (130, "")
     assert RESUME_ADVICE in output
     assert "table.csv" in output
     assert not processes.marked(mark)
@@ -275,7 +275,7 @@ def test_a_full_disk_stops_the_sweep_and_loses_nothing(
         assert re.fullmatch(
             r"runs/stand_in.*: .*No space left on device.*; fix that and run the same command"
             r" again: [^\n]*\n",
-            errors,
+            complaints(errors),
         )
         (runs / "filler").unlink()
         before = finished(driver.folder())
@@ -310,7 +310,7 @@ def test_a_ray_that_dies_is_started_once_more(
     again = "; it is started once more, and trials resume\n"
     assert f"Ray's raylet was killed by SIGKILL{again}" in output
     assert output.count(again) == 1
-    assert errors == f"Ray's gcs_server was killed by SIGKILL. {RAY_ADVICE}\n"
+    assert complaints(errors) == f"Ray's gcs_server was killed by SIGKILL. {RAY_ADVICE}\n"
     assert marks[0] != marks[1]
     for mark, folder in marks:
         assert not processes.marked(mark)

@@ -62,7 +62,7 @@ def test_unknown_keys_and_wrong_types_are_told_at_once(tmp_path: Path) -> None:
     assert (
         found[0]
         == "unknown key 'cpu'; keys: kind, cpus_per_trial, gpus_per_trial, processes_per_trial,"
-        " most_trials, teraflops"
+        " most_trials, teraflops, ray_folder"
     )
     assert found[1] == "cpus_per_trial = 1.5: must be a whole number"
     assert "gpus_per_trial = [1]: must be a number" in found

@@ -106,7 +106,7 @@ def test_the_template_names_every_key(tmp_path: Path) -> None:
 def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
     text = """kind = "slurm"
 gpus = 4
-partitions = "gpu"
+partitions = 7
 gpus_per_trial = 12
 most_jobs = 0
 requeue = "yes"

@@ -85,7 +85,7 @@ def test_a_store_is_made_by_its_recipe_and_the_square_ones_stay(
     recipe = Recipe("shorter side", 40, "bilinear", 32)
     square, framed = (open_store(found, 32, stores, recipe=one) for one in (None, recipe))
     assert square.name != framed.name
-    identity = f"2 photos {found.fingerprint} 32"  # of the stores that are on disks already
+    identity = f"3 photos {found.fingerprint} 32 content"  # of the stores that are on disks
     key = hashlib.sha256(identity.encode()).hexdigest()[:16]
     assert square.name == f"photos-32px-{key}"
     with Image.open(folder / "class0" / "0.png") as image:
@@ -155,7 +155,8 @@ def test_images_that_are_the_squares_themselves_are_not_kept_twice(
 
 def test_large_originals_are_kept_with_a_shorter_side_of_twice_the_crops(tmp_path: Path) -> None:
     for number in range(10):
-        path = tmp_path / "photos" / f"class{number % 2}" / f"{number}.png"
+        part = "test" if number > 7 else "train"
+        path = tmp_path / "photos" / part / f"class{number % 2}" / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         photo(120, 80, number).save(path)
     found = open_dataset(f"folder:{tmp_path / 'photos'}", tmp_path)

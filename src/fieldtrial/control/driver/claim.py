@@ -11,6 +11,7 @@ from fieldtrial.control.engine.state import load_state_of_any, save_state
 from fieldtrial.control.engine.trials import Trials
 from fieldtrial.disk.sweep_description import SweepDescription
 from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.fields.row_names import BETWEEN
 from fieldtrial.search_domains import contains
 from fieldtrial.sweep import PlannedRow, Sweep
 
@@ -154,7 +155,8 @@ def _differences(old: SweepDescription, new: SweepDescription) -> list[str]:
         searched = _changed_search(old, new)
         lines += [f"search {name} is {was} there and {now} now" for name, was, now in searched]
     if has_none and not any(line.startswith("base ") for line in lines):
-        first = [_clipped(one.labels[0]) for one in (old, new)]
+        # Not by their labels, which leave out what all rows of each sweep share.
+        first = [_clipped(BETWEEN.join(one.cells(0))) for one in (old, new)]
         lines.append(
             f"rows: none is there and here; the first is {first[0]} there and {first[1]} now"
         )

@@ -42,7 +42,8 @@ class Originals:
     Attributes:
         pixels: memory map, uint8 (bytes,): all images, one after another.
         starts: int64 (n,), where an image begins.
-        sizes: int64 (n, 3), height, width, channels; zeros for what is no training image.
+        sizes: int64 (n, 3), height, width, channels; zeros for images of the data set's own
+            validation and test sets.
         side: of a crop, in pixels.
         recipe: how an image is resized before a shifted crop.
     """
