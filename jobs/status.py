@@ -1,5 +1,6 @@
 """Show how a sweep stands, and which of its SLURM jobs live: python jobs/status.py runs/NAME"""
 
+import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -31,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     show(folder, {one.id for one in jobs})
     say(f"jobs in SLURM's queue: {_counted(jobs)}")
-    if jobs:
+    if jobs and folder.path.stat().st_uid == os.geteuid():
         say(f"python jobs/cancel.py {folder.path} cancels them")
     return 0
 

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
-from fieldtrial.config import TrainConfig
+import pytest
+
+from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.control.places.settings import SlurmSettings, read_settings
 from fieldtrial.sweep import Sweep, grid
 
@@ -15,6 +17,11 @@ def test_a_single_value_is_the_only_choice() -> None:
     assert grid(filters=((8,), (16, 32)), model=("cnn",)) == [
         {"filters": filters, "model": "cnn"} for filters in ((8,), (16, 32))
     ]
+
+
+def test_a_set_has_no_order_and_so_no_rows() -> None:
+    with pytest.raises(ConfigError, match="must be a list, so that the rows have an order"):
+        grid(model={"cnn", "mlp"})
 
 
 def test_a_single_value_stands_for_a_list_of_one_wherever_lists_are_taken(tmp_path: Path) -> None:

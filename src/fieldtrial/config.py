@@ -3,7 +3,7 @@
 import argparse
 import difflib
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -266,9 +266,13 @@ class TrainConfig(Identity):
             raise ConfigError(problems, where)
         return config
 
-    def as_begun(self, earlier: "TrainConfig") -> "TrainConfig":
-        """Return the config with `earlier`'s former defaults in the place of the present ones."""
-        return replace(self, **self.former_defaults(earlier))
+    def as_begun(self, earlier: "TrainConfig", given: Collection[str] = ()) -> "TrainConfig":
+        """Return the config with `earlier`'s former defaults in the place of the present ones.
+
+        given: fields that somebody has set, which stay.
+        """
+        former = self.former_defaults(earlier).items()
+        return replace(self, **{name: value for name, value in former if name not in given})
 
     def to_dict(self) -> dict[str, Any]:
         """Return all fields as plain data, tuples as lists; config.json holds this."""

@@ -2,7 +2,7 @@
 
 import itertools
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -41,8 +41,10 @@ OWN_FIELDS = {
 def grid(**choices: object) -> list[dict[str, object]]:
     """Return one row for each combination of the choices, the last field changing fastest.
 
-    A list, a range or another collection has the choices. A text, a number or None is the only one,
-    and so is a tuple for a field that takes several numbers, such as filters=(16, 32).
+    A list, a range or another collection with an order has the choices. A text, a number or None is
+    the only one, and so is a tuple for a field that takes several numbers, such as filters=(16, 32).
+
+    Raises ConfigError if the choices are a set, whose order is another one in each process.
     """
     combinations = itertools.product(*(_choices(*choice) for choice in choices.items()))
     return [dict(zip(choices, values, strict=True)) for values in combinations]
@@ -51,6 +53,9 @@ def grid(**choices: object) -> list[dict[str, object]]:
 def _choices(name: str, value: object) -> list[object]:
     if isinstance(value, str) or not isinstance(value, Iterable):
         return [value]
+    if isinstance(value, Set):
+        rule = "must be a list, so that the rows have an order"
+        raise ConfigError([f"{name} = {value!r}: {rule}"], "grid")
     values = list(value)
     is_flat = not any(isinstance(one, list | tuple) for one in values)
     is_one = isinstance(value, tuple) and typing.get_origin(HINTS.get(name)) is tuple and is_flat
@@ -230,6 +235,9 @@ class Sweep(Budget):
             for name, instead in OWN_FIELDS.items():
                 if name in self.rows[number]:
                     problems.append(f"row {number}: {name} is not a row's field; {instead}")
+        last = len(self.rows) + self.aa - 1
+        if self.run_only is not None and not self.run_only <= set(range(last + 1)):
+            problems.append(f"run_only = {set(self.run_only)}: must be numbers from 0 to {last}")
         if self.select not in MODES:
             problems.append(f"select = {self.select!r}: must be one of {', '.join(MODES)}")
         problems += label_problems(self.rows)

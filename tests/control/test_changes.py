@@ -1,5 +1,6 @@
 """What a command line changes of a sweep: fields of its base, and which rows are run."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,7 @@ def test_settings_change_the_base_of_every_row_and_no_row() -> None:
         (["model=mlp"], {2, 3}),
         (["model=mlp", "model=cnn", "optimizer=sgd"], {0, 2}),
         (["epochs=2"], {0, 1, 2, 3}),  # the base's value is a row's too
+        (["label=cnn · adamw", "label=mlp · sgd"], {1, 2}),
     ],
 )
 def test_rows_are_chosen_by_their_values(texts: list[str], rows: set[int]) -> None:
@@ -60,6 +62,8 @@ def test_rows_that_are_not_there_are_told_at_once() -> None:
         "lr=0.1: lr is searched in every row, so no row is chosen by it",
         "model=resnet18: no row has it; there are: cnn, mlp",
     ]
+    with pytest.raises(ConfigError, match=r"run_only = \{4\}: must be numbers from 0 to 3"):
+        replace(SWEEP, run_only=frozenset({4}))
     two = Sweep(base=TrainConfig(), rows=[{"model": "mlp"}, {"optimizer": "sgd"}])
     with pytest.raises(ConfigError, match="no row has all of these"):
         with_rows(two, ["model=mlp", "optimizer=sgd"])

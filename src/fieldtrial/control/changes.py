@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from fieldtrial.config import FIELDS, HINTS, ConfigError, TrainConfig, unknown_field
+from fieldtrial.fields.row_names import LABEL
 from fieldtrial.fields.values import format_value, parse
-from fieldtrial.sweep import Sweep
+from fieldtrial.sweep import PlannedRow, Sweep
 
 
 def with_settings(sweep: Sweep, settings: Mapping[str, object]) -> Sweep:
@@ -48,6 +49,9 @@ def with_rows(sweep: Sweep, texts: Sequence[str]) -> Sweep:
         try:
             if not equals:
                 raise ValueError("must be FIELD=VALUE")
+            if name == LABEL:
+                wanted.setdefault(name, []).append(value)
+                continue
             if name not in FIELDS:
                 raise ValueError(unknown_field(name))
             if name in sweep.search:
@@ -56,7 +60,7 @@ def with_rows(sweep: Sweep, texts: Sequence[str]) -> Sweep:
         except ValueError as error:
             problems.append(f"{text}: {error}")
     for name, values in wanted.items():
-        there = dict.fromkeys(format_value(getattr(row.config, name)) for row in sweep.planned)
+        there = dict.fromkeys(_value(row, name) for row in sweep.planned)
         problems += [
             f"{name}={value}: no row has it; there are: {', '.join(there)}"
             for value in values
@@ -65,13 +69,18 @@ def with_rows(sweep: Sweep, texts: Sequence[str]) -> Sweep:
     chosen = {
         row.number
         for row in sweep.planned
-        if all(format_value(getattr(row.config, name)) in own for name, own in wanted.items())
+        if all(_value(row, name) in own for name, own in wanted.items())
     }
     if not problems and not chosen:
         problems = [f"{' '.join(texts)}: no row has all of these"]
     if problems:
         raise ConfigError(problems, where="--rows")
     return replace(sweep, run_only=frozenset(chosen)) if texts else sweep
+
+
+def _value(row: PlannedRow, name: str) -> str:
+    """Return a row's short name, or its value of a field as a text of a command line."""
+    return row.label if name == LABEL else format_value(getattr(row.config, name))
 
 
 def _change_rows(sweep: Sweep, name: str, value: object) -> str:

@@ -53,7 +53,8 @@ def main(build: Callable[[], Sweep], arguments: list[str] | None = None) -> None
         require_name(folder.name)
         if isinstance(settings, SlurmSettings):
             require_path(folder.path)
-        sweep, kept = as_begun(sweep, folder)
+        given = [text.partition("=")[0] for text in options.set]
+        sweep, kept = as_begun(sweep, folder, given)
         for line in kept:
             console().print(line, soft_wrap=True)
         if options.dry_run:

@@ -1,5 +1,6 @@
 """How far a sweep is, from its files alone: the driver's panel, for another shell."""
 
+import os
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -111,8 +112,9 @@ def _outcome(outcome: str, has_worker: bool) -> str:
 
 def _whose(driver: Mapping[str, Any] | None, folder: SweepFolder) -> str:
     if driver is None:
-        command = folder.command()
-        said = "run the sweep's command again to resume"
+        is_own = folder.path.stat().st_uid == os.geteuid()
+        command = folder.command() if is_own else None  # another's is not to be run unread
+        said = "run the sweep's command again to resume" if is_own else "it is another user's"
         return f"no driver is running; {f'this resumes it: {command}' if command else said}"
     return "run by {user} on {host}, process {process}".format(**driver)
 

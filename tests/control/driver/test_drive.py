@@ -64,15 +64,15 @@ def signals_as_before() -> Iterator[None]:
 def test_jobs_run_on_where_the_state_cannot_be_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place, folder = IdlePlace(), SweepFolder(tmp_path / "sweep")
-    monkeypatch.setattr(driver, "open_place", lambda *_: place)
+    opened, folder = list[object](), SweepFolder(tmp_path / "sweep")
+    monkeypatch.setattr(driver, "open_place", opened.append)
     monkeypatch.setattr(driver, "Preflight", lambda *_: nullcontext(Checked()))
     folder.path.mkdir()
     Path(folder.state_path).write_bytes(b"of another version")
     folder.write_description(SMALL.describe(folder.name))
     with pytest.raises(ForeignStateError):
         drive(SMALL, folder, LocalSettings(), retry=False)
-    assert place.detached == [True]
+    assert opened == [], "no place has touched them"
 
 
 def test_the_command_is_kept_without_what_is_done_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,13 +135,13 @@ def test_after_an_outage_the_command_runs_again_without_the_options_that_were_ap
         retries.append(True)
         return 0
 
-    monkeypatch.setattr(driver, "open_place", lambda *_: place)
     monkeypatch.setattr(Engine, "retry", retry)
     monkeypatch.setattr(Engine, "run", raise_outage)
-    monkeypatch.setattr(driver, "Preflight", raise_outage)
+    monkeypatch.setattr(driver, "Preflight", lambda *_: nullcontext(Checked()))
+    monkeypatch.setattr(driver, "open_place", raise_outage)
     with pytest.raises(ReplacedError):
         drive(SMALL, folder, LocalSettings(), retry=True, takeover=True)
-    monkeypatch.setattr(driver, "Preflight", lambda *_: nullcontext(Checked()))
+    monkeypatch.setattr(driver, "open_place", lambda *_: place)
     with pytest.raises(ReplacedError):
         drive(SMALL, folder, LocalSettings(), retry=True)
     assert restarted == [["x.py", "--name", "y", "--ret"], ["x.py", "--name", "y"]]

@@ -197,9 +197,7 @@ def test_signals_end_it_politely_and_only_one_runs(
             r"stand_in  0:\d\d:\d\d  \d of 10 trials, 1 running, 0 failed", shown.text()
         )
     )
-    columns = (
-        r"optimizer +waiting +running +finished +stopped +failed +best validation_accuracy +seeds"
-    )
+    columns = r"optimizer +waiting +running +finished +stopped +failed +epochs +accuracy % +seeds"
     for part in (
         columns,
         r"sgd( +\d){5} ",

@@ -103,6 +103,21 @@ def test_another_sweep_does_not_end_the_driver_that_runs(
     assert caught.value.code == 2
 
 
+@pytest.mark.parametrize("why", ["rows", "state"])
+def test_what_cannot_run_does_not_end_the_driver_that_runs(
+    project: Path, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    begin(project)
+    if why == "rows":
+        monkeypatch.setattr(driver, "Preflight", lambda *_: nullcontext(Refusing()))
+    else:
+        Path(SweepFolder(project / "runs" / "small").state_path).write_bytes(b"another's")
+    monkeypatch.setattr(Ownership, "take", lambda _: pytest.fail("the driver was to be ended"))
+    with pytest.raises(SystemExit) as caught:
+        main(lambda: SWEEP, ["--takeover"])
+    assert caught.value.code in (1, 2)
+
+
 def test_too_many_rows_are_refused_by_a_dry_run_too(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -51,3 +51,40 @@ def test_they_run_again_and_the_search_is_told_nothing_twice(
 def test_where_nothing_is_gone_nothing_runs_again(tmp_path: Path) -> None:
     engine = run(make_sweep(), tmp_path)
     assert engine.repair() == 0
+
+
+def test_a_damaged_result_stops_no_sweep(tmp_path: Path) -> None:
+    before = run(make_sweep(), tmp_path)
+    trial = before.rows[0].trials[0]
+    (before.folder.run(trial.name).path / "result.json").write_text("{")
+    engine = Engine(make_sweep(), before.folder, place_of(tmp_path))
+    assert engine.repair() == 0
+
+
+def test_what_starts_from_a_source_waits_until_that_has_run_again(tmp_path: Path) -> None:
+    sweep = make_sweep(source={"lr": RATES[-1]}, search={}, seeds=1)
+    before = run(sweep, tmp_path)
+    (source,) = before.sources.values()
+    trial = before.rows[0].trials[0]
+    for gone in (source, trial):
+        before.folder.run(gone.name).folder.rmtree()
+    place, again, run_again = place_of(tmp_path, slots=2), list[int](), Engine.run
+
+    def repair_and_run(engine: Engine) -> None:
+        again.append(engine.repair())
+        run_again(engine)
+
+    with mock.patch.object(Engine, "run", repair_and_run):
+        run_sweep(sweep, place)
+    assert again[0] >= 2
+    ended = place.events.index(("done", source.trial_id))
+    assert ended < place.events.index(("started", trial.trial_id))
+
+
+def test_a_search_without_a_state_goes_on_without_a_run_that_is_gone(tmp_path: Path) -> None:
+    before = run(make_sweep(trials=4), tmp_path)
+    before.folder.state_path.unlink()
+    before.folder.run(before.rows[0].trials[1].name).folder.rmtree()
+    after = run(make_sweep(trials=4), tmp_path)
+    assert len(after.rows[0].trials) == 4
+    assert {trial.status for trial in after.trials()} == {"done"}

@@ -89,6 +89,10 @@ def test_a_trial_is_charged_for_each_attempt_that_held_devices() -> None:
         trial.charge({"attempt": attempt, "epoch": epoch, "seconds": 9.0, "held_seconds": held})
         trial.last_epoch = epoch
     assert trial.seconds == 40 + 22
+    for attempt, epoch, held in (*told, (3, 3, 4.0)):  # told again to the next driver, and more
+        trial.charge({"attempt": attempt, "epoch": epoch, "seconds": 9.0, "held_seconds": held})
+    assert trial.seconds == 40 + 22 + 4
+    trial.seconds = 40 + 22
     for epoch in (2, 3):  # of an older worker; the first is a repetition
         trial.charge({"attempt": 3, "epoch": epoch, "seconds": 9.0})
     assert trial.seconds == 40 + 22 + 9

@@ -1,5 +1,6 @@
 """A sweep that an earlier version began goes on with that version's defaults."""
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from fieldtrial.config import FIELDS
@@ -8,10 +9,14 @@ from fieldtrial.fields.values import format_value
 from fieldtrial.sweep import Sweep
 
 
-def as_begun(sweep: Sweep, folder: SweepFolder) -> tuple[Sweep, list[str]]:
+def as_begun(
+    sweep: Sweep, folder: SweepFolder, given: Collection[str] = ()
+) -> tuple[Sweep, list[str]]:
     """Return the sweep with the defaults with which its folder was begun, and a line for each.
 
     A default that means the same for all rows has no line. A folder without trials decides nothing.
+
+    given: fields that somebody has set, which stay.
     """
     try:
         known = folder.description()
@@ -19,7 +24,11 @@ def as_begun(sweep: Sweep, folder: SweepFolder) -> tuple[Sweep, list[str]]:
         return sweep, []
     if known is None or not folder.trials():
         return sweep, []
-    former = sweep.base.former_defaults(known.base)
+    former = {
+        name: value
+        for name, value in sweep.base.former_defaults(known.base).items()
+        if name not in given
+    }
     begun = replace(sweep, base=replace(sweep.base, **former))
     differing = dict.fromkeys(
         name

@@ -131,10 +131,16 @@ def _drive(
     """Do what `drive` does, but raise OSError in an outage. Adds to the `applied` options."""
     interruption = Interruption()
     interruption.listen()
-    claim_folder(sweep, folder)  # so that a refused command ends no other driver
+    first = claim_folder(sweep, folder)
+    if takeover:  # what is refused ends no other driver
+        _ = first.trials  # an engine.state that is another's
+        with Preflight(sweep, settings.devices_per_trial, settings.uses_gpus, folder) as preflight:
+            preflight.result()
     with only_driver(folder, takeover) as ownership:
         applied.append("--takeover")
         claim, is_here = claim_folder(sweep, folder), isinstance(settings, LocalSettings)
+        with said_if_long("taking up the trials that there are"):
+            trials = claim.trials  # which may be refused, before anything is changed
         with Preflight(sweep, settings.devices_per_trial, settings.uses_gpus, folder) as preflight:
             print_overview(console(), folder)
             if not is_here:  # a place that writes to the folder
@@ -150,7 +156,6 @@ def _drive(
                         preflight.result()
                 progress = LivePanel(console(), place.processes)
                 with said_if_long("taking up the trials that there are"):
-                    trials = claim.trials  # which may be refused, before anything is written
                     _write(claim)
                     engine = Engine(
                         *(sweep, folder, place, progress.on_event, ownership.check),

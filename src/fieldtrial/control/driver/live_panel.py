@@ -120,8 +120,14 @@ class LivePanel:
     def _count(self) -> tuple[int, int]:
         """Return how many trials have ended, and how many there will be."""
         assert self._engine
-        sweep, expected = self._engine.sweep, len(self._engine.sources)
-        for row in self._engine.rows:  # a row may have more than the sweep asks for by now
+        sweep, rows = self._engine.sweep, self._engine.rows
+        needed = {row.source for row in rows if sweep.is_run(row.number)}
+        sources = self._engine.sources.items()
+        expected = sum(name in needed or not source.live for name, source in sources)
+        for row in rows:  # a row may have more than the sweep asks for by now
+            if not sweep.is_run(row.number):
+                expected += len([*row.trials, *row.finalist_runs, *(row.finals or ())])
+                continue
             expected += max(sweep.trials_per_search, len(row.trials))
             expected += max(0 if row.decided else sweep.finalist_runs, len(row.finalist_runs))
             expected += max(row.seeds, len(row.finals or ()))

@@ -2,6 +2,8 @@
 
 from fieldtrial.control.engine.trial import Trial
 from fieldtrial.control.engine.trials import Trials
+from fieldtrial.disk.reading import UnreadableError
+from fieldtrial.disk.run import Run
 from fieldtrial.disk.sweep_folder import SweepFolder
 
 
@@ -17,15 +19,23 @@ def reopen_lost(trials: Trials, folder: SweepFolder) -> list[Trial]:
         if trial.status != "done":
             continue
         if trial.name not in results:  # two trials may share a run
-            results[trial.name] = folder.run(trial.name).result() is not None
+            results[trial.name] = _has_result(folder.run(trial.name))
         if not results[trial.name]:
             _reopen(trial)
             lost.append(trial)
     return lost
 
 
+def _has_result(run: Run) -> bool:
+    try:
+        return run.result() is not None
+    except UnreadableError:  # it is there, but damaged: the table leaves the run out and names it
+        return True
+
+
 def _reopen(trial: Trial) -> None:
     trial.status, trial.problem, trial.repeats = "waiting", "its run is gone", True
     trial.shared_stop, trial.stopped_at = trial.stopped_at or trial.shared_stop, None
     trial.last_epoch, trial.seconds, trial.best, trial.start = -1, 0.0, None, None
+    trial.timed = ()
     trial.reset_deaths()

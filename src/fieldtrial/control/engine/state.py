@@ -26,7 +26,9 @@ from fieldtrial.disk.sweep_description import SweepDescription
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.processes import home_folder
 
-VERSION = 5  # raise it with every change of a class that is pickled
+# Raise it with every change of a class that is pickled, but for a new attribute with a default of
+# its class that cannot be changed: a state without it is read as one with the default.
+VERSION = 5
 HEADER = re.compile(rb"fieldtrial engine state (\d+)\n")
 ADVICE = "Or remove the file to continue from the finished trials, which are not repeated."
 DIGEST_BYTES = hashlib.sha256().digest_size

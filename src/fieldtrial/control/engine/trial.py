@@ -21,7 +21,7 @@ class Trial:
     suggestion: what the searcher proposed, in the searcher's terms.
     last_epoch: the last epoch that was reported to the searcher and the scheduler.
     seconds: how long it has held its devices so far, in all attempts, as far as records say.
-    timed: the attempt whose record was the last to be counted in `seconds`, and its seconds.
+    timed: the attempts whose records are counted in `seconds`, each with its seconds.
     best: the best value of the sweep's `select` so far; at the end, that of the kept epoch.
     start: the value of `select` before any training.
     stopped_at: the epoch whose record made the scheduler stop it, or None.
@@ -45,7 +45,7 @@ class Trial:
     attempt: int = 0
     last_epoch: int = -1
     seconds: float = 0.0
-    timed: tuple[int, float] = (0, 0.0)
+    timed: tuple[tuple[int, float], ...] = ()
     best: float | None = None
     start: float | None = None
     stopped_at: int | None = None
@@ -68,12 +68,16 @@ class Trial:
         return self.config.id
 
     def charge(self, record: Mapping[str, Any]) -> None:
-        """Count the time that a record tells of. Records of older workers tell of epochs alone."""
+        """Count the time that a record tells of. Records of older workers tell of epochs alone.
+
+        A restarted driver is told all records once more, from the first attempt on.
+        """
         held, attempt = record.get("held_seconds"), record.get("attempt") or self.attempt
         if held is not None:
-            number, before = self.timed
-            self.seconds += held - (before if number == attempt else 0.0)
-            self.timed = (attempt, held)
+            known = dict(self.timed)
+            more = max(0.0, held - known.get(attempt, 0.0))
+            self.seconds += more
+            self.timed = tuple((known | {attempt: known.get(attempt, 0.0) + more}).items())
         elif record["epoch"] > self.last_epoch:
             self.seconds += record["seconds"]
 

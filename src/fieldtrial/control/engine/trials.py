@@ -1,11 +1,13 @@
 """The trials of a sweep: all of them, and which one comes next."""
 
+import contextlib
 import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from fieldtrial.control.engine.row import Row, search_config
 from fieldtrial.control.engine.trial import Trial
+from fieldtrial.disk.reading import UnreadableError
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.sweep import Sweep
 
@@ -57,7 +59,9 @@ class Trials:
             row = new.get((entry["row"], entry.get("search", 0)))
             if row and entry["role"] == "search":
                 run = folder.run(entry["trial"])
-                row.restore(run.config(), run.result())
+                # Another trial is proposed for one that is gone or cannot be read.
+                with contextlib.suppress(FileNotFoundError, UnreadableError):
+                    row.restore(run.config(), run.result())
         for kept in known.values():
             kept.extend(sweep.trials_per_search, sweep.seeds, sweep.finalists)
         every = sorted((known | new).items())
@@ -115,8 +119,9 @@ class Trials:
         """Yield the waiting trials that are to be run now: of the rows, and of their sources."""
         sources = {row.source for row in self.rows_to_run()}
         for trial in self:
-            is_to_run = trial.row in self._run_only or trial.name in sources
-            if trial.status == "waiting" and is_to_run:
+            row = self.row_of(trial)
+            is_to_run = trial.name in sources if row is None else row.number in self._run_only
+            if trial.status == "waiting" and is_to_run and (row is None or self._has_source(row)):
                 yield trial
 
     def _open_rows(self) -> list[Row]:

@@ -7,10 +7,10 @@ import re
 DEFAULTS = ("SBATCH_", "SQUEUE_", "SCANCEL_", "SACCT_", "SACCTMGR_", "SINFO_")
 # Variables of a job that this program runs in: the jobs that it submits would take them for their
 # own.
-JOBS_OWN = re.compile(r"SLURMD?_|PMIX?_|OMPI_|(LOCAL_)?(RANK|WORLD_SIZE)|MASTER_")
+JOBS_OWN = re.compile(r"SLURMD?_.*|(LOCAL_)?(RANK|WORLD_SIZE)|MASTER_(ADDR|PORT)")
 # The same, but only inside of a job: elsewhere they are the user's.
 JOBS_PLACES = re.compile(
-    r"TMPDIR|TMP|TEMP|TEMPDIR|(CUDA|HIP|ROCR)_VISIBLE_DEVICES|GPU_DEVICE_ORDINAL|ZE_AFFINITY_MASK"
+    r"PMIX?_.*|OMPI_.*|TMPDIR|TMP|TEMP|TEMPDIR|(CUDA|HIP|ROCR)_VISIBLE_DEVICES|GPU_DEVICE_ORDINAL|ZE_AFFINITY_MASK"
 )
 # What a job needs to know of its driver's environment, whatever a site does with the rest.
 CARRIED = ("FIELDTRIAL_DATA", "FIELDTRIAL_CACHE")
@@ -27,7 +27,7 @@ def command_environment() -> dict[str, str]:
         name: value
         for name, value in os.environ.items()
         if not name.startswith(DEFAULTS)
-        and (name == "SLURM_CONF" or not JOBS_OWN.match(name))
+        and (name == "SLURM_CONF" or not JOBS_OWN.fullmatch(name))
         and not (is_in_job and JOBS_PLACES.fullmatch(name))
     }
     return kept | {"SLURM_BITSTR_LEN": "0"}
