@@ -42,7 +42,7 @@ def grid(**choices: object) -> list[dict[str, object]]:
     """Return one row for each combination of the choices, the last field changing fastest.
 
     A list, a range or another collection with an order has the choices. A text, a number or None is
-    the only one, and so is a tuple for a field that takes several numbers, such as filters=(16, 32).
+    the only one, and so is a tuple for a field that takes several numbers: filters=(16, 32).
 
     Raises ConfigError if the choices are a set, whose order is another one in each process.
     """

@@ -331,7 +331,8 @@ def test_a_takeover_ends_the_other_driver_and_goes_on(
     output, errors = first.communicate(timeout=60)
     assert first.returncode == 1, output
     assert re.fullmatch(
-        rf"runs/stand_in: .*, process {taker.pid}, has taken this sweep over, .*\n", errors
+        rf"runs/stand_in: .*, process {taker.pid}, has taken this sweep over, .*\n",
+        complaints(errors),
     )
     assert "Interrupted" not in output
     assert_each_epoch_was_trained_once(driver.folder())
