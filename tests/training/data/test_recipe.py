@@ -153,6 +153,21 @@ def test_images_that_are_the_squares_themselves_are_not_kept_twice(
     assert larger.crops(np.array([0, 1]), ["random_resized_crop"], 0).shape == (2, 16, 16, 1)
 
 
+def test_squares_of_which_a_recipe_sees_the_centre_alone_are_kept_whole(tmp_path: Path) -> None:
+    for number in range(10):
+        path = tmp_path / "photos" / f"class{number % 2}" / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        photo(32, 32, number).save(path)
+    found = open_dataset(f"folder:{tmp_path / 'photos'}", tmp_path)
+    for recipe, is_kept in (
+        (Recipe("shorter side", 37, "bilinear", 32), True),
+        (Recipe("shorter side", 32, "bilinear", 32), False),
+        (None, False),
+    ):
+        kept = originals.open_originals(found, 32, recipe, tmp_path / "stores")
+        assert (kept is not None) == is_kept
+
+
 def test_large_originals_are_kept_with_a_shorter_side_of_twice_the_crops(tmp_path: Path) -> None:
     for number in range(10):
         part = "test" if number > 7 else "train"

@@ -161,6 +161,20 @@ def test_old_sweeps_and_runs_keep_their_cuts_and_go_on(
     assert results[0]["test_loss"] == results[1]["test_loss"]
 
 
+def test_what_starts_from_an_old_run_is_not_tested_on_what_that_has_trained_on(
+    tmp_path: Path, images: Path, train_until: TrainUntil
+) -> None:
+    old = Run.create(tmp_path / "old", config_of(images))
+    train_until(old)
+    known = json.loads(old.inputs_path.read_text())
+    write_json(old.inputs_path, known | {"cut": "position"})
+    child = config_of(images, weights=str(old.path))
+    assert record.cut_of(Run(tmp_path / "child"), child) == "position"
+    add(tmp_path / "other" / "a", range(3))
+    elsewhere = config_of(tmp_path / "other", weights=str(old.path))
+    assert record.cut_of(Run(tmp_path / "child"), elsewhere) == "content"
+
+
 def test_an_old_run_is_refused_where_its_parts_have_other_sizes(
     tmp_path: Path, images: Path, train_until: TrainUntil
 ) -> None:

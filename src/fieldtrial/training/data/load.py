@@ -25,6 +25,8 @@ from fieldtrial.training.data.splits import (
     stratified_sample,
 )
 
+NO_PART = 255  # of images that are left out
+
 
 @dataclass(frozen=True)
 class DataShape:
@@ -165,7 +167,7 @@ def _load(place: _Place, classes: str, shares: _Shares, crops: bool) -> Data:
     train, validation, test = (
         np.flatnonzero(wanted & (store.parts == part)) for part in (TRAIN, VALIDATION, TEST)
     )
-    remarks = [*store.remarks, *equal_images(store.labels, store.parts, store.pixels)]
+    parts, left_out = store.parts, list[str]()
     if not (store.parts == VALIDATION).any():
         try:
             keys = store.keys[train] if store.cuts_by_content else None
@@ -178,10 +180,13 @@ def _load(place: _Place, classes: str, shares: _Shares, crops: bool) -> Data:
         train, validation = train[kept], train[cut]
     if shares.deduplicate:
         alone = without_copies(train, (validation, test), store.pixels)
-        remarks.append(
-            f"{len(train) - len(alone):,} training images left out, because they look like one of"
-            " validation or test (deduplicate)"
-        )
+        parts = parts.copy()
+        parts[np.setdiff1d(train, alone)] = NO_PART
+        if count := len(train) - len(alone):
+            left_out.append(
+                f"{count:,} training images left out, because they look like one of validation or"
+                " test (deduplicate)"
+            )
         train = alone
     if shares.train_fraction < 1 or shares.images_per_class or shares.deduplicate:
         try:
@@ -191,6 +196,7 @@ def _load(place: _Place, classes: str, shares: _Shares, crops: bool) -> Data:
             names += ["deduplicate"] if shares.deduplicate else []
             asked = ", ".join(f"{name} = {getattr(shares, name)!r}" for name in names)
             raise ConfigError([f"{asked}: {dataset}: {error}"]) from None
+    remarks = [*store.remarks, *equal_images(store.labels, parts, store.pixels), *left_out]
     for array in (labels, train, validation, test):
         array.flags.writeable = False
     return Data(

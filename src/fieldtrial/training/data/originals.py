@@ -129,21 +129,23 @@ def open_originals(
 ) -> Originals | None:
     """Return the training images for crops of `image_size` pixels, in `root`; built if missing.
 
-    None if all images are squares of that size: nothing of them is outside of their store's.
+    None if all images are squares of that size, and the recipe takes them whole: nothing of them is
+    outside of their store's.
 
     Raises:
         ConfigError: images that cannot be decoded; the message names the files.
         OSError: no room, or no right to write.
     """
     name = re.sub(r"[^a-zA-Z0-9.-]", "_", Path(dataset.name).name)
-    identity = f"originals {FORMAT} {name} {dataset.fingerprint} {image_size}"
+    keeps_all = recipe is None or recipe.resized == image_size
+    identity = f"originals {FORMAT} {name} {dataset.fingerprint} {image_size} {keeps_all}"
     key = hashlib.sha256(identity.encode()).hexdigest()[:16]
     folder = root / f"{name}-{image_size}px-originals-{key}"
     if not folder.is_dir():
         root.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{folder}.lock"):
             if not folder.is_dir():
-                _build(dataset, image_size, folder)
+                _build(dataset, image_size, folder, keeps_all)
     if json.loads((folder / "facts.json").read_bytes())["are_squares"]:
         return None
     return Originals(
@@ -155,15 +157,20 @@ def open_originals(
     )
 
 
-def _build(dataset: Dataset, image_size: int, folder: Path) -> None:
-    """Decode the training images into `folder`; the caller holds the lock."""
+def _build(dataset: Dataset, image_size: int, folder: Path, keeps_all: bool) -> None:
+    """Decode the training images into `folder`; the caller holds the lock.
+
+    keeps_all: whether the store of squares has the whole of an image that is such a square.
+    """
     aside = folder.with_name(f"{folder.name}.building")
     shutil.rmtree(aside, ignore_errors=True)  # of a builder that was killed
     aside.mkdir()
     try:
         contents = dataset.contents()
         chosen = np.flatnonzero(contents.parts == TRAIN)
-        are_squares = all(_size(contents, index) == (image_size,) * 2 for index in chosen.tolist())
+        are_squares = keeps_all and all(
+            _size(contents, index) == (image_size,) * 2 for index in chosen.tolist()
+        )
         if not are_squares:
             sizes = np.zeros((len(contents.labels), 3), np.int64)
             with (aside / "pixels.bin").open("wb") as file:  # a full disk is an OSError here

@@ -15,6 +15,7 @@ from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.training.data.load import Data
 from fieldtrial.training.inputs.origin import origin
 from fieldtrial.training.models.network import Network
+from fieldtrial.training.models.source import ModelSource
 
 LIBRARIES = ("torch", "torchvision", "timm")
 
@@ -92,10 +93,17 @@ def sweep_of(run: Run, config: TrainConfig) -> SweepFolder | None:
 
 
 def cut_of(run: Run, config: TrainConfig) -> Cut:
-    """Return how the run's data are cut: as it began, or else as its sweep did."""
+    """Return how the run's data are cut: as it began, or else as its sweep did.
+
+    A run that starts from another one on the same data set is cut as that one: what has trained its
+    weights is not what it is tested on.
+    """
     if known := known_inputs(run):
         return known["cut"]
     if run.checkpoints() or run.result() is not None:
         return BY_POSITION  # an earlier version began it
+    source = ModelSource.of(config, run.path).run
+    if source is not None and source.config().dataset == config.dataset:
+        return cut_of(source, source.config())
     sweep = sweep_of(run, config)
     return (sweep.cut() if sweep else None) or BY_CONTENT

@@ -90,7 +90,7 @@ def evaluate_elsewhere(run: Run, world: World, dataset: str, split: Split = "tes
         images_per_class=None,
         deduplicate=False,
     )
-    other = load(replace(whole, augmentation=()), own.image_size, recipe=own.recipe)
+    other = load(replace(whole, augmentation=()), own.image_size, own.cut, own.recipe)
     if other.class_names != own.class_names:
         theirs, known = (", ".join(data.class_names[:10]) for data in (other, own))
         raise ConfigError(

@@ -190,7 +190,9 @@ def _contents(dataset: str, split: Split, config: TrainConfig) -> Contents:
     contents = found.contents()
     if split == "all":
         return contents
-    keys = keys_of(contents) if contents.are_files else None
+    has_validation = bool((contents.parts == VALIDATION).any())
+    is_cut = found.test_fraction is not None or (split == "validation" and not has_validation)
+    keys = keys_of(contents) if contents.are_files and is_cut else None  # reads every file
     contents = with_test_images(found, contents, BY_CONTENT, keys)
     if split == "test" or (contents.parts == VALIDATION).any():
         return contents

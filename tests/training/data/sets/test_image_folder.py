@@ -269,3 +269,4 @@ def test_images_that_are_tested_on_are_left_out_of_training(tmp_path: Path) -> N
     assert "3 of 11 test images are among the training images too" in whole.remarks
     left = f"{len(trained)} training images left out, because they look like one of"
     assert alone.remarks[-1].startswith(left)
+    assert not [line for line in alone.remarks if "among the training images too" in line]
