@@ -165,6 +165,8 @@ def read_sweeps(paths: Sequence[Path | str]) -> Sweeps:
         problems.append(
             f"winners are chosen by different metrics ({said}), so there is no best among them all"
         )
+    if not descriptions and not found.runs:
+        problems += lines
     if problems:
         raise ValueError("\n".join(problems))
     select: Criterion | None = next(iter(selects), None)
