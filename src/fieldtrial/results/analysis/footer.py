@@ -31,7 +31,7 @@ def footer(sweeps: Sweeps, groups: Groups, costs: pd.DataFrame) -> list[str]:
         *comparison_lines(groups),
         *search_lines(sweeps, groups),
         *seed_lines(sweeps, groups),
-        *recipe_lines(groups.groups),
+        *recipe_lines(groups.groups, lambda group: groups.names[group.number]),
         *groups.notes,
         *unequal_search_lines(groups, sweeps.searched, costs),
         *cost_lines(account(sweeps.trials, costs)),
