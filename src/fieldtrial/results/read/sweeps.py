@@ -166,7 +166,7 @@ def read_sweeps(paths: Sequence[Path | str]) -> Sweeps:
             f"winners are chosen by different metrics ({said}), so there is no best among them all"
         )
     if not descriptions and not found.runs:
-        problems += lines
+        problems += lines[len(found.missing) :]
     if problems:
         raise ValueError("\n".join(problems))
     select: Criterion | None = next(iter(selects), None)
