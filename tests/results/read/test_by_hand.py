@@ -164,6 +164,27 @@ def test_a_sweep_in_a_folder_that_cannot_join_is_left_out(
     )
 
 
+def test_each_sweep_has_its_report_whatever_the_others_are(
+    complete: "Written", tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two have one name, one chooses by another metric, and one cannot be read."""
+    folder, output = complete.folder.path.parent, tmp_path / "output"
+    shutil.copytree(complete.folder.path, folder / "later" / "sweep")
+    train(folder / "by-hand", 0.8, model="resnet18")
+    assert table([str(folder), "--output", str(output)]) == 0
+    found = {str(one.parent.relative_to(output)) for one in output.rglob("trials.csv")}
+    assert found == {"runs/sweep", "runs/later/sweep", "runs"}
+    complete.describe(select="validation_loss")
+    (folder / "damaged").mkdir()
+    (folder / "damaged" / "sweep.json").write_text("{")
+    capsys.readouterr()
+    assert report([str(folder), "--output", str(output)]) == 2
+    written, errors = capsys.readouterr()
+    assert len(set(written.split())) == 3
+    assert all(Path(one).is_file() for one in written.split())
+    assert errors.startswith(f"no report: {folder / 'damaged' / 'sweep.json'}: ")
+
+
 def test_the_report_of_runs(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert report([str(runs)]) == 0
     assert capsys.readouterr().out == f"{runs / 'report.html'}\n"
