@@ -130,8 +130,8 @@ def test_rows_that_were_tested_on_other_states_of_the_data_are_not_compared(
             written.ended(row, "final", 0.3, test, result, seed=seed)
     groups = group_rows(read_sweeps([written.folder.path]))
     assert [group.mark for group in groups.groups] == ["best", "worse", "untested"]
-    (line,) = [line for line in comparison_lines(groups) if "has changed" in line]
-    assert line.startswith("digits has changed: rows were tested on 2 states of it")
+    (line,) = [line for line in comparison_lines(groups) if "states or cuts" in line]
+    assert line.startswith("digits: rows were tested on 2 states or cuts of it")
 
 
 def test_two_sweeps_of_the_same_trials_on_two_states_of_the_data_are_both_there(
