@@ -1,6 +1,6 @@
 """Groups of a sweep's rows, beside those of field values: what is one line of its own table."""
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,14 +9,12 @@ from fieldtrial.results.analysis.footer import comparison_lines
 from fieldtrial.results.analysis.grouping import group_rows, group_trials
 from fieldtrial.results.read.sweeps import read_sweeps
 from tests.results.cells import column, footer, own_table
-
-if TYPE_CHECKING:
-    from tests.results.conftest import Written
+from tests.results.conftest import Written
 
 TEST = "test_accuracy"
 
 
-def test_rows_with_equal_values_are_a_group_each(written: "Written") -> None:
+def test_rows_with_equal_values_are_a_group_each(written: Written) -> None:
     written.rows = [{"model": "cnn"}, {"model": "cnn"}, {"model": "mlp"}]
     written.describe(rows=written.rows, trials=1)
     for row, validation in ((0, 0.9), (2, 0.8)):
@@ -38,7 +36,7 @@ def test_rows_with_equal_values_are_a_group_each(written: "Written") -> None:
     ]
 
 
-def test_trials_that_cannot_be_read_count_in_their_row(written: "Written") -> None:
+def test_trials_that_cannot_be_read_count_in_their_row(written: Written) -> None:
     written.describe(trials=1)
     (written.ended(0).path / "config.json").unlink()
     written.folder.list_trial("0badcafe", 1, "search")
@@ -49,7 +47,7 @@ def test_trials_that_cannot_be_read_count_in_their_row(written: "Written") -> No
 
 
 def test_a_row_whose_trials_were_tested_on_different_data_is_not_compared(
-    written: "Written",
+    written: Written,
 ) -> None:
     written.describe(search={"dataset": "choice(digits, mnist)"})
     for dataset in ("digits", "mnist"):
@@ -66,7 +64,7 @@ def test_a_row_whose_trials_were_tested_on_different_data_is_not_compared(
     assert "model=cnn freeze=none: trials of dataset digits and mnist would be mixed" in line
 
 
-def test_a_group_of_several_rows_says_how_far_their_searches_are(written: "Written") -> None:
+def test_a_group_of_several_rows_says_how_far_their_searches_are(written: Written) -> None:
     written.describe(trials=2)
     written.ended(0, lr=0.1)
     written.ended(0, lr=0.2)
@@ -80,7 +78,7 @@ def test_a_group_of_several_rows_says_how_far_their_searches_are(written: "Writt
     assert (cnn.note, cnn.repeated) == ("final: 3 not started", 1)
 
 
-def test_a_row_that_was_run_twice_says_the_tables_noise(complete: "Written") -> None:
+def test_a_row_that_was_run_twice_says_the_tables_noise(complete: Written) -> None:
     complete.rows = [*complete.rows, complete.rows[0]]
     complete.describe(rows=complete.rows, aa=True)
     complete.ended(3, validation=0.88, lr=0.02, seed=10**6)
@@ -99,7 +97,7 @@ def test_a_row_that_was_run_twice_says_the_tables_noise(complete: "Written") -> 
     )
 
 
-def test_runs_over_other_data_are_not_averaged_into_a_row(written: "Written") -> None:
+def test_runs_over_other_data_are_not_averaged_into_a_row(written: Written) -> None:
     """The mean is that of the three runs over the winner's data, as NumPy has it."""
     written.describe()
     states = {row: {"data_digest": "1a2b", "test_images": 40} for row in range(3)}
@@ -121,7 +119,7 @@ def test_runs_over_other_data_are_not_averaged_into_a_row(written: "Written") ->
 
 
 def test_rows_that_were_tested_on_other_states_of_the_data_are_not_compared(
-    written: "Written",
+    written: Written,
 ) -> None:
     written.describe()
     for row, state in enumerate(("1a2b", "1a2b", "3c4d")):
@@ -132,5 +130,22 @@ def test_rows_that_were_tested_on_other_states_of_the_data_are_not_compared(
             written.ended(row, "final", 0.3, test, result, seed=seed)
     groups = group_rows(read_sweeps([written.folder.path]))
     assert [group.mark for group in groups.groups] == ["best", "worse", "untested"]
-    (line,) = [line for line in comparison_lines(groups) if "has changed" in line]
-    assert line.startswith("digits has changed: rows were tested on 2 states of it")
+    (line,) = [line for line in comparison_lines(groups) if "states or cuts" in line]
+    assert line.startswith("digits: rows were tested on 2 states or cuts of it")
+
+
+def test_two_sweeps_of_the_same_trials_on_two_states_of_the_data_are_both_there(
+    tmp_path: Path,
+) -> None:
+    for name, state, test in (("monday", "1a2b", 0.6), ("friday", "3c4d", 0.8)):
+        sweep = Written(tmp_path / name)
+        sweep.describe(rows=[{"model": "cnn"}], trials=1, seeds=2)
+        for role, seed in (("search", 0), ("final", 1), ("final", 2)):
+            sweep.ended(0, role, test, test, {"data_digest": state}, seed=seed)
+    sweeps = read_sweeps([tmp_path / "monday", tmp_path / "friday"])
+    together = group_trials(sweeps, [], TEST)
+    assert list(together.groups[0].values.values()) == [0.8, 0.8]
+    assert any(note.startswith("3 trials ran again on other data") for note in together.notes)
+    assert not any("duplicate" in note for note in together.notes)
+    apart = group_trials(sweeps, ["sweep"], TEST).groups
+    assert [list(one.values.values()) for one in apart] == [[0.6, 0.6], [0.8, 0.8]]

@@ -80,3 +80,11 @@ def test_the_last_epoch_is_chosen_by_no_image(written: "Written") -> None:
 def test_a_head_that_is_drawn_too_wide_is_said(written: "Written") -> None:
     described(written, {"head_width": 25.3}, {})
     assert "the last layer of cnn · none 25 times as wide as PyTorch would" in footer(written)
+
+
+def test_rows_have_the_names_that_the_lines_above_use(written: "Written") -> None:
+    written.rows = [{"model": model, "freeze": "none"} for model in ("cnn", "mlp")]
+    for row, result in enumerate((OLD, LARGE)):
+        written.describe(rows=written.rows)
+        written.ended(row, validation=0.8, result=result, lr=0.1)
+    assert "(ImageNet-1k: cnn; ImageNet-21k, then ImageNet-1k: mlp)" in footer(written)

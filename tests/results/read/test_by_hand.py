@@ -164,6 +164,27 @@ def test_a_sweep_in_a_folder_that_cannot_join_is_left_out(
     )
 
 
+def test_each_sweep_has_its_report_whatever_the_others_are(
+    complete: "Written", tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two have one name, one chooses by another metric, and one cannot be read."""
+    folder, output = complete.folder.path.parent, tmp_path / "output"
+    shutil.copytree(complete.folder.path, folder / "later" / "sweep")
+    train(folder / "by-hand", 0.8, model="resnet18")
+    assert table([str(folder), "--output", str(output)]) == 0
+    found = {str(one.parent.relative_to(output)) for one in output.rglob("trials.csv")}
+    assert found == {"runs/sweep", "runs/later/sweep", "runs"}
+    complete.describe(select="validation_loss")
+    (folder / "damaged").mkdir()
+    (folder / "damaged" / "sweep.json").write_text("{")
+    capsys.readouterr()
+    assert report([str(folder), "--output", str(output)]) == 2
+    written, errors = capsys.readouterr()
+    assert len(set(written.split())) == 3
+    assert all(Path(one).is_file() for one in written.split())
+    assert errors.startswith(f"no report: {folder / 'damaged' / 'sweep.json'}: ")
+
+
 def test_the_report_of_runs(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert report([str(runs)]) == 0
     assert capsys.readouterr().out == f"{runs / 'report.html'}\n"
@@ -172,3 +193,37 @@ def test_the_report_of_runs(runs: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "Found: 10 runs of no sweep." in page
     assert report([str(runs / "cnn-0")]) == 2
     assert "is a single run; name the folder that it is in" in capsys.readouterr().err
+
+
+def test_runs_on_two_states_of_the_data_are_no_copies(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The row's mean is that of one state's runs; what knows no state is a copy of either."""
+    tests = {"1a2b": (0.8, 0.81), "3c4d": (0.5, 0.51)}
+    for state, values in tests.items():
+        for seed, test in enumerate(values):
+            run = train(tmp_path / f"{state}-{seed}", test, validation=test, seed=seed)
+            run.write_result({**(run.result() or {}), "data_digest": state})
+    train(tmp_path / "0-earlier", 0.1, seed=0)
+    (line,) = lines(capsys, tmp_path)
+    assert (line["n"], round(float(line["test_accuracy_mean"]), 4)) == ("2", 0.805)
+    assert "2 final runs left out: of other data than the winner's" in line["note"]
+    (copies,) = [one for one in read_sweeps([tmp_path]).left_out if "same fields" in one]
+    assert copies.startswith("1 run left out")
+    assert "0-earlier" in copies
+
+
+def test_a_name_may_have_a_digit_that_is_no_decimal(tmp_path: Path) -> None:
+    train(tmp_path / "1²", seed=1)
+    train(tmp_path / "12", seed=2)
+    assert set(read_sweeps([tmp_path]).trials["trial"]) == {"1²", "12"}
+
+
+def test_a_folder_with_a_damaged_sweep_alone_says_what_is_wrong_with_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / "sweep.json").write_text("{")
+    for job in (table, report):
+        assert job([str(tmp_path)]) != 0
+        assert str(tmp_path / "sweep" / "sweep.json") in capsys.readouterr().err

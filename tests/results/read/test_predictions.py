@@ -179,3 +179,15 @@ def test_damaged_files_are_refused(run: Run) -> None:
     np.savez(run.predictions_path("test"), index=GOOD["index"], label=GOOD["label"])
     with pytest.raises(ValueError, match="probability"):
         load_predictions(run)
+
+
+def test_the_f1_of_classes_is_of_the_images_that_the_accuracy_counts(run: Run) -> None:
+    """Two images are right by the last digit of the logarithm, which the probability has not."""
+    steps = np.nextafter(np.log(0.5), 0) + np.spacing(0.5) * np.arange(4)
+    same = int(np.flatnonzero(np.diff(np.exp(steps)) == 0)[0])
+    logs = np.array([steps[same : same + 2]] * 2)
+    assert np.exp(logs[0, 0]) == np.exp(logs[0, 1])
+    save(run, index=np.arange(2), label=np.array([1, 1]), log_probability=logs)
+    predictions = load_predictions(run)
+    assert list(predictions.class_accuracy())[1] == 1.0
+    assert list(predictions.class_f1()) == [0.0, 1.0]

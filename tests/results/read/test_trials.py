@@ -75,6 +75,8 @@ def test_every_outcome(written: "Written") -> None:
     assert frame["error_message"].tolist()[2] == "the loss is nan at step 12"
     assert frame["epochs_recorded"].tolist()[2:5] == [2, 2, 0]
     assert frame["minutes"].tolist()[2:5] == pytest.approx([0.3, 0.3, 0.0])
+    # of an earlier version, whose minutes were those in epochs
+    assert frame["epoch_minutes"].tolist()[:5] == pytest.approx([1.5, 1.5, 0.3, 0.3, 0.0])
 
 
 def test_a_failed_trial_that_is_tried_again_is_running(written: "Written") -> None:

@@ -36,9 +36,12 @@ def make_group(
     repeated = repeated or {}
     known = {"outcome": "finished", "trial": f"winner {number}", "parameters": 1, **winner}
     known |= {"configuration": str(number), "search": 0}
-    trials = pd.DataFrame([{"role": "search", "minutes": 1.0, **known}])
+    trials = pd.DataFrame([{"role": "search", "minutes": 1.0, "epoch_minutes": 1.0, **known}])
     finals = pd.DataFrame(
-        [{"trial": str(seed), "search": 0, "minutes": 1.0, **repeated} for seed in tests]
+        [
+            {"trial": str(seed), "search": 0, "minutes": 1.0, "epoch_minutes": 1.0, **repeated}
+            for seed in tests
+        ]
     )
     scored = Runs(np.array(list(tests.values())))
     return Group(number, key, trials, known, finals, finals, tests, data, scored)
@@ -164,7 +167,7 @@ def test_what_a_row_had_of_others_for_nothing_makes_it_not_cheap(
     for number, (true, minutes, from_nothing) in enumerate(
         ((0.5, 0.1, alone), (0.5004, 10.0, None if alone is None else 10.0))
     ):
-        times = {"minutes": minutes, "validation_accuracy": true}
+        times = {"minutes": 20.0, "epoch_minutes": minutes, "validation_accuracy": true}
         times |= {} if from_nothing is None else {"minutes_alone": from_nothing}
         tests = dict(enumerate(true + random.normal(0, 0.001, 5)))
         groups.append(
@@ -172,7 +175,7 @@ def test_what_a_row_had_of_others_for_nothing_makes_it_not_cheap(
         )
     rows = compared(groups, ["model"], ["probe", "whole"], "validation_accuracy")
     text = " ".join(one["text"] for one in findings(rows, NO_IMPORTANCE, {}))
-    unit = "minutes of training" if alone is None else "minutes alone, from nothing,"
+    unit = "minutes in epochs" if alone is None else "minutes alone, from nothing,"
     assert (f"probe needs 0.1 {unit} instead of 10" in text) == saves, text
 
 

@@ -129,6 +129,9 @@ def test_the_ensemble_of_the_winners_is_the_last_line(answered: "Written") -> No
     drawn = data(render_report(answered.folder))["estimates"][-1]
     assert (drawn["label"], drawn["marked"]) == ("ensemble", False)
     assert drawn["mean"] == pytest.approx(100 * np.mean(values), abs=1e-3)
+    answered.describe(rows=[*answered.rows, {"model": "resnet18"}])
+    assert "3 ensembles left out" in footer(answered)  # they are not of all rows
+    answered.describe()
     for seed in (100, 101, 102):  # other winners
         answered.ended(0, validation=0.99, lr=0.05)
         answered.ended(0, "final", 0.3, 0.5, lr=0.05, seed=seed)

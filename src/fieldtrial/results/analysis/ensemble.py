@@ -16,7 +16,7 @@ from fieldtrial.results.analysis.grouping import row_groups
 from fieldtrial.results.read.predictions import StoredPredictions, load_predictions, logarithm
 from fieldtrial.results.read.sweeps import read_sweep
 
-FOLDER = "ensemble-"  # and the number of the seed: of an ensemble in a sweep's folder
+FOLDER = "ensemble-"  # and a running number from 1: of an ensemble in a sweep's folder
 
 
 @dataclass(frozen=True, eq=False)

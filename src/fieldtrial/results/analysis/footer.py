@@ -31,7 +31,7 @@ def footer(sweeps: Sweeps, groups: Groups, costs: pd.DataFrame) -> list[str]:
         *comparison_lines(groups),
         *search_lines(sweeps, groups),
         *seed_lines(sweeps, groups),
-        *recipe_lines(groups.groups),
+        *recipe_lines(groups.groups, lambda group: groups.names[group.number]),
         *groups.notes,
         *unequal_search_lines(groups, sweeps.searched, costs),
         *cost_lines(account(sweeps.trials, costs)),
@@ -61,8 +61,8 @@ def comparison_lines(groups: Groups) -> list[str]:
     states = several_states((group.data, group.state) for group in groups.groups)
     for (dataset, *_), count in states.items():
         lines.append(
-            f"{dataset} has changed: rows were tested on {count} states of it, and are compared"
-            " within each."
+            f"{dataset}: rows were tested on {count} states or cuts of it, and are compared within"
+            " each."
         )
     if one := groups.noise:
         unit = " points" if is_share(groups.metric) else ""

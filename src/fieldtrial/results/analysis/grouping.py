@@ -26,7 +26,7 @@ from fieldtrial.results.analysis.winner import (
     run_note,
     search_note,
 )
-from fieldtrial.results.read.inputs import of_one_state, state_of
+from fieldtrial.results.read.inputs import again_lines, each_once, of_one_state, state_of
 from fieldtrial.results.read.settings import DATA, RowSettings, apart_line, mixed_line, within_line
 from fieldtrial.results.read.sweeps import SWEEP, Sweeps, field_texts
 from fieldtrial.results.read.trials import (
@@ -305,15 +305,15 @@ def _once(sweeps: Sweeps, fields: Sequence[str]) -> tuple[pd.DataFrame, list[str
         lines.append(f"{counted(count)} left out: of a first row that was run once more (--aa).")
     trials = trials[~is_again.fillna(False)]
     same = ["trial", "role", *([SWEEP] if SWEEP in fields else [])]
-    ended = trials["outcome"].isin(ENDED_WELL)
-    order = pd.concat([trials[ended], trials[~ended]])  # of two copies, the one that has ended
-    kept = order.index[~order.duplicated(same)]
+    places = list(trials[same].itertuples(index=False, name=None))
+    kept = each_once(places, trials, list(trials["outcome"].isin(ENDED_WELL)))
     if repeated := len(trials) - len(kept):
         lines.append(
             f"{counted(repeated, 'duplicate')}: the same trial in several rows or sweeps, counted"
             " once."
         )
-    return trials.loc[kept.sort_values()], lines
+    trials = trials.iloc[kept]
+    return trials, lines + again_lines(trials, same)
 
 
 def _planned(sweeps: Sweeps, fields: Sequence[str]) -> Iterator[tuple[Key, RowKey]]:

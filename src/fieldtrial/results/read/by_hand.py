@@ -15,6 +15,7 @@ from fieldtrial.disk.found import RunsFolder
 from fieldtrial.disk.sweep_description import MODES, MOST_ROWS, SweepDescription
 from fieldtrial.fields.choices import Criterion
 from fieldtrial.fields.values import is_writable
+from fieldtrial.results.read.inputs import STATE, each_once
 from fieldtrial.results.read.trials import ENDED_WELL, RUN, frame_of, read_run
 from fieldtrial.results.read.wording import counted
 
@@ -26,8 +27,8 @@ def read_runs(folder: RunsFolder, select: Criterion | None) -> Read:
     """Return the runs as a sweep without a search: what it is, its trials, and what is left out.
 
     select: what rows are ranked by on validation; None for what most of the runs were trained with.
-    The trials are as `load` has them, with the role run. Of runs with the same fields and seed, one
-    counts: the first that has ended.
+    The trials are as `load` has them, with the role run. Of runs with the same fields and seed, and
+    of no two known states of data and weights, one counts: see `each_once`.
 
     Raises:
         ValueError: there are more configurations than a table has rows.
@@ -45,26 +46,26 @@ def read_runs(folder: RunsFolder, select: Criterion | None) -> Read:
         )
     if strange := len(folder.folders()) - len(names):
         lines.append(f"{counted(strange, 'run')} left out: with a name that is no UTF-8.")
-    kept: dict[tuple[str, int], str] = {}
-    for name, one in readable.items():
-        place = (one["configuration"], one["seed"])
-        if place not in kept or (
-            one["outcome"] in ENDED_WELL and readable[kept[place]]["outcome"] not in ENDED_WELL
-        ):
-            kept[place] = name
-    once = set(kept.values())
+    kept = each_once(
+        [(one["configuration"], one["seed"]) for one in readable.values()],
+        pd.DataFrame([{name: one.get(name) for name in STATE} for one in readable.values()]),
+        [one["outcome"] in ENDED_WELL for one in readable.values()],
+    )
+    every = list(readable)
+    taken = [every[place] for place in kept]
+    once = set(taken)
     if copies := [name for name in readable if name not in once]:
         lines.append(
             f"{counted(len(copies), 'run')} left out: the same fields and seed as another, which"
             f" counts once: {copies[0]}{_named(copies[1:])}."
         )
-    rows = {one: number for number, one in enumerate(dict.fromkeys(place for place, _ in kept))}
+    order = dict.fromkeys(one["configuration"] for one in readable.values())
+    rows = {one: number for number, one in enumerate(order)}
     if len(rows) > MOST_ROWS:
         raise ValueError(
             f"{folder.path}: runs of {len(rows):,} configurations; a table has at most"
             f" {MOST_ROWS:,} rows. Name folders with fewer"
         )
-    taken = [name for name in readable if name in once]
     frame = frame_of(
         [
             {
@@ -108,4 +109,6 @@ def _named(names: Sequence[str]) -> str:
 
 def _natural(name: str) -> list[tuple[int, str]]:
     """Return a key that puts run2 before run10."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
+    return [
+        (int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)
+    ]

@@ -1,7 +1,7 @@
 """Runs that are set side by side depend on the same data and weights, or are kept apart."""
 
 import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -15,6 +15,40 @@ from fieldtrial.results.read.wording import counted
 # Entries of a result that are equal where it depends on the same, and what that is. Runs of earlier
 # versions have no digests.
 SIGNS = {"data_digest": "data", "test_images": "data", "weights_digest": "initial weights"}
+STATE = ("data_digest", "weights_digest")  # those of SIGNS that tell two runs of a trial apart
+
+
+def each_once(same: Sequence[Hashable], runs: pd.DataFrame, ended: Sequence[bool]) -> list[int]:
+    """Return the places of those of the runs that are no copies, in their order.
+
+    same: what copies have in common. Runs of two known states of the data or the weights are no
+    copies; where a run does not know its state, what both know is compared. Of copies, the one
+    counts that has ended, then the one that knows more, then the first.
+    """
+    columns = [runs[name] if name in runs else [None] * len(runs) for name in STATE]
+    states = list(zip(*columns, strict=True))
+    known = [sum(isinstance(one, str) for one in state) for state in states]
+    kept: dict[Hashable, list[int]] = {}
+    for place in sorted(range(len(states)), key=lambda one: (not ended[one], -known[one])):
+        others = kept.setdefault(same[place], [])
+        if not any(_may_be_one(states[place], states[other]) for other in others):
+            others.append(place)
+    return sorted(place for places in kept.values() for place in places)
+
+
+def _may_be_one(state: Sequence[object], other: Sequence[object]) -> bool:
+    pairs = zip(state, other, strict=True)
+    return all(a == b for a, b in pairs if isinstance(a, str) and isinstance(b, str))
+
+
+def again_lines(trials: pd.DataFrame, same: Sequence[str]) -> list[str]:
+    """Return a line on trials that are there for several states; same: what copies share."""
+    count = int(trials.duplicated([*same]).sum())
+    line = (
+        f"{counted(count)} ran again on other data or initial weights: a row has the final runs of"
+        " one state. `--rows sweep` shows those of each sweep."
+    )
+    return [line] if count else []
 
 
 def of_one_state(

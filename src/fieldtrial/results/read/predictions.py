@@ -78,7 +78,7 @@ class StoredPredictions:
 
     def class_f1(self) -> NDArray[np.float64]:
         """Return each class's F1, 0 for a class never right."""
-        return metrics.class_f1(self.label, self.probability)
+        return metrics.class_f1(self.label, self.log_probability)
 
     def class_auc(self) -> NDArray[np.float64]:
         """Return the area under each class's one-vs-rest ROC curve."""

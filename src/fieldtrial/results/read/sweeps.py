@@ -1,6 +1,7 @@
 """One or several sweeps' folders -> their trials in one frame; conditions on trials."""
 
 import functools
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -50,10 +51,6 @@ class Sweeps:
         """The description of the sweep, where it is the only one."""
         (description,) = self.descriptions.values()
         return description
-
-    def alone(self, name: str) -> "Sweeps":
-        """Return one of the sweeps by itself."""
-        return _read({name: (self.folders[name], self.descriptions[name], self.frames[name])})
 
     @property
     def searched(self) -> list[str]:
@@ -165,6 +162,8 @@ def read_sweeps(paths: Sequence[Path | str]) -> Sweeps:
         problems.append(
             f"winners are chosen by different metrics ({said}), so there is no best among them all"
         )
+    if not descriptions and not found.runs:
+        problems += lines[len(found.missing) :]
     if problems:
         raise ValueError("\n".join(problems))
     select: Criterion | None = next(iter(selects), None)
@@ -188,6 +187,44 @@ def read_sweeps(paths: Sequence[Path | str]) -> Sweeps:
         is_sweep = folder is not found.runs
         known[name] = (folder, descriptions[folder], load(folder) if is_sweep else frame)
     return _read(known, (*_found_lines(found), *lines))
+
+
+def read_each(path: Path) -> tuple[list[Sweeps], list[str]]:
+    """Return each sweep in a folder, and its runs of no sweep, by itself; and lines on problems.
+
+    The problems are of the sweeps whose descriptions cannot be read.
+
+    Raises:
+        ValueError: there is nothing that can be read.
+    """
+    found = find([path])
+    problems, parts = [_nothing(one) for one in found.missing], list[Sweeps]()
+    for folder, _ in found.sweeps:
+        try:
+            parts.append(read_sweep(folder))
+        except (OSError, ValueError) as error:
+            problems.append("; ".join(str(error).splitlines()))
+    lines = _found_lines(found)
+    if found.runs:
+        description, frame, more = read_runs(found.runs, None)
+        parts.append(_read({found.runs.name: (found.runs, description, frame)}))
+        lines += more
+    if not parts:
+        raise ValueError("\n".join(problems))
+    return [replace(part, left_out=tuple(lines)) for part in parts], problems
+
+
+def places(folders: Sequence[SweepFolder]) -> list[Path]:
+    """Return where files of each of the folders go below another one, so that none meet.
+
+    It is the folder's name or, where several have it, its path below all folders' parent.
+    """
+    paths = [Path(os.path.normpath(folder.path.absolute())) for folder in folders]
+    common = os.path.commonpath([path.parent for path in paths])
+    names = Counter(path.name for path in paths)
+    return [
+        Path(path.name) if names[path.name] == 1 else path.relative_to(common) for path in paths
+    ]
 
 
 def _read(known: Mapping[str, _Known], lines: Sequence[str] = ()) -> Sweeps:

@@ -29,6 +29,7 @@ MEASURES = (
     "trainable_parameters",
     "epochs_recorded",
     "minutes",
+    "epoch_minutes",
     "accumulate",
     "error_kind",
     "error_message",
@@ -150,13 +151,16 @@ def _config_columns(config: TrainConfig) -> dict[str, Any]:
 def _ending(run: Run) -> dict[str, Any]:
     outcome, facts = run.standing()
     if outcome not in ("failed", "running", "waiting"):
-        return {f"{name}_recorded" if name in OWN else name: value for name, value in facts.items()}
+        of_epochs = {"epoch_minutes": facts["minutes"]} if "minutes" in facts else {}
+        known = facts if "device_hours" in facts else of_epochs | facts
+        return {f"{name}_recorded" if name in OWN else name: value for name, value in known.items()}
     records = run.records()
     epochs = sum(record.get("seconds") or 0.0 for record in records) / 60
     held = device_time(run)
     progress = {
         "epochs_recorded": records[-1]["epoch"] if records else 0,
-        **({"epoch_minutes": epochs, **held.entries()} if held else {"minutes": epochs}),
+        "epoch_minutes": epochs,
+        **(held.entries() if held else {"minutes": epochs}),
     }
     if outcome == "failed":
         progress |= {"error_kind": facts["kind"], "error_message": _clipped(facts["message"])}

@@ -10,14 +10,14 @@ import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pandas as pd
 
-from fieldtrial.command_line import ELSEWHERE, job, said_if_long, say
+from fieldtrial.command_line import BAD_INPUT, ELSEWHERE, complain, job, said_if_long, say
 from fieldtrial.disk.files import may_only_read, write_atomically
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.sweep_description import SweepDescription
@@ -25,7 +25,7 @@ from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.fields.scores import is_share
 from fieldtrial.results.analysis.groups import Groups
 from fieldtrial.results.analysis.importance import rank_hyperparameters
-from fieldtrial.results.read.sweeps import Sweeps, read_sweep, read_sweeps
+from fieldtrial.results.read.sweeps import Sweeps, places, read_each, read_sweep
 from fieldtrial.results.read.trials import FAILED
 from fieldtrial.results.report import data as report_data
 from fieldtrial.results.report.cautions import on_data
@@ -87,25 +87,23 @@ CHARTS = {
 }
 
 
-def write_reports(path: Path, output: Path | None = None) -> list[Path]:
-    """Write the report of each sweep in the folder, and of its runs of no sweep; return the paths.
+def write_reports(path: Path, output: Path | None = None) -> tuple[list[Path], list[str]]:
+    """Write the report of each sweep in the folder, and of its runs of no sweep.
 
     output: the folder for it instead of the sweep's; of several reports, a folder in it for each.
 
-    Raises as `write_report` and `read_sweeps` do, and ValueError if the folder is a run.
+    Returns the reports' paths, and lines on sweeps that cannot be read.
+
+    Raises as `write_report` and `read_each` do, and ValueError if the folder is a run.
     """
-    sweeps = read_sweeps([path])
-    parts = [sweeps.alone(name) for name in sweeps.folders]
-    if not output and not all(folder.is_kept for folder in sweeps.folders.values()):
+    parts, problems = read_each(path)
+    folders = [folder for part in parts for folder in part.folders.values()]
+    if not output and not all(folder.is_kept for folder in folders):
         raise ValueError(f"{path}: is a single run; name the folder that it is in")
-    several = output and len(parts) > 1
-    return [
-        _write(
-            replace(part, left_out=sweeps.left_out),
-            output / next(iter(part.folders.values())).name if output and several else output,
-        )
-        for part in parts
-    ]
+    outputs = [output] * len(parts)
+    if output and len(parts) > 1:
+        outputs = [output / place for place in places(folders)]
+    return [_write(part, one) for part, one in zip(parts, outputs, strict=True)], problems
 
 
 def write_report(folder: SweepFolder, output: Path | None = None) -> Path:
@@ -326,9 +324,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     with said_if_long("writing the report"):
-        paths = write_reports(options.folder, options.output)
+        paths, problems = write_reports(options.folder, options.output)
     say("\n".join(map(str, paths)))
-    return 0
+    if problems:
+        complain("\n".join(problems), "no report")
+    return BAD_INPUT if problems else 0
 
 
 if __name__ == "__main__":

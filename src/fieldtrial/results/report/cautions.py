@@ -85,9 +85,8 @@ def on_data(folders: Mapping[str, SweepFolder], tested: ComparedRows) -> Iterato
 
 def on_recipes(tested: ComparedRows) -> Iterator[Finding]:
     """Say where rows start from weights of different data, and where validation has few images."""
-    labels = {id(group): tested.labels[row] for row, group in tested.groups.items()}
     groups = list(tested.groups.values())
-    for line in warnings(groups, lambda group: labels[id(group)]):
+    for line in warnings(groups, lambda group: tested.labels[group.number]):
         yield finding("caution", line)
 
 

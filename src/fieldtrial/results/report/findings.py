@@ -166,14 +166,14 @@ def _minutes(tested: ComparedRows) -> dict[str, dict[int, Any]]:
     """Return the minutes that a run of each row takes alone, from nothing, if all rows know them.
 
     What a row had of others for nothing, such as features, does not make it cheap. Otherwise, they
-    are those that its runs took.
+    are those in epochs, which runs of earlier versions know too.
     """
     groups = tested.groups.items()
     if all("minutes_alone" in one.finals for _, one in groups):
         alone = {row: mean_of_runs(one, "minutes_alone") for row, one in groups}
         if None not in alone.values():
             return {"minutes alone, from nothing,": alone}
-    return {"minutes of training": {row: mean_of_runs(one, "minutes") for row, one in groups}}
+    return {"minutes in epochs": {row: mean_of_runs(one, "epoch_minutes") for row, one in groups}}
 
 
 def _loss(one: Comparison, sign: int) -> float:

@@ -14,7 +14,7 @@ def stored_ensemble(sweeps: Sweeps, groups: Groups) -> tuple[Group | None, list[
     """Return the ensembles of the only sweep as one group, and lines on it; None if there is none.
 
     Each is of the rows' winners with one fresh seed. Those that are not of the present final runs
-    are left out. An ensemble is compared with nothing: it is made of the rows.
+    or not of all rows are left out. An ensemble is compared with nothing: it is made of the rows.
     """
     (folder,) = sweeps.folders.values()
     finals = {trial for group in groups.groups for trial in group.finals["trial"]}
@@ -30,7 +30,8 @@ def stored_ensemble(sweeps: Sweeps, groups: Groups) -> tuple[Group | None, list[
         own, value = result.get("members"), result.get(groups.metric)
         if not isinstance(own, list) or not isinstance(value, int | float):
             continue
-        if {Path(str(one)).name for one in own} <= finals:
+        names = {Path(str(one)).name for one in own}
+        if len(own) == len(groups.groups) and names <= finals:  # rows may have been added since
             found.append(FinalRun(run, float(value)))
             members = len(own)
         else:

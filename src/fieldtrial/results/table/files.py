@@ -6,7 +6,7 @@ from pathlib import Path
 from fieldtrial.config import FIELDS
 from fieldtrial.disk.files import write_atomically
 from fieldtrial.disk.sweep_folder import SweepFolder
-from fieldtrial.results.read.sweeps import Sweeps, field_texts
+from fieldtrial.results.read.sweeps import Sweeps, field_texts, places
 from fieldtrial.results.table.render import render_markdown
 from fieldtrial.results.table.spreadsheet import to_csv
 from fieldtrial.results.table.tables import Table, pairs_frame
@@ -35,12 +35,13 @@ def write_long_tables(sweeps: Sweeps, output: SweepFolder | None = None) -> list
     records' that reading them has left (see `load_records`).
     """
     paths = []
-    for name, own in sweeps.folders.items():
+    apart = places(list(sweeps.folders.values()))
+    for (name, own), place in zip(sweeps.folders.items(), apart, strict=True):
         if not output and not own.is_kept:
             continue
         folder = own
         if output:
-            folder = output if len(sweeps.folders) == 1 else SweepFolder(output.path / own.name)
+            folder = output if len(sweeps.folders) == 1 else SweepFolder(output.path / place)
         frame = sweeps.frames[name].copy()
         known = frame["configuration"].notna()  # else a field without a value would be none
         for column in frame.select_dtypes(exclude="number").columns:

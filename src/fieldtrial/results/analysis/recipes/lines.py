@@ -18,11 +18,6 @@ FEW_IMAGES = 50  # of validation: a share of 0.8 of them has a standard error of
 Label = Callable[[Group], str]
 
 
-def label_of(group: Group) -> str:
-    """Return a group's values of the table's fields, as a line names it."""
-    return " · ".join(group.key) or "the row"
-
-
 def said(group: Group, name: str) -> str | None:
     """Return an entry of the results of the group's winner, else of its trials; None without."""
     known = [group.winner.get(name)] if group.winner else []
@@ -39,7 +34,7 @@ def differing(groups: Sequence[Group]) -> list[str]:
     ]
 
 
-def recipe_lines(groups: Sequence[Group], label: Label = label_of) -> list[str]:
+def recipe_lines(groups: Sequence[Group], label: Label) -> list[str]:
     """Return lines on the weights that rows start from, and on how images became squares."""
     lines = []
     weights = _by(groups, WEIGHTS, label)
@@ -60,7 +55,7 @@ def recipe_lines(groups: Sequence[Group], label: Label = label_of) -> list[str]:
     return lines + warnings(groups, label)
 
 
-def warnings(groups: Sequence[Group], label: Label = label_of) -> list[str]:
+def warnings(groups: Sequence[Group], label: Label) -> list[str]:
     """Return lines on what a comparison is also of, and on validation with few images."""
     lines = []
     for name, what in ((DATA, "data"), (HOW, "recipes")):
