@@ -19,7 +19,7 @@ def predictions_grid(subject: Subject, images: int, seed: int = 0) -> Figure:
     """Return a grid of images with "predicted / actual", half of them wrong where possible."""
     generator = np.random.default_rng(seed)
     made = subject.predictions
-    right, known = made.predicted == made.label, made.label >= 0
+    right = made.predicted == made.label
     wrong_ones, right_ones = (
         generator.permutation(np.flatnonzero(mask)) for mask in (~right, right)
     )
@@ -29,7 +29,7 @@ def predictions_grid(subject: Subject, images: int, seed: int = 0) -> Figure:
     if subject.is_chosen:
         note = "the actual class is the folder's name, unknown if that is no class"
         return grid(cells, 6, f"Predicted / actual: {len(right):,} chosen images", note)
-    share = 100 * right[known].mean()
+    share = 100 * right.mean()
     title = f"Predicted / actual: {share:.2f} % of {len(right):,} {subject.images_name} are right"
     note = f"{len(wrong_ones)} of the {np.sum(~right):,} wrong ones (✗), then right ones (✓)"
     return grid(cells, 6, title, note)

@@ -7,6 +7,7 @@ import math
 import os
 import re
 import shutil
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -89,9 +90,6 @@ def open_store(
     cut: how a test set is split off where there is none; see `with_test_images`.
     recipe: how images become squares; None: by the largest square in their centre.
 
-    One process builds it, others that want it wait. It is built aside and renamed into place, so it
-    is always whole. The next builder removes what a killed one left.
-
     Raises:
         ConfigError: images that cannot be decoded; the message names the files.
         OSError: no room, or no right to write.
@@ -103,12 +101,31 @@ def open_store(
     )
     key = hashlib.sha256(identity.encode()).hexdigest()[:16]
     folder = root / f"{name}-{image_size}px-{key}"
-    if not folder.is_dir():
-        root.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{folder}.lock"):
-            if not folder.is_dir():
-                _build(dataset, image_size, folder, cut, recipe)
+    build_once(folder, lambda aside: _build(dataset, image_size, aside, cut, recipe))
     return read_store(folder)
+
+
+def build_once(folder: Path, build: Callable[[Path], None]) -> None:
+    """Have `build` fill `folder`, unless it is there.
+
+    One process builds it, others that want it wait. It is built aside and renamed into place, so it
+    is always whole. The next builder removes what a killed one left.
+    """
+    if folder.is_dir():
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        if folder.is_dir():
+            return
+        aside = folder.with_name(f"{folder.name}.building")
+        shutil.rmtree(aside, ignore_errors=True)  # of a builder that was killed
+        aside.mkdir()
+        try:
+            build(aside)
+            aside.rename(folder)
+        except BaseException:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise
 
 
 def with_test_images(dataset: Dataset, contents: Contents, cut: Cut, keys: Keys | None) -> Contents:
@@ -155,36 +172,28 @@ def read_places(folder: Path) -> list[str]:
 def _build(
     dataset: Dataset, image_size: int, folder: Path, cut: Cut, recipe: Recipe | None
 ) -> None:
-    """Decode the data set into `folder`; the caller holds the lock."""
-    aside = folder.with_name(f"{folder.name}.building")
-    shutil.rmtree(aside, ignore_errors=True)  # of a builder that was killed
-    aside.mkdir()
-    try:
-        contents = dataset.contents()
-        require_every_class(dataset.name, with_test_images(dataset, contents, BY_POSITION, None))
-        log.info("decoding %d images to %s", len(contents.labels), folder)
-        decoded = _decode_all(dataset, contents, image_size, aside / "images.npy", recipe)
-        contents = with_test_images(dataset, contents, cut, decoded.keys)
-        mean, std = decoded.normalisation(contents.parts == TRAIN)
-        np.save(aside / "labels.npy", contents.labels)
-        np.save(aside / "parts.npy", contents.parts)
-        np.save(aside / "keys.npy", decoded.keys)
-        np.save(aside / "pixels.npy", decoded.pixels)
-        count = len(contents.labels) if contents.are_files else 0
-        write_json(aside / "places.json", list(map(contents.where, range(count))))
-        facts = {
-            "class_names": contents.class_names,
-            "mean": mean,
-            "std": std,
-            "remarks": dataset.remarks,
-            "digest": _digest(contents, decoded.keys),
-            "cuts_by_content": contents.are_files and cut == BY_CONTENT,
-        }
-        write_json(aside / "facts.json", facts)
-        aside.rename(folder)
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise
+    """Decode the data set into the empty `folder`."""
+    contents = dataset.contents()
+    require_every_class(dataset.name, with_test_images(dataset, contents, BY_POSITION, None))
+    log.info("decoding %d images to %s", len(contents.labels), folder)
+    decoded = _decode_all(dataset, contents, image_size, folder / "images.npy", recipe)
+    contents = with_test_images(dataset, contents, cut, decoded.keys)
+    mean, std = decoded.normalisation(contents.parts == TRAIN)
+    np.save(folder / "labels.npy", contents.labels)
+    np.save(folder / "parts.npy", contents.parts)
+    np.save(folder / "keys.npy", decoded.keys)
+    np.save(folder / "pixels.npy", decoded.pixels)
+    count = len(contents.labels) if contents.are_files else 0
+    write_json(folder / "places.json", list(map(contents.where, range(count))))
+    facts = {
+        "class_names": contents.class_names,
+        "mean": mean,
+        "std": std,
+        "remarks": dataset.remarks,
+        "digest": _digest(contents, decoded.keys),
+        "cuts_by_content": contents.are_files and cut == BY_CONTENT,
+    }
+    write_json(folder / "facts.json", facts)
 
 
 def _digest(contents: Contents, keys: Keys) -> str:

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,14 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from filelock import FileLock
 from numpy.typing import NDArray
 from PIL import Image
 
 from fieldtrial.disk.files import write_json
 from fieldtrial.fields.former import CROPS
 from fieldtrial.training.data.dataset import TRAIN, Contents, Dataset, problem
-from fieldtrial.training.data.image_store import require_decodable
+from fieldtrial.training.data.image_store import build_once, require_decodable
 from fieldtrial.training.data.pixels import as_shown
 from fieldtrial.training.data.progress_bar import progress
 from fieldtrial.training.data.recipe import Recipe
@@ -141,11 +139,7 @@ def open_originals(
     identity = f"originals {FORMAT} {name} {dataset.fingerprint} {image_size} {keeps_all}"
     key = hashlib.sha256(identity.encode()).hexdigest()[:16]
     folder = root / f"{name}-{image_size}px-originals-{key}"
-    if not folder.is_dir():
-        root.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{folder}.lock"):
-            if not folder.is_dir():
-                _build(dataset, image_size, folder, keeps_all)
+    build_once(folder, lambda aside: _build(dataset, image_size, aside, keeps_all))
     if json.loads((folder / "facts.json").read_bytes())["are_squares"]:
         return None
     return Originals(
@@ -158,33 +152,25 @@ def open_originals(
 
 
 def _build(dataset: Dataset, image_size: int, folder: Path, keeps_all: bool) -> None:
-    """Decode the training images into `folder`; the caller holds the lock.
+    """Decode the training images into the empty `folder`.
 
     keeps_all: whether the store of squares has the whole of an image that is such a square.
     """
-    aside = folder.with_name(f"{folder.name}.building")
-    shutil.rmtree(aside, ignore_errors=True)  # of a builder that was killed
-    aside.mkdir()
-    try:
-        contents = dataset.contents()
-        chosen = np.flatnonzero(contents.parts == TRAIN)
-        are_squares = keeps_all and all(
-            _size(contents, index) == (image_size,) * 2 for index in chosen.tolist()
-        )
-        if not are_squares:
-            sizes = np.zeros((len(contents.labels), 3), np.int64)
-            with (aside / "pixels.bin").open("wb") as file:  # a full disk is an OSError here
-                for index, pixels in _decode(dataset, contents, chosen, LARGER * image_size):
-                    sizes[index] = pixels.shape
-                    file.write(pixels.tobytes())
-            ends = np.cumsum(sizes.prod(axis=1))
-            np.save(aside / "starts.npy", ends - sizes.prod(axis=1))
-            np.save(aside / "sizes.npy", sizes)
-        write_json(aside / "facts.json", {"are_squares": are_squares})
-        aside.rename(folder)
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise
+    contents = dataset.contents()
+    chosen = np.flatnonzero(contents.parts == TRAIN)
+    are_squares = keeps_all and all(
+        _size(contents, index) == (image_size,) * 2 for index in chosen.tolist()
+    )
+    if not are_squares:
+        sizes = np.zeros((len(contents.labels), 3), np.int64)
+        with (folder / "pixels.bin").open("wb") as file:  # a full disk is an OSError here
+            for index, pixels in _decode(dataset, contents, chosen, LARGER * image_size):
+                sizes[index] = pixels.shape
+                file.write(pixels.tobytes())
+        ends = np.cumsum(sizes.prod(axis=1))
+        np.save(folder / "starts.npy", ends - sizes.prod(axis=1))
+        np.save(folder / "sizes.npy", sizes)
+    write_json(folder / "facts.json", {"are_squares": are_squares})
 
 
 def _size(contents: Contents, index: int) -> tuple[int, int] | None:

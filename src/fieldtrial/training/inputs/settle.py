@@ -66,9 +66,9 @@ def _settle(
     if saved and not known:
         problems = size_problems(saved["facts"], parts[0], config)
     sweep = sweep_of(run, config)
-    for key, own in _shared(config, now).items() if sweep and not problems else ():
-        assert sweep
-        problems += _against_sweep(sweep.settle_inputs(key, own), now, config)
+    if sweep and not problems:
+        for key, own in _shared(config, now).items():
+            problems += _against_sweep(sweep.settle_inputs(key, own), now, config)
     if not problems and known_inputs(run) is None:
         write_json(run.inputs_path, now)
     return [problems, now, _version_notice(known, now) if known else None]
@@ -81,10 +81,10 @@ def standing_problems(run: Run, config: TrainConfig, data: Data, network: Networ
         return []  # nothing to compare with: files of weights need not be read
     now = inputs_of(config, data, network)
     problems = differences(known, now, config) if known else []
-    for key in _keys(config).values() if sweep and not problems else ():
-        assert sweep
-        if shared := sweep.inputs(key):
-            problems += _against_sweep(shared, now, config)
+    if sweep and not problems:
+        for key in _keys(config).values():
+            if shared := sweep.inputs(key):
+                problems += _against_sweep(shared, now, config)
     return problems
 
 

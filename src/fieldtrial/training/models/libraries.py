@@ -138,7 +138,6 @@ class Torchvision:
         Inception v3 has its auxiliary classifier where the images are large enough for it, and
         GoogLeNet never.
         """
-
         name = name.partition(":")[0]
         builder = _builder(name)
         size = shape.image_size
