@@ -73,6 +73,10 @@ def test_a_folder_of_runs_has_a_table_with_verdicts(
         "vgg16": ("0", "none"),
     }
     assert float(found["cnn"]["validation_accuracy"]) == pytest.approx(0.9)  # the mean of its runs
+    assert table([str(runs)]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "test_accuracy is the mean of its runs, ±" in printed
+    assert "fresh seeds" not in printed, "nobody has drawn any"
     assert found["resnet18"]["runs"] == "later/more/r0, later/more/r1 and 1 more"
     assert found["vgg16"]["note"] == "the only run failed: memory: a single image does not fit"
     assert table([str(runs)]) == 0

@@ -83,7 +83,7 @@ CHARTS = {
             " searched several times, this is one search."
         ),
     ),
-    "classes": ("Classes", "Each row's winner on test, its runs with fresh seeds together."),
+    "classes": ("Classes", "Each row's winner on test, all its tested runs together."),
 }
 
 

@@ -13,6 +13,7 @@ from fieldtrial.fields.values import format_value
 from fieldtrial.panel.terminal import format_hours
 from fieldtrial.results.analysis.groups import Group, Groups, Key
 from fieldtrial.results.analysis.quantities import Measure
+from fieldtrial.results.read.trials import RUN
 from fieldtrial.results.read.wording import p_text, signed_text, span_text
 from fieldtrial.results.table.left import Left
 from fieldtrial.results.table.render import MARK, NOTHING, Cell, Grid
@@ -203,6 +204,7 @@ class Layout:
         parts += (
             f" (half of a 95 % interval{' each' if 'images' in parts else ''})" if parts else ""
         )
+        is_by_hand = any(group.winner and group.winner["role"] == RUN for group in groups.groups)
         has_finalists = any(group.count("finalist") for group in groups.groups)
         finalists = " of the finalists, in their runs with fresh seeds" if has_finalists else ""
         marks = (
@@ -221,10 +223,12 @@ class Layout:
             if self._has_verdicts() and groups.compared_pairs
             else ""
         )
+        # Runs by hand have the seeds that they were given, and are chosen by what is averaged.
+        fresh = "" if is_by_hand else " with fresh seeds"
         runs = (
             "that of the winner's own run"
             if self._is_of_winners()
-            else f"the mean of its runs with fresh seeds{parts}, and n their number."
+            else f"the mean of its runs{fresh}{parts}, and n their number."
             f" With fewer than {FEWEST}, unless all are identical, there is no interval"
         )
         return (

@@ -143,7 +143,7 @@ function estimatesChart() {
     yaxis: { tickvals: labels, ticktext: names, range: [rows.length - 0.4, -0.6], ticks: "", tickfont: { size: isNarrow() ? 10 : 12 } },
     xaxis: { title: { text: plain(report.testLabel) } }, showlegend: marked.length > 0 && rest.length > 0,
   };
-  return { traces, layout, note: `Means over fresh seeds, with 95 % intervals for each row alone. Whether two rows differ is in the verdicts, not in whether their intervals overlap.${report.rowFields ? ` Rows: ${report.rowFields}.` : ""}` };
+  return { traces, layout, note: `Means over the runs that were tested, with 95 % intervals for each row alone. Whether two rows differ is in the verdicts, not in whether their intervals overlap.${report.rowFields ? ` Rows: ${report.rowFields}.` : ""}` };
 }
 
 // The best rows have colours and names, the others a colour and a name together.

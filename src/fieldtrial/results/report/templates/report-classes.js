@@ -23,7 +23,7 @@ function confusionChart() {
   };
   const axis = { ...ticks, showgrid: false, ticks: "" };
   const layout = { height: isNarrow() ? 360 : 460, yaxis: { ...axis, autorange: "reversed", title: { text: "actual" } }, xaxis: { ...axis, title: { text: "predicted" } } };
-  return { traces: [trace], layout, note: `${row.images.toLocaleString("en")} predictions of ${row.runs} runs with fresh seeds on test; the diagonal is what was right.` };
+  return { traces: [trace], layout, note: `${row.images.toLocaleString("en")} predictions of ${row.runs} runs on test; the diagonal is what was right.` };
 }
 
 function classAccuracyChart() {
