@@ -136,7 +136,7 @@ class Inputs(TypedDict, total=False):
     content. parts: one of which images train, select and test. classes: how many images each class
     has. store: the name of the decoded data. remarks: on the data, a line each. weights: those that
     the trial starts from, None where they are drawn. versions: of the libraries that numbers depend
-    on.
+    on. recipe: how images became squares, in words; see `recorded` in training/data/recipe.
     """
 
     cut: Required[Cut]
@@ -147,6 +147,7 @@ class Inputs(TypedDict, total=False):
     remarks: list[str]
     weights: WeightsFile | None
     versions: dict[str, str]
+    recipe: str
 
 
 class SweepCut(TypedDict, total=False):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,12 @@ from fieldtrial.disk.files import atomic_file, write_json
 from fieldtrial.disk.run import Record, Run
 from fieldtrial.training.attempt.preflight import check
 from fieldtrial.training.data import load as loading
+from fieldtrial.training.data.recipe import recorded
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.inputs import record
 from fieldtrial.training.loop import checkpoint
 from fieldtrial.training.loop.attempt import Attempt
+from fieldtrial.training.models.source import ModelSource
 from fieldtrial.training.scoring.evaluation import evaluate_run
 
 TrainUntil = Callable[..., list[Record]]
@@ -173,6 +176,29 @@ def test_what_starts_from_an_old_run_is_not_tested_on_what_that_has_trained_on(
     add(tmp_path / "other" / "a", range(3))
     elsewhere = config_of(tmp_path / "other", weights=str(old.path))
     assert record.cut_of(Run(tmp_path / "child"), elsewhere) == "content"
+
+
+def test_what_a_run_started_from_may_be_gone_when_it_has_begun(
+    tmp_path: Path, images: Path, train_until: TrainUntil
+) -> None:
+    first = Run.create(tmp_path / "first", config_of(images))
+    train_until(first)
+    weights = tmp_path / "weights.safetensors"
+    shutil.copy(first.weights_path, weights)
+    second = Run.create(tmp_path / "second", config_of(images, weights=str(weights)))
+    train_until(second, 1, last_epoch=1)
+    kept = weights.rename(tmp_path / "kept")
+    start_cold()
+    child = ModelSource.of(config_of(images, weights=str(second.path)))
+    assert (child.recipe, child.run and child.run.name) == (None, "second")
+    assert recorded(second) == (None, 8)
+    kept.rename(weights)
+    train_until(second, 2, test=True)
+    weights.unlink()
+    start_cold()
+    assert (
+        evaluate_run(second, World())["test_accuracy"] == (second.result() or {})["test_accuracy"]
+    )
 
 
 def test_an_old_run_is_refused_where_its_parts_have_other_sizes(

@@ -6,9 +6,14 @@ from typing import Literal, Self
 
 from PIL import Image
 
+from fieldtrial.disk.files import read_json
+from fieldtrial.disk.run import Run
+from fieldtrial.disk.schemas import BY_POSITION, Inputs
+
 TEXT = re.compile(
     r"(shorter side|both sides) resized to (\d{1,6}) pixels \((\w+)\), centre of (\d{1,6}) pixels"
 )
+SQUARE_TEXT = re.compile(r"largest centre square, resized to (\d{1,6}) pixels \(bicubic\)")
 SQUARE = "largest centre square, resized to {} pixels (bicubic)"  # without a recipe
 
 
@@ -67,3 +72,16 @@ class Recipe:
 def text_of(recipe: Recipe | None, image_size: int) -> str:
     """Return how images became squares of `image_size` pixels, in words."""
     return SQUARE.format(image_size) if recipe is None else str(recipe)
+
+
+def recorded(run: Run) -> tuple[Recipe | None, int] | None:
+    """Return the recipe of a run's images and their side in pixels, as the run has recorded them.
+
+    None where it has not: it has not begun, or an earlier version began it.
+    """
+    known: Inputs = read_json(run.inputs_path, Inputs) or Inputs(cut=BY_POSITION, data="")
+    text = str(known.get("recipe") or (run.result() or {}).get("recipe"))
+    if recipe := Recipe.parse(text):
+        return recipe, recipe.side
+    match = SQUARE_TEXT.fullmatch(text)
+    return (None, int(match[1])) if match else None

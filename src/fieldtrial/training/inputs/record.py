@@ -13,6 +13,7 @@ from fieldtrial.disk.run import Run
 from fieldtrial.disk.schemas import BY_CONTENT, BY_POSITION, Cut, Inputs
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.training.data.load import Data
+from fieldtrial.training.data.recipe import text_of
 from fieldtrial.training.inputs.origin import origin
 from fieldtrial.training.models.network import Network
 from fieldtrial.training.models.source import ModelSource
@@ -37,6 +38,7 @@ def data_inputs(data: Data) -> Inputs:
         classes=dict(zip(data.class_names, counts.tolist(), strict=True)),
         store=data.store,
         remarks=list(data.remarks),
+        recipe=text_of(data.recipe, data.image_size),
     )
 
 

@@ -13,7 +13,7 @@ from fieldtrial.disk.inside import Inside, RefusedError
 from fieldtrial.disk.run import Run
 from fieldtrial.fields.rules import RUN_PREFIX, is_library
 from fieldtrial.training.data.load import DataShape
-from fieldtrial.training.data.recipe import Recipe
+from fieldtrial.training.data.recipe import Recipe, recorded
 from fieldtrial.training.models.architectures import OwnModels
 from fieldtrial.training.models.eager import defer_compiler
 from fieldtrial.training.models.libraries import Library, Pretraining, Torchvision
@@ -137,6 +137,9 @@ class ModelSource:
         if self.config.image_size is not None:
             return self.config.image_size
         if self.run:
+            known = recorded(self.run)
+            if known and known[0]:
+                return known[1]
             return ModelSource.of(self.run.config(), self.run.path).image_size
         return self.pretraining.image_size if self.pretraining else None
 
@@ -152,7 +155,8 @@ class ModelSource:
         if self.config.preprocessing == "square" or self.image_size is None:
             return None
         if self.run:
-            recipe = ModelSource.of(self.run.config(), self.run.path).recipe
+            known = recorded(self.run)  # what that run started from may be gone
+            recipe = known[0] if known else ModelSource.of(self.run.config(), self.run.path).recipe
         else:
             recipe = self.pretraining.recipe if self.pretraining else None
         return recipe.scaled(self.image_size) if recipe else None

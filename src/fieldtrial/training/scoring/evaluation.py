@@ -9,7 +9,7 @@ from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.disk.run import Run
 from fieldtrial.fields.scores import number_with_unit
 from fieldtrial.training.data.load import Data, load
-from fieldtrial.training.data.recipe import Recipe
+from fieldtrial.training.data.recipe import recorded
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.inputs.record import cut_of, data_inputs, inputs_of, known_inputs
 from fieldtrial.training.inputs.settle import differences, size_problems
@@ -187,9 +187,7 @@ def _open(config: TrainConfig, run: Run, state: dict[str, torch.Tensor]) -> tupl
     """
     source = ModelSource.of(config, run.path)
     # The files that the trial started from no longer matter, and may be gone.
-    said = (run.result() or {}).get("recipe")
-    recipe = Recipe.parse(said) if isinstance(said, str) else source.recipe
-    size = recipe.side if recipe else source.image_size
+    recipe, size = recorded(run) or (source.recipe, source.image_size)
     data = load(replace(config, augmentation=()), size, cut_of(run, config), recipe)
     network = build(source.drawn(), data.shape, data.mean, data.std)
     try:
