@@ -1,5 +1,6 @@
 """How a sweep stands, from its files: as a function and as a command."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from fieldtrial.processes import started
 from fieldtrial.results.analysis.grouping import group_rows
 from fieldtrial.results.read.sweeps import read_sweeps
 from fieldtrial.results.status import read_standing, show
+from tests.needs import need_root
 
 if TYPE_CHECKING:
     from tests.results.conftest import Written
@@ -128,6 +130,19 @@ def test_the_command_that_resumes_a_sweep_is_shown_whole(
     show(written.folder)
     command = "cd '/my project' && python sweeps/x.py --set 'model=it'\"'\"'s'" + " --trials" * 20
     assert f"no driver is running; this resumes it: {command}\n" in capsys.readouterr().out
+
+
+def test_nobody_is_asked_to_run_a_command_of_another_user(
+    written: "Written", capsys: pytest.CaptureFixture[str]
+) -> None:
+    need_root("gives a folder to another user")
+    written.describe(trials=1)
+    written.folder.write_command(["rm", "-r", "/"], Path("/"))
+    os.chown(written.folder.path, 65534, -1)
+    show(written.folder)
+    shown = capsys.readouterr().out
+    assert "no driver is running; it is another user's" in shown
+    assert "rm -r" not in shown
 
 
 def test_what_a_job_that_is_gone_had_claimed_does_not_run(written: "Written") -> None:

@@ -93,6 +93,8 @@ def test_a_sweep_goes_on_with_the_defaults_with_which_it_was_begun(tmp_path: Pat
     claim(folder, begun)
     asked = replace(sweep, base=replace(base, dropout=0.3))
     assert as_begun(asked, folder)[0].base.dropout == 0.3
+    asked = as_begun(sweep, folder, given=["preprocessing"])[0]
+    assert (asked.base.preprocessing, asked.base.dropout) == ("recipe", 0.0)
     own = SweepFolder(tmp_path / "own")
     claim(own, SMALL)
     own.list_trial("3fa91b2c", 0, "search")

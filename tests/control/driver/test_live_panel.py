@@ -148,6 +148,15 @@ def test_no_more_trials_have_ended_than_there_are_to_be(tmp_path: Path) -> None:
     assert progress._count() == (5, 5 + 8 + 2)
 
 
+def test_rows_that_are_not_run_now_are_not_expected(tmp_path: Path) -> None:
+    sweep = replace(SMALL, rows=[{"optimizer": name} for name in ("sgd", "adam", "adamw")])
+    sweep = replace(sweep, run_only=frozenset({1}))
+    folder = SweepFolder(tmp_path)
+    folder.write_description(sweep.describe("x"))
+    progress = LivePanel(Console()).follow(Engine(sweep, folder, WaitingPlace()))
+    assert progress._count() == (0, 4)
+
+
 def test_an_attempt_that_is_given_anew_waits_until_it_begins(tmp_path: Path) -> None:
     place, folder = WaitingPlace(), SweepFolder(tmp_path)
     folder.write_description(SMALL.describe("x"))

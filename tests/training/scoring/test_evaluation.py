@@ -3,16 +3,19 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
 from fieldtrial.config import TrainConfig
+from fieldtrial.disk.files import write_json
 from fieldtrial.disk.run import Record, Run
 from fieldtrial.results.read.predictions import load_predictions
-from fieldtrial.training.data.load import load
+from fieldtrial.training.data.load import Data, load
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.loop.inference import MAX_IMAGES
+from fieldtrial.training.scoring import evaluation
 from fieldtrial.training.scoring.evaluation import evaluate_elsewhere, evaluate_run
 
 NewRun = Callable[..., Run]
@@ -58,7 +61,7 @@ def test_before_and_after_training(new_run: NewRun, train_until: TrainUntil) -> 
 
 
 def test_other_images_of_the_same_classes(
-    new_run: NewRun, train_until: TrainUntil, tmp_path: Path
+    new_run: NewRun, train_until: TrainUntil, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     digits = load(TrainConfig(classes="3"), None)
     for name, names, images in (
@@ -79,6 +82,21 @@ def test_other_images_of_the_same_classes(
     assert scores["test_accuracy"] > 0.85
     assert run.evaluations() == {f"folder:{tmp_path / 'two'} test": scores}
     assert run.result() == result
+    own = json.loads(run.inputs_path.read_text())
+    for cut in ("position", "content"):  # its own test images must not be those it was trained on
+        write_json(run.inputs_path, own | {"cut": cut, "data": "of an earlier version"})
+        asked = list[object]()
+
+        def noted(*arguments: Any, asked: list[object] = asked, **more: Any) -> Data:
+            asked.append(arguments[2])
+            return load(*arguments, **more)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(evaluation, "load", noted)
+            patch.setattr(evaluation, "differences", lambda *_: [])
+            evaluate_elsewhere(run, World(), f"folder:{tmp_path / 'two'}")
+        assert asked == [cut, cut]
+    write_json(run.inputs_path, own)
     with pytest.raises(ValueError, match="its classes are a, b, c; the run knows 0, 1, 2"):
         evaluate_elsewhere(run, World(), f"folder:{tmp_path / 'letters'}")
     grey = new_run("grey")
