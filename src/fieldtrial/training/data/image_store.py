@@ -132,15 +132,22 @@ def with_test_images(dataset: Dataset, contents: Contents, cut: Cut, keys: Keys 
     """Return the contents with the test set that is still to be split off, if any.
 
     keys: of the images, which are needed to cut by content.
+
+    Raises:
+        ConfigError: a class has too few images; the message names it. That depends on the numbers
+            of images alone.
     """
-    if dataset.test_fraction is None:
+    if (fraction := dataset.test_fraction) is None:
         return contents
-    if cut == BY_POSITION or keys is None:
-        return contents.with_test_split(dataset.test_fraction)
+    try:
+        if cut == BY_POSITION or keys is None:
+            return contents.with_test_split(fraction)
+        own = numbers(keys, "test")
+        chosen = cut_by_numbers(contents.labels, contents.class_names, fraction, own)[1]
+    except ValueError as error:
+        raise problem(dataset.name, f"has no test set of its own, and {error}") from None
     parts = contents.parts.copy()
-    own = numbers(keys, "test")
-    fraction = dataset.test_fraction
-    parts[cut_by_numbers(contents.labels, contents.class_names, fraction, own)[1]] = TEST
+    parts[chosen] = TEST
     return replace(contents, parts=parts)
 
 
@@ -174,7 +181,8 @@ def _build(
 ) -> None:
     """Decode the data set into the empty `folder`."""
     contents = dataset.contents()
-    require_every_class(dataset.name, with_test_images(dataset, contents, BY_POSITION, None))
+    any_keys = np.arange(len(contents.labels), dtype=np.uint64)  # before the true ones are known
+    require_every_class(dataset.name, with_test_images(dataset, contents, cut, any_keys))
     log.info("decoding %d images to %s", len(contents.labels), folder)
     decoded = _decode_all(dataset, contents, image_size, folder / "images.npy", recipe)
     contents = with_test_images(dataset, contents, cut, decoded.keys)

@@ -181,7 +181,7 @@ def _load(place: _Place, classes: str, shares: _Shares, crops: bool) -> Data:
     if shares.deduplicate:
         alone = without_copies(train, (validation, test), store.pixels)
         parts = parts.copy()
-        parts[np.setdiff1d(train, alone)] = NO_PART
+        parts[np.setdiff1d(train, alone)], parts[validation] = NO_PART, VALIDATION
         if count := len(train) - len(alone):
             left_out.append(
                 f"{count:,} training images left out, because they look like one of validation or"

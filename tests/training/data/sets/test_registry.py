@@ -211,6 +211,14 @@ def test_folders_that_are_no_data_set(tmp_path: Path) -> None:
         load_folder(tmp_path / "one_class")
 
 
+def test_four_images_of_a_class_can_be_cut(tmp_path: Path) -> None:
+    """By rank each class has one to test on; scikit-learn's cut of forty would leave some none."""
+    names = tuple(f"class{number}" for number in range(10))
+    write_part(tmp_path / "photos", 4, names)
+    data = load_folder(tmp_path / "photos", validation_fraction=0.34)
+    assert np.bincount(data.labels[data.test]).tolist() == [1] * 10
+
+
 def test_a_class_too_small_to_cut_is_named(tmp_path: Path) -> None:
     write_part(tmp_path / "photos", 20)
     write_part(tmp_path / "photos", 1, ("tree",))

@@ -52,9 +52,4 @@ def _contents(folder: Path) -> Contents:
         for path in folder.iterdir()
         if (match := NAME.fullmatch(path.name))
     )
-    contents = Contents.of_files(CLASS_NAMES, [(path, label, TRAIN) for label, _, path in found])
-    try:
-        contents.with_test_split(TEST_FRACTION)
-    except ValueError as error:
-        raise problem(ARCHIVE.dataset, f"{folder}: {error}") from None
-    return contents
+    return Contents.of_files(CLASS_NAMES, [(path, label, TRAIN) for label, _, path in found])

@@ -82,11 +82,6 @@ def image_folder(
         raise problem(dataset, *(f"the class folder {path} has no image{why}" for path in empty))
     contents = Contents.of_files(class_names, samples)
     test_fraction = TEST_FRACTION if cut_test and TEST not in layout.values() else None
-    if test_fraction:
-        try:
-            contents.with_test_split(test_fraction)
-        except ValueError as error:
-            raise problem(dataset, f"has no test set of its own, and {error}") from None
     return Dataset(
         name=dataset,
         fingerprint=_fingerprint(dataset, root, [path for path, _, _ in samples]),
