@@ -12,6 +12,7 @@ from fieldtrial.results.analysis.recipes.lines import RECIPES, said
 from fieldtrial.results.analysis.search_budget import SearchCost, search_costs
 from fieldtrial.results.read.sweeps import SWEEP, Sweeps
 from fieldtrial.results.read.trials import RUN
+from fieldtrial.results.read.wording import few
 
 Measure = Callable[[Group], float | str | None]
 MOST_NAMES = 2  # runs in a cell
@@ -98,8 +99,7 @@ def _names(group: Group) -> str:
     """Return the names of the group's tested runs, the first few if there are many."""
     runs = shown_runs(group)
     names = [str(name) for name in (runs if len(runs) else group.trials)["trial"]]
-    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-    return ", ".join(names[:MOST_NAMES]) + more
+    return few(names, MOST_NAMES)
 
 
 def speed_of_trials(records: pd.DataFrame) -> "pd.Series[float]":

@@ -17,7 +17,7 @@ from fieldtrial.fields.choices import Criterion
 from fieldtrial.fields.values import is_writable
 from fieldtrial.results.read.inputs import STATE, each_once
 from fieldtrial.results.read.trials import ENDED_WELL, RUN, frame_of, read_run
-from fieldtrial.results.read.wording import counted
+from fieldtrial.results.read.wording import counted, few
 
 MOST_NAMED = 5  # runs in a line
 Read = tuple[SweepDescription, pd.DataFrame, list[str]]
@@ -103,8 +103,7 @@ def _describe(
 
 
 def _named(names: Sequence[str]) -> str:
-    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-    return "".join(f"; {name}" for name in names[:MOST_NAMED]) + more
+    return few([f"; {name}" for name in names], MOST_NAMED, between="")
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

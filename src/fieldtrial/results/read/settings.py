@@ -10,7 +10,7 @@ from fieldtrial.config import FIELDS
 from fieldtrial.disk.sweep_description import SearchDomain, SweepDescription
 from fieldtrial.fields.values import format_value
 from fieldtrial.results.read.sweeps import SWEEP, Sweeps
-from fieldtrial.results.read.wording import listed
+from fieldtrial.results.read.wording import few, listed
 
 Place = tuple[str, int]  # a sweep's name, and the number of one of its rows
 Alike = frozenset[tuple[tuple[str, str], ...]]  # the settings of all rows that a group consists of
@@ -120,9 +120,7 @@ def _said(values: Mapping[str, Collection[str]]) -> str:
     """Return fields with their values: 'epochs (10, 100) and image_size (64, 224)'."""
     parts = []
     for name, texts in values.items():
-        ordered = sorted(texts, key=_order)
-        more = f" and {len(ordered) - MOST_VALUES} more" if len(ordered) > MOST_VALUES else ""
-        parts.append(f"{name} ({', '.join(ordered[:MOST_VALUES])}{more})")
+        parts.append(f"{name} ({few(sorted(texts, key=_order), MOST_VALUES)})")
     return listed(parts)
 
 

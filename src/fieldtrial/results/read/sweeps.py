@@ -20,7 +20,7 @@ from fieldtrial.fields.values import format_value, parse
 from fieldtrial.results.read.by_hand import MOST_NAMED, read_runs
 from fieldtrial.results.read.records import load_records
 from fieldtrial.results.read.trials import load
-from fieldtrial.results.read.wording import counted, listed
+from fieldtrial.results.read.wording import counted, few, listed
 
 _Known = tuple[SweepFolder, SweepDescription, pd.DataFrame]
 SWEEP = "sweep"  # the column with a trial's sweep, which can be grouped by like a field
@@ -258,18 +258,15 @@ def _found_lines(found: Found) -> list[str]:
     if inside or found.runs:
         runs = counted(len(found.runs.folders()), "run") if found.runs else ""
         parts = [f"{runs} of no sweep"] if runs else []
-        parts += [f"{counted(len(inside), 'sweep')} ({_few(inside)})"] if inside else []
+        parts += [f"{counted(len(inside), 'sweep')} ({few(inside, MOST_NAMED)})"] if inside else []
         lines.append(f"Found: {listed(parts)}.")
     if found.links:
-        lines.append(f"{counted(len(found.links), 'link')} not followed: {_few(found.links)}.")
+        lines.append(
+            f"{counted(len(found.links), 'link')} not followed: {few(found.links, MOST_NAMED)}."
+        )
     if found.left_out:
-        lines.append(f"Left out: {_few(found.left_out)}.")
+        lines.append(f"Left out: {few(found.left_out, MOST_NAMED)}.")
     return lines
-
-
-def _few(texts: Sequence[str]) -> str:
-    more = f" and {len(texts) - MOST_NAMED} more" if len(texts) > MOST_NAMED else ""
-    return ", ".join(texts[:MOST_NAMED]) + more
 
 
 def _join(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:

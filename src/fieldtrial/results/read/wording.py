@@ -12,6 +12,12 @@ def counted(count: int, what: str = "trial") -> str:
     return f"{count:,} {what}" + ("" if count == 1 else "s")
 
 
+def few(texts: Sequence[str], most: int, between: str = ", ") -> str:
+    """Return the first `most` texts, and how many more there are."""
+    more = f" and {len(texts) - most} more" if len(texts) > most else ""
+    return between.join(texts[:most]) + more
+
+
 def listed(texts: Sequence[str]) -> str:
     """Return 'one', 'one and two', or 'one, two and three'."""
     return " and ".join(filter(None, (", ".join(texts[:-1]), *texts[-1:])))

@@ -14,6 +14,7 @@ from fieldtrial.disk.reading import UnreadableError
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.results.read.trials import FAILED
+from fieldtrial.results.read.wording import few
 
 MOST_ENVIRONMENTS = 10
 MOST_NAMES = 8
@@ -128,6 +129,4 @@ def _listed(names: Counter[str]) -> str:
         name if count == 1 or len(names) == 1 else f"{name} ({count:,})"
         for name, count in names.most_common()
     ]
-    return ", ".join(parts[:MOST_NAMES]) + (
-        f" and {len(parts) - MOST_NAMES} more" if len(parts) > MOST_NAMES else ""
-    )
+    return few(parts, MOST_NAMES)

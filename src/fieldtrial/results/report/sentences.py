@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from fieldtrial.fields.scores import is_share, score_text
-from fieldtrial.results.read.wording import p_text, signed_text, size_text, span_text
+from fieldtrial.results.read.wording import few, p_text, signed_text, size_text, span_text
 from fieldtrial.results.report.data import label
 from fieldtrial.results.verdicts.comparisons import Comparison
 from fieldtrial.results.verdicts.estimates import Interval
@@ -48,8 +48,7 @@ def points(metric: str) -> str:
 
 def list_text(texts: Sequence[str]) -> str:
     """Return a list of names, shortened."""
-    shown = ", ".join(texts[:MOST_NAMED])
-    return shown + (f" and {len(texts) - MOST_NAMED} more" if len(texts) > MOST_NAMED else "")
+    return few(texts, MOST_NAMED)
 
 
 def difference_text(metric: str, one: Comparison) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 
 from fieldtrial.results.analysis.groups import Group
-from fieldtrial.results.read.wording import counted
+from fieldtrial.results.read.wording import counted, few
 
 # Entries of result.json that say it in words.
 WEIGHTS, DATA, HOW = "initial_weights", "pretraining_data", "pretraining_recipe"
@@ -42,11 +42,10 @@ def recipe_lines(groups: Sequence[Group], label: Label) -> list[str]:
         kinds = [
             f"{text} (pretrained on: {said(first, DATA) or 'not said'}; recipe:"
             f" {said(first, HOW) or 'not said'})"
-            for text in list(weights)[:MOST_NAMED]
+            for text in weights
             for first in [next(one for one in groups if said(one, WEIGHTS) == text)]
         ]
-        more = f" and {len(weights) - MOST_NAMED} more" if len(weights) > MOST_NAMED else ""
-        lines.append(f"Initial weights: {', '.join(kinds)}{more}.")
+        lines.append(f"Initial weights: {few(kinds, MOST_NAMED)}.")
     images = _by(groups, IMAGES, label)
     if len(images) > 1 or (images and weights):
         kinds = list(images)
@@ -107,8 +106,4 @@ def _by(groups: Sequence[Group], name: str, label: Label) -> dict[str, str]:
     for group in groups:
         if text := said(group, name):
             rows.setdefault(text, []).append(label(group))
-    return {
-        text: ", ".join(own[:MOST_NAMED])
-        + (f" and {len(own) - MOST_NAMED} more" if len(own) > MOST_NAMED else "")
-        for text, own in rows.items()
-    }
+    return {text: few(own, MOST_NAMED) for text, own in rows.items()}
