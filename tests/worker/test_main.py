@@ -1,7 +1,6 @@
 """The worker: tasks in, answers out, warm in between; its messages about failures, its end."""
 
 import contextlib
-import errno
 import json
 import os
 import signal
@@ -14,22 +13,20 @@ from typing import Any
 
 import psutil
 import pytest
-import torch
 
-from fieldtrial.config import ConfigError
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.task_queue import Task
+from fieldtrial.training.attempt.failures import tell
 from fieldtrial.training.attempt.train import train
-from fieldtrial.training.attempt.worker import kind_of, message_of, tell, work
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.loop.attempt import Attempt, Superseded
-from fieldtrial.training.loop.epoch import Diverged
+from fieldtrial.worker.tasks import work
 from tests.unreliable import UnreliableFolder
 
 NewRun = Callable[..., Run]
 Numbers = Callable[[Run], list[dict[str, Any]]]
 
-MODULE = ["-m", "fieldtrial.training.attempt.worker"]
+MODULE = ["-m", "fieldtrial.worker"]
 LAUNCHER = ["-m", "fieldtrial.training.distributed.launcher", "--processes", "2"]
 LONG = {"model": "cnn", "classes": "all", "epochs": 10_000}
 
@@ -196,7 +193,7 @@ def test_a_signal_shows_what_a_worker_does(new_run: NewRun) -> None:
             _wait_for_records(run, len(run.records()) + 1)  # it goes on
             log = run.log_path(1).read_text()
         assert "most recent call first" in log
-        assert "worker.py" in log
+        assert "tasks.py" in log
         assert "fit.py" in log
 
 
@@ -294,55 +291,3 @@ def test_a_file_system_that_goes_away_is_waited_for(
         assert worker.do(run, attempt=2) == "finished"
     assert [record["epoch"] for record in run.records()] == list(range(31))
     assert run.attempts() == [1, 2]
-
-
-def _raised_in_handling(first: Exception, second: Exception) -> Exception:
-    try:
-        try:
-            raise first
-        except Exception:
-            raise second  # noqa: B904 (as libraries do)
-    except Exception as error:
-        return error
-
-
-def test_failures_have_kinds() -> None:
-    full = OSError(errno.ENOSPC, "No space left on device")
-    away = OSError(errno.ESTALE, "Stale file handle")
-    assert (
-        kind_of(away)
-        == kind_of(_raised_in_handling(away, RuntimeError("unexpected pos 64 vs 0")))
-        == "outage"
-    )
-    assert kind_of(Diverged("at step 3")) == "diverged"
-    assert kind_of(torch.OutOfMemoryError("CUDA out of memory")) == "memory"
-    with pytest.raises(RuntimeError) as no_memory:
-        torch.empty(2**60, dtype=torch.uint8)
-    assert kind_of(no_memory.value) == "memory"
-    assert kind_of(RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED")) == "memory"
-    assert kind_of(full) == "disk"
-    assert kind_of(OSError(errno.EDQUOT, "quota")) == "disk"
-    assert kind_of(_raised_in_handling(full, RuntimeError("unexpected pos 64 vs 0"))) == "disk"
-    assert kind_of(ConfigError(["lr: too high"])) == "config"
-    assert kind_of(FileNotFoundError("data")) == "config"
-    assert kind_of(RuntimeError("size mismatch")) == "error"
-    assert kind_of(OSError(errno.EBADF, "Bad file descriptor")) == "error"
-
-
-def test_a_full_disk_elsewhere_is_named(new_run: NewRun) -> None:
-    run, store = new_run(), "/scratch/stores/digits/images.npy"
-    full = OSError(errno.ENOSPC, "No space left on device", store)
-    assert message_of(full, "disk", run) == f"no space left for {store}"
-    shown = message_of(_raised_in_handling(full, RuntimeError("unexpected")), "disk", run)
-    assert shown.endswith(store)
-    quota = message_of(OSError(errno.EDQUOT, "quota"), "disk", run)
-    assert quota == f"no space left for {run.path}"
-
-
-def test_the_first_failure_of_an_attempt_is_the_one_that_is_told(new_run: NewRun) -> None:
-    run = new_run()
-    tell(run, "memory", "out of memory", torch.OutOfMemoryError("out of memory"), attempt=1)
-    tell(run, "error", "connection closed", RuntimeError("connection closed by peer"), attempt=1)
-    assert (run.error() or {})["kind"] == "memory"
-    tell(run, "error", "something else", RuntimeError("something else"), attempt=2)
-    assert (run.error() or {})["kind"] == "error"

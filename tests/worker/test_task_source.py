@@ -11,8 +11,8 @@ import pytest
 from fieldtrial.config import TrainConfig
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.task_queue import Answer, Task, TaskQueue
-from fieldtrial.training.attempt import task_source as source
-from fieldtrial.training.attempt.task_source import QueueTaskSource, StopPoll, open_task_source
+from fieldtrial.worker import task_source as source
+from fieldtrial.worker.task_source import QueueTaskSource, open_task_source
 
 LATER = 3600.0
 
@@ -142,7 +142,7 @@ def test_a_command_line_says_which(queue: TaskQueue, capfd: pytest.CaptureFixtur
 
 WORKER = """
 import os, sys, time
-from fieldtrial.training.attempt.task_source import open_task_source
+from fieldtrial.worker.task_source import open_task_source
 box = open_task_source([], os.fdopen(os.dup(1), "wb", buffering=0))
 while task := box.next():
     time.sleep(float(sys.argv[1]))
@@ -178,33 +178,3 @@ def test_the_end_of_the_standard_input_ends_a_training_worker_at_once() -> None:
         check=False,
     )
     assert (done.returncode, done.stdout) == (1, "")
-
-
-def test_a_stop_file_is_looked_for_now_and_then(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clock = [100.0]
-    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    looks: list[float] = []
-    run = Run.create(tmp_path / "run", TrainConfig())
-
-    def look() -> bool:
-        looks.append(clock[0])
-        return False
-
-    monkeypatch.setattr(run, "stop_requested", look)
-    stop = StopPoll(run)
-    for seconds, pause in ((0.05, 0.1), (3.0, 0.3), (600.0, 1.0)):
-        stop.set_interval(seconds)
-        clock[0] += 1
-        first = len(looks)
-        for _ in range(250):
-            assert not stop()
-            clock[0] += 0.01
-        moments = looks[first:]
-        assert moments[1] - moments[0] == pytest.approx(pause, abs=0.02)
-        assert len(moments) == pytest.approx(2.5 / pause, abs=1 + 0.25 / pause)
-    monkeypatch.undo()
-    clock[0] += 10
-    run.request_stop()
-    assert StopPoll(run)()

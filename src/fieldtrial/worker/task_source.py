@@ -1,4 +1,4 @@
-"""Where a worker gets its tasks, its standard input or a sweep's task queue, and stop requests."""
+"""Where a worker gets its tasks, its standard input or a task queue."""
 
 import json
 import os
@@ -9,7 +9,6 @@ import time
 from typing import Any, Protocol
 
 from fieldtrial.disk.outages import outlast
-from fieldtrial.disk.run import Run
 from fieldtrial.disk.task_queue import Answer, Task, TaskQueue
 
 POLL_SECONDS = 0.1
@@ -65,7 +64,7 @@ class StandardInput:
 
 
 class QueueTaskSource:
-    """Tasks are claimed from a sweep's queue, at most `trials` of them.
+    """Tasks are claimed from a folder's queue, at most `trials` of them.
 
     It ends after `idle` seconds without a task. It stops claiming tasks when the time left until
     `end`, in seconds since 1970, may be too short for one as long as the longest so far. During an
@@ -114,27 +113,6 @@ class QueueTaskSource:
 
     def _short_of_time(self) -> bool:
         return time.time() + SAFETY * self._longest > self._end
-
-
-class StopPoll:
-    """Checks for a run's stop file between steps: every tenth of an epoch, within 0.1 to 1 s."""
-
-    SHARE, SHORTEST, LONGEST = 0.1, 0.1, 1.0
-
-    def __init__(self, run: Run) -> None:
-        self._run, self._pause, self._next = run, self.SHORTEST, 0.0
-
-    def set_interval(self, epoch_seconds: float) -> None:
-        """Adapt the interval to an epoch's duration."""
-        self._pause = min(self.LONGEST, max(self.SHORTEST, self.SHARE * epoch_seconds))
-
-    def __call__(self) -> bool:
-        """Return whether the worker was asked to stop; False between two checks."""
-        now = time.monotonic()
-        if now < self._next:
-            return False
-        self._next = now + self._pause
-        return self._run.stop_requested()
 
 
 def open_task_source(arguments: list[str], answers: Any) -> TaskSource:
