@@ -8,16 +8,16 @@ import sys
 from collections.abc import Sequence
 
 from fieldtrial.command_line import job, job_parser, parse
-from fieldtrial.control.driver.drive import only_driver
-from fieldtrial.control.engine.loop import SweepError
 from fieldtrial.control.places.slurm import commands as slurm_commands
 from fieldtrial.control.places.slurm.polling import job_name
+from fieldtrial.control.running.errors import WorkError
+from fieldtrial.control.running.ownership import only_driver
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.disk.task_queue import TaskQueue
 from fieldtrial.processes import user_name
 
 
-@job(SweepError, slurm_commands.SlurmOutageError)
+@job(WorkError, slurm_commands.SlurmOutageError)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Withdraw the waiting tasks, cancel the jobs, and print how many there were."""
     parser = job_parser(__doc__)
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder.require()
     if (owner := folder.path.stat().st_uid) != os.geteuid():  # SLURM shows and ends one's own jobs
         who = user_name(owner)
-        raise SweepError(f"{folder.path}: belongs to {who}, and only {who} can cancel its jobs")
+        raise WorkError(f"{folder.path}: belongs to {who}, and only {who} can cancel its jobs")
     with only_driver(folder, flags.takeover):  # a running driver would submit the jobs again
         queue = TaskQueue(folder.queue_path)
         for name in queue.waiting():

@@ -1,4 +1,4 @@
-"""Ownership: only one driver at a time runs a sweep, and another one can take it over."""
+"""Ownership: one driver at a time runs what is in a folder, and another can take it over."""
 
 import contextlib
 import itertools
@@ -8,14 +8,17 @@ import socket
 import stat
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from filelock import BaseFileLock, FileLock, Timeout
 
-from fieldtrial.control.driver.other_driver import NoDriverError, ask_to_end, mark_this_process
-from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.control.running.errors import WorkError
+from fieldtrial.control.running.other_driver import NoDriverError, ask_to_end, mark_this_process
+from fieldtrial.disk.outages import is_outage
+from fieldtrial.disk.work.folder import WorkFolder
+from fieldtrial.panel.terminal import console
 from fieldtrial.processes import is_gone, own_name, started, user_name
 
 HEARTBEAT_SECONDS = 5.0
@@ -29,15 +32,15 @@ PAUSE_SECONDS = 0.2
 
 
 class OwnedError(RuntimeError):
-    """Another process runs the sweep; the message says which, and what to do."""
+    """Another process runs what is in the folder; the message says which, and what to do."""
 
 
 class DeposedError(RuntimeError):
-    """Another driver has taken the sweep over."""
+    """Another driver has taken the folder over."""
 
 
 class Ownership:
-    """The right to run a sweep, from `take` to `release`.
+    """The right to run what is in a folder, from `take` to `release`.
 
     A lock keeps other drivers out, and a file names its owner. Only the user can open the lock's
     file: whoever can read such a file can hold the lock. A driver that takes over writes its
@@ -50,7 +53,7 @@ class Ownership:
 
     def __init__(
         self,
-        folder: SweepFolder,
+        folder: WorkFolder,
         takeover: bool = False,
         notify: Callable[[str], None] = lambda _: None,
     ) -> None:
@@ -72,7 +75,7 @@ class Ownership:
         """Become the owner.
 
         Raises:
-            OwnedError: another process runs the sweep, and does not end, or is another user's.
+            OwnedError: another process runs it, and does not end, or is another user's.
             OSError: the folder cannot be written to.
         """
         path = self._folder.path.absolute()
@@ -87,7 +90,8 @@ class Ownership:
             if not self._takeover:
                 self._lock.release()
                 raise OwnedError(
-                    f"{owner_text(owner)} runs this sweep; end it first, or give --takeover"
+                    f"{owner_text(owner)} runs this {self._folder.kind}; end it first, or give"
+                    " --takeover"
                 )
             self._notify(f"{self._folder.path}: waiting for {owner_text(owner)} to end")
             self._take_over(owner)
@@ -109,11 +113,11 @@ class Ownership:
             os.close(self._mark)
 
     def _remove_folder(self) -> None:
-        """Remove the folder if it was made for a sweep that has not begun, as after a refusal."""
+        """Remove the folder if it was made for what has not begun, as after a refusal."""
         lock = self._folder.lock_path
         if self._made and lock.parent.names() == [lock.name]:
             lock.unlink()
-            with contextlib.suppress(OSError):  # another sweep is in one of them by now
+            with contextlib.suppress(OSError):  # something else is in one of them by now
                 for path in self._made:
                     path.rmdir()
 
@@ -121,8 +125,8 @@ class Ownership:
         """Raise DeposedError if another driver has taken over, whose SIGTERM may be yet to come."""
         if not self._is_mine():
             path, who = self._folder.path, owner_text(self._folder.owner())
-            end = f"and this driver has ended; python jobs/status.py {path} shows the sweep's state"
-            raise DeposedError(f"{path}: {who} has taken this sweep over, {end}")
+            end = f"and this driver has ended; python jobs/status.py {path} shows the state"
+            raise DeposedError(f"{path}: {who} has taken this {self._folder.kind} over, {end}")
 
     def _send_heartbeats(self) -> None:
         """Write heartbeats until the end, or until another driver has taken over."""
@@ -140,12 +144,14 @@ class Ownership:
                 ask_to_end(owner, self._folder, self._write)  # so that it knows why it gets SIGTERM
             except NoDriverError:
                 raise OwnedError(
-                    f"{owner_text(owner)} is no driver of this sweep, or one of an earlier version,"
-                    f" and is left alone; find out who holds {self._folder.lock_path}, and end that"
+                    f"{owner_text(owner)} is no driver of this {self._folder.kind}, or one of an"
+                    f" earlier version, and is left alone; find out who holds"
+                    f" {self._folder.lock_path}, and end that"
                 ) from None
             except PermissionError:
                 raise OwnedError(
-                    f"{owner_text(owner)} runs this sweep; only {owner['user']} can end it"
+                    f"{owner_text(owner)} runs this {self._folder.kind}; only {owner['user']} can"
+                    " end it"
                 ) from None
         has_left = self._wait(LEAVING_SECONDS if here else DEAD_SECONDS, self._claim_and_lock)
         if has_left and owner and not here:
@@ -222,3 +228,40 @@ def owner_text(owner: dict[str, Any] | None) -> str:
         if owner
         else "another process"
     )
+
+
+@contextlib.contextmanager
+def only_driver(folder: WorkFolder, takeover: bool = False) -> Iterator[Ownership]:
+    """Own a folder; with `takeover`, another driver of it is ended.
+
+    Raises:
+        WorkError: another process runs what is in it, or the folder cannot be written to.
+        DeposedError: another process has taken it over, and interrupted this one.
+    """
+    ownership = Ownership(folder, takeover, notify=console().print)
+    try:
+        ownership.take()
+    except OwnedError as error:
+        raise WorkError(f"{folder.path}: {error}") from None
+    except OSError as error:
+        raise unwritable(folder, error) from None
+    try:
+        yield ownership
+    except (KeyboardInterrupt, SystemExit):  # while Ray starts, its handler of SIGTERM exits
+        raise_if_deposed(ownership)
+        raise
+    finally:
+        ownership.release()
+
+
+def raise_if_deposed(ownership: Ownership) -> None:
+    """Raise DeposedError if another driver has taken over, as far as that can be known."""
+    with contextlib.suppress(OSError):  # in an outage this is unknown
+        ownership.check()
+
+
+def unwritable(folder: WorkFolder, error: OSError) -> Exception:
+    """Return the error to raise where a folder cannot be written to."""
+    if is_outage(error):
+        return error
+    return WorkError(f"{folder.path}: cannot be written to: {error.strerror}")

@@ -7,15 +7,15 @@ from typing import Any, cast
 import pytest
 
 from fieldtrial.config import TrainConfig
-from fieldtrial.control.engine import hung as module
-from fieldtrial.control.engine.hung import (
+from fieldtrial.control.places.interface import Place
+from fieldtrial.control.running import hung as module
+from fieldtrial.control.running.hung import (
     DUMP_SECONDS,
     FIRST_SECONDS,
     HUNG_SECONDS,
     STALL_SECONDS,
     HungWatch,
 )
-from fieldtrial.control.places.interface import Place
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.task_queue import Task
 

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from fieldtrial.control.driver import ownership
-from fieldtrial.control.driver.drive import only_driver
-from fieldtrial.control.engine.loop import SweepError
+from fieldtrial.control.running import ownership
+from fieldtrial.control.running.errors import WorkError
+from fieldtrial.control.running.ownership import only_driver
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.processes import started
 from tests.needs import need, need_root
@@ -104,7 +104,7 @@ def test_another_users_is_left_alone_and_told_apart(tmp_path: Path) -> None:
     folder.set_owner({"user": "carla", "token": "x", **here})
     with FileLock(folder.lock_path), pytest.MonkeyPatch.context() as patch:
         patch.setattr(signal, "pidfd_send_signal", refuse)
-        with pytest.raises(SweepError) as caught, only_driver(folder, takeover=True):
+        with pytest.raises(WorkError) as caught, only_driver(folder, takeover=True):
             pass
     told = (
         f"carla on {socket.gethostname()}, process {os.getpid()}, runs this sweep; only carla can"
@@ -201,7 +201,7 @@ def name_driver(folder: SweepFolder, process: int) -> None:
 
 
 def refusal(folder: SweepFolder) -> str:
-    with pytest.raises(SweepError) as caught, only_driver(folder, takeover=True):
+    with pytest.raises(WorkError) as caught, only_driver(folder, takeover=True):
         pass
     return str(caught.value)
 
@@ -287,7 +287,7 @@ def test_the_lock_of_another_user_is_said_to_be_that(reachable: SweepFolder) -> 
         pass
     os.seteuid(65534)
     try:
-        with pytest.raises(SweepError) as caught, only_driver(reachable):
+        with pytest.raises(WorkError) as caught, only_driver(reachable):
             pass
     finally:
         os.seteuid(0)

@@ -1,6 +1,6 @@
-"""Another driver of a sweep on this machine: how it is known for one, and asked to end.
+"""Another driver of a folder on this machine: how it is known for one, and asked to end.
 
-What a sweep's folder says of its driver may be a stranger's words, and name any process.
+What a folder says of its driver may be a stranger's words, and name any process.
 """
 
 import contextlib
@@ -10,16 +10,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.disk.work.folder import WorkFolder
 from fieldtrial.processes import started
 
 
 class NoDriverError(RuntimeError):
-    """A process is no driver of the sweep."""
+    """A process is no driver of the folder."""
 
 
-def mark_this_process(folder: SweepFolder) -> int:
-    """Mark this process as a driver of a sweep; return a descriptor: to close it ends that.
+def mark_this_process(folder: WorkFolder) -> int:
+    """Mark this process as a driver of a folder; return a descriptor: to close it ends that.
 
     The mark is an open file without a name in any folder, of which the kernel shows the title. An
     environment variable would not do: the kernel shows those that a process was started with.
@@ -27,13 +27,13 @@ def mark_this_process(folder: SweepFolder) -> int:
     return os.memfd_create(_mark(folder))
 
 
-def ask_to_end(owner: Mapping[str, Any], folder: SweepFolder, announce: Callable[[], None]) -> None:
-    """Send SIGTERM to the driver of a sweep that `owner` names, after `announce` was called.
+def ask_to_end(owner: Mapping[str, Any], folder: WorkFolder, announce: Callable[[], None]) -> None:
+    """Send SIGTERM to the driver of a folder that `owner` names, after `announce` was called.
 
     The process is held by a descriptor of it: another one that gets its number is not meant.
 
     Raises:
-        NoDriverError: the process lacks the mark of a driver of this sweep, or its lock.
+        NoDriverError: the process lacks the mark of a driver of this folder, or its lock.
         PermissionError: it is another user's.
     """
     with contextlib.ExitStack() as stack:
@@ -49,13 +49,13 @@ def ask_to_end(owner: Mapping[str, Any], folder: SweepFolder, announce: Callable
         signal.pidfd_send_signal(process, signal.SIGTERM)
 
 
-def _mark(folder: SweepFolder) -> str:
+def _mark(folder: WorkFolder) -> str:
     known = folder.path.stat()
     return f"fieldtrial-driver-{known.st_dev}-{known.st_ino}"
 
 
-def _is_driver(process: int, folder: SweepFolder) -> bool:
-    """Return whether a process has the mark of a driver of this sweep, and its lock open."""
+def _is_driver(process: int, folder: WorkFolder) -> bool:
+    """Return whether a process has the mark of a driver of this folder, and its lock open."""
     titles, files = set[str](), set[tuple[int, int]]()
     with contextlib.suppress(OSError):  # it has ended, or lets nobody look, as no driver does
         for path in Path(f"/proc/{process}/fd").iterdir():
