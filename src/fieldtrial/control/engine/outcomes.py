@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fieldtrial.control.engine.trial import Trial
-from fieldtrial.control.running.deaths import SAME_ERRORS
+from fieldtrial.control.running.deaths import shared_problem
 from fieldtrial.disk.device_time import device_time
 from fieldtrial.disk.run import Run
 
@@ -56,10 +56,9 @@ def one_failure_too_many(ended: Sequence[Trial], most: int) -> Trial | None:
 
 def same_first_error(ended: Sequence[Trial]) -> Trial | None:
     """Return a trial if all trials so far failed with the same error, and did not diverge."""
-    problems = {trial.problem for trial in ended}
-    if len(ended) < SAME_ERRORS or len(problems) > 1 or None in problems:
+    if shared_problem([trial.problem for trial in ended]) is None or ended[0].diverged:
         return None
-    return None if ended[0].diverged else ended[0]
+    return ended[0]
 
 
 def raise_accumulation(trial: Trial, processes: int) -> bool:

@@ -1,5 +1,6 @@
 """How often the workers of a task may die before it counts as failed."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from fieldtrial.control.places.interface import Cause
@@ -43,3 +44,13 @@ def count_death(task: Counted, cause: Cause, death: str, step: str = "epoch") ->
         given_up = task.interruptions >= MOST_INTERRUPTIONS
         why = f"it was interrupted {task.interruptions} times without completing {a_step}"
     return f"{why}; the last time {death}" if given_up else None
+
+
+def shared_problem(problems: Sequence[str | None]) -> str | None:
+    """Return the problem that all tasks that have ended so far share, if they are enough to tell.
+
+    problems: why each has failed, None where it has not.
+    """
+    if len(problems) < SAME_ERRORS or len(set(problems)) > 1:
+        return None
+    return problems[0]
