@@ -1,6 +1,6 @@
-"""Cancel a sweep's SLURM jobs, and no others: python jobs/cancel.py runs/NAME
+"""Cancel the SLURM jobs of a sweep, or of videos: python jobs/cancel.py runs/NAME
 
-The sweep's trials resume when its command is run again.
+No other jobs are cancelled. All goes on when the same command is run again.
 """
 
 import os
@@ -14,6 +14,8 @@ from fieldtrial.control.running.errors import WorkError
 from fieldtrial.control.running.ownership import only_driver
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.disk.task_queue import TaskQueue
+from fieldtrial.disk.work.folder import WorkFolder
+from fieldtrial.disk.work.videos import VideosFolder
 from fieldtrial.processes import user_name
 
 
@@ -21,13 +23,13 @@ from fieldtrial.processes import user_name
 def main(arguments: Sequence[str] | None = None) -> int:
     """Withdraw the waiting tasks, cancel the jobs, and print how many there were."""
     parser = job_parser(__doc__)
-    parser.add_argument("sweep", metavar="DIR", help="the sweep's folder")
-    parser.add_argument(
-        "--takeover", action="store_true", help="end a driver that runs the sweep first"
-    )
+    parser.add_argument("folder", metavar="DIR", help="the folder of the sweep or of the videos")
+    parser.add_argument("--takeover", action="store_true", help="end a driver that runs it first")
     flags = parse(parser, arguments)
-    folder = SweepFolder(flags.sweep)
-    folder.require()
+    videos, sweep = VideosFolder(flags.folder), SweepFolder(flags.folder)
+    if not videos.exists():
+        sweep.require()
+    folder: WorkFolder = videos if videos.exists() else sweep
     if (owner := folder.path.stat().st_uid) != os.geteuid():  # SLURM shows and ends one's own jobs
         who = user_name(owner)
         raise WorkError(f"{folder.path}: belongs to {who}, and only {who} can cancel its jobs")

@@ -7,7 +7,9 @@ import traceback
 from typing import Any
 
 from fieldtrial.disk.outages import await_folder
+from fieldtrial.disk.run import Run
 from fieldtrial.disk.task_queue import Task
+from fieldtrial.disk.work.videos import SegmentRun
 from fieldtrial.training.attempt.failures import kind_of, message_of, tell
 from fieldtrial.training.attempt.train import train
 from fieldtrial.training.distributed.device_clock import DeviceClock
@@ -25,8 +27,7 @@ def work(task: Task, world: World, clock: DeviceClock | None = None) -> dict[str
     run = task.open_run()
     try:
         if not world.broadcast(run.result()):
-            for _ in train(Attempt.at(run, world, task.attempt, task.accumulate, task.test, clock)):
-                pass
+            _do(task, run, world, clock)
         result = world.broadcast(run.result())
         assert result
         return {"outcome": result["outcome"]}
@@ -48,3 +49,15 @@ def work(task: Task, world: World, clock: DeviceClock | None = None) -> dict[str
         ):
             os._exit(1)
         return {"outcome": "failed", "error": {"kind": kind, "message": message}}
+
+
+def _do(task: Task, run: Run, world: World, clock: DeviceClock | None) -> None:
+    """Do the task that the run directory holds."""
+    if not SegmentRun(run).exists():
+        for _ in train(Attempt.at(run, world, task.attempt, task.accumulate, task.test, clock)):
+            pass
+        return
+    from fieldtrial.video.segments.work import work_at  # late: trials need no video
+
+    assert world.size == 1, "a video's task has one process"
+    work_at(run, task.attempt, task.accumulate, world.device)

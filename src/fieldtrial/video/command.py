@@ -1,0 +1,91 @@
+"""The command jobs/detect.py without what runs it: from flags to an analysis that can begin."""
+
+import argparse
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+from fieldtrial.detection.settings import DetectorSettings
+from fieldtrial.disk.work.videos import VideosFolder
+from fieldtrial.video.analyse import RunTasks, analyse
+from fieldtrial.video.geometry import parse_lines, parse_zones
+from fieldtrial.video.media.index import VideoIndex
+from fieldtrial.video.media.sources import is_stream
+from fieldtrial.video.names import video_names
+from fieldtrial.video.options import Options, collected, detector_of, options_of
+from fieldtrial.video.outcome import file_name
+from fieldtrial.video.segments.here import runner
+from fieldtrial.video.videos import cut_all, find_all, index_all, require_inside, stored
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """An analysis that was checked. Nothing is written before `analyse`."""
+
+    folder: VideosFolder
+    options: Options
+    indexes: list[VideoIndex]
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it is of a stream."""
+        return is_stream(self.options.videos[0])
+
+    def run_here(self) -> int:
+        """Analyse the videos in this process. Returns the exit status."""
+        return self.run(runner(self.folder))
+
+    def run(self, run_tasks: RunTasks) -> int:
+        """Analyse the videos; another process must not. Returns the exit status."""
+        self.folder.write_options(self.options.to_json())
+        names = video_names(self.options.videos)
+        videos = cut_all(self.folder, names, self.indexes, self.options.segment_seconds)
+        return analyse(self.folder, videos, self.options, run_tasks)
+
+
+def prepare(flags: argparse.Namespace) -> Prepared:
+    """Return the analysis that flags ask for.
+
+    Raises:
+        ConfigError: with all problems: videos, the network's files, places, values; or the run
+            directory is another analysis's.
+    """
+    videos, detector = _checked(flags)
+    assert detector.weights is not None  # it was located
+    options = options_of(flags, videos, detector, _digest(Path(detector.weights)))
+    folder = VideosFolder(Path(flags.run or _default(videos)))
+    if known := folder.options():
+        options.require_same(known, folder.path)
+    if is_stream(videos[0]):
+        return Prepared(folder, options, [])
+    indexes = stored(folder, len(videos)) or index_all(videos, options.rate)
+    sizes = [(index.width, index.height) for index in indexes]
+    require_inside(video_names(videos), sizes, *options.places)
+    return Prepared(folder, options, indexes)
+
+
+def _checked(flags: argparse.Namespace) -> tuple[list[str], DetectorSettings]:
+    """Return the videos and the detector's settings. Raises ConfigError with all problems."""
+    found: list[object] = collected(
+        [
+            lambda: find_all(flags.video),
+            lambda: detector_of(flags),
+            lambda: parse_lines(flags.line),
+            lambda: parse_zones(flags.zone),
+        ]
+    )
+    videos, detector, *_ = found
+    assert isinstance(videos, list)
+    assert isinstance(detector, DetectorSettings)
+    return videos, detector
+
+
+def _default(videos: list[str]) -> Path:
+    """Return the run directory of an analysis that names none."""
+    name = file_name(PurePath(video_names(videos)[0]).stem)
+    return Path("runs") / (name if len(videos) == 1 else f"{name}-and-{len(videos) - 1}-more")
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
