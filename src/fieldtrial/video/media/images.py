@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from fieldtrial.video.media.containers import require_pixels
+from fieldtrial.video.media.decoding.containers import require_pixels
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 # What Pillow raises for files that are no images, or damaged ones.

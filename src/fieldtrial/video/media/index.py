@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fieldtrial.video.media import containers, losses
-from fieldtrial.video.media.images import find_images
-from fieldtrial.video.media.pixels import UPRIGHT, Orientation, orientation, upright_size
-from fieldtrial.video.media.scan import (
+from fieldtrial.video.media.decoding import containers, losses
+from fieldtrial.video.media.decoding.pixels import UPRIGHT, Orientation, orientation, upright_size
+from fieldtrial.video.media.decoding.scan import (
     DEFAULT_RATE,
     UNKNOWN,
     Scan,
@@ -19,6 +18,7 @@ from fieldtrial.video.media.scan import (
     presentation_times,
     scan,
 )
+from fieldtrial.video.media.images import find_images
 
 
 @dataclass(frozen=True, eq=False)

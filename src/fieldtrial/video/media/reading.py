@@ -12,11 +12,11 @@ from av import FFmpegError
 from numpy.typing import NDArray
 
 from fieldtrial.video.frames import Frame
-from fieldtrial.video.media import containers
+from fieldtrial.video.media.decoding import containers
+from fieldtrial.video.media.decoding.pixels import Converter
+from fieldtrial.video.media.decoding.scan import UNKNOWN
 from fieldtrial.video.media.images import read_image
 from fieldtrial.video.media.index import Packets, VideoIndex
-from fieldtrial.video.media.pixels import Converter
-from fieldtrial.video.media.scan import UNKNOWN
 
 # A decoder may give frames in another order than they are shown, where it has not known from the
 # start how far they are moved. H.264 and H.265 keep at most 16.
@@ -58,8 +58,8 @@ def read_frames(
     """Yield the frames with the numbers `first` to `last`, without `last`; None: to the end.
 
     Reading begins at the key frame before `first`. A frame is the same, bit for bit, whatever
-    `first` and `last` are. After a damaged frame, all that are decoded after it are skipped, as far
-    as the next key frame: they may be made from it.
+    `first` and `last` are. With a damaged frame, the one decoded before it is skipped, and all that
+    are decoded after it, as far as the next key frame: they may be made from it.
 
     stride: only numbers that it divides, wherever reading begins.
     damage: where frames that are skipped are counted, whether `stride` asks for them or not.
@@ -112,8 +112,9 @@ class _Reading:
         # Where the packet of each frame is.
         self._places = np.empty(len(index), np.int64)
         self._places[numbers[shown]] = shown
-        # The last frame, in the order of showing, of those that are decoded before it, or it.
-        self._needs = np.maximum.accumulate(numbers)[self._places]
+        # The last to be shown of the frames that are decoded up to the next after each.
+        next_places = np.minimum(self._places + 1, len(numbers) - 1)
+        self._needs = np.maximum.accumulate(numbers)[next_places]
         self._keys = np.flatnonzero(packets.keys)
         self._start, self._begin = self._find_start()
         self._failed = False  # since the last frame that was missing
@@ -144,7 +145,9 @@ class _Reading:
                 picture = came.pop(following, None)
                 if self._is_bad(following, picture):
                     spoiled = [damage for damage in spoiled if damage[1] > following]
-                    spoiled.append((int(self._places[following]), self._next_key(following)))
+                    # The damage may begin in the packet before, unnoticed.
+                    begins = int(self._places[following]) - 1
+                    spoiled.append((begins, self._next_key(following)))
                     self._failed = False
                 if following < self._last:
                     waiting.append((following, picture))

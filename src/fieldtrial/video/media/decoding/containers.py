@@ -62,7 +62,7 @@ def open_file(path: Path) -> tuple[Any, Any]:
     except FFmpegError as error:
         raise ValueError(f"{path}: {_why_unknown(path, size, error)}") from None
     try:
-        return container, _video_stream(container, path)
+        return container, video_stream(container, str(path))
     except ValueError:
         container.close()
         raise
@@ -87,7 +87,7 @@ def _why_unknown(path: Path, size: int, error: Exception) -> str:
     )
 
 
-def _video_stream(container: Any, path: Path) -> Any:
+def video_stream(container: Any, name: str) -> Any:
     """Return the stream that is shown: the first that is no cover picture."""
     streams = [
         stream
@@ -96,11 +96,11 @@ def _video_stream(container: Any, path: Path) -> Any:
     ]
     if not streams:
         kinds = sorted({stream.type for stream in container.streams})
-        raise ValueError(f"{path}: has no video; it has {', '.join(kinds) or 'nothing'}")
+        raise ValueError(f"{name}: has no video; it has {', '.join(kinds) or 'nothing'}")
     stream = streams[0]
     if stream.codec_context is None:
-        raise ValueError(f"{path}: its codec cannot be decoded by the FFmpeg that PyAV has")
-    require_pixels(stream.codec_context.width, stream.codec_context.height, str(path))
+        raise ValueError(f"{name}: its codec cannot be decoded by the FFmpeg that PyAV has")
+    require_pixels(stream.codec_context.width, stream.codec_context.height, name)
     stream.thread_type = "AUTO"
     stream.codec_context.thread_count = THREADS
     return stream

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fieldtrial.video.media import containers, losses
+from fieldtrial.video.media.decoding import containers, losses
 
 UNKNOWN = -(1 << 62)  # a time that the file does not give
 DEFAULT_RATE = 25.0  # frames/s, where nothing says it
 # Formats without presentation times. FFmpeg makes them up; where these codecs store frames in
 # another order than they are shown, it is mistaken.
 WITHOUT_TIMES = {"avi": ("h264", "hevc")}
+WITH_LENGTH = ("mov", "avi", "matroska")  # formats; for others FFmpeg guesses it
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,9 +72,11 @@ def scan(container: Any, stream: Any) -> Scan | None:
         return None
     table = np.array(rows, np.int64)
     times, positions, flags = table[:, 0], table[:, 3], table[:, 4:].astype(bool)
-    declared = (stream.duration or 0) * float(stream.time_base)
-    if not declared and len(container.streams) == 1:  # else it may be that of the sound
-        declared = (container.duration or 0) / 1e6
+    declared = 0.0
+    if any(name in format_name for name in WITH_LENGTH):
+        declared = (stream.duration or 0) * float(stream.time_base)
+        if not declared and len(container.streams) == 1:  # else it may be that of the sound
+            declared = (container.duration or 0) / 1e6
     return Scan(
         times=times,
         decode_times=table[:, 1],
@@ -112,16 +115,15 @@ def presentation_times(scan: Scan, order: Sequence[int] | None) -> NDArray[np.in
     order: the packets in the order in which their frames are shown, if it had to be found by
         decoding.
     """
+    shifts = losses.shifts(scan.decode_times, scan.positions, scan.places)
     if order is None:
-        times = scan.times
-        if scan.places:
-            times = losses.corrected(times, scan.decode_times, scan.positions, scan.places)
+        times = scan.times + shifts
         # What is shown before the first key frame needs frames that are not there.
         shown = scan.shown & (np.arange(len(times)) >= scan.first) & (times >= times[scan.first])
         return np.where(shown, times, UNKNOWN)
     # The times of decoding are times of frames, in their order.
-    ticks = np.sort(scan.decode_times[list(order)])
-    if (ticks == UNKNOWN).any() or len(np.unique(ticks)) < len(ticks):
+    ticks = np.sort((scan.decode_times + shifts)[list(order)])
+    if ticks[0] == UNKNOWN or len(np.unique(ticks)) < len(ticks):
         ticks = np.round(np.arange(len(order)) / (scan.rate * scan.tick)).astype(np.int64)
     times = np.full(len(scan.times), UNKNOWN)
     times[list(order)] = ticks

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-CONSTANT = 0.99  # the share of equal intervals that makes a rate constant
 TOLERANCE = 0.02  # of an interval, or a tick: times are rounded
+RARE = 0.01  # the share of gaps above which they are of the camera's making, or
+FEW_GAPS = 2  # as many
 FEWEST = 10  # frames, to tell a rate
 HEADER = 8  # bytes before the data of a chunk of AVI
 
@@ -24,19 +25,21 @@ class Gap:
 def gaps(ticks: NDArray[np.int64]) -> list[Gap]:
     """Return where frames are missing, by the rising times of those that are there.
 
-    Only a video of constant rate shows it. In others, any interval may be right.
+    Only a video of constant rate shows it: intervals of several frames, and rarely. In others, any
+    interval may be right.
     """
     if len(ticks) < FEWEST:
         return []
     intervals = np.diff(ticks)
     usual = float(np.median(intervals))
-    equal = np.abs(intervals - usual) <= max(1, TOLERANCE * usual)
-    if usual <= 0 or equal.mean() < CONSTANT:
+    if usual <= 0:
         return []
-    return [
-        Gap(int(place) + 1, round(float(intervals[place]) / usual) - 1)
-        for place in np.flatnonzero(intervals > 1.5 * usual)
-    ]
+    steps = np.round(intervals / usual)
+    constant = np.abs(intervals - steps * usual) <= np.maximum(1, TOLERANCE * usual) * steps
+    wide = np.flatnonzero(steps > 1)
+    if not constant.all() or (steps < 1).any() or len(wide) > max(FEW_GAPS, RARE * len(steps)):
+        return []
+    return [Gap(int(place) + 1, int(steps[place]) - 1) for place in wide]
 
 
 def index_places(stream: Any) -> dict[int, int]:
@@ -46,21 +49,18 @@ def index_places(stream: Any) -> dict[int, int]:
     return {entry.pos + HEADER: entry.timestamp for entry in stream.index_entries if entry.size}
 
 
-def corrected(
-    times: NDArray[np.int64],
-    decode_times: NDArray[np.int64],
-    positions: NDArray[np.int64],
-    places: Mapping[int, int],
+def shifts(
+    decode_times: NDArray[np.int64], positions: NDArray[np.int64], places: Mapping[int, int]
 ) -> NDArray[np.int64]:
-    """Return the times of packets at `positions`, moved by those before them that are missing.
+    """Return by how much packets at `positions` are later than FFmpeg says: int64 (n,).
 
-    The demuxer counts packets, so a packet that it does not find moves all that follow.
+    It counts packets, so a packet that it does not find makes all that follow come earlier.
     """
-    shifts, shift = np.zeros_like(times), 0
+    shifts, shift = np.zeros_like(decode_times), 0
     for row, position in enumerate(positions):
         shift = places.get(int(position), decode_times[row] + shift) - decode_times[row]
         shifts[row] = shift
-    return times + shifts
+    return shifts
 
 
 def missing_places(
@@ -100,6 +100,7 @@ def broken_frames(
     for gap in gaps:
         later = key_numbers[key_numbers >= gap.before]
         earlier = key_numbers[key_numbers < gap.before]
-        begin = max(gap.before - depth, int(earlier[-1]) + 1 if len(earlier) else 0)
+        # The one before may be damaged, too.
+        begin = max(gap.before - max(depth, 1), int(earlier[-1]) + 1 if len(earlier) else 0)
         broken[begin : int(later[0]) if len(later) else count] = True
     return broken
