@@ -1,4 +1,4 @@
-"""What becomes of the tasks of a batch: restarts, failures, other drivers; the place is scripted."""
+"""What becomes of the tasks of a batch: restarts, failures, other drivers."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -69,14 +70,15 @@ def test_a_damaged_part_counts_as_missing(segment: SegmentRun) -> None:
     with pytest.raises(UnreadableError, match="no detections of this program"):
         read_part(segment.part_path(20))
     assert [part.until for part in read_parts(segment, 10)] == [20]
-    arrays = dict(np.load(segment.part_path(10)))
+    stored = msgspec.msgpack.decode(segment.part_path(10).read_bytes())
+    columns = stored["columns"]
     for wrong in (
-        {"boxes": arrays["boxes"][:1]},
-        {"counts": arrays["counts"] - 3},
-        {"times": arrays["times"] * np.nan},
-        {"labels": arrays["labels"].astype(np.float64)},
+        {"boxes": columns["boxes"][:16]},
+        {"counts": np.int64(-1).tobytes()},
+        {"times": np.float64(np.nan).tobytes()},
+        {"labels": columns["labels"][:-1]},
     ):
-        np.savez(path, **arrays | wrong)
+        path.write_bytes(msgspec.msgpack.encode(stored | {"columns": columns | wrong}))
         with pytest.raises(UnreadableError):
             read_part(segment.part_path(20))
 

@@ -1,5 +1,7 @@
 """How a video is cut: into whole frames, at key frames, in parts of about one length."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -31,7 +33,7 @@ def test_every_frame_is_in_one_segment(
     key_frames = np.array(sorted({0} | {key for key in keys if key < len(times)}))
     segments = cut(times, key_frames, seconds)
     assert [segments[0][0], segments[-1][1]] == [0, len(times)]
-    assert all(one[1] == other[0] for one, other in zip(segments, segments[1:], strict=False))
+    assert all(one[1] == other[0] for one, other in pairwise(segments))
     assert {first for first, _ in segments} <= set(key_frames.tolist())
     looked_at = [number for number in range(len(times)) if number % stride == 0]
     assert sum(count(*segment, stride) for segment in segments) == len(looked_at)

@@ -20,7 +20,7 @@ from fieldtrial.disk.work.folder import WorkFolder
 Stage = Literal["detect", "draw"]
 STAGES: tuple[Stage, ...] = ("detect", "draw")
 TASK = re.compile(r"(detect|draw)(-[0-9a-f]{8})?-[0-9]{4,9}-[0-9]{9,}")
-PART = re.compile(r"[0-9]{9,}\.npz")
+PART = re.compile(r"[0-9]{9,}\.part")
 
 
 @dataclass(frozen=True)
@@ -70,12 +70,12 @@ class SegmentRun:
 
     def part_path(self, first: int) -> Inside:
         """Return where the detections of frames from `first` on are kept."""
-        return self._parts_folder / f"{first:09d}.npz"
+        return self._parts_folder / f"{first:09d}.part"
 
     def parts(self) -> list[Inside]:
         """Return the files of detections that are there, in order of their frames."""
         names = [name for name in self._parts_folder.names() if PART.fullmatch(name)]
-        return [self._parts_folder / name for name in sorted(names, key=lambda one: int(one[:-4]))]
+        return [self._parts_folder / name for name in sorted(names, key=lambda one: int(one[:-5]))]
 
     @property
     def stretch_path(self) -> Inside:

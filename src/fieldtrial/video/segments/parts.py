@@ -2,27 +2,35 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
+import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from fieldtrial.detection.boxes import Detections
-from fieldtrial.disk.files import write_arrays
+from fieldtrial.disk.files import write_atomically
 from fieldtrial.disk.inside import Inside
-from fieldtrial.disk.reading import UnreadableError, open_file
+from fieldtrial.disk.reading import LINES_BYTES, UnreadableError, read_bytes
+from fieldtrial.disk.schemas import Count
 from fieldtrial.disk.work.videos import SegmentRun
 
 Stretch = tuple[int, int]  # numbers of frames, of which the last is not in it
+# Of the columns of a part, as they are on disk: little-endian.
 KINDS = {
-    "numbers": (np.int64, 1),
-    "times": (np.float64, 1),
-    "counts": (np.int64, 1),
-    "boxes": (np.float32, 2),
-    "scores": (np.float32, 1),
-    "labels": (np.int64, 1),
-    "skipped": (np.int64, 2),
-    "until": (np.int64, 0),
+    "numbers": "<i8",
+    "times": "<f8",
+    "counts": "<i8",
+    "boxes": "<f4",
+    "scores": "<f4",
+    "labels": "<i8",
 }
+
+
+class _Stored(TypedDict):
+    until: Count
+    skipped: list[tuple[Count, Count]]
+    columns: dict[str, bytes]
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,17 +61,17 @@ def write_part(path: Inside, part: Part) -> None:
         OSError: there is no room, or it cannot be written.
     """
     found = [frame.detections for frame in part.frames]
-    write_arrays(
-        path,
-        numbers=np.array([frame.number for frame in part.frames], np.int64),
-        times=np.array([frame.time for frame in part.frames], np.float64),
-        counts=np.array([len(one) for one in found], np.int64),
-        boxes=np.concatenate([np.zeros((0, 4), np.float32), *(one.boxes for one in found)]),
-        scores=np.concatenate([np.zeros(0, np.float32), *(one.scores for one in found)]),
-        labels=np.concatenate([np.zeros(0, np.int64), *(one.labels for one in found)]),
-        skipped=np.array(part.skipped, np.int64).reshape(-1, 2),
-        until=np.int64(part.until),
-    )
+    columns = {
+        "numbers": np.array([frame.number for frame in part.frames]),
+        "times": np.array([frame.time for frame in part.frames]),
+        "counts": np.array([len(one) for one in found]),
+        "boxes": np.concatenate([np.zeros((0, 4)), *(one.boxes for one in found)]),
+        "scores": np.concatenate([np.zeros(0), *(one.scores for one in found)]),
+        "labels": np.concatenate([np.zeros(0), *(one.labels for one in found)]),
+    }
+    packed = {name: columns[name].astype(kind).tobytes() for name, kind in KINDS.items()}
+    stored = _Stored(until=part.until, skipped=list(part.skipped), columns=packed)
+    write_atomically(path, msgspec.msgpack.encode(stored))
 
 
 def read_part(path: Inside) -> Part:
@@ -73,44 +81,41 @@ def read_part(path: Inside) -> Part:
         UnreadableError: the file is not one of this program's.
         OSError: it cannot be read.
     """
+    data = read_bytes(path, LINES_BYTES)
     try:
-        with open_file(path) as file, np.load(file, allow_pickle=False) as arrays:
-            found = {name: arrays[name] for name in KINDS}
-        _check(found)
-    except (ValueError, KeyError, EOFError, TypeError) as error:
+        stored = msgspec.msgpack.decode(data, type=_Stored)
+        columns = {
+            name: np.frombuffer(stored["columns"][name], kind) for name, kind in KINDS.items()
+        }
+        boxes = columns["boxes"].reshape(-1, 4)
+        _check(columns, boxes)
+    except (ValueError, KeyError) as error:
         raise UnreadableError(f"{path}: no detections of this program: {error}") from None
-    ends = np.cumsum(found["counts"])
+    ends = np.cumsum(columns["counts"])
+    spans = [slice(end - count, end) for end, count in zip(ends, columns["counts"], strict=True)]
     frames = [
         Seen(
             int(number),
             float(time),
-            Detections(*(found[name][end - count : end] for name in ("boxes", "scores", "labels"))),
+            Detections(boxes[span], columns["scores"][span], columns["labels"][span]),
         )
-        for number, time, end, count in zip(
-            found["numbers"], found["times"], ends, found["counts"], strict=True
-        )
+        for number, time, span in zip(columns["numbers"], columns["times"], spans, strict=True)
     ]
-    skipped = [(int(first), int(last)) for first, last in found["skipped"]]
-    return Part(int(found["until"]), frames, skipped)
+    return Part(stored["until"], frames, stored["skipped"])
 
 
-def _check(found: dict[str, Any]) -> None:
-    for name, (kind, dimensions) in KINDS.items():
-        if found[name].dtype != kind or found[name].ndim != dimensions:
-            raise ValueError(f"{name} has another form")
-    counts = found["counts"]
-    objects = int(counts.sum())
-    same = {len(found[name]) for name in ("numbers", "times", "counts")}
+def _check(columns: dict[str, NDArray[Any]], boxes: NDArray[np.float32]) -> None:
+    """Raise ValueError unless the arrays belong together."""
+    counts = columns["counts"]
     if (
-        len(same) > 1
+        len({len(columns[name]) for name in ("numbers", "times", "counts")}) > 1
         or (counts < 0).any()
-        or found["boxes"].shape != (objects, 4)
-        or any(found[name].shape != (objects,) for name in ("scores", "labels"))
-        or found["skipped"].shape[1] != 2
-        or (np.diff(found["numbers"]) <= 0).any()
-        or not np.isfinite(found["times"]).all()
+        or {len(boxes), len(columns["scores"]), len(columns["labels"])} != {int(counts.sum())}
+        or (np.diff(columns["numbers"]) <= 0).any()
+        or (columns["labels"] < 0).any()
+        or not all(np.isfinite(columns[name]).all() for name in ("times", "boxes", "scores"))
     ):
-        raise ValueError("its arrays do not belong together")
+        raise ValueError("its numbers do not belong together")
 
 
 def read_parts(segment: SegmentRun, first: int) -> Iterator[Part]:
