@@ -154,7 +154,7 @@ def check_restarts(
 
 
 SLOTS = st.integers(2, 4)
-FEW = settings(QUICK, max_examples=30)
+FEW = settings(QUICK, max_examples=15)
 SHORT, LONG = 9, 15  # trials of a search
 with_failures = given(sweeps(SHORT).map(deterministic), scripts(ANY), SLOTS)
 with_restarts = given(
