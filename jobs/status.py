@@ -1,7 +1,4 @@
-"""Show how a sweep, or an analysis of videos, stands: python jobs/status.py runs/NAME
-
-It also shows which of its SLURM jobs live.
-"""
+"""Show how a sweep or an analysis stands, and which of its jobs live: jobs/status.py runs/NAME"""
 
 import os
 import sys

@@ -40,7 +40,9 @@ def draw_segment(
     """
     report(0, 0)
     outcome, lines, zones = Outcome(folder.folder), *options.places
-    stretch: Stretch = read_json(run.stretch_path, Stretch)
+    stretch: Stretch | None = read_json(run.stretch_path, Stretch)
+    if stretch is None:
+        raise FileNotFoundError(f"{run.stretch_path}: no such file")
     video, class_names = video_names(options.videos)[segment.video], class_names_of(folder)
     begin = lead(index.times, segment.first, TAIL_SECONDS)
     found = read_detections(outcome, video, class_names, begin, segment.last)
