@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     settings = None
     if flags.cluster:
         settings = read_settings(flags.cluster, Path(__file__).resolve().parents[1] / "cluster")
-    from fieldtrial.video.command import prepare  # late: torch
+    from fieldtrial.video.analyses.command import prepare  # late: torch
 
     analysis = prepare(flags)
     if analysis.is_live and settings:

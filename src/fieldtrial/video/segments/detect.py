@@ -22,8 +22,8 @@ Report = Callable[[int, int], None]  # gets the number of a part, and how many f
 class PartWriter:
     """Writes the parts of a segment, one after another, when there is enough for one."""
 
-    def __init__(self, segment: SegmentRun, first: int, damage: Damage) -> None:
-        self._segment, self._first, self._damage = segment, first, damage
+    def __init__(self, segment: SegmentRun, first: int, damage: Damage | None = None) -> None:
+        self._segment, self._first, self._damage = segment, first, damage or Damage()
         self._frames = list[Seen]()
         self._since = time.monotonic()
 

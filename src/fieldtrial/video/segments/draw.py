@@ -29,8 +29,10 @@ def draw_segment(
     index: VideoIndex,
     options: Options,
     report: Callable[[int, int], None],
-) -> None:
+) -> float | None:
     """Write the segment's part of the annotated video, and its snapshots.
+
+    Returns the time of its first frame in seconds, or None if none could be decoded.
 
     What was found, and `stretch.json` of its run directory, must be there.
 
@@ -51,11 +53,12 @@ def draw_segment(
     for number in range(begin, segment.first):
         if number % options.stride == 0:
             drawing.see(replay.moment(number, float(index.times[number])))
-    part, since = 1, time.monotonic()
+    part, since, begins = 1, time.monotonic(), None
     frames = ahead(read_frames(index, segment.first, segment.last, options.stride), AHEAD_FRAMES)
     writer = VideoWriter(run.video_path, index.width, index.height)
     try:
         for frame in frames:
+            begins = frame.time if begins is None else begins
             moment = replay.moment(frame.number, frame.time)
             writer.write(drawing.draw(frame.image, moment), frame.time)
             for one in moment.crossings:
@@ -70,3 +73,4 @@ def draw_segment(
         frames.close()
         writer.close()
     report(part + 1, count(segment.first, segment.last, options.stride))
+    return begins

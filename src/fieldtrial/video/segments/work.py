@@ -46,8 +46,7 @@ def work_at(
             detect_segment(task, segment, index, options.stride, detector, size, report)
             facts: dict[str, Any] = {"class_names": list(detector.class_names)}
         else:
-            draw_segment(folder, task, segment, index, options, report)
-            facts = {}
+            facts = {"begins": draw_segment(folder, task, segment, index, options, report)}
     run.write_result({"outcome": "finished", "attempt": attempt, "frames": report.frames, **facts})
 
 

@@ -1,36 +1,29 @@
 """An analysis of video files, from detection to the report; the same call again continues it."""
 
 import math
-import platform
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import version
-from pathlib import Path
 
 import msgspec
 
 from fieldtrial.command_line import BAD_RESULT, said_if_long, say
-from fieldtrial.config import ConfigError
 from fieldtrial.disk.files import write_json
 from fieldtrial.disk.work.videos import Segment, VideosFolder
-from fieldtrial.video.following import Found, Source, follow
+from fieldtrial.video.analyses.following import Found, Source, follow
 from fieldtrial.video.media.joining import join_videos
 from fieldtrial.video.media.reading import read_frames
 from fieldtrial.video.names import class_names_of
 from fieldtrial.video.options import Options
 from fieldtrial.video.outcome import Outcome
 from fieldtrial.video.pages.drawing import TAIL_SECONDS
-from fieldtrial.video.pages.report import write_report
 from fieldtrial.video.pages.stills import MOST_KEPT, Background, write_picture
 from fieldtrial.video.segments.plan import count, lead, skipped_seconds
-from fieldtrial.video.summary import LineSummary, SkippedPart, Summary, VideoSummary, ZoneSummary
+from fieldtrial.video.summary import SkippedPart, VideoSummary
 from fieldtrial.video.tracking.replay import stretch_of
 from fieldtrial.video.videos import Video, end_of
 
 # Does tasks, {run directory: how many frames}, of which the first argument says what they are, and
 # the third how many frames are done of all. Returns a line for each task that has failed.
 RunTasks = Callable[[str, Mapping[str, int], int], list[str]]
-
-PACKAGES = ("fieldtrial", "torch", "torchvision", "av", "trackers", "numpy")
 
 
 def analyse(
@@ -55,10 +48,15 @@ def analyse(
     with said_if_long("joining the segments, writing the report"):
         _join(folder, videos, drawings)
         _draw_stills(folder, videos)
-        write_json(
-            Outcome(folder.folder).summary_path, _summary(videos, found, options, class_names)
-        )
-        say(str(write_report(Outcome(folder.folder))))
+        indexes, agreed = [video.index for video in videos], None
+        if labels := labels_of(options, indexes, class_names):
+            looked_at = range(0, len(indexes[0]), options.stride)
+            agreed = agreed_with(
+                *(labels, folder, videos[0].name, looked_at, found[0].followed, options),
+                class_names,
+            )
+        summaries = [_of_video(*one) for one in zip(videos, found, strict=True)]
+        conclude(folder, summaries, options, class_names, agreed)
     return 0
 
 
@@ -109,15 +107,15 @@ def _plan_drawings(
 def _join(folder: VideosFolder, videos: Sequence[Video], drawings: Sequence[Segment]) -> None:
     """Make one annotated video of each video's segments."""
     for number, video in enumerate(videos):
+        names = [one.name for one in drawings if one.video == number]
+        begins = [(folder.run(name).result() or {}).get("begins") for name in names]
         parts = [
-            (folder.segment_run(one.name).video_path, float(video.index.times[one.first]))
-            for one in drawings
-            if one.video == number
+            (folder.segment_run(name).video_path, float(begin))
+            for name, begin in zip(names, begins, strict=True)
+            if begin is not None  # otherwise none of its frames can be decoded
         ]
-        join_videos(
-            [part for part in parts if part[0].exists()],
-            Outcome(folder.folder).annotated_path(video.name),
-        )
+        if parts:
+            join_videos(parts, Outcome(folder.folder).annotated_path(video.name))
 
 
 def _draw_stills(folder: VideosFolder, videos: Sequence[Video]) -> None:
@@ -132,31 +130,6 @@ def _draw_stills(folder: VideosFolder, videos: Sequence[Video]) -> None:
                 background.add(frame.image)
         if (picture := background.picture()) is not None:
             write_picture(path, picture)
-
-
-def _summary(
-    videos: Sequence[Video],
-    found: Sequence[Found],
-    options: Options,
-    class_names: Sequence[str],
-) -> Summary:
-    lines, zones = options.places
-    return Summary(
-        videos=[_of_video(*one) for one in zip(videos, found, strict=True)],
-        lines=[LineSummary(name=one.name, start=one.start, end=one.end) for one in lines],
-        zones=[ZoneSummary(name=one.name, points=list(one.points)) for one in zones],
-        classes=list(class_names),
-        settings=options.settings(),
-        weights={
-            "file": Path(options.detector.weights or "").name,
-            "sha256": options.weights_digest,
-            "tag": None,
-        },
-        environment={
-            "python": platform.python_version(),
-            **{name: version(name) for name in PACKAGES},
-        },
-    )
 
 
 def _of_video(video: Video, found: Found) -> VideoSummary:
@@ -180,9 +153,3 @@ def _of_video(video: Video, found: Found) -> VideoSummary:
         tracks=len(found.followed.tracks),
         skipped=skipped,
     )
-
-
-def require_labels(options: Options) -> None:
-    """Raise ConfigError where --check names a file that is not there."""
-    if options.check and not Path(options.check).exists():
-        raise ConfigError([f"{options.check}: no such file"], "--check")

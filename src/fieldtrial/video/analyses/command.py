@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from fieldtrial.detection.settings import DetectorSettings
+from fieldtrial.disk.run import Run
 from fieldtrial.disk.work.videos import VideosFolder
-from fieldtrial.video.analyse import RunTasks, analyse
+from fieldtrial.video.analyses.files import RunTasks, analyse
+from fieldtrial.video.analyses.live import analyse_stream
+from fieldtrial.video.analyses.summing import labels_of
 from fieldtrial.video.geometry import parse_lines, parse_zones
 from fieldtrial.video.media.index import VideoIndex
-from fieldtrial.video.media.sources import is_stream
+from fieldtrial.video.media.sources import is_stream, without_password
 from fieldtrial.video.names import video_names
 from fieldtrial.video.options import Options, collected, detector_of, options_of
 from fieldtrial.video.outcome import file_name
@@ -25,14 +28,17 @@ class Prepared:
     folder: VideosFolder
     options: Options
     indexes: list[VideoIndex]
+    url: str | None = None  # of a stream, with its password
 
     @property
     def is_live(self) -> bool:
         """Whether it is of a stream."""
-        return is_stream(self.options.videos[0])
+        return self.url is not None
 
     def run_here(self) -> int:
         """Analyse the videos in this process. Returns the exit status."""
+        if self.url is not None:
+            return analyse_stream(self.folder, self.url, self.options)
         return self.run(runner(self.folder))
 
     def run(self, run_tasks: RunTasks) -> int:
@@ -52,15 +58,18 @@ def prepare(flags: argparse.Namespace) -> Prepared:
     """
     videos, detector = _checked(flags)
     assert detector.weights is not None  # it was located
-    options = options_of(flags, videos, detector, _digest(Path(detector.weights)))
-    folder = VideosFolder(Path(flags.run or _default(videos)))
+    shown = [without_password(one) if is_stream(one) else one for one in videos]
+    options = options_of(flags, shown, detector, _digest(Path(detector.weights)))
+    folder = VideosFolder(Path(flags.run or _default(shown)))
     if known := folder.options():
         options.require_same(known, folder.path)
     if is_stream(videos[0]):
-        return Prepared(folder, options, [])
+        labels_of(options, [])  # which are of a file
+        return Prepared(folder, options, [], videos[0])
     indexes = stored(folder, len(videos)) or index_all(videos, options.rate)
     sizes = [(index.width, index.height) for index in indexes]
     require_inside(video_names(videos), sizes, *options.places)
+    labels_of(options, indexes)
     return Prepared(folder, options, indexes)
 
 
@@ -87,5 +96,6 @@ def _default(videos: list[str]) -> Path:
 
 
 def _digest(path: Path) -> str:
-    with path.open("rb") as file:
+    # A folder is a run directory, whose weights were trained here.
+    with (Run(path).weights_path if path.is_dir() else path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
