@@ -11,6 +11,7 @@ from fieldtrial.control.places.opening import open_place
 from fieldtrial.control.places.settings import LocalSettings, Settings
 from fieldtrial.control.running.again import outlasting
 from fieldtrial.control.running.detaching import detaches
+from fieldtrial.control.running.errors import DISK_ADVICE, WorkError
 from fieldtrial.control.running.interruption import Interruption
 from fieldtrial.control.running.ownership import (
     DeposedError,
@@ -31,13 +32,18 @@ def drive_alone(folder: WorkFolder, takeover: bool, work: Callable[[], int]) -> 
     """Return the exit status of `work`, which is done in this process, alone in the folder.
 
     Raises:
-        WorkError: another process works in the folder, or it cannot be written to.
+        WorkError: another process works in the folder; a file cannot be read or written.
         DeposedError: another process has taken the work over.
     """
     interruption = Interruption()
     interruption.listen()
     with only_driver(folder, takeover):
-        return work()
+        try:
+            return work()
+        except OSError as error:
+            reason = error.strerror or str(error)
+            where = error.filename or folder.path
+            raise WorkError(f"{where}: {reason}; {DISK_ADVICE}") from error
 
 
 def drive_at(

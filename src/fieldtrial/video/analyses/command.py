@@ -5,6 +5,8 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
+import torch
+
 from fieldtrial.detection.settings import DetectorSettings
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.work.videos import VideosFolder
@@ -18,6 +20,7 @@ from fieldtrial.video.names import video_names
 from fieldtrial.video.options import Options, collected, detector_of, options_of
 from fieldtrial.video.outcome import file_name
 from fieldtrial.video.segments.here import runner
+from fieldtrial.video.segments.work import open_detector
 from fieldtrial.video.videos import cut_all, find_all, index_all, require_inside, stored
 
 
@@ -55,6 +58,7 @@ def prepare(flags: argparse.Namespace) -> Prepared:
     Raises:
         ConfigError: with all problems: videos, the network's files, places, values; or the run
             directory is another analysis's.
+        ValueError: the network's files are damaged, or labels are.
     """
     videos, detector = _checked(flags)
     assert detector.weights is not None  # it was located
@@ -63,13 +67,15 @@ def prepare(flags: argparse.Namespace) -> Prepared:
     folder = VideosFolder(Path(flags.run or _default(shown)))
     if known := folder.options():
         options.require_same(known, folder.path)
+    # What is wrong with the network is said before anything is written.
+    names = open_detector(detector, torch.device("cpu") if flags.cluster else None).class_names
     if is_stream(videos[0]):
-        labels_of(options, [])  # which are of a file
+        labels_of(options, [], names)  # which are of a file
         return Prepared(folder, options, [], videos[0])
     indexes = stored(folder, len(videos)) or index_all(videos, options.rate)
     sizes = [(index.width, index.height) for index in indexes]
     require_inside(video_names(videos), sizes, *options.places)
-    labels_of(options, indexes)
+    labels_of(options, indexes, names)
     return Prepared(folder, options, indexes)
 
 

@@ -9,6 +9,7 @@ from fieldtrial.command_line import BAD_RESULT, said_if_long, say
 from fieldtrial.disk.files import write_json
 from fieldtrial.disk.work.videos import Segment, VideosFolder
 from fieldtrial.video.analyses.following import Found, Source, follow
+from fieldtrial.video.analyses.summing import agreed_with, conclude, labels_of
 from fieldtrial.video.media.joining import join_videos
 from fieldtrial.video.media.reading import read_frames
 from fieldtrial.video.names import class_names_of

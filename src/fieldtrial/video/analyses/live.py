@@ -29,6 +29,7 @@ from fieldtrial.video.pages.snapshots import snapshot_name, write_snapshot
 from fieldtrial.video.pages.stills import Background, write_picture
 from fieldtrial.video.segments.detect import PartWriter
 from fieldtrial.video.segments.parts import Seen
+from fieldtrial.video.segments.work import open_detector
 from fieldtrial.video.summary import Side, SkippedPart, VideoSummary
 from fieldtrial.video.tracking.analysis import Analysis
 from fieldtrial.video.videos import require_inside
@@ -73,7 +74,7 @@ def analyse_stream(folder: VideosFolder, url: str, options: Options) -> int:
 
 def _watch(folder: VideosFolder, run: SegmentRun, url: str, options: Options) -> int:
     """Detect, draw and keep what comes. Returns INTERRUPTED after Ctrl-C, otherwise 0."""
-    detector, told = Detector(options.detector), StreamStatistics()
+    detector, told = open_detector(options.detector), StreamStatistics()
     stream = read_stream(url, options.seconds, told, name=options.videos[0])
     with contextlib.closing(stream):
         first = next(stream, None)

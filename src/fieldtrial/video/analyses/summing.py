@@ -56,11 +56,9 @@ def conclude(
 
 
 def labels_of(
-    options: Options, indexes: Sequence[VideoIndex], class_names: Sequence[str] | None = None
+    options: Options, indexes: Sequence[VideoIndex], class_names: Sequence[str]
 ) -> Labels | None:
     """Return the labels that --check names, or None without it.
-
-    class_names: of what was looked for; before it is known, what was asked for.
 
     Raises:
         ConfigError: it does not hold labels of this one video; with all problems.
@@ -74,10 +72,9 @@ def labels_of(
         )
     (index,), detector = indexes, options.detector
     network_names = read_names(Path(detector.names)) if detector.names else COCO
-    kept = class_names or detector.classes or network_names
     numbers = {name: number for number, name in enumerate(index.names)} if index.names else None
     size = index.width, index.height
-    return read_labels(Path(options.check), kept, size, numbers, network_names)
+    return read_labels(Path(options.check), class_names, size, numbers, network_names)
 
 
 def agreed_with(

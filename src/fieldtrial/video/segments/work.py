@@ -41,7 +41,7 @@ def work_at(
     with run.recorder(attempt) as recorder:
         report = _Reporter(run, attempt, recorder, on_progress)
         if segment.stage == "detect":
-            detector = _detector(options.detector, device)
+            detector = open_detector(options.detector, device)
             size = max(1, options.detector.batch_size // accumulate)
             detect_segment(task, segment, index, options.stride, detector, size, report)
             facts: dict[str, Any] = {"class_names": list(detector.class_names)}
@@ -51,7 +51,8 @@ def work_at(
 
 
 @functools.lru_cache(maxsize=1)  # a warm worker goes on with the network that it has
-def _detector(settings: DetectorSettings, device: Any) -> Detector:
+def open_detector(settings: DetectorSettings, device: Any = None) -> Detector:
+    """Return a detector. Raises what Detector raises."""
     return Detector(settings, device)
 
 

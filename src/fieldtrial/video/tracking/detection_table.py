@@ -141,7 +141,7 @@ def read_detections(
     scores = rows["score"].to_numpy()
     tracks = rows["track"].fill_null(NONE).to_numpy()
     starts = np.flatnonzero(np.diff(numbers, prepend=-1))
-    ends = [*starts[1:], len(numbers)]
+    ends = [*starts[1:], len(numbers)][: len(starts)]
     return {
         int(numbers[start]): FrameRows(
             int(numbers[start]),
