@@ -56,6 +56,7 @@ def make(
         stream.width, stream.height = size
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         stream.options = options
+        stream.codec_context.thread_count = 1  # the same bytes every time
         stream.codec_context.time_base = Fraction(1, ticks)
         if aspect:
             stream.codec_context.sample_aspect_ratio = aspect
@@ -76,7 +77,8 @@ def make_kind(folder: Path, name: str, count: int = 40) -> Path:
 def seen_by_opencv(path: Path) -> tuple[list[Image], list[float]]:
     """Return the frames of a video as OpenCV's own FFmpeg reads them, and their times."""
     capture = cv2.VideoCapture(str(path))
-    images, times = [], []
+    images: list[Image] = []
+    times: list[float] = []
     while True:
         there, image = capture.read()
         if not there:

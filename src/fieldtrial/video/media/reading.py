@@ -21,6 +21,7 @@ from fieldtrial.video.media.index import Packets, VideoIndex
 # A decoder may give frames in another order than they are shown, where it has not known from the
 # start how far they are moved. H.264 and H.265 keep at most 16.
 MOST_MOVED = 16
+SEEK_SECONDS = 1
 MOST_BEFORE = 2000  # packets between where a jump leads and where it should
 
 
@@ -226,8 +227,11 @@ class _Reading:
         time = int(self._packets.times[place])
         if time == UNKNOWN:
             return
+        # Some formats are searched by times of decoding, which come before those of presentation.
+        margin = round(SEEK_SECONDS / self._stream.time_base)
         try:
-            self._container.seek(time, stream=self._stream)
+            before = max(time - margin, int(self._packets.times[0]))
+            self._container.seek(before, stream=self._stream)
         except FFmpegError:
             return
         there = containers.packets(self._container, self._stream)

@@ -1,17 +1,14 @@
 """What a user gives as a video: a file, a folder of videos, a folder of images, or a stream."""
 
-import re
 from pathlib import Path
-from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
+from fieldtrial.video.media.addresses import PROTOCOLS, is_stream, without_password
 from fieldtrial.video.media.images import IMAGE_SUFFIXES, image_names, natural
-from fieldtrial.video.media.streams import PROTOCOLS
 
 VIDEO_SUFFIXES = (
     *(".3gp", ".asf", ".avi", ".dav", ".flv", ".h264", ".h265", ".hevc", ".m2ts", ".m4v"),
     *(".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".webm", ".wmv"),
 )
-SECRET = re.compile("pass|pwd|token|key|auth|secret|signature", re.IGNORECASE)
 
 
 def find_videos(given: str) -> list[Path | str]:
@@ -50,22 +47,3 @@ def find_videos(given: str) -> list[Path | str]:
             f" ({', '.join(IMAGE_SUFFIXES)}); folders in it are not looked into"
         )
     return [path / name for name in videos] if videos else [path]
-
-
-def is_stream(given: str) -> bool:
-    """Return whether this is the address of a stream that can be read."""
-    return given.partition("://")[0].lower() in PROTOCOLS and "://" in given
-
-
-def without_password(url: str) -> str:
-    """Return an address as it may be shown: without a password, and without what looks like one."""
-    try:
-        parts = urlsplit(url)
-        fields = parse_qsl(parts.query, keep_blank_values=True)
-    except ValueError:  # no address at all
-        return url.partition("://")[0] + "://…"
-    user, at, host = parts.netloc.rpartition("@")
-    name = user.partition(":")
-    query = "&".join(f"{key}={'…' if SECRET.search(key) else value}" for key, value in fields)
-    shown = f"{name[0]}:…{at}{host}" if name[1] else parts.netloc
-    return urlunsplit((parts.scheme, shown, parts.path, query or parts.query, parts.fragment))

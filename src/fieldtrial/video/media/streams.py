@@ -16,26 +16,17 @@ from av import FFmpegError
 from numpy.typing import NDArray
 
 from fieldtrial.video.frames import Frame
+from fieldtrial.video.media.addresses import PROTOCOLS, without_password
 from fieldtrial.video.media.decoding import containers
 from fieldtrial.video.media.decoding.pixels import Converter, orientation, upright_size
 
-# The protocols that a stream may use, by how its address begins: a playlist names other addresses.
-WEB = "http,https,httpproxy,tcp,tls,crypto"
-PROTOCOLS = {
-    "rtsp": "rtsp,rtp,rtcp,udp,tcp,tls,crypto",
-    "rtsps": "rtsp,rtsps,rtp,rtcp,udp,tcp,tls,crypto",
-    "http": WEB,
-    "https": WEB,
-    "rtmp": "rtmp,tcp",
-    "tcp": "tcp",
-    "udp": "udp",
-}
 STREAM_FORMATS = (*containers.FILE_FORMATS, "hls", "mpjpeg", "rtsp", "rtp")
 # These say nothing of when a frame was taken: it is when it arrives.
 WITHOUT_TIMES = ("mpjpeg", "mjpeg")
 TIMEOUT = 10.0  # seconds without an answer, or without a packet
 PATIENCE = 300.0  # seconds in which a stream that has stopped may come back: a camera restarts
-LONGEST_PAUSE = 10.0  # seconds between two tries, and in which times may jump
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 10.0  # seconds between two tries
+LONGEST_STEP = 10.0  # seconds between two frames; more is a jump of the stream's clock
 LATE = 2.0  # seconds behind the camera; from then on frames are dropped
 AHEAD = 16  # frames that wait for whoever asks for them
 
@@ -67,7 +58,6 @@ def read_stream(
     seconds: float | None = None,
     statistics: StreamStatistics | None = None,
     *,
-    name: str | None = None,
     timeout: float = TIMEOUT,
     patience: float = PATIENCE,
 ) -> Generator[Frame, None, None]:
@@ -80,14 +70,13 @@ def read_stream(
 
     seconds: how long to read, since the first frame; None: as long as it goes on.
     statistics: where it is counted what happened.
-    name: of the stream in messages, without a password.
     timeout: seconds without an answer after which the connection counts as broken.
     patience: seconds in which a stream that has stopped must come back.
 
     Raises:
         ValueError: nothing that is a video comes from there at the start.
     """
-    live = _Live(url, name or url, seconds, statistics or StreamStatistics(), timeout, patience)
+    live = _Live(url, seconds, statistics or StreamStatistics(), timeout, patience)
     thread = threading.Thread(target=live.run, name="stream", daemon=True)
     thread.start()
     try:
@@ -104,13 +93,13 @@ class _Live:
     def __init__(
         self,
         url: str,
-        name: str,
         seconds: float | None,
         statistics: StreamStatistics,
         timeout: float,
         patience: float,
     ) -> None:
-        self._url, self._name, self._timeout, self._patience = url, name, timeout, patience
+        self._url, self._timeout, self._patience = url, timeout, patience
+        self._name = without_password(url)
         self._seconds, self._statistics = seconds, statistics
         self.closed = threading.Event()
         self._made: queue.Queue[Frame | Exception | None] = queue.Queue(AHEAD)
@@ -145,7 +134,7 @@ class _Live:
 
     def run(self) -> None:
         """Read until the stream is over; open it again when it stops."""
-        pause, since = 1.0, time.monotonic()
+        pause, since = FIRST_PAUSE, time.monotonic()
         while not self.closed.is_set() and not self._is_over():
             frames = self._statistics.frames
             try:
@@ -157,7 +146,7 @@ class _Live:
                     self._put(ValueError(self._why(error)))
                     return
             if self._statistics.frames > frames:
-                pause, since = 1.0, time.monotonic()
+                pause, since = FIRST_PAUSE, time.monotonic()
             if self._began is None:
                 self._put(ValueError(f"{self._name}: the stream ended before its first frame"))
                 return
@@ -212,14 +201,20 @@ class _Live:
             return finite
 
     def _packets(self, container: Any, stream: Any) -> Iterator[Any]:
-        """Yield packets, and None where the stream ends by itself."""
-        with contextlib.suppress(av.EOFError):
+        """Yield packets, and None at the end, also where the connection breaks."""
+        try:
             for packet in container.demux(stream):
                 if self.closed.is_set() or self._is_over():
                     return
                 if packet.size:
                     yield packet
-        yield None
+        except av.EOFError:
+            yield None
+        except FFmpegError:
+            yield None
+            raise
+        else:
+            yield None
 
     def _take(
         self,
@@ -284,7 +279,7 @@ class _Clock:
         at = now if at is None else at
         step = at - self._at
         self._at = at
-        if 0 < step < LONGEST_PAUSE:
+        if 0 < step < LONGEST_STEP:
             self.time += step
         else:
             self.time = max(self.time + self._interval, elapsed)

@@ -69,7 +69,7 @@ class VideoWriter:
         frame = self._reformatter.reformat(
             av.VideoFrame.from_ndarray(padded, "rgb24"),
             format="yuv420p",
-            dst_colorspace="ITU709",
+            dst_colorspace=BT709,
             dst_color_range=LIMITED_RANGE,
         )
         frame.pts, frame.time_base = max(round(time * TICKS), self._last + 1), Fraction(1, TICKS)

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 TOLERANCE = 0.02  # of an interval, or a tick: times are rounded
-RARE = 0.01  # the share of gaps above which they are of the camera's making, or
+RARE = 0.01  # the share of frames before gaps above which they are of the camera's making, or
 FEW_GAPS = 2  # as many
+ONE_GAP = 16  # frames: so far from each other, frames that were lost at once may be shown
 FEWEST = 10  # frames, to tell a rate
 HEADER = 8  # bytes before the data of a chunk of AVI
 
@@ -37,7 +38,11 @@ def gaps(ticks: NDArray[np.int64]) -> list[Gap]:
     steps = np.round(intervals / usual)
     constant = np.abs(intervals - steps * usual) <= np.maximum(1, TOLERANCE * usual) * steps
     wide = np.flatnonzero(steps > 1)
-    if not constant.all() or (steps < 1).any() or len(wide) > max(FEW_GAPS, RARE * len(steps)):
+    if not constant.all() or (steps < 1).any():
+        return []
+    if np.count_nonzero(np.diff(wide, prepend=-ONE_GAP) >= ONE_GAP) > max(
+        FEW_GAPS, RARE * len(steps)
+    ):
         return []
     return [Gap(int(place) + 1, int(steps[place]) - 1) for place in wide]
 

@@ -29,8 +29,7 @@ class Converter:
         """Return a frame as uint8 (height, width, 3), RGB."""
         width, height = self._stored
         rgb = self._reformatter.reformat(frame, width=width, height=height, format="rgb24")
-        pixels: NDArray[np.uint8] = rgb.to_ndarray()
-        return turned(pixels, self._orientation)
+        return turned(np.asarray(rgb.to_ndarray(), np.uint8), self._orientation)
 
 
 def upright_size(frame: Any, aspect: Fraction | None) -> tuple[int, int]:
