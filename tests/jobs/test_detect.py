@@ -1,5 +1,6 @@
 """jobs/detect.py in this process: from a video to its tables, again and again, whatever comes."""
 
+import argparse
 import csv
 import errno
 import json
@@ -15,6 +16,8 @@ from numpy.typing import NDArray
 from fieldtrial.detection.boxes import Detections
 from fieldtrial.detection.detector import Detector
 from fieldtrial.disk.work.videos import VideosFolder
+from fieldtrial.video.analyses.command import Prepared, prepare
+from fieldtrial.video.flags import add_options
 from fieldtrial.video.segments import detect as detecting
 from fieldtrial.video.segments.parts import read_parts
 from tests.job_commands import main_of
@@ -48,14 +51,30 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
     return Counted(monkeypatch)
 
 
+def flags_of(folder: Path, name: str, line: str = LINE) -> list[str]:
+    """Return the flags of an analysis of the traffic in `folder`, in its run directory `name`."""
+    video, detector = folder / "traffic.mp4", detector_flags(folder / "net")
+    if not video.exists():
+        write_traffic(video)
+    places = ["--run", str(folder / name), "--video", str(video), "--line", line]
+    return [*places, *detector, "--segment_seconds", "1"]
+
+
+def prepared(folder: Path, name: str) -> Prepared:
+    """Return the same analysis, ready to be run."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--run")
+    parser.add_argument("--cluster")
+    add_options(parser)
+    return prepare(parser.parse_args(flags_of(folder, name)))
+
+
 @pytest.fixture
 def detect(tmp_path: Path) -> Detect:
     """Return what runs the command on a video of traffic, in the run directory `name`."""
-    video, flags = write_traffic(tmp_path / "traffic.mp4"), detector_flags(tmp_path / "net")
 
     def run(name: str, *more: str, line: str = LINE) -> int:
-        where = ["--run", str(tmp_path / name), "--video", str(video)]
-        return detect_main([*where, *flags, "--line", line, "--segment_seconds", "1", *more])
+        return detect_main([*flags_of(tmp_path, name, line), *more])
 
     return run
 

@@ -37,7 +37,9 @@ class PartWriter:
         return True
 
     def write(self, until: int) -> None:
-        """Write the frames before `until` that are not yet written."""
+        """Write the frames before `until` that are not yet written, if there are any."""
+        if until <= self._first:
+            return
         skipped = [
             (max(first, self._first), min(last, until))
             for first, last in list(self._damage.stretches)
