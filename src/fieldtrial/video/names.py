@@ -6,7 +6,7 @@ from pathlib import PurePath
 from urllib.parse import urlsplit
 
 from fieldtrial.disk.work.videos import VideosFolder
-from fieldtrial.video.media.sources import is_stream, without_password
+from fieldtrial.video.media.addresses import is_stream, without_password
 
 
 def video_names(videos: Sequence[str]) -> list[str]:

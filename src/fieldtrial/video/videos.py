@@ -8,8 +8,9 @@ from pathlib import Path
 from fieldtrial.config import ConfigError
 from fieldtrial.disk.work.videos import Segment, VideosFolder
 from fieldtrial.video.geometry import Line, Zone, outside_problems
+from fieldtrial.video.media.addresses import is_stream
 from fieldtrial.video.media.index import VideoIndex, index_video
-from fieldtrial.video.media.sources import find_videos, is_stream
+from fieldtrial.video.media.sources import find_videos
 from fieldtrial.video.media.stored import read_index, write_index
 from fieldtrial.video.segments.plan import cut
 

@@ -56,6 +56,17 @@ def test_times_are_those_of_presentation_not_numbers(suffix: str, tmp_path: Path
     assert index.rate == pytest.approx(24 / (times[-1] - 5))
 
 
+def test_frames_of_one_time_follow_each_other(tmp_path: Path) -> None:
+    path = make(tmp_path / "h264.mkv", count=5)
+    data = path.read_bytes()
+    # The block of the last frame that is decoded, 4th to be shown, gets the time of the third.
+    at = data.rindex((120).to_bytes(2, "big") + b"\0")
+    path.write_bytes(data[:at] + (80).to_bytes(2, "big") + data[at + 2 :])
+    index = index_video(path)
+    np.testing.assert_allclose(index.times, [0, 0.04, 0.08, 0.081, 0.16], atol=1e-9)
+    assert len(images(index)) == 5
+
+
 def test_an_edit_list_leaves_frames_out(tmp_path: Path) -> None:
     path = make(tmp_path / "edited.mp4")
     whole = images(index_video(path))
@@ -114,6 +125,17 @@ def test_a_truncated_file_ends_early_and_says_so(tmp_path: Path) -> None:
         np.testing.assert_array_equal(frame.image, whole[round(frame.time, 3)])
     assert index.missing_seconds == pytest.approx(1.6 - index.duration, abs=1e-3)
     assert index.missing_seconds > 0.2
+
+
+def test_a_recording_may_begin_between_key_frames(tmp_path: Path) -> None:
+    path = make(tmp_path / "whole.ts")
+    whole = {round(frame.time, 3): frame.image for frame in read_frames(index_video(path))}
+    data = path.read_bytes()
+    path.write_bytes(data[len(data) // 188 // 5 * 188 :])
+    index = index_video(path)
+    assert len(index) == 28  # from key frame 12 on
+    for frame in read_frames(index):
+        np.testing.assert_array_equal(frame.image, whole[round(frame.time + 12 / 25, 3)])
 
 
 def _only_sound(path: Path) -> None:
@@ -175,8 +197,10 @@ def test_a_frame_of_an_index_is_kept_in_a_file(tmp_path: Path) -> None:
     again = read_index(kept)
     np.testing.assert_array_equal(images(again), images(index))
     assert vars(again).keys() == vars(index).keys()
+    np.testing.assert_array_equal(again.key_frames, index.key_frames)
+    np.testing.assert_array_equal(again.broken, index.broken)
     text = kept.read_bytes()
-    for old, new in ((b'"keys":[true', b'"keys":['), (b'"numbers":[0', b'"numbers":[1')):
+    for old, new in ((b'"keys":[0,', b'"keys":[true,'), (b'"numbers":[0', b'"numbers":[1')):
         (tmp_path / "index.json").write_bytes(text.replace(old, new))
         with pytest.raises(UnreadableError, match=r"index\.json"):
             read_index(kept)

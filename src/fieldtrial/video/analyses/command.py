@@ -14,8 +14,8 @@ from fieldtrial.video.analyses.files import RunTasks, analyse
 from fieldtrial.video.analyses.live import analyse_stream
 from fieldtrial.video.analyses.summing import labels_of
 from fieldtrial.video.geometry import parse_lines, parse_zones
+from fieldtrial.video.media.addresses import is_stream, without_password
 from fieldtrial.video.media.index import VideoIndex
-from fieldtrial.video.media.sources import is_stream, without_password
 from fieldtrial.video.names import video_names
 from fieldtrial.video.options import Options, collected, detector_of, options_of
 from fieldtrial.video.outcome import file_name

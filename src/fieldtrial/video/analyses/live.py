@@ -75,7 +75,7 @@ def analyse_stream(folder: VideosFolder, url: str, options: Options) -> int:
 def _watch(folder: VideosFolder, run: SegmentRun, url: str, options: Options) -> int:
     """Detect, draw and keep what comes. Returns INTERRUPTED after Ctrl-C, otherwise 0."""
     detector, told = open_detector(options.detector), StreamStatistics()
-    stream = read_stream(url, options.seconds, told, name=options.videos[0])
+    stream = read_stream(url, options.seconds, told)
     with contextlib.closing(stream):
         first = next(stream, None)
         if first is None:

@@ -48,7 +48,7 @@ class VideoIndex:
         width, height: of the upright frames in square pixels.
         orientation: how frames are turned to be upright.
         rate: frames per second, on average.
-        times: float64 (n,), when each frame is shown, in seconds since the first.
+        times: float64 (n,), rising: when each frame is shown, in seconds since the first.
         broken: bool (n,), frames that are skipped, because what they are decoded from is damaged
             or missing.
         lost: how many frames the file once had, and lacks.
@@ -126,10 +126,11 @@ def _index_file(path: Path, found: Scan) -> VideoIndex:
     if not len(shown):
         raise ValueError(f"{path}: has no frame that is shown; its edit list leaves all out")
     shown = shown[np.argsort(presentation[shown], kind="stable")]
-    numbers = np.full(len(presentation), -1, np.int64)
-    numbers[shown] = np.arange(len(shown))
-    ticks = presentation[shown]
-    times = (ticks - ticks[0]) * found.tick
+    numbers, ranks = np.full(len(presentation), -1, np.int64), np.arange(len(shown))
+    numbers[shown] = ranks
+    # Where a file gives two frames one time, the second is shown a tick later.
+    ticks = np.maximum.accumulate(presentation[shown] - ranks) + ranks
+    times = np.round((ticks - ticks[0]) * found.tick, 9)
     rate = float((len(times) - 1) / times[-1]) if times[-1] > 0 else found.rate
     gaps = missing(found, ticks)
     missing_seconds = found.declared - float(times[-1]) - 1 / rate

@@ -36,6 +36,7 @@ class VideoWriter:
             OSError: it cannot be written.
         """
         self._size = (height, width)
+        self._is_odd = bool(height % 2 or width % 2)
         self._padding = ((0, height % 2), (0, width % 2), (0, 0))
         self._file = Mp4File(path)
         stream = self._file.container.add_stream(ENCODER)
@@ -65,9 +66,10 @@ class VideoWriter:
             OSError: it cannot be written. What has been written can be played.
         """
         assert image.shape == (*self._size, 3), image.shape
-        padded = np.ascontiguousarray(np.pad(image, self._padding, mode="edge"))
+        if self._is_odd:
+            image = np.pad(image, self._padding, mode="edge")
         frame = self._reformatter.reformat(
-            av.VideoFrame.from_ndarray(padded, "rgb24"),
+            av.VideoFrame.from_ndarray(np.ascontiguousarray(image), "rgb24"),
             format="yuv420p",
             dst_colorspace=BT709,
             dst_color_range=LIMITED_RANGE,
