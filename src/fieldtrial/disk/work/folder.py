@@ -40,15 +40,18 @@ class WorkFolder:
         scancel and squeue take a comma for the end of a name, and sbatch a new line for a command.
         """
         if "," in self.name or not self.name.isprintable():
-            rule = "must have no comma and no control character"
-            why = "SLURM would take it for several names"
-            raise ConfigError([f"{self.name!r}: {rule}: {why}"], f"the {self.kind}'s name")
+            rule = (
+                "must have no comma and no control character: SLURM would take it for several names"
+            )
+            raise ConfigError([f"{self.name!r}: {rule}"], f"the {self.kind}'s name")
 
     def require_path(self) -> None:
         """Raise ConfigError unless SLURM can write the logs of jobs in the folder."""
         if "\\" in (path := str(self.path.resolve())):
-            rule = "must have no backslash: in the names of logs, SLURM gives it a meaning"
-            raise ConfigError([f"{path}: {rule} of its own"], f"the {self.kind}'s folder")
+            rule = (
+                "must have no backslash: in the names of logs, SLURM gives it a meaning of its own"
+            )
+            raise ConfigError([f"{path}: {rule}"], f"the {self.kind}'s folder")
 
     def run(self, trial: str) -> Run:
         """Return the run of the task with this name; of a trial, it is its id."""

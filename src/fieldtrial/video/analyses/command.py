@@ -8,6 +8,7 @@ from pathlib import Path, PurePath
 import torch
 
 from fieldtrial.detection.settings import DetectorSettings
+from fieldtrial.disk.reading import open_file
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.work.videos import VideosFolder
 from fieldtrial.video.analyses.files import RunTasks, analyse
@@ -103,5 +104,5 @@ def _default(videos: list[str]) -> Path:
 
 def _digest(path: Path) -> str:
     # A folder is a run directory, whose weights were trained here.
-    with (Run(path).weights_path if path.is_dir() else path).open("rb") as file:
+    with open_file(Run(path).weights_path if path.is_dir() else path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
