@@ -4,6 +4,7 @@ import argparse
 import csv
 import errno
 import json
+import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from fieldtrial.video.flags import add_options
 from fieldtrial.video.segments import detect as detecting
 from fieldtrial.video.segments.parts import read_parts
 from tests.job_commands import main_of
+from tests.video.media.servers import http, server
 from tests.video.traffic import CARS, FRAMES, LINE, RATE, detector_flags, write_traffic
 
 Detect = Callable[..., int]
@@ -118,12 +120,24 @@ def test_a_video_becomes_tables_pictures_and_a_report_and_nothing_is_done_twice(
     assert {row["line"] for row in csv.DictReader((folder / "crossings.csv").open())} == {"right"}
     assert len(VideosFolder(folder).tasks("draw")) == 4
 
+    labels = tmp_path / "labels.json"
+    by_hand = {"middle": {"left": 2, "right": 1}}
+    labels.write_text(json.dumps({"counts": by_hand}))
+    assert detect("one", "--check", str(labels)) == 0
+    (left, right) = summary(folder)["agreement"]["counts"]
+    assert (left["by_hand"], left["counted"], right["counted"]) == (2, 2, 1)
+
     capsys.readouterr()
     assert detect("one", "--confidence", "0.4", "--stride", "2") == 2
     said = capsys.readouterr().err
     assert "confidence = 0.4: it was begun with 0.25" in said
     assert "stride = 2: it was begun with 1" in said
-    assert tables(folder) != before[0], "nothing was changed by what was refused"
+    assert tables(folder) == before[0]
+    assert main_of("status.py")([str(folder)]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "detect: 4 tasks, 4 finished",
+        "draw: 4 tasks, 4 finished",
+    ]
 
 
 def test_an_analysis_that_is_interrupted_or_has_no_room_goes_on_where_it_ended(
@@ -162,6 +176,37 @@ def test_an_empty_road_is_a_valid_result(tmp_path: Path, detect: Detect) -> None
     assert detect("empty", "--confidence", "0.9999999") == 0
     assert summary(tmp_path / "empty")["videos"][0]["tracks"] == 0
     assert (tmp_path / "empty" / "report.html").exists()
+
+
+def test_a_stream_gives_what_its_file_does_and_is_kept_if_the_program_dies(
+    tmp_path: Path, counted: Counted, capsys: pytest.CaptureFixture[str]
+) -> None:
+    video, flags = write_traffic(tmp_path / "traffic.ts"), detector_flags(tmp_path / "net")
+    content = video.read_bytes()
+
+    def serve(connection: socket.socket, _: int) -> None:
+        http(connection, "video/mp2t", len(content))
+        connection.sendall(content)
+
+    def watch(name: str, source: str) -> int:
+        where = ["--run", str(tmp_path / name), "--line", LINE, "--video", source]
+        return detect_main([*where, *flags])
+
+    with server(serve) as port:
+        url = f"http://me:secret@127.0.0.1:{port}/traffic.ts"
+        assert watch("file", str(video)) == watch("live", url) == 0, capsys.readouterr().err
+        assert tables(tmp_path / "live") == tables(tmp_path / "file")
+        snapshots = [sorted((tmp_path / one / "snapshots").iterdir()) for one in ("file", "live")]
+        assert [path.name for path in snapshots[0]] == [path.name for path in snapshots[1]]
+        assert "secret" not in (tmp_path / "live" / "analysis.json").read_text()
+        assert watch("live", url) == 2
+        assert "holds a stream's analysis, which is over" in capsys.readouterr().err
+        counted.frames, counted.fails = 0, {70: RuntimeError("the program dies")}
+        with pytest.raises(RuntimeError):
+            watch("dead", url)
+        counted.fails = {70: AssertionError("it must not be watched again")}
+        assert watch("dead", url) == 0
+        assert summary(tmp_path / "dead")["videos"][0]["frames"] == 70
 
 
 @pytest.mark.parametrize(

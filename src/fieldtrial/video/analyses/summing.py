@@ -4,7 +4,8 @@ import platform
 from collections.abc import Container, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+
+import msgspec
 
 from fieldtrial.command_line import say
 from fieldtrial.config import ConfigError
@@ -17,7 +18,13 @@ from fieldtrial.video.media.index import VideoIndex
 from fieldtrial.video.options import Options
 from fieldtrial.video.outcome import Outcome
 from fieldtrial.video.pages.report import write_report
-from fieldtrial.video.summary import LineSummary, Summary, VideoSummary, ZoneSummary
+from fieldtrial.video.summary import (
+    AgreementSummary,
+    LineSummary,
+    Summary,
+    VideoSummary,
+    ZoneSummary,
+)
 from fieldtrial.video.tracking.analysis import Followed
 from fieldtrial.video.tracking.detection_table import read_detections
 
@@ -29,7 +36,7 @@ def conclude(
     videos: Sequence[VideoSummary],
     options: Options,
     class_names: Sequence[str],
-    agreed: dict[str, Any] | None = None,
+    agreed: AgreementSummary | None = None,
 ) -> None:
     """Write summary.json and the report, and print its path."""
     lines, zones = options.places
@@ -85,8 +92,10 @@ def agreed_with(
     followed: Followed,
     options: Options,
     class_names: Sequence[str],
-) -> dict[str, Any]:
-    """Return how well what was found in a video agrees with its labels, as plain data."""
+) -> AgreementSummary:
+    """Return how well what was found in a video agrees with its labels."""
     found = read_detections(Outcome(folder.folder), video, class_names)
     lines, _ = options.places
-    return dict(agreement(labels, found, looked_at, followed.crossings, lines, class_names))
+    agreed = agreement(labels, found, looked_at, followed.crossings, lines, class_names)
+    plain: AgreementSummary = msgspec.convert(dict(agreed), AgreementSummary)
+    return plain
