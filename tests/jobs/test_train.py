@@ -257,7 +257,7 @@ def test_a_run_of_an_earlier_version_goes_on_with_its_defaults_but_for_what_is_g
     run, path = Run(tmp_path), tmp_path / "config.json"
     written = TrainConfig(model="vgg11", epochs=2, dropout=0.0).to_dict()
     run.write_result({"outcome": "finished"})  # so that no network is built
-    flags = ["--prepare", "--run", run.path, "--model", "vgg11", "--epochs", "2"]
+    flags = ["--prepare", "--run", str(tmp_path), "--model", "vgg11", "--epochs", "2"]
     refused = f"error: {tmp_path} holds a run of another config: dropout is 0.0 there and None now"
     path.write_text(json.dumps(written))
     assert job("train.py", *flags).stderr == f"{refused}\n"  # it was set then
@@ -272,7 +272,7 @@ def test_a_run_of_an_earlier_version_goes_on_with_its_defaults_but_for_what_is_g
 
 def test_a_command_that_is_refused_leaves_no_directory(job: Job, tmp_path: Path) -> None:
     """Else the corrected command would be told that the directory holds a run of another config."""
-    flags = ["--run", tmp_path / "run", *SMALL[:2], "--epochs", "1"]
+    flags = ["--run", str(tmp_path / "run"), *SMALL[:2], "--epochs", "1"]
     refused = job("train.py", *flags, "--classes", "1,77")
     assert (refused.returncode, refused.stdout) == (2, "")
     assert list(tmp_path.iterdir()) == []
