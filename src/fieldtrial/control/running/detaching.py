@@ -28,7 +28,9 @@ def detaches(
     """Return whether the jobs of what is in a folder run on without its driver; tell the user.
 
     They do if the driver has not adopted them, if another driver has, in an outage, after an error
-    that nobody has foreseen, and if the user cannot be asked or wants it, or does not read on.
+    that nobody has foreseen, and if the user cannot be asked or wants it, or does not read on. On a
+    full disk they end: they write there too, and each task that failed there would end the next
+    driver.
     """
     if ending is None or not has_adopted:
         return not has_adopted
