@@ -181,7 +181,7 @@ def test_an_empty_road_is_a_valid_result(tmp_path: Path, detect: Detect) -> None
 def test_a_stream_gives_what_its_file_does_and_is_kept_if_the_program_dies(
     tmp_path: Path, counted: Counted, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    video, flags = write_traffic(tmp_path / "traffic.ts"), detector_flags(tmp_path / "net")
+    video, flags = write_traffic(tmp_path / "traffic.ts", 80), detector_flags(tmp_path / "net")
     content = video.read_bytes()
 
     def serve(connection: socket.socket, _: int) -> None:
@@ -201,12 +201,12 @@ def test_a_stream_gives_what_its_file_does_and_is_kept_if_the_program_dies(
         assert "secret" not in (tmp_path / "live" / "analysis.json").read_text()
         assert watch("live", url) == 2
         assert "holds a stream's analysis, which is over" in capsys.readouterr().err
-        counted.frames, counted.fails = 0, {70: RuntimeError("the program dies")}
+        counted.frames, counted.fails = 0, {50: RuntimeError("the program dies")}
         with pytest.raises(RuntimeError):
             watch("dead", url)
-        counted.fails = {70: AssertionError("it must not be watched again")}
+        counted.fails = {50: AssertionError("it must not be watched again")}
         assert watch("dead", url) == 0
-        assert summary(tmp_path / "dead")["videos"][0]["frames"] == 70
+        assert summary(tmp_path / "dead")["videos"][0]["frames"] == 50
 
 
 @pytest.mark.parametrize(

@@ -103,6 +103,9 @@ def _default(videos: list[str]) -> Path:
 
 
 def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
     # A folder is a run directory, whose weights were trained here.
     with open_file(Run(path).weights_path if path.is_dir() else path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
