@@ -21,7 +21,7 @@ class ScriptedPlace:
     """A place whose workers do what a script says: a step in each wait.
 
     script: {task: what its attempts do}: `part` records 10 more frames, `done` ends it well; others
-    are ends of an attempt: death, limit, preempted, memory, disk, outage, error:TEXT, hang.
+    are ends of an attempt: death, limit, preempted, memory, disk, outage, error:TEXT, early, hang.
     """
 
     processes = 1
@@ -56,6 +56,10 @@ class ScriptedPlace:
     def _step(self, task: Task) -> Ended | None:
         run, name = task.open_run(), task.trial
         word = self._script[name].pop(0)
+        if word == "early":  # an error before the attempt has begun
+            del self._running[name]
+            run.write_error("config", f"no weights for {name}", task.attempt)
+            return Ended(task)
         if word == "hang":
             self._script[name].insert(0, word)
             return None
@@ -118,7 +122,7 @@ def batch_of(
 def test_tasks_run_within_the_slots_and_resume_until_they_are_done(tmp_path: Path) -> None:
     place = ScriptedPlace(
         {
-            "a": "part part death part done",
+            "a": "part death death part death death part done",
             "b": "preempted part limit done",
             "c": "part memory memory part done",
             "d": "outage done",
@@ -130,7 +134,7 @@ def test_tasks_run_within_the_slots_and_resume_until_they_are_done(tmp_path: Pat
     assert place.most == 2
     attempts = [(task.trial, task.attempt, task.accumulate) for task in place.started]
     assert sorted(attempts) == [
-        *[("a", 1, 1), ("a", 2, 1)],
+        *[("a", number, 1) for number in range(1, 6)],
         *[("b", 1, 1), ("b", 2, 1), ("b", 3, 1)],
         *[("c", 1, 1), ("c", 2, 2), ("c", 3, 4)],
         *[("d", 1, 1), ("d", 2, 1)],
@@ -149,6 +153,7 @@ def test_tasks_run_within_the_slots_and_resume_until_they_are_done(tmp_path: Pat
         ("preempted " * MOST_INTERRUPTIONS, f"interrupted {MOST_INTERRUPTIONS} times"),
         ("memory " * 7, "memory: no memory for a"),
         ("error:broken", "error: broken"),
+        ("early", "config: no weights for a"),
     ],
 )
 def test_a_task_fails_after_too_much_and_the_others_go_on(

@@ -63,7 +63,7 @@ def test_parts_are_read_as_they_were_written_as_far_as_none_is_missing(
 
 
 def test_a_damaged_part_counts_as_missing(segment: SegmentRun) -> None:
-    write(segment, 10, Part(20, [seen(10, 2)]))
+    write(segment, 10, Part(20, [seen(10, 2), seen(12, 0)]))
     write(segment, 20, Part(30, [seen(20, 1)]))
     path = Path(segment.part_path(20))
     path.write_bytes(path.read_bytes()[:-40])
@@ -74,13 +74,18 @@ def test_a_damaged_part_counts_as_missing(segment: SegmentRun) -> None:
     columns = stored["columns"]
     for wrong in (
         {"boxes": columns["boxes"][:16]},
-        {"counts": np.int64(-1).tobytes()},
-        {"times": np.float64(np.nan).tobytes()},
+        {"counts": np.array([3, -1]).tobytes()},
+        {"times": np.array([0, np.nan]).tobytes()},
         {"labels": columns["labels"][:-1]},
     ):
         path.write_bytes(msgspec.msgpack.encode(stored | {"columns": columns | wrong}))
         with pytest.raises(UnreadableError):
             read_part(segment.part_path(20))
+
+
+def test_a_part_that_leads_nowhere_is_none(segment: SegmentRun) -> None:
+    write(segment, 10, Part(10, []))
+    assert list(read_parts(segment, 10)) == []
 
 
 def test_stretches_that_touch_are_one() -> None:
