@@ -5,7 +5,7 @@ import csv
 import errno
 import json
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,15 @@ from fieldtrial.video.segments import detect as detecting
 from fieldtrial.video.segments.parts import read_parts
 from tests.job_commands import main_of
 from tests.video.media.servers import http, server
-from tests.video.traffic import CARS, FRAMES, LINE, RATE, detector_flags, write_traffic
+from tests.video.traffic import (
+    CARS,
+    FRAMES,
+    LINE,
+    RATE,
+    detector_flags,
+    kept_handlers,
+    write_traffic,
+)
 
 Detect = Callable[..., int]
 detect_main = main_of("detect.py")
@@ -45,6 +53,12 @@ class Counted:
             return detect(detector, images)
 
         monkeypatch.setattr(Detector, "detect", counted)
+
+
+@pytest.fixture(autouse=True)
+def _handlers() -> Iterator[None]:
+    with kept_handlers():
+        yield
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """Traffic that tests make: bright squares on a dark road, and a network that finds them."""
 
+import contextlib
+import signal
 import struct
 from collections.abc import Iterator
 from fractions import Fraction
@@ -33,6 +35,17 @@ anchors={CAR},{CAR}
 classes=1
 num=1
 """
+
+
+@contextlib.contextmanager
+def kept_handlers() -> Iterator[None]:
+    """Bring the handlers of signals back that a driver in this process replaces."""
+    before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def frames(count: int = FRAMES) -> Iterator[NDArray[np.uint8]]:

@@ -20,7 +20,7 @@ from fieldtrial.disk.work.videos import VideosFolder
 from tests.control.slurm_sweeps import jobs
 from tests.jobs.test_detect import TABLES, prepared
 from tests.slurm_cluster import SlurmCluster
-from tests.video.traffic import FRAMES
+from tests.video.traffic import FRAMES, kept_handlers
 
 SLOW = (str(Path(__file__).parents[3] / "video" / "slow_worker.py"),)
 
@@ -78,7 +78,8 @@ def test_a_video_in_four_tasks_of_which_two_end_in_the_middle_counts_as_in_one_p
         disturber.start()
         return there.run(run_tasks)
 
-    assert drive_at(there.folder, settings, False, work) == 0
+    with kept_handlers():
+        assert drive_at(there.folder, settings, False, work) == 0
     disturber.join()
     assert len(disturbed) == 2
     assert processes.eventually(lambda: not jobs(slurm)), slurm.run("squeue")
