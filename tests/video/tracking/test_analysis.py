@@ -112,6 +112,12 @@ def test_tracks_go_on_where_frames_are_rarer_than_lost_seconds() -> None:
     assert (len(followed.tracks), *counts(followed)) == (1, 0, 1)
 
 
+def test_a_vehicle_may_leave_its_own_place_between_two_frames() -> None:
+    """With two frames a second it moves on by 70 pixels, and is 60 long."""
+    _, followed = analyse(scene([WESTWARD, EASTWARD], steady(4, 2)), rate=2)
+    assert (len(followed.tracks), *counts(followed)) == (2, 1, 1)
+
+
 def test_the_way_from_the_first_detection_counts() -> None:
     """A track is one only from its second detection on, and the line may lie before that."""
     quick = Vehicle(((0.0, 310.0, 200.0), (1.0, 610.0, 200.0)), size=(100.0, 50.0))

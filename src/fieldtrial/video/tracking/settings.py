@@ -15,10 +15,11 @@ class TrackingSettings:
     Attributes:
         confidence: the detector's: no detection has a lower score.
         start_confidence: a detection begins a track from this score on. Weaker ones go on with a
-            track, and only where no stronger one does. None: `confidence` and a quarter of what is
-            left to 1.
+            track, and only where no stronger one does. None: `confidence` + 0.1, and at most half
+            of what is left to 1.
         lost_seconds: a track without a detection for longer is over.
-        match_overlap: the least intersection over union of a track's expected box and a detection.
+        match_overlap: the least intersection over union of a track's expected box and a detection,
+            each with its buffer; see `tracker`.
         margin: how far beyond a line a vehicle must be to have crossed it, as a share of its size,
             the root of its box's area.
         anchor: the point of a box that crosses lines and is in zones: its centre, or the middle of
@@ -60,4 +61,4 @@ class TrackingSettings:
         """The score from which a detection begins a track."""
         if self.start_confidence is not None:
             return self.start_confidence
-        return self.confidence + (1 - self.confidence) / 4
+        return self.confidence + min(0.1, (1 - self.confidence) / 2)

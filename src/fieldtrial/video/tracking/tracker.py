@@ -2,6 +2,10 @@
 
 ByteTrack's tracks go on with weak detections, too, which is what a half-hidden vehicle gives: Y.
 Zhang et al., "ByteTrack: Multi-Object Tracking by Associating Every Detection Box", ECCV 2022.
+
+Boxes are compared with a buffer around them, the wider the rarer frames are, because nobody knows
+where a vehicle goes at its first step: F. Yang et al., "Hard to Track Objects with Irregular
+Motions and Similar Appearances? Make It Easier by Buffering the Matching Space", WACV 2023.
 """
 
 import math
@@ -19,6 +23,9 @@ NONE = -1  # instead of a track's number
 # Two boxes that overlap more, of whichever classes, are one vehicle found twice.
 SAME_OVERLAP = 0.7
 FIRST_FRAMES = 2  # in which an object must be found, one after the other, before it is a track
+# The buffer on each side of a box, in shares of its sides: as far as a vehicle that goes on by two
+# of its lengths in a second gets between two frames, and at most half a box.
+LENGTHS_PER_SECOND, WIDEST = 2.0, 0.5
 LIBRARY_RATE = 30.0  # frames a second in which the library's lost_track_buffer is
 
 
@@ -67,6 +74,7 @@ class Tracker:
             high_conf_det_threshold=self._starts_from,
             minimum_consecutive_frames=FIRST_FRAMES,
             minimum_iou_threshold=settings.match_overlap,
+            iou=library.BIoU(min(WIDEST, LENGTHS_PER_SECOND / rate)),
         )
         self._time = -np.inf
         self._alive = set[int]()
