@@ -88,7 +88,9 @@ def outside_problems(
     lines: Sequence[Line], zones: Sequence[Zone], width: int, height: int
 ) -> list[str]:
     """Return a line for each line or zone that is not inside an upright frame of that size."""
-    places = [("line", one.name, (one.start, one.end)) for one in lines]
+    places: list[tuple[str, str, tuple[Point, ...]]] = [
+        ("line", one.name, (one.start, one.end)) for one in lines
+    ]
     places += [("zone", one.name, one.points) for one in zones]
     return [
         f"{kind} {name!r}: {_shown(point)} is outside of the frame; x must be from 0 to {width},"

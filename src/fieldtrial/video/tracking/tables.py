@@ -43,7 +43,7 @@ def write_tables(
         OSError: a table could not be written.
     """
     names = list(class_names)
-    crossings = [
+    crossings: list[Row] = [
         (
             *(video, one.line, one.direction, names[one.label], one.track, _second(one.time)),
             *(round(value, 1) for value in (*one.point, *one.box)),
@@ -51,7 +51,7 @@ def write_tables(
         for video, found in followed.items()
         for one in found.crossings
     ]
-    tracks = [
+    tracks: list[Row] = [
         (
             *(video, one.number, names[one.label], _second(one.first), _second(one.last)),
             *(one.frames, ";".join(map(_shown, one.path))),
@@ -59,7 +59,7 @@ def write_tables(
         for video, found in followed.items()
         for one in found.tracks
     ]
-    stays = [
+    stays: list[Row] = [
         (
             *(video, one.zone, one.track, names[labels[one.track]]),
             *map(_second, (one.first, one.last, one.last - one.first)),
