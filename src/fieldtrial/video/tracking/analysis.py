@@ -92,10 +92,10 @@ class Analysis:
     def update(self, time: float, detections: Detections) -> Moment:
         """Return what is known at the time of a frame with these detections.
 
-        time: in seconds; it must rise from call to call.
+        time: in seconds; it must not fall from call to call.
 
         Raises:
-            ValueError: the time does not rise.
+            ValueError: the time falls.
         """
         self.assigned = found = self._tracker.update(time, detections)
         for number in found.over:

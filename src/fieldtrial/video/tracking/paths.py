@@ -29,7 +29,9 @@ class Path:
     _corridor: list[tuple[float, float]] = field(default_factory=list)  # of speeds in x and y
 
     def add(self, time: float, point: Point, size: float) -> None:
-        """Add where the track is. size: of the vehicle, in pixels."""
+        """Add where the track is; nothing at a time that it has. size: the vehicle's, in pixels."""
+        if self._last and time <= self._last.time:
+            return
         step = Step(point, time)
         if not self.kept:
             self.kept.append(step)

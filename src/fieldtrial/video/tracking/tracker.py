@@ -20,12 +20,11 @@ from fieldtrial.detection.boxes import Detections
 from fieldtrial.video.tracking.settings import TrackingSettings
 
 NONE = -1  # instead of a track's number
-# Two boxes that overlap more, of whichever classes, are one vehicle found twice.
-SAME_OVERLAP = 0.7
 FIRST_FRAMES = 2  # in which an object must be found, one after the other, before it is a track
 # The buffer on each side of a box, in shares of its sides: as far as a vehicle that goes on by two
 # of its lengths in a second gets between two frames, and at most half a box.
 LENGTHS_PER_SECOND, WIDEST = 2.0, 0.5
+LEAST_STEP = 1e-6  # seconds; some videos have two frames of one time, which the library warns about
 LIBRARY_RATE = 30.0  # frames a second in which the library's lost_track_buffer is
 
 
@@ -76,23 +75,29 @@ class Tracker:
             minimum_iou_threshold=settings.match_overlap,
             iou=library.BIoU(min(WIDEST, LENGTHS_PER_SECOND / rate)),
         )
-        self._time = -np.inf
+        self._time = self._clock = -math.inf
         self._alive = set[int]()
         self._beginnings = dict[Any, tuple[float, int]]()  # tracklet -> time and row
 
     def update(self, time: float, detections: Detections) -> Assigned:
         """Return the tracks of a frame's detections.
 
-        time: in seconds; it rises from call to call, in steps of any length.
+        time: in seconds; it does not fall from call to call, and its steps may have any length.
 
         Raises:
-            ValueError: the time does not rise.
+            ValueError: the time falls.
         """
-        if not time > self._time:
-            raise ValueError(f"frame at {time} s after one at {self._time} s: times must rise")
+        if not time >= self._time:
+            raise ValueError(f"frame at {time} s after one at {self._time} s: times must not fall")
         self._time = time
+        self._clock = max(time, self._clock + LEAST_STEP)
         ids = np.full(len(detections), NONE, np.int64)
-        found = self._tracker.update(self._once(detections), timestamp=time)
+        given = self._supervision.Detections(
+            xyxy=detections.boxes,
+            confidence=detections.scores,
+            data={"row": np.arange(len(detections))},
+        )
+        found = self._tracker.update(given, timestamp=self._clock)
         if len(found):
             tracked = found.tracker_id >= 0
             ids[found.data["row"][tracked]] = found.tracker_id[tracked] + 1
@@ -107,15 +112,6 @@ class Tracker:
         over = tuple(sorted(self._alive - alive))
         self._alive = alive
         return Assigned(ids, earlier, over)
-
-    def _once(self, detections: Detections) -> Any:
-        """Return the detections without those of a vehicle that was found as two classes."""
-        made = self._supervision.Detections(
-            xyxy=detections.boxes,
-            confidence=detections.scores,
-            data={"row": np.arange(len(detections))},
-        )
-        return made.with_nms(SAME_OVERLAP, class_agnostic=True)
 
     def _new(
         self, time: float, detections: Detections, ids: NDArray[np.int64]
