@@ -122,6 +122,11 @@ def test_a_stretch_is_told_again_as_it_was(tmp_path: Path, monkeypatch: pytest.M
     )
     found = read_detections(outcome, "a.mp4", CLASS_NAMES, first, last)
     again = Replay(kept, found, [MIDDLE], [ZONE], SETTINGS.anchor)
+    two = read_detections(outcome, "a.mp4", CLASS_NAMES, only=[12, 300])
+    assert sorted(two) == [12, 300]
+    assert np.array_equal(two[12].detections.boxes, found[12].detections.boxes)
+    assert read_detections(outcome, "b.mp4", CLASS_NAMES) == {}
+    assert read_detections(outcome, "a.mp4", CLASS_NAMES, only=[]) == {}
     births = {round(track.first, 3) for track in followed.tracks}
     for number in range(first, last):
         time, detections = frames[number]
@@ -149,6 +154,15 @@ def test_another_table_is_refused(tmp_path: Path) -> None:
     written(outcome, list(scene(VEHICLES, [0.0, 0.2])))
     with pytest.raises(UnreadableError, match="class 'car'; must be one of dog"):
         read_detections(outcome, "a.mp4", ["dog"])
+    table = pq.read_table(path)
+    gaps = pa.array([None] * len(table), pa.float64())
+    pq.write_table(table.set_column(2, "time", gaps), path)
+    with pytest.raises(UnreadableError, match="a value is missing"):
+        read_detections(outcome, "a.mp4", CLASS_NAMES)
+    many = table.take(np.zeros(1_000_001, np.int64))
+    pq.write_table(many, path, row_group_size=len(many))
+    with pytest.raises(UnreadableError, match="rows in one group"):
+        read_detections(outcome, "a.mp4", CLASS_NAMES)
 
 
 def test_a_table_that_is_broken_off_leaves_the_one_before(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
 """detections.parquet: each detection of each frame, with its track."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import itertools
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,8 @@ COLUMNS = pa.schema(
     }
 )
 GROUP_ROWS = 50_000  # detections that are in memory at once
+MOST_GROUP_ROWS = 1_000_000  # that are read at once; a group ends with a whole frame
+LAST_FRAME = 2**62
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,50 +115,114 @@ class DetectionTable:
 
 
 def read_detections(
-    outcome: Outcome, video: str, class_names: Sequence[str], first: int = 0, last: int = 1 << 62
+    outcome: Outcome,
+    video: str,
+    class_names: Sequence[str],
+    first: int = 0,
+    last: int = LAST_FRAME,
+    only: Collection[int] | None = None,
 ) -> dict[int, FrameRows]:
-    """Return the detections of a video's frames first ≤ number < last; by number, those that have
-    any.
+    """Return the detections of a video's frames first ≤ number < last, or of those in `only`; by
+    number, frames that have any.
 
     Raises:
         UnreadableError: detections.parquet is not what this program writes.
         OSError: it cannot be read, or is not there.
     """
     path = outcome.detections_path
-    chosen = [("video", "==", video), ("frame", ">=", first), ("frame", "<", last)]
-    try:
-        with open_file(path) as file:
+    wanted = None if only is None else np.array(sorted(only), np.int64)
+    if wanted is not None and len(wanted):
+        first, last = max(first, int(wanted[0])), min(last, int(wanted[-1]) + 1)
+    parts = list[_Rows]()
+    with open_file(path) as file:
+        try:
             table = pq.ParquetFile(file)
             if not table.schema_arrow.equals(COLUMNS):
-                raise UnreadableError(f"{path}: not a table of detections of this program")
-            file.seek(0)
-            rows = pq.read_table(file, filters=chosen)
-            labels = _labels(rows["class"], class_names)
-    except (pa.ArrowException, ValueError) as error:
-        raise UnreadableError(
-            f"{path}: not a table of detections of this program: {error}"
-        ) from None
-    numbers = rows["frame"].to_numpy()
-    times = rows["time"].to_numpy()
-    boxes = np.column_stack([rows[name].to_numpy() for name in CORNERS]).astype(np.float32)
-    scores = rows["score"].to_numpy()
-    tracks = rows["track"].fill_null(NONE).to_numpy()
-    starts = np.flatnonzero(np.diff(numbers, prepend=-1))
-    ends = [*starts[1:], len(numbers)]
-    return {
-        int(numbers[start]): FrameRows(
-            int(numbers[start]),
-            float(times[start]),
-            Detections(boxes[start:end], scores[start:end], labels[start:end]),
-            tracks[start:end],
+                raise ValueError("it has other columns")
+            for group in _groups(table.metadata, first, last):
+                part = _Rows.read(table.read_row_group(group), video, class_names)
+                kept = part.ours & (part.frames >= first) & (part.frames < last)
+                if wanted is not None:
+                    kept &= np.isin(part.frames, wanted)
+                parts.append(part.chosen(kept))
+        # What is no Parquet is an OSError to Arrow.
+        except (pa.ArrowException, OSError, ValueError, IndexError) as error:
+            raise UnreadableError(
+                f"{path}: not a table of detections of this program: {error}"
+            ) from None
+    return {number: frame for part in parts for number, frame in part.by_frame()}
+
+
+def _groups(about: Any, first: int, last: int) -> Iterator[int]:
+    """Yield the groups of rows that may have frames first ≤ number < last.
+
+    Raises:
+        ValueError: a group is larger than this program makes them; it may not fit into memory.
+    """
+    for group in range(about.num_row_groups):
+        one = about.row_group(group)
+        if one.num_rows > MOST_GROUP_ROWS:
+            raise ValueError(f"{one.num_rows:,} rows in one group")
+        known = one.column(COLUMNS.get_field_index("frame")).statistics
+        if known is None or not known.has_min_max or (known.max >= first and known.min < last):
+            yield group
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """Rows of the table, in arrays."""
+
+    ours: NDArray[np.bool_]  # of the video that is asked for
+    frames: NDArray[np.int64]
+    times: NDArray[np.float64]
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    tracks: NDArray[np.int64]
+
+    @staticmethod
+    def read(rows: Any, video: str, class_names: Sequence[str]) -> "_Rows":
+        if any(rows[name].null_count for name in COLUMNS.names if name != "track"):
+            raise ValueError("a value is missing")
+        return _Rows(
+            _numbers(rows["video"], {video: 0}) == 0,
+            rows["frame"].to_numpy(),
+            rows["time"].to_numpy(),
+            np.column_stack([rows[name].to_numpy() for name in CORNERS]).astype(np.float32),
+            rows["score"].to_numpy(),
+            _labels(rows["class"], class_names),
+            rows["track"].fill_null(NONE).to_numpy(),
         )
-        for start, end in zip(starts, ends, strict=True)
-    }
+
+    def chosen(self, kept: NDArray[np.bool_]) -> "_Rows":
+        """Return the rows that are kept."""
+        return _Rows(*(getattr(self, one.name)[kept] for one in fields(self)))
+
+    def by_frame(self) -> Iterator[tuple[int, FrameRows]]:
+        """Yield the frames with their numbers."""
+        starts = np.flatnonzero(np.diff(self.frames, prepend=-1))
+        for start, end in itertools.pairwise([*starts, len(self.frames)]):
+            number = int(self.frames[start])
+            found = Detections(
+                self.boxes[start:end], self.scores[start:end], self.labels[start:end]
+            )
+            yield number, FrameRows(number, float(self.times[start]), found, self.tracks[start:end])
+
+
+def _numbers(column: Any, known: Mapping[str, int]) -> NDArray[np.int64]:
+    """Return the numbers (n,) of the names in a column; -1 for other names."""
+    parts = [
+        np.array([*(known.get(name, -1) for name in chunk.dictionary.to_pylist()), -1])[
+            chunk.indices.to_numpy()
+        ]
+        for chunk in column.chunks
+    ]
+    return np.concatenate([np.zeros(0, np.int64), *parts])
 
 
 def _labels(column: Any, class_names: Sequence[str]) -> NDArray[np.int64]:
-    numbers = {name: number for number, name in enumerate(class_names)}
-    names = column.cast(pa.string()).to_pylist()
-    if unknown := sorted(set(names) - set(numbers)):
-        raise ValueError(f"class {unknown[0]!r}; must be one of {', '.join(class_names)}")
-    return np.array([numbers[name] for name in names], np.int64)
+    labels = _numbers(column, {name: number for number, name in enumerate(class_names)})
+    if len(unknown := np.flatnonzero(labels < 0)):
+        name = column[int(unknown[0])].as_py()
+        raise ValueError(f"class {name!r}; must be one of {', '.join(class_names)}")
+    return labels
