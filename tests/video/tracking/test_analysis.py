@@ -8,6 +8,7 @@ import pytest
 from fieldtrial.config import ConfigError
 from fieldtrial.video.geometry import Line, Zone
 from fieldtrial.video.tracking.analysis import Analysis
+from fieldtrial.video.tracking.paths import Path
 from fieldtrial.video.tracking.settings import TrackingSettings
 from tests.video.tracking.scenes import (
     CAR,
@@ -213,6 +214,20 @@ def test_paths_are_short_and_exact() -> None:
         )
         seen = [(found.boxes[0, place] + found.boxes[0, place + 2]) / 2 for _, found in frames]
         assert np.abs(drawn - seen).max() <= 0.05 * 50 + 0.3  # its size trembles, too
+
+
+def test_a_curve_is_as_exact_as_is_said() -> None:
+    path = Path()
+    angles = np.linspace(0, 2 * np.pi, 400)
+    points = np.stack([200 + 100 * np.cos(angles), 200 + 100 * np.sin(angles)])
+    for time, point in zip(angles, points.T, strict=True):
+        path.add(float(time), (float(point[0]), float(point[1])), 40.0)
+    steps = path.finish()
+    times = [step.time for step in steps]
+    for place in (0, 1):
+        drawn = np.interp(angles, times, [step.point[place] for step in steps])
+        assert 1.0 < np.abs(drawn - points[place]).max() <= 0.05 * 40
+    assert 10 < len(steps) < 30
 
 
 def test_frames_may_share_a_time() -> None:
