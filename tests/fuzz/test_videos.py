@@ -17,8 +17,8 @@ from fieldtrial.video.labelled.labels import read_labels
 from fieldtrial.video.outcome import Outcome
 from fieldtrial.video.tracking.detection_table import read_detections
 from tests.fuzz.test_parsers import ON_DISK, QUICK, mutated, near, values
-from tests.video.tracking.scenes import CLASS_NAMES
-from tests.video.tracking.test_tables import VEHICLES, scene, written
+from tests.video.tracking.scenes import CLASS_NAMES, scene
+from tests.video.tracking.test_tables import VEHICLES, written
 
 pytestmark = pytest.mark.fuzz
 numbers = st.integers(-3, 12) | st.floats(-3, 12, width=16) | st.sampled_from(["", "nan", "1e999"])

@@ -71,6 +71,7 @@ def test_right_is_where_a_walker_along_the_line_has_it() -> None:
     assert east.distance((99.0, 7.0)) == -3
     assert east.crossed_at((4.0, 8.0), (8.0, 14.0)) == pytest.approx((16 / 3, 10))
     assert east.crossed_at((18.0, 8.0), (26.0, 12.0)) is None
+    assert east.crossed_at((2.0, 8.0), (-6.0, 12.0)) is None
 
 
 def test_zones_hold_what_is_inside_of_any_simple_polygon() -> None:

@@ -58,7 +58,7 @@ def written_detections(outcome: Outcome, class_names: Sequence[str]) -> Iterator
     ):
         table = DetectionTable(writer, class_names)
         yield table
-        table.flush(0)
+        table.flush()
 
 
 class DetectionTable:
@@ -81,15 +81,13 @@ class DetectionTable:
         for earlier in found.earlier:
             self._frames[-1][1].tracks[earlier.row] = earlier.track
         if self._rows >= GROUP_ROWS:
-            self.flush(1)  # the next frame may say of which tracks this one's detections are
+            self.flush()  # of the frame before, all is known now
         self._frames.append((video, FrameRows(number, time, detections, found.ids.copy())))
         self._rows += len(detections)
 
-    def flush(self, keep: int) -> None:
-        """Write all frames but the last `keep`."""
-        written = self._frames[: len(self._frames) - keep]
-        self._frames = self._frames[len(written) :]
-        self._rows = sum(len(frame.tracks) for _, frame in self._frames)
+    def flush(self) -> None:
+        """Write all frames."""
+        written, self._frames, self._rows = self._frames, [], 0
         lengths = [len(frame.tracks) for _, frame in written]
         if not any(lengths):
             return

@@ -122,6 +122,4 @@ def _second(time: float) -> float:
 
 
 def _shown(step: Step) -> str:
-    # A box may reach out of the frame. A number below 0 would begin a spreadsheet's formula.
-    x, y = (max(value, 0.0) for value in step.point)
-    return f"{x:.1f} {y:.1f} {step.time:.{DECIMALS}f}"
+    return f"{step.point[0]:.1f} {step.point[1]:.1f} {step.time:.{DECIMALS}f}"
