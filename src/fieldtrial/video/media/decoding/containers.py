@@ -49,8 +49,7 @@ def open_file(path: Path) -> tuple[Any, Any]:
     try:
         size = path.stat().st_size
         container = av.open(
-            # FFmpeg would take a name such as a:b.mp4 for an address.
-            f"file:{path.absolute()}",
+            str(path.absolute()),  # FFmpeg would take a name such as a:b.mp4 for an address
             options={
                 "protocol_whitelist": "file",
                 "format_whitelist": ",".join(FILE_FORMATS),
