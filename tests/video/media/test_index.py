@@ -1,5 +1,6 @@
 """What videos can be read: the frames and times that OpenCV's own FFmpeg finds in them."""
 
+import os
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -173,6 +174,7 @@ BAD: dict[str, Callable[[Path], object]] = {
     "its table of frames (moov) is missing": _without_table,
     "has no video; it has audio": _only_sound,
     f"there must be at most {MOST_PIXELS:,} pixels": _huge,
+    "must be a file or a folder": lambda path: os.mkfifo(path),
     "does not exist": lambda path: path.unlink(missing_ok=True),
 }
 
@@ -189,7 +191,13 @@ def test_what_is_no_video_is_told_from_others(message: str, tmp_path: Path) -> N
 
 def test_names_are_taken_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("Straße 東京 1.mp4", "http:no address.mp4", "%d.mp4", "-i.mp4"):
+    for name in (
+        "Straße 東京 1.mp4",
+        "http:no address.mp4",
+        "%d.mp4",
+        "-i.mp4",
+        os.fsdecode(b"\xff.mp4"),
+    ):
         make(tmp_path / "plain.mp4", count=2).rename(tmp_path / name)
         assert len(index_video(Path(name))) == 2
 
