@@ -1,5 +1,6 @@
 """What videos can be read: the frames and times that OpenCV's own FFmpeg finds in them."""
 
+import os
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -127,8 +128,10 @@ def test_a_truncated_file_ends_early_and_says_so(tmp_path: Path) -> None:
     assert index.missing_seconds > 0.2
 
 
-def test_a_recording_may_begin_between_key_frames(tmp_path: Path) -> None:
-    path = make(tmp_path / "whole.ts")
+@pytest.mark.parametrize("name", ["h264.ts", "h265.ts"])
+def test_a_recording_may_begin_between_key_frames(name: str, tmp_path: Path) -> None:
+    kind = "h265.mp4" if name == "h265.ts" else name
+    path = make(tmp_path / name, *KINDS[kind])
     whole = {round(frame.time, 3): frame.image for frame in read_frames(index_video(path))}
     data = path.read_bytes()
     path.write_bytes(data[len(data) // 188 // 5 * 188 :])
@@ -160,7 +163,8 @@ def _huge(path: Path) -> None:
 
 
 def _playlist(path: Path) -> None:
-    path.write_text("#EXTM3U\n#EXTINF:1,\nfile:///etc/hostname\n#EXT-X-ENDLIST\n")
+    make(path.with_name("elsewhere.mp4"))
+    path.write_text("ffconcat version 1.0\nfile elsewhere.mp4\n")
 
 
 BAD: dict[str, Callable[[Path], object]] = {
@@ -170,6 +174,7 @@ BAD: dict[str, Callable[[Path], object]] = {
     "its table of frames (moov) is missing": _without_table,
     "has no video; it has audio": _only_sound,
     f"there must be at most {MOST_PIXELS:,} pixels": _huge,
+    "must be a file or a folder": lambda path: os.mkfifo(path),
     "does not exist": lambda path: path.unlink(missing_ok=True),
 }
 
@@ -184,10 +189,17 @@ def test_what_is_no_video_is_told_from_others(message: str, tmp_path: Path) -> N
     assert message in str(caught.value)
 
 
-def test_names_are_taken_as_they_are(tmp_path: Path) -> None:
-    for name in ("Straße 東京 1.mp4", "http:no address.mp4", "%d.mp4", "-i.mp4"):
-        path = make(tmp_path / "plain.mp4", count=2).rename(tmp_path / name)
-        assert len(index_video(path)) == 2
+def test_names_are_taken_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in (
+        "Straße 東京 1.mp4",
+        "http:no address.mp4",
+        "%d.mp4",
+        "-i.mp4",
+        os.fsdecode(b"\xff.mp4"),
+    ):
+        make(tmp_path / "plain.mp4", count=2).rename(tmp_path / name)
+        assert len(index_video(Path(name))) == 2
 
 
 def test_a_frame_of_an_index_is_kept_in_a_file(tmp_path: Path) -> None:

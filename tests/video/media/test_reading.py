@@ -11,6 +11,8 @@ import pytest
 from hypothesis import strategies
 
 from fieldtrial.video.frames import Frame
+from fieldtrial.video.media.decoding import containers
+from fieldtrial.video.media.decoding.losses import Gap, broken_frames, gaps
 from fieldtrial.video.media.index import index_video
 from fieldtrial.video.media.reading import Damage, read_frames
 from tests.video.media.made import KINDS, Image, make, make_kind
@@ -78,8 +80,6 @@ def test_every_part_is_as_in_the_whole(folder: Path, name: str) -> None:
 
 def test_a_jump_leads_to_the_key_frame(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only formats without times are read from their start."""
-    from fieldtrial.video.media.decoding import containers
-
     opened: list[Path] = []
     open_file = containers.open_file
 
@@ -117,19 +117,77 @@ def test_damage_is_skipped_and_what_follows_is_right(name: str, tmp_path: Path) 
     assert sum(frame.time > 1.5 for frame in shown) > 10
 
 
-def test_lost_packets_are_found_where_the_rate_is_constant(tmp_path: Path) -> None:
+# Here the decoder does not notice the first of the damaged packets, or notices it late.
+@pytest.mark.parametrize("begin", [0.28, 0.34, 0.42, 0.74])
+def test_what_the_decoder_does_not_notice_is_skipped_with_what_it_does(
+    begin: float, tmp_path: Path
+) -> None:
+    path = make(tmp_path / "video.mp4", count=60, size=(160, 120))
+    right = [frame.image for frame in read_frames(index_video(path))]
+    shown = list(read_frames(index_video(_overwrite(path, begin, begin + 0.04, b"mdat"))))
+    assert 40 < len(shown) < 60
+    for frame in shown:
+        np.testing.assert_array_equal(frame.image, right[frame.number])
+
+
+@pytest.mark.parametrize("place", [0.07, 0.28, 0.47, 0.7])
+def test_lost_packets_are_found_where_the_rate_is_constant(place: float, tmp_path: Path) -> None:
     path = make(tmp_path / "lost.ts", count=60, size=(160, 120))
-    whole = list(read_frames(index_video(path)))
+    right = {round(frame.time, 3): frame.image for frame in read_frames(index_video(path))}
     packets = path.read_bytes()
-    middle = len(packets) // 2 // 188
-    path.write_bytes(packets[: middle * 188] + packets[(middle + 8) * 188 :])
+    first = int(place * len(packets) / 188)
+    path.write_bytes(packets[: first * 188] + packets[(first + 8) * 188 :])
     index, damage = index_video(path), Damage()
     shown = list(read_frames(index, damage=damage))
     assert 0 < 60 - len(index) == index.lost
-    by_time = {round(frame.time, 3): frame.image for frame in whole}
     for frame in shown:
-        np.testing.assert_array_equal(frame.image, by_time[round(frame.time, 3)])
-    assert damage.frames < 26
+        np.testing.assert_array_equal(frame.image, right[round(frame.time, 3)])
+    assert damage.frames < 14
+    assert shown[-1].time == pytest.approx(59 / 25)
+
+
+def test_gaps_are_told_from_a_variable_rate() -> None:
+    constant = np.arange(100) * 3600
+    assert gaps(constant) == []
+    assert gaps(np.delete(constant, [50, 51, 70])) == [Gap(50, 2), Gap(68, 1)]
+    assert gaps(constant + np.arange(100) % 7 * 100) == []  # variable
+    assert gaps(np.delete(constant, np.arange(5, 100, 20))) == []  # so often: the camera leaves out
+    assert gaps(np.delete(constant, np.arange(5, 20, 2))) == [Gap(5 + n, 1) for n in range(8)]
+
+
+def test_damage_goes_as_far_as_the_next_key_frame() -> None:
+    numbers = np.array([0, 3, 1, 2, 6, 4, 5, 9, 7, 8])  # in the order of decoding
+    keys = np.isin(numbers, [0, 6])
+    corrupt = numbers == 1
+    broken = broken_frames(numbers, keys, corrupt, [])
+    # 4 and 5 are decoded after key frame 6, and are made from frames before it, too.
+    assert np.flatnonzero(broken).tolist() == [1, 2, 4, 5]
+    broken = broken_frames(numbers, keys, ~(corrupt | ~corrupt), [Gap(4, 1)])
+    assert np.flatnonzero(broken).tolist() == [2, 3, 4, 5]
+
+
+def test_frames_that_a_decoder_gives_in_another_order_are_put_right(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = index_video(make(tmp_path / "video.mp4"))
+    right = [frame.image for frame in read_frames(index)]
+    decoded, held, turned = containers.decoded, list[Any](), list[Any]()
+
+    def moved(decoder: Any, packet: Any) -> tuple[list[Any], bool]:
+        """Give the last of each three frames first, as where a file hides their order."""
+        frames, failed = decoded(decoder, packet)
+        held.extend(frames)
+        if len(held) > 2:
+            turned.extend(held[2::-1])
+            del held[:3]
+        if packet is None:
+            return [*turned, *held], failed
+        return [turned.pop(0)] if turned else [], failed
+
+    monkeypatch.setattr(containers, "decoded", moved)
+    frames = list(read_frames(index))
+    assert [frame.number for frame in frames] == list(range(40))
+    np.testing.assert_array_equal([frame.image for frame in frames], right)
 
 
 def test_a_file_that_has_changed_is_not_read_by_its_old_index(tmp_path: Path) -> None:

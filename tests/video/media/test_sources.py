@@ -1,5 +1,6 @@
 """What is given as a video: files, folders of videos or of images, addresses."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +87,11 @@ def test_other_things_are_refused(tmp_path: Path) -> None:
         find_videos("ftp://user:secret@camera/1")
     with pytest.raises(ValueError, match="missing: does not exist"):
         find_videos(str(tmp_path / "missing"))
+    strange = tmp_path / os.fsdecode(b"\xff.mp4")
+    strange.touch()
+    for given in (strange, tmp_path):
+        with pytest.raises(ValueError, match=r"\\udcff\.mp4': must have a name in UTF-8"):
+            find_videos(str(given))
     empty = tmp_path / "empty"
     empty.mkdir()
     with pytest.raises(ValueError, match="empty: holds no video"):

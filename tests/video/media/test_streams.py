@@ -122,7 +122,7 @@ def test_a_file_that_is_served_has_an_end_and_loses_nothing(
 
 
 def test_jpegs_have_the_times_at_which_they_come() -> None:
-    shown = list(pictures(12))
+    shown = list(pictures(8))
 
     def serve(connection: socket.socket, _: int) -> None:
         http(connection, "multipart/x-mixed-replace; boundary=frame")
@@ -131,16 +131,16 @@ def test_jpegs_have_the_times_at_which_they_come() -> None:
             Image.fromarray(picture).save(file, "jpeg", quality=95)
             head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {file.tell()}\r\n\r\n"
             connection.sendall(head.encode() + file.getvalue() + b"\r\n")
-            time.sleep(0.05)
+            time.sleep(0.1)
 
     with server(serve) as port:
         frames = list(read_stream(f"http://127.0.0.1:{port}/", timeout=5, patience=0.0))
-    assert len(frames) >= 10
+    assert len(frames) >= 6
     for frame in frames:
         _agree(frame, shown[frame.number])
     steps = np.diff([frame.time for frame in frames])
     assert (steps > 0).all()
-    assert frames[-1].time > 0.2  # FFmpeg alone would say 25 a second, or 0.04
+    assert frames[-1].time > 0.05 * frames[-1].number  # FFmpeg alone says 25 a second
 
 
 def test_a_camera_that_speaks_rtsp() -> None:

@@ -4,6 +4,7 @@ import base64
 import contextlib
 import functools
 import http.server
+import itertools
 import os
 import resource
 import signal
@@ -183,7 +184,9 @@ def test_on_a_full_disk_what_is_written_stays_valid(tmp_path: Path) -> None:
     path, size = tmp_path / "full.mp4", 1_000_000
     with full_disk(size), pytest.raises(OSError, match=r"File too large: '.*full\.mp4'"):
         write(path, 1000)
-    assert 0.3 * size < path.stat().st_size <= size
+    kinds = list(boxes(path))
+    assert 0.3 * size < sum(length for _, length in kinds) == path.stat().st_size <= size
+    assert kinds[-1][0] == b"mdat"  # a whole fragment
     assert _playable(path) >= 20
     # And where only the table at the end does not fit.
     write(path, 30)
@@ -218,10 +221,24 @@ def test_a_killed_program_leaves_a_valid_file(tmp_path: Path) -> None:
         assert process.stdout.readline() == b"well on\n"
         process.send_signal(signal.SIGKILL)
     assert _playable(path) >= 100
-    # Whatever was being written at that moment: a fragment without its first bytes.
-    with path.open("ab") as file:
-        file.write(bytes(8) + os.urandom(5000))
-    assert _playable(path) >= 100
+
+
+def test_a_program_that_dies_while_it_writes_leaves_a_valid_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pwrite, calls = os.pwrite, itertools.count()
+
+    def dying(file: int, data: memoryview, place: int) -> int:
+        if next(calls) < 12:
+            return pwrite(file, data, place)
+        pwrite(file, data[: len(data) // 2], place)
+        raise SystemExit
+
+    monkeypatch.setattr(os, "pwrite", dying)
+    path = tmp_path / "dead.mp4"
+    with pytest.raises(SystemExit):
+        write(path, 1000)
+    assert _playable(path) >= 20
 
 
 def test_a_link_in_the_place_of_the_file_is_replaced_and_not_followed(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def find_videos(given: str) -> list[Path | str]:
                 f" {', '.join(f'{scheme}://' for scheme in PROTOCOLS)}"
             )
         return [given]
-    path = Path(given)
+    path = _in_utf8(Path(given))
     if not path.is_dir():
         if not path.exists():
             raise ValueError(f"{path}: does not exist")
@@ -46,4 +46,13 @@ def find_videos(given: str) -> list[Path | str]:
             f"{path}: holds no video ({', '.join(VIDEO_SUFFIXES)}) and no image"
             f" ({', '.join(IMAGE_SUFFIXES)}); folders in it are not looked into"
         )
-    return [path / name for name in videos] if videos else [path]
+    return [_in_utf8(path / name) for name in videos] if videos else [path]
+
+
+def _in_utf8(path: Path) -> Path:
+    """Return a path. Raises ValueError if tables could not hold it."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{str(path)!a}: must have a name in UTF-8; rename it") from None
+    return path

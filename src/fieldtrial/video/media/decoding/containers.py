@@ -2,6 +2,7 @@
 
 import errno
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -47,10 +48,11 @@ def open_file(path: Path) -> tuple[Any, Any]:
     known or with more than `MOST_PIXELS` pixels.
     """
     try:
-        size = path.stat().st_size
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode):  # a pipe would be waited for
+            raise ValueError(f"{path}: must be a file or a folder")
         container = av.open(
-            # FFmpeg would take a name such as a:b.mp4 for an address.
-            f"file:{path.absolute()}",
+            str(path.absolute()),  # FFmpeg would take a name such as a:b.mp4 for an address
             options={
                 "protocol_whitelist": "file",
                 "format_whitelist": ",".join(FILE_FORMATS),
@@ -60,7 +62,7 @@ def open_file(path: Path) -> tuple[Any, Any]:
     except FileNotFoundError:
         raise ValueError(f"{path}: does not exist") from None
     except FFmpegError as error:
-        raise ValueError(f"{path}: {_why_unknown(path, size, error)}") from None
+        raise ValueError(f"{path}: {_why_unknown(path, about.st_size, error)}") from None
     try:
         return container, video_stream(container, str(path))
     except ValueError:
