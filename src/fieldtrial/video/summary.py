@@ -1,4 +1,4 @@
-"""What summary.json says of videos that were analysed: what was found is in the tables beside it."""
+"""What summary.json says of analysed videos; what was found in them is in the tables beside it."""
 
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
