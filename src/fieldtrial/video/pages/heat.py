@@ -40,12 +40,14 @@ class HeatMap:
         number = np.repeat(np.arange(len(steps)), counts)
         within = np.arange(len(number)) - np.repeat(np.cumsum(counts) - counts, counts)
         share = (within + 0.5) / counts[number]
-        x, y = (path[:-1, axis][number] + share * steps[:, axis][number] for axis in (0, 1))
-        column, row = (np.floor(one / self.cell).astype(int) for one in (x, y))
+        x, y = (
+            (path[:-1, axis][number] + share * steps[:, axis][number]) / self.cell
+            for axis in (0, 1)
+        )
         rows, columns = self.seconds.shape
-        inside = (column >= 0) & (column < columns) & (row >= 0) & (row < rows)
+        inside = (x >= 0) & (x < columns) & (y >= 0) & (y < rows)
         weight = (steps[:, 2].clip(0) / counts)[number]
-        place = row[inside] * columns + column[inside]
+        place = y[inside].astype(int) * columns + x[inside].astype(int)
         summed = np.bincount(place, weight[inside], minlength=self.seconds.size)
         self.seconds += summed.reshape(self.seconds.shape)
 

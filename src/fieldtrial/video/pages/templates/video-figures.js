@@ -33,8 +33,9 @@ function timeAxis([first, end]) {
   const places = [];
   for (let minute = first; minute <= end; minute += step) places.push(minute);
   const text = (minute) => `${Math.floor((minute - first) / 60)}:${String((minute - first) % 60).padStart(2, "0")}`;
-  const title = choice.video === ALL && report.videos.length > 1 ? "hours and minutes, one video after another" : "hours and minutes since the video began";
-  return { range: [first, end], tickvals: places, ticktext: places.map(text), title: { text: title }, showgrid: false };
+  const several = report.videos.length > 1 && end - first === report.starts[report.videos.length];
+  const title = several ? "one video after another" : "since the video began";
+  return { range: [first, end], tickvals: places, ticktext: places.map(text), title: { text: isNarrow() ? title : `hours and minutes, ${title}` }, showgrid: false };
 }
 
 // Where one video ends and the next begins, if they can be told apart.
@@ -72,7 +73,7 @@ function countsChart() {
       if (!counts) continue;
       const known = counts.map((count, at) => at).filter((at) => counts[at]);
       traces.push({
-        type: "bar", name: plain(shorten(name, 30)), legendgroup: name, showlegend: direction === 0 || !sums.has(`${label}/0`),
+        type: "bar", name: plain(shorten(name, 30)), legendgroup: String(label), showlegend: direction === 0 || !sums.has(`${label}/0`),
         x: known.map((at) => bins[at].minute + bin.minutes / 2), y: known.map((at) => (direction ? -counts[at] : counts[at])), width: bin.minutes * 0.9,
         marker: { color: styleOf(`--series-${(label % MOST_COLOURS) + 1}`), pattern: { shape: label >= MOST_COLOURS ? "/" : "" } },
         text: known.map((at) => hoverOf(bins[at], name, direction, counts[at])), hovertemplate: "%{text}<extra></extra>", textposition: "none",
@@ -118,10 +119,8 @@ function zonesChart() {
       line: { color, width: 1.8, shape: "hvh", dash: zone < MOST_COLOURS ? "solid" : "dash" }, marker: { color, size: 9 }, text: places.map(text), hovertemplate: "%{text}<extra></extra>",
     };
   });
-  const axis = { ...timeAxis(span) };
-  axis.title = { text: report.videos.length > 1 ? "hours and minutes, one video after another" : "hours and minutes since the video began" };
   const left = report.zones.length > traces.length ? ` The first ${traces.length} of ${report.zones.length} zones.` : "";
-  return { traces, layout: { height: isNarrow() ? 320 : 380, showlegend: true, shapes: seams(span), xaxis: axis, yaxis: { title: { text: "vehicles in the zone, mean" }, rangemode: "tozero" } }, note: `By ${binText(minutes)}.${left}` };
+  return { traces, layout: { height: isNarrow() ? 320 : 380, showlegend: true, shapes: seams(span), xaxis: timeAxis(span), yaxis: { title: { text: "vehicles in the zone, mean" }, rangemode: "tozero" } }, note: `By ${binText(minutes)}.${left}` };
 }
 
 function startBins() {
@@ -130,7 +129,7 @@ function startBins() {
   const least = report.counts.minutes;
   const total = report.starts[report.videos.length];
   const offered = BINS.filter((minutes) => minutes >= least && (minutes === least || minutes < total));
-  bin.minutes = offered.find((minutes) => total / minutes <= MOST_BARS) || offered[offered.length - 1];
+  bin.minutes = offered.find((minutes) => total / minutes <= (isNarrow() ? MOST_BARS / 2 : MOST_BARS)) || offered[offered.length - 1];
   for (const minutes of offered) select.append(element("option", { value: String(minutes), textContent: binText(minutes), selected: minutes === bin.minutes }));
   select.addEventListener("change", () => ((bin.minutes = Number(select.value)), refreshFigures(false)));
 }
