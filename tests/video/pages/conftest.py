@@ -32,6 +32,7 @@ class Made:
         self.classes: Sequence[str] = CLASSES
         self.settings = {"confidence": "0.25"}
         self.reason = "damaged"
+        self.agreement: dict[str, Any] | None = None
         self.crossings: list[tuple[str, str, str, str, int, str]] = []
 
     def video(self, name: str, minutes: float = 3.0, size: tuple[int, int] = SIZE) -> None:
@@ -71,8 +72,9 @@ class Made:
         self.table(one.tracks_path, "video track class first last frames path", tracks)
         self.table(one.zones_path, "video zone minute mean most entered", occupied)
         weights = {"file": "yolov3.weights", "sha256": "0" * 64, "tag": None}
-        summary = {"videos": self.videos, "lines": self.lines, "zones": self.zones}
+        summary: dict[str, Any] = {"videos": self.videos, "lines": self.lines, "zones": self.zones}
         summary |= {"classes": self.classes, "settings": self.settings, "weights": weights}
+        summary |= {"agreement": self.agreement}
         Path(one.summary_path).write_text(json.dumps(summary))
         return one
 

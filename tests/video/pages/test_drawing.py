@@ -139,7 +139,7 @@ def test_a_zone_says_how_many_are_in_it() -> None:
 
 
 def test_a_tail_is_the_way_of_the_last_second() -> None:
-    drawing = Drawing(SIZE, (), (), NAMES)
+    drawing = Drawing(SIZE, (), (), NAMES, anchor="bottom")
     for step in range(41):  # two seconds to the right, along y = 100
         drawn = drawing.draw(grey(0), moment(step / 20, [(5 * step, 80, 5 * step + 20, 100)], [1]))
     trail = drawn[100, :200].max(axis=1)

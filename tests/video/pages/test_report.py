@@ -102,6 +102,46 @@ def test_without_lines_the_page_says_how_to_count(made: Made) -> None:
     assert 'id="toolbar"' not in page
 
 
+def share(hits: int, of: int, low: float | None, high: float | None) -> dict[str, Any]:
+    return {"hits": hits, "of": of, "share": hits / of if of else None, "low": low, "high": high}
+
+
+def test_agreement_with_labels_has_intervals(made: Made) -> None:
+    made.video("one.mp4")
+    made.line("main road")
+    some, none = share(45, 50, 0.82, 0.951), share(0, 0, None, None)
+    counted = {"by_hand": 31, "counted": 29, "ratio": 29 / 31, "low": 0.63, "high": 1.34}
+    times = {"first": 0.0, "last": None, "found": share(28, 31, None, None), "right": None}
+    made.agreement = {
+        "overlap": 0.5,
+        "frames": 12,
+        "shared_frames": 1,
+        "labelled": 50,
+        "detections": {"precision": some, "recall": some},
+        "tracked": {"precision": share(3, 4, None, None), "recall": some},
+        "right_class": some,
+        "classes": [
+            {"name": "<b>car", "precision": some, "recall": none},
+            {"name": "bus", "precision": none, "recall": none},
+        ],
+        "per_frame": {"error": -0.25, "low": -0.5, "high": 0.0, "absolute": 0.4},
+        "counts": [{"line": "main road", "direction": "left", **counted, **times}],
+        "passed": {"frames that were not looked at": 2},
+    }
+    page = render_report(made.write())
+    part = page.split('id="agreement"')[1].split("</section>")[0]
+    rows = [row.split("</tr>")[0] for row in part.split("<tr>")[1:]]
+    assert [row.count("<td") for row in rows] == [0, 3, 3, 3, 0, 8]
+    assert "75.0 %, 3 of 4" in rows[1]
+    assert "90.0 % (82.0 to 95.1), 45 of 50" in rows[2]
+    assert "&lt;b&gt;car, with a track" in rows[3]
+    assert "0.94 (0.63 to 1.34)" in rows[5]
+    assert "0:00:00 to the end" in rows[5]
+    assert "−0.25 on average (−0.50 to +0.00), 0.40 without signs" in part
+    assert "Left out, frames that were not looked at: 2." in part
+    assert "1 frame have" not in part
+
+
 def test_what_is_no_picture_is_told(outcome: Outcome) -> None:
     still = outcome.still_path("one.mp4").path
     still.write_bytes(still.read_bytes()[:500])

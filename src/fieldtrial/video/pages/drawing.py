@@ -8,6 +8,7 @@ import math
 from collections import deque
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 
@@ -43,7 +44,8 @@ Key = tuple[str, ...]
 class Drawing:
     """Draws on frames of `size`, width and height. The frames come in order of their times.
 
-    Names of more letters than fit are shortened.
+    Names of more letters than fit are shortened. anchor: the point of a box that leaves a tail; the
+    same one crosses lines.
     """
 
     def __init__(
@@ -52,7 +54,9 @@ class Drawing:
         lines: Sequence[Line],
         zones: Sequence[Zone],
         class_names: Sequence[str],
+        anchor: Literal["centre", "bottom"] = "centre",
     ) -> None:
+        self._anchor = anchor
         self._size, self._lines, self._zones = size, lines, zones
         self._names = [shortened(name) for name in class_names]
         self._letters = max(10, round(min(size) / 40))
@@ -75,7 +79,7 @@ class Drawing:
         for track, box in zip(
             moment.tracks.ids.tolist(), moment.tracks.boxes.tolist(), strict=True
         ):
-            self._tails.setdefault(track, deque()).append((moment.time, *_foot(box)))
+            self._tails.setdefault(track, deque()).append((moment.time, *self._point(box)))
         oldest = moment.time - TAIL_SECONDS
         for track, tail in list(self._tails.items()):
             while tail and tail[0][0] < oldest:
@@ -100,6 +104,10 @@ class Drawing:
         self._draw_names(frame, moment)
         self._draw_plates(frame, moment)
         return frame
+
+    def _point(self, box: Sequence[float]) -> Point:
+        left, top, right, bottom = box
+        return (left + right) / 2, bottom if self._anchor == "bottom" else (top + bottom) / 2
 
     # What moves
 
@@ -217,8 +225,3 @@ def clock(seconds: float) -> str:
 def _corner(middle: Point, picture: Pixels) -> Point:
     """Return the left and top of a picture around a point."""
     return middle[0] - picture.shape[1] / 2, middle[1] - picture.shape[0] / 2
-
-
-def _foot(box: Sequence[float]) -> Point:
-    """Return the middle of the box's lower edge, where the vehicle stands."""
-    return (box[0] + box[2]) / 2, box[3]

@@ -72,7 +72,8 @@ class HeatMap:
         heat = np.asarray(shades).clip(0, 1)
         opacity = (heat * 2).clip(0, OPAQUE)[..., None]
         colour = 255 * colormaps[COLOURS](heat)[..., :3]
-        return (grey * (1 - opacity) + colour * opacity).round().astype(np.uint8)
+        mixed: Pixels = (grey * (1 - opacity) + colour * opacity).round().astype(np.uint8)
+        return mixed
 
     def scale(self) -> tuple[list[str], list[float]]:
         """Return the colours of the bar, evenly spread, and the seconds at TICKS of its length."""

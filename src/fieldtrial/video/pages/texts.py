@@ -10,7 +10,7 @@ from fieldtrial.results.read.wording import counted
 from fieldtrial.video.outcome import Outcome
 from fieldtrial.video.pages.series import BUSY, busiest, zone_totals
 from fieldtrial.video.pages.tables import DIRECTIONS, Occupied, Stream
-from fieldtrial.video.summary import Summary
+from fieldtrial.video.summary import AgreementSummary, LineCountSummary, ShareSummary, Summary
 
 MOST_SKIPPED = 50  # stretches in the page
 MOST_BY_VIDEO = 200  # videos in the table of them
@@ -56,7 +56,7 @@ def totals(summary: Summary, counts: Counts, lengths: Sequence[int]) -> dict[str
     labels = [at for at in range(len(summary["classes"])) if any(key[2] == at for key in by_row)]
     hours = sum(video["seconds"] for video in summary["videos"]) / 3600
     is_long = any(length >= BUSY for length in lengths)
-    rows = []
+    rows, sums = list[dict[str, Any]](), [0] * len(labels)
     for line, entry in enumerate(summary["lines"]):
         for direction, number in DIRECTIONS.items():
             cells = [by_row[line, number, label] for label in labels]
@@ -66,6 +66,7 @@ def totals(summary: Summary, counts: Counts, lengths: Sequence[int]) -> dict[str
                 if stream[1:3] == (line, number)
             ]
             busy = busiest(own, lengths)
+            sums = [one + other for one, other in zip(sums, cells, strict=True)]
             rows.append(
                 {
                     "line": entry["name"],
@@ -80,8 +81,8 @@ def totals(summary: Summary, counts: Counts, lengths: Sequence[int]) -> dict[str
     return {
         "classes": [summary["classes"][label] for label in labels],
         "rows": rows,
-        "sums": [sum(row["cells"][at] for row in rows) for at in range(len(labels))],
-        "total": sum(row["total"] for row in rows),
+        "sums": sums,
+        "total": sum(sums),
         "is_long": is_long,
     }
 
@@ -188,9 +189,83 @@ def _span(first: int) -> str:
     return " to ".join(f"{end // 60}:{end % 60:02d}" for end in ends)
 
 
-def agreed(agreement: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Return how the detections and counts agree with labels, as tables; None without labels."""
-    return None if agreement is None else {"lead": "", "tables": [], "notes": []}
+def agreed(agreement: AgreementSummary | None) -> dict[str, Any] | None:
+    """Return how detections and counts agree with labels, as tables; None without labels."""
+    if agreement is None:
+        return None
+    named = [
+        ("vehicles with a track", agreement["tracked"]),
+        ("all detections", agreement["detections"]),
+        *((f"{one.get('name', '')}, with a track", one) for one in agreement["classes"]),
+    ]
+    boxes = [
+        [name, _share(one["precision"]), _share(one["recall"])]
+        for name, one in named
+        if one["precision"]["of"] or one["recall"]["of"]
+    ]
+    tables = [{"heads": ["boxes", "precision", "recall"], "rows": boxes}]
+    if agreement["counts"]:
+        heads = ["line", "direction", "time", "by hand", "counted", "counted / by hand"]
+        rows = [_by_hand(one) for one in agreement["counts"]]
+        tables.append({"heads": [*heads, "found", "right"], "rows": rows})
+    return {
+        "lead": (
+            f"{counted(agreement['labelled'], 'vehicle')} were labelled in"
+            f" {counted(agreement['frames'], 'frame')}. A vehicle is found where a box has at least"
+            f" {agreement['overlap']:g} of its area in common with the labelled one (intersection"
+            " over union). Intervals are of 95 %, for other frames of this place."
+        ),
+        "tables": tables,
+        "notes": _agreement_notes(agreement),
+    }
+
+
+def _agreement_notes(agreement: AgreementSummary) -> list[str]:
+    notes = []
+    if per_frame := agreement["per_frame"]:
+        ends = _interval(per_frame["low"], per_frame["high"], "{:+.2f}")
+        notes.append(
+            f"In a frame, vehicles with a track minus labelled ones: {per_frame['error']:+.2f} on"
+            f" average{ends}, {per_frame['absolute']:.2f} without signs."
+        )
+    if agreement["right_class"]["of"]:
+        notes.append(f"Right class, of vehicles found: {_share(agreement['right_class'])}.")
+    if shared := agreement["shared_frames"]:
+        notes.append(
+            f"Frames with a vehicle that another labelled frame has, too: {shared:,}. Frames that"
+            " are farther apart say more."
+        )
+    notes += [f"Left out, {what}: {count:,}." for what, count in agreement["passed"].items()]
+    return [note.replace("-", "−") if note.startswith("In a frame") else note for note in notes]
+
+
+def _by_hand(one: LineCountSummary) -> list[str]:
+    last = "the end" if one["last"] is None else duration(one["last"])
+    ratio = "–" if one["ratio"] is None else f"{one['ratio']:.2f}"
+    return [
+        one["line"],
+        f"{ARROWS[one['direction']]} {one['direction']}",
+        f"{duration(one['first'])} to {last}",
+        f"{one['by_hand']:,}",
+        f"{one['counted']:,}",
+        f"{ratio}{_interval(one['low'], one['high'], '{:.2f}')}",
+        *("–" if share is None else _share(share) for share in (one["found"], one["right"])),
+    ]
+
+
+def _share(share: ShareSummary) -> str:
+    """Return a share with its interval, in per cent, and what it is of."""
+    if share["share"] is None:
+        return "–"
+    low, high = (None if end is None else 100 * end for end in (share["low"], share["high"]))
+    ends = _interval(low, high, "{:.1f}")
+    return f"{100 * share['share']:.1f} %{ends}, {share['hits']:,} of {share['of']:,}"
+
+
+def _interval(low: float | None, high: float | None, form: str) -> str:
+    if low is None or high is None:
+        return ""
+    return f" ({form.format(low)} to {form.format(high)})"
 
 
 def files(outcome: Outcome, summary: Summary) -> list[dict[str, str]]:
