@@ -87,7 +87,7 @@ def chosen(page: Page) -> None:
     page.select_option("#choose-direction", "1")
     expect(shown).to_have_text("1–24 of 80")
     page.select_option("#choose-video", "1")
-    page.select_option("#choose-bin", "15")
+    page.select_option("#choose-bin", "900")
     page.locator("#counts-chart").scroll_into_view_if_needed()
     expect(note).to_contain_text("40 crossings, in bars of 15 minutes.")
     bars = "document.getElementById('counts-chart').data.flatMap((trace) => trace.y)"

@@ -53,7 +53,7 @@ def test_the_totals_are_those_of_the_counts(outcome: Outcome, made: Made) -> Non
     assert [row[4:] for row in cells(page, "by-video")[1:]] == [["80", "40"]] * 2
     found = data(page)
     assert sum(found["counts"]["columns"]["count"]) == len(made.crossings) == 240
-    assert found["starts"] == [0, 20, 40]
+    assert found["starts"] == [0, 1200, 2400]
     assert len(found["gallery"]["crossings"]["time"]) == 240
     assert "All 2 videos" in page
     assert "0:00:05" in page  # not seen: 2 × 2.5 seconds
@@ -161,10 +161,15 @@ def broken(path: Path, old: str, new: str) -> None:
 @pytest.mark.parametrize(
     ("name", "old", "new", "message"),
     [
-        ("counts.csv", ",car,0,", ",lorry,0,", "line 2: class is 'lorry'; it is not in summary"),
-        ("counts.csv", ",car,0,", ",car,-1,", "line 2: minute is '-1'; it must be a whole number"),
-        ("counts.csv", ",car,0,", ",car,", "line 2: 5 values; must be 6"),
-        ("counts.csv", "minute", "hour", "has no column minute"),
+        ("crossings.csv", ",car,0,", ",lorry,0,", "line 2: class is 'lorry'; it is not in summary"),
+        (
+            "crossings.csv",
+            ",car,0,",
+            ",car,-1,",
+            "line 2: track is '-1'; it must be a whole",
+        ),
+        ("crossings.csv", ",car,0,", ",car,", "line 2: 5 values; must be 6"),
+        ("crossings.csv", "track", "number", "has no column track"),
         ("crossings.csv", "0.000", "nan", "line 2: time is 'nan'; it must be a number from 0"),
         ("tracks.csv", ";100.5 200", ";100.5 nan", "line 2: a path must be x y t;x y t;"),
         ("zones.csv", "stop", "go", "line 2: zone is 'go'; it is not in summary.json"),
@@ -184,8 +189,8 @@ def test_a_damaged_file_is_named(
 
 
 def test_a_link_is_not_followed(outcome: Outcome, tmp_path: Path) -> None:
-    outcome.counts_path.path.rename(tmp_path / "elsewhere")
-    outcome.counts_path.path.symlink_to(tmp_path / "elsewhere")
+    outcome.crossings_path.path.rename(tmp_path / "elsewhere")
+    outcome.crossings_path.path.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(RefusedError):
         render_report(outcome)
 

@@ -133,6 +133,8 @@ class Drawing:
             )
             high, (left, top, _, bottom) = picture.shape[0], box
             places = [(left, top - high), (left, bottom), (left, top), (left, bottom - high)]
+            if top < high:  # no room above
+                places = [*places[1:], places[0]]
             if len(taken) > MOST_SPREAD:
                 places = places[:1]
             place = self._free(picture, places, taken)

@@ -24,14 +24,17 @@ QUALITY = 72  # of WebP
 Group = tuple[int, int, int]  # numbers of a line, a direction and a class
 
 
-def gallery(outcome: Outcome, summary: Summary, names: Names) -> dict[str, Any]:
+def gallery(
+    outcome: Outcome, summary: Summary, names: Names, sizes: Counter[Group]
+) -> dict[str, Any]:
     """Return crossings for the page: `crossings`, `pictures`, `found` in all, `unreadable` files.
+
+    sizes: how many crossings there are of each line, direction and class.
 
     crossings: columns video, line, direction, class, track, time, file ("" where there is none) and
     picture (a place in `pictures`, or -1). Where there are too many, those of each line, direction
     and class are thinned out evenly, the most frequent first.
     """
-    sizes = Counter(_group(crossed) for crossed in read_crossings(outcome, names))
     listed = list(_chosen(read_crossings(outcome, names), sizes, MOST_LISTED))
     own = Counter(_group(crossed) for crossed in listed)
     pictured = set(map(id, _chosen(listed, own, MOST_PICTURES)))

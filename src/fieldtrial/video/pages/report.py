@@ -5,9 +5,9 @@ python -m fieldtrial.video.pages.report DIR writes it to DIR/report.html again.
 
 import argparse
 import time
+from collections import Counter
 from collections.abc import Sequence
 from importlib import resources
-from itertools import pairwise
 from pathlib import Path
 
 from fieldtrial.command_line import job, job_parser, parse, say
@@ -17,10 +17,10 @@ from fieldtrial.results.read.wording import counted
 from fieldtrial.results.report.page import TEMPLATES, PageFiles, render_page, shared_scripts
 from fieldtrial.video.outcome import Outcome
 from fieldtrial.video.pages import texts
-from fieldtrial.video.pages.gallery import gallery
+from fieldtrial.video.pages.gallery import Group, gallery
 from fieldtrial.video.pages.places import Overlay, places
-from fieldtrial.video.pages.series import count_data, starts, zone_data
-from fieldtrial.video.pages.tables import Names, read_counts, read_summary, read_zones
+from fieldtrial.video.pages.series import by_second, count_data, starts, zone_data
+from fieldtrial.video.pages.tables import Names, read_crossings, read_summary, read_zones
 from fieldtrial.video.summary import Summary
 
 OWN = resources.files("fieldtrial.video.pages") / "templates"
@@ -54,14 +54,16 @@ def render_report(outcome: Outcome) -> str:
     started = time.monotonic()
     summary = read_summary(outcome)
     names = Names(summary)
-    counts, zones = read_counts(outcome, names), read_zones(outcome, names)
-    shown = gallery(outcome, summary, names)
-    begins = starts(summary)
-    lengths = [end - begin for begin, end in pairwise(begins)]
+    counts = by_second(read_crossings(outcome, names))
+    zones = read_zones(outcome, names)
+    sizes = Counter[Group]()
+    for stream, seconds in counts.items():
+        sizes[stream[1:]] += sum(seconds.values())
+    shown = gallery(outcome, summary, names, sizes)
     pictures = places(outcome, summary, names)
     data = {
         "videos": [video["name"] for video in summary["videos"]],
-        "starts": begins,
+        "starts": starts(summary),
         "lines": [line["name"] for line in summary["lines"]],
         "zones": [zone["name"] for zone in summary["zones"]],
         "classes": summary["classes"],
@@ -74,8 +76,8 @@ def render_report(outcome: Outcome) -> str:
     content = {
         "name": _title(summary),
         "byline": f"Vehicles in video. Written {time.strftime(MOMENT, time.gmtime())}.",
-        "facts": texts.facts(summary, counts, lengths),
-        "totals": texts.totals(summary, counts, lengths),
+        "facts": texts.facts(summary, counts),
+        "totals": texts.totals(summary, counts),
         "by_video": texts.by_video(summary, counts),
         "lines": summary["lines"],
         "zones": summary["zones"],

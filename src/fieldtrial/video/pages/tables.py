@@ -13,7 +13,6 @@ from fieldtrial.video.outcome import Outcome
 from fieldtrial.video.summary import Summary
 
 DIRECTIONS = {"right": 0, "left": 1}
-COUNTS = ("video", "line", "direction", "class", "minute", "count")
 CROSSINGS = ("video", "line", "direction", "class", "track", "time")
 TRACKS = ("video", "class", "path")
 ZONES = ("video", "zone", "minute", "mean", "most", "entered")
@@ -69,16 +68,6 @@ def read_summary(outcome: Outcome) -> Summary:
         if twice:
             raise UnreadableError(f"{path}: the name {twice[0]!r} is there twice")
     return summary
-
-
-def read_counts(outcome: Outcome, names: Names) -> dict[Stream, dict[int, int]]:
-    """Return {stream: {minute of the video: vehicles}}; minutes without any are left out."""
-    counts: dict[Stream, dict[int, int]] = defaultdict(dict)
-    for row in _rows(outcome.counts_path, COUNTS):
-        stream, minute = row.stream(names), row.whole("minute", LAST_MINUTE)
-        if count := row.whole("count"):
-            counts[stream][minute] = count
-    return dict(counts)
 
 
 def read_crossings(outcome: Outcome, names: Names) -> Iterator[Crossed]:

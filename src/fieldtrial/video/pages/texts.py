@@ -1,7 +1,7 @@
 """What the report of videos says in words and tables, from the summary and the counts."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -18,11 +18,11 @@ ARROWS = {"right": "→", "left": "←"}
 Counts = Mapping[Stream, Mapping[int, int]]
 
 
-def facts(summary: Summary, counts: Counts, lengths: Sequence[int]) -> list[dict[str, str]]:
+def facts(summary: Summary, counts: Counts) -> list[dict[str, str]]:
     """Return what stands at the top of the page."""
     videos = summary["videos"]
     seconds = sum(video["seconds"] for video in videos)
-    crossed = sum(sum(by_minute.values()) for by_minute in counts.values())
+    crossed = sum(sum(counted_at.values()) for counted_at in counts.values())
     unread = [part for video in videos for part in video["skipped"]]
     unseen = sum(part["last"] - part["first"] for part in unread)
     found = [
@@ -34,8 +34,8 @@ def facts(summary: Summary, counts: Counts, lengths: Sequence[int]) -> list[dict
         ),
         _fact("video", duration(seconds), f"{counted(len(videos), 'video')}"),
     ]
-    streams = [(stream[0], by_minute) for stream, by_minute in counts.items()]
-    if busy := busiest(streams, lengths):
+    streams = [(stream[0], counted_at) for stream, counted_at in counts.items()]
+    if busy := busiest(streams, [video["seconds"] for video in videos]):
         video, first, count = busy
         where = f" of {videos[video]['name']}" if len(videos) > 1 else ""
         remark = f"crossings, {_span(first)}{where}"
@@ -48,21 +48,21 @@ def _fact(name: str, value: str, remark: str) -> dict[str, str]:
     return {"name": name, "value": value, "remark": remark}
 
 
-def totals(summary: Summary, counts: Counts, lengths: Sequence[int]) -> dict[str, Any]:
+def totals(summary: Summary, counts: Counts) -> dict[str, Any]:
     """Return the table of counts: a row for each line and direction, a column for each class."""
     by_row: Counter[tuple[int, int, int]] = Counter()
-    for (_, line, direction, label), by_minute in counts.items():
-        by_row[line, direction, label] += sum(by_minute.values())
+    for (_, line, direction, label), counted_at in counts.items():
+        by_row[line, direction, label] += sum(counted_at.values())
     labels = [at for at in range(len(summary["classes"])) if any(key[2] == at for key in by_row)]
-    hours = sum(video["seconds"] for video in summary["videos"]) / 3600
-    is_long = any(length >= BUSY for length in lengths)
+    lengths = [video["seconds"] for video in summary["videos"]]
+    is_long = max(lengths, default=0) > 60 * (BUSY - 1)
     rows, sums = list[dict[str, Any]](), [0] * len(labels)
     for line, entry in enumerate(summary["lines"]):
         for direction, number in DIRECTIONS.items():
             cells = [by_row[line, number, label] for label in labels]
             own = [
-                (stream[0], by_minute)
-                for stream, by_minute in counts.items()
+                (stream[0], counted_at)
+                for stream, counted_at in counts.items()
                 if stream[1:3] == (line, number)
             ]
             busy = busiest(own, lengths)
@@ -73,7 +73,7 @@ def totals(summary: Summary, counts: Counts, lengths: Sequence[int]) -> dict[str
                     "direction": f"{ARROWS[direction]} {direction}",
                     "cells": cells,
                     "total": sum(cells),
-                    "hourly": round(sum(cells) / hours) if is_long else 0,
+                    "hourly": round(3600 * sum(cells) / sum(lengths)) if is_long else 0,
                     "busiest": busy[2] if busy else 0,
                     "busy": _busy(summary, busy),
                 }
@@ -100,8 +100,8 @@ def by_video(summary: Summary, counts: Counts) -> dict[str, Any] | None:
     if len(summary["videos"]) < 2:
         return None
     totals: Counter[tuple[int, int, int]] = Counter()
-    for (video, line, direction, _), by_minute in counts.items():
-        totals[video, line, direction] += sum(by_minute.values())
+    for (video, line, direction, _), counted_at in counts.items():
+        totals[video, line, direction] += sum(counted_at.values())
     heads = [
         (line, number, f"{entry['name']} {ARROWS[direction]}")
         for line, entry in enumerate(summary["lines"])
@@ -125,9 +125,9 @@ def by_video(summary: Summary, counts: Counts) -> dict[str, Any] | None:
 def line_counts(summary: Summary, counts: Counts, video: int | None) -> list[list[int]]:
     """Return the totals of each line, to the right and to the left, of a video or of all."""
     totals = [[0, 0] for _ in summary["lines"]]
-    for (own, line, direction, _), by_minute in counts.items():
+    for (own, line, direction, _), counted_at in counts.items():
         if video in (None, own):
-            totals[line][direction] += sum(by_minute.values())
+            totals[line][direction] += sum(counted_at.values())
     return totals
 
 
