@@ -1,6 +1,7 @@
 """The report of videos: what its texts and data say, and what it refuses."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,8 @@ def test_the_totals_are_those_of_the_counts(outcome: Outcome, made: Made) -> Non
     assert sum(found["counts"]["columns"]["count"]) == len(made.crossings) == 240
     assert found["starts"] == [0, 1200, 2400]
     assert len(found["gallery"]["crossings"]["time"]) == 240
-    assert "All 2 videos" in page
+    marked = re.findall(r'class="mark count"[^>]*>([^<]*)<', page)
+    assert marked == 2 * ["160", "80", "80", "40", "80", "40"]  # on paths and heat map: all, each
     assert "0:00:05" in page  # not seen: 2 × 2.5 seconds
 
 
