@@ -65,11 +65,11 @@ def test_the_picture_is_hot_where_vehicles_were_and_grey_elsewhere() -> None:
 def test_a_map_of_an_odd_shape_lies_where_the_frame_is() -> None:
     heat = HeatMap((100, 333))
     assert max(heat.seconds.shape) == CELLS
-    heat.add(np.array([[50.0, 320, 0], [50, 320, 9]]))
+    heat.add(np.array([[95.0, 320, 0], [95, 320, 9]]))
     over = heat.over(np.full((333, 100, 3), 100, np.uint8)).astype(int)
     rows, columns = np.nonzero(np.ptp(over, axis=2) > 60)
-    assert abs(rows.mean() - 320) < 3
-    assert abs(columns.mean() - 50) < 3
+    assert abs(rows.mean() + 0.5 - 320) < 1  # half a pixel from its edge to its middle
+    assert abs(columns.mean() + 0.5 - 95) < 1
 
 
 def test_a_path_is_read_and_other_text_is_refused() -> None:

@@ -1,15 +1,19 @@
 """The report of videos: what its texts and data say, and what it refuses."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from fieldtrial.disk.inside import RefusedError
 from fieldtrial.disk.reading import UnreadableError
 from fieldtrial.video.outcome import Outcome
 from fieldtrial.video.pages import gallery as report_gallery
+from fieldtrial.video.pages import places as report_places
+from fieldtrial.video.pages.heat import HeatMap
 from fieldtrial.video.pages.report import main, render_report
 from tests.video.pages.conftest import Made
 
@@ -55,7 +59,8 @@ def test_the_totals_are_those_of_the_counts(outcome: Outcome, made: Made) -> Non
     assert sum(found["counts"]["columns"]["count"]) == len(made.crossings) == 240
     assert found["starts"] == [0, 1200, 2400]
     assert len(found["gallery"]["crossings"]["time"]) == 240
-    assert "All 2 videos" in page
+    marked = re.findall(r'class="mark count"[^>]*>([^<]*)<', page)
+    assert marked == 2 * ["160", "80", "80", "40", "80", "40"]  # on paths and heat map: all, each
     assert "0:00:05" in page  # not seen: 2 × 2.5 seconds
 
 
@@ -84,6 +89,17 @@ def test_too_many_crossings_are_thinned_out_and_pictures_stay_few(
     assert "48 of 240 crossings are listed here" in page
     monkeypatch.setattr(report_gallery, "PICTURE_BYTES", 1)
     assert len(data(render_report(outcome))["gallery"]["pictures"]) == 1
+
+
+def test_drawn_paths_are_spread_over_the_video() -> None:
+    found = report_places._Found((320, 240), HeatMap((320, 240)))
+    for number in range(10_000):
+        found.add(0, np.array([[1.0, 1, number], [2, 2, number + 1]]))
+    begins = [path[0, 2] for _, path in found.paths]
+    assert report_places.MOST_PATHS / 2 <= len(begins) <= report_places.MOST_PATHS
+    assert len(set(np.diff(begins))) == 1
+    assert begins[0] == 0
+    assert begins[-1] > 9900
 
 
 def test_a_video_without_vehicles_has_a_page(made: Made) -> None:

@@ -51,8 +51,8 @@ def _fact(name: str, value: str, remark: str) -> dict[str, str]:
 def totals(summary: Summary, counts: Counts) -> dict[str, Any]:
     """Return the table of counts: a row for each line and direction, a column for each class."""
     by_row: Counter[tuple[int, int, int]] = Counter()
-    for (_, line, direction, label), counted_at in counts.items():
-        by_row[line, direction, label] += sum(counted_at.values())
+    for (_, *row), counted_at in counts.items():
+        by_row[row[0], row[1], row[2]] += sum(counted_at.values())
     labels = [at for at in range(len(summary["classes"])) if any(key[2] == at for key in by_row)]
     lengths = [video["seconds"] for video in summary["videos"]]
     is_long = max(lengths, default=0) > 60 * (BUSY - 1)
