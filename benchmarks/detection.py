@@ -49,6 +49,8 @@ class Peer:
     """OpenCV's dnn module, as its users detect objects with it."""
 
     def __init__(self, settings: DetectorSettings, size: tuple[int, int], batch: int) -> None:
+        assert settings.config
+        assert settings.weights
         self._net = cv2.dnn.readNetFromDarknet(settings.config, settings.weights)
         self._names = self._net.getUnconnectedOutLayersNames()
         self._settings, self._size, self._batch = settings, size, batch
