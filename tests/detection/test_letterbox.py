@@ -12,10 +12,12 @@ SIDES = strategies.integers(1, 3000)
 
 def test_images_are_resized_as_opencv_does_with_grey_around() -> None:
     image = np.random.default_rng(0).integers(0, 256, (60, 150, 3), np.uint8)
-    for size in ((64, 64), (320, 192), (75, 96)):
+    for size in ((64, 64), (320, 192), (75, 96), (321, 64)):
         box, placement = letterbox(image, size)
         assert box.shape == (3, size[1], size[0])
         (left, top), (width, height) = placement.offset, placement.inner
+        assert 0 <= size[0] - width - 2 * left <= 1  # in the middle
+        assert 0 <= size[1] - height - 2 * top <= 1
         pixels = box.permute(1, 2, 0).numpy()
         inner = pixels[top : top + height, left : left + width]
         theirs = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)

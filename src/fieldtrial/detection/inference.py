@@ -44,9 +44,7 @@ def for_inference(network: Darknet, device: torch.device, dtype: torch.dtype) ->
         # Three digits would be too few for the sides of boxes.
         for number in heads:
             made.layers[number] = Converted(made.layers[number], torch.float32, torch.float32)
-    # PyTorch's annotations lack a memory format alone.
-    placed: Darknet = made.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return placed
+    return made.to(device).to(memory_format=torch.channels_last)
 
 
 def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
@@ -23,8 +24,10 @@ from tests.detection.darknet_files import (
     weights_bytes,
 )
 
+Numbers = NDArray[np.float32]
 
-def by_opencv(network: Darknet, files: tuple[Path, Path], blob: "np.ndarray") -> list["np.ndarray"]:  # type: ignore[type-arg]
+
+def by_opencv(network: Darknet, files: tuple[Path, Path], blob: Numbers) -> list[Numbers]:
     """Return the raw outputs of the heads, then what they mean, as OpenCV computes both."""
     opencv = cv2.dnn.readNetFromDarknet(*map(str, files))
     opencv.setInput(blob)
@@ -50,8 +53,9 @@ def test_every_layer_type_agrees_with_opencv(tmp_path: Path) -> None:
     for our, head, their in zip(ours, network.heads, theirs[2:], strict=True):
         anchors, (rows, columns) = len(head.anchors), our.shape[2:]
         count = anchors * rows * columns
-        mine = decoded[first : first + count].reshape(anchors, rows, columns, -1)
-        mine = mine.transpose(1, 2, 0, 3).reshape(count, -1)  # OpenCV's order
+        every = decoded[first : first + count]
+        grid = every.reshape(anchors, rows, columns, -1)
+        mine = grid.transpose(1, 2, 0, 3).reshape(count, -1)  # OpenCV's order
         # OpenCV's sides are shares of the image.
         np.testing.assert_allclose(
             mine[:, :4], their[:, :4] * [96, 64, 96, 64], rtol=1e-4, atol=1e-3
@@ -62,7 +66,6 @@ def test_every_layer_type_agrees_with_opencv(tmp_path: Path) -> None:
         assert is_shown.any()
         np.testing.assert_allclose(scores[is_shown], their[:, 5:][is_shown], atol=1e-5)
         likely = decode_likely(our[0], head, 64 // rows, 0.5).numpy()
-        every = decoded[first : first + count]
         np.testing.assert_allclose(likely, every[every[:, 4] >= 0.5], rtol=1e-5)
         first += count
     assert first == len(decoded)
@@ -154,7 +157,8 @@ def test_a_fresh_head_takes_nearly_nothing_for_an_object() -> None:
 
 def test_gradients_reach_every_parameter() -> None:
     network = random_network().train()
-    decode(network(torch.rand(2, 3, 64, 96)), network.heads, (96, 64)).sum().backward()
+    total = decode(network(torch.rand(2, 3, 64, 96)), network.heads, (96, 64)).sum()
+    torch.autograd.backward(total)
     # A bias before normalisation would get none; there is none.
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
 
