@@ -45,6 +45,11 @@ class Outcome:
         return self.folder / "zones.csv"
 
     @property
+    def stays_path(self) -> Inside:
+        """Each track's time in each zone."""
+        return self.folder / "stays.csv"
+
+    @property
     def detections_path(self) -> Inside:
         """Each detection of each frame, with its track."""
         return self.folder / "detections.parquet"

@@ -6,6 +6,7 @@ after a crash the next command writes the tables of what was seen.
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TypedDict
 
 from fieldtrial.command_line import INTERRUPTED, said_if_long, say
@@ -74,7 +75,8 @@ def analyse_stream(folder: VideosFolder, url: str, options: Options) -> int:
 
 def _watch(folder: VideosFolder, run: SegmentRun, url: str, options: Options) -> int:
     """Detect, draw and keep what comes. Returns INTERRUPTED after Ctrl-C, otherwise 0."""
-    detector, told = open_detector(options.detector), StreamStatistics()
+    # A batch is always filled up, and frames come one by one.
+    detector, told = open_detector(replace(options.detector, batch_size=1)), StreamStatistics()
     stream = read_stream(url, options.seconds, told)
     with contextlib.closing(stream):
         first = next(stream, None)
@@ -117,7 +119,8 @@ class _Watch:
         names, self._rate = detector.class_names, told.rate or 25.0
         rate = self._rate / options.stride
         self._analysis = Analysis(lines, zones, names, rate, options.tracking_settings)
-        self._drawing = Drawing(size, lines, zones, names)
+        anchor = options.tracking_settings.anchor
+        self._drawing = Drawing(size, lines, zones, names, anchor)
         self._background = Background()
         self._next = 0
 

@@ -48,8 +48,9 @@ def draw_segment(
     video, class_names = video_names(options.videos)[segment.video], class_names_of(folder)
     begin = lead(index.times, segment.first, TAIL_SECONDS)
     found = read_detections(outcome, video, class_names, begin, segment.last)
-    replay = Replay(stretch, found, lines, zones, options.tracking_settings.anchor)
-    drawing = Drawing((index.width, index.height), lines, zones, class_names)
+    anchor = options.tracking_settings.anchor
+    replay = Replay(stretch, found, lines, zones, anchor)
+    drawing = Drawing((index.width, index.height), lines, zones, class_names, anchor)
     for number in range(begin, segment.first):
         if number % options.stride == 0:
             drawing.see(replay.moment(number, float(index.times[number])))
