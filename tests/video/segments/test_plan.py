@@ -15,7 +15,8 @@ def test_segments_begin_at_key_frames_and_are_of_about_one_length() -> None:
     keys = np.arange(0, 1000, 25)
     assert cut(times, keys, 30) == [(0, 300), (300, 600), (600, 1000)], "the end is not cut off"
     assert cut(times, keys, 24) == [(0, 250), (250, 500), (500, 750), (750, 1000)]
-    assert cut(times, np.array([0]), 24) == [(0, 1000)]
+    assert cut(times, np.array([0, 350]), 30) == [(0, 350), (350, 650), (650, 1000)], "one is near"
+    assert cut(times, np.array([0]), 24) == [(0, 240), (240, 480), (480, 720), (720, 1000)]
     assert cut(times, np.arange(1000), 1000) == [(0, 1000)]
     assert cut(np.zeros(1), np.zeros(1, np.int64), 10) == [(0, 1)]
 
@@ -34,7 +35,10 @@ def test_every_frame_is_in_one_segment(
     segments = cut(times, key_frames, seconds)
     assert [segments[0][0], segments[-1][1]] == [0, len(times)]
     assert all(one[1] == other[0] for one, other in pairwise(segments))
-    assert {first for first, _ in segments} <= set(key_frames.tolist())
+    for first, last in segments[:-1]:
+        due = times[first] + seconds
+        near = [key for key in key_frames if due <= times[key] <= due + seconds / 2]
+        assert last == (near[0] if near else np.flatnonzero(times >= due)[0])
     looked_at = [number for number in range(len(times)) if number % stride == 0]
     assert sum(count(*segment, stride) for segment in segments) == len(looked_at)
     for first, last in segments:

@@ -1,4 +1,4 @@
-"""Videos are cut into segments at key frames, where decoding can begin."""
+"""Videos are cut into segments of about one length, at key frames where these are not rare."""
 
 from collections.abc import Sequence
 
@@ -11,18 +11,23 @@ def cut(
 ) -> list[tuple[int, int]]:
     """Return the segments of a video: (first, last) numbers of frames, without the last.
 
-    Together they are all frames, in order. Each begins at a key frame, and is about `seconds` long
-    or, where key frames are rare, longer. The end of a video is cut from the segment before only if
-    half of `seconds` is left.
+    Together they are all frames, in order. Each is about `seconds` long: up to half as long again,
+    so that it ends at a key frame. Where key frames are rarer, it ends between them: the task of
+    the next segment then decodes from the key frame before, and looks at its own frames only. The
+    end of a video is cut from the segment before only if half of `seconds` is left.
 
     times: float64 (frames,), rising, in seconds. key_frames: int64 (k,), of which the first is 0.
     """
     starts = [0]
-    for number in map(int, key_frames):
-        is_long = times[number] - times[starts[-1]] >= seconds
-        if is_long and times[-1] - times[number] >= seconds / 2:
-            starts.append(number)
-    return list(zip(starts, [*starts[1:], len(times)], strict=True))
+    while True:
+        due = times[starts[-1]] + seconds
+        after = key_frames[np.searchsorted(times[key_frames], due) :]
+        number = int(np.searchsorted(times, due))
+        if len(after) and times[after[0]] <= due + seconds / 2:
+            number = int(after[0])
+        if number >= len(times) or times[-1] - times[number] < seconds / 2:
+            return list(zip(starts, [*starts[1:], len(times)], strict=True))
+        starts.append(number)
 
 
 def count(first: int, last: int, stride: int) -> int:
