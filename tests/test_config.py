@@ -179,8 +179,8 @@ def test_the_id_depends_on_every_field(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "rule"),
     [
-        ("dataset", "a b", "must be a name or folder:PATH"),
-        ("dataset", "folder:", "must be a name or folder:PATH"),
+        ("dataset", "a b", "must be a name, folder:PATH or boxes:PATH"),
+        ("dataset", "folder:", "must be a name, folder:PATH or boxes:PATH"),
         ("classes", "9-5", "must be all, N (2 or more), A-B with A below B, or names like cat,dog"),
         ("classes", "1", "must be all, N (2 or more), A-B with A below B, or names like cat,dog"),
         ("image_size", 0, "must be at least 1"),

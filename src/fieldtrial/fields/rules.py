@@ -27,7 +27,10 @@ def _is_class_choice(text: str) -> bool:
 # field -> conditions on its value, each with the rule that a violation is refused with
 RULES: dict[str, list[tuple[Callable[[Any], bool], str]]] = {
     "dataset": [
-        (lambda text: bool(re.fullmatch(r"\w+|folder:.+", text)), "must be a name or folder:PATH")
+        (
+            lambda text: bool(re.fullmatch(r"\w+|(folder|boxes):.+", text)),
+            "must be a name, folder:PATH or boxes:PATH",
+        )
     ],
     "classes": [
         (

@@ -3,7 +3,7 @@
 import functools
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,8 @@ from fieldtrial.training.data.copies import equal_images, without_copies
 from fieldtrial.training.data.dataset import TEST, TRAIN, VALIDATION
 from fieldtrial.training.data.image_store import Store, open_store, store_root
 from fieldtrial.training.data.originals import Originals, open_originals
-from fieldtrial.training.data.recipe import Recipe
-from fieldtrial.training.data.sets.registry import data_root, locate, open_dataset
+from fieldtrial.training.data.recipe import AnyRecipe
+from fieldtrial.training.data.sets.registry import data_root, has_boxes, locate, open_dataset
 from fieldtrial.training.data.splits import (
     Indices,
     first_of,
@@ -26,6 +26,10 @@ from fieldtrial.training.data.splits import (
 )
 
 NO_PART = 255  # of images that are left out
+OTHER_LABELS = {
+    True: "its images have no boxes; task = detection needs boxes:PATH, or shapes",
+    False: "its images are labelled with boxes, which task = detection learns",
+}
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ class Data:
     digest: str
     cut: Cut
     remarks: tuple[str, ...]
-    recipe: Recipe | None = None
+    recipe: AnyRecipe | None = None
     originals: Originals | None = None
 
     @property
@@ -90,6 +94,15 @@ class Data:
         first = f"{dataset}: {count} classes ({names}); {sizes} images"
         return [first, *(f"  {remark}" for remark in self.remarks)]
 
+    def targets(self, chosen: Indices) -> NDArray[Any]:
+        """Return what is learned of the images `chosen`: their labels, int64 (n,)."""
+        return self.labels[chosen]
+
+    def class_counts(self) -> dict[str, int]:
+        """Return how many images each class has."""
+        counts = np.bincount(self.labels[self.labels >= 0], minlength=len(self.class_names))
+        return dict(zip(self.class_names, counts.tolist(), strict=True))
+
     @property
     def shape(self) -> DataShape:
         """The shape that a model for this data is built for."""
@@ -100,7 +113,8 @@ def load(
     config: TrainConfig,
     image_size: int | None,
     cut: Cut = BY_CONTENT,
-    recipe: Recipe | None = None,
+    recipe: AnyRecipe | None = None,
+    with_boxes: bool = False,
 ) -> Data:
     """Return the data of `config`, with images of `image_size` pixels or the data set's own size.
 
@@ -116,11 +130,15 @@ def load(
     `images_per_class` leave others out, by the same seed. Of data sets that are files, images are
     chosen by what the files contain, or by their places as earlier versions did, as `cut` says.
 
+    with_boxes: whether the images are labelled with boxes; see `load_boxes`.
+
     Raises:
         ConfigError: no such data set, folder or class; a damaged image; a class without enough
-            images in a split.
+            images in a split; a data set with other labels.
     """
     root = data_root()
+    if has_boxes(config.dataset) != with_boxes:
+        raise ConfigError([f"dataset = {config.dataset!r}: {OTHER_LABELS[with_boxes]}"])
     shares = _Shares(
         config.validation_fraction,
         config.train_fraction,
@@ -149,7 +167,7 @@ class _Place(NamedTuple):
 
     dataset: str
     image_size: int | None
-    recipe: Recipe | None
+    recipe: AnyRecipe | None
     root: Path
     stores: Path
     cut: Cut
@@ -158,7 +176,7 @@ class _Place(NamedTuple):
 @functools.lru_cache(maxsize=64)  # of index arrays; the stores are shared
 def _load(place: _Place, classes: str, shares: _Shares, crops: bool) -> Data:
     dataset, store = place.dataset, _open(place)
-    chosen = _chosen(classes, dataset, store.class_names)
+    chosen = chosen_classes(classes, dataset, store.class_names)
     class_names = tuple(store.class_names[number] for number in chosen)
     numbers = np.full(len(store.class_names), -1)
     numbers[chosen] = np.arange(len(chosen))
@@ -242,7 +260,7 @@ def _open_originals(place: _Place) -> Originals | None:
     return open_originals(found, size, place.recipe, place.stores)
 
 
-def _chosen(classes: str, dataset: str, names: tuple[str, ...]) -> list[int]:
+def chosen_classes(classes: str, dataset: str, names: tuple[str, ...]) -> list[int]:
     """Return the numbers of `classes` among `names`: all, N, A-B or a list of names.
 
     A-B are names where these are whole numbers, such as 5-9 of digits; else places from 0 on.

@@ -1,9 +1,11 @@
-"""The recipe of pretrained weights for images: how they are resized and cropped."""
+"""How images become squares: a library's recipe for its weights, or letterboxing."""
 
 import re
 from dataclasses import dataclass, replace
 from typing import Literal, Self
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from fieldtrial.disk.files import read_json
@@ -69,19 +71,73 @@ class Recipe:
         return square
 
 
-def text_of(recipe: Recipe | None, image_size: int) -> str:
+BORDER = 128  # grey level around a letterboxed image
+LETTERBOX_TEXT = re.compile(r"letterboxed to a square of (\d{1,6}) pixels")
+
+
+@dataclass(frozen=True)
+class Letterbox:
+    """How an image becomes a square of `side` pixels, as a detector sees it: whole, with borders.
+
+    See detection/letterbox.
+    """
+
+    side: int
+
+    def __str__(self) -> str:
+        return f"letterboxed to a square of {self.side} pixels"
+
+    @classmethod
+    def parse(cls, text: str) -> Self | None:
+        """Return the letterbox whose text this is, or None if it is none's."""
+        match = LETTERBOX_TEXT.fullmatch(text)
+        return cls(int(match[1])) if match else None
+
+    def scaled(self, side: int) -> "Letterbox":
+        """Return the same for squares of another size."""
+        return replace(self, side=side)
+
+    def apply(self, image: Image.Image) -> Image.Image:
+        """Return the square, in colour."""
+        (width, height), (left, top) = (sizes[0].tolist() for sizes in self._fitted(image.size))
+        square = Image.new("RGB", (self.side, self.side), (BORDER,) * 3)
+        resized = image.convert("RGB").resize((width, height), Image.Resampling.BILINEAR)
+        square.paste(resized, (left, top))
+        return square
+
+    def place(self, corners: NDArray[np.float32], sizes: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return boxes (m, 4) in shares of the square, from those in shares of their images.
+
+        sizes: (m, 2), width and height of the image of each.
+        """
+        fitted, starts = self._fitted(sizes)
+        scale, offset = np.tile(fitted, 2) / self.side, np.tile(starts, 2) / self.side
+        return (corners * scale + offset).astype(np.float32)
+
+    def _fitted(self, sizes: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return images' sizes inside of their squares, and their left top corners, (m, 2)."""
+        given = np.asarray(sizes, np.int64).reshape(-1, 2)
+        scale = self.side / given.max(1, keepdims=True)
+        fitted = np.maximum(1, np.rint(given * scale)).astype(np.int64)
+        return fitted, (self.side - fitted) // 2
+
+
+AnyRecipe = Recipe | Letterbox
+
+
+def text_of(recipe: AnyRecipe | None, image_size: int) -> str:
     """Return how images became squares of `image_size` pixels, in words."""
     return SQUARE.format(image_size) if recipe is None else str(recipe)
 
 
-def recorded(run: Run) -> tuple[Recipe | None, int] | None:
+def recorded(run: Run) -> tuple[AnyRecipe | None, int] | None:
     """Return the recipe of a run's images and their side in pixels, as the run has recorded them.
 
     None where it has not: it has not begun, or an earlier version began it.
     """
     known: Inputs = read_json(run.inputs_path, Inputs) or Inputs(cut=BY_POSITION, data="")
     text = str(known.get("recipe") or (run.result() or {}).get("recipe"))
-    if recipe := Recipe.parse(text):
+    if recipe := Recipe.parse(text) or Letterbox.parse(text):
         return recipe, recipe.side
     match = SQUARE_TEXT.fullmatch(text)
     return (None, int(match[1])) if match else None
