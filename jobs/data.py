@@ -33,8 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def prepare(config: TrainConfig, out: Path | None) -> None:
     """Open the data set of `config` as a trial does, print its counts, and draw it into `out`."""
     from fieldtrial.insight.dataset import draw_class_counts, draw_samples
+    from fieldtrial.processes import data_root
     from fieldtrial.training.data.load import load  # late: bad flags are refused without a wait
-    from fieldtrial.training.data.sets.registry import data_root
 
     data = load(config, config.image_size)
     splits = {"training": data.train, "validation": data.validation, "test": data.test}

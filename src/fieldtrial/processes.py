@@ -94,6 +94,13 @@ def home_folder() -> Path:
         ) from None
 
 
+def data_root() -> Path:
+    """Return this machine's folder of downloaded and given data and weights: $FIELDTRIAL_DATA."""
+    return Path(
+        os.environ.get("FIELDTRIAL_DATA") or home_folder() / ".cache/fieldtrial/data"
+    ).absolute()
+
+
 def die_with_parent() -> None:
     """Make the kernel kill this process when its parent ends, however that comes about."""
     PRCTL(PR_SET_PDEATHSIG, signal.SIGKILL)

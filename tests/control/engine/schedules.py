@@ -18,7 +18,7 @@ from tests.control.engine.virtual import RATES, Script, make_sweep
 
 FAULTS = ("death", "time limit", "hang", "interruption", "requeue", "outage")
 QUICK = settings(
-    max_examples=150, suppress_health_check=list(HealthCheck), database=None, deadline=None
+    max_examples=60, suppress_health_check=list(HealthCheck), database=None, deadline=None
 )
 
 

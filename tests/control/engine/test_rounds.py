@@ -154,7 +154,7 @@ def check_restarts(
 
 
 SLOTS = st.integers(2, 4)
-FEW = settings(QUICK, max_examples=30)
+FEW = settings(QUICK, max_examples=15)
 SHORT, LONG = 9, 15  # trials of a search
 with_failures = given(sweeps(SHORT).map(deterministic), scripts(ANY), SLOTS)
 with_restarts = given(
@@ -213,7 +213,7 @@ def test_a_search_that_knows_more_than_earlier_rounds_is_found(
     where: type, name: str, fault: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     @seed(0)
-    @settings(QUICK, phases=[Phase.generate], print_blob=False)
+    @settings(QUICK, max_examples=150, phases=[Phase.generate], print_blob=False)
     @given(sweeps(LONG).map(deterministic), scripts(FREE), SLOTS)
     def search(sweep: Sweep, scripts: list[Script], slots: int) -> None:
         check_failures(sweep, scripts, slots)
@@ -225,7 +225,7 @@ def test_a_search_that_knows_more_than_earlier_rounds_is_found(
 
 def test_without_rounds_further_slots_give_other_trials() -> None:
     @seed(0)
-    @settings(QUICK, phases=[Phase.generate], print_blob=False)
+    @settings(QUICK, max_examples=150, phases=[Phase.generate], print_blob=False)
     @given(sweeps(SHORT), scripts(FREE), SLOTS)
     def search(sweep: Sweep, scripts: list[Script], slots: int) -> None:
         check_failures(replace(sweep, deterministic=False), scripts, slots)

@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.disk.schemas import BY_CONTENT, Cut
 from fieldtrial.fields.former import has_crops
+from fieldtrial.processes import data_root
 from fieldtrial.training.data.content import cut_validation, numbers
 from fieldtrial.training.data.copies import equal_images, without_copies
 from fieldtrial.training.data.dataset import TEST, TRAIN, VALIDATION
 from fieldtrial.training.data.image_store import Store, open_store, store_root
 from fieldtrial.training.data.originals import Originals, open_originals
 from fieldtrial.training.data.recipe import AnyRecipe
-from fieldtrial.training.data.sets.registry import data_root, has_boxes, locate, open_dataset
+from fieldtrial.training.data.sets.registry import has_boxes, locate, open_dataset
 from fieldtrial.training.data.splits import (
     Indices,
     first_of,

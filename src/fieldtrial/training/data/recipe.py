@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 from typing import Literal, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from PIL import Image
 
+from fieldtrial.detection.letterbox import letterbox, place
 from fieldtrial.disk.files import read_json
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.schemas import BY_POSITION, Inputs
@@ -71,7 +72,6 @@ class Recipe:
         return square
 
 
-BORDER = 128  # grey level around a letterboxed image
 LETTERBOX_TEXT = re.compile(r"letterboxed to a square of (\d{1,6}) pixels")
 
 
@@ -99,27 +99,18 @@ class Letterbox:
 
     def apply(self, image: Image.Image) -> Image.Image:
         """Return the square, in colour."""
-        (width, height), (left, top) = (sizes[0].tolist() for sizes in self._fitted(image.size))
-        square = Image.new("RGB", (self.side, self.side), (BORDER,) * 3)
-        resized = image.convert("RGB").resize((width, height), Image.Resampling.BILINEAR)
-        square.paste(resized, (left, top))
-        return square
+        pixels, _ = letterbox(np.array(image.convert("RGB")), (self.side, self.side))
+        return Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
 
     def place(self, corners: NDArray[np.float32], sizes: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return boxes (m, 4) in shares of the square, from those in shares of their images.
 
         sizes: (m, 2), width and height of the image of each.
         """
-        fitted, starts = self._fitted(sizes)
-        scale, offset = np.tile(fitted, 2) / self.side, np.tile(starts, 2) / self.side
-        return (corners * scale + offset).astype(np.float32)
-
-    def _fitted(self, sizes: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return images' sizes inside of their squares, and their left top corners, (m, 2)."""
-        given = np.asarray(sizes, np.int64).reshape(-1, 2)
-        scale = self.side / given.max(1, keepdims=True)
-        fitted = np.maximum(1, np.rint(given * scale)).astype(np.int64)
-        return fitted, (self.side - fitted) // 2
+        places = [place((width, height), (self.side,) * 2) for width, height in sizes.tolist()]
+        inner = np.array([one.inner * 2 for one in places]).reshape(-1, 4)
+        offsets = np.array([one.offset * 2 for one in places]).reshape(-1, 4)
+        return ((corners * inner + offsets) / self.side).astype(np.float32)
 
 
 AnyRecipe = Recipe | Letterbox

@@ -15,7 +15,7 @@ from urllib.parse import urlparse
 
 import torch
 
-from fieldtrial.training.data.sets.registry import data_root
+from fieldtrial.processes import data_root
 
 CONNECT_SECONDS = 10
 

@@ -17,6 +17,7 @@ from fieldtrial import metrics
 from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.schemas import BY_CONTENT
+from fieldtrial.processes import data_root
 from fieldtrial.training.data.content import cut_validation, keys_of
 from fieldtrial.training.data.dataset import TEST, TRAIN, VALIDATION, Contents, problem
 from fieldtrial.training.data.image_store import (
@@ -27,7 +28,7 @@ from fieldtrial.training.data.image_store import (
 from fieldtrial.training.data.pixels import as_shown
 from fieldtrial.training.data.progress_bar import progress
 from fieldtrial.training.data.sets.image_folder import image_folder
-from fieldtrial.training.data.sets.registry import data_root, locate, open_dataset
+from fieldtrial.training.data.sets.registry import locate, open_dataset
 from fieldtrial.training.data.splits import Indices
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.loop.epoch import Diverged

@@ -44,13 +44,12 @@ def test_jobs_that_are_held_are_waited_for(
     tasks = [task(tmp_path, number, epochs=60) for number in range(3)]
     for one in tasks:
         place.start(one)
-    until(place, lambda: said)
+    until(place, lambda: len(named(said)) == 3)
     ids = ",".join(sorted(place._jobs))
-    told = (
-        f"jobs {ids} are held by {{}} (squeue's reason: {{}}); the sweep waits until they are"
-        f" released: scontrol release {ids}"
-    )
-    assert said == [told.format("you, or somebody for you", "JobHeldUser")]
+    user = ("you, or somebody for you", "JobHeldUser")
+    assert said == [held(line, *user) for line in said]
+    assert sorted(named(said)) == ids.split(","), "each once"
+    before = len(said)
     polls = [place._next_poll]
     while len(polls) < 4:  # as many polls as jobs in a row would end the sweep
         until(place, lambda: place._next_poll > polls[-1])
@@ -58,14 +57,31 @@ def test_jobs_that_are_held_are_waited_for(
     slurm.run("scontrol", "release", ids)
     until(place, lambda: all(one.open_run().records() for one in tasks))
     slurm.run("scontrol", "requeuehold", ids)
-    until(place, lambda: len(said) == 2)
-    assert said[1] == told.format("whoever has requeued them", "job requeued in held state")
+    until(place, lambda: len(named(said[before:])) == 3)
+    requeuer = ("whoever has requeued them", "job requeued in held state")
+    assert said[before:] == [held(line, *requeuer) for line in said[before:]]
+    assert sorted(named(said[before:])) == ids.split(","), "each once"
+    after = len(said)
     assert set(place.queue.claimed()) == {one.name for one in tasks}, "they are those jobs' still"
     for one in tasks:
         one.open_run().request_stop()
     slurm.run("scontrol", "release", ids)
     assert all_is_well(until_the_end(place, 3))
-    assert len(said) == 2
+    assert len(said) == after
+
+
+def named(lines: Sequence[str]) -> list[str]:
+    """Return the jobs that lines about held jobs say how to release."""
+    return [job for line in lines for job in line.rpartition(" ")[2].split(",")]
+
+
+def held(line: str, holder: str, reason: str) -> str:
+    """Return the line about held jobs that names the jobs of `line`."""
+    ids = ",".join(named([line]))
+    return (
+        f"jobs {ids} are held by {holder} (squeue's reason: {reason}); the sweep waits until they"
+        f" are released: scontrol release {ids}"
+    )
 
 
 def test_a_task_waits_until_a_worker_has_begun_it(

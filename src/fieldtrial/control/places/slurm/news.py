@@ -21,7 +21,7 @@ class News:
         self._outage: str | None = None
         self._commands: set[str] = set()  # of whose notices the user knows
         self._reasons: set[str] = set()  # for waiting, of which the user knows
-        self._holders: set[str] = set()  # of jobs that are held now
+        self._held: set[tuple[str, str]] = set()  # holders and ids of jobs that are held now
 
     def tell_outage(self, outage: str | None) -> None:
         """Tell that SLURM does not answer, or that it answers again: None."""
@@ -41,7 +41,7 @@ class News:
     def tell_why_jobs_wait(self, jobs: Collection[Job]) -> tuple[str, ...]:
         """Return the reasons of those of the jobs that wait to start, in SLURM's words, sorted.
 
-        Who holds jobs is told again when these have been released, and jobs are held once more.
+        A job that is held is told once, until it has been released and is held once more.
         """
         waiting = [job for job in jobs if job.pending and not job.dead]
         self._tell_holds([job for job in waiting if job.holder])
@@ -52,13 +52,19 @@ class News:
         return tuple(sorted({job.reason for job in waiting} - {"None"}))
 
     def _tell_holds(self, held: Collection[Job]) -> None:
-        holders = {job.holder: job.reason for job in held if job.holder}
-        for holder in sorted(holders.keys() - self._holders):
-            ids = sorted(job.id for job in held if job.holder == holder)
+        """Tell which jobs are held that were not at the last call, a line for each holder.
+
+        SLURM holds the jobs of one command one by one, so that a poll may see the first of them.
+        """
+        known = self._held
+        self._held = {(job.holder, job.id) for job in held if job.holder}
+        news = self._held - known
+        reasons = {job.holder: job.reason for job in held}
+        for holder in sorted({holder for holder, _ in news}):
+            ids = sorted(job for who, job in news if who == holder)
             named = ",".join(ids[:MOST_NAMED])
             further = f" and {len(ids) - MOST_NAMED} more" if len(ids) > MOST_NAMED else ""
             self._notify(
-                f"jobs {named}{further} are held by {holder} (squeue's reason: {holders[holder]});"
+                f"jobs {named}{further} are held by {holder} (squeue's reason: {reasons[holder]});"
                 f" the sweep waits until they are released: scontrol release {named}"
             )
-        self._holders = set(holders)

@@ -9,12 +9,13 @@ from numpy.typing import NDArray
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.disk.schemas import BY_CONTENT, Cut
+from fieldtrial.processes import data_root
 from fieldtrial.training.data.boxes.labelled import Boxes
 from fieldtrial.training.data.boxes.stored import read_boxes
 from fieldtrial.training.data.image_store import store_root
 from fieldtrial.training.data.load import Data, chosen_classes, load
 from fieldtrial.training.data.recipe import Letterbox
-from fieldtrial.training.data.sets.registry import box_image_size, data_root, locate
+from fieldtrial.training.data.sets.registry import box_image_size, locate
 from fieldtrial.training.data.splits import Indices
 
 NO_BOX = -1  # the class of padding among an image's targets

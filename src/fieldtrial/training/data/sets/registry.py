@@ -1,13 +1,11 @@
 """Data sets by name, and their folder on this machine."""
 
-import os
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
-from fieldtrial.processes import home_folder
 from fieldtrial.training.data.boxes.box_folder import IMAGE_SIZE, LAYOUT, box_folder
 from fieldtrial.training.data.boxes.shapes import shapes
 from fieldtrial.training.data.dataset import TRAIN, Contents, Dataset, problem
@@ -19,13 +17,6 @@ from fieldtrial.training.data.sets.inat10 import inat10
 from fieldtrial.training.data.sets.mnist import mnist
 from fieldtrial.training.data.sets.stl10 import stl10
 from fieldtrial.training.data.sets.tinyimagenet import tinyimagenet
-
-
-def data_root() -> Path:
-    """Return this machine's folder of downloaded and given data sets: $FIELDTRIAL_DATA."""
-    return Path(
-        os.environ.get("FIELDTRIAL_DATA") or home_folder() / ".cache/fieldtrial/data"
-    ).absolute()
 
 
 def locate(dataset: str, root: Path) -> str:
