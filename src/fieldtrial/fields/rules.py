@@ -41,7 +41,7 @@ RULES: dict[str, list[tuple[Callable[[Any], bool], str]]] = {
     "augmentation": [(lambda names: len(set(names)) == len(names), "must name each change once")],
     "model": [
         (
-            lambda text: bool(re.fullmatch(r"(timm:|torchvision:)?\w[\w.\-]*", text)),
+            lambda text: bool(re.fullmatch(r"(timm:|torchvision:)?\w[\w.\-]*|darknet:.+", text)),
             "must be a model's name",
         ),
     ],
