@@ -42,8 +42,8 @@ def network_of_run(folder: Path, config: str | None = None) -> tuple[Darknet, tu
     name = config or model.removeprefix(PREFIX)
     if name not in ARCHITECTURES and not Path(name).is_file():
         raise ConfigError([f"{asked}: its network's file {name} is not there; give it as --config"])
-    sections = ARCHITECTURES[name]() if name in ARCHITECTURES else read_sections(Path(name))
-    network = Darknet(with_classes(sections, len(names)))
+    made, count = ARCHITECTURES.get(name), len(names)
+    network = Darknet(made(count) if made else with_classes(read_sections(Path(name)), count))
     _load(network, _tensors(run, asked), asked)
     if side := _side(result or {}):
         network.image_size = (side, side)

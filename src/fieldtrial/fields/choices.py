@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-TaskName = Literal["classification"]
+TaskName = Literal["classification", "detection"]
 Optimizer = Literal["sgd", "adam", "adamw", "rmsprop", "adagrad", "nadam"]
 Schedule = Literal["constant", "cosine", "linear", "step", "one_cycle", "plateau"]
 Loss = Literal["cross_entropy", "center", "triplet"]

@@ -35,7 +35,10 @@ METRICS: dict[str, Metric] = {
     "map50": Metric("mAP at 0.5", of_images=False),
 }
 # The metrics that may choose epochs and winners on validation, the usual one first.
-CHOOSING: dict[TaskName, tuple[str, ...]] = {"classification": ("accuracy", "loss")}
+CHOOSING: dict[TaskName, tuple[str, ...]] = {
+    "classification": ("accuracy", "loss"),
+    "detection": ("map", "map50", "loss"),
+}
 SPLITS = ("train", "validation", "test")
 
 

@@ -26,7 +26,7 @@ SIDE = 64
 
 def config_of(folder: Path, **values: object) -> TrainConfig:
     path = write_description(folder)
-    known = {"model": f"darknet:{path}"}
+    known = {"task": "detection", "select": "last", "model": f"darknet:{path}"}
     return TrainConfig.from_dict(known | values)
 
 
@@ -65,7 +65,9 @@ def test_the_built_in_networks_for_any_number_of_classes(
     name: str, classes: int, count: int
 ) -> None:
     """A head has 3 * (5 + classes) filters, on 1024, 512 and 256 channels, and as many biases."""
-    config = TrainConfig.from_dict({"model": f"darknet:{name}"})
+    config = TrainConfig.from_dict(
+        {"task": "detection", "select": "last", "model": f"darknet:{name}"}
+    )
     with torch.device("meta"):
         model, head = create(config, DataShape(classes, 3, 416))
     assert count_parameters(model) == count
@@ -150,7 +152,9 @@ def test_freezing_means_something_for_detectors(tmp_path: Path) -> None:
 
 def test_the_backbone_of_yolov3_is_darknet_53() -> None:
     """52 convolutions: the 53rd layer of the paper is the classifier's."""
-    config = TrainConfig.from_dict({"model": "darknet:yolov3"})
+    config = TrainConfig.from_dict(
+        {"task": "detection", "select": "last", "model": "darknet:yolov3"}
+    )
     with torch.device("meta"):
         network = build(ModelSource.of(config), DataShape(2, 3, 96), (0.0,) * 3, (1.0,) * 3)
         freeze(network, "backbone")
@@ -162,7 +166,9 @@ def test_images_must_fit_the_stride(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="image_size = 40: must be a multiple of 16, the stride"):
         create(config_of(tmp_path), DataShape(2, 3, 40))
     with pytest.raises(ValueError, match=r"no such file; looked for /no\.cfg"):
-        create(TrainConfig.from_dict({"model": "darknet:/no.cfg"}), DataShape(2, 3, 64))
+        create(config_of(tmp_path, model="darknet:/no.cfg"), DataShape(2, 3, 64))
+    with pytest.raises(ValueError, match="a detector, which task = detection trains"):
+        create(TrainConfig(model="darknet:yolov3"), DataShape(2, 3, 64))
     with pytest.raises(ValueError, match="close: yolov3-spp"):
         ModelSource.of(TrainConfig(model="darknet:yolov3-sp"))
 

@@ -3,7 +3,7 @@
 import functools
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from fieldtrial.training.data.copies import equal_images, without_copies
 from fieldtrial.training.data.dataset import TEST, TRAIN, VALIDATION
 from fieldtrial.training.data.image_store import Store, open_store, store_root
 from fieldtrial.training.data.originals import Originals, open_originals
-from fieldtrial.training.data.recipe import AnyRecipe
+from fieldtrial.training.data.recipe import AnyRecipe, Letterbox
 from fieldtrial.training.data.sets.registry import has_boxes, locate, open_dataset
 from fieldtrial.training.data.splits import (
     Indices,
@@ -60,6 +60,7 @@ class Data:
         remarks: on the data set: what was passed over, and which images are equal. A line each.
         recipe: how images became squares; None: by the largest square in their centre.
         originals: the training images that random crops are drawn from; None: `images` are these.
+        targets_suffice: whether what is learned of an image is all that its answer is scored by.
     """
 
     images: NDArray[np.uint8]
@@ -76,6 +77,7 @@ class Data:
     remarks: tuple[str, ...]
     recipe: AnyRecipe | None = None
     originals: Originals | None = None
+    targets_suffice: ClassVar[bool] = True
 
     @property
     def channels(self) -> int:
@@ -258,6 +260,7 @@ def _sample(
 def _open_originals(place: _Place) -> Originals | None:
     found = open_dataset(place.dataset, place.root)
     size = place.image_size or found.image_size
+    assert not isinstance(place.recipe, Letterbox), "boxes are not cropped with their images"
     return open_originals(found, size, place.recipe, place.stores)
 
 

@@ -110,7 +110,8 @@ class Letterbox:
         places = [place((width, height), (self.side,) * 2) for width, height in sizes.tolist()]
         inner = np.array([one.inner * 2 for one in places]).reshape(-1, 4)
         offsets = np.array([one.offset * 2 for one in places]).reshape(-1, 4)
-        return ((corners * inner + offsets) / self.side).astype(np.float32)
+        placed: NDArray[np.float64] = (corners * inner + offsets) / self.side
+        return placed.astype(np.float32)
 
 
 AnyRecipe = Recipe | Letterbox

@@ -13,7 +13,7 @@ from fieldtrial.disk.inside import Inside, RefusedError
 from fieldtrial.disk.run import Run
 from fieldtrial.fields.rules import RUN_PREFIX, is_library
 from fieldtrial.training.data.load import DataShape
-from fieldtrial.training.data.recipe import Recipe, recorded
+from fieldtrial.training.data.recipe import AnyRecipe, recorded
 from fieldtrial.training.models.architectures import OwnModels
 from fieldtrial.training.models.eager import defer_compiler
 from fieldtrial.training.models.libraries import Library, Pretraining, Torchvision
@@ -160,7 +160,7 @@ class ModelSource:
         return self.pretraining.image_size if self.pretraining else None
 
     @cached_property
-    def recipe(self) -> Recipe | None:
+    def recipe(self) -> AnyRecipe | None:
         """How images become squares of `image_size`; None: by the largest centre square.
 
         It is that of the library's weights, or of the run that the weights come from.

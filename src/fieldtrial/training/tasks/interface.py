@@ -9,7 +9,7 @@ from fieldtrial.config import TrainConfig
 from fieldtrial.disk.inside import Inside
 from fieldtrial.disk.schemas import Cut
 from fieldtrial.training.data.load import Data
-from fieldtrial.training.data.recipe import Recipe
+from fieldtrial.training.data.recipe import AnyRecipe
 from fieldtrial.training.data.splits import Indices
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.loop.attempt import Attempt, Split
@@ -67,7 +67,7 @@ class Task(Protocol):
         """The metrics, beside the loss, that are also counted while training."""
 
     def load(
-        self, config: TrainConfig, image_size: int | None, cut: Cut, recipe: Recipe | None
+        self, config: TrainConfig, image_size: int | None, cut: Cut, recipe: AnyRecipe | None
     ) -> Data:
         """Return the trial's images, with the targets of each; see `data.load.load`.
 

@@ -3,9 +3,10 @@
 from fieldtrial.config import TrainConfig
 from fieldtrial.fields.choices import TaskName
 from fieldtrial.training.tasks.classification.task import Classification
+from fieldtrial.training.tasks.detection.task import Detection
 from fieldtrial.training.tasks.interface import Task
 
-TASKS: dict[TaskName, Task] = {"classification": Classification()}
+TASKS: dict[TaskName, Task] = {"classification": Classification(), "detection": Detection()}
 
 
 def task_of(config: TrainConfig) -> Task:

@@ -1,7 +1,7 @@
 """Small folders of images with labelled boxes, in COCO's and in YOLO's form."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ def boxes_of(number: int) -> list[Box]:
     return [first, (1, 20.0, 5.0, 15.0, 10.0)] if number % 3 == 0 else [first]
 
 
-def coco_of(images: dict[str, Sequence[Box]], **more: Any) -> dict[str, Any]:
+def coco_of(images: Mapping[str, Sequence[Box]], **more: Any) -> dict[str, Any]:
     """Return COCO's lists for images by name; classes have the ids 3 and 7."""
     pictures = [
         {"id": 100 + number, "file_name": name, "width": WIDTH, "height": HEIGHT}

@@ -59,7 +59,8 @@ def test_targets_are_padded_without_crowds(tmp_path: Path) -> None:
     data = opened(tmp_path, validation_fraction=0.3)
     assert data.boxes.counts() == [3, 6]
     targets = data.targets(np.array([0, 1]))
-    assert (targets.shape, targets.dtype) == ((2, 2, 5), np.float32)
+    assert targets.shape == (2, 2, 5)
+    assert targets.dtype == np.float32
     assert targets[:, :, 0].tolist() == [[0, 1], [1, -1]]
     left, _, width, _ = boxes_of(1)[0][1:]
     assert targets[1, 0, 1] == pytest.approx((left + width / 2) / 40)

@@ -51,7 +51,8 @@ def made(seed: int) -> tuple[list[Found], Boxes]:
 
 
 def by_pycocotools(found: list[Found], boxes: Boxes, index: np.ndarray) -> tuple[float, float]:
-    annotations, answers = [], []
+    annotations: list[dict[str, object]] = []
+    answers: list[dict[str, object]] = []
     for number, one in zip(index.tolist(), found, strict=True):
         part = boxes.of(number)
         rows = zip(boxes.corners[part], boxes.labels[part], boxes.crowds[part], strict=True)
@@ -102,5 +103,5 @@ def test_images_without_a_box_have_none() -> None:
     found, boxes = made(0)
     empty = np.array([i for i in range(IMAGES) if boxes.of(i).stop == boxes.of(i).start])
     assert len(empty)
-    with pytest.raises(ValueError, match="no box"):
-        mean_average_precision([found[i] for i in empty], boxes, empty, SIDE)
+    values = mean_average_precision([found[i] for i in empty], boxes, empty, SIDE)
+    assert values == {"map": 0, "map50": 0}

@@ -61,11 +61,12 @@ def predicted(raw: Sequence[float], place: tuple[Head, int, int, int]) -> Box:
 
 def slow_loss(raw: list[list[float]], objects: list[tuple[int, Box]]) -> float:
     """The loss of one image."""
-    total, owners = 0.0, {}
+    total = 0.0
+    owners: dict[int, list[int]] = {}
     for number, (_, box) in enumerate(objects):
         pairs = [(head, anchor) for head in HEADS for anchor in range(len(head.anchors))]
-        shapes = [(0, 0, *(side / SIDE for side in head.anchors[k])) for head, k in pairs]
-        fits = [overlap((0.0, 0.0, *box[2:]), anchor) for anchor in shapes]
+        shapes = [[side / SIDE for side in head.anchors[k]] for head, k in pairs]
+        fits = [overlap((0, 0, *box[2:]), (0, 0, wide, high)) for wide, high in shapes]
         best = pairs[fits.index(max(fits))]
         rows = GRIDS[HEADS.index(best[0])][0]
         place = (*best, int(box[1] * rows), int(box[0] * rows))
@@ -167,7 +168,7 @@ def test_its_gradient_is_darknets() -> None:
     """Darknet's layer hands down scale · (target − σ) for x and y, and target − σ for the rest."""
     raw = outputs()[1:2].float().requires_grad_()
     targets = padded(OBJECTS[1:2])
-    loss()(raw, targets).sum().backward()
+    loss()(raw, targets).sum().backward()  # type: ignore[no-untyped-call]
     assert raw.grad is not None
     own = [number for number, row in enumerate(raw.grad[0]) if row[0] != 0]
     assert len(own) == 1

@@ -3,6 +3,7 @@
 import functools
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,7 @@ class BoxData(Data):
     """
 
     boxes: Boxes
+    targets_suffice: ClassVar[bool] = False  # crowds are no targets
 
     def targets(self, chosen: Indices) -> NDArray[np.float32]:
         """Return the boxes of the images `chosen`, float32 (n, most, 5).

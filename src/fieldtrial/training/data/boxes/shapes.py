@@ -36,7 +36,7 @@ def _contents() -> Contents:
         labels += [own for _, _, own in drawn]
     boxes = Boxes(
         starts=np.cumsum([0, *map(len, labels)]),
-        corners=np.concatenate(corners).astype(np.float32) / SIDE,
+        corners=(np.concatenate(corners) / SIDE).astype(np.float32),
         labels=np.concatenate(labels),
         crowds=np.zeros(sum(map(len, labels)), bool),
         class_names=CLASSES,

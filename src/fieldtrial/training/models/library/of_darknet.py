@@ -104,7 +104,12 @@ class DarknetModels:
             ValueError: the description cannot be read, or the image size is not a multiple of the
                 network's stride.
         """
-        darknet = Darknet(with_classes(self._sections(name), shape.classes))
+        if config.task != "detection":
+            raise ValueError(
+                f"model = {config.model!r}: a detector, which task = detection trains; task ="
+                f" {config.task}"
+            )
+        darknet = Darknet(self._sections(name, shape.classes))
         if shape.image_size % darknet.stride:
             raise ValueError(
                 f"image_size = {shape.image_size}: must be a multiple of {darknet.stride}, the"
@@ -134,10 +139,10 @@ class DarknetModels:
             load_weights(model.darknet, file)
         return Loaded(classes, keeps_heads)
 
-    def _sections(self, name: str) -> tuple[Section, ...]:
+    def _sections(self, name: str, classes: int) -> tuple[Section, ...]:
         if name in ARCHITECTURES:
-            return ARCHITECTURES[name]()
-        return read_sections(find(name, f"model = 'darknet:{name}'"))
+            return ARCHITECTURES[name](classes)
+        return with_classes(read_sections(find(name, f"model = 'darknet:{name}'")), classes)
 
     def _none(self, name: str, weights: str) -> ValueError:
         return ValueError(

@@ -6,7 +6,7 @@ from torch.nn import functional
 from fieldtrial.config import TrainConfig
 from fieldtrial.disk.schemas import Cut
 from fieldtrial.training.data.load import Data, load
-from fieldtrial.training.data.recipe import Recipe
+from fieldtrial.training.data.recipe import AnyRecipe
 from fieldtrial.training.data.splits import Indices
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.loop.attempt import Attempt, Split
@@ -24,7 +24,7 @@ class Classification:
     seen = ("accuracy",)
 
     def load(
-        self, config: TrainConfig, image_size: int | None, cut: Cut, recipe: Recipe | None
+        self, config: TrainConfig, image_size: int | None, cut: Cut, recipe: AnyRecipe | None
     ) -> Data:
         """See Task."""
         return load(config, image_size, cut, recipe)
