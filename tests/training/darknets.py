@@ -40,9 +40,9 @@ DESCRIPTION = "".join(
 )
 
 
-def write_description(folder: Path) -> Path:
+def write_description(folder: Path, batch_norm: bool = True) -> Path:
     path = folder / "small.cfg"
-    path.write_text(DESCRIPTION)
+    path.write_text(DESCRIPTION.replace("batch_normalize=1\n", "batch_normalize=1\n" * batch_norm))
     return path
 
 
