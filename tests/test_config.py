@@ -151,9 +151,10 @@ def test_ids_stay(config: TrainConfig, id_: str) -> None:
     assert config.id == id_
 
 
-@pytest.mark.parametrize("name", [name for name in FIELDS if name != "task"])  # it has one value
+@pytest.mark.parametrize("name", FIELDS)
 def test_the_id_depends_on_every_field(name: str) -> None:
     other: Any = {
+        "task": "detection",
         "dataset": "mnist", "classes": "5-9", "image_size": 32, "preprocessing": "square",
         "augmentation": ("grayscale",),
         "validation_fraction": 0.2,
@@ -173,7 +174,11 @@ def test_the_id_depends_on_every_field(name: str) -> None:
         "epochs": 1, "select": "validation_loss", "patience": 2, "seed": 1, "precision": "bf16",
         "strategy": "zero1",
     }[name]  # fmt: skip
-    base = TrainConfig(model="vgg11", weights="x.pt") if name == "preprocessing" else TrainConfig()
+    bases = {
+        "preprocessing": TrainConfig(model="vgg11", weights="x.pt"),
+        "task": TrainConfig(select="last"),
+    }
+    base = bases.get(name, TrainConfig())
     config = replace(base, **{name: other})
     assert config.id != base.id
     assert config.differences(base) == {name: (other, getattr(base, name))}

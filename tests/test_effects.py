@@ -26,6 +26,7 @@ from fieldtrial.training.loop.optimizers import build_optimizer, learning_rate
 from fieldtrial.training.loop.trial_progress import TrialProgress
 from fieldtrial.training.models.source import ModelSource
 from fieldtrial.training.svm.classifier import fit_svm
+from fieldtrial.training.tasks.registry import task_of
 
 SEEN = 6  # epochs of a schedule and steps of an optimiser that are compared
 
@@ -89,6 +90,14 @@ def framing(config: TrainConfig) -> object:
     return data.recipe, data.originals is not None
 
 
+def taken(config: TrainConfig) -> object:
+    """Return how many images the task of `config` trains on."""
+    small = replace(config, dataset={"detection": "shapes"}.get(config.task, "digits"))
+    return len(
+        task_of(small).load(replace(small, model="darknet:x.cfg"), 96, "content", None).train
+    )
+
+
 Probe = Callable[[TrainConfig], object]
 MODELS = ["cnn", "mlp", "resnet18"]
 OPTIMIZERS = list(get_args(Optimizer))
@@ -96,6 +105,10 @@ SCHEDULES = list(get_args(Schedule))
 LOSSES = list(get_args(Loss))
 # probe of the code that reads a field -> the field, two of its values, and fields that decide
 CASES: list[tuple[Probe, str, Any, Any, dict[str, list[Any]]]] = [
+    (
+        taken, "images_per_class", 4, 8,
+        {"task": ["classification", "detection"], "select": ["last"]},
+    ),
     (network, "blocks", 2, 3, {"model": MODELS}),
     (network, "convolutions", 1, 2, {"model": MODELS}),
     (network, "filters", (4,), (8,), {"model": MODELS}),

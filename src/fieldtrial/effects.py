@@ -78,7 +78,6 @@ CONDITIONS: dict[str, tuple[Condition, ...]] = {
     "dense_width": (_is("model", "cnn", "mlp"),),
     "dropout": (TRAINED, CLASSIFIED),
     "block_dropout": (BETWEEN_LAYERS, TRAINED, CLASSIFIED),
-    "classifier": (CLASSIFIED,),
     "svm_kernel": (MACHINE,),
     "svm_scaling": (MACHINE,),
     "svm_penalty": (MACHINE,),
