@@ -101,9 +101,14 @@ class Data:
         """Return what is learned of the images `chosen`: their labels, int64 (n,)."""
         return self.labels[chosen]
 
+    def count(self, chosen: Indices) -> Indices:
+        """Return how often each class is there among the images `chosen`, int64 (classes,)."""
+        labels = self.labels[chosen]
+        return np.bincount(labels[labels >= 0], minlength=len(self.class_names))
+
     def class_counts(self) -> dict[str, int]:
-        """Return how many images each class has."""
-        counts = np.bincount(self.labels[self.labels >= 0], minlength=len(self.class_names))
+        """Return how often each class is there in the data set."""
+        counts = self.count(np.arange(len(self.labels)))
         return dict(zip(self.class_names, counts.tolist(), strict=True))
 
     @property

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fieldtrial.config import TrainConfig
+from fieldtrial.detection.settings import DetectorSettings, require_weights
 from fieldtrial.disk.inside import Inside, RefusedError
 from fieldtrial.disk.run import Run
 from fieldtrial.fields.rules import RUN_PREFIX, is_library
@@ -18,7 +19,7 @@ from fieldtrial.training.models.architectures import OwnModels
 from fieldtrial.training.models.eager import defer_compiler
 from fieldtrial.training.models.libraries import Library, Pretraining, Torchvision
 from fieldtrial.training.models.library.heads import head_entries
-from fieldtrial.training.models.library.of_darknet import WEIGHTS, DarknetModels, find
+from fieldtrial.training.models.library.of_darknet import WEIGHTS, DarknetModels
 from fieldtrial.training.models.library.of_timm import Timm
 from fieldtrial.training.models.library.origins import Origin
 from fieldtrial.training.models.network import Network, count_flops, per_channel
@@ -106,7 +107,7 @@ class ModelSource:
         if weights == "random" or is_library(weights):
             return None
         if self.library is DARKNET and not self.run:
-            return find(weights, f"weights = {weights!r}", "weights")
+            return require_weights(DetectorSettings(weights=weights, config=self.name))
         try:
             path = Path(self.run.weights_path if self.run else weights).expanduser()
         except RefusedError as error:

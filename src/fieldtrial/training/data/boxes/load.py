@@ -53,9 +53,10 @@ class BoxData(Data):
             row[: len(places), 3:] = corners[:, 2:] - corners[:, :2]
         return targets
 
-    def class_counts(self) -> dict[str, int]:
-        """Return how many boxes each class has."""
-        return dict(zip(self.class_names, self.boxes.counts(), strict=True))
+    def count(self, chosen: Indices) -> Indices:
+        """Return how many boxes each class has in the images `chosen`, crowds left out."""
+        labels = self.targets(chosen)[:, :, 0].astype(np.int64)
+        return np.bincount(labels[labels >= 0], minlength=len(self.class_names))
 
 
 def load_boxes(config: TrainConfig, image_size: int | None, cut: Cut = BY_CONTENT) -> BoxData:

@@ -142,7 +142,7 @@ class DarknetModels:
     def _sections(self, name: str, classes: int) -> tuple[Section, ...]:
         if name in ARCHITECTURES:
             return ARCHITECTURES[name](classes)
-        return with_classes(read_sections(find(name, f"model = 'darknet:{name}'")), classes)
+        return with_classes(read_sections(_find(name)), classes)
 
     def _none(self, name: str, weights: str) -> ValueError:
         return ValueError(
@@ -151,20 +151,16 @@ class DarknetModels:
         )
 
 
-def find(name: str, asked: str, folder: str = "") -> Path:
-    """Return a file that is given by a path: from the working directory, else from the data root.
-
-    Args:
-        name: the path, which may be absolute.
-        asked: what asks for it, for the message.
-        folder: in the data root.
+def _find(name: str) -> Path:
+    """Return the file of a description: from the working directory, else from the data root.
 
     Raises:
         ValueError: there is none; the message has the places that were searched.
     """
     path = Path(name).expanduser()
-    places = list(dict.fromkeys((Path.cwd() / path, data_root() / folder / path)))
+    places = list(dict.fromkeys((Path.cwd() / path, data_root() / path)))
     for place in places:
         if place.is_file():
             return place
-    raise ValueError(f"{asked}: no such file; looked for {' and '.join(map(str, places))}")
+    looked = " and ".join(map(str, places))
+    raise ValueError(f"model = 'darknet:{name}': no such file; looked for {looked}")
