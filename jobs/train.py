@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     flags = parse(parser, arguments)
     config, run = TrainConfig.from_flags(flags), Run(flags.run)
     if run.exists():
-        config = config.as_begun(run.config(), [name for name in FIELDS if name in flags])
+        config = run.as_begun(config, [name for name in FIELDS if name in flags])
     warn_of_no_effect(flags, config)
     from fieldtrial.training.attempt.single_run import prepare_run, train_run  # late: torch
 

@@ -60,6 +60,7 @@ PLANTED = [
     ("results/planted.py", "import fieldtrial.training.planted", "Neither control nor results"),
     ("training/loop/planted.py", "def late():\n    import submitit", "The training half never"),
     ("insight/planted.py", "import submitit", "Pictures of a model are drawn without Ray"),
+    ("video/planted.py", "import submitit", "Videos are analysed without Ray"),
     ("results/read/planted.py", "import ray", "Tables are made from files alone"),
     ("disk/run.py", "import fieldtrial.results.read.trials", "The rooms stand on each other"),
     ("control/places/planted.py", "import fieldtrial.control.engine.loop", "Inside control:"),

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from fieldtrial.config import FIELDS, ConfigError, TrainConfig
-from fieldtrial.fields.former import has_crops, has_recipe
+from fieldtrial.fields.former import has_recipe
+from fieldtrial.fields.rules import has_crops
 from fieldtrial.fields.values import format_value
 
 

@@ -43,7 +43,10 @@ def test_a_run_of_an_earlier_version_keeps_its_id_and_its_meaning(tmp_path: Path
     assert config.id == "3043f24a"
     today = TrainConfig(model="vgg11", weights="imagenet")
     assert today.id != config.id
-    assert today.as_begun(config) == config
+    assert Run(tmp_path).as_begun(today) == config
+    assert Run(tmp_path).as_begun(today, ["dropout"]).dropout is None
+    write_json(tmp_path / "config.json", config.to_dict())  # as today's version writes that
+    assert Run(tmp_path).as_begun(today) == today
     assert TrainConfig(model="vgg11", dropout=0.5).as_begun(config).dropout == 0.5
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fieldtrial.fields.row_names import is_label, label_problems, name_rows, shortened
+from fieldtrial.fields.row_names import is_label, label_problems, name_rows, names_head, shortened
 
 WEIGHTS = "/data/models/torch/squeezenet1_0.pth"
 
@@ -42,7 +42,23 @@ def test_rows_that_are_all_the_same_keep_their_fields() -> None:
 
 def test_a_label_is_the_name() -> None:
     rows: list[dict[str, object]] = [{"lr": "1", "label": "ours"}, {"lr": "2"}]
-    assert named(*rows) == ["ours", "2"]
+    assert named(*rows) == ["ours", "lr=2"]
+
+
+def test_a_number_alone_has_its_fields_name() -> None:
+    assert named({"batch_size": "8"}, {"batch_size": "16"}) == ["batch_size=8", "batch_size=16"]
+    assert named({"betas": "0.9,0.99"}, {"betas": "0.9,0.999"})[1] == "betas=0.9,0.999"
+    assert named({"dropout": "none"}, {"dropout": "0.5"}) == ["dropout=none", "dropout=0.5"]
+    assert named({"batch_norm": "true"}, {"batch_norm": "false"})[0] == "batch_norm=true"
+    # what needs no name, and numbers beside other values
+    assert named({"weights": "run:3fa9"}, {"weights": "1e.pth"}) == ["run:3fa9", "1e.pth"]
+    assert named({"model": "cnn", "lr": "1"}, {"model": "mlp", "lr": "2"}) == ["cnn · 1", "mlp · 2"]
+    fields, rows = ["model", "lr"], [("cnn", "1"), ("cnn", "2")]
+    own: list[dict[str, object]] = [{"model": "cnn", "lr": 1}, {"model": "cnn", "lr": 2}]
+    assert names_head(own, fields, rows) == "row"
+    assert names_head([{"model": "cnn"}, {"model": "mlp"}], ["model"], [("cnn",), ("mlp",)]) == (
+        "model"
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """python jobs/train.py: trains, resumes, says what is wrong."""
 
+import json
 import os
 import re
 import subprocess
@@ -248,6 +249,37 @@ def test_a_prepared_run_is_made_and_nothing_is_trained(job: Job, tmp_path: Path)
     assert other.returncode == 2
     said = f"error: {run.path} holds a run of another config: lr is 0.001 there and 0.5 now\n"
     assert other.stderr == said
+
+
+def test_a_run_of_an_earlier_version_goes_on_with_its_defaults_but_for_what_is_given(
+    job: Job, tmp_path: Path
+) -> None:
+    run, path = Run(tmp_path), tmp_path / "config.json"
+    written = TrainConfig(model="vgg11", epochs=2, dropout=0.0).to_dict()
+    run.write_result({"outcome": "finished"})  # so that no network is built
+    flags = ["--prepare", "--run", str(tmp_path), "--model", "vgg11", "--epochs", "2"]
+    refused = f"error: {tmp_path} holds a run of another config: dropout is 0.0 there and None now"
+    path.write_text(json.dumps(written))
+    assert job("train.py", *flags).stderr == f"{refused}\n"  # it was set then
+    del written["preprocessing"]  # which an earlier version did not have
+    path.write_text(json.dumps(written))
+    done = job("train.py", *flags)
+    assert (done.returncode, done.stderr) == (0, "")
+    given = job("train.py", *flags, "--dropout", "none")
+    assert (given.returncode, given.stderr) == (2, f"{refused}\n")
+    assert json.loads(path.read_text()) == written
+
+
+def test_a_command_that_is_refused_leaves_no_directory(job: Job, tmp_path: Path) -> None:
+    """Else the corrected command would be told that the directory holds a run of another config."""
+    flags = ["--run", str(tmp_path / "run"), *SMALL[:2], "--epochs", "1"]
+    refused = job("train.py", *flags, "--classes", "1,77")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "notes.txt").write_text("mine")
+    assert job("train.py", *flags, "--classes", "1,77").returncode == 2
+    assert (tmp_path / "run" / "notes.txt").read_text() == "mine"
 
 
 @pytest.mark.slow

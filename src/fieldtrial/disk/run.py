@@ -12,7 +12,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from fieldtrial.disk.files import (
 )
 from fieldtrial.disk.inside import Inside, RefusedError
 from fieldtrial.disk.reading import check, require_file
+from fieldtrial.fields.former import is_former
 
 Record = dict[str, Any]
 CHECKPOINTS_KEPT = 2
@@ -92,12 +93,11 @@ class Run:
 
     def config(self) -> TrainConfig:
         """Return the run's config. Raises FileNotFoundError or ConfigError with the file's path."""
-        values = read_json(self._config_path, schemas.Fields)
-        if values is None:
-            raise FileNotFoundError(
-                f"{self._config_path}: no such file, so {self.path} is not a run directory"
-            )
-        return TrainConfig.from_dict(values, EARLIER, str(self._config_path))
+        return TrainConfig.from_dict(self._fields(), EARLIER, str(self._config_path))
+
+    def as_begun(self, config: TrainConfig, given: Collection[str] = ()) -> TrainConfig:
+        """Return `config` with the defaults of the version that began the run; `given` stay."""
+        return config.as_begun(self.config(), given) if is_former(self._fields()) else config
 
     # What the worker writes
 
@@ -112,9 +112,7 @@ class Run:
             yield writer
 
     def write_environment(self, attempt: int, environment: Mapping[str, object]) -> None:
-        """Add what `attempt` runs on (commit, host, versions) to env.json, beside the earlier
-        attempts'.
-        """
+        """Add what `attempt` runs on (commit, host, versions) to env.json, beside earlier ones."""
         known = {**self.environment(), str(attempt): dict(environment)}
         write_json(self._environment_path, known)
 
@@ -180,8 +178,7 @@ class Run:
         return self.folder / "model.safetensors"
 
     def predictions_path(self, split: str) -> Inside:
-        """Return where the predictions of the best epoch's weights for `split` are: validation or
-        test.
+        """Return where the best epoch's predictions for `split`, validation or test, are.
 
         They are there for runs that were tested; initial_test and initial_validation are of the
         weights before. Arrays: `index` int64 (n,), the positions in the data set's store; `label`
@@ -204,9 +201,7 @@ class Run:
         return [folder / name for name in fnmatch.filter(folder.names(), "*.png")]
 
     def log_path(self, attempt: int, rank: int = 0) -> Inside:
-        """Return the file for what one process of an attempt prints; the first one's has the plain
-        name.
-        """
+        """Return the file for what a process of it prints; the first one's has the plain name."""
         process = f"-process-{rank}" if rank else ""
         return self.folder / "log" / f"attempt-{attempt}{process}.txt"
 
@@ -225,8 +220,7 @@ class Run:
     def result(self) -> dict[str, Any] | None:
         """Return how the trial ended, or None while it has not (or has failed).
 
-        Raises UnreadableError, as all that reads the run's files does: the file is not as it must
-        be.
+        Raises UnreadableError, as all that reads the run's files does: it is not as it must be.
         """
         values: dict[str, Any] | None = read_json(self._result_path, schemas.Values)
         if values is not None:
@@ -269,9 +263,7 @@ class Run:
         return [by_epoch[epoch] for epoch in sorted(by_epoch)]
 
     def record_lines(self, attempt: int, offset: int = 0) -> bytes:
-        """Return the record file of `attempt` from byte `offset` on, up to the end of its last
-        whole line.
-        """
+        """Return the record file of `attempt` from byte `offset` to the last whole line's end."""
         return whole_lines(self._metrics_path(attempt), offset)
 
     def require_records(self) -> None:
@@ -303,6 +295,14 @@ class Run:
     def environment(self) -> dict[str, Any]:
         """Return {attempt: what it ran on}; empty before the first."""
         return read_json(self._environment_path, dict[schemas.Attempt, schemas.Environment]) or {}
+
+    def _fields(self) -> dict[str, Any]:
+        values: dict[str, Any] | None = read_json(self._config_path, schemas.Fields)
+        if values is None:
+            raise FileNotFoundError(
+                f"{self._config_path}: no such file, so {self.path} is not a run directory"
+            )
+        return values
 
     def _metrics_path(self, attempt: int) -> Inside:
         return self.folder / f"metrics-{attempt}.jsonl"

@@ -7,22 +7,25 @@ their ids, and a trial with a present default has another id wherever that means
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from fieldtrial.fields.rules import has_crops
+
 OWN_MODELS = ("cnn", "mlp")
-# Augmentations that choose a part of the image.
-CROPS = ("crop", "random_resized_crop")
 
 # field -> its default before; it is also what a config.json without the field means
 FORMER: Mapping[str, Any] = {"dropout": 0.0, "preprocessing": "square"}
 
 
-def has_crops(config: Any) -> bool:
-    """Return whether a part of each image is chosen at random in training."""
-    return any(name in CROPS for name in config.augmentation)
-
-
 def has_recipe(config: Any) -> bool:
     """Return whether the weights that a trial starts from may have a recipe for images."""
     return config.model not in OWN_MODELS and config.weights != "random"
+
+
+def is_former(values: Mapping[str, Any]) -> bool:
+    """Return whether a config's fields were written by a version with the former defaults.
+
+    A present version writes every field, and so the one that has come with the present defaults.
+    """
+    return "preprocessing" not in values
 
 
 # field -> whether its present default means for a config what the former one did

@@ -1,6 +1,7 @@
 """Short names of a table's rows: without what all rows share, and without paths' common folders."""
 
 import itertools
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
@@ -11,6 +12,8 @@ LABEL = "label"  # the key of a row's name in a sweep file; it is no field
 LONGEST_LABEL = 60  # letters
 FOLDER_PREFIX = "folder:"  # before a data set's path
 SHOWN = 3  # rows that a message names
+# Values that say nothing without their field.
+NUMBER = re.compile(r"[-+.]?\d[\d.e,+-]*|true|false|none")
 Cells = Sequence[str]  # a row's values, as they stand on a command line
 
 
@@ -20,13 +23,15 @@ def name_rows(
     """Return a name for each row: 'cnn · none', or with field names where rows set different ones.
 
     A row's name has the fields that it sets and that are not the same in all rows; where it sets
-    none of them, all that differ. A row with a label is called so.
+    none of them, all that differ. A number alone has its field's name too: 'batch_size=16'. A row
+    with a label is called so.
 
     own: the fields that each row sets, and its label. rows: the values of all `fields` in each row.
     """
     differing = differing_fields(fields, rows)
     columns = [shortened(row[place] for row in rows) for place in range(len(fields))]
     are_alike = len({tuple(name for name in row if name in fields) for row in own}) == 1
+    are_alike = are_alike and not _are_numbers(fields, rows)
 
     def name_of(number: int, names: Collection[str]) -> str:
         cells = zip(fields, columns, rows[number], strict=True)
@@ -47,12 +52,19 @@ def names_head(
 ) -> str:
     """Return what the names of `name_rows` are values of: 'model · freeze', or 'row'."""
     are_alike = len({tuple(row) for row in own}) == 1 and not any(LABEL in row for row in own)
+    are_alike = are_alike and not _are_numbers(fields, rows)
     return BETWEEN.join(differing_fields(fields, rows) or fields) if are_alike else "row"
 
 
 def differing_fields(fields: Sequence[str], rows: Sequence[Cells]) -> list[str]:
     """Return the fields whose values are not the same in all rows, in order."""
     return [name for place, name in enumerate(fields) if len({row[place] for row in rows}) > 1]
+
+
+def _are_numbers(fields: Sequence[str], rows: Sequence[Cells]) -> bool:
+    """Return whether rows differ in one field only, and its values are numbers, yes or no."""
+    places = [place for place, name in enumerate(fields) if len({row[place] for row in rows}) > 1]
+    return len(places) == 1 and all(NUMBER.fullmatch(row[places[0]]) for row in rows)
 
 
 def shortened(texts: Iterable[str]) -> dict[str, str]:

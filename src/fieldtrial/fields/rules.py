@@ -5,7 +5,10 @@ from collections.abc import Callable
 from typing import Any
 
 from fieldtrial.fields import freezing_schemes
+from fieldtrial.fields.choices import Augmentation
 
+# Augmentations that choose a part of the image.
+CROPS: tuple[Augmentation, ...] = ("crop", "random_resized_crop")
 RUN_PREFIX = "run:"  # weights that come from another run in the same folder
 LIBRARY = re.compile(r"imagenet(:\w[\w.\-]*)?")
 
@@ -13,6 +16,11 @@ LIBRARY = re.compile(r"imagenet(:\w[\w.\-]*)?")
 def is_library(weights: str) -> bool:
     """Return whether the field `weights` asks for a library's: imagenet, or imagenet:TAG."""
     return LIBRARY.fullmatch(weights) is not None
+
+
+def has_crops(config: Any) -> bool:
+    """Return whether a part of each image is chosen at random in training."""
+    return any(name in CROPS for name in config.augmentation)
 
 
 def _is_class_choice(text: str) -> bool:

@@ -80,7 +80,11 @@ def test_a_sweep_goes_on_with_the_defaults_with_which_it_was_begun(tmp_path: Pat
     claim(folder, replace(sweep, base=former))
     path = folder.path / "sweep.json"
     described = json.loads(path.read_text())
-    del described["base"]["preprocessing"]  # it has come since
+    folder.list_trial("3fa91b2c", 0, "search")
+    # somebody has set these values, which are no former defaults
+    assert as_begun(sweep, folder) == (sweep, [])
+    (folder.path / "trials.jsonl").unlink()
+    del described["base"]["preprocessing"], described["cut"]  # they have come since
     path.write_text(json.dumps(described))
     assert as_begun(sweep, folder) == (sweep, [])  # without trials there is nothing to go on with
     folder.list_trial("3fa91b2c", 0, "search")

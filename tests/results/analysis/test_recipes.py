@@ -75,6 +75,10 @@ def test_the_last_epoch_is_chosen_by_no_image(written: "Written") -> None:
     written.describe()
     written.ended(0, validation=0.8, result={"validation_images": 9}, lr=0.1, select="last")
     assert "validation images" not in footer(written)
+    written.ended(0, validation=0.8, result={"validation_images": 9}, classifier="svm")
+    few = footer(written)
+    assert "The winner is chosen by only 9 validation images" in few
+    assert "epoch of" not in few
 
 
 def test_a_head_that_is_drawn_too_wide_is_said(written: "Written") -> None:

@@ -244,9 +244,9 @@ def test_half_of_the_trials_may_have_found_another_best_row(written: "Written") 
     assert compared(written, LUCKY, SURE) == [
         {
             "kind": "caution",
-            "text": "With half of the trials, 16 instead of 8 would have been expected"
-            " to have the best validation accuracy (84.33 % and 50.00 %; with all of them, 85.00 %"
-            " and 90.00 %). More trials may change the order again.",
+            "text": "With half of the trials, filters=16 instead of filters=8 would have been"
+            " expected to have the best validation accuracy (84.33 % and 50.00 %; with all of them,"
+            " 85.00 % and 90.00 %). More trials may change the order again.",
         }
     ]
 
@@ -259,7 +259,7 @@ def test_the_best_row_may_be_the_same_and_others_stand_in_another_order(
     assert compared(written, LUCKY, SURE, best) == [
         {
             "kind": "open",
-            "text": "With half of the trials, 24 would have been expected to have the best"
+            "text": "With half of the trials, filters=24 would have been expected to have the best"
             " validation accuracy too (98.00 %; with all of them, 99.00 %). 1 of the 3 pairs of"
             " rows would have stood in the other order.",
         }
@@ -271,7 +271,7 @@ def test_rows_that_are_level_are_no_change(written: "Written") -> None:
     (found,) = compared(written, LUCKY, level, level[::-1])
     assert found == {
         "kind": "open",
-        "text": "With half of the trials, 16 would have been expected to have the best"
+        "text": "With half of the trials, filters=16 would have been expected to have the best"
         " validation accuracy too (83.33 %; with all of them, 90.00 %, as for 2 other rows). None"
         " of the 3 pairs of rows would have stood in the other order.",
     }
@@ -290,8 +290,8 @@ def test_a_best_that_was_stopped_early_is_told(written: "Written") -> None:
 def test_the_smallest_loss_is_the_best(written: "Written") -> None:
     (found,) = compared(written, LUCKY, SURE, select="validation_loss")
     assert found["text"].startswith(
-        "With half of the trials, 16 instead of 8 would have been expected to have the"
-        " best validation loss (0.1567 and 0.5000; with all of them, 0.1500 and 0.1000)."
+        "With half of the trials, filters=16 instead of filters=8 would have been expected to have"
+        " the best validation loss (0.1567 and 0.5000; with all of them, 0.1500 and 0.1000)."
     )
 
 

@@ -1,10 +1,13 @@
 """What the report's figures are drawn from, as small as they need it."""
 
+import base64
+
+import numpy as np
 import pandas as pd
 import pytest
 
 from fieldtrial.results.analysis.groups import Group, Groups
-from fieldtrial.results.report.data import MOST_DRAWS, MOST_LINES, budget
+from fieldtrial.results.report.data import MISSING, MOST_DRAWS, MOST_LINES, _curve, budget
 
 NO_TRIALS = pd.DataFrame()
 
@@ -44,3 +47,12 @@ def test_a_line_of_many_trials_has_few_points_and_both_ends() -> None:
 def test_rows_without_two_trials_have_no_line() -> None:
     found = budget(rows([searched(0, [0.5]), searched(1, [])]), ["one", "none"])
     assert found == {"lines": [], "left_out": 0}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("value", [0.0, 0.5, -3.0, 1e20, -1e20, 1e40])
+def test_a_curve_that_is_one_number_has_a_range(value: float) -> None:
+    curve = _curve("train_loss", pd.Series([value, value, float("nan")]))
+    assert curve["low"] == value < curve["high"]
+    codes = np.frombuffer(base64.b64decode(curve["data"]), "<u2")
+    assert codes.tolist() == [0, 0, MISSING]

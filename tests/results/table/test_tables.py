@@ -4,9 +4,10 @@ import csv
 import io
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from rich.cells import cell_len
 from rich.console import Console
 
 from fieldtrial.results.table.command import main
@@ -182,6 +183,30 @@ def test_terminal_shows_every_cell(complete: "Written") -> None:
     texts = [cell.text for line in grid.rows for cell in line]
     for text in (*texts, *grid.footer, "[red]name"):
         assert text in output
+
+
+def test_a_narrow_terminal_shows_whole_columns_and_names_the_others(complete: "Written") -> None:
+    grid = own_table(complete.folder).grid
+
+    def shown(width: int, **how: Any) -> tuple[list[str], str]:
+        """The lines, and what is said to be left out."""
+        console = Console(file=io.StringIO(), width=width, **how)
+        console.print(render_terminal(grid))
+        lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+        assert all(cell_len(line) <= width for line in lines)
+        text = " ".join(line.strip() for line in lines)
+        _, _, after = text.partition("left out at this width: ")
+        return lines, after.partition(grid.caption[:20])[0]
+
+    terminal: dict[str, Any] = {"force_terminal": True, "color_system": None}
+    lines, left_out = shown(80, **terminal)
+    assert any("60.00 ± 4.97" in line for line in lines)
+    kept = [name for name in grid.header if name not in left_out]
+    assert kept[: grid.fields] == list(grid.header[: grid.fields])
+    assert TEST in kept
+    assert grid.header[-1] not in kept
+    assert shown(400, **terminal)[1] == ""
+    assert shown(80)[1] == ""  # a file has all
 
 
 def test_main_prints_the_table_and_the_paths(

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image
 
 from fieldtrial.config import ConfigError
+from fieldtrial.disk.schemas import Cut
 from fieldtrial.training.data.image_store import open_store
 from fieldtrial.training.data.sets.registry import open_dataset
 
@@ -100,6 +102,49 @@ def test_stores_of_other_sizes_and_contents_are_apart(tmp_path: Path) -> None:
     assert small.images.shape[1:3] == (8, 8)
     assert large.images.shape[1:3] == (12, 12)
     assert len(files(tmp_path)) == 2
+
+
+def test_a_file_is_read_once(tmp_path: Path) -> None:
+    """What is hashed and what is decoded are the same bytes, whatever happens to the file."""
+    data = tmp_path / "data"
+    for name in ("a", "b"):
+        (data / name).mkdir(parents=True)
+        for number in range(10):
+            Image.new("RGB", (8, 8), (number, 0, 0)).save(data / name / f"{number}.png")
+    found = open_dataset(f"folder:{data}", data)
+    contents, reads = found.contents(), list[int]()
+
+    def content(index: int) -> bytes:
+        reads.append(index)
+        there = contents.content(index)
+        Path(contents.where(index)).write_bytes(b"changed meanwhile")
+        return there
+
+    changing = replace(found, contents=lambda: replace(contents, content=content))
+    store = open_store(changing, 8, tmp_path / "stores")
+    assert sorted(reads) == list(range(20))
+    assert store.images[:, 0, 0, 0].tolist() == [*range(10), *range(10)]
+    (data / "a" / "0.png").write_bytes(b"not an image")
+    with pytest.raises(ConfigError, match=r"0\.png is not a readable image: Pillow does"):
+        open_store(found, 4, tmp_path / "stores")
+
+
+def test_data_that_are_not_cut_have_one_store_whatever_the_cut(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        for name in ("a", "b"):
+            (tmp_path / "own" / part / name).mkdir(parents=True)
+            for number in range(10):
+                image = Image.new("RGB", (8, 8), (number, 0, 0))
+                image.save(tmp_path / "own" / part / name / f"{number}.png")
+    (tmp_path / "cut").symlink_to(tmp_path / "own" / "train")
+
+    def names(folder: str) -> list[str]:
+        found = open_dataset(f"folder:{tmp_path / folder}", tmp_path)
+        cuts: tuple[Cut, ...] = ("position", "content")
+        return [open_store(found, 8, tmp_path / "stores", cut).name for cut in cuts]
+
+    assert len(set(names("own"))) == 1
+    assert len(set(names("cut"))) == 2  # whose test sets differ
 
 
 def test_pictures_of_too_many_pixels_are_named_and_not_decoded(

@@ -85,7 +85,7 @@ def test_a_store_is_made_by_its_recipe_and_the_square_ones_stay(
     recipe = Recipe("shorter side", 40, "bilinear", 32)
     square, framed = (open_store(found, 32, stores, recipe=one) for one in (None, recipe))
     assert square.name != framed.name
-    identity = f"3 photos {found.fingerprint} 32 content"  # of the stores that are on disks
+    identity = f"4 photos {found.fingerprint} 32 content"  # of the stores that are on disks
     key = hashlib.sha256(identity.encode()).hexdigest()[:16]
     assert square.name == f"photos-32px-{key}"
     with Image.open(folder / "class0" / "0.png") as image:

@@ -47,6 +47,9 @@ PARITY: dict[str, Any] = {
     "lr": 0.003,
     "batch_size": 51,
     "gradient_clip": 0.5,
+    # Biases do not decay, although DeepSpeed keeps parameters flat, without their dimensions.
+    "weight_decay": 0.1,
+    "decay_all": False,
 }
 # With all that has a state; part of the network is frozen.
 STATEFUL: dict[str, Any] = {

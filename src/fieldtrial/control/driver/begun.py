@@ -4,6 +4,7 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from fieldtrial.config import FIELDS
+from fieldtrial.disk.schemas import BY_POSITION
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.fields.values import format_value
 from fieldtrial.sweep import Sweep
@@ -14,7 +15,8 @@ def as_begun(
 ) -> tuple[Sweep, list[str]]:
     """Return the sweep with the defaults with which its folder was begun, and a line for each.
 
-    A default that means the same for all rows has no line. A folder without trials decides nothing.
+    A default that means the same for all rows has no line. A folder without trials decides nothing,
+    nor does one of a version with the present defaults: only the former ones cut by position.
 
     given: fields that somebody has set, which stay.
     """
@@ -22,7 +24,7 @@ def as_begun(
         known = folder.description()
     except (OSError, ValueError):  # the driver says what is wrong with it
         return sweep, []
-    if known is None or not folder.trials():
+    if known is None or known.cut != BY_POSITION or not folder.trials():
         return sweep, []
     former = {
         name: value

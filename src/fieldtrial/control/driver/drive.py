@@ -224,7 +224,9 @@ def _detaches(
     """Return whether the sweep's jobs run on without this driver, and tell the user.
 
     They do if the driver has not adopted them, if another driver has, in an outage, after an error
-    that nobody has foreseen, and if the user cannot be asked or wants it, or does not read on.
+    that nobody has foreseen, and if the user cannot be asked or wants it, or does not read on. On a
+    full disk they end: they write there too, and each trial that failed there would end the next
+    driver.
     """
     if ending is None or engine is None:
         return engine is None

@@ -285,7 +285,9 @@ def _curve(name: str, values: "pd.Series[Any]") -> dict[str, Any]:
 
 def _range(values: Sequence[float] | np.ndarray[Any, Any]) -> tuple[float, float]:
     low, high = (float(np.min(values)), float(np.max(values))) if len(values) else (0.0, 1.0)
-    return low, high if high > low else low + 1.0
+    if high > low:
+        return low, high
+    return low, low + (1.0 if low + 1.0 > low else abs(low))  # the next float may be farther off
 
 
 def _base64(values: np.ndarray[Any, Any]) -> str:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rich.console import Group
+from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.table import Table
 from rich.text import Text
 
@@ -13,6 +13,8 @@ from fieldtrial.fields.printable import printable
 from fieldtrial.panel.terminal import plain
 
 NOTHING = "–"
+FOLDED = 24  # characters of a cell on a narrow terminal, before it takes another line
+BETWEEN_COLUMNS = 3  # characters: a border, and a space on both sides
 MARK = "*"  # of cells that are set off, where there is no bold type
 STYLE = (
     "body{font:15px/1.5 sans-serif;margin:2em;max-width:100%;overflow-x:auto}"
@@ -50,15 +52,57 @@ class Grid:
 
 
 def render_terminal(grid: Grid) -> Group:
-    """Return the table to be printed by rich; what is set off is bold and has a star."""
-    table = Table(title=plain(grid.title), title_justify="left")
-    for place, name in enumerate(grid.header):
-        table.add_column(
-            plain(name), justify="left" if place < grid.fields else "right", overflow="fold"
-        )
-    for row in grid.rows:
-        table.add_row(*map(_styled, row))
-    return Group(table, *map(plain, (grid.caption, *grid.footer)))
+    """Return the table to be printed by rich; what is set off is bold and has a star.
+
+    A narrow terminal shows the columns that fit, and the names of the others.
+    """
+    return Group(_Fitted(grid), *map(plain, (grid.caption, *grid.footer)))
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """A table as a renderable of rich that takes the width there is. A file gets all columns."""
+
+    grid: Grid
+
+    def __rich_console__(self, _console: Console, options: ConsoleOptions) -> RenderResult:
+        grid, is_terminal = self.grid, options.is_terminal
+        fit = self._that_fit(options.max_width) if is_terminal else dict.fromkeys(self._places)
+        left_out = [grid.header[place] for place in self._places if place not in fit]
+        table = Table(title=plain(grid.title), title_justify="left")
+        for place, width in fit.items():
+            table.add_column(
+                plain(grid.header[place]),
+                justify="left" if place < grid.fields else "right",
+                overflow="fold",
+                max_width=width if left_out else None,
+            )
+        for row in grid.rows:
+            table.add_row(*(_styled(row[place]) for place in fit))
+        yield table
+        if left_out:
+            yield plain(f"left out at this width: {', '.join(left_out)}", style="dim")
+
+    @property
+    def _places(self) -> range:
+        return range(len(self.grid.header))
+
+    def _that_fit(self, width: int) -> dict[int, int | None]:
+        """Return the columns that there is room for, by their places, each with its width.
+
+        The fields are always there, and of the others the first ones count most. Cells of several
+        words may take several lines.
+        """
+        left, kept = width - 1, dict[int, int | None]()
+        for place, name in enumerate(self.grid.header):
+            texts = [row[place].marked for row in self.grid.rows]
+            words = [word for text in (name, *texts) for word in text.split()]
+            folded = min(FOLDED, max(map(len, texts), default=0))
+            needed = max([folded, *map(len, words)])
+            if place < self.grid.fields or needed + BETWEEN_COLUMNS <= left:
+                left -= needed + BETWEEN_COLUMNS
+                kept[place] = needed
+        return kept
 
 
 def render_markdown(grid: Grid) -> str:

@@ -3,6 +3,7 @@
 import contextlib
 import math
 import os
+import shutil
 import sys
 import time
 from typing import Any, NoReturn
@@ -60,11 +61,13 @@ def train_run(config: TrainConfig, run: Run, test: bool = False, accumulation: i
 
     Raises:
         ConfigError: the run has another config, or `accumulation` is not from 1 to the batch size;
-            or a single image does not fit into memory.
+            or a single image does not fit into memory. What a single process has refused before the
+            first record leaves no directory behind.
         Diverged: in a single process. Of several, rank 0 prints the message and all end.
     """
     require_accumulation(config, accumulation)
     world = World.from_environment()
+    is_free = world.size == 1 and not run.folder.names()
     if kind := world.broadcast(recurring_error(run)):
         failed = f"attempt {run.newest_attempt} ended with an error that would recur"
         end_together(world, f"{run.path}: not trained again: {failed} ({kind})", BAD_INPUT)
@@ -80,6 +83,10 @@ def train_run(config: TrainConfig, run: Run, test: bool = False, accumulation: i
             for record in train(attempt):
                 print_on_rank_0(world, progress_line(record))
         except Exception as error:
+            if is_free and kind_of(error) == "config" and not run.records():
+                # a command that is refused leaves nothing behind
+                shutil.rmtree(run.path, ignore_errors=True)
+                raise
             handle(error, attempt)
     elif test and "test_loss" not in result:
         evaluate_run(run, world)

@@ -6,6 +6,7 @@ from typing import get_args
 
 from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.disk.run import Run
+from fieldtrial.disk.schemas import BY_POSITION
 from fieldtrial.disk.sweep_description import SweepDescription
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.fields.choices import Kernel, Scaling
@@ -31,7 +32,7 @@ def fit_grid(base: TrainConfig, folder: SweepFolder, world: World) -> None:
     """
     base = replace(base, classifier="svm", epochs=1)
     known = world.broadcast(folder.description() if world.is_rank_0 else None)
-    base = base.as_begun(known.base) if known else base
+    base = base.as_begun(known.base) if known and known.cut == BY_POSITION else base
     if known is not None and (known.rows != ROWS or known.base != base):
         raise ConfigError(
             [f"{folder.path} holds another sweep: give another folder, or the same flags"]

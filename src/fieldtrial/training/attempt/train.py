@@ -205,9 +205,10 @@ def describe_start(attempt: Attempt) -> None:
 
 
 def command(attempt: Attempt) -> str:
-    """Return the shell command that repeats the trial on the same data, in a directory beside it.
+    """Return the shell command that repeats the trial, in a directory beside it.
 
-    It starts as many processes, on several nodes as a job.
+    It starts as many processes, on several nodes as a job. It takes the data that are there when it
+    is given, and cuts them by content: `inputs.json` beside it says what this trial had.
     """
     root, size = os.environ.get("FIELDTRIAL_DATA"), attempt.world.size
     on_node = int(os.environ.get("LOCAL_WORLD_SIZE", size))

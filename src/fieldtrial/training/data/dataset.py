@@ -1,6 +1,7 @@
 """A data set before it is decoded: images with labels and parts, and a fingerprint."""
 
 import hashlib
+import io
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from fieldtrial.config import ConfigError
 from fieldtrial.training.data.recipe import AnyRecipe
@@ -100,6 +101,19 @@ class Contents:
             content=lambda index: one(index).tobytes(),
             where=lambda index: f"{dataset}, image {index}",
         )
+
+    def read(self, index: int) -> tuple[bytes, Image.Image]:
+        """Return what image i is told apart by, and the image opened: a file is read once.
+
+        Raises whatever reading the file or the image's decoder raises.
+        """
+        content = self.content(index)
+        if not self.are_files:
+            return content, self.image(index)
+        try:
+            return content, Image.open(io.BytesIO(content))
+        except UnidentifiedImageError:  # Pillow names the bytes' address
+            raise UnidentifiedImageError("Pillow does not know its format") from None
 
     def with_test_split(self, fraction: float = TEST_FRACTION) -> "Contents":
         """Return the same images, a fixed stratified `fraction` of them as the test set.

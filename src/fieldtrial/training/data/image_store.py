@@ -34,7 +34,7 @@ from fieldtrial.training.data.progress_bar import progress
 from fieldtrial.training.data.recipe import AnyRecipe
 from fieldtrial.training.data.splits import Indices, cut_by_numbers
 
-FORMAT = 3  # raised when the same data set would be decoded to other pixels or other files
+FORMAT = 4  # raised when the same data set would be decoded to other pixels or other files
 BLOCK = 32  # images that a thread decodes at once
 NAMED_FILES = 20  # damaged files named in one message
 
@@ -52,7 +52,7 @@ class Store:
         keys: uint64 (n,), of what each image's file contains; equal at every size.
         pixels: uint64 (n,), of what it looks like in `images`.
         digest: of classes, labels, parts and keys: equal for equal data, whatever its size here.
-        cuts_by_content: whether further parts are cut by the keys, not by positions.
+        are_files: whether the images are files of their own, which may come and go.
         mean, std: per channel, in [0, 1], over the TRAIN images.
         remarks: what was passed over, and which folder was taken for what: a line each.
     """
@@ -64,7 +64,7 @@ class Store:
     keys: Keys
     pixels: Keys
     digest: str
-    cuts_by_content: bool
+    are_files: bool
     class_names: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -96,9 +96,10 @@ def open_store(
     """
     # without the path, so that equal copies share a store
     name = re.sub(r"[^a-zA-Z0-9.-]", "_", Path(dataset.name).name)
-    identity = f"{FORMAT} {name} {dataset.fingerprint} {image_size} {cut}" + (
-        f" {recipe}" if recipe else ""
-    )
+    identity = f"{FORMAT} {name} {dataset.fingerprint} {image_size}"
+    identity += f" {recipe}" if recipe else ""
+    if dataset.test_fraction is not None:  # else there is nothing to cut
+        identity += f" {cut}"
     key = hashlib.sha256(identity.encode()).hexdigest()[:16]
     folder = root / f"{name}-{image_size}px-{key}"
     build_once(folder, lambda aside: _build(dataset, image_size, aside, cut, recipe))
@@ -163,7 +164,7 @@ def read_store(folder: Path) -> Store:
         keys=np.load(folder / "keys.npy"),
         pixels=np.load(folder / "pixels.npy"),
         digest=facts["digest"],
-        cuts_by_content=facts["cuts_by_content"],
+        are_files=facts["are_files"],
         class_names=tuple(facts["class_names"]),
         mean=tuple(facts["mean"]),
         std=tuple(facts["std"]),
@@ -201,7 +202,7 @@ def _build(
         "std": std,
         "remarks": (*contents.remarks, *dataset.remarks),
         "digest": _digest(contents, decoded.keys, more),
-        "cuts_by_content": contents.are_files and cut == BY_CONTENT,
+        "are_files": contents.are_files,
     }
     write_json(folder / "facts.json", facts)
 
@@ -266,10 +267,11 @@ def _decode_all(
         problems = []
         for index in range(start, min(start + BLOCK, count)):
             try:
-                with contents.image(index) as image:
+                content, image = contents.read(index)
+                with image:
                     sizes[index] = size = upright_size(image)
                     pixels = centre_square(image, image_size, channels, recipe)
-                keys[index] = key_of(contents.content(index))
+                keys[index] = key_of(content)
             except Exception as error:  # decoders raise nearly everything on damaged files
                 problems.append(f"{contents.where(index)} is not a readable image: {error}")
                 continue

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.disk.schemas import BY_CONTENT, Cut
-from fieldtrial.fields.former import has_crops
+from fieldtrial.fields.rules import has_crops
 from fieldtrial.processes import data_root
-from fieldtrial.training.data.content import cut_validation, numbers
+from fieldtrial.training.data.content import Keys, cut_validation, numbers
 from fieldtrial.training.data.copies import equal_images, without_copies
 from fieldtrial.training.data.dataset import TEST, TRAIN, VALIDATION
 from fieldtrial.training.data.image_store import Store, open_store, store_root
@@ -196,7 +196,7 @@ def _load(place: _Place, classes: str, shares: _Shares, crops: bool) -> Data:
     parts, left_out = store.parts, list[str]()
     if not (store.parts == VALIDATION).any():
         try:
-            keys = store.keys[train] if store.cuts_by_content else None
+            keys = store.keys[train] if _cuts_by_content(store, place) else None
             kept, cut = cut_validation(
                 labels[train], class_names, shares.validation_fraction, shares.seed, keys
             )
@@ -216,7 +216,8 @@ def _load(place: _Place, classes: str, shares: _Shares, crops: bool) -> Data:
         train = alone
     if shares.train_fraction < 1 or shares.images_per_class or shares.deduplicate:
         try:
-            train = _sample(store, labels, train, class_names, shares)
+            drawn = store.keys[train] if _cuts_by_content(store, place) else None
+            train = _sample(drawn, labels, train, class_names, shares)
         except ValueError as error:
             names = ["train_fraction", "images_per_class"]
             names += ["deduplicate"] if shares.deduplicate else []
@@ -250,13 +251,25 @@ def _open(place: _Place) -> Store:
     return open_store(found, size, place.stores, place.cut, place.recipe)
 
 
+def _cuts_by_content(store: Store, place: _Place) -> bool:
+    """Return whether parts are cut by what the files contain, not by their places."""
+    return store.are_files and place.cut == BY_CONTENT
+
+
 def _sample(
-    store: Store, labels: Indices, train: Indices, class_names: tuple[str, ...], shares: _Shares
+    keys: Keys | None,
+    labels: Indices,
+    train: Indices,
+    class_names: tuple[str, ...],
+    shares: _Shares,
 ) -> Indices:
-    """Return the training images that train_fraction and images_per_class leave."""
+    """Return the training images that train_fraction and images_per_class leave.
+
+    keys: of the images in `train`; None where they are chosen by their places.
+    """
     own, fraction, most = labels[train], shares.train_fraction, shares.images_per_class
-    if store.cuts_by_content:
-        drawn = numbers(store.keys[train], "training", shares.seed)
+    if keys is not None:
+        drawn = numbers(keys, "training", shares.seed)
         return train[sample_by_numbers(own, class_names, fraction, most, drawn)]
     return train[stratified_sample(own, class_names, fraction, most, shares.seed)]
 

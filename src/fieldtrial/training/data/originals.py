@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fieldtrial.disk.files import write_json
-from fieldtrial.fields.former import CROPS
+from fieldtrial.fields.rules import CROPS
 from fieldtrial.training.data.dataset import TRAIN, Contents, Dataset, problem
 from fieldtrial.training.data.image_store import build_once, require_decodable
 from fieldtrial.training.data.pixels import as_shown

@@ -65,6 +65,8 @@ class Zero:
         for group in self._optimizer.param_groups:
             group["lr"] = lr
         self._engine.step()
+        if not self._has_stepped and not self._partitioned:
+            self._link_optimizer_states()
         self._has_stepped = True
         norm: torch.Tensor | float = self._engine.get_global_grad_norm()
         return norm
@@ -124,6 +126,15 @@ class Zero:
         with self.accumulate(is_last=True):
             self.backward(self.forward(self._network.blank()).sum() * 0.0)
         self.step(lr=0.0)
+
+    def _link_optimizer_states(self) -> None:
+        """Have DeepSpeed find the optimiser's state of the parameters in every group.
+
+        DeepSpeed 0.19's stages 1 and 2 look once, when the first group has taken its first step and
+        the others have no state yet.
+        """
+        self._optimizer._hp_optimizer_states_linked = False
+        self._optimizer._lazy_init_hp_params_optimizer_state()
 
     def _state_keys(self) -> tuple[dict[str, torch.Tensor], list[str]]:
         """Return the state that is a number per parameter, such as step, and the tensors' names."""

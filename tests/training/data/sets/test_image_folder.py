@@ -60,6 +60,33 @@ def test_the_usual_names_of_parts(
     assert remark.startswith(f"took {parts[0]}/ for training, {parts[1]}/ for ")
 
 
+@pytest.mark.parametrize(
+    "parts", [("train2017", "val2017"), ("x_train", "x_test"), ("train-1", "train-2")]
+)
+def test_folders_that_look_like_parts_are_no_classes(
+    tmp_path: Path, parts: tuple[str, ...]
+) -> None:
+    for part in parts:
+        fill(tmp_path / part, 3)
+    names = ", ".join(f"{part}/" for part in sorted(parts))
+    with pytest.raises(ConfigError, match=f"holds {names}, which look like parts but are not"):
+        image_folder(tmp_path)
+    fill(tmp_path / "classes", 4, ("train-stations", "test-tubes"))  # with images of their own
+    fill(tmp_path / "classes" / "train-stations", 1)
+    fill(tmp_path / "classes" / "test-tubes", 1)
+    assert counts(tmp_path / "classes") == {"training": 12}
+
+
+def test_the_folder_that_is_meant_is_named_where_it_lies_deeper(tmp_path: Path) -> None:
+    fill(tmp_path / "whole" / "images", 3)
+    with pytest.raises(ConfigError, match=f"holds 1; did you mean {tmp_path}/whole/images") as one:
+        image_folder(tmp_path / "whole")
+    assert len(one.value.problems) == 1
+    (tmp_path / "nothing").mkdir()
+    with pytest.raises(ConfigError, match=r"and holds 0$"):
+        image_folder(tmp_path / "nothing")
+
+
 def test_a_class_may_be_called_like_a_part(tmp_path: Path) -> None:
     fill(tmp_path, 5, ("train", "bus", "test"))
     assert image_folder(tmp_path).contents().class_names == ("bus", "test", "train")

@@ -8,11 +8,17 @@ from fieldtrial.control.places.settings import SlurmSettings
 from fieldtrial.control.places.slurm import commands as slurm_commands
 from fieldtrial.control.places.slurm.commands import SlurmOutageError
 
-# Words of a request that SLURM will never accept. Other refusals pass, such as full limits.
+# Words of a request that SLURM will never accept, of SLURM's own list (slurm_errno.c). Other
+# refusals pass, such as full limits. Of the limits of accounting, a submission is only checked for
+# those on how many jobs there are, which pass, and for what a job asks for by itself: that is more
+# than one user, one account or a whole group may ever have (acct_policy.c).
 HOPELESS = re.compile(
-    r"nvalid|not available|not permitted|nrecognized|equested time limit|emory specification"
-    r"|ermission denied|ccess denied|utually exclusive|not supported|dependency problem"
-    r"|sbatch: fatal|PerJob|PerNode|QOSMin|Assoc\w*Min|WallDuration|MaxMemPerLimit",
+    r"nvalid|not available|than permitted|not permitted|nrecognized|equested time limit"
+    r"|emory specification|ermission denied|ccess denied|utually exclusive|not supported"
+    r"|nsupported|dependency problem|not in this partition|No partition specified"
+    r"|needs to be provided|parameter too long|Duplicate generic resource|threads per core"
+    r"|RestrictedCoresPerGPU|sbatch: fatal|MaxMemPerLimit"
+    r"|\b(QOS|Assoc)(Max|Min|Grp)(?!\w*(Submit|Jobs))\w",
 )
 # Words of refusals that look alike and pass: a node or a partition in maintenance, a failure of
 # munge, and a controller or a server of configurations that is away.
@@ -30,11 +36,11 @@ KEYS: dict[str, tuple[str, ...]] = {
     r"account\b": ("account",),
     r"qos": ("qos",),
     r"feature|constraint": ("constraint",),
-    r"time.?limit|WallDuration|--time\b": ("time_limit_minutes",),
+    r"time.?limit|Wall|Minutes|--time\b": ("time_limit_minutes",),
     r"mem(ory)?\b|MemPer": ("memory_gb_per_process",),
     r"gres\b|tres\b|(?<!per-)gpus?\b": ("gpus_per_trial", "gpus_per_node", "gpu_type"),
     r"(?<!per-)cpu|processor": ("cpus_per_process", "processes_per_trial"),
-    r"node (configuration|count)|PerJob|PerNode|QOSMin": RESOURCES,
+    r"node (configuration|count)|(QOS|Assoc)(Max|Min|Grp)": RESOURCES,
 }
 VARIABLES = {
     "partitions": "SBATCH_PARTITION",

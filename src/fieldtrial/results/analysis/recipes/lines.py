@@ -93,11 +93,17 @@ def warnings(groups: Sequence[Group], label: Label) -> list[str]:
 
 def _picks(groups: Sequence[Group]) -> str:
     """Return what validation chooses, with a verb; empty if it chooses nothing."""
-    keeps_last = all((group.trials["select"].dropna() == "last").all() for group in groups)
+    keeps_last = all(_keeps_last(group.trials) for group in groups)
     searched = any(group.count("search") > 1 for group in groups)
     parts = [] if keeps_last else ["The epoch of each trial"]
     parts += [f"{'and the' if parts else 'The'} winner"] if searched else []
     return f"{' '.join(parts)} {'are' if len(parts) > 1 else 'is'}" if parts else ""
+
+
+def _keeps_last(trials: pd.DataFrame) -> bool:
+    """Return whether no epoch was chosen: all kept their last, or had none, as support vectors."""
+    chosen = (trials["select"] != "last") & (trials["classifier"] != "svm")
+    return not chosen[trials["select"].notna()].any()
 
 
 def _by(groups: Sequence[Group], name: str, label: Label) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """A folder of images with one folder per class, split into parts or not."""
 
 import hashlib
+import re
 import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,11 +27,19 @@ from fieldtrial.training.data.splits import first_of
 IMAGE_SIZE = 224  # what most pretrained classifiers were trained with
 # The names that parts are given, without case and what joins words.
 NAMES = {
-    TRAIN: ("train", "training", "trainset", "trainingset", "trainimages", "segtrain", "trn"),
-    VALIDATION: ("val", "valid", "validation", "valset", "validationset", "segval", "dev"),
+    TRAIN: (
+        *("train", "training", "trainset", "trainingset", "trainimages", "trainingimages"),
+        *("segtrain", "trn"),
+    ),
+    VALIDATION: (
+        *("val", "valid", "validation", "valset", "validationset", "valimages", "validationimages"),
+        *("segval", "dev"),
+    ),
     TEST: ("test", "testing", "testset", "testimages", "segtest", "tst"),
 }
 PARTS = {name: part for part, names in NAMES.items() for name in names}
+# Words in names that are none of these, but mean a part where they are of folders with folders.
+WORDS = ("train", "training", "val", "valid", "validation", "test", "testing")
 LAYOUT = (
     "it must hold one folder of images for each class, or train/ and val/ or test/, or all three,"
     " with these in them"
@@ -108,6 +117,7 @@ def _layout(dataset: str, root: Path) -> dict[Path, int]:
     named = {folder for folders in parts.values() for folder in folders}
     others = [one for one in there if _inner(one) not in named and _has_images(one)]
     if not named:
+        _refuse_unknown_parts(dataset, root, there)
         return {root: TRAIN}
     listed = first_of([f"{folder.name}/" for folder in there])
     if others:
@@ -125,6 +135,22 @@ def _layout(dataset: str, root: Path) -> dict[Path, int]:
         raise problem(dataset, f"{root} holds {listed}, and no train/; {LAYOUT}")
     is_test = {VALIDATION: TEST} if TEST not in parts else {}
     return {folders[0]: is_test.get(part, part) for part, folders in sorted(parts.items())}
+
+
+def _refuse_unknown_parts(dataset: str, root: Path, there: list[Path]) -> None:
+    """Raise ConfigError if folders look like parts, but have other names: train2017, val2017."""
+    alike = [
+        folder
+        for folder in there
+        if set(re.findall("[a-z]+", folder.name.casefold())) & set(WORDS)
+        and not images_in(folder)
+        and len(folders_in(folder)) > 1
+    ]
+    if len(alike) > 1:
+        names = first_of([f"{folder.name}/" for folder in alike])
+        raise problem(
+            dataset, f"{root} holds {names}, which look like parts but are not named so; {LAYOUT}"
+        )
 
 
 def _plain(name: str) -> str:
@@ -188,8 +214,10 @@ def _classes(dataset: str, layout: Mapping[Path, int]) -> dict[Path, dict[str, P
         if extra
     ]
     if len(classes[train]) < 2:
+        (inner,) = classes[train].values() or (train,)
+        deeper = f"; did you mean {inner}?" if inner != train and len(folders_in(inner)) > 1 else ""
         problems.append(
-            f"{train} must hold two or more class folders, and holds {len(classes[train])}"
+            f"{train} must hold two or more class folders, and holds {len(classes[train])}{deeper}"
         )
     if problems:
         raise problem(dataset, *problems)

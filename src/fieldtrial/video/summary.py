@@ -1,0 +1,72 @@
+"""What summary.json says of analysed videos; what was found in them is in the tables beside it."""
+
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
+
+from msgspec import Meta
+
+from fieldtrial.disk.schemas import Count, Seconds, WeightsFile
+
+Direction = Literal["right", "left"]  # as seen by somebody who walks along the line
+Pixels = Annotated[float, Meta(ge=-1e6, le=1e6)]
+Side = Annotated[int, Meta(ge=1, le=65_535)]
+Text = Annotated[str, Meta(max_length=4096)]
+Many = Meta(max_length=10_000)
+
+
+class SkippedPart(TypedDict):
+    """A stretch of a video that was not seen: it is damaged, or the stream had gone.
+
+    first, last: in seconds since the video's first frame. frames: that could not be decoded, None
+    where nobody knows.
+    """
+
+    first: Seconds
+    last: Seconds
+    frames: Count | None
+    reason: Text
+
+
+class VideoSummary(TypedDict):
+    """A video. `name` is what the tables' column video says."""
+
+    name: Text
+    width: Side
+    height: Side
+    seconds: Seconds
+    frames: Count  # that were looked at
+    detections: Count
+    tracks: Count
+    skipped: Annotated[list[SkippedPart], Many]
+
+
+class LineSummary(TypedDict):
+    """A line on which vehicles were counted; see `geometry.Line`."""
+
+    name: Text
+    start: tuple[Pixels, Pixels]
+    end: tuple[Pixels, Pixels]
+
+
+class ZoneSummary(TypedDict):
+    """A zone in which vehicles were counted; see `geometry.Zone`."""
+
+    name: Text
+    points: Annotated[list[tuple[Pixels, Pixels]], Meta(min_length=3, max_length=10_000)]
+
+
+class Summary(TypedDict):
+    """summary.json.
+
+    classes: the names of the classes that were looked for. settings: flag -> value, as text.
+    environment: what it ran on, as text: versions, commit, device. agreement: with a labelled
+    sample, as `tracking.agreement` gives it.
+    """
+
+    videos: Annotated[list[VideoSummary], Many]
+    lines: Annotated[list[LineSummary], Meta(max_length=1000)]
+    zones: Annotated[list[ZoneSummary], Meta(max_length=1000)]
+    classes: Annotated[list[Text], Many]
+    settings: dict[Text, Text]
+    weights: WeightsFile
+    environment: NotRequired[dict[Text, Text]]
+    agreement: NotRequired[dict[str, Any] | None]
