@@ -14,7 +14,7 @@ from fieldtrial.disk.inside import Inside, RefusedError
 from fieldtrial.disk.run import Run
 from fieldtrial.fields.rules import RUN_PREFIX, is_library
 from fieldtrial.training.data.load import DataShape
-from fieldtrial.training.data.recipe import AnyRecipe, recorded
+from fieldtrial.training.data.recipe import Recipe, recorded
 from fieldtrial.training.models.architectures import OwnModels
 from fieldtrial.training.models.eager import defer_compiler
 from fieldtrial.training.models.libraries import Library, Pretraining, Torchvision
@@ -161,7 +161,7 @@ class ModelSource:
         return self.pretraining.image_size if self.pretraining else None
 
     @cached_property
-    def recipe(self) -> AnyRecipe | None:
+    def recipe(self) -> Recipe | None:
         """How images become squares of `image_size`; None: by the largest centre square.
 
         It is that of the library's weights, or of the run that the weights come from.
@@ -173,10 +173,12 @@ class ModelSource:
             return None
         if self.run:
             known = recorded(self.run)  # what that run started from may be gone
-            recipe = known[0] if known else ModelSource.of(self.run.config(), self.run.path).recipe
+            there = self.run.config(), self.run.path
+            recipe = known[0] if known else ModelSource.of(*there).recipe
         else:
             recipe = self.pretraining.recipe if self.pretraining else None
-        return recipe.scaled(self.image_size) if recipe else None
+        # Letterboxes are the task's own.
+        return recipe.scaled(self.image_size) if isinstance(recipe, Recipe) else None
 
     @cached_property
     def origin(self) -> dict[str, str]:
