@@ -21,7 +21,6 @@ from fieldtrial.training.data.load import DataShape, load
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.loop.fit import fit
-from fieldtrial.training.loop.inference import Scores
 from fieldtrial.training.loop.losses import FEATURE_LOSSES, WEIGHTS
 from fieldtrial.training.loop.optimizers import build_optimizer, learning_rate
 from fieldtrial.training.loop.trial_progress import TrialProgress
@@ -237,7 +236,8 @@ def test_training_reads_the_fields_of_training(name: str, tmp_path: Path) -> Non
 
 def test_training_reads_what_chooses_and_ends_it() -> None:
     by_loss, by_accuracy = TrialProgress(), TrialProgress()
-    for scores in (Scores(9.0, 0.1), Scores(0.5, 0.8), Scores(0.6, 0.9), Scores(0.7, 0.9)):
+    for loss, accuracy in ((9.0, 0.1), (0.5, 0.8), (0.6, 0.9), (0.7, 0.9)):
+        scores = {"loss": loss, "accuracy": accuracy}
         by_loss.add(scores, 1.0, TrainConfig(select="validation_loss"))
         by_accuracy.add(scores, 1.0, TrainConfig(select="validation_accuracy"))
     assert (by_loss.best_epoch, by_accuracy.best_epoch) == (1, 2)

@@ -23,11 +23,13 @@ from fieldtrial.fields.choices import (
     Schedule,
     Select,
     Strategy,
+    TaskName,
 )
 from fieldtrial.fields.former import FORMER
 from fieldtrial.fields.groups import GROUPS, Group
 from fieldtrial.fields.identity import Identity
 from fieldtrial.fields.rules import RULES
+from fieldtrial.fields.task_metrics import select_problem
 from fieldtrial.fields.values import check_bounds, check_type, format_value, parse
 
 
@@ -91,6 +93,9 @@ class TrainConfig(Identity):
     )
     deduplicate: bool = _data(False, "leave out training images that look like one held out")
 
+    task: TaskName = _data(
+        "classification", "what is learned of an image: classification: its class"
+    )
     model: str = _model(
         "cnn", "cnn, mlp, or a classifier of timm or torchvision (timm:NAME, torchvision:NAME)"
     )
@@ -229,6 +234,8 @@ class TrainConfig(Identity):
             if refused.isdisjoint((name, "blocks"))
             and len(getattr(self, name)) not in (1, self.blocks)
         ]
+        if refused.isdisjoint(("task", "select")):
+            problems += select_problem(self.task, self.select)
         if problems:
             raise ConfigError(problems)
 

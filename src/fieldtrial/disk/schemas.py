@@ -198,7 +198,8 @@ class Progress(TypedDict, total=False):
 
     epoch: Required[Number]
     best_epoch: Required[Number]
-    best_loss: float
+    best: dict[str, float]
+    best_loss: float  # of earlier versions, and so is the next
     best_accuracy: float
     rising_epoch: Number
     plateaus: Number

@@ -25,6 +25,7 @@ from fieldtrial.training.distributed.world import World
 from fieldtrial.training.loop import checkpoint
 from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.scoring.evaluation import score_state
+from fieldtrial.training.tasks.classification.predictions import ClassScores
 
 TrainUntil = Callable[..., list[Record]]
 Numbers = Callable[[Run], list[dict[str, Any]]]
@@ -237,6 +238,7 @@ def test_each_image_is_predicted_once_and_as_by_one_process(name: str, runs: Pat
     alone, _ = score_state(Attempt.at(run, test=True), state)
     for split, expected in alone.items():
         together = load_predictions(run, split)
+        assert isinstance(expected, ClassScores)
         assert together.index.tolist() == expected.index.tolist() == getattr(data, split).tolist()
         assert together.label.tolist() == data.labels[together.index].tolist()
         assert np.exp(together.log_probability) == pytest.approx(

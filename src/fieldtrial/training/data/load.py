@@ -3,7 +3,7 @@
 import functools
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,6 +89,10 @@ class Data:
         count, names = len(self.class_names), first_of(self.class_names)
         first = f"{dataset}: {count} classes ({names}); {sizes} images"
         return [first, *(f"  {remark}" for remark in self.remarks)]
+
+    def targets(self, chosen: Indices) -> NDArray[Any]:
+        """Return what is learned of the images `chosen`: their labels, int64 (n,)."""
+        return self.labels[chosen]
 
     @property
     def shape(self) -> DataShape:

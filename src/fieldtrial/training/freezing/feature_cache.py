@@ -41,14 +41,24 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FeatureData(Data):
-    """Data with features, float32 (n, ...), in the place of `images`; the test set is empty."""
+    """Data with features, float32 (n, ...), in the place of `images`; the test set is empty.
+
+    Attributes:
+        side: see `image_size`.
+        learned: what is learned of each image, (n, ...).
+    """
 
     side: int
+    learned: NDArray[Any]
 
     @property
     def image_size(self) -> int:
         """Side in pixels of the images that the features were computed from."""
         return self.side
+
+    def targets(self, chosen: Indices) -> NDArray[Any]:
+        """Return what is learned of the images `chosen`."""
+        return self.learned[chosen]
 
 
 def with_features(
@@ -113,6 +123,7 @@ def with_features(
         cut=data.cut,
         remarks=data.remarks,
         side=data.image_size,
+        learned=data.targets(chosen),
     )
 
 

@@ -1,0 +1,13 @@
+"""The tasks by name."""
+
+from fieldtrial.config import TrainConfig
+from fieldtrial.fields.choices import TaskName
+from fieldtrial.training.tasks.classification.task import Classification
+from fieldtrial.training.tasks.interface import Task
+
+TASKS: dict[TaskName, Task] = {"classification": Classification()}
+
+
+def task_of(config: TrainConfig) -> Task:
+    """Return the task of a trial."""
+    return TASKS[config.task]
