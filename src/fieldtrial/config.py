@@ -29,7 +29,7 @@ from fieldtrial.fields.former import FORMER
 from fieldtrial.fields.groups import GROUPS, Group
 from fieldtrial.fields.identity import Identity
 from fieldtrial.fields.rules import RULES
-from fieldtrial.fields.task_metrics import select_problem
+from fieldtrial.fields.task_metrics import classes_problem, select_problems
 from fieldtrial.fields.values import check_bounds, check_type, format_value, parse
 
 
@@ -235,7 +235,10 @@ class TrainConfig(Identity):
             and len(getattr(self, name)) not in (1, self.blocks)
         ]
         if refused.isdisjoint(("task", "select")):
-            problems += select_problem(self.task, self.select)
+            problems += select_problems(self.task, self.select)
+        if refused.isdisjoint(("task", "classifier")) and self.classifier == "svm":
+            why = classes_problem(self.task, "a support vector machine")
+            problems += [f"classifier = 'svm': {why}"] if why else []
         if problems:
             raise ConfigError(problems)
 

@@ -42,11 +42,15 @@ class Scores(TypedDict, total=False):
     validation_macro_f1: Metric | None
     validation_auc: Metric | None
     validation_top5_accuracy: Metric | None
+    validation_map: Metric | None
+    validation_map50: Metric | None
     test_accuracy: Metric | None
     test_loss: Metric | None
     test_macro_f1: Metric | None
     test_auc: Metric | None
     test_top5_accuracy: Metric | None
+    test_map: Metric | None
+    test_map50: Metric | None
     best_epoch: Number | None
     images_per_second: Seconds | None
     peak_memory_mb: float | None

@@ -2,8 +2,9 @@
 
 import typing
 from dataclasses import dataclass
+from typing import Literal
 
-from fieldtrial.fields.choices import Criterion, Select, TaskName
+from fieldtrial.fields.choices import Criterion, TaskName
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,9 @@ METRICS: dict[str, Metric] = {
 }
 # The metrics that may choose epochs and winners on validation, the usual one first.
 CHOOSING: dict[TaskName, tuple[str, ...]] = {"classification": ("accuracy", "loss")}
+# The tasks whose answers are probabilities of classes: for pictures of classes, ensembles,
+# explanations and support vector machines.
+WITH_CLASSES: tuple[TaskName, ...] = ("classification",)
 SPLITS = ("train", "validation", "test")
 
 
@@ -45,12 +49,19 @@ def criteria(task: TaskName) -> tuple[Criterion, ...]:
     return tuple(known[name] for name in CHOOSING[task])
 
 
-def select_problem(task: TaskName, select: Select) -> list[str]:
-    """Return what is wrong with a trial's `select` for its task: nothing, or a line."""
-    choices = (*criteria(task), "last")
+def select_problems(task: TaskName, select: str, of_sweep: bool = False) -> list[str]:
+    """Return what is wrong with the `select` of a trial, or of a sweep, for its task, in lines."""
+    choices = criteria(task) if of_sweep else (*criteria(task), "last")
     if select in choices:
         return []
     return [f"select = {select!r}: must be one of {', '.join(choices)}, because task = {task}"]
+
+
+def classes_problem(task: TaskName, what: str) -> str:
+    """Return why `what`, which needs probabilities of classes, cannot be for a task, or ""."""
+    if task in WITH_CLASSES:
+        return ""
+    return f"{what} needs probabilities of classes: task = {' or '.join(WITH_CLASSES)}, not {task}"
 
 
 def metric_of(name: str) -> Metric | None:
@@ -82,3 +93,9 @@ def more_is_better(name: str) -> bool:
 def choosing_metric(criterion: Criterion) -> str:
     """Return the name of the metric that `criterion` is of the validation split."""
     return _parts(criterion)[1]
+
+
+# Whether what selects is best when it is large or when it is small.
+MODES: dict[Criterion, Literal["max", "min"]] = {
+    one: "max" if more_is_better(one) else "min" for one in typing.get_args(Criterion)
+}

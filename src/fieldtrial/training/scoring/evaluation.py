@@ -9,6 +9,7 @@ import torch
 from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.disk.run import Run
 from fieldtrial.fields.scores import number_with_unit
+from fieldtrial.fields.task_metrics import metric_words
 from fieldtrial.training.data.load import Data
 from fieldtrial.training.data.recipe import recorded
 from fieldtrial.training.distributed.world import World
@@ -131,7 +132,7 @@ def evaluate_again(
         else evaluate_run(run, world, (chosen,), initial)
     )
     return [
-        f"{name.replace('_', ' ')} {number_with_unit(name, value)}"
+        f"{metric_words(name)} {number_with_unit(name, value)}"
         for name, value in scores.items()
         if name not in ("class_names", "data_digest")
     ]
