@@ -151,7 +151,7 @@ def test_ids_stay(config: TrainConfig, id_: str) -> None:
     assert config.id == id_
 
 
-@pytest.mark.parametrize("name", FIELDS)
+@pytest.mark.parametrize("name", [name for name in FIELDS if name != "task"])  # it has one value
 def test_the_id_depends_on_every_field(name: str) -> None:
     other: Any = {
         "task": "detection",

@@ -142,9 +142,10 @@ def test_a_task_with_other_targets_and_metrics_is_trained_resumed_evaluated_and_
     assert "test mAP %" in said
     assert f"{100 * mean:.2f}" in said
     assert "1 row without what other test images would change, such as: an image has no mAP" in said
-    for refused in (lambda: combine(runs), lambda: open_subject(runs[0], World())):
-        with pytest.raises(ValueError, match="needs probabilities of classes"):
-            refused()
+    with pytest.raises(ValueError, match="this needs probabilities of classes"):
+        combine(runs)
+    with pytest.raises(ValueError, match="explaining it needs probabilities of classes"):
+        open_subject(runs[0], World())
     with pytest.raises(ConfigError, match=r"classifier = 'svm': a support vector machine needs"):
         TrainConfig(classifier="svm", select="validation_map")
 

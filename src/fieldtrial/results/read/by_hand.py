@@ -95,9 +95,10 @@ def of_one_task(
     others = [name for name, one in runs.items() if one["task"] != chosen]
     if not others:
         return runs, []
-    first = f"{others[0]} ({runs[others[0]]['task']})"
-    why = "of a task with other metrics, such as"
-    line = f"{counted(len(others), 'run')} left out: {why} {first}{_named(others[1:])}."
+    line = (
+        f"{counted(len(others), 'run')} left out: of a task with other metrics, such as"
+        f" {others[0]} ({runs[others[0]]['task']}){_named(others[1:])}."
+    )
     return {name: one for name, one in runs.items() if one["task"] == chosen}, [line]
 
 
