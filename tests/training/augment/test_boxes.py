@@ -73,7 +73,7 @@ def test_equal_seeds_give_equal_results_and_colours_leave_boxes_alone() -> None:
     assert torch.equal(one[1], other[1])
     assert torch.equal(torch.random.get_rng_state(), before)
     assert not torch.equal(augment_boxes(images, targets, names, 4)[1], one[1])
-    pictures = torch.from_numpy(load_boxes(TrainConfig(dataset="shapes"), 96).images[:8])
+    pictures = torch.from_numpy(np.array(load_boxes(TrainConfig(dataset="shapes"), 96).images[:8]))
     pictures = pictures.permute(0, 3, 1, 2) / 255
     coloured, same = augment_boxes(pictures, targets, COLOURS, 3)
     assert torch.equal(same, targets)

@@ -1,4 +1,4 @@
-"""Mean average precision of detections, and what each image adds to it."""
+"""Mean average precision of detections."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

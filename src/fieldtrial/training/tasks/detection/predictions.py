@@ -24,6 +24,8 @@ from fieldtrial.training.tasks.detection.loss import Grid, YoloLoss
 
 # As darknet validates: lower scores and boxes that overlap by more with a better one do not count.
 LEAST, OVERLAP = 0.005, 0.45
+# Of an image, so many of the best are looked at: an untrained network has an answer in every cell.
+CANDIDATES = 3000
 COLUMNS = 6  # of a detection: left, top, right, bottom, score, label
 
 
@@ -99,8 +101,8 @@ def detections(outputs: Tensor, grid: Grid, side: int) -> list[Tensor]:
     """Return the detections of each image, float32 (k, COLUMNS), by falling scores; k ≤ MOST.
 
     A prediction counts for each class whose probability times that of an object is at least LEAST.
-    Of boxes of one class that overlap by more than OVERLAP, the best stays. Boxes are in pixels of
-    the square image, and cut at its border.
+    Of boxes of one class that overlap by more than OVERLAP, the best stays; the CANDIDATES with the
+    highest scores are looked at. Boxes are in pixels of the square image, and cut at its border.
 
     outputs: raw, (n, P, 5 + classes).
     """
@@ -109,6 +111,8 @@ def detections(outputs: Tensor, grid: Grid, side: int) -> list[Tensor]:
     found = []
     for boxes, shares in zip(corners, probabilities, strict=True):
         number, label = (shares >= LEAST).nonzero(as_tuple=True)
+        best = shares[number, label].argsort(descending=True, stable=True)[:CANDIDATES]
+        number, label = number[best], label[best]
         score = shares[number, label]
         kept = suppress(boxes[number], score, label, OVERLAP)[:MOST]
         columns = [boxes[number[kept]], score[kept, None], label[kept, None].float()]
