@@ -17,7 +17,8 @@ from typing import Any
 from fieldtrial.config import TrainConfig
 from fieldtrial.disk.outages import await_folder, is_outage
 from fieldtrial.disk.run import Record, Run
-from fieldtrial.training.attempt.task_source import StopPoll, open_task_source
+from fieldtrial.training.attempt.stop_poll import StopPoll
+from fieldtrial.worker.task_source import open_task_source
 
 STEPS = 10
 EPOCH_SECONDS = float(os.environ.get("EPOCH_SECONDS", "0"))

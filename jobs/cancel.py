@@ -1,6 +1,6 @@
-"""Cancel a sweep's SLURM jobs, and no others: python jobs/cancel.py runs/NAME
+"""Cancel the SLURM jobs of a sweep, or of videos: python jobs/cancel.py runs/NAME
 
-The sweep's trials resume when its command is run again.
+No other jobs are cancelled. All goes on when the same command is run again.
 """
 
 import os
@@ -8,29 +8,31 @@ import sys
 from collections.abc import Sequence
 
 from fieldtrial.command_line import job, job_parser, parse
-from fieldtrial.control.driver.drive import only_driver
-from fieldtrial.control.engine.loop import SweepError
 from fieldtrial.control.places.slurm import commands as slurm_commands
 from fieldtrial.control.places.slurm.polling import job_name
+from fieldtrial.control.running.errors import WorkError
+from fieldtrial.control.running.ownership import only_driver
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.disk.task_queue import TaskQueue
+from fieldtrial.disk.work.folder import WorkFolder
+from fieldtrial.disk.work.videos import VideosFolder
 from fieldtrial.processes import user_name
 
 
-@job(SweepError, slurm_commands.SlurmOutageError)
+@job(WorkError, slurm_commands.SlurmOutageError)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Withdraw the waiting tasks, cancel the jobs, and print how many there were."""
     parser = job_parser(__doc__)
-    parser.add_argument("sweep", metavar="DIR", help="the sweep's folder")
-    parser.add_argument(
-        "--takeover", action="store_true", help="end a driver that runs the sweep first"
-    )
+    parser.add_argument("folder", metavar="DIR", help="the folder of the sweep or of the videos")
+    parser.add_argument("--takeover", action="store_true", help="end a driver that runs it first")
     flags = parse(parser, arguments)
-    folder = SweepFolder(flags.sweep)
-    folder.require()
+    videos, sweep = VideosFolder(flags.folder), SweepFolder(flags.folder)
+    if not videos.exists():
+        sweep.require()
+    folder: WorkFolder = videos if videos.exists() else sweep
     if (owner := folder.path.stat().st_uid) != os.geteuid():  # SLURM shows and ends one's own jobs
         who = user_name(owner)
-        raise SweepError(f"{folder.path}: belongs to {who}, and only {who} can cancel its jobs")
+        raise WorkError(f"{folder.path}: belongs to {who}, and only {who} can cancel its jobs")
     with only_driver(folder, flags.takeover):  # a running driver would submit the jobs again
         queue = TaskQueue(folder.queue_path)
         for name in queue.waiting():

@@ -1,4 +1,4 @@
-"""Show how a sweep stands, and which of its SLURM jobs live: python jobs/status.py runs/NAME"""
+"""Show how a sweep or an analysis stands, and which of its jobs live: jobs/status.py runs/NAME"""
 
 import os
 import sys
@@ -11,6 +11,8 @@ from fieldtrial.control.places.slurm.commands import Job, SlurmOutageError
 from fieldtrial.control.places.slurm.polling import job_name
 from fieldtrial.disk.files import is_there
 from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.disk.work.folder import WorkFolder
+from fieldtrial.disk.work.videos import VideosFolder
 from fieldtrial.results.status import show
 
 
@@ -18,19 +20,26 @@ from fieldtrial.results.status import show
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the panel of the sweep's driver, from the files, and the jobs that SLURM shows."""
     parser = job_parser(__doc__)
-    parser.add_argument("folder", metavar="DIR", help="the sweep's folder: runs/NAME")
-    folder = SweepFolder(parse(parser, arguments).folder)
-    folder.require()
-    if not is_there(folder.jobs_path):  # it has never had a job
-        show(folder)
+    parser.add_argument("folder", metavar="DIR", help="the folder of the sweep or the videos")
+    path = parse(parser, arguments).folder
+    sweep, videos = SweepFolder(path), VideosFolder(path)
+    is_sweep = not videos.exists()
+    if is_sweep:
+        sweep.require()
+    folder: WorkFolder = sweep if is_sweep else videos
+    jobs: list[Job] | None = None
+    unknown = list[str]()
+    if is_there(folder.jobs_path):  # otherwise it has never had a job
+        try:
+            jobs = slurm_commands.jobs_named(job_name(folder))
+        except SlurmOutageError as error:
+            unknown = [f"which jobs live is not known: {error}"]
+    if is_sweep:
+        show(sweep, None if jobs is None else {one.id for one in jobs})
+    for line in (*([] if is_sweep else videos.lines()), *unknown):
+        say(line)
+    if jobs is None:
         return 0
-    try:
-        jobs = slurm_commands.jobs_named(job_name(folder))
-    except SlurmOutageError as error:
-        show(folder)
-        say(f"which jobs live is not known: {error}")
-        return 0
-    show(folder, {one.id for one in jobs})
     say(f"jobs in SLURM's queue: {_counted(jobs)}")
     if jobs and folder.path.stat().st_uid == os.geteuid():
         say(f"python jobs/cancel.py {folder.path} cancels them")

@@ -13,11 +13,11 @@ from typing import Any
 import torch
 
 from fieldtrial.config import TrainConfig
-from fieldtrial.training.attempt import worker
 from fieldtrial.training.loop import fit
 from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.loop.epoch import train_epoch
 from fieldtrial.training.loop.fit import open_trial
+from fieldtrial.worker.__main__ import main
 
 
 def allocate(network: torch.nn.Module, inputs: tuple[torch.Tensor]) -> None:
@@ -44,4 +44,4 @@ def train_or_hang(attempt: Attempt, learner: Any, data: Any, epoch: int, *rest: 
 
 if __name__ == "__main__":
     vars(fit).update(open_trial=open_on_a_small_device, train_epoch=train_or_hang)
-    worker.main()
+    main()

@@ -10,10 +10,9 @@ import sys
 import time
 from types import FrameType
 
-from fieldtrial.control.driver import ownership
-from fieldtrial.control.driver.drive import only_driver
-from fieldtrial.control.driver.ownership import DeposedError
-from fieldtrial.control.engine.loop import SweepError
+from fieldtrial.control.running import ownership
+from fieldtrial.control.running.errors import WorkError
+from fieldtrial.control.running.ownership import DeposedError, only_driver
 from fieldtrial.disk.sweep_folder import SweepFolder
 
 
@@ -38,7 +37,7 @@ def main() -> None:
                     signal.SIGTERM, signal.SIG_IGN
                 )  # which may be to come, as for a driver
                 raise
-    except (SweepError, DeposedError) as error:
+    except (WorkError, DeposedError) as error:
         print(error, flush=True)
     except KeyboardInterrupt:
         print("left", flush=True)

@@ -18,16 +18,17 @@ from fieldtrial.config import ConfigError, unknown_field
 from fieldtrial.control.changes import with_rows, with_settings
 from fieldtrial.control.driver.begun import as_begun
 from fieldtrial.control.driver.claim import claim_folder
-from fieldtrial.control.driver.drive import RESUME_ADVICE, checking, drive
-from fieldtrial.control.driver.ownership import DeposedError
+from fieldtrial.control.driver.drive import checking, drive
 from fieldtrial.control.driver.preflight import START_SECONDS, Preflight, SweepSizes, trial_hours
-from fieldtrial.control.engine.loop import SweepError
 from fieldtrial.control.engine.state import ForeignStateError
 from fieldtrial.control.places.interface import PlaceError, RayError
 from fieldtrial.control.places.settings import Settings, SlurmSettings, read_settings
+from fieldtrial.control.running.detaching import RESUME_ADVICE
+from fieldtrial.control.running.errors import WorkError
+from fieldtrial.control.running.ownership import DeposedError
 from fieldtrial.control.smoke import smoke
 from fieldtrial.disk.files import share_with_group
-from fieldtrial.disk.sweep_folder import SweepFolder, require_name, require_path
+from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.fields.task_metrics import WITH_CLASSES
 from fieldtrial.panel.terminal import console, format_hours
 from fieldtrial.power import ACCURACY, SEED_DEVIATION, assumed
@@ -51,9 +52,9 @@ def main(build: Callable[[], Sweep], arguments: list[str] | None = None) -> None
         sweep = _configured(_built(build), options)
         settings = read_settings(options.cluster, script.parent.parent / "cluster")
         folder = SweepFolder(Path(options.runs) / _name(script, options))
-        require_name(folder.name)
+        folder.require_name()
         if isinstance(settings, SlurmSettings):
-            require_path(folder.path)
+            folder.require_path()
         given = [text.partition("=")[0] for text in options.set]
         sweep, kept = as_begun(sweep, folder, given)
         for line in kept:
@@ -76,7 +77,7 @@ def main(build: Callable[[], Sweep], arguments: list[str] | None = None) -> None
     except (DeposedError, RayError) as error:
         _print_error(str(error))
         os._exit(BAD_RESULT)  # an orderly exit may crash in Ray if its start was interrupted
-    except (SweepError, PlaceError, ForeignStateError) as error:
+    except (WorkError, PlaceError, ForeignStateError) as error:
         _print_error(str(error))
         sys.exit(BAD_RESULT)
     except KeyboardInterrupt:

@@ -16,6 +16,7 @@ from fieldtrial.detection.darknet.network import Darknet
 from fieldtrial.detection.darknet.sections import read_sections
 from fieldtrial.detection.darknet.weights import load_weights
 from fieldtrial.detection.inference import for_inference
+from fieldtrial.detection.lanes import Lanes
 from fieldtrial.detection.letterbox import Placement, least_size, letterbox, place
 from fieldtrial.detection.names import COCO, VEHICLES, read_names
 from fieldtrial.detection.of_run import network_of_run
@@ -47,43 +48,52 @@ class Detector:
         self._kept = torch.tensor(kept)
         self.image_size = _size(settings, network)
         self._network = for_inference(network, self._device, DTYPES[settings.precision])
+        # A core does more with images of its own than with a share of each layer, the more so if
+        # it has to wait for a core that is busy with something else.
+        is_cpu = self._device.type == "cpu"
+        count = min(settings.batch_size, torch.get_num_threads()) if is_cpu else 1
+        self._chunk_size = -(-settings.batch_size // count)
+        self._lanes = Lanes(count)
 
     def detect(self, images: Sequence[NDArray[np.uint8]]) -> list[Detections]:
         """Return what is found in each image, which does not depend on the others.
 
         images: uint8 (height, width, 3), RGB, of any size.
         """
-        found: dict[int, Detections] = {}
+        chunks = list[list[int]]()
         for size in dict.fromkeys(image.shape for image in images):
             numbers = [n for n, image in enumerate(images) if image.shape == size]
-            step = self._settings.batch_size
-            for start in range(0, len(numbers), step):
-                chosen = numbers[start : start + step]
-                batch = [images[n] for n in chosen]
-                found.update(zip(chosen, self._detect_equal(batch), strict=True))
-        return [found[n] for n in range(len(images))]
+            step = self._chunk_size
+            chunks += [numbers[start : start + step] for start in range(0, len(numbers), step)]
+        found = self._lanes.map(self._detect_equal, [[images[n] for n in c] for c in chunks])
+        pairs = zip(chunks, found, strict=True)
+        by_number = {n: one for chunk, some in pairs for n, one in zip(chunk, some, strict=True)}
+        return [by_number[n] for n in range(len(images))]
 
     @torch.inference_mode()
     def _detect_equal(self, images: Sequence[NDArray[np.uint8]]) -> list[Detections]:
-        """Return the detections of at most a batch of images of one size."""
+        """Return the detections of at most a chunk of images of one size."""
         height, width, _ = images[0].shape
         size = least_size((width, height), max(self.image_size), self._network.stride)
-        # Libraries choose an algorithm by the batch's size, and with it the last digits. With a
-        # batch that is always full, an image's detections depend on nothing else.
-        batch = torch.zeros((self._settings.batch_size, size[1], size[0], 3), dtype=torch.uint8)
+        # Libraries choose an algorithm by the number of images, and with it the last digits. With a
+        # chunk that is always full, an image's detections depend on nothing else.
+        batch = torch.zeros((self._chunk_size, size[1], size[0], 3), dtype=torch.uint8)
         for row, image in zip(batch, images, strict=False):
             row.copy_(letterbox(image, size)[0].permute(1, 2, 0))
         placement = place((width, height), size)
-        outputs = self._run(batch)
+        outputs = self.raw_outputs(batch.permute(0, 3, 1, 2))
         return [
             self._detections([output[n] for output in outputs], size, placement)
             for n in range(len(images))
         ]
 
-    def _run(self, batch: Tensor) -> list[Tensor]:
-        """Return the raw outputs, float32 on the CPU, for images uint8 (n, height, width, 3)."""
-        dtype = DTYPES[self._settings.precision]
-        inputs = batch.to(self._device).permute(0, 3, 1, 2).to(dtype).div_(255)
+    @torch.inference_mode()
+    def raw_outputs(self, images: Tensor) -> list[Tensor]:
+        """Return the network's outputs, float32 on the CPU.
+
+        images: uint8 (n, 3, height, width), channels last; sides are multiples of the stride.
+        """
+        inputs = images.to(self._device).float().div_(255)
         return [output.float().cpu() for output in self._network(inputs)]
 
     def _detections(

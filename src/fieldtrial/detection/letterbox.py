@@ -32,11 +32,13 @@ class Placement:
 
     def to_input(self, boxes: NDArray[np.floating]) -> NDArray[np.float64]:
         """Return boxes (n, 4) of the image (left, top, right, bottom) in the letterbox's pixels."""
-        return boxes * self._scale + np.array(self.offset * 2, float)
+        moved: NDArray[np.float64] = boxes * self._scale + np.array(self.offset * 2, float)
+        return moved
 
     def to_image(self, boxes: NDArray[np.floating]) -> NDArray[np.float64]:
         """Return boxes (n, 4) of the letterbox in the image's pixels; they may leave the image."""
-        return (boxes - np.array(self.offset * 2, float)) / self._scale
+        moved: NDArray[np.float64] = (boxes - np.array(self.offset * 2, float)) / self._scale
+        return moved
 
 
 def place(image: tuple[int, int], size: tuple[int, int]) -> Placement:

@@ -50,7 +50,7 @@ class DetectorSettings:
     confidence: float = 0.25
     overlap: float = 0.45
     image_size: int | None = None
-    batch_size: int = 4
+    batch_size: int = 8
     precision: Precision = "fp32"
 
     def __post_init__(self) -> None:

@@ -4,47 +4,26 @@ import contextlib
 import itertools
 import json
 import os
-import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from fieldtrial.config import ConfigError
 from fieldtrial.disk.files import is_there, read_json, write_atomically, write_json
 from fieldtrial.disk.inside import Inside
 from fieldtrial.disk.reading import LINES_BYTES, UnreadableError, decode, read_bytes
-from fieldtrial.disk.run import Run
 from fieldtrial.disk.schemas import (
     BY_POSITION,
-    Command,
     Cut,
     Entry,
     Fields,
-    Owner,
     SweepCut,
     SweepInputs,
 )
 from fieldtrial.disk.sweep_description import SweepDescription
+from fieldtrial.disk.work.folder import WorkFolder
 
 
-def require_name(name: str) -> None:
-    """Raise ConfigError unless a sweep may have this name, which SLURM's commands get.
-
-    scancel and squeue take a comma for the end of a name, and sbatch a new line for a command.
-    """
-    if "," in name or not name.isprintable():
-        rule = "must have no comma and no control character: SLURM would take it for several names"
-        raise ConfigError([f"{name!r}: {rule}"], "the sweep's name")
-
-
-def require_path(folder: Path) -> None:
-    """Raise ConfigError unless SLURM can write the logs of jobs in a sweep's folder."""
-    if "\\" in (path := str(folder.resolve())):
-        rule = "must have no backslash: in the names of logs, SLURM gives it a meaning of its own"
-        raise ConfigError([f"{path}: {rule}"], "the sweep's folder")
-
-
-class SweepFolder:
+class SweepFolder(WorkFolder):
     """A sweep's directory: description, list of trials, engine's state, a run for each trial.
 
     The directory may be a link; no link in it is followed.
@@ -53,24 +32,13 @@ class SweepFolder:
     is_kept: whether tables and the like are written into it.
     """
 
+    kind = "sweep"
     is_kept = True
 
     def __init__(self, path: Path | str | Inside) -> None:
-        self._inside = path if isinstance(path, Inside) else Inside(Path(path))
-        self.path = self._inside.path
+        super().__init__(path)
         self._description_path = self._inside / "sweep.json"
         self._trials_path = self._inside / "trials.jsonl"
-        self._owner_path = self._inside / "driver.json"
-        self._command_path = self._inside / "command.json"
-
-    @property
-    def name(self) -> str:
-        """The sweep's name."""
-        return self.path.resolve().name
-
-    def run(self, trial: str) -> Run:
-        """Return the run of the trial with this id."""
-        return Run(self._inside / trial)
 
     def folders(self) -> list[str]:
         """Return the names of the folders in it, sorted: runs, and others. Links to folders are
@@ -179,48 +147,6 @@ class SweepFolder:
     def state_path(self) -> Inside:
         """The engine's own state."""
         return self._inside / "engine.state"
-
-    @property
-    def queue_path(self) -> Inside:
-        """The folder of the task queue, where a place has one."""
-        return self._inside / "queue"
-
-    @property
-    def jobs_path(self) -> Inside:
-        """The folder for what a cluster's jobs are submitted with, and what they print."""
-        return self._inside / "jobs"
-
-    @property
-    def code_path(self) -> Inside:
-        """The folder of the program as it was when the sweep was started."""
-        return self._inside / "code"
-
-    def owner(self) -> dict[str, Any] | None:
-        """Return the driver that says it runs the sweep, or None."""
-        return read_json(self._owner_path, Owner)
-
-    def set_owner(self, owner: Mapping[str, object] | None) -> None:
-        """Write which driver runs the sweep: None for no driver."""
-        if owner is None:
-            self._owner_path.unlink(missing_ok=True)
-        else:
-            write_json(self._owner_path, dict(owner))
-
-    def write_command(self, words: Sequence[str], directory: Path) -> None:
-        """Write the command that runs the sweep, and where it was given."""
-        write_json(self._command_path, {"words": list(words), "directory": str(directory)})
-
-    def command(self) -> str | None:
-        """Return the command that runs the sweep, for a shell; None if it is not known."""
-        known = read_json(self._command_path, Command)
-        if known is None:
-            return None
-        return f"cd {shlex.quote(known['directory'])} && {shlex.join(known['words'])}"
-
-    @property
-    def lock_path(self) -> Inside:
-        """Held by the process that runs the sweep."""
-        return self._inside / "driver.lock"
 
     def table_path(self, suffix: str) -> Inside:
         """Return where the table is written: `suffix` is csv or md."""

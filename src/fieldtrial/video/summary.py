@@ -1,6 +1,6 @@
 """What summary.json says of analysed videos; what was found in them is in the tables beside it."""
 
-from typing import Annotated, Any, Literal, NotRequired, TypedDict
+from typing import Annotated, Literal, NotRequired, TypedDict
 
 from msgspec import Meta
 
@@ -54,12 +54,70 @@ class ZoneSummary(TypedDict):
     points: Annotated[list[tuple[Pixels, Pixels]], Meta(min_length=3, max_length=10_000)]
 
 
+class ShareSummary(TypedDict):
+    """So many of so many, with the ends of its interval; None where there is too little to tell."""
+
+    hits: Count
+    of: Count
+    share: float | None
+    low: float | None
+    high: float | None
+
+
+class FoundSummary(TypedDict):
+    """How many boxes were labelled ones, and how many of these were found; of a class or all."""
+
+    name: NotRequired[Text]
+    precision: ShareSummary
+    recall: ShareSummary
+
+
+class FrameCountSummary(TypedDict):
+    """How many more vehicles a frame has than labelled, on average, and without signs."""
+
+    error: float
+    low: float | None
+    high: float | None
+    absolute: float
+
+
+class LineCountSummary(TypedDict):
+    """The count of a line and direction against that by hand."""
+
+    line: Text
+    direction: Direction
+    first: Seconds
+    last: Seconds | None
+    by_hand: Count
+    counted: Count
+    ratio: float | None
+    low: float | None
+    high: float | None
+    found: ShareSummary | None
+    right: ShareSummary | None
+
+
+class AgreementSummary(TypedDict):
+    """How detections and counts agree with labels: of `labelled.agreement`, what a page shows."""
+
+    overlap: float
+    frames: Count
+    shared_frames: Count
+    labelled: Count
+    detections: FoundSummary
+    tracked: FoundSummary
+    right_class: ShareSummary
+    classes: Annotated[list[FoundSummary], Many]
+    per_frame: FrameCountSummary | None
+    counts: Annotated[list[LineCountSummary], Many]
+    passed: dict[Text, Count]
+
+
 class Summary(TypedDict):
     """summary.json.
 
     classes: the names of the classes that were looked for. settings: flag -> value, as text.
-    environment: what it ran on, as text: versions, commit, device. agreement: with a labelled
-    sample, as `tracking.agreement` gives it.
+    environment: what it ran on, as text: versions, commit, device.
     """
 
     videos: Annotated[list[VideoSummary], Many]
@@ -69,4 +127,4 @@ class Summary(TypedDict):
     settings: dict[Text, Text]
     weights: WeightsFile
     environment: NotRequired[dict[Text, Text]]
-    agreement: NotRequired[dict[str, Any] | None]
+    agreement: NotRequired[AgreementSummary | None]

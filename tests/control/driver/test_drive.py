@@ -15,12 +15,16 @@ from fieldtrial.config import TrainConfig
 from fieldtrial.control import cli as command
 from fieldtrial.control.cli import main
 from fieldtrial.control.driver import drive as driver
-from fieldtrial.control.driver.drive import Hangup, Interruption, drive, only_driver
-from fieldtrial.control.driver.ownership import DeposedError, Ownership
-from fieldtrial.control.engine.loop import DISK_ADVICE, Engine, SweepError
+from fieldtrial.control.driver.drive import drive
+from fieldtrial.control.engine.loop import Engine
 from fieldtrial.control.engine.state import ForeignStateError
 from fieldtrial.control.places.interface import RayError, UnreachableError
 from fieldtrial.control.places.settings import LocalSettings
+from fieldtrial.control.running import again
+from fieldtrial.control.running.again import own_command
+from fieldtrial.control.running.errors import DISK_ADVICE, WorkError
+from fieldtrial.control.running.interruption import Hangup, Interruption
+from fieldtrial.control.running.ownership import DeposedError, Ownership, only_driver
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.disk.task_queue import Task, TaskQueue
 from fieldtrial.sweep import Sweep
@@ -78,7 +82,7 @@ def test_jobs_run_on_where_the_state_cannot_be_read(
 def test_the_command_is_kept_without_what_is_done_once(monkeypatch: pytest.MonkeyPatch) -> None:
     words = ["python", "sweeps/x.py", "--takeo", "--trials", "4", "--retry", "--cluster", "s"]
     monkeypatch.setattr(sys, "orig_argv", words)
-    assert driver._command() == ["python", "sweeps/x.py", "--trials", "4", "--cluster", "s"]
+    assert own_command() == ["python", "sweeps/x.py", "--trials", "4", "--cluster", "s"]
 
 
 def test_a_disk_that_is_full_before_there_are_trials_is_an_error_of_one_line(
@@ -112,9 +116,9 @@ def restarted(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
     monkeypatch.setattr(os, "execv", execv)
     monkeypatch.setattr(sys, "orig_argv", ["python", "x.py", "--name", "y", "--ret", "--takeover"])
-    monkeypatch.setenv(driver.QUICK, "0")
-    monkeypatch.setattr(driver, "await_folder", lambda _: None)
-    monkeypatch.setattr(driver, "UNREACHABLE_SECONDS", 0.0)
+    monkeypatch.setenv(again.QUICK, "0")
+    monkeypatch.setattr(again, "await_folder", lambda _: None)
+    monkeypatch.setattr(again, "UNREACHABLE_SECONDS", 0.0)
     return commands
 
 
@@ -146,7 +150,7 @@ def test_after_an_outage_the_command_runs_again_without_the_options_that_were_ap
         drive(SMALL, folder, LocalSettings(), retry=True)
     assert restarted == [["x.py", "--name", "y", "--ret"], ["x.py", "--name", "y"]]
     assert (retries, place.detached) == ([True], [True])
-    assert os.environ[driver.QUICK] == "2"
+    assert os.environ[again.QUICK] == "2"
     printed = capsys.readouterr().out
     assert printed.count("Stale file handle; waiting for the file system, nothing is lost") == 2
     assert printed.count("the file system answers again") == 2
@@ -161,12 +165,12 @@ def test_many_outages_in_a_row_are_a_broken_disk(
     monkeypatch.setattr(driver, "open_place", open_place)
     monkeypatch.setattr(driver, "Preflight", lambda *_: nullcontext(Checked()))
     folder = SweepFolder(tmp_path / "sweep")
-    for _ in range(driver.MOST_QUICK - 1):
+    for _ in range(again.MOST_QUICK - 1):
         with pytest.raises(ReplacedError):
             drive(SMALL, folder, LocalSettings(), retry=False)
-    with pytest.raises(SweepError, match=r"^code: Input/output error; fix that"):
+    with pytest.raises(WorkError, match=r"^code: Input/output error; fix that"):
         drive(SMALL, folder, LocalSettings(), retry=False)
-    assert len(restarted) == driver.MOST_QUICK - 1
+    assert len(restarted) == again.MOST_QUICK - 1
 
 
 def test_a_slurm_that_does_not_answer_is_waited_for_after_an_outage_only(
@@ -180,7 +184,7 @@ def test_a_slurm_that_does_not_answer_is_waited_for_after_an_outage_only(
     with pytest.raises(ReplacedError):
         drive(SMALL, SweepFolder(tmp_path / "sweep"), LocalSettings(), retry=False)
     assert len(restarted) == 1
-    monkeypatch.delenv(driver.QUICK)
+    monkeypatch.delenv(again.QUICK)
     with pytest.raises(UnreachableError):
         drive(SMALL, SweepFolder(tmp_path / "sweep"), LocalSettings(), retry=False)
 
@@ -300,12 +304,12 @@ def test_a_sweep_that_is_there_is_told_of_before_anything_slow(
     folder = SweepFolder(tmp_path / "sweep")
 
     def begin() -> str:
-        with pytest.raises(SweepError, match="no place"):
+        with pytest.raises(WorkError, match="no place"):
             drive(SMALL, folder, LocalSettings(), retry=False)
         return capsys.readouterr().out
 
     def open_place(*_: object) -> IdlePlace:
-        raise SweepError("no place")
+        raise WorkError("no place")
 
     monkeypatch.setattr(driver, "open_place", open_place)
     monkeypatch.setattr(driver, "Preflight", lambda *_: nullcontext(Checked()))

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from fieldtrial.control.driver.drive import RAY_ADVICE, RESUME_ADVICE
+from fieldtrial.control.running.again import RAY_ADVICE
+from fieldtrial.control.running.detaching import RESUME_ADVICE
 from fieldtrial.disk.run import RecordReader
 from fieldtrial.disk.sweep_folder import SweepFolder
 from tests.control.driver.outages import run_through_outages

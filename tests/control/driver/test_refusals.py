@@ -12,7 +12,7 @@ from ray import tune
 from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.control.cli import main
 from fieldtrial.control.driver import drive as driver
-from fieldtrial.control.driver.ownership import Ownership
+from fieldtrial.control.running.ownership import Ownership, only_driver
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.sweep import Sweep
 from tests.control.driver.test_changed_sweeps import contents
@@ -136,10 +136,10 @@ def test_too_many_rows_are_refused_by_a_dry_run_too(
 
 
 def test_a_folder_that_others_have_filled_meanwhile_stays(tmp_path: Path) -> None:
-    with driver.only_driver(SweepFolder(tmp_path / "runs" / "x")):
+    with only_driver(SweepFolder(tmp_path / "runs" / "x")):
         (tmp_path / "runs" / "y").mkdir()
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["y"]
-    with driver.only_driver(SweepFolder(tmp_path / "runs" / "x")):
+    with only_driver(SweepFolder(tmp_path / "runs" / "x")):
         (tmp_path / "runs" / "x" / "sweep.json").touch()
     assert sorted(path.name for path in (tmp_path / "runs" / "x").iterdir()) == [
         "driver.lock",

@@ -11,9 +11,9 @@ from rich.console import Console
 from fieldtrial.command_line import BAD_INPUT, BAD_RESULT, INTERRUPTED
 from fieldtrial.control.driver import drive as driver
 from fieldtrial.control.driver.live_panel import LivePanel
-from fieldtrial.control.driver.ownership import Ownership
 from fieldtrial.control.engine.loop import Engine
 from fieldtrial.control.places.settings import LocalSettings
+from fieldtrial.control.running.ownership import Ownership
 from fieldtrial.disk.sweep_folder import SweepFolder
 from tests.control.driver.test_drive import SMALL, Checked, IdlePlace
 from tests.control.engine.virtual import VirtualPlace, make_sweep, run_sweep

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from fieldtrial.control.engine.loop import Engine
-from fieldtrial.control.engine.outcomes import MOST_DEATHS, MOST_INTERRUPTIONS
 from fieldtrial.control.engine.trial import Trial
+from fieldtrial.control.running.deaths import MOST_DEATHS, MOST_INTERRUPTIONS
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.sweep import Sweep
 from tests.control.engine.virtual import RATES, Script, make_sweep

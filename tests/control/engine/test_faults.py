@@ -11,11 +11,11 @@ from rich.console import Console
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.control.driver.live_panel import LivePanel
-from fieldtrial.control.engine import hung
 from fieldtrial.control.engine.loop import Engine, Listener
 from fieldtrial.control.engine.trial import Trial
 from fieldtrial.control.places.local import LocalPlace
 from fieldtrial.control.places.settings import LocalSettings
+from fieldtrial.control.running import hung
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.disk.task_queue import Task
 from fieldtrial.sweep import Sweep

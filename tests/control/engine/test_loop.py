@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from fieldtrial.control.engine.loop import DISK_ADVICE, Engine, SweepError
+from fieldtrial.control.engine.loop import Engine, SweepError
 from fieldtrial.control.engine.trial import Trial
+from fieldtrial.control.running.errors import DISK_ADVICE
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.results.table.render import render_markdown
 from fieldtrial.sweep import Sweep

@@ -8,11 +8,11 @@ import pytest
 from fieldtrial.config import TrainConfig
 from fieldtrial.control.engine.loop import Engine, SweepError
 from fieldtrial.control.engine.outcomes import (
-    MOST_INTERRUPTIONS,
     raise_accumulation,
     stopped_result,
 )
 from fieldtrial.control.engine.trial import Trial
+from fieldtrial.control.running.deaths import MOST_INTERRUPTIONS
 from fieldtrial.disk.files import write_atomically
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.sweep_folder import SweepFolder

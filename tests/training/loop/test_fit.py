@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.disk.run import Record, Run
-from fieldtrial.training.attempt.task_source import StopPoll
+from fieldtrial.training.attempt.stop_poll import StopPoll
 from fieldtrial.training.attempt.train import train
 from fieldtrial.training.data.load import load
 from fieldtrial.training.loop import checkpoint

@@ -18,9 +18,9 @@ from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.disk.inside import Inside
 from fieldtrial.disk.run import Record, Run
 from fieldtrial.disk.task_queue import Task
-from fieldtrial.training.attempt.worker import work
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.loop import checkpoint
+from fieldtrial.worker.tasks import work
 
 NewRun = Callable[..., Run]
 TrainUntil = Callable[..., list[Record]]
@@ -59,9 +59,7 @@ def start() -> Iterator[Start]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(
-            ["fieldtrial.training.attempt.worker", "kornia.augmentation"]
-        )
+        context.set_forkserver_preload(["fieldtrial.worker.tasks", "kornia.augmentation"])
 
         def start_attempt(run: Run, attempt: int) -> ForkServerProcess:
             process = context.Process(target=work, args=(Task(str(run.path), attempt), World()))

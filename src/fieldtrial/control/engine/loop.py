@@ -10,13 +10,15 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from fieldtrial.control.engine import outcomes
-from fieldtrial.control.engine.hung import HungWatch
 from fieldtrial.control.engine.lost import reopen_lost
 from fieldtrial.control.engine.row import Row
 from fieldtrial.control.engine.state import load_state, save_state
 from fieldtrial.control.engine.trial import Trial
 from fieldtrial.control.engine.trials import Trials
 from fieldtrial.control.places.interface import Cause, Ended, Place
+from fieldtrial.control.running.deaths import count_death
+from fieldtrial.control.running.errors import DISK_ADVICE, WorkError
+from fieldtrial.control.running.hung import HungWatch
 from fieldtrial.disk.outages import is_outage
 from fieldtrial.disk.run import Record, RecordReader, Run
 from fieldtrial.disk.sweep_folder import SweepFolder
@@ -25,12 +27,11 @@ from fieldtrial.sweep import Sweep
 
 POLL_SECONDS = 0.1
 RUNS_PER_SECOND = 160  # whose records are read; with many runs, each is read less often
-DISK_ADVICE = "fix that and run the same command again: nothing is lost"
 
 Listener = Callable[[str, Trial], None]
 
 
-class SweepError(RuntimeError):
+class SweepError(WorkError):
     """The sweep cannot go on; the message says why and what to do."""
 
 
@@ -310,7 +311,7 @@ class Engine:
 
     def _on_death(self, trial: Trial, cause: Cause, death: str) -> None:
         """Resume a trial whose worker died, until that has happened too often."""
-        reason = outcomes.count_death(trial, cause, death)
+        reason = count_death(trial, cause, death)
         if reason is None:
             trial.status, trial.problem = "waiting", death
             self._on_event("again", trial)

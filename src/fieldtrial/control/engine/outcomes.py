@@ -5,15 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from fieldtrial.control.engine.trial import Trial
-from fieldtrial.control.places.interface import Cause
+from fieldtrial.control.running.deaths import shared_problem
 from fieldtrial.disk.device_time import device_time
 from fieldtrial.disk.run import Run
-
-SAME_ERRORS = 3  # the sweep stops if so many trials end first, all with the same error
-MOST_DEATHS = 3  # of a trial's workers in a row, without a completed epoch
-# The same for preemptions and node failures. They are not the trial's fault, but a queue that
-# never gives it the time for an epoch is of no use.
-MOST_INTERRUPTIONS = 30
 
 
 def stopped_result(run: Run, trial: Trial) -> dict[str, Any]:
@@ -53,29 +47,6 @@ def as_decided(run: Run, trial: Trial, result: dict[str, Any]) -> dict[str, Any]
     return result
 
 
-def count_death(trial: Trial, cause: Cause, death: str) -> str | None:
-    """Count the death of a trial's worker. Returns why the trial fails, or None if it resumes.
-
-    Interruptions and time limits are counted separately: they are not the trial's fault.
-    """
-    if cause == "death":
-        trial.deaths += 1
-        given_up = trial.deaths >= MOST_DEATHS
-        why = f"its worker died {trial.deaths} times in a row without completing an epoch"
-    elif cause == "time limit":
-        trial.time_limits += 1
-        given_up = trial.time_limits >= MOST_DEATHS
-        why = (
-            f"{trial.time_limits} jobs in a row reached their time limit without completing an"
-            " epoch; an epoch must fit into a job's time_limit_minutes"
-        )
-    else:
-        trial.interruptions += 1
-        given_up = trial.interruptions >= MOST_INTERRUPTIONS
-        why = f"it was interrupted {trial.interruptions} times without completing an epoch"
-    return f"{why}; the last time {death}" if given_up else None
-
-
 def one_failure_too_many(ended: Sequence[Trial], most: int) -> Trial | None:
     """Return the last failed trial if more than `most` failed, not counting diverged ones."""
     failed = [trial for trial in ended if trial.status == "failed" and not trial.diverged]
@@ -84,10 +55,9 @@ def one_failure_too_many(ended: Sequence[Trial], most: int) -> Trial | None:
 
 def same_first_error(ended: Sequence[Trial]) -> Trial | None:
     """Return a trial if all trials so far failed with the same error, and did not diverge."""
-    problems = {trial.problem for trial in ended}
-    if len(ended) < SAME_ERRORS or len(problems) > 1 or None in problems:
+    if shared_problem([trial.problem for trial in ended]) is None or ended[0].diverged:
         return None
-    return None if ended[0].diverged else ended[0]
+    return ended[0]
 
 
 def raise_accumulation(trial: Trial, processes: int) -> bool:

@@ -28,7 +28,7 @@ from fieldtrial.disk.inside import Inside
 from fieldtrial.disk.task_queue import Task
 from fieldtrial.processes import python
 
-WORKER = ("-m", "fieldtrial.training.attempt.worker")
+WORKER = ("-m", "fieldtrial.worker")
 LAUNCHER = ("-m", "fieldtrial.training.distributed.launcher")
 WORKER_MARK = "FIELDTRIAL_WORKER"
 ESSENTIAL = ("gcs_server", "raylet")  # of Ray's processes: without one, nothing is started

@@ -55,7 +55,7 @@ def decode_head(output: Tensor, head: Head, stride: int) -> Tensor:
     values = output.view(n, len(head.anchors), 5 + head.classes, rows, columns)
     x = torch.arange(columns, dtype=output.dtype, device=output.device)
     y = torch.arange(rows, dtype=output.dtype, device=output.device)
-    cells = torch.stack(torch.broadcast_tensors(x[None, :], y[:, None]), -1)
+    cells = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)
     anchors = _anchors(head, output)[:, None, None, :]
     return _decoded(values.permute(0, 1, 3, 4, 2), cells, anchors, head, stride).flatten(1, 3)
 

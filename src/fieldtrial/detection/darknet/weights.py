@@ -60,24 +60,14 @@ def load_weights(network: Darknet, path: Path, but_heads: bool = False) -> int:
         found, rest = divmod(size - start, NUMBER.itemsize)
         fitting = _classes(network, found) if not rest else None
         classes = fitting if but_heads and fitting else network.class_count
-        place, last = start, None
-        for stretch in _stretches(network, classes):
-            end = place + stretch.count * NUMBER.itemsize
-            where = _where(network, stretch.layer)
-            if end > size:
-                raise ValueError(
-                    f"{path}: ends at byte {size}, within {where}, which takes bytes {place} to"
-                    f" {end}: the file is truncated, or belongs to another network"
-                    f"{_hint(network, fitting)}"
-                )
-            values = np.frombuffer(file.read(end - place), NUMBER)
-            _load(network, stretch, values, f"{path}: {where}", place, but_heads)
-            place, last = end, where
-        if place < size:
-            raise ValueError(
-                f"{path}: has {size - place} bytes more than {last}, the last with weights, which"
-                f" ends at byte {place}: it belongs to another network{_hint(network, fitting)}"
-            )
+        stretches = list(_stretches(network, classes))
+        _require_size(network, stretches, start, size, f"{path}: ", _hint(network, fitting))
+        place = start
+        for stretch in stretches:
+            values = np.frombuffer(file.read(stretch.count * NUMBER.itemsize), NUMBER)
+            where = f"{path}: {_where(network, stretch.layer)}"
+            _load(network, stretch, values, where, place, but_heads)
+            place += stretch.count * NUMBER.itemsize
     return classes
 
 
@@ -123,6 +113,27 @@ def _classes(network: Darknet, found: int) -> int | None:
     none, one = (sum(s.count for s in _stretches(network, classes)) for classes in (0, 1))
     count, rest = divmod(found - none, one - none)
     return count if not rest and count >= 1 else None
+
+
+def _require_size(
+    network: Darknet, stretches: list[_Stretch], start: int, size: int, path: str, hint: str
+) -> None:
+    """Raise ValueError unless `stretches` from byte `start` on end at byte `size`."""
+    place = start
+    for stretch in stretches:
+        end = place + stretch.count * NUMBER.itemsize
+        if end > size:
+            raise ValueError(
+                f"{path}ends at byte {size}, within {_where(network, stretch.layer)}, which takes"
+                f" bytes {place} to {end}: the file is truncated, or belongs to another network"
+                f"{hint}"
+            )
+        place = end
+    if place < size:
+        raise ValueError(
+            f"{path}has {size - place} bytes more than {_where(network, stretches[-1].layer)}, the"
+            f" last with weights, which ends at byte {place}: it belongs to another network{hint}"
+        )
 
 
 def _hint(network: Darknet, fitting: int | None) -> str:

@@ -4,28 +4,43 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib import resources
+from importlib.resources.abc import Traversable
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-SCRIPTS = (
-    "data",
-    "selection",
-    "table",
-    "figures",
-    "charts",
-    "curves",
-    "classes",
-    "parallel",
-    "live",
-    "start",
-)
+TEMPLATES = resources.files("fieldtrial.results.report") / "templates"
 
 
-def render_page(texts: Mapping[str, Any], data: Mapping[str, Any]) -> str:
+@dataclass(frozen=True)
+class PageFiles:
+    """The files that a page is put together from."""
+
+    template: Traversable
+    styles: tuple[Traversable, ...]
+    scripts: tuple[Traversable, ...]
+
+
+def shared_scripts(*names: str) -> tuple[Traversable, ...]:
+    """Return scripts of the sweep's report."""
+    return tuple(TEMPLATES / f"report-{name}.js" for name in names)
+
+
+SWEEP = PageFiles(
+    TEMPLATES / "report.html.jinja",
+    (TEMPLATES / "report.css",),
+    shared_scripts(
+        "basics", "data", "selection", "table", "sorting", "figures", "charts", "curves",
+        "classes", "parallel", "live", "start",
+    ),
+)  # fmt: skip
+
+
+def render_page(texts: Mapping[str, Any], data: Mapping[str, Any], files: PageFiles = SWEEP) -> str:
     """Return the page as HTML.
 
     `texts` fill the template, escaped. `data` is what its scripts draw, as plain values.
@@ -34,9 +49,8 @@ def render_page(texts: Mapping[str, Any], data: Mapping[str, Any]) -> str:
     elsewhere: a text from a stranger's run directory that found its way past the escaping would
     still not run.
     """
-    folder = resources.files("fieldtrial.results.report") / "templates"
     plotly = get_plotlyjs().replace("\r\n", "\n")
-    script = "\n".join((folder / f"report-{name}.js").read_text() for name in SCRIPTS)
+    script = "\n".join(file.read_text() for file in files.scripts)
     policy = (
         f"default-src 'none'; script-src {_digest(plotly)} {_digest(script)}; style-src"
         " 'unsafe-inline'; img-src data: blob:; font-src data:; connect-src 'self'; base-uri"
@@ -45,11 +59,11 @@ def render_page(texts: Mapping[str, Any], data: Mapping[str, Any]) -> str:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    template = environment.from_string((folder / "report.html.jinja").read_text())
+    template = environment.from_string(files.template.read_text())
     return template.render(
         texts,
         policy=Markup(policy),
-        style=Markup((folder / "report.css").read_text()),
+        style=Markup("\n".join(file.read_text() for file in files.styles)),
         data=Markup(_as_data(data)),
         plotly=Markup(plotly),
         script=Markup(script),

@@ -89,6 +89,13 @@ def read_pictures(
     }
 
 
+def webp_address(image: Image.Image, quality: int) -> str:
+    """Return a picture as a data URL."""
+    file = io.BytesIO()
+    image.save(file, "WEBP", quality=quality)
+    return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
 def _titles(labels: Sequence[str], trials: pd.DataFrame) -> dict[str, tuple[int, str]]:
     """Return {trial: number of its row, and row, role and name as text}; -1 where it has no row."""
     titles: dict[str, tuple[int, str]] = {}
@@ -135,14 +142,12 @@ def _picture(path: Inside) -> dict[str, Any]:
     if scale < 1:
         size = WIDEST, max(1, round(smaller.height * scale))
         smaller = smaller.resize(size, Image.Resampling.LANCZOS)
-    file = io.BytesIO()
-    smaller.save(file, "WEBP", quality=QUALITY)
     name = path.stem.replace("-", " ")
     kind = DESCRIPTIONS.get(_kind(path), "")
     return {
         "name": name,
         "alt": f"{name}: {kind}" if kind else name,
-        "address": f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}",
+        "address": webp_address(smaller, QUALITY),
         "width": smaller.width,
         "height": smaller.height,
     }

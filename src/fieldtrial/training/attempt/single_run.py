@@ -14,9 +14,9 @@ from fieldtrial.disk.run import Run
 from fieldtrial.fields.scores import number_with_unit
 from fieldtrial.fields.task_metrics import CHOOSING, metric_words
 from fieldtrial.processes import replace_self, started
+from fieldtrial.training.attempt.failures import kind_of, tell
 from fieldtrial.training.attempt.preflight import check
 from fieldtrial.training.attempt.train import train
-from fieldtrial.training.attempt.worker import kind_of, tell
 from fieldtrial.training.distributed.device_clock import DeviceClock
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.loop.attempt import Attempt

@@ -16,7 +16,7 @@ from fieldtrial.disk.files import write_atomically
 from fieldtrial.disk.run import Record
 from fieldtrial.fields.choices import Classifier
 from fieldtrial.training.attempt.environment import environment, uncommitted_changes
-from fieldtrial.training.attempt.task_source import StopPoll
+from fieldtrial.training.attempt.stop_poll import StopPoll
 from fieldtrial.training.attempt.tensorboard import Board
 from fieldtrial.training.loop import checkpoint
 from fieldtrial.training.loop.attempt import Attempt, Split, Superseded

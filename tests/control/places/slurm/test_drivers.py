@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from fieldtrial.control.driver.drive import DETACHED, RESUME_ADVICE
+from fieldtrial.control.running.detaching import DETACHED, RESUME_ADVICE
 from fieldtrial.disk.task_queue import TaskQueue
 from tests.control.screen import Screen
 from tests.control.slurm_sweeps import (

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from fieldtrial.config import TrainConfig
-from fieldtrial.control.engine import hung as watch
 from fieldtrial.control.engine.loop import Engine
 from fieldtrial.control.places.interface import Ended
 from fieldtrial.control.places.settings import SlurmSettings
 from fieldtrial.control.places.slurm.place import SlurmPlace
 from fieldtrial.control.places.slurm.sbatch import Submitter
 from fieldtrial.control.places.slurm.snapshot import take_snapshot
+from fieldtrial.control.running import hung as watch
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.disk.task_queue import Task

@@ -20,7 +20,7 @@ from fieldtrial.disk.files import share_with_group
 from fieldtrial.disk.inside import Inside
 from fieldtrial.disk.task_queue import TaskQueue
 
-WORKER = ("-m", "fieldtrial.training.attempt.worker")
+WORKER = ("-m", "fieldtrial.worker")
 EXIT_DELAY_SECONDS = 0.5  # for the job's other processes to get their SIGTERM, too
 
 

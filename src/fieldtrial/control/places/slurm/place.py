@@ -19,8 +19,8 @@ from fieldtrial.control.places.slurm.news import News
 from fieldtrial.control.places.slurm.polling import Poll, WorkerJob, poll_slurm
 from fieldtrial.control.places.slurm.sbatch import Submitter
 from fieldtrial.control.places.slurm.submissions import Submissions
-from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.disk.task_queue import Task, TaskQueue
+from fieldtrial.disk.work.folder import WorkFolder
 
 TICK_SECONDS = 0.05
 ANSWER_FILES_PER_SECOND = 160  # that are read; with many jobs, each is read less often
@@ -52,7 +52,7 @@ class SlurmPlace:
     def __init__(
         self,
         settings: SlurmSettings,
-        folder: SweepFolder,
+        folder: WorkFolder,
         submitter: Submitter,
         notify: Callable[[str], None] = print,
     ) -> None:
@@ -154,7 +154,9 @@ class SlurmPlace:
                 self._end_jobs()
             except SlurmOutageError as error:
                 command = f"python jobs/cancel.py {self._folder.path}"
-                self._notify(f"{error}; jobs of this sweep may be left: {command} ends them")
+                self._notify(
+                    f"{error}; jobs of this {self._folder.kind} may be left: {command} ends them"
+                )
             else:
                 with contextlib.suppress(OSError):
                     self.queue.forget_all()

@@ -7,11 +7,11 @@ from time import monotonic
 
 from fieldtrial.control.places.slurm import commands as slurm_commands
 from fieldtrial.control.places.slurm.commands import Job, Unknown
-from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.disk.task_queue import TaskQueue, run_name
+from fieldtrial.disk.work.folder import WorkFolder
 
 
-def job_name(folder: SweepFolder) -> str:
+def job_name(folder: WorkFolder) -> str:
     """Return the name of all jobs of a sweep, and of no other: it has a digest of the path."""
     digest = hashlib.sha256(str(folder.path.resolve()).encode()).hexdigest()[:8]
     return f"{folder.name}-fieldtrial-{digest}"

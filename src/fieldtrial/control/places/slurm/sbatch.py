@@ -23,7 +23,7 @@ from fieldtrial.control.places.slurm.polling import job_name
 from fieldtrial.control.places.slurm.snapshot import Snapshot
 from fieldtrial.disk.files import last_lines, tail, write_atomically
 from fieldtrial.disk.permissions import require_own
-from fieldtrial.disk.sweep_folder import SweepFolder, require_name, require_path
+from fieldtrial.disk.work.folder import WorkFolder
 from fieldtrial.processes import python
 
 VERIFY = Path(verified.__file__).read_text()
@@ -45,19 +45,19 @@ class Submitter:
 
     code: what jobs import this program from: a copy, so that edits do not affect them.
     name: the name of all the sweep's jobs, by which a later driver finds them. A command of SLURM
-        gets it: see `require_name`.
+        gets it: see `WorkFolder.require_name`.
     edition: identifies the program and the resources of the jobs; see TaskQueue.
     """
 
     def __init__(
         self,
         settings: SlurmSettings,
-        folder: SweepFolder,
+        folder: WorkFolder,
         code: Snapshot,
         worker: tuple[str, ...] = WORKER,
     ) -> None:
-        require_name(folder.name)
-        require_path(folder.path)
+        folder.require_name()
+        folder.require_path()
         self.name = job_name(folder)
         self._settings, self._folder = settings, folder.jobs_path
         numbers = (settings.trials_per_job, settings.idle_seconds, settings.time_limit_minutes)

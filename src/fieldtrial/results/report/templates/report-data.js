@@ -1,7 +1,5 @@
-"use strict";
-// The report's data, and how its numbers are written.
+// The trials of the report, and how their numbers are written.
 
-const report = JSON.parse(document.getElementById("report-data").textContent);
 report.column = Object.fromEntries(report.columns.map((column) => [column.name, column]));
 report.count = report.columns[0].values.length;
 const NOTHING = "–";
@@ -21,39 +19,10 @@ function cellText(column, trial) {
   return column.kind === "category" ? column.levels[value] : formatNumber(value, column);
 }
 
-// Plotly reads tags in texts, and run directories come from strangers.
-function plain(text) {
-  return String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
-}
-
-function shorten(text, most) {
-  return text.length > most ? `${text.slice(0, most - 1)}…` : text;
-}
-
 // Names of rows often begin alike: their middle is left out.
 function shortenName(text, most) {
   const end = Math.ceil(0.65 * (most - 1));
   return text.length > most ? `${text.slice(0, most - 1 - end)}…${text.slice(-end)}` : text;
-}
-
-function styleOf(name) {
-  return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-}
-
-function element(tag, properties, ...children) {
-  const made = Object.assign(document.createElement(tag), properties);
-  made.append(...children);
-  return made;
-}
-
-function compareNaturally(one, other) {
-  return one.localeCompare(other, "en", { numeric: true });
-}
-
-// At most `most` of the list, evenly spread, the first and the last among them.
-function spread(list, most) {
-  if (list.length <= most) return list;
-  return Array.from({ length: most }, (_, place) => list[Math.round((place * (list.length - 1)) / (most - 1))]);
 }
 
 // The trials in order of the metric that selects, worst first; those without one are left out.

@@ -83,13 +83,9 @@ function redrawAll() {
   }
 }
 
-function startFigures() {
-  let waiting = 0;
-  selectionListeners.push(() => {
-    clearTimeout(waiting);
-    waiting = setTimeout(() => refreshFigures(false), 200); // a brush that moves on is drawn first
-  });
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => (redrawAll(), drawParallel()));
-  addEventListener("beforeprint", () => ((printing = true), redrawAll(), layOutParallel()));
-  addEventListener("afterprint", () => ((printing = false), redrawAll(), layOutParallel()));
+// `others` draws what is no figure of plotly anew, for other colours and for other widths.
+function startFigures(others = { colours: () => {}, widths: () => {} }) {
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => (redrawAll(), others.colours()));
+  addEventListener("beforeprint", () => ((printing = true), redrawAll(), others.widths()));
+  addEventListener("afterprint", () => ((printing = false), redrawAll(), others.widths()));
 }

@@ -3,7 +3,12 @@
 startSelection();
 startTable();
 startSorting();
-startFigures();
+startFigures({ colours: drawParallel, widths: layOutParallel });
+let refreshing = 0;
+selectionListeners.push(() => {
+  clearTimeout(refreshing);
+  refreshing = setTimeout(() => refreshFigures(false), 200); // a brush that moves on is drawn first
+});
 startCurves();
 startClasses();
 startParallel();

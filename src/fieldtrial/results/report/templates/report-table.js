@@ -1,4 +1,4 @@
-// The list of trials: sorted by any column, a page at a time; and the sorting of the table above it.
+// The list of trials: sorted by any column, a page at a time.
 
 const PAGE = 25;
 const trialsTable = { sort: null, descending: true, page: 0, shown: [] };
@@ -78,28 +78,4 @@ function startTable() {
   trialsTable.sort = report.column[report.select] ? report.select : null;
   trialsTable.descending = report.mode === "max";
   selectionListeners.push(drawTrials);
-}
-
-// The table of rows stands in the page; a click sorts its rows in place.
-function startSorting() {
-  for (const table of document.querySelectorAll("table.sortable")) {
-    const heads = [...table.querySelectorAll("th")];
-    heads.forEach((head, place) => {
-      head.setAttribute("aria-sort", "none");
-      const button = head.querySelector("button");
-      if (button) button.addEventListener("click", () => sortRows(table, heads, place));
-    });
-  }
-}
-
-function sortRows(table, heads, place) {
-  const descending = heads[place].getAttribute("aria-sort") !== "descending";
-  heads.forEach((head, other) => head.setAttribute("aria-sort", other === place ? (descending ? "descending" : "ascending") : "none"));
-  const body = table.tBodies[0];
-  const rows = [...body.rows].sort((one, other) => {
-    const [first, second] = [one.cells[place].dataset.value, other.cells[place].dataset.value];
-    if (!first || !second) return (first === "") - (second === "");
-    return (descending ? -1 : 1) * (Number.isNaN(first - second) ? compareNaturally(first, second) : first - second);
-  });
-  body.append(...rows);
 }

@@ -1,0 +1,36 @@
+"""Addresses of streams."""
+
+import re
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
+
+# The protocols that a stream may use, by how its address begins: a playlist names other addresses.
+WEB = "http,https,httpproxy,tcp,tls,crypto"
+PROTOCOLS = {
+    "rtsp": "rtsp,rtp,rtcp,udp,tcp,tls,crypto",
+    "rtsps": "rtsp,rtsps,rtp,rtcp,udp,tcp,tls,crypto",
+    "http": WEB,
+    "https": WEB,
+    "rtmp": "rtmp,tcp",
+    "tcp": "tcp",
+    "udp": "udp",
+}
+SECRET = re.compile("pass|pwd|token|key|auth|secret|signature", re.IGNORECASE)
+
+
+def is_stream(given: str) -> bool:
+    """Return whether this is the address of a stream that can be read."""
+    return given.partition("://")[0].lower() in PROTOCOLS and "://" in given
+
+
+def without_password(url: str) -> str:
+    """Return an address as it may be shown: without a password, and without what looks like one."""
+    try:
+        parts = urlsplit(url)
+        fields = parse_qsl(parts.query, keep_blank_values=True)
+    except ValueError:  # no address at all
+        return url.partition("://")[0] + "://…"
+    user, at, host = parts.netloc.rpartition("@")
+    name = user.partition(":")
+    query = "&".join(f"{key}={'…' if SECRET.search(key) else value}" for key, value in fields)
+    shown = f"{name[0]}:…{at}{host}" if name[1] else parts.netloc
+    return urlunsplit((parts.scheme, shown, parts.path, query or parts.query, parts.fragment))
