@@ -145,7 +145,7 @@ def test_a_video_becomes_tables_pictures_and_a_report_and_nothing_is_done_twice(
     capsys.readouterr()
     assert detect("one", "--confidence", "0.4", "--stride", "2") == 2
     said = capsys.readouterr().err
-    assert "confidence = 0.4: it was begun with 0.25" in said
+    assert "confidence = 0.4: it was begun with 0.15" in said
     assert "stride = 2: it was begun with 1" in said
     assert tables(folder) == before[0]
     assert main_of("status.py")([str(folder)]) == 0

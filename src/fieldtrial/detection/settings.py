@@ -32,7 +32,7 @@ class DetectorSettings:
         classes: names of what is looked for; (): every class. Of a run all of its own classes are
             looked for, unless others than VEHICLES are asked for here.
         confidence: the least score of a detection: the probability of an object times that of
-            its class.
+            its class. Tracks begin with higher ones; see `TrackingSettings.start_confidence`.
         overlap: of two boxes whose intersection over union is above it, the one with the lower
             score goes.
         image_size: the longer side of the network's input, in pixels; None: as `config` says.
@@ -47,7 +47,7 @@ class DetectorSettings:
     config: str | None = None
     names: str | None = None
     classes: tuple[str, ...] = VEHICLES
-    confidence: float = 0.25
+    confidence: float = 0.15
     overlap: float = 0.45
     image_size: int | None = None
     batch_size: int = 8

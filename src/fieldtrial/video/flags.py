@@ -2,7 +2,11 @@
 
 import argparse
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
+
+from fieldtrial.detection.settings import DetectorSettings
+from fieldtrial.video.tracking.settings import TrackingSettings
 
 SEGMENT_SECONDS = 120.0
 IMAGE_RATE = 25.0
@@ -23,7 +27,11 @@ DETECTOR: dict[str, tuple[Callable[[str], Any], str, str]] = {
     "precision": (str, "KIND", "fp32 or bf16"),
 }
 TRACKING: dict[str, tuple[Callable[[str], Any], str, str]] = {
-    "start_confidence": (float, "SHARE", "the least score of a track's first detection"),
+    "start_confidence": (
+        float,
+        "SHARE",
+        "the least score of a track's first detection [--confidence + 0.1]",
+    ),
     "lost_seconds": (float, "SECONDS", "how long a vehicle may be hidden"),
     "match_overlap": (float, "SHARE", "the least overlap of a vehicle's expected place and a box"),
     "margin": (float, "SHARE", "how far beyond a line a vehicle counts, in shares of its size"),
@@ -57,15 +65,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="count who is in it; may repeat",
     )
     places.add_argument("--check", metavar="FILE", help="labels to compare with: COCO or YOLO")
-    for title, flags in (("detector", DETECTOR), ("tracking", TRACKING)):
+    groups = (("detector", DETECTOR, DetectorSettings), ("tracking", TRACKING, TrackingSettings))
+    for title, flags, settings in groups:
         group = parser.add_argument_group(title)
-        for name, (kind, metavar, text) in flags.items():
+        defaults = {field.name: field.default for field in fields(settings)}
+        for name, (kind, metavar, words) in flags.items():
+            text = words if words.endswith("]") else f"{words} [{defaults[name]}]"
             group.add_argument(
                 f"--{name}", type=kind, metavar=metavar, help=text, default=argparse.SUPPRESS
             )
     reading = parser.add_argument_group("reading")
     numbers: dict[str, tuple[type, str]] = {
-        "stride": (int, "look at every so manieth frame [1]"),
+        "stride": (int, "look at every Nth frame [1]"),
         "rate": (float, f"frames/s of folders of images [{IMAGE_RATE:g}]"),
         "seconds": (float, "how long a stream is followed [to its end]"),
         "segment_seconds": (float, f"length of a task [{SEGMENT_SECONDS:g}]"),
