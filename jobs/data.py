@@ -20,7 +20,7 @@ CUTS = ("validation_fraction", "train_fraction", "images_per_class", "deduplicat
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prepare the data set, print its counts, and draw it."""
     parser = job_parser(__doc__)
-    parser.add_argument("dataset", metavar="NAME", help="a data set's name, or folder:PATH")
+    parser.add_argument("dataset", metavar="NAME", help="a name, folder:PATH, boxes:PATH")
     add_data_root(parser)
     parser.add_argument("--show", action="store_true", help="draw class counts and samples")
     parser.add_argument("--out", default=".", metavar="DIR", help="folder of the drawings [.]")
@@ -34,9 +34,12 @@ def prepare(config: TrainConfig, out: Path | None) -> None:
     """Open the data set of `config` as a trial does, print its counts, and draw it into `out`."""
     from fieldtrial.insight.dataset import draw_class_counts, draw_samples
     from fieldtrial.processes import data_root
-    from fieldtrial.training.data.load import load  # late: bad flags are refused without a wait
+    from fieldtrial.training.data.boxes.load import load_boxes  # late: bad flags need no wait
+    from fieldtrial.training.data.load import load
+    from fieldtrial.training.data.sets.registry import has_boxes
 
-    data = load(config, config.image_size)
+    opened = load_boxes if has_boxes(config.dataset) else load
+    data = opened(config, config.image_size)
     splits = {"training": data.train, "validation": data.validation, "test": data.test}
     counts = ", ".join(f"{len(part):,} {name}" for name, part in splits.items())
     kind = f"{'grey' if data.channels == 1 else 'colour'}, {data.image_size} pixels"
@@ -46,7 +49,7 @@ def prepare(config: TrainConfig, out: Path | None) -> None:
     say(f"data sets are in {data_root()}")
     if out:
         out.mkdir(parents=True, exist_ok=True)
-        name = re.sub(r"[^\w.-]", "_", Path(config.dataset.removeprefix("folder:")).name)
+        name = re.sub(r"[^\w.-]", "_", Path(config.dataset.rpartition(":")[2]).name)
         for draw, what in ((draw_class_counts, "classes"), (draw_samples, "samples")):
             draw(data, config.dataset, out / f"{name}-{what}.png")
             say(str(out / f"{name}-{what}.png"))

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from fieldtrial.config import FIELDS, HINTS, ConfigError, TrainConfig
 from fieldtrial.fields.rules import RULES
+from fieldtrial.fields.task_metrics import criteria
 from fieldtrial.fields.values import check_bounds, check_type, format_value, parse
 from fieldtrial.flags import add_flags
 
@@ -26,6 +27,8 @@ TEXT = {
     "weights": (
         st.text(min_size=1, max_size=30).filter(lambda text: text != "run:" and text[0] != "-")
     ),
+    "task": st.just("classification"),  # `select` and `classifier` must be of the task
+    "select": st.sampled_from([*criteria("classification"), "last"]),
     "freeze": (
         st.sampled_from(["none", "all_but_head"])
         | st.integers(1, 99).map("first:{}".format)
@@ -148,9 +151,10 @@ def test_ids_stay(config: TrainConfig, id_: str) -> None:
     assert config.id == id_
 
 
-@pytest.mark.parametrize("name", FIELDS)
+@pytest.mark.parametrize("name", [name for name in FIELDS if name != "task"])  # it has one value
 def test_the_id_depends_on_every_field(name: str) -> None:
     other: Any = {
+        "task": "detection",
         "dataset": "mnist", "classes": "5-9", "image_size": 32, "preprocessing": "square",
         "augmentation": ("grayscale",),
         "validation_fraction": 0.2,
@@ -170,7 +174,11 @@ def test_the_id_depends_on_every_field(name: str) -> None:
         "epochs": 1, "select": "validation_loss", "patience": 2, "seed": 1, "precision": "bf16",
         "strategy": "zero1",
     }[name]  # fmt: skip
-    base = TrainConfig(model="vgg11", weights="x.pt") if name == "preprocessing" else TrainConfig()
+    bases = {
+        "preprocessing": TrainConfig(model="vgg11", weights="x.pt"),
+        "task": TrainConfig(select="last"),
+    }
+    base = bases.get(name, TrainConfig())
     config = replace(base, **{name: other})
     assert config.id != base.id
     assert config.differences(base) == {name: (other, getattr(base, name))}
@@ -179,8 +187,8 @@ def test_the_id_depends_on_every_field(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "rule"),
     [
-        ("dataset", "a b", "must be a name or folder:PATH"),
-        ("dataset", "folder:", "must be a name or folder:PATH"),
+        ("dataset", "a b", "must be a name, folder:PATH or boxes:PATH"),
+        ("dataset", "folder:", "must be a name, folder:PATH or boxes:PATH"),
         ("classes", "9-5", "must be all, N (2 or more), A-B with A below B, or names like cat,dog"),
         ("classes", "1", "must be all, N (2 or more), A-B with A below B, or names like cat,dog"),
         ("image_size", 0, "must be at least 1"),
@@ -223,6 +231,7 @@ def test_the_id_depends_on_every_field(name: str) -> None:
         ("svm_kernel", "quartic", "must be one of linear, rbf, cubic"),
         ("svm_scaling", "robust", "must be one of none, standard, min_max"),
         ("svm_penalty", 0.0, "must be at least 1e-09"),
+        ("task", "poetry", "must be one of classification"),
         ("optimizer", "lion", "must be one of sgd, adam, adamw, rmsprop"),
         ("lr", 0.0, "must be above 0"),
         ("lr", float("nan"), "must be finite"),

@@ -21,12 +21,12 @@ from fieldtrial.training.data.load import DataShape, load
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.loop.fit import fit
-from fieldtrial.training.loop.inference import Scores
 from fieldtrial.training.loop.losses import FEATURE_LOSSES, WEIGHTS
 from fieldtrial.training.loop.optimizers import build_optimizer, learning_rate
 from fieldtrial.training.loop.trial_progress import TrialProgress
 from fieldtrial.training.models.source import ModelSource
 from fieldtrial.training.svm.classifier import fit_svm
+from fieldtrial.training.tasks.registry import task_of
 
 SEEN = 6  # epochs of a schedule and steps of an optimiser that are compared
 
@@ -90,6 +90,14 @@ def framing(config: TrainConfig) -> object:
     return data.recipe, data.originals is not None
 
 
+def taken(config: TrainConfig) -> object:
+    """Return how many images the task of `config` trains on."""
+    small = replace(config, dataset={"detection": "shapes"}.get(config.task, "digits"))
+    return len(
+        task_of(small).load(replace(small, model="darknet:x.cfg"), 96, "content", None).train
+    )
+
+
 Probe = Callable[[TrainConfig], object]
 MODELS = ["cnn", "mlp", "resnet18"]
 OPTIMIZERS = list(get_args(Optimizer))
@@ -97,6 +105,10 @@ SCHEDULES = list(get_args(Schedule))
 LOSSES = list(get_args(Loss))
 # probe of the code that reads a field -> the field, two of its values, and fields that decide
 CASES: list[tuple[Probe, str, Any, Any, dict[str, list[Any]]]] = [
+    (
+        taken, "images_per_class", 4, 8,
+        {"task": ["classification", "detection"], "select": ["last"]},
+    ),
     (network, "blocks", 2, 3, {"model": MODELS}),
     (network, "convolutions", 1, 2, {"model": MODELS}),
     (network, "filters", (4,), (8,), {"model": MODELS}),
@@ -237,7 +249,8 @@ def test_training_reads_the_fields_of_training(name: str, tmp_path: Path) -> Non
 
 def test_training_reads_what_chooses_and_ends_it() -> None:
     by_loss, by_accuracy = TrialProgress(), TrialProgress()
-    for scores in (Scores(9.0, 0.1), Scores(0.5, 0.8), Scores(0.6, 0.9), Scores(0.7, 0.9)):
+    for loss, accuracy in ((9.0, 0.1), (0.5, 0.8), (0.6, 0.9), (0.7, 0.9)):
+        scores = {"loss": loss, "accuracy": accuracy}
         by_loss.add(scores, 1.0, TrainConfig(select="validation_loss"))
         by_accuracy.add(scores, 1.0, TrainConfig(select="validation_accuracy"))
     assert (by_loss.best_epoch, by_accuracy.best_epoch) == (1, 2)

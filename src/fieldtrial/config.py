@@ -23,11 +23,13 @@ from fieldtrial.fields.choices import (
     Schedule,
     Select,
     Strategy,
+    TaskName,
 )
 from fieldtrial.fields.former import FORMER
 from fieldtrial.fields.groups import GROUPS, Group
 from fieldtrial.fields.identity import Identity
 from fieldtrial.fields.rules import RULES
+from fieldtrial.fields.task_metrics import classes_problem, select_problems
 from fieldtrial.fields.values import check_bounds, check_type, format_value, parse
 
 
@@ -57,7 +59,8 @@ class TrainConfig(Identity):
     dataset: str = _data(
         "digits",
         "digits, mnist, cifar10, stl10, tinyimagenet, inat10, dogs_vs_cats, flowers104, or"
-        " folder:PATH (one folder per class)",
+        " folder:PATH (one folder per class); of task detection: shapes (made-up), or boxes:PATH"
+        " (COCO's JSON or YOLO's texts)",
     )
     classes: str = _data(
         "all", "all, N (the first N), A-B (numbers, or names that are) or names: cat,dog"
@@ -91,13 +94,21 @@ class TrainConfig(Identity):
     )
     deduplicate: bool = _data(False, "leave out training images that look like one held out")
 
+    task: TaskName = _data(
+        "classification",
+        "what is learned of an image: classification: its class; detection: where its objects are,"
+        " and which",
+    )
     model: str = _model(
-        "cnn", "cnn, mlp, or a classifier of timm or torchvision (timm:NAME, torchvision:NAME)"
+        "cnn",
+        "cnn, mlp, or a classifier of timm or torchvision (timm:NAME, torchvision:NAME); of task"
+        " detection: darknet:yolov3, darknet:yolov3-tiny, darknet:yolov3-spp or darknet:PATH.cfg",
     )
     weights: str = _model(
         "random",
         "initial weights: random, imagenet (the library's default), imagenet:TAG (the library's of"
-        " that name), run:NAME (a run in the same folder), a run directory or a file",
+        " that name), run:NAME (a run in the same folder), a run directory or a file, also of"
+        " darknet's weights",
     )
     freeze: str = _model("none", freezing_schemes.HELP)
     blocks: int = _model(5, "number of blocks, each of convolutions and one pooling layer", 1, 16)
@@ -229,6 +240,11 @@ class TrainConfig(Identity):
             if refused.isdisjoint((name, "blocks"))
             and len(getattr(self, name)) not in (1, self.blocks)
         ]
+        if refused.isdisjoint(("task", "select")):
+            problems += select_problems(self.task, self.select)
+        if refused.isdisjoint(("task", "classifier")) and self.classifier == "svm":
+            why = classes_problem(self.task, "a support vector machine")
+            problems += [f"classifier = 'svm': {why}"] if why else []
         if problems:
             raise ConfigError(problems)
 

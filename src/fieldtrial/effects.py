@@ -28,6 +28,7 @@ def _is(name: str, *values: object) -> Condition:
 
 TRAINED = _is("classifier", "softmax")
 MACHINE = _is("classifier", "svm")
+CLASSIFIED = _is("task", "classification")
 CNN = _is("model", "cnn")
 DENSE = Condition(
     "model = cnn, or mlp with a dense layer",
@@ -62,7 +63,8 @@ FRAMED = Condition(
 # field -> the conditions that must all hold for it to have an effect; other fields always have one.
 # A support vector machine gets the features of unchanged images from an untrained network.
 CONDITIONS: dict[str, tuple[Condition, ...]] = {
-    "preprocessing": (FRAMED,),
+    "images_per_class": (CLASSIFIED,),
+    "preprocessing": (FRAMED, CLASSIFIED),
     "augmentation": (TRAINED,),
     "freeze": (TRAINED,),
     "blocks": (CNN,),
@@ -75,8 +77,8 @@ CONDITIONS: dict[str, tuple[Condition, ...]] = {
     "batch_norm": (CNN,),
     "batch_norm_after": (CNN, _is("batch_norm", True)),
     "dense_width": (_is("model", "cnn", "mlp"),),
-    "dropout": (TRAINED,),
-    "block_dropout": (BETWEEN_LAYERS, TRAINED),
+    "dropout": (TRAINED, CLASSIFIED),
+    "block_dropout": (BETWEEN_LAYERS, TRAINED, CLASSIFIED),
     "svm_kernel": (MACHINE,),
     "svm_scaling": (MACHINE,),
     "svm_penalty": (MACHINE,),
@@ -93,11 +95,11 @@ CONDITIONS: dict[str, tuple[Condition, ...]] = {
     "step_epochs": (_is("schedule", "step"), FALLING, TRAINED),
     "gamma": (_is("schedule", "step", "plateau"), TRAINED),
     "plateau_patience": (_is("schedule", "plateau"), FALLING, TRAINED),
-    "loss": (TRAINED,),
-    "loss_weight": (_is("loss", "center", "triplet"), TRAINED),
-    "center_lr": (_is("loss", "center"), WEIGHED, TRAINED),
-    "margin": (_is("loss", "triplet"), WEIGHED, TRAINED),
-    "label_smoothing": (TRAINED,),
+    "loss": (TRAINED, CLASSIFIED),
+    "loss_weight": (_is("loss", "center", "triplet"), TRAINED, CLASSIFIED),
+    "center_lr": (_is("loss", "center"), WEIGHED, TRAINED, CLASSIFIED),
+    "margin": (_is("loss", "triplet"), WEIGHED, TRAINED, CLASSIFIED),
+    "label_smoothing": (TRAINED, CLASSIFIED),
     "gradient_clip": (TRAINED,),
     "batch_size": (TRAINED,),
     "shuffle": (TRAINED,),

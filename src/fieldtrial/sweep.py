@@ -11,7 +11,6 @@ from ray.tune.search.sample import Categorical, Domain, Float, Integer
 from fieldtrial.budget import AA_SEEDS, Budget
 from fieldtrial.config import FIELDS, HINTS, ConfigError, TrainConfig, unknown_field
 from fieldtrial.disk.sweep_description import (
-    MODES,
     Mode,
     SweepDescription,
     compared_fields,
@@ -22,6 +21,7 @@ from fieldtrial.effects import condition_text, effective, has_effect
 from fieldtrial.fields.choices import Criterion
 from fieldtrial.fields.row_names import LABEL, given_labels, label_problems, name_rows, rows_text
 from fieldtrial.fields.rules import RUN_PREFIX
+from fieldtrial.fields.task_metrics import MODES, criteria, select_problems
 from fieldtrial.fields.values import format_value, is_numeric
 from fieldtrial.search_domains import extremes, text_in_letters, to_search_domain
 
@@ -33,6 +33,7 @@ ARCHITECTURE = (
 MOST_FAILURES = 10  # or a tenth of the trials, if that is more
 # Fields that neither rows nor search can set, because an argument of the sweep does.
 OWN_FIELDS = {
+    "task": "`base` says it for all rows",
     "seed": "`seeds` says how many a winner is run with",
     "select": 'the sweep\'s `select` says it for all rows; or `base` has select="last"',
 }
@@ -123,7 +124,8 @@ class Sweep(Budget):
     def __post_init__(self) -> None:
         if isinstance(self.rows, Mapping):  # a single row
             object.__setattr__(self, "rows", [self.rows])
-        if self.select in MODES and self.base.select != "last":  # it keeps what is chosen by
+        is_known = self.select in criteria(self.base.task)
+        if is_known and self.base.select != "last":  # it keeps what is chosen by
             object.__setattr__(self, "base", replace(self.base, select=self.select))
         problems = self.budget_problems() + self._row_problems()
         problems += self._search_problems() + self._source_problems()
@@ -238,8 +240,7 @@ class Sweep(Budget):
         last = len(self.rows) + self.aa - 1
         if self.run_only is not None and not self.run_only <= set(range(last + 1)):
             problems.append(f"run_only = {set(self.run_only)}: must be numbers from 0 to {last}")
-        if self.select not in MODES:
-            problems.append(f"select = {self.select!r}: must be one of {', '.join(MODES)}")
+        problems += select_problems(self.base.task, self.select, of_sweep=True)
         problems += label_problems(self.rows)
         return problems
 

@@ -12,7 +12,15 @@ from fieldtrial.fields.freezing_schemes import (
     is_scheme,
 )
 
-RIGHT = ("none", "all_but_head", "all_but_last:2", "first:10", "pattern:a|b", "only:layer3.0.conv1")
+RIGHT = (
+    "none",
+    "all_but_head",
+    "all_but_last:2",
+    "first:10",
+    "backbone",
+    "pattern:a|b",
+    "only:layer3.0.conv1",
+)
 WRONG = (
     "",
     "none:",
@@ -50,7 +58,7 @@ def test_a_config_refuses_what_is_no_scheme_with_all_forms(text: str) -> None:
         TrainConfig(freeze=text)
     assert caught.value.problems == [f"freeze = {text!r}: {RULE}"]
     assert RULE == (
-        "must be none, all_but_head, all_but_last:K, first:K, pattern:REGEX or only:NAME"
+        "must be none, all_but_head, all_but_last:K, first:K, backbone, pattern:REGEX or only:NAME"
     )
 
 

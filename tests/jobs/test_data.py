@@ -8,6 +8,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 
 from tests.job_commands import Job
+from tests.training.data.boxes.labels import write_yolo
 
 
 def test_it_prepares_a_data_set_and_draws_it(
@@ -38,6 +39,26 @@ def test_it_prepares_a_data_set_and_draws_it(
         with Image.open(tmp_path / "pictures" / f"photos-{name}.png") as picture:
             assert min(picture.size) > 100
             assert len(np.unique(np.asarray(picture))) > 50
+
+
+def test_labelled_boxes_are_counted_and_drawn(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_yolo(tmp_path / "street", {"train": 8, "test": 2})
+    monkeypatch.chdir(tmp_path)
+    done = job("data.py", "boxes:street", "--show", "--image_size", "64", "--data-root", "none")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        "boxes:street: 2 classes, colour, 64 pixels; 7 training, 1 validation, 2 test images",
+        "  14 boxes: 5 car, 9 bus",
+        "classes: car, bus",
+        f"data sets are in {tmp_path / 'none'}",
+        "street-classes.png",
+        "street-samples.png",
+    ]
+    with Image.open(tmp_path / "street-samples.png") as picture:
+        pixels = np.asarray(picture.convert("RGB")).reshape(-1, 3)
+        assert (pixels == (255, 0, 0)).all(1).sum() > 50  # the lines of boxes
 
 
 @pytest.mark.parametrize(

@@ -19,9 +19,9 @@ from fieldtrial.training.attempt.train import train
 from fieldtrial.training.data.load import Data, load
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.loop.attempt import Attempt
-from fieldtrial.training.loop.inference import Scores
 from fieldtrial.training.loop.trial_progress import TrialProgress
 from fieldtrial.training.models.network import Network
+from fieldtrial.training.tasks.interface import Scores
 
 Values = dict[str, Any]
 TIMES = ("seconds", "held_seconds", "alone_seconds", "time")
@@ -83,7 +83,8 @@ def validate_as(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         def add_scripted(
             progress: TrialProgress, _: Scores, seconds: float, config: TrainConfig
         ) -> None:
-            add(progress, Scores(*scores[progress.epoch + 1]), seconds, config)
+            loss, accuracy = scores[progress.epoch + 1]
+            add(progress, {"loss": loss, "accuracy": accuracy}, seconds, config)
 
         monkeypatch.setattr(TrialProgress, "add", add_scripted)
 

@@ -29,6 +29,7 @@ from fieldtrial.control.running.ownership import DeposedError
 from fieldtrial.control.smoke import smoke
 from fieldtrial.disk.files import share_with_group
 from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.fields.task_metrics import WITH_CLASSES
 from fieldtrial.panel.terminal import console, format_hours
 from fieldtrial.power import ACCURACY, SEED_DEVIATION, assumed
 from fieldtrial.sweep import Sweep
@@ -244,6 +245,7 @@ def _show(sweep: Sweep, folder: SweepFolder, settings: Settings, sizes: SweepSiz
         soft_wrap=True,
     )
     can_compare = len(sweep.planned) > 1 and sweep.most_seeds >= FIRST_SEEDS
+    can_compare &= sweep.base.task in WITH_CLASSES  # what is assumed is of accuracies
     if can_compare and (images := min((size.test_images for size in sizes.rows), default=0)):
         out.print(_power_text(images, sweep), soft_wrap=True)
     config = rows[0].config

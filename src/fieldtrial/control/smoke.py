@@ -7,6 +7,7 @@ from ray.tune.search.sample import Categorical, Domain
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.effects import has_effect
+from fieldtrial.fields.choices import TaskName
 from fieldtrial.fields.row_names import LABEL
 from fieldtrial.fields.values import is_numeric
 from fieldtrial.search_domains import extremes
@@ -19,6 +20,17 @@ UNPADDED = 96
 CLASSES = "2"
 IMAGES_PER_CLASS = 8  # to train on
 VALIDATION_FRACTION = 0.05  # of 288 images
+# What takes the place of a task's data set.
+SMALL: dict[TaskName, dict[str, object]] = {
+    "classification": {
+        "dataset": "digits", "image_size": IMAGE_SIZE, "classes": CLASSES, "train_fraction": 1.0,
+        "images_per_class": IMAGES_PER_CLASS, "validation_fraction": VALIDATION_FRACTION,
+    },
+    "detection": {
+        "dataset": "shapes", "image_size": 64, "classes": CLASSES, "train_fraction": 0.1,
+        "validation_fraction": VALIDATION_FRACTION,
+    },
+}  # fmt: skip
 
 
 def smoke(sweep: Sweep) -> Sweep:
@@ -34,9 +46,7 @@ def smoke(sweep: Sweep) -> Sweep:
     if not _is_on_digits(sweep):
         sizes = {row.number: _image_size(row.config) for row in sweep.planned}
         larger = {row: {"image_size": size} for row, size in sizes.items() if size > IMAGE_SIZE}
-        fixed |= {"dataset": "digits", "image_size": IMAGE_SIZE, "classes": CLASSES}
-        fixed |= {"train_fraction": 1.0, "images_per_class": IMAGES_PER_CLASS}
-        fixed |= {"validation_fraction": VALIDATION_FRACTION}
+        fixed |= SMALL[sweep.base.task]
     keep = {name: value for name, value in (sweep.source or {}).items() if name not in fixed}
     search = {name: _smallest(domain) for name, domain in sweep.search.items() if name not in fixed}
     left = {name: extremes(domain) for name, domain in search.items()}

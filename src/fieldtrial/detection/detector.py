@@ -18,7 +18,8 @@ from fieldtrial.detection.darknet.weights import load_weights
 from fieldtrial.detection.inference import for_inference
 from fieldtrial.detection.lanes import Lanes
 from fieldtrial.detection.letterbox import Placement, least_size, letterbox, place
-from fieldtrial.detection.names import COCO, read_names
+from fieldtrial.detection.names import COCO, VEHICLES, read_names
+from fieldtrial.detection.of_run import network_of_run
 from fieldtrial.detection.settings import DetectorSettings, located
 from fieldtrial.detection.suppression import suppress
 
@@ -42,8 +43,8 @@ class Detector:
         name = "cuda" if torch.cuda.is_available() else "cpu"
         self._device = device or torch.device(name)
         self._settings = settings
-        network = _network(settings)
-        self.class_names, kept = _classes(settings, network.class_count)
+        network, names = _network(settings)
+        self.class_names, kept = _classes(settings, network.class_count, names)
         self._kept = torch.tensor(kept)
         self.image_size = _size(settings, network)
         self._network = for_inference(network, self._device, DTYPES[settings.precision])
@@ -126,8 +127,15 @@ class Detector:
         return boxes[is_enough], scores[is_enough], labels[is_enough]
 
 
-def _network(settings: DetectorSettings) -> Darknet:
-    """Return the network of `settings` with its weights. Raises as `Detector` does."""
+def _network(settings: DetectorSettings) -> tuple[Darknet, tuple[str, ...] | None]:
+    """Return the network of `settings` with its weights, and the names of a run's classes.
+
+    Raises as `Detector` does.
+    """
+    assert settings.weights
+    weights = Path(settings.weights)
+    if weights.is_dir():
+        return network_of_run(weights, settings.config)
     if settings.architecture:
         names = read_names(Path(settings.names)) if settings.names else COCO
         sections = ARCHITECTURES[settings.architecture](len(names))
@@ -135,20 +143,26 @@ def _network(settings: DetectorSettings) -> Darknet:
         assert settings.config
         sections = read_sections(Path(settings.config))
     network = Darknet(sections)
-    assert settings.weights
-    load_weights(network, Path(settings.weights))
-    return network
+    load_weights(network, weights)
+    return network, None
 
 
-def _classes(settings: DetectorSettings, count: int) -> tuple[tuple[str, ...], list[int]]:
-    """Return the names of what is looked for, and their numbers in the network."""
-    names = read_names(Path(settings.names)) if settings.names else COCO
+def _classes(
+    settings: DetectorSettings, count: int, own: tuple[str, ...] | None
+) -> tuple[tuple[str, ...], list[int]]:
+    """Return the names of what is looked for, and their numbers in the network.
+
+    own: the names that the network came with.
+    """
+    names = read_names(Path(settings.names)) if settings.names else own or COCO
     if len(names) != count:
         given = f"names = {settings.names!r}" if settings.names else "names: none given"
         problem = f"{given}: the network has {count} classes, and there are {len(names)} names"
         rule = "must be a file with a line for each class"
         raise ConfigError([f"{problem}{'' if settings.names else ' (COCO)'}; {rule}"])
     kept = settings.classes or names
+    if own and kept == VEHICLES:
+        kept = own
     if unknown := [name for name in kept if name not in names]:
         choices = ", ".join(names)
         raise ConfigError(

@@ -22,13 +22,15 @@ class DetectorSettings:
     """A detector's network and thresholds.
 
     Attributes:
-        weights: a file of darknet's weights; None: the file of the built-in network, such as
+        weights: a file of darknet's weights, or the directory of a run that was trained to detect,
+            which has its own network and names; None: the file of the built-in network, such as
             yolov3.weights. A relative path is looked up in the working directory, then in the
             folder weights of $FIELDTRIAL_DATA.
         config: a file in which darknet describes a network, or yolov3, yolov3-tiny or yolov3-spp,
             which are built in; None: yolov3.
         names: a file with the names of the network's classes, a line each; None: COCO's.
-        classes: names of what is looked for; (): every class.
+        classes: names of what is looked for; (): every class. Of a run all of its own classes are
+            looked for, unless others than VEHICLES are asked for here.
         confidence: the least score of a detection: the probability of an object times that of
             its class. Tracks begin with higher ones; see `TrackingSettings.start_confidence`.
         overlap: of two boxes whose intersection over union is above it, the one with the lower
@@ -119,7 +121,7 @@ def require_weights(settings: DetectorSettings) -> Path:
     path = Path(name).expanduser()
     places = list(dict.fromkeys((path.absolute(), data_root() / "weights" / path)))
     for place in places:
-        if place.is_file():
+        if place.is_file() or (given is not None and place.is_dir()):
             return place
     searched = f"looked for {' and '.join(map(str, places))}"
     if given is not None and not re.fullmatch(r"(.*/)?yolov3(-tiny|-spp)?\.weights", given):

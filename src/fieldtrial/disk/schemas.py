@@ -42,11 +42,15 @@ class Scores(TypedDict, total=False):
     validation_macro_f1: Metric | None
     validation_auc: Metric | None
     validation_top5_accuracy: Metric | None
+    validation_map: Metric | None
+    validation_map50: Metric | None
     test_accuracy: Metric | None
     test_loss: Metric | None
     test_macro_f1: Metric | None
     test_auc: Metric | None
     test_top5_accuracy: Metric | None
+    test_map: Metric | None
+    test_map50: Metric | None
     best_epoch: Number | None
     images_per_second: Seconds | None
     peak_memory_mb: float | None
@@ -198,7 +202,8 @@ class Progress(TypedDict, total=False):
 
     epoch: Required[Number]
     best_epoch: Required[Number]
-    best_loss: float
+    best: dict[str, float]
+    best_loss: float  # of earlier versions, and so is the next
     best_accuracy: float
     rising_epoch: Number
     plateaus: Number

@@ -15,12 +15,12 @@ from fieldtrial.config import EARLIER, HINTS, ConfigError, TrainConfig, unknown_
 from fieldtrial.disk.schemas import BY_CONTENT, BY_POSITION, Cut
 from fieldtrial.fields.choices import Criterion
 from fieldtrial.fields.row_names import LABEL, is_label, name_rows, names_head
+from fieldtrial.fields.task_metrics import MODES
 from fieldtrial.fields.values import check_type, format_value, parse
 
 Mode = Literal["max", "min"]
 DomainKind = Literal["uniform", "loguniform", "choice"]
 RULES = ("deterministic", "aa", "pairs", "cut")  # which are written as they are
-MODES: dict[Criterion, Mode] = {"validation_accuracy": "max", "validation_loss": "min"}
 MOST_ROWS = 1000  # a table takes time for each of them
 REQUIRED = ("name", "base", "rows", "search", "trials", "seeds", "select")
 # What earlier versions wrote; the first one did not tell apart the domains that have steps.

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+TaskName = Literal["classification", "detection"]
 Optimizer = Literal["sgd", "adam", "adamw", "rmsprop", "adagrad", "nadam"]
 Schedule = Literal["constant", "cosine", "linear", "step", "one_cycle", "plateau"]
 Loss = Literal["cross_entropy", "center", "triplet"]
@@ -19,5 +20,7 @@ Kernel = Literal["linear", "rbf", "cubic"]
 Scaling = Literal["none", "standard", "min_max"]
 Precision = Literal["fp32", "bf16"]
 Strategy = Literal["ddp", "zero1", "zero2", "zero3"]
-Criterion = Literal["validation_accuracy", "validation_loss"]
-Select = Literal["validation_accuracy", "validation_loss", "last"]
+Criterion = Literal["validation_accuracy", "validation_loss", "validation_map", "validation_map50"]
+Select = Literal[
+    "validation_accuracy", "validation_loss", "validation_map", "validation_map50", "last"
+]

@@ -74,6 +74,7 @@ SCHEMES: dict[str, Scheme] = {
     "all_but_head": Scheme("", "all but the head, which is the last layer"),
     "all_but_last": Scheme("K", "all but the last K units"),
     "first": Scheme("K", "the first K units"),
+    "backbone": Scheme("", "a detector's layers before those that only detection needs"),
     "pattern": Scheme("REGEX", "the parameters in whose names REGEX, of RE2's kind, is found"),
     "only": Scheme(
         "NAME",

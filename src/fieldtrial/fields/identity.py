@@ -22,7 +22,8 @@ class Identity:
         return hash(tuple(self._meanings.values()))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update({**FORMER, **state})  # of an earlier version's engine.state
+        # of an earlier version's engine.state
+        self.__dict__.update({**self._defaults, **FORMER, **state})
 
     @property
     def _defaults(self) -> dict[str, Any]:

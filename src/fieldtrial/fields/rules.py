@@ -35,7 +35,10 @@ def _is_class_choice(text: str) -> bool:
 # field -> conditions on its value, each with the rule that a violation is refused with
 RULES: dict[str, list[tuple[Callable[[Any], bool], str]]] = {
     "dataset": [
-        (lambda text: bool(re.fullmatch(r"\w+|folder:.+", text)), "must be a name or folder:PATH")
+        (
+            lambda text: bool(re.fullmatch(r"\w+|(folder|boxes):.+", text)),
+            "must be a name, folder:PATH or boxes:PATH",
+        )
     ],
     "classes": [
         (
@@ -46,7 +49,7 @@ RULES: dict[str, list[tuple[Callable[[Any], bool], str]]] = {
     "augmentation": [(lambda names: len(set(names)) == len(names), "must name each change once")],
     "model": [
         (
-            lambda text: bool(re.fullmatch(r"(timm:|torchvision:)?\w[\w.\-]*", text)),
+            lambda text: bool(re.fullmatch(r"(timm:|torchvision:)?\w[\w.\-]*|darknet:.+", text)),
             "must be a model's name",
         ),
     ],

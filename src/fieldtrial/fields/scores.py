@@ -1,9 +1,12 @@
 """How people read scores: shares in per cent everywhere, other metrics as they are."""
 
+from fieldtrial.fields.task_metrics import metric_of
+
 
 def is_share(name: str) -> bool:
     """Return whether a measure is a share, which people read in per cent."""
-    return name.endswith(("accuracy", "_f1"))
+    metric = metric_of(name)
+    return metric.is_share if metric else name.endswith(("accuracy", "_f1"))
 
 
 def score_text(metric: str, value: float) -> str:

@@ -5,22 +5,22 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw
 
 from fieldtrial.insight.figures import Picture, grid
+from fieldtrial.training.data.boxes.load import BoxData
 from fieldtrial.training.data.load import Data
 
 SAMPLES = 40  # at most, and classes at most, in the grid
 COLUMNS = 8
+BOX = (255, 0, 0)  # colour of boxes
 COLORS = {"train": "tab:blue", "validation": "tab:orange", "test": "tab:green"}
 
 
 def class_counts(data: Data) -> dict[str, NDArray[np.int64]]:
-    """Return the images per class, int64 (classes,), of train, validation and test."""
+    """Return the images, or boxes, per class, int64 (classes,), of train, validation and test."""
     splits = {"train": data.train, "validation": data.validation, "test": data.test}
-    return {
-        name: np.bincount(data.labels[part], minlength=len(data.class_names))
-        for name, part in splits.items()
-    }
+    return {name: data.count(part) for name, part in splits.items()}
 
 
 def draw_class_counts(data: Data, title: str, path: Path) -> None:
@@ -34,7 +34,11 @@ def draw_class_counts(data: Data, title: str, path: Path) -> None:
         axes.barh(classes, counts, left=left, color=COLORS[name], label=label)
         left += counts
     axes.set_title(title, parse_math=False)
-    axes.set(xlabel="images", yticks=classes, yticklabels=data.class_names)
+    axes.set(
+        xlabel="boxes" if isinstance(data, BoxData) else "images",
+        yticks=classes,
+        yticklabels=data.class_names,
+    )
     axes.set_ylim(len(classes) - 0.5, -0.5)
     axes.tick_params("y", labelsize=7)
     figure.legend(loc="outside lower center", ncols=len(COLORS))
@@ -42,12 +46,30 @@ def draw_class_counts(data: Data, title: str, path: Path) -> None:
 
 
 def draw_samples(data: Data, title: str, path: Path) -> None:
-    """Write a grid of training images with their classes' names, equally many of each class."""
-    cells = [
-        Picture(data.images[index].squeeze(), data.class_names[data.labels[index]])
-        for index in sample(data)
-    ]
+    """Write a grid of training images with their classes' names, equally many of each class.
+
+    Images with boxes are drawn by chance, with their boxes.
+    """
+    if isinstance(data, BoxData):
+        random = np.random.default_rng(0)
+        chosen = random.permutation(data.train)[:SAMPLES].tolist()
+        cells = [_boxed(data, index) for index in chosen]
+    else:
+        cells = [
+            Picture(data.images[index].squeeze(), data.class_names[data.labels[index]])
+            for index in sample(data)
+        ]
     grid(cells, COLUMNS, title).savefig(path)
+
+
+def _boxed(data: BoxData, index: int) -> Picture:
+    """Return an image with its boxes drawn in, under the names of their classes."""
+    image = Image.fromarray(data.images[index])
+    pen, own = ImageDraw.Draw(image), data.boxes.of(index)
+    for corners in data.boxes.corners[own] * data.image_size:
+        pen.rectangle(corners.tolist(), outline=BOX, width=max(1, data.image_size // 100))
+    names = [data.class_names[number] for number in np.unique(data.boxes.labels[own])]
+    return Picture(np.asarray(image), ", ".join(names))
 
 
 def sample(data: Data) -> list[int]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.disk.run import Run
+from fieldtrial.fields.task_metrics import classes_problem
 from fieldtrial.results.read.predictions import StoredPredictions, load_predictions
 from fieldtrial.training.data.load import Data
 from fieldtrial.training.data.splits import Indices
@@ -100,8 +101,10 @@ def open_subject(run: Run, world: World) -> Subject:
 
     Raises:
         FileNotFoundError or ValueError: it is no run, has not ended well, or its weights or data
-            are not available.
+            are not available; or its task has no probabilities of classes.
     """
+    if why := classes_problem(run.config().task, f"{run.path}: explaining it"):
+        raise ValueError(why)
     split: Split = "test" if run.predictions_path("test").exists() else "validation"
     if not run.predictions_path(split).exists():
         evaluate_run(run, world, (split,))

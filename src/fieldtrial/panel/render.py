@@ -9,6 +9,7 @@ from rich.text import Text
 
 from fieldtrial.fields.printable import printable
 from fieldtrial.fields.scores import is_share, score_text, score_with_unit
+from fieldtrial.fields.task_metrics import metric_words
 from fieldtrial.panel.standing import OUTCOMES, Standing
 from fieldtrial.panel.terminal import clock, format_hours, plain
 
@@ -43,7 +44,7 @@ def summary_line(standing: Standing) -> str:
     known = [row for row in standing.rows if row.best is not None]
     best = better(known, key=lambda row: row.best or 0.0, default=None)
     left = standing.seconds_left()
-    what = standing.select.replace("_", " ")
+    what = metric_words(standing.select)
     parts = []
     if best and best.best is not None:
         parts += [f"best {what} {score_with_unit(standing.select, best.best)} ({best.name})"]
@@ -98,7 +99,8 @@ class _Rows:
     def _columns(self) -> dict[str, list[str]]:
         """Return the head and the cells of each column beside the rows' names."""
         select, rows = self.standing.select, self.standing.rows[: self.most]
-        (first, _, rest), unit = select.partition("_"), " %" if is_share(select) else ""
+        first, _, rest = metric_words(select).partition(" ")
+        unit = " %" if is_share(select) else ""
         columns = {outcome: [str(row.counts[outcome]) for row in rows] for outcome in OUTCOMES}
         columns |= {EPOCHS: [row.epochs for row in rows]}
         best = [row.best for row in rows]

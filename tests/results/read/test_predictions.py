@@ -18,7 +18,7 @@ from fieldtrial.training.distributed.world import World
 from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.loop.inference import infer
 from fieldtrial.training.scoring.evaluation import open_finished
-from fieldtrial.training.scoring.predictions import score_split
+from fieldtrial.training.tasks.classification.predictions import score_split
 
 GOOD: dict[str, Any] = {
     "index": np.array([3, 5, 8]),

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fieldtrial.disk.sweep_description import MODES, SearchDomain
+from fieldtrial.disk.sweep_description import SearchDomain
 from fieldtrial.fields.choices import Criterion
+from fieldtrial.fields.task_metrics import MODES
 from fieldtrial.results.analysis.groups import Group, Groups
 from fieldtrial.results.analysis.importance import Importance
 from fieldtrial.results.analysis.judging import judge

@@ -25,6 +25,8 @@ from fieldtrial.training.distributed.world import World
 from fieldtrial.training.loop import checkpoint
 from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.scoring.evaluation import score_state
+from fieldtrial.training.tasks.classification.predictions import ClassScores
+from tests.training.darknets import write_description
 
 TrainUntil = Callable[..., list[Record]]
 Numbers = Callable[[Run], list[dict[str, Any]]]
@@ -103,6 +105,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         _create(folder, name, PARITY | SGD, strategy=strategy, loss=loss, loss_weight=1.0, epochs=1)
     for name in ACCUMULATED:
         _create(folder, name, PARITY, strategy=name.partition("-")[2])
+    for strategy in ("ddp", "zero3"):
+        _create(folder, f"detected-{strategy}", detected(folder), strategy=strategy)
     _create(folder, "half-ddp", PARITY)
     _create(folder, "half-zero3", PARITY, strategy="zero3")
     _create(
@@ -129,6 +133,13 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _create(folder: Path, name: str, fields: dict[str, Any], **more: Any) -> Run:
     return Run.create(folder / name, TrainConfig.from_dict({**fields, **more}))
+
+
+def detected(folder: Path) -> dict[str, Any]:
+    """Return a trial of detection: 72 images in batches of 17, without batch normalisation."""
+    model = f"darknet:{write_description(folder, batch_norm=False)}"
+    values = {"task": "detection", "select": "validation_map", "dataset": "shapes", "model": model}
+    return values | {"epochs": 1, "batch_size": 17, **SGD, "lr": 1e-3}
 
 
 @pytest.fixture(scope="module")
@@ -171,6 +182,17 @@ def test_losses_of_features_are_those_of_all_processes(
     assert alone[1]["train_loss"] > 1.05 * plain[1]["train_loss"]  # it counts
     for key in ("validation_loss", "train_loss", "gradient_norm", "update_ratio"):
         assert run.records()[1][key] == pytest.approx(alone[1][key], rel=RELATIVE), key
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "zero3"])
+def test_two_processes_detect_what_one_detects(strategy: str, runs: Path, tmp_path: Path) -> None:
+    run = Run(runs / f"detected-{strategy}")
+    expected = list(train(Attempt.at(_create(tmp_path, "alone", detected(tmp_path)))))
+    for key in ("validation_loss", "train_loss", "gradient_norm", "update_ratio"):
+        assert run.records()[1][key] == pytest.approx(expected[1][key], rel=RELATIVE), key
+    together = np.load(str(run.predictions_path("test")))
+    assert together["index"].tolist() == list(range(80, 100))
 
 
 @pytest.mark.slow
@@ -237,6 +259,7 @@ def test_each_image_is_predicted_once_and_as_by_one_process(name: str, runs: Pat
     alone, _ = score_state(Attempt.at(run, test=True), state)
     for split, expected in alone.items():
         together = load_predictions(run, split)
+        assert isinstance(expected, ClassScores)
         assert together.index.tolist() == expected.index.tolist() == getattr(data, split).tolist()
         assert together.label.tolist() == data.labels[together.index].tolist()
         assert np.exp(together.log_probability) == pytest.approx(

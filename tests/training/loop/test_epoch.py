@@ -23,7 +23,7 @@ from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.loop.batches import batches, micro_batches, require_micro_batch, shuffled
 from fieldtrial.training.loop.epoch import Diverged
 from fieldtrial.training.loop.fit import fit, open_trial
-from fieldtrial.training.loop.inference import evaluate
+from fieldtrial.training.tasks.classification.task import Classification
 
 NewRun = Callable[..., Run]
 TrainUntil = Callable[..., list[Record]]
@@ -135,7 +135,7 @@ def test_processes_share_each_global_batch_exactly(size: int, batch_size: int) -
     for number, start in enumerate(range(0, 129, batch_size)):
         wanted = order[start : start + batch_size]
         batch = [part[number] for part in parts]
-        assert {len(part.labels) for part in batch} == {
+        assert {len(part.targets) for part in batch} == {
             max(math.ceil(len(wanted) / size), min(2, math.ceil(batch_size / size)))
         }
         assert {part.count for part in batch} == {len(wanted)}
@@ -151,21 +151,22 @@ def test_evaluation_does_not_depend_on_its_batches_and_changes_nothing(
     run = new_run(model="cnn", dropout=0.5, filters=[4], label_smoothing=0.3)
     data, network = open_trial(run.config(), run)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    evaluate = Classification().evaluate
     whole = evaluate(network, data, data.train, Attempt.at(run))
     with monkeypatch.context() as patch:
         patch.setattr(inference, "MAX_PIXELS", 1)
         sevens = Attempt(run, replace(run.config(), batch_size=7))
         small = evaluate(network, data, data.train, sevens)
-    assert small.loss == pytest.approx(whole.loss, rel=1e-6)
-    assert small.accuracy == whole.accuracy
+    assert small["loss"] == pytest.approx(whole["loss"], rel=1e-6)
+    assert small["accuracy"] == whole["accuracy"]
     sizes: list[int] = []
     watch = network.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
     cut = evaluate(network, data, data.train, Attempt.at(run, accumulation=100))
     watch.remove()
     assert max(sizes) == 3, "a hundredth of the 256 that are evaluated at once"
-    assert cut.loss == pytest.approx(whole.loss, rel=1e-6)
+    assert cut["loss"] == pytest.approx(whole["loss"], rel=1e-6)
     logits = network.eval()(torch.from_numpy(data.images[data.train]))
-    assert whole.loss == pytest.approx(
+    assert whole["loss"] == pytest.approx(
         functional.cross_entropy(logits, torch.from_numpy(data.labels[data.train])).item(), rel=1e-5
     )
     assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
@@ -183,7 +184,7 @@ def test_micro_batches_have_all_images_and_no_image_is_alone(
     cut = micro_batches(whole, size)
     assert [len(part.images) for part in cut] == sizes
     assert {part.count for part in cut} == {width}
-    for name in ("images", "labels", "weights"):
+    for name in ("images", "targets", "weights"):
         assert torch.equal(torch.cat([getattr(part, name) for part in cut]), getattr(whole, name))
 
 

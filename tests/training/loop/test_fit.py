@@ -19,13 +19,12 @@ from fieldtrial.training.attempt.train import train
 from fieldtrial.training.data.load import load
 from fieldtrial.training.loop import checkpoint
 from fieldtrial.training.loop import epoch as epoch_module
-from fieldtrial.training.loop import fit as fit_module
 from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.loop.batches import Batch, micro_batches
 from fieldtrial.training.loop.epoch import Diverged
 from fieldtrial.training.loop.fit import fit, open_trial
-from fieldtrial.training.loop.inference import Scores
 from fieldtrial.training.loop.trial_progress import TrialProgress
+from fieldtrial.training.tasks.classification.task import Classification
 
 NewRun = Callable[..., Run]
 TrainUntil = Callable[..., list[Record]]
@@ -174,7 +173,9 @@ def test_the_best_epoch_is_the_most_accurate_then_the_one_of_lower_loss() -> Non
     progress = TrialProgress()
     bests = []
     for accuracy, loss in [(0.9, 0.1), (0.5, 1.0), (0.6, 0.9), (0.6, 0.8), (0.6, 0.8), (0.5, 0.1)]:
-        progress.add(Scores(loss, accuracy), 1.0, TrainConfig(select="validation_accuracy"))
+        progress.add(
+            {"loss": loss, "accuracy": accuracy}, 1.0, TrainConfig(select="validation_accuracy")
+        )
         bests.append(progress.best_epoch)
     assert bests == [0, 1, 2, 3, 3, 3]  # epoch 0 was better, but is no result of training
     assert progress.rising_epoch == 2
@@ -187,10 +188,12 @@ def test_the_best_epoch_can_be_that_of_the_lowest_loss() -> None:
     progress = TrialProgress()
     bests = []
     for accuracy, loss in [(0.9, 0.1), (0.5, 1.0), (0.4, 0.9), (0.6, 0.9), (0.8, 0.95), (0.5, 0.9)]:
-        progress.add(Scores(loss, accuracy), 1.0, TrainConfig(select="validation_loss"))
+        progress.add(
+            {"loss": loss, "accuracy": accuracy}, 1.0, TrainConfig(select="validation_loss")
+        )
         bests.append(progress.best_epoch)
     assert bests == [0, 1, 2, 3, 3, 3]
-    assert (progress.best_loss, progress.best_accuracy) == (0.9, 0.6)
+    assert progress.best == {"loss": 0.9, "accuracy": 0.6}
     assert progress.rising_epoch == 2
     assert progress.end(TrainConfig(epochs=10, patience=4)) is None
     assert progress.end(TrainConfig(epochs=10, patience=3)) == "patience"
@@ -219,7 +222,7 @@ def test_a_plateau_is_patience_without_a_better_epoch_since_the_last_plateau() -
     progress = TrialProgress()
     plateaus = []
     for accuracy in [0.1, 0.5, 0.6, 0.6, 0.5, 0.5, 0.5, 0.7, 0.6]:
-        progress.add(Scores(1.0, accuracy), 1.0, TrainConfig(plateau_patience=2))
+        progress.add({"loss": 1.0, "accuracy": accuracy}, 1.0, TrainConfig(plateau_patience=2))
         plateaus.append(progress.plateaus)
     assert plateaus == [0, 0, 0, 0, 1, 1, 2, 2, 2]
 
@@ -288,8 +291,8 @@ def test_a_loss_that_is_not_finite_is_named_by_its_split(
     split: str, new_run: NewRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Epoch 0 evaluates a sample of the training images, then the validation images."""
-    answers = [Scores(math.nan, 0.5), Scores(0.7, 0.5)]
+    answers = [{"loss": loss, "accuracy": 0.5} for loss in (math.nan, 0.7)]
     scores = iter(answers if split == "training" else reversed(answers))
-    monkeypatch.setattr(fit_module, "evaluate", lambda *_: next(scores))
+    monkeypatch.setattr(Classification, "evaluate", lambda *_: next(scores))
     with pytest.raises(Diverged, match=rf"the {split} loss is nan after step 0 \(epoch 0\)"):
         next(fit(Attempt.at(new_run())))

@@ -18,7 +18,7 @@ from fieldtrial.training.loop import checkpoint
 from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.loop.batches import require_micro_batch
 from fieldtrial.training.loop.fit import open_trial
-from fieldtrial.training.loop.losses import Center, Objective, Triplet, batch_hard
+from fieldtrial.training.loop.losses import Center, ClassObjective, Triplet, batch_hard
 from fieldtrial.training.models.hooks import HeadInput
 from fieldtrial.training.models.network import Network
 from tests.training.networks import network_for
@@ -142,8 +142,8 @@ def test_the_weight_is_that_of_the_features_loss_beside_cross_entropy() -> None:
     network = network_for(config, classes=3)
     head_input = HeadInput(network)
     objective, plain = (
-        Objective(network, config, 3, World()),
-        Objective(network, TrainConfig(), 3, World()),
+        ClassObjective(network, config, 3, World()),
+        ClassObjective(network, TrainConfig(), 3, World()),
     )
     logits, labels, weights = (
         network(torch.rand(4, 1, 8, 8)),
@@ -175,7 +175,7 @@ class WithAuxiliary(torch.nn.Module):
 def test_an_auxiliary_classifier_counts_by_four_tenths() -> None:
     network = Network(WithAuxiliary(), "fc", 2, (0.5,), (0.2,))
     objective, labels, weights = (
-        Objective(network, TrainConfig(), 3, World()),
+        ClassObjective(network, TrainConfig(), 3, World()),
         torch.tensor([0, 2]),
         torch.ones(2),
     )

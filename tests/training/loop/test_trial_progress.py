@@ -1,7 +1,6 @@
 """Which epoch is kept, and what patience and plateaus watch."""
 
 from fieldtrial.config import TrainConfig
-from fieldtrial.training.loop.inference import Scores
 from fieldtrial.training.loop.trial_progress import TrialProgress
 
 LOSSES = [2.0, 1.0, 0.5, 0.8, 0.6, 0.7]  # from epoch 0 on
@@ -11,7 +10,7 @@ def after(config: TrainConfig) -> tuple[TrialProgress, str | None]:
     """Return the progress when the trial ends, and why it does."""
     progress = TrialProgress()
     for loss in LOSSES:
-        progress.add(Scores(loss, 1 - loss / 2), 1.0, config)
+        progress.add({"loss": loss, "accuracy": 1 - loss / 2}, 1.0, config)
         if why := progress.end(config):
             return progress, why
     return progress, None
@@ -19,9 +18,9 @@ def after(config: TrainConfig) -> tuple[TrialProgress, str | None]:
 
 def test_last_keeps_the_last_epoch_and_best_the_best() -> None:
     last, _ = after(TrainConfig(select="last", epochs=5))
-    assert (last.best_epoch, last.best_loss) == (5, 0.7)
+    assert (last.best_epoch, last.best["loss"]) == (5, 0.7)
     best, _ = after(TrainConfig(select="validation_loss", epochs=5))
-    assert (best.best_epoch, best.best_loss) == (2, 0.5)
+    assert (best.best_epoch, best.best["loss"]) == (2, 0.5)
 
 
 def test_patience_and_plateaus_of_last_watch_the_least_loss() -> None:

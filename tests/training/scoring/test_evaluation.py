@@ -17,6 +17,7 @@ from fieldtrial.training.distributed.world import World
 from fieldtrial.training.loop.inference import MAX_IMAGES
 from fieldtrial.training.scoring import evaluation
 from fieldtrial.training.scoring.evaluation import evaluate_elsewhere, evaluate_run
+from fieldtrial.training.tasks.classification import task
 
 NewRun = Callable[..., Run]
 TrainUntil = Callable[..., list[Record]]
@@ -92,7 +93,7 @@ def test_other_images_of_the_same_classes(
             return load(*arguments, **more)
 
         with monkeypatch.context() as patch:
-            patch.setattr(evaluation, "load", noted)
+            patch.setattr(task, "load", noted)
             patch.setattr(evaluation, "differences", lambda *_: [])
             evaluate_elsewhere(run, World(), f"folder:{tmp_path / 'two'}")
         assert asked == [cut, cut]

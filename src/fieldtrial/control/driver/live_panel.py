@@ -12,6 +12,7 @@ from fieldtrial.control.engine.loop import Engine
 from fieldtrial.control.engine.trial import Trial
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.fields.scores import score_with_unit
+from fieldtrial.fields.task_metrics import metric_words
 from fieldtrial.panel.render import render_panel
 from fieldtrial.panel.standing import RowStanding, Standing, TrialStanding, runs_with_worker
 from fieldtrial.panel.terminal import clock
@@ -110,7 +111,7 @@ class LivePanel:
                 else "finished"
             )
             select = self._engine.sweep.select
-            score = f"{select.replace('_', ' ')} {score_with_unit(select, trial.best)}"
+            score = f"{metric_words(select)} {score_with_unit(select, trial.best)}"
             return f"{trial.name} {what}{role}: {ending}, {score}"
         if event == "notice":
             return f"{trial.name} {what}{role}: {trial.notice}"

@@ -16,6 +16,7 @@ from scipy import special
 
 from fieldtrial.disk.sweep_description import Mode
 from fieldtrial.fields.scores import is_share, score_text
+from fieldtrial.fields.task_metrics import metric_words
 from fieldtrial.panel.terminal import format_hours
 from fieldtrial.results.analysis.groups import Group, Groups, Key
 from fieldtrial.results.read.sweeps import SWEEP
@@ -268,7 +269,7 @@ def _on_pairs(half: np.ndarray[Any, Any], full: np.ndarray[Any, Any]) -> str:
 
 
 def _words(select: str) -> str:
-    return select.replace("_", " ")
+    return metric_words(select)
 
 
 def _score(value: float, select: str) -> str:

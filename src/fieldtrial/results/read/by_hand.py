@@ -12,8 +12,9 @@ import pandas as pd
 
 from fieldtrial.config import FIELDS, TrainConfig
 from fieldtrial.disk.found import RunsFolder
-from fieldtrial.disk.sweep_description import MODES, MOST_ROWS, SweepDescription
-from fieldtrial.fields.choices import Criterion
+from fieldtrial.disk.sweep_description import MOST_ROWS, SweepDescription
+from fieldtrial.fields.choices import Criterion, TaskName
+from fieldtrial.fields.task_metrics import MODES, criteria
 from fieldtrial.fields.values import is_writable
 from fieldtrial.results.read.inputs import STATE, each_once
 from fieldtrial.results.read.trials import ENDED_WELL, RUN, frame_of, read_run
@@ -46,6 +47,8 @@ def read_runs(folder: RunsFolder, select: Criterion | None) -> Read:
         )
     if strange := len(folder.folders()) - len(names):
         lines.append(f"{counted(strange, 'run')} left out: with a name that is no UTF-8.")
+    readable, apart = of_one_task(readable, select)
+    lines += apart
     kept = each_once(
         [(one["configuration"], one["seed"]) for one in readable.values()],
         pd.DataFrame([{name: one.get(name) for name in STATE} for one in readable.values()]),
@@ -78,6 +81,27 @@ def read_runs(folder: RunsFolder, select: Criterion | None) -> Read:
     return _describe(folder, [readable[name] for name in taken], select), frame, lines
 
 
+def of_one_task(
+    runs: dict[str, dict[str, Any]], select: Criterion | None
+) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """Return the runs of the task that most have, and a line on others, which have other metrics.
+
+    select: what rows are ranked by, where it is known: only tasks that have it count.
+    """
+    tasks: Counter[TaskName] = Counter(
+        one["task"] for one in runs.values() if not select or select in criteria(one["task"])
+    )
+    chosen = tasks.most_common(1)[0][0] if tasks else None
+    others = [name for name, one in runs.items() if one["task"] != chosen]
+    if not others:
+        return runs, []
+    line = (
+        f"{counted(len(others), 'run')} left out: of a task with other metrics, such as"
+        f" {others[0]} ({runs[others[0]]['task']}){_named(others[1:])}."
+    )
+    return {name: one for name, one in runs.items() if one["task"] == chosen}, [line]
+
+
 def _describe(
     folder: RunsFolder, runs: Sequence[dict[str, Any]], select: Criterion | None
 ) -> SweepDescription:
@@ -91,12 +115,13 @@ def _describe(
         if name != "seed" and len({getattr(config, name) for config in configs}) > 1
     ]
     most = Counter(one["select"] for one in runs if one["select"] in MODES).most_common(1)
+    base = configs[0] if configs else TrainConfig()
     return SweepDescription(
         name=folder.name,
-        base=configs[0] if configs else TrainConfig(),
+        base=base,
         rows=tuple({name: getattr(config, name) for name in differing} for config in configs),
         search={},
-        select=select or (most[0][0] if most else "validation_accuracy"),
+        select=select or (most[0][0] if most else criteria(base.task)[0]),
         trials=1,
         seeds=0,
     )

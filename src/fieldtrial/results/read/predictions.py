@@ -15,6 +15,7 @@ from fieldtrial import metrics
 from fieldtrial.disk.inside import Inside
 from fieldtrial.disk.reading import open_file
 from fieldtrial.disk.run import Run
+from fieldtrial.fields.task_metrics import classes_problem
 
 KINDS = {"index": ("i", 1), "label": ("i", 1)}
 ANSWERS = ("log_probability", "probability")  # the second is of older files; float (n, classes)
@@ -109,6 +110,7 @@ def load_predictions(run: Run, split: str = "test") -> StoredPredictions:
             " it from the weights"
         ) from None
     except DAMAGE as error:
+        _require_classes(run)
         raise ValueError(f"{path}: not whole predictions: {error}") from None
     classes = arrays["log_probability"].shape[1]
     names = tuple(map(str, (run.result() or {}).get("class_names") or range(classes)))
@@ -118,6 +120,15 @@ def load_predictions(run: Run, split: str = "test") -> StoredPredictions:
             f" {len(names)}"
         )
     return StoredPredictions(arrays["index"], arrays["label"], arrays["log_probability"], names)
+
+
+def _require_classes(run: Run) -> None:
+    """Raise ValueError if the run's task has no probabilities of classes.
+
+    An ensemble has no config: its file alone says what it holds.
+    """
+    if run.exists() and (why := classes_problem(run.config().task, f"{run.path}: this")):
+        raise ValueError(why)
 
 
 def _array(archive: zipfile.ZipFile, name: str, kind: str, dimensions: int) -> NDArray[Any]:

@@ -16,6 +16,7 @@ from fieldtrial.disk.found import Found, find
 from fieldtrial.disk.sweep_description import Mode, SweepDescription
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.fields.choices import Criterion
+from fieldtrial.fields.task_metrics import choosing_metric
 from fieldtrial.fields.values import format_value, parse
 from fieldtrial.results.read.by_hand import MOST_NAMED, read_runs
 from fieldtrial.results.read.records import load_records
@@ -228,7 +229,7 @@ def places(folders: Sequence[SweepFolder]) -> list[Path]:
 
 
 def _read(known: Mapping[str, _Known], lines: Sequence[str] = ()) -> Sweeps:
-    frames = {name: frame for name, (_, _, frame) in known.items()}
+    frames = {name: _with_select(frame, one.select) for name, (_, one, frame) in known.items()}
     descriptions = {name: description for name, (_, description, _) in known.items()}
     first = next(iter(descriptions.values()))
     return Sweeps(
@@ -240,6 +241,13 @@ def _read(known: Mapping[str, _Known], lines: Sequence[str] = ()) -> Sweeps:
         first.mode,
         tuple(lines),
     )
+
+
+def _with_select(trials: pd.DataFrame, select: Criterion) -> pd.DataFrame:
+    """Return the trials with columns for what selects and for its test result, from the start."""
+    names = (select, f"test_{choosing_metric(select)}")
+    missing = dict.fromkeys(name for name in names if name not in trials)
+    return trials.assign(**missing) if missing else trials
 
 
 def _nothing(path: Path) -> str:

@@ -23,6 +23,7 @@ from fieldtrial.disk.run import Run
 from fieldtrial.disk.sweep_description import SweepDescription
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.fields.scores import is_share
+from fieldtrial.fields.task_metrics import WITH_CLASSES
 from fieldtrial.results.analysis.groups import Groups
 from fieldtrial.results.analysis.importance import rank_hyperparameters
 from fieldtrial.results.read.sweeps import Sweeps, places, read_each, read_sweep
@@ -165,7 +166,8 @@ def _render(sweeps: Sweeps, output: Path | None = None) -> str:
     importance = rank_hyperparameters(
         [by_name[name] for name in tuned], trials[select].where(trials.index.isin(searched.index))
     )
-    classes, unreadable = class_results(folder, tested)
+    has_classes = description.base.task in WITH_CLASSES
+    classes, unreadable = class_results(folder, tested) if has_classes else ([], [])
     has_result = [select] if select in by_name else []
     axes = list(dict.fromkeys([*importance.names, *tuned]))[:MOST_AXES]
     constants = report_data.constants(trials)

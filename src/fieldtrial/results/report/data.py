@@ -12,6 +12,7 @@ from fieldtrial.config import FIELDS, HINTS
 from fieldtrial.disk.sweep_description import SearchDomain, SweepDescription
 from fieldtrial.fields.row_names import shortened
 from fieldtrial.fields.scores import is_share
+from fieldtrial.fields.task_metrics import metric_words
 from fieldtrial.fields.values import format_value
 from fieldtrial.results.analysis.groups import Groups
 from fieldtrial.results.analysis.search_budget import drawn_values, expected_best
@@ -27,12 +28,14 @@ DIGITS = 5  # significant ones, of numbers in the page
 MISSING = 65535  # the code of a missing value; the others are 16-bit shares of the curve's range
 CURVE_BYTES = 6_000_000  # of all curves in the page; beyond that, the last metrics are left out
 CURVES = (
-    "validation_accuracy", "validation_loss", "train_loss", "train_accuracy", "lr",
+    "validation_accuracy", "validation_map", "validation_map50", "validation_loss", "train_loss",
+    "train_accuracy", "lr",
     "gradient_norm", "update_ratio",
     "images_per_second",
 )  # fmt: skip
 MEASURES = (
     "validation_accuracy", "validation_loss", "validation_macro_f1", "validation_auc",
+    "validation_map", "validation_map50", "test_map", "test_map50",
     "test_accuracy", "test_loss", "train_accuracy", "train_loss",
     "best_epoch", "epochs_recorded", "minutes", "minutes_alone", "images_per_second", "parameters",
     "trainable_parameters", "flops",
@@ -178,10 +181,7 @@ def label(name: str) -> str:
         return name
     unit = "%" if is_share(name) else UNITS.get(name.removesuffix("_recorded"), "")
     words = (
-        name.removesuffix("_recorded")
-        .replace("_", " ")
-        .replace("flops", "FLOPs")
-        .replace("auc", "AUC")
+        metric_words(name.removesuffix("_recorded")).replace("flops", "FLOPs").replace("auc", "AUC")
     )
     return f"{words} ({unit})" if unit else words
 

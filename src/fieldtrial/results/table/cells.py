@@ -9,6 +9,7 @@ import pandas as pd
 from fieldtrial.config import FIELDS
 from fieldtrial.fields.row_names import BETWEEN
 from fieldtrial.fields.scores import is_share, score_text
+from fieldtrial.fields.task_metrics import metric_words
 from fieldtrial.fields.values import format_value
 from fieldtrial.panel.terminal import format_hours
 from fieldtrial.results.analysis.groups import Group, Groups, Key
@@ -254,7 +255,7 @@ def order(groups: Iterable[Group], fields: Sequence[str], searched: Sequence[str
 
 def header(metric: str) -> str:
     """Return a metric's name for people, with its unit."""
-    return metric.replace("_", " ") + (" %" if is_share(metric) else "")
+    return metric_words(metric) + (" %" if is_share(metric) else "")
 
 
 def _head(name: str) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 
 from fieldtrial.disk.run import Run
 from fieldtrial.fields.scores import is_share
+from fieldtrial.fields.task_metrics import metric_of
 from fieldtrial.results.read.predictions import StoredPredictions, load_predictions
 from fieldtrial.results.verdicts.crossed import Runs, Values
 from fieldtrial.results.verdicts.image_scores import SCORES
@@ -74,7 +75,10 @@ def _predictions(tested: Sequence[FinalRun], metric: str) -> tuple[list[StoredPr
     """Return the predictions of all runs; none, and why, where some are missing or do not fit."""
     split, _, name = metric.partition("_")
     if split != SPLIT or name not in SCORES:
-        return [], ""
+        known = metric_of(metric)
+        if known is None or known.of_images:
+            return [], ""
+        return [], f"an image has no {known.words} of its own"
     found: list[StoredPredictions] = []
     for one in tested:
         try:

@@ -12,6 +12,7 @@ from fieldtrial.command_line import BAD_INPUT, BAD_RESULT, say
 from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.disk.run import Run
 from fieldtrial.fields.scores import number_with_unit
+from fieldtrial.fields.task_metrics import CHOOSING, metric_words
 from fieldtrial.processes import replace_self, started
 from fieldtrial.training.attempt.failures import kind_of, tell
 from fieldtrial.training.attempt.preflight import check
@@ -21,6 +22,7 @@ from fieldtrial.training.distributed.world import World
 from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.scoring.evaluation import evaluate_run
 
+CHOOSE = tuple(f"_{name}" for names in CHOOSING.values() for name in names)
 WOULD_FAIL_AGAIN = ("config", "diverged")  # kinds of errors
 
 
@@ -86,7 +88,7 @@ def train_run(config: TrainConfig, run: Run, test: bool = False, accumulation: i
                 shutil.rmtree(run.path, ignore_errors=True)
                 raise
             handle(error, attempt)
-    elif test and "test_accuracy" not in result:
+    elif test and "test_loss" not in result:
         evaluate_run(run, world)
     else:
         print_on_rank_0(world, f"{run.path} is finished: nothing to do")
@@ -193,11 +195,7 @@ def restart_with_smaller_micro_batches(attempt: Attempt) -> NoReturn:
 
 
 def progress_line(values: dict[str, Any]) -> str:
-    """Return the epochs, losses and accuracies among `values`, as a line to read."""
-    shown = [
-        name
-        for name in values
-        if name in ("epoch", "best_epoch") or name.endswith(("_loss", "_accuracy"))
-    ]
-    texts = {name.replace("_", " "): number_with_unit(name, values[name]) for name in shown}
+    """Return the epochs, and the scores that may choose one, among `values`, as a line to read."""
+    shown = [name for name in values if name in ("epoch", "best_epoch") or name.endswith(CHOOSE)]
+    texts = {metric_words(name): number_with_unit(name, values[name]) for name in shown}
     return "  ".join(f"{name} {text}" for name, text in texts.items())

@@ -6,10 +6,10 @@ from typing import Any
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.disk.run import Record, Run
+from fieldtrial.fields.task_metrics import CHOOSING
 from fieldtrial.fields.values import format_value
 
 NOT_SHOWN = ("epoch", "step", "notice")
-RESULTS = ("validation_accuracy", "validation_loss", "test_accuracy", "test_loss")
 
 
 class Board:
@@ -43,7 +43,9 @@ class Board:
         from torch.utils.tensorboard.summary import hparams
 
         fields = {name: _shown(value) for name, value in config.to_dict().items()}
-        metrics = {f"result/{name}": result[name] for name in RESULTS if name in result}
+        splits = ("validation", "test")
+        names = [f"{split}_{name}" for split in splits for name in CHOOSING[config.task]]
+        metrics = {f"result/{name}": result[name] for name in names if name in result}
         for summary in hparams(fields, metrics):  # type: ignore[no-untyped-call]
             self._writer.file_writer.add_summary(summary)
         for name, value in metrics.items():

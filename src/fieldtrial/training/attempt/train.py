@@ -4,7 +4,7 @@ import contextlib
 import os
 import shlex
 import traceback
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,11 +24,11 @@ from fieldtrial.training.loop.epoch import Diverged
 from fieldtrial.training.loop.fit import fit
 from fieldtrial.training.loop.trial_progress import TrialProgress
 from fieldtrial.training.scoring.evaluation import score_state
-from fieldtrial.training.scoring.predictions import ScoredSplit
 from fieldtrial.training.svm.classifier import Fitted, fit_svm
+from fieldtrial.training.tasks.interface import ScoredSplit
 
 LAUNCHER = "fieldtrial.training.distributed.launcher"
-Scored = tuple[dict[Split, ScoredSplit], dict[str, Any]]  # answers, and their metrics
+Scored = tuple[Mapping[Split, ScoredSplit], dict[str, Any]]  # answers, and their metrics
 
 
 @dataclass(eq=False)
@@ -57,7 +57,7 @@ class NetworkTrial:
         """Write the best epoch's weights; return result.json's entries about the training."""
         run = self.attempt.run
         state = checkpoint.read(run.checkpoint_path(record["epoch"]))
-        progress = TrialProgress(**state["progress"])
+        progress = TrialProgress.of(state["progress"])
         reason = progress.end(self.attempt.config)
         best = checkpoint.read(run.checkpoint_path(progress.best_epoch))["model"]
         # Copies, because safetensors takes no two names for the same numbers.
@@ -71,8 +71,7 @@ class NetworkTrial:
             "reason": reason or "stop file",
             "epochs": progress.epoch,
             "best_epoch": progress.best_epoch,
-            "validation_accuracy": progress.best_accuracy,
-            "validation_loss": progress.best_loss,
+            **{f"validation_{name}": value for name, value in sorted(progress.best.items())},
             **state["facts"],
             "epoch_minutes": progress.seconds / 60,
             "peak_memory_mb": state["record"]["peak_memory_mb"],

@@ -5,17 +5,32 @@ import io
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from fieldtrial.config import ConfigError
+from fieldtrial.training.data.recipe import AnyRecipe
 from fieldtrial.training.data.splits import Indices, first_of, stratified_cut
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
 PART_NAMES = ("training", "validation", "test")
 TEST_FRACTION = 0.2  # of a data set without a test set; the split is the same for every seed
+
+
+class Annotations(Protocol):
+    """What the images of a data set are labelled with beside a class each, such as boxes."""
+
+    def misfit(self, index: int, size: tuple[int, int]) -> str:
+        """Return why image `index` of this width and height has none of these labels, or ""."""
+
+    def write(self, folder: Path, sizes: Indices, recipe: AnyRecipe | None) -> bytes:
+        """Write the labels into the folder of a store; return a digest of them.
+
+        sizes: int64 (n, 2), width and height of the images. recipe: how they became squares.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +45,8 @@ class Contents:
         content: what image i is told apart by: the bytes of its file, or of its pixels.
         where: says where image i is, for messages.
         are_files: whether the images are files of their own, which may come and go.
+        annotations: further labels; None where a class is all.
+        remarks: as those of a Dataset, where only reading the labels tells.
     """
 
     class_names: tuple[str, ...]
@@ -39,6 +56,8 @@ class Contents:
     content: Callable[[int], bytes]
     where: Callable[[int], str]
     are_files: bool = False
+    annotations: Annotations | None = None
+    remarks: tuple[str, ...] = ()
 
     @classmethod
     def of_files(
@@ -117,8 +136,8 @@ class Dataset:
         channels: 1 for grey images, 3 for colour.
         image_size: side in pixels of its images; where they differ, the size usual for them.
         contents: lists the images, which may take long.
-        test_fraction: share of each class that is still to be split off as the test set; see
-            `image_store.with_test_images`. None: the contents have a test set.
+        test_fraction: share of each class that is still to be split off as the test set where the
+            contents have none; see `image_store.with_test_images`. None: they have one.
         remarks: what was passed over, and which folder was taken for what: a line each.
     """
 

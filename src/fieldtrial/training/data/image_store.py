@@ -29,9 +29,9 @@ from fieldtrial.training.data.dataset import (
     problem,
     require_every_class,
 )
-from fieldtrial.training.data.pixels import as_shown
+from fieldtrial.training.data.pixels import as_shown, upright_size
 from fieldtrial.training.data.progress_bar import progress
-from fieldtrial.training.data.recipe import Recipe
+from fieldtrial.training.data.recipe import AnyRecipe
 from fieldtrial.training.data.splits import Indices, cut_by_numbers
 
 FORMAT = 4  # raised when the same data set would be decoded to other pixels or other files
@@ -83,7 +83,7 @@ def open_store(
     image_size: int,
     root: Path,
     cut: Cut = BY_CONTENT,
-    recipe: Recipe | None = None,
+    recipe: AnyRecipe | None = None,
 ) -> Store:
     """Return the store in `root` of squares of `image_size` pixels; it is built now if missing.
 
@@ -138,7 +138,7 @@ def with_test_images(dataset: Dataset, contents: Contents, cut: Cut, keys: Keys 
         ConfigError: a class has too few images; the message names it. That depends on the numbers
             of images alone.
     """
-    if (fraction := dataset.test_fraction) is None:
+    if (fraction := dataset.test_fraction) is None or TEST in contents.parts:
         return contents
     try:
         if cut == BY_POSITION or keys is None:
@@ -178,7 +178,7 @@ def read_places(folder: Path) -> list[str]:
 
 
 def _build(
-    dataset: Dataset, image_size: int, folder: Path, cut: Cut, recipe: Recipe | None
+    dataset: Dataset, image_size: int, folder: Path, cut: Cut, recipe: AnyRecipe | None
 ) -> None:
     """Decode the data set into the empty `folder`."""
     contents = dataset.contents()
@@ -194,22 +194,28 @@ def _build(
     np.save(folder / "pixels.npy", decoded.pixels)
     count = len(contents.labels) if contents.are_files else 0
     write_json(folder / "places.json", list(map(contents.where, range(count))))
+    labels = contents.annotations
+    more = labels.write(folder, decoded.sizes, recipe) if labels else b""
     facts = {
         "class_names": contents.class_names,
         "mean": mean,
         "std": std,
-        "remarks": dataset.remarks,
-        "digest": _digest(contents, decoded.keys),
+        "remarks": (*contents.remarks, *dataset.remarks),
+        "digest": _digest(contents, decoded.keys, more),
         "are_files": contents.are_files,
     }
     write_json(folder / "facts.json", facts)
 
 
-def _digest(contents: Contents, keys: Keys) -> str:
-    """Return 32 hexadecimal digits of the classes and of each image's class, part and content."""
+def _digest(contents: Contents, keys: Keys, more: bytes) -> str:
+    """Return 32 hexadecimal digits of the classes and of each image's class, part and content.
+
+    more: what else the images are labelled with.
+    """
     digest = hashlib.blake2b(json.dumps(contents.class_names).encode(), digest_size=16)
     for array in (contents.labels, contents.parts, keys):
         digest.update(np.ascontiguousarray(array).data)
+    digest.update(more)
     return digest.hexdigest()
 
 
@@ -220,12 +226,14 @@ class _Decoded:
     Attributes:
         keys, pixels: as in Store.
         means, squares: of its pixels and of their squares, (n, channels).
+        sizes: its width and height in pixels, upright, int64 (n, 2).
     """
 
     keys: Keys
     pixels: Keys
     means: NDArray[np.float64]
     squares: NDArray[np.float64]
+    sizes: Indices
 
     def normalisation(self, train: NDArray[np.bool_]) -> tuple[list[float], list[float]]:
         """Return mean and deviation per channel, in [0, 1], of the images where `train` is True."""
@@ -237,7 +245,7 @@ class _Decoded:
 
 
 def _decode_all(
-    dataset: Dataset, contents: Contents, image_size: int, path: Path, recipe: Recipe | None
+    dataset: Dataset, contents: Contents, image_size: int, path: Path, recipe: AnyRecipe | None
 ) -> _Decoded:
     """Write all images to `path`, and return what is known of them."""
     count, channels = len(contents.labels), dataset.channels
@@ -253,6 +261,7 @@ def _decode_all(
     images = np.load(path, mmap_mode="r+")
     means, squares = np.empty((count, channels)), np.empty((count, channels))
     keys, looks = np.empty(count, np.uint64), np.empty(count, np.uint64)
+    sizes, labels = np.empty((count, 2), np.int64), contents.annotations
 
     def decode_block(start: int) -> list[str]:
         problems = []
@@ -260,11 +269,14 @@ def _decode_all(
             try:
                 content, image = contents.read(index)
                 with image:
+                    sizes[index] = size = upright_size(image)
                     pixels = centre_square(image, image_size, channels, recipe)
                 keys[index] = key_of(content)
             except Exception as error:  # decoders raise nearly everything on damaged files
                 problems.append(f"{contents.where(index)} is not a readable image: {error}")
                 continue
+            if labels and (why := labels.misfit(index, size)):
+                problems.append(f"{contents.where(index)}: {why}")
             images[index] = pixels
             looks[index] = key_of(pixels.tobytes())
             means[index] = pixels.mean(axis=(0, 1))
@@ -283,7 +295,7 @@ def _decode_all(
         more = [f"and {len(problems) - NAMED_FILES} more"] if len(problems) > NAMED_FILES else []
         raise problem(dataset.name, *problems[:NAMED_FILES], *more)
     images.flush()
-    return _Decoded(keys, looks, means, squares)
+    return _Decoded(keys, looks, means, squares, sizes)
 
 
 def require_decodable(image: Image.Image) -> None:
@@ -305,7 +317,7 @@ def require_decodable(image: Image.Image) -> None:
 
 
 def centre_square(
-    image: Image.Image, side: int, channels: int, recipe: Recipe | None = None
+    image: Image.Image, side: int, channels: int, recipe: AnyRecipe | None = None
 ) -> NDArray[np.uint8]:
     """Return the square of `image` that `recipe` says, as uint8 (side, side, channels).
 

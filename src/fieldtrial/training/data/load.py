@@ -3,7 +3,7 @@
 import functools
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,8 @@ from fieldtrial.training.data.copies import equal_images, without_copies
 from fieldtrial.training.data.dataset import TEST, TRAIN, VALIDATION
 from fieldtrial.training.data.image_store import Store, open_store, store_root
 from fieldtrial.training.data.originals import Originals, open_originals
-from fieldtrial.training.data.recipe import Recipe
-from fieldtrial.training.data.sets.registry import locate, open_dataset
+from fieldtrial.training.data.recipe import AnyRecipe, Letterbox
+from fieldtrial.training.data.sets.registry import has_boxes, locate, open_dataset
 from fieldtrial.training.data.splits import (
     Indices,
     first_of,
@@ -27,6 +27,10 @@ from fieldtrial.training.data.splits import (
 )
 
 NO_PART = 255  # of images that are left out
+OTHER_LABELS = {
+    True: "its images have no boxes; task = detection needs boxes:PATH, or shapes",
+    False: "its images are labelled with boxes, which task = detection learns",
+}
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,7 @@ class Data:
         remarks: on the data set: what was passed over, and which images are equal. A line each.
         recipe: how images became squares; None: by the largest square in their centre.
         originals: the training images that random crops are drawn from; None: `images` are these.
+        targets_suffice: whether what is learned of an image is all that its answer is scored by.
     """
 
     images: NDArray[np.uint8]
@@ -70,8 +75,9 @@ class Data:
     digest: str
     cut: Cut
     remarks: tuple[str, ...]
-    recipe: Recipe | None = None
+    recipe: AnyRecipe | None = None
     originals: Originals | None = None
+    targets_suffice: ClassVar[bool] = True
 
     @property
     def channels(self) -> int:
@@ -91,6 +97,20 @@ class Data:
         first = f"{dataset}: {count} classes ({names}); {sizes} images"
         return [first, *(f"  {remark}" for remark in self.remarks)]
 
+    def targets(self, chosen: Indices) -> NDArray[Any]:
+        """Return what is learned of the images `chosen`: their labels, int64 (n,)."""
+        return self.labels[chosen]
+
+    def count(self, chosen: Indices) -> Indices:
+        """Return how often each class is there among the images `chosen`, int64 (classes,)."""
+        labels = self.labels[chosen]
+        return np.bincount(labels[labels >= 0], minlength=len(self.class_names))
+
+    def class_counts(self) -> dict[str, int]:
+        """Return how often each class is there in the data set."""
+        counts = self.count(np.arange(len(self.labels)))
+        return dict(zip(self.class_names, counts.tolist(), strict=True))
+
     @property
     def shape(self) -> DataShape:
         """The shape that a model for this data is built for."""
@@ -101,7 +121,8 @@ def load(
     config: TrainConfig,
     image_size: int | None,
     cut: Cut = BY_CONTENT,
-    recipe: Recipe | None = None,
+    recipe: AnyRecipe | None = None,
+    with_boxes: bool = False,
 ) -> Data:
     """Return the data of `config`, with images of `image_size` pixels or the data set's own size.
 
@@ -117,11 +138,15 @@ def load(
     `images_per_class` leave others out, by the same seed. Of data sets that are files, images are
     chosen by what the files contain, or by their places as earlier versions did, as `cut` says.
 
+    with_boxes: whether the images are labelled with boxes; see `load_boxes`.
+
     Raises:
         ConfigError: no such data set, folder or class; a damaged image; a class without enough
-            images in a split.
+            images in a split; a data set with other labels.
     """
     root = data_root()
+    if has_boxes(config.dataset) != with_boxes:
+        raise ConfigError([f"dataset = {config.dataset!r}: {OTHER_LABELS[with_boxes]}"])
     shares = _Shares(
         config.validation_fraction,
         config.train_fraction,
@@ -150,7 +175,7 @@ class _Place(NamedTuple):
 
     dataset: str
     image_size: int | None
-    recipe: Recipe | None
+    recipe: AnyRecipe | None
     root: Path
     stores: Path
     cut: Cut
@@ -159,7 +184,7 @@ class _Place(NamedTuple):
 @functools.lru_cache(maxsize=64)  # of index arrays; the stores are shared
 def _load(place: _Place, classes: str, shares: _Shares, crops: bool) -> Data:
     dataset, store = place.dataset, _open(place)
-    chosen = _chosen(classes, dataset, store.class_names)
+    chosen = chosen_classes(classes, dataset, store.class_names)
     class_names = tuple(store.class_names[number] for number in chosen)
     numbers = np.full(len(store.class_names), -1)
     numbers[chosen] = np.arange(len(chosen))
@@ -253,10 +278,11 @@ def _sample(
 def _open_originals(place: _Place) -> Originals | None:
     found = open_dataset(place.dataset, place.root)
     size = place.image_size or found.image_size
+    assert not isinstance(place.recipe, Letterbox), "boxes are not cropped with their images"
     return open_originals(found, size, place.recipe, place.stores)
 
 
-def _chosen(classes: str, dataset: str, names: tuple[str, ...]) -> list[int]:
+def chosen_classes(classes: str, dataset: str, names: tuple[str, ...]) -> list[int]:
     """Return the numbers of `classes` among `names`: all, N, A-B or a list of names.
 
     A-B are names where these are whole numbers, such as 5-9 of digits; else places from 0 on.

@@ -1,11 +1,14 @@
-"""The recipe of pretrained weights for images: how they are resized and cropped."""
+"""How images become squares: a library's recipe for its weights, or letterboxing."""
 
 import re
 from dataclasses import dataclass, replace
 from typing import Literal, Self
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
+from fieldtrial.detection.letterbox import letterbox, place
 from fieldtrial.disk.files import read_json
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.schemas import BY_POSITION, Inputs
@@ -69,19 +72,64 @@ class Recipe:
         return square
 
 
-def text_of(recipe: Recipe | None, image_size: int) -> str:
+LETTERBOX_TEXT = re.compile(r"letterboxed to a square of (\d{1,6}) pixels")
+
+
+@dataclass(frozen=True)
+class Letterbox:
+    """How an image becomes a square of `side` pixels, as a detector sees it: whole, with borders.
+
+    See detection/letterbox.
+    """
+
+    side: int
+
+    def __str__(self) -> str:
+        return f"letterboxed to a square of {self.side} pixels"
+
+    @classmethod
+    def parse(cls, text: str) -> Self | None:
+        """Return the letterbox whose text this is, or None if it is none's."""
+        match = LETTERBOX_TEXT.fullmatch(text)
+        return cls(int(match[1])) if match else None
+
+    def scaled(self, side: int) -> "Letterbox":
+        """Return the same for squares of another size."""
+        return replace(self, side=side)
+
+    def apply(self, image: Image.Image) -> Image.Image:
+        """Return the square, in colour."""
+        pixels, _ = letterbox(np.array(image.convert("RGB")), (self.side, self.side))
+        return Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
+
+    def place(self, corners: NDArray[np.float32], sizes: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return boxes (m, 4) in shares of the square, from those in shares of their images.
+
+        sizes: (m, 2), width and height of the image of each.
+        """
+        places = [place((width, height), (self.side,) * 2) for width, height in sizes.tolist()]
+        inner = np.array([one.inner * 2 for one in places]).reshape(-1, 4)
+        offsets = np.array([one.offset * 2 for one in places]).reshape(-1, 4)
+        placed: NDArray[np.float64] = (corners * inner + offsets) / self.side
+        return placed.astype(np.float32)
+
+
+AnyRecipe = Recipe | Letterbox
+
+
+def text_of(recipe: AnyRecipe | None, image_size: int) -> str:
     """Return how images became squares of `image_size` pixels, in words."""
     return SQUARE.format(image_size) if recipe is None else str(recipe)
 
 
-def recorded(run: Run) -> tuple[Recipe | None, int] | None:
+def recorded(run: Run) -> tuple[AnyRecipe | None, int] | None:
     """Return the recipe of a run's images and their side in pixels, as the run has recorded them.
 
     None where it has not: it has not begun, or an earlier version began it.
     """
     known: Inputs = read_json(run.inputs_path, Inputs) or Inputs(cut=BY_POSITION, data="")
     text = str(known.get("recipe") or (run.result() or {}).get("recipe"))
-    if recipe := Recipe.parse(text):
+    if recipe := Recipe.parse(text) or Letterbox.parse(text):
         return recipe, recipe.side
     match = SQUARE_TEXT.fullmatch(text)
     return (None, int(match[1])) if match else None

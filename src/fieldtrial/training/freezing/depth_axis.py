@@ -28,6 +28,8 @@ class Unit:
 def units(network: Network) -> list[Unit]:
     """Return the depth axis of `network`, from the first layer to the head, the last unit.
 
+    The heads of a detector are one unit.
+
     Containers are opened. So are bodies, which hold more than half of all parameters (a
     transformer's encoder), and their siblings of the same class (the other stages). A module with
     parameters that is not opened is a unit, in order of registration. Norms and auxiliary
@@ -36,12 +38,13 @@ def units(network: Network) -> list[Unit]:
     them, whose input they change.
     """
     head = network.head.removeprefix("model.")
+    heads = {name.removeprefix("model.") for name in network.heads}
     found: list[tuple[str, list[str], list[str]]] = []
     head_modules: list[str] = []
     leading: list[str] = []  # norms before any unit
     waiting: list[str] = []  # modules without parameters
-    for name, module in _members(network.model, "", head, count_parameters(network.model)):
-        if name == head:
+    for name, module in _members(network.model, "", heads, count_parameters(network.model)):
+        if name in heads:
             head_modules += [*waiting, name]
             waiting = []
         elif is_norm(module) or name == network.auxiliary:
@@ -71,14 +74,16 @@ def is_norm(module: nn.Module) -> bool:
 
 
 def _members(
-    module: nn.Module, prefix: str, head: str, total: int
+    module: nn.Module, prefix: str, heads: set[str], total: int
 ) -> Iterator[tuple[str, nn.Module]]:
     """Yield the names and modules that are not opened, in order of registration."""
     children = {f"{prefix}{name}": child for name, child in module.named_children()}
     bodies = {type(child) for child in children.values() if _is_body(child, total)}
     for name, child in children.items():
-        if isinstance(child, CONTAINERS) or type(child) in bodies or head.startswith(f"{name}."):
-            yield from _members(child, f"{name}.", head, total)
+        holds_head = any(head.startswith(f"{name}.") for head in heads)
+        is_open = isinstance(child, CONTAINERS) or type(child) in bodies or holds_head
+        if is_open and name not in heads:
+            yield from _members(child, f"{name}.", heads, total)
         else:
             yield name, child
 

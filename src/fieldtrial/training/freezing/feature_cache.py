@@ -41,14 +41,24 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FeatureData(Data):
-    """Data with features, float32 (n, ...), in the place of `images`; the test set is empty."""
+    """Data with features, float32 (n, ...), in the place of `images`; the test set is empty.
+
+    Attributes:
+        side: see `image_size`.
+        learned: what is learned of each image, (n, ...).
+    """
 
     side: int
+    learned: NDArray[Any]
 
     @property
     def image_size(self) -> int:
         """Side in pixels of the images that the features were computed from."""
         return self.side
+
+    def targets(self, chosen: Indices) -> NDArray[Any]:
+        """Return what is learned of the images `chosen`."""
+        return self.learned[chosen]
 
 
 def with_features(
@@ -61,9 +71,9 @@ def with_features(
     """Return the network and the data to train on: features at the freeze point where possible.
 
     They come from the feature cache, which is filled now if need be. `network` and `data` are
-    returned as they are where nothing is frozen, where images are augmented, where there is no
-    freeze point (see `find_freeze_point`), where the features would take more than MOST_BYTES or
-    MOST_SECONDS, and where the disk has no room for them.
+    returned as they are where nothing is frozen, where images are augmented or have boxes, where
+    there is no freeze point (see `find_freeze_point`), where the features would take more than
+    MOST_BYTES or MOST_SECONDS, and where the disk has no room for them.
 
     Training on features gives the same results up to rounding: layers may sum in another order for
     another number of images. `network` is on its device, with the weights of its frozen layers.
@@ -73,7 +83,8 @@ def with_features(
     began = time.monotonic()
     # ZeRO-3 partitions the weights and gathers them only in the order of a whole forward pass.
     is_partitioned = config.strategy == "zero3" and world.size > 1
-    if config.freeze == "none" or config.augmentation or is_partitioned:
+    is_fixed = config.freeze != "none" and not config.augmentation and not is_partitioned
+    if not is_fixed or not data.targets_suffice:
         return network, data
     point = find_freeze_point(network)
     if point is None:
@@ -113,6 +124,7 @@ def with_features(
         cut=data.cut,
         remarks=data.remarks,
         side=data.image_size,
+        learned=data.targets(chosen),
     )
 
 

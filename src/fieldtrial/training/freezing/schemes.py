@@ -79,7 +79,19 @@ def _all_but_part(network: Network, axis: list[Unit], wanted: str) -> set[str]:
             f" {', '.join([*outer, *(kind for kind in KINDS if kind in parts)])}, and modules"
             f" inside these, such as {inner}"
         )
-    return _parameters(axis) - parts[wanted] - parts[network.head.removeprefix("model.")]
+    heads = (parts[head.removeprefix("model.")] for head in network.heads)
+    return _parameters(axis) - parts[wanted].union(*heads)
+
+
+def _backbone(network: Network, axis: list[Unit], _: str) -> set[str]:
+    names = getattr(network.model, "backbone_names", None)
+    if names is None:
+        raise ValueError(
+            "freeze = 'backbone': the model is a classifier, whose backbone is all but its head;"
+            " write all_but_head"
+        )
+    inside = tuple(f"{name}." for name in names)
+    return {name for name in _parameters(axis) if name.startswith(inside)}
 
 
 # The names of the frozen parameters, by a key of freezing_schemes.SCHEMES and its argument.
@@ -88,6 +100,7 @@ FROZEN: dict[str, Callable[[Network, list[Unit], str], set[str]]] = {
     "all_but_head": lambda _network, axis, _: _parameters(axis[:-1]),
     "all_but_last": lambda _network, axis, count: _parameters(axis[: -int(count)]),
     "first": lambda _network, axis, count: _parameters(axis[: int(count)]),
+    "backbone": _backbone,
     "pattern": _find,
     "only": _all_but_part,
 }

@@ -65,7 +65,7 @@ def trained_part(network: Network, data: Data) -> TrainedPart:
     return TrainedPart(
         whole - int(counter.get_total_flops()),
         sum(name not in in_prefix for name in tensors),
-        fits_cache=features.numel() * 4 * images <= MOST_BYTES,
+        fits_cache=data.targets_suffice and features.numel() * 4 * images <= MOST_BYTES,
     )
 
 

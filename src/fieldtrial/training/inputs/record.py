@@ -30,12 +30,11 @@ def inputs_of(config: TrainConfig, data: Data, network: Network) -> Inputs:
 
 def data_inputs(data: Data) -> Inputs:
     """Return the entries of `inputs_of` on the data."""
-    counts = np.bincount(data.labels[data.labels >= 0], minlength=len(data.class_names))
     return Inputs(
         cut=data.cut,
         data=data.digest,
         parts=parts_digest(data),
-        classes=dict(zip(data.class_names, counts.tolist(), strict=True)),
+        classes=data.class_counts(),
         store=data.store,
         remarks=list(data.remarks),
         recipe=text_of(data.recipe, data.image_size),

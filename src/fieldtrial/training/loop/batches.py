@@ -28,12 +28,13 @@ class Batch:
     """A process's share of a global batch of `count` images.
 
     `images` are uint8 (n, height, width, channels), or float (n, channels, height, width) once
-    augmented; `labels` are int64 (n,). `weights` are float (n,): 1, or 0 for padding, because all
-    processes take equally many images.
+    augmented. `targets` are what is learned of them, (n, ...); in classification these are labels,
+    int64 (n,). `weights` are float (n,): 1, or 0 for padding, because all processes take equally
+    many images.
     """
 
     images: torch.Tensor
-    labels: torch.Tensor
+    targets: torch.Tensor
     weights: torch.Tensor
     count: int
 
@@ -69,9 +70,9 @@ def batches(
         places = start + np.arange(world.rank, width * world.size, world.size)
         chosen = np.take(order, places, mode="wrap")
         images = np.asarray(data.images[chosen]) if draw is None else draw(start // size, chosen)
-        labels = data.labels[chosen]
+        targets = data.targets(chosen)
         weights = (places < start + count).astype(np.float32)
-        yield Batch(_send(images, world), _send(labels, world), _send(weights, world), count)
+        yield Batch(_send(images, world), _send(targets, world), _send(weights, world), count)
 
 
 def crops(data: Data, config: TrainConfig, first: int, rank: int) -> Draw | None:
@@ -113,10 +114,10 @@ def micro_batches(batch: Batch, size: int) -> list[Batch]:
     count = math.ceil(width / size)
     if size > 1:
         count = min(count, max(1, width // 2))
-    parts = (t.tensor_split(count) for t in (batch.images, batch.labels, batch.weights))
+    parts = (t.tensor_split(count) for t in (batch.images, batch.targets, batch.weights))
     return [
-        Batch(images, labels, weights, batch.count)
-        for images, labels, weights in zip(*parts, strict=True)
+        Batch(images, targets, weights, batch.count)
+        for images, targets, weights in zip(*parts, strict=True)
     ]
 
 

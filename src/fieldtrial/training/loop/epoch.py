@@ -12,18 +12,16 @@ from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.loop.batches import (
     DROPOUT,
     Waiting,
-    augmented,
     batches,
     crops,
     micro_batches,
     random_number,
     shuffled,
 )
-from fieldtrial.training.loop.inference import Scores, loss_and_correct
-from fieldtrial.training.loop.losses import Objective
 from fieldtrial.training.loop.optimizers import learning_rate, total_norm
 from fieldtrial.training.loop.strategy import Strategy
 from fieldtrial.training.models.network import Network
+from fieldtrial.training.tasks.interface import Objective, Scores, Task
 
 CHECK_EVERY = 50  # steps between two checks of the losses: each waits for the device
 MEASURED_UPDATES = 3  # steps per epoch whose update is measured: each needs a copy of the weights
@@ -39,8 +37,9 @@ class Stopped(Exception):  # noqa: N818 (it was asked for)
 
 @dataclass(frozen=True)
 class Learner:
-    """What learns: the network, its loss, and the strategy that computes gradients and steps."""
+    """What learns: its task, the network, its loss, and the strategy that takes the steps."""
 
+    task: Task
     network: Network
     objective: Objective
     strategy: Strategy
@@ -68,7 +67,7 @@ class EpochStatistics:
     """What an epoch of training was like; the last two are None where nothing was learned.
 
     Attributes:
-        scores: on the training images, while the weights change.
+        scores: the loss, and what the task counts, on the training images while the weights change.
         images: how many were seen.
         seconds_waited: for data.
         gradient_norm: mean over the steps of the whole gradient's Euclidean norm, before clipping.
@@ -99,26 +98,28 @@ def train_epoch(
     """
     config, world = attempt.config, attempt.world
     network, objective, strategy = learner.network, learner.objective, learner.strategy
+    task = learner.task
     # Dropout is seeded per epoch, so that a checkpoint need not hold a generator's state.
     torch.manual_seed(random_number(DROPOUT, config.seed, epoch, world.rank))
     network.train()
     steps = math.ceil(len(data.train) / config.batch_size)
     first = (epoch - 1) * steps
-    meter = StepMeter(steps, strategy, world)
+    meter = StepMeter(steps, task.seen, strategy, world)
     order = shuffled(data.train, config, epoch) if config.shuffle else data.train
     draw = crops(data, config, first, world.rank)
     waiting = Waiting(batches(data, order, config.batch_size, world, draw))
     for i, batch in enumerate(waiting):
         step = first + i
-        changed = augmented(batch, config, data, step, world.rank)
+        changed = task.augment(batch, config, data, step, world.rank)
         parts = micro_batches(changed, attempt.micro_batch_size)
         for number, part in enumerate(parts, start=1):
             with strategy.accumulate(is_last=number == len(parts)):
-                logits = strategy.forward(part.images)
-                loss, summed_loss = objective(logits, part.labels, part.weights)
+                outputs = strategy.forward(part.images)
+                loss, summed_loss = objective(outputs, part.targets, part.weights)
                 # Strategies average over processes: this makes it the mean over the global batch.
                 strategy.backward(loss * (world.size / batch.count))
-            meter.add(i, loss_and_correct(summed_loss, logits.detach(), part))
+            seen = task.count_seen(outputs.detach(), part)
+            meter.add(i, torch.cat([summed_loss[None], seen]).double())
         objective.end_batch()
         meter.before_step(i)
         lr = learning_rate(config, step, steps * config.epochs, plateaus)
@@ -146,11 +147,13 @@ def _must_stop(attempt: Attempt, step: int) -> bool:
 class StepMeter:
     """Collects the numbers of an epoch's steps on the device, without waiting for it."""
 
-    def __init__(self, steps: int, strategy: Strategy, world: World) -> None:
+    def __init__(self, steps: int, seen: tuple[str, ...], strategy: Strategy, world: World) -> None:
+        self._names = ("loss", *seen)
         self._strategy = strategy
         self._world = world
-        # Summed loss and number of correct answers of each step.
-        self._sums = torch.zeros(steps, 2, dtype=torch.float64, device=world.device)
+        # Of each step: the summed loss, and the sums of what the task counts.
+        shape = (steps, len(self._names))
+        self._sums = torch.zeros(shape, dtype=torch.float64, device=world.device)
         self._norms = torch.zeros(steps, dtype=torch.float64, device=world.device)
         measured = range(MEASURED_UPDATES)
         self._measured = {(2 * n + 1) * steps // (2 * MEASURED_UPDATES) for n in measured}
@@ -158,9 +161,9 @@ class StepMeter:
         self._updates: list[torch.Tensor] = []
         self._checked = 0
 
-    def add(self, step: int, loss_and_correct: torch.Tensor) -> None:
-        """Add a micro-batch's summed loss and number of correct answers, float64 (2,)."""
-        self._sums[step] += loss_and_correct
+    def add(self, step: int, sums: torch.Tensor) -> None:
+        """Add a micro-batch's summed loss and what the task counts, float64 (1 + len(seen),)."""
+        self._sums[step] += sums
 
     def before_step(self, step: int) -> None:
         """Copy the weights if the update of this step is to be measured."""
@@ -187,11 +190,12 @@ class StepMeter:
 
     def statistics(self, epoch: int, images: int, seconds_waited: float) -> EpochStatistics:
         """Return the epoch's statistics. Raises Diverged if a gradient's norm is not finite."""
-        loss, accuracy = (self._world.sum(self._sums.sum(0)) / images).tolist()
+        means = (self._world.sum(self._sums.sum(0)) / images).tolist()
+        scores = dict(zip(self._names, means, strict=True))
         gradient_norm = float(self._norms.mean())  # the same in all processes
         if not math.isfinite(gradient_norm):
             raise Diverged(f"a gradient's norm is {gradient_norm} in epoch {epoch}")
         change, weights = self._world.sum(torch.stack(self._updates)).sqrt().T
         ratios = (change / weights)[weights > 0]  # biases alone may start at 0
         ratio = float(ratios.mean()) if len(ratios) else 0.0
-        return EpochStatistics(Scores(loss, accuracy), images, seconds_waited, gradient_norm, ratio)
+        return EpochStatistics(scores, images, seconds_waited, gradient_norm, ratio)

@@ -12,7 +12,7 @@ import torch
 from fieldtrial.command_line import say
 from fieldtrial.config import TrainConfig
 from fieldtrial.disk.run import Record, Run
-from fieldtrial.training.data.load import Data, load
+from fieldtrial.training.data.load import Data
 from fieldtrial.training.data.recipe import text_of
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.freezing.feature_cache import with_features
@@ -29,8 +29,6 @@ from fieldtrial.training.loop.epoch import (
     Stopped,
     train_epoch,
 )
-from fieldtrial.training.loop.inference import Scores, evaluate
-from fieldtrial.training.loop.losses import Objective
 from fieldtrial.training.loop.optimizers import learning_rate
 from fieldtrial.training.loop.strategy import prepare
 from fieldtrial.training.loop.trial_progress import TrialProgress
@@ -41,6 +39,8 @@ from fieldtrial.training.models.network import (
     count_trainable,
 )
 from fieldtrial.training.models.source import ModelSource, build
+from fieldtrial.training.tasks.interface import Scores
+from fieldtrial.training.tasks.registry import task_of
 
 
 def fit(attempt: Attempt) -> Generator[Record]:
@@ -67,6 +67,7 @@ def fit(attempt: Attempt) -> Generator[Record]:
         Superseded: at the end of an epoch, a newer attempt has begun.
     """
     config, run, world, clock = attempt.config, attempt.run, attempt.world, attempt.clock
+    task = task_of(config)
     data, network = open_trial(config, run)
     require_micro_batch(network, data, attempt)
     saved, notice = checkpoint.load(run, config, world)
@@ -75,14 +76,14 @@ def fit(attempt: Attempt) -> Generator[Record]:
         say("\n".join(data.summary(config.dataset)))
     notices = [line for line in (notice, changed) if line]
     extra: Record = {"notice": "; ".join(notices)} if notices else {}  # of the first record
-    progress = TrialProgress(**saved["progress"]) if saved else TrialProgress()
+    progress = TrialProgress.of(saved["progress"]) if saved else TrialProgress()
     facts = (saved["facts"] if saved else facts_of(network, data)) | result_entries(inputs)
     to_save = {"facts": facts, "inputs": inputs}
     if saved:
         network.load_state_dict(saved["model"])
     network, data = with_features(network.to(world.device), data, config, world, clock)
-    objective = Objective(network, config, len(data.class_names), world)
-    learner = Learner(network, objective, prepare(network, config, world))
+    objective = task.objective(network, config, data, world)
+    learner = Learner(task, network, objective, prepare(network, config, world))
     try:
         if saved:
             learner.load_state(saved)
@@ -100,13 +101,11 @@ def fit(attempt: Attempt) -> Generator[Record]:
             )
             training_seconds = time.perf_counter() - started
             share_buffers(network, world)
-            validation = evaluate(network, data, data.validation, attempt)
+            validation = task.evaluate(network, data, data.validation, attempt)
             step = epoch * steps
             for split, scores in (("training", training.scores), ("validation", validation)):
-                if not math.isfinite(scores.loss):
-                    raise Diverged(
-                        f"the {split} loss is {scores.loss} after step {step} (epoch {epoch})"
-                    )
+                if not math.isfinite(loss := scores["loss"]):
+                    raise Diverged(f"the {split} loss is {loss} after step {step} (epoch {epoch})")
             seconds = time.perf_counter() - started
             progress.add(validation, seconds, config)
             progress.alone_seconds = clock.alone
@@ -134,7 +133,10 @@ def fit(attempt: Attempt) -> Generator[Record]:
 def evaluate_untrained(network: Network, data: Data, attempt: Attempt) -> EpochStatistics:
     """Return the scores of an untrained network on as many training images as validation has."""
     sample = shuffled(data.train, attempt.config, 0)[: len(data.validation)]
-    return EpochStatistics(evaluate(network, data, sample, attempt), len(sample))
+    task = task_of(attempt.config)
+    scores = task.evaluate(network, data, sample, attempt)
+    names = ("loss", *task.seen)
+    return EpochStatistics({name: scores[name] for name in names}, len(sample))
 
 
 def share_buffers(network: Network, world: World) -> None:
@@ -167,14 +169,10 @@ def scores_of(training: EpochStatistics, validation: Scores) -> Record:
     Epoch 0's train_loss and train_accuracy are an evaluation on as many training images as
     validation has; later epochs' are those seen while training, and only they have the mean norm of
     the gradient and the mean ratio of updates to weights; see `EpochStatistics`. validation_loss is
-    the cross-entropy, whatever the loss.
+    the cross-entropy, whatever the loss. Other tasks have other metrics.
     """
-    scores = {
-        "train_loss": training.scores.loss,
-        "train_accuracy": training.scores.accuracy,
-        "validation_loss": validation.loss,
-        "validation_accuracy": validation.accuracy,
-    }
+    by_split = (("train", training.scores), ("validation", validation))
+    scores = {f"{split}_{name}": value for split, own in by_split for name, value in own.items()}
     learning = {"gradient_norm": training.gradient_norm, "update_ratio": training.update_ratio}
     return scores | {name: value for name, value in learning.items() if value is not None}
 
@@ -182,7 +180,7 @@ def scores_of(training: EpochStatistics, validation: Scores) -> Record:
 def open_trial(config: TrainConfig, run: Run) -> tuple[Data, Network]:
     """Return the trial's images, and its network on the CPU: initialised, frozen as configured."""
     source = ModelSource.of(config, run.path)
-    data = load(config, source.image_size, cut_of(run, config), source.recipe)
+    data = task_of(config).load(config, source.image_size, cut_of(run, config), source.recipe)
     network = build(source, data.shape, data.mean, data.std)
     freeze(network, config.freeze)
     return data, network

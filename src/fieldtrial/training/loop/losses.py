@@ -138,7 +138,7 @@ def batch_hard(features: Tensor, labels: Tensor, weights: Tensor, margin: float)
     return functional.relu(farthest - nearest + margin) * weights
 
 
-class Objective:
+class ClassObjective:
     """The loss that training minimises; hooks on `network` read what it needs beside the logits."""
 
     def __init__(self, network: Network, config: TrainConfig, classes: int, world: World) -> None:

@@ -20,6 +20,7 @@ class Network(nn.Module):
     Attributes:
         model: the inner model, which takes normalised images (n, channels, h, w).
         head: dotted name of the last layer inside this network, such as model.fc.
+        heads: names of all last layers: that one or, of a detector, one for each of its heads.
         image_size: side in pixels of the images that it was built for.
         auxiliary: name in `model` of the auxiliary classifier, which trains the layers below it;
             or None.
@@ -44,6 +45,7 @@ class Network(nn.Module):
         super().__init__()
         self.model = model
         self.head = f"model.{head}"
+        self.heads = tuple(f"model.{name}" for name in getattr(model, "head_names", (head,)))
         self.image_size = image_size
         self.auxiliary = AUXILIARY_NAME if getattr(model, AUXILIARY_NAME, None) else None
         self.precision = precision

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fieldtrial.config import TrainConfig
+from fieldtrial.detection.settings import DetectorSettings, require_weights
 from fieldtrial.disk.inside import Inside, RefusedError
 from fieldtrial.disk.run import Run
 from fieldtrial.fields.rules import RUN_PREFIX, is_library
@@ -18,6 +19,7 @@ from fieldtrial.training.models.architectures import OwnModels
 from fieldtrial.training.models.eager import defer_compiler
 from fieldtrial.training.models.libraries import Library, Pretraining, Torchvision
 from fieldtrial.training.models.library.heads import head_entries
+from fieldtrial.training.models.library.of_darknet import WEIGHTS, DarknetModels
 from fieldtrial.training.models.library.of_timm import Timm
 from fieldtrial.training.models.library.origins import Origin
 from fieldtrial.training.models.network import Network, count_flops, per_channel
@@ -25,6 +27,10 @@ from fieldtrial.training.models.weights import is_network, load_state, read_stat
 
 OWN = "this project"
 LIBRARIES: dict[str, Library] = {OWN: OwnModels(), "torchvision": Torchvision(), "timm": Timm()}
+# Detectors are only looked for where a name says so: darknet:yolov3.
+DARKNET = DarknetModels()
+DETECTORS: dict[str, Library] = {"darknet": DARKNET}
+EVERY = LIBRARIES | DETECTORS
 
 
 @dataclass(frozen=True)
@@ -51,8 +57,8 @@ class ModelSource:
         """Return the source of `config`. Raises ValueError if no library has model and weights."""
         library, name = resolve(config.model)
         if is_library(config.weights) and (tag := config.weights.partition(":")[2]):
-            name = LIBRARIES[library].tagged(name, tag)
-        return cls(config, run_folder, LIBRARIES[library], name)
+            name = EVERY[library].tagged(name, tag)
+        return cls(config, run_folder, EVERY[library], name)
 
     def drawn(self) -> "ModelSource":
         """Return the same model with randomly drawn weights."""
@@ -100,6 +106,8 @@ class ModelSource:
         weights = self.config.weights
         if weights == "random" or is_library(weights):
             return None
+        if self.library is DARKNET and not self.run:
+            return require_weights(DetectorSettings(weights=weights, config=self.name))
         try:
             path = Path(self.run.weights_path if self.run else weights).expanduser()
         except RefusedError as error:
@@ -114,8 +122,17 @@ class ModelSource:
 
     @cached_property
     def state(self) -> dict[str, Tensor] | None:
-        """The tensors in `file`, or None. Raises ValueError as `read_state` does."""
-        return read_state(self.file) if self.file else None
+        """The tensors in `file`, or None; None for a file of darknet's, whose layers name them.
+
+        Raises:
+            ValueError: as `read_state`.
+        """
+        return read_state(self.file) if self.file and not self.is_darknets else None
+
+    @cached_property
+    def is_darknets(self) -> bool:
+        """Whether the weights are in a file of darknet's."""
+        return self.library is DARKNET and self.file is not None and self.file.suffix == WEIGHTS
 
     @cached_property
     def pretraining(self) -> Pretraining | None:
@@ -156,10 +173,12 @@ class ModelSource:
             return None
         if self.run:
             known = recorded(self.run)  # what that run started from may be gone
-            recipe = known[0] if known else ModelSource.of(self.run.config(), self.run.path).recipe
+            there = self.run.config(), self.run.path
+            recipe = known[0] if known else ModelSource.of(*there).recipe
         else:
             recipe = self.pretraining.recipe if self.pretraining else None
-        return recipe.scaled(self.image_size) if recipe else None
+        # Letterboxes are the task's own.
+        return recipe.scaled(self.image_size) if isinstance(recipe, Recipe) else None
 
     @cached_property
     def origin(self) -> dict[str, str]:
@@ -177,20 +196,20 @@ class ModelSource:
 
 
 def resolve(model: str) -> tuple[str, str]:
-    """Return the library that `model` stands for, a key of LIBRARIES, and the model's name there.
+    """Return the library that `model` stands for, a key of EVERY, and the model's name there.
 
-    `timm:NAME` and `torchvision:NAME` say the library. A bare name is an own model, else
-    torchvision's, else timm's.
+    `timm:NAME`, `torchvision:NAME` and `darknet:NAME` say the library. A bare name is
+    an own model, else torchvision's, else timm's.
 
     Raises:
         ValueError: no library has such a model; the message has the closest names.
     """
-    prefix, _, name = model.rpartition(":")
+    prefix, _, name = model.partition(":") if ":" in model else ("", "", model)
     searched = [prefix] if prefix else list(LIBRARIES)
     for library in searched:
-        if LIBRARIES[library].has(name):
+        if EVERY[library].has(name):
             return library, name
-    known = dict.fromkeys(known for library in searched for known in LIBRARIES[library].names())
+    known = dict.fromkeys(known for library in searched for known in EVERY[library].names())
     close = difflib.get_close_matches(name, known, n=4, cutoff=0.5)
     raise ValueError(
         f"model = {model!r}: no such model in {', '.join(searched)}"
@@ -230,6 +249,7 @@ def build(
     mean, std = (
         values * channels if len(values) == 1 else values for values in (mean, std)
     )  # of grey images, for each channel
+    heads: dict[str, str] = {}
     with torch.random.fork_rng(devices=[]):
         # torch.manual_seed would seed the GPUs too
         torch.default_generator.manual_seed(config.seed)
@@ -250,10 +270,12 @@ def build(
         if is_library(config.weights):
             state, network.weights_file = source.library.imagenet(source.name, size)
             load_state(network, state, network.weights_file)
+        elif source.is_darknets and source.file:
+            heads, network.weights_file = DARKNET.load(model, source.file).entries(), source.file
         elif source.state and source.file:
             load_state(network, source.state, source.file)
             network.weights_file = source.file
-    network.origin = source.origin | head_entries(network)
+    network.origin = source.origin | heads | head_entries(network)
     if source.pretraining:
         network.mean.copy_(per_channel(source.pretraining.mean))
         network.std.copy_(per_channel(source.pretraining.std))

@@ -68,7 +68,7 @@ def is_network(state: Mapping[str, Tensor]) -> bool:
 
 
 def load_state(network: Network, state: Mapping[str, Tensor], path: Path) -> None:
-    """Copy `state`, a Network's or a bare model's, into `network`, without the head.
+    """Copy `state`, a Network's or a bare model's, into `network`, without the heads.
 
     An auxiliary classifier is copied where both have one, without its own last layer.
 
@@ -78,7 +78,7 @@ def load_state(network: Network, state: Mapping[str, Tensor], path: Path) -> Non
     """
     if not is_network(state):
         state = {f"model.{name}": tensor for name, tensor in state.items()}
-    fresh = (f"{network.head}.", AUXILIARY_HEAD)
+    fresh = (*(f"{head}." for head in network.heads), AUXILIARY_HEAD)
     own = {
         name: tensor for name, tensor in network.state_dict().items() if not name.startswith(fresh)
     }

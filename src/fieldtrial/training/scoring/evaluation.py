@@ -1,5 +1,6 @@
 """Metrics of a trial's weights: at its end, or of a finished run again, also on other images."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -8,7 +9,8 @@ import torch
 from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.disk.run import Run
 from fieldtrial.fields.scores import number_with_unit
-from fieldtrial.training.data.load import Data, load
+from fieldtrial.fields.task_metrics import metric_words
+from fieldtrial.training.data.load import Data
 from fieldtrial.training.data.recipe import recorded
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.inputs.record import cut_of, data_inputs, inputs_of, known_inputs
@@ -18,7 +20,8 @@ from fieldtrial.training.loop.fit import open_trial
 from fieldtrial.training.models.network import Network
 from fieldtrial.training.models.source import ModelSource, build
 from fieldtrial.training.models.weights import read_state
-from fieldtrial.training.scoring.predictions import ScoredSplit, score_split
+from fieldtrial.training.tasks.interface import ScoredSplit
+from fieldtrial.training.tasks.registry import task_of
 
 SPLITS: tuple[Split, ...] = ("validation", "test")
 Metrics = dict[str, Any]
@@ -33,7 +36,7 @@ def score_state(
     return scored, metrics_of(data, scored)
 
 
-def metrics_of(data: Data, scored: dict[Split, ScoredSplit]) -> Metrics:
+def metrics_of(data: Data, scored: Mapping[Split, ScoredSplit]) -> Metrics:
     """Return the class names, and metrics such as test_auc for each split that was scored."""
     found: Metrics = {"class_names": list(data.class_names)}
     for split, answers in scored.items():
@@ -90,7 +93,8 @@ def evaluate_elsewhere(run: Run, world: World, dataset: str, split: Split = "tes
         images_per_class=None,
         deduplicate=False,
     )
-    other = load(replace(whole, augmentation=()), own.image_size, own.cut, own.recipe)
+    without = replace(whole, augmentation=())
+    other = task_of(without).load(without, own.image_size, own.cut, own.recipe)
     if other.class_names != own.class_names:
         theirs, known = (", ".join(data.class_names[:10]) for data in (other, own))
         raise ConfigError(
@@ -128,7 +132,7 @@ def evaluate_again(
         else evaluate_run(run, world, (chosen,), initial)
     )
     return [
-        f"{name.replace('_', ' ')} {number_with_unit(name, value)}"
+        f"{metric_words(name)} {number_with_unit(name, value)}"
         for name, value in scores.items()
         if name not in ("class_names", "data_digest")
     ]
@@ -176,7 +180,8 @@ def _score(
     network: Network, data: Data, attempt: Attempt, splits: tuple[Split, ...]
 ) -> dict[Split, ScoredSplit]:
     network.to(attempt.world.device)
-    return {split: score_split(network, data, split, attempt) for split in splits}
+    task = task_of(attempt.config)
+    return {split: task.score(network, data, split, attempt) for split in splits}
 
 
 def _open(config: TrainConfig, run: Run, state: dict[str, torch.Tensor]) -> tuple[Data, Network]:
@@ -188,7 +193,8 @@ def _open(config: TrainConfig, run: Run, state: dict[str, torch.Tensor]) -> tupl
     source = ModelSource.of(config, run.path)
     # The files that the trial started from no longer matter, and may be gone.
     recipe, size = recorded(run) or (source.recipe, source.image_size)
-    data = load(replace(config, augmentation=()), size, cut_of(run, config), recipe)
+    without = replace(config, augmentation=())
+    data = task_of(config).load(without, size, cut_of(run, config), recipe)
     network = build(source.drawn(), data.shape, data.mean, data.std)
     try:
         network.load_state_dict(state)

@@ -36,7 +36,7 @@ from fieldtrial.training.models.categories import match
 from fieldtrial.training.models.eager import defer_compiler
 from fieldtrial.training.models.published import Published
 from fieldtrial.training.models.source import ModelSource
-from fieldtrial.training.scoring.predictions import ScoredSplit
+from fieldtrial.training.tasks.classification.predictions import ClassScores
 
 BATCH = 64  # images of a process at once
 Split = Literal["test", "validation", "all"]
@@ -55,7 +55,7 @@ class PublishedScores:
     """
 
     published: Published
-    answers: ScoredSplit
+    answers: ClassScores
     matched: dict[str, int]
     title: str
 
@@ -146,7 +146,7 @@ def evaluate_published(
     label = numbers[contents.labels[index]]
     losses = functional.cross_entropy(logits, torch.from_numpy(label), reduction="none")
     log_probability = metrics.log_probabilities(logits.numpy())
-    answers = ScoredSplit(index, label, log_probability, losses.double().mean().item())
+    answers = ClassScores(index, label, log_probability, losses.double().mean().item())
     matched = dict(zip(contents.class_names, numbers.tolist(), strict=True))
     title = f"{dataset}, {'all images' if split == 'all' else f'{split} images'}"
     scores = PublishedScores(published, answers, matched, title)

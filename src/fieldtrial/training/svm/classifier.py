@@ -22,8 +22,8 @@ from fieldtrial.training.inputs.settle import settle
 from fieldtrial.training.loop.attempt import Attempt, Split
 from fieldtrial.training.loop.fit import facts_of, open_trial, peak_memory_mb
 from fieldtrial.training.scoring.evaluation import metrics_of
-from fieldtrial.training.scoring.predictions import ScoredSplit
 from fieldtrial.training.svm.penultimate import features
+from fieldtrial.training.tasks.classification.predictions import ClassScores
 
 KERNELS: dict[Kernel, dict[str, Any]] = {
     "linear": {"kernel": "linear"},
@@ -54,7 +54,7 @@ class Fitted:
     """
 
     record: Record
-    scored: dict[Split, ScoredSplit]
+    scored: dict[Split, ClassScores]
     metrics: dict[str, Any]
     facts: dict[str, Any]
 
@@ -91,7 +91,7 @@ def fit_svm(attempt: Attempt) -> Fitted:
     )
     decide = _machine(attempt.config, train_rows, data.labels[data.train])
     train = _score(decide, train_rows, data, data.train)
-    scored: dict[Split, ScoredSplit] = {
+    scored: dict[Split, ClassScores] = {
         "validation": _score(decide, validation_rows, data, data.validation)
     }
     if test_rows is not None:
@@ -158,6 +158,6 @@ def _machine(config: TrainConfig, rows: NDArray[np.float32], labels: Indices) ->
     return decide
 
 
-def _score(decide: Decide, rows: NDArray[np.float32], data: Data, index: Indices) -> ScoredSplit:
+def _score(decide: Decide, rows: NDArray[np.float32], data: Data, index: Indices) -> ClassScores:
     label, log_probability = data.labels[index], metrics.log_probabilities(decide(rows))
-    return ScoredSplit(index, label, log_probability, metrics.log_loss(label, log_probability))
+    return ClassScores(index, label, log_probability, metrics.log_loss(label, log_probability))

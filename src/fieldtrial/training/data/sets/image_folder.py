@@ -93,7 +93,7 @@ def image_folder(
     test_fraction = TEST_FRACTION if cut_test and TEST not in layout.values() else None
     return Dataset(
         name=dataset,
-        fingerprint=_fingerprint(dataset, root, [path for path, _, _ in samples]),
+        fingerprint=folder_fingerprint(dataset, root, [path for path, _, _ in samples]),
         channels=3,
         image_size=IMAGE_SIZE,
         contents=lambda: contents,
@@ -240,7 +240,7 @@ def _in_order(names: Mapping[str, Path]) -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
-def _fingerprint(dataset: str, root: Path, paths: list[Path]) -> str:
+def folder_fingerprint(dataset: str, root: Path, paths: list[Path]) -> str:
     """Return a digest of the files' relative paths, sizes and modification times."""
     digest = hashlib.sha256()
     for path in paths:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from fieldtrial.training.data.boxes.box_folder import IMAGE_SIZE, LAYOUT, box_folder
+from fieldtrial.training.data.boxes.shapes import shapes
 from fieldtrial.training.data.dataset import TRAIN, Contents, Dataset, problem
 from fieldtrial.training.data.sets.cifar10 import cifar10
 from fieldtrial.training.data.sets.dogs_vs_cats import dogs_vs_cats
@@ -26,20 +28,21 @@ def locate(dataset: str, root: Path) -> str:
         ConfigError: no such data set or folder; the message lists the choices, or the places that
             were searched.
     """
-    if dataset in DATASETS:
+    if dataset in DATASETS or dataset in BOX_DATASETS:
         return dataset
-    if not dataset.startswith("folder:"):
-        raise problem(dataset, f"must be one of {', '.join(DATASETS)}, folder:PATH")
-    path = Path(dataset.removeprefix("folder:")).expanduser()
+    kind = dataset.partition(":")[0]
+    if kind not in FOLDERS:
+        names = ", ".join([*DATASETS, *BOX_DATASETS])
+        raise problem(dataset, f"must be one of {names}, folder:PATH, boxes:PATH")
+    path = Path(dataset.removeprefix(f"{kind}:")).expanduser()
     places = list(dict.fromkeys((Path.cwd() / path, root / path)))  # equal for an absolute path
     for place in places:
         if place.is_dir():
-            return f"folder:{place.resolve()}"
+            return f"{kind}:{place.resolve()}"
     raise problem(
         dataset,
-        f"no such folder; looked for {' and '.join(map(str, places))}. It must hold train/ and val/"
-        " or test/ with one folder of images per class each, or the class folders themselves;"
-        " relative paths are also looked for under the environment variable FIELDTRIAL_DATA",
+        f"no such folder; looked for {' and '.join(map(str, places))}. {FOLDERS[kind]}; relative"
+        " paths are also looked for under the environment variable FIELDTRIAL_DATA",
     )
 
 
@@ -50,11 +53,21 @@ def open_dataset(dataset: str, root: Path) -> Dataset:
         ConfigError: it is unusable, or the download failed; the message names files, folders and
             classes.
     """
-    return (
-        DATASETS[dataset](root)
-        if dataset in DATASETS
-        else image_folder(Path(dataset.removeprefix("folder:")))
-    )
+    if dataset in DATASETS or dataset in BOX_DATASETS:
+        return (DATASETS | BOX_DATASETS)[dataset](root)
+    kind, _, path = dataset.partition(":")
+    return box_folder(Path(path)) if kind == BOXES else image_folder(Path(path))
+
+
+def has_boxes(dataset: str) -> bool:
+    """Return whether the images of a data set are labelled with boxes, not with a class each."""
+    return dataset in BOX_DATASETS or dataset.startswith(f"{BOXES}:")
+
+
+def box_image_size(dataset: str) -> int:
+    """Return the side in pixels of a data set with boxes; of a folder, without looking into it."""
+    made = BOX_DATASETS.get(dataset)
+    return made(Path()).image_size if made else IMAGE_SIZE
 
 
 def digits(_root: Path) -> Dataset:
@@ -87,4 +100,11 @@ DATASETS: dict[str, Callable[[Path], Dataset]] = {
     "inat10": inat10,
     "dogs_vs_cats": dogs_vs_cats,
     "flowers104": flowers104,
+}
+BOX_DATASETS: dict[str, Callable[[Path], Dataset]] = {"shapes": shapes}
+BOXES = "boxes"
+FOLDERS = {
+    "folder": "It must hold train/ and val/ or test/ with one folder of images per class each, or"
+    " the class folders themselves",
+    BOXES: LAYOUT[0].upper() + LAYOUT[1:],
 }

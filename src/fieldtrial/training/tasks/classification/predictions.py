@@ -19,7 +19,7 @@ from fieldtrial.training.models.network import Network
 
 
 @dataclass(frozen=True, eq=False)
-class ScoredSplit:
+class ClassScores:
     """The answers for a split's images.
 
     Attributes:
@@ -44,7 +44,7 @@ class ScoredSplit:
         write_arrays(path, index=self.index, label=self.label, log_probability=self.log_probability)
 
 
-def score_split(network: Network, data: Data, split: Split, attempt: Attempt) -> ScoredSplit:
+def score_split(network: Network, data: Data, split: Split, attempt: Attempt) -> ClassScores:
     """Return, to all processes, the answers of `network`, in evaluation mode, for `split`.
 
     Raises:
@@ -61,4 +61,4 @@ def score_split(network: Network, data: Data, split: Split, attempt: Attempt) ->
     loss = losses.double().mean().item()
     if not torch.isfinite(logits).all():
         raise Diverged(f"the {split} loss is {loss} with the kept epoch's weights")
-    return ScoredSplit(index, label, metrics.log_probabilities(logits.numpy()), loss)
+    return ClassScores(index, label, metrics.log_probabilities(logits.numpy()), loss)

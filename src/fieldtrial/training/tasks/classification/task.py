@@ -1,0 +1,59 @@
+"""Classification: each image has one class, and the network gives a logit for each."""
+
+import torch
+from torch.nn import functional
+
+from fieldtrial.config import TrainConfig
+from fieldtrial.disk.schemas import Cut
+from fieldtrial.training.data.load import Data, load
+from fieldtrial.training.data.recipe import AnyRecipe
+from fieldtrial.training.data.splits import Indices
+from fieldtrial.training.distributed.world import World
+from fieldtrial.training.loop.attempt import Attempt, Split
+from fieldtrial.training.loop.batches import Batch, augmented
+from fieldtrial.training.loop.inference import infer
+from fieldtrial.training.loop.losses import ClassObjective
+from fieldtrial.training.models.network import Network
+from fieldtrial.training.tasks.classification.predictions import ClassScores, score_split
+from fieldtrial.training.tasks.interface import Scores
+
+
+class Classification:
+    """See Task. Targets are labels, int64 (n,), and outputs are logits, float (n, classes)."""
+
+    seen = ("accuracy",)
+
+    def load(
+        self, config: TrainConfig, image_size: int | None, cut: Cut, recipe: AnyRecipe | None
+    ) -> Data:
+        """See Task."""
+        return load(config, image_size, cut, recipe)
+
+    def objective(
+        self, network: Network, config: TrainConfig, data: Data, world: World
+    ) -> ClassObjective:
+        """Return cross-entropy, plus the config's loss of the features."""
+        return ClassObjective(network, config, len(data.class_names), world)
+
+    def augment(self, batch: Batch, config: TrainConfig, data: Data, step: int, rank: int) -> Batch:
+        """See Task: an image keeps its class."""
+        return augmented(batch, config, data, step, rank)
+
+    def count_seen(self, outputs: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """Return the number of correct answers, (1,)."""
+        return ((outputs.argmax(1) == batch.targets) * batch.weights).sum()[None]
+
+    def evaluate(self, network: Network, data: Data, indices: Indices, attempt: Attempt) -> Scores:
+        """Return plain cross-entropy, whatever the loss, and the share of correct answers."""
+        world = attempt.world
+        totals = torch.zeros(2, dtype=torch.float64, device=world.device)
+        for batch, logits in infer(network, data, indices, attempt):
+            losses = functional.cross_entropy(logits, batch.targets, reduction="none")
+            loss = (losses * batch.weights).sum()[None]
+            totals += torch.cat([loss, self.count_seen(logits, batch)]).double()
+        loss_and_accuracy = (world.sum(totals) / len(indices)).tolist()
+        return dict(zip(("loss", "accuracy"), loss_and_accuracy, strict=True))
+
+    def score(self, network: Network, data: Data, split: Split, attempt: Attempt) -> ClassScores:
+        """See Task."""
+        return score_split(network, data, split, attempt)

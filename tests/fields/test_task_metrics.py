@@ -1,0 +1,47 @@
+"""Metrics of tasks: their words, and which of them may choose."""
+
+import pytest
+
+from fieldtrial.config import ConfigError, TrainConfig
+from fieldtrial.fields.scores import is_share, score_with_unit
+from fieldtrial.fields.task_metrics import METRICS, MODES, metric_words
+from fieldtrial.results.verdicts.image_scores import SCORES
+from fieldtrial.sweep import Sweep
+
+
+@pytest.mark.parametrize(("name", "words", "share"), [
+    ("validation_accuracy", "validation accuracy", True), ("test_map50", "test mAP at 0.5", True),
+    ("initial_test_macro_f1", "initial test macro f1", True), ("train_loss", "train loss", False),
+    ("auc", "auc", False), ("train_f1", "train f1", True),
+    ("minutes_alone", "minutes alone", False),
+])  # fmt: skip
+def test_metrics_have_words_and_units(name: str, words: str, share: bool) -> None:
+    assert (metric_words(name), is_share(name)) == (words, share)
+
+
+def test_scores_are_read_in_their_unit() -> None:
+    assert score_with_unit("test_map", 0.5) == "50.00 %"
+    assert (MODES["validation_map50"], MODES["validation_loss"]) == ("max", "min")
+
+
+def test_the_table_says_which_metrics_images_have() -> None:
+    assert {name for name, one in METRICS.items() if one.of_images} == SCORES.keys()
+
+
+def test_what_selects_is_one_of_the_tasks_metrics() -> None:
+    why = "because task = classification"
+    choices = "must be one of validation_accuracy, validation_loss"
+    with pytest.raises(ConfigError) as error:
+        TrainConfig(select="validation_map", lr=-1.0)
+    assert f"select = 'validation_map': {choices}, last, {why}" in error.value.problems
+    assert len(error.value.problems) == 2
+    with pytest.raises(ConfigError) as error:
+        Sweep(
+            base=TrainConfig(),
+            rows=[{"task": "classification"}],
+            trials=1,
+            seeds=1,
+            select="validation_map50",
+        )
+    assert f"sweep: select = 'validation_map50': {choices}, {why}" in str(error.value)
+    assert "row 0: task is not a row's field; `base` says it for all rows" in str(error.value)
