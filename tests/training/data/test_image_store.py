@@ -96,6 +96,16 @@ def test_a_disk_without_room_is_an_error_that_names_the_file(tmp_path: Path) -> 
     assert files(tmp_path) == set()
 
 
+@pytest.mark.parametrize("below", ["", "stores"])
+def test_a_folder_that_cannot_be_written_to_says_how_to_choose_another(
+    tmp_path: Path, below: str
+) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(ConfigError, match=r"file.*cannot be kept there .* set FIELDTRIAL_CACHE to"):
+        open_store(open_dataset("digits", tmp_path), 8, file / below)
+
+
 def test_stores_of_other_sizes_and_contents_are_apart(tmp_path: Path) -> None:
     source = open_dataset("digits", tmp_path)
     small, large = (open_store(source, size, tmp_path) for size in (8, 12))

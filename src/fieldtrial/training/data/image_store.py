@@ -6,20 +6,18 @@ import logging
 import math
 import os
 import re
-import shutil
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from fieldtrial.disk.files import write_json
 from fieldtrial.disk.schemas import BY_CONTENT, BY_POSITION, Cut
 from fieldtrial.processes import home_folder
+from fieldtrial.training.data.building import build_once
 from fieldtrial.training.data.content import Keys, key_of, numbers
 from fieldtrial.training.data.dataset import (
     TEST,
@@ -104,29 +102,6 @@ def open_store(
     folder = root / f"{name}-{image_size}px-{key}"
     build_once(folder, lambda aside: _build(dataset, image_size, aside, cut, recipe))
     return read_store(folder)
-
-
-def build_once(folder: Path, build: Callable[[Path], None]) -> None:
-    """Have `build` fill `folder`, unless it is there.
-
-    One process builds it, others that want it wait. It is built aside and renamed into place, so it
-    is always whole. The next builder removes what a killed one left.
-    """
-    if folder.is_dir():
-        return
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{folder}.lock"):
-        if folder.is_dir():
-            return
-        aside = folder.with_name(f"{folder.name}.building")
-        shutil.rmtree(aside, ignore_errors=True)  # of a builder that was killed
-        aside.mkdir()
-        try:
-            build(aside)
-            aside.rename(folder)
-        except BaseException:
-            shutil.rmtree(aside, ignore_errors=True)
-            raise
 
 
 def with_test_images(dataset: Dataset, contents: Contents, cut: Cut, keys: Keys | None) -> Contents:

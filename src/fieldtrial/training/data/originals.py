@@ -17,8 +17,9 @@ from PIL import Image
 
 from fieldtrial.disk.files import write_json
 from fieldtrial.fields.rules import CROPS
+from fieldtrial.training.data.building import build_once
 from fieldtrial.training.data.dataset import TRAIN, Contents, Dataset, problem
-from fieldtrial.training.data.image_store import build_once, require_decodable
+from fieldtrial.training.data.image_store import require_decodable
 from fieldtrial.training.data.pixels import as_shown
 from fieldtrial.training.data.progress_bar import progress
 from fieldtrial.training.data.recipe import Recipe
