@@ -7,6 +7,7 @@ seconds, so it is written only where REPORT is set.
 import os
 from contextlib import nullcontext
 from functools import partial
+from types import ModuleType
 from typing import Any
 
 from ray import tune
@@ -14,7 +15,7 @@ from ray import tune
 from fieldtrial.config import TrainConfig
 from fieldtrial.control import cli as command
 from fieldtrial.control.driver import drive as driver
-from fieldtrial.control.places.local import LocalPlace
+from fieldtrial.control.places import local
 from fieldtrial.control.places.slurm import sbatch as slurm_jobs
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.sweep import Sweep
@@ -52,10 +53,17 @@ def no_report(_folder: SweepFolder) -> None:
     """Write none."""
 
 
+def put(module: ModuleType, **stand_ins: object) -> None:
+    """Put stand-ins into the place of what a module has by these names, and must have."""
+    assert stand_ins.keys() <= vars(module).keys(), (module, stand_ins)
+    vars(module).update(stand_ins)
+
+
 if __name__ == "__main__":
     worker = (os.environ["STAND_IN_WORKER"],)
-    vars(driver).update(Preflight=NoPreflight, LocalPlace=partial(LocalPlace, worker=worker))
+    put(driver, Preflight=NoPreflight)
+    put(local, LocalPlace=partial(local.LocalPlace, worker=worker))
     if not os.environ.get("REPORT"):
-        vars(driver).update(LiveReport=nullcontext, write_report=no_report)
-    vars(slurm_jobs).update(Submitter=partial(slurm_jobs.Submitter, worker=worker))
+        put(driver, LiveReport=nullcontext, write_report=no_report)
+    put(slurm_jobs, Submitter=partial(slurm_jobs.Submitter, worker=worker))
     command.main(sweep)
