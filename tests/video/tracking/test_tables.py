@@ -1,5 +1,6 @@
 import csv
 import io
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -142,6 +143,20 @@ def test_a_stretch_is_told_again_as_it_was(
             assert told.occupancy == was.occupancy
             for name in ("ids", "boxes", "scores", "labels"):
                 assert np.array_equal(getattr(told.tracks, name), getattr(was.tracks, name)), name
+
+
+def test_frames_without_vehicles_take_no_memory(tmp_path: Path) -> None:
+    empty = np.zeros(0, np.int64)
+    analysis = Analysis([], [], CLASS_NAMES, 25, SETTINGS)
+    with written_detections(Outcome(Inside(tmp_path)), CLASS_NAMES) as table:
+        kept = list[weakref.ref[Detections]]()
+        for number in range(3):
+            none = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), empty)
+            analysis.update(number / 25, none)
+            table.add("a.mp4", number, number / 25, none, analysis)
+            kept.append(weakref.ref(none))
+        assert [one() is None for one in kept] == [True, True, False]
+    assert read_detections(Outcome(Inside(tmp_path)), "a.mp4", CLASS_NAMES) == {}
 
 
 def test_another_table_is_refused(tmp_path: Path) -> None:

@@ -82,15 +82,16 @@ class DetectionTable:
             self._frames[-1][1].tracks[earlier.row] = earlier.track
         if self._rows >= GROUP_ROWS:
             self.flush()  # of the frame before, all is known now
-        self._frames.append((video, FrameRows(number, time, detections, found.ids.copy())))
-        self._rows += len(detections)
+        if len(detections):  # hours of an empty road would fill the memory
+            self._frames.append((video, FrameRows(number, time, detections, found.ids.copy())))
+            self._rows += len(detections)
 
     def flush(self) -> None:
         """Write all frames."""
         written, self._frames, self._rows = self._frames, [], 0
-        lengths = [len(frame.tracks) for _, frame in written]
-        if not any(lengths):
+        if not written:
             return
+        lengths = [len(frame.tracks) for _, frame in written]
         videos = sorted({video for video, _ in written})
         boxes = np.concatenate([frame.detections.boxes for _, frame in written])
         tracks = np.concatenate([frame.tracks for _, frame in written])
