@@ -69,7 +69,7 @@ def test_seconds_end_an_endless_stream_even_if_nobody_is_asked_for_more() -> Non
         _send(connection, pieces[:30])
         done.wait(30)  # and then the camera is silent
 
-    for seconds in (0.5, 1.6):  # before the camera is silent, and after
+    for seconds in (0.5, 1.3):  # before the camera is silent, and after
         statistics = StreamStatistics()
         with server(serve) as port:
             url = f"http://127.0.0.1:{port}/"
@@ -101,24 +101,62 @@ def test_frames_are_dropped_when_they_come_too_fast(monkeypatch: pytest.MonkeyPa
         _agree(frame, list(pictures(frame.number + 1))[-1])
 
 
-def test_a_file_that_is_served_has_an_end_and_loses_nothing(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("seconds", [None, 0.3])
+def test_a_file_that_is_served_loses_nothing_and_comes_once_though_it_breaks_off(
+    seconds: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(streams, "LATE", 0.0)
     monkeypatch.setattr(streams, "AHEAD", 2)
-    content = b"".join(transport_stream(30))
+    monkeypatch.setattr(streams, "FIRST_PAUSE", 0.01)
+    pieces = transport_stream(30)
+    content = b"".join(pieces)
+
+    def serve(connection: socket.socket, number: int) -> None:
+        http(connection, "video/mp2t", len(content))
+        connection.sendall(content if number else b"".join(pieces[:15]))
+
+    statistics, frames = StreamStatistics(), list[Frame]()
+    with server(serve) as port:
+        for frame in read_stream(f"http://127.0.0.1:{port}/", seconds, statistics):
+            frames.append(frame)
+            time.sleep(0.06 if seconds else 0.0)  # so slow that its seconds are over before
+    count = 8 if seconds else 30
+    assert [frame.number for frame in frames] == list(range(count))
+    np.testing.assert_allclose([frame.time for frame in frames], np.arange(count) / 25, atol=1e-6)
+    for frame, picture in zip(frames, pictures(count), strict=True):
+        _agree(frame, picture)
+    assert (statistics.ended, statistics.dropped) == ("seconds" if seconds else "end", 0)
+    assert statistics.gaps == []
+
+
+def test_a_playlist_that_goes_on_is_live() -> None:
+    playlist = b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n1.ts\n"
+    content = b"".join(transport_stream(50))
+
+    def serve(connection: socket.socket, number: int) -> None:
+        body = playlist if not number else content
+        http(connection, "application/vnd.apple.mpegurl" if not number else "video/mp2t", len(body))
+        connection.sendall(body)
+
+    with server(serve) as port:
+        url = f"http://127.0.0.1:{port}/road.m3u8"
+        with av.open(url, timeout=5) as container:
+            assert container.size == len(playlist)
+            assert not streams.has_end(container)
+
+
+def test_what_fails_while_reading_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise MemoryError  # which cannot be made to happen
+
+    monkeypatch.setattr(streams.containers, "video_stream", fails)
 
     def serve(connection: socket.socket, _: int) -> None:
-        http(connection, "video/mp2t", len(content))
-        connection.sendall(content)
+        http(connection, "video/mp2t")
+        connection.sendall(b"".join(transport_stream(5)))
 
-    statistics, numbers = StreamStatistics(), []
-    with server(serve) as port:
-        for frame in read_stream(f"http://127.0.0.1:{port}/", statistics=statistics):
-            numbers.append(frame.number)
-            time.sleep(0.01)
-    assert numbers == list(range(30))
-    assert (statistics.ended, statistics.dropped) == ("end", 0)
+    with server(serve) as port, pytest.raises(MemoryError):
+        next(read_stream(f"http://127.0.0.1:{port}/", timeout=2))
 
 
 def test_jpegs_have_the_times_at_which_they_come() -> None:

@@ -1,7 +1,6 @@
 """Live video: streams of cameras, which stop, come back, and do not wait."""
 
 import contextlib
-import itertools
 import queue
 import threading
 import time
@@ -66,9 +65,12 @@ def read_stream(
     Frames' times are seconds since the first; where the stream was interrupted, they go on by the
     clock of this machine. Frames that come faster than they are asked for are dropped once they are
     two seconds late, so what is yielded is of now; `number` counts them. A stream that stops is
-    opened again. One that has an end, such as a file, ends there, and none of it is dropped.
+    opened again. One that has an end, such as a file, ends there, and none of it is dropped; if it
+    stops before, it goes on behind what has come.
 
-    seconds: how long to read, since the first frame; None: as long as it goes on.
+    seconds: how long to read, since the first frame, by this machine's clock or by the stream's
+        times, whatever comes first; where the stream has an end, by its times. None: as long as it
+        goes on.
     statistics: where it is counted what happened.
     timeout: seconds without an answer after which the connection counts as broken.
     patience: seconds in which a stream that has stopped must come back.
@@ -103,9 +105,11 @@ class _Live:
         self._seconds, self._statistics = seconds, statistics
         self.closed = threading.Event()
         self._made: queue.Queue[Frame | Exception | None] = queue.Queue(AHEAD)
-        self._numbers = itertools.count()
         self._began: float | None = None  # when the first frame came, by this machine's clock
         self._last = 0.0  # the time of the last frame
+        self._came = 0  # frames, of all connections
+        self._finite = False
+        self._clock = _Clock(0.0)
         self._converter: Converter | None = None
 
     def taken(self) -> Iterator[Frame]:
@@ -128,11 +132,18 @@ class _Live:
             yield made
 
     def _is_over(self) -> bool:
-        if self._seconds is None or self._began is None:
+        if self._seconds is None or self._began is None or self._finite:
             return False
         return time.monotonic() - self._began >= self._seconds
 
     def run(self) -> None:
+        """Make what `taken` yields, or what it raises: it would wait for ever."""
+        try:
+            self._follow()
+        except Exception as error:
+            self._put(error)
+
+    def _follow(self) -> None:
         """Read until the stream is over; open it again when it stops."""
         pause, since = FIRST_PAUSE, time.monotonic()
         while not self.closed.is_set() and not self._is_over():
@@ -187,8 +198,11 @@ class _Live:
         ) as container:
             stream = containers.video_stream(container, self._name)
             self._statistics.rate = float(stream.guessed_rate or stream.average_rate or 25)
-            finite = container.duration is not None or container.size > 0
-            clock = _Clock(1 / self._statistics.rate)
+            self._finite = has_end(container)
+            # What has an end begins anew when it is opened again.
+            known = self._came if self._finite else 0
+            if not known:
+                self._clock = _Clock(1 / self._statistics.rate)
             without_times = container.format.name in WITHOUT_TIMES
             trusted = True  # until something is damaged, and again from the next key frame on
             for packet in self._packets(container, stream):
@@ -196,9 +210,12 @@ class _Live:
                 trusted &= not failed
                 for picture in frames:
                     trusted = not picture.is_corrupt and (trusted or picture.key_frame)
+                    if known:
+                        known -= 1
+                        continue
                     at = None if without_times or picture.pts is None else picture.time
-                    self._take(picture, stream, clock, at, trusted, finite)
-            return finite
+                    self._take(picture, stream, at, trusted)
+            return self._finite and not self.closed.is_set()
 
     def _packets(self, container: Any, stream: Any) -> Iterator[Any]:
         """Yield packets, and None at the end, also where the connection breaks."""
@@ -216,17 +233,9 @@ class _Live:
         else:
             yield None
 
-    def _take(
-        self,
-        picture: Any,
-        stream: Any,
-        clock: "_Clock",
-        at: float | None,
-        trusted: bool,
-        finite: bool,
-    ) -> None:
+    def _take(self, picture: Any, stream: Any, at: float | None, trusted: bool) -> None:
         """Hand a frame on, if somebody can take it."""
-        now = time.monotonic()
+        now, clock = time.monotonic(), self._clock
         if self._began is None:
             self._began = now
             clock.start(at, now, 0.0, 0.0)
@@ -235,7 +244,8 @@ class _Live:
             self._statistics.gaps.append((self._last, clock.time))
         else:
             clock.go_on(at, now, now - self._began)
-        self._last, number = clock.time, next(self._numbers)
+        self._last, number = clock.time, self._came
+        self._came += 1
         if not trusted:
             self._statistics.damaged += 1
             return
@@ -244,7 +254,7 @@ class _Live:
             if not self._made.full():
                 self._put(Frame(self._image(picture, stream), clock.time, number))
                 return
-            if not finite and (at is None or clock.late(time.monotonic())):
+            if not self._finite and (at is None or clock.late(time.monotonic())):
                 self._statistics.dropped += 1
                 return
             self.closed.wait(0.01)
@@ -255,6 +265,13 @@ class _Live:
             containers.require_pixels(*size, self._name)
             self._converter = Converter(*size, orientation(picture))
         return self._converter.image(picture)
+
+
+def has_end(container: Any) -> bool:
+    """Return whether a stream is a file that somebody serves, and not live."""
+    # A playlist has a size, too, and says whether it goes on.
+    has_size = container.size > 0 and container.format.name != "hls"
+    return container.duration is not None or has_size
 
 
 class _Clock:
