@@ -11,7 +11,7 @@ from torch import Tensor
 from fieldtrial.config import ConfigError
 from fieldtrial.detection.boxes import Detections
 from fieldtrial.detection.darknet.architectures import ARCHITECTURES
-from fieldtrial.detection.darknet.heads import Head, decode_likely
+from fieldtrial.detection.darknet.heads import Head, decode
 from fieldtrial.detection.darknet.network import Darknet
 from fieldtrial.detection.darknet.sections import read_sections
 from fieldtrial.detection.darknet.weights import load_weights
@@ -118,7 +118,7 @@ class Detector:
         self, output: Tensor, head: Head, size: tuple[int, int]
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return boxes, scores and labels that reach the confidence, of one head."""
-        decoded = decode_likely(output, head, size[1] // output.shape[1], self._settings.confidence)
+        decoded = decode(output, head, size[1] // output.shape[1], self._settings.confidence)
         best, labels = decoded[:, 5:].index_select(1, self._kept).max(1)
         scores = decoded[:, 4] * best
         is_enough = scores >= self._settings.confidence
@@ -162,7 +162,7 @@ def _classes(
         raise ConfigError([f"{problem}{'' if settings.names else ' (COCO)'}; {rule}"])
     kept = settings.classes or names
     if own and kept == VEHICLES:
-        kept = own
+        kept = names
     if unknown := [name for name in kept if name not in names]:
         choices = ", ".join(names)
         raise ConfigError(

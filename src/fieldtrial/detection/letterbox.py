@@ -30,11 +30,6 @@ class Placement:
         pairs = zip(self.inner, self.image, strict=True)
         return np.array([inner / image for inner, image in pairs] * 2)
 
-    def to_input(self, boxes: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Return boxes (n, 4) of the image (left, top, right, bottom) in the letterbox's pixels."""
-        moved: NDArray[np.float64] = boxes * self._scale + np.array(self.offset * 2, float)
-        return moved
-
     def to_image(self, boxes: NDArray[np.floating]) -> NDArray[np.float64]:
         """Return boxes (n, 4) of the letterbox in the image's pixels; they may leave the image."""
         moved: NDArray[np.float64] = (boxes - np.array(self.offset * 2, float)) / self._scale
@@ -66,7 +61,7 @@ def least_size(image: tuple[int, int], longer: int, stride: int) -> tuple[int, i
 
 
 def letterbox(image: NDArray[np.uint8], size: tuple[int, int]) -> tuple[torch.Tensor, Placement]:
-    """Return an image in a grey letterbox, resized bilinearly as darknet does, without blurring.
+    """Return an image in a grey letterbox, resized bilinearly and, as by darknet, without blurring.
 
     Args:
         image: uint8 (height, width, 3).

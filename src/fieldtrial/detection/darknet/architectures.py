@@ -48,7 +48,6 @@ class _Layers:
             classes=self.classes,
             num=self.anchors.count(",") // 2 + 1,
             ignore_thresh=0.7,
-            truth_thresh=1,
         )
 
     def finer(self, filters: int, layer: int) -> None:

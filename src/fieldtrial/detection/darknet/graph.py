@@ -179,8 +179,6 @@ def head_of(number: int, section: Section, nodes: list[Node]) -> Head:
         classes=classes,
         scale_x_y=scale,
         ignore_thresh=section.real("ignore_thresh", 0.5),
-        truth_thresh=section.real("truth_thresh", 1.0),
-        iou_thresh=section.real("iou_thresh", 1.0),
     )
 
 

@@ -23,16 +23,14 @@ KEYS = {
     "upsample": ("stride",),
     "maxpool": ("size", "stride", "padding"),
     "dropout": ("probability",),
-    "yolo": (
-        *("mask", "anchors", "classes", "num", "scale_x_y", "ignore_thresh", "truth_thresh"),
-        "iou_thresh",
-    ),
+    "yolo": ("mask", "anchors", "classes", "num", "scale_x_y", "ignore_thresh"),
 }
 # Keys of [yolo] that only matter to darknet's own training and its suppression of double boxes.
 TRAINING_KEYS = (
     *("jitter", "random", "resize", "max", "map", "focal_loss", "label_smooth_eps", "iou_loss"),
     *("objectness_smooth", "cls_normalizer", "obj_normalizer", "iou_normalizer", "nms_kind"),
     *("delta_normalizer", "iou_thresh_kind", "beta_nms", "max_delta", "counters_per_class"),
+    *("truth_thresh", "iou_thresh"),
 )
 ALIASES = {"network": "net", "conv": "convolutional", "max": "maxpool"}
 

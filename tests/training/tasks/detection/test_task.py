@@ -80,6 +80,10 @@ def test_eight_images_are_learned_by_heart(tmp_path: Path) -> None:
 
     detector = Detector(DetectorSettings(weights=str(run.path), confidence=0.05))
     assert (detector.class_names, detector.image_size) == (CLASSES, (96, 96))
+    others = tuple(f"my {name}" for name in CLASSES)
+    (tmp_path / "my.names").write_text("\n".join(others))
+    renamed = DetectorSettings(weights=str(run.path), names=str(tmp_path / "my.names"))
+    assert Detector(renamed).class_names == others
     test = load_boxes(config, 96).images[found["index"]]
     for number, one in enumerate(detector.detect(list(test))):
         best = found["starts"][number]  # the first has the highest score
