@@ -88,8 +88,18 @@ def test_zones_are_averaged_over_bins_and_videos() -> None:
         (0, 0): {0: Occupied(1.0, 3, 5), 1: Occupied(2.0, 2, 1)},
         (1, 0): {0: Occupied(6.0, 9, 0)},
     }
-    assert zone_totals(zones, 2) == [(3.0, 9, 6), (0.0, 0, 0)]
-    data = zone_data(zones)
+    # Of the first video's second minute there are only 15 seconds.
+    lengths = [75.0, 60.0]
+    first, second = zone_totals(zones, 2, lengths)
+    assert first == ((60 * 1.0 + 15 * 2.0 + 60 * 6.0) / 135, 9, 6)
+    assert second == (0.0, 0, 0)
+    assert zone_totals({(0, 0): {0: Occupied(2.0, 2, 2)}}, 1, [0.0]) == [(2.0, 2, 2)]
+    data = zone_data(zones, lengths)
     assert data["seconds"] == 60
     assert data["columns"]["mean"] == [1.0, 2.0, 6.0]
     assert data["columns"]["video"] == [0, 0, 1]
+    hours = {(0, zone): {at: Occupied(at % 5, 9, 1) for at in range(1003)} for zone in range(60)}
+    data = zone_data(hours, [60 * 1002.5])
+    assert data["seconds"] == 300
+    # Two of five minutes and a half: 0, 1 and half of 2.
+    assert data["columns"]["mean"][199:201] == [2.0, float(f"{(0 + 1 + 2 / 2) / 2.5:.4g}")]

@@ -68,7 +68,7 @@ def render_report(outcome: Outcome) -> str:
         "zones": [zone["name"] for zone in summary["zones"]],
         "classes": summary["classes"],
         "counts": count_data(counts),
-        "occupancy": zone_data(zones),
+        "occupancy": zone_data(zones, [video["seconds"] for video in summary["videos"]]),
         "gallery": shown,
         "snapshots": outcome.snapshots_folder.name,
     }

@@ -65,8 +65,12 @@ def count_data(counts: Mapping[Stream, Mapping[int, int]]) -> dict[str, Any]:
     }
 
 
-def zone_data(zones: Mapping[tuple[int, int], Mapping[int, Occupied]]) -> dict[str, Any]:
+def zone_data(
+    zones: Mapping[tuple[int, int], Mapping[int, Occupied]], lengths: Sequence[float]
+) -> dict[str, Any]:
     """Return the zones' occupancy by minute for the page's figure, in bins of `seconds`.
+
+    lengths: of the videos, in seconds.
 
     columns: video, zone, bin, mean, most and entered, as lists of one length.
     """
@@ -76,12 +80,12 @@ def zone_data(zones: Mapping[tuple[int, int], Mapping[int, Occupied]]) -> dict[s
         name: [] for name in ("video", "zone", "bin", "mean", "most", "entered")
     }
     for (video, zone), by_minute in sorted(zones.items()):
-        binned: dict[int, list[Occupied]] = defaultdict(list)
+        binned: dict[int, list[tuple[Occupied, float]]] = defaultdict(list)
         for minute, occupied in by_minute.items():
-            binned[MINUTE * minute // length].append(occupied)
+            known = occupied, _seconds_of(minute, lengths[video])
+            binned[MINUTE * minute // length].append(known)
         for place, together in sorted(binned.items()):
-            mean = sum(one.mean for one in together) / len(together)
-            most, entered = max(o.most for o in together), sum(o.entered for o in together)
+            mean, most, entered = _together(together)
             row = (video, zone, place, float(f"{mean:.4g}"), most, entered)
             for column, value in zip(columns.values(), row, strict=True):
                 column.append(value)
@@ -114,13 +118,26 @@ def busiest(
 
 
 def zone_totals(
-    zones: Mapping[tuple[int, int], Mapping[int, Occupied]], count: int
+    zones: Mapping[tuple[int, int], Mapping[int, Occupied]], count: int, lengths: Sequence[float]
 ) -> list[tuple[float, int, int]]:
-    """Return mean occupancy, most at once and vehicles that came in, of each of `count` zones."""
-    found = []
-    for zone in range(count):
-        known = [one for (_, own), by in zones.items() if own == zone for one in by.values()]
-        mean = sum(one.mean for one in known) / max(1, len(known))
-        most = max((one.most for one in known), default=0)
-        found.append((mean, most, sum(one.entered for one in known)))
-    return found
+    """Return mean occupancy, most at once and vehicles that came in, of each of `count` zones.
+
+    lengths: of the videos, in seconds.
+    """
+    known: list[list[tuple[Occupied, float]]] = [[] for _ in range(count)]
+    for (video, zone), by_minute in zones.items():
+        known[zone] += [(one, _seconds_of(at, lengths[video])) for at, one in by_minute.items()]
+    return list(map(_together, known))
+
+
+def _seconds_of(minute: int, length: float) -> float:
+    """Return how much a video has of a minute; a little of the one that its last frame begins."""
+    return min(MINUTE, max(length - MINUTE * minute, 1e-6))
+
+
+def _together(known: Sequence[tuple[Occupied, float]]) -> tuple[float, int, int]:
+    """Return the mean over so many seconds each, the most at once and the sum that came in."""
+    seconds = sum(own for _, own in known)
+    mean = sum(one.mean * own for one, own in known) / seconds if known else 0.0
+    most = max((one.most for one, _ in known), default=0)
+    return mean, most, sum(one.entered for one, _ in known)

@@ -136,7 +136,8 @@ def zone_rows(
 ) -> list[dict[str, Any]]:
     """Return the table of zones: mean occupancy, the most at once, and vehicles that came in."""
     rows = []
-    found = zone_totals(zones, len(summary["zones"]))
+    lengths = [video["seconds"] for video in summary["videos"]]
+    found = zone_totals(zones, len(summary["zones"]), lengths)
     for zone, (mean, most, entered) in zip(summary["zones"], found, strict=True):
         rows.append({"name": zone["name"], "cells": [f"{mean:.2f}", most, entered]})
     return rows
