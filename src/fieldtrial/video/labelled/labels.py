@@ -152,6 +152,7 @@ class _Reader:
     ) -> None:
         self._known = {name: label for label, name in enumerate(class_names)}
         self._size, self._numbers = size, numbers
+        self._stems = {Path(one).stem: number for one, number in (numbers or {}).items()}
         self.problems = list[str]()
         self.labels = Labels()
 
@@ -229,8 +230,7 @@ class _Reader:
     def _number(self, name: str, where: str) -> int | None:
         """Return the number of the frame that a file is named after."""
         if self._numbers is not None:
-            stems = {Path(one).stem: number for one, number in self._numbers.items()}
-            number = self._numbers.get(Path(name).name, stems.get(Path(name).stem))
+            number = self._numbers.get(Path(name).name, self._stems.get(Path(name).stem))
             if number is None:
                 self.problems.append(f"{where}: no image of the folder is called {name!r}")
             return number

@@ -63,7 +63,8 @@ def read_frames(
     are decoded after it, as far as the next key frame: they may be made from it.
 
     stride: only numbers that it divides, wherever reading begins.
-    damage: where frames that are skipped are counted, whether `stride` asks for them or not.
+    damage: where frames that are skipped are counted; of a file also those that `stride` does not
+        ask for.
 
     Raises:
         ValueError: the file is not that of the index any more.
