@@ -256,6 +256,11 @@ def test_whoever_stops_asking_ends_the_thread() -> None:
         ("rtsp://a:b:c@d@camera/", "rtsp://a:…@camera/"),
         ("http://camera/?user=a&password=b&size=3", "http://camera/?user=a&password=…&size=3"),
         ("http://camera/live", "http://camera/live"),
+        (
+            "http://camera/?a=%0A&%70wd=b;key=c#token=d",
+            "http://camera/?a=%0A&%70wd=…;key=…#token=…",
+        ),
+        ("rtsp://a:b/c@camera/", "rtsp://…"),
         ("http://[broken", "http://…"),
     ],
 )

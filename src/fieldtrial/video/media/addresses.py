@@ -1,7 +1,7 @@
 """Addresses of streams."""
 
 import re
-from urllib.parse import parse_qsl, urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 # The protocols that a stream may use, by how its address begins: a playlist names other addresses.
 WEB = "http,https,httpproxy,tcp,tls,crypto"
@@ -15,6 +15,7 @@ PROTOCOLS = {
     "udp": "udp",
 }
 SECRET = re.compile("pass|pwd|token|key|auth|secret|signature", re.IGNORECASE)
+FIELD = re.compile("([^&;=]*)=([^&;]*)")
 
 
 def is_stream(given: str) -> bool:
@@ -26,11 +27,15 @@ def without_password(url: str) -> str:
     """Return an address as it may be shown: without a password, and without what looks like one."""
     try:
         parts = urlsplit(url)
-        fields = parse_qsl(parts.query, keep_blank_values=True)
+        _ = parts.port  # not a number in a:b/c@host, whose password has a / that must be %2F
     except ValueError:  # no address at all
         return url.partition("://")[0] + "://…"
     user, at, host = parts.netloc.rpartition("@")
     name = user.partition(":")
-    query = "&".join(f"{key}={'…' if SECRET.search(key) else value}" for key, value in fields)
     shown = f"{name[0]}:…{at}{host}" if name[1] else parts.netloc
-    return urlunsplit((parts.scheme, shown, parts.path, query or parts.query, parts.fragment))
+    rest = (FIELD.sub(_shown, part) for part in (parts.query, parts.fragment))
+    return urlunsplit((parts.scheme, shown, parts.path, *rest))
+
+
+def _shown(field: re.Match[str]) -> str:
+    return f"{field[1]}=…" if SECRET.search(unquote(field[1])) else field[0]
