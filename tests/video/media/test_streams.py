@@ -73,7 +73,7 @@ def test_seconds_end_an_endless_stream_even_if_nobody_is_asked_for_more() -> Non
         statistics = StreamStatistics()
         with server(serve) as port:
             url = f"http://127.0.0.1:{port}/"
-            frames = list(read_stream(url, seconds, statistics, timeout=20))
+            frames = list(read_stream(url, seconds, statistics, timeout=1.1))
             done.set()
         assert 0.3 < frames[-1].time < seconds
         assert statistics.ended == "seconds"
@@ -81,19 +81,19 @@ def test_seconds_end_an_endless_stream_even_if_nobody_is_asked_for_more() -> Non
 
 
 def test_frames_are_dropped_when_they_come_too_fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streams, "LATE", 0.1)
+    monkeypatch.setattr(streams, "LATE", 0.02)
     monkeypatch.setattr(streams, "AHEAD", 2)
     pieces, statistics, frames = transport_stream(50), StreamStatistics(), []
 
     def serve(connection: socket.socket, _: int) -> None:
         http(connection, "video/mp2t")
-        _send(connection, pieces, 0.02)
+        _send(connection, pieces)
 
     with server(serve) as port:
         url = f"http://127.0.0.1:{port}/"
         for frame in read_stream(url, statistics=statistics, timeout=5, patience=0.0):
             frames.append(frame)
-            time.sleep(0.15)
+            time.sleep(0.06)
     assert statistics.dropped > 10
     assert len(frames) + statistics.dropped == statistics.frames == 50
     for frame in frames:  # what came through is what its number says
