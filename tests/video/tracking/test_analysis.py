@@ -230,6 +230,21 @@ def test_a_curve_is_as_exact_as_is_said() -> None:
     assert 10 < len(steps) < 30
 
 
+def test_the_path_of_a_box_that_trembles_for_long_stays_short() -> None:
+    points = np.random.default_rng(0).normal((500, 300), 2, (9000, 2))
+    path = Path()
+    for number, (x, y) in enumerate(points.tolist()):
+        path.add(number / 25, (x, y), 40)
+    steps = path.finish()
+    assert 100 < len(steps) < 2000
+    assert (steps[0].time, steps[-1].time) == (0, 8999 / 25)
+    times = [step.time for step in steps]
+    for place in (0, 1):
+        drawn = np.interp(np.arange(9000) / 25, times, [step.point[place] for step in steps])
+        # Twice and four times as much as at first, of points that have been thinned out before.
+        assert np.abs(drawn - points[:, place]).max() <= (1 + 2 + 4) * 0.05 * 40
+
+
 def test_frames_may_share_a_time() -> None:
     frames = list(scene([EASTWARD], steady(4)))
     twice = sorted([*frames, *frames[1:-1]], key=lambda pair: pair[0])

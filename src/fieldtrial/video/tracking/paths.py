@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from fieldtrial.video.geometry import Point
 
 SHARE, LEAST = 0.05, 1.0  # of the vehicle's size, and in pixels
+MOST = 2000  # points of a path
 
 
 @dataclass(frozen=True)
@@ -21,12 +22,15 @@ class Path:
 
     Between two kept points, x and y are off by at most a twentieth of the vehicle's size, or a
     pixel. A point is kept when the corridor of all ways to it that are so exact is left (the
-    swinging door of E. H. Bristol, ISA 1990), so a track that stands for hours has few.
+    swinging door of E. H. Bristol, ISA 1990), so a track that stands for hours has few. If its box
+    trembles by more, MOST points come together. They are then thinned out with twice the tolerance,
+    which holds from then on.
     """
 
     kept: list[Step] = field(default_factory=list)
     _last: Step | None = None
     _corridor: list[tuple[float, float]] = field(default_factory=list)  # of speeds in x and y
+    _coarse: int = 1  # times the tolerance
 
     def add(self, time: float, point: Point, size: float) -> None:
         """Add where the track is; nothing at a time that it has. size: the vehicle's, in pixels."""
@@ -39,14 +43,23 @@ class Path:
             self.kept.append(self._last)
             self._corridor = []
         if self.kept[-1] is not step:
-            self._narrow(step, max(LEAST, SHARE * size))
+            self._narrow(step, self._coarse * max(LEAST, SHARE * size))
         self._last = step
+        if len(self.kept) == MOST:
+            self._thin_out(size)
 
     def finish(self) -> list[Step]:
         """Return the points that are kept, with the last one."""
         if self._last is not None and self._last is not self.kept[-1]:
             self.kept.append(self._last)
         return self.kept
+
+    def _thin_out(self, size: float) -> None:
+        steps = self.finish()
+        self.kept, self._last, self._corridor = [], None, []
+        self._coarse *= 2
+        for step in steps:
+            self.add(step.time, step.point, size)
 
     def _speeds(self, step: Step, off: float = 0.0) -> list[tuple[float, float]]:
         anchor = self.kept[-1]
