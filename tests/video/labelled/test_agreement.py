@@ -160,6 +160,9 @@ def test_yolo_texts_are_the_same_labels(tmp_path: Path) -> None:
     assert len(labels.frames[8].boxes) == 0
     assert labels.counts == {"middle": {"left": 3}}
     assert labels.passed == {"boxes of the class person": 1}
+    (tmp_path / "classes.txt").write_text("person\n\ncar\n")  # would be 1, or is it 2?
+    with pytest.raises(ConfigError, match=r"classes\.txt, line 2: '': must be a class's name"):
+        read_labels(tmp_path, CLASS_NAMES, SIZE)
     (tmp_path / "classes.txt").unlink()
     with pytest.raises(ConfigError, match="class 2; must be from 0 to 1"):
         read_labels(tmp_path, CLASS_NAMES, SIZE, network_names=("car", "bus"))
@@ -220,7 +223,13 @@ def test_bad_labels_are_refused(tmp_path: Path, name: str) -> None:
     assert str(tmp_path / "labels.json") in str(caught.value)
 
 
-@pytest.mark.parametrize("line", ["1 0.5 0.5 0.2", "1.5 0 0 1 1", "1 0.5 0.5 x 0.1", "-1 0 0 1 1"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("1 0.5 0.5 0.2", "1.5 0 0 1 1", "1 0.5 0.5 x 0.1", "-1 0 0 1 1", "inf 0 0 1 1"),
+        *("1 0 0 nan 1", "1 320 240 64 48", "1 0.1 0.1 0.2 0.1 0.2 0.2"),  # pixels; a polygon
+    ],
+)
 def test_bad_texts_are_refused(tmp_path: Path, line: str) -> None:
     (tmp_path / "1.txt").write_text(line)
     with pytest.raises(ConfigError, match=r"1\.txt: .* must be class, x, y, width and height"):

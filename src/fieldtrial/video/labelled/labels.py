@@ -17,12 +17,14 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from fieldtrial.config import ConfigError
-from fieldtrial.disk.reading import UnreadableError, check, read_bytes
+from fieldtrial.detection.names import read_names
+from fieldtrial.disk.reading import UnreadableError, read_bytes
 from fieldtrial.disk.schemas import Count, Seconds
 from fieldtrial.video.summary import Direction
 
 MOST_BYTES = 256 << 20
 MOST_BOXES = 10_000  # of a frame
+LARGEST_SHARE = 10.0
 SHOWN = 5  # examples in a message
 OWN_COUNTS = "counts.json"  # beside YOLO's texts
 CLASS_LISTS = ("classes.txt", "obj.names")  # what labelling tools put beside YOLO's texts
@@ -204,8 +206,11 @@ class _Reader:
         names = list(network_names)
         for name in CLASS_LISTS:
             if (folder / name).exists():
-                names = read_bytes(folder / name).decode(errors="replace").split("\n")
-                names = [one.strip() for one in names if one.strip()]
+                try:
+                    names = list(read_names(folder / name))
+                except ConfigError as error:
+                    self.problems += error.problems
+                    return
         for path in sorted(folder.glob("*.txt")):
             if path.name in CLASS_LISTS:
                 continue
@@ -301,12 +306,14 @@ def _text(path: Path) -> str:
 
 
 def _yolo_row(line: str) -> list[float]:
-    cells = line.split()
     try:
-        row = [float(cell) for cell in cells[:5]]
-        if len(row) < 5 or row[0] != int(row[0]) or row[0] < 0:
-            raise ValueError
-        check(row, list[Length], "")
-    except (ValueError, OverflowError):
-        raise ValueError(f"{line[:80]!r}: must be class, x, y, width and height") from None
+        row = [float(cell) for cell in line.split()]
+    except ValueError:
+        row = []
+    # Five numbers, or they are a polygon's; boxes may reach beyond the frame, but pixels are more.
+    fits = len(row) == 5 and row[0].is_integer() and row[0] >= 0
+    if not fits or not all(abs(share) <= LARGEST_SHARE for share in row[1:]):
+        raise ValueError(
+            f"{line[:80]!r}: must be class, x, y, width and height, in shares of the frame"
+        )
     return row
