@@ -47,7 +47,7 @@ def test_boxes_come_back(width: int, height: int, side: int) -> None:
         assert top + high <= size[1]
         # What is not border is the image, from corner to corner.
         boxes = np.array([[0, 0, wide, high], [wide / 2, 0, wide, high / 4]]) + [left, top] * 2
-        expected = [[0, 0, width, height], [width / 2, 0, width, height / 4]]
+        expected = np.array([[0, 0, width, height], [width / 2, 0, width, height / 4]])
         np.testing.assert_allclose(
             placement.to_image(boxes), expected, atol=1e-9 * (width + height)
         )

@@ -14,6 +14,7 @@ from PIL import Image
 from fieldtrial.video.frames import Frame
 from fieldtrial.video.media import streams
 from fieldtrial.video.media.addresses import without_password
+from fieldtrial.video.media.decoding import containers
 from fieldtrial.video.media.streams import StreamStatistics, read_stream
 from tests.video.media.made import pictures
 from tests.video.media.servers import encoded, http, rtsp, server, transport_stream
@@ -149,7 +150,7 @@ def test_what_fails_while_reading_is_raised(monkeypatch: pytest.MonkeyPatch) -> 
     def fails(*_: object) -> None:
         raise MemoryError  # which cannot be made to happen
 
-    monkeypatch.setattr(streams.containers, "video_stream", fails)
+    monkeypatch.setattr(containers, "video_stream", fails)
 
     def serve(connection: socket.socket, _: int) -> None:
         http(connection, "video/mp2t")

@@ -8,7 +8,6 @@ import math
 from collections import deque
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Literal
 
 import numpy as np
 
@@ -31,6 +30,8 @@ from fieldtrial.video.pages.paint import (
     shortened,
     strokes,
 )
+from fieldtrial.video.tracking.analysis import anchor_of
+from fieldtrial.video.tracking.settings import Anchor
 
 TAIL_SECONDS = 1.0
 LIT_SECONDS = 0.5  # how long a count is lit after a crossing
@@ -54,7 +55,7 @@ class Drawing:
         lines: Sequence[Line],
         zones: Sequence[Zone],
         class_names: Sequence[str],
-        anchor: Literal["centre", "bottom"] = "centre",
+        anchor: Anchor = "centre",
     ) -> None:
         self._anchor = anchor
         self._size, self._lines, self._zones = size, lines, zones
@@ -79,7 +80,8 @@ class Drawing:
         for track, box in zip(
             moment.tracks.ids.tolist(), moment.tracks.boxes.tolist(), strict=True
         ):
-            self._tails.setdefault(track, deque()).append((moment.time, *self._point(box)))
+            point = anchor_of(box, self._anchor)
+            self._tails.setdefault(track, deque()).append((moment.time, *point))
         oldest = moment.time - TAIL_SECONDS
         for track, tail in list(self._tails.items()):
             while tail and tail[0][0] < oldest:
@@ -104,10 +106,6 @@ class Drawing:
         self._draw_names(frame, moment)
         self._draw_plates(frame, moment)
         return frame
-
-    def _point(self, box: Sequence[float]) -> Point:
-        left, top, right, bottom = box
-        return (left + right) / 2, bottom if self._anchor == "bottom" else (top + bottom) / 2
 
     # What moves
 

@@ -1,7 +1,7 @@
 """Detections, frame by frame, become tracks, crossings and counts."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -200,8 +200,8 @@ class _Followed:
         return int(self.scores.argmax())
 
 
-def anchor_of(box: Box, anchor: Anchor) -> Point:
-    """Return the point of a box (4,) that crosses lines and is in zones."""
+def anchor_of(box: Iterable[float], anchor: Anchor) -> Point:
+    """Return the point of a box (4,) that crosses lines, is in zones, and leaves a tail."""
     left, top, right, bottom = map(float, box)
     return (left + right) / 2, bottom if anchor == "bottom" else (top + bottom) / 2
 
