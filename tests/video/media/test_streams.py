@@ -36,6 +36,7 @@ def test_a_stream_that_stops_is_opened_again_and_its_times_go_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(streams, "FIRST_PAUSE", 0.3)
+    monkeypatch.setattr(streams, "LATE", 0.5)
     # After the interruption the camera begins its clock anew.
     pieces = [transport_stream(20, first=1000), transport_stream(15)]
 
@@ -53,7 +54,10 @@ def test_a_stream_that_stops_is_opened_again_and_its_times_go_on(
     np.testing.assert_allclose(np.diff(times[:20]), 0.04, atol=1e-6)
     np.testing.assert_allclose(np.diff(times[20:]), 0.04, atol=1e-6)
     assert times[0] == 0
-    assert statistics.gaps == [(times[19], times[20])]
+    between, at_the_end = statistics.gaps
+    assert between == (times[19], times[20])
+    assert at_the_end[0] == times[-1]
+    assert at_the_end[1] > times[-1] + 0.5
     assert times[20] > times[19]
     assert (statistics.frames, statistics.dropped, statistics.damaged) == (35, 0, 0)
     assert statistics.ended == "lost"
@@ -62,7 +66,10 @@ def test_a_stream_that_stops_is_opened_again_and_its_times_go_on(
         _agree(frame, picture)
 
 
-def test_seconds_end_an_endless_stream_even_if_nobody_is_asked_for_more() -> None:
+def test_seconds_end_an_endless_stream_even_if_nobody_is_asked_for_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(streams, "LATE", 0.5)
     pieces, done = transport_stream(40), threading.Event()
 
     def serve(connection: socket.socket, _: int) -> None:
@@ -74,10 +81,13 @@ def test_seconds_end_an_endless_stream_even_if_nobody_is_asked_for_more() -> Non
         statistics = StreamStatistics()
         with server(serve) as port:
             url = f"http://127.0.0.1:{port}/"
-            frames = list(read_stream(url, seconds, statistics, timeout=1.1))
+            frames = list(read_stream(url, seconds, statistics, timeout=20))
             done.set()
         assert 0.3 < frames[-1].time < seconds
         assert statistics.ended == "seconds"
+        gaps = [frames[-1].time] if seconds > 1 else []
+        assert [first for first, _ in statistics.gaps] == gaps
+        assert all(first + 0.5 < last for first, last in statistics.gaps)
         done.clear()
 
 

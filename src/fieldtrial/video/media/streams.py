@@ -39,7 +39,8 @@ class StreamStatistics:
         frames: how many arrived whole.
         dropped: how many of them were left out, because they came faster than they were asked for.
         damaged: how many were skipped, because data were lost on the way.
-        gaps: times without frames, from and to, in seconds, after which the stream has come back.
+        gaps: times without frames, from and to, in seconds: before the stream has come back, and at
+            its end if it has not.
         ended: why it is over: after the seconds asked for, by itself, or because it did not come
             back; None as long as it goes on.
     """
@@ -107,6 +108,7 @@ class _Live:
         self._made: queue.Queue[Frame | Exception | None] = queue.Queue(AHEAD)
         self._began: float | None = None  # when the first frame came, by this machine's clock
         self._last = 0.0  # the time of the last frame
+        self._arrived = 0.0  # when it came, by this machine's clock
         self._came = 0  # frames, of all connections
         self._finite = False
         self._clock = _Clock(0.0)
@@ -119,7 +121,7 @@ class _Live:
                 made = self._made.get(timeout=0.1)
             except queue.Empty:
                 if self._is_over():
-                    self._statistics.ended = "seconds"
+                    self._end("seconds")
                     return
                 continue
             if isinstance(made, Exception):
@@ -150,7 +152,8 @@ class _Live:
             frames = self._statistics.frames
             try:
                 if self._read():
-                    self._end("end")
+                    self._statistics.ended = "end"
+                    self._put(None)
                     return
             except (FFmpegError, ValueError) as error:
                 if self._began is None:
@@ -163,13 +166,17 @@ class _Live:
                 return
             if time.monotonic() - since > self._patience:
                 self._end("lost")
+                self._put(None)
                 return
             self.closed.wait(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
 
-    def _end(self, how: Literal["end", "lost"]) -> None:
+    def _end(self, how: Literal["seconds", "lost"]) -> None:
+        """Note how a stream is over from which nothing comes, and for how long that has been so."""
+        quiet = time.monotonic() - self._arrived
+        if quiet > LATE:
+            self._statistics.gaps.append((self._last, self._last + quiet))
         self._statistics.ended = how
-        self._put(None)
 
     def _why(self, error: Exception) -> str:
         if isinstance(error, av.TimeoutError | av.ExitError):
@@ -213,7 +220,9 @@ class _Live:
                     if known:
                         known -= 1
                         continue
-                    at = None if without_times or picture.pts is None else picture.time
+                    # A frame that comes as the connection breaks has no time_base of its own.
+                    has_time = picture.pts is not None and not without_times
+                    at = float(picture.pts * stream.time_base) if has_time else None
                     self._take(picture, stream, at, trusted)
             return self._finite and not self.closed.is_set()
 
@@ -244,7 +253,7 @@ class _Live:
             self._statistics.gaps.append((self._last, clock.time))
         else:
             clock.go_on(at, now, now - self._began)
-        self._last, number = clock.time, self._came
+        self._last, self._arrived, number = clock.time, now, self._came
         self._came += 1
         if not trusted:
             self._statistics.damaged += 1
