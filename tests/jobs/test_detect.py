@@ -17,15 +17,18 @@ from numpy.typing import NDArray
 from fieldtrial.detection.boxes import Detections
 from fieldtrial.detection.detector import Detector
 from fieldtrial.detection.settings import DetectorSettings
+from fieldtrial.disk.reading import UnreadableError
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.work.videos import VideosFolder
 from fieldtrial.video.analyses.command import Prepared, prepare
 from fieldtrial.video.analyses.summing import labels_of
 from fieldtrial.video.flags import add_options
 from fieldtrial.video.media.index import index_video
+from fieldtrial.video.media.stored import write_index
 from fieldtrial.video.options import Options
 from fieldtrial.video.segments import detect as detecting
 from fieldtrial.video.segments.parts import read_parts
+from fieldtrial.video.videos import stored
 from tests.job_commands import main_of
 from tests.video.media.servers import http, server
 from tests.video.traffic import (
@@ -239,6 +242,7 @@ def test_a_stream_gives_what_its_file_does_and_is_kept_if_the_program_dies(
         assert "secret" not in (tmp_path / "live" / "analysis.json").read_text()
         assert watch("live", url) == 2
         assert "holds a stream's analysis, which is over" in capsys.readouterr().err
+        assert VideosFolder(tmp_path / "live").lines() == ["detect: 1 task, 1 finished"]
         counted.frames, counted.fails = 0, {50: RuntimeError("the program dies")}
         with pytest.raises(RuntimeError):
             watch("dead", url)
@@ -307,3 +311,15 @@ def test_labels_without_names_have_the_numbers_of_the_runs_network(tmp_path: Pat
     labels = labels_of(options, [index], ["bus", "car"])
     assert labels is not None
     assert [frame.labels.tolist() for frame in labels.frames.values()] == [[1]]
+
+
+def test_the_index_of_another_video_is_refused(tmp_path: Path) -> None:
+    folder = VideosFolder(tmp_path)
+    index = index_video(write_traffic(tmp_path / "traffic.mp4", 2))
+    write_index(index, folder.index_path(0))
+    assert stored(folder, ["one", "two"]) is None
+    found = stored(folder, [str(index.path)])
+    assert found is not None
+    assert len(found[0]) == 2
+    with pytest.raises(UnreadableError, match=f"another video, {index.path}, not /one"):
+        stored(folder, ["/one"])

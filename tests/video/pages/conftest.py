@@ -41,7 +41,7 @@ class Made:
         counted = {"frames": int(1500 * minutes), "detections": 9, "tracks": 2}
         skipped = [
             {"first": 1.0, "last": 3.5, "frames": None, "reason": self.reason},
-            scattered(about["seconds"], 5, 10.0, "missing in the file"),
+            scattered(60 * minutes, 5, 10.0, "missing in the file"),
         ]
         self.videos.append({**about, **counted, "skipped": skipped})
 

@@ -82,7 +82,7 @@ def prepare(flags: argparse.Namespace) -> Prepared:
     if is_stream(videos[0]):
         labels_of(options, [], names)  # which are of a file
         return Prepared(folder, options, [], videos[0])
-    indexes = (known and stored(folder, len(videos))) or index_all(videos, options.rate)
+    indexes = (known and stored(folder, videos)) or index_all(videos, options.rate)
     sizes = [(index.width, index.height) for index in indexes]
     require_inside(video_names(videos), sizes, *options.places)
     labels_of(options, indexes, names)
@@ -114,9 +114,9 @@ def _default(videos: list[str]) -> Path:
 
 def _refuse_others(folder: VideosFolder) -> None:
     """Raise ConfigError where the run directory is a sweep's, or of a run that was trained."""
-    others = {"sweep": SweepFolder(folder.folder), "run": Run(folder.folder)}
-    for what, other in others.items():
-        if other.exists():
+    others = {"sweep": SweepFolder(folder.folder).exists, "run": Run(folder.folder).exists}
+    for what, is_there in others.items():
+        if is_there():
             raise ConfigError([f"{folder.path} holds a {what}; give another --run"])
 
 

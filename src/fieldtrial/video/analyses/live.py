@@ -197,6 +197,8 @@ def _conclude(folder: VideosFolder, options: Options) -> None:
     (name,), names = video_names(options.videos), facts["class_names"]
     (found,) = follow(folder, [Source(name, facts["rate"], [SEGMENT])], names, options)
     _rename_snapshots(folder, name, found, names)
+    result = {"outcome": "finished", "frames": found.frames, "class_names": names}
+    folder.run(SEGMENT.name).write_result(result)
     conclude(folder, [_summary(name, facts, found)], options, names)
 
 
