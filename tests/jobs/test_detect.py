@@ -16,15 +16,24 @@ from numpy.typing import NDArray
 
 from fieldtrial.detection.boxes import Detections
 from fieldtrial.detection.detector import Detector
+from fieldtrial.detection.settings import DetectorSettings
+from fieldtrial.disk.reading import UnreadableError
+from fieldtrial.disk.run import Run
 from fieldtrial.disk.work.videos import VideosFolder
 from fieldtrial.video.analyses.command import Prepared, prepare
+from fieldtrial.video.analyses.summing import labels_of
 from fieldtrial.video.flags import add_options
+from fieldtrial.video.media.index import index_video
+from fieldtrial.video.media.stored import write_index
+from fieldtrial.video.options import Options
 from fieldtrial.video.segments import detect as detecting
 from fieldtrial.video.segments.parts import read_parts
+from fieldtrial.video.videos import stored
 from tests.job_commands import main_of
 from tests.video.media.servers import http, server
 from tests.video.traffic import (
     CARS,
+    CONFIG,
     FRAMES,
     LINE,
     RATE,
@@ -39,16 +48,19 @@ TABLES = ("counts.csv", "crossings.csv", "tracks.csv", "zones.csv", "stays.csv")
 
 
 class Counted:
-    """The detector, which counts frames, and may be interrupted or stop working before a frame."""
+    """The detector, which counts frames; something may happen before one, as an interruption."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.frames, self.fails = 0, dict[int, BaseException]()
+        self.frames, self.fails = 0, dict[int, BaseException | Callable[[], None]]()
         detect = Detector.detect
 
         def counted(detector: Detector, images: Sequence[NDArray[np.uint8]]) -> list[Detections]:
             for _ in images:
-                if self.frames in self.fails:
-                    raise self.fails.pop(self.frames)
+                what = self.fails.pop(self.frames, None)
+                if isinstance(what, BaseException):
+                    raise what
+                if what:
+                    what()
             self.frames += len(images)
             return detect(detector, images)
 
@@ -143,8 +155,12 @@ def test_a_video_becomes_tables_pictures_and_a_report_and_nothing_is_done_twice(
     assert (left["by_hand"], left["counted"], right["counted"]) == (2, 2, 1)
 
     capsys.readouterr()
-    assert detect("one", "--confidence", "0.4", "--stride", "2") == 2
+    (tmp_path / "other.cfg").write_text(CONFIG.replace("anchors=16", "anchors=17"))
+    others = ["--classes", "all", "--config", str(tmp_path / "other.cfg")]
+    assert detect("one", "--confidence", "0.4", "--stride", "2", *others) == 2
     said = capsys.readouterr().err
+    assert "classes = all: it was begun with car" in said
+    assert "description_digest = " in said
     assert "confidence = 0.4: it was begun with 0.15" in said
     assert "stride = 2: it was begun with 1" in said
     assert tables(folder) == before[0]
@@ -165,15 +181,20 @@ def test_an_analysis_that_is_interrupted_or_has_no_room_goes_on_where_it_ended(
     assert detect("whole") == 0
     counted.frames = 0
     full = OSError(errno.ENOSPC, "No space left on device", "part")
-    counted.fails = {16: KeyboardInterrupt(), 42: full, 72: RuntimeError("broken")}
-    statuses = [detect("ended") for _ in range(4)]
-    assert statuses == [130, 1, 1, 0]
+    folder = VideosFolder(tmp_path / "ended")
+
+    def take_over() -> None:
+        folder.set_owner({**(folder.owner() or {}), "token": "another machine's"})
+
+    counted.fails = {16: KeyboardInterrupt(), 20: take_over, 42: full, 72: RuntimeError("broken")}
+    statuses = [detect("ended") for _ in range(5)]
+    assert statuses == [130, 1, 1, 1, 0]
     said = capsys.readouterr()
+    assert "has taken this analysis over, and this driver has ended" in said.err
     assert "part: No space left on device; fix that and run the same command again" in said.err
     assert "failed: detect-0000-" in said.out
     assert counted.frames == FRAMES
     assert tables(tmp_path / "ended") == tables(tmp_path / "whole")
-    folder = VideosFolder(tmp_path / "ended")
     numbers = [
         frame.number
         for name in folder.tasks("detect")
@@ -182,6 +203,11 @@ def test_an_analysis_that_is_interrupted_or_has_no_room_goes_on_where_it_ended(
         for frame in part.frames
     ]
     assert numbers == list(range(FRAMES))
+    damaged = folder.segment_run(folder.tasks("detect")[2]).parts()[1]
+    Path(damaged).write_bytes(b"")
+    assert [detect("ended"), detect("ended")] == [2, 0]
+    assert "run the same command again, which does the task once more" in capsys.readouterr().err
+    assert tables(tmp_path / "ended") == tables(tmp_path / "whole")
     monkeypatch.undo()
     assert detect("coarse", "--stride", "5") == 0
     assert summary(tmp_path / "coarse")["videos"][0]["frames"] == FRAMES / 5
@@ -216,6 +242,7 @@ def test_a_stream_gives_what_its_file_does_and_is_kept_if_the_program_dies(
         assert "secret" not in (tmp_path / "live" / "analysis.json").read_text()
         assert watch("live", url) == 2
         assert "holds a stream's analysis, which is over" in capsys.readouterr().err
+        assert VideosFolder(tmp_path / "live").lines() == ["detect: 1 task, 1 finished"]
         counted.frames, counted.fails = 0, {50: RuntimeError("the program dies")}
         with pytest.raises(RuntimeError):
             watch("dead", url)
@@ -247,3 +274,52 @@ def test_bad_input_is_told_in_a_line_and_writes_nothing(
     (line,) = capsys.readouterr().err.splitlines()
     assert told in line
     assert not (tmp_path / "bad").exists()
+
+
+def test_all_that_is_wrong_is_told_at_once_and_a_sweeps_folder_is_left_alone(
+    tmp_path: Path, detect: Detect, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = [
+        *("--stride", "0", "--lost_seconds", "-1", "--zone", "z:1,1,2,2", "--line", "a"),
+        *("--weights", "gone.weights", "--names", "gone.names"),
+    ]
+    assert detect("bad", *wrong) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == len(set(said)) == 6
+    for name, what in (("sweep.json", "sweep"), ("config.json", "run")):
+        folder = tmp_path / what
+        folder.mkdir()
+        (folder / name).write_text("{}")
+        assert detect(what) == 2
+        assert f"{folder} holds a {what}; give another --run" in capsys.readouterr().err
+        assert [path.name for path in folder.iterdir()] == [name]
+
+
+def test_labels_without_names_have_the_numbers_of_the_runs_network(tmp_path: Path) -> None:
+    Run(tmp_path / "run").write_result({"outcome": "finished", "class_names": ["bus", "car"]})
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "0.txt").write_text("1 0.5 0.5 0.1 0.1\n")
+    options = Options(
+        videos=("traffic.mp4",),
+        detector=DetectorSettings(weights=str(tmp_path / "run")),
+        weights_digest="",
+        description_digest="",
+        tracking={},
+        check=str(tmp_path / "labels"),
+    )
+    index = index_video(write_traffic(tmp_path / "traffic.mp4", 2))
+    labels = labels_of(options, [index], ["bus", "car"])
+    assert labels is not None
+    assert [frame.labels.tolist() for frame in labels.frames.values()] == [[1]]
+
+
+def test_the_index_of_another_video_is_refused(tmp_path: Path) -> None:
+    folder = VideosFolder(tmp_path)
+    index = index_video(write_traffic(tmp_path / "traffic.mp4", 2))
+    write_index(index, folder.index_path(0))
+    assert stored(folder, ["one", "two"]) is None
+    found = stored(folder, [str(index.path)])
+    assert found is not None
+    assert len(found[0]) == 2
+    with pytest.raises(UnreadableError, match=f"another video, {index.path}, not /one"):
+        stored(folder, ["/one"])

@@ -45,7 +45,7 @@ class Advance:
                 *columns, TextColumn("{task.fields[text]}", markup=False), console=self._console
             )
             self._task = self._bar.add_task(
-                self._what, total=self._total, completed=self._done, text=self.text()
+                self._what, total=self._total or None, completed=self._done, text=self.text()
             )
             self._bar.start()
         return self

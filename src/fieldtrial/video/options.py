@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fieldtrial.config import ConfigError
-from fieldtrial.detection.settings import DetectorSettings, located
+from fieldtrial.detection.settings import DetectorSettings
 from fieldtrial.disk.reading import check
 from fieldtrial.video.flags import DETECTOR, IMAGE_RATE, SEGMENT_SECONDS, TRACKING
 from fieldtrial.video.geometry import Line, Zone, parse_lines, parse_zones
@@ -27,6 +27,8 @@ class Options:
         videos: absolute paths or addresses of streams.
         detector: the network and its thresholds.
         weights_digest: the SHA-256 of the weights.
+        description_digest: that of the network's description and of its classes' names, where these
+            are files.
         stride: every so manieth frame is looked at.
         rate: frames/s of folders of images.
         segment_seconds: about how long a segment is.
@@ -39,6 +41,7 @@ class Options:
     videos: tuple[str, ...]
     detector: DetectorSettings
     weights_digest: str
+    description_digest: str
     stride: int = 1
     rate: float = IMAGE_RATE
     segment_seconds: float = SEGMENT_SECONDS
@@ -90,8 +93,11 @@ class Options:
 
     def fixed(self) -> dict[str, Any]:
         """Return what detections and segments depend on, as plain data."""
-        names = ("videos", "weights_digest", "stride", "rate", "segment_seconds", "seconds")
-        detector = {name: value for name, value in asdict(self.detector).items() if value != ()}
+        names = (
+            *("videos", "weights_digest", "description_digest"),
+            *("stride", "rate", "segment_seconds", "seconds"),
+        )
+        detector = asdict(self.detector)
         return _plain({**{name: getattr(self, name) for name in names}, **detector})
 
     def to_json(self) -> dict[str, Any]:
@@ -142,33 +148,33 @@ def collected(parts: Sequence[Callable[[], Made]]) -> list[Made]:
         except ValueError as error:
             problems.append(str(error))
     if problems:
-        raise ConfigError(problems)
+        raise ConfigError(list(dict.fromkeys(problems)))  # parts may check the same
     return made
 
 
 def detector_of(flags: argparse.Namespace) -> DetectorSettings:
-    """Return the detector's settings that flags ask for, with absolute paths.
-
-    Raises:
-        ConfigError: values out of bounds, and files that are not there, with all problems.
-    """
+    """Return the detector's settings that flags ask for. Raises ConfigError with all problems."""
     names = {item.name for item in fields(DetectorSettings)} & set(DETECTOR)
     given = {name: getattr(flags, name) for name in names if name in flags}
-    return located(DetectorSettings(**given))
+    return DetectorSettings(**given)
 
 
 def options_of(
     flags: argparse.Namespace,
     videos: Sequence[str],
     detector: DetectorSettings,
-    weights_digest: str,
+    digests: tuple[str, str] = ("", ""),
 ) -> Options:
-    """Return the options that flags ask for. Raises ConfigError with all problems."""
+    """Return the options that flags ask for. Raises ConfigError with all problems.
+
+    digests: of the weights, and of what describes the network.
+    """
     numbers = ("stride", "rate", "seconds", "segment_seconds")
     return Options(
         videos=tuple(videos),
         detector=detector,
-        weights_digest=weights_digest,
+        weights_digest=digests[0],
+        description_digest=digests[1],
         lines=tuple(flags.line),
         zones=tuple(flags.zone),
         tracking={name: getattr(flags, name) for name in TRACKING if name in flags},

@@ -17,13 +17,22 @@ class SkippedPart(TypedDict):
     """A stretch of a video that was not seen: it is damaged, or the stream had gone.
 
     first, last: in seconds since the video's first frame. frames: that could not be decoded, None
-    where nobody knows.
+    where nobody knows. seconds: how much of the stretch it is, if not all of it.
     """
 
     first: Seconds
     last: Seconds
     frames: Count | None
     reason: Text
+    seconds: NotRequired[Seconds]
+
+
+def scattered(end: float, frames: int, rate: float, reason: str) -> SkippedPart:
+    """Return frames that lack somewhere in a video, which has `rate` of them in each second.
+
+    end: of the video, in seconds.
+    """
+    return SkippedPart(first=0, last=end, frames=frames, reason=reason, seconds=frames / rate)
 
 
 class VideoSummary(TypedDict):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fieldtrial.config import ConfigError
+from fieldtrial.disk.reading import UnreadableError
 from fieldtrial.disk.work.videos import Segment, VideosFolder
 from fieldtrial.video.geometry import Line, Zone, outside_problems
 from fieldtrial.video.media.addresses import is_stream
@@ -75,10 +76,20 @@ def require_inside(
         raise ConfigError(problems)
 
 
-def stored(folder: VideosFolder, count: int) -> list[VideoIndex] | None:
-    """Return the indexes that are in a run directory, or None where one lacks."""
-    paths = [folder.index_path(number) for number in range(count)]
-    return [read_index(path) for path in paths] if all(path.exists() for path in paths) else None
+def stored(folder: VideosFolder, videos: Sequence[str]) -> list[VideoIndex] | None:
+    """Return the indexes of videos that are in a run directory, or None where one lacks.
+
+    Raises:
+        UnreadableError: one is damaged, or of another video.
+    """
+    paths = [folder.index_path(number) for number in range(len(videos))]
+    if not all(path.exists() for path in paths):
+        return None
+    indexes = [read_index(path) for path in paths]
+    for path, index, video in zip(paths, indexes, videos, strict=True):
+        if str(index.path) != video:
+            raise UnreadableError(f"{path}: the index of another video, {index.path}, not {video}")
+    return indexes
 
 
 def cut_all(

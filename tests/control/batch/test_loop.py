@@ -22,6 +22,7 @@ class ScriptedPlace:
 
     script: {task: what its attempts do}: `part` records 10 more frames, `done` ends it well; others
     are ends of an attempt: death, limit, preempted, memory, disk, outage, error:TEXT, early, hang.
+    As a real one does, an attempt records at its start how far the one before it came.
     """
 
     processes = 1
@@ -64,8 +65,11 @@ class ScriptedPlace:
             self._script[name].insert(0, word)
             return None
         with run.recorder(task.attempt) as recorder:
+            frames = self._frames.setdefault(name, 0)
+            if run.record_lines(task.attempt, 0) == b"":
+                recorder.write({"epoch": frames // 10, "seconds": 0.0, "frames": frames})
             if word == "part":
-                self._frames[name] = frames = self._frames.get(name, 0) + 10
+                self._frames[name] = frames = frames + 10
                 recorder.write({"epoch": frames // 10, "seconds": 1.0, "frames": frames})
                 return None
         del self._running[name]

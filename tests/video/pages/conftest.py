@@ -15,6 +15,7 @@ from fieldtrial.video.outcome import Outcome
 from fieldtrial.video.pages import places
 from fieldtrial.video.pages.snapshots import snapshot_name, write_snapshot
 from fieldtrial.video.pages.stills import write_picture
+from fieldtrial.video.summary import scattered
 
 CLASSES = ("car", "bus")
 SIZE = 320, 240
@@ -38,7 +39,10 @@ class Made:
     def video(self, name: str, minutes: float = 3.0, size: tuple[int, int] = SIZE) -> None:
         about = {"name": name, "width": size[0], "height": size[1], "seconds": 60 * minutes}
         counted = {"frames": int(1500 * minutes), "detections": 9, "tracks": 2}
-        skipped = [{"first": 1.0, "last": 3.5, "frames": None, "reason": self.reason}]
+        skipped = [
+            {"first": 1.0, "last": 3.5, "frames": None, "reason": self.reason},
+            scattered(60 * minutes, 5, 10.0, "missing in the file"),
+        ]
         self.videos.append({**about, **counted, "skipped": skipped})
 
     def line(self, name: str, *ends: tuple[float, float]) -> None:

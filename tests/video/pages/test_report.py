@@ -61,7 +61,7 @@ def test_the_totals_are_those_of_the_counts(outcome: Outcome, made: Made) -> Non
     assert len(found["gallery"]["crossings"]["time"]) == 240
     marked = re.findall(r'class="mark count"[^>]*>([^<]*)<', page)
     assert marked == 2 * ["160", "80", "80", "40", "80", "40"]  # on paths and heat map: all, each
-    assert "0:00:05" in page  # not seen: 2 × 2.5 seconds
+    assert "0:00:06" in page  # not seen: 2 × 2.5 seconds, and 2 × 5 of 10 frames a second
 
 
 def test_snapshots_stand_beside_their_crossings(outcome: Outcome) -> None:

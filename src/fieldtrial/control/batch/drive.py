@@ -28,8 +28,12 @@ from fieldtrial.panel.terminal import console
 RunTasks = Callable[[str, Mapping[str, int], int], list[str]]
 
 
-def drive_alone(folder: WorkFolder, takeover: bool, work: Callable[[], int]) -> int:
+def drive_alone(
+    folder: WorkFolder, takeover: bool, work: Callable[[Callable[[], None]], int]
+) -> int:
     """Return the exit status of `work`, which is done in this process, alone in the folder.
+
+    `work` gets what raises DeposedError once another process, on any machine, has taken over.
 
     Raises:
         WorkError: another process works in the folder; a file cannot be read or written.
@@ -37,9 +41,9 @@ def drive_alone(folder: WorkFolder, takeover: bool, work: Callable[[], int]) -> 
     """
     interruption = Interruption()
     interruption.listen()
-    with only_driver(folder, takeover):
+    with only_driver(folder, takeover) as ownership:
         try:
-            return work()
+            return work(ownership.check)
         except OSError as error:
             reason = error.strerror or str(error)
             where = error.filename or folder.path

@@ -16,6 +16,7 @@ class Item:
     deaths, time_limits, interruptions: attempts in a row without any progress that ended because
         the worker died, at a job's time limit, or by preemption or node failure.
     done: how much is done, as far as its records say.
+    part: the last part that was completed.
     problem: why it failed or resumes.
     """
 
@@ -28,6 +29,7 @@ class Item:
     time_limits: int = 0
     interruptions: int = 0
     done: int = 0
+    part: int = 0
     problem: str | None = None
 
     def reset_deaths(self) -> None:

@@ -120,7 +120,9 @@ class Batch:
     def _read_records(self, item: Item) -> None:
         for record in self._readers[item.name].read():
             self._hung.on_record(item.name, record)
-            item.reset_deaths()
+            if record["epoch"] > item.part:  # not what an attempt says at its start
+                item.part = record["epoch"]
+                item.reset_deaths()
             done = record.get(self._key)
             if isinstance(done, int):
                 self._on_progress(done - item.done)

@@ -147,7 +147,7 @@ class VideosFolder(WorkFolder):
     def lines(self) -> list[str]:
         """Return what `standing` does as text, a line for each stage."""
         return [
-            f"{stage}: {outcomes.total()} tasks, "
+            f"{stage}: {outcomes.total()} task{'s' if outcomes.total() > 1 else ''}, "
             + ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items()))
             for stage, outcomes in self.standing().items()
         ]

@@ -2,14 +2,19 @@
 
 import argparse
 import hashlib
+import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 import torch
 
-from fieldtrial.detection.settings import DetectorSettings
+from fieldtrial.config import ConfigError
+from fieldtrial.detection.settings import DetectorSettings, located
+from fieldtrial.disk.inside import Inside
 from fieldtrial.disk.reading import open_file
 from fieldtrial.disk.run import Run
+from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.disk.work.videos import VideosFolder
 from fieldtrial.video.analyses.files import RunTasks, analyse
 from fieldtrial.video.analyses.live import analyse_stream
@@ -39,11 +44,14 @@ class Prepared:
         """Whether it is of a stream."""
         return self.url is not None
 
-    def run_here(self) -> int:
-        """Analyse the videos in this process. Returns the exit status."""
+    def run_here(self, check_ownership: Callable[[], None]) -> int:
+        """Analyse the videos in this process. Returns the exit status.
+
+        check_ownership: is called now and then, and raises if another process has taken over.
+        """
         if self.url is not None:
-            return analyse_stream(self.folder, self.url, self.options)
-        return self.run(runner(self.folder))
+            return analyse_stream(self.folder, self.url, self.options, check_ownership)
+        return self.run(runner(self.folder, check_ownership))
 
     def run(self, run_tasks: RunTasks) -> int:
         """Analyse the videos; another process must not. Returns the exit status."""
@@ -58,22 +66,23 @@ def prepare(flags: argparse.Namespace) -> Prepared:
 
     Raises:
         ConfigError: with all problems: videos, the network's files, places, values; or the run
-            directory is another analysis's.
+            directory holds something else.
         ValueError: the network's files are damaged, or labels are.
     """
     videos, detector = _checked(flags)
     assert detector.weights is not None  # it was located
     shown = [without_password(one) if is_stream(one) else one for one in videos]
-    options = options_of(flags, shown, detector, _digest(Path(detector.weights)))
     folder = VideosFolder(Path(flags.run or _default(shown)))
-    if known := folder.options():
-        options.require_same(known, folder.path)
+    _refuse_others(folder)
     # What is wrong with the network is said before anything is written.
     names = open_detector(detector, torch.device("cpu") if flags.cluster else None).class_names
+    options = options_of(flags, shown, detector, _digests(detector))
+    if known := folder.options():
+        options.require_same(known, folder.path)
     if is_stream(videos[0]):
         labels_of(options, [], names)  # which are of a file
         return Prepared(folder, options, [], videos[0])
-    indexes = stored(folder, len(videos)) or index_all(videos, options.rate)
+    indexes = (known and stored(folder, videos)) or index_all(videos, options.rate)
     sizes = [(index.width, index.height) for index in indexes]
     require_inside(video_names(videos), sizes, *options.places)
     labels_of(options, indexes, names)
@@ -85,7 +94,8 @@ def _checked(flags: argparse.Namespace) -> tuple[list[str], DetectorSettings]:
     found: list[object] = collected(
         [
             lambda: find_all(flags.video),
-            lambda: detector_of(flags),
+            lambda: located(detector_of(flags)),
+            lambda: options_of(flags, [], detector_of(flags)),
             lambda: parse_lines(flags.line),
             lambda: parse_zones(flags.zone),
         ]
@@ -102,10 +112,32 @@ def _default(videos: list[str]) -> Path:
     return Path("runs") / (name if len(videos) == 1 else f"{name}-and-{len(videos) - 1}-more")
 
 
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    # A folder is a run directory, whose weights were trained here.
-    with open_file(Run(path).weights_path if path.is_dir() else path) as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
+def _refuse_others(folder: VideosFolder) -> None:
+    """Raise ConfigError where the run directory is a sweep's, or of a run that was trained."""
+    others = {"sweep": SweepFolder(folder.folder).exists, "run": Run(folder.folder).exists}
+    for what, is_there in others.items():
+        if is_there():
+            raise ConfigError([f"{folder.path} holds a {what}; give another --run"])
+
+
+def _digests(detector: DetectorSettings) -> tuple[str, str]:
+    """Return the SHA-256 of the weights, and that of what describes the network."""
+    weights = Path(detector.weights or "")
+    config = None if detector.architecture else detector.config
+    files = [Path(name) for name in (config, detector.names) if name]
+    if not weights.is_dir():
+        return _digest(weights), _digest(*files)
+    # A run directory: its weights were trained here, and its result names the classes.
+    run = Run(weights)
+    result = run.result() or {}
+    about = [run.config().model, result.get("class_names"), result.get("recipe")]
+    return _digest(run.weights_path), _digest(*files, also=json.dumps(about))
+
+
+def _digest(*paths: Path | Inside, also: str = "") -> str:
+    digest = hashlib.sha256(also.encode())
+    for path in paths:
+        with open_file(path) as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
     return digest.hexdigest()

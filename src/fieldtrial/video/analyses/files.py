@@ -18,7 +18,7 @@ from fieldtrial.video.outcome import Outcome
 from fieldtrial.video.pages.drawing import TAIL_SECONDS
 from fieldtrial.video.pages.stills import MOST_KEPT, Background, write_picture
 from fieldtrial.video.segments.plan import count, lead, skipped_seconds
-from fieldtrial.video.summary import SkippedPart, VideoSummary
+from fieldtrial.video.summary import SkippedPart, VideoSummary, scattered
 from fieldtrial.video.tracking.replay import stretch_of
 from fieldtrial.video.videos import Video, end_of
 
@@ -139,6 +139,9 @@ def _of_video(video: Video, found: Found) -> VideoSummary:
         SkippedPart(first=first, last=last, frames=frames, reason="damaged")
         for first, last, frames in skipped_seconds(index.times, found.skipped, index.duration)
     ]
+    if index.lost:
+        why = "missing in the file"
+        skipped.append(scattered(index.duration, index.lost, index.rate, why))
     if index.missing_seconds:
         end = index.duration + index.missing_seconds
         skipped.append(

@@ -6,6 +6,7 @@ So a count does not depend on how a video was cut, and no overlap is needed.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from fieldtrial.disk.reading import UnreadableError
 from fieldtrial.disk.work.videos import Segment, VideosFolder
 from fieldtrial.video.options import Options
 from fieldtrial.video.outcome import Outcome
@@ -46,6 +47,7 @@ def follow(
     """Follow the vehicles of each video, and write the tables. Memory does not grow with frames.
 
     Raises:
+        UnreadableError: detections are damaged or gone; their task is removed.
         OSError: the disk is full, or a file cannot be read.
     """
     outcome, (lines, zones) = Outcome(folder.folder), options.places
@@ -72,6 +74,14 @@ def _seen(
 ) -> Iterator[Seen]:
     """Yield the frames of all parts in order, and note what was skipped."""
     for segment in segments:
-        for part in read_parts(folder.segment_run(segment.name), segment.first):
+        run, until = folder.segment_run(segment.name), segment.first
+        for part in read_parts(run, segment.first):
             skipped += part.skipped
+            until = part.until
             yield from part.frames
+        if until < segment.last:
+            run.run.folder.rmtree()
+            raise UnreadableError(
+                f"{run.part_path(until)}: no detections of this program, although the task has"
+                " ended; run the same command again, which does the task once more"
+            )

@@ -5,7 +5,7 @@ after a crash the next command writes the tables of what was seen.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TypedDict
 
@@ -31,7 +31,7 @@ from fieldtrial.video.pages.stills import Background, write_picture
 from fieldtrial.video.segments.detect import PartWriter
 from fieldtrial.video.segments.parts import Seen
 from fieldtrial.video.segments.work import open_detector
-from fieldtrial.video.summary import Side, SkippedPart, VideoSummary
+from fieldtrial.video.summary import Side, SkippedPart, VideoSummary, scattered
 from fieldtrial.video.tracking.analysis import Analysis
 from fieldtrial.video.videos import require_inside
 
@@ -50,10 +50,13 @@ class StreamFacts(TypedDict):
     dropped: int
 
 
-def analyse_stream(folder: VideosFolder, url: str, options: Options) -> int:
+def analyse_stream(
+    folder: VideosFolder, url: str, options: Options, check_ownership: Callable[[], None]
+) -> int:
     """Analyse a stream until its end, for options.seconds, or until Ctrl-C; return the exit status.
 
     url: with its password; `options` have it without.
+    check_ownership: is called after each part, and raises if another process has taken over.
 
     Raises:
         ConfigError: a stream was analysed in the folder before; lines are outside of the frame.
@@ -67,13 +70,19 @@ def analyse_stream(folder: VideosFolder, url: str, options: Options) -> int:
     if run.exists():
         say(f"{folder.path}: what was seen of the stream is written; another --run goes on with it")
     else:
-        status = _watch(folder, run, url, options)
+        status = _watch(folder, run, url, options, check_ownership)
     with said_if_long("writing tables and report"):
         _conclude(folder, options)
     return status
 
 
-def _watch(folder: VideosFolder, run: SegmentRun, url: str, options: Options) -> int:
+def _watch(
+    folder: VideosFolder,
+    run: SegmentRun,
+    url: str,
+    options: Options,
+    check_ownership: Callable[[], None],
+) -> int:
     """Detect, draw and keep what comes. Returns INTERRUPTED after Ctrl-C, otherwise 0."""
     # A batch is always filled up, and frames come one by one.
     detector, told = open_detector(replace(options.detector, batch_size=1)), StreamStatistics()
@@ -91,7 +100,8 @@ def _watch(folder: VideosFolder, run: SegmentRun, url: str, options: Options) ->
             with watch.opened(), Advance(console(), "live", 0) as progress:
                 watch.see(first)
                 for frame in stream:
-                    watch.see(frame)
+                    if watch.see(frame):
+                        check_ownership()
                     progress.add(1)
         except KeyboardInterrupt as interruption:
             if type(interruption) is not KeyboardInterrupt:  # another process takes over
@@ -142,10 +152,10 @@ class _Watch:
             if (picture := self._background.picture()) is not None:
                 write_picture(self._outcome.still_path(self._name), picture)
 
-    def see(self, frame: Frame) -> None:
-        """Detect, follow, draw and keep."""
+    def see(self, frame: Frame) -> bool:
+        """Detect, follow, draw and keep. Returns whether a part was written."""
         if frame.number % self._options.stride:
-            return
+            return False
         (found,) = self._detector.detect([frame.image])
         moment = self._analysis.update(frame.time, found)
         self._writer.write(self._drawing.draw(frame.image, moment), frame.time)
@@ -161,8 +171,10 @@ class _Watch:
             )
         self._background.add(frame.image)
         self._next = frame.number + 1
-        if self._parts.add(frame, Seen(frame.number, frame.time, found)):
+        is_written = self._parts.add(frame, Seen(frame.number, frame.time, found))
+        if is_written:
             self._write_facts()
+        return is_written
 
     def _write_facts(self) -> None:
         facts = StreamFacts(
@@ -185,6 +197,8 @@ def _conclude(folder: VideosFolder, options: Options) -> None:
     (name,), names = video_names(options.videos), facts["class_names"]
     (found,) = follow(folder, [Source(name, facts["rate"], [SEGMENT])], names, options)
     _rename_snapshots(folder, name, found, names)
+    result = {"outcome": "finished", "frames": found.frames, "class_names": names}
+    folder.run(SEGMENT.name).write_result(result)
     conclude(folder, [_summary(name, facts, found)], options, names)
 
 
@@ -215,7 +229,7 @@ def _summary(name: str, facts: StreamFacts, found: Found) -> VideoSummary:
         (facts["dropped"], "frames came faster than they were analysed"),
     ):
         if count:
-            skipped.append(SkippedPart(first=0, last=end, frames=count, reason=why))
+            skipped.append(scattered(end, count, facts["rate"], why))
     return VideoSummary(
         name=name,
         width=facts["width"],

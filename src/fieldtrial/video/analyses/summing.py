@@ -10,7 +10,9 @@ import msgspec
 from fieldtrial.command_line import say
 from fieldtrial.config import ConfigError
 from fieldtrial.detection.names import COCO, read_names
+from fieldtrial.detection.settings import DetectorSettings
 from fieldtrial.disk.files import write_json
+from fieldtrial.disk.run import Run
 from fieldtrial.disk.work.videos import VideosFolder
 from fieldtrial.video.labelled.agreement import agreement
 from fieldtrial.video.labelled.labels import Labels, read_labels
@@ -77,11 +79,21 @@ def labels_of(
         raise ConfigError(
             [f"{options.check}: labels are of one video, and there are {len(indexes)}"], "--check"
         )
-    (index,), detector = indexes, options.detector
-    network_names = read_names(Path(detector.names)) if detector.names else COCO
+    (index,) = indexes
     numbers = {name: number for number, name in enumerate(index.names)} if index.names else None
     size = index.width, index.height
-    return read_labels(Path(options.check), class_names, size, numbers, network_names)
+    all_names = _network_names(options.detector)
+    return read_labels(Path(options.check), class_names, size, numbers, all_names)
+
+
+def _network_names(detector: DetectorSettings) -> Sequence[str]:
+    """Return the names of all classes of the network, whether they are looked for or not."""
+    if detector.names:
+        return read_names(Path(detector.names))
+    weights = Path(detector.weights or "")
+    result = (Run(weights).result() if weights.is_dir() else None) or {}
+    names: Sequence[str] = result.get("class_names") or COCO
+    return names
 
 
 def agreed_with(

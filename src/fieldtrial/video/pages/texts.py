@@ -24,7 +24,7 @@ def facts(summary: Summary, counts: Counts) -> list[dict[str, str]]:
     seconds = sum(video["seconds"] for video in videos)
     crossed = sum(sum(counted_at.values()) for counted_at in counts.values())
     unread = [part for video in videos for part in video["skipped"]]
-    unseen = sum(part["last"] - part["first"] for part in unread)
+    unseen = sum(part.get("seconds", part["last"] - part["first"]) for part in unread)
     found = [
         _fact("crossings", f"{crossed:,}", f"on {counted(len(summary['lines']), 'line')}"),
         _fact(

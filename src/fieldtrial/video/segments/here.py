@@ -7,13 +7,18 @@ from fieldtrial.disk.work.videos import VideosFolder
 from fieldtrial.panel.progress import Advance
 from fieldtrial.panel.terminal import console
 from fieldtrial.training.attempt.failures import kind_of, message_of, tell
+from fieldtrial.training.loop.attempt import Superseded
 from fieldtrial.video.segments.work import work_at
 
 MOST_CUT = 64  # by which batches are cut at most where memory runs out
 
 
-def runner(folder: VideosFolder) -> Callable[[str, Mapping[str, int], int], list[str]]:
-    """Return what does the tasks of a folder; see `analyse.RunTasks`.
+def runner(
+    folder: VideosFolder, check_ownership: Callable[[], None]
+) -> Callable[[str, Mapping[str, int], int], list[str]]:
+    """Return what does the tasks of a folder; see `files.RunTasks`.
+
+    check_ownership: is called before each task, and raises if another process has taken over.
 
     It raises OSError where the disk is full or a file system is away: other tasks would fail, too.
     """
@@ -22,7 +27,7 @@ def runner(folder: VideosFolder) -> Callable[[str, Mapping[str, int], int], list
         if not sizes:
             return []
         with Advance(console(), what, sum(sizes.values()) + done, done) as progress:
-            problems = [_do(folder.run(name), progress) for name in sizes]
+            problems = [_do(folder.run(name), progress, check_ownership) for name in sizes]
         return [
             f"{name}: {problem}"
             for name, problem in zip(sizes, problems, strict=True)
@@ -32,8 +37,9 @@ def runner(folder: VideosFolder) -> Callable[[str, Mapping[str, int], int], list
     return run_tasks
 
 
-def _do(run: Run, progress: Advance) -> str | None:
+def _do(run: Run, progress: Advance, check_ownership: Callable[[], None]) -> str | None:
     """Do a task, with smaller batches where memory is short. Returns why it failed, if it has."""
+    check_ownership()
     earlier = (run.error() or {}).get("attempt", 0)
     attempt, accumulate, done = 1 + max([0, earlier, *run.attempts()]), 1, [0]
 
@@ -44,6 +50,9 @@ def _do(run: Run, progress: Advance) -> str | None:
     while True:
         try:
             work_at(run, attempt, accumulate, on_progress=advance)
+        except Superseded:  # by the process that has taken over
+            check_ownership()
+            raise
         except Exception as error:
             kind = kind_of(error)
             if kind in ("disk", "outage"):

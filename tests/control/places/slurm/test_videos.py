@@ -50,7 +50,7 @@ def test_a_video_in_four_tasks_of_which_two_end_in_the_middle_counts_as_in_one_p
 ) -> None:
     go = tmp_path / "go"
     here, there = prepared(tmp_path, "here"), prepared(tmp_path, "there")
-    assert here.run_here() == 0
+    assert here.run_here(lambda: None) == 0
 
     def open_slow(settings: Settings, folder: WorkFolder) -> Place:
         assert isinstance(settings, SlurmSettings)
