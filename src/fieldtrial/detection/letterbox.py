@@ -24,21 +24,22 @@ class Placement:
     inner: tuple[int, int]
     offset: tuple[int, int]
 
-    @property
-    def _scale(self) -> NDArray[np.float64]:
-        # Sides are whole pixels, so that both scales may differ a little.
-        pairs = zip(self.inner, self.image, strict=True)
-        return np.array([inner / image for inner, image in pairs] * 2)
-
     def to_input(self, boxes: NDArray[np.floating]) -> NDArray[np.float64]:
         """Return boxes (n, 4) of the image (left, top, right, bottom) in the letterbox's pixels."""
-        moved: NDArray[np.float64] = boxes * self._scale + np.array(self.offset * 2, float)
+        # Divided last: the image's border comes to lie at whole pixels, and not beyond them.
+        inner, image, offset = self._as_arrays()
+        moved: NDArray[np.float64] = boxes * inner / image + offset
         return moved
 
     def to_image(self, boxes: NDArray[np.floating]) -> NDArray[np.float64]:
         """Return boxes (n, 4) of the letterbox in the image's pixels; they may leave the image."""
-        moved: NDArray[np.float64] = (boxes - np.array(self.offset * 2, float)) / self._scale
+        inner, image, offset = self._as_arrays()
+        moved: NDArray[np.float64] = (boxes - offset) * image / inner
         return moved
+
+    def _as_arrays(self) -> NDArray[np.float64]:
+        """Return inner, image and offset, (3, 4), for the sides of boxes."""
+        return np.array([one * 2 for one in (self.inner, self.image, self.offset)], float)
 
 
 def place(image: tuple[int, int], size: tuple[int, int]) -> Placement:

@@ -1,5 +1,6 @@
 """Detection as a task of training: learned, resumed, scored, and used by the detector."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,9 @@ from PIL import Image
 from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.detection.detector import Detector
 from fieldtrial.detection.settings import DetectorSettings
+from fieldtrial.disk.files import write_json
 from fieldtrial.disk.run import Record, Run
+from fieldtrial.training.attempt.preflight import check
 from fieldtrial.training.attempt.train import train
 from fieldtrial.training.data.boxes.load import load_boxes
 from fieldtrial.training.data.boxes.shapes import CLASSES
@@ -124,6 +127,41 @@ def test_what_detection_cannot_do_is_refused(
     config = config_of(tmp_path, **values)
     with pytest.raises(ValueError, match=reason):
         open_trial(config, Run(tmp_path / "run"))
+
+
+def test_another_description_of_the_network_is_refused(
+    tmp_path: Path, train_until: Callable[..., list[Record]]
+) -> None:
+    """Other anchors fit the weights as well, and move every box."""
+    fields: dict[str, Any] = {"train_fraction": 0.1, "epochs": 1}
+    config = config_of(tmp_path, **fields)
+    write_json(tmp_path / "sweep" / "sweep.json", {"cut": "content"})
+    begun = Run.create(tmp_path / "begun", config)
+    ended = Run.create(tmp_path / "sweep" / config.id, config)
+    train_until(begun, last_epoch=0)
+    train_until(ended)
+    file = tmp_path / "small.cfg"
+    known = file.read_text()
+    digest = hashlib.sha256(known.encode()).hexdigest()
+    assert (ended.result() or {})["model_digest"] == digest
+    file.write_text(known.replace("20,20", "20,21"))
+    began = f"small.cfg': the {{}} began with {file} with the SHA-256 {digest[:12]}…, and now there"
+    with pytest.raises(ConfigError, match=began.format("run")):
+        train_until(begun, attempt=2)
+    with pytest.raises(ConfigError, match=began.format("run")):
+        evaluate_run(ended, World())
+    other = replace(config, seed=1)
+    (problem,) = check(Attempt(Run(tmp_path / "sweep" / other.id), other))["problems"]
+    assert began.format("sweep") in problem
+    with pytest.raises(ConfigError, match=f"its network was described by {file} with the SHA-256"):
+        Detector(DetectorSettings(weights=str(ended.path)))
+    file.unlink()
+    with pytest.raises(ConfigError, match=r"no such file; .*; give its network's file as --config"):
+        Detector(DetectorSettings(weights=str(ended.path)))
+    moved = tmp_path / "moved.cfg"
+    moved.write_text(known)
+    settings = DetectorSettings(weights=str(ended.path), config=str(moved))
+    assert Detector(settings).class_names == CLASSES
 
 
 def test_parts_without_a_box_and_other_choices_of_epochs_are_refused(tmp_path: Path) -> None:
