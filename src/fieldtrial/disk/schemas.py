@@ -168,7 +168,7 @@ class SweepCut(TypedDict, total=False):
 
 
 class SweepInputs(TypedDict, total=False):
-    """What all trials of a sweep on one data set share, or with one file of weights, or a model's."""
+    """What all trials of a sweep on one data set share, with one file of weights, or a model's."""
 
     data: str
     classes: dict[str, Count]

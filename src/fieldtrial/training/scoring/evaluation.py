@@ -78,7 +78,8 @@ def evaluate_run(
 def evaluate_elsewhere(run: Run, world: World, dataset: str, split: Split = "test") -> Metrics:
     """Evaluate a finished run on another data set of the same classes; return the metrics to all.
 
-    They are added to the run's evaluations, under "DATASET SPLIT". Images get the size and the
+    They are added to the run's evaluations, under "DATASET SPLIT". Classes that the run has chosen
+    by their names are chosen there too. Images get the size and the
     normalisation of those that the trial was trained on.
 
     Raises:
@@ -89,7 +90,7 @@ def evaluate_elsewhere(run: Run, world: World, dataset: str, split: Split = "tes
     whole = replace(
         attempt.config,
         dataset=dataset,
-        classes="all",
+        classes=attempt.config.classes if "," in attempt.config.classes else "all",
         train_fraction=1.0,
         images_per_class=None,
         deduplicate=False,

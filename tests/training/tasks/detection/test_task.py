@@ -1,7 +1,7 @@
 """Detection as a task of training: learned, resumed, scored, and used by the detector."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from fieldtrial.training.data.boxes.shapes import CLASSES
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.loop.fit import open_trial
-from fieldtrial.training.scoring.evaluation import evaluate_run
+from fieldtrial.training.scoring.evaluation import evaluate_elsewhere, evaluate_run
 from tests.training.darknets import write_description
 from tests.training.data.boxes.labels import write_yolo
 
@@ -41,17 +41,19 @@ def trained(folder: Path, config: TrainConfig, test: bool = False) -> Run:
     return run
 
 
-def write_shapes(root: Path, images: np.ndarray, targets: np.ndarray) -> None:
+def write_shapes(
+    root: Path, images: np.ndarray, targets: np.ndarray, names: Sequence[str] = CLASSES
+) -> None:
     """Write the images with their boxes, as YOLO's texts, as each of the three parts."""
     (root / "classes.txt").parent.mkdir()
-    (root / "classes.txt").write_text("\n".join(CLASSES))
+    (root / "classes.txt").write_text("\n".join(names))
     for part in ("train", "val", "test"):
         for kind in ("images", "labels"):
             (root / kind / part).mkdir(parents=True)
         for number, (image, boxes) in enumerate(zip(images, targets, strict=True)):
             Image.fromarray(image).save(root / "images" / part / f"{number}.png")
             lines = [
-                f"{int(label)} {x} {y} {width} {height}"
+                f"{names.index(CLASSES[int(label)])} {x} {y} {width} {height}"
                 for label, x, y, width, height in boxes.tolist()
                 if label >= 0
             ]
@@ -127,6 +129,32 @@ def test_what_detection_cannot_do_is_refused(
     config = config_of(tmp_path, **values)
     with pytest.raises(ValueError, match=reason):
         open_trial(config, Run(tmp_path / "run"))
+
+
+def test_a_run_is_evaluated_on_other_boxes_whose_classes_have_other_numbers(
+    tmp_path: Path, train_until: Callable[..., list[Record]]
+) -> None:
+    """They are the run's own test images, written as a folder."""
+    shapes = load_boxes(TrainConfig(dataset="shapes"), 96)
+    write_shapes(
+        tmp_path / "other", shapes.images[shapes.test], shapes.targets(shapes.test), CLASSES[::-1]
+    )
+    config = config_of(tmp_path, classes="triangle,disc", train_fraction=0.1)
+    run = Run.create(tmp_path / "run", config)
+    train_until(run, test=True)
+    own, result = f"boxes:{tmp_path / 'other'}", run.result() or {}
+    scores = evaluate_elsewhere(run, World(), own)
+    assert scores["class_names"] == ["triangle", "disc"]
+    assert scores["test_loss"] == pytest.approx(result["test_loss"], rel=1e-6)
+    assert scores["test_map"] == pytest.approx(result["test_map"], rel=1e-6)
+    assert result["test_map"] > 0
+    (tmp_path / "other" / "classes.txt").write_text("disc\nring\nbox")
+    for dataset, reason in (
+        (own, "has no triangle; it has disc, ring, box"),
+        ("digits", "its images have no boxes"),
+    ):
+        with pytest.raises(ConfigError, match=reason):
+            evaluate_elsewhere(run, World(), dataset)
 
 
 def test_another_description_of_the_network_is_refused(
