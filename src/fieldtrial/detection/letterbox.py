@@ -24,15 +24,13 @@ class Placement:
     inner: tuple[int, int]
     offset: tuple[int, int]
 
-    @property
-    def _scale(self) -> NDArray[np.float64]:
-        # Sides are whole pixels, so that both scales may differ a little.
-        pairs = zip(self.inner, self.image, strict=True)
-        return np.array([inner / image for inner, image in pairs] * 2)
-
     def to_image(self, boxes: NDArray[np.floating]) -> NDArray[np.float64]:
         """Return boxes (n, 4) of the letterbox in the image's pixels; they may leave the image."""
-        moved: NDArray[np.float64] = (boxes - np.array(self.offset * 2, float)) / self._scale
+        # Divided last: whole pixels at the image's border come to lie on it, and not beyond it.
+        inner, image, offset = (
+            np.array(one * 2, float) for one in (self.inner, self.image, self.offset)
+        )
+        moved: NDArray[np.float64] = (boxes - offset) * image / inner
         return moved
 
 

@@ -9,8 +9,11 @@ from torch import Tensor
 from fieldtrial.config import ConfigError
 from fieldtrial.detection.darknet.architectures import ARCHITECTURES
 from fieldtrial.detection.darknet.network import Darknet, with_classes
-from fieldtrial.detection.darknet.sections import read_sections
+from fieldtrial.detection.darknet.sections import Section, find_description, read_sections
+from fieldtrial.disk.files import read_json
+from fieldtrial.disk.reading import sha256
 from fieldtrial.disk.run import Run
+from fieldtrial.disk.schemas import Inputs
 
 PREFIX = "darknet:"  # of the field `model`
 TENSORS = "model.darknet."  # prefix of the network's tensors among those of a run
@@ -27,7 +30,8 @@ def network_of_run(folder: Path, config: str | None = None) -> tuple[Darknet, tu
         config: the file that describes the network, if it is not where the run's own config says.
 
     Raises:
-        ConfigError: it is no run of detection that has ended well.
+        ConfigError: it is no run of detection that has ended well, or the file that describes its
+            network is gone, or another one than when the run began.
     """
     run, asked = Run(folder), f"weights = {str(folder)!r}"
     try:
@@ -39,15 +43,33 @@ def network_of_run(folder: Path, config: str | None = None) -> tuple[Darknet, tu
     names = (result or {}).get("class_names")
     if not names or not run.weights_path.exists():
         raise ConfigError([f"{asked}: the run has not ended well, and keeps no weights"])
-    name = config or model.removeprefix(PREFIX)
-    if name not in ARCHITECTURES and not Path(name).is_file():
-        raise ConfigError([f"{asked}: its network's file {name} is not there; give it as --config"])
-    made, count = ARCHITECTURES.get(name), len(names)
-    network = Darknet(made(count) if made else with_classes(read_sections(Path(name)), count))
+    network = Darknet(_sections(run, config or model.removeprefix(PREFIX), len(names)))
     _load(network, _tensors(run, asked), asked)
     if side := _side(result or {}):
         network.image_size = (side, side)
     return network, tuple(names)
+
+
+def _sections(run: Run, name: str, count: int) -> tuple[Section, ...]:
+    """Return the network's sections, for `count` classes."""
+    if made := ARCHITECTURES.get(name):
+        return made(count)
+    asked = f"weights = {str(run.path)!r}"
+    try:
+        file = find_description(name)
+    except ValueError as error:
+        raise ConfigError([f"{asked}: {error}; give its network's file as --config"]) from None
+    known: Inputs | None = read_json(run.inputs_path, Inputs)
+    began = known and known.get("model")
+    if began and began["sha256"] != (now := sha256(file)):
+        was = f"{began['file']} with the SHA-256 {began['sha256'][:12]}…"
+        raise ConfigError(
+            [
+                f"{asked}: its network was described by {was}, and {file} has {now[:12]}…; give"
+                " the file that it was trained with as --config"
+            ]
+        )
+    return with_classes(read_sections(file), count)
 
 
 def _tensors(run: Run, asked: str) -> dict[str, Tensor]:

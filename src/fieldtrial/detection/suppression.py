@@ -2,7 +2,6 @@
 
 import torch
 from torch import Tensor
-from torchvision.ops import batched_nms, nms
 
 
 def suppress(boxes: Tensor, scores: Tensor, labels: Tensor | None, overlap: float) -> Tensor:
@@ -20,6 +19,8 @@ def suppress(boxes: Tensor, scores: Tensor, labels: Tensor | None, overlap: floa
     Returns:
         int64, numbers of boxes.
     """
+    from torchvision.ops import batched_nms, nms  # late: takes seconds
+
     boxes = boxes.float()
     if labels is None:
         kept: Tensor = nms(boxes, scores, overlap)

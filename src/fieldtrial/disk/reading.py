@@ -1,6 +1,7 @@
 """Reading what somebody else may have written: regular files only, at most so long, of one form."""
 
 import functools
+import hashlib
 import os
 import stat
 from pathlib import Path
@@ -54,6 +55,12 @@ def read_bytes(path: Path | Inside, most: int = JSON_BYTES, offset: int = 0) -> 
         _require_length(os.fstat(file.fileno()).st_size - offset, most, path)
         file.seek(offset)
         return file.read(most)  # it may have grown meanwhile
+
+
+def sha256(path: Path | Inside) -> str:
+    """Return the SHA-256 of a file, in hexadecimal digits. Raises as `open_file`."""
+    with open_file(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
 
 
 def decode(data: bytes, schema: Any, where: Path | Inside | str) -> Any:

@@ -125,11 +125,16 @@ class FeatureCost(TypedDict):
     seconds: Seconds
 
 
-class WeightsFile(TypedDict):
-    """The file that a trial's initial weights came from."""
+class KnownFile(TypedDict):
+    """A file that numbers depend on."""
 
     file: str
     sha256: str
+
+
+class WeightsFile(KnownFile):
+    """The file that a trial's initial weights came from."""
+
     tag: str | None  # that the library gives it
 
 
@@ -139,8 +144,9 @@ class Inputs(TypedDict, total=False):
     cut: how parts are cut. data: a digest of the classes, and of each image's class, part and
     content. parts: one of which images train, select and test. classes: how many images each class
     has. store: the name of the decoded data. remarks: on the data, a line each. weights: those that
-    the trial starts from, None where they are drawn. versions: of the libraries that numbers depend
-    on. recipe: how images became squares, in words; see `recorded` in training/data/recipe.
+    the trial starts from, None where they are drawn. model: the file that describes the network,
+    None where a library has it. versions: of the libraries that numbers depend on. recipe: how
+    images became squares, in words; see `recorded` in training/data/recipe.
     """
 
     cut: Required[Cut]
@@ -150,6 +156,7 @@ class Inputs(TypedDict, total=False):
     store: Name
     remarks: list[str]
     weights: WeightsFile | None
+    model: KnownFile | None
     versions: dict[str, str]
     recipe: str
 
@@ -161,12 +168,13 @@ class SweepCut(TypedDict, total=False):
 
 
 class SweepInputs(TypedDict, total=False):
-    """What all trials of a sweep on one data set share, or all that start from one file."""
+    """What all trials of a sweep on one data set share, with one file of weights, or a model's."""
 
     data: str
     classes: dict[str, Count]
     store: Name
     weights: WeightsFile
+    model: KnownFile
 
 
 class Entry(TypedDict, total=False):

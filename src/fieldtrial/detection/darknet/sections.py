@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fieldtrial.config import ConfigError
 from fieldtrial.disk.reading import read_bytes
+from fieldtrial.processes import data_root
 
 MOST_BYTES = 4 << 20  # of a description; YOLOv3's has eight thousand
 MOST_LAYERS = 2000
@@ -105,6 +106,21 @@ class Section:
             raise self.problem(key, "is missing")
         # Darknet itself takes a comma at the end.
         return [part.strip() for part in self.options[key].strip().rstrip(",").split(",")]
+
+
+def find_description(name: str) -> Path:
+    """Return the file `name`, looked for in the working directory, then in the data root.
+
+    Raises:
+        ValueError: there is none; the message has the places that were searched.
+    """
+    path = Path(name).expanduser()
+    places = list(dict.fromkeys((Path.cwd() / path, data_root() / path)))
+    for place in places:
+        if place.is_file():
+            return place
+    looked = " and ".join(map(str, places))
+    raise ValueError(f"model = 'darknet:{name}': no such file; looked for {looked}")
 
 
 def read_sections(path: Path) -> tuple[Section, ...]:

@@ -14,8 +14,14 @@ from fieldtrial.results.read.wording import counted
 
 # Entries of a result that are equal where it depends on the same, and what that is. Runs of earlier
 # versions have no digests.
-SIGNS = {"data_digest": "data", "test_images": "data", "weights_digest": "initial weights"}
-STATE = ("data_digest", "weights_digest")  # those of SIGNS that tell two runs of a trial apart
+SIGNS = {
+    "data_digest": "data",
+    "test_images": "data",
+    "weights_digest": "initial weights",
+    "model_digest": "descriptions of the network",
+}
+# Those of SIGNS that tell two runs of a trial apart.
+STATE = ("data_digest", "weights_digest", "model_digest")
 
 
 def each_once(same: Sequence[Hashable], runs: pd.DataFrame, ended: Sequence[bool]) -> list[int]:
@@ -45,8 +51,8 @@ def again_lines(trials: pd.DataFrame, same: Sequence[str]) -> list[str]:
     """Return a line on trials that are there for several states; same: what copies share."""
     count = int(trials.duplicated([*same]).sum())
     line = (
-        f"{counted(count)} ran again on other data or initial weights: a row has the final runs of"
-        " one state. `--rows sweep` shows those of each sweep."
+        f"{counted(count)} ran again on other data, initial weights or descriptions of the network:"
+        " a row has the final runs of one state. `--rows sweep` shows those of each sweep."
     )
     return [line] if count else []
 

@@ -94,7 +94,7 @@ class Data:
         parts = {"training": self.train, "validation": self.validation, "test": self.test}
         sizes = ", ".join(f"{len(own):,} {name}" for name, own in parts.items())
         count, names = len(self.class_names), first_of(self.class_names)
-        first = f"{dataset}: {count} classes ({names}); {sizes} images"
+        first = f"{dataset}: {count} class{'es' * (count > 1)} ({names}); {sizes} images"
         return [first, *(f"  {remark}" for remark in self.remarks)]
 
     def targets(self, chosen: Indices) -> NDArray[Any]:

@@ -1,13 +1,13 @@
-"""The file that initial weights came from, by its content."""
+"""The files that a trial's network came from, by their content."""
 
 import functools
 from pathlib import Path
 
 from fieldtrial.config import TrainConfig
-from fieldtrial.disk.schemas import WeightsFile
+from fieldtrial.disk.reading import sha256
+from fieldtrial.disk.schemas import KnownFile, WeightsFile
 from fieldtrial.fields.rules import is_library
 from fieldtrial.training.models.network import Network
-from fieldtrial.training.models.published import sha256
 from fieldtrial.training.models.source import ModelSource
 
 
@@ -19,12 +19,20 @@ def origin(config: TrainConfig, network: Network) -> WeightsFile | None:
     file = network.weights_file
     if file is None:
         return None
-    stat = file.stat()
-    digest = _sha256(file, stat.st_size, stat.st_mtime_ns)
     source = ModelSource.of(config)
     known = is_library(config.weights)
     tag = source.library.origin(source.name).weights if known else None
-    return WeightsFile(file=str(file), sha256=digest, tag=tag)
+    return WeightsFile(**_known(file), tag=tag)
+
+
+def description(network: Network) -> KnownFile | None:
+    """Return the file that describes `network`; None where a library has the model."""
+    return _known(network.model_file) if network.model_file else None
+
+
+def _known(file: Path) -> KnownFile:
+    stat = file.stat()
+    return KnownFile(file=str(file), sha256=_sha256(file, stat.st_size, stat.st_mtime_ns))
 
 
 @functools.lru_cache(maxsize=64)

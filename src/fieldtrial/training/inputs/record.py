@@ -3,7 +3,7 @@
 import functools
 import hashlib
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -14,17 +14,19 @@ from fieldtrial.disk.schemas import BY_CONTENT, BY_POSITION, Cut, Inputs
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.training.data.load import Data
 from fieldtrial.training.data.recipe import text_of
-from fieldtrial.training.inputs.origin import origin
+from fieldtrial.training.inputs.origin import description, origin
 from fieldtrial.training.models.network import Network
 from fieldtrial.training.models.source import ModelSource
 
 LIBRARIES = ("torch", "torchvision", "timm")
+FILES: tuple[Literal["weights", "model"], ...] = ("weights", "model")  # entries on files
 
 
 def inputs_of(config: TrainConfig, data: Data, network: Network) -> Inputs:
     """Return what a trial on `data` that starts from `network` depends on."""
     found = data_inputs(data)
-    found["weights"], found["versions"] = origin(config, network), versions()
+    found["weights"], found["model"] = origin(config, network), description(network)
+    found["versions"] = versions()
     return found
 
 
@@ -70,10 +72,10 @@ def known_inputs(run: Run) -> Inputs | None:
 
 def result_entries(inputs: Inputs) -> dict[str, Any]:
     """Return what a result, and so a table, says of what the run depends on."""
-    weights = inputs.get("weights")
+    files = {name: inputs.get(name) for name in FILES}
     return {
         "data_digest": inputs["data"],
-        **({"weights_digest": weights["sha256"]} if weights else {}),
+        **{f"{name}_digest": file["sha256"] for name, file in files.items() if file},
         "libraries": ", ".join(
             f"{name} {short(full)}" for name, full in inputs.get("versions", {}).items()
         ),

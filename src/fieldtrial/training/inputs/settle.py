@@ -13,8 +13,9 @@ from fieldtrial.fields.rules import RUN_PREFIX
 from fieldtrial.training.data.load import Data
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.inputs.changes import count_changes, data_changes
-from fieldtrial.training.inputs.record import inputs_of, known_inputs, short, sweep_of
+from fieldtrial.training.inputs.record import FILES, inputs_of, known_inputs, short, sweep_of
 from fieldtrial.training.models.network import Network
+from fieldtrial.training.models.source import model_file
 
 ADVICE = {
     "run": "bring back what it began with, or start a new run in another directory",
@@ -99,17 +100,26 @@ def differences(known: State, now: State, config: TrainConfig, what: str = "run"
             f"{dataset}: the same images are cut into other parts than when the run began;"
             f" {ADVICE[what]}"
         )
-    before, after = known.get("weights"), now.get("weights")
-    if "weights" in known and (before or {}).get("sha256") != (after or {}).get("sha256"):
-        was, is_now = (
-            f"{one['file']} with the SHA-256 {one['sha256'][:12]}…" if one else "none"
-            for one in (before, after)
-        )
-        problems.append(
-            f"weights = {config.weights!r}: the {what} began with {was}, and now there is {is_now};"
-            f" {ADVICE[what]}"
-        )
+    for name in FILES:
+        problems += file_problems(name, known, now.get(name), config, what)
     return problems
+
+
+def file_problems(
+    name: str, known: State, now: State | None, config: TrainConfig, what: str = "run"
+) -> list[str]:
+    """Return how the file `now` differs from that of the entry `name`, in a line or none."""
+    before: State | None = known.get(name)
+    if name not in known or (before or {}).get("sha256") == (now or {}).get("sha256"):
+        return []
+    was, is_now = (
+        f"{one['file']} with the SHA-256 {one['sha256'][:12]}…" if one else "none"
+        for one in (before, now)
+    )
+    return [
+        f"{name} = {getattr(config, name)!r}: the {what} began with {was}, and now there is"
+        f" {is_now}; {ADVICE[what]}"
+    ]
 
 
 def size_problems(known: State, data: Data, config: TrainConfig) -> list[str]:
@@ -130,11 +140,13 @@ def _against_sweep(shared: SweepInputs, now: Inputs, config: TrainConfig) -> lis
 
 
 def _keys(config: TrainConfig) -> dict[str, str]:
-    """Return what stands for the data set and, where they are a file, for the weights."""
+    """Return what stands for the data set and, where they are files, for weights and model."""
     texts = {"data": config.dataset}
     # A source is trained in the sweep itself, and may have to be trained again.
     if config.weights != "random" and not config.weights.startswith(RUN_PREFIX):
         texts["weights"] = f"{config.model}\0{config.weights}"
+    if model_file(config):
+        texts["model"] = config.model
     digests = {
         kind: hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
         for kind, text in texts.items()
@@ -143,13 +155,15 @@ def _keys(config: TrainConfig) -> dict[str, str]:
 
 
 def _shared(config: TrainConfig, now: Inputs) -> dict[str, SweepInputs]:
-    """Return, by their keys, what all trials of a sweep with this data set and weights share."""
+    """Return, by their keys, what all trials of a sweep with this data set and files share."""
     keys = _keys(config)
     shared = {
         keys["data"]: SweepInputs(data=now["data"], classes=now["classes"], store=now["store"])
     }
     if "weights" in keys and now["weights"]:
         shared[keys["weights"]] = SweepInputs(weights=now["weights"])
+    if "model" in keys and now["model"]:
+        shared[keys["model"]] = SweepInputs(model=now["model"])
     return shared
 
 

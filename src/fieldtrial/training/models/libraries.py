@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from fieldtrial.config import TrainConfig
+from fieldtrial.disk.reading import sha256
 from fieldtrial.training.data.load import DataShape
 from fieldtrial.training.data.recipe import Recipe
 from fieldtrial.training.models.categories import imagenet_categories
@@ -22,7 +23,6 @@ from fieldtrial.training.models.pretrained import hub_file
 from fieldtrial.training.models.published import (
     Preprocessing,
     Published,
-    sha256,
     torchvision_figures,
 )
 from fieldtrial.training.models.weights import load_whole, read_state

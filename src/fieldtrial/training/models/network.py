@@ -15,7 +15,7 @@ AUXILIARY_NAME = "AuxLogits"  # torchvision's Inception v3
 
 
 class Network(nn.Module):
-    """A classifier of images as they are stored: normalisation, the model, and float32 logits.
+    """A model of images as they are stored: normalisation, the model, and float32 outputs.
 
     Attributes:
         model: the inner model, which takes normalised images (n, channels, h, w).
@@ -27,6 +27,7 @@ class Network(nn.Module):
         origin: where its initial weights are from, as entries of result.json.
         held: names in `model` of the modules that stay in evaluation mode; see `hold`.
         weights_file: where its initial weights came from; None where they were drawn.
+        model_file: what describes it; None where a library has the model.
         mean, std: buffers (1, channels, 1, 1), in [0, 1]: they travel with the weights.
     """
 
@@ -51,12 +52,16 @@ class Network(nn.Module):
         self.precision = precision
         self.held: tuple[str, ...] = ()
         self.weights_file: Path | None = None
+        self.model_file: Path | None = None
         self.origin: dict[str, str | float] = {}
         self.register_buffer("mean", per_channel(mean))
         self.register_buffer("std", per_channel(std))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return float32 logits (n, classes) of images as `normalise` takes them."""
+        """Return float32 outputs of images as `normalise` takes them.
+
+        A classifier's are logits (n, classes); a detector's are described at `FlatDetector`.
+        """
         return self._logits(self.model, self.normalise(images))
 
     def train(self, mode: bool = True) -> Self:

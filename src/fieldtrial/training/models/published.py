@@ -1,9 +1,7 @@
 """A classifier as it was published: with its last layer, its classes and its preprocessing."""
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from PIL import Image
@@ -81,12 +79,6 @@ def torchvision_figures(weights: Any) -> dict[str, float]:
     values = weights.meta.get("_metrics", {}).get("ImageNet-1K", {})
     keys = {"accuracy": "acc@1", "top5_accuracy": "acc@5"}
     return {name: values[key] / 100 for name, key in keys.items() if key in values}
-
-
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _in_words(

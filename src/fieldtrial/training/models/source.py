@@ -195,6 +195,16 @@ class ModelSource:
         return {} if weights == "random" else Origin(f"file {Path(weights).name}").entries()
 
 
+def model_file(config: TrainConfig) -> Path | None:
+    """Return the file that describes the model of `config`; None where a library has the model.
+
+    Raises:
+        ValueError: there is no such model or file.
+    """
+    library, name = resolve(config.model)
+    return DARKNET.file(name) if EVERY[library] is DARKNET else None
+
+
 def resolve(model: str) -> tuple[str, str]:
     """Return the library that `model` stands for, a key of EVERY, and the model's name there.
 
@@ -275,6 +285,7 @@ def build(
         elif source.state and source.file:
             load_state(network, source.state, source.file)
             network.weights_file = source.file
+    network.model_file = model_file(config)
     network.origin = source.origin | heads | head_entries(network)
     if source.pretraining:
         network.mean.copy_(per_channel(source.pretraining.mean))

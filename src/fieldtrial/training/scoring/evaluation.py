@@ -13,8 +13,9 @@ from fieldtrial.fields.task_metrics import metric_words
 from fieldtrial.training.data.load import Data
 from fieldtrial.training.data.recipe import recorded
 from fieldtrial.training.distributed.world import World
-from fieldtrial.training.inputs.record import cut_of, data_inputs, inputs_of, known_inputs
-from fieldtrial.training.inputs.settle import differences, size_problems
+from fieldtrial.training.inputs.origin import description
+from fieldtrial.training.inputs.record import FILES, cut_of, data_inputs, inputs_of, known_inputs
+from fieldtrial.training.inputs.settle import differences, file_problems, size_problems
 from fieldtrial.training.loop.attempt import Attempt, Split
 from fieldtrial.training.loop.fit import open_trial
 from fieldtrial.training.models.network import Network
@@ -77,7 +78,8 @@ def evaluate_run(
 def evaluate_elsewhere(run: Run, world: World, dataset: str, split: Split = "test") -> Metrics:
     """Evaluate a finished run on another data set of the same classes; return the metrics to all.
 
-    They are added to the run's evaluations, under "DATASET SPLIT". Images get the size and the
+    They are added to the run's evaluations, under "DATASET SPLIT". Classes that the run has chosen
+    by their names are chosen there too. Images get the size and the
     normalisation of those that the trial was trained on.
 
     Raises:
@@ -88,7 +90,7 @@ def evaluate_elsewhere(run: Run, world: World, dataset: str, split: Split = "tes
     whole = replace(
         attempt.config,
         dataset=dataset,
-        classes="all",
+        classes=attempt.config.classes if "," in attempt.config.classes else "all",
         train_fraction=1.0,
         images_per_class=None,
         deduplicate=False,
@@ -158,7 +160,7 @@ def _require_same(attempt: Attempt, result: Metrics, data: Data, network: Networ
     if known is None:
         problems = size_problems(result, data, config)
     elif network is None:
-        own = {name: value for name, value in known.items() if name != "weights"}
+        own = {name: value for name, value in known.items() if name not in FILES}
         problems = differences(own, data_inputs(data), config)
     else:
         problems = differences(known, inputs_of(config, data, network), config)
@@ -188,7 +190,8 @@ def _open(config: TrainConfig, run: Run, state: dict[str, torch.Tensor]) -> tupl
     """Return the images of `config`, and its network with the weights in `state`, on the CPU.
 
     Raises:
-        ValueError: the weights are not those of such a network.
+        ValueError: the weights are not those of such a network, or a file describes it otherwise
+            than when the run began.
     """
     source = ModelSource.of(config, run.path)
     # The files that the trial started from no longer matter, and may be gone.
@@ -196,6 +199,9 @@ def _open(config: TrainConfig, run: Run, state: dict[str, torch.Tensor]) -> tupl
     without = replace(config, augmentation=())
     data = task_of(config).load(without, size, cut_of(run, config), recipe)
     network = build(source.drawn(), data.shape, data.mean, data.std)
+    known: Mapping[str, Any] = known_inputs(run) or {}
+    if problems := file_problems("model", known, description(network), config):
+        raise ConfigError(problems)
     try:
         network.load_state_dict(state)
     except RuntimeError as error:

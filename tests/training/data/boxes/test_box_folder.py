@@ -1,6 +1,7 @@
 """Folders of labelled boxes: what is read of COCO's and YOLO's files, passed over and refused."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,18 @@ def test_what_is_passed_over_is_counted(tmp_path: Path) -> None:
     )
     assert in_pixels(boxes, 1).tolist() == [[35, 5, 5, 10]]
     assert boxes.crowds.tolist() == [False, False, False, True]
+
+
+def test_labels_behind_links_are_read_and_their_changes_noticed(tmp_path: Path) -> None:
+    for write, name in ((write_yolo, "labels"), (write_coco, "annotations")):
+        root, elsewhere = tmp_path / f"with {name}", tmp_path / f"elsewhere {name}"
+        write(root, {"train": 4, "test": 2})
+        (root / name).rename(elsewhere)
+        (root / name).symlink_to(elsewhere)
+        before = box_folder(root)
+        assert counts(before.contents()) == {"training": 4, "test": 2}
+        os.utime(min(elsewhere.rglob("*train*.*")), (1, 1))
+        assert box_folder(root).fingerprint != before.fingerprint
 
 
 def test_texts_without_images_and_images_without_texts_are_counted(tmp_path: Path) -> None:

@@ -58,6 +58,7 @@ def test_targets_are_padded_without_crowds(tmp_path: Path) -> None:
     path.write_text(json.dumps(coco | {"annotations": [*coco["annotations"], crowd]}))
     data = opened(tmp_path, validation_fraction=0.3)
     assert data.boxes.counts() == [3, 6]
+    assert data.class_counts() == {"car": 3, "bus": 6}
     targets = data.targets(np.array([2, 3]))  # behind the two test images
     assert targets.shape == (2, 2, 5)
     assert targets.dtype == np.float32

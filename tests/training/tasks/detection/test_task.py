@@ -1,6 +1,7 @@
 """Detection as a task of training: learned, resumed, scored, and used by the detector."""
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,16 @@ from PIL import Image
 from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.detection.detector import Detector
 from fieldtrial.detection.settings import DetectorSettings
+from fieldtrial.disk.files import write_json
 from fieldtrial.disk.run import Record, Run
+from fieldtrial.training.attempt.preflight import check
 from fieldtrial.training.attempt.train import train
 from fieldtrial.training.data.boxes.load import load_boxes
 from fieldtrial.training.data.boxes.shapes import CLASSES
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.loop.fit import open_trial
-from fieldtrial.training.scoring.evaluation import evaluate_run
+from fieldtrial.training.scoring.evaluation import evaluate_elsewhere, evaluate_run
 from tests.training.darknets import write_description
 from tests.training.data.boxes.labels import write_yolo
 
@@ -38,17 +41,19 @@ def trained(folder: Path, config: TrainConfig, test: bool = False) -> Run:
     return run
 
 
-def write_shapes(root: Path, images: np.ndarray, targets: np.ndarray) -> None:
+def write_shapes(
+    root: Path, images: np.ndarray, targets: np.ndarray, names: Sequence[str] = CLASSES
+) -> None:
     """Write the images with their boxes, as YOLO's texts, as each of the three parts."""
     (root / "classes.txt").parent.mkdir()
-    (root / "classes.txt").write_text("\n".join(CLASSES))
+    (root / "classes.txt").write_text("\n".join(names))
     for part in ("train", "val", "test"):
         for kind in ("images", "labels"):
             (root / kind / part).mkdir(parents=True)
         for number, (image, boxes) in enumerate(zip(images, targets, strict=True)):
             Image.fromarray(image).save(root / "images" / part / f"{number}.png")
             lines = [
-                f"{int(label)} {x} {y} {width} {height}"
+                f"{names.index(CLASSES[int(label)])} {x} {y} {width} {height}"
                 for label, x, y, width, height in boxes.tolist()
                 if label >= 0
             ]
@@ -62,7 +67,7 @@ def test_eight_images_are_learned_by_heart(tmp_path: Path) -> None:
     index = np.arange(8)
     targets = shapes.targets(index)
     write_shapes(folder, shapes.images[index], targets)
-    values = {"epochs": 60, "batch_size": 8, "lr": 0.01, "schedule": "cosine", "patience": None}
+    values = {"epochs": 45, "batch_size": 8, "lr": 0.02, "schedule": "cosine", "patience": None}
     config = config_of(tmp_path, dataset=f"boxes:{folder}", **values)
     run = trained(tmp_path / "run", config, test=True)
     result = run.result()
@@ -128,6 +133,68 @@ def test_what_detection_cannot_do_is_refused(
     config = config_of(tmp_path, **values)
     with pytest.raises(ValueError, match=reason):
         open_trial(config, Run(tmp_path / "run"))
+
+
+def test_a_run_is_evaluated_on_other_boxes_whose_classes_have_other_numbers(
+    tmp_path: Path, train_until: Callable[..., list[Record]]
+) -> None:
+    """They are the run's own test images, written as a folder."""
+    shapes = load_boxes(TrainConfig(dataset="shapes"), 96)
+    write_shapes(
+        tmp_path / "other", shapes.images[shapes.test], shapes.targets(shapes.test), CLASSES[::-1]
+    )
+    config = config_of(tmp_path, classes="triangle,disc", train_fraction=0.1)
+    run = Run.create(tmp_path / "run", config)
+    train_until(run, test=True)
+    own, result = f"boxes:{tmp_path / 'other'}", run.result() or {}
+    scores = evaluate_elsewhere(run, World(), own)
+    assert scores["class_names"] == ["triangle", "disc"]
+    assert scores["test_loss"] == pytest.approx(result["test_loss"], rel=1e-6)
+    assert scores["test_map"] == pytest.approx(result["test_map"], rel=1e-6)
+    assert result["test_map"] > 0
+    renamed = (tmp_path / "other").rename(tmp_path / "renamed")
+    (renamed / "classes.txt").write_text("disc\nring\nbox")
+    for dataset, reason in (
+        (f"boxes:{renamed}", "has no triangle; it has disc, ring, box"),
+        ("digits", "its images have no boxes"),
+    ):
+        with pytest.raises(ConfigError, match=reason):
+            evaluate_elsewhere(run, World(), dataset)
+
+
+def test_another_description_of_the_network_is_refused(
+    tmp_path: Path, train_until: Callable[..., list[Record]]
+) -> None:
+    """Other anchors fit the weights as well, and move every box."""
+    fields: dict[str, Any] = {"train_fraction": 0.1, "epochs": 1}
+    config = config_of(tmp_path, **fields)
+    write_json(tmp_path / "sweep" / "sweep.json", {"cut": "content"})
+    begun = Run.create(tmp_path / "begun", config)
+    ended = Run.create(tmp_path / "sweep" / config.id, config)
+    train_until(begun, last_epoch=0)
+    train_until(ended)
+    file = tmp_path / "small.cfg"
+    known = file.read_text()
+    digest = hashlib.sha256(known.encode()).hexdigest()
+    assert (ended.result() or {})["model_digest"] == digest
+    file.write_text(known.replace("20,20", "20,21"))
+    began = f"small.cfg': the {{}} began with {file} with the SHA-256 {digest[:12]}…, and now there"
+    with pytest.raises(ConfigError, match=began.format("run")):
+        train_until(begun, attempt=2)
+    with pytest.raises(ConfigError, match=began.format("run")):
+        evaluate_run(ended, World())
+    other = replace(config, seed=1)
+    (problem,) = check(Attempt(Run(tmp_path / "sweep" / other.id), other))["problems"]
+    assert began.format("sweep") in problem
+    with pytest.raises(ConfigError, match=f"its network was described by {file} with the SHA-256"):
+        Detector(DetectorSettings(weights=str(ended.path)))
+    file.unlink()
+    with pytest.raises(ConfigError, match=r"no such file; .*; give its network's file as --config"):
+        Detector(DetectorSettings(weights=str(ended.path)))
+    moved = tmp_path / "moved.cfg"
+    moved.write_text(known)
+    settings = DetectorSettings(weights=str(ended.path), config=str(moved))
+    assert Detector(settings).class_names == CLASSES
 
 
 def test_parts_without_a_box_and_other_choices_of_epochs_are_refused(tmp_path: Path) -> None:

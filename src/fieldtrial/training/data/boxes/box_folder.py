@@ -21,13 +21,14 @@ from fieldtrial.training.data.dataset import (
     problem,
 )
 from fieldtrial.training.data.sets.image_folder import folder_fingerprint
-from fieldtrial.training.data.sets.image_walk import PassedOver, images_below, is_hidden
+from fieldtrial.training.data.sets.image_walk import PassedOver, images_below
 
 IMAGE_SIZE = 416  # what YOLOv3 was published with; J. Redmon, A. Farhadi 2018
 LAYOUT = (
     "it must hold images and their boxes: COCO's JSON in annotations/ or beside the images, or"
     f" YOLO's texts in labels/ (or beside the images) with {NAMES[0]}"
 )
+SUFFIXES = (".json", ".txt", ".names")  # of labels, and of the names of their classes
 EVERY = ("any class",)  # images with boxes are cut as if they were of one class
 
 
@@ -46,23 +47,18 @@ def box_folder(root: Path) -> Dataset:
     images = list(images_below(root, passed))
     if not images:
         raise problem(dataset, f"{root} holds no image; {LAYOUT}")
-    files = [path for path in sorted(root.rglob("*.json")) if _is_shown(path.relative_to(root))]
-    texts = [path for path in sorted(root.rglob("*.txt")) if _is_shown(path.relative_to(root))]
-    names = [path for path in sorted(root.rglob("*.names")) if _is_shown(path.relative_to(root))]
-    passed.unreadable -= Counter({".txt": len(texts), ".json": len(files), ".names": len(names)})
+    labels = sorted(path for path in passed.others if path.suffix in SUFFIXES)
+    passed.unreadable -= Counter(path.suffix for path in labels)
+    files = [path for path in labels if path.suffix == ".json"]
     return Dataset(
         name=dataset,
-        fingerprint=folder_fingerprint(dataset, root, [*images, *files, *texts, *names]),
+        fingerprint=folder_fingerprint(dataset, root, [*images, *labels]),
         channels=3,
         image_size=IMAGE_SIZE,
         contents=lambda: _contents(dataset, root, images, files),
         remarks=tuple(passed.remarks()),
         test_fraction=TEST_FRACTION,
     )
-
-
-def _is_shown(place: Path) -> bool:
-    return not any(map(is_hidden, place.parts))
 
 
 def _contents(dataset: str, root: Path, images: list[Path], files: list[Path]) -> Contents:

@@ -55,8 +55,11 @@ class BoxData(Data):
 
     def count(self, chosen: Indices) -> Indices:
         """Return how many boxes each class has in the images `chosen`, crowds left out."""
-        labels = self.targets(chosen)[:, :, 0].astype(np.int64)
-        return np.bincount(labels[labels >= 0], minlength=len(self.class_names))
+        boxes = self.boxes
+        times = np.bincount(chosen, minlength=len(boxes.starts) - 1)
+        counted = np.repeat(times, np.diff(boxes.starts)) * ~boxes.crowds
+        found = np.bincount(boxes.labels, counted, minlength=len(self.class_names))
+        return found.astype(np.int64)
 
 
 def load_boxes(config: TrainConfig, image_size: int | None, cut: Cut = BY_CONTENT) -> BoxData:

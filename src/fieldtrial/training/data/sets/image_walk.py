@@ -35,13 +35,15 @@ class PassedOver:
 
     unreadable: files of no format that Pillow reads, by their suffix. hidden: files and folders
     that are hidden or left by tools, by their names. linked: links that lead nowhere, or to what
-    was there before. beside: images that lie beside the class folders.
+    was there before. beside: images that lie beside the class folders. others: the files that
+    `unreadable` counts.
     """
 
     unreadable: Counter[str] = field(default_factory=Counter)
     hidden: Counter[str] = field(default_factory=Counter)
     linked: int = 0
     beside: int = 0
+    others: list[Path] = field(default_factory=list)
 
     def remarks(self) -> list[str]:
         """Return a line for each kind that there was."""
@@ -111,6 +113,7 @@ def _walk(folder: Path, passed: PassedOver, seen: set[Identity]) -> Iterator[Pat
             yield path
         else:
             passed.unreadable[path.suffix.lower() or "without a suffix"] += 1
+            passed.others.append(path)
 
 
 def _identity(known: os.stat_result) -> Identity:

@@ -10,9 +10,8 @@ from torch import Tensor, nn
 from fieldtrial.config import TrainConfig
 from fieldtrial.detection.darknet.architectures import ARCHITECTURES
 from fieldtrial.detection.darknet.network import Darknet, with_classes
-from fieldtrial.detection.darknet.sections import Section, read_sections
+from fieldtrial.detection.darknet.sections import Section, find_description, read_sections
 from fieldtrial.detection.darknet.weights import load_weights
-from fieldtrial.processes import data_root
 from fieldtrial.training.data.load import DataShape
 
 FILE = ".cfg"  # of a description
@@ -82,6 +81,10 @@ class DarknetModels:
         """See Library."""
         return name in ARCHITECTURES or name.endswith(FILE)
 
+    def file(self, name: str) -> Path | None:
+        """Return the file that describes a network; None of a built-in one. Raises ValueError."""
+        return None if name in ARCHITECTURES else find_description(name)
+
     def tagged(self, name: str, tag: str) -> NoReturn:
         """See Library."""
         raise self._none(name, f"imagenet:{tag}")
@@ -142,25 +145,10 @@ class DarknetModels:
     def _sections(self, name: str, classes: int) -> tuple[Section, ...]:
         if name in ARCHITECTURES:
             return ARCHITECTURES[name](classes)
-        return with_classes(read_sections(_find(name)), classes)
+        return with_classes(read_sections(find_description(name)), classes)
 
     def _none(self, name: str, weights: str) -> ValueError:
         return ValueError(
             f"weights = {weights!r}: there are none of darknet:{name}; must be random, run:NAME, a"
             f" run directory, or a file of darknet's weights such as {name}{WEIGHTS}"
         )
-
-
-def _find(name: str) -> Path:
-    """Return the file of a description: from the working directory, else from the data root.
-
-    Raises:
-        ValueError: there is none; the message has the places that were searched.
-    """
-    path = Path(name).expanduser()
-    places = list(dict.fromkeys((Path.cwd() / path, data_root() / path)))
-    for place in places:
-        if place.is_file():
-            return place
-    looked = " and ".join(map(str, places))
-    raise ValueError(f"model = 'darknet:{name}': no such file; looked for {looked}")

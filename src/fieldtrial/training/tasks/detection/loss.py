@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torchvision.ops import box_convert, box_iou
 
 from fieldtrial.detection.darknet.heads import Head
 
@@ -73,6 +72,8 @@ class Grid:
 
         Left, top, right and bottom are in shares of the image, and may be outside of it.
         """
+        from torchvision.ops import box_convert  # late: takes seconds
+
         scales = self.scales[:, None]
         centre = outputs[..., :2].sigmoid() * scales - (scales - 1) / 2
         centre = (centre + self.cells) / self.counts
@@ -155,6 +156,8 @@ class YoloLoss:
 
         Padding has no area, and so overlaps with nothing.
         """
+        from torchvision.ops import box_convert, box_iou  # late: takes seconds
+
         found, there = self._grid.boxes(outputs), box_convert(boxes, "cxcywh", "xyxy")
         pairs = zip(found, there, strict=True)  # one by one, for all at once take much memory
         return torch.stack([box_iou(own, objects).amax(1) for own, objects in pairs])

@@ -26,6 +26,8 @@ from fieldtrial.training.tasks.detection.predictions import (
 )
 from fieldtrial.training.tasks.interface import Scores
 
+DARKNET = "darknet:"
+
 
 class DetectionObjective:
     """The loss of YOLOv3; see `YoloLoss`."""
@@ -114,9 +116,6 @@ class Detection:
         return score_split(network, grid, _boxed(data), split, attempt)
 
 
-DARKNET = "darknet:"
-
-
 def _boxed(data: Data) -> BoxData:
     assert isinstance(data, BoxData)
     return data
@@ -134,7 +133,7 @@ def _require_boxes(config: TrainConfig, data: BoxData) -> None:
     problems = []
     for name in ("train", "validation", "test"):
         index = getattr(data, name)
-        if (data.targets(index)[:, :, 0] < 0).all():
+        if not data.count(index).any():
             problems.append(
                 f"dataset = {config.dataset!r}: none of the {len(index):,} {name} images has a box"
                 f" of {', '.join(data.class_names[:10])}"
