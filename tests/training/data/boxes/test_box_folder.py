@@ -211,6 +211,10 @@ def test_folders_that_cannot_be_told(tmp_path: Path) -> None:
     picture(tmp_path / "images" / "a.png")
     with pytest.raises(ConfigError, match=f"no file of class names; write {tmp_path}/classes.txt"):
         read(tmp_path)
+    (tmp_path / "train.json").write_text("{")
+    with pytest.raises(ConfigError, match=r"train\.json: is not JSON with COCO's images"):
+        read(tmp_path)
+    (tmp_path / "train.json").unlink()
     (tmp_path / "classes.txt").write_text("car\ncar\n")
     with pytest.raises(ConfigError, match=r"classes\.txt: a name is there twice"):
         read(tmp_path)

@@ -64,11 +64,18 @@ def box_folder(root: Path) -> Dataset:
 def _contents(dataset: str, root: Path, images: list[Path], files: list[Path]) -> Contents:
     """Return the labelled images. Raises ConfigError with all that is wrong with the labels."""
     try:
-        labels = read_coco(files, images, root) or read_yolo(images, root)
+        coco = read_coco(files, images, root)
+        labels = coco or read_yolo(images, root)
     except (UnreadableError, OSError) as error:
         raise problem(dataset, str(error)) from None
     if labels.problems:
-        raise problem(dataset, *labels.problems, LAYOUT)
+        # A damaged file of COCO's is not told from one of another kind.
+        other = (
+            []
+            if coco or not files
+            else [f"{files[0]}: is not JSON with COCO's images, annotations and categories"]
+        )
+        raise problem(dataset, *labels.problems, *other, LAYOUT)
     return contents_of(dataset, labels)
 
 
