@@ -12,7 +12,11 @@ SEGMENT_SECONDS = 120.0
 IMAGE_RATE = 25.0
 # flag: (type, metavar, help). Those of the detector, then those of tracking.
 DETECTOR: dict[str, tuple[Callable[[str], Any], str, str]] = {
-    "weights": (str, "FILE", "the network's weights, as darknet writes them"),
+    "weights": (
+        str,
+        "FILE",
+        "darknet's weights, or a run that was trained to detect [yolov3.weights]",
+    ),
     "config": (str, "FILE", "the network, as darknet describes it [YOLOv3, built in]"),
     "names": (str, "FILE", "the names of the network's classes, a line each [COCO's]"),
     "classes": (

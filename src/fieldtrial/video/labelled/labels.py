@@ -134,6 +134,11 @@ def read_labels(
         ConfigError: what is wrong with the labels, all at once.
         UnreadableError, OSError: a file that cannot be read, or is no such file.
     """
+    if not path.exists():
+        raise ConfigError(
+            ["does not exist; must be COCO's JSON, or a folder of YOLO's texts"],
+            where=f"--check {path}",
+        )
     reader = _Reader(class_names, size, numbers)
     if path.is_dir():
         reader.read_texts(path, network_names)

@@ -85,7 +85,7 @@ def _why_unknown(path: Path, size: int, error: Exception) -> str:
         )
     return (
         "must be a video (MP4, MOV, AVI, MKV, WebM, MPEG-TS, FLV, WMV and the like); "
-        f"FFmpeg finds none in it ({error.strerror if isinstance(error, OSError) else error})"
+        f"FFmpeg finds none in it ({getattr(error, 'strerror', None) or error})"
     )
 
 
