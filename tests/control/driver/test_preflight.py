@@ -24,6 +24,10 @@ from fieldtrial.control.places.settings import LocalSettings
 from fieldtrial.sweep import Sweep
 
 SWEEP = Sweep(base=TrainConfig(model="mlp"), rows=[{}])
+DETECTION = TrainConfig(
+    task="detection", dataset="shapes", model="darknet:yolov3-tiny", select="validation_map"
+)
+DETECTION_SWEEP = Sweep(base=DETECTION, rows=[{}], select="validation_map")
 DOWNLOADING = """
 import json, os, sys
 print("chatter", file=sys.stderr)
@@ -32,12 +36,13 @@ print(json.dumps([{"problems": ["no such thing"]} for _ in json.load(sys.stdin)]
 """
 
 
+@pytest.mark.parametrize("sweep", [SWEEP, DETECTION_SWEEP])
 def test_progress_is_shown_while_it_looks(
-    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, sweep: Sweep
 ) -> None:
     monkeypatch.setattr(preflight, "COMMAND", [sys.executable, "-c", DOWNLOADING])
     with (
-        Preflight(SWEEP, 1, False) as looking,
+        Preflight(sweep, 1, False) as looking,
         pytest.raises(ConfigError, match=r"^sweep: no such thing$"),
     ):
         looking.result()

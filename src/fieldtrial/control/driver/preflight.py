@@ -227,5 +227,5 @@ class _Question:
             relevant["weights"] = "random"  # the source is not trained yet
         # The batch size matters only where a process gets too few images; see require_micro_batch.
         relevant["batch_size"] = min(config.batch_size, ENOUGH_IMAGES * processes)
-        relevant |= {"seed": config.seed, "loss": config.loss}
+        relevant |= {"seed": config.seed, "loss": config.loss, "select": config.select}
         return cls(TrainConfig.from_dict(relevant), shapes_only, processes, on_gpus)
