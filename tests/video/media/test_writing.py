@@ -194,6 +194,13 @@ def test_on_a_full_disk_what_is_written_stays_valid(tmp_path: Path) -> None:
     with full_disk(size), pytest.raises(OSError, match="File too large"):
         write(path, 30)
     assert _playable(path) >= 20
+    # A file that has failed is not written on: FFmpeg's muxer would crash.
+    writer = VideoWriter(path, 320, 240)
+    with full_disk(20_000), contextlib.suppress(OSError):
+        for number, image in enumerate(pictures(100, 320, 240)):
+            writer.write(image, number / 5)
+    with pytest.raises(OSError, match="File too large"):
+        writer.close()
 
 
 WRITE_ON = """

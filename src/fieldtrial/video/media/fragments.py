@@ -57,6 +57,7 @@ class Mp4File:
         target.unlink(missing_ok=True)
         self._file = target.open("xb")
         self._shown, self._size, self._closed = str(target), 0, False
+        self._error: OSError | None = None  # of the write that failed
         self._pending = _Pending()
         # With flush_packets a fragment leaves the muxer whole, and at once.
         options = {"movflags": MOVE_FLAGS, "flush_packets": "1"}
@@ -64,6 +65,8 @@ class Mp4File:
 
     def mux(self, packets: Any) -> None:
         """Write packets; they reach the file with their fragment. Raises OSError."""
+        if self._error:  # FFmpeg's muxer crashes if it is used after its end
+            raise self._error
         self.container.mux(packets)
         self._commit()
 
@@ -101,7 +104,8 @@ class Mp4File:
         except OSError as error:
             os.ftruncate(self._file.fileno(), self._size)
             self.abandon()
-            raise OSError(error.errno, error.strerror, self._shown) from None
+            self._error = OSError(error.errno, error.strerror, self._shown)
+            raise self._error from None
 
     def _write(self, data: bytes, place: int) -> None:
         view = memoryview(data)

@@ -1,5 +1,6 @@
 """Drawing in a segment: its frames with tracks and counts, and snapshots of what crosses a line."""
 
+import contextlib
 import time
 from collections.abc import Callable
 
@@ -56,8 +57,8 @@ def draw_segment(
             drawing.see(replay.moment(number, float(index.times[number])))
     part, since, begins = 1, time.monotonic(), None
     frames = ahead(read_frames(index, segment.first, segment.last, options.stride), AHEAD_FRAMES)
-    writer = VideoWriter(run.video_path, index.width, index.height)
-    try:
+    writing = VideoWriter(run.video_path, index.width, index.height)
+    with contextlib.closing(frames), writing as writer:
         for frame in frames:
             begins = frame.time if begins is None else begins
             moment = replay.moment(frame.number, frame.time)
@@ -70,8 +71,5 @@ def draw_segment(
             if time.monotonic() > since + REPORT_SECONDS:
                 part, since = part + 1, time.monotonic()
                 report(part, count(segment.first, frame.number + 1, options.stride))
-    finally:
-        frames.close()
-        writer.close()
     report(part + 1, count(segment.first, segment.last, options.stride))
     return begins
