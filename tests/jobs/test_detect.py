@@ -259,7 +259,9 @@ def test_a_stream_gives_what_its_file_does_and_is_kept_if_the_program_dies(
         (["--stride", "0"], "stride = 0: must be at least 1"),
         (["--weights", "gone.weights"], "no such file"),
         (["--video", "gone.mp4"], "gone.mp4: does not exist"),
-        (["--check", "gone.json"], "gone.json"),
+        (["--check", "gone.json"], "gone.json: does not exist; must be COCO's JSON"),
+        (["--video", __file__], "finds none in it (Invalid data found"),
+        (["--run", __file__], "is a file; --run must be a directory, or new"),
         (["--lost_seconds", "-1"], "lost_seconds = -1.0: must be"),
     ],
 )
@@ -286,7 +288,8 @@ def test_all_that_is_wrong_is_told_at_once_and_a_sweeps_folder_is_left_alone(
     assert detect("bad", *wrong) == 2
     said = capsys.readouterr().err.splitlines()
     assert len(said) == len(set(said)) == 6
-    for name, what in (("sweep.json", "sweep"), ("config.json", "run")):
+    held = {"sweep.json": "sweep", "config.json": "run", "report.html": "report of other runs"}
+    for name, what in held.items():
         folder = tmp_path / what
         folder.mkdir()
         (folder / name).write_text("{}")

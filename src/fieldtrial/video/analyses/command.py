@@ -113,10 +113,17 @@ def _default(videos: list[str]) -> Path:
 
 
 def _refuse_others(folder: VideosFolder) -> None:
-    """Raise ConfigError where the run directory is a sweep's, or of a run that was trained."""
-    others = {"sweep": SweepFolder(folder.folder).exists, "run": Run(folder.folder).exists}
+    """Raise ConfigError where the run directory has other results, or is a file."""
+    if folder.path.exists() and not folder.path.is_dir():
+        raise ConfigError([f"{folder.path}: is a file; --run must be a directory, or new"])
+    has_report = (folder.folder / "report.html").exists()
+    others = {
+        "sweep": SweepFolder(folder.folder).exists(),
+        "run": Run(folder.folder).exists(),
+        "report of other runs": has_report and not folder.exists(),
+    }
     for what, is_there in others.items():
-        if is_there():
+        if is_there:
             raise ConfigError([f"{folder.path} holds a {what}; give another --run"])
 
 
