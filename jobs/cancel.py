@@ -12,6 +12,7 @@ from fieldtrial.control.places.slurm import commands as slurm_commands
 from fieldtrial.control.places.slurm.polling import job_name
 from fieldtrial.control.running.errors import WorkError
 from fieldtrial.control.running.ownership import only_driver
+from fieldtrial.disk.files import is_there
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.disk.task_queue import TaskQueue
 from fieldtrial.disk.work.folder import WorkFolder
@@ -37,10 +38,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         queue = TaskQueue(folder.queue_path)
         for name in queue.waiting():
             queue.withdraw(name)
-        jobs = [one.id for one in slurm_commands.my_jobs() if one.name == job_name(folder)]
-        slurm_commands.cancel(jobs)
+        jobs = list[str]()
+        if had_jobs := is_there(folder.jobs_path):  # otherwise SLURM may not be there to be asked
+            jobs = [one.id for one in slurm_commands.my_jobs() if one.name == job_name(folder)]
+            slurm_commands.cancel(jobs)
         queue.forget_all()
-    print(f"{len(jobs)} jobs cancelled")
+    none = "no jobs to cancel: it has never had a SLURM job"
+    print(f"{len(jobs)} jobs cancelled" if had_jobs else none)
     return 0
 
 

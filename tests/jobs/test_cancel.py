@@ -17,6 +17,10 @@ def test_a_machine_without_slurm_is_said_in_a_line(
     (tmp_path / "x" / "sweep.json").write_text('{"of": "another version"}')
     monkeypatch.setenv("PATH", str(tmp_path))
     done = command("cancel.py", tmp_path / "x")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "no jobs to cancel: it has never had a SLURM job\n"
+    (tmp_path / "x" / "jobs").mkdir()
+    done = command("cancel.py", tmp_path / "x")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "error: squeue: no such command: this machine has no SLURM\n"
 
