@@ -8,9 +8,9 @@ BIN := $(VENV)/bin
 demo: $(VENV)/installed
 	$(BIN)/python sweeps/digits_transfer.py
 
-# Two processes compute, as for two cores; two others mostly wait for SLURM (tests/schedule.py).
+# Two processes compute, as for two cores; the third mostly waits for SLURM (tests/schedule.py).
 test: check packages
-	$(BIN)/pytest --numprocesses 4
+	$(BIN)/pytest --numprocesses 3
 
 # Reports are tested in a real browser, outages on a real file system. Without root, tests of what is missing are skipped.
 packages:
