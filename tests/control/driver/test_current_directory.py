@@ -38,7 +38,7 @@ def test_python_is_started_in_one_way() -> None:
         if re.search(r"sys\.executable|torchrun.*Popen|\"python[0-9.]*\", \"-", line)
     ]
     assert naming == [
-        ("control/driver/drive.py", "os.execv(sys.executable, [sys.executable, *words])"),
+        ("control/running/again.py", "os.execv(sys.executable, [sys.executable, *words])"),
         ("processes.py", 'return [sys.executable, "-P", *arguments]'),
         ("processes.py", "os.execv(sys.executable, sys.orig_argv)"),
     ]

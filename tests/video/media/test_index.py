@@ -15,7 +15,6 @@ from fieldtrial.video.media.decoding.containers import MOST_PIXELS
 from fieldtrial.video.media.index import VideoIndex, index_video
 from fieldtrial.video.media.reading import read_frames
 from fieldtrial.video.media.stored import read_index, write_index
-from tests.needs import need
 from tests.video.media.made import KINDS, Image, make, make_kind, patch, seen_by_opencv
 
 ROAD = Path(__file__).parents[4] / "shared" / "data" / "video" / "video1.avi"
@@ -218,8 +217,8 @@ def test_a_frame_of_an_index_is_kept_in_a_file(tmp_path: Path) -> None:
             read_index(kept)
 
 
+@pytest.mark.skipif(not ROAD.exists(), reason="needs the real video in ../shared/data/video")
 def test_the_road_has_its_500_frames() -> None:
-    need(ROAD.exists(), "../shared/data/video")
     index = index_video(ROAD)
     assert (len(index), index.width, index.height) == (500, 320, 240)
     assert index.rate == pytest.approx(14.999, abs=1e-6)

@@ -99,6 +99,7 @@ def test_a_detached_driver_comes_back_to_its_jobs(
     process.send_signal(signal.SIGTERM)
     output, errors = process.communicate(timeout=120)
     assert (process.returncode, errors) == (130, "")
+    count = sum(len(run.records()) for run in runs(driver.folder()))
     assert "Detached: the jobs run on." in output
     assert set(jobs(slurm)) == before
     status = [sys.executable, str(ROOT / "jobs" / "status.py"), str(driver.folder().path)]
@@ -108,7 +109,6 @@ def test_a_detached_driver_comes_back_to_its_jobs(
     assert f"no driver is running; this resumes it: {command}\n" in shown
     assert "jobs in SLURM's queue: 3 running\n" in shown
     assert f"python jobs/cancel.py {driver.folder().path} cancels them\n" in shown
-    count = sum(len(run.records()) for run in runs(driver.folder()))
     assert processes.eventually(
         lambda: sum(len(run.records()) for run in runs(driver.folder())) > count + 3
     )

@@ -156,9 +156,8 @@ def test_a_changed_folder_is_decoded_anew(tmp_path: Path) -> None:
 
 
 def test_unknown_data_set() -> None:
-    with pytest.raises(
-        ConfigError, match=r"'digit': must be one of digits, mnist, .*, flowers104, folder:PATH"
-    ):
+    choices = r"digits, mnist, .*, flowers104, shapes, folder:PATH, boxes:PATH"
+    with pytest.raises(ConfigError, match=rf"'digit': must be one of {choices}"):
         load(TrainConfig(dataset="digit"), None)
 
 
