@@ -107,6 +107,8 @@ def _watch(
             if type(interruption) is not KeyboardInterrupt:  # another process takes over
                 raise
             status = INTERRUPTED
+    if told.ended == "lost":
+        console().print(f"{options.videos[0]}: the stream stopped, and did not come back")
     return status
 
 
