@@ -23,6 +23,7 @@ from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.loop.batches import batches, micro_batches, require_micro_batch, shuffled
 from fieldtrial.training.loop.epoch import Diverged
 from fieldtrial.training.loop.fit import fit, open_trial
+from fieldtrial.training.loop.optimizers import total_norm
 from fieldtrial.training.tasks.classification.task import Classification
 
 NewRun = Callable[..., Run]
@@ -69,7 +70,6 @@ def test_the_gradients_norm_is_measured_where_it_is_used_and_in_a_few_steps(
     new_run: NewRun, train_until: TrainUntil, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counted: list[float] = []
-    total_norm = strategy.total_norm
 
     def count(tensors: list[torch.Tensor]) -> torch.Tensor:
         counted.append(total_norm(tensors).item())
