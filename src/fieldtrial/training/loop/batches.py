@@ -147,6 +147,8 @@ def micro_batches(batch: Batch, size: int) -> list[Batch]:
     count = math.ceil(width / size)
     if size > 1:
         count = min(count, max(1, width // 2))
+    if count == 1:
+        return [batch]
     parts = (t.tensor_split(count) for t in (batch.images, batch.targets, batch.weights))
     return [
         Batch(images, targets, weights, batch.count)
