@@ -153,7 +153,6 @@ def train(attempt: Attempt) -> Generator[Record]:
         records = stack.enter_context(contextlib.closing(trial.records()))
         for record in records:
             reached = record["epoch"]
-            stop.set_interval(record["seconds"])
             if world.is_rank_0:
                 recorder.write(record)
                 board.write(record)
