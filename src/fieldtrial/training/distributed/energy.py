@@ -1,7 +1,7 @@
 """The energy that an attempt's devices take, by the counters of the GPUs or of the processors.
 
 Cards of Volta and later count their energy; NVML reads it. Processors of Intel and AMD count that
-of each socket; Linux shows it below /sys/class/powercap (RAPL), often to root alone. A counter is of
+of each socket; Linux shows it below /sys/class/powercap (RAPL), often to root alone. A counter is
 of the whole card or socket, whoever uses it.
 """
 
