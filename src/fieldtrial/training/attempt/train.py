@@ -136,13 +136,11 @@ def train(attempt: Attempt) -> Generator[Record]:
             board = stack.enter_context(contextlib.closing(Board(run)))
         stack.enter_context(concluding_divergence(attempt))
         stack.enter_context(noting_cost(attempt, meter))
-        stop = StopPoll(run)
-        attempt = replace(attempt, stop=stop)
+        attempt = replace(attempt, stop=StopPoll(run))
         trial = TRIALS[attempt.config.classifier](attempt)
         records = stack.enter_context(contextlib.closing(trial.records()))
         for record in records:
             record |= meter.entries()
-            stop.set_interval(record["seconds"])
             if world.is_rank_0:
                 recorder.write(record)
                 board.write(record)
