@@ -134,8 +134,7 @@ def test_a_stop_file_ends_a_trial_in_the_middle_of_an_epoch(
     new_run: NewRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = new_run(epochs=5, lr=0.003)
-    monkeypatch.setattr(StopPoll, "SHORTEST", 0.0)
-    monkeypatch.setattr(StopPoll, "SHARE", 0.0)
+    monkeypatch.setattr(StopPoll, "PAUSE", 0.0)
     learned: list[None] = []
 
     def cut_and_stop(batch: Batch, size: int) -> list[Batch]:

@@ -22,6 +22,7 @@ from fieldtrial.control.engine.row_trials import RowChange, RowTrials
 from fieldtrial.control.engine.trial import Role, Trial
 from fieldtrial.disk.run import Record
 from fieldtrial.fields.values import format_value
+from fieldtrial.search_domains import to_ray
 from fieldtrial.sweep import PlannedRow, Sweep
 
 NO_CONTROLLER: Any = None  # of Ray Tune, which the scheduler does not use
@@ -51,10 +52,9 @@ class Row(RowTrials):
         self.budget, self.seeds = sweep.trials_per_search, int(sweep.seeds)
         self.most_finalists = sweep.finalists
         self._searched = list(sweep.search)
+        domains = {name: to_ray(domain) for name, domain in sweep.search.items()}
         self._searcher = (
-            Replayed(build_searcher(sweep.search, sweep.mode, sweep.trials, seed))
-            if sweep.search
-            else None
+            Replayed(build_searcher(domains, sweep.mode, sweep.trials, seed)) if domains else None
         )
         self._random = random_trials(sweep.trials)
         self._in_rounds = sweep.deterministic
