@@ -205,7 +205,7 @@ def for_split(
 
 
 def are_wanted() -> bool:
-    """Return whether features may be kept. Raises ValueError if $FIELDTRIAL_FEATURES is neither on nor off."""
+    """Return whether features may be kept: $FIELDTRIAL_FEATURES. Raises ValueError as it says."""
     text = os.environ.get("FIELDTRIAL_FEATURES") or "on"
     if text not in ("on", "off"):
         raise ValueError(f"FIELDTRIAL_FEATURES = {text!r}: must be on or off")
