@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from fieldtrial.processes import python
 from fieldtrial.training.loop.attempt import Attempt
-from fieldtrial.training.loop.fit import fit
+from fieldtrial.training.loop.fit import Fit
 
 ENOUGH = 0.7  # of the memory that a whole batch needs: half of a batch fits
 CONTEXT = 0.5e9  # bytes beside tensors: what libraries reserve
@@ -65,11 +65,11 @@ def resume(settings: Settings, say: Say) -> None:
     config = small_network(settings, epochs=3)
     whole = train(config, settings)
     run = new_run(config, settings)
-    with contextlib.closing(fit(Attempt.at(run, world_of(settings)))) as records:
+    with contextlib.closing(Fit(Attempt.at(run, world_of(settings))).records()) as records:
         for record in records:
             if record["epoch"] == 2:
                 break
-    again = list(fit(Attempt.at(run, world_of(settings), number=2)))
+    again = list(Fit(Attempt.at(run, world_of(settings), number=2)).records())
     names = ("train_loss", "validation_loss")
     apart = max(abs(again[-1][name] - whole[-1][name]) for name in names)
     twice = train(config, settings)

@@ -19,7 +19,7 @@ from fieldtrial.disk.run import Record, Run
 from fieldtrial.training.data.load import Data
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.loop.attempt import Attempt
-from fieldtrial.training.loop.fit import fit, open_trial
+from fieldtrial.training.loop.fit import Fit, open_trial
 
 WARM_STEPS = 3
 
@@ -44,7 +44,7 @@ def new_run(config: TrainConfig, settings: Settings) -> Run:
 
 def train(config: TrainConfig, settings: Settings) -> list[Record]:
     """Train a trial as a worker does, and return the records of its epochs."""
-    return list(fit(Attempt.at(new_run(config, settings), world_of(settings))))
+    return list(Fit(Attempt.at(new_run(config, settings), world_of(settings))).records())
 
 
 def settled(records: list[Record], name: str) -> float:
