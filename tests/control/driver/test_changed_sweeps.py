@@ -20,7 +20,16 @@ from fieldtrial.control.engine.loop import Engine
 from fieldtrial.control.engine.ray_tune import build_searcher
 from fieldtrial.control.engine.state import ForeignStateError
 from fieldtrial.disk.sweep_folder import SweepFolder
-from fieldtrial.search_domains import contains
+from fieldtrial.search_domains import (
+    Domain,
+    choice,
+    contains,
+    loguniform,
+    qrandint,
+    quniform,
+    randint,
+    uniform,
+)
 from fieldtrial.sweep import Sweep
 from tests.control.engine.searcher import Searcher
 from tests.control.engine.virtual import RATES, Script, VirtualPlace, make_sweep
@@ -108,7 +117,7 @@ def test_a_wider_search_knows_the_trials_so_far_and_a_narrower_one_forgets_some(
     engine, said = go_on(path, wider, None)
     assert [trial.name for trial in engine.rows[0].trials][: len(known)] == list(known)
     assert {tuple(engine.folder.run(name).attempts()) for name in known} == {(1,)}, "not again"
-    study = engine.rows[0]._searcher._ot_study  # type: ignore[union-attr]
+    study = engine.rows[0]._searcher.made._ot_study  # type: ignore[union-attr]
     assert [trial.value for trial in study.trials[: len(known)]] == list(known.values())
     rates = ", ".join(map(str, RATES))
     assert said[0] == (
@@ -175,7 +184,7 @@ def test_a_copy_without_the_private_files_goes_on_for_a_colleague_or_under_anoth
     assert [trial.name for trial in engine.trials()] == [trial.name for trial in first.trials()]
     runs = [engine.folder.run(trial.name) for trial in engine.trials()]
     assert {tuple(run.attempts()) for run in runs} == {(1,)}, "no trial was trained again"
-    assert [row._searcher.told for row in engine.rows] == [  # type: ignore[union-attr]
+    assert [row._searcher.made.told for row in engine.rows] == [  # type: ignore[union-attr]
         [("point", trial.config.lr, trial.best) for trial in row.trials] for row in first.rows
     ]
     assert str(table(tmp_path / "a")) == str(table(tmp_path / "b"))
@@ -198,18 +207,18 @@ def test_a_sweep_with_no_row_of_the_folders_is_another_and_said_shortly(tmp_path
 @pytest.mark.parametrize(
     ("domain", "inside", "outside"),
     [
-        (tune.uniform(0, 0.2), [0, 0.0, 0.1, 0.2], [-1e-9, 0.3, None, "0.1"]),
-        (tune.loguniform(1e-4, 0.1), [1e-4, 0.1], [0.0, 1e-5]),
-        (tune.randint(1, 9), [1, 8], [0, 9]),
-        (tune.qrandint(16, 64, 16), [16, 32, 64], [17, 80]),
-        (tune.quniform(0.1, 0.7, 0.1), [0.1, 0.3, 0.7], [0.25, 0.8]),
-        (tune.choice([16, 32]), [16, 32], [24, "x"]),
-        (tune.choice(["none", "last:1"]), ["none", "last:1"], ["last:2"]),
-        (tune.choice([[8, 16], [16, 32]]), [(8, 16), (16, 32)], [(8,), 8]),
+        (uniform(0, 0.2), [0, 0.0, 0.1, 0.2], [-1e-9, 0.3, None, "0.1"]),
+        (loguniform(1e-4, 0.1), [1e-4, 0.1], [0.0, 1e-5]),
+        (randint(1, 9), [1, 8], [0, 9]),
+        (qrandint(16, 64, 16), [16, 32, 64], [17, 80]),
+        (quniform(0.1, 0.7, 0.1), [0.1, 0.3, 0.7], [0.25, 0.8]),
+        (choice([16, 32]), [16, 32], [24, "x"]),
+        (choice(["none", "last:1"]), ["none", "last:1"], ["last:2"]),
+        (choice([[8, 16], [16, 32]]), [(8, 16), (16, 32)], [(8,), 8]),
     ],
 )
 def test_what_a_search_can_propose(
-    domain: Any, inside: Sequence[object], outside: Sequence[object]
+    domain: Domain, inside: Sequence[object], outside: Sequence[object]
 ) -> None:
     assert [contains(domain, value) for value in inside] == [True] * len(inside)
     assert [contains(domain, value) for value in outside] == [False] * len(outside)

@@ -13,7 +13,8 @@ import pytest
 
 from fieldtrial.disk.files import write_json
 from fieldtrial.disk.sweep_folder import SweepFolder
-from fieldtrial.results.report.build import main, render_report, write_report
+from fieldtrial.results.report.build import render_report, write_report
+from fieldtrial.results.report.command import main
 
 if TYPE_CHECKING:
     from tests.results.conftest import Written
@@ -68,6 +69,17 @@ def test_the_whole_sweep(complete: "Written") -> None:
         " 64.84 %; n = 3). It is better than all 2 others" in texts(page)
     )
     assert data(page)["commandFile"] == "command.txt"
+
+
+def test_energy_is_a_figure_where_trials_tell_it(complete: "Written") -> None:
+    assert "kWh" not in texts(render_report(complete.folder))
+    run = complete.folder.run(complete.trial(0, lr=0.01))
+    told = {"energy_kwh": 0.125, "energy_shared": True}
+    run.write_result((run.result() or {}) | told)
+    page = render_report(complete.folder)
+    remark = "of 1 trial: of GPUs or, without, of processors; others used the devices of 1, too"
+    assert re.search(rf"kWh\s+0\.125\s+{remark}", texts(page))
+    assert column(page, "energy_kwh").count(0.125) == 1
 
 
 def test_what_is_not_shown_to_be_worse_is_set_off_in_table_and_figure(complete: "Written") -> None:
