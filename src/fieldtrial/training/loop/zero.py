@@ -32,7 +32,7 @@ class Zero:
         self._parameters = trainable(network)
         self._has_stepped = False
         # DeepSpeed cuts weights up as they lie in memory, and puts them together channels first.
-        nn.utils.convert_conv2d_weight_memory_format(network, torch.contiguous_format)  # type: ignore[no-untyped-call]
+        nn.utils.convert_conv2d_weight_memory_format(network, torch.contiguous_format)
         settings = {
             "train_micro_batch_size_per_gpu": 1,  # unused: batches are made here
             "gradient_clipping": config.gradient_clip or 0.0,

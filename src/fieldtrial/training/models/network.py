@@ -61,7 +61,7 @@ class Network(nn.Module):
         self.origin: dict[str, str | float] = {}
         is_first = os.environ.get(MEMORY_FORMAT) == "contiguous"
         self.memory_format = torch.contiguous_format if is_first else torch.channels_last
-        nn.utils.convert_conv2d_weight_memory_format(model, self.memory_format)  # type: ignore[no-untyped-call]
+        nn.utils.convert_conv2d_weight_memory_format(model, self.memory_format)
         self._normalising: tuple[object, tuple[Tensor, Tensor], object] | None = None
         self.register_buffer("mean", per_channel(mean))
         self.register_buffer("std", per_channel(std))
