@@ -315,6 +315,7 @@ def _key(source: FeatureSource, chosen: Indices) -> str:
         source.data.store,
         point.cut.computation,
         network.precision,
+        network.memory_format,
         source.sample.dtype,
         source.world.device.type,
         torch.__version__,

@@ -1,6 +1,7 @@
 """Networks that this process keeps as they were built, to copy them for its next trials."""
 
 import copy
+import os
 from collections import OrderedDict
 from collections.abc import Hashable
 from pathlib import Path
@@ -10,7 +11,7 @@ import torch
 from fieldtrial.config import FIELDS
 from fieldtrial.processes import data_root
 from fieldtrial.training.data.load import Data
-from fieldtrial.training.models.network import Network
+from fieldtrial.training.models.network import MEMORY_FORMAT, Network
 from fieldtrial.training.models.source import ModelSource, build
 
 MOST_BYTES = 2**30  # of all that are kept together; what was used last stays
@@ -56,7 +57,8 @@ def _key(source: ModelSource, data: Data) -> Hashable:
     ]
     places = (source.file, data_root(), torch.hub.get_dir())  # where weights are looked for
     own = (source.library, source.name, config.task, data.shape, data.mean, data.std)
-    return (*own, *fields, *places, torch.get_default_device())
+    layout = os.environ.get(MEMORY_FORMAT)
+    return (*own, *fields, *places, layout, torch.get_default_device())
 
 
 def _stamps(network: Network) -> tuple[tuple[Path, int, int], ...]:
