@@ -59,7 +59,7 @@ def start() -> Iterator[Start]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["fieldtrial.worker.tasks", "kornia.augmentation"])
+        context.set_forkserver_preload(["fieldtrial.worker.tasks"])
 
         def start_attempt(run: Run, attempt: int) -> ForkServerProcess:
             process = context.Process(target=work, args=(Task(str(run.path), attempt), World()))
