@@ -24,7 +24,6 @@ import numpy as np
 import torch
 from machine import spread, write_result
 from PIL import Image
-from sklearn.datasets import load_sample_image
 from torch.utils.data import DataLoader, Dataset
 from torchvision import datasets, transforms
 
@@ -32,7 +31,7 @@ from fieldtrial.config import TrainConfig
 from fieldtrial.training.data.dataset import TRAIN
 from fieldtrial.training.data.image_store import open_store
 from fieldtrial.training.data.load import Data
-from fieldtrial.training.data.originals import open_originals
+from fieldtrial.training.data.originals import Originals, open_originals
 from fieldtrial.training.data.recipe import Recipe
 from fieldtrial.training.data.sets.registry import open_dataset
 from fieldtrial.training.distributed.world import World
@@ -63,11 +62,13 @@ def cost(work: Callable[[], int]) -> Cost:
 
 def write_photos(folder: Path, count: int) -> None:
     """Write JPEG files in folders of classes."""
+    from sklearn.datasets import load_sample_image
+
     photos = [load_sample_image(name) for name in ("china.jpg", "flower.jpg")]
     random = np.random.default_rng(0)
     for number in range(count):
         photo = photos[number % 2]
-        top, left = (random.integers(side - own) for side, own in zip(photo.shape, (HEIGHT, WIDTH)))
+        top, left = random.integers((photo.shape[0] - HEIGHT, photo.shape[1] - WIDTH))
         path = folder / f"class{number % CLASSES}" / f"{number}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(photo[top : top + HEIGHT, left : left + WIDTH]).save(path, quality=90)
@@ -75,11 +76,11 @@ def write_photos(folder: Path, count: int) -> None:
 
 def decode(folder: Path) -> int:
     """Decode all photos, one after another."""
-    count = 0
-    for count, path in enumerate(folder.rglob("*.jpg"), start=1):
+    paths = list(folder.rglob("*.jpg"))
+    for path in paths:
         with Image.open(path) as image:
             image.convert("RGB")
-    return count
+    return len(paths)
 
 
 def consume(source: Iterable[torch.Tensor]) -> int:
@@ -98,7 +99,7 @@ def epoch(data: Data, config: TrainConfig, number: int) -> Iterable[torch.Tensor
         yield network.normalise(changed.images)
 
 
-def data_of(images: np.ndarray, originals: object = None) -> Data:
+def data_of(images: np.ndarray, originals: Originals | None = None) -> Data:
     """Return images as a trial has them, all for training."""
     every = np.arange(len(images))
     return Data(
