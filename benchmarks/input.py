@@ -8,7 +8,8 @@ Wall and CPU milliseconds an image, workers included, in batches of 64 normalise
   from these; the same by ImageFolder and a DataLoader with two workers, as the usual tutorials do.
 - small: random colour images of 32 × 32 pixels, as CIFAR-10 has them, shifted by up to 4 pixels and
   flipped; and the same images through torchvision's transforms in a DataLoader with two workers.
-All take turns in each round, and ratios are of one round. The first round does not count. Writes
+Tensors are computed on one thread, images decoded and cropped on one for each core. All take turns
+in each round, and ratios are of one round. The first round does not count. Writes
 benchmarks/results/input.json.
 """
 
@@ -195,6 +196,7 @@ def main() -> None:
     parser.add_argument("--photos", type=int, default=600)
     parser.add_argument("--small", type=int, default=20_000)
     options = parser.parse_args()
+    torch.set_num_threads(1)  # as in a DataLoader's workers
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (options.small, SMALL, SMALL, 3), np.uint8)
     with tempfile.TemporaryDirectory() as root:

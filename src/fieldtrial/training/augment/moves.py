@@ -65,10 +65,17 @@ def _moved(images: Tensor, moves: Sequence[tuple[Move, Tensor]]) -> Tensor:
     found = images.clone()
     before, after = images.numpy(), found.numpy()
     across, down = places.columns.numpy(), places.rows.numpy()
-    differ = (places.rows != rows).any(1) | (places.columns != columns).any(1)
-    # Image by image: rows are copied whole, which takes a third of the time of single pixels.
+    moves_rows = (places.rows != rows).any(1)
+    differ = moves_rows | (places.columns != columns).any(1)
+    is_flip = ~moves_rows & (places.columns == columns.flip(1)).all(1)
+    flips = is_flip.tolist()
+    # Image by image: rows are copied whole, which takes a third of the time of single pixels, and
+    # torch flips in a quarter of that.
     for number in differ.nonzero().flatten().tolist():
-        after[number] = before[number].take(down[number], 0).take(across[number], 1)
+        if flips[number]:
+            found[number] = images[number].flip(1)
+        else:
+            after[number] = before[number].take(down[number], 0).take(across[number], 1)
     return found
 
 
