@@ -1,22 +1,16 @@
 """Augmentation: seeded, per image, and no trace left in the global generators."""
 
-import contextlib
 import math
 import random
 import subprocess
 import sys
 import typing
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
-import torchvision
-from sklearn.datasets import load_sample_image
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 from torchvision.transforms.v2 import functional as vision
 
 from fieldtrial.fields.choices import Augmentation
@@ -27,26 +21,12 @@ from fieldtrial.training.augment.drawing import draw
 from fieldtrial.training.augment.moves import MOVES, moved
 from fieldtrial.training.augment.randaugment import CHANGES as RANDOM_CHANGES
 from fieldtrial.training.augment.transforms import CHANGES, augment
-from fieldtrial.training.augment.warp import (
-    AREAS,
-    RATIOS,
-    WINDOW_NUMBERS,
-    resized_windows,
-    rotations,
-    warp,
-    windows,
-)
 from fieldtrial.training.data.load import load
+from tests.training.augment.torchvisions import shifted, warped
+from tests.training.photos import cut
 
 NAMES = tuple(CHANGES)
 CHANGED_OR_NOT = (("horizontal_flip",), ("vertical_flip",), ("grayscale",))
-
-
-@pytest.fixture(scope="module")
-def colour() -> Tensor:
-    """Sixteen times the same cut of a photo: what differs afterwards was drawn per image."""
-    photo = torch.from_numpy(load_sample_image("china.jpg")[100:132, 200:232].copy())
-    return photo.permute(2, 0, 1)[None].repeat(16, 1, 1, 1) / 255
 
 
 @pytest.fixture(scope="module")
@@ -113,84 +93,6 @@ def test_crop_shifts_by_an_eighth_at_most(colour: Tensor) -> None:
     assert all(image.numpy().tobytes() in windows for image in augment(colour, ("crop",), seed=0))
 
 
-def test_every_shift_of_a_crop_is_drawn_alike() -> None:
-    pixel = torch.zeros(1, 1, 16, 16)
-    pixel[0, 0, 8, 8] = 1
-    changed = augment(pixel.repeat(5000, 1, 1, 1), ("crop",), seed=0)
-    found = torch.bincount(changed.flatten(1).argmax(1), minlength=256).view(16, 16)
-    assert (found > 0).nonzero().unique(dim=0).tolist() == [
-        [row, column] for row in range(6, 11) for column in range(6, 11)
-    ]
-    assert found[6:11, 6:11].min() > 140  # of 200 on average: four standard deviations
-
-
-def test_random_resized_crops_are_windows_of_the_published_sizes(colour: Tensor) -> None:
-    (numbers,) = draw([WINDOW_NUMBERS], 20_000, seed=0)
-    starts, sizes = resized_windows(numbers, 32, 32)
-    assert (starts >= 0).all()
-    assert (starts + sizes <= 1 + 1e-6).all()
-    area, ratio = sizes.prod(1), sizes[:, 0] / sizes[:, 1]
-    for values, (low, high) in ((area, AREAS), (ratio, RATIOS)):
-        assert low - 1e-5 <= values.min() < low + 0.01
-        assert high - 0.02 < values.max() <= high + 1e-5
-    theirs = [
-        torchvision.transforms.RandomResizedCrop.get_params(colour[0], list(AREAS), list(RATIOS))
-        for _ in range(4000)
-    ]
-    _, _, heights, widths = torch.tensor(theirs, dtype=torch.float32).T / 32
-    for ours, other in ((area, heights * widths), (sizes[:, 0], widths), (sizes[:, 1], heights)):
-        cuts = torch.tensor([0.1, 0.25, 0.5, 0.75, 0.9])
-        torch.testing.assert_close(ours.quantile(cuts), other.quantile(cuts), atol=0.025, rtol=0)
-    # Where no window fits, the whole image is taken: all ten are the whole area, at 4 to 3.
-    starts, sizes = resized_windows(torch.full((WINDOW_NUMBERS, 1), 1.0), 32, 32)
-    assert (starts.tolist(), sizes.tolist()) == ([[0, 0]], [[1, 1]])
-
-
-def test_a_resized_crop_is_torchvisions_but_for_its_border(colour: Tensor) -> None:
-    top, left, height, width = 5, 8, 16, 20
-    starts = torch.tensor([[left / 32, top / 32]]).repeat(2, 1)
-    sizes = torch.tensor([[width / 32, height / 32]]).repeat(2, 1)
-    changed = warp(colour[:2], windows(starts, sizes), outside="border")
-    expected = vision.resized_crop(colour[:2], top, left, height, width, [32, 32], antialias=False)
-    inner = (..., slice(1, -1), slice(1, -1))  # here, the border sees what is beyond the window
-    torch.testing.assert_close(changed[inner], expected[inner], atol=1e-5, rtol=0)
-    whole = warp(colour[:2], windows(torch.zeros(2, 2), torch.ones(2, 2)), outside="border")
-    torch.testing.assert_close(whole, colour[:2], atol=1e-5, rtol=0)
-
-
-def test_rotation_turns_each_image_by_up_to_15_degrees_as_torchvision_does(colour: Tensor) -> None:
-    (numbers,) = draw([1], 16, seed=6)
-    changed = augment(colour, ("rotation",), seed=6)
-    angles = 15 * (2 * numbers[0] - 1)
-    assert angles.min() < -9
-    assert angles.max() > 9
-    for image, before, angle in zip(changed, colour, angles.tolist(), strict=True):
-        # torchvision turns the other way round
-        torch.testing.assert_close(image, warped(before, angle=-angle), atol=1e-3, rtol=0)
-
-
-def test_a_turn_of_a_wide_image_keeps_right_angles() -> None:
-    cross = torch.zeros(1, 1, 21, 41)
-    cross[..., 10, :] = 1
-    changed = warp(cross, rotations(torch.tensor([math.pi / 2]), 21, 41))
-    torch.testing.assert_close(changed[0, 0, :, 20], torch.ones(21), atol=1e-4, rtol=0)
-    assert changed.sum() == pytest.approx(21, abs=1e-2)
-
-
-def test_affine_shifts_and_zooms_as_torchvision_does(colour: Tensor) -> None:
-    (numbers,) = draw([3], 16, seed=2)
-    changed = augment(colour, ("affine",), seed=2)
-    right, down, zoom = 2 * numbers - 1
-    bilinear = vision.InterpolationMode.BILINEAR
-    for image, before, x, y, more in zip(
-        changed, colour, right.tolist(), down.tolist(), zoom.tolist(), strict=True
-    ):
-        expected = vision.affine(
-            before, 0.0, [3.2 * x, 3.2 * y], 1 + 0.1 * more, [0.0, 0.0], interpolation=bilinear
-        )
-        torch.testing.assert_close(image, expected, atol=1e-3, rtol=0)
-
-
 def test_color_jitter_does_what_torchvision_does_but_for_the_hue(colour: Tensor) -> None:
     """Without hue, and where nothing is cut off, the two agree to rounding."""
     images = 0.3 + 0.3 * colour[:4]
@@ -251,21 +153,6 @@ def test_each_of_randaugments_changes_is_torchvisions(number: int, colour: Tenso
         )
 
 
-def warped(image: Tensor, angle: float = 0.0, shear: Sequence[float] = (0.0, 0.0)) -> Tensor:
-    bilinear = vision.InterpolationMode.BILINEAR
-    result: Tensor = vision.affine(image, angle, [0, 0], 1.0, list(shear), interpolation=bilinear)
-    return result
-
-
-def shifted(image: Tensor, pixels: float) -> Tensor:
-    """Return the image shifted to the right, by a fraction of a pixel too; black comes in."""
-    whole, part = math.floor(pixels), pixels - math.floor(pixels)
-    width = image.shape[-1]
-    padded = torch.nn.functional.pad(image, (width, width))
-    left, right = (padded[..., width - whole - more : 2 * width - whole - more] for more in (0, 1))
-    return (1 - part) * left + part * right
-
-
 def test_randaugment_draws_all_changes_alike(
     colour: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -306,51 +193,6 @@ def test_no_names_mean_no_change_and_no_torchvision(colour: Tensor) -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-class Waits(TorchDispatchMode):
-    """Collects the operations that would wait for a device, whose place the meta device takes."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[str] = []
-
-    def __torch_dispatch__(
-        self, func: Any, _types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        tensors = [one for one in tree_leaves(args) if isinstance(one, Tensor)]
-        on_device = [one.device.type == "meta" for one in tensors]
-        name = func.overloadpacket.__name__
-        reads = name in ("nonzero", "_local_scalar_dense") and on_device[0]
-        sends = name in ("_to_copy", "copy_") and not kwargs.get("non_blocking")
-        if name == "_to_copy":
-            sends = sends and kwargs.get("device", tensors[0].device) != tensors[0].device
-        elif name == "copy_":
-            sends = sends and len(set(on_device)) == 2
-        # An index on the CPU is copied first.
-        if reads or sends or (name.startswith("index") and len(set(on_device)) == 2):
-            self.found.append(name)
-        return func(*args, **kwargs)
-
-
-def test_waiting_is_noticed() -> None:
-    images = torch.empty(8, 3, 16, 16, device="meta")
-    with Waits() as waits:
-        torch.ones(1).to("meta")
-        images[torch.tensor([1, 2])]
-        images[:1].copy_(torch.ones(1, 3, 16, 16))
-        with contextlib.suppress(RuntimeError):  # nothing can be read from this device
-            images.sum().item()
-    assert waits.found == ["_to_copy", "index", "copy_", "_local_scalar_dense"]
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_nothing_waits_for_the_device(name: str) -> None:
-    images = torch.empty(8, 3, 16, 16, device="meta")
-    with Waits() as waits:
-        assert augment(images, (name,), seed=0).device.type == "meta"
-    assert waits.found == []
-
-
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_draws_what_the_cpu_draws(colour: Tensor) -> None:
     for name in NAMES:
@@ -371,7 +213,7 @@ def test_a_gpu_draws_what_the_cpu_draws(colour: Tensor) -> None:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_stored_images_become_what_floats_become(names: tuple[str, ...], channels: int) -> None:
     """Bit for bit, and they stay 8-bit images where pixels are only moved."""
-    photo = torch.from_numpy(load_sample_image("flower.jpg")[200:230, 300:344, :channels].copy())
+    photo = torch.from_numpy(cut(1, 30, 44)[..., :channels])
     stored = photo.expand(16, -1, -1, -1).contiguous()
     before = stored.clone()
     floats = augment(stored.permute(0, 3, 1, 2) / 255, names, seed=5)
