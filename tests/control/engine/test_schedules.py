@@ -36,7 +36,7 @@ def assert_told_once(row: Row) -> None:
     In rounds, the ends are told before another trial is proposed, in the order of the trials.
     """
     assert row._searcher
-    told: list[tuple[Any, ...]] = row._searcher.told
+    told: list[tuple[Any, ...]] = row._searcher.told  # type: ignore[attr-defined]
     if row._halving:
         first, _ = round_of(len(row.trials) - 1, row._random)
         ends = [(trial.trial_id, "end") for trial in row.trials[:first]]

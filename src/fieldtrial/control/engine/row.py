@@ -20,7 +20,6 @@ from fieldtrial.control.engine.rounds import RoundHalving, round_of
 from fieldtrial.control.engine.trial import Role, Trial
 from fieldtrial.disk.run import Record
 from fieldtrial.fields.values import format_value
-from fieldtrial.search_domains import to_ray
 from fieldtrial.sweep import PlannedRow, Sweep
 
 NO_CONTROLLER: Any = None  # of Ray Tune, which the scheduler does not use
@@ -43,7 +42,6 @@ class Row:
         self.number, self.search = number, search
         planned = sweep.planned[number]
         self.config = search_config(planned, search)
-        seed = self.config.seed
         self.source = planned.source.id if planned.source else None
         self.select, self.mode = sweep.select, sweep.mode
         self.budget, self.seeds = sweep.trials_per_search, int(sweep.seeds)
@@ -52,9 +50,8 @@ class Row:
         self.finalists: list[Finalist] | None = None
         self.finals: list[Trial] | None = None
         self._searched = list(sweep.search)
-        domains = {name: to_ray(domain) for name, domain in sweep.search.items()}
         self._searcher = (
-            build_searcher(domains, sweep.mode, sweep.trials, seed) if domains else None
+            build_searcher(sweep, planned.most_epochs, self.config.seed) if sweep.search else None
         )
         self._random = random_trials(sweep.trials)
         self._halving = (
@@ -200,12 +197,13 @@ class Row:
         """Tell the searcher how a trial ended.
 
         Divergence is a property of the configuration, so the searcher is told a bad value: that
-        before any training. Other failures are told as errors.
+        before any training, as if it had trained to the end. Other failures are told as errors.
         """
         trial.told = True
         if not self._searcher:
             return
         if trial.status == "done" and trial.reopened:
+            assert trial.best is not None, "a trial that is done has a value"
             self._searcher.add_evaluated_point(trial.suggestion, trial.best)
         elif trial.status == "done":
             self._searcher.on_trial_complete(
@@ -213,7 +211,7 @@ class Row:
             )
         elif not trial.reopened and trial.diverged and trial.start is not None:
             self._searcher.on_trial_complete(
-                trial.trial_id, result={SCORE: trial.start, TIME: max(1, trial.last_epoch)}
+                trial.trial_id, result={SCORE: trial.start, TIME: trial.config.epochs}
             )
         elif not trial.reopened:
             self._searcher.on_trial_complete(trial.trial_id, error=True)
