@@ -24,7 +24,7 @@ from fieldtrial.training.models.network import Network
 from fieldtrial.training.tasks.interface import Scores
 
 Values = dict[str, Any]
-TIMES = ("seconds", "held_seconds", "alone_seconds", "time")
+TIMES = ("seconds", "held_seconds", "alone_seconds", "energy_joules", "time")
 MEASURED = (*TIMES, "images_per_second", "data_wait", "peak_memory_mb", "attempt")
 
 
@@ -68,6 +68,12 @@ def train_until() -> Callable[..., list[Record]]:
         return records
 
     return train_run
+
+
+@pytest.fixture
+def each_epoch_saved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have each epoch's checkpoint on disk before the next epoch, however short epochs are."""
+    monkeypatch.setenv("FIELDTRIAL_CHECKPOINT_SECONDS", "0")
 
 
 @pytest.fixture

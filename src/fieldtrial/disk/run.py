@@ -137,18 +137,17 @@ class Run:
         """Write why the trial failed, in a line. `kind`: diverged, memory, disk, outage, config,
         error or died.
         """
-        error = {
-            "kind": kind,
-            "message": message,
-            "attempt": attempt,
-            "details": details,
-            "time": time.time(),
-        }
-        write_json(self._error_path, error)
+        error = {"kind": kind, "message": message, "attempt": attempt, "details": details}
+        write_json(self._error_path, error | {"time": time.time()})
 
     def checkpoint_path(self, epoch: int) -> Inside:
         """Return where the checkpoint taken after `epoch` is kept."""
         return self._checkpoint_folder / f"epoch-{epoch:05d}.pt"
+
+    @property
+    def frozen_path(self) -> Inside:
+        """The frozen layers' weights, where checkpoints need them to be kept."""
+        return self._checkpoint_folder / "frozen.safetensors"
 
     def checkpoints(self) -> list[Inside]:
         """Return the checkpoints that are there, newest first."""
@@ -227,6 +226,10 @@ class Run:
             check(values, schemas.Result, self._result_path)
         return values
 
+    def has_result(self) -> bool:
+        """Return whether there is a result, damaged or not."""
+        return is_there(self._result_path)
+
     def error(self) -> dict[str, Any] | None:
         """Return why the last attempt failed, or None."""
         return read_json(self._error_path, schemas.Failure)
@@ -267,10 +270,7 @@ class Run:
         return whole_lines(self._metrics_path(attempt), offset)
 
     def require_records(self) -> None:
-        """Raise UnreadableError if a record file is no regular file, or longer than what is read.
-
-        Nothing is read.
-        """
+        """Raise UnreadableError if a record file is no regular file, or too long to be read."""
         for attempt in self.attempts():
             require_file(self._metrics_path(attempt))
 

@@ -71,9 +71,19 @@ class GaussianSearcher:
     def suggest(self, trial_id: str) -> dict[str, Any]:
         """Return the values of the next trial, as a command line has them."""
         with _one_thread():
-            point = self._next_point()
-        self._curves[trial_id] = self._new_curve(point)
-        return self._space.values(point.tolist())
+            values = self._space.values(self._next_point().tolist())
+        self._curves[trial_id] = self._new_curve(values)
+        return values
+
+    def suggest_again(self, trial_id: str, values: Mapping[str, Any]) -> None:
+        """Make a proposal again, which was `values`.
+
+        Another processor rounds in another way, and its best candidate may be another one. So the
+        model is fitted as it was, but the trial has the values that it had.
+        """
+        with _one_thread():
+            self._next_point()
+        self._curves[trial_id] = self._new_curve(values)
 
     def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
         """Take the best value of a trial so far, after an epoch."""
@@ -100,15 +110,16 @@ class GaussianSearcher:
 
         That counts as its last epoch's, also where the trial was stopped early.
         """
-        curve = self._new_curve(self._space.point(parameters))
+        curve = self._new_curve(parameters)
         curve.running = False
         if math.isfinite(value):
             curve.end(curve.epochs, self._sign * float(value))
         self._curves[f"point {len(self._curves)}"] = curve
 
-    def _new_curve(self, point: np.ndarray) -> Curve:
-        epochs = self._space.values(list(point)).get("epochs", self._epochs)
-        return Curve(point.tolist(), self._space.columns(point[None])[0].tolist(), int(epochs))
+    def _new_curve(self, values: Mapping[str, Any]) -> Curve:
+        point = self._space.point(values)
+        columns = self._space.columns(point[None])[0].tolist()
+        return Curve(point.tolist(), columns, int(values.get("epochs", self._epochs)))
 
     def _next_point(self) -> np.ndarray:
         """Return the point of the unit cube that is proposed next."""
