@@ -316,6 +316,32 @@ def test_damaged_features_are_computed_anew_and_others_are_used_as_they_are(
         assert (look() == whole).all()
 
 
+@pytest.mark.parametrize(
+    ("layout", "format_"),
+    [("channels_last", torch.channels_last), ("contiguous", torch.contiguous_format)],
+)
+def test_features_lie_in_memory_as_the_layers_behind_take_them(
+    layout: str,
+    format_: torch.memory_format,
+    new_run: Callable[..., Run],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("FIELDTRIAL_MEMORY_FORMAT", layout)
+    run = new_run(**FROZEN)
+    data, network = open_trial(run.config(), run)
+    tail, features = with_features(network, data, run.config(), World())
+    assert isinstance(features, FeatureData)
+    chosen = features.validation[[3, 1, 4]]
+    taken = torch.from_numpy(features.take(chosen))
+    assert taken.shape[1:] == (4, 2, 2)
+    assert taken.is_contiguous(memory_format=format_)
+    images = torch.from_numpy(data.take(features.positions(chosen)))
+    network.eval()
+    expected = features.source.point.prefix.run(network.normalise(images))
+    torch.testing.assert_close(taken, expected, rtol=0, atol=1e-6)
+    torch.testing.assert_close(tail.eval()(taken), network(images), rtol=0, atol=1e-5)
+
+
 def test_what_killed_processes_had_begun_goes(new_run: Callable[..., Run], features: Path) -> None:
     features.mkdir(parents=True)
     penultimate = features.with_name(frozen_features.PENULTIMATE)

@@ -87,7 +87,7 @@ def _batches(
         width = max(math.ceil(count / world.size), min(2, math.ceil(size / world.size)))
         places = start + np.arange(world.rank, width * world.size, world.size)
         chosen = np.take(order, places, mode="wrap")
-        images = np.take(data.images, chosen, 0) if draw is None else draw(start // size, chosen)
+        images = data.take(chosen) if draw is None else draw(start // size, chosen)
         targets = data.targets(chosen)
         weights = (places < start + count).astype(np.float32)
         yield Batch(_send(images, world), _send(targets, world), _send(weights, world), count)
