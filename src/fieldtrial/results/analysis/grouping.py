@@ -177,9 +177,9 @@ class _Maker:
         best = best_index(outcomes, selecting, mode)
         winner = None if best is None else found[best]
         place: RowKey | None = (winner[SWEEP], winner["row"]) if winner else None
-        names = ["search", "configuration"]
+        configurations, numbers = finals["configuration"], finals["search"]
         parts = [
-            finals[(finals[names] == [one[name] for name in names]).all(axis="columns")]
+            finals[(configurations == one["configuration"]) & (numbers == one["search"])]
             for one in found
             if (one[SWEEP], one["row"]) == place
         ]

@@ -127,12 +127,12 @@ def find_winner(search: pd.DataFrame, select: str, mode: Mode) -> TrialValues | 
 
 def to_values(trials: pd.DataFrame) -> list[TrialValues]:
     """Return the columns of each trial, None where there is no value."""
+    columns = {
+        str(name): [None if is_scalar(one) and pd.isna(one) else one for one in column.tolist()]
+        for name, column in trials.items()
+    }
     return [
-        {
-            str(name): None if is_scalar(value) and pd.isna(value) else value
-            for name, value in record.items()
-        }
-        for record in trials.to_dict("records")
+        dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
     ]
 
 
