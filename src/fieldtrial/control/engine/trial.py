@@ -1,7 +1,7 @@
 """Trial: what the engine knows of one trial."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -9,11 +9,13 @@ from fieldtrial.config import TrainConfig
 
 Role = Literal["source", "search", "finalist", "final"]
 Status = Literal["waiting", "running", "done", "failed"]
+LISTENER = "_listener"  # of a trial, which is not saved
 
 
-@dataclass
+@dataclass(eq=False)
 class Trial:
-    """One trial of a sweep. Of it, Ray Tune's scheduler reads the trial_id alone.
+    """One trial of a sweep. It tells a listener which of its attributes was set, so that nobody
+    has to look at all trials to know what has changed.
 
     trial_id: the searcher's name for it. Two trials may have the same config, and share its run.
     row: the row's number; None for a source, which several rows may share.
@@ -61,6 +63,18 @@ class Trial:
     problem: str | None = None
     suggestion: dict[str, Any] = field(default_factory=dict)
     last_result: dict[str, Any] = field(default_factory=dict)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        self.__dict__[name] = value
+        if listener := self.__dict__.get(LISTENER):
+            listener(self, name)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != LISTENER}
+
+    def listen(self, listener: Callable[["Trial", str], None] | None) -> None:
+        """Call `listener` with the trial and the name of each attribute that is set from now on."""
+        self.__dict__[LISTENER] = listener
 
     @functools.cached_property
     def name(self) -> str:

@@ -39,6 +39,7 @@ from fieldtrial.training.models.network import (
     count_trainable,
 )
 from fieldtrial.training.models.source import ModelSource, build
+from fieldtrial.training.models.utilization import ideal_seconds, utilization
 from fieldtrial.training.tasks.interface import Scores
 from fieldtrial.training.tasks.registry import task_of
 
@@ -55,8 +56,8 @@ def fit(attempt: Attempt) -> Generator[Record]:
     A record's scores are those of `scores_of`. Its `seconds` are those of training and evaluation,
     without the checkpoint; its `held_seconds` are all since the attempt began, and `alone_seconds`
     all that the trial had taken alone, from nothing, see `DeviceClock`; `lr` is that of the epoch's
-    last step. `images_per_second` is that of training alone, and `data_wait` the share of
-    training's time spent waiting for data.
+    last step. `images_per_second` is that of training alone, `data_wait` the share of training's
+    time spent waiting for data, and `utilization`, on GPUs, that of the devices' arithmetic rate.
 
     If attempt.stop ends an epoch early, the records end with the last whole epoch.
 
@@ -82,6 +83,7 @@ def fit(attempt: Attempt) -> Generator[Record]:
     if saved:
         network.load_state_dict(saved["model"])
     network, data = with_features(network.to(world.device), data, config, world, clock)
+    ideal = ideal_seconds(network, world)
     objective = task.objective(network, config, data, world)
     learner = Learner(task, network, objective, prepare(network, config, world))
     try:
@@ -116,7 +118,8 @@ def fit(attempt: Attempt) -> Generator[Record]:
                 "lr": learning_rate(config, max(0, step - 1), steps * config.epochs, plateaus),
                 "seconds": seconds,
                 **clock.entries(),
-                "images_per_second": training.images / training_seconds,
+                "images_per_second": (speed := training.images / training_seconds),
+                **utilization(speed, ideal, world),
                 "data_wait": training.seconds_waited / training_seconds,
                 "peak_memory_mb": peak_memory_mb(world),
                 "best_epoch": progress.best_epoch,
