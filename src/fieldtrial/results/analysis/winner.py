@@ -1,7 +1,7 @@
 """The winners of searches, and why there is none, or what is missing of their final runs."""
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -70,6 +70,9 @@ class Search:
         """Whether the winner is yet to be chosen from finalists."""
         is_named = self.end in ("winner", "none")
         return self.is_over and not is_named and self.expected_finalists > 0
+
+
+Searches = Mapping[RowKey, Sequence[Search]]  # of each row, as `read_searches` returns them
 
 
 def test_metric(select: str) -> str:
