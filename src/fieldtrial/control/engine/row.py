@@ -9,7 +9,7 @@ from ray.tune.schedulers import TrialScheduler
 from fieldtrial.budget import FINALIST_SEEDS, SEARCH_SEEDS
 from fieldtrial.config import TrainConfig
 from fieldtrial.control.engine.finalists import Finalist, choose_winner, rank
-from fieldtrial.control.engine.journal.replayed import Replayed
+from fieldtrial.control.engine.journal.replayed import Replayed, ReplayedSearcher
 from fieldtrial.control.engine.ray_tune import (
     SCORE,
     TIME,
@@ -54,7 +54,9 @@ class Row(RowTrials):
         self._searched = list(sweep.search)
         domains = {name: to_ray(domain) for name, domain in sweep.search.items()}
         self._searcher = (
-            Replayed(build_searcher(domains, sweep.mode, sweep.trials, seed)) if domains else None
+            ReplayedSearcher(build_searcher(domains, sweep.mode, sweep.trials, seed))
+            if domains
+            else None
         )
         self._random = random_trials(sweep.trials)
         self._in_rounds = sweep.deterministic
@@ -114,7 +116,7 @@ class Row(RowTrials):
         if self._in_rounds and number == round_of(number, self._random)[0]:
             self._tell_round()
         trial_id = self._trial_id(str(number))
-        values = self._searcher.call("suggest", trial_id) if self._searcher else {}
+        values = self._searcher.suggest(trial_id) if self._searcher else {}
         config = TrainConfig.from_dict(values, self.config)
         trial = Trial(trial_id, "search", self.number, config, self.search, suggestion=values)
         if self._in_rounds:
