@@ -62,6 +62,7 @@ most_jobs = 1
 trials_per_job = {trials}
 squeue_seconds = 0.5
 idle_seconds = 5
+environment.FIELDTRIAL_CHECKPOINT_SECONDS = "0"
 """
 
 pytestmark = pytest.mark.slow
@@ -105,10 +106,8 @@ def damage(slurm: SlurmCluster, folder: SweepFolder) -> Run:
                 ):
                     worker.suspend()
                     if run.checkpoints() and not run.result():
-                        newest, records = (
-                            run.checkpoints()[0],
-                            run.path / f"metrics-{run.attempts()[-1]}.jsonl",
-                        )
+                        newest = run.checkpoints()[0]
+                        records = run.path / f"metrics-{run.attempts()[-1]}.jsonl"
                         os.truncate(newest, newest.stat().st_size // 2)
                         os.truncate(records, records.stat().st_size - 20)
                         slurm.run("scancel", *TaskQueue(folder.queue_path).claimed().values())

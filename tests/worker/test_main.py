@@ -169,7 +169,10 @@ def test_an_attempt_that_a_newer_one_has_taken_over_from_writes_no_more(new_run:
         assert old.do(new_run("after", epochs=1)) == "finished"
 
 
-def test_an_attempt_that_was_taken_over_from_has_no_failures(new_run: NewRun) -> None:
+def test_an_attempt_that_was_taken_over_from_has_no_failures(
+    new_run: NewRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FIELDTRIAL_CHECKPOINT_SECONDS", "0")
     run = new_run(optimizer="sgd", lr=1e25, model="cnn")
     with contextlib.closing(train(Attempt.at(run))) as records:
         next(records)
@@ -251,6 +254,7 @@ def test_two_processes_resume_after_a_kill_and_end_together(
 def test_a_full_disk_is_told_and_an_answer_still_comes(
     new_run: NewRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("FIELDTRIAL_CHECKPOINT_SECONDS", "0")  # so that checkpoints fill it
     # A run keeps the uncommitted changes of this repository, which may be long.
     monkeypatch.setattr("fieldtrial.training.attempt.train.uncommitted_changes", lambda: "")
     small = tmp_path / "small"

@@ -22,7 +22,7 @@ from fieldtrial.training.loop import inference, strategy
 from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.loop.batches import batches, micro_batches, require_micro_batch, shuffled
 from fieldtrial.training.loop.epoch import Diverged
-from fieldtrial.training.loop.fit import fit, open_trial
+from fieldtrial.training.loop.fit import Fit, open_trial
 from fieldtrial.training.loop.optimizers import total_norm
 from fieldtrial.training.tasks.classification.task import Classification
 
@@ -120,7 +120,7 @@ def test_unshuffled_images_come_as_they_are_stored(
     monkeypatch.setattr(epoch_module, "batches", watch)
     for shuffle in (True, False):
         run = new_run(str(shuffle), shuffle=shuffle, epochs=2)
-        list(fit(Attempt.at(run)))
+        list(Fit(Attempt.at(run)).records())
     train = load(run.config(), None).train
     epochs = [order for order in seen if len(order) == len(train)]
     assert [np.array_equal(order, train) for order in epochs] == [False, False, True, True]

@@ -101,6 +101,10 @@ class Data:
         """Return what is learned of the images `chosen`: their labels, int64 (n,)."""
         return self.labels[chosen]
 
+    def positions(self, chosen: Indices) -> Indices:
+        """Return where the images `chosen` are in the data set's store, int64 (n,)."""
+        return chosen
+
     def count(self, chosen: Indices) -> Indices:
         """Return how often each class is there among the images `chosen`, int64 (classes,)."""
         labels = self.labels[chosen]

@@ -12,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.training.distributed.world import World
+from fieldtrial.training.freezing.trained_state import trained_state
 from fieldtrial.training.loop.optimizers import (
     OptimizerState,
     build_optimizer,
@@ -49,7 +50,7 @@ class Strategy(Protocol):
         """Return the trainable weights, not copied: all, or this process's partition of them."""
 
     def model_state(self) -> dict[str, torch.Tensor]:
-        """Return the network's full state, to rank 0."""
+        """Return the network's state, to rank 0: what training changes, or all of it."""
 
     def optimizer_state(self) -> OptimizerState:
         """Return the optimiser's full state per parameter, to rank 0; empty before any step."""
@@ -147,8 +148,8 @@ class Replicated:
         return [parameter.detach() for parameter in self._parameters.values()]
 
     def model_state(self) -> dict[str, torch.Tensor]:
-        """Return the network's full state."""
-        return self._network.state_dict()
+        """Return what training changes of the network's state."""
+        return trained_state(self._network)
 
     def optimizer_state(self) -> OptimizerState:
         """Return the optimiser's full state by parameter; empty before the first step."""
@@ -178,7 +179,7 @@ class Replicated:
 def _laid_out(value: Any, parameter: nn.Parameter) -> Any:
     """Return a copy of an optimiser's value, which the optimiser will write into.
 
-    Fused steps need it in memory as `parameter` lies there; a checkpoint may be of another layout.
+    Fused steps need it in memory as `parameter` lies there. A checkpoint may have another format.
     """
     if not isinstance(value, torch.Tensor) or value.shape != parameter.shape:
         return copy.deepcopy(value)

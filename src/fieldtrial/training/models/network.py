@@ -1,6 +1,8 @@
 """Network: a model with its normalisation inside, and what one costs."""
 
-from collections.abc import Callable
+import hashlib
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,6 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fieldtrial.fields.choices import Precision
 
+# contiguous: images, features and convolutions are channels first in memory, for comparison
+MEMORY_FORMAT = "FIELDTRIAL_MEMORY_FORMAT"
 AUXILIARY_NAME = "AuxLogits"  # torchvision's Inception v3
 
 
@@ -28,6 +32,9 @@ class Network(nn.Module):
         held: names in `model` of the modules that stay in evaluation mode; see `hold`.
         weights_file: where its initial weights came from; None where they were drawn.
         model_file: what describes it; None where a library has the model.
+        memory_format: how images, features and the weights of convolutions lie in memory: channels
+            last, which convolutions compute quicker on CPUs and on GPUs; see `in_format`.
+        flops: floating-point operations of one image's pass, as `count_flops` counts them.
         mean, std: buffers (1, channels, 1, 1), in [0, 1]: they travel with the weights.
     """
 
@@ -54,6 +61,12 @@ class Network(nn.Module):
         self.weights_file: Path | None = None
         self.model_file: Path | None = None
         self.origin: dict[str, str | float] = {}
+        is_first = os.environ.get(MEMORY_FORMAT) == "contiguous"
+        self.memory_format = torch.contiguous_format if is_first else torch.channels_last
+        nn.utils.convert_conv2d_weight_memory_format(model, self.memory_format)
+        self._normalising: tuple[object, tuple[Tensor, Tensor], object] | None = None
+        self.flops = 0  # until `build` has counted them
+        self._digests: dict[str, str] = {}
         self.register_buffer("mean", per_channel(mean))
         self.register_buffer("std", per_channel(std))
 
@@ -78,34 +91,77 @@ class Network(nn.Module):
         """
         self.held = modules
 
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """See nn.Module; digests of what is overwritten are forgotten."""
+        self._digests = {k: v for k, v in self._digests.items() if k not in state_dict}
+        return super().load_state_dict(state_dict, strict, assign)
+
+    def digest_of(self, name: str) -> str:
+        """Return 32 hexadecimal digits of the shape and values of a tensor that does not train.
+
+        `name` is a parameter's or buffer's. Computed once, also for copies of the network.
+        """
+        if name not in self._digests:
+            owner, _, own = name.rpartition(".")
+            tensor: Tensor = getattr(self.get_submodule(owner), own)
+            digest = hashlib.blake2b(
+                f"{tensor.dtype} {tuple(tensor.shape)}".encode(), digest_size=16
+            )
+            flat = tensor.detach().cpu().contiguous().flatten()
+            digest.update(flat.view(torch.uint8).numpy().data)
+            self._digests[name] = digest.hexdigest()
+        return self._digests[name]
+
     def compute(self, part: Callable[[Tensor], Any], given: Tensor) -> Any:
         """Return the output of a part of the model for `given`, in the network's precision."""
         with torch.autocast(given.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             return part(given)
 
     def normalise(self, images: Tensor) -> Tensor:
-        """Return normalised float images (n, c, h, w), as the model takes them, channels last.
+        """Return normalised float images (n, c, h, w), as the model takes them, in its format.
 
         `images` are uint8 (n, h, w, c) or float (n, c, h, w) in [0, 1]. Grey ones are repeated over
         the channels of a model that takes more than one.
         """
-        scale, shift = (1 / self.std).flatten(), (-self.mean / self.std).flatten()
-        if is_stored := images.dtype == torch.uint8:
-            scale = scale / 255
-        else:
+        is_stored = images.dtype == torch.uint8
+        if not is_stored:
             images = images.permute(0, 2, 3, 1)
-        pixels = images.expand(-1, -1, -1, len(scale))
+        pixels = images.expand(-1, -1, -1, self.mean.shape[1])
         n, height, width, channels = pixels.shape
         # One multiply-add, along whole rows: three channels at a time are too short for a
         # processor's vectors.
         rows = pixels.reshape(n * height, width * channels)
-        scale, shift = scale.repeat(width), shift.repeat(width)
+        scale, shift = self._scale_and_shift(width, is_stored)
         if is_stored:
             rows = rows.float()
             torch.addcmul(shift, rows, scale, out=rows)
         else:
             rows = torch.addcmul(shift, rows, scale)
-        return rows.view(n, height, width, channels).permute(0, 3, 1, 2)
+        return self.in_format(rows.view(n, height, width, channels).permute(0, 3, 1, 2))
+
+    def in_format(self, images: Tensor) -> Tensor:
+        """Return images or features (n, c, h, w) in the network's memory format.
+
+        They are copied where they lie otherwise. Features of other shapes stay as they are.
+        """
+        return images.contiguous(memory_format=self.memory_format) if images.ndim == 4 else images
+
+    def _scale_and_shift(self, width: int, is_stored: bool) -> tuple[Tensor, Tensor]:
+        """Return what a row of `width` pixels is multiplied by, and what is added then.
+
+        They are kept until mean or std change: on a small network, making them takes a tenth of a
+        step.
+        """
+        mean, std = self.mean, self.std
+        made_from = (id(mean), mean._version, id(std), std._version, width, is_stored)
+        if self._normalising is None or self._normalising[0] != made_from:
+            scale = (1 / std).flatten() / (255 if is_stored else 1)
+            rows = scale.repeat(width), (-mean / std).flatten().repeat(width)
+            # With the tensors themselves, so that their ids stay theirs.
+            self._normalising = (made_from, rows, (mean, std))
+        return self._normalising[1]
 
     def match_channels(self, images: Tensor) -> Tensor:
         """Return images (n, c, h, w) with the model's channels: grey ones are repeated."""
@@ -142,7 +198,7 @@ class FeatureNetwork(Network):
 
     def forward(self, features: Tensor) -> Tensor:
         """Return float32 logits (n, classes) of float32 features (n, ...)."""
-        return self._logits(self._tail, features.to(self._dtype))
+        return self._logits(self._tail, self.in_format(features.to(self._dtype)))
 
     def blank(self) -> Tensor:
         """Return one input of `forward`, all zeros, on the network's device."""
