@@ -118,8 +118,8 @@ class _Faithful:
     """A searcher that can be told what it has proposed.
 
     With another version of a library, and rarely with another processor, it proposes something else
-    from the same results. It is then told the result of what was proposed as that of a trial that
-    was not its own.
+    from the same results. If it has no method `suggest_again`, which takes what was proposed, it is
+    told the result as that of a trial that was not its own.
     """
 
     def __init__(self, searcher: Any) -> None:
@@ -128,6 +128,9 @@ class _Faithful:
 
     def suggest(self, trial_id: str, before: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return the values of a new trial, or those of `before`, where they were proposed then."""
+        if before is not None and hasattr(self.searcher, "suggest_again"):
+            self.searcher.suggest_again(trial_id, before)
+            return before
         values: dict[str, Any] = self.searcher.suggest(trial_id)
         if before is None or _is_same(values, before):
             return values
