@@ -56,6 +56,24 @@ class FeatureSource:
     world: World
     sample: torch.Tensor
 
+    @classmethod
+    def of(cls, network: Network, point: FreezePoint, data: Data, world: World) -> "FeatureSource":
+        """Return the source of features of images as they are."""
+        image = torch.from_numpy(np.take(data.images, [0], 0)).to(world.device)
+        return cls(network, point, data, world, features_of(network, point, image))
+
+    @property
+    def view(self) -> str:
+        """What is done to the images before: "" for nothing. It is a part of the file's name."""
+        return ""
+
+    def images(self, chosen: Indices, _block: int) -> torch.Tensor:
+        """Return the images `chosen`, the block of that number, as `Network.normalise` takes them.
+
+        They are on the device.
+        """
+        return torch.from_numpy(np.take(self.data.images, chosen, 0)).to(self.world.device)
+
     def kept(self, chosen: Indices, clock: DeviceClock | None) -> NDArray[Any] | None:
         """Return the features of the images `chosen`, float32 (n, ...), from the feature cache.
 
@@ -179,12 +197,12 @@ def with_features(
     if point is None:
         return network, data
     chosen = np.union1d(data.train, data.validation)
-    sample = _features(network, point, data, chosen[:1], world)
-    source = FeatureSource(network, point, data, world, sample)
+    source = FeatureSource.of(network, point, data, world)
     features = source.kept(chosen, clock)
     if features is None:
         return network, data
-    return FeatureNetwork(network, point.tail.run, sample), FeatureData.of(source, features, chosen)
+    featured = FeatureNetwork(network, point.tail.run, source.sample)
+    return featured, FeatureData.of(source, features, chosen)
 
 
 def for_split(
@@ -225,7 +243,6 @@ def _open(path: Path) -> NDArray[Any] | None:
 
 def _build(source: FeatureSource, chosen: Indices, shape: tuple[int, ...], path: Path) -> None:
     """Write the features of the images `chosen` to `path`; the caller holds the lock."""
-    network, point, data, world = source.network, source.point, source.data, source.world
     log.info("computing the frozen layers' features of %d images: %s", len(chosen), path)
     make_room(math.prod(shape) * 4)
     aside = path.with_suffix(".building")
@@ -240,7 +257,8 @@ def _build(source: FeatureSource, chosen: Indices, shape: tuple[int, ...], path:
         started = time.monotonic()
         with progress("computing features", 0, len(chosen), "images") as advance:
             for start in range(0, len(chosen), IMAGES):
-                part = _features(network, point, data, chosen[start : start + IMAGES], world)
+                images = source.images(chosen[start : start + IMAGES], start // IMAGES)
+                part = features_of(source.network, source.point, images)
                 features[start : start + len(part)] = part.float().cpu().numpy()
                 advance(len(part))
                 _require_time(time.monotonic() - started, (start + len(part)) / len(chosen))
@@ -282,16 +300,11 @@ def make_room(size: int) -> None:
             together -= taken
 
 
-def _features(
-    network: Network, point: FreezePoint, data: Data, chosen: Indices, world: World
-) -> torch.Tensor:
-    """Return the features of the images `chosen`, on the device."""
+def features_of(network: Network, point: FreezePoint, images: torch.Tensor) -> torch.Tensor:
+    """Return the features of images as `Network.normalise` takes them, all on the device."""
     network.eval()
     with torch.no_grad():
-        features: torch.Tensor = network.compute(
-            point.prefix.run,
-            network.normalise(torch.from_numpy(np.asarray(data.images[chosen])).to(world.device)),
-        )
+        features: torch.Tensor = network.compute(point.prefix.run, network.normalise(images))
     return features
 
 
@@ -310,5 +323,5 @@ def _key(source: FeatureSource, chosen: Indices) -> str:
     tensors = ("mean", "std", *(f"model.{name}" for name in point.tensors))
     facts = (*facts, *(f"{name} {network.digest_of(name)}" for name in tensors))
     key = hashlib.blake2b("\n".join(map(str, facts)).encode(), digest_size=8)
-    key.update(chosen.tobytes())
+    key.update(source.view.encode() + chosen.tobytes())
     return key.hexdigest()

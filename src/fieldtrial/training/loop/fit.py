@@ -16,6 +16,7 @@ from fieldtrial.disk.schemas import Inputs
 from fieldtrial.training.data.load import Data
 from fieldtrial.training.data.recipe import text_of
 from fieldtrial.training.distributed.world import World
+from fieldtrial.training.freezing.cached_views import with_views
 from fieldtrial.training.freezing.feature_cache import with_features
 from fieldtrial.training.freezing.schemes import freeze
 from fieldtrial.training.freezing.trained_state import can_be_built_again, frozen_digest
@@ -125,6 +126,7 @@ class Fit:
             self._frozen = {"frozen": frozen_digest(network)}
             self._is_kept = can_be_built_again(network)
         network, data = with_features(network.to(world.device), data, config, world, clock)
+        network, data = with_views(network, data, config, world, clock)
         self.network, self.data = network, data
         self._ideal_seconds = ideal_seconds(network, world)
         objective = task.objective(network, config, data, world)
