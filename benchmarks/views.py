@@ -6,9 +6,9 @@ A linear probe at 128 pixels. Each round trains it with new views of each image 
 with k cached views, from nothing and again with the features there; all with that round's seed. CPU
 seconds of each trial, by how much the cached ones are quicker in the same round, and the difference
 of their test accuracies from that with new views. The first round does not count. By default it is
-of torchvision's ResNet-18 with drawn weights, on pieces of two photographs whose class is where they
-were cut; accuracies mean more with --dataset, --model and --weights as in jobs/train.py. Writes
-benchmarks/results/views.json.
+of torchvision's ResNet-18 with drawn weights, on pieces of two photographs whose class is where
+they were cut; accuracies mean more with --dataset, --model and --weights as in jobs/train.py.
+Writes benchmarks/results/views.json.
 """
 
 import argparse
