@@ -72,7 +72,8 @@ class ViewData(FeatureData):
         """
         places = np.searchsorted(self.train, chosen)
         shown = (self.first[places] + epoch) % len(self.views)
-        found = np.empty((len(chosen), *self.images.shape[1:]), np.float32)
+        # in memory as the views lie there
+        found = np.empty_like(self.views[0], shape=(len(chosen), *self.images.shape[1:]))
         for number, view in enumerate(self.views):
             found[shown == number] = view[places[shown == number]]
         return found
