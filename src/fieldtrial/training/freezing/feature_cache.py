@@ -63,10 +63,7 @@ class FeatureSource:
         return ""
 
     def images(self, chosen: Indices, _block: int) -> torch.Tensor:
-        """Return the images `chosen`, the block of that number, as `Network.normalise` takes them.
-
-        They are on the device.
-        """
+        """Return the images `chosen`, the block of that number, on the device."""
         return torch.from_numpy(self.data.take(chosen)).to(self.world.device)
 
     def kept(self, chosen: Indices, clock: DeviceClock | None) -> NDArray[Any] | None:
@@ -252,10 +249,7 @@ def _open(path: Path) -> NDArray[Any] | None:
 
 
 def _build(source: FeatureSource, chosen: Indices, shape: tuple[int, ...], path: Path) -> None:
-    """Write the features of the images `chosen` to `path`, as an array of `shape`.
-
-    The caller holds the lock.
-    """
+    """Write the features of the images `chosen`, `shape`, to `path`; the caller holds the lock."""
     log.info("computing the frozen layers' features of %d images: %s", len(chosen), path)
     make_room(math.prod(shape) * 4)
     aside = path.with_suffix(".building")
