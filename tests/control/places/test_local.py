@@ -209,9 +209,8 @@ def test_only_who_has_the_token_gets_in(place: LocalPlace) -> None:
 def test_the_last_lines_of_a_dead_workers_log_are_told(tmp_path: Path) -> None:
     script = "import sys; [print('line', n, file=sys.stderr) for n in range(20)]; sys.exit(3)"
     one = task(tmp_path, attempt=4)
-    death, error = Slot([sys.executable, "-c", script], threads=1, mark=secrets.token_hex(16)).work(
-        one
-    )
+    slot = Slot([sys.executable, "-c", script], threads=1, mark=secrets.token_hex(16))
+    _, death, error = slot.work([one])
     lines = "".join(f"\n    line {number}" for number in range(10, 20))
     assert (death, error) == (f"its worker exited with status 3{lines}", None)
     assert one.open_run().log_path(4).read_text().startswith("line 0\n")
@@ -225,14 +224,14 @@ error = {"kind": "disk", "message": "no space"}
 print(json.dumps({"run": task["run"], "outcome": "failed", "error": error}))
 """
     slot = Slot([sys.executable, "-c", script], threads=1, mark=secrets.token_hex(16))
-    assert slot.work(task(tmp_path)) == (None, ("disk", "no space"))
+    one = task(tmp_path)
+    assert slot.work([one]) == (one.run, None, ("disk", "no space"))
 
 
 def test_a_worker_has_the_trials_share_of_threads(tmp_path: Path) -> None:
     script = "import os, sys; sys.exit(int(os.environ['OMP_NUM_THREADS']))"
-    death, _ = Slot([sys.executable, "-c", script], threads=7, mark=secrets.token_hex(16)).work(
-        task(tmp_path)
-    )
+    slot = Slot([sys.executable, "-c", script], threads=7, mark=secrets.token_hex(16))
+    _, death, _ = slot.work([task(tmp_path)])
     assert death == "its worker exited with status 7"
 
 
@@ -244,9 +243,8 @@ child = subprocess.Popen(sleep, start_new_session=True, stdout=2)
 open("{tmp_path}/pid", "w").write(str(child.pid))
 os.kill(os.getpid(), signal.SIGKILL)
 """
-    death, _ = Slot([sys.executable, "-c", script], threads=1, mark=secrets.token_hex(16)).work(
-        task(tmp_path)
-    )
+    slot = Slot([sys.executable, "-c", script], threads=1, mark=secrets.token_hex(16))
+    _, death, _ = slot.work([task(tmp_path)])
     assert death == "its worker was killed by SIGKILL"
     child = int((tmp_path / "pid").read_text())
 

@@ -162,9 +162,11 @@ class Engine:
     def _next_starts(self) -> list[Trial]:
         """Return the trials to start now: waiting ones, then the rows' next proposals in turn."""
         running = {trial.name for trial in self._trials.running()}
-        free = self.place.slots - len(running)
+        together = self.place.together  # the parts of a slot; a trial of a group takes one of them
+        room = self.place.slots * together
+        room -= sum(1 if trial.group else together for trial in self._trials.running())
         starts: list[Trial] = []
-        while len(starts) < free:
+        while room > 0:
             self._choose_winners()
             trial = self._trials.next_waiting(running) or self._trials.propose()
             if trial is None:
@@ -176,6 +178,7 @@ class Engine:
                 self._on_failed(trial, "diverged", reason)
             elif trial.name not in running:  # otherwise it waits for the run that it shares
                 starts.append(trial)
+                room -= 1 if trial.group else together
                 running.add(trial.name)
                 trial.status = "running"
                 trial.attempt = 1 + max([trial.attempt, *self._run(trial).attempts()])
@@ -344,7 +347,8 @@ class Engine:
 
     def _task(self, trial: Trial) -> Task:
         path = str(self._run(trial).folder.resolve())
-        return Task(path, trial.attempt, trial.role == "final", trial.accumulate)
+        group = trial.group if self.place.together > 1 else ""
+        return Task(path, trial.attempt, trial.role == "final", trial.accumulate, group=group)
 
     def _run(self, trial: Trial) -> Run:
         return self.folder.run(trial.name)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from fieldtrial.config import TrainConfig
+from fieldtrial.together import group_of
 
 Role = Literal["source", "search", "finalist", "final"]
 Status = Literal["waiting", "running", "done", "failed"]
@@ -66,6 +67,18 @@ class Trial:
     def name(self) -> str:
         """The run directory's name: the config's id."""
         return self.config.id
+
+    @property
+    def group(self) -> str:
+        """The word of the trials that it may train together with; "" where it trains alone.
+
+        What has run out of memory in a group is cut into micro-batches alone.
+        """
+        return self._group if self.accumulate == 1 else ""
+
+    @functools.cached_property
+    def _group(self) -> str:
+        return group_of(self.config)
 
     def charge(self, record: Mapping[str, Any]) -> None:
         """Count the time that a record tells of. Records of older workers tell of epochs alone.

@@ -6,7 +6,9 @@ it, that task has ended with the job.
 """
 
 import contextlib
+import math
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -57,6 +59,7 @@ class SlurmPlace:
         notify: Callable[[str], None] = print,
     ) -> None:
         self.settings, self.slots, self.processes = settings, settings.most_jobs, settings.processes
+        self.together = settings.trials_together
         self.queue = TaskQueue(folder.queue_path.resolve(), submitter.edition)
         self.backlog = Backlog()
         self._folder, self._submitter, self._notify = folder, submitter, notify
@@ -328,10 +331,15 @@ class SlurmPlace:
     # Submitting
 
     def _submit(self) -> None:
-        """Submit as many jobs as there are tasks, including those to come, within the limits."""
+        """Submit as many jobs as there are tasks, including those to come, within the limits.
+
+        Tasks of one group need one job together.
+        """
         active = self._active()
         capacity = sum(job.answered < self.settings.trials_per_job for job in active.values())
-        wanted = min(self.slots, len(self._tasks) + self._more) - capacity
+        groups = Counter(task.group or name for name, task in self._tasks.items())
+        jobs = sum(math.ceil(count / self.together) for count in groups.values())
+        wanted = min(self.slots, jobs + math.ceil(self._more / self.together)) - capacity
         leaving = len(self._jobs) - len(active)
         others = self._others + leaving
         for id in self._submissions.ask(wanted, len(active), others, self._jobs.keys()):
