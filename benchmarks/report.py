@@ -25,7 +25,7 @@ from playwright.sync_api import Page, sync_playwright
 
 from fieldtrial.disk.sweep_folder import SweepFolder
 
-COMMAND = (sys.executable, "-m", "fieldtrial.results.report.build")
+COMMAND = (sys.executable, "-m", "fieldtrial.results.report.command")
 SETTLED = (
     "() => new Promise((done) => requestAnimationFrame(() => setTimeout(() =>"
     " done(performance.now()), 0)))"

@@ -83,7 +83,6 @@ def train(run: Run, attempt: int, test: bool) -> str:
             if max(run.attempts()) > attempt:
                 return "superseded"
             recorder.write(record_of(config, epoch))
-            stop.set_interval(record_of(config, epoch)["seconds"])
             if run.stop_requested() and epoch < config.epochs:
                 outcome = "stopped"
                 break

@@ -6,14 +6,12 @@ rows' winners per fresh seed, in runs/x/ensemble-1, ..., and prints the means ov
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fieldtrial.command_line import job, job_parser, parse, say
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.sweep_folder import SweepFolder
-from fieldtrial.results.analysis.ensemble import FOLDER, Ensemble, combine, winners
-from fieldtrial.results.analysis.statistics import estimate_mean
 
 
 @job()
@@ -27,6 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     flags = parse(parser, arguments)
     if flags.sweep and flags.members:
         parser.error("--sweep has its own members: give no RUN")
+    from fieldtrial.results.analysis.ensemble import FOLDER, combine, winners  # late: pandas
+    from fieldtrial.results.analysis.statistics import estimate_mean
+
     if flags.sweep:
         folder = SweepFolder(flags.sweep)
         members = enumerate(winners(folder), start=1)
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         made = [(Run(flags.run), combine([Run(member) for member in flags.members]))]
     for run, ensemble in made:
         ensemble.write(run)
-        show(run.path, ensemble)
+        show(run.path, ensemble.scores())
     for name in ("mean", "vote") if flags.sweep else ():
         accuracies = [100 * (e.scores()[name]["accuracy"] or 0) for _, e in made]
         mean, half_width, n = estimate_mean(accuracies)
@@ -45,10 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def show(path: Path, ensemble: Ensemble) -> None:
+def show(path: Path, known: Mapping[str, Mapping[str, float | None]]) -> None:
     """Print a line for each member, the mean and the vote."""
     say(f"{path}\n  accuracy %  macro F1 %  log loss")
-    for name, scores in ensemble.scores().items():
+    for name, scores in known.items():
         loss = "–" if scores["log_loss"] is None else f"{scores['log_loss']:.4f}"
         accuracy, f1 = (100 * (scores[metric] or 0) for metric in ("accuracy", "macro_f1"))
         say(f"  {accuracy:10.2f}  {f1:10.2f}  {loss:>8}  {name}")

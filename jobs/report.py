@@ -2,7 +2,7 @@
 
 import sys
 
-from fieldtrial.results.report.build import main
+from fieldtrial.results.report.command import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -13,7 +13,6 @@ from fieldtrial.disk.files import is_there
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.disk.work.folder import WorkFolder
 from fieldtrial.disk.work.videos import VideosFolder
-from fieldtrial.results.status import show
 
 
 @job()
@@ -35,6 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except SlurmOutageError as error:
             unknown = [f"which jobs live is not known: {error}"]
     if is_sweep:
+        from fieldtrial.results.status import show  # late: pandas
+
         show(sweep, None if jobs is None else {one.id for one in jobs})
     for line in (*([] if is_sweep else videos.lines()), *unknown):
         say(line)

@@ -7,10 +7,9 @@ Report 002, question 2c: the augmentations that it kept, those that it dropped, 
 images it used; here 50 per class. Cost: see --dry-run. Ours: not run yet.
 """
 
-from ray import tune
-
 from fieldtrial.config import TrainConfig
 from fieldtrial.control.cli import main
+from fieldtrial.search_domains import loguniform
 from fieldtrial.sweep import Sweep, grid
 
 
@@ -31,7 +30,7 @@ def sweep() -> Sweep:
             ],
             block_dropout=[0.0, 0.2],
         ),
-        search={"lr": tune.loguniform(1e-3, 1e-1)},
+        search={"lr": loguniform(1e-3, 1e-1)},
     )
 
 

@@ -6,10 +6,9 @@ A source model of each kind learns 0-4. It is then fine-tuned on 5-9, frozen to 
 Result: README.md.
 """
 
-from ray import tune
-
 from fieldtrial.config import TrainConfig
 from fieldtrial.control.cli import main
+from fieldtrial.search_domains import loguniform, uniform
 from fieldtrial.sweep import Sweep, grid
 
 
@@ -28,7 +27,7 @@ def sweep() -> Sweep:
             optimizer=["sgd", "adamw"],
             batch_size=[16, 64],
         ),
-        search={"lr": tune.loguniform(1e-4, 1e-1), "label_smoothing": tune.uniform(0.0, 0.2)},
+        search={"lr": loguniform(1e-4, 1e-1), "label_smoothing": uniform(0.0, 0.2)},
         trials=8,
         seeds=3,
     )

@@ -7,10 +7,9 @@ Without batch normalisation, which says little of batches of one image. Cost: se
 not run yet.
 """
 
-from ray import tune
-
 from fieldtrial.config import TrainConfig
 from fieldtrial.control.cli import main
+from fieldtrial.search_domains import loguniform
 from fieldtrial.sweep import Sweep
 
 
@@ -30,7 +29,7 @@ def sweep() -> Sweep:
             {"optimizer": "sgd", "momentum": 0.9, "batch_size": 64, "nesterov": True},
             {"optimizer": "adam", "batch_size": 64},
         ],
-        search={"lr": tune.loguniform(1e-4, 1e-1)},
+        search={"lr": loguniform(1e-4, 1e-1)},
         trials=6,
     )
 

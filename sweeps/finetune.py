@@ -6,10 +6,9 @@ The table that this project is made for: models x freezing schemes x optimisers 
 Cost: see --dry-run.
 """
 
-from ray import tune
-
 from fieldtrial.config import TrainConfig
 from fieldtrial.control.cli import main
+from fieldtrial.search_domains import loguniform
 from fieldtrial.sweep import Sweep, grid
 
 
@@ -25,7 +24,7 @@ def sweep() -> Sweep:
             optimizer=["sgd", "adamw"],
             batch_size=[32, 128],
         ),
-        search={"lr": tune.loguniform(1e-5, 1e-1), "weight_decay": tune.loguniform(1e-6, 1e-2)},
+        search={"lr": loguniform(1e-5, 1e-1), "weight_decay": loguniform(1e-6, 1e-2)},
         trials=8,
         seeds=3,
     )

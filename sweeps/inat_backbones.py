@@ -8,10 +8,9 @@ better than ResNet-50, and ResNets among the best for their parameters.
 Cost: see --dry-run. Ours: not run yet.
 """
 
-from ray import tune
-
 from fieldtrial.config import TrainConfig
 from fieldtrial.control.cli import main
+from fieldtrial.search_domains import loguniform
 from fieldtrial.sweep import Sweep, grid
 
 
@@ -27,7 +26,7 @@ def sweep() -> Sweep:
     return Sweep(
         base=base,
         rows=grid(model=models),
-        search={"lr": tune.loguniform(1e-5, 1e-2), "weight_decay": tune.loguniform(1e-6, 1e-2)},
+        search={"lr": loguniform(1e-5, 1e-2), "weight_decay": loguniform(1e-6, 1e-2)},
         trials=8,
     )
 

@@ -7,10 +7,9 @@ on test, is outside of that search: filters halve from 512 to 32, without dropou
 the choices here. Cost: see --dry-run. Ours: not run yet.
 """
 
-from ray import tune
-
 from fieldtrial.config import TrainConfig
 from fieldtrial.control.cli import main
+from fieldtrial.search_domains import choice
 from fieldtrial.sweep import Sweep
 
 
@@ -19,15 +18,15 @@ def sweep() -> Sweep:
     same = [(first,) * 5 for first in (16, 32, 64)]
     doubling = [tuple(first * 2**block for block in range(5)) for first in (16, 32, 64)]
     search = {
-        "filters": tune.choice([*same, *doubling, (512, 256, 128, 64, 32)]),
-        "kernel_size": tune.choice([(3,), (5,)]),
-        "activation": tune.choice(["relu", "gelu", "silu"]),
-        "dense_width": tune.choice([(128,), (256,), (384,), (512,)]),
-        "dropout": tune.choice([0.0, 0.2, 0.3, 0.5]),
-        "lr": tune.choice([0.0001, 0.001]),
-        "batch_norm": tune.choice([True, False]),
-        "batch_size": tune.choice([16, 32]),
-        "augmentation": tune.choice([("horizontal_flip", "rotation"), ()]),
+        "filters": choice([*same, *doubling, (512, 256, 128, 64, 32)]),
+        "kernel_size": choice([(3,), (5,)]),
+        "activation": choice(["relu", "gelu", "silu"]),
+        "dense_width": choice([(128,), (256,), (384,), (512,)]),
+        "dropout": choice([0.0, 0.2, 0.3, 0.5]),
+        "lr": choice([0.0001, 0.001]),
+        "batch_norm": choice([True, False]),
+        "batch_size": choice([16, 32]),
+        "augmentation": choice([("horizontal_flip", "rotation"), ()]),
     }
     base = TrainConfig(
         dataset="inat10", image_size=224, validation_fraction=0.2,

@@ -8,10 +8,9 @@ all 82.3 %, 0.56, 4.8; last layer 74.7 %, 0.80, 2.7; InceptionV3 all 83.3 %, 0.5
 --dry-run. Ours: not run yet.
 """
 
-from ray import tune
-
 from fieldtrial.config import TrainConfig
 from fieldtrial.control.cli import main
+from fieldtrial.search_domains import choice, loguniform
 from fieldtrial.sweep import Sweep, grid
 
 
@@ -27,7 +26,7 @@ def sweep() -> Sweep:
             batch_size=32,
         ),
         rows=grid(model=["resnet50", "inception_v3"], freeze=["none", "all_but_head"]),
-        search={"lr": tune.loguniform(1e-4, 1e-1), "optimizer": tune.choice(["sgd", "adam"])},
+        search={"lr": loguniform(1e-4, 1e-1), "optimizer": choice(["sgd", "adam"])},
         trials=6,
     )
 

@@ -7,10 +7,9 @@ the first few layers is best, and freezing all but the last few very poor.
 Cost: see --dry-run. Ours: not run yet.
 """
 
-from ray import tune
-
 from fieldtrial.config import TrainConfig
 from fieldtrial.control.cli import main
+from fieldtrial.search_domains import choice, loguniform
 from fieldtrial.sweep import Sweep, grid
 
 
@@ -27,7 +26,7 @@ def sweep() -> Sweep:
             schedule="cosine",
         ),
         rows=grid(freeze=schemes),
-        search={"lr": tune.loguniform(1e-5, 1e-1), "optimizer": tune.choice(["sgd", "adam"])},
+        search={"lr": loguniform(1e-5, 1e-1), "optimizer": choice(["sgd", "adam"])},
         trials=8,
     )
 

@@ -7,10 +7,9 @@ InceptionV3 81.6, ResNet-50 80.7, DenseNet-161 79.6, VGG-11 75.6, SqueezeNet 65.
 Cost: see --dry-run. Ours: not run yet.
 """
 
-from ray import tune
-
 from fieldtrial.config import TrainConfig
 from fieldtrial.control.cli import main
+from fieldtrial.search_domains import Domain, choice, loguniform
 from fieldtrial.sweep import Sweep, grid
 
 
@@ -23,12 +22,12 @@ def sweep() -> Sweep:
     rows = grid(model=models, weights="imagenet:IMAGENET1K_V1")
     rows += grid(model=["timm:inception_resnet_v2", "timm:xception"], weights="imagenet")
     base = TrainConfig(dataset="inat10", validation_fraction=0.1, epochs=10, schedule="step")
-    search = {
-        "freeze": tune.choice(["all_but_head", "all_but_last:2", "all_but_last:3"]),
-        "lr": tune.loguniform(1e-4, 1e-1),
-        "optimizer": tune.choice(["sgd", "adam", "adagrad"]),
-        "batch_size": tune.choice([32, 64]),
-        "gamma": tune.choice([0.1, 0.5]),
+    search: dict[str, Domain] = {
+        "freeze": choice(["all_but_head", "all_but_last:2", "all_but_last:3"]),
+        "lr": loguniform(1e-4, 1e-1),
+        "optimizer": choice(["sgd", "adam", "adagrad"]),
+        "batch_size": choice([32, 64]),
+        "gamma": choice([0.1, 0.5]),
     }
     return Sweep(base=base, rows=rows, search=search, trials=8)
 

@@ -8,10 +8,9 @@ pretrained 81.9 %, 0.57, 2.7. Its minutes are those of a mostly frozen network, 
 units train here. Cost: see --dry-run. Ours: not run yet.
 """
 
-from ray import tune
-
 from fieldtrial.config import TrainConfig
 from fieldtrial.control.cli import main
+from fieldtrial.search_domains import choice, loguniform
 from fieldtrial.sweep import Sweep, grid
 
 
@@ -30,7 +29,7 @@ def sweep() -> Sweep:
             *grid(model=["resnet50"], image_size=[224], weights=["random", "imagenet"]),
             *grid(model=["inception_v3"], image_size=[299], weights=["random", "imagenet"]),
         ],
-        search={"lr": tune.loguniform(1e-4, 1e-1), "optimizer": tune.choice(["sgd", "adam"])},
+        search={"lr": loguniform(1e-4, 1e-1), "optimizer": choice(["sgd", "adam"])},
         trials=6,
     )
 

@@ -8,10 +8,9 @@ last with twice the images: two of the ten were merged. Here are ten. Cost: see 
 run yet.
 """
 
-from ray import tune
-
 from fieldtrial.config import TrainConfig
 from fieldtrial.control.cli import main
+from fieldtrial.search_domains import loguniform
 from fieldtrial.sweep import Sweep, grid
 
 
@@ -26,7 +25,7 @@ def sweep() -> Sweep:
     return Sweep(
         base=base,
         rows=grid(freeze=["all_but_head", *(f"only:{part}" for part in parts)]),
-        search={"lr": tune.loguniform(1e-5, 1e-2)},
+        search={"lr": loguniform(1e-5, 1e-2)},
         trials=6,
     )
 

@@ -7,10 +7,9 @@ the others. That is chance, so the report's pipeline has a defect. ROC curves an
 are in the sweep's report. Cost: see --dry-run. Ours: not run yet.
 """
 
-from ray import tune
-
 from fieldtrial.config import TrainConfig
 from fieldtrial.control.cli import main
+from fieldtrial.search_domains import loguniform
 from fieldtrial.sweep import Sweep, grid
 
 
@@ -23,7 +22,7 @@ def sweep() -> Sweep:
         rows=grid(
             svm_kernel=["linear", "rbf", "cubic"], svm_scaling=["none", "standard", "min_max"]
         ),
-        search={"svm_penalty": tune.loguniform(1e-3, 1e3)},
+        search={"svm_penalty": loguniform(1e-3, 1e3)},
         trials=6,
     )
 

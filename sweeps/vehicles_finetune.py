@@ -8,10 +8,9 @@ texts, and yolov3-tiny.weights is darknet's file, in weights/ there. For YOLOv3 
 --set model=darknet:yolov3 --set weights=yolov3.weights. Cost: see --dry-run. Ours: not run yet.
 """
 
-from ray import tune
-
 from fieldtrial.config import TrainConfig
 from fieldtrial.control.cli import main
+from fieldtrial.search_domains import loguniform
 from fieldtrial.sweep import Sweep, grid
 
 
@@ -26,7 +25,7 @@ def sweep() -> Sweep:
     return Sweep(
         base=base,
         rows=grid(freeze=["none", "backbone"]),
-        search={"lr": tune.loguniform(1e-5, 1e-2)},
+        search={"lr": loguniform(1e-5, 1e-2)},
         trials=8,
         seeds=3,
         select="validation_map",

@@ -20,7 +20,7 @@ from fieldtrial.sweep import Sweep, grid
 from fieldtrial.training.data.load import DataShape, load
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.loop.attempt import Attempt
-from fieldtrial.training.loop.fit import fit
+from fieldtrial.training.loop.fit import Fit
 from fieldtrial.training.loop.losses import FEATURE_LOSSES, WEIGHTS
 from fieldtrial.training.loop.optimizers import build_optimizer, learning_rate
 from fieldtrial.training.loop.trial_progress import TrialProgress
@@ -243,7 +243,7 @@ def test_training_reads_the_fields_of_training(name: str, tmp_path: Path) -> Non
     losses = []
     for number, one in enumerate([base, config]):
         run = Run.create(tmp_path / str(number), one)
-        losses.append([record["train_loss"] for record in fit(Attempt(run, one))])
+        losses.append([record["train_loss"] for record in Fit(Attempt(run, one)).records()])
     assert losses[0] != losses[1]
 
 

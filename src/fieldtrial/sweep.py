@@ -6,8 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ray.tune.search.sample import Categorical, Domain, Float, Integer
-
 from fieldtrial.budget import AA_SEEDS, Budget
 from fieldtrial.config import FIELDS, HINTS, ConfigError, TrainConfig, unknown_field
 from fieldtrial.disk.sweep_description import (
@@ -23,7 +21,13 @@ from fieldtrial.fields.row_names import LABEL, given_labels, label_problems, nam
 from fieldtrial.fields.rules import RUN_PREFIX
 from fieldtrial.fields.task_metrics import MODES, criteria, select_problems
 from fieldtrial.fields.values import format_value, is_numeric
-from fieldtrial.search_domains import extremes, text_in_letters, to_search_domain
+from fieldtrial.search_domains import (
+    Domain,
+    domain_problem,
+    extremes,
+    to_domain,
+    to_search_domain,
+)
 
 # Fields that a source and the rows that start from its weights share, so that these fit.
 ARCHITECTURE = (
@@ -93,7 +97,8 @@ class Sweep(Budget):
 
     base: the config that the rows start from.
     rows: the fields of each row of the table (see `grid`); `label` beside them is the row's name.
-    search: field -> a Ray Tune domain, such as tune.loguniform(1e-4, 1e-1).
+    search: field -> a domain, such as loguniform(1e-4, 1e-1); see `search_domains`. Those of Ray
+        Tune are taken too.
     trials, seeds, finalists, searches, max_failures: see `Budget`, and MOST_FAILURES for None.
     select: the metric that chooses the winner, and each trial's epoch unless `base` says last.
     source: fields of a source trial. One is trained first for each architecture in the rows, which
@@ -124,6 +129,8 @@ class Sweep(Budget):
     def __post_init__(self) -> None:
         if isinstance(self.rows, Mapping):  # a single row
             object.__setattr__(self, "rows", [self.rows])
+        domains = {name: to_domain(domain) for name, domain in self.search.items()}
+        object.__setattr__(self, "search", domains)
         is_known = self.select in criteria(self.base.task)
         if is_known and self.base.select != "last":  # it keeps what is chosen by
             object.__setattr__(self, "base", replace(self.base, select=self.select))
@@ -257,18 +264,8 @@ class Sweep(Budget):
                 problems.append(f"search: {unknown_field(name)}")
             elif name in OWN_FIELDS:
                 problems.append(f"search {name}: is not searched; {OWN_FIELDS[name]}")
-            elif not isinstance(domain, Float | Integer | Categorical):
-                problems.append(
-                    f"search {name} = {domain!r}: must be a Ray Tune domain: uniform, loguniform,"
-                    " randint, choice, ..."
-                )
-            elif isinstance(domain, Categorical) and not domain.categories:
-                problems.append(f"search {name} = choice(): must have something to choose from")
-            elif isinstance(domain, Categorical) and (text := text_in_letters(name, domain)):
-                problems.append(
-                    f"search {name} = choice({text!r}): would be taken letter by letter; must be a"
-                    f" list, such as choice([{text!r}])"
-                )
+            elif problem := domain_problem(name, domain):
+                problems.append(f"search {name} = {problem}")
             else:
                 for value in extremes(domain):
                     try:

@@ -148,7 +148,9 @@ def test_the_same_sweep_here_and_damaged_there_gives_the_same_table(
 ) -> None:
     write_sweep(project, SEARCHED)
     (project / "cluster" / "local.toml").write_text('kind = "local"\nmost_trials = 1\n')
-    (project / "cluster" / "there.toml").write_text(SITE.format(gpus=1, trials=20))
+    saved_each = '[environment]\nFIELDTRIAL_CHECKPOINT_SECONDS = "0"\n'  # epochs are short
+    site = SITE.format(gpus=1, trials=20) + saved_each
+    (project / "cluster" / "there.toml").write_text(site)
     shown = command(project, "--cluster", "there", "--dry-run")
     assert "#SBATCH --gpus-per-node=1" in shown
     assert re.search(r"sbatch --test-only: sbatch: Job \d+ to start at ", shown)

@@ -71,6 +71,12 @@ def train_until() -> Callable[..., list[Record]]:
 
 
 @pytest.fixture
+def each_epoch_saved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have each epoch's checkpoint on disk before the next epoch, however short epochs are."""
+    monkeypatch.setenv("FIELDTRIAL_CHECKPOINT_SECONDS", "0")
+
+
+@pytest.fixture
 def validate_as(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Have trials go by these (loss, accuracy) of their epochs, whatever they are measured to be.
 

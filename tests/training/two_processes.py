@@ -17,7 +17,7 @@ from fieldtrial.training.attempt.train import train
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.loop.epoch import Diverged
-from fieldtrial.training.loop.fit import fit
+from fieldtrial.training.loop.fit import Fit
 
 
 def train_until(
@@ -63,7 +63,7 @@ def main() -> None:
             train_until(run, world, attempt=1, accumulation=steps)
         elif run.name == "left":
             attempt = replace(Attempt.at(run, world), stop=lambda: world.is_rank_0)
-            epochs = [record["epoch"] for record in fit(attempt)]
+            epochs = [record["epoch"] for record in Fit(attempt).records()]
             (folder / f"left-{world.rank}").write_text(str(epochs))
         elif run.name == "diverging":
             try:

@@ -169,7 +169,10 @@ def test_an_attempt_that_a_newer_one_has_taken_over_from_writes_no_more(new_run:
         assert old.do(new_run("after", epochs=1)) == "finished"
 
 
-def test_an_attempt_that_was_taken_over_from_has_no_failures(new_run: NewRun) -> None:
+def test_an_attempt_that_was_taken_over_from_has_no_failures(
+    new_run: NewRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FIELDTRIAL_CHECKPOINT_SECONDS", "0")
     run = new_run(optimizer="sgd", lr=1e25, model="cnn")
     with contextlib.closing(train(Attempt.at(run))) as records:
         next(records)

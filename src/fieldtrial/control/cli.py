@@ -18,8 +18,13 @@ from fieldtrial.config import ConfigError, unknown_field
 from fieldtrial.control.changes import with_rows, with_settings
 from fieldtrial.control.driver.begun import as_begun
 from fieldtrial.control.driver.claim import claim_folder
-from fieldtrial.control.driver.drive import checking, drive
-from fieldtrial.control.driver.preflight import START_SECONDS, Preflight, SweepSizes, trial_hours
+from fieldtrial.control.driver.preflight import (
+    START_SECONDS,
+    Preflight,
+    SweepSizes,
+    checking,
+    trial_hours,
+)
 from fieldtrial.control.engine.state import ForeignStateError
 from fieldtrial.control.places.interface import PlaceError, RayError
 from fieldtrial.control.places.settings import Settings, SlurmSettings, read_settings
@@ -70,6 +75,8 @@ def main(build: Callable[[], Sweep], arguments: list[str] | None = None) -> None
             for line in claim.changes():
                 console().print(f"{folder.path}: {line}", soft_wrap=True)
         else:
+            from fieldtrial.control.driver.drive import drive  # it needs Ray, which takes a second
+
             sys.exit(drive(sweep, folder, settings, options.retry, options.takeover))
     except ConfigError as error:
         _print_error(str(error))

@@ -2,15 +2,12 @@
 
 from dataclasses import replace
 
-from ray import tune
-from ray.tune.search.sample import Categorical, Domain
-
 from fieldtrial.config import TrainConfig
 from fieldtrial.effects import has_effect
 from fieldtrial.fields.choices import TaskName
 from fieldtrial.fields.row_names import LABEL
 from fieldtrial.fields.values import is_numeric
-from fieldtrial.search_domains import extremes
+from fieldtrial.search_domains import Choice, Domain, choice, extremes
 from fieldtrial.sweep import Sweep
 
 # side in pixels: of most models, of models with these in their names, and of unpadded convolutions
@@ -97,6 +94,6 @@ def _image_size(config: TrainConfig) -> int:
 
 def _smallest(domain: Domain) -> Domain:
     """Return a choice among numbers, or lists of them, cut to the smallest; others as they are."""
-    if isinstance(domain, Categorical) and all(map(is_numeric, domain.categories)):
-        return tune.choice([min(extremes(domain))])
+    if isinstance(domain, Choice) and all(map(is_numeric, domain.categories)):
+        return choice([min(extremes(domain))])
     return domain

@@ -137,18 +137,17 @@ class Run:
         """Write why the trial failed, in a line. `kind`: diverged, memory, disk, outage, config,
         error or died.
         """
-        error = {
-            "kind": kind,
-            "message": message,
-            "attempt": attempt,
-            "details": details,
-            "time": time.time(),
-        }
-        write_json(self._error_path, error)
+        error = {"kind": kind, "message": message, "attempt": attempt, "details": details}
+        write_json(self._error_path, error | {"time": time.time()})
 
     def checkpoint_path(self, epoch: int) -> Inside:
         """Return where the checkpoint taken after `epoch` is kept."""
         return self._checkpoint_folder / f"epoch-{epoch:05d}.pt"
+
+    @property
+    def frozen_path(self) -> Inside:
+        """The frozen layers' weights, where checkpoints need them to be kept."""
+        return self._checkpoint_folder / "frozen.safetensors"
 
     def checkpoints(self) -> list[Inside]:
         """Return the checkpoints that are there, newest first."""

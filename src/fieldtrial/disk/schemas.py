@@ -226,6 +226,7 @@ class Checkpoint(TypedDict):
 
     config: Fields
     model: dict[str, Any]
+    frozen: NotRequired[str | None]  # without it, the model is whole
     optimizer: dict[str, Any]
     loss: NotRequired[dict[str, Any]]  # older ones lack it
     inputs: NotRequired[Inputs]  # and this

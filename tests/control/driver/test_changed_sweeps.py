@@ -20,7 +20,16 @@ from fieldtrial.control.engine.loop import Engine
 from fieldtrial.control.engine.ray_tune import build_searcher
 from fieldtrial.control.engine.state import ForeignStateError
 from fieldtrial.disk.sweep_folder import SweepFolder
-from fieldtrial.search_domains import contains
+from fieldtrial.search_domains import (
+    Domain,
+    choice,
+    contains,
+    loguniform,
+    qrandint,
+    quniform,
+    randint,
+    uniform,
+)
 from fieldtrial.sweep import Sweep
 from tests.control.engine.searcher import Searcher
 from tests.control.engine.virtual import RATES, Script, VirtualPlace, make_sweep
@@ -198,18 +207,18 @@ def test_a_sweep_with_no_row_of_the_folders_is_another_and_said_shortly(tmp_path
 @pytest.mark.parametrize(
     ("domain", "inside", "outside"),
     [
-        (tune.uniform(0, 0.2), [0, 0.0, 0.1, 0.2], [-1e-9, 0.3, None, "0.1"]),
-        (tune.loguniform(1e-4, 0.1), [1e-4, 0.1], [0.0, 1e-5]),
-        (tune.randint(1, 9), [1, 8], [0, 9]),
-        (tune.qrandint(16, 64, 16), [16, 32, 64], [17, 80]),
-        (tune.quniform(0.1, 0.7, 0.1), [0.1, 0.3, 0.7], [0.25, 0.8]),
-        (tune.choice([16, 32]), [16, 32], [24, "x"]),
-        (tune.choice(["none", "last:1"]), ["none", "last:1"], ["last:2"]),
-        (tune.choice([[8, 16], [16, 32]]), [(8, 16), (16, 32)], [(8,), 8]),
+        (uniform(0, 0.2), [0, 0.0, 0.1, 0.2], [-1e-9, 0.3, None, "0.1"]),
+        (loguniform(1e-4, 0.1), [1e-4, 0.1], [0.0, 1e-5]),
+        (randint(1, 9), [1, 8], [0, 9]),
+        (qrandint(16, 64, 16), [16, 32, 64], [17, 80]),
+        (quniform(0.1, 0.7, 0.1), [0.1, 0.3, 0.7], [0.25, 0.8]),
+        (choice([16, 32]), [16, 32], [24, "x"]),
+        (choice(["none", "last:1"]), ["none", "last:1"], ["last:2"]),
+        (choice([[8, 16], [16, 32]]), [(8, 16), (16, 32)], [(8,), 8]),
     ],
 )
 def test_what_a_search_can_propose(
-    domain: Any, inside: Sequence[object], outside: Sequence[object]
+    domain: Domain, inside: Sequence[object], outside: Sequence[object]
 ) -> None:
     assert [contains(domain, value) for value in inside] == [True] * len(inside)
     assert [contains(domain, value) for value in outside] == [False] * len(outside)

@@ -28,6 +28,7 @@ FAULTY = (str(Path(__file__).parents[1].joinpath("faulty_worker.py")),)
 def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPlace]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HUNG", str(tmp_path_factory.mktemp("hung") / "once"))
+        patch.setenv("FIELDTRIAL_CHECKPOINT_SECONDS", "0")
         place = LocalPlace(LocalSettings(most_trials=1), worker=FAULTY)
         yield place
         place.close()

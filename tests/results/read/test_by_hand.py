@@ -11,7 +11,7 @@ import pytest
 from fieldtrial.config import TrainConfig
 from fieldtrial.disk.run import Run
 from fieldtrial.results.read.sweeps import read_sweeps
-from fieldtrial.results.report.build import main as report
+from fieldtrial.results.report.command import main as report
 from fieldtrial.results.table.command import main as table
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import pytest
 from fieldtrial.disk import schemas
 from fieldtrial.results.read import records
 from fieldtrial.results.read.records import load_records
-from fieldtrial.results.report import build
+from fieldtrial.results.report import command as report
 from fieldtrial.results.table import command
 from tests.job_commands import main_of
 from tests.results.read.test_hostile_runs import DEEP, HUGE
@@ -73,7 +73,7 @@ def test_strange_records_are_records(written: "Written") -> None:
     frame = load_records(written.folder.path)
     assert frame.groupby("trial", observed=True)["epoch"].max().tolist() == [5] * len(RECORDS)
     assert set(frame["trial"]) == {path.parent.name for path in run.path.parent.glob("*/config*")}
-    for main in (command.main, main_of("status.py"), build.main):
+    for main in (command.main, main_of("status.py"), report.main):
         assert main([str(written.folder.path)]) == 0
 
 

@@ -18,7 +18,7 @@ import pytest
 from fieldtrial.disk.run import Run
 from fieldtrial.results.read.predictions import StoredPredictions, load_predictions
 from fieldtrial.results.read.trials import load
-from fieldtrial.results.report import build
+from fieldtrial.results.report import command as report
 from fieldtrial.results.table import command
 from fieldtrial.results.verdicts import runs
 from tests.job_commands import main_of
@@ -263,7 +263,7 @@ def test_runs_that_cannot_be_read_are_left_out_counted_and_named(
     assert frame.loc[names, "outcome"].unique().tolist() == ["unreadable"]
     assert frame.loc[names, "error_message"].str.len().max() <= 1000
     assert frame.loc[own["trial"], "test_accuracy"].tolist() == own["test_accuracy"].tolist()
-    for main in (command.main, main_of("status.py"), build.main):
+    for main in (command.main, main_of("status.py"), report.main):
         assert main([str(complete.folder.path)]) == 0
         printed = capsys.readouterr().out
         if main is command.main:
@@ -284,7 +284,7 @@ def test_what_says_nothing_against_a_run_does_not_hide_it(complete: "Written") -
     assert frame["outcome"].unique().tolist() == ["finished"]
     assert frame["test_accuracy"].tolist() == [0.6] * len(names)
     assert frame["role"].unique().tolist() == ["final"]
-    for main in (command.main, main_of("status.py"), build.main):
+    for main in (command.main, main_of("status.py"), report.main):
         assert main([str(complete.folder.path)]) == 0
 
 
@@ -319,5 +319,5 @@ def test_folders_with_strange_names_are_runs_too(complete: "Written") -> None:
     frame = load(complete.folder.path)
     unlisted = frame.loc[frame["role"] == "unlisted", "trial"].tolist()
     assert unlisted == ["<img src=x onerror=alert(1)>\x1b[2J", r"\udcff\udcfe"]
-    for main in (command.main, main_of("status.py"), build.main):
+    for main in (command.main, main_of("status.py"), report.main):
         assert main([str(complete.folder.path)]) == 0

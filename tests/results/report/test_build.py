@@ -13,7 +13,8 @@ import pytest
 
 from fieldtrial.disk.files import write_json
 from fieldtrial.disk.sweep_folder import SweepFolder
-from fieldtrial.results.report.build import main, render_report, write_report
+from fieldtrial.results.report.build import render_report, write_report
+from fieldtrial.results.report.command import main
 
 if TYPE_CHECKING:
     from tests.results.conftest import Written

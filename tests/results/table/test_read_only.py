@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fieldtrial.results.report import build as report
+from fieldtrial.results.report import command as report
 from fieldtrial.results.table.command import main
 from tests.needs import need, need_root
 

@@ -16,11 +16,11 @@ from fieldtrial.config import TrainConfig
 from fieldtrial.disk.run import Record, Run
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.freezing import feature_cache as frozen_features
-from fieldtrial.training.freezing.feature_cache import FeatureData, with_features
+from fieldtrial.training.freezing.feature_cache import FeatureData, FeatureSource, with_features
 from fieldtrial.training.freezing.freeze_point import find_freeze_point
 from fieldtrial.training.freezing.schemes import freeze
-from fieldtrial.training.loop import fit as fitting
-from fieldtrial.training.loop.fit import open_trial
+from fieldtrial.training.loop.attempt import Attempt
+from fieldtrial.training.loop.fit import Fit, open_trial
 from fieldtrial.training.models.network import FeatureNetwork, Network
 from tests.training.networks import network_for
 
@@ -151,6 +151,7 @@ def test_a_network_of_features_shares_state_and_logits_with_the_whole() -> None:
 
 
 TrainUntil = Callable[..., list[Record]]
+KEPT = FeatureSource.kept
 
 
 @pytest.mark.parametrize(
@@ -163,17 +164,56 @@ def test_training_on_features_comes_to_the_same(
     monkeypatch: pytest.MonkeyPatch,
     fields: dict[str, Any],
 ) -> None:
-    cached = train_until(new_run("cached", **FROZEN | fields), test=True)
-    assert len(list(features.glob("*.npy"))) == 1
-    monkeypatch.setattr(fitting, "with_features", lambda network, data, *_: (network, data))
-    plain = train_until(new_run("plain", **FROZEN | fields), test=True)
+    runs = [new_run(name, **FROZEN | fields) for name in ("cached", "plain")]
+    cached = train_until(runs[0], test=True)
+    assert (
+        len(list(features.glob("*.npy"))) == 2
+    )  # those of the test images are a file of their own
+    monkeypatch.setenv("FIELDTRIAL_FEATURES", "off")
+    features.rename(features.with_name("kept"))
+    plain = train_until(runs[1], test=True)
+    assert not features.exists()
     for one, other in zip(cached, plain, strict=True):
         for name in ("train_loss", "validation_loss", "train_accuracy", "validation_accuracy"):
             assert one[name] == pytest.approx(other[name], abs=1e-5), name
-    results = [
-        Run(new_run(name, **FROZEN | fields).path).result() or {} for name in ("cached", "plain")
-    ]
-    assert results[0]["test_loss"] == pytest.approx(results[1]["test_loss"], abs=1e-5)
+    for split in ("validation", "test"):
+        with (
+            np.load(runs[0].predictions_path(split)) as own,
+            np.load(runs[1].predictions_path(split)) as others,
+        ):
+            assert (own["index"] == others["index"]).all()
+            assert (own["label"] == others["label"]).all()
+            assert own["log_probability"] == pytest.approx(others["log_probability"], abs=1e-5)
+
+
+def test_a_search_computes_no_features_of_test_images_and_no_images_twice(
+    new_run: Callable[..., Run],
+    train_until: TrainUntil,
+    features: Path,
+    batch_sizes: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    train_until(new_run("first", **FROZEN))
+    assert len(list(features.glob("*.npy"))) == 1
+    assert not batch_sizes, "the whole network has seen images after they were cached"
+    train_until(new_run("tested", **FROZEN, seed=0, lr=0.1), test=True)
+    assert len(list(features.glob("*.npy"))) == 2
+    assert not batch_sizes
+    monkeypatch.setattr(FeatureSource, "kept", _not_of_the_test_images)
+    train_until(new_run("no room", **FROZEN, lr=0.2), test=True)
+    assert sum(batch_sizes) == 107  # test images alone go through the whole network
+
+
+def _not_of_the_test_images(source: FeatureSource, chosen: np.ndarray, clock: Any) -> Any:
+    return None if len(chosen) == len(source.data.test) else KEPT(source, chosen, clock)
+
+
+def test_the_switch_is_on_or_off(
+    new_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FIELDTRIAL_FEATURES", "never")
+    with pytest.raises(ValueError, match="FIELDTRIAL_FEATURES = 'never': must be on or off"):
+        next(Fit(Attempt.at(new_run(**FROZEN))).records())
 
 
 def test_trials_share_features_where_nothing_differs_that_they_are_made_of(

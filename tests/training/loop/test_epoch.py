@@ -22,7 +22,8 @@ from fieldtrial.training.loop import inference, strategy
 from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.loop.batches import batches, micro_batches, require_micro_batch, shuffled
 from fieldtrial.training.loop.epoch import Diverged
-from fieldtrial.training.loop.fit import fit, open_trial
+from fieldtrial.training.loop.fit import Fit, open_trial
+from fieldtrial.training.loop.optimizers import total_norm
 from fieldtrial.training.tasks.classification.task import Classification
 
 NewRun = Callable[..., Run]
@@ -65,6 +66,48 @@ def test_a_gradient_that_is_not_finite_ends_a_trial(
         train_until(new_run())
 
 
+def test_the_gradients_norm_is_measured_where_it_is_used_and_in_a_few_steps(
+    new_run: NewRun, train_until: TrainUntil, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[float] = []
+
+    def count(tensors: list[torch.Tensor]) -> torch.Tensor:
+        counted.append(total_norm(tensors).item())
+        return total_norm(tensors)
+
+    monkeypatch.setattr(strategy, "total_norm", count)
+    fields: dict[str, Any] = {"batch_size": 3, "epochs": 1}  # 129 steps
+    sampled = train_until(new_run("sampled", **fields))[1]["gradient_norm"]
+    assert len(counted) == epoch_module.MEASURED_NORMS
+    assert sampled == pytest.approx(np.mean(counted))
+    counted.clear()
+    clipped = train_until(new_run("clipped", **fields, gradient_clip=1e9))[1]["gradient_norm"]
+    assert len(counted) == 129
+    assert clipped == sampled
+    assert clipped == pytest.approx(np.mean(counted[8::16]))
+
+
+def test_training_accuracy_is_counted_in_every_image_however_many_are_kept(
+    new_run: NewRun, train_until: TrainUntil, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts: list[int] = []
+    count_seen = Classification.count_seen
+
+    def watch(task: Classification, outputs: torch.Tensor, *rest: torch.Tensor) -> torch.Tensor:
+        counts.append(len(outputs))
+        return count_seen(task, outputs, *rest)
+
+    monkeypatch.setattr(Classification, "count_seen", watch)
+    whole = train_until(new_run("whole", batch_size=4, epochs=1))
+    assert [count for count in counts if count in (200, 187)] == [200, 187]
+    monkeypatch.setattr(epoch_module, "MOST_HELD", 0)
+    counts.clear()
+    kept = train_until(new_run("kept", batch_size=4, epochs=1))
+    assert counts.count(4) == 387 // 4
+    for name in ("train_loss", "train_accuracy"):
+        assert kept[1][name] == whole[1][name]
+
+
 def test_unshuffled_images_come_as_they_are_stored(
     new_run: NewRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -77,7 +120,7 @@ def test_unshuffled_images_come_as_they_are_stored(
     monkeypatch.setattr(epoch_module, "batches", watch)
     for shuffle in (True, False):
         run = new_run(str(shuffle), shuffle=shuffle, epochs=2)
-        list(fit(Attempt.at(run)))
+        list(Fit(Attempt.at(run)).records())
     train = load(run.config(), None).train
     epochs = [order for order in seen if len(order) == len(train)]
     assert [np.array_equal(order, train) for order in epochs] == [False, False, True, True]

@@ -22,7 +22,7 @@ from fieldtrial.training.loop import epoch as epoch_module
 from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.loop.batches import Batch, micro_batches
 from fieldtrial.training.loop.epoch import Diverged
-from fieldtrial.training.loop.fit import fit, open_trial
+from fieldtrial.training.loop.fit import Fit, open_trial
 from fieldtrial.training.loop.trial_progress import TrialProgress
 from fieldtrial.training.tasks.classification.task import Classification
 
@@ -98,9 +98,10 @@ def test_the_same_seed_gives_the_same_numbers_and_another_others(
     assert numbers(other)[2]["validation_loss"] != numbers(first)[2]["validation_loss"]
 
 
+@pytest.mark.usefixtures("each_epoch_saved")
 def test_whoever_drives_it_may_close_it_at_any_record(new_run: NewRun) -> None:
     run = new_run()
-    with contextlib.closing(fit(Attempt.at(run))) as records:
+    with contextlib.closing(Fit(Attempt.at(run)).records()) as records:
         assert next(records)["epoch"] == 0
         assert next(records)["epoch"] == 1
     assert run.result() is None
@@ -121,7 +122,10 @@ def test_it_leaves_an_epoch_when_asked_to_stop_and_goes_on_to_the_same_numbers(
             len(asked) == steps + 2
         )  # in the third step of the second epoch: after an epoch's last it is not asked
 
-    assert [record["epoch"] for record in fit(replace(Attempt.at(left), stop=stop))] == [0, 1]
+    assert [record["epoch"] for record in Fit(replace(Attempt.at(left), stop=stop)).records()] == [
+        0,
+        1,
+    ]
     assert len(asked) == steps + 2
     train_until(left, attempt=2)
     assert [n for n in numbers(left) if n["epoch"] > 1] == [
@@ -134,8 +138,7 @@ def test_a_stop_file_ends_a_trial_in_the_middle_of_an_epoch(
     new_run: NewRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = new_run(epochs=5, lr=0.003)
-    monkeypatch.setattr(StopPoll, "SHORTEST", 0.0)
-    monkeypatch.setattr(StopPoll, "SHARE", 0.0)
+    monkeypatch.setattr(StopPoll, "PAUSE", 0.0)
     learned: list[None] = []
 
     def cut_and_stop(batch: Batch, size: int) -> list[Batch]:
@@ -295,4 +298,4 @@ def test_a_loss_that_is_not_finite_is_named_by_its_split(
     scores = iter(answers if split == "training" else reversed(answers))
     monkeypatch.setattr(Classification, "evaluate", lambda *_: next(scores))
     with pytest.raises(Diverged, match=rf"the {split} loss is nan after step 0 \(epoch 0\)"):
-        next(fit(Attempt.at(new_run())))
+        next(Fit(Attempt.at(new_run())).records())

@@ -75,6 +75,24 @@ def test_equal_images_and_batches_without_a_triplet_have_a_finite_gradient(
     assert (features.grad == 0).all()
 
 
+@pytest.mark.parametrize("loss", ["cross_entropy", "center", "triplet"])
+def test_no_weights_mean_that_all_are_one(loss: str, generator: torch.Generator) -> None:
+    config = TrainConfig.from_dict({"model": "mlp", "loss": loss, "label_smoothing": 0.1})
+    network = network_for(config, 8, channels=1, classes=3)
+    images = torch.rand(6, 1, 8, 8, generator=generator)
+    labels = torch.tensor([0, 1, 2, 0, 1, 2])
+    given: list[Tensor | None] = [None, torch.ones(6)]
+    found = []
+    for weights in given:
+        objective = ClassObjective(network, config, 3, World())
+        total, value = objective(network(images), labels, weights)
+        network.zero_grad()
+        total.backward()  # type: ignore[no-untyped-call]
+        gradients = [p.grad.clone() for p in network.parameters() if p.grad is not None]
+        found.append((value, gradients))
+    torch.testing.assert_close(*found, rtol=1e-6, atol=1e-7)
+
+
 def test_centers_follow_their_images_by_the_published_rule(generator: torch.Generator) -> None:
     features = torch.randn(6, 3, generator=generator).requires_grad_()
     labels, weights = torch.tensor([0, 0, 2, 2, 2, 1]), torch.tensor([1.0, 1.0, 1.0, 1.0, 1.0, 0.0])

@@ -83,6 +83,23 @@ def test_an_optimizer_learns_repeats_exactly_and_leaves_frozen_parameters_alone(
     assert sum(len(group["params"]) for group in only_trainable.param_groups) == 1
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_fused_steps_are_the_plain_ones_up_to_rounding(
+    name: Optimizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = TrainConfig(optimizer=name, lr=0.02, weight_decay=1e-3, decay_all=False)
+    (group, _) = build_optimizer([*frozen(), *nn.Linear(2, 2).parameters()], config).param_groups
+    assert group.get("fused") or group["foreach"]
+    quick, _ = trained(config)
+    monkeypatch.setenv("FIELDTRIAL_FUSED", "off")
+    (group, _) = build_optimizer([*frozen(), *nn.Linear(2, 2).parameters()], config).param_groups
+    assert not group.get("fused")
+    assert not group["foreach"]
+    plain, _ = trained(config)
+    for one, other in zip(quick, plain, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+
+
 def frozen() -> list[nn.Parameter]:
     return [nn.Parameter(torch.ones(1), requires_grad=False)]
 

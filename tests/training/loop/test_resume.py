@@ -22,6 +22,8 @@ from fieldtrial.training.distributed.world import World
 from fieldtrial.training.loop import checkpoint
 from fieldtrial.worker.tasks import work
 
+pytestmark = pytest.mark.usefixtures("each_epoch_saved")
+
 NewRun = Callable[..., Run]
 TrainUntil = Callable[..., list[Record]]
 Numbers = Callable[[Run], list[dict[str, Any]]]
@@ -58,6 +60,7 @@ def start() -> Iterator[Start]:
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setenv("FIELDTRIAL_CHECKPOINT_SECONDS", "0")
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["fieldtrial.worker.tasks", "kornia.augmentation"])
 

@@ -183,3 +183,23 @@ def test_the_size_that_data_should_have(tmp_path: Path) -> None:
     assert input_size(TrainConfig(weights="run:sized"), tmp_path / "target") == 48
     Run.create(tmp_path / "pretrained", TrainConfig(model="inception_v3", weights="imagenet"))
     assert input_size(TrainConfig(weights=str(tmp_path / "pretrained"))) == 299
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_normalised_images_are_what_the_definition_says(channels: int) -> None:
+    """Of stored pixels and of augmented ones; grey ones too, for a model of colour."""
+    mean, std = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
+    network = Network(nn.Conv2d(3, 1, 1), "head", 8, mean, std)
+    generator = torch.Generator().manual_seed(0)
+    stored = torch.randint(256, (4, 8, 6, channels), dtype=torch.uint8, generator=generator)
+    before = stored.clone()
+    scaled = stored.permute(0, 3, 1, 2).double() / 255
+    middle, spread = (torch.tensor(one).double().view(1, 3, 1, 1) for one in (mean, std))
+    expected = (scaled.expand(4, 3, 8, 6) - middle) / spread
+    for images in (stored, scaled.float(), scaled.float().contiguous()):
+        normalised = network.normalise(images)
+        assert normalised.dtype == torch.float32
+        torch.testing.assert_close(normalised.double(), expected, rtol=0, atol=2e-6)
+        assert normalised.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(stored, before)
+    assert torch.equal(scaled, before.permute(0, 3, 1, 2).double() / 255)

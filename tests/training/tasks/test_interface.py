@@ -48,9 +48,10 @@ class Squares:
     """The squared error, which a checkpoint need not remember anything of."""
 
     def __call__(
-        self, outputs: Tensor, targets: Tensor, weights: Tensor, /
+        self, outputs: Tensor, targets: Tensor, weights: Tensor | None, /
     ) -> tuple[Tensor, Tensor]:
-        total = ((outputs[:, :1] - targets).square()[:, 0] * weights).sum()
+        squares = (outputs[:, :1] - targets).square()[:, 0]
+        total = (squares if weights is None else squares * weights).sum()
         return total, total.detach()
 
     def end_batch(self) -> None:

@@ -3,17 +3,19 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fieldtrial.budget import AA_SEEDS, SEARCH_SEEDS
 from fieldtrial.config import FIELDS, ConfigError, TrainConfig
 from fieldtrial.control.engine.state import load_state_of_any, save_state
-from fieldtrial.control.engine.trials import Trials
 from fieldtrial.disk.sweep_description import SweepDescription
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.fields.row_names import BETWEEN
 from fieldtrial.search_domains import contains
 from fieldtrial.sweep import PlannedRow, Sweep
+
+if TYPE_CHECKING:
+    from fieldtrial.control.engine.trials import Trials
 
 Entry = Mapping[str, Any]
 LONGEST = 120  # characters of a row in a message
@@ -56,12 +58,14 @@ class Claim:
         return found
 
     @cached_property
-    def trials(self) -> Trials:
+    def trials(self) -> "Trials":
         """The sweep's trials, as far as the folder has any.
 
         Raises:
             ForeignStateError: engine.state is another's.
         """
+        from fieldtrial.control.engine.trials import Trials  # it needs Ray: not for a dry run
+
         rows = None
         if self._saved is not None:
             (known, sources), described = self._saved

@@ -8,7 +8,7 @@ from fieldtrial.control.driver.claim import Claim, claim_folder
 from fieldtrial.control.driver.contest import runs_wanted
 from fieldtrial.control.driver.live_panel import LivePanel, print_overview
 from fieldtrial.control.driver.live_report import LiveReport, write_report
-from fieldtrial.control.driver.preflight import Preflight
+from fieldtrial.control.driver.preflight import Preflight, checking
 from fieldtrial.control.driver.shortcomings import shortcomings
 from fieldtrial.control.engine.loop import Engine
 from fieldtrial.control.places.opening import open_place
@@ -129,11 +129,6 @@ def _write(claim: Claim) -> None:
         raise unwritable(claim.folder, error) from None
     for line in claim.changes():
         console().print(f"{claim.folder.path}: {line}", soft_wrap=True)
-
-
-def checking(sweep: Sweep) -> str:
-    """Return what is waited for before the first line about a sweep."""
-    return f"checking {len(sweep.planned)} rows: their data, models and weights"
 
 
 def _run(engine: Engine, progress: LivePanel, ownership: Ownership) -> int:

@@ -72,4 +72,4 @@ class LiveReport:
 
 
 def _command(folder: SweepFolder) -> list[str]:
-    return python("-m", "fieldtrial.results.report.build", str(folder.path))
+    return python("-m", "fieldtrial.results.report.command", str(folder.path))

@@ -135,6 +135,11 @@ class Preflight:
         )
 
 
+def checking(sweep: Sweep) -> str:
+    """Return what is waited for before the first line about a sweep."""
+    return f"checking {len(sweep.planned)} rows: their data, models and weights"
+
+
 def trial_hours(
     sweep: Sweep, sizes: SweepSizes, teraflops: float, workers: int
 ) -> tuple[list[float], float]:

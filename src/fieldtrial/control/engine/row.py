@@ -20,6 +20,7 @@ from fieldtrial.control.engine.rounds import RoundHalving, round_of
 from fieldtrial.control.engine.trial import Role, Trial
 from fieldtrial.disk.run import Record
 from fieldtrial.fields.values import format_value
+from fieldtrial.search_domains import to_ray
 from fieldtrial.sweep import PlannedRow, Sweep
 
 NO_CONTROLLER: Any = None  # of Ray Tune, which the scheduler does not use
@@ -51,8 +52,9 @@ class Row:
         self.finalists: list[Finalist] | None = None
         self.finals: list[Trial] | None = None
         self._searched = list(sweep.search)
+        domains = {name: to_ray(domain) for name, domain in sweep.search.items()}
         self._searcher = (
-            build_searcher(sweep.search, sweep.mode, sweep.trials, seed) if sweep.search else None
+            build_searcher(domains, sweep.mode, sweep.trials, seed) if domains else None
         )
         self._random = random_trials(sweep.trials)
         self._halving = (

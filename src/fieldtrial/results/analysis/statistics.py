@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from scipy import stats
+from scipy import special
 
 from fieldtrial.results.verdicts.crossed import FEWEST
 
@@ -33,5 +33,5 @@ def estimate_mean(values: Sequence[float], confidence: float = 0.95) -> Estimate
     mean = statistics.fmean(values)
     if n < FEWEST:
         return Estimate(mean, None, n)
-    quantile = float(stats.t.ppf((1 + confidence) / 2, n - 1))
+    quantile = float(special.stdtrit(n - 1, (1 + confidence) / 2))
     return Estimate(mean, quantile * statistics.stdev(values) / math.sqrt(n), n)

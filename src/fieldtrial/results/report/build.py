@@ -1,13 +1,10 @@
 """The report of a sweep: one HTML file that opens offline, from the sweep's files alone.
 
-python -m fieldtrial.results.report.build runs/NAME writes it to runs/NAME/report.html. Runs of no
-sweep have a report of their own.
+Runs of no sweep have a report of their own.
 """
 
-import argparse
 import os
 import shutil
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -17,7 +14,7 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from fieldtrial.command_line import BAD_INPUT, ELSEWHERE, complain, job, said_if_long, say
+from fieldtrial.command_line import ELSEWHERE
 from fieldtrial.disk.files import may_only_read, write_atomically
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.sweep_description import SweepDescription
@@ -310,28 +307,3 @@ def _example(columns: Mapping[str, Any], description: SweepDescription, select: 
         middle = sorted(known)[len(known) // 2] * columns[select]["scale"]
         parts.append(f"{select}{'>' if description.mode == 'max' else '<'}{middle:.2g}")
     return " ".join(parts) or "outcome=finished"
-
-
-@job()
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the reports of what is in a folder; return the exit status."""
-    parser = argparse.ArgumentParser(
-        description="Make the report of a sweep, or of runs of no sweep, from their files."
-    )
-    parser.add_argument(
-        "folder", type=Path, help="a sweep's folder, or one with sweeps or runs in it"
-    )
-    parser.add_argument(
-        "--output", type=Path, metavar="DIR", help="write them there, not into the sweep's folder"
-    )
-    options = parser.parse_args(arguments)
-    with said_if_long("writing the report"):
-        paths, problems = write_reports(options.folder, options.output)
-    say("\n".join(map(str, paths)))
-    if problems:
-        complain("\n".join(problems), "no report")
-    return BAD_INPUT if problems else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -8,24 +8,18 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fieldtrial.command_line import BAD_INPUT, ELSEWHERE, complain, job, said_if_long, say
 from fieldtrial.disk.files import may_only_read
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.panel.terminal import console
-from fieldtrial.results.read.sweeps import SWEEP, Sweeps, parse_conditions, read_sweeps
-from fieldtrial.results.table.files import write_long_tables, write_table
-from fieldtrial.results.table.render import (
-    render_html,
-    render_latex,
-    render_markdown,
-    render_terminal,
-)
-from fieldtrial.results.table.spreadsheet import to_csv
-from fieldtrial.results.table.tables import Table, grouped_table, pairs_frame, sweep_table
 
-RENDERERS = {"markdown": render_markdown, "latex": render_latex, "html": render_html}
-FORMATS = ("terminal", "csv", "pairs", *RENDERERS)
+if TYPE_CHECKING:
+    from fieldtrial.results.read.sweeps import Sweeps
+    from fieldtrial.results.table.tables import Table
+
+FORMATS = ("terminal", "csv", "pairs", "markdown", "latex", "html")
 GROUPING = ("rows", "columns", "metric", "where", "within", "show")
 
 
@@ -33,6 +27,10 @@ GROUPING = ("rows", "columns", "metric", "where", "within", "show")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table that the command line asks for; return the exit status."""
     options = _parser().parse_args(arguments)
+    # Late, here and below: pandas takes as long to import as a small table to make.
+    from fieldtrial.results.read.sweeps import read_sweeps
+    from fieldtrial.results.table.files import write_long_tables, write_table
+
     with said_if_long("reading the trials and comparing the rows"):
         sweeps = read_sweeps(options.folders)
         is_grouped = any(getattr(options, name) for name in GROUPING)
@@ -58,28 +56,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _own(sweeps: Sweeps, options: argparse.Namespace) -> Table:
+def _own(sweeps: "Sweeps", options: argparse.Namespace) -> "Table":
+    from fieldtrial.results.table.tables import sweep_table
+
     all_pairs = options.pairs or options.format == "pairs"
     return sweep_table(sweeps, sweeps.records(), all_pairs)
 
 
-def _grouped(sweeps: Sweeps, options: argparse.Namespace) -> Table:
+def _grouped(sweeps: "Sweeps", options: argparse.Namespace) -> "Table":
+    from fieldtrial.results.read.sweeps import parse_conditions
+    from fieldtrial.results.table.tables import grouped_table
+
     chosen = sweeps.where(parse_conditions(options.where))
     wanted = {name: getattr(options, name) for name in GROUPING if name != "where"}
     all_pairs = options.pairs or options.format == "pairs"
     return grouped_table(chosen, chosen.records(), **wanted, all_pairs=all_pairs)
 
 
-def _render(table: Table, form: str) -> str:
-    if form == "csv":
-        return to_csv(table.frame)
-    if form == "pairs":
-        return to_csv(pairs_frame(table))
-    if form in RENDERERS:
-        return RENDERERS[form](table.grid)
+def _render(table: "Table", form: str) -> str:
+    from fieldtrial.results.table import render, spreadsheet, tables
+
+    if form in ("csv", "pairs"):
+        frame = table.frame if form == "csv" else tables.pairs_frame(table)
+        return spreadsheet.to_csv(frame)
+    renderers = {
+        "markdown": render.render_markdown,
+        "latex": render.render_latex,
+        "html": render.render_html,
+    }
+    if form in renderers:
+        return renderers[form](table.grid)
     out = console()
     with out.capture() as capture:
-        out.print(render_terminal(table.grid))
+        out.print(render.render_terminal(table.grid))
     return capture.get()
 
 
@@ -94,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
         "folders", nargs="+", type=Path, metavar="FOLDER",
         help="a sweep's folder, a run's, or one with such folders in it, at any depth",
     )  # fmt: skip
-    fields = f"config fields, or {SWEEP}"
+    fields = "config fields, or sweep"
     parser.add_argument(
         "--rows", type=names, default=[], help=f"{fields}; by default what the sweeps compare"
     )

@@ -6,21 +6,20 @@ from fieldtrial.disk.run import Run
 
 
 class StopPoll:
-    """Checks for a run's stop file between steps: every tenth of an epoch, within 0.1 to 1 s."""
+    """Looks for a run's stop file between steps, at most once in PAUSE seconds.
 
-    SHARE, SHORTEST, LONGEST = 0.1, 0.1, 1.0
+    Each look asks the file system, which all trials of a sweep share.
+    """
+
+    PAUSE = 1.0
 
     def __init__(self, run: Run) -> None:
-        self._run, self._pause, self._next = run, self.SHORTEST, 0.0
-
-    def set_interval(self, epoch_seconds: float) -> None:
-        """Adapt the interval to an epoch's duration."""
-        self._pause = min(self.LONGEST, max(self.SHORTEST, self.SHARE * epoch_seconds))
+        self._run, self._next = run, 0.0
 
     def __call__(self) -> bool:
-        """Return whether the worker was asked to stop; False between two checks."""
+        """Return whether the worker was asked to stop; False between two looks."""
         now = time.monotonic()
         if now < self._next:
             return False
-        self._next = now + self._pause
+        self._next = now + self.PAUSE
         return self._run.stop_requested()

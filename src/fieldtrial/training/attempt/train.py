@@ -5,7 +5,7 @@ import os
 import shlex
 import traceback
 from collections.abc import Generator, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import safetensors.torch
@@ -18,12 +18,12 @@ from fieldtrial.fields.choices import Classifier
 from fieldtrial.training.attempt.environment import environment, uncommitted_changes
 from fieldtrial.training.attempt.stop_poll import StopPoll
 from fieldtrial.training.attempt.tensorboard import Board
-from fieldtrial.training.loop import checkpoint
+from fieldtrial.training.freezing.trained_state import load_trained, whole_state
 from fieldtrial.training.loop.attempt import Attempt, Split, Superseded
 from fieldtrial.training.loop.epoch import Diverged
-from fieldtrial.training.loop.fit import fit
-from fieldtrial.training.loop.trial_progress import TrialProgress
-from fieldtrial.training.scoring.evaluation import score_state
+from fieldtrial.training.loop.fit import Fit
+from fieldtrial.training.models.weights import separate
+from fieldtrial.training.scoring.evaluation import score_splits, score_state
 from fieldtrial.training.svm.classifier import Fitted, fit_svm
 from fieldtrial.training.tasks.interface import ScoredSplit
 
@@ -31,50 +31,57 @@ LAUNCHER = "fieldtrial.training.distributed.launcher"
 Scored = tuple[Mapping[Split, ScoredSplit], dict[str, Any]]  # answers, and their metrics
 
 
-@dataclass(eq=False)
 class NetworkTrial:
     """A network that is trained."""
 
-    attempt: Attempt
+    def __init__(self, attempt: Attempt) -> None:
+        self._attempt = attempt
+        self._fit = Fit(attempt)
+        self._best: dict[str, torch.Tensor] = {}
 
     def records(self) -> Generator[Record]:
-        """Train; yield one record per epoch. See `fit`."""
-        return fit(self.attempt)
+        """Train; yield one record per epoch. See `Fit`."""
+        return self._fit.records()
 
-    def score(self, record: Record, /) -> Scored:
+    def stop(self) -> None:
+        """Note that the trial ends here."""
+        self._fit.is_over = True
+
+    def score(self) -> Scored:
         """Return, to all processes, the answers of the best epoch's weights, and their metrics.
 
         There are none for a stopped trial that is not tested: its device is wanted for another
-        trial. `record` is the last one.
+        trial.
         """
-        attempt, run = self.attempt, self.attempt.run
-        if not attempt.test and attempt.world.any(attempt.world.is_rank_0 and run.stop_requested()):
+        attempt, fit = self._attempt, self._fit
+        self._best = fit.best()
+        if not attempt.test and attempt.world.any(
+            attempt.world.is_rank_0 and attempt.run.stop_requested()
+        ):
             return {}, {}
-        best = checkpoint.read(run.checkpoint_path(record["best_epoch"]))
-        return score_state(attempt, best["model"])
+        if fit.is_partitioned:
+            return score_state(attempt, self._best)
+        load_trained(fit.network, self._best)
+        return score_splits(attempt, fit.network, fit.data)
 
     def conclude(self, record: Record, /) -> dict[str, Any]:
-        """Write the best epoch's weights; return result.json's entries about the training."""
-        run = self.attempt.run
-        state = checkpoint.read(run.checkpoint_path(record["epoch"]))
-        progress = TrialProgress.of(state["progress"])
-        reason = progress.end(self.attempt.config)
-        best = checkpoint.read(run.checkpoint_path(progress.best_epoch))["model"]
-        # Copies, because safetensors takes no two names for the same numbers.
-        weights = {
-            name: tensor.clone(memory_format=torch.contiguous_format)
-            for name, tensor in best.items()
-        }
-        write_atomically(run.weights_path, safetensors.torch.save(weights))
+        """Write the best epoch's weights; return result.json's entries about the training.
+
+        `record` is the last one.
+        """
+        fit, progress = self._fit, self._fit.progress
+        reason = progress.end(self._attempt.config)
+        best = self._best if fit.is_partitioned else whole_state(fit.network, self._best)
+        write_atomically(self._attempt.run.weights_path, safetensors.torch.save(separate(best)))
         return {
             "outcome": "finished" if reason else "stopped",
             "reason": reason or "stop file",
             "epochs": progress.epoch,
             "best_epoch": progress.best_epoch,
             **{f"validation_{name}": value for name, value in sorted(progress.best.items())},
-            **state["facts"],
+            **fit.facts,
             "epoch_minutes": progress.seconds / 60,
-            "peak_memory_mb": state["record"]["peak_memory_mb"],
+            "peak_memory_mb": record["peak_memory_mb"],
         }
 
 
@@ -90,7 +97,10 @@ class SvmTrial:
         self._fitted = fit_svm(self._attempt)
         yield self._fitted.record
 
-    def score(self, _: Record, /) -> Scored:
+    def stop(self) -> None:
+        """Note that the trial ends here."""
+
+    def score(self) -> Scored:
         """Return the answers and their metrics, to rank 0."""
         assert self._fitted
         return self._fitted.scored, self._fitted.metrics
@@ -110,7 +120,9 @@ TRIALS: dict[Classifier, type[NetworkTrial] | type[SvmTrial]] = {
 def train(attempt: Attempt) -> Generator[Record]:
     """Train the trial from where it is, yield its records, and write everything into its directory.
 
-    A stop file ends the trial, also in the middle of an epoch, which then counts as not begun. At
+    A stop file ends the trial, also in the middle of an epoch, which then counts as not begun. What
+    an earlier attempt has recorded is repeated first where its checkpoint is older: somebody may
+    have decided by those records. At
     the end, the best epoch's weights and then result.json are written, and the checkpoints are
     removed. If the trial diverges, error.json is written and the checkpoints are removed: another
     attempt would diverge again. Closed before its end, the generator leaves the checkpoints to
@@ -121,12 +133,13 @@ def train(attempt: Attempt) -> Generator[Record]:
     records'.
 
     Raises:
-        what `fit` does, and OSError where the directory cannot be written.
+        what `Fit.records` does, and OSError where the directory cannot be written.
     """
     run, world = attempt.run, attempt.world
     attempt.require_newest()
     if world.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(world.device)
+    known, reached = last_epoch_before(attempt), -1
     with contextlib.ExitStack() as stack:
         if world.is_rank_0:
             describe_start(attempt)
@@ -135,19 +148,20 @@ def train(attempt: Attempt) -> Generator[Record]:
         stack.enter_context(concluding_divergence(attempt))
         stack.enter_context(noting_time(attempt))
         stop = StopPoll(run)
-        attempt = replace(attempt, stop=stop)
+        attempt = replace(attempt, stop=lambda: reached >= known and stop())
         trial = TRIALS[attempt.config.classifier](attempt)
         records = stack.enter_context(contextlib.closing(trial.records()))
         for record in records:
-            stop.set_interval(record["seconds"])
+            reached = record["epoch"]
             if world.is_rank_0:
                 recorder.write(record)
                 board.write(record)
             yield record
-            if world.any(world.is_rank_0 and run.stop_requested()):
+            if reached >= known and world.any(world.is_rank_0 and run.stop_requested()):
+                trial.stop()
                 break
         records.close()
-        scored, metrics = trial.score(record)
+        scored, metrics = trial.score()
         attempt.require_newest()
         if world.is_rank_0:
             result = {**metrics, **trial.conclude(record), "attempt": attempt.number}
@@ -158,6 +172,12 @@ def train(attempt: Attempt) -> Generator[Record]:
             board.conclude(attempt.config, result)
             run.write_result(result)
             run.remove_checkpoints()
+
+
+def last_epoch_before(attempt: Attempt) -> int:
+    """Return, to all processes, the last epoch that earlier attempts have recorded; -1 without."""
+    records = attempt.run.records() if attempt.world.is_rank_0 and attempt.number > 1 else []
+    return attempt.world.broadcast(max((one["epoch"] for one in records), default=-1))
 
 
 def times(attempt: Attempt) -> dict[str, float]:

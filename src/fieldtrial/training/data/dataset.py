@@ -17,6 +17,7 @@ from fieldtrial.training.data.splits import Indices, first_of, stratified_cut
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
 PART_NAMES = ("training", "validation", "test")
+NAMED_FILES = 20  # damaged files named in one message
 TEST_FRACTION = 0.2  # of a data set without a test set; the split is the same for every seed
 
 
@@ -153,6 +154,12 @@ class Dataset:
 def problem(dataset: str, *texts: str) -> ConfigError:
     """Return the error about a data set, with a line for each of `texts`."""
     return ConfigError([f"dataset = {dataset!r}: {text}" for text in texts])
+
+
+def unreadable(dataset: str, problems: Sequence[str]) -> ConfigError:
+    """Return the error about images that cannot be decoded, with the first of `problems`."""
+    more = [f"and {len(problems) - NAMED_FILES} more"] if len(problems) > NAMED_FILES else []
+    return problem(dataset, *problems[:NAMED_FILES], *more)
 
 
 def require_every_class(dataset: str, contents: Contents) -> None:

@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import re
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,15 +27,18 @@ from fieldtrial.training.data.dataset import (
     Dataset,
     problem,
     require_every_class,
+    unreadable,
 )
-from fieldtrial.training.data.pixels import as_shown, upright_size
+from fieldtrial.training.data.pixels import as_shown, moments, require_decodable, upright_size
 from fieldtrial.training.data.progress_bar import progress
 from fieldtrial.training.data.recipe import AnyRecipe
 from fieldtrial.training.data.splits import Indices, cut_by_numbers
 
 FORMAT = 4  # raised when the same data set would be decoded to other pixels or other files
 BLOCK = 32  # images that a thread decodes at once
-NAMED_FILES = 20  # damaged files named in one message
+
+# From an image's number, width and height to it as a viewer shows it, if it was decoded before.
+Decoded = Callable[[int, tuple[int, int]], Image.Image | None]
 
 log = logging.getLogger(__name__)
 
@@ -82,11 +86,14 @@ def open_store(
     root: Path,
     cut: Cut = BY_CONTENT,
     recipe: AnyRecipe | None = None,
+    decoded: Decoded | None = None,
 ) -> Store:
     """Return the store in `root` of squares of `image_size` pixels; it is built now if missing.
 
     cut: how a test set is split off where there is none; see `with_test_images`.
     recipe: how images become squares; None: by the largest square in their centre.
+    decoded: returns an image as a viewer shows it, from its number and its size, where it has been
+        decoded before; else None.
 
     Raises:
         ConfigError: images that cannot be decoded; the message names the files.
@@ -100,7 +107,7 @@ def open_store(
         identity += f" {cut}"
     key = hashlib.sha256(identity.encode()).hexdigest()[:16]
     folder = root / f"{name}-{image_size}px-{key}"
-    build_once(folder, lambda aside: _build(dataset, image_size, aside, cut, recipe))
+    build_once(folder, lambda aside: _build(dataset, image_size, aside, cut, recipe, decoded))
     return read_store(folder)
 
 
@@ -152,31 +159,46 @@ def read_places(folder: Path) -> list[str]:
     return list(json.loads((folder / "places.json").read_bytes()))
 
 
-def _build(
-    dataset: Dataset, image_size: int, folder: Path, cut: Cut, recipe: AnyRecipe | None
-) -> None:
-    """Decode the data set into the empty `folder`."""
+def listed(dataset: Dataset, cut: Cut) -> Contents:
+    """Return the images of a data set before any is decoded.
+
+    Raises:
+        ConfigError: a class has too few of them; the message names it.
+    """
     contents = dataset.contents()
     any_keys = np.arange(len(contents.labels), dtype=np.uint64)  # before the true ones are known
     require_every_class(dataset.name, with_test_images(dataset, contents, cut, any_keys))
+    return contents
+
+
+def _build(
+    dataset: Dataset,
+    image_size: int,
+    folder: Path,
+    cut: Cut,
+    recipe: AnyRecipe | None,
+    decoded: Decoded | None,
+) -> None:
+    """Decode the data set into the empty `folder`."""
+    contents = listed(dataset, cut)
     log.info("decoding %d images to %s", len(contents.labels), folder)
-    decoded = _decode_all(dataset, contents, image_size, folder / "images.npy", recipe)
-    contents = with_test_images(dataset, contents, cut, decoded.keys)
-    mean, std = decoded.normalisation(contents.parts == TRAIN)
+    known = _decode_all(dataset, contents, image_size, folder / "images.npy", recipe, decoded)
+    contents = with_test_images(dataset, contents, cut, known.keys)
+    mean, std = known.normalisation(contents.parts == TRAIN)
     np.save(folder / "labels.npy", contents.labels)
     np.save(folder / "parts.npy", contents.parts)
-    np.save(folder / "keys.npy", decoded.keys)
-    np.save(folder / "pixels.npy", decoded.pixels)
+    np.save(folder / "keys.npy", known.keys)
+    np.save(folder / "pixels.npy", known.pixels)
     count = len(contents.labels) if contents.are_files else 0
     write_json(folder / "places.json", list(map(contents.where, range(count))))
     labels = contents.annotations
-    more = labels.write(folder, decoded.sizes, recipe) if labels else b""
+    more = labels.write(folder, known.sizes, recipe) if labels else b""
     facts = {
         "class_names": contents.class_names,
         "mean": mean,
         "std": std,
         "remarks": (*contents.remarks, *dataset.remarks),
-        "digest": _digest(contents, decoded.keys, more),
+        "digest": _digest(contents, known.keys, more),
         "are_files": contents.are_files,
     }
     write_json(folder / "facts.json", facts)
@@ -195,7 +217,7 @@ def _digest(contents: Contents, keys: Keys, more: bytes) -> str:
 
 
 @dataclass(frozen=True, eq=False)
-class _Decoded:
+class _Known:
     """What is known of each image once it is decoded.
 
     Attributes:
@@ -220,8 +242,13 @@ class _Decoded:
 
 
 def _decode_all(
-    dataset: Dataset, contents: Contents, image_size: int, path: Path, recipe: AnyRecipe | None
-) -> _Decoded:
+    dataset: Dataset,
+    contents: Contents,
+    image_size: int,
+    path: Path,
+    recipe: AnyRecipe | None,
+    decoded: Decoded | None,
+) -> _Known:
     """Write all images to `path`, and return what is known of them."""
     count, channels = len(contents.labels), dataset.channels
     shape = (count, image_size, image_size, channels)
@@ -245,7 +272,8 @@ def _decode_all(
                 content, image = contents.read(index)
                 with image:
                     sizes[index] = size = upright_size(image)
-                    pixels = centre_square(image, image_size, channels, recipe)
+                    there = decoded(index, size) if decoded else None
+                    pixels = centre_square(image, image_size, channels, recipe, there)
                 keys[index] = key_of(content)
             except Exception as error:  # decoders raise nearly everything on damaged files
                 problems.append(f"{contents.where(index)} is not a readable image: {error}")
@@ -254,8 +282,7 @@ def _decode_all(
                 problems.append(f"{contents.where(index)}: {why}")
             images[index] = pixels
             looks[index] = key_of(pixels.tobytes())
-            means[index] = pixels.mean(axis=(0, 1))
-            squares[index] = np.square(pixels, dtype=np.uint16).mean(axis=(0, 1))
+            means[index], squares[index] = moments(pixels)
         return problems
 
     label, problems = f"decoding {Path(dataset.name).name}", []
@@ -267,42 +294,29 @@ def _decode_all(
             problems += found
             advance(BLOCK)
     if problems:
-        more = [f"and {len(problems) - NAMED_FILES} more"] if len(problems) > NAMED_FILES else []
-        raise problem(dataset.name, *problems[:NAMED_FILES], *more)
+        raise unreadable(dataset.name, problems)
     images.flush()
-    return _Decoded(keys, looks, means, squares, sizes)
-
-
-def require_decodable(image: Image.Image) -> None:
-    """Raise ValueError if `image` has too many pixels, or pixels of more than 8 bits.
-
-    Pillow's limit of pixels is meant against decompression bombs; Pillow itself only warns.
-    """
-    most = Image.MAX_IMAGE_PIXELS
-    if most is not None and image.width * image.height > most:
-        raise ValueError(
-            f"{image.width} × {image.height} pixels; must be at most {most:,}, make it smaller"
-            " first"
-        )
-    if image.mode[0] in "IF":
-        raise ValueError(
-            f"pixels of more than 8 bits (mode {image.mode}) would be cut off; convert the file"
-            " first"
-        )
+    return _Known(keys, looks, means, squares, sizes)
 
 
 def centre_square(
-    image: Image.Image, side: int, channels: int, recipe: AnyRecipe | None = None
+    image: Image.Image,
+    side: int,
+    channels: int,
+    recipe: AnyRecipe | None = None,
+    decoded: Image.Image | None = None,
 ) -> NDArray[np.uint8]:
     """Return the square of `image` that `recipe` says, as uint8 (side, side, channels).
 
-    None: its largest centre square.
+    recipe: None: its largest centre square.
+    decoded: the whole image as a viewer shows it, where it has been decoded before.
     """
+    whole = image.size
     if recipe is None:
         # lets the JPEG decoder skip detail that resizing would drop; libraries do not
         image.draft(image.mode, (2 * side, 2 * side))
     require_decodable(image)
-    shown = as_shown(image, channels)
+    shown = decoded if decoded and image.size == whole else as_shown(image, channels)
     square = (
         recipe.apply(shown)
         if recipe

@@ -101,6 +101,10 @@ class Data:
         """Return what is learned of the images `chosen`: their labels, int64 (n,)."""
         return self.labels[chosen]
 
+    def positions(self, chosen: Indices) -> Indices:
+        """Return where the images `chosen` are in the data set's store, int64 (n,)."""
+        return chosen
+
     def count(self, chosen: Indices) -> Indices:
         """Return how often each class is there among the images `chosen`, int64 (classes,)."""
         labels = self.labels[chosen]
@@ -183,7 +187,7 @@ class _Place(NamedTuple):
 
 @functools.lru_cache(maxsize=64)  # of index arrays; the stores are shared
 def _load(place: _Place, classes: str, shares: _Shares, crops: bool) -> Data:
-    dataset, store = place.dataset, _open(place)
+    dataset, store = place.dataset, _open(place, crops)
     chosen = chosen_classes(classes, dataset, store.class_names)
     class_names = tuple(store.class_names[number] for number in chosen)
     numbers = np.full(len(store.class_names), -1)
@@ -245,10 +249,13 @@ def _load(place: _Place, classes: str, shares: _Shares, crops: bool) -> Data:
 
 
 @functools.lru_cache(maxsize=8)
-def _open(place: _Place) -> Store:
+def _open(place: _Place, crops: bool) -> Store:
     found = open_dataset(place.dataset, place.root)
     size = place.image_size or found.image_size
-    return open_store(found, size, place.stores, place.cut, place.recipe)
+    # first, so that the squares are made of what is decoded there
+    originals = _open_originals(place) if crops else None
+    decoded = originals.whole if originals else None
+    return open_store(found, size, place.stores, place.cut, place.recipe, decoded)
 
 
 def _cuts_by_content(store: Store, place: _Place) -> bool:
@@ -279,7 +286,7 @@ def _open_originals(place: _Place) -> Originals | None:
     found = open_dataset(place.dataset, place.root)
     size = place.image_size or found.image_size
     assert not isinstance(place.recipe, Letterbox), "boxes are not cropped with their images"
-    return open_originals(found, size, place.recipe, place.stores)
+    return open_originals(found, size, place.recipe, place.stores, place.cut)
 
 
 def chosen_classes(classes: str, dataset: str, names: tuple[str, ...]) -> list[int]:

@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fieldtrial.disk.files import write_json
+from fieldtrial.disk.schemas import BY_CONTENT, Cut
 from fieldtrial.fields.rules import CROPS
 from fieldtrial.training.data.building import build_once
-from fieldtrial.training.data.dataset import TRAIN, Contents, Dataset, problem
-from fieldtrial.training.data.image_store import require_decodable
-from fieldtrial.training.data.pixels import as_shown
+from fieldtrial.training.data.crops import Pixels, Resize, draw_window, mirrored, resampling
+from fieldtrial.training.data.dataset import TRAIN, Contents, Dataset, unreadable
+from fieldtrial.training.data.image_store import listed
+from fieldtrial.training.data.pixels import as_shown, require_decodable
 from fieldtrial.training.data.progress_bar import progress
 from fieldtrial.training.data.recipe import Recipe
 from fieldtrial.training.data.splits import Indices
@@ -31,7 +33,7 @@ FORMAT = 1  # raised when the same images would be kept with other pixels
 LARGER = 2
 BLOCK = 256  # images that are in memory while they are decoded
 PADDING = 8  # a crop shifts by up to the side over this beyond the image's border
-AREA, ASPECT = (0.08, 1.0), (3 / 4, 4 / 3)  # of a random-resized crop (Szegedy et al. 2014)
+PIECES = 16  # in which the threads take a batch
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,57 +55,84 @@ class Originals:
     side: int
     recipe: Recipe
 
-    def image(self, index: int) -> Image.Image:
-        """Return an image."""
+    def image(self, index: int) -> Pixels:
+        """Return an image, uint8 (height, width, channels)."""
         height, width, channels = self.sizes[index].tolist()
         start = int(self.starts[index])
-        flat = self.pixels[start : start + height * width * channels]
-        shape = (height, width) if channels == 1 else (height, width, channels)
-        return Image.fromarray(np.asarray(flat).reshape(shape))
+        flat = np.asarray(self.pixels[start : start + height * width * channels])
+        return flat.reshape(height, width, channels)
+
+    def whole(self, index: int, size: tuple[int, int]) -> Image.Image | None:
+        """Return an image if it is kept at its own width and height, which are `size`."""
+        height, width, channels = self.sizes[index].tolist()
+        if (width, height) != size:
+            return None
+        pixels = self.image(index)
+        return Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
 
     def crops(self, indices: Indices, names: Sequence[str], seed: int) -> NDArray[np.uint8]:
         """Return a random crop of each image, uint8 (n, side, side, channels).
 
         The kind is the first of CROPS among `names`. Equal arguments give equal crops; the global
-        random state stays.
+        random state stays, so that another thread may draw from it.
+
+        Raises:
+            ConfigError: $FIELDTRIAL_RESAMPLING has a value that there is not.
         """
         draw = DRAWS[next(name for name in names if name in CROPS)]
-        images = [self.image(index) for index in indices.tolist()]
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)
-            cuts = [draw(self, image) for image in images]  # in order, for they draw numbers
-        squares = _pool().map(lambda cut: np.asarray(cut()), cuts)
-        shape = (len(images), self.side, self.side, -1)
-        return np.stack(list(squares)).reshape(shape)
+        generator, resize = torch.Generator().manual_seed(seed), resampling()
+        chosen = indices.tolist()
+        cuts = [draw(self, index, generator, resize) for index in chosen]  # in order: they draw
+        channels = int(self.sizes[chosen[0], 2])
+        found = np.empty((len(chosen), self.side, self.side, channels), np.uint8)
 
-    def _resized_crop(self, image: Image.Image) -> Callable[[], Image.Image]:
-        from torchvision.transforms import InterpolationMode, RandomResizedCrop, functional
+        def cut(places: range) -> None:
+            for place in places:
+                found[place] = cuts[place]()
 
-        box = RandomResizedCrop.get_params(image, list(AREA), list(ASPECT))
-        size = [self.side, self.side]
-        return lambda: functional.resized_crop(image, *box, size, InterpolationMode.BILINEAR)
+        pieces = [range(start, len(cuts), PIECES) for start in range(PIECES)]
+        for _ in _pool().map(cut, pieces):
+            pass  # raises what a thread has raised
+        return found
 
-    def _shifted_crop(self, image: Image.Image) -> Callable[[], Image.Image]:
-        from torchvision.transforms import functional
+    def _resized_crop(
+        self, index: int, generator: torch.Generator, resize: Resize
+    ) -> Callable[[], Pixels]:
+        rows, columns, _ = self.sizes[index].tolist()
+        top, left, height, width = draw_window(rows, columns, generator)
 
-        resized, padding = self.recipe.resize(image), max(1, self.side // PADDING)
+        def cut() -> Pixels:
+            window = self.image(index)[top : top + height, left : left + width]
+            return resize(window, self.side, self.side, "bilinear")
+
+        return cut
+
+    def _shifted_crop(
+        self, index: int, generator: torch.Generator, resize: Resize
+    ) -> Callable[[], Pixels]:
+        rows, columns, _ = self.sizes[index].tolist()
+        sides, padding = self.recipe.sides_of(columns, rows)[::-1], max(1, self.side // PADDING)
         # reflection has side - 1 pixels to give
-        around = [min(padding, length - 1) for length in resized.size]
-        down, right = torch.rand(2).tolist()
-        left, top = (
-            int(share * (length + 2 * more - self.side + 1))
-            for share, length, more in zip((right, down), resized.size, around, strict=True)
-        )
+        around = [min(padding, length - 1) for length in sides]
+        starts = [
+            int(share * (length + 2 * more - self.side + 1)) - more
+            for share, length, more in zip(
+                torch.rand(2, generator=generator).tolist(), sides, around, strict=True
+            )
+        ]
 
-        def cut() -> Image.Image:
-            padded = functional.pad(resized, around, padding_mode="reflect")
-            square: Image.Image = functional.crop(padded, top, left, self.side, self.side)
-            return square
+        def cut() -> Pixels:
+            resized = resize(self.image(index), *sides, self.recipe.interpolation)
+            down, right = (
+                mirrored(start, self.side, length)
+                for start, length in zip(starts, sides, strict=True)
+            )
+            return resized[down][:, right]
 
         return cut
 
 
-DRAWS: dict[str, Callable[[Originals, Image.Image], Callable[[], Image.Image]]] = {
+DRAWS: dict[str, Callable[[Originals, int, torch.Generator, Resize], Callable[[], Pixels]]] = {
     # 8 to 100 % of the area, sides 3:4 to 4:3, resized (Szegedy et al. 2014; torchvision's values)
     "random_resized_crop": Originals._resized_crop,
     # a square of the resized image, up to an eighth of its side beyond the border, which is filled
@@ -124,12 +153,18 @@ def _pool() -> ThreadPoolExecutor:
 
 
 def open_originals(
-    dataset: Dataset, image_size: int, recipe: Recipe | None, root: Path
+    dataset: Dataset,
+    image_size: int,
+    recipe: Recipe | None,
+    root: Path,
+    cut: Cut = BY_CONTENT,
 ) -> Originals | None:
     """Return the training images for crops of `image_size` pixels, in `root`; built if missing.
 
     None if all images are squares of that size, and the recipe takes them whole: nothing of them is
     outside of their store's.
+
+    cut: how a test set is split off where there is none; it has no images here yet.
 
     Raises:
         ConfigError: images that cannot be decoded; the message names the files.
@@ -140,7 +175,7 @@ def open_originals(
     identity = f"originals {FORMAT} {name} {dataset.fingerprint} {image_size} {keeps_all}"
     key = hashlib.sha256(identity.encode()).hexdigest()[:16]
     folder = root / f"{name}-{image_size}px-originals-{key}"
-    build_once(folder, lambda aside: _build(dataset, image_size, aside, keeps_all))
+    build_once(folder, lambda aside: _build(dataset, image_size, aside, keeps_all, cut))
     if json.loads((folder / "facts.json").read_bytes())["are_squares"]:
         return None
     return Originals(
@@ -152,12 +187,12 @@ def open_originals(
     )
 
 
-def _build(dataset: Dataset, image_size: int, folder: Path, keeps_all: bool) -> None:
+def _build(dataset: Dataset, image_size: int, folder: Path, keeps_all: bool, cut: Cut) -> None:
     """Decode the training images into the empty `folder`.
 
     keeps_all: whether the store of squares has the whole of an image that is such a square.
     """
-    contents = dataset.contents()
+    contents = listed(dataset, cut)
     chosen = np.flatnonzero(contents.parts == TRAIN)
     are_squares = keeps_all and all(
         _size(contents, index) == (image_size,) * 2 for index in chosen.tolist()
@@ -167,7 +202,7 @@ def _build(dataset: Dataset, image_size: int, folder: Path, keeps_all: bool) -> 
         with (folder / "pixels.bin").open("wb") as file:  # a full disk is an OSError here
             for index, pixels in _decode(dataset, contents, chosen, LARGER * image_size):
                 sizes[index] = pixels.shape
-                file.write(pixels.tobytes())
+                file.write(np.ascontiguousarray(pixels).data)
         ends = np.cumsum(sizes.prod(axis=1))
         np.save(folder / "starts.npy", ends - sizes.prod(axis=1))
         np.save(folder / "sizes.npy", sizes)
@@ -185,10 +220,15 @@ def _size(contents: Contents, index: int) -> tuple[int, int] | None:
 
 def _decode(
     dataset: Dataset, contents: Contents, chosen: Indices, most: int
-) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """Yield the chosen images with their numbers: uint8 (height, width, channels), in order."""
+) -> Iterator[tuple[int, Pixels]]:
+    """Yield the chosen images with their numbers: uint8 (height, width, channels), in order.
 
-    def decode(index: int) -> NDArray[np.uint8]:
+    Raises:
+        ConfigError: in the end, if images could not be decoded.
+    """
+    problems = []
+
+    def decode(index: int) -> Pixels | None:
         try:
             with contents.image(index) as image:
                 # lets the JPEG decoder skip detail that resizing would drop
@@ -196,8 +236,8 @@ def _decode(
                 require_decodable(image)
                 shown = as_shown(image, dataset.channels)
         except Exception as error:  # decoders raise nearly everything on damaged files
-            where = contents.where(index)
-            raise problem(dataset.name, f"{where} is not a readable image: {error}") from None
+            problems.append(f"{contents.where(index)} is not a readable image: {error}")
+            return None
         if (shorter := min(shown.size)) > most:
             width, height = (round(length * most / shorter) for length in shown.size)
             shown = shown.resize((width, height), Image.Resampling.BICUBIC)
@@ -208,5 +248,9 @@ def _decode(
     with progress(label, 0, len(chosen), "images") as advance:
         for start in range(0, len(chosen), BLOCK):
             block = chosen[start : start + BLOCK].tolist()
-            yield from zip(block, _pool().map(decode, block), strict=True)
+            for index, pixels in zip(block, _pool().map(decode, block), strict=True):
+                if pixels is not None:
+                    yield index, pixels
             advance(BLOCK)
+    if problems:
+        raise unreadable(dataset.name, problems)

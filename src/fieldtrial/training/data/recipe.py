@@ -54,6 +54,14 @@ class Recipe:
         """Return the recipe for squares of another size: the same part of the image is seen."""
         return replace(self, resized=max(side, round(self.resized * side / self.side)), side=side)
 
+    def sides_of(self, width: int, height: int) -> tuple[int, int]:
+        """Return width and height of an image of these sides, once it is resized."""
+        if self.sides == "both sides":
+            return self.resized, self.resized
+        if width <= height:
+            return self.resized, self.resized * height // width
+        return self.resized * width // height, self.resized
+
     def resize(self, image: Image.Image) -> Image.Image:
         """Return the image resized, as torchvision and timm do it."""
         from torchvision.transforms import InterpolationMode, functional  # late: takes a second

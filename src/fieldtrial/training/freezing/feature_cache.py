@@ -23,10 +23,10 @@ from fieldtrial.training.data.splits import Indices
 from fieldtrial.training.distributed.device_clock import DeviceClock
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.freezing.feature_cost import cost_path, read_cost, write_cost
-from fieldtrial.training.freezing.freeze_point import FreezePoint, find_freeze_point, named_tensors
+from fieldtrial.training.freezing.freeze_point import FreezePoint, find_freeze_point
 from fieldtrial.training.models.network import FeatureNetwork, Network
 
-FORMAT = 1  # raised when the same key would stand for other numbers
+FORMAT = 2  # raised when the same key would stand for other numbers
 MOST_BYTES = 4 * 2**30  # of one file: larger features are computed in each epoch
 MOST_BYTES_TOGETHER = 4 * MOST_BYTES  # of the cache: the longest unused files are removed
 # Folders in the store root: features at the freeze point, and the head's input (svm/penultimate).
@@ -35,21 +35,105 @@ FROZEN, PENULTIMATE = "features", "penultimate"
 MOST_SECONDS = 1500.0
 ESTIMATE_SECONDS = 30.0  # after which the time for the whole file is estimated
 IMAGES = 64  # per forward pass
+VARIABLE = "FIELDTRIAL_FEATURES"
 
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, eq=False)
+class FeatureSource:
+    """What features are computed from, and with.
+
+    Attributes:
+        network: the whole network, on its device, with the weights of its frozen layers.
+        point: where it is cut.
+        data: the images.
+        sample: the features of one image (1, ...), in the type that layers behind the cut take.
+    """
+
+    network: Network
+    point: FreezePoint
+    data: Data
+    world: World
+    sample: torch.Tensor
+
+    def kept(self, chosen: Indices, clock: DeviceClock | None) -> NDArray[Any] | None:
+        """Return the features of the images `chosen`, float32 (n, ...), from the feature cache.
+
+        It is filled now if need be. None where they would take more than MOST_BYTES or
+        MOST_SECONDS, and where the disk has no room for them.
+
+        clock: is told what the features cost, or would have cost.
+        """
+        began = time.monotonic()
+        shape = (len(chosen), *self.sample.shape[1:])
+        if math.prod(shape) * 4 > MOST_BYTES:
+            return None
+        path = store_root() / FROZEN / f"{_key(self, chosen)}.npy"
+        features = _open(path)
+        were_there = features is not None
+        if features is None:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with FileLock(f"{path}.lock"):  # one process fills the file, others wait for it
+                    features = _open(path)
+                    if features is None:
+                        _build(self, chosen, shape, path)
+                        features = np.asarray(np.load(path, mmap_mode="r"))
+            except OSError as error:
+                log.warning(
+                    "the features of the frozen layers are computed in each epoch: %s", error
+                )
+                return None
+        if clock:
+            clock.add_features(began, read_cost(path), were_there)
+        return features
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FeatureData(Data):
-    """Data with features, float32 (n, ...), in the place of `images`; the test set is empty.
+    """Data with features, float32 (n, ...), in the place of `images`.
+
+    Those of the training and validation images, or those of the test images; see `for_split`.
 
     Attributes:
         side: see `image_size`.
         learned: what is learned of each image, (n, ...).
+        chosen: the images' positions in the data set's store, int64 (n,).
+        source: what the features were computed from.
     """
 
     side: int
     learned: NDArray[Any]
+    chosen: Indices
+    source: FeatureSource
+
+    @classmethod
+    def of(cls, source: FeatureSource, features: NDArray[Any], chosen: Indices) -> "FeatureData":
+        """Return the data of the images `chosen`, whose features these are."""
+        data = source.data
+        train, validation, test = (
+            np.flatnonzero(np.isin(chosen, part))
+            for part in (data.train, data.validation, data.test)
+        )
+        return cls(
+            images=features,
+            labels=data.labels[chosen],
+            class_names=data.class_names,
+            train=train,
+            validation=validation,
+            test=test,
+            mean=data.mean,
+            std=data.std,
+            store=data.store,
+            digest=data.digest,
+            cut=data.cut,
+            remarks=data.remarks,
+            side=data.image_size,
+            learned=data.targets(chosen),
+            chosen=chosen,
+            source=source,
+        )
 
     @property
     def image_size(self) -> int:
@@ -59,6 +143,10 @@ class FeatureData(Data):
     def targets(self, chosen: Indices) -> NDArray[Any]:
         """Return what is learned of the images `chosen`."""
         return self.learned[chosen]
+
+    def positions(self, chosen: Indices) -> Indices:
+        """Return where the images `chosen` are in the data set's store."""
+        return self.chosen[chosen]
 
 
 def with_features(
@@ -70,62 +158,59 @@ def with_features(
 ) -> tuple[Network, Data]:
     """Return the network and the data to train on: features at the freeze point where possible.
 
-    They come from the feature cache, which is filled now if need be. `network` and `data` are
-    returned as they are where nothing is frozen, where images are augmented or have boxes, where
-    there is no freeze point (see `find_freeze_point`), where the features would take more than
-    MOST_BYTES or MOST_SECONDS, and where the disk has no room for them.
+    They come from the feature cache; see `FeatureSource.kept`. `network` and `data` are returned as
+    they are where nothing is frozen, where images are augmented or have boxes, where there is no
+    freeze point (see `find_freeze_point`), where the cache does not have the features, and with
+    $FIELDTRIAL_FEATURES=off.
 
     Training on features gives the same results up to rounding: layers may sum in another order for
     another number of images. `network` is on its device, with the weights of its frozen layers.
 
     clock: is told what the features cost, or would have cost.
+
+    Raises:
+        ValueError: $FIELDTRIAL_FEATURES is neither on nor off.
     """
-    began = time.monotonic()
     # ZeRO-3 partitions the weights and gathers them only in the order of a whole forward pass.
     is_partitioned = config.strategy == "zero3" and world.size > 1
     is_fixed = config.freeze != "none" and not config.augmentation and not is_partitioned
-    if not is_fixed or not data.targets_suffice:
+    if not are_wanted() or not is_fixed or not data.targets_suffice:
         return network, data
     point = find_freeze_point(network)
     if point is None:
         return network, data
     chosen = np.union1d(data.train, data.validation)
     sample = _features(network, point, data, chosen[:1], world)
-    shape = (len(chosen), *sample.shape[1:])
-    path = store_root() / FROZEN / f"{_key(network, point, data, chosen, sample.dtype, world)}.npy"
-    if math.prod(shape) * 4 > MOST_BYTES:
-        return network, data
-    features = _open(path)
-    were_there = features is not None
+    source = FeatureSource(network, point, data, world, sample)
+    features = source.kept(chosen, clock)
     if features is None:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(f"{path}.lock"):  # one process fills the file, others wait for it
-                features = _open(path)
-                if features is None:
-                    _build(network, point, data, chosen, shape, path, world)
-                    features = np.asarray(np.load(path, mmap_mode="r"))
-        except OSError as error:
-            log.warning("the features of the frozen layers are computed in each epoch: %s", error)
-            return network, data
-    if clock:
-        clock.add_features(began, read_cost(path), were_there)
-    return FeatureNetwork(network, point.tail.run, sample), FeatureData(
-        images=features,
-        labels=data.labels[chosen],
-        class_names=data.class_names,
-        train=np.searchsorted(chosen, data.train),
-        validation=np.searchsorted(chosen, data.validation),
-        test=data.test[:0],
-        mean=data.mean,
-        std=data.std,
-        store=data.store,
-        digest=data.digest,
-        cut=data.cut,
-        remarks=data.remarks,
-        side=data.image_size,
-        learned=data.targets(chosen),
-    )
+        return network, data
+    return FeatureNetwork(network, point.tail.run, sample), FeatureData.of(source, features, chosen)
+
+
+def for_split(
+    network: Network, data: Data, split: str, clock: DeviceClock | None = None
+) -> tuple[Network, Data]:
+    """Return the network and the data to score `split` with, where `with_features` gave these.
+
+    The test images' features are a file of their own, so that a search does not compute them. If
+    they cannot be kept, the whole network is returned, and its images.
+    """
+    if not isinstance(data, FeatureData) or split != "test":
+        return network, data
+    source = data.source
+    features = source.kept(source.data.test, clock)
+    if features is None:
+        return source.network, source.data
+    return network, FeatureData.of(source, features, source.data.test)
+
+
+def are_wanted() -> bool:
+    """Return whether features may be kept. Raises ValueError where the variable is a riddle."""
+    text = os.environ.get(VARIABLE) or "on"
+    if text not in ("on", "off"):
+        raise ValueError(f"{VARIABLE} = {text!r}: must be on or off")
+    return text == "on"
 
 
 def _open(path: Path) -> NDArray[Any] | None:
@@ -139,16 +224,9 @@ def _open(path: Path) -> NDArray[Any] | None:
     return features
 
 
-def _build(
-    network: Network,
-    point: FreezePoint,
-    data: Data,
-    chosen: Indices,
-    shape: tuple[int, ...],
-    path: Path,
-    world: World,
-) -> None:
+def _build(source: FeatureSource, chosen: Indices, shape: tuple[int, ...], path: Path) -> None:
     """Write the features of the images `chosen` to `path`; the caller holds the lock."""
+    network, point, data, world = source.network, source.point, source.data, source.world
     log.info("computing the frozen layers' features of %d images: %s", len(chosen), path)
     make_room(math.prod(shape) * 4)
     aside = path.with_suffix(".building")
@@ -218,33 +296,20 @@ def _features(
     return features
 
 
-def _key(
-    network: Network,
-    point: FreezePoint,
-    data: Data,
-    chosen: Indices,
-    dtype: torch.dtype,
-    world: World,
-) -> str:
+def _key(source: FeatureSource, chosen: Indices) -> str:
     """Return a name for the features, from the data, the images and all that computes them."""
-    facts = (
+    network, point = source.network, source.point
+    facts: tuple[object, ...] = (
         FORMAT,
-        data.store,
+        source.data.store,
         point.computation,
         network.precision,
-        dtype,
-        world.device.type,
+        source.sample.dtype,
+        source.world.device.type,
         torch.__version__,
     )
+    tensors = ("mean", "std", *(f"model.{name}" for name in point.tensors))
+    facts = (*facts, *(f"{name} {network.digest_of(name)}" for name in tensors))
     key = hashlib.blake2b("\n".join(map(str, facts)).encode(), digest_size=8)
-    every = named_tensors(network)
-    tensors = {
-        "mean": network.mean,
-        "std": network.std,
-        **{name: every[name] for name in point.tensors},
-    }
-    for name, tensor in tensors.items():
-        key.update(f"{name} {tuple(tensor.shape)}".encode())
-        key.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     key.update(chosen.tobytes())
     return key.hexdigest()

@@ -10,7 +10,7 @@ from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
 from fieldtrial.training.data.load import Data
-from fieldtrial.training.freezing.feature_cache import MOST_BYTES
+from fieldtrial.training.freezing.feature_cache import MOST_BYTES, are_wanted
 from fieldtrial.training.freezing.freeze_point import find_freeze_point
 from fieldtrial.training.models.network import Network, count_flops
 
@@ -65,7 +65,9 @@ def trained_part(network: Network, data: Data) -> TrainedPart:
     return TrainedPart(
         whole - int(counter.get_total_flops()),
         sum(name not in in_prefix for name in tensors),
-        fits_cache=data.targets_suffice and features.numel() * 4 * images <= MOST_BYTES,
+        fits_cache=are_wanted()
+        and data.targets_suffice
+        and features.numel() * 4 * images <= MOST_BYTES,
     )
 
 

@@ -1,8 +1,12 @@
 """Batches: each process's share of every global batch, cut into micro-batches."""
 
+import contextlib
 import math
+import os
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,6 +23,10 @@ from fieldtrial.training.distributed.world import World
 from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.models.network import Network, forward_shapes
 
+AHEAD = 2  # batches that are prepared before they are asked for
+PREFETCH = (
+    "FIELDTRIAL_PREFETCH"  # an environment variable; off: batches are prepared when asked for
+)
 ORDER, DROPOUT, AUGMENTATION, CROP = 1, 2, 3, 4  # purposes of random numbers
 TRIPLET = 3  # images
 
@@ -54,7 +62,7 @@ Draw = Callable[[int, Indices], NDArray[np.uint8]]  # from a batch's number and 
 
 def batches(
     data: Data, order: Indices, size: int, world: World, draw: Draw | None = None
-) -> Iterator[Batch]:
+) -> Generator[Batch]:
     """Yield this process's share of each global batch of `size` images, on its device, in `order`.
 
     `draw` returns their pixels; None: those of `data.images`.
@@ -63,16 +71,41 @@ def batches(
     images of weight 0 to the length of the longest. In a run whose full batches have more images
     than there are processes, a share is also padded to at least two images, so that batch
     normalisation never sees a single one; see `require_micro_batch`.
+
+    Where preparing them takes long, a thread does it while the network learns; see `ahead`.
     """
+    prepared = _batches(data, order, size, world, draw)
+    takes_long = draw is not None or world.device.type == "cuda"
+    return ahead(prepared) if takes_long and os.environ.get(PREFETCH) != "off" else prepared
+
+
+def _batches(
+    data: Data, order: Indices, size: int, world: World, draw: Draw | None
+) -> Generator[Batch]:
     for start in range(0, len(order), size):
         count = min(size, len(order) - start)
         width = max(math.ceil(count / world.size), min(2, math.ceil(size / world.size)))
         places = start + np.arange(world.rank, width * world.size, world.size)
         chosen = np.take(order, places, mode="wrap")
-        images = np.asarray(data.images[chosen]) if draw is None else draw(start // size, chosen)
+        images = np.take(data.images, chosen, 0) if draw is None else draw(start // size, chosen)
         targets = data.targets(chosen)
         weights = (places < start + count).astype(np.float32)
         yield Batch(_send(images, world), _send(targets, world), _send(weights, world), count)
+
+
+def ahead(source: Generator[Batch]) -> Generator[Batch]:
+    """Yield the batches of `source`, of which a thread prepares AHEAD while one is in use.
+
+    They are the same, and so is an error. Closing this generator ends the thread.
+    """
+    with contextlib.closing(source), ThreadPoolExecutor(1, "batches") as thread:
+        try:
+            prepared = deque(thread.submit(next, source, None) for _ in range(AHEAD))
+            while (batch := prepared.popleft().result()) is not None:
+                prepared.append(thread.submit(next, source, None))
+                yield batch
+        finally:
+            thread.shutdown(cancel_futures=True)
 
 
 def crops(data: Data, config: TrainConfig, first: int, rank: int) -> Draw | None:
@@ -114,6 +147,8 @@ def micro_batches(batch: Batch, size: int) -> list[Batch]:
     count = math.ceil(width / size)
     if size > 1:
         count = min(count, max(1, width // 2))
+    if count == 1:
+        return [batch]
     parts = (t.tensor_split(count) for t in (batch.images, batch.targets, batch.weights))
     return [
         Batch(images, targets, weights, batch.count)
@@ -151,17 +186,18 @@ def require_micro_batch(network: Network, data: Data, attempt: Attempt) -> None:
 class Waiting:
     """Yields the batches of `source`, and adds up the seconds spent waiting for them."""
 
-    source: Iterator[Batch]
+    source: Generator[Batch]
     seconds: float = 0.0
 
     def __iter__(self) -> Iterator[Batch]:
-        while True:
-            asked = time.perf_counter()
-            batch = next(self.source, None)
-            self.seconds += time.perf_counter() - asked
-            if batch is None:
-                return
-            yield batch
+        with contextlib.closing(self.source):
+            while True:
+                asked = time.perf_counter()
+                batch = next(self.source, None)
+                self.seconds += time.perf_counter() - asked
+                if batch is None:
+                    return
+                yield batch
 
 
 def _send(array: NDArray[Any], world: World) -> torch.Tensor:

@@ -1,8 +1,10 @@
 """Checkpoints: tensors and plain data, one format for every strategy and number of processes.
 
-A checkpoint is {"config", "model": full state, "optimizer": {parameter: {key: tensor}}, "loss": its
-state, "progress", "record", "facts", "inputs"}. It is read with `weights_only=True`: opening a
-stranger's runs no code.
+A checkpoint is {"config", "model": the state that training changes, "frozen": a digest of the rest,
+"optimizer": {parameter: {key: tensor}}, "loss": its state, "progress", "record", "facts",
+"inputs"}. The frozen part is built again as it was; where that may come out otherwise, it is kept
+once, beside the checkpoints. Those of ZeRO and of earlier versions have the whole model, and no
+digest. A checkpoint is read with `weights_only=True`: opening a stranger's runs no code.
 """
 
 import errno
@@ -10,15 +12,23 @@ import logging
 import pickle
 from typing import Any
 
+import safetensors.torch
 import torch
 
-from fieldtrial.config import EARLIER, TrainConfig
-from fieldtrial.disk.files import atomic_file
+from fieldtrial.config import EARLIER, ConfigError, TrainConfig
+from fieldtrial.disk.files import atomic_file, is_there, write_atomically
 from fieldtrial.disk.inside import Inside
 from fieldtrial.disk.reading import check, open_file
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.schemas import Checkpoint
 from fieldtrial.training.distributed.world import World
+from fieldtrial.training.freezing.trained_state import (
+    frozen_digest,
+    frozen_state,
+    load_trained,
+)
+from fieldtrial.training.models.network import Network
+from fieldtrial.training.models.weights import read_state, separate
 
 # What torch.load raises for files that are truncated, damaged, or hold other things than tensors
 # and plain data.
@@ -32,6 +42,37 @@ def save(run: Run, state: dict[str, Any], epoch: int, best_epoch: int) -> None:
     with atomic_file(run.checkpoint_path(epoch)) as file:
         torch.save(state, file)
     run.keep_checkpoints(best_epoch)
+
+
+def keep_frozen(run: Run, network: Network) -> None:
+    """Write the frozen part beside the checkpoints, once.
+
+    For a trial that may not be able to build it again; see `can_be_built_again`.
+    """
+    if (frozen := frozen_state(network)) and not is_there(run.frozen_path):
+        write_atomically(run.frozen_path, safetensors.torch.save(separate(frozen)))
+
+
+def restore(run: Run, config: TrainConfig, network: Network, saved: dict[str, Any]) -> None:
+    """Copy a checkpoint's weights into `network`, which is built as the trial's was.
+
+    Raises:
+        ConfigError: its frozen part is not the one that the trial began with, nor is that kept.
+    """
+    if "frozen" not in saved:
+        network.load_state_dict(saved["model"])
+        return
+    if saved["frozen"] != frozen_digest(network) and is_there(run.frozen_path):
+        network.load_state_dict(read_state(run.frozen_path), strict=False)
+    if saved["frozen"] != frozen_digest(network):
+        raise ConfigError(
+            [
+                f"freeze = {config.freeze!r}: the frozen layers come out with other weights than"
+                " the run began with; use the versions of the libraries that env.json names, or"
+                " start a new run in another directory"
+            ]
+        )
+    load_trained(network, saved["model"])
 
 
 def load(run: Run, config: TrainConfig, world: World) -> tuple[dict[str, Any] | None, str | None]:

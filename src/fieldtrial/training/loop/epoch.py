@@ -11,6 +11,7 @@ from fieldtrial.training.distributed.world import World
 from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.loop.batches import (
     DROPOUT,
+    Batch,
     Waiting,
     batches,
     crops,
@@ -25,6 +26,8 @@ from fieldtrial.training.tasks.interface import Objective, Scores, Task
 
 CHECK_EVERY = 50  # steps between two checks of the losses: each waits for the device
 MEASURED_UPDATES = 3  # steps per epoch whose update is measured: each needs a copy of the weights
+MEASURED_NORMS = 8  # steps per epoch whose gradient's norm is measured
+MOST_HELD = 2**22  # numbers among the outputs that are kept until they are counted
 
 
 class Diverged(FloatingPointError):  # noqa: N818 (what happened to the trial; no fault of the program)
@@ -70,7 +73,8 @@ class EpochStatistics:
         scores: the loss, and what the task counts, on the training images while the weights change.
         images: how many were seen.
         seconds_waited: for data.
-        gradient_norm: mean over the steps of the whole gradient's Euclidean norm, before clipping.
+        gradient_norm: mean, over MEASURED_NORMS steps spread over the epoch, of the whole
+            gradient's Euclidean norm, before clipping.
         update_ratio: mean, over MEASURED_UPDATES steps spread over the epoch, of |change of the
             weights| / |weights|.
     """
@@ -104,27 +108,28 @@ def train_epoch(
     network.train()
     steps = math.ceil(len(data.train) / config.batch_size)
     first = (epoch - 1) * steps
-    meter = StepMeter(steps, task.seen, strategy, world)
+    meter = StepMeter(steps, task, strategy, world)
     order = shuffled(data.train, config, epoch) if config.shuffle else data.train
     draw = crops(data, config, first, world.rank)
     waiting = Waiting(batches(data, order, config.batch_size, world, draw))
+    most, total_steps = attempt.micro_batch_size, steps * config.epochs
     for i, batch in enumerate(waiting):
         step = first + i
-        changed = task.augment(batch, config, data, step, world.rank)
-        parts = micro_batches(changed, attempt.micro_batch_size)
+        batch = task.augment(batch, config, data, step, world.rank)
+        parts = micro_batches(batch, most)
+        is_padded = len(batch.targets) * world.size > batch.count
         for number, part in enumerate(parts, start=1):
             with strategy.accumulate(is_last=number == len(parts)):
                 outputs = strategy.forward(part.images)
-                loss, summed_loss = objective(outputs, part.targets, part.weights)
+                weights = part.weights if is_padded else None
+                loss, summed_loss = objective(outputs, part.targets, weights)
                 # Strategies average over processes: this makes it the mean over the global batch.
-                strategy.backward(loss * (world.size / batch.count))
-            seen = task.count_seen(outputs.detach(), part)
-            meter.add(i, torch.cat([summed_loss[None], seen]).double())
+                strategy.backward(loss, world.size / batch.count)
+            meter.add(i, summed_loss, outputs.detach(), part)
         objective.end_batch()
         meter.before_step(i)
-        lr = learning_rate(config, step, steps * config.epochs, plateaus)
-        norm = strategy.step(lr)
-        meter.after_step(i, norm)
+        lr = learning_rate(config, step, total_steps, plateaus)
+        meter.after_step(strategy.step(lr, measured=meter.measures_norm(i)))
         if (i + 1) % CHECK_EVERY == 0 or i + 1 == steps:
             meter.require_finite(i + 1, first, epoch)
         if i + 1 < steps and _must_stop(attempt, i + 1):
@@ -145,34 +150,51 @@ def _must_stop(attempt: Attempt, step: int) -> bool:
 
 
 class StepMeter:
-    """Collects the numbers of an epoch's steps on the device, without waiting for it."""
+    """Collects the numbers of an epoch's steps on the device, without waiting for it.
 
-    def __init__(self, steps: int, seen: tuple[str, ...], strategy: Strategy, world: World) -> None:
-        self._names = ("loss", *seen)
+    A step only keeps tensors that it has: what is counted in them is counted for many steps at
+    once, because on small networks each operation takes a few hundredths of a step.
+    """
+
+    def __init__(self, steps: int, task: Task, strategy: Strategy, world: World) -> None:
+        self._task = task
         self._strategy = strategy
         self._world = world
-        # Of each step: the summed loss, and the sums of what the task counts.
-        shape = (steps, len(self._names))
-        self._sums = torch.zeros(shape, dtype=torch.float64, device=world.device)
-        self._norms = torch.zeros(steps, dtype=torch.float64, device=world.device)
-        measured = range(MEASURED_UPDATES)
-        self._measured = {(2 * n + 1) * steps // (2 * MEASURED_UPDATES) for n in measured}
+        # Of the micro-batches since losses were last looked at: their steps and summed losses.
+        self._losses: list[tuple[int, torch.Tensor]] = []
+        # Of the micro-batches that are not counted yet: outputs, targets and weights.
+        self._answers: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
+        self._held = 0
+        self._loss = 0.0
+        self._seen = torch.zeros(len(task.seen), dtype=torch.float64, device=world.device)
+        self._norms: list[torch.Tensor | float] = []
+        self._measured_norms = _spread(MEASURED_NORMS, steps)
+        self._measured_updates = _spread(MEASURED_UPDATES, steps)
         self._before: list[torch.Tensor] = []
         self._updates: list[torch.Tensor] = []
-        self._checked = 0
 
-    def add(self, step: int, sums: torch.Tensor) -> None:
-        """Add a micro-batch's summed loss and what the task counts, float64 (1 + len(seen),)."""
-        self._sums[step] += sums
+    def add(self, step: int, loss: torch.Tensor, outputs: torch.Tensor, part: Batch) -> None:
+        """Add a micro-batch's summed loss, and the outputs that the task counts in."""
+        self._losses.append((step, loss))
+        if self._task.seen:
+            self._answers.append((outputs, part.targets, part.weights))
+            self._held += outputs.numel()
+            if self._held > MOST_HELD:
+                self._count()
+
+    def measures_norm(self, step: int) -> bool:
+        """Return whether the norm of this step's gradient is to be measured."""
+        return step in self._measured_norms
 
     def before_step(self, step: int) -> None:
         """Copy the weights if the update of this step is to be measured."""
-        if step in self._measured:
+        if step in self._measured_updates:
             self._before = [weights.clone() for weights in self._strategy.weights()]
 
-    def after_step(self, step: int, norm: torch.Tensor | float) -> None:
-        """Note the norm of the gradient, and how far the weights have moved."""
-        self._norms[step] = norm
+    def after_step(self, norm: torch.Tensor | float | None) -> None:
+        """Note the norm of the gradient, if any, and how far the weights have moved."""
+        if norm is not None:
+            self._norms.append(norm)
         if self._before:
             weights = total_norm(self._before)
             torch._foreach_sub_(self._before, self._strategy.weights())
@@ -182,20 +204,38 @@ class StepMeter:
 
     def require_finite(self, end: int, first: int, epoch: int) -> None:
         """Raise Diverged, in all processes together, if a loss before step `end` is not finite."""
-        losses = self._world.sum(self._sums[self._checked : end, 0])
-        for step, loss in enumerate(losses.tolist(), start=first + self._checked + 1):
+        self._count()
+        steps, losses = zip(*self._losses, strict=True)
+        assert steps[-1] < end
+        for step, loss in zip(steps, self._world.sum(torch.stack(losses)).tolist(), strict=True):
             if not math.isfinite(loss):
-                raise Diverged(f"the training loss is {loss} at step {step} (epoch {epoch})")
-        self._checked = end
+                name = first + step + 1
+                raise Diverged(f"the training loss is {loss} at step {name} (epoch {epoch})")
+            self._loss += loss
+        self._losses = []
 
     def statistics(self, epoch: int, images: int, seconds_waited: float) -> EpochStatistics:
         """Return the epoch's statistics. Raises Diverged if a gradient's norm is not finite."""
-        means = (self._world.sum(self._sums.sum(0)) / images).tolist()
-        scores = dict(zip(self._names, means, strict=True))
-        gradient_norm = float(self._norms.mean())  # the same in all processes
+        sums = [self._loss, *self._world.sum(self._seen).tolist()]
+        names = ("loss", *self._task.seen)
+        scores = {name: value / images for name, value in zip(names, sums, strict=True)}
+        norms = [float(norm) for norm in self._norms]  # the same in all processes
+        gradient_norm = sum(norms) / len(norms)
         if not math.isfinite(gradient_norm):
             raise Diverged(f"a gradient's norm is {gradient_norm} in epoch {epoch}")
         change, weights = self._world.sum(torch.stack(self._updates)).sqrt().T
         ratios = (change / weights)[weights > 0]  # biases alone may start at 0
         ratio = float(ratios.mean()) if len(ratios) else 0.0
         return EpochStatistics(scores, images, seconds_waited, gradient_norm, ratio)
+
+    def _count(self) -> None:
+        if self._answers:
+            outputs, targets, weights = zip(*self._answers, strict=True)
+            together = torch.cat(outputs), torch.cat(targets), torch.cat(weights)
+            self._seen += self._task.count_seen(*together)
+            self._answers, self._held = [], 0
+
+
+def _spread(count: int, steps: int) -> set[int]:
+    """Return the numbers of `count` steps, or of all if there are fewer, spread over `steps`."""
+    return {(2 * n + 1) * steps // (2 * count) for n in range(count)}

@@ -12,11 +12,13 @@ import torch
 from fieldtrial.command_line import say
 from fieldtrial.config import TrainConfig
 from fieldtrial.disk.run import Record, Run
+from fieldtrial.disk.schemas import Inputs
 from fieldtrial.training.data.load import Data
 from fieldtrial.training.data.recipe import text_of
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.freezing.feature_cache import with_features
 from fieldtrial.training.freezing.schemes import freeze
+from fieldtrial.training.freezing.trained_state import can_be_built_again, frozen_digest
 from fieldtrial.training.inputs.record import cut_of, result_entries
 from fieldtrial.training.inputs.settle import settle
 from fieldtrial.training.loop import checkpoint
@@ -30,6 +32,7 @@ from fieldtrial.training.loop.epoch import (
     train_epoch,
 )
 from fieldtrial.training.loop.optimizers import learning_rate
+from fieldtrial.training.loop.saving import Saver
 from fieldtrial.training.loop.strategy import prepare
 from fieldtrial.training.loop.trial_progress import TrialProgress
 from fieldtrial.training.models.network import (
@@ -43,91 +46,181 @@ from fieldtrial.training.tasks.interface import Scores
 from fieldtrial.training.tasks.registry import task_of
 
 
-def fit(attempt: Attempt) -> Generator[Record]:
-    """Train the trial and yield one record per epoch, the first before any training (epoch 0).
+class Fit:
+    """The training of one trial.
 
-    After each epoch the checkpoint is saved, with the record in it, and then the record is yielded:
-    the caller may close the generator at any yield, and may be killed at any time. Called again, it
-    yields the last checkpoint's record once more and continues from there to the same numbers; on
-    one CPU process, bit for bit. If the newest checkpoint was damaged and an older one is used, the
-    first record has a `notice` that says so.
-
-    A record's scores are those of `scores_of`. Its `seconds` are those of training and evaluation,
-    without the checkpoint; its `held_seconds` are all since the attempt began, and `alone_seconds`
-    all that the trial had taken alone, from nothing, see `DeviceClock`; `lr` is that of the epoch's
-    last step. `images_per_second` is that of training alone, and `data_wait` the share of
-    training's time spent waiting for data.
-
-    If attempt.stop ends an epoch early, the records end with the last whole epoch.
-
-    Raises:
-        Diverged: a loss is not finite.
-        ConfigError: bad input, a checkpoint of another config, or data or weights that are not
-            those that the run began with; see `settle`.
-        Superseded: at the end of an epoch, a newer attempt has begun.
+    Attributes, once records have begun:
+        network: on its device, with the weights of the last step. It takes the images of `data`.
+        data: the trial's; features in the place of images where these are kept.
+        progress: how far it is.
+        facts: the numbers of `facts_of`, and what they depend on.
+        is_over: set by its driver where nothing will go on from here, so that nothing is saved when
+            the records are closed.
     """
-    config, run, world, clock = attempt.config, attempt.run, attempt.world, attempt.clock
-    task = task_of(config)
-    data, network = open_trial(config, run)
-    require_micro_batch(network, data, attempt)
-    saved, notice = checkpoint.load(run, config, world)
-    inputs, changed = settle(run, config, (data, network), world, saved)
-    if world.is_rank_0:
-        say("\n".join(data.summary(config.dataset)))
-    notices = [line for line in (notice, changed) if line]
-    extra: Record = {"notice": "; ".join(notices)} if notices else {}  # of the first record
-    progress = TrialProgress.of(saved["progress"]) if saved else TrialProgress()
-    facts = (saved["facts"] if saved else facts_of(network, data)) | result_entries(inputs)
-    to_save = {"facts": facts, "inputs": inputs}
-    if saved:
-        network.load_state_dict(saved["model"])
-    network, data = with_features(network.to(world.device), data, config, world, clock)
-    objective = task.objective(network, config, data, world)
-    learner = Learner(task, network, objective, prepare(network, config, world))
-    try:
+
+    network: Network
+    data: Data
+    facts: dict[str, Any]
+    _inputs: Inputs
+
+    def __init__(self, attempt: Attempt) -> None:
+        self.attempt = attempt
+        self.progress = TrialProgress()
+        self.is_over = False
+        self._frozen: dict[str, Any] = {}
+        self._is_kept = False  # the frozen part, by a file of weights
+        self._saver = Saver(attempt.run, attempt.number)
+
+    @property
+    def is_partitioned(self) -> bool:
+        """Whether ZeRO has its hands on the network: its checkpoints are whole."""
+        return self.attempt.world.size > 1 and self.attempt.config.strategy != "ddp"
+
+    def records(self) -> Generator[Record]:
+        """Train, and yield one record per epoch, the first before any training (epoch 0).
+
+        Checkpoints are saved after epochs, as `Saver` says, with the record in them. The caller may
+        close the generator at any yield; then the checkpoint of that epoch is saved. It may be
+        killed at any time. Called again, it yields the last checkpoint's record once more and
+        continues from there to the same numbers; on one CPU process, bit for bit. If the newest
+        checkpoint was damaged and an older one is used, the first record has a `notice` that says
+        so.
+
+        A record's scores are those of `scores_of`. Its `seconds` are those of training and
+        evaluation, without the checkpoint; its `held_seconds` are all since the attempt began, and
+        `alone_seconds` all that the trial had taken alone, from nothing, see `DeviceClock`; `lr` is
+        that of the epoch's last step. `images_per_second` is that of training alone, and
+        `data_wait` the share of training's time spent waiting for data.
+
+        If attempt.stop ends an epoch early, the records end with the last whole epoch.
+
+        Raises:
+            Diverged: a loss is not finite.
+            ConfigError: bad input, a checkpoint of another config, or data or weights that are not
+                those that the run began with; see `settle`.
+            Superseded: at the end of an epoch, a newer attempt has begun.
+            OSError: a checkpoint could not be written.
+        """
+        attempt = self.attempt
+        config, run, world, clock = attempt.config, attempt.run, attempt.world, attempt.clock
+        task = task_of(config)
+        data, network = open_trial(config, run)
+        require_micro_batch(network, data, attempt)
+        saved, notice = checkpoint.load(run, config, world)
+        self._inputs, changed = settle(run, config, (data, network), world, saved)
+        if world.is_rank_0:
+            say("\n".join(data.summary(config.dataset)))
+        notices = [line for line in (notice, changed) if line]
+        extra: Record = {"notice": "; ".join(notices)} if notices else {}  # of the first record
+        self.progress = TrialProgress.of(saved["progress"]) if saved else TrialProgress()
+        self.facts = (saved["facts"] if saved else facts_of(network, data)) | result_entries(
+            self._inputs
+        )
         if saved:
-            learner.load_state(saved)
-            clock.resume(progress.alone_seconds)
-            yield saved["record"] | clock.entries() | extra
-            extra = {}
-        del saved  # a copy of the network and of the optimiser's state
+            checkpoint.restore(run, config, network, saved)
+        if not self.is_partitioned:
+            self._frozen = {"frozen": frozen_digest(network)}
+            self._is_kept = can_be_built_again(network)
+        network, data = with_features(network.to(world.device), data, config, world, clock)
+        self.network, self.data = network, data
+        objective = task.objective(network, config, data, world)
+        learner = Learner(task, network, objective, prepare(network, config, world))
+        try:
+            if saved:
+                learner.load_state(saved)
+                clock.resume(self.progress.alone_seconds)
+                yield saved["record"] | clock.entries() | extra
+                extra = {}
+            del saved  # a copy of the network and of the optimiser's state
+            while not self.progress.end(config):
+                record = self._epoch(learner)
+                self._save(learner, record)
+                try:
+                    yield record | extra
+                except GeneratorExit:
+                    self._save_for_later(learner, record)
+                    raise
+                extra = {}
+        except Stopped:
+            pass
+        finally:
+            self._saver.close()
+            learner.strategy.close()
+
+    def _epoch(self, learner: Learner) -> Record:
+        """Train for an epoch, and return its record. Raises Diverged and Stopped."""
+        attempt, network, data, progress = self.attempt, self.network, self.data, self.progress
+        config, world = attempt.config, attempt.world
         steps = math.ceil(len(data.train) / config.batch_size)
-        while not progress.end(config):
-            epoch, plateaus, started = progress.epoch + 1, progress.plateaus, time.perf_counter()
-            training = (
-                train_epoch(attempt, learner, data, epoch, plateaus)
-                if epoch
-                else evaluate_untrained(network, data, attempt)
-            )
-            training_seconds = time.perf_counter() - started
-            share_buffers(network, world)
-            validation = task.evaluate(network, data, data.validation, attempt)
-            step = epoch * steps
-            for split, scores in (("training", training.scores), ("validation", validation)):
-                if not math.isfinite(loss := scores["loss"]):
-                    raise Diverged(f"the {split} loss is {loss} after step {step} (epoch {epoch})")
-            seconds = time.perf_counter() - started
-            progress.add(validation, seconds, config)
-            progress.alone_seconds = clock.alone
-            record: Record = {
-                "epoch": epoch,
-                "step": step,
-                **scores_of(training, validation),
-                "lr": learning_rate(config, max(0, step - 1), steps * config.epochs, plateaus),
-                "seconds": seconds,
-                **clock.entries(),
-                "images_per_second": training.images / training_seconds,
-                "data_wait": training.seconds_waited / training_seconds,
-                "peak_memory_mb": peak_memory_mb(world),
-                "best_epoch": progress.best_epoch,
-            }
-            save_checkpoint(attempt, learner, progress, to_save | {"record": record})
-            yield record | extra
-            extra = {}
-    except Stopped:
-        return
-    finally:
-        learner.strategy.close()
+        epoch, plateaus, started = progress.epoch + 1, progress.plateaus, time.perf_counter()
+        training = (
+            train_epoch(attempt, learner, data, epoch, plateaus)
+            if epoch
+            else evaluate_untrained(network, data, attempt)
+        )
+        training_seconds = time.perf_counter() - started
+        share_buffers(network, world)
+        validation = learner.task.evaluate(network, data, data.validation, attempt)
+        step = epoch * steps
+        for split, scores in (("training", training.scores), ("validation", validation)):
+            if not math.isfinite(loss := scores["loss"]):
+                raise Diverged(f"the {split} loss is {loss} after step {step} (epoch {epoch})")
+        seconds = time.perf_counter() - started
+        progress.add(validation, seconds, config)
+        progress.alone_seconds = attempt.clock.alone
+        return {
+            "epoch": epoch,
+            "step": step,
+            **scores_of(training, validation),
+            "lr": learning_rate(config, max(0, step - 1), steps * config.epochs, plateaus),
+            "seconds": seconds,
+            **attempt.clock.entries(),
+            "images_per_second": training.images / training_seconds,
+            "data_wait": training.seconds_waited / training_seconds,
+            "peak_memory_mb": peak_memory_mb(world),
+            "best_epoch": progress.best_epoch,
+        }
+
+    def _save(self, learner: Learner, record: Record) -> None:
+        """Save the checkpoint after an epoch if it is due, and keep the state if it is the best.
+
+        Several processes give the state together, after every epoch. Raises Superseded if a newer
+        attempt has begun.
+        """
+        self.attempt.require_newest()
+        is_due = self.attempt.world.size > 1 or self._saver.is_due()
+        if is_due or self.progress.best_epoch == self.progress.epoch:
+            self._add(learner, record, is_due)
+
+    def _save_for_later(self, learner: Learner, record: Record) -> None:
+        """Save the checkpoint after the epoch that has just ended, if it is not, and wait for it.
+
+        Several processes have saved it.
+        """
+        is_saved = self.attempt.world.size > 1 or self._saver.has(self.progress.epoch)
+        if not self.is_over and not is_saved:
+            self._add(learner, record, is_due=True)
+        self._saver.finish()
+
+    def _add(self, learner: Learner, record: Record, is_due: bool) -> None:
+        config, progress = self.attempt.config, self.progress
+        state = learner.state(is_last=progress.end(config) is not None)
+        if self.attempt.world.is_rank_0:
+            about = {"record": record, "facts": self.facts, "inputs": self._inputs, **self._frozen}
+            state |= {"config": config.to_dict(), "progress": asdict(progress), **about}
+            if is_due and self._frozen and not self._is_kept:
+                checkpoint.keep_frozen(self.attempt.run, self.network)
+            self._saver.add(state, is_due)
+
+    def best(self) -> dict[str, torch.Tensor]:
+        """Return, to all processes, the "model" of the best epoch, once the records have ended.
+
+        Raises:
+            OSError: the last checkpoint could not be written.
+        """
+        self._saver.finish()
+        self.attempt.world.broadcast(None)  # the others read what rank 0 has written
+        return self._saver.best(self.progress.best_epoch)
 
 
 def evaluate_untrained(network: Network, data: Data, attempt: Attempt) -> EpochStatistics:
@@ -143,24 +236,6 @@ def share_buffers(network: Network, world: World) -> None:
     """Overwrite batch normalisation's statistics, which differ between processes, with rank 0's."""
     for buffer in network.buffers():
         world.broadcast_tensor(buffer)
-
-
-def save_checkpoint(
-    attempt: Attempt,
-    learner: Learner,
-    progress: TrialProgress,
-    about: dict[str, Any],
-) -> None:
-    """Save the checkpoint after an epoch, with the entries `about`.
-
-    Raises Superseded if a newer attempt has begun.
-    """
-    config = attempt.config
-    state = learner.state(is_last=progress.end(config) is not None)
-    attempt.require_newest()
-    if attempt.world.is_rank_0:
-        state |= {"config": config.to_dict(), "progress": asdict(progress), **about}
-        checkpoint.save(attempt.run, state, progress.epoch, progress.best_epoch)
 
 
 def scores_of(training: EpochStatistics, validation: Scores) -> Record:

@@ -1,6 +1,7 @@
 """Optimisers and the learning rate's schedule."""
 
 import math
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -11,50 +12,35 @@ from torch import nn
 from fieldtrial.config import TrainConfig
 from fieldtrial.fields.choices import Optimizer, Schedule
 
-Parameters = list[nn.Parameter] | list[dict[str, Any]]  # or groups of them
 # {parameter name: {state key: full tensor or number}}, for every strategy and number of processes
 OptimizerState = dict[str, dict[str, Any]]
 
-OPTIMIZERS: dict[Optimizer, Callable[[Parameters, TrainConfig], torch.optim.Optimizer]] = {
-    "sgd": lambda parameters, config: torch.optim.SGD(
-        parameters,
-        config.lr,
-        momentum=config.momentum,
-        # torch refuses Nesterov's formula with momentum 0, which is the plain step.
-        nesterov=config.nesterov and config.momentum > 0,
-        weight_decay=config.weight_decay,
+FUSED_VARIABLE = "FIELDTRIAL_FUSED"  # off: torch's plain loop over the parameters, for comparison
+# Those whose whole step is one kernel in torch, on CPUs too. The others' steps are a kernel for
+# each operation, over all parameters.
+FUSED: tuple[Optimizer, ...] = ("sgd", "adam", "adamw", "adagrad")
+
+# The class of each, and its settings beside the learning rate and the weight decay.
+OPTIMIZERS: dict[
+    Optimizer,
+    tuple[Callable[..., torch.optim.Optimizer], Callable[[TrainConfig], dict[str, Any]]],
+] = {
+    "sgd": (
+        torch.optim.SGD,
+        lambda config: {
+            "momentum": config.momentum,
+            # torch refuses Nesterov's formula with momentum 0, which is the plain step.
+            "nesterov": config.nesterov and config.momentum > 0,
+        },
     ),
-    "adam": lambda parameters, config: torch.optim.Adam(
-        parameters,
-        config.lr,
-        betas=config.betas,
-        eps=config.epsilon,
-        weight_decay=config.weight_decay,
+    "adam": (torch.optim.Adam, lambda config: {"betas": config.betas, "eps": config.epsilon}),
+    "adamw": (torch.optim.AdamW, lambda config: {"betas": config.betas, "eps": config.epsilon}),
+    "rmsprop": (
+        torch.optim.RMSprop,
+        lambda config: {"momentum": config.momentum, "eps": config.epsilon},
     ),
-    "adamw": lambda parameters, config: torch.optim.AdamW(
-        parameters,
-        config.lr,
-        betas=config.betas,
-        eps=config.epsilon,
-        weight_decay=config.weight_decay,
-    ),
-    "rmsprop": lambda parameters, config: torch.optim.RMSprop(
-        parameters,
-        config.lr,
-        momentum=config.momentum,
-        eps=config.epsilon,
-        weight_decay=config.weight_decay,
-    ),
-    "adagrad": lambda parameters, config: torch.optim.Adagrad(
-        parameters, config.lr, eps=config.epsilon, weight_decay=config.weight_decay
-    ),
-    "nadam": lambda parameters, config: torch.optim.NAdam(
-        parameters,
-        config.lr,
-        betas=config.betas,
-        eps=config.epsilon,
-        weight_decay=config.weight_decay,
-    ),
+    "adagrad": (torch.optim.Adagrad, lambda config: {"eps": config.epsilon}),
+    "nadam": (torch.optim.NAdam, lambda config: {"betas": config.betas, "eps": config.epsilon}),
 }
 
 ONE_CYCLE_RISE = 0.3  # share of the steps in which one_cycle rises, where the config does not say
@@ -110,15 +96,36 @@ def build_optimizer(
     Without decay_all, those with one dimension, which are biases and the parameters of
     normalisation layers, are a group of their own without weight decay (He et al., "Bag of Tricks
     for Image Classification with Convolutional Neural Networks", 2018, section 3.1).
+
+    Steps are fused where torch can; the environment variable FIELDTRIAL_FUSED=off turns that off.
+    The steps agree up to rounding.
     """
     trained = [parameter for parameter in parameters if parameter.requires_grad]
-    if config.decay_all:
-        return OPTIMIZERS[config.optimizer](trained, config)
-    groups: list[dict[str, Any]] = [
-        {"params": [p for p in trained if p.ndim > 1]},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return OPTIMIZERS[config.optimizer]([group for group in groups if group["params"]], config)
+    groups: list[dict[str, Any]] = [{"params": trained}]
+    if not config.decay_all:
+        groups = [
+            {"params": [p for p in trained if p.ndim > 1]},
+            {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+    kind, settings = OPTIMIZERS[config.optimizer]
+    return kind(
+        [group for group in groups if group["params"]],
+        lr=config.lr,
+        weight_decay=config.weight_decay,
+        **settings(config),
+        **_way(config.optimizer, trained),
+    )
+
+
+def _way(name: Optimizer, parameters: list[nn.Parameter]) -> dict[str, bool]:
+    """Return how torch is to compute the steps of the optimiser `name`: fused where it can."""
+    if os.environ.get(FUSED_VARIABLE) == "off":
+        return {"foreach": False}
+    # torch 2.11 has Adagrad's kernel for CPUs alone.
+    is_fused = name in FUSED and (
+        name != "adagrad" or all(parameter.device.type == "cpu" for parameter in parameters)
+    )
+    return {"fused": True} if is_fused else {"foreach": True}
 
 
 def learning_rate(config: TrainConfig, step: int, total_steps: int, plateaus: int = 0) -> float:

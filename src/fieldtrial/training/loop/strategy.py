@@ -4,7 +4,7 @@ import copy
 import logging
 import warnings
 from contextlib import AbstractContextManager, nullcontext
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -12,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.training.distributed.world import World
+from fieldtrial.training.freezing.trained_state import trained_state
 from fieldtrial.training.loop.optimizers import (
     OptimizerState,
     build_optimizer,
@@ -36,17 +37,20 @@ class Strategy(Protocol):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the logits of a micro-batch, to be trained on."""
 
-    def backward(self, loss: torch.Tensor) -> None:
-        """Add the gradient of `loss`, averaged over the processes, to that of the batch."""
+    def backward(self, loss: torch.Tensor, scale: float) -> None:
+        """Add the gradient of scale × loss, averaged over the processes, to that of the batch."""
 
-    def step(self, lr: float) -> torch.Tensor | float:
-        """Take one optimiser step and clear the gradient; return its norm before clipping."""
+    def step(self, lr: float, measured: bool = False) -> torch.Tensor | float | None:
+        """Take one optimiser step and clear the gradient.
+
+        Return the gradient's norm before clipping, where it is `measured`.
+        """
 
     def weights(self) -> list[torch.Tensor]:
         """Return the trainable weights, not copied: all, or this process's partition of them."""
 
     def model_state(self) -> dict[str, torch.Tensor]:
-        """Return the network's full state, to rank 0."""
+        """Return the network's state, to rank 0: what training changes, or all of it."""
 
     def optimizer_state(self) -> OptimizerState:
         """Return the optimiser's full state per parameter, to rank 0; empty before any step."""
@@ -92,6 +96,7 @@ class Replicated:
         self._parameters = trainable(network)
         self._optimizer = build_optimizer(self._parameters.values(), config)
         self._gradient_clip = config.gradient_clip
+        self._scales: dict[float, torch.Tensor] = {}
         self._module: nn.Module = network
         if world.size > 1:
             device_ids = [world.device.index] if world.device.type == "cuda" else None
@@ -116,28 +121,35 @@ class Replicated:
         logits: torch.Tensor = self._module(images)
         return logits
 
-    def backward(self, loss: torch.Tensor) -> None:
-        """Add the gradient of `loss`, averaged over the processes, to that of the batch."""
-        loss.backward()  # type: ignore[no-untyped-call]
+    def backward(self, loss: torch.Tensor, scale: float) -> None:
+        """Add the gradient of scale × loss, averaged over the processes, to that of the batch."""
+        # As the gradient to begin with, the scale costs no product and none on the way back. An
+        # epoch has two scales, of its batches and of the last one.
+        start = self._scales.get(scale)
+        if start is None:
+            start = self._scales[scale] = torch.full_like(loss, scale, requires_grad=False)
+        loss.backward(start)  # type: ignore[no-untyped-call]
 
-    def step(self, lr: float) -> torch.Tensor | float:
-        """Take one optimiser step and clear the gradient; return its norm before clipping."""
-        norm = total_norm([p.grad for p in self._parameters.values() if p.grad is not None])
-        if self._gradient_clip is not None:
+    def step(self, lr: float, measured: bool = False) -> torch.Tensor | float | None:
+        """Take one optimiser step and clear the gradient; see Strategy."""
+        norm = None
+        if measured or self._gradient_clip is not None:
+            norm = total_norm([p.grad for p in self._parameters.values() if p.grad is not None])
+        if norm is not None and self._gradient_clip is not None:
             nn.utils.clip_grads_with_norm_(self._parameters.values(), self._gradient_clip, norm)
         for group in self._optimizer.param_groups:
             group["lr"] = lr
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
-        return norm
+        return norm if measured else None
 
     def weights(self) -> list[torch.Tensor]:
         """Return the trainable weights, not copied."""
         return [parameter.detach() for parameter in self._parameters.values()]
 
     def model_state(self) -> dict[str, torch.Tensor]:
-        """Return the network's full state."""
-        return self._network.state_dict()
+        """Return what training changes of the network's state."""
+        return trained_state(self._network)
 
     def optimizer_state(self) -> OptimizerState:
         """Return the optimiser's full state by parameter; empty before the first step."""
@@ -152,13 +164,23 @@ class Replicated:
         """Continue with what `optimizer_state` returned, under this or another strategy."""
         names = {parameter: name for name, parameter in self._parameters.items()}
         ordered = [names[p] for group in self._optimizer.param_groups for p in group["params"]]
-        numbered = {  # a copy, because the optimiser writes into it
-            number: copy.deepcopy(dict(state[name]))
+        numbered = {
+            number: {key: _laid_out(value, self._parameters[name]) for key, value in own.items()}
             for number, name in enumerate(ordered)
-            if name in state
+            if (own := state.get(name)) is not None
         }
         groups = self._optimizer.state_dict()["param_groups"]
         self._optimizer.load_state_dict({"state": numbered, "param_groups": groups})
 
     def close(self) -> None:
         """Release what outlives the object: nothing does."""
+
+
+def _laid_out(value: Any, parameter: nn.Parameter) -> Any:
+    """Return a copy of an optimiser's value, which the optimiser will write into.
+
+    Fused steps need it in memory as `parameter` lies there; a checkpoint may be of another layout.
+    """
+    if not isinstance(value, torch.Tensor) or value.shape != parameter.shape:
+        return copy.deepcopy(value)
+    return torch.empty_like(parameter, dtype=value.dtype, requires_grad=False).copy_(value)

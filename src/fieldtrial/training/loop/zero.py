@@ -56,12 +56,12 @@ class Zero:
         logits: torch.Tensor = self._engine(images)
         return logits
 
-    def backward(self, loss: torch.Tensor) -> None:
-        """Add the gradient of `loss`, averaged over the processes, to that of the batch."""
-        self._engine.backward(loss)
+    def backward(self, loss: torch.Tensor, scale: float) -> None:
+        """Add the gradient of scale × loss, averaged over the processes, to that of the batch."""
+        self._engine.backward(loss * scale)
 
-    def step(self, lr: float) -> torch.Tensor | float:
-        """Take one optimiser step and clear the gradient; return its norm before clipping."""
+    def step(self, lr: float, measured: bool = False) -> torch.Tensor | float | None:
+        """Take one optimiser step and clear the gradient; see Strategy."""
         for group in self._optimizer.param_groups:
             group["lr"] = lr
         self._engine.step()
@@ -69,7 +69,7 @@ class Zero:
             self._link_optimizer_states()
         self._has_stepped = True
         norm: torch.Tensor | float = self._engine.get_global_grad_norm()
-        return norm
+        return norm if measured else None
 
     def weights(self) -> list[torch.Tensor]:
         """Return the trainable weights, not copied; in stage 3, this process's partition."""
@@ -124,7 +124,7 @@ class Zero:
         """Give the optimiser its state by a step of learning rate 0 and gradient 0."""
         self._network.eval()  # batch-norm and dropout stay as they are
         with self.accumulate(is_last=True):
-            self.backward(self.forward(self._network.blank()).sum() * 0.0)
+            self.backward(self.forward(self._network.blank()).sum(), 0.0)
         self.step(lr=0.0)
 
     def _link_optimizer_states(self) -> None:

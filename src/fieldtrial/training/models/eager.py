@@ -1,8 +1,8 @@
 """Defers the import of torch's compiler, torch._dynamo, until something needs it.
 
 torch imports it at the first call of any function that it excludes from compilation, such as a step
-of an optimiser. That takes almost as long as the import of torch, in each process, and nothing is
-compiled here.
+of an optimiser, and torchvision as soon as it is imported itself. That takes as long as the import
+of torch, in each process.
 """
 
 import functools
@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 NAME = "torch._dynamo"
+UTILITIES = f"{NAME}.utils"
 
 
 class DeferredCompiler(ModuleType):
@@ -46,15 +47,29 @@ class DeferredCompiler(ModuleType):
         return getattr(_load_compiler(), name)
 
 
+class DeferredUtilities(ModuleType):
+    """Stands in for torch._dynamo.utils, of which torchvision.ops imports one function."""
+
+    def is_compile_supported(self, device: Any) -> Any:
+        """Return what the function of this name does."""
+        return _load_compiler().utils.is_compile_supported(device)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # an import looks for a package's __path__
+            raise AttributeError(name)
+        return getattr(_load_compiler().utils, name)
+
+
 def _load_compiler() -> Any:
     """Return torch._dynamo itself."""
     if isinstance(sys.modules.get(NAME), DeferredCompiler):
-        del sys.modules[NAME]
+        del sys.modules[NAME], sys.modules[UTILITIES]
         del torch._dynamo
     return importlib.import_module(NAME)
 
 
 def defer_compiler() -> None:
-    """Keep torch from importing its compiler for functions that it excludes from compilation."""
+    """Keep torch and torchvision from importing the compiler before something is compiled."""
     if NAME not in sys.modules:
         sys.modules[NAME] = torch._dynamo = DeferredCompiler(NAME)
+        sys.modules[UTILITIES] = DeferredUtilities(UTILITIES)

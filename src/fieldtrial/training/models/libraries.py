@@ -17,6 +17,7 @@ from fieldtrial.disk.reading import sha256
 from fieldtrial.training.data.load import DataShape
 from fieldtrial.training.data.recipe import Recipe
 from fieldtrial.training.models.categories import imagenet_categories
+from fieldtrial.training.models.eager import defer_compiler
 from fieldtrial.training.models.library.dropout import drop_in_blocks, with_dropout
 from fieldtrial.training.models.library.origins import UNKNOWN, Origin, choose, data_of
 from fieldtrial.training.models.pretrained import hub_file
@@ -96,9 +97,8 @@ class Torchvision:
 
     def names(self) -> list[str]:
         """See Library."""
-        import torchvision.models
-
-        return list(torchvision.models.list_models(module=torchvision.models))
+        models = _models()
+        return list(models.list_models(module=models))
 
     def has(self, name: str) -> bool:
         """See Library."""
@@ -106,9 +106,7 @@ class Torchvision:
 
     def tagged(self, name: str, tag: str) -> str:
         """See Library."""
-        import torchvision.models
-
-        known = [one.name for one in torchvision.models.get_model_weights(name)]
+        known = [one.name for one in _models().get_model_weights(name)]
         return f"{name}:{choose(f'torchvision:{name}', tag, known)}"
 
     def origin(self, name: str) -> Origin:
@@ -198,21 +196,25 @@ class Torchvision:
         )
 
     def _weights(self, name: str) -> Any:
-        import torchvision.models
-
         model, _, tag = name.partition(":")
-        known = torchvision.models.get_model_weights(model)
+        known = _models().get_model_weights(model)
         return known[tag] if tag else known.DEFAULT
 
     def _weights_in(self, name: str, file: Path) -> tuple[Any, bool]:
         """Return torchvision's weights that `file` holds and True, or the default and False."""
-        import torchvision.models
-
         own = sha256(file)
-        for one in torchvision.models.get_model_weights(name):
+        for one in _models().get_model_weights(name):
             if (digest := _digest(one)) and own.startswith(digest):
                 return one, True
         return self._weights(name), False
+
+
+def _models() -> Any:
+    """Return torchvision.models, imported without the compiler that it would import."""
+    defer_compiler()
+    import torchvision.models
+
+    return torchvision.models
 
 
 def _builder(name: str) -> Callable[..., Any]:
@@ -220,9 +222,7 @@ def _builder(name: str) -> Callable[..., Any]:
 
     RegNets compute their widths with tensors, which need numbers: they are built, then moved.
     """
-    import torchvision.models
-
-    builder: Callable[..., Any] = torchvision.models.get_model_builder(name)
+    builder: Callable[..., Any] = _models().get_model_builder(name)
     if not name.startswith("regnet_") or torch.get_default_device().type != "meta":
         return builder
 

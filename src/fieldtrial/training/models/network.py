@@ -1,6 +1,7 @@
 """Network: a model with its normalisation inside, and what one costs."""
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -28,6 +29,7 @@ class Network(nn.Module):
         held: names in `model` of the modules that stay in evaluation mode; see `hold`.
         weights_file: where its initial weights came from; None where they were drawn.
         model_file: what describes it; None where a library has the model.
+        flops: floating-point operations of one image's pass, as `count_flops` counts them.
         mean, std: buffers (1, channels, 1, 1), in [0, 1]: they travel with the weights.
     """
 
@@ -54,6 +56,8 @@ class Network(nn.Module):
         self.weights_file: Path | None = None
         self.model_file: Path | None = None
         self.origin: dict[str, str | float] = {}
+        self.flops = 0  # until `build` has counted them
+        self._digests: dict[str, str] = {}
         self.register_buffer("mean", per_channel(mean))
         self.register_buffer("std", per_channel(std))
 
@@ -78,20 +82,57 @@ class Network(nn.Module):
         """
         self.held = modules
 
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """See nn.Module; digests of what is overwritten are forgotten."""
+        self._digests = {k: v for k, v in self._digests.items() if k not in state_dict}
+        return super().load_state_dict(state_dict, strict, assign)
+
+    def digest_of(self, name: str) -> str:
+        """Return 32 hexadecimal digits of the shape and values of a tensor that does not train.
+
+        `name` is a parameter's or buffer's. Computed once, also for copies of the network.
+        """
+        if name not in self._digests:
+            owner, _, own = name.rpartition(".")
+            tensor: Tensor = getattr(self.get_submodule(owner), own)
+            digest = hashlib.blake2b(
+                f"{tensor.dtype} {tuple(tensor.shape)}".encode(), digest_size=16
+            )
+            flat = tensor.detach().cpu().contiguous().flatten()
+            digest.update(flat.view(torch.uint8).numpy().data)
+            self._digests[name] = digest.hexdigest()
+        return self._digests[name]
+
     def compute(self, part: Callable[[Tensor], Any], given: Tensor) -> Any:
         """Return the output of a part of the model for `given`, in the network's precision."""
         with torch.autocast(given.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             return part(given)
 
     def normalise(self, images: Tensor) -> Tensor:
-        """Return normalised float images (n, c, h, w), as the model takes them.
+        """Return normalised float images (n, c, h, w), as the model takes them, channels last.
 
         `images` are uint8 (n, h, w, c) or float (n, c, h, w) in [0, 1]. Grey ones are repeated over
         the channels of a model that takes more than one.
         """
-        if images.dtype == torch.uint8:
-            images = images.permute(0, 3, 1, 2).float() / 255
-        return (self.match_channels(images) - self.mean) / self.std
+        scale, shift = (1 / self.std).flatten(), (-self.mean / self.std).flatten()
+        if is_stored := images.dtype == torch.uint8:
+            scale = scale / 255
+        else:
+            images = images.permute(0, 2, 3, 1)
+        pixels = images.expand(-1, -1, -1, len(scale))
+        n, height, width, channels = pixels.shape
+        # One multiply-add, along whole rows: three channels at a time are too short for a
+        # processor's vectors.
+        rows = pixels.reshape(n * height, width * channels)
+        scale, shift = scale.repeat(width), shift.repeat(width)
+        if is_stored:
+            rows = rows.float()
+            torch.addcmul(shift, rows, scale, out=rows)
+        else:
+            rows = torch.addcmul(shift, rows, scale)
+        return rows.view(n, height, width, channels).permute(0, 3, 1, 2)
 
     def match_channels(self, images: Tensor) -> Tensor:
         """Return images (n, c, h, w) with the model's channels: grey ones are repeated."""

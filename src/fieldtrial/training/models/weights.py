@@ -62,6 +62,18 @@ def read_state(path: Path | Inside) -> dict[str, Tensor]:
     }
 
 
+def separate(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return the tensors with memory of their own, as safetensors wants them; copies if need be."""
+    used: set[int] = set()
+    own = {}
+    for name, tensor in state.items():
+        place = tensor.untyped_storage().data_ptr()
+        is_own = tensor.is_contiguous() and place not in used
+        used.add(place)
+        own[name] = tensor if is_own else tensor.clone(memory_format=torch.contiguous_format)
+    return own
+
+
 def is_network(state: Mapping[str, Tensor]) -> bool:
     """Return whether `state` is a Network's, with its normalisation, or a bare model's."""
     return {"mean", "std"} <= state.keys()

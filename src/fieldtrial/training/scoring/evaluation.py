@@ -13,6 +13,7 @@ from fieldtrial.fields.task_metrics import metric_words
 from fieldtrial.training.data.load import Data
 from fieldtrial.training.data.recipe import recorded
 from fieldtrial.training.distributed.world import World
+from fieldtrial.training.freezing.feature_cache import for_split
 from fieldtrial.training.inputs.origin import description
 from fieldtrial.training.inputs.record import FILES, cut_of, data_inputs, inputs_of, known_inputs
 from fieldtrial.training.inputs.settle import differences, file_problems, size_problems
@@ -33,6 +34,16 @@ def score_state(
 ) -> tuple[dict[Split, ScoredSplit], Metrics]:
     """Score the weights in `state`: return, to all processes, the answers and their metrics."""
     data, network = _open(attempt.config, attempt.run, state)
+    return score_splits(attempt, network, data)
+
+
+def score_splits(
+    attempt: Attempt, network: Network, data: Data
+) -> tuple[dict[Split, ScoredSplit], Metrics]:
+    """Score `network` as it is: return, to all processes, the answers and their metrics.
+
+    network, data: features may take the place of images; see `with_features`.
+    """
     scored = _score(network, data, attempt, attempt.splits)
     return scored, metrics_of(data, scored)
 
@@ -183,7 +194,10 @@ def _score(
 ) -> dict[Split, ScoredSplit]:
     network.to(attempt.world.device)
     task = task_of(attempt.config)
-    return {split: task.score(network, data, split, attempt) for split in splits}
+    return {
+        split: task.score(*for_split(network, data, split, attempt.clock), split, attempt)
+        for split in splits
+    }
 
 
 def _open(config: TrainConfig, run: Run, state: dict[str, torch.Tensor]) -> tuple[Data, Network]:

@@ -19,13 +19,9 @@ from fieldtrial.disk.run import Run
 from fieldtrial.disk.schemas import BY_CONTENT
 from fieldtrial.processes import data_root
 from fieldtrial.training.data.content import cut_validation, keys_of
-from fieldtrial.training.data.dataset import TEST, TRAIN, VALIDATION, Contents, problem
-from fieldtrial.training.data.image_store import (
-    NAMED_FILES,
-    require_decodable,
-    with_test_images,
-)
-from fieldtrial.training.data.pixels import as_shown
+from fieldtrial.training.data.dataset import TEST, TRAIN, VALIDATION, Contents, unreadable
+from fieldtrial.training.data.image_store import with_test_images
+from fieldtrial.training.data.pixels import as_shown, require_decodable
 from fieldtrial.training.data.progress_bar import progress
 from fieldtrial.training.data.sets.image_folder import image_folder
 from fieldtrial.training.data.sets.registry import locate, open_dataset
@@ -247,8 +243,7 @@ def _infer(
                 parts.append(world.all_gather(logits)[:count].cpu())
             advance(count)
     if world.any(bool(problems)):
-        more = [f"and {len(problems) - NAMED_FILES} more"] if len(problems) > NAMED_FILES else []
-        raise problem(dataset, *problems[:NAMED_FILES], *more)
+        raise unreadable(dataset, problems)
     return torch.cat(parts)
 
 

@@ -26,14 +26,14 @@ class Objective(Protocol):
     """
 
     def __call__(
-        self, outputs: Tensor, targets: Tensor, weights: Tensor, /
+        self, outputs: Tensor, targets: Tensor, weights: Tensor | None, /
     ) -> tuple[Tensor, Tensor]:
         """Return two scalars: one to call backward on, and the sum over this process's images.
 
         Args:
             outputs: what the network gave for a micro-batch of n images, (n, ...).
             targets: what it should have given, (n, ...); see `Batch`.
-            weights: of the images, float (n,): 1, or 0 for padding.
+            weights: of the images, float (n,): 1, or 0 for padding; None where no image is padding.
         """
 
     def end_batch(self) -> None:
@@ -86,8 +86,11 @@ class Task(Protocol):
         The seed, the step and the rank decide, so that a resumed trial repeats its changes.
         """
 
-    def count_seen(self, outputs: Tensor, batch: Batch) -> Tensor:
-        """Return the sums over a micro-batch's images of the metrics `seen`, (len(seen),)."""
+    def count_seen(self, outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        """Return the sums over n images of the metrics `seen`, (len(seen),).
+
+        The images are those of a micro-batch, or of several together; see Objective.
+        """
 
     def evaluate(self, network: Network, data: Data, indices: Indices, attempt: Attempt) -> Scores:
         """Return, to all processes, the scores on the images `indices`, in evaluation mode.

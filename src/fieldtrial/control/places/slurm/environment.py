@@ -13,7 +13,7 @@ JOBS_PLACES = re.compile(
     r"PMIX?_.*|OMPI_.*|TMPDIR|TMP|TEMP|TEMPDIR|(CUDA|HIP|ROCR)_VISIBLE_DEVICES|GPU_DEVICE_ORDINAL|ZE_AFFINITY_MASK"
 )
 # What a job needs to know of its driver's environment, whatever a site does with the rest.
-CARRIED = ("FIELDTRIAL_DATA", "FIELDTRIAL_CACHE")
+CARRIED = ("FIELDTRIAL_DATA", "FIELDTRIAL_CACHE", "FIELDTRIAL_FUSED")
 
 
 def command_environment() -> dict[str, str]:

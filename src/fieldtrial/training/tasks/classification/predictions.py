@@ -61,4 +61,6 @@ def score_split(network: Network, data: Data, split: Split, attempt: Attempt) ->
     loss = losses.double().mean().item()
     if not torch.isfinite(logits).all():
         raise Diverged(f"the {split} loss is {loss} with the kept epoch's weights")
-    return ClassScores(index, label, metrics.log_probabilities(logits.numpy()), loss)
+    return ClassScores(
+        data.positions(index), label, metrics.log_probabilities(logits.numpy()), loss
+    )

@@ -39,9 +39,11 @@ class Classification:
         """See Task: an image keeps its class."""
         return augmented(batch, config, data, step, rank)
 
-    def count_seen(self, outputs: torch.Tensor, batch: Batch) -> torch.Tensor:
+    def count_seen(
+        self, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor
+    ) -> torch.Tensor:
         """Return the number of correct answers, (1,)."""
-        return ((outputs.argmax(1) == batch.targets) * batch.weights).sum()[None]
+        return ((outputs.argmax(1) == targets) * weights).sum()[None]
 
     def evaluate(self, network: Network, data: Data, indices: Indices, attempt: Attempt) -> Scores:
         """Return plain cross-entropy, whatever the loss, and the share of correct answers."""
@@ -50,7 +52,8 @@ class Classification:
         for batch, logits in infer(network, data, indices, attempt):
             losses = functional.cross_entropy(logits, batch.targets, reduction="none")
             loss = (losses * batch.weights).sum()[None]
-            totals += torch.cat([loss, self.count_seen(logits, batch)]).double()
+            correct = self.count_seen(logits, batch.targets, batch.weights)
+            totals += torch.cat([loss, correct]).double()
         loss_and_accuracy = (world.sum(totals) / len(indices)).tolist()
         return dict(zip(("loss", "accuracy"), loss_and_accuracy, strict=True))
 

@@ -35,9 +35,12 @@ class DetectionObjective:
     def __init__(self, loss: YoloLoss) -> None:
         self._loss = loss
 
-    def __call__(self, outputs: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self, outputs: Tensor, targets: Tensor, weights: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         """See Objective."""
-        total = (self._loss(outputs, targets) * weights).sum()
+        losses = self._loss(outputs, targets)
+        total = (losses if weights is None else losses * weights).sum()
         return total, total.detach()
 
     def end_batch(self) -> None:
@@ -100,9 +103,9 @@ class Detection:
         images, targets = augment_boxes(images, batch.targets, config.augmentation, seed)
         return replace(batch, images=images, targets=targets)
 
-    def count_seen(self, _outputs: Tensor, batch: Batch) -> Tensor:
+    def count_seen(self, outputs: Tensor, _targets: Tensor, _weights: Tensor) -> Tensor:
         """See Task: nothing is counted."""
-        return torch.zeros(0, device=batch.images.device)
+        return torch.zeros(0, device=outputs.device)
 
     def evaluate(self, network: Network, data: Data, indices: Indices, attempt: Attempt) -> Scores:
         """See Task: the loss, and the mean average precisions."""
