@@ -1,6 +1,7 @@
 """Which trials may train together: linear heads on the same features, as one batched product."""
 
 from dataclasses import replace
+from typing import Any
 
 from fieldtrial.config import FIELDS, TrainConfig
 
@@ -33,4 +34,5 @@ def group_of(config: TrainConfig) -> str:
     if not is_fixed:
         return ""
     free = FREE if config.weights == "random" else (*FREE, "seed")
-    return replace(config, **{name: FIELDS[name].default for name in free}).id
+    defaults: dict[str, Any] = {name: FIELDS[name].default for name in free}
+    return replace(config, **defaults).id

@@ -117,6 +117,7 @@ class Environment(TypedDict, total=False):
     held_seconds: Seconds
     job: dict[str, str]
     accumulate: Number
+    together: Number
 
 
 class FeatureCost(TypedDict):

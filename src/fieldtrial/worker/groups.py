@@ -7,6 +7,7 @@ import contextlib
 import sys
 import traceback
 from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from fieldtrial.disk.run import Record
@@ -64,24 +65,25 @@ class _TooLargeError(MemoryError):
 def _begun(tasks: Sequence[Task], group: HeadGroup) -> dict[Task, Records]:
     """Return the trainings of the trials that the group admits, if these are several."""
     clocks = {task: group.clock.join() for task in tasks}
-    found = {}
+    admitted = dict[Task, Attempt]()
     for task, clock in clocks.items():
-        run = task.open_run()
         with printing_to(task.log_path()):
             try:
-                if run.result() is None:
-                    attempt = Attempt.at(
-                        run, group.world, task.attempt, test=task.test, clock=clock
-                    )
-                    if group.openings.admits(attempt):
-                        found[task] = train(attempt, lambda own: HeadFit(own, group))
+                run = task.open_run()
+                attempt = Attempt.at(run, group.world, task.attempt, test=task.test, clock=clock)
+                if run.result() is None and group.openings.admits(attempt):
+                    admitted[task] = attempt
             except Exception:  # it comes again when the trial is done alone
                 traceback.print_exc()
-    if len(found) < 2:
-        found = {}
-    for task in clocks.keys() - found.keys():
+    count = len(admitted)
+    if count == 1:
+        admitted.clear()
+    for task in clocks.keys() - admitted.keys():
         group.clock.leave(clocks[task])
-    return found
+    return {
+        task: train(replace(attempt, together=count), lambda own: HeadFit(own, group))
+        for task, attempt in admitted.items()
+    }
 
 
 def _next(task: Task, records: Records, world: World) -> dict[str, Any] | None:

@@ -10,7 +10,13 @@ from torch import Tensor
 from fieldtrial.training.data.splits import Indices
 from fieldtrial.training.heads.stack import Features, Heads
 from fieldtrial.training.loop.batches import shuffled
-from fieldtrial.training.loop.epoch import MEASURED_UPDATES, Diverged, EpochStatistics
+from fieldtrial.training.loop.epoch import (
+    MEASURED_NORMS,
+    MEASURED_UPDATES,
+    Diverged,
+    EpochStatistics,
+    spread,
+)
 from fieldtrial.training.loop.optimizers import learning_rate
 from fieldtrial.training.loop.trial_progress import TrialProgress
 from fieldtrial.training.tasks.interface import Scores
@@ -55,17 +61,18 @@ def train_epoch(
         dtype=torch.float64,
     ).to(heads.parameters.device)
     orders = _distinct(_orders(heads, train, progress))
-    measured = {(2 * n + 1) * steps // (2 * MEASURED_UPDATES) for n in range(MEASURED_UPDATES)}
+    norm_steps, update_steps = (spread(n, steps) for n in (MEASURED_NORMS, MEASURED_UPDATES))
     sums, norms, updates = list[Tensor](), list[Tensor](), list[Tensor]()
     waited = 0.0
     for i in range(steps):
         asked = time.perf_counter()
         rows = features.rows([own[i * size : (i + 1) * size] for own in orders], len(configs))
         waited += time.perf_counter() - asked
-        before = heads.parameters.clone() if i in measured else None
-        of_step, norm = heads.step(rows, rates[i])
+        before = heads.parameters.clone() if i in update_steps else None
+        of_step, norm = heads.step(rows, rates[i], is_measured=i in norm_steps)
         sums.append(of_step)
-        norms.append(norm)
+        if norm is not None:
+            norms.append(norm)
         if before is not None:
             updates.append(torch.stack([_norms(before - heads.parameters), _norms(before)]))
     images = torch.tensor([[len(own)] for own in train])
@@ -109,7 +116,8 @@ def _distinct(indices: Sequence[Indices]) -> Sequence[Indices]:
 
 
 def _norms(parameters: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(parameters, dim=(1, 2))
+    norms: Tensor = torch.linalg.vector_norm(parameters, dim=(1, 2))
+    return norms
 
 
 def _ratio(change: Tensor, weights: Tensor) -> float:

@@ -25,6 +25,7 @@ class Member(Protocol):
     attempt: Attempt
     data: Data
     progress: TrialProgress
+    is_over: bool  # so that nothing is saved when it is closed
 
 
 class HeadGroup:
@@ -105,6 +106,14 @@ class HeadGroup:
         elif live != self._rows:
             self._heads.keep([self._rows.index(one) for one in live])
         self._rows = live
+        try:
+            self._compute(live)
+        except BaseException:
+            for member in self._joined:  # heads may be in the middle of the epoch
+                member.is_over = True
+            raise
+
+    def _compute(self, live: list[Member]) -> None:
         assert self._heads
         started = time.perf_counter()
         data, progress = [one.data for one in live], [one.progress for one in live]

@@ -3,9 +3,10 @@
 from typing import Any
 
 from fieldtrial.training.data.load import Data
+from fieldtrial.training.freezing.trained_state import load_trained, trained_state
 from fieldtrial.training.heads.group import HeadGroup
 from fieldtrial.training.loop.attempt import Attempt
-from fieldtrial.training.loop.epoch import Epoch
+from fieldtrial.training.loop.epoch import Epoch, Learning
 from fieldtrial.training.loop.fit import Fit
 from fieldtrial.training.models.network import Network
 
@@ -13,7 +14,7 @@ from fieldtrial.training.models.network import Network
 class HeadFit(Fit):
     """The training of a trial that `HeadGroup.openings` has admitted.
 
-    The network is the group's: it has this trial's head until the first record, and when the
+    The network is the group's. It has this trial's head up to the first record, and again when the
     trial is scored.
     """
 
@@ -21,19 +22,39 @@ class HeadFit(Fit):
         super().__init__(attempt)
         self._group = group
 
-    def open(self) -> tuple[Data, Network]:
-        """See Fit."""
-        opening = self._group.openings.of(self.attempt)
-        return opening.data, self._group.openings.network
+    def _open(self) -> tuple[Data, Network]:
+        opening, network = self._group.openings.of(self.attempt), self._group.openings.network
+        load_trained(network, opening.state)
+        return opening.data, network
 
-    def with_features(self, _network: Network, _data: Data) -> tuple[Network, Data]:
-        """See Fit."""
-        opening = self._group.openings.of
-        return self._group.openings.featured, opening.features
+    def _with_features(self, _network: Network, _data: Data) -> tuple[Network, Data]:
+        openings = self._group.openings
+        return openings.featured, openings.of(self.attempt).features
 
-    def learner(self) -> "HeadLearner":
-        """See Fit."""
-        return HeadLearner(self, self._group)
+    def _learning(self) -> Learning:
+        self._group.join(self, trained_state(self.network))
+        return _Head(self, self._group)
 
-    def epoch(self, _learner: Any) -> Epoch:
-        """See Fit."""
+
+class _Head:
+    """What trains the head of one trial: its group."""
+
+    def __init__(self, fit: HeadFit, group: HeadGroup) -> None:
+        self._fit, self._group = fit, group
+
+    def train(self, _attempt: Attempt, _data: Data, _epoch: int, _plateaus: int) -> Epoch:
+        """See Learning: the group knows how far the trial is."""
+        return self._group.next_epoch(self._fit)
+
+    def state(self, is_last: bool) -> dict[str, Any]:
+        """See Learning."""
+        optimizer = {} if is_last else self._group.optimizer_state(self._fit)
+        return {"model": self._group.model_state(self._fit), "optimizer": optimizer, "loss": {}}
+
+    def load_state(self, saved: dict[str, Any]) -> None:
+        """See Learning."""
+        self._group.load_optimizer(self._fit, saved["optimizer"])
+
+    def close(self) -> None:
+        """See Learning."""
+        self._group.leave(self._fit)

@@ -11,7 +11,7 @@ from fieldtrial.disk.schemas import Cut
 from fieldtrial.training.data.load import Data
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.freezing.feature_cache import FeatureData, with_features
-from fieldtrial.training.freezing.trained_state import frozen_digest, load_trained, trained_state
+from fieldtrial.training.freezing.trained_state import frozen_digest, trained_state
 from fieldtrial.training.inputs.record import cut_of
 from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.loop.fit import open_trial
@@ -68,10 +68,9 @@ class Openings:
         return self._known[key] is not None
 
     def of(self, attempt: Attempt) -> Opening:
-        """Return what a trial that was admitted begins with, its head loaded into the network."""
+        """Return what a trial that was admitted begins with."""
         opening = self._known[attempt.config.seed, cut_of(attempt.run, attempt.config)]
         assert opening
-        load_trained(self.network, opening.state)
         return opening
 
     def _begin(self, attempt: Attempt, data: Data, network: Network) -> Opening | None:
@@ -102,11 +101,8 @@ class Openings:
         )
         if not is_same:
             return None
-        features = replace(
-            first.features,
-            train=np.searchsorted(chosen, data.train),
-            validation=np.searchsorted(chosen, data.validation),
-        )
+        source = replace(first.features.source, data=data)
+        features = FeatureData.of(source, first.features.images, chosen)
         return Opening(data, features, copied(trained_state(network)))
 
 
@@ -119,13 +115,23 @@ def _steps(data: Data, config: TrainConfig) -> int:
     return math.ceil(len(data.train) / config.batch_size)
 
 
+def _does_nothing(layer: nn.Module) -> bool:
+    return isinstance(layer, nn.Identity) or (isinstance(layer, nn.Dropout) and layer.p == 0)
+
+
 def _is_linear(network: FeatureNetwork, data: FeatureData) -> bool:
     """Return whether all that trains is one linear layer with biases on features (n, width)."""
+    name, graph = network.head.removeprefix("model."), data.source.point.tail.graph
+    layers = [node for node in graph.nodes if node.op not in ("placeholder", "output")]
     head = network.get_submodule(network.head)
     trained = {name for name, one in network.named_parameters() if one.requires_grad}
     return (
         type(head) is nn.Linear
-        and network.is_one_layer
+        and all(node.op == "call_module" for node in layers)
+        and all(
+            node.target == name or _does_nothing(network.model.get_submodule(str(node.target)))
+            for node in layers
+        )
         and data.images.ndim == 2
         and trained == {f"{network.head}.weight", f"{network.head}.bias"}
     )

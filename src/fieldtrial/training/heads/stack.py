@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,7 +37,7 @@ class Rows:
 class Features:
     """The features that all heads of a group see, float32 (n, width), with labels int64 (n,)."""
 
-    def __init__(self, features: NDArray[np.float32], labels: Indices, device: torch.device):
+    def __init__(self, features: NDArray[Any], labels: Indices, device: torch.device):
         self._features, self._labels, self._device = features, labels, device
         self._held: Tensor | None = None
         if device.type == "cuda" and features.nbytes <= ON_DEVICE_BYTES:
@@ -121,12 +122,14 @@ class Heads:
         losses = functional.cross_entropy(logits.transpose(1, 2), labels, reduction="none")
         return _sums(losses, logits, labels, rows.weights)
 
-    def step(self, rows: Rows, lr: Tensor) -> tuple[Tensor, Tensor]:
+    def step(
+        self, rows: Rows, lr: Tensor, is_measured: bool = True
+    ) -> tuple[Tensor, Tensor | None]:
         """Take a step of each head on its batch.
 
         lr: float64 (k,). Returns the summed losses, with label smoothing, and the numbers of right
         answers before the step, float64 (k, 2), and the norms of the gradients before clipping,
-        float32 (k,).
+        float32 (k,); None where they are not measured.
         """
         logits = self.logits(rows.features)
         labels = rows.labels.expand(logits.shape[:2])
@@ -142,12 +145,15 @@ class Heads:
         )
         slope *= (rows.weights / rows.weights.sum(1, keepdim=True))[..., None]
         gradient = self._gradient(slope, rows.features)
-        norms = torch.linalg.vector_norm(gradient, dim=(1, 2))
+        norms = None
+        if is_measured or self._clips is not None:
+            norms = torch.linalg.vector_norm(gradient, dim=(1, 2))
         if self._clips is not None:
+            assert norms is not None
             scale = (self._clips / (norms + CLIP_EPSILON)).clamp(max=1)
             gradient *= scale[:, None, None]
         self.updates.step(self.parameters, gradient, lr)
-        return sums, norms
+        return sums, norms if is_measured else None
 
     def _gradient(self, slope: Tensor, features: Tensor) -> Tensor:
         """Return the gradient of the parameters for that of the logits, (k, images, classes)."""
