@@ -62,6 +62,7 @@ most_jobs = 1
 trials_per_job = {trials}
 squeue_seconds = 0.5
 idle_seconds = 5
+environment.FIELDTRIAL_CHECKPOINT_SECONDS = "0"
 """
 
 pytestmark = pytest.mark.slow
@@ -105,10 +106,8 @@ def damage(slurm: SlurmCluster, folder: SweepFolder) -> Run:
                 ):
                     worker.suspend()
                     if run.checkpoints() and not run.result():
-                        newest, records = (
-                            run.checkpoints()[0],
-                            run.path / f"metrics-{run.attempts()[-1]}.jsonl",
-                        )
+                        newest = run.checkpoints()[0]
+                        records = run.path / f"metrics-{run.attempts()[-1]}.jsonl"
                         os.truncate(newest, newest.stat().st_size // 2)
                         os.truncate(records, records.stat().st_size - 20)
                         slurm.run("scancel", *TaskQueue(folder.queue_path).claimed().values())
@@ -148,9 +147,7 @@ def test_the_same_sweep_here_and_damaged_there_gives_the_same_table(
 ) -> None:
     write_sweep(project, SEARCHED)
     (project / "cluster" / "local.toml").write_text('kind = "local"\nmost_trials = 1\n')
-    saved_each = '[environment]\nFIELDTRIAL_CHECKPOINT_SECONDS = "0"\n'  # epochs are short
-    site = SITE.format(gpus=1, trials=20) + saved_each
-    (project / "cluster" / "there.toml").write_text(site)
+    (project / "cluster" / "there.toml").write_text(SITE.format(gpus=1, trials=20))
     shown = command(project, "--cluster", "there", "--dry-run")
     assert "#SBATCH --gpus-per-node=1" in shown
     assert re.search(r"sbatch --test-only: sbatch: Job \d+ to start at ", shown)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fieldtrial.config import TrainConfig
-from fieldtrial.disk.device_time import device_time
+from fieldtrial.disk.device_time import Spent, device_time
 from fieldtrial.disk.run import Run
 
 
@@ -37,7 +37,7 @@ def test_attempts_add_up_each_with_all_that_is_known_of_it(run: Run) -> None:
         "device_hours": pytest.approx(86.5 / 3600),
         "minutes_alone": pytest.approx(114 / 60),
     }
-    going_on = device_time(run, newest=(3, 9.0))
+    going_on = device_time(run, newest=Spent(3, 9.0))
     assert going_on is not None
     assert going_on.seconds == 16 + 17 + 9
 
@@ -68,3 +68,34 @@ def test_attempts_of_an_earlier_version_count_with_their_epochs(run: Run) -> Non
     found = device_time(run)
     assert found is not None
     assert found.seconds == 1 + 5 + 6 + 4
+
+
+def test_the_energy_of_all_attempts_adds_up(run: Run) -> None:
+    for attempt, joules in ((1, (100.0, 900.0)), (2, (300.0, 500.0))):
+        with run.recorder(attempt) as recorder:
+            for epoch, taken in enumerate(joules):
+                entries = {"held_seconds": 5.0, "energy_joules": taken}
+                recorder.write({"epoch": epoch, "seconds": 1.0, **entries})
+    run.write_environment(1, {"world_size": 4})  # the energy is of all its processes already
+    run.write_environment(2, {"energy_joules": 700.0})  # failed, and says at what cost
+    found = device_time(run)
+    assert found is not None
+    entries = found.entries()
+    assert (entries["energy_kwh"], entries["energy_shared"]) == (1600 / 3.6e6, False)
+    now = device_time(run, newest=Spent(2, 9.0, 800.0, shared=True))
+    assert now is not None
+    assert (now.joules, now.shared) == (1700, True)
+    run.write_environment(1, {"energy_shared": True})
+    again = device_time(run)
+    assert again is not None
+    assert again.shared
+
+
+def test_energy_that_one_attempt_does_not_know_is_not_known(run: Run) -> None:
+    with run.recorder(1) as recorder:
+        recorder.write({"epoch": 0, "seconds": 1.0, "held_seconds": 5.0, "energy_joules": 100.0})
+    record(run, 2, (1, 5.0, 8.0))
+    found = device_time(run)
+    assert found is not None
+    assert found.joules is None
+    assert not [name for name in found.entries() if name.startswith("energy")]

@@ -133,6 +133,8 @@ def test_a_model_whose_relus_write_in_place(trained: Callable[..., Run]) -> None
         np.maximum(given["layer1.0.bn2"] + entering, 0), given["layer1.0"], atol=1e-6
     )
     # channels last, as the model gets it: convolutions sum in another order otherwise
-    enters = torch.from_numpy(entering)[None].contiguous(memory_format=torch.channels_last)
+    enters = torch.from_numpy(entering.copy("C"))[None].contiguous(
+        memory_format=torch.channels_last
+    )
     assert block(enters)[0].numpy() == pytest.approx(given["layer1.0"], abs=1e-6)
     assert maps.blocks(residual)[:3] == ["conv1", "layer1.0", "layer1.1"]

@@ -254,6 +254,7 @@ def test_two_processes_resume_after_a_kill_and_end_together(
 def test_a_full_disk_is_told_and_an_answer_still_comes(
     new_run: NewRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("FIELDTRIAL_CHECKPOINT_SECONDS", "0")  # so that checkpoints fill it
     # A run keeps the uncommitted changes of this repository, which may be long.
     monkeypatch.setattr("fieldtrial.training.attempt.train.uncommitted_changes", lambda: "")
     small = tmp_path / "small"

@@ -226,6 +226,10 @@ class Run:
             check(values, schemas.Result, self._result_path)
         return values
 
+    def has_result(self) -> bool:
+        """Return whether there is a result, damaged or not."""
+        return is_there(self._result_path)
+
     def error(self) -> dict[str, Any] | None:
         """Return why the last attempt failed, or None."""
         return read_json(self._error_path, schemas.Failure)
@@ -266,10 +270,7 @@ class Run:
         return whole_lines(self._metrics_path(attempt), offset)
 
     def require_records(self) -> None:
-        """Raise UnreadableError if a record file is no regular file, or longer than what is read.
-
-        Nothing is read.
-        """
+        """Raise UnreadableError if a record file is no regular file, or too long to be read."""
         for attempt in self.attempts():
             require_file(self._metrics_path(attempt))
 

@@ -15,6 +15,9 @@ Count = Annotated[int, Meta(ge=0, le=2**53)]
 Number = Annotated[int, Meta(ge=0, le=2**31 - 1)]  # of an epoch, an attempt, a row, a process
 Metric = Annotated[float, Meta(ge=-1e40, le=1e40)]  # whose squares are finite
 Seconds = Annotated[float, Meta(ge=0, le=1e12)]
+Energy = Annotated[float, Meta(ge=0, le=1e15)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Ratio = Annotated[float, Meta(ge=0, le=1000)]  # to what should be most
 Attempt = Annotated[str, Meta(pattern=r"^(0|[1-9][0-9]{0,8})$")]
 # A name in a folder: of a run directory in its sweep's.
 Name = Annotated[str, Meta(pattern=r"^(?!\.{1,2}$)[^/\x00]+$", max_length=255)]
@@ -69,6 +72,8 @@ class Result(Scores, total=False):
     minutes_alone: Seconds | None
     device_hours: Seconds | None
     features_device_hours: Seconds | None
+    energy_kwh: Energy | None
+    energy_shared: bool | None
     parameters: Count | None
     trainable_parameters: Count | None
     flops: Count | None
@@ -94,6 +99,9 @@ class Record(Scores, total=False):
     seconds: Seconds | None
     held_seconds: Seconds | None
     alone_seconds: Seconds | None
+    energy_joules: Energy | None
+    data_wait: Share | None
+    utilization: Ratio | None
     lr: float | None
     gradient_norm: float | None
     update_ratio: float | None
@@ -115,6 +123,8 @@ class Environment(TypedDict, total=False):
     versions: dict[str, str]
     process: Number
     held_seconds: Seconds
+    energy_joules: Energy
+    energy_shared: bool
     job: dict[str, str]
     accumulate: Number
     together: Number

@@ -144,8 +144,7 @@ def test_no_more_trials_have_ended_than_there_are_to_be(tmp_path: Path) -> None:
     row.add_finalists()
     engine.sweep = replace(SMALL, trials=3, seeds=1)  # the sweep is continued with fewer
     assert (len(row.trials), len(row.finalist_runs)) == (5, 8)
-    progress = LivePanel(Console()).follow(engine)
-    assert progress._count() == (5, 5 + 8 + 2)
+    assert engine.count() == (5, 5 + 8 + 2)
 
 
 def test_rows_that_are_not_run_now_are_not_expected(tmp_path: Path) -> None:
@@ -153,8 +152,7 @@ def test_rows_that_are_not_run_now_are_not_expected(tmp_path: Path) -> None:
     sweep = replace(sweep, run_only=frozenset({1}))
     folder = SweepFolder(tmp_path)
     folder.write_description(sweep.describe("x"))
-    progress = LivePanel(Console()).follow(Engine(sweep, folder, WaitingPlace()))
-    assert progress._count() == (0, 4)
+    assert Engine(sweep, folder, WaitingPlace()).count() == (0, 4)
 
 
 def test_an_attempt_that_is_given_anew_waits_until_it_begins(tmp_path: Path) -> None:

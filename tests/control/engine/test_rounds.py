@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 from ray import tune
 from ray.tune.schedulers import TrialScheduler
 
-from fieldtrial.config import TrainConfig
 from fieldtrial.control.engine.loop import SweepError
 from fieldtrial.control.engine.ray_tune import SCORE, TIME, build_scheduler
-from fieldtrial.control.engine.rounds import RoundHalving, round_of
+from fieldtrial.control.engine.rounds import Named, RoundHalving, round_of
 from fieldtrial.control.engine.row import NO_CONTROLLER, Row
 from fieldtrial.control.engine.trial import Trial
 from fieldtrial.disk.sweep_folder import SweepFolder
@@ -31,11 +30,11 @@ from tests.control.engine.schedules import (
 from tests.control.engine.virtual import Script, VirtualPlace, make_sweep, run_sweep
 
 
-def trial(number: int) -> Trial:
-    return Trial(f"0-{number}", "search", 0, TrainConfig())
+def trial(number: int) -> Named:
+    return Named(f"0-{number}")
 
 
-def result(trial: Trial, epoch: int, score: float) -> dict[str, Any]:
+def result(trial: Named, epoch: int, score: float) -> dict[str, Any]:
     return {TIME: epoch, SCORE: score, "trial_id": trial.trial_id}
 
 
@@ -187,10 +186,10 @@ def test_thousands_of_schedules_give_what_one_slot_gives() -> None:
 
 def tell_at_once(row: Row, trial: Trial) -> None:
     assert row._searcher
-    row._searcher.on_trial_complete(trial.trial_id, result={SCORE: trial.best})
+    row._searcher.call("on_trial_complete", trial.trial_id, result={SCORE: trial.best})
 
 
-def compare_at_once(halving: RoundHalving, _: object, trial: Trial, result: dict[str, Any]) -> str:
+def compare_at_once(halving: RoundHalving, _: object, trial: Named, result: dict[str, Any]) -> str:
     decision = on_trial_result(halving, NO_CONTROLLER, trial, result)
     halving.admit([trial])
     return decision
@@ -275,7 +274,7 @@ def test_a_failed_trial_that_runs_again_is_told_with_the_next_round() -> None:
         place = VirtualPlace(folder, good)
         run_sweep(sweep, place, retry=True)
         (row,) = run_sweep(replace(sweep, trials=12), place).rows
-        told = row._searcher.told  # type: ignore[union-attr]
+        told = row._searcher.made.told  # type: ignore[union-attr]
         for one in failed:
             assert ((one.trial_id, "end", True) in told) == (one in early)
         points = [rate for name, rate, _ in told if name == "point"]

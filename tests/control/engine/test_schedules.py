@@ -8,12 +8,14 @@ import pytest
 from hypothesis import Phase, given, seed, settings
 from hypothesis import strategies as st
 
+from fieldtrial.control.engine.journal.replayed import Replayed
 from fieldtrial.control.engine.loop import Engine, SweepError
 from fieldtrial.control.engine.outcomes import (
     same_first_error,
 )
 from fieldtrial.control.engine.rounds import round_of
 from fieldtrial.control.engine.row import Row
+from fieldtrial.control.engine.row_trials import RowTrials
 from fieldtrial.control.engine.trial import Trial
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.sweep import Sweep
@@ -36,8 +38,8 @@ def assert_told_once(row: Row) -> None:
     In rounds, the ends are told before another trial is proposed, in the order of the trials.
     """
     assert row._searcher
-    told: list[tuple[Any, ...]] = row._searcher.told
-    if row._halving:
+    told: list[tuple[Any, ...]] = row._searcher.made.told
+    if row._in_rounds:
         first, _ = round_of(len(row.trials) - 1, row._random)
         ends = [(trial.trial_id, "end") for trial in row.trials[:first]]
         assert [(name, what) for name, what, _ in told] == ends
@@ -175,13 +177,25 @@ def decide_again(row: Row, trial: Trial, record: dict[str, Any]) -> bool:
     return on_row_record(row, trial, record)
 
 
+def forget_a_call(replayed: Replayed, name: str, *arguments: Any, **options: Any) -> Any:
+    return getattr(replayed.made, name)(*arguments, **options)
+
+
+def save_no_change(row: RowTrials, trial: Trial, name: str) -> None:
+    on_change(row, trial, name)
+    row._unsaved.names.clear()
+
+
 on_record, on_row_record = Engine._on_record, Row.on_record
+on_change = RowTrials._on_change
 PLANTED: list[tuple[type, str, object]] = [
     (Engine, "_on_record", tell_twice),
     (Engine, "_stop_trials", forget_a_stop),
     (Engine, "_save", save_too_late),
     (Engine, "_on_death", lose_deaths),
     (Row, "on_record", decide_again),
+    (Replayed, "call", forget_a_call),
+    (RowTrials, "_on_change", save_no_change),
 ]
 
 

@@ -5,6 +5,7 @@ its actions, and restarted from its saved state.
 """
 
 import math
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,15 +15,13 @@ from ray import tune
 
 from fieldtrial.budget import SEARCH_SEEDS
 from fieldtrial.config import TrainConfig
-from fieldtrial.control.engine import loop
 from fieldtrial.control.engine import row as row_module
 from fieldtrial.control.engine.loop import Engine
-from fieldtrial.control.engine.state import load_state, save_state
+from fieldtrial.control.engine.state import StateFile, load_state
 from fieldtrial.control.engine.trial import Trial
-from fieldtrial.control.engine.trials import Trials
+from fieldtrial.control.engine.trials import Change, State, Trials
 from fieldtrial.control.places.interface import Backlog, Cause, Ended
 from fieldtrial.disk.run import Run
-from fieldtrial.disk.sweep_description import SweepDescription
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.disk.task_queue import Task
 from fieldtrial.sweep import Sweep
@@ -33,6 +32,7 @@ NEVER = math.inf
 MOST_WAITS = 20_000  # an engine that waits so often will never end
 LONGEST_WAIT = 50.0  # shorter than the stall after which the watch for hung trials starts again
 CAUSES: tuple[Cause, ...] = ("death", "time limit", "interruption")
+SAVE = StateFile.save
 DEATHS: dict[str, Cause] = {str(cause): cause for cause in CAUSES}
 
 
@@ -131,17 +131,28 @@ class VirtualPlace:
         self.events.append((event, trial.trial_id))
         self.act()
 
-    def save(self, folder: SweepFolder, sweep: SweepDescription, state: Any) -> None:
-        """Save the engine's state; a decision that was saved once must never change."""
+    def save(self, file: StateFile, state: Callable[[], State], change: Change) -> None:
+        """Save the engine's state; a decision that was saved once must never change.
+
+        An engine that is killed meanwhile has written half of a change.
+        """
         self.act()
-        rows, _ = state
+        path, is_change = self.folder.path / "engine.state", file._file is not None
+        before = path.stat().st_size if is_change else 0
+        SAVE(file, state, change)
+        after = path.stat().st_size
+        try:
+            self.act()
+        except Killed:
+            if is_change and after > before:
+                os.truncate(path, (before + after) // 2)
+            raise
+        rows, _ = state()
         for trial in (trial for row in rows for trial in row.trials):
             if trial.trial_id in self.decisions:
                 assert trial.stopped_at == self.decisions[trial.trial_id], "stopped elsewhere"
             elif trial.stopped_at is not None:
                 self.decisions[trial.trial_id] = trial.stopped_at
-        save_state(folder, sweep, state)
-        self.act()
 
     def crash(self) -> None:
         """Do what happens to workers when their driver is killed."""
@@ -310,7 +321,7 @@ def run_sweep(sweep: Sweep, place: VirtualPlace, retry: bool = False) -> Engine:
     place.folder.write_description(sweep.describe(place.folder.name))
     place.epochs = sweep.base.epochs
     with (
-        mock.patch.object(loop, "save_state", place.save),
+        mock.patch.object(StateFile, "save", lambda *parts: place.save(*parts)),
         mock.patch.object(row_module, "build_searcher", lambda *_: Searcher(RATES)),  # noqa: PT008
     ):
         while True:

@@ -142,3 +142,25 @@ def test_nothing_to_account_for(written: "Written") -> None:
 )
 def test_hours_for_people(hours: float, text: str) -> None:
     assert format_hours(hours) == text
+
+
+def test_energy_and_whose_else_it_is(written: "Written") -> None:
+    written.describe()
+    known = {"outcome": "finished", "epochs": 3}
+    written.ended(0, lr=0.1, result={**known, "energy_kwh": 0.25, "energy_shared": False})
+    alone = sweeps(written)
+    (line,) = energy_lines(alone)
+    assert line == (
+        "Energy: 0.25 kWh, of the GPUs or, where there are none, of the processors alone."
+    )
+    shared = written.ended(0, lr=0.2, result={**known, "energy_kwh": 0.5, "energy_shared": True})
+    written.folder.list_trial(shared.name, 1, "search")  # a row shares it: it counts once
+    written.ended(0, lr=0.3)
+    (line,) = energy_lines(sweeps(written))
+    assert line.startswith("Energy: 0.75 kWh of 2 trials that tell it, ")
+    assert line.endswith(" Others used the devices of 1, too: their energy is counted with it.")
+
+
+def energy_lines(read: Sweeps) -> list[str]:
+    found = account(read.trials, cost_of_trials(read.records(), read.trials))
+    return [line for line in cost_lines(found) if "nergy" in line]

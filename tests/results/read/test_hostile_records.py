@@ -33,7 +33,8 @@ NO_RECORDS: list[str | bytes] = [
     line(time=1e300), line(time=-1e300), line(train_loss="x"), line(train_loss={"a": {"b": 1}}),
     line(train_loss=[1, [2]]), line(train_loss="2020-01-01 00:00:00"), line(attempt="x"),
     line(validation_accuracy="x"), line(validation_accuracy=1e308), line(world_size="x"),
-    '{"epoch": 5, "train_loss": Infinity}', '{"epoch": 5, "x": "\\ud800"}',
+    line(data_wait=1.5), line(data_wait=-0.1), line(energy_joules=-1), line(utilization="x"),
+    line(utilization=1e9), '{"epoch": 5, "train_loss": Infinity}', '{"epoch": 5, "x": "\\ud800"}',
     '{"epoch": 5, "\\ud800": 1}', '{"seconds": 1}',
     line(**{f"k{number}": number for number in range(1001)}),
 ]  # fmt: skip

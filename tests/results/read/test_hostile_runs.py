@@ -104,6 +104,7 @@ REFUSED: dict[str, list[Spoil]] = {
                 {"validation_accuracy": [1, 2]}, {"test_accuracy": [1]}, {"test_accuracy": 1e308},
                 {"test_accuracy": True}, {"minutes": "x"}, {"minutes": {"a": 1}},
                 {"parameters": "many"}, {"parameters": HUGE}, {"parameters": 1.5},
+                {"energy_kwh": "x"}, {"energy_kwh": -1}, {"energy_shared": 1},
                 {"class_names": 5}, {"class_names": [["a"], {}]}, {"accumulate": "x"},
                 {"unknown": HUGE}, {f"k{number}": number for number in range(1001)},
         ]),

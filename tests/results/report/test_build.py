@@ -71,6 +71,17 @@ def test_the_whole_sweep(complete: "Written") -> None:
     assert data(page)["commandFile"] == "command.txt"
 
 
+def test_energy_is_a_figure_where_trials_tell_it(complete: "Written") -> None:
+    assert "kWh" not in texts(render_report(complete.folder))
+    run = complete.folder.run(complete.trial(0, lr=0.01))
+    told = {"energy_kwh": 0.125, "energy_shared": True}
+    run.write_result((run.result() or {}) | told)
+    page = render_report(complete.folder)
+    remark = "of 1 trial: of GPUs or, without, of processors; others used the devices of 1, too"
+    assert re.search(rf"kWh\s+0\.125\s+{remark}", texts(page))
+    assert column(page, "energy_kwh").count(0.125) == 1
+
+
 def test_what_is_not_shown_to_be_worse_is_set_off_in_table_and_figure(complete: "Written") -> None:
     for seed, test in enumerate(
         (0.45, 0.55, 0.70)

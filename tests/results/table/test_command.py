@@ -135,6 +135,34 @@ def test_what_can_be_asked_for(complete: "Written", printed: Printed) -> None:
     assert "1,985,770" in people
 
 
+def test_what_rows_cost_is_shown_as_far_as_it_is_known(
+    complete: "Written", printed: Printed
+) -> None:
+    path, grouped = complete.folder.path, ("--rows", "model,freeze", "--format", "csv")
+    for seed, energy in ((100, 0.25), (101, 0.75)):
+        run = complete.folder.run(complete.trial(0, lr=0.01, seed=seed))
+        result = run.result()
+        assert result
+        run.write_result({**result, "energy_kwh": energy, "energy_shared": False})
+        with run.recorder(2) as recorder:
+            for epoch, speed, waited in ((4, 100.0, 0.5), (5, 300.0, 0.1), (6, 300.0, 0.1)):
+                entries = {"images_per_second": speed, "data_wait": waited}
+                recorder.write({"epoch": epoch, "seconds": 36.0, **entries})
+    first = next(csv.DictReader(io.StringIO(printed(path, *grouped, "--cost"))))
+    numbers = {name: float(first[name]) for name in ("images_per_second", "data_wait")}
+    # Of five thirds of an epoch's time at 100 images/s, a half of the first epoch was waited.
+    assert numbers == {"images_per_second": 300.0, "data_wait": pytest.approx(0.34)}
+    assert float(first["energy_kwh"]) == pytest.approx(0.5)
+    assert "utilization" not in first  # on CPUs
+    assert "images_per_second" not in printed(path, *grouped)
+    own = next(csv.DictReader(io.StringIO(printed(path, "--format", "csv"))))
+    assert own["images_per_second"] == first["images_per_second"]
+    people = printed(path, "--cost")
+    heads = ("device-hours", "images/s", "data wait %", "kWh")
+    assert all(f" {head} " in people for head in heads)
+    assert "kWh │" not in printed(path)
+
+
 def test_all_winners_fields_are_known_without_asking(complete: "Written", printed: Printed) -> None:
     head = (
         printed(complete.folder.path, "--rows", "model,freeze", "--format", "csv")

@@ -56,7 +56,7 @@ def test_nothing_else_moves_in_training(model: str, scheme: str) -> None:
     with torch.no_grad():
         for parameter in network.parameters():
             if parameter.grad is not None:
-                parameter -= 0.1 * (parameter.grad + 1)
+                parameter.sub_(0.1 * (parameter.grad + 1))
     after = network.state_dict()
     moved = {name for name, tensor in before.items() if not torch.equal(tensor, after[name])}
     assert moved
@@ -71,7 +71,7 @@ def test_a_whole_state_is_made_of_both_parts() -> None:
     network, other = network_of("cnn", "first:2"), network_of("cnn", "first:2")
     with torch.no_grad():
         for parameter in other.parameters():
-            parameter += 1
+            parameter.add_(1)
     whole = whole_state(network, trained_state(other))
     names = frozen_names(network)
     assert list(whole) == list(network.state_dict())

@@ -3,6 +3,7 @@
 import errno
 import os
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 
 from fieldtrial.disk.run import Record, Run
 from fieldtrial.training.attempt.train import train
-from fieldtrial.training.loop import checkpoint, saving
+from fieldtrial.training.loop import checkpoint
 from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.loop.saving import Saver, copied
 
@@ -34,7 +35,7 @@ def epochs_in(run: Run) -> list[int]:
 def seconds(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Return a list whose last number is what the clock shows to savers."""
     shown = [0.0]
-    monkeypatch.setattr(saving.time, "monotonic", lambda: shown[-1])
+    monkeypatch.setattr(time, "monotonic", lambda: shown[-1])
     return shown
 
 

@@ -21,6 +21,7 @@ MOST_ROWS = 30
 OTHER_LINES = 13  # of the terminal, besides the panel's rows
 REFRESHES_PER_SECOND = 4
 NEWEST = 4  # events in the panel
+SHARE = 0.05  # of the time, at most, in which the panel is made
 
 
 def print_overview(console: Console, folder: SweepFolder) -> None:
@@ -53,6 +54,8 @@ class LivePanel:
         self._head, self._names = "row", list[str]()  # of the rows
         self._started = time.monotonic()
         self._news: list[str] = []
+        self._made: RenderableType | None = None
+        self._next = 0.0  # time at which the panel may be made anew
 
     def follow(self, engine: Engine) -> "LivePanel":
         """Show the state of `engine`. Use the result as a context manager around its run."""
@@ -71,7 +74,7 @@ class LivePanel:
             )
             self._live.start()
         elif self._engine:
-            (ended, expected), place = self._count(), self._engine.place
+            (ended, expected), place = self._engine.count(), self._engine.place
             at_once = min(expected, place.slots * place.together)
             what = f"{self._engine.folder.path}: {expected} trials, {at_once} at once at most"
             self._console.print(f"{what}; {ended} have ended" if ended else what, soft_wrap=True)
@@ -88,7 +91,7 @@ class LivePanel:
         line = self._line(event, trial)
         self._news = [*self._news, line][-NEWEST:]
         if not self._live:
-            ended, expected = self._count()
+            ended, expected = self._engine.count()
             self._console.print(f"{self._clock()}  {ended}/{expected}  {line}", soft_wrap=True)
 
     def _line(self, event: str, trial: Trial) -> str:
@@ -116,29 +119,21 @@ class LivePanel:
         problem = f": {(trial.problem or '').splitlines()[0]}" if trial.problem else ""
         return f"{trial.name} {what}{role}: {'resumes' if event == 'again' else event}{problem}"
 
-    def _count(self) -> tuple[int, int]:
-        """Return how many trials have ended, and how many there will be."""
-        assert self._engine
-        sweep, rows = self._engine.sweep, self._engine.rows
-        needed = {row.source for row in rows if sweep.is_run(row.number)}
-        sources = self._engine.sources.items()
-        expected = sum(name in needed or not source.live for name, source in sources)
-        for row in rows:  # a row may have more than the sweep asks for by now
-            if not sweep.is_run(row.number):
-                expected += len([*row.trials, *row.finalist_runs, *(row.finals or ())])
-                continue
-            expected += max(sweep.trials_per_search, len(row.trials))
-            expected += max(0 if row.decided else sweep.finalist_runs, len(row.finalist_runs))
-            expected += max(row.seeds, len(row.finals or ()))
-        return sum(not trial.live for trial in self._engine.trials()), expected
-
     def _clock(self) -> str:
         return clock(time.monotonic() - self._started)
 
     def _panel(self) -> RenderableType:
-        assert self._engine
-        most_rows = max(1, min(MOST_ROWS, self._console.height - OTHER_LINES))
-        return render_panel(self.standing(), most_rows)
+        """Return the panel, made anew if that takes no more than its share of the time.
+
+        It looks at every trial of the sweep.
+        """
+        started = time.monotonic()
+        if self._made is None or started >= self._next:
+            most_rows = max(1, min(MOST_ROWS, self._console.height - OTHER_LINES))
+            self._made = render_panel(self.standing(), most_rows)
+            now = time.monotonic()
+            self._next = now + (now - started) / SHARE
+        return self._made
 
     def standing(self) -> Standing:
         """Return how far the sweep is now."""

@@ -1,18 +1,19 @@
 """The engine: takes trials from the rows, has a place run them, and tells the rows their records.
 
-Searchers, schedulers and trials are saved in one file, replaced atomically, before trials are
-started or stopped. The engine can be killed at any time: run directories record what happened, and
-engine.state records what was decided.
+Searchers, schedulers and trials are saved in one file before trials are started or stopped. The
+engine can be killed at any time: run directories record what happened, and engine.state records
+what was decided.
 """
 
+import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from fieldtrial.control.engine import outcomes
 from fieldtrial.control.engine.lost import reopen_lost
 from fieldtrial.control.engine.row import Row
-from fieldtrial.control.engine.state import load_state, save_state
+from fieldtrial.control.engine.state import StateFile, load_state
 from fieldtrial.control.engine.trial import Trial
 from fieldtrial.control.engine.trials import Trials
 from fieldtrial.control.places.interface import Cause, Ended, Place
@@ -59,13 +60,14 @@ class Engine:
         trials: Trials | None = None,
     ) -> None:
         self.sweep, self.folder, self.place = sweep, folder, place
-        self._description = sweep.describe(folder.name)
+        self._state = StateFile(folder, description := sweep.describe(folder.name))
         self._on_event, self._check_ownership = on_event, check_ownership
         self._contest = contest
         self._readers: dict[str, RecordReader] = {}
         self._to_stop: list[Trial] = []
         self._hung = HungWatch(place, clock)
-        self._trials = trials or Trials.begin(sweep, folder, load_state(folder, self._description))
+        self._clock, self._next_reading = clock, -math.inf
+        self._trials = trials or Trials.begin(sweep, folder, load_state(folder, description))
         self.rows: list[Row] = self._trials.rows
         self.sources: dict[str, Trial] = self._trials.sources
         self._adopt()
@@ -73,6 +75,10 @@ class Engine:
     def trials(self) -> Iterator[Trial]:
         """Yield all trials so far: sources, then row by row."""
         return iter(self._trials)
+
+    def count(self) -> tuple[int, int]:
+        """Return how many trials have ended, and how many there will be as far as is known now."""
+        return self._trials.tally.ended, self._trials.expected()
 
     def without_worker(self) -> set[str]:
         """Return the names of the trials that were given to the place and that no worker runs now.
@@ -131,7 +137,7 @@ class Engine:
         pause = max(POLL_SECONDS, len(self._readers) / RUNS_PER_SECOND)
         ended = self.place.wait(pause, more=self._trials.count_to_come())
         self._check_ownership()
-        self._read_records()
+        self._read_records(ended, pause)
         for end in ended:
             self._on_ended(end)
         self._hung.poll()
@@ -155,20 +161,16 @@ class Engine:
                 self._to_stop.append(trial)
 
     def _save(self) -> None:
-        save_state(self.folder, self._description, (self.rows, self.sources))
+        self._state.save(self._trials.state, self._trials.take_changes())
 
     # Starts and stops
 
     def _next_starts(self) -> list[Trial]:
         """Return the trials to start now: waiting ones, then the rows' next proposals in turn."""
-        running = {trial.name for trial in self._trials.running()}
-        together = self.place.together  # the parts of a slot; a trial of a group takes one of them
-        room = self.place.slots * together
-        room -= sum(1 if trial.group else together for trial in self._trials.running())
-        starts: list[Trial] = []
+        room, starts = self._trials.room(self.place), list[Trial]()
         while room > 0:
             self._choose_winners()
-            trial = self._trials.next_waiting(running) or self._trials.propose()
+            trial = self._trials.next_waiting() or self._trials.propose()
             if trial is None:
                 break
             if twin := self._trials.diverged_twin(trial):
@@ -176,17 +178,16 @@ class Engine:
                 trial.start, trial.last_epoch = twin.start, twin.last_epoch
                 reason = f"as did {twin.trial_id}, which has the same configuration"
                 self._on_failed(trial, "diverged", reason)
-            elif trial.name not in running:  # otherwise it waits for the run that it shares
+            elif not self._trials.running_in(trial.name):  # else it waits for the run it shares
                 starts.append(trial)
-                room -= 1 if trial.group else together
-                running.add(trial.name)
+                room -= trial.parts(self.place.together)
                 trial.status = "running"
                 trial.attempt = 1 + max([trial.attempt, *self._run(trial).attempts()])
         return starts
 
     def _choose_winners(self) -> None:
         """Add runs of finalists where a search is over, final runs where its winner is known."""
-        for row in self.rows:
+        for row in self._trials.take_stirred():
             if row.complete and row.finalists is None:
                 row.add_finalists()
             if row.complete and row.decided and row.finals is None:
@@ -241,12 +242,18 @@ class Engine:
 
     # Records
 
-    def _read_records(self) -> None:
-        """Tell the rows the new records of all running trials, in the order of their times."""
+    def _read_records(self, ended: Sequence[Ended], pause: float) -> None:
+        """Tell the rows the new records of running trials, in the order of their times.
+
+        Where many short trials run at once, some end at any time, and only theirs are read then.
+        """
+        now, names = self._clock(), [end.task.trial for end in ended]
+        if not ended or now >= self._next_reading:
+            names, self._next_reading = list(self._readers), now + pause
         news: list[tuple[Record, Trial]] = []
-        for trial in self._trials.running():
-            if trial.name in self._readers:
-                news += [(record, trial) for record in self._readers[trial.name].read()]
+        for name in names:
+            if trial := self._trials.running_in(name):
+                news += [(record, trial) for record in self._readers[name].read()]
         for record, trial in sorted(news, key=lambda item: item[0]["time"]):
             self._on_record(trial, record)
 
@@ -267,7 +274,8 @@ class Engine:
     # Outcomes
 
     def _on_ended(self, end: Ended) -> None:
-        trial = next(t for t in self._trials.running() if t.name == end.task.trial)
+        trial = self._trials.running_in(end.task.trial)
+        assert trial, "only what runs ends"
         del self._readers[trial.name]
         hung = self._hung.end(trial.name)
         run = self._run(trial)
@@ -324,30 +332,18 @@ class Engine:
 
     def _check_failures(self) -> None:
         """Raise SweepError if too many trials have failed, or all of the first with one error."""
-        ended = [trial for trial in self._trials if not trial.live]
-        most = self.sweep.most_failures
-        if failed := outcomes.same_first_error(ended):
-            what = (
-                f"the first {len(ended)} trials failed with the same error; fix it and run the"
-                " command again with --retry"
-            )
-        elif failed := outcomes.one_failure_too_many(ended, most):
-            what = (
-                f"more than {most} trials failed; fix the cause and give --retry, or allow more"
-                " with --max-failures N; one of them"
-            )
-        else:
-            return
-        self._save()
-        raise SweepError(f"{what}:\n{outcomes.describe_failure(failed, self._run(failed))}")
+        tally, most = self._trials.tally, self.sweep.most_failures
+        if reason := outcomes.reason_to_give_up(tally, self._trials, most):
+            what, failed = reason
+            self._save()
+            raise SweepError(f"{what}:\n{outcomes.describe_failure(failed, self._run(failed))}")
 
     def _search_row(self, trial: Trial) -> Row | None:
         """Return the search that a trial is a proposal of; None for sources and further runs."""
         return self._trials.row_of(trial) if trial.role == "search" else None
 
     def _task(self, trial: Trial) -> Task:
-        path = str(self._run(trial).folder.resolve())
-        group = trial.group if self.place.together > 1 else ""
+        path, group = str(self._run(trial).folder.resolve()), trial.group(self.place.together)
         return Task(path, trial.attempt, trial.role == "final", trial.accumulate, group=group)
 
     def _run(self, trial: Trial) -> Run:

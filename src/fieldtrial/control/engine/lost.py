@@ -2,8 +2,6 @@
 
 from fieldtrial.control.engine.trial import Trial
 from fieldtrial.control.engine.trials import Trials
-from fieldtrial.disk.reading import UnreadableError
-from fieldtrial.disk.run import Run
 from fieldtrial.disk.sweep_folder import SweepFolder
 
 
@@ -19,18 +17,12 @@ def reopen_lost(trials: Trials, folder: SweepFolder) -> list[Trial]:
         if trial.status != "done":
             continue
         if trial.name not in results:  # two trials may share a run
-            results[trial.name] = _has_result(folder.run(trial.name))
+            # A damaged one counts: the table leaves the run out and names it.
+            results[trial.name] = folder.run(trial.name).has_result()
         if not results[trial.name]:
             _reopen(trial)
             lost.append(trial)
     return lost
-
-
-def _has_result(run: Run) -> bool:
-    try:
-        return run.result() is not None
-    except UnreadableError:  # it is there, but damaged: the table leaves the run out and names it
-        return True
 
 
 def _reopen(trial: Trial) -> None:

@@ -1,11 +1,12 @@
 """What the engine does when a trial ends: results of stopped trials, retries, and giving up."""
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from fieldtrial.control.engine.trial import Trial
-from fieldtrial.control.running.deaths import shared_problem
+from fieldtrial.control.running.deaths import SAME_ERRORS, shared_problem
 from fieldtrial.disk.device_time import device_time
 from fieldtrial.disk.run import Run
 
@@ -45,6 +46,64 @@ def as_decided(run: Run, trial: Trial, result: dict[str, Any]) -> dict[str, Any]
     }
     run.write_result(result)
     return result
+
+
+class Tally:
+    """How the trials that have ended did, kept up to date.
+
+    ended: how many have. faults: how many of them failed, and did not diverge.
+    """
+
+    def __init__(self) -> None:
+        self.ended = self.faults = 0
+        self._known: dict[Trial, tuple[str | None, bool]] = {}  # problem, and whether a fault
+        self._problems: Counter[str | None] = Counter()
+
+    def settle(self, trial: Trial) -> None:
+        """Take a trial in, or out, as it is now."""
+        self.forget(trial)
+        if not trial.live:
+            is_fault = trial.status == "failed" and not trial.diverged
+            self._known[trial] = trial.problem, is_fault
+            self._problems[trial.problem] += 1
+            self.ended, self.faults = self.ended + 1, self.faults + is_fault
+
+    def forget(self, trial: Trial) -> None:
+        """Take a trial out."""
+        problem, is_fault = self._known.pop(trial, (None, None))
+        if is_fault is not None:
+            self._problems[problem] -= 1
+            if not self._problems[problem]:
+                del self._problems[problem]
+            self.ended, self.faults = self.ended - 1, self.faults - is_fault
+
+    @property
+    def is_one_problem(self) -> bool:
+        """Whether enough trials have ended to tell, and all of them with the same problem."""
+        return self.ended >= SAME_ERRORS and len(self._problems) == 1
+
+
+def reason_to_give_up(tally: Tally, trials: Iterable[Trial], most: int) -> tuple[str, Trial] | None:
+    """Return why a sweep stops, and a failed trial that shows it; None if it goes on.
+
+    tally: of its `trials`. most: how many may fail, not counting diverged ones.
+    """
+    if not tally.is_one_problem and tally.faults <= most:
+        return None
+    ended = [trial for trial in trials if not trial.live]
+    if failed := same_first_error(ended):
+        return (
+            f"the first {len(ended)} trials failed with the same error; fix it and run the command"
+            " again with --retry",
+            failed,
+        )
+    if failed := one_failure_too_many(ended, most):
+        return (
+            f"more than {most} trials failed; fix the cause and give --retry, or allow more with"
+            " --max-failures N; one of them",
+            failed,
+        )
+    return None
 
 
 def one_failure_too_many(ended: Sequence[Trial], most: int) -> Trial | None:

@@ -8,16 +8,21 @@ begins, neither the searcher nor the scheduler learns of anything that ends.
 import math
 import statistics
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from ray.tune.schedulers import TrialScheduler
 
 from fieldtrial.control.engine.ray_tune import SCORE, TIME, grace_period
-from fieldtrial.control.engine.trial import Trial
 
 # Trials of a round. In larger ones fewer proposals would learn from the last results, and fewer
 # trials could be stopped early; in smaller ones fewer trials of a row could run at once.
 ROUND = 4
+
+
+class Named(NamedTuple):
+    """All that a scheduler reads of a trial, so that it can be told the same again without it."""
+
+    trial_id: str
 
 
 def round_of(number: int, random: int) -> tuple[int, int]:
@@ -46,10 +51,10 @@ class RoundHalving:
         self._rungs: dict[int, list[float]] = {grace * 2**doubling: [] for doubling in doublings}
         self._own: dict[str, dict[int, float]] = {}  # of trials that are not known yet
 
-    def on_trial_add(self, _: object, trial: Trial) -> None:
+    def on_trial_add(self, _: object, trial: Named) -> None:
         """Do nothing: a trial is known from its first value on."""
 
-    def on_trial_result(self, _: object, trial: Trial, result: dict[str, Any]) -> str:
+    def on_trial_result(self, _: object, trial: Named, result: dict[str, Any]) -> str:
         """Return the decision on a trial, and keep its value at a rung for later rounds."""
         rung = result[TIME]
         known = self._rungs.get(rung)
@@ -60,14 +65,14 @@ class RoundHalving:
         decision: str = TrialScheduler.STOP if is_poor else TrialScheduler.CONTINUE
         return decision
 
-    def on_trial_complete(self, _: object, trial: Trial, result: dict[str, Any]) -> None:
+    def on_trial_complete(self, _: object, trial: Named, result: dict[str, Any]) -> None:
         """Do nothing: `admit` says when a trial that is done counts."""
 
-    def on_trial_remove(self, _: object, trial: Trial) -> None:
+    def on_trial_remove(self, _: object, trial: Named) -> None:
         """Forget a trial that has failed: others are compared with those that ended well."""
         self._own.pop(trial.trial_id, None)
 
-    def admit(self, trials: Sequence[Trial]) -> None:
+    def admit(self, trials: Sequence[Named]) -> None:
         """Let trials that have ended be compared with from now on."""
         for trial in trials:
             for rung, value in self._own.pop(trial.trial_id, {}).items():

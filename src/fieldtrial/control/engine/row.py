@@ -9,6 +9,7 @@ from ray.tune.schedulers import TrialScheduler
 from fieldtrial.budget import FINALIST_SEEDS, SEARCH_SEEDS
 from fieldtrial.config import TrainConfig
 from fieldtrial.control.engine.finalists import Finalist, choose_winner, rank
+from fieldtrial.control.engine.journal.replayed import Replayed
 from fieldtrial.control.engine.ray_tune import (
     SCORE,
     TIME,
@@ -16,7 +17,8 @@ from fieldtrial.control.engine.ray_tune import (
     build_searcher,
     random_trials,
 )
-from fieldtrial.control.engine.rounds import RoundHalving, round_of
+from fieldtrial.control.engine.rounds import Named, RoundHalving, round_of
+from fieldtrial.control.engine.row_trials import RowChange, RowTrials
 from fieldtrial.control.engine.trial import Role, Trial
 from fieldtrial.disk.run import Record
 from fieldtrial.fields.values import format_value
@@ -31,7 +33,7 @@ def search_config(planned: PlannedRow, search: int) -> TrainConfig:
     return replace(planned.config, seed=planned.config.seed + search * SEARCH_SEEDS)
 
 
-class Row:
+class Row(RowTrials):
     """One search of a row: a searcher, a scheduler, the trials proposed, and the winner's runs.
 
     Rows never share a scheduler. With a common bracket, a full fine-tuning that is ahead would
@@ -40,6 +42,7 @@ class Row:
     """
 
     def __init__(self, sweep: Sweep, number: int, search: int = 0) -> None:
+        super().__init__()
         self.number, self.search = number, search
         planned = sweep.planned[number]
         self.config = search_config(planned, search)
@@ -48,36 +51,28 @@ class Row:
         self.select, self.mode = sweep.select, sweep.mode
         self.budget, self.seeds = sweep.trials_per_search, int(sweep.seeds)
         self.most_finalists = sweep.finalists
-        self.trials: list[Trial] = []
-        self.finalists: list[Finalist] | None = None
-        self.finals: list[Trial] | None = None
         self._searched = list(sweep.search)
         domains = {name: to_ray(domain) for name, domain in sweep.search.items()}
         self._searcher = (
-            build_searcher(domains, sweep.mode, sweep.trials, seed) if domains else None
+            Replayed(build_searcher(domains, sweep.mode, sweep.trials, seed)) if domains else None
         )
         self._random = random_trials(sweep.trials)
-        self._halving = (
-            RoundHalving(planned.most_epochs, sweep.mode) if sweep.deterministic else None
-        )
-        self._scheduler: TrialScheduler = self._halving or build_scheduler(
-            planned.most_epochs, sweep.mode
+        self._in_rounds = sweep.deterministic
+        self._scheduler = Replayed(
+            RoundHalving(planned.most_epochs, sweep.mode)
+            if sweep.deterministic
+            else build_scheduler(planned.most_epochs, sweep.mode)
         )
 
     @property
     def complete(self) -> bool:
         """Whether the search is over: all trials are proposed and have ended."""
-        return len(self.trials) >= self.budget and not any(trial.live for trial in self.trials)
+        return len(self.trials) >= self.budget and not self.has_live
 
     @property
     def decided(self) -> bool:
         """Whether the winner is known: the finalists' runs, if there are any, have ended."""
         return self.finalists is not None and not any(run.live for run in self.finalist_runs)
-
-    @property
-    def finalist_runs(self) -> list[Trial]:
-        """The runs of all finalists; none before the search is over."""
-        return [run for finalist in self.finalists or [] for run in finalist.runs]
 
     @property
     def proposable(self) -> int:
@@ -88,46 +83,59 @@ class Row:
         number, end = len(self.trials), self.budget
         if self.trials and self.trials[-1].status == "waiting":
             return 0
-        if self._halving:
+        if self._in_rounds:
             first, after = round_of(number, self._random)
-            if any(trial.live for trial in self.trials[:first]):
+            if self.has_live_before(first):
                 return 0
             end = min(end, after)
         return max(0, end - number)
+
+    @property
+    def expected(self) -> int:
+        """How many trials there will be in the end, as far as is known now."""
+        runs = self.most_finalists * self.seeds if self.most_finalists > 1 else 0
+        return (
+            max(self.budget, len(self.trials))
+            + max(0 if self.decided else runs, len(self.finalist_runs))
+            + max(self.seeds, len(self.finals or ()))
+        )
 
     def at(self, number: int) -> "Row":
         """Return this row with its number in a sweep whose rows have changed."""
         if number != self.number:
             self.number = number
-            for trial in [*self.trials, *self.finalist_runs, *(self.finals or [])]:
+            for trial in self.all_trials():
                 trial.row = number
         return self
 
     def propose(self) -> Trial:
         """Return the next trial of the search. The caller checks `proposable` first."""
         number = len(self.trials)
-        if self._halving and number == round_of(number, self._random)[0]:
-            self._tell_round(self._halving)
+        if self._in_rounds and number == round_of(number, self._random)[0]:
+            self._tell_round()
         trial_id = self._trial_id(str(number))
-        values = self._searcher.suggest(trial_id) if self._searcher else {}
+        values = self._searcher.call("suggest", trial_id) if self._searcher else {}
         config = TrainConfig.from_dict(values, self.config)
         trial = Trial(trial_id, "search", self.number, config, self.search, suggestion=values)
-        if self._halving:
+        if self._in_rounds:
             trial.shared_stop = self._stop_of_twins(trial)
-        self.trials.append(trial)
-        self._scheduler.on_trial_add(NO_CONTROLLER, trial)
+        self.add(trial)
+        self._tell_scheduler("on_trial_add", trial)
         return trial
 
     def _trial_id(self, name: str) -> str:
         search = f".{self.search}" if self.search else ""
         return f"{self.number}{search}-{name}"
 
-    def _tell_round(self, halving: RoundHalving) -> None:
+    def _tell_round(self) -> None:
         """Tell how the trials of the earlier rounds ended, in their order."""
-        halving.admit(self.trials)
-        for trial in self.trials:
-            if not trial.told:
-                self._tell_end(trial)
+        untold = self.untold()
+        self._scheduler.call("admit", [Named(trial.trial_id) for trial in untold])
+        for trial in untold:
+            self._tell_end(trial)
+
+    def _tell_scheduler(self, name: str, trial: Trial, *result: dict[str, Any]) -> Any:
+        return self._scheduler.call(name, NO_CONTROLLER, Named(trial.trial_id), *result)
 
     def _stop_of_twins(self, trial: Trial) -> int | None:
         """Return the last epoch that a trial's run is known to have, if all of its trials stopped.
@@ -135,7 +143,7 @@ class Row:
         How much longer the run went on before its worker saw the stop file depends on timing.
         """
         first, _ = round_of(len(self.trials), self._random)
-        twins = [other for other in self.trials[:first] if other.name == trial.name]
+        twins = self.twins_before(first, trial.name)
         stops = [other.stopped_at for other in twins if other.status == "done"]
         return None if None in stops else max((stop or 0 for stop in stops), default=None)
 
@@ -147,19 +155,19 @@ class Row:
         """
         trial_id = self._trial_id(str(len(self.trials)))
         trial = Trial(trial_id, "search", self.number, config, self.search)
-        self.trials.append(trial)
+        self.add(trial)
         values = {name: getattr(config, name) for name in self._searched}
         trial.suggestion = {
             n: format_value(v) if isinstance(v, tuple) else v for n, v in values.items()
         }
         trial.reopened = True  # this searcher has not proposed it, and learns of it at its end
-        self._scheduler.on_trial_add(NO_CONTROLLER, trial)
+        self._tell_scheduler("on_trial_add", trial)
         if result is None:
             return
         trial.status, trial.best = "done", result[self.select]
         trial.stopped_at = result["epochs"] if result["outcome"] == "stopped" else None
         if self._searcher:
-            self._searcher.add_evaluated_point(trial.suggestion, trial.best)
+            self._searcher.call("add_evaluated_point", trial.suggestion, trial.best)
 
     def on_record(self, trial: Trial, record: Record) -> bool:
         """Tell the search a trial's next record. Returns True if the trial is to be stopped."""
@@ -171,10 +179,10 @@ class Row:
         is_to_stop = trial.last_epoch == trial.shared_stop
         if not trial.repeats:
             trial.last_result = result
-            decision = self._scheduler.on_trial_result(NO_CONTROLLER, trial, result)
+            decision = self._tell_scheduler("on_trial_result", trial, result)
             is_to_stop = is_to_stop or decision == TrialScheduler.STOP
-            if self._searcher and not trial.reopened and not self._halving:
-                self._searcher.on_trial_result(trial.trial_id, result)
+            if self._searcher and not trial.reopened and not self._in_rounds:
+                self._searcher.call("on_trial_result", trial.trial_id, result)
         if is_to_stop and trial.last_epoch < trial.config.epochs:
             trial.stopped_at = trial.last_epoch
         return trial.stopped_at is not None
@@ -184,16 +192,16 @@ class Row:
         if trial.repeats:
             return
         if trial.last_result:
-            self._scheduler.on_trial_complete(NO_CONTROLLER, trial, trial.last_result)
-        if not self._halving:
+            self._tell_scheduler("on_trial_complete", trial, trial.last_result)
+        if not self._in_rounds:
             self._tell_end(trial)
 
     def on_failed(self, trial: Trial) -> None:
         """Tell the search that a trial has failed."""
         if trial.repeats:
             return
-        self._scheduler.on_trial_remove(NO_CONTROLLER, trial)
-        if not self._halving:
+        self._tell_scheduler("on_trial_remove", trial)
+        if not self._in_rounds:
             self._tell_end(trial)
 
     def _tell_end(self, trial: Trial) -> None:
@@ -206,23 +214,21 @@ class Row:
         if not self._searcher:
             return
         if trial.status == "done" and trial.reopened:
-            self._searcher.add_evaluated_point(trial.suggestion, trial.best)
+            self._searcher.call("add_evaluated_point", trial.suggestion, trial.best)
         elif trial.status == "done":
-            self._searcher.on_trial_complete(
-                trial.trial_id, result={**trial.last_result, SCORE: trial.best}
-            )
+            result = {**trial.last_result, SCORE: trial.best}
+            self._searcher.call("on_trial_complete", trial.trial_id, result=result)
         elif not trial.reopened and trial.diverged and trial.start is not None:
-            self._searcher.on_trial_complete(
-                trial.trial_id, result={SCORE: trial.start, TIME: max(1, trial.last_epoch)}
-            )
+            result = {SCORE: trial.start, TIME: max(1, trial.last_epoch)}
+            self._searcher.call("on_trial_complete", trial.trial_id, result=result)
         elif not trial.reopened:
-            self._searcher.on_trial_complete(trial.trial_id, error=True)
+            self._searcher.call("on_trial_complete", trial.trial_id, error=True)
 
     def reopen(self, trial: Trial) -> None:
         """Reopen a failed trial that is to run again. If it decides on the winner, so does this."""
         if trial.role == "search":
             trial.reopened, trial.told = trial.reopened or trial.told, False
-            self._scheduler.on_trial_add(NO_CONTROLLER, trial)
+            self._tell_scheduler("on_trial_add", trial)
             self.finalists = None
         if trial.role != "final":
             self.finals = None
@@ -246,12 +252,15 @@ class Row:
     def add_finals(self) -> Sequence[Trial]:
         """Return the winner's runs with fresh seeds, which the search has not used."""
         winner = self.winner()
+        for told in (self._searcher, self._scheduler):
+            if told:
+                told.rest()  # the search is over
         self.finals = (
             []
             if winner is None
             else [self._again(winner, "final", seed) for seed in range(1, self.seeds + 1)]
         )
-        return self.finals
+        return self.finals or []
 
     def add_runs(self, seeds: int) -> bool:
         """Add final runs up to so many; return whether any are new."""
@@ -261,6 +270,19 @@ class Row:
         more = range(known + 1, seeds + 1)
         self.finals = [*self.finals, *(self._again(winner, "final", seed) for seed in more)]
         return True
+
+    def take_news(self) -> RowChange:
+        """Return what is not saved yet, and count it as saved."""
+        searcher = self._searcher.take_news() if self._searcher else None
+        return self.take_change(searcher, self._scheduler.take_news())
+
+    def take_up(self, change: RowChange) -> None:
+        """Make a change that an earlier driver has saved, of the state before it."""
+        self.apply(change)
+        if change.searcher and self._searcher:
+            self._searcher.add(change.searcher)
+        if change.scheduler:
+            self._scheduler.add(change.scheduler)
 
     def extend(self, trials: int, seeds: int, finalists: int) -> None:
         """Change the budget; if it is another one, the winner is chosen again."""

@@ -1,12 +1,17 @@
-"""The engine's state in one signed file, which is replaced atomically.
+"""The engine's state in one signed file: what it was at some time, and what has changed since.
+
+The first part is replaced atomically. Changes are appended, so that a save costs what has changed.
+When they have outgrown the first part, all of it is written anew.
 
 Ray Tune's searchers and schedulers can only be saved as a pickle, and loading a pickle can run
 code. The signature's key stays in the user's home. So a sweep folder from somebody else cannot run
 code here. What is signed names the sweep and its folder: the state of one sweep is not taken for
-another's.
+another's. Each change is signed together with what is before it: none can be left out, moved or
+taken from another file. Only the end may be cut, as a driver that was killed leaves it.
 """
 
 import contextlib
+import errno
 import hashlib
 import hmac
 import json
@@ -15,11 +20,11 @@ import pickle
 import re
 import secrets
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from fieldtrial.disk.files import write_atomically
+from fieldtrial.disk.files import atomic_file
 from fieldtrial.disk.outages import is_outage
 from fieldtrial.disk.reading import UnreadableError, read_bytes
 from fieldtrial.disk.sweep_description import SweepDescription
@@ -28,11 +33,16 @@ from fieldtrial.processes import home_folder
 
 # Raise it with every change of a class that is pickled, but for a new attribute with a default of
 # its class that cannot be changed: a state without it is read as one with the default.
-VERSION = 5
+VERSION = 6
 HEADER = re.compile(rb"fieldtrial engine state (\d+)\n")
+FIRST_PART = re.compile(rb"fieldtrial engine state %d\n[^\n]*\n(.{8})" % VERSION, re.DOTALL)
 ADVICE = "Or remove the file to continue from the finished trials, which are not repeated."
 DIGEST_BYTES = hashlib.sha256().digest_size
 KEY_BYTES = 32
+LENGTH_BYTES = 8
+LENGTH, CHANGE = b"length", b"change"  # what a signature is of
+HEAD_BYTES = LENGTH_BYTES + DIGEST_BYTES  # of a change: how long it is, signed
+LEAST_JOURNAL = 1 << 20  # bytes of changes, before all is written anew
 MOST_BYTES = 2 << 30  # of a state; that of 30,000 trials has some 100 MB
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
@@ -43,16 +53,74 @@ class ForeignStateError(ValueError):
     """
 
 
-def save_state(folder: SweepFolder, sweep: SweepDescription, state: object) -> None:
-    """Write the state of `sweep` into its folder, signed.
+class StateFile:
+    """Saves a sweep's state: all of it first, and then what has changed.
 
-    Raises:
-        OSError: it cannot be written; the old file is then kept.
-        ForeignStateError: the key may be known to others.
+    folder, sweep: where, and the state of what.
     """
-    header = b"fieldtrial engine state %d\n" % VERSION + _bound_to(folder, sweep)
-    content = header + pickle.dumps(state, protocol=pickle.HIGHEST_PROTOCOL)
-    write_atomically(folder.state_path, hmac.digest(_key(), content, "sha256") + content)
+
+    def __init__(self, folder: SweepFolder, sweep: SweepDescription) -> None:
+        self._folder, self._sweep = folder, sweep
+        self._file: IO[bytes] | None = None
+        self._signature = b""
+        self._most = self._appended = 0
+
+    def save(self, state: Callable[[], object], change: object) -> None:
+        """Save the `change` since the last save; or, now and then, the whole state.
+
+        state: returns it.
+
+        Raises:
+            OSError: it cannot be written. What was saved before is kept, and the next time the
+                whole state is written.
+            ForeignStateError: the key may be known to others.
+        """
+        if self._file is None or self._appended > self._most:
+            self._write(pickle.dumps(state(), pickle.HIGHEST_PROTOCOL))
+        else:
+            self._append(self._file, pickle.dumps(change, pickle.HIGHEST_PROTOCOL))
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file:
+            self._file.close()
+            self._file = None
+
+    def _write(self, content: bytes) -> None:
+        self.close()
+        head = b"fieldtrial engine state %d\n" % VERSION + _bound_to(self._folder, self._sweep)
+        content = head + len(content).to_bytes(LENGTH_BYTES) + content
+        self._signature = hmac.digest(_key(), content, "sha256")
+        with atomic_file(self._folder.state_path) as file:
+            file.write(self._signature)
+            file.write(content)
+            # Changes go into this very file: another driver may put its own in its place.
+            kept = os.dup(file.fileno())
+        self._file = os.fdopen(kept, "wb", buffering=0)
+        self._appended, self._most = 0, max(LEAST_JOURNAL, len(content))
+
+    def _append(self, file: IO[bytes], content: bytes) -> None:
+        key, length = _key(), len(content).to_bytes(LENGTH_BYTES)
+        head = length + _signed(key, self._signature, LENGTH, length)
+        signature = _signed(key, self._signature, CHANGE, content)
+        change = head + content + signature
+        try:
+            written = file.write(change)
+            os.fsync(file.fileno())
+            if written != len(change):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._folder.state_path))
+        except BaseException:
+            self.close()  # nothing may follow half a change
+            raise
+        self._signature = signature
+        self._appended += len(change)
+
+
+def save_state(folder: SweepFolder, sweep: SweepDescription, state: object) -> None:
+    """Write the whole state of `sweep` into its folder. Raises what `StateFile.save` does."""
+    file = StateFile(folder, sweep)
+    file.save(lambda: state, None)
+    file.close()
 
 
 def load_state(folder: SweepFolder, sweep: SweepDescription) -> Any | None:
@@ -79,13 +147,7 @@ def load_state_of_any(
         return None
     except UnreadableError as error:
         raise ForeignStateError(f"{error}. {ADVICE}") from None
-    signature, content = data[:DIGEST_BYTES], data[DIGEST_BYTES:]
-    if not hmac.compare_digest(signature, hmac.digest(_key(), content, "sha256")):
-        raise ForeignStateError(
-            f"{path}: not written by you: its signature does not match the key in {_key_path()},"
-            " and reading it could run somebody else's code. Let its owner continue the sweep."
-            f" {ADVICE}"
-        )
+    content, changes = _verified(data, path)
     found = HEADER.match(content)
     version = int(found[1]) if found else 0
     bound = content[found.end() :] if found else b""
@@ -103,13 +165,51 @@ def load_state_of_any(
     try:
         if own is None:
             raise ValueError(f"its format is {version}, and that of this version is {VERSION}")
-        return pickle.loads(bound[len(own) :]), known[own]
+        state = pickle.loads(bound[len(own) + LENGTH_BYTES :])
+        for change in changes:
+            pickle.loads(change).apply_to(state)
     except Exception as error:  # of any kind: the signature proves that the content is complete
         age = "a newer" if version > VERSION else "an older"
         raise ForeignStateError(
             f"{path}: written by {age} version of Fieldtrial ({error}); use that version to"
             f" continue the sweep with it. {ADVICE}"
         ) from None
+    return state, known[own]
+
+
+def _verified(data: bytes, path: object) -> tuple[bytes, list[bytes]]:
+    """Return a state's first part and the changes after it, once all signatures are verified."""
+    key, signature = _key(), data[:DIGEST_BYTES]
+    # Other formats sign all that follows.
+    found = FIRST_PART.match(data, DIGEST_BYTES)
+    end = found.end() + int.from_bytes(found[1]) if found else len(data)
+    content = data[DIGEST_BYTES:end]
+    is_own = hmac.compare_digest(signature, hmac.digest(key, content, "sha256"))
+    changes = []
+    while is_own and any(tail := data[end : end + HEAD_BYTES]):  # a machine that fails leaves zeros
+        if len(tail) < HEAD_BYTES:
+            break
+        length, start = tail[:LENGTH_BYTES], end + HEAD_BYTES
+        is_own = hmac.compare_digest(tail[LENGTH_BYTES:], _signed(key, signature, LENGTH, length))
+        end = start + int.from_bytes(length) + DIGEST_BYTES
+        if end > len(data):
+            break
+        change, given = data[start : end - DIGEST_BYTES], data[end - DIGEST_BYTES : end]
+        signature = _signed(key, signature, CHANGE, change)
+        is_own = is_own and hmac.compare_digest(given, signature)
+        changes.append(change)
+    if not is_own:
+        raise ForeignStateError(
+            f"{path}: not written by you: its signature does not match the key in {_key_path()},"
+            " and reading it could run somebody else's code. Let its owner continue the sweep."
+            f" {ADVICE}"
+        )
+    return content, changes
+
+
+def _signed(key: bytes, before: bytes, what: bytes, content: bytes) -> bytes:
+    """Return the signature of a part of a state that follows a part with the signature `before`."""
+    return hmac.digest(key, before + what + content, "sha256")
 
 
 def _bound_to(folder: SweepFolder, sweep: SweepDescription) -> bytes:

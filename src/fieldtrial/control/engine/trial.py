@@ -1,7 +1,7 @@
 """Trial: what the engine knows of one trial."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -10,11 +10,13 @@ from fieldtrial.together import group_of
 
 Role = Literal["source", "search", "finalist", "final"]
 Status = Literal["waiting", "running", "done", "failed"]
+LISTENER, GROUP = "_listener", "_group"  # of a trial, which are not saved
 
 
-@dataclass
+@dataclass(eq=False)
 class Trial:
-    """One trial of a sweep. Of it, Ray Tune's scheduler reads the trial_id alone.
+    """One trial of a sweep. It tells a listener which of its attributes was set, so that nobody
+    has to look at all trials to know what has changed.
 
     trial_id: the searcher's name for it. Two trials may have the same config, and share its run.
     row: the row's number; None for a source, which several rows may share.
@@ -63,22 +65,37 @@ class Trial:
     suggestion: dict[str, Any] = field(default_factory=dict)
     last_result: dict[str, Any] = field(default_factory=dict)
 
+    def __setattr__(self, name: str, value: object) -> None:
+        self.__dict__[name] = value
+        if listener := self.__dict__.get(LISTENER):
+            listener(self, name)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: one for name, one in vars(self).items() if name not in (LISTENER, GROUP)}
+
+    def listen(self, listener: Callable[["Trial", str], None] | None) -> None:
+        """Call `listener` with the trial and the name of each attribute that is set from now on."""
+        self.__dict__[LISTENER] = listener
+
     @functools.cached_property
     def name(self) -> str:
         """The run directory's name: the config's id."""
         return self.config.id
 
-    @property
-    def group(self) -> str:
-        """The word of the trials that it may train together with; "" where it trains alone.
+    def group(self, together: int) -> str:
+        """Return the word of the trials that it may train with, if so many may train together.
 
-        What has run out of memory in a group is cut into micro-batches alone.
+        "" where it trains alone, as also what has run out of memory does.
         """
-        return self._group if self.accumulate == 1 else ""
+        return self._group if together > 1 and self.accumulate == 1 else ""
 
     @functools.cached_property
     def _group(self) -> str:
         return group_of(self.config)
+
+    def parts(self, together: int) -> int:
+        """Return how many parts it takes of a slot that has `together` of them."""
+        return 1 if self.group(together) else together
 
     def charge(self, record: Mapping[str, Any]) -> None:
         """Count the time that a record tells of. Records of older workers tell of epochs alone.

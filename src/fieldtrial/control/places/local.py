@@ -89,6 +89,7 @@ class LocalPlace:
         self._actor = ray.remote(num_cpus=settings.cpus_per_trial, num_gpus=wanted)(Slot)
         self._command = _worker_command(worker, settings.processes_per_trial)
         self._threads = max(1, settings.cpus_per_trial // settings.processes_per_trial)
+        self._fraction = wanted if 0 < wanted < 1 else None
         self._marks: dict[Any, str] = {}
         self._idle = [self._new_slot() for _ in range(self.slots)]
         self._waiting: list[Task] = []
@@ -184,7 +185,7 @@ class LocalPlace:
 
     def _new_slot(self) -> Any:
         mark = secrets.token_hex(16)
-        slot = self._actor.remote(self._command, self._threads, mark)
+        slot = self._actor.remote(self._command, self._threads, mark, self._fraction)
         self._marks[slot] = mark
         return slot
 
@@ -251,11 +252,15 @@ class Slot:
     """An actor with a trial's share of the machine and one worker, started when it is needed.
 
     mark: is in the environment of all the worker's processes, to find them.
+    fraction: of a GPU, that the worker is to use; None: GPUs of its own, or none.
     """
 
-    def __init__(self, command: list[str], threads: int, mark: str) -> None:
+    def __init__(
+        self, command: list[str], threads: int, mark: str, fraction: float | None = None
+    ) -> None:
         self._command = command
         self._threads = threads
+        self._fraction = fraction
         self._worker: subprocess.Popen[bytes] | None = None
         self._log: Inside | None = None  # of the tasks that the worker does
         self._mark = mark
@@ -291,6 +296,7 @@ class Slot:
     def _start(self, log: Inside) -> "subprocess.Popen[bytes]":
         self._kill()  # an earlier worker's processes may be left
         own = {"OMP_NUM_THREADS": str(self._threads), WORKER_MARK: self._mark}
+        own |= {"FIELDTRIAL_GPU_FRACTION": f"{self._fraction:g}"} if self._fraction else {}
         with _open_log(log) as errors:
             self._worker = subprocess.Popen(
                 self._command,

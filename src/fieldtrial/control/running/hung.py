@@ -23,6 +23,7 @@ DUMP_SECONDS = 5.0  # for the processes to write their stack traces
 # After so long a gap between two polls, this process was suspended or waited for a file system, and
 # so perhaps did the trials.
 STALL_SECONDS = 60.0
+POLL_SECONDS = 1.0  # between two looks at all tasks, which may be thousands
 
 
 @dataclass
@@ -92,6 +93,8 @@ class HungWatch:
     def poll(self) -> None:
         """Have the stack traces of hung tasks dumped, and kill their workers a moment later."""
         now = self._clock()
+        if now < self._polled + POLL_SECONDS:
+            return
         stalled, self._polled = now > self._polled + STALL_SECONDS, now
         for heartbeat in self._heartbeats.values():
             if stalled:

@@ -28,6 +28,8 @@ class Account:
     of_epochs: how many trials are counted with their epochs alone, beside others.
     saved_epochs: those that trials stopped early did not run. saved: their device-hours, at each
     trial's own pace.
+    energy: of trials that have told it, in kWh; measured: how many these are. sharing: how many of
+    them had others on their devices, whose energy is counted with theirs.
     """
 
     by_outcome: dict[str, tuple[int, float]]
@@ -39,6 +41,9 @@ class Account:
     outside: float = 0.0
     features: float = 0.0
     of_epochs: int = 0
+    energy: float = 0.0
+    measured: int = 0
+    sharing: int = 0
 
     @property
     def total(self) -> float:
@@ -110,6 +115,8 @@ def account(trials: pd.DataFrame, costs: pd.DataFrame) -> Account:
     left = (known["epochs"].astype(float) - costs["last_epoch"])[stopped].clip(lower=0).fillna(0)
     is_whole = _measure(known, "device_hours").notna()
     again = (costs["attempts"] - 1).clip(lower=0).fillna(0)
+    energy = _measure(known, "energy_kwh")
+    shared = known.get("energy_shared", pd.Series(False, known.index)).eq(True)
     return Account(
         by_outcome,
         repeated=float(costs["repeated_hours"].sum()),
@@ -120,6 +127,9 @@ def account(trials: pd.DataFrame, costs: pd.DataFrame) -> Account:
         outside=float((hours - costs["epoch_hours"].fillna(0.0))[is_whole].sum()),
         features=float(_measure(known, "features_device_hours").sum()),
         of_epochs=int((~is_whole & (hours > 0)).sum()) if is_whole.any() else 0,
+        energy=float(energy.sum()),
+        measured=int(energy.notna().sum()),
+        sharing=int((shared & energy.notna()).sum()),
     )
 
 
@@ -149,6 +159,8 @@ def cost_lines(account: Account) -> list[str]:
             f"Of these, {format_hours(account.outside)} were held outside of epochs: starts of"
             f" workers, loading, checkpoints, the last evaluation{features}."
         )
+    if account.measured:
+        lines.append(energy_line(account))
     if account.of_epochs:
         lines.append(
             f"{counted(account.of_epochs)} of an earlier version: of them, minutes and device-hours"
@@ -171,3 +183,18 @@ def cost_lines(account: Account) -> list[str]:
             " pace."
         )
     return lines
+
+
+def energy_line(account: Account) -> str:
+    """Return the energy, what it is of, and what else is in it, as a line below a table."""
+    trials = sum(count for count, _ in account.by_outcome.values())
+    known = "" if account.measured == trials else f" of {counted(account.measured)} that tell it"
+    shared = (
+        f" Others used the devices of {account.sharing}, too: their energy is counted with it."
+        if account.sharing
+        else ""
+    )
+    return (
+        f"Energy: {format_hours(account.energy)} kWh{known}, of the GPUs or, where there are none,"
+        f" of the processors alone.{shared}"
+    )

@@ -16,6 +16,8 @@ from fieldtrial.results.read.wording import few
 
 Measure = Callable[[Group], float | str | None]
 MOST_NAMES = 2  # runs in a cell
+SPEEDS = ("images_per_second", "data_wait", "utilization")  # of trials, from their records
+COST = ("device_hours", *SPEEDS, "energy_kwh")  # what a row's runs cost and how fast they were
 ALWAYS = ("minutes",)  # measures that are known before the first trial has ended
 
 
@@ -28,8 +30,11 @@ def measures(
     """
 
     @functools.cache
-    def speeds() -> "pd.Series[float]":
+    def speeds() -> pd.DataFrame:
         return speed_of_trials(records)
+
+    def speed(name: str) -> Measure:
+        return lambda group: mean_by_place(group, speeds()[name])
 
     @functools.cache
     def searches() -> dict[int, SearchCost]:
@@ -87,7 +92,9 @@ def measures(
         "search_epochs": lambda group: searches()[group.number].epochs,
         "search_device_hours": lambda group: searches()[group.number].device_hours,
     }
-    known |= {"images_per_second": lambda group: mean_by_place(group, speeds())}
+    known |= {name: speed(name) for name in SPEEDS}
+    if "energy_kwh" not in known:  # of no trial
+        known |= {"energy_kwh": lambda _: None}
     known |= {"trials": lambda group: group.trials["trial"].nunique()}
     known |= {name: count(name) for group in groups.groups[:1] for name in group.counts}
     if groups.metric.endswith("accuracy"):
@@ -102,12 +109,23 @@ def _names(group: Group) -> str:
     return few(names, MOST_NAMES)
 
 
-def speed_of_trials(records: pd.DataFrame) -> "pd.Series[float]":
-    """Return each trial's images per second: the median over its epochs with training."""
-    if "images_per_second" not in records:
-        return pd.Series(dtype=float, index=pd.MultiIndex.from_arrays([[], []]))
-    trained = records[records["epoch"] > 0]
-    return trained.groupby([SWEEP, "trial"], observed=True)["images_per_second"].median()
+def speed_of_trials(records: pd.DataFrame) -> pd.DataFrame:
+    """Return how fast each trial (sweep, trial) was, from its epochs with training.
+
+    images_per_second, utilization: medians over the epochs. data_wait: the share of all training
+    time. What was not recorded is NaN.
+    """
+    where = [SWEEP, "trial"]
+    trained = records.loc[records["epoch"] > 0, where].copy()
+    for name in SPEEDS:
+        trained[name] = records[name].astype(float) if name in records else float("nan")
+    # Epochs train on equally many images: their training times are as the time of an image.
+    trained["time"] = (1 / trained["images_per_second"]).where(trained["data_wait"].notna())
+    trained["waited"] = trained["time"] * trained["data_wait"]
+    each = trained.groupby(where, observed=True)
+    found = each[["images_per_second", "utilization"]].median()
+    sums = each[["time", "waited"]].sum()
+    return found.assign(data_wait=sums["waited"] / sums["time"].where(sums["time"] > 0))
 
 
 def mean_of_runs(group: Group, name: str) -> float | None:

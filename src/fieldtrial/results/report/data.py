@@ -31,20 +31,20 @@ CURVES = (
     "validation_accuracy", "validation_map", "validation_map50", "validation_loss", "train_loss",
     "train_accuracy", "lr",
     "gradient_norm", "update_ratio",
-    "images_per_second",
+    "images_per_second", "data_wait", "utilization",
 )  # fmt: skip
 MEASURES = (
     "validation_accuracy", "validation_loss", "validation_macro_f1", "validation_auc",
     "validation_map", "validation_map50", "test_map", "test_map50",
     "test_accuracy", "test_loss", "train_accuracy", "train_loss",
     "best_epoch", "epochs_recorded", "minutes", "minutes_alone", "images_per_second", "parameters",
-    "trainable_parameters", "flops",
+    "trainable_parameters", "flops", "energy_kwh",
 )  # fmt: skip
 MOST_LINES = (
     60  # rows in the figure of the search's budget; there are more lines than anybody reads
 )
 MOST_DRAWS = 40  # points of such a line
-UNITS = {"flops": "per image"}
+UNITS = {"flops": "per image", "data_wait": "of the time", "utilization": "of the peak rate"}
 
 
 def hyperparameters(trials: pd.DataFrame, description: SweepDescription) -> list[str]:
@@ -180,9 +180,9 @@ def label(name: str) -> str:
     if name in FIELDS:
         return name
     unit = "%" if is_share(name) else UNITS.get(name.removesuffix("_recorded"), "")
-    words = (
-        metric_words(name.removesuffix("_recorded")).replace("flops", "FLOPs").replace("auc", "AUC")
-    )
+    words = metric_words(name.removesuffix("_recorded"))
+    for written, read in (("flops", "FLOPs"), ("auc", "AUC"), ("kwh", "kWh")):
+        words = words.replace(written, read)
     return f"{words} ({unit})" if unit else words
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 from fieldtrial.disk.sweep_description import SweepDescription
 from fieldtrial.fields.scores import is_share
 from fieldtrial.panel.terminal import format_hours
-from fieldtrial.results.analysis.cost import account, cost_of_trials
+from fieldtrial.results.analysis.cost import Account, account, cost_of_trials
 from fieldtrial.results.analysis.groups import Group
 from fieldtrial.results.read.trials import RUN
 from fieldtrial.results.read.wording import counted, outcome_text, p_text, signed_text, span_text
@@ -100,7 +100,14 @@ def facts(
             "value": format_hours(cost.total),
             "remark": f"of them {' and '.join(parts_of_cost)}" if parts_of_cost else "in epochs",
         },
+        *([_energy(cost)] if cost.measured else []),
     ]
+
+
+def _energy(cost: Account) -> dict[str, str]:
+    shared = f"; others used the devices of {cost.sharing}, too" if cost.sharing else ""
+    remark = f"of {counted(cost.measured)}: of GPUs or, without, of processors{shared}"
+    return {"name": "kWh", "value": format_hours(cost.energy), "remark": remark}
 
 
 def _best(tested: ComparedRows) -> dict[str, str]:

@@ -29,6 +29,10 @@ HEADERS = {
     "minutes_alone": "alone",
     "device_hours": "device-hours",
     "search_device_hours": "search device-hours",
+    "images_per_second": "images/s",
+    "data_wait": "data wait %",
+    "utilization": "utilization %",
+    "energy_kwh": "kWh",
 }
 SCORES = ("train_", "validation_", "test_")
 OF_CLASS = "_f1"  # after a class's name
@@ -320,7 +324,7 @@ def _text(name: str, value: Any) -> str:
         return f"{value:.1f}" if value >= 1 else f"{value:.2g}"
     if name.endswith("device_hours"):
         return format_hours(value)
-    if name.endswith("_share"):
+    if name.endswith("_share") or name in ("data_wait", "utilization"):
         return f"{100 * value:.3g}"
     if isinstance(value, float):
         is_score = name not in FIELDS and (name.startswith(SCORES) or is_share(name))

@@ -60,7 +60,7 @@ def _own(sweeps: "Sweeps", options: argparse.Namespace) -> "Table":
     from fieldtrial.results.table.tables import sweep_table
 
     all_pairs = options.pairs or options.format == "pairs"
-    return sweep_table(sweeps, sweeps.records(), all_pairs)
+    return sweep_table(sweeps, sweeps.records(), all_pairs, options.cost)
 
 
 def _grouped(sweeps: "Sweeps", options: argparse.Namespace) -> "Table":
@@ -70,7 +70,7 @@ def _grouped(sweeps: "Sweeps", options: argparse.Namespace) -> "Table":
     chosen = sweeps.where(parse_conditions(options.where))
     wanted = {name: getattr(options, name) for name in GROUPING if name != "where"}
     all_pairs = options.pairs or options.format == "pairs"
-    return grouped_table(chosen, chosen.records(), **wanted, all_pairs=all_pairs)
+    return grouped_table(chosen, chosen.records(), **wanted, all_pairs=all_pairs, cost=options.cost)
 
 
 def _render(table: "Table", form: str) -> str:
@@ -128,10 +128,17 @@ def _parser() -> argparse.ArgumentParser:
         type=names,
         default=[],
         help="further columns: minutes, device_hours, search_cost, search_trials, search_epochs, "
-        "search_device_hours, images_per_second, trainable_parameters, "
+        "search_device_hours, images_per_second, data_wait, utilization, energy_kwh, "
+        "trainable_parameters, "
         "parameters, trainable_share, flops, accuracy_per_million_parameters, class_f1, "
         "CLASS_f1, train_loss, train_accuracy, winner, a field, "
         "any number of the results",
+    )
+    parser.add_argument(
+        "--cost",
+        action="store_true",
+        help="also what the rows' runs cost, as far as it is known: device-hours, images a second,"
+        " share of time that waited for data, share of the GPUs' arithmetic rate, energy",
     )
     parser.add_argument(
         "--pairs",

@@ -9,7 +9,7 @@ from fieldtrial.results.analysis.cost import cost_of_trials
 from fieldtrial.results.analysis.footer import footer
 from fieldtrial.results.analysis.grouping import group_rows, group_trials
 from fieldtrial.results.analysis.groups import Group, Groups
-from fieldtrial.results.analysis.quantities import measures, require
+from fieldtrial.results.analysis.quantities import COST, measures, require
 from fieldtrial.results.analysis.recipes.lines import differing
 from fieldtrial.results.analysis.winner import default_metric
 from fieldtrial.results.read.sweeps import Sweeps, check_field
@@ -46,16 +46,22 @@ class Table:
     ensemble: Group | None = None
 
 
-def sweep_table(sweeps: Sweeps, records: pd.DataFrame, all_pairs: bool = False) -> Table:
+def sweep_table(
+    sweeps: Sweeps, records: pd.DataFrame, all_pairs: bool = False, cost: bool = False
+) -> Table:
     """Return the own table of the only sweep in `sweeps`: a line for each of its rows.
 
     all_pairs: whether every pair is compared, also where the sweep asks for the best alone.
+    cost: whether people are shown COST, too, as far as it is known; machines always are.
     """
     groups = group_rows(sweeps, all_pairs)
-    counted = [*(name for group in groups.groups[:1] for name in group.counts), *OF_SEARCH]
+    counts = [name for group in groups.groups[:1] for name in group.counts]
+    counted = [*counts, *OF_SEARCH]
     names = [*_beside(sweeps, groups), *([SEARCH_COST] if sweeps.searched else [])]
     ensemble, lines = stored_ensemble(sweeps, groups)
-    table = _make(sweeps, groups, records, names, counted=counted, ensemble=ensemble, lines=lines)
+    table = _make(
+        sweeps, groups, records, names, counted=counted, ensemble=ensemble, lines=lines, cost=cost
+    )
     frame = table.frame.drop(columns=SEARCH_COST, errors="ignore")
     rows = [*range(len(groups.groups)), *([None] if ensemble else [])]
     numbers = pd.Series(rows, index=frame.index, dtype="Int64")
@@ -72,13 +78,15 @@ def grouped_table(
     within: Sequence[str] = (),
     show: Sequence[str] = (),
     all_pairs: bool = False,
+    cost: bool = False,
 ) -> Table:
     """Return the table with the values of the fields `rows` down and those of `columns` across.
 
     metric: what the cells give; by default the test result. show: further columns.
     within: only groups with equal values of these fields are compared. Where neither rows nor
     columns are asked for, these are also the fields in which the sweeps differ as a whole.
-    all_pairs: each with each, not only with the best.
+    all_pairs: each with each, not only with the best. cost: whether COST is shown, too, as far as
+    it is known.
 
     Raises:
         ValueError: fields or metrics that are not there.
@@ -95,7 +103,7 @@ def grouped_table(
     groups = group_trials(sweeps, grouped_by, metric or default_metric(sweeps), within, all_pairs)
     groups = replace(groups, groups=order(groups.groups, grouped_by, sweeps.searched))
     names = show or ([] if columns else _beside(sweeps, groups))
-    return _make(sweeps, groups, records, names, len(columns))
+    return _make(sweeps, groups, records, names, len(columns), cost=cost)
 
 
 def pairs_frame(table: Table) -> pd.DataFrame:
@@ -132,6 +140,7 @@ def _make(
     counted: Sequence[str] = (),
     ensemble: Group | None = None,
     lines: Sequence[str] = (),
+    cost: bool = False,
 ) -> Table:
     costs = cost_of_trials(records, sweeps.trials)
     of_classes = class_measures(sweeps)
@@ -142,6 +151,11 @@ def _make(
         if name not in WHERE_KNOWN or name in known
     ]
     require([name for name in names if name not in of_classes], [*known, CLASS_F1])
+    of_cost = [
+        name for name in COST if any(known[name](group) is not None for group in groups.groups)
+    ]
+    names += [name for name in of_cost if cost and name not in names]
+    counted = [*counted, *(name for name in of_cost if counted and name not in names)]
     known = of_classes | known
     shown, of_machines = ({name: known[name] for name in wanted} for wanted in (names, counted))
     layout = Layout(groups, columns, shown, of_machines, ensemble)

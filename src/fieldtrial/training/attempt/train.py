@@ -11,13 +11,14 @@ from typing import Any
 import safetensors.torch
 import torch
 
-from fieldtrial.disk.device_time import device_time
+from fieldtrial.disk.device_time import Spent, device_time
 from fieldtrial.disk.files import write_atomically
 from fieldtrial.disk.run import Record
 from fieldtrial.fields.choices import Classifier
 from fieldtrial.training.attempt.environment import environment, uncommitted_changes
 from fieldtrial.training.attempt.stop_poll import StopPoll
 from fieldtrial.training.attempt.tensorboard import Board
+from fieldtrial.training.distributed.energy import EnergyMeter
 from fieldtrial.training.freezing.trained_state import load_trained, whole_state
 from fieldtrial.training.loop.attempt import Attempt, Split, Superseded
 from fieldtrial.training.loop.epoch import Diverged
@@ -143,18 +144,20 @@ def train(attempt: Attempt, fit: Callable[[Attempt], Fit] = Fit) -> Generator[Re
         torch.cuda.reset_peak_memory_stats(world.device)
     known, reached = last_epoch_before(attempt), -1
     with contextlib.ExitStack() as stack:
+        meter = stack.enter_context(EnergyMeter(world, shared=attempt.together > 1))
         if world.is_rank_0:
             describe_start(attempt)
             recorder = stack.enter_context(run.recorder(attempt.number))
             board = stack.enter_context(contextlib.closing(Board(run)))
         stack.enter_context(concluding_divergence(attempt))
-        stack.enter_context(noting_time(attempt))
+        stack.enter_context(noting_cost(attempt, meter))
         stop = StopPoll(run)
         attempt = replace(attempt, stop=lambda: reached >= known and stop())
         trial = TRIALS[attempt.config.classifier](attempt, fit)
         records = stack.enter_context(contextlib.closing(trial.records()))
         for record in records:
             reached = record["epoch"]
+            record |= meter.entries()
             if world.is_rank_0:
                 recorder.write(record)
                 board.write(record)
@@ -165,10 +168,11 @@ def train(attempt: Attempt, fit: Callable[[Attempt], Fit] = Fit) -> Generator[Re
         records.close()
         scored, metrics = trial.score()
         attempt.require_newest()
+        joules = meter.joules()
         if world.is_rank_0:
             result = {**metrics, **trial.conclude(record), "attempt": attempt.number}
             result |= {"accumulate": attempt.accumulation} if attempt.accumulation > 1 else {}
-            result |= times(attempt)
+            result |= cost(attempt, joules, meter.shared)
             for split in attempt.splits if attempt.test else ():
                 scored[split].write(run.predictions_path(split))
             board.conclude(attempt.config, result)
@@ -182,15 +186,20 @@ def last_epoch_before(attempt: Attempt) -> int:
     return attempt.world.broadcast(max((one["epoch"] for one in records), default=-1))
 
 
-def times(attempt: Attempt) -> dict[str, float]:
-    """Return result.json's entries about the time that the trial has held devices until now.
+def cost(attempt: Attempt, joules: float | None, shared: bool) -> dict[str, float | bool]:
+    """Return result.json's entries about the devices that the trial has held until now.
 
     minutes: of all attempts together. device_hours: the same, of each process. minutes_alone: what
     the trial takes alone, from nothing and without a restart, if that is known.
     features_device_hours: of them, for features that this attempt computed for itself and others.
+    energy_kwh: of all attempts' devices, if it is known of each. energy_shared: whether others used
+    these devices, too, whose energy is in it.
+
+    joules: the energy of this attempt's devices; None: unknown. shared: whether others use them.
     """
     clock, world = attempt.clock, attempt.world
-    held = device_time(attempt.run, newest=(attempt.number, clock.held))
+    newest = Spent(attempt.number, clock.held, joules, shared)
+    held = device_time(attempt.run, newest=newest)
     assert held
     features = clock.features * world.size / 3600
     return replace(held, alone=clock.alone).entries() | (
@@ -199,10 +208,11 @@ def times(attempt: Attempt) -> dict[str, float]:
 
 
 @contextlib.contextmanager
-def noting_time(attempt: Attempt) -> Iterator[None]:
-    """Write into env.json how long the attempt has held its devices, if it ends without a result.
+def noting_cost(attempt: Attempt, meter: EnergyMeter) -> Iterator[None]:
+    """Write into env.json what the attempt has cost, if it ends without a result.
 
-    A newer attempt writes that file itself.
+    Of several processes the energy until the last record is known. A newer attempt writes that file
+    itself.
     """
     try:
         yield
@@ -212,8 +222,12 @@ def noting_time(attempt: Attempt) -> Iterator[None]:
         if attempt.world.is_rank_0:
             with contextlib.suppress(OSError, ValueError):
                 run, number = attempt.run, attempt.number
-                facts = run.environment().get(str(number), {})
-                run.write_environment(number, facts | {"held_seconds": attempt.clock.held})
+                told = {"held_seconds": attempt.clock.held}
+                told |= meter.entries() if attempt.world.size == 1 else {}
+                facts = run.environment().get(str(number), {}) | told
+                run.write_environment(
+                    number, facts | ({"energy_shared": True} if meter.shared else {})
+                )
         raise
 
 

@@ -35,7 +35,6 @@ FROZEN, PENULTIMATE = "features", "penultimate"
 MOST_SECONDS = 1500.0
 ESTIMATE_SECONDS = 30.0  # after which the time for the whole file is estimated
 IMAGES = 64  # per forward pass
-VARIABLE = "FIELDTRIAL_FEATURES"
 
 log = logging.getLogger(__name__)
 
@@ -206,10 +205,10 @@ def for_split(
 
 
 def are_wanted() -> bool:
-    """Return whether features may be kept. Raises ValueError where the variable is a riddle."""
-    text = os.environ.get(VARIABLE) or "on"
+    """Return whether features may be kept: $FIELDTRIAL_FEATURES. Raises ValueError as it says."""
+    text = os.environ.get("FIELDTRIAL_FEATURES") or "on"
     if text not in ("on", "off"):
-        raise ValueError(f"{VARIABLE} = {text!r}: must be on or off")
+        raise ValueError(f"FIELDTRIAL_FEATURES = {text!r}: must be on or off")
     return text == "on"
 
 

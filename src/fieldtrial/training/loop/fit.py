@@ -44,6 +44,7 @@ from fieldtrial.training.models.network import (
     count_trainable,
 )
 from fieldtrial.training.models.source import ModelSource, build
+from fieldtrial.training.models.utilization import ideal_seconds, utilization
 from fieldtrial.training.tasks.interface import Scores
 from fieldtrial.training.tasks.registry import task_of
 
@@ -70,6 +71,7 @@ class Fit:
         self.progress = TrialProgress()
         self.is_over = False
         self._frozen: dict[str, Any] = {}
+        self._ideal_seconds: float | None = None  # for an image, on GPUs
         self._is_kept = False  # the frozen part, by a file of weights
         self._saver = Saver(attempt.run, attempt.number)
 
@@ -91,8 +93,9 @@ class Fit:
         A record's scores are those of `scores_of`. Its `seconds` are those of training and
         evaluation, without the checkpoint; its `held_seconds` are all since the attempt began, and
         `alone_seconds` all that the trial had taken alone, from nothing, see `DeviceClock`; `lr` is
-        that of the epoch's last step. `images_per_second` is that of training alone, and
-        `data_wait` the share of training's time spent waiting for data.
+        that of the epoch's last step. `images_per_second` is that of training alone, `data_wait`
+        the share of training's time spent waiting for data, and `utilization`, on GPUs, that of the
+        devices' arithmetic rate.
 
         If attempt.stop ends an epoch early, the records end with the last whole epoch.
 
@@ -123,6 +126,7 @@ class Fit:
             self._frozen = {"frozen": frozen_digest(network)}
             self._is_kept = can_be_built_again(network)
         self.network, self.data = self._with_features(network, data)
+        self._ideal_seconds = ideal_seconds(self.network, world)
         learner = self._learning()
         try:
             if saved:
@@ -186,7 +190,8 @@ class Fit:
             "lr": learning_rate(config, max(0, step - 1), steps * config.epochs, plateaus),
             "seconds": epoch.seconds,
             **attempt.clock.entries(),
-            "images_per_second": training.images / epoch.training_seconds,
+            "images_per_second": (speed := training.images / epoch.training_seconds),
+            **utilization(speed, self._ideal_seconds, world),
             "data_wait": training.seconds_waited / epoch.training_seconds,
             "peak_memory_mb": peak_memory_mb(world),
             "best_epoch": progress.best_epoch,

@@ -12,7 +12,7 @@ from fieldtrial.disk.run import Run
 from fieldtrial.training.loop import checkpoint
 
 State = dict[str, Any]  # a checkpoint's entries
-VARIABLE, SECONDS = "FIELDTRIAL_CHECKPOINT_SECONDS", 5.0
+SECONDS = 5.0
 
 
 class Saver:
@@ -124,11 +124,13 @@ def copied(state: State) -> State:
 
 def _seconds() -> float:
     """Return the least seconds between two checkpoints. Raises ValueError if it is no number."""
-    text = os.environ.get(VARIABLE) or str(SECONDS)
+    text = os.environ.get("FIELDTRIAL_CHECKPOINT_SECONDS") or str(SECONDS)
     try:
         seconds = float(text)
     except ValueError:
         seconds = math.nan
     if not 0 <= seconds < math.inf:
-        raise ValueError(f"{VARIABLE} = {text!r}: must be a number of seconds, 0 or more")
+        raise ValueError(
+            f"FIELDTRIAL_CHECKPOINT_SECONDS = {text!r}: must be a number of seconds, 0 or more"
+        )
     return seconds

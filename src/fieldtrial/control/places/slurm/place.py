@@ -6,9 +6,7 @@ it, that task has ended with the job.
 """
 
 import contextlib
-import math
 import time
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -20,7 +18,7 @@ from fieldtrial.control.places.slurm.commands import Job, SlurmOutageError
 from fieldtrial.control.places.slurm.news import News
 from fieldtrial.control.places.slurm.polling import Poll, WorkerJob, poll_slurm
 from fieldtrial.control.places.slurm.sbatch import Submitter
-from fieldtrial.control.places.slurm.submissions import Submissions
+from fieldtrial.control.places.slurm.submissions import Submissions, jobs_for
 from fieldtrial.disk.task_queue import Task, TaskQueue
 from fieldtrial.disk.work.folder import WorkFolder
 
@@ -331,15 +329,11 @@ class SlurmPlace:
     # Submitting
 
     def _submit(self) -> None:
-        """Submit as many jobs as there are tasks, including those to come, within the limits.
-
-        Tasks of one group need one job together.
-        """
+        """Submit the jobs for all tasks, including those to come, within the limits."""
         active = self._active()
         capacity = sum(job.answered < self.settings.trials_per_job for job in active.values())
-        groups = Counter(task.group or name for name, task in self._tasks.items())
-        jobs = sum(math.ceil(count / self.together) for count in groups.values())
-        wanted = min(self.slots, jobs + math.ceil(self._more / self.together)) - capacity
+        wanted = jobs_for(self._tasks.values(), self._more, self.together)
+        wanted = min(self.slots, wanted) - capacity
         leaving = len(self._jobs) - len(active)
         others = self._others + leaving
         for id in self._submissions.ask(wanted, len(active), others, self._jobs.keys()):
