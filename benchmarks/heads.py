@@ -116,7 +116,9 @@ def train_plainly(data: Any, lr: float, config: TrainConfig) -> float:
     optimizer = torch.optim.AdamW(head.parameters(), lr, weight_decay=0.0)
     train, validation = torch.from_numpy(data.train), torch.from_numpy(data.validation)
     for _ in range(config.epochs):
-        for chosen in train[torch.randperm(len(train))].split(config.batch_size):
+        order = train[torch.randperm(len(train))]
+        for start in range(0, len(train), config.batch_size):
+            chosen = order[start : start + config.batch_size]
             loss = nn.functional.cross_entropy(head(features[chosen]), labels[chosen])
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
