@@ -2,6 +2,7 @@
 where it goes.
 """
 
+import contextlib
 import importlib.metadata
 import json
 import os
@@ -30,8 +31,17 @@ def describe_machine() -> dict[str, Any]:
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
         "python": platform.python_version(),
         "commit": commit.stdout.strip(),
-        **{name: importlib.metadata.version(name) for name in PACKAGES},
+        **_versions(),
     }
+
+
+def _versions() -> dict[str, str]:
+    """Return the versions of PACKAGES, as far as they are installed."""
+    found = {}
+    for name in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
 
 
 def write_result(name: str, result: dict[str, Any]) -> None:

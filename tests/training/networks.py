@@ -41,7 +41,8 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> list[str]:
 
 def finished_run(path: Path, config: TrainConfig, network: Network) -> Run:
     run = Run.create(path, config)
-    save_file(network.state_dict(), run.weights_path)
+    state = network.state_dict()
+    save_file({name: tensor.contiguous() for name, tensor in state.items()}, run.weights_path)
     return run
 
 

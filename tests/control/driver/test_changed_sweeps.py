@@ -111,9 +111,10 @@ def test_a_wider_search_knows_the_trials_so_far_and_a_narrower_one_forgets_some(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "sweep"
-    first, _ = go_on(path, sweep_of(SGD, search={"lr": tune.choice(RATES[:4])}), None)
+    narrow = sweep_of(SGD, search={"lr": tune.choice(RATES[:4])}, searcher="tpe")
+    first, _ = go_on(path, narrow, None)
     known = {trial.name: trial.best for trial in first.rows[0].trials}
-    wider = sweep_of(SGD, search={"lr": tune.choice(RATES)}, trials=8)
+    wider = sweep_of(SGD, search={"lr": tune.choice(RATES)}, trials=8, searcher="tpe")
     engine, said = go_on(path, wider, None)
     assert [trial.name for trial in engine.rows[0].trials][: len(known)] == list(known)
     assert {tuple(engine.folder.run(name).attempts()) for name in known} == {(1,)}, "not again"

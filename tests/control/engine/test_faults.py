@@ -43,6 +43,7 @@ def run(
         base=base,
         rows=[{"optimizer": "sgd"}],
         search={"lr": tune.uniform(0.01, 0.02)},
+        searcher="tpe",
         trials=1,
         seeds=0,
     )

@@ -5,33 +5,28 @@ import random
 import subprocess
 import sys
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
-from sklearn.datasets import load_sample_image
 from torch import Tensor
 from torchvision.transforms.v2 import functional as vision
 
 from fieldtrial.fields.choices import Augmentation
 from fieldtrial.training.augment import randaugment
-from fieldtrial.training.augment import transforms as augment_module
 from fieldtrial.training.augment.color import blend, jitter, smooth
 from fieldtrial.training.augment.color import grey as luma
+from fieldtrial.training.augment.drawing import draw
+from fieldtrial.training.augment.moves import MOVES, moved
 from fieldtrial.training.augment.randaugment import CHANGES as RANDOM_CHANGES
 from fieldtrial.training.augment.transforms import CHANGES, augment
 from fieldtrial.training.data.load import load
+from tests.training.augment.torchvisions import shifted, warped
+from tests.training.photos import cut
 
 NAMES = tuple(CHANGES)
 CHANGED_OR_NOT = (("horizontal_flip",), ("vertical_flip",), ("grayscale",))
-
-
-@pytest.fixture(scope="module")
-def colour() -> Tensor:
-    """Sixteen times the same cut of a photo: what differs afterwards was drawn per image."""
-    photo = torch.from_numpy(load_sample_image("china.jpg")[100:132, 200:232].copy())
-    return photo.permute(2, 0, 1)[None].repeat(16, 1, 1, 1) / 255
 
 
 @pytest.fixture(scope="module")
@@ -158,21 +153,6 @@ def test_each_of_randaugments_changes_is_torchvisions(number: int, colour: Tenso
         )
 
 
-def warped(image: Tensor, angle: float = 0.0, shear: Sequence[float] = (0.0, 0.0)) -> Tensor:
-    bilinear = vision.InterpolationMode.BILINEAR
-    result: Tensor = vision.affine(image, angle, [0, 0], 1.0, list(shear), interpolation=bilinear)
-    return result
-
-
-def shifted(image: Tensor, pixels: float) -> Tensor:
-    """Return the image shifted to the right, by a fraction of a pixel too; black comes in."""
-    whole, part = math.floor(pixels), pixels - math.floor(pixels)
-    width = image.shape[-1]
-    padded = torch.nn.functional.pad(image, (width, width))
-    left, right = (padded[..., width - whole - more : 2 * width - whole - more] for more in (0, 1))
-    return (1 - part) * left + part * right
-
-
 def test_randaugment_draws_all_changes_alike(
     colour: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -198,26 +178,17 @@ def test_order_counts(colour: Tensor) -> None:
     assert not torch.equal(forwards, augment(colour, ("crop", "rotation"), seed=1))
 
 
-@pytest.mark.parametrize("name", ["crop", "random_resized_crop"])
-def test_the_warp_of_gpus_cuts_what_slices_cut(
-    name: str, colour: Tensor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sliced = augment(colour, (name,), seed=5)
-    monkeypatch.setattr(augment_module, "_cropping_mode", lambda _: "resample")
-    assert torch.allclose(augment(colour, (name,), seed=5), sliced, atol=1e-4)
-
-
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_tiny_images_survive(size: int) -> None:
     assert augment(torch.rand(4, 1, size, size), NAMES, seed=0).shape == (4, 1, size, size)
 
 
-def test_no_names_mean_no_change_and_no_kornia(colour: Tensor) -> None:
+def test_no_names_mean_no_change_and_no_torchvision(colour: Tensor) -> None:
     assert augment(colour, (), seed=0) is colour
     code = (
         "import sys, torch; from fieldtrial.training.augment.transforms import augment;"
-        " augment(torch.rand(2, 1, 8, 8), (), 0);sys.exit('kornia' in sys.modules or 'torchvision'"
-        " in sys.modules)"
+        " augment(torch.rand(2, 1, 8, 8), ('rotation',), 0);sys.exit('torchvision' in"
+        " sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
@@ -228,3 +199,38 @@ def test_a_gpu_draws_what_the_cpu_draws(colour: Tensor) -> None:
         on_gpu = augment(colour.cuda(), (name,), seed=9)
         assert on_gpu.is_cuda
         assert torch.allclose(on_gpu.cpu(), augment(colour, (name,), seed=9), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("horizontal_flip",),
+        ("crop", "horizontal_flip", "vertical_flip"),
+        ("vertical_flip", "crop"),
+        ("crop", "color_jitter", "horizontal_flip"),
+    ],
+)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_stored_images_become_what_floats_become(names: tuple[str, ...], channels: int) -> None:
+    """Bit for bit, and they stay 8-bit images where pixels are only moved."""
+    photo = torch.from_numpy(cut(1, 30, 44)[..., :channels])
+    stored = photo.expand(16, -1, -1, -1).contiguous()
+    before = stored.clone()
+    floats = augment(stored.permute(0, 3, 1, 2) / 255, names, seed=5)
+    changed = augment(stored, names, seed=5)
+    assert torch.equal(stored, before)
+    if "color_jitter" in names:
+        assert torch.equal(changed, floats)
+        return
+    assert changed.dtype == torch.uint8
+    assert torch.equal(changed.permute(0, 3, 1, 2) / 255, floats)
+
+
+def test_moves_made_together_are_those_made_one_after_another(colour: Tensor) -> None:
+    moves = list(zip(MOVES.values(), draw([1, 1, 2], 16, seed=8), strict=True))
+    stored = (colour * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+    expected = stored
+    for move in moves:
+        expected = moved(expected, [move])
+    assert torch.equal(moved(stored, moves), expected)
+    assert not torch.equal(expected, stored)

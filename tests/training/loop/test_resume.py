@@ -62,7 +62,7 @@ def start() -> Iterator[Start]:
         patch.setenv("OMP_NUM_THREADS", "1")
         patch.setenv("FIELDTRIAL_CHECKPOINT_SECONDS", "0")
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["fieldtrial.worker.tasks", "kornia.augmentation"])
+        context.set_forkserver_preload(["fieldtrial.worker.tasks"])
 
         def start_attempt(run: Run, attempt: int) -> ForkServerProcess:
             process = context.Process(target=work, args=(Task(str(run.path), attempt), World()))
@@ -125,6 +125,28 @@ def test_a_record_lost_between_checkpoint_and_file_comes_again(
     )
     assert [record["epoch"] for record in train_until(halted, attempt=2)] == [2, 3]
     assert numbers(halted) == numbers(whole)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd", "nadam"])
+@pytest.mark.parametrize("before", ["contiguous", "channels_last"])
+def test_a_trial_goes_on_in_another_memory_format(
+    before: str,
+    optimizer: str,
+    new_run: NewRun,
+    train_until: TrainUntil,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fields = {"model": "cnn", "filters": [8], "blocks": 3, "optimizer": optimizer, "epochs": 2}
+    whole, changed = (new_run(name, **fields) for name in ("whole", "changed"))
+    train_until(whole)
+    monkeypatch.setenv("FIELDTRIAL_MEMORY_FORMAT", before)
+    train_until(changed, last_epoch=1)
+    other = {"contiguous": "channels_last", "channels_last": "contiguous"}[before]
+    monkeypatch.setenv("FIELDTRIAL_MEMORY_FORMAT", other)
+    train_until(changed, attempt=2)
+    for name in ("train_loss", "validation_loss", "gradient_norm"):
+        one, another = (run.records()[2][name] for run in (whole, changed))
+        assert another == pytest.approx(one, rel=2e-3)
 
 
 def test_a_trial_killed_before_its_result_is_written_only_writes_it(

@@ -8,6 +8,7 @@ import torch
 import torchvision.models
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
+from torch.nn import functional
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.disk.run import Run
@@ -37,6 +38,54 @@ def test_stored_images_and_float_images_give_the_same_logits() -> None:
     as_float = stored.permute(0, 3, 1, 2).float() / 255
     torch.testing.assert_close(network(as_float), logits)
     torch.testing.assert_close(network.model((as_float - 0.3) / 0.4), logits)
+
+
+MODELS = (
+    "cnn",
+    "mlp",
+    "resnet18",
+    "squeezenet1_1",
+    "mobilenet_v3_small",
+    "timm:vit_tiny_patch16_224",
+)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_channels_last_computes_what_channels_first_does(
+    model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, given = TrainConfig(model=model), torch.Generator().manual_seed(0)
+    images = torch.randint(256, (4, 32, 32, 3), dtype=torch.uint8, generator=given)
+    found = []
+    for memory_format in ("channels_last", "contiguous"):
+        monkeypatch.setenv("FIELDTRIAL_MEMORY_FORMAT", memory_format)
+        network = network_for(config, 32, channels=3)
+        asked: torch.memory_format = getattr(torch, f"{memory_format}_format", torch.channels_last)
+        for given_images in (images, images.permute(0, 3, 1, 2) / 255):
+            assert network.normalise(given_images).is_contiguous(memory_format=asked)
+        for layer in network.modules():
+            if isinstance(layer, nn.Conv2d):
+                assert layer.weight.is_contiguous(memory_format=asked)
+        network.eval()  # dropout would be drawn in another order
+        logits = network(images)
+        functional.cross_entropy(logits, torch.tensor([0, 1, 2, 3])).backward()  # type: ignore[no-untyped-call]
+        gradients = [p.grad.clone() for p in network.parameters() if p.grad is not None]
+        found.append([logits.detach(), *gradients])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
+
+
+def test_normalising_follows_its_mean_and_spread() -> None:
+    network = network_for(TrainConfig(filters=(4,)))
+    stored = digits()
+    before = network.normalise(stored)
+    assert torch.equal(network.normalise(stored), before)
+    network.load_state_dict(network.state_dict() | {"mean": torch.full((1, 1, 1, 1), 0.5)})
+    torch.testing.assert_close(network.normalise(stored), before - 0.2 / 0.4)
+    network.std = network.std / 2
+    torch.testing.assert_close(network.normalise(stored), 2 * (before - 0.2 / 0.4))
+    narrow = network.normalise(stored[:, :, :4])
+    torch.testing.assert_close(narrow, network.normalise(stored)[..., :4])
 
 
 def test_bf16_computes_in_bf16_and_returns_float32() -> None:

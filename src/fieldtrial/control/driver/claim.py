@@ -156,6 +156,8 @@ def _differences(old: SweepDescription, new: SweepDescription) -> list[str]:
     lines = [f"{name} is {was!r} there and {now!r} now" for name, (was, now) in pairs.items()
              if was != now]  # fmt: skip
     if new.deterministic:
+        if old.searcher != new.searcher:
+            lines.append(f"searcher is {old.searcher!r} there and {new.searcher!r} now")
         searched = _changed_search(old, new)
         lines += [f"search {name} is {was} there and {now} now" for name, was, now in searched]
     if has_none and not any(line.startswith("base ") for line in lines):

@@ -16,7 +16,7 @@ from fieldtrial.training.distributed.world import World
 
 # What a trial's numbers may depend on.
 PACKAGES = (
-    "fieldtrial", "torch", "torchvision", "timm", "kornia", "deepspeed", "numpy", "pillow",
+    "fieldtrial", "torch", "torchvision", "timm", "deepspeed", "numpy", "pillow",
     "scikit-learn", "safetensors",
 )  # fmt: skip
 JOB_VARIABLES = (

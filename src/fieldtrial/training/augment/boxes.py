@@ -1,12 +1,16 @@
 """Augmentation of images with boxes: what moves the image moves its boxes."""
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from fieldtrial.training.augment.transforms import CHANGES
+from fieldtrial.training.augment.drawing import draw, places, send
+from fieldtrial.training.augment.transforms import COMPUTED
+from fieldtrial.training.augment.warp import warp, windows
 
 GREY = 0.5  # what comes in at the border, as in a letterbox
 LEFT = 0.1  # of its area must be in the image, or a box is gone
@@ -14,8 +18,19 @@ SHIFT, ZOOM = 0.1, 0.1  # affine: of the side, more or less
 AREA, ASPECT = (0.3, 1.0), (3 / 4, 4 / 3)  # random_resized_crop: of the window
 NO_BOX = -1.0
 
-# From images (n, channels, height, width) and targets (n, most, 5) to changed ones.
-Change = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+@dataclass(frozen=True)
+class Move:
+    """A random change that moves boxes.
+
+    Attributes:
+        numbers: how many random numbers it takes for each image.
+        apply: from images (n, channels, height, width), targets (n, most, 5) and random numbers
+            (numbers, n), uniform in [0, 1) and on the CPU, to changed images and targets.
+    """
+
+    numbers: int
+    apply: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 @torch.no_grad()
@@ -35,37 +50,35 @@ def augment_boxes(
         names: keys of MOVES, or of COLOURS.
         seed: from 0 to 2**64 - 1.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the GPUs as well
-        for name in names:
-            if name in MOVES:
-                images, targets = MOVES[name](images, targets)
-            else:
-                images = CHANGES[name](images)
+    changes = [MOVES.get(name) or COMPUTED[name] for name in names]
+    drawn = draw([change.numbers for change in changes], len(images), seed)
+    for change, numbers in zip(changes, drawn, strict=True):
+        if isinstance(change, Move):
+            images, targets = change.apply(images, targets, numbers)
+        else:
+            images = change.apply(images, numbers)
     return images, targets
 
 
-def _flip(images: Tensor, targets: Tensor, dimension: int, column: int) -> tuple[Tensor, Tensor]:
+def _flip(
+    images: Tensor, targets: Tensor, numbers: Tensor, dimension: int, column: int
+) -> tuple[Tensor, Tensor]:
     """Mirror every second image, on average, and the centres of its boxes in `column`."""
-    places = (torch.rand(len(images)) < 0.5).nonzero().flatten().to(images.device)
-    images = images.index_copy(0, places, images[places].flip(dimension))
-    mirrored = targets[places]
+    where = places(numbers[0] < 0.5, images)
+    images = images.index_copy(0, where, images[where].flip(dimension))
+    mirrored = targets[where]
     mirrored[..., column] = 1 - mirrored[..., column]
-    return images, targets.index_copy(0, places, mirrored)
+    return images, targets.index_copy(0, where, mirrored)
 
 
 def window(images: Tensor, targets: Tensor, starts: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor]:
     """Return a window of each image, resized to the whole, and the boxes in it.
 
     starts, sizes: (n, 2), the window's left top corner, and its width and height, in shares of the
-    image, on any device. What lies outside of the image is GREY.
+    image, on the CPU. What lies outside of the image is GREY.
     """
-    starts, sizes = starts.to(images), sizes.to(images)
-    maps = torch.zeros(len(images), 2, 3, device=images.device)  # from -1 to 1 on both sides
-    maps[:, 0, 0], maps[:, 1, 1] = sizes[:, 0], sizes[:, 1]
-    maps[:, :, 2] = 2 * starts + sizes - 1
-    grid = functional.affine_grid(maps, list(images.shape), align_corners=False)
-    moved = functional.grid_sample(images - GREY, grid, align_corners=False) + GREY
+    moved = warp(images - GREY, windows(starts, sizes)) + GREY
+    starts, sizes = send(starts, images), send(sizes, images)
     low = (targets[..., 1:3] - targets[..., 3:] / 2 - starts[:, None]) / sizes[:, None]
     high = (targets[..., 1:3] + targets[..., 3:] / 2 - starts[:, None]) / sizes[:, None]
     inner = torch.cat([low.clamp(0, 1), high.clamp(0, 1)], 2)
@@ -79,29 +92,27 @@ def window(images: Tensor, targets: Tensor, starts: Tensor, sizes: Tensor) -> tu
     return moved, torch.where(kept[..., None], changed, padding)
 
 
-def _affine(images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    n = len(images)
-    sizes = 1 / (1 + ZOOM * (2 * torch.rand(n, 1) - 1)).expand(n, 2)
-    shifts = SHIFT * (2 * torch.rand(n, 2) - 1)
-    return window(images, targets, (1 - sizes) / 2 + shifts, sizes)
+def _affine(images: Tensor, targets: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
+    drawn = 2 * numbers.T - 1
+    sizes = 1 / (1 + ZOOM * drawn[:, :1]).expand(-1, 2)
+    return window(images, targets, (1 - sizes) / 2 + SHIFT * drawn[:, 1:], sizes)
 
 
-def _random_resized_crop(images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    n = len(images)
-    area = AREA[0] + (AREA[1] - AREA[0]) * torch.rand(n)
-    low, high = torch.tensor(ASPECT).log()
-    aspect = (low + (high - low) * torch.rand(n)).exp()
+def _random_resized_crop(images: Tensor, targets: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
+    area = AREA[0] + (AREA[1] - AREA[0]) * numbers[0]
+    low, high = map(math.log, ASPECT)
+    aspect = (low + (high - low) * numbers[1]).exp()
     sizes = torch.stack([area * aspect, area / aspect], 1).sqrt().clamp(max=1)
-    return window(images, targets, torch.rand(n, 2) * (1 - sizes), sizes)
+    return window(images, targets, numbers[2:].T * (1 - sizes), sizes)
 
 
-MOVES: dict[str, Change] = {
+MOVES: dict[str, Move] = {
     # every second image, on average
-    "horizontal_flip": lambda images, targets: _flip(images, targets, 3, 1),
-    "vertical_flip": lambda images, targets: _flip(images, targets, 2, 2),
+    "horizontal_flip": Move(1, partial(_flip, dimension=3, column=1)),
+    "vertical_flip": Move(1, partial(_flip, dimension=2, column=2)),
     # a shift by up to 10 % of the side and a scale of 0.9 to 1.1; grey comes in at the border
-    "affine": _affine,
+    "affine": Move(3, _affine),
     # a window of 30 to 100 % of the area, sides 3:4 to 4:3, resized to the whole
-    "random_resized_crop": _random_resized_crop,
+    "random_resized_crop": Move(4, _random_resized_crop),
 }
 COLOURS = ("color_jitter", "sharpness", "grayscale")

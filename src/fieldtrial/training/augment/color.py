@@ -1,9 +1,12 @@
 """Colour augmentation: each image has its own change, all are computed in one pass."""
 
+import functools
 import math
 
 import torch
 from torch import Tensor
+
+from fieldtrial.training.augment.drawing import send
 
 LUMA = (0.299, 0.587, 0.114)  # of red, green and blue in grey
 YIQ = ((0.299, 0.587, 0.114), (0.595716, -0.274453, -0.321263), (0.211456, -0.522591, 0.311135))
@@ -15,9 +18,9 @@ def blend(images: Tensor, other: Tensor, share: Tensor) -> Tensor:
     Args:
         images: float (n, channels, height, width) in [0, 1].
         other: as `images`, or a tensor that broadcasts to it.
-        share: (n,), on any device; above 1 it extrapolates away from `other`.
+        share: (n,), on the CPU; above 1 it extrapolates away from `other`.
     """
-    share = share.to(images.device).view(-1, 1, 1, 1)
+    share = send(share, images).view(-1, 1, 1, 1)
     return torch.lerp(other.expand_as(images), images, share).clamp_(0, 1)
 
 
@@ -46,21 +49,18 @@ def jitter(
 ) -> Tensor:
     """Return the images with brightness, contrast and saturation scaled, and hues rotated.
 
-    All four arguments are (n,); `hue` is in turns. Brightness scales a pixel, contrast its distance
-    from the mean luma, saturation its distance from the luma. Hue rotates in the plane of equal
-    luma (YIQ). So all four are linear in a pixel, and together one matrix and one offset for each
-    image; the result is clipped to [0, 1] once. torchvision rotates hue in HSV, and clips four
-    times.
+    All four arguments are (n,), on the CPU; `hue` is in turns. Brightness scales a pixel, contrast
+    its distance from the mean luma, saturation its distance from the luma. Hue rotates in the plane
+    of equal luma (YIQ). So all four are linear in a pixel, and together one matrix and one offset
+    for each image; the result is clipped to [0, 1] once. torchvision rotates hue in HSV, and clips
+    four times.
     """
     n, channels, height, width = images.shape
     mean = grey(images.mean((2, 3), keepdim=True)).view(n, 1, 1)
-    scale, contrast = (
-        (brightness * contrast).to(images.device).view(n, 1, 1),
-        contrast.to(images.device).view(n, 1, 1),
-    )
-    offset = (brightness.to(images.device).view(n, 1, 1) * (1 - contrast)) * mean
+    offset = send(brightness * (1 - contrast), images).view(n, 1, 1) * mean
     matrix = _saturation(saturation) @ _hue(hue) if channels == 3 else torch.ones(n, 1, 1)
-    changed: Tensor = torch.baddbmm(offset, scale * matrix.to(images), images.flatten(2))
+    scaled = send((brightness * contrast).view(n, 1, 1) * matrix, images)
+    changed: Tensor = torch.baddbmm(offset, scaled, images.flatten(2))
     return changed.clamp_(0, 1).view(n, channels, height, width)
 
 
@@ -70,9 +70,14 @@ def _saturation(factors: Tensor) -> Tensor:
 
 
 def _hue(turns: Tensor) -> Tensor:
-    yiq, angles = torch.tensor(YIQ), 2 * math.pi * turns
+    (to_yiq, from_yiq), angles = _yiq(), 2 * math.pi * turns
     turn = torch.eye(3).repeat(len(turns), 1, 1)
     turn[:, 1, 1] = turn[:, 2, 2] = angles.cos()
     turn[:, 1, 2], turn[:, 2, 1] = -angles.sin(), angles.sin()
-    turned: Tensor = torch.linalg.inv(yiq) @ turn @ yiq
-    return turned
+    return from_yiq @ turn @ to_yiq
+
+
+@functools.cache
+def _yiq() -> tuple[Tensor, Tensor]:
+    """Return the matrices from RGB to YIQ and back."""
+    return torch.tensor(YIQ), torch.linalg.inv(torch.tensor(YIQ))

@@ -1,132 +1,133 @@
 """Augmentation: random changes of training images, batched, on their device, one per image."""
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from fieldtrial.training.augment.color import blend, grey, jitter, smooth
+from fieldtrial.training.augment.drawing import draw, places
+from fieldtrial.training.augment.moves import MOVES, Move, moved
+from fieldtrial.training.augment.warp import (
+    WINDOW_NUMBERS,
+    resized_windows,
+    rotations,
+    warp,
+    windows,
+)
+
+TURN = 15.0  # rotation: degrees, more or less
+SHIFT, ZOOM = 0.1, 0.1  # affine: of the side, more or less
+JITTER, HUE = 0.4, 0.1  # color_jitter: of a factor of 1, and in turns, more or less
+GREY = 0.1  # grayscale: how many become grey
+
+
+@dataclass(frozen=True)
+class Change:
+    """A random change.
+
+    Attributes:
+        numbers: how many random numbers it takes for each image.
+        apply: from images (n, channels, height, width) and random numbers (numbers, n), uniform
+            in [0, 1) and on the CPU, to the changed images. It never waits for a GPU: it computes
+            with the numbers on the CPU, and sends what the device needs.
+    """
+
+    numbers: int
+    apply: Callable[[Tensor, Tensor], Tensor]
 
 
 @torch.no_grad()
 def augment(images: Tensor, names: tuple[str, ...], seed: int) -> Tensor:
-    """Return `images` after the changes `names`, in order; shape, type and device stay.
+    """Return `images` after the changes `names`, in order, on their device.
 
-    Equal arguments give equal images. All random numbers come from `seed`, on the CPU, so that a
-    GPU uses the same; the state of the global generators stays.
+    Equal arguments give equal images, on the CPU and on a GPU, and the state of the global
+    generators stays. Stored images stay so if all changes are MOVES, and else become floats.
 
     Args:
-        images: float (n, channels, height, width) in [0, 1].
+        images: as they are stored, uint8 (n, height, width, channels); or float (n, channels,
+            height, width) in [0, 1].
         names: keys of CHANGES.
         seed: from 0 to 2**64 - 1.
     """
-    if not names:
+    changes = [CHANGES[name] for name in names]
+    drawn = draw([change.numbers for change in changes], len(images), seed)
+    moves: list[tuple[Move, Tensor]] = []
+    for change, numbers in zip(changes, drawn, strict=True):
+        if isinstance(change, Move):
+            moves.append((change, numbers))
+            continue
+        images = change.apply(_as_floats(moved(images, moves) if moves else images), numbers)
+        moves = []
+    return moved(images, moves) if moves else images
+
+
+def _as_floats(images: Tensor) -> Tensor:
+    """Return stored images as float (n, channels, height, width) in [0, 1], others as they are."""
+    if images.dtype != torch.uint8:
         return images
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the GPUs as well
-        for name in names:
-            images = CHANGES[name](images)
-    return images
+    return images.float().div_(255).permute(0, 3, 1, 2)
 
 
-def _flip(images: Tensor, dimension: int) -> Tensor:
-    return _some(images, 0.5, lambda chosen: chosen.flip(dimension))
+def _some(images: Tensor, chosen: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return the images with `change` applied to those that are `chosen`, bool (n,)."""
+    where = places(chosen, images)
+    return images.index_copy(0, where, change(images[where]))
 
 
-def _some(images: Tensor, share: float, change: Callable[[Tensor], Tensor]) -> Tensor:
-    """Return the images with `change` applied to some of them, a `share` on average."""
-    places = (torch.rand(len(images)) < share).nonzero().flatten().to(images.device)
-    return images.index_copy(0, places, change(images[places]))
+def _random_resized_crop(images: Tensor, numbers: Tensor) -> Tensor:
+    chosen = resized_windows(numbers, *images.shape[2:])
+    return warp(images, windows(*chosen), outside="border")
 
 
-def _kornia(name: str, images: Tensor, *values: Any, **settings: Any) -> Tensor:
-    """Return the images after a change of kornia's."""
-    import kornia.augmentation  # late: runs without it save the import
-
-    # Built anew in 0.01 to 0.3 ms; a module that is kept would hold device memory.
-    change = getattr(kornia.augmentation, name)(*values, **settings)
-    changed: Tensor = change(images)
-    return changed
+def _rotation(images: Tensor, numbers: Tensor) -> Tensor:
+    angles = torch.deg2rad(TURN * (2 * numbers[0] - 1))
+    return warp(images, rotations(angles, *images.shape[2:]))
 
 
-def _crop(images: Tensor) -> Tensor:
-    height, width = images.shape[2:]
-    padding = (_padding(width), _padding(height))
-    mode = _cropping_mode(images)
-    return _kornia(
-        "RandomCrop",
-        images,
-        (height, width),
-        padding=padding,
-        padding_mode="reflect",
-        cropping_mode=mode,
+def _affine(images: Tensor, numbers: Tensor) -> Tensor:
+    shifts, zooms = SHIFT * (2 * numbers[:2] - 1), 1 + ZOOM * (2 * numbers[2] - 1)
+    sizes = (1 / zooms)[:, None].expand(-1, 2)
+    return warp(images, windows((1 - sizes) / 2 - shifts.T * sizes, sizes))
+
+
+def _color_jitter(images: Tensor, numbers: Tensor) -> Tensor:
+    brightness, contrast, saturation, hue = 2 * numbers - 1
+    return jitter(
+        images, 1 + JITTER * brightness, 1 + JITTER * contrast, 1 + JITTER * saturation, HUE * hue
     )
 
 
-def _padding(side: int) -> int:
-    return min(max(1, side // 8), side - 1)  # reflection has side - 1 pixels to give
+def _sharpness(images: Tensor, numbers: Tensor) -> Tensor:
+    return blend(images, smooth(images), 2 * numbers[0])
 
 
-def _random_resized_crop(images: Tensor) -> Tensor:
-    size, mode = tuple(images.shape[2:]), _cropping_mode(images)
-    return _kornia(
-        "RandomResizedCrop",
-        images,
-        size,
-        scale=(0.08, 1.0),
-        ratio=(3 / 4, 4 / 3),
-        cropping_mode=mode,
-    )
-
-
-def _cropping_mode(images: Tensor) -> str:
-    """Return how kornia crops: by slices on a CPU, in one warp where each slice is a kernel."""
-    return "slice" if images.device.type == "cpu" else "resample"
-
-
-def _affine(images: Tensor) -> Tensor:
-    return _kornia("RandomAffine", images, 0.0, translate=(0.1, 0.1), scale=(0.9, 1.1), p=1.0)
-
-
-def _color_jitter(images: Tensor) -> Tensor:
-    brightness, contrast, saturation, hue = torch.rand(4, len(images)) * 2 - 1
-    return jitter(images, 1 + 0.4 * brightness, 1 + 0.4 * contrast, 1 + 0.4 * saturation, 0.1 * hue)
-
-
-def _sharpness(images: Tensor) -> Tensor:
-    return blend(images, smooth(images), 2 * torch.rand(len(images)))
-
-
-def _rand_augment(images: Tensor) -> Tensor:
+def _rand_augment(images: Tensor, numbers: Tensor) -> Tensor:
     from fieldtrial.training.augment.randaugment import rand_augment  # late, because of torchvision
 
-    return rand_augment(images)
+    return rand_augment(images, numbers)
 
 
-def _grayscale(images: Tensor) -> Tensor:
-    return _some(images, 0.1, lambda chosen: grey(chosen).expand_as(chosen))
+def _grayscale(images: Tensor, numbers: Tensor) -> Tensor:
+    return _some(images, numbers[0] < GREY, lambda chosen: grey(chosen).expand_as(chosen))
 
 
-CHANGES: dict[str, Callable[[Tensor], Tensor]] = {
-    # every second image, on average
-    "horizontal_flip": lambda images: _flip(images, 3),
-    "vertical_flip": lambda images: _flip(images, 2),
-    # Crops are drawn here from squares that are the original images; see data/originals.
-    # a shift by up to an eighth of the side, filled by reflection (He et al. 2015: 4 of 32 pixels)
-    "crop": _crop,
+# Crops are drawn here from squares that are the original images; see data/originals.
+COMPUTED: dict[str, Change] = {
     # 8 to 100 % of the area, sides 3:4 to 4:3, enlarged (Szegedy et al. 2014; torchvision's values)
-    "random_resized_crop": _random_resized_crop,
+    "random_resized_crop": Change(WINDOW_NUMBERS, _random_resized_crop),
     # -15 to 15 degrees; black comes in at the corners
-    "rotation": lambda images: _kornia("RandomRotation", images, 15.0, p=1.0),
+    "rotation": Change(1, _rotation),
     # a shift by up to 10 % of the side and a scale of 0.9 to 1.1; black comes in at the border
-    "affine": _affine,
+    "affine": Change(3, _affine),
     # brightness and contrast by up to 40 %; in colour also saturation by 40 % and hue by 0.1 turns
-    "color_jitter": _color_jitter,
+    "color_jitter": Change(4, _color_jitter),
     # from smoothed to twice as sharp
-    "sharpness": _sharpness,
+    "sharpness": Change(1, _sharpness),
     # every tenth image, on average, becomes grey; grey ones stay
-    "grayscale": _grayscale,
+    "grayscale": Change(1, _grayscale),
     # two of 14 changes
-    "randaugment": _rand_augment,
+    "randaugment": Change(4, _rand_augment),
 }
+CHANGES: dict[str, Change | Move] = MOVES | COMPUTED

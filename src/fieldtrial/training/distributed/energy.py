@@ -5,7 +5,7 @@ of each socket; Linux shows it below /sys/class/powercap (RAPL), often to root a
 of the whole card or socket, whoever uses it.
 """
 
-import contextlib
+import functools
 import os
 import threading
 from collections.abc import Sequence
@@ -109,14 +109,13 @@ class _Card:
     @classmethod
     def of(cls, device: torch.device) -> "_Card | None":
         """Return the card's counter; None without NVML, or if the card or part has none."""
-        import pynvml  # late: not where there is no GPU
-
+        if (nvml := _nvml()) is None:
+            return None
         try:
-            pynvml.nvmlInit()
             name = f"GPU-{torch.cuda.get_device_properties(device).uuid}"
-            handle = pynvml.nvmlDeviceGetHandleByUUID(name)
-            return cls(pynvml, handle, pynvml.nvmlDeviceGetTotalEnergyConsumption(handle))
-        except pynvml.NVMLError:
+            handle = nvml.nvmlDeviceGetHandleByUUID(name)
+            return cls(nvml, handle, nvml.nvmlDeviceGetTotalEnergyConsumption(handle))
+        except nvml.NVMLError:
             return None
 
     def read(self) -> float | None:
@@ -140,9 +139,19 @@ class _Card:
             return False
 
     def close(self) -> None:
-        """See Counter."""
-        with contextlib.suppress(self.nvml.NVMLError):
-            self.nvml.nvmlShutdown()
+        """See Counter: NVML stays open for the next trial."""
+
+
+@functools.cache
+def _nvml() -> Any:
+    """Return NVML's module, opened for the rest of this process; None where there is no NVML."""
+    import pynvml  # late: not where there is no GPU
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return None
+    return pynvml
 
 
 @dataclass
@@ -205,6 +214,7 @@ class _Processors:
             self.read()
 
 
+@functools.cache
 def _cores() -> int:
     """Return how many cores this machine has, each once where it runs two threads."""
     names = ("topology/physical_package_id", "topology/core_id")

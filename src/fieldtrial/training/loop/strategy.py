@@ -179,7 +179,7 @@ class Replicated:
 def _laid_out(value: Any, parameter: nn.Parameter) -> Any:
     """Return a copy of an optimiser's value, which the optimiser will write into.
 
-    Fused steps need it in memory as `parameter` lies there; a checkpoint may be of another layout.
+    Fused steps need it in memory as `parameter` lies there. A checkpoint may have another format.
     """
     if not isinstance(value, torch.Tensor) or value.shape != parameter.shape:
         return copy.deepcopy(value)

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 import deepspeed
 import torch
 from deepspeed.utils import safe_get_full_optimizer_state, safe_set_full_optimizer_state
+from torch import nn
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.training.distributed.world import World
@@ -30,6 +31,8 @@ class Zero:
         self._partitioned = config.strategy == "zero3"
         self._parameters = trainable(network)
         self._has_stepped = False
+        # DeepSpeed cuts weights up as they lie in memory, and puts them together channels first.
+        nn.utils.convert_conv2d_weight_memory_format(network, torch.contiguous_format)
         settings = {
             "train_micro_batch_size_per_gpu": 1,  # unused: batches are made here
             "gradient_clipping": config.gradient_clip or 0.0,

@@ -1,6 +1,7 @@
 """Where a trial's model and initial weights come from, and the network that is built of them."""
 
 import difflib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +24,7 @@ from fieldtrial.training.models.library.of_darknet import WEIGHTS, DarknetModels
 from fieldtrial.training.models.library.of_timm import Timm
 from fieldtrial.training.models.library.origins import Origin
 from fieldtrial.training.models.network import Network, count_flops, per_channel
-from fieldtrial.training.models.weights import is_network, load_state, read_state
+from fieldtrial.training.models.weights import is_network, load_state, read_state_once
 
 OWN = "this project"
 LIBRARIES: dict[str, Library] = {OWN: OwnModels(), "torchvision": Torchvision(), "timm": Timm()}
@@ -121,13 +122,15 @@ class ModelSource:
         return path
 
     @cached_property
-    def state(self) -> dict[str, Tensor] | None:
-        """The tensors in `file`, or None; None for a file of darknet's, whose layers name them.
+    def state(self) -> Mapping[str, Tensor] | None:
+        """The tensors in `file`, not to be changed, or None; None for a file of darknet's.
+
+        There, layers name the tensors.
 
         Raises:
             ValueError: as `read_state`.
         """
-        return read_state(self.file) if self.file and not self.is_darknets else None
+        return read_state_once(self.file) if self.file and not self.is_darknets else None
 
     @cached_property
     def is_darknets(self) -> bool:
@@ -269,7 +272,7 @@ def build(
             )
             network = Network(model, head, size, mean, std, config.precision)
             _check_patches(model, size)
-            count_flops(network, size, shape.channels)
+            network.flops = count_flops(network, size, shape.channels)
         except (RuntimeError, AssertionError) as error:
             pretraining = source.library.pretraining(source.name)
             made_for = f"; it was made for {pretraining.image_size}" if pretraining else ""

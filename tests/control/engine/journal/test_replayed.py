@@ -3,18 +3,33 @@
 import itertools
 import pickle
 import random
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from ray import tune
 
+from fieldtrial.config import TrainConfig
 from fieldtrial.control.engine.journal import replayed as module
 from fieldtrial.control.engine.journal.replayed import Replayed
 from fieldtrial.control.engine.ray_tune import SCORE, TIME, build_scheduler, build_searcher
 from fieldtrial.control.engine.rounds import Named
 from fieldtrial.control.engine.state import ForeignStateError
+from fieldtrial.fields.choices import SearcherName
+from fieldtrial.search_domains import Domain, choice, loguniform
+from fieldtrial.sweep import Sweep
 
-SPACE = {"lr": tune.loguniform(1e-4, 1e-1), "optimizer": tune.choice(["sgd", "adam"])}
+SPACE: dict[str, Domain] = {"lr": loguniform(1e-4, 1e-1), "optimizer": choice(["sgd", "adam"])}
+
+
+def searcher_of(name: SearcherName, trials: int) -> Any:
+    sweep = Sweep(
+        base=TrainConfig(epochs=2),
+        rows=[{"model": "cnn"}],
+        search=SPACE,
+        trials=trials,
+        searcher=name,
+    )
+    return build_searcher(sweep, 2, 0)
 
 
 class Counter:
@@ -51,11 +66,20 @@ def halve(scheduler: Replayed, number: int) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("step", [search, halve])
-def test_saved_at_any_time_it_goes_on_as_if_it_had_not_been(step: Any) -> None:
+@pytest.mark.parametrize(
+    ("step", "make"),
+    [
+        (search, lambda: searcher_of("gp", 30)),
+        (search, lambda: searcher_of("tpe", 30)),
+        (halve, lambda: build_scheduler(3, "max")),
+    ],
+    ids=["gp", "tpe", "halving"],
+)
+def test_saved_at_any_time_it_goes_on_as_if_it_had_not_been(
+    step: Any, make: Callable[[], Any]
+) -> None:
     def begin() -> Replayed:
-        made: Any = build_scheduler(3, "max") if step is halve else None
-        return Replayed(made or build_searcher(SPACE, "max", 30, 0))
+        return Replayed(make())
 
     whole, saved = begin(), begin()
     journal = pickle.loads(pickle.dumps(saved))
@@ -70,8 +94,17 @@ def test_saved_at_any_time_it_goes_on_as_if_it_had_not_been(step: Any) -> None:
             saved = pickle.loads(pickle.dumps(journal))
 
 
-def test_what_is_saved_of_a_call_does_not_grow_with_the_calls() -> None:
-    searcher, sizes = Replayed(build_searcher(SPACE, "max", 400, 0)), []
+def test_what_was_proposed_stays_even_where_it_would_be_another_one_now() -> None:
+    searcher = Replayed(searcher_of("gp", 30))
+    proposed = [search(searcher, number) for number in range(4)]
+    searcher.rest()
+    searcher._calls[0] = searcher._calls[0]._replace(answer=proposed[3])
+    assert list(searcher.made._curves["0-0"].point) == list(searcher.made._curves["0-3"].point)
+
+
+@pytest.mark.parametrize("name", ["gp", "tpe"])
+def test_what_is_saved_of_a_call_does_not_grow_with_the_calls(name: SearcherName) -> None:
+    searcher, sizes = Replayed(searcher_of(name, 400)), []
     for number in range(300):
         search(searcher, number)
         sizes.append(len(pickle.dumps(searcher.take_news())))
