@@ -154,7 +154,7 @@ def test_a_diverged_trial_is_told_as_a_bad_value_and_a_failed_one_is_not_told() 
         trial = train(row, row.propose(), 0.7, epochs=3)
         trial.status, trial.problem = "failed", f"{kind}: its reason"
         row.on_failed(trial)
-        told = row._searcher.made._ot_study.trials[0]  # type: ignore[union-attr]
+        told = row._searcher.searcher._ot_study.trials[0]  # type: ignore[union-attr]
         outcomes[kind] = (told.state.name, told.value)
     assert outcomes == {"diverged": ("COMPLETE", 0.1), "failed": ("FAIL", None)}
 
@@ -221,7 +221,7 @@ def test_a_trial_of_a_lost_search_is_restored_with_its_tuples() -> None:
     row = Row(sweep(search=domains, trials=2, searcher="tpe"), 0)
     config = TrainConfig(epochs=EPOCHS, model="cnn", lr=0.01, filters=(16,))
     row.restore(config, {"outcome": "finished", "epochs": EPOCHS, "validation_accuracy": 0.7})
-    (told,) = row._searcher.made._ot_study.trials  # type: ignore[union-attr]
+    (told,) = row._searcher.searcher._ot_study.trials  # type: ignore[union-attr]
     assert told.value == 0.7
     assert told.params["lr"] == 0.01
     assert row.trials[0].status == "done"

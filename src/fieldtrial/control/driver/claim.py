@@ -81,6 +81,7 @@ class Claim:
             self.folder.relist_trials(self.entries)
         if self._saved is not None and self._saved[1].digest != self.new.digest:
             save_state(self.folder, self.new, (self.trials.rows, self.trials.sources))
+        self.folder.make_room(len(self.sweep.planned) * self.sweep.runs_per_row)
         self.folder.write_description(self.new)
 
     def changes(self) -> Iterator[str]:

@@ -9,7 +9,7 @@ from ray.tune.schedulers import TrialScheduler
 from fieldtrial.budget import FINALIST_SEEDS, SEARCH_SEEDS
 from fieldtrial.config import TrainConfig
 from fieldtrial.control.engine.finalists import Finalist, choose_winner, rank
-from fieldtrial.control.engine.journal.replayed import Replayed
+from fieldtrial.control.engine.journal.replayed import Replayed, ReplayedSearcher
 from fieldtrial.control.engine.ray_tune import (
     SCORE,
     TIME,
@@ -51,7 +51,7 @@ class Row(RowTrials):
         self.most_finalists = sweep.finalists
         self._searched = list(sweep.search)
         self._searcher = (
-            Replayed(build_searcher(sweep, planned.most_epochs, self.config.seed))
+            ReplayedSearcher(build_searcher(sweep, planned.most_epochs, self.config.seed))
             if sweep.search
             else None
         )
@@ -113,7 +113,7 @@ class Row(RowTrials):
         if self._in_rounds and number == round_of(number, self._random)[0]:
             self._tell_round()
         trial_id = self._trial_id(str(number))
-        values = self._searcher.call("suggest", trial_id) if self._searcher else {}
+        values = self._searcher.suggest(trial_id) if self._searcher else {}
         config = TrainConfig.from_dict(values, self.config)
         trial = Trial(trial_id, "search", self.number, config, self.search, suggestion=values)
         if self._in_rounds:

@@ -192,7 +192,8 @@ def _render(sweeps: Sweeps, output: Path | None = None) -> str:
         "markedLabel": "may be the best: not shown to be beaten",
         "classes": {"rows": classes},
         "folder": _address(folder, output),
-        "commandFile": _relative(folder, "command"),
+        "places": [*map(folder.place_of, trials["trial"])] if folder.is_sharded else None,
+        "commandFile": _command_file(folder),
         "logs": report_data.category("log", [logs.get(trial, "") for trial in trials["trial"]]),
     }
     charts = [
@@ -217,7 +218,7 @@ def _render(sweeps: Sweeps, output: Path | None = None) -> str:
         "constants": constants,
         "charts": charts,
         "pictures": read_pictures(folder, trials, tested.labels, tested.runs, tested.best_first),
-        "failures": failures(trials, logs),
+        "failures": failures(folder, trials, logs),
         "environments": environments(attempts),
         "notes": [*table.grid.footer, *unreadable],
         "colophon": (
@@ -257,8 +258,9 @@ def _address(folder: SweepFolder, output: Path | None) -> str:
     return quote(os.path.relpath(folder.path.resolve(), output.resolve())) + "/"
 
 
-def _relative(folder: SweepFolder, trial: str) -> str:
-    run = Run(folder.path / trial)
+def _command_file(folder: SweepFolder) -> str:
+    """Return the name that the file with a run's command has in its directory."""
+    run = Run(folder.path)
     return run.command_path.path.relative_to(run.path).as_posix()
 
 

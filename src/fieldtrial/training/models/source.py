@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.detection.settings import DetectorSettings, require_weights
-from fieldtrial.disk.inside import Inside, RefusedError
+from fieldtrial.disk.inside import RefusedError
 from fieldtrial.disk.run import Run
+from fieldtrial.disk.work.shards import beside
 from fieldtrial.fields.rules import RUN_PREFIX, is_library
 from fieldtrial.training.data.load import DataShape
 from fieldtrial.training.data.recipe import Recipe, recorded
@@ -77,20 +78,20 @@ class ModelSource:
         weights, folder = self.config.weights, self.run_folder
         if weights == "random" or is_library(weights):
             return None
-        path = Path(weights).expanduser()
+        path, other = Path(weights).expanduser(), None
         if weights.startswith(RUN_PREFIX):
             if folder is None:
                 raise ValueError(
                     f"weights = {weights!r}: stands for a run beside this one, and this one has"
                     " no folder"
                 )
-            path = folder.resolve().parent / weights.removeprefix(RUN_PREFIX)
+            other = beside(folder.resolve(), weights.removeprefix(RUN_PREFIX))
+            path = other.path
         elif not path.is_dir():
             return None
         if folder is not None and path.resolve() == folder.resolve():
             raise ValueError(f"weights = {weights!r}: is this run itself")
-        beside = Inside(path.parent, (path.name,))
-        run = Run(beside if weights.startswith(RUN_PREFIX) else path)
+        run = Run(other or path)
         try:
             run.config()
         except (FileNotFoundError, RefusedError) as error:
