@@ -27,6 +27,7 @@ import torch
 
 from fieldtrial.disk.task_queue import Task
 from fieldtrial.processes import age
+from fieldtrial.training.attempt.memory import keep_freed_memory, return_freed_memory
 from fieldtrial.training.distributed.device_clock import DeviceClock
 from fieldtrial.training.distributed.world import World
 from fieldtrial.worker.groups import work_together
@@ -45,6 +46,7 @@ def main() -> None:
         world = World.from_environment()
     except ValueError as error:
         sys.exit(str(error))
+    keep_freed_memory()
     start, is_first, tidy = age(), True, _Tidy(world)
     source = open_task_source(sys.argv[1:], answers) if world.is_rank_0 else None
     while fields := world.broadcast(_next(source)):
@@ -73,6 +75,7 @@ class _Tidy:
 
     def __call__(self) -> None:
         gc.collect()
+        return_freed_memory()
         if len(sys.modules) > self._modules:
             # Imported objects stay: later collections skip them, and save 0.2 s each.
             gc.freeze()

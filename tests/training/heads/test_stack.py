@@ -14,7 +14,7 @@ from fieldtrial.training.data.splits import Indices
 from fieldtrial.training.heads.epochs import evaluate, train_epoch
 from fieldtrial.training.heads.stack import Features, Heads
 from fieldtrial.training.loop.batches import shuffled
-from fieldtrial.training.loop.epoch import Diverged, EpochStatistics
+from fieldtrial.training.loop.epoch import Diverged, EpochStatistics, measured_steps
 from fieldtrial.training.loop.optimizers import OPTIMIZERS, build_optimizer, learning_rate
 from fieldtrial.training.loop.trial_progress import TrialProgress
 
@@ -86,8 +86,8 @@ def trained(
 
 
 def by_torch(config: TrainConfig, number: int, train: Indices) -> tuple[nn.Linear, float, float]:
-    """Train a head alone, with the optimiser of torch; return it, and its last epoch's mean loss
-    and mean norm of the gradient.
+    """Train a head alone, with the optimiser of torch; return it, and of its last epoch the mean
+    loss, and the mean norm of the gradient in the measured steps.
     """
     layer = nn.Linear(WIDTH, CLASSES)
     with torch.no_grad():
@@ -107,7 +107,8 @@ def by_torch(config: TrainConfig, number: int, train: Indices) -> tuple[nn.Linea
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             most = math.inf if config.gradient_clip is None else config.gradient_clip
-            norms.append(float(nn.utils.clip_grad_norm_(layer.parameters(), most)))
+            norm = float(nn.utils.clip_grad_norm_(layer.parameters(), most))
+            norms += [norm] if i in measured_steps(steps) else []
             lr = learning_rate(config, (epoch - 1) * steps + i, steps * config.epochs)
             for group in optimizer.param_groups:
                 group["lr"] = lr

@@ -10,13 +10,7 @@ from torch import Tensor
 from fieldtrial.training.data.splits import Indices
 from fieldtrial.training.heads.stack import Features, Heads
 from fieldtrial.training.loop.batches import shuffled
-from fieldtrial.training.loop.epoch import (
-    MEASURED_NORMS,
-    MEASURED_UPDATES,
-    Diverged,
-    EpochStatistics,
-    spread,
-)
+from fieldtrial.training.loop.epoch import Diverged, EpochStatistics, measured_steps
 from fieldtrial.training.loop.optimizers import learning_rate
 from fieldtrial.training.loop.trial_progress import TrialProgress
 from fieldtrial.training.tasks.interface import Scores
@@ -61,15 +55,15 @@ def train_epoch(
         dtype=torch.float64,
     ).to(heads.parameters.device)
     orders = _distinct(_orders(heads, train, progress))
-    norm_steps, update_steps = (spread(n, steps) for n in (MEASURED_NORMS, MEASURED_UPDATES))
+    measured = measured_steps(steps)
     sums, norms, updates = list[Tensor](), list[Tensor](), list[Tensor]()
     waited = 0.0
     for i in range(steps):
         asked = time.perf_counter()
         rows = features.rows([own[i * size : (i + 1) * size] for own in orders], len(configs))
         waited += time.perf_counter() - asked
-        before = heads.parameters.clone() if i in update_steps else None
-        of_step, norm = heads.step(rows, rates[i], is_measured=i in norm_steps)
+        before = heads.parameters.clone() if i in measured else None
+        of_step, norm = heads.step(rows, rates[i], is_measured=i in measured)
         sums.append(of_step)
         if norm is not None:
             norms.append(norm)

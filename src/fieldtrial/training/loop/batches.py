@@ -85,11 +85,15 @@ def _batches(
     for start in range(0, len(order), size):
         count = min(size, len(order) - start)
         width = max(math.ceil(count / world.size), min(2, math.ceil(size / world.size)))
-        places = start + np.arange(world.rank, width * world.size, world.size)
-        chosen = np.take(order, places, mode="wrap")
+        if width * world.size == count:
+            chosen = order[start + world.rank : start + count : world.size]
+            weights = np.ones(width, np.float32)
+        else:
+            places = start + np.arange(world.rank, width * world.size, world.size)
+            chosen = np.take(order, places, mode="wrap")
+            weights = (places < start + count).astype(np.float32)
         images = np.take(data.images, chosen, 0) if draw is None else draw(start // size, chosen)
         targets = data.targets(chosen)
-        weights = (places < start + count).astype(np.float32)
         yield Batch(_send(images, world), _send(targets, world), _send(weights, world), count)
 
 

@@ -120,7 +120,9 @@ class Network(nn.Module):
 
     def compute(self, part: Callable[[Tensor], Any], given: Tensor) -> Any:
         """Return the output of a part of the model for `given`, in the network's precision."""
-        with torch.autocast(given.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+        if self.precision == "fp32":
+            return part(given)
+        with torch.autocast(given.device.type, torch.bfloat16):
             return part(given)
 
     def normalise(self, images: Tensor) -> Tensor:
