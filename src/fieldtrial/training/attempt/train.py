@@ -8,11 +8,9 @@ from collections.abc import Generator, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-import safetensors.torch
 import torch
 
 from fieldtrial.disk.device_time import Spent, device_time
-from fieldtrial.disk.files import write_atomically
 from fieldtrial.disk.run import Record
 from fieldtrial.fields.choices import Classifier
 from fieldtrial.training.attempt.environment import environment, uncommitted_changes
@@ -23,7 +21,7 @@ from fieldtrial.training.freezing.trained_state import load_trained, whole_state
 from fieldtrial.training.loop.attempt import Attempt, Split, Superseded
 from fieldtrial.training.loop.epoch import Diverged
 from fieldtrial.training.loop.fit import Fit
-from fieldtrial.training.models.weights import separate
+from fieldtrial.training.models.weights import write_state
 from fieldtrial.training.scoring.evaluation import score_splits, score_state
 from fieldtrial.training.svm.classifier import Fitted, fit_svm
 from fieldtrial.training.tasks.interface import ScoredSplit
@@ -73,7 +71,7 @@ class NetworkTrial:
         fit, progress = self._fit, self._fit.progress
         reason = progress.end(self._attempt.config)
         best = self._best if fit.is_partitioned else whole_state(fit.network, self._best)
-        write_atomically(self._attempt.run.weights_path, safetensors.torch.save(separate(best)))
+        write_state(self._attempt.run.weights_path, best)
         return {
             "outcome": "finished" if reason else "stopped",
             "reason": reason or "stop file",
