@@ -72,6 +72,10 @@ def startup(name: str) -> Figure:
 
 # By how the line of the page begins.
 LINES: dict[str, tuple[Figure, ...]] = {
+    "`make demo`": (
+        Figure("demo", ("wall",), " s"),
+        Figure("demo", ("epochs",), " s, its epochs"),
+    ),
     "`--help`; `--dry-run`": tuple(map(startup, ("help", "dry_run", "status", "table"))),
     "imports of a worker": (
         Figure("startup", ("worker", "beyond_torch"), " s beyond torch"),

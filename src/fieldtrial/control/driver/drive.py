@@ -7,7 +7,7 @@ from fieldtrial.command_line import BAD_RESULT, INTERRUPTED, said_if_long
 from fieldtrial.control.driver.claim import Claim, claim_folder
 from fieldtrial.control.driver.contest import runs_wanted
 from fieldtrial.control.driver.live_panel import LivePanel, print_overview
-from fieldtrial.control.driver.live_report import LiveReport, write_report
+from fieldtrial.control.driver.live_report import LastReport, LiveReport
 from fieldtrial.control.driver.preflight import Preflight, checking
 from fieldtrial.control.driver.shortcomings import shortcomings
 from fieldtrial.control.engine.loop import Engine
@@ -110,13 +110,15 @@ def _drive(
                 status = INTERRUPTED
             finally:
                 place.close(detach=detaches(engine is not None, ending, not is_here, folder))
+        # An interruption should not take long, and a report exists.
+        report = LastReport(folder) if status != INTERRUPTED else None
         table = subprocess.run(
             python("-m", "fieldtrial.results.table.command", str(folder.path)),
             check=False,
         )
-        if status != INTERRUPTED:  # an interruption should not take long, and a report exists
+        if report:
             with said_if_long("writing the report"):
-                write_report(folder)
+                report.show()
     return status or (BAD_RESULT if table.returncode else 0)
 
 
