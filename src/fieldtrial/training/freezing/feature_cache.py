@@ -26,7 +26,7 @@ from fieldtrial.training.freezing.feature_cost import cost_path, read_cost, writ
 from fieldtrial.training.freezing.freeze_point import FreezePoint, find_freeze_point
 from fieldtrial.training.models.network import FeatureNetwork, Network
 
-FORMAT = 2  # raised when the same key would stand for other numbers
+FORMAT = 3  # raised when the same key would stand for other numbers
 MOST_BYTES = 4 * 2**30  # of one file: larger features are computed in each epoch
 MOST_BYTES_TOGETHER = 4 * MOST_BYTES  # of the cache: the longest unused files are removed
 # Folders in the store root: features at the freeze point, and the head's input (svm/penultimate).
@@ -57,6 +57,15 @@ class FeatureSource:
     world: World
     sample: torch.Tensor
 
+    @property
+    def view(self) -> str:
+        """What is done to the images before: "" for nothing. It is a part of the file's name."""
+        return ""
+
+    def images(self, chosen: Indices, _block: int) -> torch.Tensor:
+        """Return the images `chosen`, the block of that number, on the device."""
+        return torch.from_numpy(self.data.take(chosen)).to(self.world.device)
+
     def kept(self, chosen: Indices, clock: DeviceClock | None) -> NDArray[Any] | None:
         """Return the features of the images `chosen`, float32 (n, ...), from the feature cache.
 
@@ -66,7 +75,9 @@ class FeatureSource:
         clock: is told what the features cost, or would have cost.
         """
         began = time.monotonic()
-        shape = (len(chosen), *self.sample.shape[1:])
+        shape = stored_shape = (len(chosen), *self.sample.shape[1:])
+        if self.is_channels_last:
+            stored_shape = (shape[0], *shape[2:], shape[1])
         if math.prod(shape) * 4 > MOST_BYTES:
             return None
         path = store_root() / FROZEN / f"{_key(self, chosen)}.npy"
@@ -78,7 +89,7 @@ class FeatureSource:
                 with FileLock(f"{path}.lock"):  # one process fills the file, others wait for it
                     features = _open(path)
                     if features is None:
-                        _build(self, chosen, shape, path)
+                        _build(self, chosen, stored_shape, path)
                         features = np.asarray(np.load(path, mmap_mode="r"))
             except OSError as error:
                 log.warning(
@@ -87,7 +98,12 @@ class FeatureSource:
                 return None
         if clock:
             clock.add_features(began, read_cost(path), were_there)
-        return features
+        return features.transpose(0, 3, 1, 2) if self.is_channels_last else features
+
+    @property
+    def is_channels_last(self) -> bool:
+        """Whether features lie in the file as layers behind the cut take them, channels last."""
+        return self.sample.ndim == 4 and self.network.memory_format is torch.channels_last
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -143,6 +159,13 @@ class FeatureData(Data):
     def targets(self, chosen: Indices) -> NDArray[Any]:
         """Return what is learned of the images `chosen`."""
         return self.learned[chosen]
+
+    def take(self, chosen: Indices) -> NDArray[Any]:
+        """Return a copy of the features of `chosen`, which lie in memory as those in the file."""
+        if self.source.is_channels_last:
+            stored = self.images.transpose(0, 2, 3, 1)
+            return np.take(stored, chosen, 0).transpose(0, 3, 1, 2)
+        return super().take(chosen)
 
     def positions(self, chosen: Indices) -> Indices:
         """Return where the images `chosen` are in the data set's store."""
@@ -226,8 +249,7 @@ def _open(path: Path) -> NDArray[Any] | None:
 
 
 def _build(source: FeatureSource, chosen: Indices, shape: tuple[int, ...], path: Path) -> None:
-    """Write the features of the images `chosen` to `path`; the caller holds the lock."""
-    network, point, data, world = source.network, source.point, source.data, source.world
+    """Write the features of the images `chosen`, `shape`, to `path`; the caller holds the lock."""
     log.info("computing the frozen layers' features of %d images: %s", len(chosen), path)
     make_room(math.prod(shape) * 4)
     aside = path.with_suffix(".building")
@@ -242,7 +264,9 @@ def _build(source: FeatureSource, chosen: Indices, shape: tuple[int, ...], path:
         started = time.monotonic()
         with progress("computing features", 0, len(chosen), "images") as advance:
             for start in range(0, len(chosen), IMAGES):
-                part = _features(network, point, data, chosen[start : start + IMAGES], world)
+                images = source.images(chosen[start : start + IMAGES], start // IMAGES)
+                part = features_of(source.network, source.point, images)
+                part = part.permute(0, 2, 3, 1) if source.is_channels_last else part
                 features[start : start + len(part)] = part.float().cpu().numpy()
                 advance(len(part))
                 _require_time(time.monotonic() - started, (start + len(part)) / len(chosen))
@@ -284,16 +308,11 @@ def make_room(size: int) -> None:
             together -= taken
 
 
-def _features(
-    network: Network, point: FreezePoint, data: Data, chosen: Indices, world: World
-) -> torch.Tensor:
-    """Return the features of the images `chosen`, on the device."""
+def features_of(network: Network, point: FreezePoint, images: torch.Tensor) -> torch.Tensor:
+    """Return the features of images as `Network.normalise` takes them, all on the device."""
     network.eval()
     with torch.no_grad():
-        features: torch.Tensor = network.compute(
-            point.prefix.run,
-            network.normalise(torch.from_numpy(np.asarray(data.images[chosen])).to(world.device)),
-        )
+        features: torch.Tensor = network.compute(point.prefix.run, network.normalise(images))
     return features
 
 
@@ -301,7 +320,8 @@ def _sample(network: Network, point: FreezePoint, data: Data, world: World) -> t
     """Return a tensor of the shape and type of one image's features, which copies share."""
     key = ("features of an image", point.cut.key, world.device.type, data.image_size)
     if key not in network.known:
-        own = _features(network, point, data, np.arange(1), world)
+        image = torch.from_numpy(data.take(np.arange(1))).to(world.device)
+        own = features_of(network, point, image)
         network.known[key] = torch.empty_like(own)
     sample: torch.Tensor = network.known[key]
     return sample
@@ -323,5 +343,5 @@ def _key(source: FeatureSource, chosen: Indices) -> str:
     tensors = ("mean", "std", *(f"model.{name}" for name in point.cut.tensors))
     facts = (*facts, *(f"{name} {network.digest_of(name)}" for name in tensors))
     key = hashlib.blake2b("\n".join(map(str, facts)).encode(), digest_size=8)
-    key.update(chosen.tobytes())
+    key.update(source.view.encode() + chosen.tobytes())
     return key.hexdigest()
