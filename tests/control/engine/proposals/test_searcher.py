@@ -128,12 +128,12 @@ def test_a_stopped_trial_is_known_by_its_curve() -> None:
     proposals = []
     for value in (0.5, -0.5):
         searcher = make(RATE)
-        for number in range(6):
+        for number in range(7):
             rate = searcher.suggest(str(number))["lr"]
             train(searcher, str(number), 0.3 if rate < 1e-3 else -0.3)
-        point = {"lr": searcher.suggest("6")["lr"]}
-        train(searcher, "6", value, epochs=4)
-        proposals.append(abs(math.log(searcher.suggest("7")["lr"] / point["lr"])))
+        point = {"lr": searcher.suggest("7")["lr"]}
+        train(searcher, "7", value, epochs=4)
+        proposals.append(abs(math.log(searcher.suggest("8")["lr"] / point["lr"])))
     assert proposals[0] < proposals[1]
 
 
