@@ -210,7 +210,7 @@ def test_a_huge_loss_does_not_hide_the_difference_between_small_ones() -> None:
     def loss(values: Told) -> float:
         return 1e25 if values["lr"] > 3e-2 else 1 - quality(values)
 
-    found = search(make(mode="min"), 25, loss)
+    found = search(make(mode="min"), 35, loss)
     assert max(map(quality, found)) > 0.96
 
 
