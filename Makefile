@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Benchmarks that take a minute or two each.
+QUICK := $(wildcard $(addprefix benchmarks/, startup.py heads.py input.py probe.py step.py))
 
 .PHONY: demo test chaos fuzz check docs fix bench clean packages
 
@@ -41,7 +43,8 @@ fix: $(VENV)/installed
 
 # The quick figures, and the table of docs/measured.md with these beside it; ten minutes on two idle cores.
 bench: $(VENV)/installed
-	$(BIN)/python benchmarks/startup.py --repeats 3
+	for script in $(QUICK); do $(BIN)/python $$script --repeats 2 || exit 1; done
+	$(BIN)/python benchmarks/driver.py --trials 300,1000 --repeats 1
 	$(BIN)/python benchmarks/table_of_speed.py
 
 clean:
