@@ -181,9 +181,8 @@ class VirtualPlace:
     def start(self, task: Task) -> None:
         """Start a task that the saved state knows to be running."""
         self.act()
-        running = [worker.task.trial for worker in self._workers]
-        assert task.trial not in running, "the trial runs already"
         tasks = [task, *(worker.task for worker in self._workers)]
+        assert len({one.trial for one in tasks}) == len(tasks), "the trial runs already"
         parts = sum(1 if one.group else self.together for one in tasks)
         assert parts <= self.slots * self.together, "more tasks than slots"
         self.most_running = max(self.most_running, len(tasks))
