@@ -55,6 +55,20 @@ def test_a_stopped_trial_ends_within_an_epoch(tmp_path: Path) -> None:
         assert records[-1]["epoch"] >= 2, "a fifth of eight epochs is the grace period"
 
 
+def test_a_slot_has_as_many_heads_as_train_together_or_one_other_trial(tmp_path: Path) -> None:
+    rows = [{"freeze": "all_but_head"}, {"freeze": "none"}]
+    sweep = make_sweep(rows=rows, trials=12, epochs=1)
+    place = place_of(tmp_path, slots=3, together=4)
+    engine = run_sweep(sweep, place)
+    groups = {task.group for task in place.started}
+    assert len(groups - {""}) == 1, "all heads are of one group"
+    alone = [task for task in place.started if not task.group]
+    assert {task.open_run().config().freeze for task in alone} == {"none"}
+    # Two of the others and four heads fill three slots; at the end only heads or others are left.
+    assert 3 < place.most_running <= 12
+    assert all(trial.status == "done" for trial in engine.trials())
+
+
 def test_duplicates_share_a_run_and_the_budget_grows_without_repetition(tmp_path: Path) -> None:
     scripts = [Script(quality=quality) for quality in range(len(RATES))]
     engine = run(make_sweep(trials=60, epochs=1), tmp_path, *scripts)

@@ -87,7 +87,7 @@ class VirtualPlace:
     kills: after how many actions each engine is killed, one after another.
     """
 
-    processes = together = 1
+    processes = 1
 
     def __init__(
         self,
@@ -96,8 +96,10 @@ class VirtualPlace:
         slots: int = 1,
         is_cluster: bool = False,
         kills: Sequence[int] = (),
+        together: int = 1,
     ) -> None:
         self.folder, self.slots, self.is_cluster = folder, slots, is_cluster
+        self.together, self.most_running = together, 0
         self.backlog = Backlog() if is_cluster else None
         self.engine: Engine | None = None
         self.contest: Callable[[SweepFolder], Mapping[int, int]] = lambda _: {}
@@ -179,9 +181,11 @@ class VirtualPlace:
     def start(self, task: Task) -> None:
         """Start a task that the saved state knows to be running."""
         self.act()
-        running = [worker.task.trial for worker in self._workers]
-        assert task.trial not in running, "the trial runs already"
-        assert len(running) < self.slots, "more tasks than slots"
+        tasks = [task, *(worker.task for worker in self._workers)]
+        assert len({one.trial for one in tasks}) == len(tasks), "the trial runs already"
+        parts = sum(1 if one.group else self.together for one in tasks)
+        assert parts <= self.slots * self.together, "more tasks than slots"
+        self.most_running = max(self.most_running, len(tasks))
         rows, sources = load_state(self.folder, self.folder.require_description()) or ([], {})
         known = list(Trials(rows, sources))
         assert ("running", task.attempt) in {

@@ -171,7 +171,7 @@ class Engine:
         while room > 0:
             self._choose_winners()
             trial = self._trials.next_waiting() or self._trials.propose()
-            if trial is None:
+            if trial is None or trial.parts(self.place.together) > room:
                 break
             if twin := self._trials.diverged_twin(trial):
                 self._list(trial)

@@ -17,7 +17,7 @@ from fieldtrial.training.attempt.environment import environment, uncommitted_cha
 from fieldtrial.training.attempt.stop_poll import StopPoll
 from fieldtrial.training.attempt.tensorboard import Board
 from fieldtrial.training.distributed.energy import EnergyMeter
-from fieldtrial.training.freezing.trained_state import load_trained, whole_state
+from fieldtrial.training.freezing.trained_state import load_trained
 from fieldtrial.training.loop.attempt import Attempt, Split, Superseded
 from fieldtrial.training.loop.epoch import Diverged
 from fieldtrial.training.loop.fit import Fit
@@ -70,8 +70,7 @@ class NetworkTrial:
         """
         fit, progress = self._fit, self._fit.progress
         reason = progress.end(self._attempt.config)
-        best = self._best if fit.is_partitioned else whole_state(fit.network, self._best)
-        write_state(self._attempt.run.weights_path, best)
+        write_state(self._attempt.run.weights_path, fit.whole(self._best))
         return {
             "outcome": "finished" if reason else "stopped",
             "reason": reason or "stop file",

@@ -5,6 +5,7 @@ from typing import Any
 from fieldtrial.training.data.load import Data
 from fieldtrial.training.freezing.trained_state import load_trained, trained_state
 from fieldtrial.training.heads.group import HeadGroup
+from fieldtrial.training.heads.opening import State
 from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.loop.epoch import Epoch, Learning
 from fieldtrial.training.loop.fit import Fit
@@ -30,6 +31,10 @@ class HeadFit(Fit):
     def _with_features(self, _network: Network, _data: Data) -> tuple[Network, Data]:
         openings = self._group.openings
         return openings.featured, openings.of(self.attempt).features
+
+    def whole(self, best: State) -> State:
+        """See Fit. The frozen part lies as a file takes it, once for all trials of the group."""
+        return {**self._group.openings.written, **best}
 
     def _learning(self) -> Learning:
         self._group.join(self, trained_state(self.network))

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from fieldtrial.training.inputs.record import cut_of
 from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.loop.fit import open_trial
 from fieldtrial.training.models.network import FeatureNetwork, Network
+from fieldtrial.training.models.weights import separate
 
 State = dict[str, Tensor]
 
@@ -72,6 +74,11 @@ class Openings:
         opening = self._known[attempt.config.seed, cut_of(attempt.run, attempt.config)]
         assert opening
         return opening
+
+    @cached_property
+    def written(self) -> State:
+        """The network's state with each tensor contiguous on the CPU, as files have it."""
+        return separate({name: one.cpu() for name, one in self.network.state_dict().items()})
 
     def _begin(self, attempt: Attempt, data: Data, network: Network) -> Opening | None:
         """Open the group's network and features; None where its head is not one linear layer."""

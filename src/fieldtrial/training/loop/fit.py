@@ -19,7 +19,11 @@ from fieldtrial.training.distributed.world import World
 from fieldtrial.training.freezing.cached_views import with_views
 from fieldtrial.training.freezing.feature_cache import with_features
 from fieldtrial.training.freezing.schemes import freeze
-from fieldtrial.training.freezing.trained_state import can_be_built_again, frozen_digest
+from fieldtrial.training.freezing.trained_state import (
+    can_be_built_again,
+    frozen_digest,
+    whole_state,
+)
 from fieldtrial.training.inputs.record import cut_of, result_entries
 from fieldtrial.training.inputs.settle import settle
 from fieldtrial.training.loop import checkpoint
@@ -233,6 +237,10 @@ class Fit:
             if is_due and self._frozen and not self._is_kept:
                 checkpoint.keep_frozen(self.attempt.run, self.network)
             self._saver.add(state, is_due)
+
+    def whole(self, best: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Return the network's whole state with what `best` returned."""
+        return best if self.is_partitioned else whole_state(self.network, best)
 
     def best(self) -> dict[str, torch.Tensor]:
         """Return, to all processes, the "model" of the best epoch, once the records have ended.

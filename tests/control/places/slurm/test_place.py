@@ -2,6 +2,7 @@
 
 import shutil
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from fieldtrial.control.places.slurm.commands import Job
 from fieldtrial.control.places.slurm.place import SlurmPlace
 from fieldtrial.control.places.slurm.polling import Poll, job_name
 from fieldtrial.control.places.slurm.sbatch import Submitter
+from fieldtrial.control.places.slurm.submissions import jobs_for
 from fieldtrial.disk.sweep_folder import SweepFolder
-from fieldtrial.disk.task_queue import Answer
+from fieldtrial.disk.task_queue import Answer, Task
 from tests.control.slurm_places import (
     PROGRAM,
     STAND_IN,
@@ -42,6 +44,34 @@ def test_what_others_cancel_is_noticed(
     (end,) = until_the_end(place)
     assert end == Ended(first, death=f"its job {job} is gone (CANCELLED, on n1)")
     assert place.queue.claimed() == {}
+
+
+def test_trials_of_one_group_share_a_job_and_die_with_it(
+    slurm: SlurmCluster, make_place: Make, tmp_path: Path
+) -> None:
+    place = make_place(trials_per_job=9, trials_together=3, most_jobs=2, epoch_seconds=0.3)
+    first, second, third = (
+        replace(task(tmp_path, number, epochs=20), group="heads") for number in range(3)
+    )
+    for one in (first, second, third):
+        place.start(one)
+    until(place, lambda: len(first.open_run().records()) > 1)
+    assert len(set(place.queue.claimed().values())) == 1, "one job has all three"
+    slurm.run("scancel", next(iter(place.queue.claimed().values())))
+    ended = until_the_end(place, 3)
+    assert {end.task for end in ended} == {first, second, third}
+    assert all("is gone (CANCELLED" in (end.death or "") for end in ended)
+    assert place.queue.claimed() == {}
+
+
+def test_jobs_are_asked_for_groups_and_for_trials_that_train_alone() -> None:
+    heads = [Task(f"/sweep/{number}", 1, group="heads") for number in range(5)]
+    others = [Task(f"/sweep/{number}", 1) for number in range(5, 8)]
+    assert jobs_for([], 0, 4) == 0
+    assert jobs_for(heads, 0, 4) == 2
+    assert jobs_for([*heads, *others], 0, 4) == 5
+    assert jobs_for([*heads, *others], 6, 4) == 7
+    assert jobs_for([*heads, *others], 6, 1) == 14
 
 
 def test_a_job_that_squeue_shows_before_sbatch_has_answered_is_cancelled_and_counted_once(
