@@ -172,7 +172,7 @@ def test_the_id_depends_on_every_field(name: str) -> None:
         "loss": "center", "loss_weight": 0.5, "center_lr": 0.1, "margin": 0.5, "shuffle": False,
         "label_smoothing": 0.1, "gradient_clip": 1.0, "batch_size": 8,
         "epochs": 1, "select": "validation_loss", "patience": 2, "seed": 1, "precision": "bf16",
-        "strategy": "zero1",
+        "compile": "off", "strategy": "zero1",
     }[name]  # fmt: skip
     bases = {
         "preprocessing": TrainConfig(model="vgg11", weights="x.pt"),
@@ -266,6 +266,7 @@ def test_the_id_depends_on_every_field(name: str) -> None:
         ("seed", -1, "must be at least 0"),
         ("seed", True, "must be a whole number"),
         ("precision", "fp16", "must be one of fp32, bf16"),
+        ("compile", "maybe", "must be one of auto, on, off"),
         ("strategy", "fsdp", "must be one of ddp, zero1, zero2, zero3"),
     ],
     ids=lambda value: repr(value)[:20],

@@ -12,6 +12,7 @@ from fieldtrial.fields.choices import (
     Activation,
     Augmentation,
     Classifier,
+    Compile,
     Kernel,
     Loss,
     NormPlace,
@@ -213,6 +214,7 @@ class TrainConfig(Identity):
         0, "seed of validation split, initial weights, order, augmentation and dropout", 0
     )
     precision: Precision = _run("fp32", "bf16: autocast, with fp32 weights")
+    compile: Compile = _run("auto", "torch.compile; auto: on GPUs, if the steps are many enough")
     strategy: Strategy = _run(
         "ddp", "for several processes: data parallel, or DeepSpeed ZeRO stage 1 to 3"
     )

@@ -107,6 +107,7 @@ CONDITIONS: dict[str, tuple[Condition, ...]] = {
     "select": (TRAINED,),
     "patience": (TRAINED,),
     "strategy": (TRAINED,),
+    "compile": (TRAINED,),
 }
 
 

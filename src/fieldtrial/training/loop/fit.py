@@ -128,7 +128,11 @@ class Fit:
         self.network, self.data = network, data
         self._ideal_seconds = ideal_seconds(network, world)
         objective = task.objective(network, config, data, world)
-        learner = Learner(task, network, objective, prepare(network, config, world))
+        steps = math.ceil(len(data.train) / config.batch_size)
+        steps_left = steps * (config.epochs - self.progress.epoch)
+        strategy = prepare(network, config, world, attempt.accumulation, steps_left)
+        attempt.note(strategy.facts)
+        learner = Learner(task, network, objective, strategy)
         try:
             if saved:
                 learner.load_state(saved)

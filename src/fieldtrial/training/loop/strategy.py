@@ -13,6 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from fieldtrial.config import TrainConfig
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.freezing.trained_state import trained_state
+from fieldtrial.training.loop.compiled import Forward
 from fieldtrial.training.loop.optimizers import (
     OptimizerState,
     build_optimizer,
@@ -29,7 +30,12 @@ class Strategy(Protocol):
 
     A batch is one or several micro-batches, each a `forward` and a `backward` within `accumulate`,
     and then one `step`.
+
+    Attributes:
+        facts: what env.json is to say about it.
     """
+
+    facts: dict[str, str]
 
     def accumulate(self, is_last: bool) -> AbstractContextManager[object]:
         """Return the context of a micro-batch: gradients are averaged at the last, if possible."""
@@ -62,9 +68,12 @@ class Strategy(Protocol):
         """Release what outlives the object: the trial has ended."""
 
 
-def prepare(network: Network, config: TrainConfig, world: World) -> Strategy:
+def prepare(
+    network: Network, config: TrainConfig, world: World, accumulation: int = 1, steps: int = 0
+) -> Strategy:
     """Return the strategy of `config` for `network`, which is on its device with its weights.
 
+    accumulation: micro-batches in a batch. steps: that are left of the trial.
     A single process has nothing to partition: it gets the plain strategy, whatever the config says.
     """
     trains_batch_norm = any(
@@ -85,19 +94,30 @@ def prepare(network: Network, config: TrainConfig, world: World) -> Strategy:
         from fieldtrial.training.loop.zero import Zero
 
         return Zero(network, config, world)
-    return Replicated(network, config, world)
+    return Replicated(network, config, world, accumulation, steps)
 
 
 class Replicated:
     """One process, or several that each hold a full copy (DistributedDataParallel)."""
 
-    def __init__(self, network: Network, config: TrainConfig, world: World) -> None:
+    def __init__(
+        self,
+        network: Network,
+        config: TrainConfig,
+        world: World,
+        accumulation: int = 1,
+        steps: int = 0,
+    ) -> None:
         self._network = network
         self._parameters = trainable(network)
         self._optimizer = build_optimizer(self._parameters.values(), config)
         self._gradient_clip = config.gradient_clip
         self._scales: dict[float, torch.Tensor] = {}
-        self._module: nn.Module = network
+        forward = Forward(network, config, world, accumulation, steps)
+        # What goes without saying is not written, for the sake of trials of a tenth of a second.
+        is_told = config.compile != "auto" or world.device.type == "cuda"
+        self.facts = {"compile": forward.reason} if is_told else {}
+        self._module: nn.Module | Forward = forward
         if world.size > 1:
             device_ids = [world.device.index] if world.device.type == "cuda" else None
             with warnings.catch_warnings():
