@@ -128,6 +128,7 @@ class Environment(TypedDict, total=False):
     job: dict[str, str]
     accumulate: Number
     compile: str
+    together: Number
 
 
 class FeatureCost(TypedDict):

@@ -13,8 +13,8 @@ from fieldtrial.config import TrainConfig
 from fieldtrial.disk.run import Record, Run
 from fieldtrial.training.data.load import load
 from fieldtrial.training.distributed.world import World
-from fieldtrial.training.loop import compiled
-from fieldtrial.training.loop.compiled import decide
+from fieldtrial.training.loop import strategy
+from fieldtrial.training.loop.strategy import decide
 from tests.training.networks import network_for
 
 NewRun = Callable[..., Run]
@@ -63,8 +63,8 @@ def test_a_network_is_compiled_where_the_steps_may_repay_it(
 ) -> None:
     config = TrainConfig(model="mlp")
     network = network_for(config)
-    monkeypatch.setattr(compiled, "_seconds", [])
-    many = int(2 * compiled.USUAL_SECONDS / compiled.SAVED_SECONDS)
+    monkeypatch.setattr(strategy, "_compiling", [])
+    many = int(2 * strategy.USUAL_SECONDS / strategy.SAVED_SECONDS)
     assert decide(network, config, World(), many)[0] is False
     assert decide(network, config, GPU, many)[0] is True
     few, why = decide(network, config, GPU, many // 4)
@@ -72,7 +72,7 @@ def test_a_network_is_compiled_where_the_steps_may_repay_it(
         False,
         "not compiled: 15,000 steps may save 30 s, compiling takes about 60 s",
     )
-    monkeypatch.setattr(compiled, "_seconds", [20.0])  # as was measured
+    monkeypatch.setattr(strategy, "_compiling", [20.0])  # as was measured
     assert decide(network, config, GPU, many // 4)[0] is True
     assert decide(network, replace(config, compile="off"), GPU, many)[0] is False
     on = replace(config, compile="on")
