@@ -2,10 +2,12 @@
 
 import copy
 import logging
+import re
 import time
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -99,11 +101,29 @@ def prepare(
                 "batch normalisation uses the statistics of each process's own images: on CPUs,"
                 " processes do not share them"
             )
+    is_on_cpu = world.device.type == "cpu"
+    if config.precision == "bf16" and is_on_cpu and world.is_rank_0 and not has_bf16_units():
+        log.warning(
+            "precision = bf16: this processor has no bf16 units, and takes several times as long as"
+            " with fp32"
+        )
     if world.size > 1 and config.strategy != "ddp":
         from fieldtrial.training.loop.zero import Zero
 
         return Zero(network, config, world)
     return Replicated(network, config, world, accumulation, steps)
+
+
+def has_bf16_units(facts: Path = Path("/proc/cpuinfo")) -> bool:
+    """Return whether the processor computes with bf16; True where the system does not say."""
+    try:
+        text = facts.read_text()
+    except OSError:
+        return True
+    # Of x86, and of ARM.
+    return (
+        re.search(r"^(flags|Features)\b.*\b(avx512_bf16|amx_bf16|bf16)\b", text, re.M) is not None
+    )
 
 
 class Replicated:
