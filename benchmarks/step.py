@@ -140,13 +140,13 @@ def loop(
     def epoch() -> tuple[float, int]:
         model.train()
         total, correct = torch.zeros(()), torch.zeros((), dtype=torch.long)
-        for chosen in torch.randperm(case.images).split(case.config.batch_size):
+        for chosen in torch.split(torch.randperm(case.images), case.config.batch_size):
             images = stored[chosen].permute(0, 3, 1, 2).float() / 255
             if changed:
                 images = changed(images, next(seeds))
             logits = model((images - mean) / std)
             loss = functional.cross_entropy(logits, labels[chosen])
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             optimizer.zero_grad()
             total += loss.detach() * len(chosen)

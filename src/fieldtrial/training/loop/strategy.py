@@ -274,7 +274,7 @@ class Forward:
     def _compute(self, images: torch.Tensor) -> torch.Tensor:
         if not self._has_graphs:
             return self._network.forward_by(self._part, images)
-        torch.compiler.cudagraph_mark_step_begin()
+        torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
         # A copy, for the next step's outputs are put in the same place.
         return self._network.forward_by(self._part, images).clone()
 
