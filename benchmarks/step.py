@@ -46,6 +46,7 @@ from torchvision.transforms import v2
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.disk.run import Run
+from fieldtrial.fields.choices import Augmentation
 from fieldtrial.training.attempt.memory import keep_freed_memory
 from fieldtrial.training.augment.transforms import augment
 from fieldtrial.training.data.load import Data, load
@@ -81,7 +82,7 @@ class Case:
         return self.steps * self.config.batch_size
 
 
-AUGMENTED = ("crop", "horizontal_flip", "color_jitter")
+AUGMENTED: tuple[Augmentation, ...] = ("crop", "horizontal_flip", "color_jitter")
 CASES = {
     "MLP": Case(TrainConfig(model="mlp", epochs=10**6), 1, 8, 200),
     "five-block CNN, augmented": Case(
