@@ -53,6 +53,12 @@ def test_sockets_and_memory_add_up_over_the_counters_end(powercap: Path) -> None
         assert meter.joules() == pytest.approx(7.5)
 
 
+def test_trials_that_train_as_one_have_equal_parts(powercap: Path) -> None:
+    with EnergyMeter(World(), powercap, together=4) as meter:
+        count(powercap, "intel-rapl:0", "package-0", 9_000_000)
+        assert meter.joules() == pytest.approx(8 / 4)
+
+
 def test_a_counter_that_is_lost_leaves_the_energy_unknown(powercap: Path) -> None:
     with EnergyMeter(World(), powercap) as meter:
         lost = powercap / "intel-rapl:1" / "energy_uj"

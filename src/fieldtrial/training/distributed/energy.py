@@ -43,10 +43,12 @@ class EnergyMeter:
         world: the processes that train together. A GPU is counted by its process, processors by
             the first process of each machine.
         powercap: the folder of the processors' counters; by default, the system's.
+        together: how many trials train as one on these devices: each is given an equal part.
     """
 
-    def __init__(self, world: World, powercap: Path | None = None) -> None:
+    def __init__(self, world: World, powercap: Path | None = None, together: int = 1) -> None:
         self._world = world
+        self._together = together
         self._shared = False
         self._counters: Sequence[Counter] | None = _counters(world, powercap or POWERCAP)
 
@@ -58,7 +60,7 @@ class EnergyMeter:
             counter.close()
 
     def joules(self) -> float | None:
-        """Return the energy so far, of all processes together; None if one of them cannot tell.
+        """Return the energy so far, of all processes; None if one of them cannot tell.
 
         All processes call this together.
         """
@@ -69,9 +71,9 @@ class EnergyMeter:
         told = torch.tensor(
             [sum(known), unknown, self._shared], dtype=torch.float64, device=self._world.device
         )
-        together, unknown_somewhere, shared = self._world.sum(told).tolist()
+        whole, unknown_somewhere, shared = self._world.sum(told).tolist()
         self._shared = bool(shared)
-        return None if unknown_somewhere else together
+        return None if unknown_somewhere else whole / self._together
 
     def entries(self) -> dict[str, float]:
         """Return a record's entry about the energy until now, where it is known.
