@@ -29,6 +29,7 @@ from fieldtrial.disk.files import (
 from fieldtrial.disk.inside import Inside, RefusedError
 from fieldtrial.disk.reading import UnreadableError, decode
 from fieldtrial.disk.run import Run
+from fieldtrial.disk.work.shards import in_its_sweep
 
 TERMINATED = "terminated-{}"
 NAME = re.compile(r".+-([1-9][0-9]{0,8})\.json", re.DOTALL)  # of a task's file
@@ -43,6 +44,7 @@ class Task:
     test: whether the kept weights are tested at the end.
     accumulate: the number of micro-batches per optimiser step (gradient accumulation).
     restarts: by how much `attempt` has grown since the task was queued.
+    group: a worker may do tasks with the same word together; "" for one that it does alone.
     """
 
     run: str
@@ -50,6 +52,7 @@ class Task:
     test: bool = False
     accumulate: Annotated[int, Meta(ge=1)] = 1
     restarts: Annotated[int, Meta(ge=0)] = 0
+    group: str = ""
 
     @property
     def trial(self) -> str:
@@ -63,8 +66,11 @@ class Task:
 
     def open_run(self) -> Run:
         """Return the run directory, which must not be a link."""
-        path = Path(self.run)
-        return Run(Inside(path.parent, (path.name,)))
+        return Run(in_its_sweep(Path(self.run)))
+
+    def log_path(self, rank: int = 0) -> Inside:
+        """Return the file for what a process that does the task prints."""
+        return self.open_run().log_path(self.attempt, rank)
 
     def again(self, attempts: Collection[int]) -> "Task":
         """Return the task with the first number, from its own on, that is not in `attempts`."""
@@ -214,6 +220,31 @@ class TaskQueue:
                     return task
         return None
 
+    def claim_group(self, worker: str, first: Task, most: int) -> list[Task]:
+        """Return `first`, which `worker` has claimed, and up to `most` - 1 more tasks of its group.
+
+        Those that the worker had claimed before a restart come first, as with `claim`.
+        """
+        own, found = self._workers / worker, [first]
+        claimed = [own / name for name in _tasks(own)]
+        waiting = sorted((self._waiting / name for name in _tasks(self._waiting)), key=_age)
+        for path in (*claimed, *waiting):
+            if len(found) >= most or not first.group:
+                break
+            with contextlib.suppress(FileNotFoundError):  # another worker has claimed it
+                task = self._read_task(path)
+                if task is None or task.group != first.group or task.name == first.name:
+                    continue
+                if path.parent != own:
+                    path.rename(own / path.name)
+                found.append(task)
+        return found
+
+    def count_waiting(self, group: str) -> int:
+        """Return how many tasks of a group no worker has claimed."""
+        tasks = (self._read_task(self._waiting / name) for name in _tasks(self._waiting))
+        return sum(task is not None and task.group == group for task in tasks)
+
     def answer(self, answer: Answer) -> None:
         """Append an answer to the worker's file, synced, and remove the claimed task."""
         own = self._workers / answer.worker
@@ -232,10 +263,10 @@ class TaskQueue:
         if task is None:
             return None
         sweep = self.folder.root.resolve()
-        given = Path(task.run)
-        if "\0" in task.run or given.name in ("", "..") or given.parent.resolve() != sweep:
+        given, name = in_its_sweep(Path(task.run)), Path(task.run).name
+        if "\0" in task.run or name in ("", "..") or given.root.resolve() != sweep:
             raise RefusedError(errno.EINVAL, f"its run {task.run} is not in {sweep}", str(path))
-        return replace(task, run=str(sweep / given.name))
+        return replace(task, run=str(sweep.joinpath(*given.parts)))
 
     def _new_answers(self, worker: str) -> list[Answer]:
         refresh(self._workers / worker)

@@ -4,7 +4,7 @@ import contextlib
 import os
 import shlex
 import traceback
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -35,9 +35,9 @@ Scored = tuple[Mapping[Split, ScoredSplit], dict[str, Any]]  # answers, and thei
 class NetworkTrial:
     """A network that is trained."""
 
-    def __init__(self, attempt: Attempt) -> None:
+    def __init__(self, attempt: Attempt, fit: Callable[[Attempt], Fit] = Fit) -> None:
         self._attempt = attempt
-        self._fit = Fit(attempt)
+        self._fit = fit(attempt)
         self._best: dict[str, torch.Tensor] = {}
 
     def records(self) -> Generator[Record]:
@@ -89,7 +89,7 @@ class NetworkTrial:
 class SvmTrial:
     """A support vector machine: fitted in one go, with one record and no weights to keep."""
 
-    def __init__(self, attempt: Attempt) -> None:
+    def __init__(self, attempt: Attempt, _fit: object) -> None:
         self._attempt = attempt
         self._fitted: Fitted | None = None
 
@@ -118,7 +118,7 @@ TRIALS: dict[Classifier, type[NetworkTrial] | type[SvmTrial]] = {
 }
 
 
-def train(attempt: Attempt) -> Generator[Record]:
+def train(attempt: Attempt, fit: Callable[[Attempt], Fit] = Fit) -> Generator[Record]:
     """Train the trial from where it is, yield its records, and write everything into its directory.
 
     A stop file ends the trial, also in the middle of an epoch, which then counts as not begun. What
@@ -128,6 +128,8 @@ def train(attempt: Attempt) -> Generator[Record]:
     removed. If the trial diverges, error.json is written and the checkpoints are removed: another
     attempt would diverge again. Closed before its end, the generator leaves the checkpoints to
     continue from.
+
+    fit: makes what trains a network.
 
     With attempt.test, the best weights are scored on the test split as well, and the predictions
     for both splits are stored. A trial that was stopped and is not tested has no metrics beyond its
@@ -142,7 +144,7 @@ def train(attempt: Attempt) -> Generator[Record]:
         torch.cuda.reset_peak_memory_stats(world.device)
     known, reached = last_epoch_before(attempt), -1
     with contextlib.ExitStack() as stack:
-        meter = stack.enter_context(EnergyMeter(world))
+        meter = stack.enter_context(EnergyMeter(world, clock=attempt.clock))
         if world.is_rank_0:
             describe_start(attempt)
             recorder = stack.enter_context(run.recorder(attempt.number))
@@ -151,7 +153,7 @@ def train(attempt: Attempt) -> Generator[Record]:
         stack.enter_context(noting_cost(attempt, meter))
         stop = StopPoll(run)
         attempt = replace(attempt, stop=lambda: reached >= known and stop())
-        trial = TRIALS[attempt.config.classifier](attempt)
+        trial = TRIALS[attempt.config.classifier](attempt, fit)
         records = stack.enter_context(contextlib.closing(trial.records()))
         for record in records:
             reached = record["epoch"]
@@ -232,6 +234,7 @@ def noting_cost(attempt: Attempt, meter: EnergyMeter) -> Iterator[None]:
 def describe_start(attempt: Attempt) -> None:
     """Write the attempt's machine and code, and the command that repeats the trial."""
     facts = environment(attempt.world) | {"accumulate": attempt.accumulation}
+    facts |= {"together": attempt.together} if attempt.together > 1 else {}
     attempt.run.write_environment(attempt.number, facts)
     if changes := uncommitted_changes():
         attempt.run.write_changes(attempt.number, changes)

@@ -8,6 +8,7 @@ of the whole card or socket, whoever uses it.
 import functools
 import os
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any, Protocol, Self
 
 import torch
 
+from fieldtrial.training.distributed.device_clock import DeviceClock
 from fieldtrial.training.distributed.world import World
 
 POWERCAP = Path("/sys/class/powercap")
@@ -43,12 +45,16 @@ class EnergyMeter:
         world: the processes that train together. A GPU is counted by its process, processors by
             the first process of each machine.
         powercap: the folder of the processors' counters; by default, the system's.
-        together: how many trials train as one on these devices: each is given an equal part.
+        clock: of the attempt. A trial that holds a share of the devices' time, because it trains as
+            one with others, is given that share of the energy. None: it has all of the time.
     """
 
-    def __init__(self, world: World, powercap: Path | None = None, together: int = 1) -> None:
+    def __init__(
+        self, world: World, powercap: Path | None = None, clock: DeviceClock | None = None
+    ) -> None:
         self._world = world
-        self._together = together
+        self._clock = clock
+        self._began, self._held = time.monotonic(), clock.held if clock else 0.0
         self._shared = False
         self._counters: Sequence[Counter] | None = _counters(world, powercap or POWERCAP)
 
@@ -73,7 +79,7 @@ class EnergyMeter:
         )
         whole, unknown_somewhere, shared = self._world.sum(told).tolist()
         self._shared = bool(shared)
-        return None if unknown_somewhere else whole / self._together
+        return None if unknown_somewhere else whole * self._share()
 
     def entries(self) -> dict[str, float]:
         """Return a record's entry about the energy until now, where it is known.
@@ -82,6 +88,13 @@ class EnergyMeter:
         """
         joules = self.joules()
         return {} if joules is None else {"energy_joules": joules}
+
+    def _share(self) -> float:
+        """Return which share of the time since the start the attempt has held the devices."""
+        passed = time.monotonic() - self._began
+        if self._clock is None or not passed:
+            return 1.0
+        return min(1.0, (self._clock.held - self._held) / passed)
 
     @property
     def shared(self) -> bool:

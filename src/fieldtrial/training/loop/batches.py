@@ -35,10 +35,10 @@ TRIPLET = 3  # images
 class Batch:
     """A process's share of a global batch of `count` images.
 
-    `images` are uint8 (n, height, width, channels), or float (n, channels, height, width) once
-    augmented. `targets` are what is learned of them, (n, ...); in classification these are labels,
-    int64 (n,). `weights` are float (n,): 1, or 0 for padding, because all processes take equally
-    many images.
+    `images` are uint8 (n, height, width, channels), or float (n, channels, height, width) where an
+    augmentation has changed their colours. `targets` are what is learned of them, (n, ...); in
+    classification these are labels, int64 (n,). `weights` are float (n,): 1, or 0 for padding,
+    because all processes take equally many images.
     """
 
     images: torch.Tensor
@@ -132,9 +132,8 @@ def augmented(batch: Batch, config: TrainConfig, data: Data, step: int, rank: in
     names = config.augmentation if data.originals is None else without_crop(config.augmentation)
     if not names:
         return batch
-    scaled = batch.images.permute(0, 3, 1, 2).float() / 255
     seed = random_number(AUGMENTATION, config.seed, step, rank)
-    return replace(batch, images=augment(scaled, names, seed))
+    return replace(batch, images=augment(batch.images, names, seed))
 
 
 def micro_batches(batch: Batch, size: int) -> list[Batch]:

@@ -1,8 +1,9 @@
 """One epoch of training."""
 
 import math
+import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -39,6 +40,39 @@ class Stopped(Exception):  # noqa: N818 (it was asked for)
 
 
 @dataclass(frozen=True)
+class Epoch:
+    """What an epoch has come to.
+
+    Attributes:
+        training: its statistics.
+        validation: the scores after it.
+        training_seconds: of the training alone.
+        seconds: of training and validation.
+    """
+
+    training: "EpochStatistics"
+    validation: Scores
+    training_seconds: float
+    seconds: float
+
+
+class Learning(Protocol):
+    """What trains a trial's network, epoch by epoch."""
+
+    def train(self, attempt: Attempt, data: Data, epoch: int, plateaus: int) -> Epoch:
+        """Train for an epoch and validate; see `train_epoch`, and for what is raised."""
+
+    def state(self, is_last: bool) -> dict[str, Any]:
+        """Return a checkpoint's entries, to rank 0: model, optimizer and loss."""
+
+    def load_state(self, saved: dict[str, Any]) -> None:
+        """Continue with what a checkpoint holds beside the network's weights."""
+
+    def close(self) -> None:
+        """Release what outlives the object: the trial has ended."""
+
+
+@dataclass(frozen=True)
 class Learner:
     """What learns: its task, the network, its loss, and the strategy that takes the steps."""
 
@@ -46,6 +80,15 @@ class Learner:
     network: Network
     objective: Objective
     strategy: Strategy
+
+    def train(self, attempt: Attempt, data: Data, epoch: int, plateaus: int) -> Epoch:
+        """See Learning."""
+        started = time.perf_counter()
+        training = train_epoch(attempt, self, data, epoch, plateaus)
+        training_seconds = time.perf_counter() - started
+        share_buffers(self.network, attempt.world)
+        validation = self.task.evaluate(self.network, data, data.validation, attempt)
+        return Epoch(training, validation, training_seconds, time.perf_counter() - started)
 
     def state(self, is_last: bool) -> dict[str, Any]:
         """Return a checkpoint's entries, to rank 0.
@@ -63,6 +106,10 @@ class Learner:
         """Continue with what a checkpoint holds beside the network's weights."""
         self.objective.load_state(saved.get("loss", {}))  # older checkpoints lack it
         self.strategy.load_optimizer_state(saved["optimizer"])
+
+    def close(self) -> None:
+        """See Learning."""
+        self.strategy.close()
 
 
 @dataclass(frozen=True)
@@ -137,6 +184,12 @@ def train_epoch(
     return meter.statistics(epoch, len(data.train), waiting.seconds)
 
 
+def share_buffers(network: Network, world: World) -> None:
+    """Overwrite batch normalisation's statistics, which differ between processes, with rank 0's."""
+    for buffer in network.buffers():
+        world.broadcast_tensor(buffer)
+
+
 def _must_stop(attempt: Attempt, step: int) -> bool:
     """Return, to all processes, whether the epoch is to be left.
 
@@ -168,8 +221,8 @@ class StepMeter:
         self._loss = 0.0
         self._seen = torch.zeros(len(task.seen), dtype=torch.float64, device=world.device)
         self._norms: list[torch.Tensor | float] = []
-        self._measured_norms = _spread(MEASURED_NORMS, steps)
-        self._measured_updates = _spread(MEASURED_UPDATES, steps)
+        self._measured_norms = spread(MEASURED_NORMS, steps)
+        self._measured_updates = spread(MEASURED_UPDATES, steps)
         self._before: list[torch.Tensor] = []
         self._updates: list[torch.Tensor] = []
 
@@ -236,6 +289,6 @@ class StepMeter:
             self._answers, self._held = [], 0
 
 
-def _spread(count: int, steps: int) -> set[int]:
+def spread(count: int, steps: int) -> set[int]:
     """Return the numbers of `count` steps, or of all if there are fewer, spread over `steps`."""
     return {(2 * n + 1) * steps // (2 * count) for n in range(count)}

@@ -15,7 +15,8 @@ JOBS_PLACES = re.compile(
 # What a job needs to know of its driver's environment, whatever a site does with the rest.
 CARRIED = (
     "FIELDTRIAL_DATA", "FIELDTRIAL_CACHE", "FIELDTRIAL_RESAMPLING", "FIELDTRIAL_PREFETCH",
-    "FIELDTRIAL_MEMORY_FORMAT", "FIELDTRIAL_FUSED",
+    "FIELDTRIAL_MEMORY_FORMAT", "FIELDTRIAL_FUSED", "FIELDTRIAL_FEATURES",
+    "FIELDTRIAL_CHECKPOINT_SECONDS",
 )  # fmt: skip
 
 
