@@ -12,7 +12,6 @@ from fieldtrial.config import TrainConfig
 from fieldtrial.disk.run import Run
 from fieldtrial.training.attempt.train import train
 from fieldtrial.training.distributed import energy
-from fieldtrial.training.distributed.device_clock import DeviceClock
 from fieldtrial.training.distributed.energy import EnergyMeter
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.heads.clock import GroupClock
@@ -70,10 +69,6 @@ def test_a_trial_has_the_share_of_the_energy_that_it_has_of_the_time(
         now = 112.0
         count(powercap, "intel-rapl:0", "package-0", 13_000_000)
         assert first.joules() == pytest.approx(12 * (8 / 4 + 4 / 2) / 12)
-    with EnergyMeter(World(), powercap, DeviceClock()) as alone:
-        now = 120.0
-        count(powercap, "intel-rapl:0", "package-0", 15_000_000)
-        assert alone.joules() == pytest.approx(2)
 
 
 def test_a_counter_that_is_lost_leaves_the_energy_unknown(powercap: Path) -> None:

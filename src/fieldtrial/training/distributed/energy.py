@@ -45,8 +45,8 @@ class EnergyMeter:
         world: the processes that train together. A GPU is counted by its process, processors by
             the first process of each machine.
         powercap: the folder of the processors' counters; by default, the system's.
-        clock: of the attempt. A trial that holds a share of the devices' time, because it trains as
-            one with others, is given that share of the energy. None: it has all of the time.
+        clock: of a trial that trains as one with others: it is given the share of the energy that
+            it has of the devices' time. None: it has all of it.
     """
 
     def __init__(
