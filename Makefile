@@ -39,9 +39,10 @@ fix: $(VENV)/installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# The quick figures, and the table of docs/measured.md with these beside it; ten minutes on two idle cores.
 bench: $(VENV)/installed
-	$(BIN)/python benchmarks/overhead.py
-	$(BIN)/python benchmarks/packing.py
+	$(BIN)/python benchmarks/startup.py --repeats 3
+	$(BIN)/python benchmarks/table_of_speed.py
 
 clean:
 	rm -rf $(VENV)

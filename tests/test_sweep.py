@@ -49,9 +49,11 @@ def test_all_problems_are_told_at_once() -> None:
         trials=0,
         seeds=-1,
         select="test_accuracy",
+        searcher="bayes",
     )
     expected = [
         ("trials = 0", "at least 1"),
+        ("searcher = 'bayes'", "must be gp or tpe"),
         ("seeds = -1", "at least 0"),
         ("select = 'test_accuracy'", "validation_accuracy, validation_loss"),
         (
@@ -145,6 +147,7 @@ def test_the_description_is_plain_and_has_all_that_decides() -> None:
         "select": "validation_loss",
         "mode": "min",
         "source": {"filters": [8]},
+        "searcher": "gp",
         "deterministic": False,
         **{"aa": False, "pairs": False, "most_seeds": 2, "earlier_seeds": [], "row_labels": []},
         "cut": "content",

@@ -275,7 +275,7 @@ class TrainConfig(Identity):
             except ValueError as error:
                 problems.append(f"{name} = {value!r}: {error}")
         try:
-            config = replace(base or DEFAULTS, **known)
+            config = cls(**{name: start[name] for name in HINTS} | known)
         except ConfigError as error:
             problems += error.problems
         if problems:

@@ -16,7 +16,7 @@ from fieldtrial.disk.sweep_description import (
     typed_values,
 )
 from fieldtrial.effects import condition_text, effective, has_effect
-from fieldtrial.fields.choices import Criterion
+from fieldtrial.fields.choices import Criterion, SearcherName
 from fieldtrial.fields.row_names import LABEL, given_labels, label_problems, name_rows, rows_text
 from fieldtrial.fields.rules import RUN_PREFIX
 from fieldtrial.fields.task_metrics import MODES, criteria, select_problems
@@ -103,6 +103,7 @@ class Sweep(Budget):
     select: the metric that chooses the winner, and each trial's epoch unless `base` says last.
     source: fields of a source trial. One is trained first for each architecture in the rows, which
         start from its weights.
+    searcher: what proposes trials: "gp", a Gaussian process, or "tpe", Optuna's Parzen estimator.
     deterministic: whether proposals and early stopping do not depend on how many trials run at once
         (see `control.engine.rounds`).
     aa: whether the first row is run once more, as a last row of its own with other proposals and
@@ -120,6 +121,7 @@ class Sweep(Budget):
     search: Mapping[str, Domain] = field(default_factory=dict)
     select: Criterion = "validation_accuracy"
     source: Mapping[str, object] | None = None
+    searcher: SearcherName = "gp"
     deterministic: bool = False
     aa: bool = False
     pairs: bool = False
@@ -227,6 +229,7 @@ class Sweep(Budget):
             select=self.select,
             source=None if self.source is None else typed_values(self.source),
             max_failures=self.most_failures,
+            searcher=self.searcher,
             deterministic=self.deterministic,
             aa=self.aa,
             pairs=self.pairs,
@@ -253,6 +256,8 @@ class Sweep(Budget):
 
     def _search_problems(self) -> list[str]:
         problems = []
+        if self.searcher not in typing.get_args(SearcherName):
+            problems.append(f"searcher = {self.searcher!r}: must be gp or tpe")
         in_rows = {name for row in self.rows for name in row}
         for name, domain in self.search.items():
             if name in in_rows:

@@ -64,6 +64,6 @@ if __name__ == "__main__":
     put(driver, Preflight=NoPreflight)
     put(local, LocalPlace=partial(local.LocalPlace, worker=worker))
     if not os.environ.get("REPORT"):
-        put(driver, LiveReport=nullcontext, write_report=no_report)
+        put(driver, LiveReport=nullcontext, LastReport=no_report)
     put(slurm_jobs, Submitter=partial(slurm_jobs.Submitter, worker=worker))
     command.main(sweep)

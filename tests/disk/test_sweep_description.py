@@ -63,7 +63,15 @@ def test_what_follows_from_it() -> None:
 def test_earlier_versions_are_read() -> None:
     """They wrote domains as texts, knew fewer fields, and had no finalists or further searches."""
     earlier = WHOLE.to_json() | {"search": {name: str(one) for name, one in DOMAINS.items()}}
-    for name in ("mode", "source", "max_failures", "finalists", "searches", "deterministic"):
+    for name in (
+        "mode",
+        "source",
+        "max_failures",
+        "finalists",
+        "searches",
+        "deterministic",
+        "searcher",
+    ):
         del earlier[name]
     del earlier["base"]["precision"]
     found = read(earlier)
@@ -72,7 +80,7 @@ def test_earlier_versions_are_read() -> None:
         assert found.search[name] == DOMAINS[name]
     assert (found.base, found.rows) == (WHOLE.base, WHOLE.rows)
     assert (found.source, found.max_failures, found.deterministic) == (None, None, False)
-    assert (found.finalists, found.searches) == (1, 1)
+    assert (found.finalists, found.searches, found.searcher) == (1, 1, "tpe")
     texts = {"lr": "loguniform((1e-05, 0.1))", "epochs": "quantized((2, 9))"}  # of the first one
     first = read(earlier | {"search": texts})
     assert str(first.search["lr"]) == "loguniform(1e-05, 0.1)"

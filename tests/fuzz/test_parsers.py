@@ -127,7 +127,7 @@ DESCRIBED = {
     "name": "x", "base": {"epochs": 3}, "rows": [{"model": "cnn"}, {"model": "mlp"}],
     "search": {"lr": "loguniform(1e-4, 1e-1)"}, "trials": 2, "seeds": 2, "finalists": 1,
     "searches": 1, "select": "validation_accuracy", "source": None, "max_failures": 3,
-    "aa": False, "most_seeds": 3, "deterministic": False, "earlier_seeds": [],
+    "aa": False, "most_seeds": 3, "deterministic": False, "earlier_seeds": [], "searcher": "tpe",
 }  # fmt: skip
 texts = st.from_regex(r"(uniform|loguniform|quantized|choice)\([0-9a-z, .()-]*\)( in steps of .*)?")
 bases = near({"epochs": 3, "lr": 0.1, "filters": [8]}).map(lambda base: DESCRIBED | {"base": base})

@@ -52,9 +52,10 @@ def read_bytes(path: Path | Inside, most: int = JSON_BYTES, offset: int = 0) -> 
         OSError, UnreadableError: as `open_file`; or there are more than `most` bytes.
     """
     with open_file(path) as file:
-        _require_length(os.fstat(file.fileno()).st_size - offset, most, path)
+        length = os.fstat(file.fileno()).st_size - offset
+        _require_length(length, most, path)
         file.seek(offset)
-        return file.read(most)  # it may have grown meanwhile
+        return file.read(max(0, length))  # `most` would be allocated; it may have grown meanwhile
 
 
 def sha256(path: Path | Inside) -> str:

@@ -13,14 +13,15 @@ from typing import Any, Literal
 from fieldtrial.budget import LEAST, Budget, Until
 from fieldtrial.config import EARLIER, HINTS, ConfigError, TrainConfig, unknown_field
 from fieldtrial.disk.schemas import BY_CONTENT, BY_POSITION, Cut
-from fieldtrial.fields.choices import Criterion
+from fieldtrial.fields.choices import Criterion, SearcherName
 from fieldtrial.fields.row_names import LABEL, is_label, name_rows, names_head
 from fieldtrial.fields.task_metrics import MODES
 from fieldtrial.fields.values import check_type, format_value, parse
 
 Mode = Literal["max", "min"]
 DomainKind = Literal["uniform", "loguniform", "choice"]
-RULES = ("deterministic", "aa", "pairs", "cut")  # which are written as they are
+SWITCHES = ("deterministic", "aa", "pairs")
+RULES = (*SWITCHES, "searcher", "cut")  # which are written as they are
 MOST_ROWS = 1000  # a table takes time for each of them
 REQUIRED = ("name", "base", "rows", "search", "trials", "seeds", "select")
 # What earlier versions wrote; the first one did not tell apart the domains that have steps.
@@ -82,8 +83,7 @@ class SweepDescription(Budget):
     search: the domain of each searched field. select: the metric that chooses the winner.
     trials, seeds, finalists, searches: see `Budget`. max_failures: too, None where it is not known.
     source: the fields of the trial whose weights the rows start from, None without one.
-    deterministic: whether the search does not depend on how many trials run at once.
-    aa: whether the last row is the first once more. pairs: whether every pair of rows is compared.
+    deterministic, aa, pairs, searcher: see `Sweep`; with `aa`, `rows` has the first row twice.
     earlier_seeds: numbers of seeds that were raised after final runs had begun. cut: see Inputs.
     row_labels: the names that the first rows were given, empty for a row without one.
     """
@@ -97,6 +97,7 @@ class SweepDescription(Budget):
     deterministic: bool = False
     aa: bool = False
     pairs: bool = False
+    searcher: SearcherName = "gp"
     earlier_seeds: tuple[int, ...] = ()
     row_labels: tuple[str, ...] = ()
     cut: Cut = BY_CONTENT
@@ -178,9 +179,8 @@ class SweepDescription(Budget):
             select=reader.checked("select", Criterion),
             source=reader.source(),
             max_failures=reader.checked("max_failures", int | None),
-            deterministic=reader.checked("deterministic", bool, False),
-            aa=reader.checked("aa", bool, False),
-            pairs=reader.checked("pairs", bool, False),
+            **{name: reader.checked(name, bool, False) for name in SWITCHES},
+            searcher=reader.checked("searcher", SearcherName, "tpe"),  # that of earlier versions
             earlier_seeds=reader.checked("earlier_seeds", tuple[int, ...], ()),
             row_labels=reader.labels(),
             cut=reader.checked("cut", Cut, BY_POSITION),  # earlier versions wrote none

@@ -1,16 +1,19 @@
 """A sweep's folder, around its runs' directories: the only module that knows a file name in it."""
 
 import contextlib
+import functools
 import itertools
 import json
 import os
+import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from fieldtrial.disk.files import is_there, read_json, write_atomically, write_json
-from fieldtrial.disk.inside import Inside
+from fieldtrial.disk.inside import Inside, RefusedError
 from fieldtrial.disk.reading import LINES_BYTES, UnreadableError, decode, read_bytes
+from fieldtrial.disk.run import Run
 from fieldtrial.disk.schemas import (
     BY_POSITION,
     Cut,
@@ -21,12 +24,15 @@ from fieldtrial.disk.schemas import (
 )
 from fieldtrial.disk.sweep_description import SweepDescription
 from fieldtrial.disk.work.folder import WorkFolder
+from fieldtrial.disk.work.shards import MOST_BESIDE, SHARDS, parts_of
 
 
 class SweepFolder(WorkFolder):
     """A sweep's directory: description, list of trials, engine's state, a run for each trial.
 
     The directory may be a link; no link in it is followed.
+
+    The runs of a large sweep are in shards (see `shards`).
 
     path: as Inside where the directory itself must not be a link either: in a folder of several.
     is_kept: whether tables and the like are written into it.
@@ -44,7 +50,38 @@ class SweepFolder(WorkFolder):
         """Return the names of the folders in it, sorted: runs, and others. Links to folders are
         among them, although what reads them is refused: so a run that is one is named.
         """
-        return sorted(itertools.chain(*self._inside.folders()))
+        names = {*itertools.chain(*self._inside.folders())}
+        if self.is_sharded:
+            names.discard(SHARDS)
+            shards, _ = (self._inside / SHARDS).folders()
+            for shard in shards:
+                with contextlib.suppress(OSError):  # it cannot be read, as its listed trials say
+                    names.update(*(self._inside / SHARDS / shard).folders())
+        return sorted(names)
+
+    def run(self, trial: str) -> Run:
+        """Return the run of the trial with this id, or what else has this name."""
+        return Run(Inside(self._inside.root, self._inside.parts + self._parts_of(trial)))
+
+    def place_of(self, trial: str) -> str:
+        """Return where that run is in the folder: names with / between them."""
+        return "/".join(self._parts_of(trial))
+
+    def make_room(self, runs: int) -> None:
+        """Prepare for so many runs. A folder that has trials stays as it is."""
+        if runs > MOST_BESIDE and not self.trials():
+            (self._inside / SHARDS).mkdir(parents=True, exist_ok=True)
+            self.is_sharded = True
+
+    def _parts_of(self, trial: str) -> tuple[str, ...]:
+        return parts_of(trial, self.is_sharded)
+
+    @functools.cached_property
+    def is_sharded(self) -> bool:
+        """Whether the runs of trials are in shards."""
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError, RefusedError):
+            return stat.S_ISDIR((self._inside / SHARDS).stat().st_mode)
+        return False
 
     def write_description(self, description: SweepDescription) -> None:
         """Write what the sweep is."""

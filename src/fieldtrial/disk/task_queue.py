@@ -29,6 +29,7 @@ from fieldtrial.disk.files import (
 from fieldtrial.disk.inside import Inside, RefusedError
 from fieldtrial.disk.reading import UnreadableError, decode
 from fieldtrial.disk.run import Run
+from fieldtrial.disk.work.shards import in_its_sweep
 
 TERMINATED = "terminated-{}"
 NAME = re.compile(r".+-([1-9][0-9]{0,8})\.json", re.DOTALL)  # of a task's file
@@ -63,8 +64,7 @@ class Task:
 
     def open_run(self) -> Run:
         """Return the run directory, which must not be a link."""
-        path = Path(self.run)
-        return Run(Inside(path.parent, (path.name,)))
+        return Run(in_its_sweep(Path(self.run)))
 
     def again(self, attempts: Collection[int]) -> "Task":
         """Return the task with the first number, from its own on, that is not in `attempts`."""
@@ -232,10 +232,10 @@ class TaskQueue:
         if task is None:
             return None
         sweep = self.folder.root.resolve()
-        given = Path(task.run)
-        if "\0" in task.run or given.name in ("", "..") or given.parent.resolve() != sweep:
+        given, name = in_its_sweep(Path(task.run)), Path(task.run).name
+        if "\0" in task.run or name in ("", "..") or given.root.resolve() != sweep:
             raise RefusedError(errno.EINVAL, f"its run {task.run} is not in {sweep}", str(path))
-        return replace(task, run=str(sweep / given.name))
+        return replace(task, run=str(sweep.joinpath(*given.parts)))
 
     def _new_answers(self, worker: str) -> list[Answer]:
         refresh(self._workers / worker)

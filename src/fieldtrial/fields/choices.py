@@ -19,6 +19,7 @@ Classifier = Literal["softmax", "svm"]
 Kernel = Literal["linear", "rbf", "cubic"]
 Scaling = Literal["none", "standard", "min_max"]
 Precision = Literal["fp32", "bf16"]
+SearcherName = Literal["gp", "tpe"]
 Strategy = Literal["ddp", "zero1", "zero2", "zero3"]
 Criterion = Literal["validation_accuracy", "validation_loss", "validation_map", "validation_map50"]
 Select = Literal[

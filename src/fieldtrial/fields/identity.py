@@ -56,7 +56,8 @@ class Identity:
         return self._digest("seed")
 
     def _digest(self, without: str = "") -> str:
-        first = {**self._defaults, **FORMER}
+        kind: Any = type(self)
+        first = _first_defaults(kind)
         differing = {
             name: value
             for name, value in self._meanings.items()
@@ -94,3 +95,8 @@ class Identity:
 @cache
 def _defaults(kind: Any) -> dict[str, Any]:
     return {item.name: item.default for item in fields(kind)}
+
+
+@cache
+def _first_defaults(kind: Any) -> dict[str, Any]:
+    return {**_defaults(kind), **FORMER}

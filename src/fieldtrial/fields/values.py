@@ -1,5 +1,6 @@
 """Values of typed fields: parsed from flags and JSON, checked, and written back as text."""
 
+import functools
 import math
 import sys
 import types
@@ -20,10 +21,10 @@ def format_value(value: object) -> str:
 
 def parse(text: str, hint: Any) -> Any:
     """Return `text` as a value of type `hint`. Raises ValueError with the rule."""
-    arguments = typing.get_args(hint)
-    if isinstance(hint, types.UnionType):
+    kind, arguments = _form(hint)
+    if kind is types.UnionType:
         return None if text == "none" else parse(text, arguments[0])
-    if typing.get_origin(hint) is tuple:
+    if kind is tuple:
         return check_type([parse(part, arguments[0]) for part in _listed(text)], hint)
     if hint is bool:
         if text not in ("true", "false"):
@@ -37,6 +38,12 @@ def parse(text: str, hint: Any) -> Any:
     return check_type(text, hint)
 
 
+@functools.cache  # a table of a large sweep asks for hundreds of thousands
+def _form(hint: Any) -> tuple[Any, tuple[Any, ...]]:
+    """Return what kind of type `hint` is, and its arguments."""
+    return typing.get_origin(hint), typing.get_args(hint)
+
+
 _NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
 
@@ -45,18 +52,18 @@ def check_type(value: Any, hint: Any) -> Any:
 
     Where a list of any length is taken, a single value is a list of one.
     """
-    arguments = typing.get_args(hint)
-    if isinstance(hint, types.UnionType):
+    kind, arguments = _form(hint)
+    if kind is types.UnionType:
         return None if value is None else check_type(value, arguments[0])
-    if typing.get_origin(hint) is Literal:
+    if kind is Literal:
         if value not in arguments:
             raise ValueError(f"must be one of {', '.join(arguments)}")
         return value
-    if typing.get_origin(hint) is dict:
+    if kind is dict:
         if not isinstance(value, dict):
             raise ValueError("must be a table")
         return {name: check_type(item, arguments[1]) for name, item in value.items()}
-    if typing.get_origin(hint) is tuple:
+    if kind is tuple:
         if arguments[-1] is Ellipsis and isinstance(value, str) and arguments[0] is not str:
             value = [parse(one, arguments[0]) for one in _listed(value)]
         elif arguments[-1] is Ellipsis and isinstance(value, str | int | float):

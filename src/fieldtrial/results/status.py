@@ -53,6 +53,7 @@ def read_standing(folder: SweepFolder, alive: Collection[str] | None = None) -> 
     queue = TaskQueue(folder.queue_path)
     handed_over = set(map(run_name, queue.waiting() | queue.claimed().keys()))
     sources = sweeps.trials.loc[sweeps.trials["role"] == "source", "trial"]
+    searches = read_searches(sweeps)
     standing = Standing(
         name=folder.name,
         path=str(folder.path),
@@ -60,12 +61,9 @@ def read_standing(folder: SweepFolder, alive: Collection[str] | None = None) -> 
         select=description.select,
         mode=description.mode,
         rows=[
-            _row(name, group, description, standings, searches)
-            for name, group, searches in zip(
-                description.labels,
-                row_groups(sweeps),
-                read_searches(sweeps).values(),
-                strict=True,
+            _row(name, group, description, standings, of_row)
+            for name, group, of_row in zip(
+                description.labels, row_groups(sweeps, searches), searches.values(), strict=True
             )
         ],
         since=_since(records),

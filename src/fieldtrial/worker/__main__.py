@@ -29,6 +29,7 @@ import torch
 from fieldtrial.disk.inside import Inside
 from fieldtrial.disk.task_queue import Task
 from fieldtrial.processes import age
+from fieldtrial.training.attempt.memory import keep_freed_memory, return_freed_memory
 from fieldtrial.training.distributed.device_clock import DeviceClock
 from fieldtrial.training.distributed.world import World
 from fieldtrial.worker.task_source import TaskSource, open_task_source
@@ -45,6 +46,7 @@ def main() -> None:
         world = World.from_environment()
     except ValueError as error:
         sys.exit(str(error))
+    keep_freed_memory()
     modules, start, is_first = 0, age(), True
     source = open_task_source(sys.argv[1:], answers) if world.is_rank_0 else None
     while fields := world.broadcast(_next(source)):
@@ -54,6 +56,7 @@ def main() -> None:
             answer = work(task, world, DeviceClock(start, is_charged=is_first))
             is_first = False
             gc.collect()
+            return_freed_memory()
             if len(sys.modules) > modules:
                 # Imported objects stay: later collections skip them, and save 0.2 s each.
                 gc.freeze()

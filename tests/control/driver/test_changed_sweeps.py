@@ -111,13 +111,14 @@ def test_a_wider_search_knows_the_trials_so_far_and_a_narrower_one_forgets_some(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "sweep"
-    first, _ = go_on(path, sweep_of(SGD, search={"lr": tune.choice(RATES[:4])}), None)
+    narrow = sweep_of(SGD, search={"lr": tune.choice(RATES[:4])}, searcher="tpe")
+    first, _ = go_on(path, narrow, None)
     known = {trial.name: trial.best for trial in first.rows[0].trials}
-    wider = sweep_of(SGD, search={"lr": tune.choice(RATES)}, trials=8)
+    wider = sweep_of(SGD, search={"lr": tune.choice(RATES)}, trials=8, searcher="tpe")
     engine, said = go_on(path, wider, None)
     assert [trial.name for trial in engine.rows[0].trials][: len(known)] == list(known)
     assert {tuple(engine.folder.run(name).attempts()) for name in known} == {(1,)}, "not again"
-    study = engine.rows[0]._searcher.made._ot_study  # type: ignore[union-attr]
+    study = engine.rows[0]._searcher.searcher._ot_study  # type: ignore[union-attr]
     assert [trial.value for trial in study.trials[: len(known)]] == list(known.values())
     rates = ", ".join(map(str, RATES))
     assert said[0] == (
@@ -184,7 +185,7 @@ def test_a_copy_without_the_private_files_goes_on_for_a_colleague_or_under_anoth
     assert [trial.name for trial in engine.trials()] == [trial.name for trial in first.trials()]
     runs = [engine.folder.run(trial.name) for trial in engine.trials()]
     assert {tuple(run.attempts()) for run in runs} == {(1,)}, "no trial was trained again"
-    assert [row._searcher.made.told for row in engine.rows] == [  # type: ignore[union-attr]
+    assert [row._searcher.searcher.told for row in engine.rows] == [  # type: ignore[union-attr]
         [("point", trial.config.lr, trial.best) for trial in row.trials] for row in first.rows
     ]
     assert str(table(tmp_path / "a")) == str(table(tmp_path / "b"))

@@ -46,6 +46,18 @@ def test_a_folder_of_another_sweep_is_refused_once_a_trial_was_listed(tmp_path: 
     ]
 
 
+def test_another_searcher_is_taken_unless_the_search_goes_in_rounds(tmp_path: Path) -> None:
+    for rounds, name in ((False, "free"), (True, "rounds")):
+        folder, sweep = SweepFolder(tmp_path / name), replace(SMALL, deterministic=rounds)
+        claim(folder, replace(sweep, searcher="tpe"))
+        folder.list_trial("3fa91b2c", 0, "search")
+        if not rounds:
+            claim(folder, sweep)
+            continue
+        with pytest.raises(ConfigError, match="searcher is 'tpe' there and 'gp' now"):
+            claim(folder, sweep)
+
+
 def test_every_pair_may_be_asked_for_later_unless_it_decides_about_seeds(tmp_path: Path) -> None:
     fixed, undecided = (replace(SMALL, seeds=seeds) for seeds in (3, until(5)))
     folders = [SweepFolder(tmp_path / name) for name in ("fixed", "undecided")]

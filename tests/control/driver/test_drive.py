@@ -12,7 +12,6 @@ from typing import NoReturn
 import pytest
 
 from fieldtrial.config import TrainConfig
-from fieldtrial.control import cli as command
 from fieldtrial.control.cli import main
 from fieldtrial.control.driver import drive as driver
 from fieldtrial.control.driver.drive import drive
@@ -274,7 +273,7 @@ def test_who_is_deposed_leaves_at_once_whatever_state_ray_is_in(
         raise DeposedError("carla has taken this sweep over")
 
     left: list[int] = []
-    monkeypatch.setattr(command, "drive", drive_on)
+    monkeypatch.setattr(driver, "drive", drive_on)
     monkeypatch.setattr(os, "_exit", left.append)
     monkeypatch.setattr("sys.argv", [str(tmp_path / "sweeps" / "small.py")])
     (tmp_path / "cluster").mkdir()

@@ -10,11 +10,13 @@ from ray import tune
 from rich.console import Console
 
 from fieldtrial.config import TrainConfig
+from fieldtrial.control.driver import live_panel
 from fieldtrial.control.driver.live_panel import LivePanel
 from fieldtrial.control.engine.loop import Engine
 from fieldtrial.control.places.interface import Backlog, Ended
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.disk.task_queue import Task
+from fieldtrial.panel.standing import Standing
 from fieldtrial.sweep import Sweep
 
 SMALL = Sweep(
@@ -169,3 +171,24 @@ def test_an_attempt_that_is_given_anew_waits_until_it_begins(tmp_path: Path) -> 
     with folder.run(trials[0].name).recorder(2):
         look_at(engine)
     assert progress.standing().counts["running"] == 1
+
+
+def test_a_panel_that_takes_long_is_made_more_rarely(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, folder = [1000.0], SweepFolder(tmp_path)
+    folder.write_description(SMALL.describe("x"))
+    progress = LivePanel(Console()).follow(Engine(SMALL, folder, WaitingPlace()))
+    standing = progress.standing
+
+    def look_for_a_second() -> Standing:
+        now[0] += 1
+        return standing()
+
+    monkeypatch.setattr(progress, "standing", look_for_a_second)
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    first = progress._panel()
+    now[0] += 1 / live_panel.SHARE - 1
+    assert progress._panel() is first
+    now[0] += 2
+    assert progress._panel() is not first

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fieldtrial.config import TrainConfig
-from fieldtrial.control.driver.live_report import LiveReport, write_report
+from fieldtrial.control.driver.live_report import LastReport, LiveReport
 from fieldtrial.disk.sweep_description import SweepDescription
 from fieldtrial.disk.sweep_folder import SweepFolder
 
@@ -54,7 +54,7 @@ def test_where_no_process_can_be_started_there_is_none(
     monkeypatch.setattr(subprocess, "Popen", refuse)
     with LiveReport(folder, first=0, least=0.01):
         assert processes.eventually(lambda: len(refusals) > 1), "it tries again"
-    write_report(folder)
+    LastReport(folder).show()
     assert capfd.readouterr().err == "no report: Resource temporarily unavailable\n"
 
 
@@ -69,9 +69,17 @@ def test_the_end_of_a_sweep_does_not_wait_for_it(folder: SweepFolder) -> None:
     assert [path.name for path in folder.path.iterdir()] == left  # and has ended, or never did
 
 
+def test_the_last_report_says_where_it_is(
+    folder: SweepFolder, capfd: pytest.CaptureFixture[str]
+) -> None:
+    LastReport(folder).show()
+    assert capfd.readouterr().out == f"{folder.report_path}\n"
+    assert folder.report_path.exists()
+
+
 def test_a_report_that_cannot_be_written_is_an_error_of_its_own(
     folder: SweepFolder, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (folder.path / "sweep.json").unlink()
-    write_report(folder)
+    LastReport(folder).show()
     assert "sweep.json: no such file" in capfd.readouterr().err

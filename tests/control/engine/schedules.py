@@ -88,5 +88,5 @@ def outcome(engine: Engine) -> list[tuple[object, ...]]:
         for t in engine.trials()
     ]
     winners: list[Trial | None] = [row.winner() for row in engine.rows]
-    told = [row._searcher.made.told for row in engine.rows]  # type: ignore[union-attr]
+    told = [row._searcher.searcher.told for row in engine.rows]  # type: ignore[union-attr]
     return [*of_trials, *((w and w.trial_id,) for w in winners), *map(tuple, told)]

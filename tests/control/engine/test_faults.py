@@ -43,6 +43,7 @@ def run(
         base=base,
         rows=[{"optimizer": "sgd"}],
         search={"lr": tune.uniform(0.01, 0.02)},
+        searcher="tpe",
         trials=1,
         seeds=0,
     )
@@ -79,7 +80,7 @@ def test_batches_that_do_not_fit_into_memory_are_cut_and_nobody_is_blamed(
     footer = own_table(engine.folder).grid.footer
     accumulated = "1 trial ran with gradient accumulation, because a whole batch did not fit into"
     assert f"{accumulated} memory: {trial.name}." in footer
-    (told,) = engine.rows[0]._searcher.made._ot_study.trials  # type: ignore[union-attr]
+    (told,) = engine.rows[0]._searcher.searcher._ot_study.trials  # type: ignore[union-attr]
     assert told.value == trial.best
 
 

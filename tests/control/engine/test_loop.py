@@ -37,7 +37,7 @@ def records_of(engine: Engine) -> dict[str, int]:
 
 
 def told(engine: Engine, row: int = 0) -> list[tuple[Any, ...]]:
-    return engine.rows[row]._searcher.made.told  # type: ignore[union-attr, no-any-return]
+    return engine.rows[row]._searcher.searcher.told  # type: ignore[union-attr, no-any-return]
 
 
 def test_a_stopped_trial_ends_within_an_epoch(tmp_path: Path) -> None:

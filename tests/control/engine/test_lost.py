@@ -23,7 +23,7 @@ def test_they_run_again_and_the_search_is_told_nothing_twice(
     sweep = make_sweep(epochs=8, trials=12, seeds=1, deterministic=deterministic)
     before = run(sweep, tmp_path, *scripts)
     row, known = before.rows[0], trials_of(before)
-    told = list(row._searcher.made.told)  # type: ignore[union-attr]
+    told = list(row._searcher.searcher.told)  # type: ignore[union-attr]
     stopped = next(trial for trial in row.trials if trial.stopped_at is not None)
     finished = next(trial for trial in row.trials if trial.stopped_at is None)
     (final,) = row.finals or []
@@ -40,7 +40,7 @@ def test_they_run_again_and_the_search_is_told_nothing_twice(
         after = run_sweep(sweep, place_of(tmp_path, *scripts))
     assert again == [sum(trial.name in gone for trial in before.trials())]
     assert trials_of(after) == known
-    assert after.rows[0]._searcher.made.told == told  # type: ignore[union-attr]
+    assert after.rows[0]._searcher.searcher.told == told  # type: ignore[union-attr]
     assert all(after.folder.run(name).result() for name in gone)
     result = after.folder.run(stopped.name).result()
     if all(t.stopped_at is not None for t in after.trials() if t.name == stopped.name):

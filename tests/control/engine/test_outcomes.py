@@ -8,7 +8,9 @@ import pytest
 from fieldtrial.config import TrainConfig
 from fieldtrial.control.engine.loop import Engine, SweepError
 from fieldtrial.control.engine.outcomes import (
+    Tally,
     raise_accumulation,
+    reason_to_give_up,
     stopped_result,
 )
 from fieldtrial.control.engine.trial import Trial
@@ -96,6 +98,36 @@ def test_a_trial_is_charged_for_each_attempt_that_held_devices() -> None:
     for epoch in (2, 3):  # of an older worker; the first is a repetition
         trial.charge({"attempt": 3, "epoch": epoch, "seconds": 9.0})
     assert trial.seconds == 40 + 22 + 9
+
+
+@pytest.mark.parametrize(
+    ("problems", "reason"),
+    [
+        (["error: a", "error: a"], None),
+        (["error: a", "error: a", "error: a"], "the first 3 trials failed with the same error"),
+        (["error: a", "error: a", "error: b"], None),
+        (["diverged: a", "diverged: a", "diverged: a"], None),
+        (["error: a", "error: a", "error: a", None], None),
+        ([None, "error: a", "error: b", "diverged: a"], None),
+        ([None, "error: a", "error: b", "error: a", "error: a"], "more than 3 trials failed"),
+    ],
+)
+def test_a_sweep_stops_for_one_reason_or_for_many_failures(
+    problems: list[str | None], reason: str | None
+) -> None:
+    tally = Tally()
+    trials = [Trial(f"0-{n}", "search", 0, TrainConfig()) for n in range(len(problems))]
+    for trial, problem in zip(trials, problems, strict=True):
+        tally.settle(trial)
+        assert tally.ended == sum(not one.live for one in trials)
+        trial.problem, trial.status = problem, "failed" if problem else "done"
+        tally.settle(trial)
+    found = reason_to_give_up(tally, trials, most=3)
+    assert (found and found[0].startswith(reason or "")) == (True if reason else None)
+    for trial in trials:  # they run again
+        trial.status, trial.problem = "waiting", None
+        tally.settle(trial)
+    assert (tally.ended, tally.faults, tally.all_failed_alike) == (0, 0, False)
 
 
 @pytest.mark.parametrize(("processes", "parts"), [(1, [2, 4, 8, 12]), (2, [2, 4, 6]), (5, [2, 3])])

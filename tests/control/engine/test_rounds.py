@@ -274,7 +274,7 @@ def test_a_failed_trial_that_runs_again_is_told_with_the_next_round() -> None:
         place = VirtualPlace(folder, good)
         run_sweep(sweep, place, retry=True)
         (row,) = run_sweep(replace(sweep, trials=12), place).rows
-        told = row._searcher.made.told  # type: ignore[union-attr]
+        told = row._searcher.searcher.told  # type: ignore[union-attr]
         for one in failed:
             assert ((one.trial_id, "end", True) in told) == (one in early)
         points = [rate for name, rate, _ in told if name == "point"]

@@ -70,9 +70,10 @@ def test_rows_draw_the_same_first_candidates_and_then_learn_from_their_own() -> 
     assert good[4:] != poor[4:]
 
 
-def test_a_further_search_shares_no_candidate_and_no_seed() -> None:
+def test_a_further_search_shares_no_random_candidate_and_no_seed() -> None:
     first, second = search(), search(number=1)
-    assert not {config.lr for config in first} & {config.lr for config in second}
+    assert not {config.lr for config in first[:4]} & {config.lr for config in second[:4]}
+    assert [config.lr for config in first[4:]] != [config.lr for config in second[4:]]
     assert ({config.seed for config in first}, {c.seed for c in second}) == ({0}, {1000})
     seeds = [
         [final.config.seed for final in made.add_finals()]
@@ -149,11 +150,11 @@ def test_the_winner_is_among_those_trained_to_the_end() -> None:
 def test_a_diverged_trial_is_told_as_a_bad_value_and_a_failed_one_is_not_told() -> None:
     outcomes = {}
     for kind in ("diverged", "failed"):
-        row = Row(sweep(), 0)
+        row = Row(sweep(searcher="tpe"), 0)
         trial = train(row, row.propose(), 0.7, epochs=3)
         trial.status, trial.problem = "failed", f"{kind}: its reason"
         row.on_failed(trial)
-        told = row._searcher.made._ot_study.trials[0]  # type: ignore[union-attr]
+        told = row._searcher.searcher._ot_study.trials[0]  # type: ignore[union-attr]
         outcomes[kind] = (told.state.name, told.value)
     assert outcomes == {"diverged": ("COMPLETE", 0.1), "failed": ("FAIL", None)}
 
@@ -217,10 +218,10 @@ def test_finals_are_the_winner_with_fresh_seeds() -> None:
 
 def test_a_trial_of_a_lost_search_is_restored_with_its_tuples() -> None:
     domains = {"lr": tune.loguniform(1e-4, 1.0), "filters": tune.choice([(8,), (16,)])}
-    row = Row(sweep(search=domains, trials=2), 0)
+    row = Row(sweep(search=domains, trials=2, searcher="tpe"), 0)
     config = TrainConfig(epochs=EPOCHS, model="cnn", lr=0.01, filters=(16,))
     row.restore(config, {"outcome": "finished", "epochs": EPOCHS, "validation_accuracy": 0.7})
-    (told,) = row._searcher.made._ot_study.trials  # type: ignore[union-attr]
+    (told,) = row._searcher.searcher._ot_study.trials  # type: ignore[union-attr]
     assert told.value == 0.7
     assert told.params["lr"] == 0.01
     assert row.trials[0].status == "done"

@@ -38,7 +38,7 @@ def assert_told_once(row: Row) -> None:
     In rounds, the ends are told before another trial is proposed, in the order of the trials.
     """
     assert row._searcher
-    told: list[tuple[Any, ...]] = row._searcher.made.told
+    told: list[tuple[Any, ...]] = row._searcher.searcher.told
     if row._in_rounds:
         first, _ = round_of(len(row.trials) - 1, row._random)
         ends = [(trial.trial_id, "end") for trial in row.trials[:first]]

@@ -11,11 +11,13 @@ import pytest
 
 from fieldtrial.disk.sweep_description import Mode
 from fieldtrial.results.analysis.grouping import row_groups
+from fieldtrial.results.analysis.groups import Group
 from fieldtrial.results.analysis.search_budget import (
     budget_findings,
     drawn_values,
     expected_best,
 )
+from fieldtrial.results.analysis.winner import read_searches
 from fieldtrial.results.read.sweeps import read_sweeps
 from fieldtrial.results.table.tables import grouped_table
 from tests.results.cells import cell, column, footer, own_table, row
@@ -194,6 +196,11 @@ def test_the_expected_best_is_not_biased() -> None:
     assert mean == pytest.approx(0.75)
 
 
+def groups_of(written: "Written") -> list[Group]:
+    sweeps = read_sweeps([written.folder.path])
+    return row_groups(sweeps, read_searches(sweeps))
+
+
 def test_which_trials_count_with_what(written: "Written") -> None:
     written.describe(trials=9)
     search(written, 0, (0.5, 0.7))
@@ -204,7 +211,7 @@ def test_which_trials_count_with_what(written: "Written") -> None:
     written.waiting(0, lr=0.9)
     written.ended(0, "final", validation=0.1, lr=0.01, seed=5)
     written.failed(1)
-    first, second, third = row_groups(read_sweeps([written.folder.path]))
+    first, second, third = groups_of(written)
     values, budget = drawn_values(first, "validation_accuracy", "max")
     assert (sorted(values), budget) == ([0.5, 0.5, 0.7, 0.9], 4)
     losses = sorted(drawn_values(first, "validation_loss", "min").values)
@@ -217,7 +224,7 @@ def test_a_trial_that_ended_without_a_finite_value_has_the_worst(written: "Writt
     written.describe(trials=3, select="validation_loss")
     for lr, loss in ((0.1, 0.4), (0.2, None), (0.3, 0.6)):
         written.ended(0, lr=lr, result={"validation_loss": loss})
-    (first, *_) = row_groups(read_sweeps([written.folder.path]))
+    (first, *_) = groups_of(written)
     assert drawn_values(first, "validation_loss", "min") == ([0.4, 0.6, 0.6], 3)
 
 

@@ -17,10 +17,13 @@ from fieldtrial.fields.choices import Augmentation
 from fieldtrial.training.augment import randaugment
 from fieldtrial.training.augment.color import blend, jitter, smooth
 from fieldtrial.training.augment.color import grey as luma
+from fieldtrial.training.augment.drawing import draw
+from fieldtrial.training.augment.moves import MOVES, moved
 from fieldtrial.training.augment.randaugment import CHANGES as RANDOM_CHANGES
 from fieldtrial.training.augment.transforms import CHANGES, augment
 from fieldtrial.training.data.load import load
 from tests.training.augment.torchvisions import shifted, warped
+from tests.training.photos import cut
 
 NAMES = tuple(CHANGES)
 CHANGED_OR_NOT = (("horizontal_flip",), ("vertical_flip",), ("grayscale",))
@@ -196,3 +199,38 @@ def test_a_gpu_draws_what_the_cpu_draws(colour: Tensor) -> None:
         on_gpu = augment(colour.cuda(), (name,), seed=9)
         assert on_gpu.is_cuda
         assert torch.allclose(on_gpu.cpu(), augment(colour, (name,), seed=9), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("horizontal_flip",),
+        ("crop", "horizontal_flip", "vertical_flip"),
+        ("vertical_flip", "crop"),
+        ("crop", "color_jitter", "horizontal_flip"),
+    ],
+)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_stored_images_become_what_floats_become(names: tuple[str, ...], channels: int) -> None:
+    """Bit for bit, and they stay 8-bit images where pixels are only moved."""
+    photo = torch.from_numpy(cut(1, 30, 44)[..., :channels])
+    stored = photo.expand(16, -1, -1, -1).contiguous()
+    before = stored.clone()
+    floats = augment(stored.permute(0, 3, 1, 2) / 255, names, seed=5)
+    changed = augment(stored, names, seed=5)
+    assert torch.equal(stored, before)
+    if "color_jitter" in names:
+        assert torch.equal(changed, floats)
+        return
+    assert changed.dtype == torch.uint8
+    assert torch.equal(changed.permute(0, 3, 1, 2) / 255, floats)
+
+
+def test_moves_made_together_are_those_made_one_after_another(colour: Tensor) -> None:
+    moves = list(zip(MOVES.values(), draw([1, 1, 2], 16, seed=8), strict=True))
+    stored = (colour * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+    expected = stored
+    for move in moves:
+        expected = moved(expected, [move])
+    assert torch.equal(moved(stored, moves), expected)
+    assert not torch.equal(expected, stored)

@@ -79,7 +79,7 @@ def test_the_two_parts_make_what_the_whole_makes(
     assert made.shape == (2, *shape)
     assert all(
         not network.model.get_parameter(name).requires_grad
-        for name in _parameters(network, point.tensors)
+        for name in _parameters(network, point.cut.tensors)
     )
     for training in (True, False):
         network.train(training)
@@ -141,7 +141,7 @@ def test_a_network_of_features_shares_state_and_logits_with_the_whole() -> None:
     assert point
     images = torch.randint(256, (3, 64, 64, 3), dtype=torch.uint8)
     features = point.prefix.run(network.normalise(images)).detach()
-    tail = FeatureNetwork(network, point.tail.run, features[:1])
+    tail = FeatureNetwork(network, point.tail.run, point.cut.tail_modules, features[:1])
     own, whole = tail.state_dict(keep_vars=True), network.state_dict(keep_vars=True)
     assert list(own) == list(whole)
     assert all(tensor is whole[name] for name, tensor in own.items())

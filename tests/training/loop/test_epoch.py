@@ -78,13 +78,16 @@ def test_the_gradients_norm_is_measured_where_it_is_used_and_in_a_few_steps(
     monkeypatch.setattr(strategy, "total_norm", count)
     fields: dict[str, Any] = {"batch_size": 3, "epochs": 1}  # 129 steps
     sampled = train_until(new_run("sampled", **fields))[1]["gradient_norm"]
-    assert len(counted) == epoch_module.MEASURED_NORMS
+    assert len(counted) == 3
     assert sampled == pytest.approx(np.mean(counted))
     counted.clear()
     clipped = train_until(new_run("clipped", **fields, gradient_clip=1e9))[1]["gradient_norm"]
     assert len(counted) == 129
     assert clipped == sampled
-    assert clipped == pytest.approx(np.mean(counted[8::16]))
+    assert clipped == pytest.approx(np.mean([counted[step] for step in (21, 64, 107)]))
+    assert epoch_module.measured_steps(129) == {21, 64, 107}
+    assert epoch_module.measured_steps(95) == {23, 71}
+    assert [epoch_module.measured_steps(steps) for steps in (1, 2, 21)] == [{0}, {1}, {10}]
 
 
 def test_training_accuracy_is_counted_in_every_image_however_many_are_kept(

@@ -81,6 +81,7 @@ class Claim:
             self.folder.relist_trials(self.entries)
         if self._saved is not None and self._saved[1].digest != self.new.digest:
             save_state(self.folder, self.new, (self.trials.rows, self.trials.sources))
+        self.folder.make_room(len(self.sweep.planned) * self.sweep.runs_per_row)
         self.folder.write_description(self.new)
 
     def changes(self) -> Iterator[str]:
@@ -156,6 +157,8 @@ def _differences(old: SweepDescription, new: SweepDescription) -> list[str]:
     lines = [f"{name} is {was!r} there and {now!r} now" for name, (was, now) in pairs.items()
              if was != now]  # fmt: skip
     if new.deterministic:
+        if old.searcher != new.searcher:
+            lines.append(f"searcher is {old.searcher!r} there and {new.searcher!r} now")
         searched = _changed_search(old, new)
         lines += [f"search {name} is {was} there and {now} now" for name, was, now in searched]
     if has_none and not any(line.startswith("base ") for line in lines):

@@ -7,7 +7,7 @@ from fieldtrial.command_line import BAD_RESULT, INTERRUPTED, said_if_long
 from fieldtrial.control.driver.claim import Claim, claim_folder
 from fieldtrial.control.driver.contest import runs_wanted
 from fieldtrial.control.driver.live_panel import LivePanel, print_overview
-from fieldtrial.control.driver.live_report import LiveReport, write_report
+from fieldtrial.control.driver.live_report import LastReport, LiveReport
 from fieldtrial.control.driver.preflight import Preflight, checking
 from fieldtrial.control.driver.shortcomings import shortcomings
 from fieldtrial.control.engine.loop import Engine
@@ -80,7 +80,7 @@ def _drive(
                     preflight.result()
             with said_if_long("starting Ray" if is_here else "copying the code, asking SLURM"):
                 place = open_place(settings, folder)
-            engine, ending = None, None
+            engine, ending, report = None, None, None
             try:
                 interruption.listen()  # Ray has set its own handlers
                 if is_here:
@@ -101,6 +101,7 @@ def _drive(
                     console().print(f"{engine.retry()} failed trials run again")
                     applied.append("--retry")
                 status = _run(engine, progress, ownership)
+                report = LastReport(folder)
             except BaseException as error:
                 ending = error
                 if isinstance(error, DeposedError):
@@ -114,9 +115,9 @@ def _drive(
             python("-m", "fieldtrial.results.table.command", str(folder.path)),
             check=False,
         )
-        if status != INTERRUPTED:  # an interruption should not take long, and a report exists
+        if report:  # an interruption should not take long, and a report exists
             with said_if_long("writing the report"):
-                write_report(folder)
+                report.show()
     return status or (BAD_RESULT if table.returncode else 0)
 
 

@@ -1,4 +1,6 @@
-"""The report of a running sweep: a process of the lowest priority writes it now and then."""
+"""The reports of a sweep: while it runs, a process of the lowest priority writes one now and then;
+at its end one is written while Ray ends and the table is made.
+"""
 
 import contextlib
 import os
@@ -17,12 +19,24 @@ POLL_SECONDS = 0.2
 LOWEST_PRIORITY = 19
 
 
-def write_report(folder: SweepFolder) -> None:
-    """Write the report and print its path, or why it failed; the sweep's status stays the same."""
-    try:
-        subprocess.run(_command(folder), check=False)
-    except OSError as error:
-        print(f"no report: {error.strerror}", file=sys.stderr, flush=True)
+class LastReport:
+    """The report of a sweep that has ended. A process writes it while other things are done."""
+
+    def __init__(self, folder: SweepFolder) -> None:
+        self._process, self._problem = None, ""
+        pipe = subprocess.PIPE
+        try:
+            self._process = subprocess.Popen(_command(folder), stdout=pipe, stderr=pipe, text=True)
+        except OSError as error:
+            self._problem = f"no report: {error.strerror}\n"
+
+    def show(self) -> None:
+        """Wait for the report and print its path, or why there is none; that is no error here."""
+        path, problem = self._process.communicate() if self._process else ("", self._problem)
+        sys.stdout.write(path)
+        sys.stdout.flush()
+        sys.stderr.write(problem)
+        sys.stderr.flush()
 
 
 class LiveReport:

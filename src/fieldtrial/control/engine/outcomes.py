@@ -78,9 +78,10 @@ class Tally:
             self.ended, self.faults = self.ended - 1, self.faults - is_fault
 
     @property
-    def is_one_problem(self) -> bool:
-        """Whether enough trials have ended to tell, and all of them with the same problem."""
-        return self.ended >= SAME_ERRORS and len(self._problems) == 1
+    def all_failed_alike(self) -> bool:
+        """Whether enough trials have ended to tell, and all of them failed with the same error."""
+        is_one = len(self._problems) == 1 and self.faults == self.ended
+        return is_one and self.ended >= SAME_ERRORS
 
 
 def reason_to_give_up(tally: Tally, trials: Iterable[Trial], most: int) -> tuple[str, Trial] | None:
@@ -88,7 +89,7 @@ def reason_to_give_up(tally: Tally, trials: Iterable[Trial], most: int) -> tuple
 
     tally: of its `trials`. most: how many may fail, not counting diverged ones.
     """
-    if not tally.is_one_problem and tally.faults <= most:
+    if not tally.all_failed_alike and tally.faults <= most:
         return None
     ended = [trial for trial in trials if not trial.live]
     if failed := same_first_error(ended):

@@ -9,7 +9,7 @@ from ray.tune.schedulers import TrialScheduler
 from fieldtrial.budget import FINALIST_SEEDS, SEARCH_SEEDS
 from fieldtrial.config import TrainConfig
 from fieldtrial.control.engine.finalists import Finalist, choose_winner, rank
-from fieldtrial.control.engine.journal.replayed import Replayed
+from fieldtrial.control.engine.journal.replayed import Replayed, ReplayedSearcher
 from fieldtrial.control.engine.ray_tune import (
     SCORE,
     TIME,
@@ -22,7 +22,6 @@ from fieldtrial.control.engine.row_trials import RowChange, RowTrials
 from fieldtrial.control.engine.trial import Role, Trial
 from fieldtrial.disk.run import Record
 from fieldtrial.fields.values import format_value
-from fieldtrial.search_domains import to_ray
 from fieldtrial.sweep import PlannedRow, Sweep
 
 NO_CONTROLLER: Any = None  # of Ray Tune, which the scheduler does not use
@@ -46,15 +45,15 @@ class Row(RowTrials):
         self.number, self.search = number, search
         planned = sweep.planned[number]
         self.config = search_config(planned, search)
-        seed = self.config.seed
         self.source = planned.source.id if planned.source else None
         self.select, self.mode = sweep.select, sweep.mode
         self.budget, self.seeds = sweep.trials_per_search, int(sweep.seeds)
         self.most_finalists = sweep.finalists
         self._searched = list(sweep.search)
-        domains = {name: to_ray(domain) for name, domain in sweep.search.items()}
         self._searcher = (
-            Replayed(build_searcher(domains, sweep.mode, sweep.trials, seed)) if domains else None
+            ReplayedSearcher(build_searcher(sweep, planned.most_epochs, self.config.seed))
+            if sweep.search
+            else None
         )
         self._random = random_trials(sweep.trials)
         self._in_rounds = sweep.deterministic
@@ -114,7 +113,7 @@ class Row(RowTrials):
         if self._in_rounds and number == round_of(number, self._random)[0]:
             self._tell_round()
         trial_id = self._trial_id(str(number))
-        values = self._searcher.call("suggest", trial_id) if self._searcher else {}
+        values = self._searcher.suggest(trial_id) if self._searcher else {}
         config = TrainConfig.from_dict(values, self.config)
         trial = Trial(trial_id, "search", self.number, config, self.search, suggestion=values)
         if self._in_rounds:
@@ -208,7 +207,7 @@ class Row(RowTrials):
         """Tell the searcher how a trial ended.
 
         Divergence is a property of the configuration, so the searcher is told a bad value: that
-        before any training. Other failures are told as errors.
+        before any training, as if it had trained to the end. Other failures are told as errors.
         """
         trial.told = True
         if not self._searcher:
@@ -219,7 +218,7 @@ class Row(RowTrials):
             result = {**trial.last_result, SCORE: trial.best}
             self._searcher.call("on_trial_complete", trial.trial_id, result=result)
         elif not trial.reopened and trial.diverged and trial.start is not None:
-            result = {SCORE: trial.start, TIME: max(1, trial.last_epoch)}
+            result = {SCORE: trial.start, TIME: trial.config.epochs}
             self._searcher.call("on_trial_complete", trial.trial_id, result=result)
         elif not trial.reopened:
             self._searcher.call("on_trial_complete", trial.trial_id, error=True)

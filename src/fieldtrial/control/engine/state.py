@@ -42,6 +42,7 @@ KEY_BYTES = 32
 LENGTH_BYTES = 8
 LENGTH, CHANGE = b"length", b"change"  # what a signature is of
 HEAD_BYTES = LENGTH_BYTES + DIGEST_BYTES  # of a change: how long it is, signed
+LONGEST_NAMES = 1 << 16  # of the line that names sweep and folder
 LEAST_JOURNAL = 1 << 20  # bytes of changes, before all is written anew
 MOST_BYTES = 2 << 30  # of a state; that of 30,000 trials has some 100 MB
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
@@ -89,10 +90,12 @@ class StateFile:
     def _write(self, content: bytes) -> None:
         self.close()
         head = b"fieldtrial engine state %d\n" % VERSION + _bound_to(self._folder, self._sweep)
-        content = head + len(content).to_bytes(LENGTH_BYTES) + content
-        self._signature = hmac.digest(_key(), content, "sha256")
+        head += len(content).to_bytes(LENGTH_BYTES)
+        signed = hmac.new(_key(), head, "sha256")
+        signed.update(content)
+        self._signature = signed.digest()
         with atomic_file(self._folder.state_path) as file:
-            file.write(self._signature)
+            file.write(self._signature + head)
             file.write(content)
             # Changes go into this very file: another driver may put its own in its place.
             kept = os.dup(file.fileno())
@@ -147,16 +150,16 @@ def load_state_of_any(
         return None
     except UnreadableError as error:
         raise ForeignStateError(f"{error}. {ADVICE}") from None
-    content, changes = _verified(data, path)
+    content, changes = _verified(memoryview(data), path)  # a copy may be large
     found = HEADER.match(content)
     version = int(found[1]) if found else 0
-    bound = content[found.end() :] if found else b""
+    bound = content[found.end() :] if found else content[:0]
     known = {_bound_to(folder, sweep): sweep for sweep in sweeps}
-    own = next(filter(bound.startswith, known), None)
+    own = next((one for one in known if bound[: len(one)] == one), None)
     if version != VERSION:
         own = None
     elif own is None:
-        there = json.loads(bound.partition(b"\n")[0])
+        there = json.loads(bytes(bound[:LONGEST_NAMES]).partition(b"\n")[0])
         raise ForeignStateError(
             f"{path}: written for sweep {there['sweep']} in {there['folder']}, or before the sweep"
             f" was changed: it is not the state of this one. If you have moved the folder, move it"
@@ -177,9 +180,9 @@ def load_state_of_any(
     return state, known[own]
 
 
-def _verified(data: bytes, path: object) -> tuple[bytes, list[bytes]]:
+def _verified(data: memoryview, path: object) -> tuple[memoryview, list[memoryview]]:
     """Return a state's first part and the changes after it, once all signatures are verified."""
-    key, signature = _key(), data[:DIGEST_BYTES]
+    key, signature = _key(), bytes(data[:DIGEST_BYTES])
     # Other formats sign all that follows.
     found = FIRST_PART.match(data, DIGEST_BYTES)
     end = found.end() + int.from_bytes(found[1]) if found else len(data)
@@ -207,9 +210,11 @@ def _verified(data: bytes, path: object) -> tuple[bytes, list[bytes]]:
     return content, changes
 
 
-def _signed(key: bytes, before: bytes, what: bytes, content: bytes) -> bytes:
+def _signed(key: bytes, before: bytes, what: bytes, content: bytes | memoryview) -> bytes:
     """Return the signature of a part of a state that follows a part with the signature `before`."""
-    return hmac.digest(key, before + what + content, "sha256")
+    signed = hmac.new(key, before + what, "sha256")
+    signed.update(content)
+    return signed.digest()
 
 
 def _bound_to(folder: SweepFolder, sweep: SweepDescription) -> bytes:

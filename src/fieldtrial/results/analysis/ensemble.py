@@ -13,6 +13,7 @@ from fieldtrial.disk.files import write_arrays
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.results.analysis.grouping import row_groups
+from fieldtrial.results.analysis.winner import read_searches
 from fieldtrial.results.read.predictions import StoredPredictions, load_predictions, logarithm
 from fieldtrial.results.read.sweeps import read_sweep
 
@@ -163,9 +164,10 @@ def winners(folder: SweepFolder) -> list[list[Run]]:
         ValueError: it is not a sweep's folder, a row has no tested run of its winner yet, or
             no seed was tested in every row.
     """
+    sweeps = read_sweep(folder)
     tested = [
         {int(seed): folder.run(name) for seed, name in group.finals[["seed", "trial"]].to_numpy()}
-        for group in row_groups(read_sweep(folder))
+        for group in row_groups(sweeps, read_searches(sweeps))
     ]
     if lacking := [str(number) for number, runs in enumerate(tested) if not runs]:
         raise ValueError(

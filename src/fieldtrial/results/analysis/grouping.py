@@ -17,6 +17,7 @@ from fieldtrial.results.analysis.judging import estimate_groups, judge
 from fieldtrial.results.analysis.winner import (
     RowKey,
     Search,
+    Searches,
     best_index,
     default_metric,
     final_note,
@@ -50,7 +51,7 @@ def group_rows(sweeps: Sweeps, all_pairs: bool = False) -> Groups:
     """
     metric = default_metric(sweeps)
     trials, lines = _in_rows(sweeps)
-    groups = row_groups(sweeps)
+    groups = row_groups(sweeps, read_searches(sweeps))
     fields = sweeps.only.compared
     problem = _mixed_data(fields, groups)
     if problem:
@@ -74,12 +75,13 @@ def group_rows(sweeps: Sweeps, all_pairs: bool = False) -> Groups:
     return estimate_groups(table) if problem else judge(table, with_fields=True)
 
 
-def row_groups(sweeps: Sweeps) -> list[Group]:
+def row_groups(sweeps: Sweeps, searches: Searches) -> list[Group]:
     """Return the group of each row of the only sweep in `sweeps`, without what its runs scored."""
-    maker, trials = _Maker(sweeps, default_metric(sweeps)), _in_rows(sweeps)[0]
+    maker = _Maker(sweeps, default_metric(sweeps), searches)
+    trials = _in_rows(sweeps)[0]
     return [
-        maker.make(row, sweeps.only.cells(row), trials[trials["row"] == row], searches)
-        for (_, row), searches in maker.searches.items()
+        maker.make(row, sweeps.only.cells(row), trials[trials["row"] == row], own)
+        for (_, row), own in searches.items()
     ]
 
 
@@ -102,7 +104,7 @@ def group_trials(
     """
     _check_metric(sweeps, metric)
     trials, lines = _once(sweeps, fields)
-    maker = _Maker(sweeps, metric)
+    maker = _Maker(sweeps, metric, read_searches(sweeps))
     texts = {f"key {name}": field_texts(trials, name) for name in fields}
     found: dict[Key, pd.DataFrame] = {}
     searches: dict[Key, list[Search]] = {}
@@ -152,9 +154,8 @@ def _set_apart(
 class _Maker:
     """Makes the groups of one table."""
 
-    def __init__(self, sweeps: Sweeps, metric: str) -> None:
-        self._sweeps, self._metric = sweeps, metric
-        self.searches = read_searches(sweeps)
+    def __init__(self, sweeps: Sweeps, metric: str, searches: Searches) -> None:
+        self._sweeps, self._metric, self.searches = sweeps, metric, searches
         self._without_winner = [
             (*place, number)
             for place, searches in self.searches.items()
@@ -177,9 +178,9 @@ class _Maker:
         best = best_index(outcomes, selecting, mode)
         winner = None if best is None else found[best]
         place: RowKey | None = (winner[SWEEP], winner["row"]) if winner else None
-        names = ["search", "configuration"]
+        configurations, numbers = finals["configuration"], finals["search"]
         parts = [
-            finals[(finals[names] == [one[name] for name in names]).all(axis="columns")]
+            finals[(configurations == one["configuration"]) & (numbers == one["search"])]
             for one in found
             if (one[SWEEP], one["row"]) == place
         ]

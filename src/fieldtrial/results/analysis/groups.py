@@ -78,10 +78,9 @@ class Group:
         several, as a finalist or in no sweep.
         """
         assert self.winner
-        own = self.trials[["configuration", "search"]]
-        of_winner = [self.winner[name] for name in ("configuration", "search")]
         is_run = self.trials["role"].isin(("finalist", RUN))
-        is_run &= (own == of_winner).all(axis="columns")
+        for name in ("configuration", "search") if is_run.any() else ():
+            is_run &= self.trials[name] == self.winner[name]
         values = pd.to_numeric(self.trials.loc[is_run, select]).astype(float)
         values = values[np.isfinite(values)]
         return float(values.mean()) if len(values) else float(self.winner[select])

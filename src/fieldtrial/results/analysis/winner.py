@@ -1,7 +1,7 @@
 """The winners of searches, and why there is none, or what is missing of their final runs."""
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -72,6 +72,9 @@ class Search:
         return self.is_over and not is_named and self.expected_finalists > 0
 
 
+Searches = Mapping[RowKey, Sequence[Search]]  # of each row, as `read_searches` returns them
+
+
 def test_metric(select: str) -> str:
     """Return the counterpart on test: validation_accuracy -> test_accuracy."""
     return "test_" + select.removeprefix("validation_")
@@ -127,12 +130,12 @@ def find_winner(search: pd.DataFrame, select: str, mode: Mode) -> TrialValues | 
 
 def to_values(trials: pd.DataFrame) -> list[TrialValues]:
     """Return the columns of each trial, None where there is no value."""
+    columns = {
+        str(name): [None if is_scalar(one) and pd.isna(one) else one for one in column.tolist()]
+        for name, column in trials.items()
+    }
     return [
-        {
-            str(name): None if is_scalar(value) and pd.isna(value) else value
-            for name, value in record.items()
-        }
-        for record in trials.to_dict("records")
+        dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
     ]
 
 

@@ -102,7 +102,11 @@ def frame_of(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
         if name not in FIELDS and {type(row.get(name)) for row in rows} == {int, type(None)}
     ]
     # Otherwise, whole numbers beside missing ones become fractions.
-    return frame.astype(dict.fromkeys(["row", "search", *whole], "Int64"))
+    kinds: dict[str, Any] = dict.fromkeys(["row", "search", *whole], "Int64")
+    # Texts as plain objects are one block: trials are chosen from a frame hundreds of times a
+    # table, and each block takes its time.
+    kinds |= dict.fromkeys(frame.columns[frame.dtypes == "str"].difference([*kinds]), object)
+    return frame.astype(kinds).copy()
 
 
 def search_of(entry: dict[str, Any]) -> tuple[int, int]:

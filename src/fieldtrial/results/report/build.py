@@ -74,8 +74,8 @@ CHARTS = {
             "The best validation result that a row is expected to have found with fewer of its"
             " search trials: the mean over all choices of that many (Dodge et al. 2019, in the"
             " unbiased form of Tang et al. 2020). It assumes that trials are drawn independently of"
-            " each other. Those of TPE are not: its later trials are better for having seen the"
-            " earlier ones, so a shorter search is likely to have found less than a line"
+            " each other. Those of a search are not: its later trials are better for having seen"
+            " the earlier ones, so a shorter search is likely to have found less than a line"
             " says. A trial that was stopped early has its best so far, a diverged one the worst"
             " value of its row; trials that failed otherwise are left out. Of a row that was"
             " searched several times, this is one search."
@@ -192,7 +192,8 @@ def _render(sweeps: Sweeps, output: Path | None = None) -> str:
         "markedLabel": "may be the best: not shown to be beaten",
         "classes": {"rows": classes},
         "folder": _address(folder, output),
-        "commandFile": _relative(folder, "command"),
+        "places": [*map(folder.place_of, trials["trial"])] if folder.is_sharded else None,
+        "commandFile": _command_file(folder),
         "logs": report_data.category("log", [logs.get(trial, "") for trial in trials["trial"]]),
     }
     charts = [
@@ -217,7 +218,7 @@ def _render(sweeps: Sweeps, output: Path | None = None) -> str:
         "constants": constants,
         "charts": charts,
         "pictures": read_pictures(folder, trials, tested.labels, tested.runs, tested.best_first),
-        "failures": failures(trials, logs),
+        "failures": failures(folder, trials, logs),
         "environments": environments(attempts),
         "notes": [*table.grid.footer, *unreadable],
         "colophon": (
@@ -257,8 +258,9 @@ def _address(folder: SweepFolder, output: Path | None) -> str:
     return quote(os.path.relpath(folder.path.resolve(), output.resolve())) + "/"
 
 
-def _relative(folder: SweepFolder, trial: str) -> str:
-    run = Run(folder.path / trial)
+def _command_file(folder: SweepFolder) -> str:
+    """Return the name that the file with a run's command has in its directory."""
+    run = Run(folder.path)
     return run.command_path.path.relative_to(run.path).as_posix()
 
 

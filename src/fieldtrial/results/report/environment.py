@@ -64,7 +64,9 @@ def environments(attempts: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> lis
     return found
 
 
-def failures(trials: pd.DataFrame, logs: Mapping[str, str]) -> dict[str, Any] | None:
+def failures(
+    folder: SweepFolder, trials: pd.DataFrame, logs: Mapping[str, str]
+) -> dict[str, Any] | None:
     """Return the failed trials, by kind and reason, or None if there is none."""
     failed = trials[trials["outcome"].isin(FAILED)].drop_duplicates("trial")
     if failed.empty:
@@ -78,7 +80,10 @@ def failures(trials: pd.DataFrame, logs: Mapping[str, str]) -> dict[str, Any] | 
         message = str(alike["error_message"].iloc[0])
         names = list(alike["trial"].head(MOST_EXAMPLES))
         examples = [
-            {"name": name, "log": f"./{quote(name)}/{logs[name]}" if name in logs else ""}
+            {
+                "name": name,
+                "log": f"./{quote(folder.place_of(name))}/{logs[name]}" if name in logs else "",
+            }
             for name in names
         ]
         shortened = (

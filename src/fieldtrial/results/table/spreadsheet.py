@@ -24,7 +24,7 @@ def to_csv(frame: pd.DataFrame) -> str:
     for place, kind in enumerate(frame.dtypes):
         if not pd.api.types.is_numeric_dtype(kind):
             # As objects: a column of whole numbers and gaps would become one of fractions.
-            values = list(map(_safe, frame.iloc[:, place]))
+            values = list(map(_safe, frame.iloc[:, place].astype(object).tolist()))
             safe.isetitem(place, pd.array(values, dtype=object))
     text: str = safe.to_csv(index=False)
     return text

@@ -15,6 +15,7 @@ from fieldtrial.fields.scores import number_with_unit
 from fieldtrial.fields.task_metrics import CHOOSING, metric_words
 from fieldtrial.processes import replace_self, started
 from fieldtrial.training.attempt.failures import kind_of, tell
+from fieldtrial.training.attempt.memory import keep_freed_memory
 from fieldtrial.training.attempt.preflight import check
 from fieldtrial.training.attempt.train import train
 from fieldtrial.training.distributed.device_clock import DeviceClock
@@ -66,6 +67,7 @@ def train_run(config: TrainConfig, run: Run, test: bool = False, accumulation: i
         Diverged: in a single process. Of several, rank 0 prints the message and all end.
     """
     require_accumulation(config, accumulation)
+    keep_freed_memory()
     world = World.from_environment()
     is_free = world.size == 1 and not run.folder.names()
     if kind := world.broadcast(recurring_error(run)):

@@ -20,9 +20,10 @@ class Board:
     """
 
     def __init__(self, run: Run) -> None:
-        from torch.utils.tensorboard import SummaryWriter  # late: only rank 0 needs it
+        from tensorboard.compat.proto.summary_pb2 import Summary  # late: only rank 0 needs them
+        from torch.utils.tensorboard import SummaryWriter
 
-        self._writer_class = SummaryWriter
+        self._writer_class, self._summary = SummaryWriter, Summary
         self._folder = run.tensorboard_folder
         self._writer: Any = None
 
@@ -33,9 +34,10 @@ class Board:
             self._writer = self._writer_class(
                 os.fspath(self._folder), purge_step=record["epoch"] if again else None
             )
-        for name, value in record.items():
-            if name not in NOT_SHOWN:
-                self._writer.add_scalar(name, value, record["epoch"])
+        shown = {name: value for name, value in record.items() if name not in NOT_SHOWN}
+        # One event for all of them, where SummaryWriter's own method writes one for each.
+        values = [self._summary.Value(tag=name, simple_value=one) for name, one in shown.items()]
+        self._writer.file_writer.add_summary(self._summary(value=values), record["epoch"])
         self._writer.flush()
 
     def conclude(self, config: TrainConfig, result: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fieldtrial.training.augment.drawing import draw, places, send
-from fieldtrial.training.augment.transforms import CHANGES
+from fieldtrial.training.augment.transforms import COMPUTED
 from fieldtrial.training.augment.warp import warp, windows
 
 GREY = 0.5  # what comes in at the border, as in a letterbox
@@ -50,7 +50,7 @@ def augment_boxes(
         names: keys of MOVES, or of COLOURS.
         seed: from 0 to 2**64 - 1.
     """
-    changes = [MOVES.get(name) or CHANGES[name] for name in names]
+    changes = [MOVES.get(name) or COMPUTED[name] for name in names]
     drawn = draw([change.numbers for change in changes], len(images), seed)
     for change, numbers in zip(changes, drawn, strict=True):
         if isinstance(change, Move):

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from fieldtrial.training.augment.color import blend, grey, jitter, smooth
-from fieldtrial.training.augment.drawing import draw, places, send
+from fieldtrial.training.augment.drawing import draw, places
+from fieldtrial.training.augment.moves import MOVES, Move, moved
 from fieldtrial.training.augment.warp import (
     WINDOW_NUMBERS,
     resized_windows,
@@ -40,48 +40,40 @@ class Change:
 
 @torch.no_grad()
 def augment(images: Tensor, names: tuple[str, ...], seed: int) -> Tensor:
-    """Return `images` after the changes `names`, in order; shape, type and device stay.
+    """Return `images` after the changes `names`, in order, on their device.
 
     Equal arguments give equal images, on the CPU and on a GPU, and the state of the global
-    generators stays.
+    generators stays. Stored images stay so if all changes are MOVES, and else become floats.
 
     Args:
-        images: float (n, channels, height, width) in [0, 1].
+        images: as they are stored, uint8 (n, height, width, channels); or float (n, channels,
+            height, width) in [0, 1].
         names: keys of CHANGES.
         seed: from 0 to 2**64 - 1.
     """
-    if not names:
-        return images
     changes = [CHANGES[name] for name in names]
     drawn = draw([change.numbers for change in changes], len(images), seed)
+    moves: list[tuple[Move, Tensor]] = []
     for change, numbers in zip(changes, drawn, strict=True):
-        images = change.apply(images, numbers)
-    return images
+        if isinstance(change, Move):
+            moves.append((change, numbers))
+            continue
+        images = change.apply(_as_floats(moved(images, moves) if moves else images), numbers)
+        moves = []
+    return moved(images, moves) if moves else images
 
 
-def _flip(images: Tensor, numbers: Tensor, dimension: int) -> Tensor:
-    return _some(images, numbers[0] < 0.5, lambda chosen: chosen.flip(dimension))
+def _as_floats(images: Tensor) -> Tensor:
+    """Return stored images as float (n, channels, height, width) in [0, 1], others as they are."""
+    if images.dtype != torch.uint8:
+        return images
+    return images.float().div_(255).permute(0, 3, 1, 2)
 
 
 def _some(images: Tensor, chosen: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
     """Return the images with `change` applied to those that are `chosen`, bool (n,)."""
     where = places(chosen, images)
     return images.index_copy(0, where, change(images[where]))
-
-
-def _crop(images: Tensor, numbers: Tensor) -> Tensor:
-    n, _, height, width = images.shape
-    down, right = _padding(height), _padding(width)
-    padded = functional.pad(images, (right, right, down, down), mode="reflect")
-    # A view of all windows, of which each image's is taken.
-    every = padded.unfold(2, height, 1).unfold(3, width, 1)
-    steps = torch.tensor([[2 * down + 1], [2 * right + 1]])
-    tops, lefts = send((numbers * steps).long().minimum(steps - 1), images)
-    return every[torch.arange(n, device=images.device), :, tops, lefts]
-
-
-def _padding(side: int) -> int:
-    return min(max(1, side // 8), side - 1)  # reflection has side - 1 pixels to give
 
 
 def _random_resized_crop(images: Tensor, numbers: Tensor) -> Tensor:
@@ -121,13 +113,8 @@ def _grayscale(images: Tensor, numbers: Tensor) -> Tensor:
     return _some(images, numbers[0] < GREY, lambda chosen: grey(chosen).expand_as(chosen))
 
 
-CHANGES: dict[str, Change] = {
-    # every second image, on average
-    "horizontal_flip": Change(1, lambda images, numbers: _flip(images, numbers, 3)),
-    "vertical_flip": Change(1, lambda images, numbers: _flip(images, numbers, 2)),
-    # Crops are drawn here from squares that are the original images; see data/originals.
-    # a shift by up to an eighth of the side, filled by reflection (He et al. 2015: 4 of 32 pixels)
-    "crop": Change(2, _crop),
+# Crops are drawn here from squares that are the original images; see data/originals.
+COMPUTED: dict[str, Change] = {
     # 8 to 100 % of the area, sides 3:4 to 4:3, enlarged (Szegedy et al. 2014; torchvision's values)
     "random_resized_crop": Change(WINDOW_NUMBERS, _random_resized_crop),
     # -15 to 15 degrees; black comes in at the corners
@@ -143,3 +130,4 @@ CHANGES: dict[str, Change] = {
     # two of 14 changes
     "randaugment": Change(4, _rand_augment),
 }
+CHANGES: dict[str, Change | Move] = MOVES | COMPUTED

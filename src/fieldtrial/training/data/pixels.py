@@ -13,13 +13,15 @@ LEVELS = np.arange(256)  # of a pixel
 def as_shown(image: Image.Image, channels: int) -> Image.Image:
     """Return `image` as a viewer shows it, in colour (3 channels) or grey (1).
 
-    The orientation that a camera noted (EXIF) is applied. What is transparent lies on white.
+    The orientation that a camera noted (EXIF) is applied, to `image` itself, of which most need no
+    copy. What is transparent lies on white.
     """
-    upright = ImageOps.exif_transpose(image)
+    ImageOps.exif_transpose(image, in_place=True)
+    upright, mode = image, "RGB" if channels == 3 else "L"
     if upright.has_transparency_data:
         colour = upright.convert("RGBA")
         upright = Image.alpha_composite(Image.new("RGBA", colour.size, WHITE), colour)
-    return upright.convert("RGB" if channels == 3 else "L")
+    return upright if upright.mode == mode else upright.convert(mode)
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:

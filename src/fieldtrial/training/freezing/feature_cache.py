@@ -47,7 +47,8 @@ class FeatureSource:
         network: the whole network, on its device, with the weights of its frozen layers.
         point: where it is cut.
         data: the images.
-        sample: the features of one image (1, ...), in the type that layers behind the cut take.
+        sample: of the shape of one image's features (1, ...), in the type that layers behind the
+            cut take.
     """
 
     network: Network
@@ -179,12 +180,13 @@ def with_features(
     if point is None:
         return network, data
     chosen = np.union1d(data.train, data.validation)
-    sample = _features(network, point, data, chosen[:1], world)
+    sample = _sample(network, point, data, world)
     source = FeatureSource(network, point, data, world, sample)
     features = source.kept(chosen, clock)
     if features is None:
         return network, data
-    return FeatureNetwork(network, point.tail.run, sample), FeatureData.of(source, features, chosen)
+    tail = FeatureNetwork(network, point.tail.run, point.cut.tail_modules, sample)
+    return tail, FeatureData.of(source, features, chosen)
 
 
 def for_split(
@@ -295,19 +297,30 @@ def _features(
     return features
 
 
+def _sample(network: Network, point: FreezePoint, data: Data, world: World) -> torch.Tensor:
+    """Return a tensor of the shape and type of one image's features, which copies share."""
+    key = ("features of an image", point.cut.key, world.device.type, data.image_size)
+    if key not in network.known:
+        own = _features(network, point, data, np.arange(1), world)
+        network.known[key] = torch.empty_like(own)
+    sample: torch.Tensor = network.known[key]
+    return sample
+
+
 def _key(source: FeatureSource, chosen: Indices) -> str:
     """Return a name for the features, from the data, the images and all that computes them."""
     network, point = source.network, source.point
     facts: tuple[object, ...] = (
         FORMAT,
         source.data.store,
-        point.computation,
+        point.cut.computation,
         network.precision,
+        network.memory_format,
         source.sample.dtype,
         source.world.device.type,
         torch.__version__,
     )
-    tensors = ("mean", "std", *(f"model.{name}" for name in point.tensors))
+    tensors = ("mean", "std", *(f"model.{name}" for name in point.cut.tensors))
     facts = (*facts, *(f"{name} {network.digest_of(name)}" for name in tensors))
     key = hashlib.blake2b("\n".join(map(str, facts)).encode(), digest_size=8)
     key.update(chosen.tobytes())

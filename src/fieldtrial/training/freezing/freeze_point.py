@@ -1,5 +1,6 @@
 """The freeze point: where the part of a model ends that has the same output in every epoch."""
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,13 +19,31 @@ class FreezePoint:
         prefix: from normalised images (n, channels, h, w) to features (n, ...); nothing in it
             trains or is random.
         tail: from the features to the model's output.
+        cut: what is known of it whatever the weights are.
+    """
+
+    prefix: fx.Interpreter
+    tail: fx.Interpreter
+    cut: "Cut"
+
+
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """Where a model is split, which copies of it share.
+
+    Attributes:
+        key: what it is known by.
+        prefix, tail: the operations of both parts.
+        tail_modules: names of the model's modules that the tail runs.
         tensors: names of the model's parameters and buffers that the prefix uses.
         computation: the prefix as text, with the settings of its layers; equal for equal
             computations.
     """
 
-    prefix: fx.Interpreter
-    tail: fx.Interpreter
+    key: Hashable
+    prefix: fx.Graph
+    tail: fx.Graph
+    tail_modules: tuple[str, ...]
     tensors: tuple[str, ...]
     computation: str
 
@@ -46,8 +65,22 @@ def find_freeze_point(network: Network) -> FreezePoint | None:
 
     There is none where the first layer trains, where several tensors cross the split (a block that
     is frozen in part), or where the model's code cannot be traced or differs between training and
-    evaluation.
+    evaluation. The model is traced once for all copies of the network that are frozen alike.
     """
+    trains = (name for name, one in network.named_parameters() if one.requires_grad)
+    key = ("freeze point", network.held, *trains)
+    if key not in network.known:
+        network.known[key] = _cut(network, key)
+    cut: Cut | None = network.known[key]
+    if cut is None:
+        return None
+    model = network.model
+    return FreezePoint(
+        fx.Interpreter(model, graph=cut.prefix), fx.Interpreter(model, graph=cut.tail), cut
+    )
+
+
+def _cut(network: Network, key: Hashable) -> Cut | None:
     traces = []
     for mode in (False, True):
         network.train(mode)
@@ -79,9 +112,11 @@ def find_freeze_point(network: Network) -> FreezePoint | None:
     prefix.output(_copy(graph, needed, prefix, {})[crossing[0]])
     tail = fx.Graph()
     _copy(graph, set(graph.nodes) - fixed, tail, {crossing[0]: tail.placeholder("features")})
-    return FreezePoint(
-        prefix=fx.Interpreter(network.model, graph=prefix),
-        tail=fx.Interpreter(network.model, graph=tail),
+    return Cut(
+        key=key,
+        prefix=prefix,
+        tail=tail,
+        tail_modules=tuple(str(node.target) for node in tail.nodes if node.op == "call_module"),
         tensors=tensors,
         computation=repr(
             (_computation(prefix), [_settings(network.model.get_submodule(u)) for u in modules])

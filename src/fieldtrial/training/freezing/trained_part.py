@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from fieldtrial.training.data.load import Data
 from fieldtrial.training.freezing.feature_cache import MOST_BYTES, are_wanted
 from fieldtrial.training.freezing.freeze_point import find_freeze_point
-from fieldtrial.training.models.network import Network, count_flops
+from fieldtrial.training.models.network import Network
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def trained_part(network: Network, data: Data) -> TrainedPart:
 
     Shapes alone are computed with. The network is left in training mode.
     """
-    whole = count_flops(network, data.image_size, data.channels)
+    whole = network.flops
     tensors = dict(network.model.named_parameters())
     frozen = any(not parameter.requires_grad for parameter in tensors.values())
     point = find_freeze_point(network) if frozen else None
@@ -61,7 +61,7 @@ def trained_part(network: Network, data: Data) -> TrainedPart:
     except RuntimeError:  # a layer that needs more than shapes
         return everything
     images = len(data.train) + len(data.validation)
-    in_prefix = set(point.tensors)
+    in_prefix = set(point.cut.tensors)
     return TrainedPart(
         whole - int(counter.get_total_flops()),
         sum(name not in in_prefix for name in tensors),

@@ -12,6 +12,7 @@ from fieldtrial.disk.files import read_json
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.schemas import BY_CONTENT, BY_POSITION, Cut, Inputs
 from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.disk.work.shards import in_its_sweep
 from fieldtrial.training.data.load import Data
 from fieldtrial.training.data.recipe import text_of
 from fieldtrial.training.inputs.origin import description, origin
@@ -91,7 +92,7 @@ def sweep_of(run: Run, config: TrainConfig) -> SweepFolder | None:
     """Return the folder of the sweep that the run is a trial of, or None."""
     if run.name != config.id:
         return None
-    folder = SweepFolder(run.path.parent)
+    folder = SweepFolder(in_its_sweep(run.path).root)
     return None if folder.cut() is None else folder
 
 

@@ -35,10 +35,10 @@ TRIPLET = 3  # images
 class Batch:
     """A process's share of a global batch of `count` images.
 
-    `images` are uint8 (n, height, width, channels), or float (n, channels, height, width) once
-    augmented. `targets` are what is learned of them, (n, ...); in classification these are labels,
-    int64 (n,). `weights` are float (n,): 1, or 0 for padding, because all processes take equally
-    many images.
+    `images` are uint8 (n, height, width, channels), or float (n, channels, height, width) where an
+    augmentation has changed their colours. `targets` are what is learned of them, (n, ...); in
+    classification these are labels, int64 (n,). `weights` are float (n,): 1, or 0 for padding,
+    because all processes take equally many images.
     """
 
     images: torch.Tensor
@@ -85,11 +85,15 @@ def _batches(
     for start in range(0, len(order), size):
         count = min(size, len(order) - start)
         width = max(math.ceil(count / world.size), min(2, math.ceil(size / world.size)))
-        places = start + np.arange(world.rank, width * world.size, world.size)
-        chosen = np.take(order, places, mode="wrap")
+        if width * world.size == count:
+            chosen = order[start + world.rank : start + count : world.size]
+            weights = np.ones(width, np.float32)
+        else:
+            places = start + np.arange(world.rank, width * world.size, world.size)
+            chosen = np.take(order, places, mode="wrap")
+            weights = (places < start + count).astype(np.float32)
         images = np.take(data.images, chosen, 0) if draw is None else draw(start // size, chosen)
         targets = data.targets(chosen)
-        weights = (places < start + count).astype(np.float32)
         yield Batch(_send(images, world), _send(targets, world), _send(weights, world), count)
 
 
@@ -132,9 +136,8 @@ def augmented(batch: Batch, config: TrainConfig, data: Data, step: int, rank: in
     names = config.augmentation if data.originals is None else without_crop(config.augmentation)
     if not names:
         return batch
-    scaled = batch.images.permute(0, 3, 1, 2).float() / 255
     seed = random_number(AUGMENTATION, config.seed, step, rank)
-    return replace(batch, images=augment(scaled, names, seed))
+    return replace(batch, images=augment(batch.images, names, seed))
 
 
 def micro_batches(batch: Batch, size: int) -> list[Batch]:

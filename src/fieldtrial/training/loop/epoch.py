@@ -25,8 +25,10 @@ from fieldtrial.training.models.network import Network
 from fieldtrial.training.tasks.interface import Objective, Scores, Task
 
 CHECK_EVERY = 50  # steps between two checks of the losses: each waits for the device
-MEASURED_UPDATES = 3  # steps per epoch whose update is measured: each needs a copy of the weights
-MEASURED_NORMS = 8  # steps per epoch whose gradient's norm is measured
+MEASURED = (
+    3  # steps per epoch whose gradient and update are measured, which needs a copy of the weights
+)
+MEASURED_OF = 32  # one step in so many at most, but one in any case
 MOST_HELD = 2**22  # numbers among the outputs that are kept until they are counted
 
 
@@ -73,10 +75,9 @@ class EpochStatistics:
         scores: the loss, and what the task counts, on the training images while the weights change.
         images: how many were seen.
         seconds_waited: for data.
-        gradient_norm: mean, over MEASURED_NORMS steps spread over the epoch, of the whole
-            gradient's Euclidean norm, before clipping.
-        update_ratio: mean, over MEASURED_UPDATES steps spread over the epoch, of |change of the
-            weights| / |weights|.
+        gradient_norm: mean, over the measured steps, of the whole gradient's Euclidean norm, before
+            clipping; see `measured_steps`.
+        update_ratio: mean, over the same steps, of |change of the weights| / |weights|.
     """
 
     scores: Scores
@@ -108,11 +109,12 @@ def train_epoch(
     network.train()
     steps = math.ceil(len(data.train) / config.batch_size)
     first = (epoch - 1) * steps
-    meter = StepMeter(steps, task, strategy, world)
+    meter = StepMeter(task, strategy, world)
     order = shuffled(data.train, config, epoch) if config.shuffle else data.train
     draw = crops(data, config, first, world.rank)
     waiting = Waiting(batches(data, order, config.batch_size, world, draw))
     most, total_steps = attempt.micro_batch_size, steps * config.epochs
+    measured = measured_steps(steps)
     for i, batch in enumerate(waiting):
         step = first + i
         batch = task.augment(batch, config, data, step, world.rank)
@@ -127,9 +129,12 @@ def train_epoch(
                 strategy.backward(loss, world.size / batch.count)
             meter.add(i, summed_loss, outputs.detach(), part)
         objective.end_batch()
-        meter.before_step(i)
         lr = learning_rate(config, step, total_steps, plateaus)
-        meter.after_step(strategy.step(lr, measured=meter.measures_norm(i)))
+        if i in measured:
+            meter.before_step()
+            meter.after_step(strategy.step(lr, measured=True))
+        else:
+            strategy.step(lr)
         if (i + 1) % CHECK_EVERY == 0 or i + 1 == steps:
             meter.require_finite(i + 1, first, epoch)
         if i + 1 < steps and _must_stop(attempt, i + 1):
@@ -156,7 +161,7 @@ class StepMeter:
     once, because on small networks each operation takes a few hundredths of a step.
     """
 
-    def __init__(self, steps: int, task: Task, strategy: Strategy, world: World) -> None:
+    def __init__(self, task: Task, strategy: Strategy, world: World) -> None:
         self._task = task
         self._strategy = strategy
         self._world = world
@@ -168,8 +173,6 @@ class StepMeter:
         self._loss = 0.0
         self._seen = torch.zeros(len(task.seen), dtype=torch.float64, device=world.device)
         self._norms: list[torch.Tensor | float] = []
-        self._measured_norms = _spread(MEASURED_NORMS, steps)
-        self._measured_updates = _spread(MEASURED_UPDATES, steps)
         self._before: list[torch.Tensor] = []
         self._updates: list[torch.Tensor] = []
 
@@ -182,17 +185,12 @@ class StepMeter:
             if self._held > MOST_HELD:
                 self._count()
 
-    def measures_norm(self, step: int) -> bool:
-        """Return whether the norm of this step's gradient is to be measured."""
-        return step in self._measured_norms
-
-    def before_step(self, step: int) -> None:
-        """Copy the weights if the update of this step is to be measured."""
-        if step in self._measured_updates:
-            self._before = [weights.clone() for weights in self._strategy.weights()]
+    def before_step(self) -> None:
+        """Copy the weights: the update of this step is to be measured."""
+        self._before = [weights.clone() for weights in self._strategy.weights()]
 
     def after_step(self, norm: torch.Tensor | float | None) -> None:
-        """Note the norm of the gradient, if any, and how far the weights have moved."""
+        """Note the norm of the gradient, and how far the weights have moved."""
         if norm is not None:
             self._norms.append(norm)
         if self._before:
@@ -236,6 +234,10 @@ class StepMeter:
             self._answers, self._held = [], 0
 
 
-def _spread(count: int, steps: int) -> set[int]:
-    """Return the numbers of `count` steps, or of all if there are fewer, spread over `steps`."""
+def measured_steps(steps: int) -> set[int]:
+    """Return the numbers of the steps that are measured, spread evenly over an epoch of `steps`.
+
+    They are MEASURED, or one in MEASURED_OF where that is fewer, but at least one.
+    """
+    count = max(1, min(MEASURED, steps // MEASURED_OF))
     return {(2 * n + 1) * steps // (2 * count) for n in range(count)}

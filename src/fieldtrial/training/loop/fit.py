@@ -35,13 +35,13 @@ from fieldtrial.training.loop.optimizers import learning_rate
 from fieldtrial.training.loop.saving import Saver
 from fieldtrial.training.loop.strategy import prepare
 from fieldtrial.training.loop.trial_progress import TrialProgress
+from fieldtrial.training.models.kept import built
 from fieldtrial.training.models.network import (
     Network,
-    count_flops,
     count_parameters,
     count_trainable,
 )
-from fieldtrial.training.models.source import ModelSource, build
+from fieldtrial.training.models.source import ModelSource
 from fieldtrial.training.models.utilization import ideal_seconds, utilization
 from fieldtrial.training.tasks.interface import Scores
 from fieldtrial.training.tasks.registry import task_of
@@ -261,7 +261,7 @@ def open_trial(config: TrainConfig, run: Run) -> tuple[Data, Network]:
     """Return the trial's images, and its network on the CPU: initialised, frozen as configured."""
     source = ModelSource.of(config, run.path)
     data = task_of(config).load(config, source.image_size, cut_of(run, config), source.recipe)
-    network = build(source, data.shape, data.mean, data.std)
+    network = built(source, data)
     freeze(network, config.freeze)
     return data, network
 
@@ -271,7 +271,7 @@ def count(network: Network, data: Data) -> dict[str, int]:
     return {
         "parameters": count_parameters(network),
         "trainable_parameters": count_trainable(network),
-        "flops": count_flops(network, data.image_size, data.channels),
+        "flops": network.flops,
         "classes": len(data.class_names),
         "train_images": len(data.train),
         "validation_images": len(data.validation),

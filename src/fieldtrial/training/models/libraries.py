@@ -26,7 +26,7 @@ from fieldtrial.training.models.published import (
     Published,
     torchvision_figures,
 )
-from fieldtrial.training.models.weights import load_whole, read_state
+from fieldtrial.training.models.weights import load_whole, read_state, read_state_once
 
 # Inception's own image size in pixels; its auxiliary classifier takes no smaller images.
 AUXILIARY_SIZE = 299
@@ -165,7 +165,7 @@ class Torchvision:
         path = hub_file(
             f"torchvision:{name.partition(':')[0]}", weights.url, _digest(weights), size
         )
-        state = read_state(path)
+        state = dict(read_state_once(path))
         if name.startswith("vit_") and image_size != self.pretraining(name).image_size:
             from torchvision.models.vision_transformer import interpolate_embeddings
 

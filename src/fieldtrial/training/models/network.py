@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -35,6 +35,8 @@ class Network(nn.Module):
         memory_format: how images, features and the weights of convolutions lie in memory: channels
             last, which convolutions compute quicker on CPUs and on GPUs; see `in_format`.
         flops: floating-point operations of one image's pass, as `count_flops` counts them.
+        stamps: sizes and times of the files that it came from, when it was built.
+        known: what was found out about the network as it was built, shared by its copies.
         mean, std: buffers (1, channels, 1, 1), in [0, 1]: they travel with the weights.
     """
 
@@ -66,7 +68,8 @@ class Network(nn.Module):
         nn.utils.convert_conv2d_weight_memory_format(model, self.memory_format)
         self._normalising: tuple[object, tuple[Tensor, Tensor], object] | None = None
         self.flops = 0  # until `build` has counted them
-        self._digests: dict[str, str] = {}
+        self.stamps: tuple[tuple[Path, int, int], ...] = ()
+        self.known: dict[Hashable, Any] = {}
         self.register_buffer("mean", per_channel(mean))
         self.register_buffer("std", per_channel(std))
 
@@ -95,7 +98,7 @@ class Network(nn.Module):
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
     ) -> Any:
         """See nn.Module; digests of what is overwritten are forgotten."""
-        self._digests = {k: v for k, v in self._digests.items() if k not in state_dict}
+        self.known = {key: one for key, one in self.known.items() if key not in state_dict}
         return super().load_state_dict(state_dict, strict, assign)
 
     def digest_of(self, name: str) -> str:
@@ -103,7 +106,7 @@ class Network(nn.Module):
 
         `name` is a parameter's or buffer's. Computed once, also for copies of the network.
         """
-        if name not in self._digests:
+        if name not in self.known:
             owner, _, own = name.rpartition(".")
             tensor: Tensor = getattr(self.get_submodule(owner), own)
             digest = hashlib.blake2b(
@@ -111,12 +114,15 @@ class Network(nn.Module):
             )
             flat = tensor.detach().cpu().contiguous().flatten()
             digest.update(flat.view(torch.uint8).numpy().data)
-            self._digests[name] = digest.hexdigest()
-        return self._digests[name]
+            self.known[name] = digest.hexdigest()
+        known: str = self.known[name]
+        return known
 
     def compute(self, part: Callable[[Tensor], Any], given: Tensor) -> Any:
         """Return the output of a part of the model for `given`, in the network's precision."""
-        with torch.autocast(given.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+        if self.precision == "fp32":
+            return part(given)
+        with torch.autocast(given.device.type, torch.bfloat16):
             return part(given)
 
     def normalise(self, images: Tensor) -> Tensor:
@@ -186,15 +192,34 @@ class FeatureNetwork(Network):
     Args:
         network: the whole network.
         tail: from features to the model's output; it runs the modules of `network.model`.
+        modules: the names of those that it runs.
         sample: one image's features (1, ...), in the type that `tail` takes.
     """
 
-    def __init__(self, network: Network, tail: Callable[[Tensor], Any], sample: Tensor) -> None:
+    def __init__(
+        self,
+        network: Network,
+        tail: Callable[[Tensor], Any],
+        modules: tuple[str, ...],
+        sample: Tensor,
+    ) -> None:
         head = network.head.removeprefix("model.")
         super().__init__(network.model, head, network.image_size, (0.0,), (1.0,), network.precision)
         self.mean, self.std, self.held = network.mean, network.std, network.held
-        self._tail = tail
+        self._tail, self._modules_run = tail, modules
         self._dtype, self._shape = sample.dtype, sample.shape
+
+    def train(self, mode: bool = True) -> Self:
+        """Set training or evaluation mode of what `tail` runs; see `Network.train`.
+
+        The modules before it stay as they are: they compute nothing here.
+        """
+        self.training = mode
+        for name in self._modules_run:
+            self.model.get_submodule(name).train(mode)
+        for name in self.held:
+            self.model.get_submodule(name).eval()
+        return self
 
     def forward(self, features: Tensor) -> Tensor:
         """Return float32 logits (n, classes) of float32 features (n, ...)."""

@@ -1,6 +1,7 @@
 """Where a trial's model and initial weights come from, and the network that is built of them."""
 
 import difflib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -10,8 +11,9 @@ from torch import Tensor, nn
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.detection.settings import DetectorSettings, require_weights
-from fieldtrial.disk.inside import Inside, RefusedError
+from fieldtrial.disk.inside import RefusedError
 from fieldtrial.disk.run import Run
+from fieldtrial.disk.work.shards import beside
 from fieldtrial.fields.rules import RUN_PREFIX, is_library
 from fieldtrial.training.data.load import DataShape
 from fieldtrial.training.data.recipe import Recipe, recorded
@@ -23,7 +25,7 @@ from fieldtrial.training.models.library.of_darknet import WEIGHTS, DarknetModels
 from fieldtrial.training.models.library.of_timm import Timm
 from fieldtrial.training.models.library.origins import Origin
 from fieldtrial.training.models.network import Network, count_flops, per_channel
-from fieldtrial.training.models.weights import is_network, load_state, read_state
+from fieldtrial.training.models.weights import is_network, load_state, read_state_once
 
 OWN = "this project"
 LIBRARIES: dict[str, Library] = {OWN: OwnModels(), "torchvision": Torchvision(), "timm": Timm()}
@@ -76,20 +78,20 @@ class ModelSource:
         weights, folder = self.config.weights, self.run_folder
         if weights == "random" or is_library(weights):
             return None
-        path = Path(weights).expanduser()
+        path, other = Path(weights).expanduser(), None
         if weights.startswith(RUN_PREFIX):
             if folder is None:
                 raise ValueError(
                     f"weights = {weights!r}: stands for a run beside this one, and this one has"
                     " no folder"
                 )
-            path = folder.resolve().parent / weights.removeprefix(RUN_PREFIX)
+            other = beside(folder.resolve(), weights.removeprefix(RUN_PREFIX))
+            path = other.path
         elif not path.is_dir():
             return None
         if folder is not None and path.resolve() == folder.resolve():
             raise ValueError(f"weights = {weights!r}: is this run itself")
-        beside = Inside(path.parent, (path.name,))
-        run = Run(beside if weights.startswith(RUN_PREFIX) else path)
+        run = Run(other or path)
         try:
             run.config()
         except (FileNotFoundError, RefusedError) as error:
@@ -121,13 +123,15 @@ class ModelSource:
         return path
 
     @cached_property
-    def state(self) -> dict[str, Tensor] | None:
-        """The tensors in `file`, or None; None for a file of darknet's, whose layers name them.
+    def state(self) -> Mapping[str, Tensor] | None:
+        """The tensors in `file`, not to be changed, or None; None for a file of darknet's.
+
+        There, layers name the tensors.
 
         Raises:
             ValueError: as `read_state`.
         """
-        return read_state(self.file) if self.file and not self.is_darknets else None
+        return read_state_once(self.file) if self.file and not self.is_darknets else None
 
     @cached_property
     def is_darknets(self) -> bool:
@@ -269,7 +273,7 @@ def build(
             )
             network = Network(model, head, size, mean, std, config.precision)
             _check_patches(model, size)
-            count_flops(network, size, shape.channels)
+            network.flops = count_flops(network, size, shape.channels)
         except (RuntimeError, AssertionError) as error:
             pretraining = source.library.pretraining(source.name)
             made_for = f"; it was made for {pretraining.image_size}" if pretraining else ""

@@ -1,5 +1,6 @@
 """Weights in files: reading them without running any code, and loading them into a network."""
 
+import functools
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from fieldtrial.disk.inside import Inside
 from fieldtrial.training.data.splits import first_of
 from fieldtrial.training.models.network import Network
 
+KEPT_BYTES = 2**28  # of one file's tensors
 SHOWN = 3  # tensors of each kind named in a message
 # In torchvision's files of Inception and GoogLeNet, and timm's of VOLO; a network may lack them.
 AUXILIARY = ("model.AuxLogits.", "model.aux1.", "model.aux2.", "model.aux_head.")
@@ -60,6 +62,22 @@ def read_state(path: Path | Inside) -> dict[str, Tensor]:
     return {
         DENSENET.sub(r"\1\2", name.removeprefix(prefix)): tensor for name, tensor in loaded.items()
     }
+
+
+def read_state_once(path: Path) -> Mapping[str, Tensor]:
+    """Return what `read_state` does, to be read only; the last file's tensors are kept.
+
+    They are read again if the file has another size or time, or more than KEPT_BYTES.
+    """
+    stat = path.stat()
+    if stat.st_size > KEPT_BYTES:
+        return read_state(path)
+    return _read_state(path, stat.st_size, stat.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=1)
+def _read_state(path: Path, _size: int, _changed: int) -> Mapping[str, Tensor]:
+    return read_state(path)
 
 
 def separate(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -19,8 +19,9 @@ from fieldtrial.training.inputs.record import FILES, cut_of, data_inputs, inputs
 from fieldtrial.training.inputs.settle import differences, file_problems, size_problems
 from fieldtrial.training.loop.attempt import Attempt, Split
 from fieldtrial.training.loop.fit import open_trial
+from fieldtrial.training.models.kept import built
 from fieldtrial.training.models.network import Network
-from fieldtrial.training.models.source import ModelSource, build
+from fieldtrial.training.models.source import ModelSource
 from fieldtrial.training.models.weights import read_state
 from fieldtrial.training.tasks.interface import ScoredSplit
 from fieldtrial.training.tasks.registry import task_of
@@ -212,7 +213,7 @@ def _open(config: TrainConfig, run: Run, state: dict[str, torch.Tensor]) -> tupl
     recipe, size = recorded(run) or (source.recipe, source.image_size)
     without = replace(config, augmentation=())
     data = task_of(config).load(without, size, cut_of(run, config), recipe)
-    network = build(source.drawn(), data.shape, data.mean, data.std)
+    network = built(source.drawn(), data)
     known: Mapping[str, Any] = known_inputs(run) or {}
     if problems := file_problems("model", known, description(network), config):
         raise ConfigError(problems)

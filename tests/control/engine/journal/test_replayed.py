@@ -3,37 +3,48 @@
 import itertools
 import pickle
 import random
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from ray import tune
 
+from fieldtrial.config import TrainConfig
 from fieldtrial.control.engine.journal import replayed as module
-from fieldtrial.control.engine.journal.replayed import Replayed
+from fieldtrial.control.engine.journal.replayed import Replayed, ReplayedSearcher
 from fieldtrial.control.engine.ray_tune import SCORE, TIME, build_scheduler, build_searcher
 from fieldtrial.control.engine.rounds import Named
-from fieldtrial.control.engine.state import ForeignStateError
+from fieldtrial.fields.choices import SearcherName
+from fieldtrial.search_domains import Domain, choice, loguniform
+from fieldtrial.sweep import Sweep
 
-SPACE = {"lr": tune.loguniform(1e-4, 1e-1), "optimizer": tune.choice(["sgd", "adam"])}
+SPACE: dict[str, Domain] = {"lr": loguniform(1e-4, 1e-1), "optimizer": choice(["sgd", "adam"])}
+
+
+def searcher_of(name: SearcherName, trials: int) -> Any:
+    sweep = Sweep(
+        base=TrainConfig(epochs=2),
+        rows=[{"model": "cnn"}],
+        search=SPACE,
+        trials=trials,
+        searcher=name,
+    )
+    return build_searcher(sweep, 2, 0)
 
 
 class Counter:
-    """Counts its calls, by a step that may change behind its back."""
-
-    step = 1.0
+    """Counts its calls."""
 
     def __init__(self) -> None:
-        self.count = 0.0
+        self.count = 0
 
-    def add(self, times: int = 1) -> float:
-        self.count += times * self.step
-        return self.count
+    def add(self) -> None:
+        self.count += 1
 
 
-def search(searcher: Replayed, number: int) -> dict[str, Any]:
+def search(searcher: ReplayedSearcher, number: int) -> dict[str, Any]:
     """Make the calls of a trial; return what was proposed."""
     name = f"0-{number}"
-    proposed: dict[str, Any] = searcher.call("suggest", name)
+    proposed = searcher.suggest(name)
     for epoch in (1, 2):
         searcher.call("on_trial_result", name, {SCORE: 0.1 * epoch, TIME: epoch})
     result = {SCORE: -abs(proposed["lr"] - 0.01), TIME: 2}
@@ -51,11 +62,20 @@ def halve(scheduler: Replayed, number: int) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("step", [search, halve])
-def test_saved_at_any_time_it_goes_on_as_if_it_had_not_been(step: Any) -> None:
+@pytest.mark.parametrize(
+    ("step", "make"),
+    [
+        (search, lambda: searcher_of("gp", 30)),
+        (search, lambda: searcher_of("tpe", 30)),
+        (halve, lambda: build_scheduler(3, "max")),
+    ],
+    ids=["gp", "tpe", "halving"],
+)
+def test_saved_at_any_time_it_goes_on_as_if_it_had_not_been(
+    step: Any, make: Callable[[], Any]
+) -> None:
     def begin() -> Replayed:
-        made: Any = build_scheduler(3, "max") if step is halve else None
-        return Replayed(made or build_searcher(SPACE, "max", 30, 0))
+        return Replayed(make()) if step is halve else ReplayedSearcher(make())
 
     whole, saved = begin(), begin()
     journal = pickle.loads(pickle.dumps(saved))
@@ -70,8 +90,18 @@ def test_saved_at_any_time_it_goes_on_as_if_it_had_not_been(step: Any) -> None:
             saved = pickle.loads(pickle.dumps(journal))
 
 
-def test_what_is_saved_of_a_call_does_not_grow_with_the_calls() -> None:
-    searcher, sizes = Replayed(build_searcher(SPACE, "max", 400, 0)), []
+def test_what_was_proposed_stays_even_where_it_would_be_another_one_now() -> None:
+    searcher = ReplayedSearcher(searcher_of("gp", 30))
+    proposed = [search(searcher, number) for number in range(4)]
+    searcher.rest()
+    searcher._calls[0] = searcher._calls[0]._replace(arguments=("0-0", proposed[3]))
+    curves = searcher.searcher._curves
+    assert list(curves["0-0"].point) == list(curves["0-3"].point)
+
+
+@pytest.mark.parametrize("name", ["gp", "tpe"])
+def test_what_is_saved_of_a_call_does_not_grow_with_the_calls(name: SearcherName) -> None:
+    searcher, sizes = ReplayedSearcher(searcher_of(name, 400)), []
     for number in range(300):
         search(searcher, number)
         sizes.append(len(pickle.dumps(searcher.take_news())))
@@ -87,22 +117,54 @@ def test_few_calls_are_made_again() -> None:
     assert counter.made.count == 499
 
 
-def test_another_answer_is_refused_and_another_rounding_is_not(
-    monkeypatch: pytest.MonkeyPatch,
+class Proposing:
+    """A searcher whose proposals may change behind its back, and which keeps what it was told."""
+
+    shift = 0.0
+
+    def __init__(self) -> None:
+        self.told: list[tuple[Any, ...]] = []
+
+    def suggest(self, trial_id: str) -> dict[str, Any]:
+        self.told.append((trial_id,))
+        return {"lr": len(self.told) + self.shift, "optimizer": "sgd"}
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        self.told.append((trial_id, result[SCORE]))
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        self.told.append((trial_id, "error" if error or not result else result[SCORE]))
+
+    def add_evaluated_point(self, parameters: dict[str, Any], value: float) -> None:
+        self.told.append((parameters["lr"], value))
+
+
+@pytest.mark.parametrize("shift", [0.0, 1e-12, 0.5])
+@pytest.mark.parametrize("error", [False, True])
+def test_what_was_proposed_counts_whatever_would_be_proposed_now(
+    shift: float, error: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    counter = Replayed(Counter())
-    counter.call("add", times=3)
-    counter.rest()
-    monkeypatch.setattr(Counter, "step", 1 + 1e-12)
-    assert counter.made.count == pytest.approx(3)
-    counter.rest()
-    monkeypatch.setattr(Counter, "step", 1 + 1e-6)
-    with pytest.raises(ForeignStateError, match=r"add: 3.00000.*, and 3.0 before.*remove the file"):
-        counter.call("add")
+    searcher = ReplayedSearcher(Proposing())
+    assert searcher.suggest("a")["lr"] == 1.0
+    monkeypatch.setattr(Proposing, "shift", shift)
+    searcher.rest()
+    searcher.call("on_trial_result", "a", {SCORE: 0.5})
+    result = None if error else {SCORE: 0.75}
+    searcher.call("on_trial_complete", "a", result=result, error=error)
+    if shift == 0.5:
+        expected = [("a",), ("a", "error"), *([] if error else [(1.0, 0.75)])]
+    else:
+        expected = [("a",), ("a", 0.5), ("a", "error" if error else 0.75)]
+    assert searcher.searcher.told == expected
+    saved = pickle.loads(pickle.dumps(searcher))
+    saved.suggest("b")
+    assert saved.searcher.told[-1] == ("b",)
 
 
-def test_answers_of_several_values_are_compared() -> None:
-    values = [{"a": 1.0, "b": "x"}, {"a": 1.0, "b": "y"}, {"a": 1.0}, {"a": 2.0, "b": "x"}, None]
+def test_proposals_are_the_same_only_if_all_values_are() -> None:
+    values = [{"a": 1.0, "b": "x"}, {"a": 1.0, "b": "y"}, {"a": 1.0}, {"a": 2.0, "b": "x"}, {}]
     for one, other in itertools.combinations(values, 2):
         assert not module._is_same(one, other)
-    assert module._is_same({"a": float("nan"), "b": "x"}, {"a": float("nan"), "b": "x"})
+    assert module._is_same({"a": 1.0, "b": 3}, {"a": 1.0 + 1e-12, "b": 3})

@@ -8,7 +8,7 @@ import math
 import pickle
 from typing import Any, NamedTuple
 
-from fieldtrial.control.engine.state import ADVICE, ForeignStateError
+from fieldtrial.control.engine.ray_tune import SCORE
 
 # The calls after which a new pickle takes their place: so many, or a share of all calls so far, so
 # that pickling costs the same for each call, however many there have been.
@@ -18,12 +18,11 @@ SAME = 1e-9  # relative difference of two numbers that another processor's round
 
 
 class Call(NamedTuple):
-    """A method that was called with these arguments, and what it returned."""
+    """A method that was called with these arguments."""
 
     name: str
     arguments: tuple[Any, ...]
     options: dict[str, Any]
-    answer: Any
 
 
 class News(NamedTuple):
@@ -40,7 +39,7 @@ class News(NamedTuple):
 class Replayed:
     """An object whose state follows from its calls alone: a pickle, and the calls since then.
 
-    After a restart the calls are made again at the next one. They must give the same answers.
+    After a restart, the calls are made again before the next one.
     """
 
     def __init__(self, made: object) -> None:
@@ -53,37 +52,25 @@ class Replayed:
 
     @property
     def made(self) -> Any:
-        """The object as it is now.
-
-        Raises:
-            ForeignStateError: it does not give the answers that it gave.
-        """
+        """The object as it is now."""
         if self._made is None:
-            made = pickle.loads(self._start)
-            for name, arguments, options, answer in self._calls:
-                again = getattr(made, name)(*arguments, **options)
-                if not _is_same(again, answer):
-                    raise ForeignStateError(
-                        f"engine.state: a search answers otherwise than it did ({name}: {again!r},"
-                        f" and {answer!r} before), as with another version of Ray Tune or Optuna;"
-                        f" use the version that the sweep was begun with. {ADVICE}"
-                    )
-            self._made = made
+            self._made = pickle.loads(self._start)
+            for call in self._calls:
+                getattr(self._made, call.name)(*call.arguments, **call.options)
         return self._made
 
     def call(self, name: str, *arguments: Any, **options: Any) -> Any:
-        """Call a method of the object, and return its answer. The arguments are kept as they are.
-
-        Raises:
-            ForeignStateError: as `made`.
-        """
+        """Call a method of the object, and return its answer. Nobody may change the arguments."""
         answer = getattr(self.made, name)(*arguments, **options)
-        self._calls.append(Call(name, arguments, options, answer))
+        self._keep(Call(name, arguments, options))
+        return answer
+
+    def _keep(self, call: Call) -> None:
+        self._calls.append(call)
         if len(self._calls) >= max(LEAST_CALLS, self._before // CALLS_SHARE):
             self._start = pickle.dumps(self._made, pickle.HIGHEST_PROTOCOL)
             self._before += len(self._calls)
             self._calls, self._saved, self._is_start_saved = [], 0, False
-        return answer
 
     def rest(self) -> None:
         """Give back the memory of the object, until it is called again."""
@@ -109,10 +96,72 @@ class Replayed:
         return known | {"_made": None, "_saved": len(self._calls), "_is_start_saved": True}
 
 
+class ReplayedSearcher(Replayed):
+    """A searcher of Ray Tune. What it has proposed counts, whatever it would propose now."""
+
+    def __init__(self, searcher: Any) -> None:
+        super().__init__(_Faithful(searcher))
+
+    @property
+    def searcher(self) -> Any:
+        """The searcher as it is now."""
+        return self.made.searcher
+
+    def suggest(self, trial_id: str) -> dict[str, Any]:
+        """Return the values of a new trial."""
+        values: dict[str, Any] = self.made.suggest(trial_id)
+        self._keep(Call("suggest", (trial_id, values), {}))
+        return values
+
+
+class _Faithful:
+    """A searcher that can be told what it has proposed.
+
+    With another version of a library, and rarely with another processor, it proposes something else
+    from the same results. If it has no method `suggest_again`, which takes what was proposed, it is
+    told the result as that of a trial that was not its own.
+    """
+
+    def __init__(self, searcher: Any) -> None:
+        self.searcher = searcher
+        self._others: dict[str, dict[str, Any]] = {}
+
+    def suggest(self, trial_id: str, before: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Return the values of a new trial, or those of `before`, where they were proposed then."""
+        if before is not None and hasattr(self.searcher, "suggest_again"):
+            self.searcher.suggest_again(trial_id, before)
+            return before
+        values: dict[str, Any] = self.searcher.suggest(trial_id)
+        if before is None or _is_same(values, before):
+            return values
+        self.searcher.on_trial_complete(trial_id, error=True)
+        self._others[trial_id] = before
+        return before
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Take a value of a trial."""
+        if trial_id not in self._others:
+            self.searcher.on_trial_result(trial_id, result)
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Take the end of a trial."""
+        other = self._others.pop(trial_id, None)
+        if other is None:
+            self.searcher.on_trial_complete(trial_id, result=result, error=error)
+        elif result and not error:
+            self.searcher.add_evaluated_point(other, result[SCORE])
+
+    def add_evaluated_point(self, parameters: dict[str, Any], value: float) -> None:
+        """Take a trial that the searcher has not proposed."""
+        self.searcher.add_evaluated_point(parameters, value)
+
+
 def _is_same(one: Any, other: Any) -> bool:
-    """Return whether two answers are equal, or differ by rounding only."""
+    """Return whether two proposals are equal, or differ by rounding only."""
     if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
         return all(_is_same(one[name], other[name]) for name in one)
     if isinstance(one, float) and isinstance(other, float):
-        return math.isclose(one, other, rel_tol=SAME) or (math.isnan(one) and math.isnan(other))
+        return math.isclose(one, other, rel_tol=SAME)
     return bool(one == other)

@@ -53,7 +53,8 @@ function trialRow(trial) {
 }
 
 function runAddress(trial, file) {
-  return `${report.folder}./${cellText(report.column.trial, trial).split("/").map(encodeURIComponent).join("/")}/${file}`;
+  const place = report.places ? report.places[trial] : cellText(report.column.trial, trial);
+  return `${report.folder}./${place.split("/").map(encodeURIComponent).join("/")}/${file}`;
 }
 
 function startTable() {

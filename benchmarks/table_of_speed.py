@@ -1,0 +1,113 @@
+"""The table of docs/measured.md on speed, with what was measured here beside it.
+
+python benchmarks/table_of_speed.py [--results DIR]
+
+Figures come from the files in benchmarks/results, which other scripts here write; `make bench` runs
+the quick ones of these first. What no file has is "not measured".
+"""
+
+import argparse
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from machine import HERE
+
+PAGE = HERE.parent / "docs" / "measured.md"
+HEAD = "| what | before | peer or limit | now | n |"
+UNKNOWN = "not measured"
+Key = str | Mapping[str, object]  # of an object, or what an entry of a list has
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure in a result: NAME.json's entry behind `keys`, times `factor`, with a unit.
+
+    over: the keys of another entry, by which it is divided; `spread` gives median, min and max.
+    """
+
+    file: str
+    keys: tuple[Key, ...]
+    unit: str = ""
+    factor: float = 1.0
+    over: tuple[Key, ...] = ()
+
+    def text(self, results: Path) -> str:
+        """Return it with its unit and number of repetitions."""
+        path = results / f"{self.file}.json"
+        known = json.loads(path.read_text()) if path.exists() else {}
+        found = entry(known, self.keys)
+        divisor = entry(known, self.over) if self.over else 1.0
+        if found is None or divisor is None:
+            return UNKNOWN
+        median, count = middle(found)
+        value = self.factor * median / middle(divisor)[0]
+        return f"{value:.3g}{self.unit}" + (f" (n = {count})" if count else "")
+
+
+def entry(known: Any, keys: tuple[Key, ...]) -> Any:
+    """Return what is behind `keys`, None if it is not there."""
+    for key in keys:
+        if isinstance(key, str):
+            known = known.get(key) if isinstance(known, dict) else None
+        else:
+            items = known if isinstance(known, list) else []
+            known = next((one for one in items if key.items() <= one.items()), None)
+    return known
+
+
+def middle(found: Any) -> tuple[float, int | None]:
+    """Return the median and n of what `spread` gave, or a plain number and None."""
+    if isinstance(found, dict):
+        return float(found["median"]), int(found["n"])
+    return float(found), None
+
+
+def startup(name: str) -> Figure:
+    """Return the seconds of a command to its end."""
+    return Figure("startup", ("commands", name, "wall"), " s")
+
+
+# By how the line of the page begins.
+LINES: dict[str, tuple[Figure, ...]] = {
+    "`make demo`": (
+        Figure("demo", ("wall",), " s"),
+        Figure("demo", ("epochs",), " s, its epochs"),
+    ),
+    "`--help`; `--dry-run`": tuple(map(startup, ("help", "dry_run", "status", "table"))),
+    "imports of a worker": (
+        Figure("startup", ("worker", "beyond_torch"), " s beyond torch"),
+        Figure("startup", ("worker", "torch"), " s torch"),
+    ),
+}
+
+
+def page_lines() -> list[list[str]]:
+    """Return the cells of the page's table, a list for each line."""
+    text = PAGE.read_text().split(HEAD, 1)[1].split("\n\n", 1)[0]
+    _, _, *lines = text.splitlines()
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def table(results: Path) -> str:
+    """Return the page's table with a further column: the figures in the folder `results`."""
+    lines = [HEAD + " here |", "|---" * (HEAD.count("|")) + "|"]
+    for cells in page_lines():
+        figures = next((own for start, own in LINES.items() if cells[0].startswith(start)), ())
+        texts = [figure.text(results) for figure in figures]
+        here = "; ".join(texts) if {*texts} - {UNKNOWN} else UNKNOWN
+        lines.append(f"| {' | '.join((*cells, here))} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--results", type=Path, default=HERE / "results", metavar="DIR")
+    print(table(parser.parse_args().results))
+
+
+if __name__ == "__main__":
+    main()
