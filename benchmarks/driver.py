@@ -57,7 +57,7 @@ class VirtualPlace:
     """
 
     slots = SLOTS
-    processes = 1
+    processes = together = 1
     backlog = None
 
     def __init__(self) -> None:

@@ -163,7 +163,7 @@ class SimulatedPlace:
     """A thousand slots, whose trials are records that one process writes."""
 
     slots = SIMULATED
-    processes = 1
+    processes = together = 1
 
     def __init__(self) -> None:
         self.backlog = None

@@ -17,6 +17,7 @@ from typing import Any
 from fieldtrial.config import TrainConfig
 from fieldtrial.disk.outages import await_folder, is_outage
 from fieldtrial.disk.run import Record, Run
+from fieldtrial.disk.task_queue import Task
 from fieldtrial.training.attempt.stop_poll import StopPoll
 from fieldtrial.worker.task_source import open_task_source
 
@@ -108,6 +109,17 @@ def wait_for_the_first(end: Path) -> None:
         time.sleep(0.1)
 
 
+def answer_to(task: Task) -> dict[str, Any]:
+    """Do a task and return its answer."""
+    try:
+        return {"outcome": train(Run(task.run), task.attempt, task.test)}
+    except OSError as error:
+        kind = "outage" if is_outage(error) else "disk"
+        if kind == "outage":
+            await_folder(Path(task.run))
+        return {"outcome": "failed", "error": {"kind": kind, "message": str(error)}}
+
+
 def main() -> None:
     """Answer tasks until there are no more."""
     end = Path(os.environ.get("FIELDTRIAL_RENDEZVOUS", "alone") + "-end")
@@ -115,15 +127,9 @@ def main() -> None:
         wait_for_the_first(end)
         return
     source = open_task_source(sys.argv[1:], os.fdopen(os.dup(1), "wb", buffering=0))
-    while task := source.next():
-        try:
-            answer: dict[str, Any] = {"outcome": train(Run(task.run), task.attempt, task.test)}
-        except OSError as error:
-            kind = "outage" if is_outage(error) else "disk"
-            if kind == "outage":
-                await_folder(Path(task.run))
-            answer = {"outcome": "failed", "error": {"kind": kind, "message": str(error)}}
-        source.answer(task, answer)
+    while first := source.next():
+        for task in (first, *source.beside(first)):
+            source.answer(task, answer_to(task))
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         end.touch()
 

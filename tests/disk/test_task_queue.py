@@ -3,6 +3,7 @@
 import json
 import threading
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -205,3 +206,23 @@ def test_what_is_registered_can_be_read(queue: TaskQueue) -> None:
     facts = json.loads((queue.folder / "workers" / "7" / "worker.json").read_text())
     assert facts["node"] == "n1"
     assert facts["started"] > 0
+
+
+def test_a_worker_takes_the_waiting_tasks_of_a_group_up_to_its_number(queue: TaskQueue) -> None:
+    for name, group in [("a", "g"), ("b", "h"), ("c", "g"), ("d", ""), ("e", "g"), ("f", "g")]:
+        queue.put(replace(task(name), group=group))
+    for worker in ("7", "8"):
+        queue.register(worker, {})
+    first = queue.claim("7")
+    assert first
+    assert queue.count_waiting("g") == 3
+    assert [one.trial for one in queue.claim_group("7", first, 3)] == ["a", "c", "e"]
+    assert queue.claims("7") == {"a-1.json", "c-1.json", "e-1.json"}
+    assert queue.waiting() == {"b-1.json", "d-1.json", "f-1.json"}
+    # Started again, the job finds its own first, and then those that wait.
+    again = TaskQueue(queue.folder).claim("7")
+    assert again
+    assert {one.trial for one in queue.claim_group("7", again, 9)} == {"a", "c", "e", "f"}
+    alone = queue.claim("8")
+    assert alone
+    assert [one.trial for one in queue.claim_group("8", alone, 9)] == [alone.trial]

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,38 @@ def test_tasks_come_until_no_more_may_be_taken(queue: TaskQueue) -> None:
     assert box.next() is None
     assert [given.task for given in queue.answers()] == ["a-1.json", "b-1.json", None]
     assert queue.waiting() == {"c-1.json"}
+
+
+def test_the_waiting_tasks_of_a_group_come_together(
+    queue: TaskQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, third, fourth, other = (
+        replace(task, group="other" if task.trial == "e" else "heads")
+        for task in put(queue, "a", "b", "c", "d", "e")
+    )
+    for name in queue.waiting():
+        queue.withdraw(name)
+    queue.put(first)
+    queue.put(other)
+    late = [second, third, fourth]
+
+    def queue_another(_seconds: float) -> None:
+        """Be a driver that is still queueing when the worker looks."""
+        if late:
+            queue.put(late.pop(0))
+
+    monkeypatch.setattr(time, "sleep", queue_another)
+    box = QueueTaskSource(queue, "7", 4, 0.3, time.time() + LATER, together=3)
+    assert box.next() == first
+    assert box.beside(first) == [second, third]
+    for task in (first, second, third):
+        box.answer(task, {"outcome": "finished"})
+    queue.put(fourth)
+    assert box.next() == other, "it has waited longest"
+    assert box.beside(other) == []
+    box.answer(other, {"outcome": "finished"})
+    assert box.next() is None, "four trials are all that it may take"
+    assert queue.waiting() == {"d-1.json"}
 
 
 def test_an_error_is_in_the_answer(queue: TaskQueue) -> None:
@@ -128,6 +161,7 @@ def test_a_command_line_says_which(queue: TaskQueue, capfd: pytest.CaptureFixtur
         "--edition": "now",
         "--name": "7",
         "--trials": "1",
+        "--together": "1",
         "--idle": "0",
     }
     values["--end"] = "9e9"

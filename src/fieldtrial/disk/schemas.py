@@ -127,6 +127,7 @@ class Environment(TypedDict, total=False):
     energy_shared: bool
     job: dict[str, str]
     accumulate: Number
+    together: Number
 
 
 class FeatureCost(TypedDict):

@@ -44,6 +44,7 @@ class Task:
     test: whether the kept weights are tested at the end.
     accumulate: the number of micro-batches per optimiser step (gradient accumulation).
     restarts: by how much `attempt` has grown since the task was queued.
+    group: a worker may do tasks with the same word together; "" for one that it does alone.
     """
 
     run: str
@@ -51,6 +52,7 @@ class Task:
     test: bool = False
     accumulate: Annotated[int, Meta(ge=1)] = 1
     restarts: Annotated[int, Meta(ge=0)] = 0
+    group: str = ""
 
     @property
     def trial(self) -> str:
@@ -65,6 +67,10 @@ class Task:
     def open_run(self) -> Run:
         """Return the run directory, which must not be a link."""
         return Run(in_its_sweep(Path(self.run)))
+
+    def log_path(self, rank: int = 0) -> Inside:
+        """Return the file for what a process that does the task prints."""
+        return self.open_run().log_path(self.attempt, rank)
 
     def again(self, attempts: Collection[int]) -> "Task":
         """Return the task with the first number, from its own on, that is not in `attempts`."""
@@ -213,6 +219,31 @@ class TaskQueue:
                 if task := self._read_task(own / path.name):
                     return task
         return None
+
+    def claim_group(self, worker: str, first: Task, most: int) -> list[Task]:
+        """Return `first`, which `worker` has claimed, and up to `most` - 1 more tasks of its group.
+
+        Those that the worker had claimed before a restart come first, as with `claim`.
+        """
+        own, found = self._workers / worker, [first]
+        claimed = [own / name for name in _tasks(own)]
+        waiting = sorted((self._waiting / name for name in _tasks(self._waiting)), key=_age)
+        for path in (*claimed, *waiting):
+            if len(found) >= most or not first.group:
+                break
+            with contextlib.suppress(FileNotFoundError):  # another worker has claimed it
+                task = self._read_task(path)
+                if task is None or task.group != first.group or task.name == first.name:
+                    continue
+                if path.parent != own:
+                    path.rename(own / path.name)
+                found.append(task)
+        return found
+
+    def count_waiting(self, group: str) -> int:
+        """Return how many tasks of a group no worker has claimed."""
+        tasks = (self._read_task(self._waiting / name) for name in _tasks(self._waiting))
+        return sum(task is not None and task.group == group for task in tasks)
 
     def answer(self, answer: Answer) -> None:
         """Append an answer to the worker's file, synced, and remove the claimed task."""

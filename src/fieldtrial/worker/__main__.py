@@ -1,7 +1,8 @@
 """python -m fieldtrial.worker: a warm process that does one task after another.
 
 A launcher or a job starts several such processes for trials that train on several devices. Tasks
-come from the standard input, as lines {"run": "<directory>", "attempt": 3, "test": false}. Answers
+come from the standard input, as lines {"run": "<directory>", "attempt": 3, "test": false}, or lists
+of these where trials may train together. Answers
 go to the standard output, as lines {"run": "<directory>", "outcome": "finished" | "stopped" |
 "superseded" | "failed"}; a failure's answer has its kind and message too, because a full disk may
 keep them out of error.json. With --queue, tasks and answers go through a sweep's task queue
@@ -14,24 +15,23 @@ then fails with an "outage", which is no fault of the trial. A worker that can n
 ends without an answer; error.json says why.
 """
 
-import contextlib
 import faulthandler
 import gc
 import os
 import signal
 import sys
-from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
 import torch
 
-from fieldtrial.disk.inside import Inside
 from fieldtrial.disk.task_queue import Task
 from fieldtrial.processes import age
 from fieldtrial.training.attempt.memory import keep_freed_memory, return_freed_memory
 from fieldtrial.training.distributed.device_clock import DeviceClock
 from fieldtrial.training.distributed.world import World
+from fieldtrial.worker.groups import work_together
+from fieldtrial.worker.logs import printing_to
 from fieldtrial.worker.task_source import TaskSource, open_task_source
 from fieldtrial.worker.tasks import work
 
@@ -47,52 +47,49 @@ def main() -> None:
     except ValueError as error:
         sys.exit(str(error))
     keep_freed_memory()
-    modules, start, is_first = 0, age(), True
+    start, is_first, tidy = age(), True, _Tidy(world)
     source = open_task_source(sys.argv[1:], answers) if world.is_rank_0 else None
     while fields := world.broadcast(_next(source)):
-        task = Task(**fields)
-        run = task.open_run()
-        with printing_to(run.log_path(task.attempt, world.rank)):
-            answer = work(task, world, DeviceClock(start, is_charged=is_first))
-            is_first = False
-            gc.collect()
-            return_freed_memory()
-            if len(sys.modules) > modules:
-                # Imported objects stay: later collections skip them, and save 0.2 s each.
-                gc.freeze()
-                modules = len(sys.modules)
-            if world.device.type == "cuda":
-                torch.cuda.empty_cache()
-        if source:
-            source.answer(task, answer)
+        first, *others = [Task(**one) for one in fields]
+        if others:
+            assert source
+            work_together([first, *others], world, start if is_first else 0.0, source.answer)
+            tidy()
+        else:
+            with printing_to(first.log_path(world.rank)):
+                answer = work(first, world, DeviceClock(start, is_charged=is_first))
+                tidy()
+            if source:
+                source.answer(first, answer)
+        is_first = False
     world.close()
     gc.unfreeze()
 
 
-def _next(source: TaskSource | None) -> dict[str, Any] | None:
-    """Return the next task's fields to rank 0, which has the source; None if there are no more."""
+class _Tidy:
+    """Frees memory between tasks."""
+
+    def __init__(self, world: World) -> None:
+        self._has_cuda = world.device.type == "cuda"
+        self._modules = 0
+
+    def __call__(self) -> None:
+        gc.collect()
+        return_freed_memory()
+        if len(sys.modules) > self._modules:
+            # Imported objects stay: later collections skip them, and save 0.2 s each.
+            gc.freeze()
+            self._modules = len(sys.modules)
+        if self._has_cuda:
+            torch.cuda.empty_cache()
+
+
+def _next(source: TaskSource | None) -> list[dict[str, Any]]:
+    """Return the fields of the next tasks, which are done together, to rank 0, which has the
+    source; none if there are no more.
+    """
     task = source.next() if source else None
-    return asdict(task) if task else None
-
-
-@contextlib.contextmanager
-def printing_to(path: Inside) -> Iterator[None]:
-    """Append to `path` what this process prints in this context, C++ libraries included."""
-    saved = os.dup(2)
-    try:
-        with contextlib.suppress(OSError):  # a full disk: the trial itself reports it
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("ab") as file:
-                os.dup2(file.fileno(), 1)
-                os.dup2(file.fileno(), 2)
-        yield
-    finally:
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError):
-                stream.flush()
-        os.dup2(saved, 1)
-        os.dup2(saved, 2)
-        os.close(saved)
+    return [asdict(one) for one in (task, *source.beside(task))] if source and task else []
 
 
 if __name__ == "__main__":

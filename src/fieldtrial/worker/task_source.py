@@ -12,7 +12,8 @@ from fieldtrial.disk.outages import outlast
 from fieldtrial.disk.task_queue import Answer, Task, TaskQueue
 
 POLL_SECONDS = 0.1
-OPTIONS = "--queue DIR --edition WORD --name NAME --trials N --idle SECONDS --end TIME"
+GATHER_SECONDS = 0.25  # in which a driver that is queueing a group's tasks queues another one
+OPTIONS = "--queue DIR --edition WORD --name NAME --trials N --together N --idle SECONDS --end TIME"
 # A job takes another trial only if this many times its longest trial so far is left of its time.
 SAFETY = 1.2
 
@@ -23,6 +24,9 @@ class TaskSource(Protocol):
     def next(self) -> Task | None:
         """Wait for the next task and return it, or None when there will be no more."""
 
+    def beside(self, task: Task) -> list[Task]:
+        """Return the tasks that are to be done together with `task`, which `next` has returned."""
+
     def answer(self, task: Task, answer: dict[str, Any]) -> None:
         """Report that the worker has ended a task."""
 
@@ -30,22 +34,30 @@ class TaskSource(Protocol):
 class StandardInput:
     """Tasks are lines of JSON, {"run": ..., "attempt": 3, "test": false}; so are the answers.
 
-    A thread reads them. At the end of the input the owner is dead, and a training process exits.
+    A line may be a list of tasks, which are to be done together; each has an answer of its own.
+    A thread reads the lines. At the end of the input the owner is dead, and a training process
+    exits.
 
     answers: the file that answers are written to.
     """
 
     def __init__(self, answers: Any) -> None:
         self._answers = answers
-        self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._lines: queue.SimpleQueue[list[dict[str, Any]]] = queue.SimpleQueue()
+        self._beside: list[Task] = []
         self._read_count = 0
         self._answered_count = 0
         threading.Thread(target=self._read, daemon=True).start()
 
     def next(self) -> Task | None:
-        """Return the next line's task, or None at the end of the input."""
-        line = self._lines.get()
-        return Task(**json.loads(line)) if line else None
+        """Return the next line's task, the first of several, or None at the end of the input."""
+        tasks = [Task(**fields) for fields in self._lines.get()]
+        self._beside = tasks[1:]
+        return tasks[0] if tasks else None
+
+    def beside(self, _task: Task) -> list[Task]:
+        """Return the further tasks of the line."""
+        return self._beside
 
     def answer(self, task: Task, answer: dict[str, Any]) -> None:
         """Write the answer as a line of JSON."""
@@ -56,24 +68,35 @@ class StandardInput:
         # Unbuffered: a buffer's lock would be held when the process exits.
         with open(0, "rb", buffering=0, closefd=False) as lines:
             for line in lines:
-                self._read_count += 1
-                self._lines.put(line)
+                given = json.loads(line)
+                tasks = given if isinstance(given, list) else [given]
+                self._read_count += len(tasks)
+                self._lines.put(tasks)
         if self._read_count > self._answered_count:
             os._exit(1)
-        self._lines.put(b"")
+        self._lines.put([])
 
 
 class QueueTaskSource:
-    """Tasks are claimed from a folder's queue, at most `trials` of them.
+    """Tasks are claimed from a folder's queue, at most `trials` of them, and at most `together` of
+    one group at once.
 
     It ends after `idle` seconds without a task. It stops claiming tasks when the time left until
     `end`, in seconds since 1970, may be too short for one as long as the longest so far. During an
     outage of the queue's file system it waits.
     """
 
-    def __init__(self, tasks: TaskQueue, name: str, trials: int, idle: float, end: float) -> None:
+    def __init__(
+        self,
+        tasks: TaskQueue,
+        name: str,
+        trials: int,
+        idle: float,
+        end: float,
+        together: int = 1,
+    ) -> None:
         self._tasks, self._name, self._left, self._idle = tasks, name, trials, idle
-        self._end = end
+        self._end, self._together = end, together
         self._longest = self._started = 0.0
         self._is_superseded = False
         facts = {"node": os.environ.get("SLURM_JOB_NODELIST", ""), "end": end}
@@ -93,6 +116,22 @@ class QueueTaskSource:
         if not self._is_superseded:
             outlast(lambda: self._tasks.answer(Answer(self._name, None, "left")))
         return None
+
+    def beside(self, task: Task) -> list[Task]:
+        """Claim waiting tasks of the task's group. A driver that is queueing them is waited for."""
+        most = min(self._together, self._left + 1)
+        if most == 1 or not task.group:
+            return []
+        before, waiting = -1, self._count(task.group)
+        while before < waiting < most - 1:
+            time.sleep(GATHER_SECONDS)
+            before, waiting = waiting, self._count(task.group)
+        found = outlast(lambda: self._tasks.claim_group(self._name, task, most))[1:]
+        self._left -= len(found)
+        return [one.again(one.open_run().attempts()) for one in found]
+
+    def _count(self, group: str) -> int:
+        return outlast(lambda: self._tasks.count_waiting(group))
 
     def _claim(self) -> Task | None:
         task = self._tasks.claim(self._name)  # finds the same task again if the next line fails
@@ -123,7 +162,10 @@ def open_task_source(arguments: list[str], answers: Any) -> TaskSource:
         options = dict(zip(arguments[::2], arguments[1::2], strict=True))
         numbers = int(options["--trials"]), float(options["--idle"]), float(options["--end"])
         return QueueTaskSource(
-            TaskQueue(options["--queue"], options["--edition"]), options["--name"], *numbers
+            TaskQueue(options["--queue"], options["--edition"]),
+            options["--name"],
+            *numbers,
+            together=int(options["--together"]),
         )
     except (KeyError, ValueError) as error:
         sys.exit(f"worker: {error}: the arguments must be {OPTIONS}, or none")

@@ -35,20 +35,27 @@ def work(task: Task, world: World, clock: DeviceClock | None = None) -> dict[str
         print(end, file=sys.stderr, flush=True)
         return {"outcome": "superseded"}
     except Exception as error:
-        kind = kind_of(error)
-        message = message_of(error, kind, run)
-        if kind == "outage":
-            await_folder(run.path)
-        with contextlib.suppress(OSError):  # on a full disk, neither may be possible
-            traceback.print_exc()
-            sys.stderr.flush()
-        with contextlib.suppress(OSError):
-            tell(run, kind, message, error, task.attempt)
-        if (world.size > 1 and kind != "diverged") or (
-            world.device.type == "cuda" and kind == "error"
-        ):
-            os._exit(1)
-        return {"outcome": "failed", "error": {"kind": kind, "message": message}}
+        return failure(task, world, error)
+
+
+def failure(task: Task, world: World, error: Exception) -> dict[str, Any]:
+    """Tell a task's error in its run directory and log; return the answer.
+
+    The process ends here if it cannot continue: see `work`.
+    """
+    run = task.open_run()
+    kind = kind_of(error)
+    message = message_of(error, kind, run)
+    if kind == "outage":
+        await_folder(run.path)
+    with contextlib.suppress(OSError):  # on a full disk, neither may be possible
+        traceback.print_exception(error)
+        sys.stderr.flush()
+    with contextlib.suppress(OSError):
+        tell(run, kind, message, error, task.attempt)
+    if (world.size > 1 and kind != "diverged") or (world.device.type == "cuda" and kind == "error"):
+        os._exit(1)
+    return {"outcome": "failed", "error": {"kind": kind, "message": message}}
 
 
 def _do(task: Task, run: Run, world: World, clock: DeviceClock | None) -> None:

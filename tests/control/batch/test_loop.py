@@ -25,7 +25,7 @@ class ScriptedPlace:
     As a real one does, an attempt records at its start how far the one before it came.
     """
 
-    processes = 1
+    processes = together = 1
     backlog: Backlog | None = None
 
     def __init__(self, script: dict[str, str], slots: int = 2) -> None:

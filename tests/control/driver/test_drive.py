@@ -37,7 +37,7 @@ SMALL = Sweep(base=TrainConfig(epochs=1), rows=[{"optimizer": "sgd"}], search={}
 class IdlePlace:
     """Notes whether it was closed with its jobs running on."""
 
-    slots = processes = 1
+    slots = processes = together = 1
 
     def __init__(self) -> None:
         self.detached: list[bool] = []

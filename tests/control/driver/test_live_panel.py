@@ -31,7 +31,7 @@ SMALL = Sweep(
 class WaitingPlace:
     """Two slots whose jobs never begin a task; every second `wait` interrupts the driver."""
 
-    slots, processes = 2, 1
+    slots, together, processes = 2, 1, 1
 
     def __init__(self) -> None:
         self.backlog: Backlog | None = Backlog(reasons=("Priority",))

@@ -87,7 +87,7 @@ class VirtualPlace:
     kills: after how many actions each engine is killed, one after another.
     """
 
-    processes = 1
+    processes = together = 1
 
     def __init__(
         self,

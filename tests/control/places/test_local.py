@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -57,6 +58,46 @@ def test_trials_share_the_slots_and_their_warm_workers(
         workers.append({process.pid for process in processes.workers(os.getpid())})
     assert len(workers[0]) == place.slots
     assert workers[0] == workers[1]
+
+
+def test_a_slot_takes_trials_of_one_group_together_and_their_ends_come_one_by_one(
+    place: LocalPlace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(place, "together", 3)
+    heads = [
+        replace(task(tmp_path, epochs=3, lr=0.1 + number), group="heads") for number in range(4)
+    ]
+    alone = [replace(task(tmp_path, epochs=3, lr=7.1 + n), group="") for n in range(2)]
+    for one in (*heads, *alone):
+        place.start(one)
+    assert not place.dump(heads[0]), "no worker has it"
+    ended = place.wait(60)
+    assert len(ended) == 1
+    assert ended[0].task in heads
+    left = sorted(len(tasks) for _, tasks in place._running.values())
+    assert left == [1, 2], "each slot had half of the group"
+    rest = until_the_end(place, 5)
+    assert {end.task for end in [*ended, *rest]} == {*heads, *alone}
+    assert all(end.death is None and end.error is None for end in rest)
+
+
+def test_those_that_a_worker_has_together_die_with_it(
+    place: LocalPlace, processes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(place, "together", 2)
+    first, second, third = (
+        replace(task(tmp_path, epochs=50, lr=20.0 + number), group="heads") for number in range(3)
+    )
+    for one in (first, second, third):
+        place.start(one)
+    assert place.wait(0.1) == []
+    assert processes.eventually(lambda: first.open_run().records())
+    place.kill(second)
+    deaths = until_the_end(place, 2)
+    assert {end.task for end in deaths} == {first, second}
+    assert {end.death for end in deaths} == {"its worker was killed by SIGKILL"}
+    place.kill(third)
+    assert [end.task for end in until_the_end(place)] == [third]
 
 
 def test_a_killed_worker_is_told_and_replaced(
@@ -209,9 +250,8 @@ def test_only_who_has_the_token_gets_in(place: LocalPlace) -> None:
 def test_the_last_lines_of_a_dead_workers_log_are_told(tmp_path: Path) -> None:
     script = "import sys; [print('line', n, file=sys.stderr) for n in range(20)]; sys.exit(3)"
     one = task(tmp_path, attempt=4)
-    death, error = Slot([sys.executable, "-c", script], threads=1, mark=secrets.token_hex(16)).work(
-        one
-    )
+    slot = Slot([sys.executable, "-c", script], threads=1, mark=secrets.token_hex(16))
+    _, death, error = slot.work([one])
     lines = "".join(f"\n    line {number}" for number in range(10, 20))
     assert (death, error) == (f"its worker exited with status 3{lines}", None)
     assert one.open_run().log_path(4).read_text().startswith("line 0\n")
@@ -225,14 +265,14 @@ error = {"kind": "disk", "message": "no space"}
 print(json.dumps({"run": task["run"], "outcome": "failed", "error": error}))
 """
     slot = Slot([sys.executable, "-c", script], threads=1, mark=secrets.token_hex(16))
-    assert slot.work(task(tmp_path)) == (None, ("disk", "no space"))
+    one = task(tmp_path)
+    assert slot.work([one]) == (one.run, None, ("disk", "no space"))
 
 
 def test_a_worker_has_the_trials_share_of_threads(tmp_path: Path) -> None:
     script = "import os, sys; sys.exit(int(os.environ['OMP_NUM_THREADS']))"
-    death, _ = Slot([sys.executable, "-c", script], threads=7, mark=secrets.token_hex(16)).work(
-        task(tmp_path)
-    )
+    slot = Slot([sys.executable, "-c", script], threads=7, mark=secrets.token_hex(16))
+    _, death, _ = slot.work([task(tmp_path)])
     assert death == "its worker exited with status 7"
 
 
@@ -256,9 +296,8 @@ child = subprocess.Popen(sleep, start_new_session=True, stdout=2)
 open("{tmp_path}/pid", "w").write(str(child.pid))
 os.kill(os.getpid(), signal.SIGKILL)
 """
-    death, _ = Slot([sys.executable, "-c", script], threads=1, mark=secrets.token_hex(16)).work(
-        task(tmp_path)
-    )
+    slot = Slot([sys.executable, "-c", script], threads=1, mark=secrets.token_hex(16))
+    _, death, _ = slot.work([task(tmp_path)])
     assert death == "its worker was killed by SIGKILL"
     child = int((tmp_path / "pid").read_text())
 

@@ -3,11 +3,14 @@
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 import torchvision.models
 
 from fieldtrial.config import TrainConfig
+from fieldtrial.disk.inside import Inside
 from fieldtrial.disk.run import Run
+from fieldtrial.training.models.weights import DTYPES, write_state
 from tests.training.networks import IMAGENET_MEAN, SQUEEZENET, Code, finished_run, network_for, same
 
 
@@ -108,3 +111,26 @@ def test_a_file_with_code_in_it_is_refused_and_not_run(
         with pytest.raises(ValueError, match=f"{name}: holds no state dict"):
             network_for(TrainConfig(weights=name))
     assert not Path("ran").exists()
+
+
+@pytest.mark.parametrize("is_last", [False, True])
+def test_what_is_written_is_what_safetensors_reads(is_last: bool, tmp_path: Path) -> None:
+    kinds = [one for one in DTYPES if one != torch.bool]
+    state = {f"a.{kind}": torch.arange(6).to(kind).reshape(2, 3) for kind in kinds}
+    tied, layout = torch.ones(2, 3, 5, 4), torch.channels_last
+    state |= {
+        "flags": torch.tensor([True, False, True]),
+        "image": tied.contiguous(memory_format=layout) if is_last else tied,
+        "tied": tied,
+        "part": torch.arange(10.0)[::3],
+        "number": torch.tensor(7),
+        "empty": torch.zeros(0, 3),
+        'é, "quoted"': torch.ones(1),
+    }
+    path = Inside(tmp_path) / "state.safetensors"
+    write_state(path, state)
+    assert len(same(state, safetensors.torch.load_file(path))) == len(state)
+    with safetensors.safe_open(path, "pt") as file:
+        assert {name: file.get_slice(name).get_dtype() for name in file.keys()} == {  # noqa: SIM118
+            name: DTYPES[tensor.dtype] for name, tensor in state.items()
+        }

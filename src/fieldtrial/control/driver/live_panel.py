@@ -75,10 +75,8 @@ class LivePanel:
             self._live.start()
         elif self._engine:
             (ended, expected), place = self._engine.count(), self._engine.place
-            what = (
-                f"{self._engine.folder.path}: {expected} trials, {min(expected, place.slots)} at"
-                " once at most"
-            )
+            at_once = min(expected, place.slots * place.together)
+            what = f"{self._engine.folder.path}: {expected} trials, {at_once} at once at most"
             self._console.print(f"{what}; {ended} have ended" if ended else what, soft_wrap=True)
         return self
 
@@ -151,7 +149,7 @@ class LivePanel:
             rows=[self._row(number, waiting) for number in range(len(self._names))],
             since=self._clock(),
             device_hours=sum(trial.seconds for trial in engine.trials()) / 3600 * self._processes,
-            slots=engine.place.slots,
+            slots=engine.place.slots * engine.place.together,
             sources=_standings(engine.sources.values(), waiting),
             queued=len(waiting) if backlog else 0,
             reasons=backlog.reasons if backlog else (),

@@ -167,9 +167,8 @@ class Engine:
 
     def _next_starts(self) -> list[Trial]:
         """Return the trials to start now: waiting ones, then the rows' next proposals in turn."""
-        free = self.place.slots - len(self._trials.running())
-        starts: list[Trial] = []
-        while len(starts) < free:
+        room, starts = self._trials.room(self.place), list[Trial]()
+        while room > 0:
             self._choose_winners()
             trial = self._trials.next_waiting() or self._trials.propose()
             if trial is None:
@@ -181,6 +180,7 @@ class Engine:
                 self._on_failed(trial, "diverged", reason)
             elif not self._trials.running_in(trial.name):  # else it waits for the run it shares
                 starts.append(trial)
+                room -= trial.parts(self.place.together)
                 trial.status = "running"
                 trial.attempt = 1 + max([trial.attempt, *self._run(trial).attempts()])
         return starts
@@ -343,8 +343,8 @@ class Engine:
         return self._trials.row_of(trial) if trial.role == "search" else None
 
     def _task(self, trial: Trial) -> Task:
-        path = str(self._run(trial).folder.resolve())
-        return Task(path, trial.attempt, trial.role == "final", trial.accumulate)
+        path, group = str(self._run(trial).folder.resolve()), trial.group(self.place.together)
+        return Task(path, trial.attempt, trial.role == "final", trial.accumulate, group=group)
 
     def _run(self, trial: Trial) -> Run:
         return self.folder.run(trial.name)

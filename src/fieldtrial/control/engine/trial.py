@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from fieldtrial.config import TrainConfig
+from fieldtrial.together import group_of
 
 Role = Literal["source", "search", "finalist", "final"]
 Status = Literal["waiting", "running", "done", "failed"]
-LISTENER = "_listener"  # of a trial, which is not saved
+LISTENER, GROUP = "_listener", "_group"  # of a trial, which are not saved
 
 
 @dataclass(eq=False)
@@ -70,7 +71,7 @@ class Trial:
             listener(self, name)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != LISTENER}
+        return {name: one for name, one in vars(self).items() if name not in (LISTENER, GROUP)}
 
     def listen(self, listener: Callable[["Trial", str], None] | None) -> None:
         """Call `listener` with the trial and the name of each attribute that is set from now on."""
@@ -80,6 +81,21 @@ class Trial:
     def name(self) -> str:
         """The run directory's name: the config's id."""
         return self.config.id
+
+    def group(self, together: int) -> str:
+        """Return the word of the trials that it may train with, if so many may train together.
+
+        "" where it trains alone, as also what has run out of memory does.
+        """
+        return self._group if together > 1 and self.accumulate == 1 else ""
+
+    @functools.cached_property
+    def _group(self) -> str:
+        return group_of(self.config)
+
+    def parts(self, together: int) -> int:
+        """Return how many parts it takes of a slot that has `together` of them."""
+        return 1 if self.group(together) else together
 
     def charge(self, record: Mapping[str, Any]) -> None:
         """Count the time that a record tells of. Records of older workers tell of epochs alone.

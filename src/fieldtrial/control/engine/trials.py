@@ -10,6 +10,7 @@ from fieldtrial.control.engine.queue import OpenRows, Order, Waiting
 from fieldtrial.control.engine.row import Row, search_config
 from fieldtrial.control.engine.row_trials import RowChange
 from fieldtrial.control.engine.trial import Trial
+from fieldtrial.control.places.interface import Place
 from fieldtrial.disk.reading import UnreadableError
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.sweep import Sweep
@@ -129,6 +130,11 @@ class Trials:
     def row_of(self, trial: Trial) -> Row | None:
         """Return the search that a trial is of, or None for a source."""
         return None if trial.row is None else self._places[trial.row, trial.search]
+
+    def room(self, place: Place) -> int:
+        """Return how many parts of the place's slots are free; a slot has `together` of them."""
+        taken = sum(trial.parts(place.together) for trial in self.running())
+        return place.slots * place.together - taken
 
     def running(self) -> list[Trial]:
         """Return the trials that run."""

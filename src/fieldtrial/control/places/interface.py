@@ -52,11 +52,13 @@ class UnreachableError(PlaceError):
 class Place(Protocol):
     """Starts tasks and reports their ends. Their results are in the run directories.
 
-    slots: how many tasks run at once.
+    slots: how many tasks run at once, where those of one group count as one.
+    together: how many tasks of one group count as one.
     processes: how many processes each task has, which share its batches.
     """
 
     slots: int
+    together: int
     processes: int
 
     @property
@@ -70,7 +72,7 @@ class Place(Protocol):
         """
 
     def start(self, task: Task) -> None:
-        """Start a task. At most `slots` tasks run at once."""
+        """Start a task, or have it wait for others of its group, and for a slot, until `wait`."""
 
     def wait(self, seconds: float, more: int = 0) -> list[Ended]:
         """Return the tasks that have ended, as soon as there are any or `seconds` have passed.

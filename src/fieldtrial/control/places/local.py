@@ -3,6 +3,7 @@
 import contextlib
 import json
 import logging
+import math
 import os
 import secrets
 import signal
@@ -31,6 +32,8 @@ from fieldtrial.processes import python
 WORKER = ("-m", "fieldtrial.worker")
 LAUNCHER = ("-m", "fieldtrial.training.distributed.launcher")
 WORKER_MARK = "FIELDTRIAL_WORKER"
+# Of a slot: the run whose task has ended, None for all; how the worker died; its answer's error.
+Report = tuple[str | None, str | None, tuple[str, str] | None]
 ESSENTIAL = ("gcs_server", "raylet")  # of Ray's processes: without one, nothing is started
 
 
@@ -82,22 +85,25 @@ class LocalPlace:
             raise ConfigError([text], "local")
         fitting = [cores // settings.cpus_per_trial, settings.most_trials or cores]
         self.slots = min([*fitting, _sharing(devices, wanted)] if wanted else fitting)
+        self.together = settings.trials_together
         self._actor = ray.remote(num_cpus=settings.cpus_per_trial, num_gpus=wanted)(Slot)
         self._command = _worker_command(worker, settings.processes_per_trial)
         self._threads = max(1, settings.cpus_per_trial // settings.processes_per_trial)
         self._fraction = wanted if 0 < wanted < 1 else None
         self._marks: dict[Any, str] = {}
         self._idle = [self._new_slot() for _ in range(self.slots)]
-        self._running: dict[Any, tuple[Any, Task]] = {}
+        self._waiting: list[Task] = []
+        self._running: dict[Any, tuple[Any, list[Task]]] = {}  # with what each slot has left to do
 
     def adopt(self, _tasks: Iterable[Task]) -> list[Task]:
         """Return no tasks: local workers end with their driver."""
         return []
 
     def start(self, task: Task) -> None:
-        """Give `task` to the worker of an idle slot."""
-        slot = self._idle.pop()
-        self._running[slot.work.remote(task)] = (slot, task)
+        """Give `task` to an idle slot; where others of its group may follow, only in `wait`."""
+        self._waiting.append(task)
+        if self.together == 1:
+            self._fill_slots()
 
     def wait(self, seconds: float, more: int = 0) -> list[Ended]:  # noqa: ARG002 (the slots exist already)
         """Return the tasks that have ended, as soon as there are any or `seconds` have passed.
@@ -105,25 +111,28 @@ class LocalPlace:
         Raises:
             RayError: a process of Ray has died, so that no task can be started any more.
         """
+        self._fill_slots()
         ready: list[Any] = []
         if self._running:
             ready, _ = ray.wait(list(self._running), timeout=seconds)
         else:
             time.sleep(seconds)
         self._require_ray()
-        return [self._end(reference) for reference in ready]
+        return [end for reference in ready for end in self._ends(reference)]
 
     def stop(self, _task: Task) -> None:
         """Do nothing: the worker finds the stop file by itself, and is kept for the next trial."""
 
     def dump(self, task: Task) -> bool:
         """Make the worker's processes write their stack traces to the trial's log."""
-        signal_all(WORKER_MARK, self._mark(task), signal.SIGUSR1)
-        return True
+        if mark := self._mark(task):
+            signal_all(WORKER_MARK, mark, signal.SIGUSR1)
+        return mark is not None
 
     def kill(self, task: Task) -> None:
-        """Kill the worker's processes; its slot reports the death."""
-        kill_all(WORKER_MARK, self._mark(task))
+        """Kill the worker's processes; its slot reports the death of all that it does together."""
+        if mark := self._mark(task):
+            kill_all(WORKER_MARK, mark)
 
     def close(self, detach: bool = False) -> None:  # noqa: ARG002 (local workers need this process)
         """End all workers and Ray. The guard ends what is left of a Ray that has died, which would
@@ -142,20 +151,37 @@ class LocalPlace:
                 self._is_lost = True
                 raise RayError(f"Ray's {name} {_how_it_ended(process.returncode)}")
 
-    def _mark(self, task: Task) -> str:
+    def _mark(self, task: Task) -> str | None:
+        """Return the mark of the worker that has a task; None while the task waits."""
         running = self._running.values()
-        return next(self._marks[slot] for slot, other in running if other.run == task.run)
+        busy = (slot for slot, tasks in running if task.run in [one.run for one in tasks])
+        return next((self._marks[slot] for slot in busy), None)
 
-    def _end(self, reference: Any) -> Ended:
-        slot, task = self._running.pop(reference)
+    def _fill_slots(self) -> None:
+        """Give waiting tasks to the workers of idle slots, those of one group in equal shares."""
+        while self._idle and self._waiting:
+            first = self._waiting[0]
+            same = [one for one in self._waiting if one is first or one.group == first.group != ""]
+            share = min(self.together, math.ceil(len(same) / len(self._idle)))
+            slot, tasks = self._idle.pop(), same[:share]
+            self._waiting = [one for one in self._waiting if one not in tasks]
+            self._running[slot.work.remote(tasks)] = (slot, tasks)
+
+    def _ends(self, reference: Any) -> list[Ended]:
+        """Return the ends that a slot has reported: of one task, or of all if its worker died."""
+        slot, tasks = self._running.pop(reference)
         try:
-            death, error = ray.get(reference)
-            ended = Ended(task, death, error)
-        except ray.exceptions.RayActorError as error:
-            ended = Ended(task, death=f"its actor died: {error}")
+            run, death, error = ray.get(reference)
+        except ray.exceptions.RayActorError as problem:
+            run, death, error = None, f"its actor died: {problem}", None
             slot = self._replace(slot)
-        self._idle.append(slot)
-        return ended
+        ended = [task for task in tasks if run in (None, task.run)]
+        left = [task for task in tasks if task not in ended]
+        if left:
+            self._running[slot.wait.remote()] = (slot, left)
+        else:
+            self._idle.append(slot)
+        return [Ended(task, death, error) for task in ended]
 
     def _new_slot(self) -> Any:
         mark = secrets.token_hex(16)
@@ -236,23 +262,36 @@ class Slot:
         self._threads = threads
         self._fraction = fraction
         self._worker: subprocess.Popen[bytes] | None = None
+        self._log: Inside | None = None  # of the tasks that the worker does
         self._mark = mark
 
-    def work(self, task: Task) -> tuple[str | None, tuple[str, str] | None]:
-        """Run one task. Returns how the worker died and the error it answered with, if any."""
-        log = task.open_run().log_path(task.attempt)
+    def work(self, tasks: list[Task]) -> Report:
+        """Have the worker do tasks together, and return what `wait` does."""
+        log = tasks[0].log_path()
         worker = self._worker if self._worker and self._worker.poll() is None else self._start(log)
         assert worker.stdin
-        assert worker.stdout
+        given: Any = [asdict(task) for task in tasks] if len(tasks) > 1 else asdict(tasks[0])
         with contextlib.suppress(BrokenPipeError):
-            worker.stdin.write(json.dumps(asdict(task)).encode() + b"\n")
+            worker.stdin.write(json.dumps(given).encode() + b"\n")
             worker.stdin.flush()
-        answer = worker.stdout.readline()
-        if answer:
-            error = json.loads(answer).get("error")
-            return None, error and (error["kind"], error["message"])
+        self._log = log
+        return self.wait()
+
+    def wait(self) -> Report:
+        """Wait for the next of the tasks to end.
+
+        Returns its run and the error that the worker answered with, if any; or how the worker died.
+        """
+        worker = self._worker
+        assert worker
+        assert worker.stdout
+        if answer := worker.stdout.readline():
+            fields = json.loads(answer)
+            error = fields.get("error")
+            return fields["run"], None, error and (error["kind"], error["message"])
         self._kill()
-        return f"its worker {_how_it_ended(worker.wait())}{last_lines(tail(log))}", None
+        said = last_lines(tail(self._log)) if self._log else ""
+        return None, f"its worker {_how_it_ended(worker.wait())}{said}", None
 
     def _start(self, log: Inside) -> "subprocess.Popen[bytes]":
         self._kill()  # an earlier worker's processes may be left

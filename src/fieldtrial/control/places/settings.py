@@ -23,6 +23,7 @@ class LocalSettings:
     gpus_per_trial: devices, or a fraction of one. Default: one if the machine has any.
     processes_per_trial: with more than one, the trial runs in as many at once.
     most_trials: trials at once. Default: as many as fit.
+    trials_together: how many linear heads on the same features train as one, in a trial's place.
     teraflops: what a trial sustains in training, in 1e12 operations a second, for --dry-run.
     ray_folder: where Ray's own folder is made.
     """
@@ -31,6 +32,7 @@ class LocalSettings:
     gpus_per_trial: float | None = None
     processes_per_trial: int = 1
     most_trials: int | None = None
+    trials_together: int = 1
     teraflops: float = 0.02
     ray_folder: str = "/tmp"
 
@@ -67,6 +69,7 @@ class LocalSettings:
                 self.most_trials is None or self.most_trials >= 1,
                 "must be at least 1",
             ),
+            *_together_rules(self.trials_together, self.processes_per_trial),
             ("teraflops", self.teraflops > 0, "must be above 0"),
         ]
         problems = [
@@ -123,6 +126,7 @@ class SlurmSettings:
     time_limit_minutes: of one job. A trial that takes longer resumes in the next job.
     most_jobs: this sweep's jobs in the queue at once.
     trials_per_job: 1 frees the node after each trial; more keeps workers warm for short trials.
+    trials_together: how many linear heads on the same features train as one, in a trial's place.
     idle_seconds: how long a worker waits for a trial before it ends.
     requeue: whether SLURM may requeue a preempted job; if not, the trial is submitted again.
     setup: shell lines before the worker starts, such as module load.
@@ -145,6 +149,7 @@ class SlurmSettings:
     time_limit_minutes: int = 24 * 60
     most_jobs: int = 32
     trials_per_job: int = 1
+    trials_together: int = 1
     idle_seconds: float = 60.0
     requeue: bool = True
     setup: tuple[str, ...] = ()
@@ -187,6 +192,12 @@ class SlurmSettings:
             ("time_limit_minutes", self.time_limit_minutes >= 1, "must be at least 1"),
             ("most_jobs", self.most_jobs >= 1, "must be at least 1"),
             ("trials_per_job", self.trials_per_job >= 1, "must be at least 1"),
+            *_together_rules(self.trials_together, self.processes),
+            (
+                "trials_per_job",
+                self.trials_per_job >= self.trials_together,
+                f"must be at least trials_together = {self.trials_together}",
+            ),
             ("idle_seconds", self.idle_seconds >= 0, "must be at least 0"),
             ("squeue_seconds", self.squeue_seconds >= 0.5, "must be at least 0.5"),
             ("teraflops", self.teraflops > 0, "must be above 0"),
@@ -250,6 +261,17 @@ class SlurmSettings:
     def gpus_on_node(self) -> int:
         """The devices of a trial on each of its nodes."""
         return self.gpus_per_trial // self.nodes
+
+
+def _together_rules(together: int, processes: int) -> list[tuple[str, bool, str]]:
+    return [
+        ("trials_together", together >= 1, "must be at least 1"),
+        (
+            "trials_together",
+            together <= 1 or processes == 1,
+            f"must be 1 where a trial has {processes} processes",
+        ),
+    ]
 
 
 def _is_variable(name: str) -> bool:

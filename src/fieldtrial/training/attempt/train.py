@@ -4,15 +4,13 @@ import contextlib
 import os
 import shlex
 import traceback
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-import safetensors.torch
 import torch
 
 from fieldtrial.disk.device_time import Spent, device_time
-from fieldtrial.disk.files import write_atomically
 from fieldtrial.disk.run import Record
 from fieldtrial.fields.choices import Classifier
 from fieldtrial.training.attempt.environment import environment, uncommitted_changes
@@ -23,7 +21,7 @@ from fieldtrial.training.freezing.trained_state import load_trained, whole_state
 from fieldtrial.training.loop.attempt import Attempt, Split, Superseded
 from fieldtrial.training.loop.epoch import Diverged
 from fieldtrial.training.loop.fit import Fit
-from fieldtrial.training.models.weights import separate
+from fieldtrial.training.models.weights import write_state
 from fieldtrial.training.scoring.evaluation import score_splits, score_state
 from fieldtrial.training.svm.classifier import Fitted, fit_svm
 from fieldtrial.training.tasks.interface import ScoredSplit
@@ -35,9 +33,9 @@ Scored = tuple[Mapping[Split, ScoredSplit], dict[str, Any]]  # answers, and thei
 class NetworkTrial:
     """A network that is trained."""
 
-    def __init__(self, attempt: Attempt) -> None:
+    def __init__(self, attempt: Attempt, fit: Callable[[Attempt], Fit] = Fit) -> None:
         self._attempt = attempt
-        self._fit = Fit(attempt)
+        self._fit = fit(attempt)
         self._best: dict[str, torch.Tensor] = {}
 
     def records(self) -> Generator[Record]:
@@ -73,7 +71,7 @@ class NetworkTrial:
         fit, progress = self._fit, self._fit.progress
         reason = progress.end(self._attempt.config)
         best = self._best if fit.is_partitioned else whole_state(fit.network, self._best)
-        write_atomically(self._attempt.run.weights_path, safetensors.torch.save(separate(best)))
+        write_state(self._attempt.run.weights_path, best)
         return {
             "outcome": "finished" if reason else "stopped",
             "reason": reason or "stop file",
@@ -89,7 +87,7 @@ class NetworkTrial:
 class SvmTrial:
     """A support vector machine: fitted in one go, with one record and no weights to keep."""
 
-    def __init__(self, attempt: Attempt) -> None:
+    def __init__(self, attempt: Attempt, _fit: object) -> None:
         self._attempt = attempt
         self._fitted: Fitted | None = None
 
@@ -118,7 +116,7 @@ TRIALS: dict[Classifier, type[NetworkTrial] | type[SvmTrial]] = {
 }
 
 
-def train(attempt: Attempt) -> Generator[Record]:
+def train(attempt: Attempt, fit: Callable[[Attempt], Fit] = Fit) -> Generator[Record]:
     """Train the trial from where it is, yield its records, and write everything into its directory.
 
     A stop file ends the trial, also in the middle of an epoch, which then counts as not begun. What
@@ -128,6 +126,8 @@ def train(attempt: Attempt) -> Generator[Record]:
     removed. If the trial diverges, error.json is written and the checkpoints are removed: another
     attempt would diverge again. Closed before its end, the generator leaves the checkpoints to
     continue from.
+
+    fit: makes what trains a network.
 
     With attempt.test, the best weights are scored on the test split as well, and the predictions
     for both splits are stored. A trial that was stopped and is not tested has no metrics beyond its
@@ -142,7 +142,7 @@ def train(attempt: Attempt) -> Generator[Record]:
         torch.cuda.reset_peak_memory_stats(world.device)
     known, reached = last_epoch_before(attempt), -1
     with contextlib.ExitStack() as stack:
-        meter = stack.enter_context(EnergyMeter(world))
+        meter = stack.enter_context(EnergyMeter(world, shared=attempt.together > 1))
         if world.is_rank_0:
             describe_start(attempt)
             recorder = stack.enter_context(run.recorder(attempt.number))
@@ -151,7 +151,7 @@ def train(attempt: Attempt) -> Generator[Record]:
         stack.enter_context(noting_cost(attempt, meter))
         stop = StopPoll(run)
         attempt = replace(attempt, stop=lambda: reached >= known and stop())
-        trial = TRIALS[attempt.config.classifier](attempt)
+        trial = TRIALS[attempt.config.classifier](attempt, fit)
         records = stack.enter_context(contextlib.closing(trial.records()))
         for record in records:
             reached = record["epoch"]
@@ -232,6 +232,7 @@ def noting_cost(attempt: Attempt, meter: EnergyMeter) -> Iterator[None]:
 def describe_start(attempt: Attempt) -> None:
     """Write the attempt's machine and code, and the command that repeats the trial."""
     facts = environment(attempt.world) | {"accumulate": attempt.accumulation}
+    facts |= {"together": attempt.together} if attempt.together > 1 else {}
     attempt.run.write_environment(attempt.number, facts)
     if changes := uncommitted_changes():
         attempt.run.write_changes(attempt.number, changes)

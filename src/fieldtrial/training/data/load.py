@@ -101,6 +101,10 @@ class Data:
         """Return what is learned of the images `chosen`: their labels, int64 (n,)."""
         return self.labels[chosen]
 
+    def take(self, chosen: Indices) -> NDArray[Any]:
+        """Return a copy of the images `chosen`."""
+        return np.take(self.images, chosen, 0)
+
     def positions(self, chosen: Indices) -> Indices:
         """Return where the images `chosen` are in the data set's store, int64 (n,)."""
         return chosen

@@ -43,11 +43,12 @@ class EnergyMeter:
         world: the processes that train together. A GPU is counted by its process, processors by
             the first process of each machine.
         powercap: the folder of the processors' counters; by default, the system's.
+        shared: whether other trials of these processes use the devices, too.
     """
 
-    def __init__(self, world: World, powercap: Path | None = None) -> None:
+    def __init__(self, world: World, powercap: Path | None = None, shared: bool = False) -> None:
         self._world = world
-        self._shared = False
+        self._shared = shared
         self._counters: Sequence[Counter] | None = _counters(world, powercap or POWERCAP)
 
     def __enter__(self) -> Self:

@@ -26,7 +26,7 @@ from fieldtrial.training.freezing.feature_cost import cost_path, read_cost, writ
 from fieldtrial.training.freezing.freeze_point import FreezePoint, find_freeze_point
 from fieldtrial.training.models.network import FeatureNetwork, Network
 
-FORMAT = 2  # raised when the same key would stand for other numbers
+FORMAT = 3  # raised when the same key would stand for other numbers
 MOST_BYTES = 4 * 2**30  # of one file: larger features are computed in each epoch
 MOST_BYTES_TOGETHER = 4 * MOST_BYTES  # of the cache: the longest unused files are removed
 # Folders in the store root: features at the freeze point, and the head's input (svm/penultimate).
@@ -66,7 +66,9 @@ class FeatureSource:
         clock: is told what the features cost, or would have cost.
         """
         began = time.monotonic()
-        shape = (len(chosen), *self.sample.shape[1:])
+        shape = stored_shape = (len(chosen), *self.sample.shape[1:])
+        if self.is_channels_last:
+            stored_shape = (shape[0], *shape[2:], shape[1])
         if math.prod(shape) * 4 > MOST_BYTES:
             return None
         path = store_root() / FROZEN / f"{_key(self, chosen)}.npy"
@@ -78,7 +80,7 @@ class FeatureSource:
                 with FileLock(f"{path}.lock"):  # one process fills the file, others wait for it
                     features = _open(path)
                     if features is None:
-                        _build(self, chosen, shape, path)
+                        _build(self, chosen, stored_shape, path)
                         features = np.asarray(np.load(path, mmap_mode="r"))
             except OSError as error:
                 log.warning(
@@ -87,7 +89,12 @@ class FeatureSource:
                 return None
         if clock:
             clock.add_features(began, read_cost(path), were_there)
-        return features
+        return features.transpose(0, 3, 1, 2) if self.is_channels_last else features
+
+    @property
+    def is_channels_last(self) -> bool:
+        """Whether features lie in the file as layers behind the cut take them, channels last."""
+        return self.sample.ndim == 4 and self.network.memory_format is torch.channels_last
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -143,6 +150,13 @@ class FeatureData(Data):
     def targets(self, chosen: Indices) -> NDArray[Any]:
         """Return what is learned of the images `chosen`."""
         return self.learned[chosen]
+
+    def take(self, chosen: Indices) -> NDArray[Any]:
+        """Return a copy of the features of `chosen`, which lie in memory as those in the file."""
+        if self.source.is_channels_last:
+            stored = self.images.transpose(0, 2, 3, 1)
+            return np.take(stored, chosen, 0).transpose(0, 3, 1, 2)
+        return super().take(chosen)
 
     def positions(self, chosen: Indices) -> Indices:
         """Return where the images `chosen` are in the data set's store."""
@@ -226,7 +240,10 @@ def _open(path: Path) -> NDArray[Any] | None:
 
 
 def _build(source: FeatureSource, chosen: Indices, shape: tuple[int, ...], path: Path) -> None:
-    """Write the features of the images `chosen` to `path`; the caller holds the lock."""
+    """Write the features of the images `chosen` to `path`, as an array of `shape`.
+
+    The caller holds the lock.
+    """
     network, point, data, world = source.network, source.point, source.data, source.world
     log.info("computing the frozen layers' features of %d images: %s", len(chosen), path)
     make_room(math.prod(shape) * 4)
@@ -243,6 +260,7 @@ def _build(source: FeatureSource, chosen: Indices, shape: tuple[int, ...], path:
         with progress("computing features", 0, len(chosen), "images") as advance:
             for start in range(0, len(chosen), IMAGES):
                 part = _features(network, point, data, chosen[start : start + IMAGES], world)
+                part = part.permute(0, 2, 3, 1) if source.is_channels_last else part
                 features[start : start + len(part)] = part.float().cpu().numpy()
                 advance(len(part))
                 _require_time(time.monotonic() - started, (start + len(part)) / len(chosen))
@@ -292,7 +310,7 @@ def _features(
     with torch.no_grad():
         features: torch.Tensor = network.compute(
             point.prefix.run,
-            network.normalise(torch.from_numpy(np.asarray(data.images[chosen])).to(world.device)),
+            network.normalise(torch.from_numpy(data.take(chosen)).to(world.device)),
         )
     return features
 

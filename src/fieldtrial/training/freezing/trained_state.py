@@ -8,19 +8,26 @@ from torch import Tensor
 from fieldtrial.training.models.network import Network
 
 
-def frozen_names(network: Network) -> set[str]:
+def frozen_names(network: Network) -> frozenset[str]:
     """Return the names of the tensors in the network's state that training never changes.
 
     These are the parameters that are frozen, and the buffers of modules that are held in evaluation
     mode. The statistics of a frozen layer that is not held move, and are not among them.
     """
+    if network.frozen is None:
+        network.frozen = _frozen_names(network)
+    return network.frozen
+
+
+def _frozen_names(network: Network) -> frozenset[str]:
     held = tuple(f"model.{name}." for name in network.held)
     parameters = network.named_parameters(remove_duplicate=False)
     buffers = network.named_buffers(remove_duplicate=False)
-    return network.state_dict().keys() & {
+    names = {
         *(name for name, parameter in parameters if not parameter.requires_grad),
         *(name for name, _ in buffers if name.startswith(held)),
     }
+    return frozenset(network.state_dict().keys() & names)
 
 
 def trained_state(network: Network) -> dict[str, Tensor]:

@@ -28,6 +28,7 @@ class Attempt:
         test: whether the kept weights are also scored on the test split.
         stop: asked between steps; once it returns True, the epoch is left.
         clock: how long the attempt has held its devices.
+        together: how many trials were begun as one with it, itself among them.
     """
 
     run: Run
@@ -38,6 +39,7 @@ class Attempt:
     test: bool = False
     stop: Callable[[], bool] | None = None
     clock: DeviceClock = field(default_factory=DeviceClock, compare=False)
+    together: int = 1
 
     @classmethod
     def at(

@@ -92,7 +92,7 @@ def _batches(
             places = start + np.arange(world.rank, width * world.size, world.size)
             chosen = np.take(order, places, mode="wrap")
             weights = (places < start + count).astype(np.float32)
-        images = np.take(data.images, chosen, 0) if draw is None else draw(start // size, chosen)
+        images = data.take(chosen) if draw is None else draw(start // size, chosen)
         targets = data.targets(chosen)
         yield Batch(_send(images, world), _send(targets, world), _send(weights, world), count)
 

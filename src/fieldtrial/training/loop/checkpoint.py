@@ -12,11 +12,10 @@ import logging
 import pickle
 from typing import Any
 
-import safetensors.torch
 import torch
 
 from fieldtrial.config import EARLIER, ConfigError, TrainConfig
-from fieldtrial.disk.files import atomic_file, is_there, write_atomically
+from fieldtrial.disk.files import atomic_file, is_there
 from fieldtrial.disk.inside import Inside
 from fieldtrial.disk.reading import check, open_file
 from fieldtrial.disk.run import Run
@@ -28,7 +27,7 @@ from fieldtrial.training.freezing.trained_state import (
     load_trained,
 )
 from fieldtrial.training.models.network import Network
-from fieldtrial.training.models.weights import read_state, separate
+from fieldtrial.training.models.weights import read_state, write_state
 
 # What torch.load raises for files that are truncated, damaged, or hold other things than tensors
 # and plain data.
@@ -50,7 +49,7 @@ def keep_frozen(run: Run, network: Network) -> None:
     For a trial that may not be able to build it again; see `can_be_built_again`.
     """
     if (frozen := frozen_state(network)) and not is_there(run.frozen_path):
-        write_atomically(run.frozen_path, safetensors.torch.save(separate(frozen)))
+        write_state(run.frozen_path, frozen)
 
 
 def restore(run: Run, config: TrainConfig, network: Network, saved: dict[str, Any]) -> None:

@@ -1,8 +1,9 @@
 """One epoch of training."""
 
 import math
+import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -41,6 +42,39 @@ class Stopped(Exception):  # noqa: N818 (it was asked for)
 
 
 @dataclass(frozen=True)
+class Epoch:
+    """What an epoch has come to.
+
+    Attributes:
+        training: its statistics.
+        validation: the scores after it.
+        training_seconds: of the training alone.
+        seconds: of training and validation.
+    """
+
+    training: "EpochStatistics"
+    validation: Scores
+    training_seconds: float
+    seconds: float
+
+
+class Learning(Protocol):
+    """What trains a trial's network, epoch by epoch."""
+
+    def train(self, attempt: Attempt, data: Data, epoch: int, plateaus: int) -> Epoch:
+        """Train for an epoch and validate; see `train_epoch`, and for what is raised."""
+
+    def state(self, is_last: bool) -> dict[str, Any]:
+        """Return a checkpoint's entries, to rank 0: model, optimizer and loss."""
+
+    def load_state(self, saved: dict[str, Any]) -> None:
+        """Continue with what a checkpoint holds beside the network's weights."""
+
+    def close(self) -> None:
+        """Release what outlives the object: the trial has ended."""
+
+
+@dataclass(frozen=True)
 class Learner:
     """What learns: its task, the network, its loss, and the strategy that takes the steps."""
 
@@ -48,6 +82,15 @@ class Learner:
     network: Network
     objective: Objective
     strategy: Strategy
+
+    def train(self, attempt: Attempt, data: Data, epoch: int, plateaus: int) -> Epoch:
+        """See Learning."""
+        started = time.perf_counter()
+        training = train_epoch(attempt, self, data, epoch, plateaus)
+        training_seconds = time.perf_counter() - started
+        share_buffers(self.network, attempt.world)
+        validation = self.task.evaluate(self.network, data, data.validation, attempt)
+        return Epoch(training, validation, training_seconds, time.perf_counter() - started)
 
     def state(self, is_last: bool) -> dict[str, Any]:
         """Return a checkpoint's entries, to rank 0.
@@ -65,6 +108,10 @@ class Learner:
         """Continue with what a checkpoint holds beside the network's weights."""
         self.objective.load_state(saved.get("loss", {}))  # older checkpoints lack it
         self.strategy.load_optimizer_state(saved["optimizer"])
+
+    def close(self) -> None:
+        """See Learning."""
+        self.strategy.close()
 
 
 @dataclass(frozen=True)
@@ -140,6 +187,12 @@ def train_epoch(
         if i + 1 < steps and _must_stop(attempt, i + 1):
             raise Stopped
     return meter.statistics(epoch, len(data.train), waiting.seconds)
+
+
+def share_buffers(network: Network, world: World) -> None:
+    """Overwrite batch normalisation's statistics, which differ between processes, with rank 0's."""
+    for buffer in network.buffers():
+        world.broadcast_tensor(buffer)
 
 
 def _must_stop(attempt: Attempt, step: int) -> bool:

@@ -26,10 +26,12 @@ from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.loop.batches import require_micro_batch, shuffled
 from fieldtrial.training.loop.epoch import (
     Diverged,
+    Epoch,
     EpochStatistics,
     Learner,
+    Learning,
     Stopped,
-    train_epoch,
+    share_buffers,
 )
 from fieldtrial.training.loop.optimizers import learning_rate
 from fieldtrial.training.loop.saving import Saver
@@ -106,8 +108,7 @@ class Fit:
         """
         attempt = self.attempt
         config, run, world, clock = attempt.config, attempt.run, attempt.world, attempt.clock
-        task = task_of(config)
-        data, network = open_trial(config, run)
+        data, network = self._open()
         require_micro_batch(network, data, attempt)
         saved, notice = checkpoint.load(run, config, world)
         self._inputs, changed = settle(run, config, (data, network), world, saved)
@@ -124,11 +125,9 @@ class Fit:
         if not self.is_partitioned:
             self._frozen = {"frozen": frozen_digest(network)}
             self._is_kept = can_be_built_again(network)
-        network, data = with_features(network.to(world.device), data, config, world, clock)
-        self.network, self.data = network, data
-        self._ideal_seconds = ideal_seconds(network, world)
-        objective = task.objective(network, config, data, world)
-        learner = Learner(task, network, objective, prepare(network, config, world))
+        self.network, self.data = self._with_features(network, data)
+        self._ideal_seconds = ideal_seconds(self.network, world)
+        learner = self._learning()
         try:
             if saved:
                 learner.load_state(saved)
@@ -149,44 +148,56 @@ class Fit:
             pass
         finally:
             self._saver.close()
-            learner.strategy.close()
+            learner.close()
 
-    def _epoch(self, learner: Learner) -> Record:
+    def _open(self) -> tuple[Data, Network]:
+        """Return the trial's images and its network, as `open_trial` does."""
+        return open_trial(self.attempt.config, self.attempt.run)
+
+    def _with_features(self, network: Network, data: Data) -> tuple[Network, Data]:
+        """Return the network, on its device, and the data to train on; see `with_features`."""
+        attempt, network = self.attempt, network.to(self.attempt.world.device)
+        return with_features(network, data, attempt.config, attempt.world, attempt.clock)
+
+    def _learning(self) -> Learning:
+        """Return what trains `network` on `data`."""
+        config, world, network = self.attempt.config, self.attempt.world, self.network
+        task = task_of(config)
+        objective = task.objective(network, config, self.data, world)
+        return Learner(task, network, objective, prepare(network, config, world))
+
+    def _epoch(self, learner: Learning) -> Record:
         """Train for an epoch, and return its record. Raises Diverged and Stopped."""
-        attempt, network, data, progress = self.attempt, self.network, self.data, self.progress
+        attempt, data, progress = self.attempt, self.data, self.progress
         config, world = attempt.config, attempt.world
         steps = math.ceil(len(data.train) / config.batch_size)
-        epoch, plateaus, started = progress.epoch + 1, progress.plateaus, time.perf_counter()
-        training = (
-            train_epoch(attempt, learner, data, epoch, plateaus)
-            if epoch
-            else evaluate_untrained(network, data, attempt)
+        number, plateaus = progress.epoch + 1, progress.plateaus
+        epoch = (
+            learner.train(attempt, data, number, plateaus)
+            if number
+            else evaluate_untrained(self.network, data, attempt)
         )
-        training_seconds = time.perf_counter() - started
-        share_buffers(network, world)
-        validation = learner.task.evaluate(network, data, data.validation, attempt)
-        step = epoch * steps
+        training, validation, step = epoch.training, epoch.validation, number * steps
         for split, scores in (("training", training.scores), ("validation", validation)):
             if not math.isfinite(loss := scores["loss"]):
-                raise Diverged(f"the {split} loss is {loss} after step {step} (epoch {epoch})")
-        seconds = time.perf_counter() - started
-        progress.add(validation, seconds, config)
+                raise Diverged(f"the {split} loss is {loss} after step {step} (epoch {number})")
+        progress.add(validation, epoch.seconds, config)
         progress.alone_seconds = attempt.clock.alone
         return {
-            "epoch": epoch,
+            "epoch": number,
             "step": step,
             **scores_of(training, validation),
             "lr": learning_rate(config, max(0, step - 1), steps * config.epochs, plateaus),
-            "seconds": seconds,
+            "seconds": epoch.seconds,
             **attempt.clock.entries(),
-            "images_per_second": (speed := training.images / training_seconds),
+            "images_per_second": (speed := training.images / epoch.training_seconds),
             **utilization(speed, self._ideal_seconds, world),
-            "data_wait": training.seconds_waited / training_seconds,
+            "data_wait": training.seconds_waited / epoch.training_seconds,
             "peak_memory_mb": peak_memory_mb(world),
             "best_epoch": progress.best_epoch,
         }
 
-    def _save(self, learner: Learner, record: Record) -> None:
+    def _save(self, learner: Learning, record: Record) -> None:
         """Save the checkpoint after an epoch if it is due, and keep the state if it is the best.
 
         Several processes give the state together, after every epoch. Raises Superseded if a newer
@@ -197,7 +208,7 @@ class Fit:
         if is_due or self.progress.best_epoch == self.progress.epoch:
             self._add(learner, record, is_due)
 
-    def _save_for_later(self, learner: Learner, record: Record) -> None:
+    def _save_for_later(self, learner: Learning, record: Record) -> None:
         """Save the checkpoint after the epoch that has just ended, if it is not, and wait for it.
 
         Several processes have saved it.
@@ -207,7 +218,7 @@ class Fit:
             self._add(learner, record, is_due=True)
         self._saver.finish()
 
-    def _add(self, learner: Learner, record: Record, is_due: bool) -> None:
+    def _add(self, learner: Learning, record: Record, is_due: bool) -> None:
         config, progress = self.attempt.config, self.progress
         state = learner.state(is_last=progress.end(config) is not None)
         if self.attempt.world.is_rank_0:
@@ -228,19 +239,17 @@ class Fit:
         return self._saver.best(self.progress.best_epoch)
 
 
-def evaluate_untrained(network: Network, data: Data, attempt: Attempt) -> EpochStatistics:
+def evaluate_untrained(network: Network, data: Data, attempt: Attempt) -> Epoch:
     """Return the scores of an untrained network on as many training images as validation has."""
     sample = shuffled(data.train, attempt.config, 0)[: len(data.validation)]
-    task = task_of(attempt.config)
+    task, started = task_of(attempt.config), time.perf_counter()
     scores = task.evaluate(network, data, sample, attempt)
     names = ("loss", *task.seen)
-    return EpochStatistics({name: scores[name] for name in names}, len(sample))
-
-
-def share_buffers(network: Network, world: World) -> None:
-    """Overwrite batch normalisation's statistics, which differ between processes, with rank 0's."""
-    for buffer in network.buffers():
-        world.broadcast_tensor(buffer)
+    training = EpochStatistics({name: scores[name] for name in names}, len(sample))
+    seconds = time.perf_counter() - started
+    share_buffers(network, attempt.world)
+    validation = task.evaluate(network, data, data.validation, attempt)
+    return Epoch(training, validation, seconds, time.perf_counter() - started)
 
 
 def scores_of(training: EpochStatistics, validation: Scores) -> Record:

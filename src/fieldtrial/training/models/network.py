@@ -30,6 +30,7 @@ class Network(nn.Module):
             or None.
         origin: where its initial weights are from, as entries of result.json.
         held: names in `model` of the modules that stay in evaluation mode; see `hold`.
+        frozen: what `frozen_names` has found since then; None: nobody has asked.
         weights_file: where its initial weights came from; None where they were drawn.
         model_file: what describes it; None where a library has the model.
         memory_format: how images, features and the weights of convolutions lie in memory: channels
@@ -60,6 +61,7 @@ class Network(nn.Module):
         self.auxiliary = AUXILIARY_NAME if getattr(model, AUXILIARY_NAME, None) else None
         self.precision = precision
         self.held: tuple[str, ...] = ()
+        self.frozen: frozenset[str] | None = None
         self.weights_file: Path | None = None
         self.model_file: Path | None = None
         self.origin: dict[str, str | float] = {}
@@ -93,6 +95,7 @@ class Network(nn.Module):
         There, batch-norm statistics do not move and dropout is off.
         """
         self.held = modules
+        self.frozen = None
 
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False

@@ -1,6 +1,7 @@
 """Weights in files: reading them without running any code, and loading them into a network."""
 
 import functools
+import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -10,11 +11,17 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from fieldtrial.disk.files import atomic_file
 from fieldtrial.disk.inside import Inside
 from fieldtrial.training.data.splits import first_of
 from fieldtrial.training.models.network import Network
 
 KEPT_BYTES = 2**28  # of one file's tensors
+DTYPES = {  # as safetensors calls them
+    torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16",
+    torch.int64: "I64", torch.int32: "I32", torch.int16: "I16", torch.int8: "I8",
+    torch.uint8: "U8", torch.bool: "BOOL",
+}  # fmt: skip
 SHOWN = 3  # tensors of each kind named in a message
 # In torchvision's files of Inception and GoogLeNet, and timm's of VOLO; a network may lack them.
 AUXILIARY = ("model.AuxLogits.", "model.aux1.", "model.aux2.", "model.aux_head.")
@@ -78,6 +85,27 @@ def read_state_once(path: Path) -> Mapping[str, Tensor]:
 @functools.lru_cache(maxsize=1)
 def _read_state(path: Path, _size: int, _changed: int) -> Mapping[str, Tensor]:
     return read_state(path)
+
+
+def write_state(path: Inside, state: Mapping[str, Tensor]) -> None:
+    """Write the tensors as a safetensors file, atomically, from where they lie in memory.
+
+    `safetensors.torch.save` makes the whole file in memory first, in two copies. Of small trials,
+    that is the longest part.
+    """
+    # The largest numbers first, so that each tensor is aligned in the file.
+    tensors = dict(sorted(separate(state).items(), key=lambda one: (-one[1].itemsize, one[0])))
+    header, end = {}, 0
+    for name, tensor in tensors.items():
+        begin, end = end, end + tensor.nbytes
+        about = {"dtype": DTYPES[tensor.dtype], "shape": list(tensor.shape)}
+        header[name] = about | {"data_offsets": [begin, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with atomic_file(path) as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for tensor in tensors.values():
+            file.write(tensor.cpu().flatten().view(torch.uint8).numpy().data)
 
 
 def separate(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -43,6 +43,7 @@ def launch(
             str(tmp_path / "queue"),
             "now",
             "1",
+            "1",
             "5",
             "5",
         ]

@@ -25,9 +25,17 @@ EXIT_DELAY_SECONDS = 0.5  # for the job's other processes to get their SIGTERM, 
 
 
 def launch(
-    queue: str, edition: str, trials: str, idle_seconds: str, minutes: str, *worker: str
+    queue: str,
+    edition: str,
+    trials: str,
+    together: str,
+    idle_seconds: str,
+    minutes: str,
+    *worker: str,
 ) -> NoReturn:
     """Run a worker that takes at most `trials` tasks of a queue's edition, and exit.
+
+    together: how many tasks it does together, at most.
 
     It runs in this process: another start of Python, with its imports, would delay each trial's
     job.
@@ -41,7 +49,7 @@ def launch(
         TaskQueue(queue).rendezvous(name, os.environ.get("SLURM_RESTART_COUNT", "0"))
     )
     options = ["--queue", queue, "--edition", edition, "--name", name]
-    options += ["--trials", trials, "--idle", idle_seconds, "--end", end]
+    options += ["--trials", trials, "--together", together, "--idle", idle_seconds, "--end", end]
     # Sent before a time limit or a preemption: the worker trains until it is killed.
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     os.environ |= environment

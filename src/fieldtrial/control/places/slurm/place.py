@@ -18,7 +18,7 @@ from fieldtrial.control.places.slurm.commands import Job, SlurmOutageError
 from fieldtrial.control.places.slurm.news import News
 from fieldtrial.control.places.slurm.polling import Poll, WorkerJob, poll_slurm
 from fieldtrial.control.places.slurm.sbatch import Submitter
-from fieldtrial.control.places.slurm.submissions import Submissions
+from fieldtrial.control.places.slurm.submissions import Submissions, jobs_for
 from fieldtrial.disk.task_queue import Task, TaskQueue
 from fieldtrial.disk.work.folder import WorkFolder
 
@@ -57,6 +57,7 @@ class SlurmPlace:
         notify: Callable[[str], None] = print,
     ) -> None:
         self.settings, self.slots, self.processes = settings, settings.most_jobs, settings.processes
+        self.together = settings.trials_together
         self.queue = TaskQueue(folder.queue_path.resolve(), submitter.edition)
         self.backlog = Backlog()
         self._folder, self._submitter, self._notify = folder, submitter, notify
@@ -328,10 +329,11 @@ class SlurmPlace:
     # Submitting
 
     def _submit(self) -> None:
-        """Submit as many jobs as there are tasks, including those to come, within the limits."""
+        """Submit the jobs for all tasks, including those to come, within the limits."""
         active = self._active()
         capacity = sum(job.answered < self.settings.trials_per_job for job in active.values())
-        wanted = min(self.slots, len(self._tasks) + self._more) - capacity
+        wanted = jobs_for(self._tasks.values(), self._more, self.together)
+        wanted = min(self.slots, wanted) - capacity
         leaving = len(self._jobs) - len(active)
         others = self._others + leaving
         for id in self._submissions.ask(wanted, len(active), others, self._jobs.keys()):

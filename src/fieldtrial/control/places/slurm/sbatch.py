@@ -60,7 +60,10 @@ class Submitter:
         folder.require_path()
         self.name = job_name(folder)
         self._settings, self._folder = settings, folder.jobs_path
-        numbers = (settings.trials_per_job, settings.idle_seconds, settings.time_limit_minutes)
+        numbers = (
+            *(settings.trials_per_job, settings.trials_together),
+            *(settings.idle_seconds, settings.time_limit_minutes),
+        )
         self.edition = _digest(repr((self._parameters(()), numbers, worker, code)))
         arguments = [str(folder.queue_path.resolve()), self.edition, *map(str, numbers), *worker]
         command = shlex.join(python("-u", "-c", VERIFY, str(code.folder), code.digest, *arguments))

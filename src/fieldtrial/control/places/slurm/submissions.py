@@ -3,10 +3,11 @@
 It also excludes nodes on which jobs died, and gives up when further jobs are of no use.
 """
 
+import math
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import Executor, Future
 
 from fieldtrial.control.places.interface import PlaceError
@@ -15,12 +16,20 @@ from fieldtrial.control.places.slurm import commands as slurm_commands
 from fieldtrial.control.places.slurm.commands import SlurmOutageError
 from fieldtrial.control.places.slurm.refusals import explained, is_hopeless
 from fieldtrial.control.places.slurm.sbatch import Submitter
+from fieldtrial.disk.task_queue import Task
 
 MOST_BACK_OFF_SECONDS = 120.0
 MOST_UNSTARTED = 3  # jobs in a row that ended before their workers had started
 MOST_UNSTARTED_ON_NODE = 6  # the same if all of them were on one node, which may be broken
 MOST_DOUBLINGS = 10  # of a pause
 NODE_FAILURES = 2  # infrastructure failures of one node, before it is excluded
+
+
+def jobs_for(tasks: Iterable[Task], more: int, together: int) -> int:
+    """Return how many jobs do these tasks and `more` others, with so many of a group in one job."""
+    groups = Counter(task.group or task.name for task in tasks)
+    own = sum(math.ceil(count / together) for count in groups.values())
+    return own + math.ceil(more / together)
 
 
 class Submissions:

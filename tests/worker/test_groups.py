@@ -1,0 +1,234 @@
+"""Trials whose heads train together: the numbers are those of each alone, and so are the ends."""
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+
+from fieldtrial.disk.run import Run
+from fieldtrial.disk.task_queue import Task
+from fieldtrial.training.distributed.world import World
+from fieldtrial.training.heads.stack import Heads
+from fieldtrial.worker.groups import work_together
+from fieldtrial.worker.tasks import work
+from tests.training.conftest import MEASURED
+from tests.worker.test_main import started
+
+NewRun = Callable[..., Run]
+Answers = list[tuple[str, dict[str, Any]]]
+
+PROBE = {"weights": "run:source", "freeze": "all_but_head", "classes": "4", "epochs": 6}
+TIMES = {"minutes", "minutes_alone", "device_hours", "epoch_minutes", "peak_memory_mb", "attempt"}
+TIMES |= {"features_device_hours"}  # of the first that needs them
+# of four heads
+SETTINGS: list[dict[str, object]] = [
+    {"lr": 1e-3},
+    {"lr": 3e-3, "weight_decay": 0.1, "label_smoothing": 0.1, "schedule": "cosine", "seed": 1},
+    {"lr": 1e-2, "gradient_clip": 0.5, "schedule": "plateau", "plateau_patience": 1, "seed": 2},
+    {"lr": 2e-3, "patience": 1, "select": "validation_loss", "decay_all": False},
+]
+
+
+@pytest.fixture(autouse=True)
+def _source(new_run: NewRun) -> None:
+    """Train a network, whose frozen layers all trials here have."""
+    assert work(Task(str(new_run("source", classes="4", epochs=1).path), 1), World())
+
+
+@pytest.fixture
+def probes(new_run: NewRun) -> Callable[..., list[Run]]:
+    """Make linear probes of the source, one for each of the settings."""
+
+    def make(
+        name: str, settings: list[dict[str, object]] = SETTINGS, **fields: object
+    ) -> list[Run]:
+        return [
+            new_run(f"{name}-{number}", **{**PROBE, **fields, **own})
+            for number, own in enumerate(settings)
+        ]
+
+    return make
+
+
+def tasks(runs: list[Run], attempt: int = 1, test: bool = False) -> list[Task]:
+    return [Task(str(run.path), attempt, test, group="probes") for run in runs]
+
+
+def do_together(runs: list[Run], attempt: int = 1, test: bool = False) -> Answers:
+    """Do them in this process; return the answers in the order in which they came."""
+    answers: Answers = []
+
+    def note(task: Task, answer: dict[str, Any]) -> None:
+        answers.append((task.trial, answer))
+
+    work_together(tasks(runs, attempt, test), World(), 0.0, note)
+    return answers
+
+
+def do_alone(runs: list[Run], test: bool = False) -> None:
+    for task in tasks(runs, test=test):
+        assert work(task, World()) == {"outcome": "finished"}
+
+
+def require_equal(own: Run, other: Run) -> None:
+    """Require that records, results and weights are equal but for rounding."""
+    pairs = [*zip(own.records(), other.records(), strict=True), (own.result(), other.result())]
+    for one, two in pairs:
+        assert one is not None
+        assert two is not None
+        left_out = {*MEASURED, *TIMES}
+        mine, theirs = ({k: v for k, v in r.items() if k not in left_out} for r in (one, two))
+        assert mine.keys() == theirs.keys()
+        for name, value in mine.items():
+            near = (
+                pytest.approx(theirs[name], abs=1e-5) if isinstance(value, float) else theirs[name]
+            )
+            assert value == near, name
+    weights, others = (safetensors.torch.load_file(run.weights_path) for run in (own, other))
+    assert weights.keys() == others.keys()
+    for name, tensor in weights.items():
+        torch.testing.assert_close(tensor, others[name], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "rmsprop", "adagrad", "nadam"])
+def test_trials_together_end_as_each_of_them_alone(
+    optimizer: str, probes: Callable[..., list[Run]]
+) -> None:
+    together, alone = (probes(name, optimizer=optimizer) for name in ("together", "alone"))
+    answers = do_together(together, test=True)
+    assert sorted(answers) == [(run.name, {"outcome": "finished"}) for run in together]
+    do_alone(alone, test=True)
+    for own, other in zip(together, alone, strict=True):
+        require_equal(own, other)
+        assert own.environment()["1"]["together"] == len(together)
+        assert "together" not in other.environment()["1"]
+        assert own.predictions_path("test").exists()
+        assert not own.checkpoints()
+
+
+def test_the_device_time_of_a_group_is_shared_out(probes: Callable[..., list[Run]]) -> None:
+    runs = probes("together")
+    began = time.monotonic()
+    do_together(runs)
+    seconds = time.monotonic() - began
+    results = [run.result() or {} for run in runs]
+    # Each one's files of results are written after its time was told.
+    assert seconds / 2 < sum(60 * result["minutes"] for result in results) < seconds
+    assert not any("minutes_alone" in result for result in results)
+
+
+def test_a_stopped_trial_is_answered_at_once_and_the_others_go_on(
+    probes: Callable[..., list[Run]],
+) -> None:
+    stopped, *others = probes("together", SETTINGS[:3])
+    stopped.request_stop()
+    answers = do_together([others[0], stopped, others[1]])
+    assert answers[0] == (stopped.name, {"outcome": "stopped"})
+    assert [record["epoch"] for record in stopped.records()] == [0]
+    assert stopped.weights_path.exists()
+    alone = probes("alone", SETTINGS[:3])
+    do_alone(alone)
+    for own, other in zip(others, alone[1:], strict=True):
+        require_equal(own, other)
+
+
+def test_a_trial_that_diverges_ends_alone(probes: Callable[..., list[Run]]) -> None:
+    wild: dict[str, object] = {"lr": 1e38}
+    runs, alone = (
+        probes(name, [SETTINGS[0], wild, SETTINGS[1]], optimizer="sgd")
+        for name in ("together", "alone")
+    )
+    answers = dict(do_together(runs))
+    work(tasks(alone)[1], World())
+    error, own = alone[1].error(), runs[1].error()
+    assert error is not None
+    assert own is not None
+    assert (own["kind"], own["message"]) == ("diverged", error["message"])
+    told = {"kind": "diverged", "message": error["message"]}
+    assert answers[runs[1].name] == {"outcome": "failed", "error": told}
+    assert answers[runs[0].name] == answers[runs[2].name] == {"outcome": "finished"}
+    assert len(runs[0].records()) == 7
+
+
+def test_a_group_that_does_not_fit_into_memory_goes_on_one_by_one(
+    probes: Callable[..., list[Run]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FIELDTRIAL_CHECKPOINT_SECONDS", "0")
+    together, alone = (probes(name, SETTINGS[:3]) for name in ("together", "alone"))
+    step, steps = Heads.step, list[int]()
+
+    def use_too_much(heads: Heads, *given: Any, **more: Any) -> Any:
+        steps.append(len(heads.configs))
+        if len(steps) == 30:  # in the middle of an epoch
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return step(heads, *given, **more)
+
+    monkeypatch.setattr(Heads, "step", use_too_much)
+    assert sorted(do_together(together)) == [
+        (run.name, {"outcome": "finished"}) for run in together
+    ]
+    assert len(steps) == 30, "the rest was done by other means"
+    do_alone(alone)
+    for own, other in zip(together, alone, strict=True):
+        assert own.attempts() == [1, 2]
+        require_equal(own, other)
+
+
+def test_what_cannot_train_together_is_done_one_by_one(
+    probes: Callable[..., list[Run]], new_run: NewRun
+) -> None:
+    first, second = probes("together", SETTINGS[:2])
+    lost = new_run("lost", **{**PROBE, "weights": "run:nowhere"})
+    finished = probes("finished", SETTINGS[:1])
+    do_alone(finished)
+    answers = do_together([first, lost, *finished, second])
+    assert answers[:2] == [(run.name, {"outcome": "finished"}) for run in (first, second)]
+    (_, told), *rest = answers[2:]
+    assert told["error"]["kind"] == "config"
+    assert "run:nowhere" in told["error"]["message"]
+    assert rest == [(run.name, {"outcome": "finished"}) for run in finished]
+    assert (lost.error() or {})["kind"] == "config"
+
+
+def test_trials_that_train_more_than_a_linear_layer_are_done_one_by_one(
+    new_run: NewRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Heads, "step", lambda *_: pytest.fail("more than a head trains"))
+    fields: dict[str, object] = {"dense_width": [16, 8], "freeze": "first:1", "epochs": 1}
+    runs = [new_run(f"deep-{number}", lr=0.01 + number, **fields) for number in range(2)]
+    assert do_together(runs) == [(run.name, {"outcome": "finished"}) for run in runs]
+
+
+def test_a_worker_that_dies_leaves_trials_that_go_on_together_and_alone(
+    probes: Callable[..., list[Run]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FIELDTRIAL_CHECKPOINT_SECONDS", "0")
+    killed, whole = (probes(name, SETTINGS[:3], epochs=150) for name in ("killed", "whole"))
+    with started([]) as worker:
+        line = json.dumps([vars(task) for task in tasks(killed)])
+        assert worker.process.stdin
+        worker.process.stdin.write(line.encode() + b"\n")
+        worker.process.stdin.flush()
+        while len(killed[2].records()) < 5:
+            time.sleep(0.01)
+            assert worker.process.poll() is None
+        worker.process.kill()
+        worker.process.wait()
+    assert all(run.checkpoints() for run in killed), "this test needs more epochs"
+    assert work(tasks(killed[:1], attempt=2)[0], World()) == {"outcome": "finished"}
+    with started([]) as worker:
+        line = json.dumps([vars(task) for task in tasks(killed[1:], attempt=2)])
+        assert worker.process.stdin
+        worker.process.stdin.write(line.encode() + b"\n")
+        worker.process.stdin.flush()
+        said = [worker.answer() for _ in killed[1:]]
+        assert worker.end() == (b"", b"")
+    assert {one["run"] for one in said} == {str(run.path) for run in killed[1:]}
+    do_together(whole)
+    for own, other in zip(killed, whole, strict=True):
+        require_equal(own, other)
+        assert own.attempts() == [1, 2]
