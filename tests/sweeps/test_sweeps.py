@@ -104,17 +104,16 @@ def test_a_smoke_is_a_command(tmp_path: Path) -> None:
 
 
 SWEEP = """
-from ray import tune
-
 from fieldtrial.config import TrainConfig
 from fieldtrial.control.cli import main
+from fieldtrial.search_domains import choice
 from fieldtrial.sweep import Sweep, grid
 
 
 def sweep():
     base = TrainConfig(model="mlp", epochs=1, dense_width=(8,))
     rows = grid(strategy=["ddp", "zero1"])
-    return Sweep(base=base, rows=rows, search={"lr": tune.choice([0.01])}, trials=1, seeds=1)
+    return Sweep(base=base, rows=rows, search={"lr": choice([0.01])}, trials=1, seeds=1)
 
 
 if __name__ == "__main__":

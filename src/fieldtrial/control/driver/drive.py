@@ -80,7 +80,7 @@ def _drive(
                     preflight.result()
             with said_if_long("starting Ray" if is_here else "copying the code, asking SLURM"):
                 place = open_place(settings, folder)
-            engine, ending, report = None, None, None
+            engine, ending = None, None
             try:
                 interruption.listen()  # Ray has set its own handlers
                 if is_here:
@@ -101,7 +101,6 @@ def _drive(
                     console().print(f"{engine.retry()} failed trials run again")
                     applied.append("--retry")
                 status = _run(engine, progress, ownership)
-                report = LastReport(folder)
             except BaseException as error:
                 ending = error
                 if isinstance(error, DeposedError):
@@ -111,11 +110,13 @@ def _drive(
                 status = INTERRUPTED
             finally:
                 place.close(detach=detaches(engine is not None, ending, not is_here, folder))
+        # An interruption should not take long, and a report exists.
+        report = LastReport(folder) if status != INTERRUPTED else None
         table = subprocess.run(
             python("-m", "fieldtrial.results.table.command", str(folder.path)),
             check=False,
         )
-        if report:  # an interruption should not take long, and a report exists
+        if report:
             with said_if_long("writing the report"):
                 report.show()
     return status or (BAD_RESULT if table.returncode else 0)

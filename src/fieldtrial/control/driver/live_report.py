@@ -1,5 +1,5 @@
 """The reports of a sweep: while it runs, a process of the lowest priority writes one now and then;
-at its end one is written while Ray ends and the table is made.
+at its end one is written while the table is made.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ LOWEST_PRIORITY = 19
 
 
 class LastReport:
-    """The report of a sweep that has ended. A process writes it while other things are done."""
+    """The report of a sweep that has ended. A process writes it meanwhile."""
 
     def __init__(self, folder: SweepFolder) -> None:
         self._process, self._problem = None, ""
