@@ -156,8 +156,7 @@ def test_the_id_depends_on_every_field(name: str) -> None:
     other: Any = {
         "task": "detection",
         "dataset": "mnist", "classes": "5-9", "image_size": 32, "preprocessing": "square",
-        "augmentation": ("grayscale",),
-        "validation_fraction": 0.2,
+        "augmentation": ("grayscale",), "cached_views": 4, "validation_fraction": 0.2,
         "train_fraction": 0.5, "images_per_class": 20, "deduplicate": True,
         "model": "mlp", "weights": "imagenet", "freeze": "first:1", "blocks": 3,
         "convolutions": 2, "filters": (8,), "filter_growth": 2.0,
@@ -197,6 +196,7 @@ def test_the_id_depends_on_every_field(name: str) -> None:
         ("augmentation", ("blur",), "must be one of horizontal_flip, vertical_flip"),
         ("augmentation", ("crop", "crop"), "must name each change once"),
         ("augmentation", {}, "must be a list"),
+        ("cached_views", -1, "must be at least 0"),
         ("validation_fraction", 0.0, "must be at least 0.001"),
         ("train_fraction", 0.0, "must be at least 1e-05"),
         ("train_fraction", 1.5, "must be at most 1"),

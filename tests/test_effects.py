@@ -19,12 +19,14 @@ from fieldtrial.fields.choices import Loss, Optimizer, Schedule
 from fieldtrial.sweep import Sweep, grid
 from fieldtrial.training.data.load import DataShape, load
 from fieldtrial.training.distributed.world import World
+from fieldtrial.training.freezing.cached_views import ViewData, with_views
+from fieldtrial.training.freezing.schemes import freeze
 from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.loop.fit import Fit
 from fieldtrial.training.loop.losses import FEATURE_LOSSES, WEIGHTS
 from fieldtrial.training.loop.optimizers import build_optimizer, learning_rate
 from fieldtrial.training.loop.trial_progress import TrialProgress
-from fieldtrial.training.models.source import ModelSource
+from fieldtrial.training.models.source import ModelSource, build
 from fieldtrial.training.svm.classifier import fit_svm
 from fieldtrial.training.tasks.registry import task_of
 
@@ -90,6 +92,17 @@ def framing(config: TrainConfig) -> object:
     return data.recipe, data.originals is not None
 
 
+def kept_views(config: TrainConfig) -> object:
+    """Return whether training shows kept views of its images, and how many."""
+    small = replace(config, model="mlp", images_per_class=4)
+    data = load(small, None)
+    source = ModelSource.of(small)
+    network = build(source, data.shape, data.mean, data.std)
+    freeze(network, small.freeze)
+    _, shown = with_views(network, data, small, World())
+    return len(shown.views) if isinstance(shown, ViewData) else 0
+
+
 def taken(config: TrainConfig) -> object:
     """Return how many images the task of `config` trains on."""
     small = replace(config, dataset={"detection": "shapes"}.get(config.task, "digits"))
@@ -108,6 +121,10 @@ CASES: list[tuple[Probe, str, Any, Any, dict[str, list[Any]]]] = [
     (
         taken, "images_per_class", 4, 8,
         {"task": ["classification", "detection"], "select": ["last"]},
+    ),
+    (
+        kept_views, "cached_views", 1, 2,
+        {"augmentation": [(), ("rotation",)], "freeze": ["none", "all_but_head"]},
     ),
     (network, "blocks", 2, 3, {"model": MODELS}),
     (network, "convolutions", 1, 2, {"model": MODELS}),
@@ -206,8 +223,9 @@ def test_only_a_machine_reads_the_fields_of_machines(name: str) -> None:
 
 # a value other than the default for each field that only training reads
 TRAINING: dict[str, Any] = {
-    "augmentation": ("horizontal_flip",), "freeze": "all_but_head", "dropout": 0.5,
-    "block_dropout": 0.5, "optimizer": "sgd", "lr": 0.5, "momentum": 0.5, "nesterov": True,
+    "augmentation": ("horizontal_flip",), "cached_views": 2, "freeze": "all_but_head",
+    "dropout": 0.5, "block_dropout": 0.5,
+    "optimizer": "sgd", "lr": 0.5, "momentum": 0.5, "nesterov": True,
     "betas": (0.5, 0.9), "epsilon": 0.1, "weight_decay": 0.1, "decay_all": False,
     "schedule": "step", "warmup_fraction": 0.5, "step_epochs": 1, "gamma": 0.5,
     "plateau_patience": 1,

@@ -79,6 +79,9 @@ class TrainConfig(Identity):
     augmentation: tuple[Augmentation, ...] = _data(
         (), "random changes of the training images, applied in this order"
     )
+    cached_views: int = _data(
+        0, "so many augmented views of each image, kept for all epochs; 0: new ones", 0, 64
+    )
     validation_fraction: float = _data(
         0.1,
         "share of each class's training images held out for validation; a folder with its own val/"

@@ -59,6 +59,10 @@ FRAMED = Condition(
     ("model", "weights", "augmentation"),
     lambda config: has_recipe(config) or has_crops(config),
 )
+FROZEN = Condition("freeze other than none", ("freeze",), lambda config: config.freeze != "none")
+AUGMENTED = Condition(
+    "a change among augmentation", ("augmentation",), lambda config: bool(config.augmentation)
+)
 
 # field -> the conditions that must all hold for it to have an effect; other fields always have one.
 # A support vector machine gets the features of unchanged images from an untrained network.
@@ -66,6 +70,7 @@ CONDITIONS: dict[str, tuple[Condition, ...]] = {
     "images_per_class": (CLASSIFIED,),
     "preprocessing": (FRAMED, CLASSIFIED),
     "augmentation": (TRAINED,),
+    "cached_views": (AUGMENTED, FROZEN, TRAINED, CLASSIFIED),
     "freeze": (TRAINED,),
     "blocks": (CNN,),
     "convolutions": (CNN,),

@@ -14,7 +14,6 @@ from fieldtrial.config import ConfigError
 
 AREA, ASPECT = (0.08, 1.0), (3 / 4, 4 / 3)  # of a random-resized crop (Szegedy et al. 2014)
 TRIES = 10  # to draw one that fits into the image
-RESAMPLING = "FIELDTRIAL_RESAMPLING"  # an environment variable, for all processes of a trial
 MODES = ("bilinear", "bicubic")  # which torch has for 8-bit images
 
 Pixels = NDArray[np.uint8]  # (height, width, channels)
@@ -32,9 +31,9 @@ def resampling() -> Resize:
         ConfigError: the variable has another value than torch or pillow.
     """
     choices: dict[str, Resize] = {"torch": resize, "pillow": resize_by_pillow}
-    value = os.environ.get(RESAMPLING) or "torch"
+    value = os.environ.get("FIELDTRIAL_RESAMPLING") or "torch"
     if value not in choices:
-        raise ConfigError([f"{RESAMPLING} = {value}: must be torch or pillow"])
+        raise ConfigError([f"FIELDTRIAL_RESAMPLING = {value}: must be torch or pillow"])
     return choices[value]
 
 

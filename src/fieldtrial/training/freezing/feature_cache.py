@@ -57,6 +57,15 @@ class FeatureSource:
     world: World
     sample: torch.Tensor
 
+    @property
+    def view(self) -> str:
+        """What is done to the images before: "" for nothing. It is a part of the file's name."""
+        return ""
+
+    def images(self, chosen: Indices, _block: int) -> torch.Tensor:
+        """Return the images `chosen`, the block of that number, on the device."""
+        return torch.from_numpy(self.data.take(chosen)).to(self.world.device)
+
     def kept(self, chosen: Indices, clock: DeviceClock | None) -> NDArray[Any] | None:
         """Return the features of the images `chosen`, float32 (n, ...), from the feature cache.
 
@@ -240,11 +249,7 @@ def _open(path: Path) -> NDArray[Any] | None:
 
 
 def _build(source: FeatureSource, chosen: Indices, shape: tuple[int, ...], path: Path) -> None:
-    """Write the features of the images `chosen` to `path`, as an array of `shape`.
-
-    The caller holds the lock.
-    """
-    network, point, data, world = source.network, source.point, source.data, source.world
+    """Write the features of the images `chosen`, `shape`, to `path`; the caller holds the lock."""
     log.info("computing the frozen layers' features of %d images: %s", len(chosen), path)
     make_room(math.prod(shape) * 4)
     aside = path.with_suffix(".building")
@@ -259,7 +264,8 @@ def _build(source: FeatureSource, chosen: Indices, shape: tuple[int, ...], path:
         started = time.monotonic()
         with progress("computing features", 0, len(chosen), "images") as advance:
             for start in range(0, len(chosen), IMAGES):
-                part = _features(network, point, data, chosen[start : start + IMAGES], world)
+                images = source.images(chosen[start : start + IMAGES], start // IMAGES)
+                part = features_of(source.network, source.point, images)
                 part = part.permute(0, 2, 3, 1) if source.is_channels_last else part
                 features[start : start + len(part)] = part.float().cpu().numpy()
                 advance(len(part))
@@ -302,16 +308,11 @@ def make_room(size: int) -> None:
             together -= taken
 
 
-def _features(
-    network: Network, point: FreezePoint, data: Data, chosen: Indices, world: World
-) -> torch.Tensor:
-    """Return the features of the images `chosen`, on the device."""
+def features_of(network: Network, point: FreezePoint, images: torch.Tensor) -> torch.Tensor:
+    """Return the features of images as `Network.normalise` takes them, all on the device."""
     network.eval()
     with torch.no_grad():
-        features: torch.Tensor = network.compute(
-            point.prefix.run,
-            network.normalise(torch.from_numpy(data.take(chosen)).to(world.device)),
-        )
+        features: torch.Tensor = network.compute(point.prefix.run, network.normalise(images))
     return features
 
 
@@ -319,7 +320,8 @@ def _sample(network: Network, point: FreezePoint, data: Data, world: World) -> t
     """Return a tensor of the shape and type of one image's features, which copies share."""
     key = ("features of an image", point.cut.key, world.device.type, data.image_size)
     if key not in network.known:
-        own = _features(network, point, data, np.arange(1), world)
+        image = torch.from_numpy(data.take(np.arange(1))).to(world.device)
+        own = features_of(network, point, image)
         network.known[key] = torch.empty_like(own)
     sample: torch.Tensor = network.known[key]
     return sample
@@ -341,5 +343,5 @@ def _key(source: FeatureSource, chosen: Indices) -> str:
     tensors = ("mean", "std", *(f"model.{name}" for name in point.cut.tensors))
     facts = (*facts, *(f"{name} {network.digest_of(name)}" for name in tensors))
     key = hashlib.blake2b("\n".join(map(str, facts)).encode(), digest_size=8)
-    key.update(chosen.tobytes())
+    key.update(source.view.encode() + chosen.tobytes())
     return key.hexdigest()

@@ -20,6 +20,7 @@ from fieldtrial.training.data.load import Data
 from fieldtrial.training.data.originals import without_crop
 from fieldtrial.training.data.splits import Indices
 from fieldtrial.training.distributed.world import World
+from fieldtrial.training.freezing.cached_views import ViewData
 from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.models.network import Network, forward_shapes
 
@@ -57,7 +58,8 @@ def shuffled(indices: Indices, config: TrainConfig, epoch: int) -> Indices:
     return np.random.default_rng([ORDER, config.seed, epoch]).permutation(indices)
 
 
-Draw = Callable[[int, Indices], NDArray[np.uint8]]  # from a batch's number and its images
+# From a batch's number and its images to their pixels, or their features.
+Draw = Callable[[int, Indices], NDArray[np.uint8] | NDArray[np.float32]]
 
 
 def batches(
@@ -75,7 +77,7 @@ def batches(
     Where preparing them takes long, a thread does it while the network learns; see `ahead`.
     """
     prepared = _batches(data, order, size, world, draw)
-    takes_long = draw is not None or world.device.type == "cuda"
+    takes_long = (draw is not None and data.originals is not None) or world.device.type == "cuda"
     return ahead(prepared) if takes_long and os.environ.get(PREFETCH) != "off" else prepared
 
 
@@ -113,10 +115,13 @@ def ahead(source: Generator[Batch]) -> Generator[Batch]:
 
 
 def crops(data: Data, config: TrainConfig, first: int, rank: int) -> Draw | None:
-    """Return what draws crops from the original images, if the config asks for that.
+    """Return what draws crops from the original images, or cached views, where the data have them.
 
     first: the number of the step of the epoch's first batch.
     """
+    if isinstance(data, ViewData):
+        epoch = first // math.ceil(len(data.train) / config.batch_size)
+        return lambda _, chosen: data.seen(chosen, epoch)
     originals = data.originals
     if originals is None:
         return None
@@ -131,8 +136,11 @@ def crops(data: Data, config: TrainConfig, first: int, rank: int) -> Draw | None
 def augmented(batch: Batch, config: TrainConfig, data: Data, step: int, rank: int) -> Batch:
     """Return `batch` with augmented images, which gradient accumulation does not change.
 
-    A crop that was drawn from the original images is not drawn again.
+    A crop that was drawn from the original images is not drawn again, and cached views are of
+    augmented images.
     """
+    if isinstance(data, ViewData):
+        return batch
     names = config.augmentation if data.originals is None else without_crop(config.augmentation)
     if not names:
         return batch

@@ -16,6 +16,7 @@ from fieldtrial.disk.schemas import Inputs
 from fieldtrial.training.data.load import Data
 from fieldtrial.training.data.recipe import text_of
 from fieldtrial.training.distributed.world import World
+from fieldtrial.training.freezing.cached_views import with_views
 from fieldtrial.training.freezing.feature_cache import with_features
 from fieldtrial.training.freezing.schemes import freeze
 from fieldtrial.training.freezing.trained_state import can_be_built_again, frozen_digest
@@ -155,9 +156,14 @@ class Fit:
         return open_trial(self.attempt.config, self.attempt.run)
 
     def _with_features(self, network: Network, data: Data) -> tuple[Network, Data]:
-        """Return the network, on its device, and the data to train on; see `with_features`."""
+        """Return the network, on its device, and the data to train on.
+
+        See `with_features` and `with_views`.
+        """
         attempt, network = self.attempt, network.to(self.attempt.world.device)
-        return with_features(network, data, attempt.config, attempt.world, attempt.clock)
+        config, world, clock = attempt.config, attempt.world, attempt.clock
+        network, data = with_features(network, data, config, world, clock)
+        return with_views(network, data, config, world, clock)
 
     def _learning(self) -> Learning:
         """Return what trains `network` on `data`."""

@@ -1,0 +1,126 @@
+"""Cached views: the features of a few augmented views of each image, in the place of new ones."""
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fieldtrial.config import ConfigError, TrainConfig
+from fieldtrial.training.augment.transforms import augment
+from fieldtrial.training.data.crops import resampling
+from fieldtrial.training.data.load import Data
+from fieldtrial.training.data.originals import FORMAT as ORIGINALS
+from fieldtrial.training.data.originals import without_crop
+from fieldtrial.training.data.splits import Indices
+from fieldtrial.training.distributed.device_clock import DeviceClock
+from fieldtrial.training.distributed.world import World
+from fieldtrial.training.freezing.feature_cache import FeatureData, FeatureSource, with_features
+from fieldtrial.training.models.network import Network
+
+VIEW, FIRST = 5, 6  # purposes of random numbers
+
+
+@dataclass(frozen=True, eq=False)
+class ViewSource(FeatureSource):
+    """What the features of the view `number` are computed from, and with."""
+
+    config: TrainConfig
+    number: int
+
+    @property
+    def view(self) -> str:
+        """What is done to the images before: the augmentation, its seed, and where crops are from.
+
+        Images come in blocks, whose random numbers are drawn together.
+        """
+        kept = self.data.originals
+        crops = f"{ORIGINALS} {kept.recipe} {resampling().__name__}" if kept else ""
+        return f"{self.config.augmentation} {self.config.seed} {self.number} {crops}"
+
+    def images(self, chosen: Indices, block: int) -> torch.Tensor:
+        """Return the augmented images `chosen`, the block of that number, on the device."""
+        names: tuple[str, ...] = self.config.augmentation
+        originals = self.data.originals
+        random = np.random.default_rng([VIEW, self.config.seed, self.number, block])
+        crop, change = random.integers(2**63, size=2).tolist()
+        if originals is None:
+            images = super().images(chosen, block)
+        else:
+            images = torch.from_numpy(originals.crops(chosen, names, crop)).to(self.world.device)
+            names = without_crop(names)
+        return augment(images, names, change)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ViewData(FeatureData):
+    """Features as in FeatureData, and those of augmented views of the training images.
+
+    Attributes:
+        views: of each view, float32 (training images, ...).
+        first: which view an image shows first, int64 (training images,).
+    """
+
+    views: tuple[NDArray[Any], ...]
+    first: Indices
+
+    def seen(self, chosen: Indices, epoch: int) -> NDArray[np.float32]:
+        """Return the features (n, ...) of the training images `chosen` in an epoch.
+
+        In each epoch an image shows its next view. So it shows all of them before one comes again.
+        """
+        places = np.searchsorted(self.train, chosen)
+        shown = (self.first[places] + epoch) % len(self.views)
+        # in memory as the views lie there
+        found = np.empty_like(self.views[0], shape=(len(chosen), *self.images.shape[1:]))
+        for number, view in enumerate(self.views):
+            found[shown == number] = view[places[shown == number]]
+        return found
+
+
+def with_views(
+    network: Network,
+    data: Data,
+    config: TrainConfig,
+    world: World,
+    clock: DeviceClock | None = None,
+) -> tuple[Network, Data]:
+    """Return the network and the data to train on: cached views, if the config asks for them.
+
+    Else both are returned as they are. `network` is on its device, with the weights of its frozen
+    layers; `clock` is told what the features cost, or would have cost.
+
+    Raises:
+        ConfigError: the features cannot be kept.
+        ValueError: see `with_features`.
+    """
+    count = config.cached_views
+    has_views = config.freeze != "none" and config.augmentation and data.targets_suffice
+    if not count or not has_views:
+        return network, data
+    # held-out images are not augmented
+    featured, held = with_features(network, data, replace(config, augmentation=()), world, clock)
+    if not isinstance(held, FeatureData):
+        raise _problem(count)
+    source = held.source
+    parts = (source.network, source.point, source.data, source.world, source.sample)
+    views = []
+    for number in range(count):
+        view = ViewSource(*parts, config, number).kept(data.train, clock)
+        if view is None:
+            raise _problem(count)
+        views.append(view)
+    first = np.random.default_rng([FIRST, config.seed]).integers(count, size=len(data.train))
+    known = {item.name: getattr(held, item.name) for item in fields(FeatureData)}
+    return featured, ViewData(**known, views=tuple(views), first=first)
+
+
+def _problem(count: int) -> ConfigError:
+    return ConfigError(
+        [
+            f"cached_views = {count}: the frozen layers' features cannot be kept. There is no one"
+            " place where the frozen part ends, or a view takes more room or time than the feature"
+            " cache gives, or FIELDTRIAL_FEATURES = off; set cached_views to 0"
+        ]
+    )
