@@ -48,7 +48,7 @@ SECTIONS: dict[str, tuple[Section, int]] = {  # each with its share of the time
     "store": (networks.store, 3),
     "resnet50": (networks.resnet50, 10),
     "vit": (networks.vit, 7),
-    "launches": (networks.launches, 6),
+    "launches": (networks.launches, 8),
     "cifar": (cifar.cifar, 8),
     "probe": (trials.probe, 4),
     "heads": (trials.heads, 4),

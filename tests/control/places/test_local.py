@@ -284,7 +284,7 @@ def test_a_worker_knows_that_its_gpu_is_shared(
     script = f"import os, sys; sys.exit(int(100 * float({told})))"
     mark = secrets.token_hex(16)
     slot = Slot([sys.executable, "-c", script], threads=1, mark=mark, fraction=fraction)
-    death, _ = slot.work(task(tmp_path))
+    _, death, _ = slot.work([task(tmp_path)])
     assert death == f"its worker exited with status {status}"
 
 
