@@ -42,6 +42,7 @@ fix: $(VENV)/installed
 # The quick figures, and the table of docs/measured.md with these beside it; ten minutes on two idle cores.
 bench: $(VENV)/installed
 	$(BIN)/python benchmarks/startup.py --repeats 3
+	$(BIN)/python benchmarks/step.py --repeats 3
 	$(BIN)/python benchmarks/table_of_speed.py
 
 clean:

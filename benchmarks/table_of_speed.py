@@ -72,9 +72,37 @@ def startup(name: str) -> Figure:
 
 # By how the line of the page begins.
 LINES: dict[str, tuple[Figure, ...]] = {
+    "a further trial of a linear probe": (
+        Figure("probe", ("worker", "seconds", "further", "cpu"), " s CPU"),
+    ),
+    "the same over a trial without any cache": tuple(
+        Figure("probe", ("worker", "ratios", f"script over {one}", "cpu"), " times")
+        for one in ("first", "further")
+    ),
+    "linear probe as one process": tuple(
+        Figure("probe", ("command", "ratios", f"script over {one}", "cpu"), " times")
+        for one in ("first", "further")
+    ),
+    "probe with random-resized crop": (
+        Figure("probe", ("crops", "ratios", "script over further", "cpu"), " times"),
+    ),
     "`make demo`": (
         Figure("demo", ("wall",), " s"),
         Figure("demo", ("epochs",), " s, its epochs"),
+    ),
+    "training step of an MLP": (
+        Figure("step", ("ratios", "MLP", "ours over by hand"), " times a loop by hand"),
+    ),
+    "five-block CNN": (
+        Figure(
+            "step",
+            ("milliseconds", "five-block CNN, augmented", "plain"),
+            " times, with all that benchmarks/step.py turns off",
+            over=("milliseconds", "five-block CNN, augmented", "ours"),
+        ),
+    ),
+    "AdamW step": (
+        Figure("step", ("milliseconds", "AdamW's step, ResNet-18", "ours"), " ms, one thread"),
     ),
     "`--help`; `--dry-run`": tuple(map(startup, ("help", "dry_run", "status", "table"))),
     "imports of a worker": (
