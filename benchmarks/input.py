@@ -29,6 +29,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import datasets, transforms
 
 from fieldtrial.config import TrainConfig
+from fieldtrial.training.attempt.memory import keep_freed_memory
 from fieldtrial.training.data.dataset import TRAIN
 from fieldtrial.training.data.image_store import open_store
 from fieldtrial.training.data.load import Data
@@ -197,6 +198,7 @@ def main() -> None:
     parser.add_argument("--small", type=int, default=20_000)
     options = parser.parse_args()
     torch.set_num_threads(1)  # as in a DataLoader's workers
+    keep_freed_memory()  # as a worker does
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (options.small, SMALL, SMALL, 3), np.uint8)
     with tempfile.TemporaryDirectory() as root:

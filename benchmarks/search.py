@@ -110,9 +110,9 @@ def search(
         spent += 1
         result = {TIME: trial.epoch, SCORE: trial.best, "trial_id": trial.trial_id}
         decision = scheduler.on_trial_result(None, trial, result) if scheduler else None
-        is_over = decision == TrialScheduler.STOP or trial.epoch == EPOCHS
         begun = time.process_time()
-        searcher.on_trial_result(trial.trial_id, result)
+        decisions = {decision, searcher.on_trial_result(trial.trial_id, result)}
+        is_over = TrialScheduler.STOP in decisions or trial.epoch == EPOCHS
         if is_over:
             searcher.on_trial_complete(trial.trial_id, result=result)
         seconds += time.process_time() - begun

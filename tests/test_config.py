@@ -161,8 +161,7 @@ def test_the_id_depends_on_every_field(name: str) -> None:
         "model": "mlp", "weights": "imagenet", "freeze": "first:1", "blocks": 3,
         "convolutions": 2, "filters": (8,), "filter_growth": 2.0,
         "kernel_size": (5,), "padding": "valid", "activation": "gelu", "batch_norm": False,
-        "batch_norm_after": "pool",
-        "dense_width": (), "dropout": 0.5, "block_dropout": 0.2,
+        "batch_norm_after": "pool", "dense_width": (), "dropout": 0.5, "block_dropout": 0.2,
         "classifier": "svm", "svm_kernel": "rbf", "svm_scaling": "standard", "svm_penalty": 10.0,
         "optimizer": "sgd", "lr": 0.5, "momentum": 0.5, "nesterov": True, "betas": (0.5, 0.9),
         "epsilon": 1e-6, "weight_decay": 0.1, "decay_all": False,
@@ -171,7 +170,7 @@ def test_the_id_depends_on_every_field(name: str) -> None:
         "loss": "center", "loss_weight": 0.5, "center_lr": 0.1, "margin": 0.5, "shuffle": False,
         "label_smoothing": 0.1, "gradient_clip": 1.0, "batch_size": 8,
         "epochs": 1, "select": "validation_loss", "patience": 2, "seed": 1, "precision": "bf16",
-        "strategy": "zero1",
+        "compile": "off", "strategy": "zero1",
     }[name]  # fmt: skip
     bases = {
         "preprocessing": TrainConfig(model="vgg11", weights="x.pt"),
@@ -266,6 +265,7 @@ def test_the_id_depends_on_every_field(name: str) -> None:
         ("seed", -1, "must be at least 0"),
         ("seed", True, "must be a whole number"),
         ("precision", "fp16", "must be one of fp32, bf16"),
+        ("compile", "maybe", "must be one of auto, on, off"),
         ("strategy", "fsdp", "must be one of ddp, zero1, zero2, zero3"),
     ],
     ids=lambda value: repr(value)[:20],

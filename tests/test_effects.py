@@ -232,6 +232,7 @@ TRAINING: dict[str, Any] = {
     "loss": "center", "loss_weight": 0.5, "center_lr": 0.1, "margin": 1.0,
     "label_smoothing": 0.1, "gradient_clip": 1e-3, "batch_size": 8, "shuffle": False,
     "epochs": 3, "select": "validation_loss", "patience": 1, "strategy": "zero1",
+    "compile": "on",
 }  # fmt: skip
 MACHINE = replace(BASE, classifier="svm", images_per_class=8)
 

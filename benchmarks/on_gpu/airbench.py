@@ -155,8 +155,9 @@ def train(
     steps = max(1, int(epochs * (len(images.labels) // batch)))
     scale = 1024 * (1 + 1 / (1 - MOMENTUM))
     lr, decay = LR / scale, WEIGHT_DECAY * batch / scale
-    norms = [w for name, w in made.named_parameters() if w.requires_grad and w.ndim == 1]
-    others = [w for w in made.parameters() if w.requires_grad and w.ndim > 1]
+    norms = [module.bias for module in made.modules() if isinstance(module, nn.BatchNorm2d)]
+    own = set(map(id, norms))
+    others = [w for w in made.parameters() if w.requires_grad and id(w) not in own]
     groups = [
         {"params": norms, "lr": lr * BIAS_FACTOR, "weight_decay": decay / (lr * BIAS_FACTOR)},
         {"params": others, "lr": lr, "weight_decay": decay / lr},

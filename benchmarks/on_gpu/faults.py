@@ -17,7 +17,7 @@ from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.loop.fit import Fit
 
 ENOUGH = 0.7  # of the memory that a whole batch needs: half of a batch fits
-CONTEXT = 0.5e9  # bytes beside tensors: what libraries reserve
+BATCH = 1024
 
 
 def memory(settings: Settings, say: Say) -> None:
@@ -25,7 +25,7 @@ def memory(settings: Settings, say: Say) -> None:
     if settings.device != "cuda":
         say(Line("a batch that does not fit", remark="left out: only a GPU's memory is limited"))
         return
-    config = small_network(settings, batch_norm=False, batch_size=2048, epochs=2, filters=[64])
+    config = small_network(settings, batch_norm=False, batch_size=BATCH, epochs=2, filters=[64])
     whole = train(config, settings)
     total = torch.cuda.get_device_properties(0).total_memory
     most = ENOUGH * 1e6 * whole[-1]["peak_memory_mb"] / total
@@ -41,7 +41,7 @@ def memory(settings: Settings, say: Say) -> None:
     remark = "" if parts > 1 else "it was not halved: more memory than expected was left"
     say(
         Line(
-            f"a batch of 2048 with {ENOUGH:.0%} of its memory: micro-batches",
+            f"a batch of {BATCH} with {ENOUGH:.0%} of its memory: micro-batches",
             [parts],
             "",
             (),

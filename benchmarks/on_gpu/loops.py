@@ -44,6 +44,8 @@ def new_run(config: TrainConfig, settings: Settings) -> Run:
 
 def train(config: TrainConfig, settings: Settings) -> list[Record]:
     """Train a trial as a worker does, and return the records of its epochs."""
+    if settings.device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
     return list(Fit(Attempt.at(new_run(config, settings), world_of(settings))).records())
 
 
@@ -121,7 +123,7 @@ def matrix_rate(settings: Settings, dtype: torch.dtype = torch.bfloat16) -> floa
 
 def copy_rate(settings: Settings) -> float:
     """Return the bytes a second that a copy within the device reads and writes."""
-    count = 2**22 if settings.small else 2**30
+    count = 2**22 if settings.small else 2**28
     source = torch.empty(count, dtype=torch.float32, device=world_of(settings).device)
     target = torch.empty_like(source)
     return 2 * 4 * count / per_call(lambda: target.copy_(source), 10, settings)

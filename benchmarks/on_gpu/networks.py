@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 import torchvision.models
 from on_gpu.images import CLASSES, photographs
@@ -24,6 +25,7 @@ from on_gpu.loops import (
 from torch import nn
 
 from fieldtrial.config import FIELDS, TrainConfig
+from fieldtrial.training.distributed.energy import EnergyMeter
 from fieldtrial.training.loop.fit import open_trial
 from fieldtrial.training.models.utilization import peak_rate, training_flops
 
@@ -48,6 +50,21 @@ def card(settings: Settings, say: Say) -> None:
         what = f"matrix product, {str(dtype).removeprefix('torch.')}"
         rates = [matrix_rate(settings, dtype) / 1e12 for _ in turns]
         say(Line(what, rates, "TFLOP/s"))
+    say(_power(settings))
+
+
+def _power(settings: Settings) -> Line:
+    """Return the power of the device while it multiplies, by the counter that trials use."""
+    with EnergyMeter(world_of(settings)) as meter:
+        began = time.perf_counter()
+        while time.perf_counter() - began < (0.1 if settings.small else 2):
+            matrix_rate(settings)
+        joules, seconds = meter.joules(), time.perf_counter() - began
+        shared = "others use it too" if meter.shared else ""
+    what = "power in the matrix product, by the device's counter of energy"
+    if joules is None:
+        return Line(what, remark="there is no counter that can be read")
+    return Line(what, [joules / seconds], "W", remark=shared)
 
 
 def photos(settings: Settings) -> str:
@@ -92,13 +109,14 @@ def _beside_a_plain_loop(
     size = min(config.batch_size, len(data.train))
     steps = 2 if settings.small else 12
     optimizer = optimizer_of(config)
-    ours, peer, waited, memory = [], [], [], []
+    ours, peer, waited, memory, by_sheet = [], [], [], [], []
     for _ in range(settings.repeats):
         peer.append(plain_loop(build(), data, size, steps, settings, optimizer))
         records = train(config, settings)
         ours.append(settled(records, "images_per_second"))
         waited.append(settled(records, "data_wait"))
         memory.append(records[-1]["peak_memory_mb"] / 1000)
+        by_sheet.append(settled(records, "utilization"))
     what = f"{config.model}, {config.image_size} pixels, batches of {size}"
     say(Line(f"{what}: bf16, beside a plain fp32 loop", ours, "images/s", peer, goal))
     say(Line("share of the time that waited for data", waited, "", goal=f"<= {MOST_WAIT}"))
@@ -107,7 +125,8 @@ def _beside_a_plain_loop(
     flops = training_flops(network)
     rate = matrix_rate(settings)
     shares = [speed * flops / rate for speed in ours]
-    say(Line("share of the measured bf16 matrix rate", shares, "", remark=f"{flops:.3g} an image"))
+    remark = f"{flops / 1e9:.3g} GFLOPs an image; {np.median(by_sheet):.3f} of its data sheet's"
+    say(Line("share of the measured bf16 matrix rate", shares, "", remark=remark))
     single = dataclasses.replace(config, precision="fp32")
     speed = settled(train(single, settings), "images_per_second")
     say(Line("the same in fp32", [speed], "images/s", peer))
@@ -196,9 +215,11 @@ def launches(settings: Settings, say: Say) -> None:
         return open_trial(config, new_run(config, settings))[1].model
 
     optimizer = optimizer_of(config)
-    for _ in range(settings.repeats):
+    for turn in range(settings.repeats):
         peer.append(plain_loop(model(), data, config.batch_size, steps, settings, optimizer))
         for name, fields in kinds.items():
+            if turn and name == "compile = on":
+                continue  # compiling takes longer than all other turns
             records = train(TrainConfig.from_dict(fields, config), settings)
             ours[name].append(settled(records, "images_per_second"))
     for name, speeds in ours.items():

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,8 @@ from fieldtrial.training.freezing.feature_cache import with_features
 from fieldtrial.training.loop.fit import open_trial
 
 TOGETHER = 8  # small trials
+TOGETHER_HEADS = 52
+FEW = 3  # trials, of which each is timed alone
 PATIENCE = 120.0  # seconds, for a worker's answer
 
 
@@ -90,6 +93,36 @@ def _plain_probe(config: TrainConfig, settings: Settings) -> float:
     return per_call(epoch, 10, settings)
 
 
+def heads(settings: Settings, say: Say) -> None:
+    """Probes that differ in their learning rate, as one batched product, beside one by one."""
+    count = 4 if settings.small else TOGETHER_HEADS
+    config = probe_config(settings)
+    worker = Worker({})
+    together, alone = [], []
+
+    def train_all(many: int, at_once: int) -> float:
+        runs = [
+            new_run(dataclasses.replace(config, lr=1e-4 * 1.05**number), settings)
+            for number in range(many)
+        ]
+        began = time.perf_counter()
+        for start in range(0, many, at_once):
+            part = runs[start : start + at_once]
+            worker.start(part)
+            worker.wait(len(part))
+        return (time.perf_counter() - began) / many
+
+    try:
+        train_all(2, 2)  # the features are kept, and the worker is warm
+        for _ in range(settings.repeats):
+            together.append(train_all(count, count))
+            alone.append(train_all(FEW, 1))
+    finally:
+        worker.close()
+    what = f"a probe of {config.epochs} epochs, {count} as one product, beside one by one"
+    say(Line(what, together, "s", alone, "<= 0.03 s"))
+
+
 class Worker:
     """A warm worker of this project, to be given trials."""
 
@@ -101,19 +134,22 @@ class Worker:
             env=os.environ | environment,
         )
 
-    def start(self, run: Run) -> None:
-        """Give it a trial."""
+    def start(self, runs: Sequence[Run]) -> None:
+        """Give it trials, to train together if they are several."""
         assert self._process.stdin
-        task = {"run": str(run.path), "attempt": 1, "test": False}
-        self._process.stdin.write(json.dumps(task).encode() + b"\n")
+        tasks: list[dict[str, object]] = [{"run": str(run.path), "attempt": 1} for run in runs]
+        grouped = [task | {"group": "probes"} for task in tasks]
+        line = json.dumps(grouped if len(runs) > 1 else tasks[0])
+        self._process.stdin.write(line.encode() + b"\n")
         self._process.stdin.flush()
 
-    def wait(self) -> None:
-        """Wait until the trial has ended. Raises RuntimeError if it failed."""
+    def wait(self, count: int = 1) -> None:
+        """Wait until `count` trials have ended. Raises RuntimeError if one failed."""
         assert self._process.stdout
-        answer = json.loads(self._process.stdout.readline() or "{}")
-        if answer.get("outcome") != "finished":
-            raise RuntimeError(f"a worker answered {answer}")
+        for _ in range(count):
+            answer = json.loads(self._process.stdout.readline() or "{}")
+            if answer.get("outcome") != "finished":
+                raise RuntimeError(f"a worker answered {answer}")
 
     def close(self) -> None:
         """End it."""
@@ -144,13 +180,13 @@ def eight(settings: Settings, say: Say) -> None:
 
 
 def _small(settings: Settings) -> TrainConfig:
-    images = 64 if settings.small else 4096
+    images = 64 if settings.small else 2048
     chosen = {
-        "dataset": photographs(settings.folder / "small", images, 64),
+        "dataset": photographs(settings.folder / "smallest", images, 32),
         "image_size": 32,
         "filters": [32],
         "batch_size": 16 if settings.small else 64,
-        "epochs": 2 if settings.small else 5,
+        "epochs": 2 if settings.small else 4,
         "validation_fraction": 0.1,
     }
     return TrainConfig.from_dict(chosen)
@@ -170,7 +206,7 @@ def _timed(
             while left:
                 busy = [(worker, left.pop()) for worker in workers if left]
                 for worker, run in busy:
-                    worker.start(run)
+                    worker.start([run])
                 for worker, _ in busy:
                     worker.wait()
             taken.append(time.perf_counter() - began)

@@ -12,6 +12,7 @@ from fieldtrial.fields.choices import (
     Activation,
     Augmentation,
     Classifier,
+    Compile,
     Kernel,
     Loss,
     NormPlace,
@@ -30,7 +31,7 @@ from fieldtrial.fields.groups import GROUPS, Group
 from fieldtrial.fields.identity import Identity
 from fieldtrial.fields.rules import RULES
 from fieldtrial.fields.task_metrics import classes_problem, select_problems
-from fieldtrial.fields.values import check_bounds, check_type, format_value, parse
+from fieldtrial.fields.values import check_bounds, check_type, format_value, is_same, parse
 
 
 class ConfigError(ValueError):
@@ -216,6 +217,7 @@ class TrainConfig(Identity):
         0, "seed of validation split, initial weights, order, augmentation and dropout", 0
     )
     precision: Precision = _run("fp32", "bf16: autocast, with fp32 weights")
+    compile: Compile = _run("auto", "torch.compile; auto: on GPUs, if the steps are many enough")
     strategy: Strategy = _run(
         "ddp", "for several processes: data parallel, or DeepSpeed ZeRO stage 1 to 3"
     )
@@ -270,7 +272,7 @@ class TrainConfig(Identity):
             value, there = values[name], start[name]
             if value == there and type(value) is type(there):
                 continue
-            if isinstance(value, list) and _is_same(value, there):
+            if isinstance(value, list) and is_same(value, there):
                 continue
             read: Callable[[Any, Any], Any] = parse if isinstance(value, str) else check_type
             try:
@@ -324,13 +326,6 @@ class TrainConfig(Identity):
 
 
 FIELDS = {item.name: item for item in fields(TrainConfig)}
-
-
-def _is_same(value: object, there: object) -> bool:
-    """Return whether a value is that of a config already, a list in place of a tuple too."""
-    if type(value) is list and type(there) is tuple and len(value) == len(there):
-        return all(map(_is_same, value, there))
-    return type(value) is type(there) and value == there
 
 
 HINTS: dict[str, Any] = {name: typing.get_type_hints(TrainConfig)[name] for name in FIELDS}

@@ -112,6 +112,7 @@ CONDITIONS: dict[str, tuple[Condition, ...]] = {
     "select": (TRAINED,),
     "patience": (TRAINED,),
     "strategy": (TRAINED,),
+    "compile": (TRAINED,),
 }
 
 

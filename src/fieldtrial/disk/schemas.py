@@ -127,6 +127,7 @@ class Environment(TypedDict, total=False):
     energy_shared: bool
     job: dict[str, str]
     accumulate: Number
+    compile: str
     together: Number
 
 

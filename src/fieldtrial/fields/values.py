@@ -19,6 +19,13 @@ def format_value(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+def is_same(value: object, there: object) -> bool:
+    """Return whether a value is that of a config already, a list in place of a tuple too."""
+    if type(value) is list and type(there) is tuple and len(value) == len(there):
+        return all(map(is_same, value, there))
+    return type(value) is type(there) and value == there
+
+
 def parse(text: str, hint: Any) -> Any:
     """Return `text` as a value of type `hint`. Raises ValueError with the rule."""
     kind, arguments = _form(hint)

@@ -276,6 +276,18 @@ def test_a_worker_has_the_trials_share_of_threads(tmp_path: Path) -> None:
     assert death == "its worker exited with status 7"
 
 
+@pytest.mark.parametrize(("fraction", "status"), [(0.25, 25), (None, 0)])
+def test_a_worker_knows_that_its_gpu_is_shared(
+    tmp_path: Path, fraction: float | None, status: int
+) -> None:
+    told = "os.environ.get('FIELDTRIAL_GPU_FRACTION', '0')"
+    script = f"import os, sys; sys.exit(int(100 * float({told})))"
+    mark = secrets.token_hex(16)
+    slot = Slot([sys.executable, "-c", script], threads=1, mark=mark, fraction=fraction)
+    _, death, _ = slot.work([task(tmp_path)])
+    assert death == f"its worker exited with status {status}"
+
+
 def test_no_process_of_a_dead_worker_is_left(processes: Any, tmp_path: Path) -> None:
     script = f"""
 import os, signal, subprocess, sys

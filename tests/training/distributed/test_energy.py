@@ -1,6 +1,7 @@
 """Energy of processors from counters as Linux shows them, and of cards as NVML does."""
 
 import contextlib
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,6 +14,7 @@ from fieldtrial.training.attempt.train import train
 from fieldtrial.training.distributed import energy
 from fieldtrial.training.distributed.energy import EnergyMeter
 from fieldtrial.training.distributed.world import World
+from fieldtrial.training.heads.clock import GroupClock
 from fieldtrial.training.loop.attempt import Attempt
 
 MOST = 65_532_610_987  # microjoules, after which a real counter begins anew
@@ -51,6 +53,22 @@ def test_sockets_and_memory_add_up_over_the_counters_end(powercap: Path) -> None
         assert meter.joules() == pytest.approx(3 + 0.5 + 3)
         count(powercap, "intel-rapl:0", "package-0", 5_000_000)
         assert meter.joules() == pytest.approx(7.5)
+
+
+def test_a_trial_has_the_share_of_the_energy_that_it_has_of_the_time(
+    powercap: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    group = GroupClock()
+    clocks = [group.join() for _ in range(4)]
+    with EnergyMeter(World(), powercap, clocks[0]) as first:
+        now = 108.0
+        for clock in clocks[2:]:
+            group.leave(clock)  # two trials are left
+        now = 112.0
+        count(powercap, "intel-rapl:0", "package-0", 13_000_000)
+        assert first.joules() == pytest.approx(12 * (8 / 4 + 4 / 2) / 12)
 
 
 def test_a_counter_that_is_lost_leaves_the_energy_unknown(powercap: Path) -> None:

@@ -43,8 +43,8 @@ class Searcher(Protocol):
     def suggest(self, trial_id: str) -> dict[str, Any]:
         """Return the values of a new trial, as a command line has them."""
 
-    def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
-        """Take the best value of a trial so far, after an epoch."""
+    def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> str | None:
+        """Take the best value of a trial so far, after an epoch. May return that it is to stop."""
 
     def on_trial_complete(
         self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False

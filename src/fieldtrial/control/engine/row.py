@@ -181,7 +181,8 @@ class Row(RowTrials):
             decision = self._tell_scheduler("on_trial_result", trial, result)
             is_to_stop = is_to_stop or decision == TrialScheduler.STOP
             if self._searcher and not trial.reopened and not self._in_rounds:
-                self._searcher.call("on_trial_result", trial.trial_id, result)
+                decision = self._searcher.call("on_trial_result", trial.trial_id, result)
+                is_to_stop = is_to_stop or decision == TrialScheduler.STOP
         if is_to_stop and trial.last_epoch < trial.config.epochs:
             trial.stopped_at = trial.last_epoch
         return trial.stopped_at is not None

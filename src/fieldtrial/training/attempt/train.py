@@ -142,7 +142,8 @@ def train(attempt: Attempt, fit: Callable[[Attempt], Fit] = Fit) -> Generator[Re
         torch.cuda.reset_peak_memory_stats(world.device)
     known, reached = last_epoch_before(attempt), -1
     with contextlib.ExitStack() as stack:
-        meter = stack.enter_context(EnergyMeter(world, shared=attempt.together > 1))
+        group = attempt.clock if attempt.together > 1 else None
+        meter = stack.enter_context(EnergyMeter(world, clock=group))
         if world.is_rank_0:
             describe_start(attempt)
             recorder = stack.enter_context(run.recorder(attempt.number))

@@ -19,7 +19,7 @@ def warp(images: Tensor, maps: Tensor, outside: Literal["zeros", "border"] = "ze
 
     Coordinates are x and y, from -1 to 1 between the outer borders of the image. Values are
     interpolated linearly. The result is as `functional.grid_sample` with `affine_grid` gives it:
-    the grid is made by sums here, which takes a third of the time of the product over there.
+    the grid is made by sums here, which at 224 pixels take a third of the time of its product.
 
     outside: what lies beyond the image: black, or its border's pixels.
     """

@@ -8,6 +8,7 @@ of the whole card or socket, whoever uses it.
 import functools
 import os
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any, Protocol, Self
 
 import torch
 
+from fieldtrial.training.distributed.device_clock import DeviceClock
 from fieldtrial.training.distributed.world import World
 
 POWERCAP = Path("/sys/class/powercap")
@@ -43,12 +45,17 @@ class EnergyMeter:
         world: the processes that train together. A GPU is counted by its process, processors by
             the first process of each machine.
         powercap: the folder of the processors' counters; by default, the system's.
-        shared: whether other trials of these processes use the devices, too.
+        clock: of a trial that trains as one with others: it is given the share of the energy that
+            it has of the devices' time. None: it has all of it.
     """
 
-    def __init__(self, world: World, powercap: Path | None = None, shared: bool = False) -> None:
+    def __init__(
+        self, world: World, powercap: Path | None = None, clock: DeviceClock | None = None
+    ) -> None:
         self._world = world
-        self._shared = shared
+        self._clock = clock
+        self._began, self._held = time.monotonic(), clock.held if clock else 0.0
+        self._shared = False
         self._counters: Sequence[Counter] | None = _counters(world, powercap or POWERCAP)
 
     def __enter__(self) -> Self:
@@ -59,7 +66,7 @@ class EnergyMeter:
             counter.close()
 
     def joules(self) -> float | None:
-        """Return the energy so far, of all processes together; None if one of them cannot tell.
+        """Return the energy so far, of all processes; None if one of them cannot tell.
 
         All processes call this together.
         """
@@ -70,9 +77,9 @@ class EnergyMeter:
         told = torch.tensor(
             [sum(known), unknown, self._shared], dtype=torch.float64, device=self._world.device
         )
-        together, unknown_somewhere, shared = self._world.sum(told).tolist()
+        whole, unknown_somewhere, shared = self._world.sum(told).tolist()
         self._shared = bool(shared)
-        return None if unknown_somewhere else together
+        return None if unknown_somewhere else whole * self._share()
 
     def entries(self) -> dict[str, float]:
         """Return a record's entry about the energy until now, where it is known.
@@ -81,6 +88,13 @@ class EnergyMeter:
         """
         joules = self.joules()
         return {} if joules is None else {"energy_joules": joules}
+
+    def _share(self) -> float:
+        """Return which share of the time since the start the attempt has held the devices."""
+        passed = time.monotonic() - self._began
+        if self._clock is None or not passed:
+            return 1.0
+        return min(1.0, (self._clock.held - self._held) / passed)
 
     @property
     def shared(self) -> bool:

@@ -1,7 +1,7 @@
 """One attempt at a trial: what to train, in which run directory, on which processes."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -68,6 +68,13 @@ class Attempt:
     def splits(self) -> tuple[Split, ...]:
         """The splits that the kept weights are scored on."""
         return ("validation", "test") if self.test else ("validation",)
+
+    def note(self, facts: Mapping[str, object]) -> None:
+        """Add facts to what env.json says about this attempt, once it is described there."""
+        if facts and self.world.is_rank_0:
+            known = self.run.environment().get(str(self.number))
+            if known is not None:
+                self.run.write_environment(self.number, known | facts)
 
     def require_newest(self) -> None:
         """Raise Superseded, in all processes together, if a newer attempt has begun."""

@@ -167,10 +167,14 @@ class Fit:
 
     def _learning(self) -> Learning:
         """Return what trains `network` on `data`."""
-        config, world, network = self.attempt.config, self.attempt.world, self.network
-        task = task_of(config)
+        attempt, network = self.attempt, self.network
+        config, world, task = attempt.config, attempt.world, task_of(attempt.config)
         objective = task.objective(network, config, self.data, world)
-        return Learner(task, network, objective, prepare(network, config, world))
+        steps = math.ceil(len(self.data.train) / config.batch_size)
+        steps_left = steps * (config.epochs - self.progress.epoch)
+        strategy = prepare(network, config, world, attempt.accumulation, steps_left)
+        attempt.note(strategy.facts)
+        return Learner(task, network, objective, strategy)
 
     def _epoch(self, learner: Learning) -> Record:
         """Train for an epoch, and return its record. Raises Diverged and Stopped."""

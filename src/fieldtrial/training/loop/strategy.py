@@ -2,8 +2,12 @@
 
 import copy
 import logging
+import re
+import time
 import warnings
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -19,7 +23,15 @@ from fieldtrial.training.loop.optimizers import (
     total_norm,
     trainable,
 )
-from fieldtrial.training.models.network import Network
+from fieldtrial.training.models.network import FeatureNetwork, Network
+
+# Seconds that compiling is taken to need, before this process has compiled a network.
+USUAL_SECONDS = 60.0
+# Seconds that a compiled step is taken to save: what a GPU waits for the launches of a network's
+# few hundred operations, forwards and backwards, one by one.
+SAVED_SECONDS = 0.002
+
+_compiling: list[float] = []  # seconds that it has taken in this process
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +41,12 @@ class Strategy(Protocol):
 
     A batch is one or several micro-batches, each a `forward` and a `backward` within `accumulate`,
     and then one `step`.
+
+    Attributes:
+        facts: what env.json is to say about it.
     """
+
+    facts: dict[str, str]
 
     def accumulate(self, is_last: bool) -> AbstractContextManager[object]:
         """Return the context of a micro-batch: gradients are averaged at the last, if possible."""
@@ -62,9 +79,12 @@ class Strategy(Protocol):
         """Release what outlives the object: the trial has ended."""
 
 
-def prepare(network: Network, config: TrainConfig, world: World) -> Strategy:
+def prepare(
+    network: Network, config: TrainConfig, world: World, accumulation: int = 1, steps: int = 0
+) -> Strategy:
     """Return the strategy of `config` for `network`, which is on its device with its weights.
 
+    accumulation: micro-batches in a batch. steps: that are left of the trial.
     A single process has nothing to partition: it gets the plain strategy, whatever the config says.
     """
     trains_batch_norm = any(
@@ -81,23 +101,52 @@ def prepare(network: Network, config: TrainConfig, world: World) -> Strategy:
                 "batch normalisation uses the statistics of each process's own images: on CPUs,"
                 " processes do not share them"
             )
+    is_on_cpu = world.device.type == "cpu"
+    if config.precision == "bf16" and is_on_cpu and world.is_rank_0 and not has_bf16_units():
+        log.warning(
+            "precision = bf16: this processor has no bf16 units, and takes several times as long as"
+            " with fp32"
+        )
     if world.size > 1 and config.strategy != "ddp":
         from fieldtrial.training.loop.zero import Zero
 
         return Zero(network, config, world)
-    return Replicated(network, config, world)
+    return Replicated(network, config, world, accumulation, steps)
+
+
+def has_bf16_units(facts: Path = Path("/proc/cpuinfo")) -> bool:
+    """Return whether the processor computes with bf16; True where the system does not say."""
+    try:
+        text = facts.read_text()
+    except OSError:
+        return True
+    # Of x86, and of ARM.
+    return (
+        re.search(r"^(flags|Features)\b.*\b(avx512_bf16|amx_bf16|bf16)\b", text, re.M) is not None
+    )
 
 
 class Replicated:
     """One process, or several that each hold a full copy (DistributedDataParallel)."""
 
-    def __init__(self, network: Network, config: TrainConfig, world: World) -> None:
+    def __init__(
+        self,
+        network: Network,
+        config: TrainConfig,
+        world: World,
+        accumulation: int = 1,
+        steps: int = 0,
+    ) -> None:
         self._network = network
         self._parameters = trainable(network)
         self._optimizer = build_optimizer(self._parameters.values(), config)
         self._gradient_clip = config.gradient_clip
         self._scales: dict[float, torch.Tensor] = {}
-        self._module: nn.Module = network
+        forward = Forward(network, config, world, accumulation, steps)
+        # What goes without saying is not written, for the sake of trials of a tenth of a second.
+        is_told = config.compile != "auto" or world.device.type == "cuda"
+        self.facts = {"compile": forward.reason} if is_told else {}
+        self._module: nn.Module | Forward = forward
         if world.size > 1:
             device_ids = [world.device.index] if world.device.type == "cuda" else None
             with warnings.catch_warnings():
@@ -185,3 +234,77 @@ def _laid_out(value: Any, parameter: nn.Parameter) -> Any:
     if not isinstance(value, torch.Tensor) or value.shape != parameter.shape:
         return copy.deepcopy(value)
     return torch.empty_like(parameter, dtype=value.dtype, requires_grad=False).copy_(value)
+
+
+class Forward:
+    """Passes images through a network in training, compiled or not.
+
+    Attributes:
+        reason: why it is compiled, or is not.
+    """
+
+    def __init__(
+        self, network: Network, config: TrainConfig, world: World, accumulation: int, steps: int
+    ) -> None:
+        self._network = network
+        self.is_compiled, self.reason = decide(network, config, world, steps)
+        self._part: Callable[[torch.Tensor], Any] = network.model
+        self._shape: torch.Size | None = None
+        self._has_graphs = False
+        if self.is_compiled:
+            # With CUDA graphs, a second micro-batch would overwrite the gradients of the first.
+            self._has_graphs = world.device.type == "cuda" and accumulation == 1
+            mode = "reduce-overhead" if self._has_graphs else "default"
+            self._part = torch.compile(network.model, dynamic=False, mode=mode)
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the outputs of a micro-batch, as the network does.
+
+        Only micro-batches of the first one's shape are computed by the compiled network: a smaller
+        last one would have it compiled again. Evaluation does not come here.
+        """
+        if not self.is_compiled or self._shape not in (None, images.shape):
+            outputs: torch.Tensor = self._network(images)
+            return outputs
+        if self._shape is None:
+            self._shape = images.shape
+            return self._first(images)
+        return self._compute(images)
+
+    def _compute(self, images: torch.Tensor) -> torch.Tensor:
+        if not self._has_graphs:
+            return self._network.forward_by(self._part, images)
+        torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+        # A copy, for the next step's outputs are put in the same place.
+        return self._network.forward_by(self._part, images).clone()
+
+    def _first(self, images: torch.Tensor) -> torch.Tensor:
+        """Compile, forwards and backwards, and note the time that it takes."""
+        started = time.monotonic()
+        outputs = self._compute(images)
+        _compiling.append(time.monotonic() - started)
+        return outputs
+
+
+def decide(network: Network, config: TrainConfig, world: World, steps: int) -> tuple[bool, str]:
+    """Return whether to compile `network` for a trial with so many steps left, and why."""
+    if config.compile == "off":
+        return False, "compile = off"
+    for holds, why in (
+        (isinstance(network, FeatureNetwork), "the layers behind kept features are few"),
+        (world.size > 1, "several processes train together"),
+        (
+            network.auxiliary is not None or config.loss in ("center", "triplet"),
+            "the loss reads values inside the network",
+        ),
+    ):
+        if holds:
+            return False, f"not compiled: {why}"
+    if config.compile == "on":
+        return True, "compile = on"
+    if world.device.type != "cuda":
+        return False, "not compiled: on CPUs it was not seen to pay"
+    seconds = max(_compiling, default=USUAL_SECONDS)
+    saved = steps * SAVED_SECONDS
+    facts = f"{steps:,} steps may save {saved:.0f} s, compiling takes about {seconds:.0f} s"
+    return saved > seconds, facts if saved > seconds else f"not compiled: {facts}"

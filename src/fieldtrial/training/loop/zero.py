@@ -27,6 +27,7 @@ class Zero:
 
     def __init__(self, network: Network, config: TrainConfig, world: World) -> None:
         self._network = network
+        self.facts: dict[str, str] = {}
         self._world = world
         self._partitioned = config.strategy == "zero3"
         self._parameters = trainable(network)

@@ -80,7 +80,11 @@ class Network(nn.Module):
 
         A classifier's are logits (n, classes); a detector's are described at `FlatDetector`.
         """
-        return self._logits(self.model, self.normalise(images))
+        return self.forward_by(self.model, images)
+
+    def forward_by(self, part: Callable[[Tensor], Any], images: Tensor) -> Tensor:
+        """Return what `forward` does, computed by `part` in the place of the model."""
+        return self._logits(part, self.normalise(images))
 
     def train(self, mode: bool = True) -> Self:
         """Set training or evaluation mode; the modules `held` get evaluation mode either way."""

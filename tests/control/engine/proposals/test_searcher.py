@@ -128,13 +128,42 @@ def test_a_stopped_trial_is_known_by_its_curve() -> None:
     proposals = []
     for value in (0.5, -0.5):
         searcher = make(RATE)
-        for number in range(6):
+        for number in range(7):
             rate = searcher.suggest(str(number))["lr"]
             train(searcher, str(number), 0.3 if rate < 1e-3 else -0.3)
-        point = {"lr": searcher.suggest("6")["lr"]}
-        train(searcher, "6", value, epochs=4)
-        proposals.append(abs(math.log(searcher.suggest("7")["lr"] / point["lr"])))
+        point = {"lr": searcher.suggest("7")["lr"]}
+        train(searcher, "7", value, epochs=4)
+        proposals.append(abs(math.log(searcher.suggest("8")["lr"] / point["lr"])))
     assert proposals[0] < proposals[1]
+
+
+@pytest.mark.parametrize("first_rung", [4, 8])
+def test_a_trial_that_cannot_become_the_best_is_stopped_at_a_rung_and_a_good_one_is_not(
+    first_rung: int,
+) -> None:
+    decisions = {}
+    for value in (1.0, -0.5):
+        searcher = make(RATE, first_rung=first_rung)
+        for number in range(6):
+            rate = searcher.suggest(str(number))["lr"]
+            train(searcher, str(number), 0.3 - 0.1 * abs(math.log10(rate) + 2))
+        searcher.suggest("6")
+        decisions[value] = [
+            searcher.on_trial_result("6", {"score": value - 0.5 / epoch, "epoch": epoch})
+            for epoch in range(1, EPOCHS + 1)
+        ]
+    assert set(decisions[1.0]) == {None}
+    assert decisions[-0.5].index("STOP") == first_rung - 1
+    assert decisions[-0.5][-1] is None, "it ends anyway"
+
+
+def test_no_trial_is_stopped_while_few_are_known() -> None:
+    searcher = make(RATE)
+    for number, value in enumerate((0.5, 0.4, 0.3, -5.0)):
+        searcher.suggest(str(number))
+        for epoch in range(1, EPOCHS + 1):
+            told = {"score": value - 0.5 / epoch, "epoch": epoch}
+            assert searcher.on_trial_result(str(number), told) is None
 
 
 def test_failures_and_values_that_are_no_numbers_teach_nothing() -> None:
@@ -165,7 +194,7 @@ def test_a_trial_that_diverged_after_a_good_start_is_a_bad_one() -> None:
         else:
             train(searcher, str(number), 0.3 - 0.01 * (math.log10(rate) + 2) ** 2)
     assert sum(rate > 1 for rate in rates[:6]) >= 2
-    assert sum(rate > 1 for rate in rates[6:]) <= 4
+    assert sum(rate > 1 for rate in rates[6:]) <= 8  # of 24; half of the space is beyond 1
 
 
 @pytest.mark.parametrize("value", [0.0, 0.5, -1e30, 1e-300])
@@ -181,7 +210,7 @@ def test_a_huge_loss_does_not_hide_the_difference_between_small_ones() -> None:
     def loss(values: Told) -> float:
         return 1e25 if values["lr"] > 3e-2 else 1 - quality(values)
 
-    found = search(make(mode="min"), 25, loss)
+    found = search(make(mode="min"), 35, loss)
     assert max(map(quality, found)) > 0.96
 
 
@@ -211,12 +240,12 @@ def test_a_point_of_another_search_counts_as_if_it_had_been_proposed_here() -> N
 
 def test_epochs_may_be_searched() -> None:
     searcher = make({"epochs": randint(2, EPOCHS + 1), "lr": loguniform(1e-4, 1e-1)})
-    for number in range(15):
+    for number in range(16):
         values = searcher.suggest(str(number))
         score = values["epochs"] / EPOCHS - abs(math.log10(values["lr"]) + 2)
         searcher.on_trial_result(str(number), {"score": score, "epoch": values["epochs"]})
         searcher.on_trial_complete(str(number), {"score": score, "epoch": values["epochs"]})
-    found = searcher.suggest("15")
+    found = searcher.suggest("16")
     assert found["epochs"] >= EPOCHS - 3
     assert found["lr"] == pytest.approx(1e-2, rel=0.5)
 

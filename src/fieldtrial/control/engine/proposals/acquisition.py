@@ -3,7 +3,7 @@
 import numpy as np
 
 SQRT2PI = (2 * np.pi) ** 0.5
-FAR = -25.0  # deviations below the best: from there on the first term of the series is enough
+FAR = -25.0  # deviations from the best: from there on the first term of the series is enough
 
 
 def log_expected_improvement(mean: np.ndarray, deviation: np.ndarray, best: float) -> np.ndarray:
@@ -15,8 +15,10 @@ def log_expected_improvement(mean: np.ndarray, deviation: np.ndarray, best: floa
     from scipy.special import log_ndtr
 
     z = (mean - best) / deviation
+    near = np.clip(z, FAR, -FAR)
     log_density = -0.5 * z**2 - np.log(SQRT2PI)
-    near = np.maximum(z, FAR)
-    ratio = np.exp(log_ndtr(near) - (-0.5 * near**2 - np.log(SQRT2PI)))
-    inner = np.where(z < FAR, 1 / np.minimum(z, FAR) ** 2, 1 + near * ratio)
-    return np.asarray(log_density + np.log(inner) + np.log(deviation))
+    ratio = np.exp(log_ndtr(near) + 0.5 * near**2 + np.log(SQRT2PI))  # distribution over density
+    series = np.where(z < FAR, 1 / np.minimum(z, FAR) ** 2, 1 + near * ratio)
+    # Far above `best` the improvement is the difference itself.
+    scaled = np.where(z > -FAR, np.log(np.maximum(z, 1)), log_density + np.log(series))
+    return np.asarray(scaled + np.log(deviation))

@@ -60,8 +60,13 @@ def rungs(epochs: int, first: int) -> tuple[int, ...]:
     )
 
 
-def chosen(curves: Sequence[Curve]) -> list[Curve]:
-    """Return at most MOST_TRIALS curves: half of them the best ones, the others evenly spread."""
+def chosen(curves: Sequence[Curve], asked: Curve | None = None) -> list[Curve]:
+    """Return at most MOST_TRIALS curves: half of them the best ones, the others evenly spread.
+
+    The one that is asked about comes last, if there is one.
+    """
+    if asked is not None:
+        return [*chosen([curve for curve in curves if curve is not asked]), asked]
     if len(curves) <= MOST_TRIALS:
         return list(curves)
     order = sorted(range(len(curves)), key=lambda number: -curves[number].last)
@@ -105,7 +110,7 @@ def _scaled(values: np.ndarray, last: np.ndarray) -> np.ndarray:
     is about: differences among the good ones count more. The distance is measured in that of the
     upper quartile.
     """
-    top = last.max()
+    top = values.max()
     unit = top - np.quantile(last, 0.75)
     unit = unit if unit > 0 else max(top - values.min(), np.finfo(float).tiny)
     near = -np.log(SOFTNESS + np.minimum((top - values) / unit, 1e6))

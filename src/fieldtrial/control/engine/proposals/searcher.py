@@ -26,6 +26,14 @@ FIRST_STEPS, STEPS = 20, 10  # of a fit: the first one, and one from an earlier 
 CANDIDATES, NEAR = 160, 48  # at first, half of them random; then near the best of these, twice
 ROUNDS = 2
 CENTRES = 5
+# How much better than the best trial another one must become to count, in standard deviations of
+# all values. Every other proposal looks for any improvement, beside the best trial; those between
+# look for large ones, elsewhere. A trial goes on if it may become better by MARGIN.
+MARGINS = (0.0, 0.5)
+MARGIN = 0.1
+STOP = "STOP"  # as Ray Tune's schedulers say it
+LEAST_CHANCE = 0.15  # to become the best one, of a trial that goes on
+LEAST_KNOWN = 5  # trials of which values are known, before any is stopped
 
 
 class GaussianSearcher:
@@ -39,6 +47,9 @@ class GaussianSearcher:
 
     The first proposals are a low-discrepancy sequence, the same for all rows with one seed. What is
     proposed depends on the seed and on what the searcher was told, and on nothing else.
+
+    At the rungs it says which trials may be stopped: those with little chance to become the best by
+    a margin.
 
     Its methods are those of Ray Tune's searchers that a row calls.
 
@@ -85,11 +96,25 @@ class GaussianSearcher:
             self._next_point()
         self._curves[trial_id] = self._new_curve(values)
 
-    def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
-        """Take the best value of a trial so far, after an epoch."""
-        value = self._sign * float(result[self._score])
-        if trial_id in self._curves and math.isfinite(value):
-            self._curves[trial_id].add(int(result[self._time]), value, self._rungs)
+    def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> str | None:
+        """Take the best value of a trial so far, after an epoch.
+
+        Returns STOP at a rung if the trial has little chance to become the best one.
+        """
+        value, curve = self._sign * float(result[self._score]), self._curves.get(trial_id)
+        if curve is None or not math.isfinite(value):
+            return None
+        epoch = int(result[self._time])
+        curve.add(epoch, value, self._rungs)
+        is_asked = epoch in self._rungs and epoch < curve.epochs
+        return STOP if is_asked and self._is_hopeless(curve) else None
+
+    def on_trial_result_again(
+        self, trial_id: str, result: Mapping[str, Any], answer: str | None
+    ) -> None:
+        """Take a value again. The decision stays what it was, see `suggest_again`."""
+        del answer
+        self.on_trial_result(trial_id, result)
 
     def on_trial_complete(
         self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False
@@ -136,14 +161,30 @@ class GaussianSearcher:
         if running:
             posterior = self._with_running(posterior, running)
         mean, _ = posterior.at_end(posterior.points.columns)
-        best = float(mean.max())
+        best = float(mean.max()) + MARGINS[number % len(MARGINS)]
         points = np.array([curve.point for curve in [*chosen(known), *running]])
         centres = points[np.argsort(-mean)[:CENTRES]]
         return self._best_candidate(posterior, best, centres, tried, generator)
 
-    def _posterior(self, known: Sequence[Curve]) -> gaussian.Posterior:
-        """Return the model of what is known. Its parameters are fitted again now and then."""
-        points = to_points(chosen(known))
+    def _is_hopeless(self, curve: Curve) -> bool:
+        """Return whether a trial will hardly end better than the best one is expected to."""
+        from scipy.special import ndtr
+
+        known = [one for one in self._curves.values() if one.values]
+        if len(known) < LEAST_KNOWN:
+            return False
+        with _one_thread():
+            posterior = self._posterior(known, curve)
+            mean, deviation = posterior.at_end(posterior.points.columns)
+        chance = ndtr((mean[-1] - mean[:-1].max() - MARGIN) / deviation[-1])
+        return bool(chance < LEAST_CHANCE)
+
+    def _posterior(self, known: Sequence[Curve], asked: Curve | None = None) -> gaussian.Posterior:
+        """Return the model of what is known. Its parameters are fitted again now and then.
+
+        asked: a curve that the model has in any case, as its last one.
+        """
+        points = to_points(chosen(known, asked))
         columns = self._space.field_of_column
         if self._parameters is None or len(known) >= GROWTH * self._fitted:
             steps = FIRST_STEPS if self._parameters is None else STEPS
