@@ -21,7 +21,7 @@ SITE: dict[str, object] = {
     "squeue_seconds": 0.5,
     "idle_seconds": 10,
 }
-TIMED = ("minutes", "search_device_hours", "search_epochs")
+TIMED = ("minutes", "device_hours", "search_device_hours", "search_epochs")
 SHORT = ("--trials", "1", "--seeds", "0")  # a trial in each row, for what takes long
 
 

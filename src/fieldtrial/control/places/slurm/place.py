@@ -200,8 +200,7 @@ class SlurmPlace:
 
     def _note_idle(self, job: WorkerJob) -> None:
         """Note that a worker left; if it took nothing although tasks wait, others may do so too."""
-        unclaimed = self._tasks.keys() - self.queue.claimed().keys()
-        if job.answered or job.cancelled or not unclaimed:
+        if job.answered or job.cancelled or not self._tasks.keys() - self.queue.claimed().keys():
             return
         count = len(self.queue.waiting())  # 0: somebody has removed them
         detail = f"the last, {job.id}, left while {count} waited in the queue"

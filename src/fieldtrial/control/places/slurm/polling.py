@@ -96,10 +96,12 @@ def poll_slurm(
     """
     # In this order: a task that is claimed in between is in both.
     waiting = queue.waiting()
-    # Before squeue: a job that has a task by now and is pending afterwards was requeued.
-    claimed, unknown = queue.claimed(), Unknown()
+    # Before squeue: a job that has a task by now and is pending afterwards was requeued. Jobs that
+    # are gone have none: of thousands, nobody looks into their folders.
+    claimed, unknown = queue.claimed(known), Unknown()
     jobs = slurm_commands.my_jobs(unknown)
     shown = {job.id for job in jobs}
+    claimed |= queue.claimed(shown - known)
     missing = known - shown
     unstarted = {job for job in missing if not queue.has_started(job)}
     ended = missing & set(claimed.values()) | unstarted | set(completing)
