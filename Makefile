@@ -2,8 +2,6 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Benchmarks that take a minute or two each.
-QUICK := $(wildcard $(addprefix benchmarks/, startup.py heads.py input.py probe.py step.py))
 
 .PHONY: demo test chaos fuzz check docs fix bench clean packages
 
@@ -43,7 +41,7 @@ fix: $(VENV)/installed
 
 # The quick figures, and the table of docs/measured.md with these beside it; ten minutes on two idle cores.
 bench: $(VENV)/installed
-	for script in $(QUICK); do $(BIN)/python $$script --repeats 2 || exit 1; done
+	for name in startup heads input probe step; do $(BIN)/python benchmarks/$$name.py --repeats 2 || exit 1; done
 	$(BIN)/python benchmarks/driver.py --trials 300,1000 --repeats 1
 	$(BIN)/python benchmarks/table_of_speed.py
 

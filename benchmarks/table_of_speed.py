@@ -23,21 +23,28 @@ Key = str | Mapping[str, object]  # of an object, or what an entry of a list has
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure in a result: the entry of NAME.json behind `keys`, and its unit or what it is."""
+    """A figure in a result: NAME.json's entry behind `keys`, times `factor`, with a unit.
+
+    over: the keys of another entry, by which it is divided; `spread` gives median, min and max.
+    """
 
     file: str
     keys: tuple[Key, ...]
-    unit: str
+    unit: str = ""
+    factor: float = 1.0
+    over: tuple[Key, ...] = ()
 
     def text(self, results: Path) -> str:
         """Return it with its unit and number of repetitions."""
         path = results / f"{self.file}.json"
         known = json.loads(path.read_text()) if path.exists() else {}
         found = entry(known, self.keys)
-        if found is None:
+        divisor = entry(known, self.over) if self.over else 1.0
+        if found is None or divisor is None:
             return UNKNOWN
         median, count = middle(found)
-        return f"{median:.3g}{self.unit}" + (f" (n = {count})" if count else "")
+        value = self.factor * median / middle(divisor)[0]
+        return f"{value:.3g}{self.unit}" + (f" (n = {count})" if count else "")
 
 
 def entry(known: Any, keys: tuple[Key, ...]) -> Any:
@@ -63,11 +70,6 @@ def startup(name: str) -> Figure:
     return Figure("startup", ("commands", name, "wall"), " s")
 
 
-def probe(part: str, ratio: str, peer: str) -> Figure:
-    """Return how many times less CPU time a probe takes than a peer."""
-    return Figure("probe", (part, "ratios", ratio, "cpu"), f" times {peer}")
-
-
 def regret(at_once: int) -> Figure:
     """Return the regret of the default searcher over random search."""
     one = {"searcher": "gp", "at_once": at_once}
@@ -77,20 +79,20 @@ def regret(at_once: int) -> Figure:
 # By how the line of the page begins.
 LINES: dict[str, tuple[Figure, ...]] = {
     "a further trial of a linear probe": (
-        Figure("heads", ("clock", "one by one"), " s"),
-        Figure("heads", ("clock", "plain loop, no files"), " s, a plain loop"),
+        Figure("probe", ("worker", "seconds", "further", "cpu"), " s CPU"),
+        Figure("heads", ("cpu", "plain loop, no files"), " s CPU, a plain loop"),
     ),
-    "the same trial in a batch of 32": (Figure("heads", ("clock", "32 together"), " s"),),
-    "the same over a trial without any cache": (
-        probe("worker", "without features over first", "first"),
-        probe("worker", "without features over further", "further"),
+    "the same trial in a batch of 32": (Figure("heads", ("cpu", "32 together"), " s CPU"),),
+    "the same over a trial without any cache": tuple(
+        Figure("probe", ("worker", "ratios", f"script over {one}", "cpu"), " times")
+        for one in ("first", "further")
     ),
-    "linear probe as one process": (
-        probe("command", "script over first", "first"),
-        probe("command", "script over further", "further"),
+    "linear probe as one process": tuple(
+        Figure("probe", ("command", "ratios", f"script over {one}", "cpu"), " times")
+        for one in ("first", "further")
     ),
     "probe with random-resized crop": (
-        probe("crops", "script over further", "the script"),
+        Figure("probe", ("crops", "ratios", "script over further", "cpu"), " times"),
         Figure("views", ("new views over it", "8 views, further"), " times with 8 cached views"),
     ),
     "random-resized crop 224 and flip: building": (
@@ -104,18 +106,6 @@ LINES: dict[str, tuple[Figure, ...]] = {
     "small images": (
         Figure("input", ("small images", "DataLoader over fieldtrial, wall"), " times"),
     ),
-    "training step of an MLP": (Figure("step", ("ratios", "MLP", "ours over by hand"), " times"),),
-    "five-block CNN": (
-        Figure(
-            "step", ("ratios", "five-block CNN, augmented", "ours over plain"), " times the time"
-        ),
-        Figure(
-            "step",
-            ("ratios", "five-block CNN, augmented", "ours over by hand"),
-            " times a loop by hand",
-        ),
-    ),
-    "AdamW step": (Figure("step", ("milliseconds", "AdamW's step, ResNet-18", "ours"), " ms"),),
     "driver, CPU a trial": tuple(
         Figure("driver", ("figures", f"{trials} trials", "cpu_ms_per_trial"), f" ms at {trials:,}")
         for trials in (300, 1000, 10_000, 30_000)
