@@ -41,8 +41,8 @@ fix: $(VENV)/installed
 
 # The quick figures, and the table of docs/measured.md with these beside it; ten minutes on two idle cores.
 bench: $(VENV)/installed
-	$(BIN)/python benchmarks/startup.py --repeats 3
-	$(BIN)/python benchmarks/step.py --repeats 3
+	for name in startup heads input probe step; do $(BIN)/python benchmarks/$$name.py --repeats 2 || exit 1; done
+	$(BIN)/python benchmarks/driver.py --trials 300,1000 --repeats 1
 	$(BIN)/python benchmarks/table_of_speed.py
 
 clean:

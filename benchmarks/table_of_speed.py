@@ -70,11 +70,19 @@ def startup(name: str) -> Figure:
     return Figure("startup", ("commands", name, "wall"), " s")
 
 
+def regret(at_once: int) -> Figure:
+    """Return the regret of the default searcher over random search."""
+    one = {"searcher": "gp", "at_once": at_once}
+    return Figure("search", ("searches", one, "all", "regret"), f" with {at_once} at once")
+
+
 # By how the line of the page begins.
 LINES: dict[str, tuple[Figure, ...]] = {
     "a further trial of a linear probe": (
         Figure("probe", ("worker", "seconds", "further", "cpu"), " s CPU"),
+        Figure("heads", ("cpu", "plain loop, no files"), " s CPU, a plain loop"),
     ),
+    "the same trial in a batch of 32": (Figure("heads", ("cpu", "32 together"), " s CPU"),),
     "the same over a trial without any cache": tuple(
         Figure("probe", ("worker", "ratios", f"script over {one}", "cpu"), " times")
         for one in ("first", "further")
@@ -85,6 +93,22 @@ LINES: dict[str, tuple[Figure, ...]] = {
     ),
     "probe with random-resized crop": (
         Figure("probe", ("crops", "ratios", "script over further", "cpu"), " times"),
+        Figure("views", ("new views over it", "8 views, further"), " times with 8 cached views"),
+    ),
+    "random-resized crop 224 and flip: building": (
+        Figure("input", ("photos", "store, wall ms an image"), " ms"),
+        Figure("input", ("photos", "decoding alone, wall ms an image"), " ms, decoding alone"),
+    ),
+    "the same from the store": (
+        Figure("input", ("photos", "crops from it, wall ms an image"), " ms"),
+        Figure("input", ("photos", "DataLoader over crops from it, wall"), " times the DataLoader"),
+    ),
+    "small images": (
+        Figure("input", ("small images", "DataLoader over fieldtrial, wall"), " times"),
+    ),
+    "driver, CPU a trial": tuple(
+        Figure("driver", ("figures", f"{trials} trials", "cpu_ms_per_trial"), f" ms at {trials:,}")
+        for trials in (300, 1000, 10_000, 30_000)
     ),
     "`make demo`": (
         Figure("demo", ("wall",), " s"),
@@ -109,6 +133,7 @@ LINES: dict[str, tuple[Figure, ...]] = {
         Figure("startup", ("worker", "beyond_torch"), " s beyond torch"),
         Figure("startup", ("worker", "torch"), " s torch"),
     ),
+    "regret over random search": (regret(1), regret(8)),
 }
 
 

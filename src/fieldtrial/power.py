@@ -3,12 +3,14 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import NormalDist
 
 POWER = 0.8
 LEVEL = 0.05  # of all comparisons of a table together
 # What is assumed of rows before any has run: about what the reports' small data sets gave.
 ACCURACY = 0.9
 SHARED_ERRORS = 0.5  # of a row's wrong answers, those that another row has wrong too
+HALVINGS = 60  # of the range in which a multiple is looked for
 MOST_TIMES = 1000.0  # as many images or seeds: more are of no use to anybody
 SEED_DEVIATION = 0.005  # of the accuracy, from one seed to the next on all images together
 
@@ -33,11 +35,9 @@ class Design:
         Sidak's (Journal of the American Statistical Association 62, 1967): a little too strict for
         comparisons that share a row.
         """
-        from scipy import special
-
         level = 1 - (1 - LEVEL) ** (1 / self.comparisons)
         freedom = self.freedom * more_seeds
-        critical = float(special.stdtrit(freedom, 1 - level / 2)) + float(special.ndtri(POWER))
+        critical = _quantile(freedom, 1 - level / 2) + NormalDist().inv_cdf(POWER)
         return critical * math.sqrt(self.images / more_images + self.seeds / more_seeds)
 
     def images_for(self, difference: float) -> float | None:
@@ -51,15 +51,25 @@ class Design:
 
 def _multiple(detectable: Callable[[float], float], difference: float) -> float | None:
     """Return the least multiple with which `difference` is detectable."""
-    from scipy.optimize import brentq
-
-    def excess(exponent: float) -> float:
-        return detectable(math.exp(exponent)) - difference
-
     least, most = -math.log(MOST_TIMES), math.log(MOST_TIMES)
-    if excess(most) > 0:
+    if detectable(math.exp(most)) > difference:
         return None
-    return math.exp(least if excess(least) <= 0 else float(brentq(excess, least, most)))
+    for _ in range(HALVINGS):  # what is detectable falls as the multiple grows
+        middle = (least + most) / 2
+        if detectable(math.exp(middle)) > difference:
+            least = middle
+        else:
+            most = middle
+    return math.exp(most)
+
+
+def _quantile(freedom: float, chance: float) -> float:
+    """Return the quantile of Student's distribution; with infinite freedom, of the normal one."""
+    if math.isinf(freedom):
+        return NormalDist().inv_cdf(chance)
+    from scipy import special  # late: a dry run, which needs none, would wait for it
+
+    return float(special.stdtrit(freedom, chance))
 
 
 def assumed(images: int, seeds: int, comparisons: int) -> Design:
