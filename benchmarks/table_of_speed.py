@@ -114,20 +114,6 @@ LINES: dict[str, tuple[Figure, ...]] = {
         Figure("demo", ("wall",), " s"),
         Figure("demo", ("epochs",), " s, its epochs"),
     ),
-    "training step of an MLP": (
-        Figure("step", ("ratios", "MLP", "ours over by hand"), " times a loop by hand"),
-    ),
-    "five-block CNN": (
-        Figure(
-            "step",
-            ("milliseconds", "five-block CNN, augmented", "plain"),
-            " times, with all that benchmarks/step.py turns off",
-            over=("milliseconds", "five-block CNN, augmented", "ours"),
-        ),
-    ),
-    "AdamW step": (
-        Figure("step", ("milliseconds", "AdamW's step, ResNet-18", "ours"), " ms, one thread"),
-    ),
     "`--help`; `--dry-run`": tuple(map(startup, ("help", "dry_run", "status", "table"))),
     "imports of a worker": (
         Figure("startup", ("worker", "beyond_torch"), " s beyond torch"),
