@@ -106,6 +106,12 @@ LINES: dict[str, tuple[Figure, ...]] = {
     "small images": (
         Figure("input", ("small images", "DataLoader over fieldtrial, wall"), " times"),
     ),
+    "training step of an MLP": (Figure("step", ("ratios", "MLP", "ours over by hand"), " times"),),
+    "five-block CNN": tuple(
+        Figure("step", ("ratios", "five-block CNN, augmented", f"ours over {peer}"), f" of {peer}")
+        for peer in ("plain", "by hand")
+    ),
+    "AdamW step": (Figure("step", ("milliseconds", "AdamW's step, ResNet-18", "ours"), " ms"),),
     "driver, CPU a trial": tuple(
         Figure("driver", ("figures", f"{trials} trials", "cpu_ms_per_trial"), f" ms at {trials:,}")
         for trials in (300, 1000, 10_000, 30_000)
