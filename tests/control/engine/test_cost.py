@@ -43,6 +43,7 @@ class QuickPlace:
     """A place whose trials have ended when they are looked at, one at a time."""
 
     slots = 4
+    together = 1
     processes = 1
     backlog = None
 
