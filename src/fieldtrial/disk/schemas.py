@@ -158,7 +158,8 @@ class Inputs(TypedDict, total=False):
     has. store: the name of the decoded data. remarks: on the data, a line each. weights: those that
     the trial starts from, None where they are drawn. model: the file that describes the network,
     None where a library has it. versions: of the libraries that numbers depend on. recipe: how
-    images became squares, in words; see `recorded` in training/data/recipe.
+    images became squares, in words; see `recorded` in training/data/recipe. draws: the version of
+    the random numbers of augmentation, where there is any; without it, the first.
     """
 
     cut: Required[Cut]
@@ -171,6 +172,7 @@ class Inputs(TypedDict, total=False):
     model: KnownFile | None
     versions: dict[str, str]
     recipe: str
+    draws: Count
 
 
 class SweepCut(TypedDict, total=False):

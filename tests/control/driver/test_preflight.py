@@ -110,6 +110,15 @@ def test_kept_features_of_frozen_layers_cost_once_for_each_worker() -> None:
     assert hours(sweep, ENDLESS, FROZEN) * 3600 == pytest.approx(2 * overhead)
 
 
+@pytest.mark.parametrize(("given", "views"), [(1, 1), (8, 2)])
+def test_cached_views_cost_each_trial_one_an_epoch_at_most(given: int, views: int) -> None:
+    kept = TrainConfig(epochs=2, batch_size=16, freeze="all_but_head")
+    changed = replace(kept, augmentation=("crop",), cached_views=given)
+    before, after = (Sweep(base=base, rows=[{}], seeds=1) for base in (kept, changed))
+    more = operations(after, FROZEN) - operations(before, FROZEN)
+    assert more == pytest.approx(2 * views * 100 * 0.99, rel=1e-6)
+
+
 @pytest.mark.parametrize("changes", [{"augmentation": ("crop",)}, {"strategy": "zero3"}])
 def test_frozen_layers_that_cannot_be_kept_are_computed_in_each_epoch(
     changes: dict[str, Any],

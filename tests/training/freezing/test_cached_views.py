@@ -10,8 +10,9 @@ from PIL import Image
 
 from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.disk.run import Record, Run
+from fieldtrial.training.attempt.preflight import check
 from fieldtrial.training.distributed.world import World
-from fieldtrial.training.freezing import feature_cache
+from fieldtrial.training.freezing import cached_views, feature_cache
 from fieldtrial.training.freezing.cached_views import ViewData, ViewSource, with_views
 from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.loop.batches import augmented, batches, crops
@@ -73,7 +74,7 @@ def test_views_are_the_features_of_augmented_images(tmp_path: Path, photos: str)
     whole, seen = source.network.eval(), []
     for number, view in enumerate(data.views):
         parts = (source.network, source.point, source.data, source.world, source.sample)
-        images = ViewSource(*parts, config, number).images(chosen, 0)
+        images = ViewSource(*parts, config, number, 0.0).images(chosen, 0)
         assert images.shape == (len(chosen), 3, 24, 24)
         seen.append(images)
         with torch.no_grad():
@@ -159,3 +160,55 @@ def test_views_that_cannot_be_kept_are_refused(
     monkeypatch.setattr(feature_cache, "MOST_BYTES", 10)
     with pytest.raises(ConfigError, match=r"cached_views = 3: .* cannot be kept.* set .* to 0"):
         records_of(tmp_path / "run")
+
+
+def test_views_have_one_limit_of_time_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each takes a while that is within the limit, and all of them are not."""
+    clock = [0.0]
+    monkeypatch.setattr(feature_cache, "MOST_SECONDS", 1000.0)
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    images, computed = ViewSource.images, []
+
+    def slowly(source: ViewSource, *chosen: Any) -> torch.Tensor:
+        clock[0] += 450
+        computed.append(source.number)
+        return images(source, *chosen)
+
+    monkeypatch.setattr(ViewSource, "images", slowly)
+    with pytest.raises(ConfigError, match="the views together take more"):
+        views_of(tmp_path)
+    assert computed == [0]  # which is enough to see it
+    views_of(tmp_path / "two", cached_views=2)
+
+
+def test_views_have_one_limit_of_room_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, _, data = views_of(tmp_path)
+    whole = data.images.nbytes + 3 * data.views[0].nbytes
+    monkeypatch.setattr(cached_views, "MOST_BYTES_TOGETHER", whole)
+    views_of(tmp_path / "fits")
+    monkeypatch.setattr(cached_views, "MOST_BYTES_TOGETHER", whole - 1)
+    with pytest.raises(ConfigError, match=r"the views together take more"):
+        views_of(tmp_path / "large")
+    # a trial has at most one view an epoch
+    views_of(tmp_path / "short", epochs=2)
+    problems = check(Attempt.at(Run.create(tmp_path / "checked", config)))["problems"]
+    assert problems[0].startswith("cached_views = 3: the frozen layers' features cannot be kept")
+
+
+@pytest.mark.parametrize("where", ["features", "zero3"])
+def test_the_check_before_a_sweep_refuses_views_that_cannot_be_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    strategy = "zero3" if where == "zero3" else "ddp"
+    config = TrainConfig.from_dict(PROBE | {"strategy": strategy})
+    run = Run.create(tmp_path / "run", config)
+    assert check(Attempt.at(run))["problems"] == []
+    if where == "features":
+        monkeypatch.setenv("FIELDTRIAL_FEATURES", "off")
+    world = World(size=1 if where == "features" else 2)
+    (problem,) = check(Attempt.at(run, world))["problems"]
+    assert "cached_views = 3" in problem

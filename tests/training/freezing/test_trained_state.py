@@ -1,5 +1,6 @@
 """What training changes of a network, and what it does not."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -162,6 +163,26 @@ def test_frozen_layers_that_come_out_otherwise_are_read_from_the_file_or_refused
     lost.frozen_path.unlink()
     with pytest.raises(ConfigError, match="freeze = 'first:3': the frozen layers come out with"):
         train_until(lost, attempt=2)
+
+
+@pytest.mark.usefixtures("each_epoch_saved")
+def test_a_checkpoint_of_another_network_is_refused(
+    new_run: Callable[..., Run], train_until: TrainUntil
+) -> None:
+    run = new_run("run", **PROBE)
+    train_until(run, last_epoch=1)
+    _, network = open_trial(run.config(), run)
+    saved = checkpoint.read(run.checkpoint_path(1))
+    name = next(iter(saved["model"]))
+    models: list[dict[str, torch.Tensor]] = [saved["model"] | {name: torch.ones(7, 7, 7)}, {}]
+    for model in models:
+        with pytest.raises(ValueError, match=f"{run.path}: a checkpoint of another network: "):
+            checkpoint.restore(run, run.config(), network, saved | {"model": model})
+    # a pipe in the place of the frozen part is not waited for
+    run.frozen_path.unlink()
+    os.mkfifo(run.frozen_path)
+    with pytest.raises(OSError, match="no regular file"):
+        checkpoint.restore(run, run.config(), network, saved | {"frozen": "of other weights"})
 
 
 @pytest.mark.usefixtures("each_epoch_saved")

@@ -243,6 +243,25 @@ def test_other_versions_are_said_and_not_refused(
     assert f"the run began with torch {short}, now 99.1" in first["notice"]
 
 
+@pytest.mark.parametrize("augmentation", [(), ("horizontal_flip",)])
+def test_other_draws_of_an_augmentation_are_said(
+    augmentation: tuple[str, ...], tmp_path: Path, images: Path, train_until: TrainUntil
+) -> None:
+    run = Run.create(tmp_path / "run", config_of(images, augmentation=augmentation))
+    train_until(run, 1, last_epoch=0)
+    assert "notice" not in train_until(run, 2, last_epoch=0)[0]
+    known = json.loads(run.inputs_path.read_bytes())
+    assert ("draws" in known) == bool(augmentation)
+    (path,) = run.checkpoints()
+    state = checkpoint.read(path)
+    state["inputs"].pop("draws", None)  # as an earlier version wrote it
+    torch.save(state, Path(path).with_suffix(".new"))
+    Path(path).with_suffix(".new").rename(path)
+    first = train_until(run, 3)[0]
+    told = "the run began with version 1 of the random numbers of augmentation, now 2"
+    assert first.get("notice") == (told if augmentation else None)
+
+
 def test_other_images_are_not_evaluated_as_the_runs_own(
     tmp_path: Path, images: Path, train_until: TrainUntil
 ) -> None:

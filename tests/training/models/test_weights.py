@@ -10,7 +10,7 @@ import torchvision.models
 from fieldtrial.config import TrainConfig
 from fieldtrial.disk.inside import Inside
 from fieldtrial.disk.run import Run
-from fieldtrial.training.models.weights import DTYPES, write_state
+from fieldtrial.training.models.weights import DTYPES, require_types, write_state
 from tests.training.networks import IMAGENET_MEAN, SQUEEZENET, Code, finished_run, network_for, same
 
 
@@ -111,6 +111,13 @@ def test_a_file_with_code_in_it_is_refused_and_not_run(
         with pytest.raises(ValueError, match=f"{name}: holds no state dict"):
             network_for(TrainConfig(weights=name))
     assert not Path("ran").exists()
+
+
+def test_types_that_cannot_be_written_are_refused_before_training() -> None:
+    state = {"model.a": torch.ones(2), "model.b": torch.ones(2, dtype=torch.complex128)}
+    with pytest.raises(ValueError, match=r"cannot be written .*: model\.b \(torch\.complex128\)"):
+        require_types(state)
+    require_types({str(kind): torch.empty(1, dtype=kind) for kind in DTYPES})
 
 
 @pytest.mark.parametrize("is_last", [False, True])

@@ -146,9 +146,9 @@ def trial_hours(
     """Return upper bounds on the hours of each row, and of all sources, on one trial's devices.
 
     They assume the largest trials that the search may propose, no early stopping, and that each
-    worker computes the features of frozen layers once for each row, where they can be kept. They
-    leave out starts of workers, augmentation, waits for data, and the fitting of support vector
-    machines.
+    worker computes the features of frozen layers once for each row, where they can be kept, and
+    each trial those of its cached views. They leave out starts of workers, augmentation, waits
+    for data, and the fitting of support vector machines.
 
     teraflops: what a trial's devices sustain in training, in 1e12 operations a second.
     workers: how many there are.
@@ -163,6 +163,9 @@ def trial_hours(
             images = size.train_images + size.validation_images
             filled = min(workers, sweep.runs_per_row)
             further += filled * images * (size.flops - size.tail_flops)
+            if row.config.augmentation:  # each seed has views of its own
+                views = min(row.config.cached_views, row.most_epochs) * size.train_images
+                further += sweep.runs_per_row * views * (size.flops - size.tail_flops)
         rows.append((sweep.runs_per_row * seconds + further / (teraflops * 1e12)) / 3600)
     configs = {row.source.id: row.source for row in sweep.planned if row.source}
     sources = [
@@ -178,8 +181,9 @@ def _as_frozen(size: Size, config: TrainConfig, searched: Set[str]) -> tuple[Siz
     """
     if "freeze" in searched:
         return replace(size, tail_flops=size.flops, tail_tensors=size.tensors), False
-    may_change = searched & {"augmentation", "strategy"}
-    is_fixed = not (config.augmentation or config.strategy == "zero3" or may_change)
+    may_change = searched & {"augmentation", "cached_views", "strategy"}
+    is_new = config.augmentation and not config.cached_views  # in each epoch
+    is_fixed = not (is_new or config.strategy == "zero3" or may_change)
     return size, size.fits_cache and is_fixed
 
 
@@ -233,4 +237,6 @@ class _Question:
         # The batch size matters only where a process gets too few images; see require_micro_batch.
         relevant["batch_size"] = min(config.batch_size, ENOUGH_IMAGES * processes)
         relevant |= {"seed": config.seed, "loss": config.loss, "select": config.select}
+        if config.cached_views:
+            relevant |= {"epochs": config.epochs, "strategy": config.strategy}
         return cls(TrainConfig.from_dict(relevant), shapes_only, processes, on_gpus)

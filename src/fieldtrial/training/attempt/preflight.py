@@ -12,7 +12,7 @@ import contextlib
 import json
 import os
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from fieldtrial.config import TrainConfig
 from fieldtrial.disk.run import Run
 from fieldtrial.fields.switches import require_switches
 from fieldtrial.training.distributed.world import World
+from fieldtrial.training.freezing.cached_views import require_views
 from fieldtrial.training.freezing.trained_part import trained_part
 from fieldtrial.training.inputs.settle import standing_problems
 from fieldtrial.training.loop.attempt import Attempt
@@ -58,6 +59,9 @@ def check(attempt: Attempt, shapes_only: bool = False) -> dict[str, Any]:
         with torch.device("meta") if shapes_only else contextlib.nullcontext():
             data, network = open_trial(attempt.config, attempt.run)
             require_micro_batch(network, data, attempt)
+            if not shapes_only:
+                here = replace(attempt.world, device=torch.device("cpu"))
+                require_views(network, data, attempt.config, here)
             own = (attempt.run, attempt.config, data, network)
             if problems := [] if shapes_only else standing_problems(*own):
                 return {"problems": problems}

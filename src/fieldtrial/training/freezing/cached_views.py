@@ -1,5 +1,6 @@
 """Cached views: the features of a few augmented views of each image, in the place of new ones."""
 
+import time
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -16,7 +17,15 @@ from fieldtrial.training.data.originals import without_crop
 from fieldtrial.training.data.splits import Indices
 from fieldtrial.training.distributed.device_clock import DeviceClock
 from fieldtrial.training.distributed.world import World
-from fieldtrial.training.freezing.feature_cache import FeatureData, FeatureSource, with_features
+from fieldtrial.training.freezing.feature_cache import (
+    MOST_BYTES_TOGETHER,
+    FeatureData,
+    FeatureSource,
+    are_wanted,
+    sample_of,
+    with_features,
+)
+from fieldtrial.training.freezing.freeze_point import find_freeze_point
 from fieldtrial.training.models.network import Network
 
 VIEW, FIRST = 5, 6  # purposes of random numbers
@@ -28,6 +37,13 @@ class ViewSource(FeatureSource):
 
     config: TrainConfig
     number: int
+    began: float  # when the trial's first file was asked for, on the monotonic clock
+
+    def expected_seconds(self, seconds: float, share: float) -> float:
+        """Return what filling the cache takes for all views, if further ones take as long."""
+        further = views_of(self.config, self.data) - self.number - 1
+        whole = super().expected_seconds(seconds, share)
+        return time.monotonic() - self.began - seconds + whole * (1 + further)
 
     @property
     def view(self) -> str:
@@ -95,32 +111,57 @@ def with_views(
         ConfigError: the features cannot be kept.
         ValueError: see `with_features`.
     """
-    count = config.cached_views
-    has_views = config.freeze != "none" and config.augmentation and data.targets_suffice
-    if not count or not has_views:
+    count, began = views_of(config, data), time.monotonic()
+    if not count:
         return network, data
+    require_views(network, data, config, world)
     # held-out images are not augmented
     featured, held = with_features(network, data, replace(config, augmentation=()), world, clock)
     if not isinstance(held, FeatureData):
-        raise _problem(count)
+        raise _problem(config)
     source = held.source
     parts = (source.network, source.point, source.data, source.world, source.sample)
     views = []
     for number in range(count):
-        view = ViewSource(*parts, config, number).kept(data.train, clock)
+        view = ViewSource(*parts, config, number, began).kept(data.train, clock)
         if view is None:
-            raise _problem(count)
+            raise _problem(config)
         views.append(view)
     first = np.random.default_rng([FIRST, config.seed]).integers(count, size=len(data.train))
     known = {item.name: getattr(held, item.name) for item in fields(FeatureData)}
     return featured, ViewData(**known, views=tuple(views), first=first)
 
 
-def _problem(count: int) -> ConfigError:
+def views_of(config: TrainConfig, data: Data) -> int:
+    """Return how many views of each image a trial keeps, at most one an epoch; 0: it has none."""
+    if config.freeze == "none" or not config.augmentation or not data.targets_suffice:
+        return 0
+    return min(config.cached_views, config.epochs)
+
+
+def require_views(network: Network, data: Data, config: TrainConfig, world: World) -> None:
+    """Raise ConfigError if it is clear before any is computed that views cannot be kept.
+
+    `network` is on `world.device`, with its layers frozen.
+    """
+    count = views_of(config, data)
+    if not count:
+        return
+    point = find_freeze_point(network)
+    is_partitioned = config.strategy == "zero3" and world.size > 1
+    if point is None or is_partitioned or not are_wanted():
+        raise _problem(config)
+    images = (count + 1) * len(data.train) + len(data.validation)
+    if sample_of(network, point, data, world).numel() * 4 * images > MOST_BYTES_TOGETHER:
+        raise _problem(config)
+
+
+def _problem(config: TrainConfig) -> ConfigError:
     return ConfigError(
         [
-            f"cached_views = {count}: the frozen layers' features cannot be kept. There is no one"
-            " place where the frozen part ends, or a view takes more room or time than the feature"
-            " cache gives, or FIELDTRIAL_FEATURES = off; set cached_views to 0"
+            f"cached_views = {config.cached_views}: the frozen layers' features cannot be kept."
+            " There is no one place where the frozen part ends, or the views together take more"
+            " room or time than the feature cache gives, or FIELDTRIAL_FEATURES = off, or strategy"
+            " = zero3 with several processes; set cached_views to 0"
         ]
     )

@@ -67,6 +67,10 @@ class FeatureSource:
         """Return the images `chosen`, the block of that number, on the device."""
         return torch.from_numpy(self.data.take(chosen)).to(self.world.device)
 
+    def expected_seconds(self, seconds: float, share: float) -> float:
+        """Return what filling the cache takes, where a `share` of the file took `seconds`."""
+        return seconds / share
+
     def kept(self, chosen: Indices, clock: DeviceClock | None) -> NDArray[Any] | None:
         """Return the features of the images `chosen`, float32 (n, ...), from the feature cache.
 
@@ -204,7 +208,7 @@ def with_features(
     if point is None:
         return network, data
     chosen = np.union1d(data.train, data.validation)
-    sample = _sample(network, point, data, world)
+    sample = sample_of(network, point, data, world)
     source = FeatureSource(network, point, data, world, sample)
     features = source.kept(chosen, clock)
     if features is None:
@@ -267,7 +271,7 @@ def _build(source: FeatureSource, chosen: Indices, shape: tuple[int, ...], path:
                 part = part.permute(0, 2, 3, 1) if source.is_channels_last else part
                 features[start : start + len(part)] = part.float().cpu().numpy()
                 advance(len(part))
-                _require_time(time.monotonic() - started, (start + len(part)) / len(chosen))
+                _require_time(source, time.monotonic() - started, (start + len(part)) / len(chosen))
         features.flush()
         aside.rename(path)
         write_cost(path, time.monotonic() - started)
@@ -275,10 +279,11 @@ def _build(source: FeatureSource, chosen: Indices, shape: tuple[int, ...], path:
         aside.unlink(missing_ok=True)
 
 
-def _require_time(seconds: float, share: float) -> None:
-    """Raise OSError if the whole file will take too long, where a `share` of it took `seconds`."""
-    if seconds > ESTIMATE_SECONDS and seconds / share > MOST_SECONDS:
-        raise OSError(f"filling the feature cache would take {seconds / share / 60:.0f} minutes")
+def _require_time(source: FeatureSource, seconds: float, share: float) -> None:
+    """Raise OSError if filling will take too long, where a `share` of the file took `seconds`."""
+    expected = source.expected_seconds(seconds, share)
+    if (seconds > ESTIMATE_SECONDS or share == 1) and expected > MOST_SECONDS:
+        raise OSError(f"filling the feature cache would take {expected / 60:.0f} minutes")
 
 
 def make_room(size: int) -> None:
@@ -314,7 +319,7 @@ def features_of(network: Network, point: FreezePoint, images: torch.Tensor) -> t
     return features
 
 
-def _sample(network: Network, point: FreezePoint, data: Data, world: World) -> torch.Tensor:
+def sample_of(network: Network, point: FreezePoint, data: Data, world: World) -> torch.Tensor:
     """Return a tensor of the shape and type of one image's features, which copies share."""
     key = ("features of an image", point.cut.key, world.device.type, data.image_size)
     if key not in network.known:

@@ -19,6 +19,8 @@ from fieldtrial.training.inputs.origin import description, origin
 from fieldtrial.training.models.network import Network
 from fieldtrial.training.models.source import ModelSource
 
+# Of augmentation: raised when the same seed stands for other changes of the images.
+DRAWS = 2
 LIBRARIES = ("torch", "torchvision", "timm")
 FILES: tuple[Literal["weights", "model"], ...] = ("weights", "model")  # entries on files
 
@@ -28,6 +30,8 @@ def inputs_of(config: TrainConfig, data: Data, network: Network) -> Inputs:
     found = data_inputs(data)
     found["weights"], found["model"] = origin(config, network), description(network)
     found["versions"] = versions()
+    if config.augmentation:
+        found["draws"] = DRAWS
     return found
 
 

@@ -37,7 +37,7 @@ def settle(
 ) -> tuple[Inputs, str | None]:
     """Return what the trial depends on, to all processes; write it into its directory at its start.
 
-    The second result is a notice on libraries of other versions, or None.
+    The second result is a notice on other versions of libraries or draws, or None.
 
     Args:
         run: the trial's directory.
@@ -172,10 +172,13 @@ def _has_inputs(sweep: SweepFolder, config: TrainConfig) -> bool:
 
 
 def _version_notice(known: Inputs, now: Inputs) -> str | None:
-    """Return that libraries have other versions than when the run began, or None."""
+    """Return what has other versions than when the run began, libraries or draws, or None."""
     pairs = [
         (name, short(known.get("versions", {}).get(name, full)), short(full))
         for name, full in now["versions"].items()
     ]
     changed = [f"{name} {was}, now {is_now}" for name, was, is_now in pairs if was != is_now]
+    was, is_now = known.get("draws", 1), now.get("draws", 1)
+    if "draws" in now and was != is_now:
+        changed.append(f"version {was} of the random numbers of augmentation, now {is_now}")
     return f"the run began with {'; '.join(changed)}" if changed else None

@@ -57,12 +57,23 @@ def restore(run: Run, config: TrainConfig, network: Network, saved: dict[str, An
 
     Raises:
         ConfigError: its frozen part is not the one that the trial began with, nor is that kept.
+        ValueError: its weights are of another network, or the file of its frozen part is damaged.
     """
+    try:
+        _restore(run, config, network, saved)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1].strip()
+        raise ValueError(f"{run.path}: a checkpoint of another network: {reason}") from error
+
+
+def _restore(run: Run, config: TrainConfig, network: Network, saved: dict[str, Any]) -> None:
     if "frozen" not in saved:
         network.load_state_dict(saved["model"])
         return
     if saved["frozen"] != frozen_digest(network) and is_there(run.frozen_path):
-        network.load_state_dict(read_state(run.frozen_path), strict=False)
+        with open_file(run.frozen_path):  # says so if it is no regular file
+            frozen = read_state(run.frozen_path)
+        network.load_state_dict(frozen, strict=False)
     if saved["frozen"] != frozen_digest(network):
         raise ConfigError(
             [

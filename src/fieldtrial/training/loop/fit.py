@@ -50,6 +50,7 @@ from fieldtrial.training.models.network import (
 )
 from fieldtrial.training.models.source import ModelSource
 from fieldtrial.training.models.utilization import ideal_seconds, utilization
+from fieldtrial.training.models.weights import require_types
 from fieldtrial.training.tasks.interface import Scores
 from fieldtrial.training.tasks.registry import task_of
 
@@ -290,6 +291,7 @@ def open_trial(config: TrainConfig, run: Run) -> tuple[Data, Network]:
     data = task_of(config).load(config, source.image_size, cut_of(run, config), source.recipe)
     network = built(source, data)
     freeze(network, config.freeze)
+    require_types(network.state_dict())
     return data, network
 
 

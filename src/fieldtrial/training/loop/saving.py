@@ -18,12 +18,12 @@ SECONDS = 5.0
 class Saver:
     """Saves the checkpoints of one attempt at a run.
 
-    Training goes on while a thread writes and syncs a copy of the state. Checkpoints are
-    $FIELDTRIAL_CHECKPOINT_SECONDS apart at the least, so that a trial whose epochs take
+    Training goes on while a thread writes and syncs a copy of the state. Checkpoints of a single
+    process are $FIELDTRIAL_CHECKPOINT_SECONDS apart at the least, so that a trial whose epochs take
     milliseconds does not wait for the disk. A process that is killed so loses the epoch that it is
     in, and those before it that ended in these seconds or while a checkpoint was being written.
-    They are trained again, to the same numbers. With 0 seconds, the checkpoint of each epoch is on
-    disk before training goes on.
+    They are trained again, on CPUs to the same numbers. With 0 seconds, the checkpoint of each
+    epoch is on disk before training goes on.
 
     attempt: its number. Once a newer one has begun, nothing more is written.
 

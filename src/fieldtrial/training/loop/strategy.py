@@ -104,8 +104,8 @@ def prepare(
     is_on_cpu = world.device.type == "cpu"
     if config.precision == "bf16" and is_on_cpu and world.is_rank_0 and not has_bf16_units():
         log.warning(
-            "precision = bf16: this processor has no bf16 units, and takes several times as long as"
-            " with fp32"
+            "precision = bf16: this processor has no bf16 units, and takes six to ten times as long"
+            " as with fp32"
         )
     if world.size > 1 and config.strategy != "ddp":
         from fieldtrial.training.loop.zero import Zero

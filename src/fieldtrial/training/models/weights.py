@@ -20,7 +20,9 @@ KEPT_BYTES = 2**28  # of one file's tensors
 DTYPES = {  # as safetensors calls them
     torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16",
     torch.int64: "I64", torch.int32: "I32", torch.int16: "I16", torch.int8: "I8",
-    torch.uint8: "U8", torch.bool: "BOOL",
+    torch.uint8: "U8", torch.uint16: "U16", torch.uint32: "U32", torch.uint64: "U64",
+    torch.bool: "BOOL", torch.float8_e4m3fn: "F8_E4M3", torch.float8_e5m2: "F8_E5M2",
+    torch.complex64: "C64",
 }  # fmt: skip
 SHOWN = 3  # tensors of each kind named in a message
 # In torchvision's files of Inception and GoogLeNet, and timm's of VOLO; a network may lack them.
@@ -106,6 +108,19 @@ def write_state(path: Inside, state: Mapping[str, Tensor]) -> None:
         file.write(len(text).to_bytes(8, "little") + text)
         for tensor in tensors.values():
             file.write(tensor.cpu().flatten().view(torch.uint8).numpy().data)
+
+
+def require_types(state: Mapping[str, Tensor]) -> None:
+    """Check that `write_state` can write the tensors, before they are trained.
+
+    Raises:
+        ValueError: it has no name for the type of some.
+    """
+    others = [f"{name} ({one.dtype})" for name, one in state.items() if one.dtype not in DTYPES]
+    if others:
+        raise ValueError(
+            f"weights of these types cannot be written to a file: {first_of(others, SHOWN)}"
+        )
 
 
 def separate(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
