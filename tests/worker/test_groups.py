@@ -69,8 +69,8 @@ def do_together(runs: list[Run], attempt: int = 1, test: bool = False) -> Answer
     return answers
 
 
-def do_alone(runs: list[Run], test: bool = False) -> None:
-    for task in tasks(runs, test=test):
+def do_alone(runs: list[Run], test: bool = False, attempt: int = 1) -> None:
+    for task in tasks(runs, attempt, test):
         assert work(task, World()) == {"outcome": "finished"}
 
 
@@ -154,24 +154,30 @@ def test_a_trial_that_diverges_ends_alone(probes: Callable[..., list[Run]]) -> N
     assert len(runs[0].records()) == 7
 
 
-def test_a_group_that_does_not_fit_into_memory_goes_on_one_by_one(
-    probes: Callable[..., list[Run]], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("of one head")]
+)
+def test_all_trials_of_a_group_that_fails_are_answered_at_once_and_can_go_on_alone(
+    error: Exception, probes: Callable[..., list[Run]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FIELDTRIAL_CHECKPOINT_SECONDS", "0")
     together, alone = (probes(name, SETTINGS[:3]) for name in ("together", "alone"))
     step, steps = Heads.step, list[int]()
 
-    def use_too_much(heads: Heads, *given: Any, **more: Any) -> Any:
+    def step_or_fail(heads: Heads, *given: Any, **more: Any) -> Any:
         steps.append(len(heads.configs))
         if len(steps) == 30:  # in the middle of an epoch
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise error
         return step(heads, *given, **more)
 
-    monkeypatch.setattr(Heads, "step", use_too_much)
-    assert sorted(do_together(together)) == [
-        (run.name, {"outcome": "finished"}) for run in together
+    monkeypatch.setattr(Heads, "step", step_or_fail)
+    told = {"kind": "group", "message": f"its group has failed, so it goes on alone: {error}"}
+    assert do_together(together) == [
+        (run.name, {"outcome": "failed", "error": told}) for run in together
     ]
-    assert len(steps) == 30, "the rest was done by other means"
+    assert len(steps) == 30, "no head takes another step"
+    assert all(run.result() is None and run.error() is None for run in together)
+    do_alone(together, attempt=2)
     do_alone(alone)
     for own, other in zip(together, alone, strict=True):
         assert own.attempts() == [1, 2]

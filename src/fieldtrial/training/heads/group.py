@@ -19,6 +19,10 @@ from fieldtrial.training.loop.optimizers import OptimizerState
 from fieldtrial.training.loop.trial_progress import TrialProgress
 
 
+class BrokenGroupError(RuntimeError):
+    """What a group computes for all of its trials has failed: its heads may be half trained."""
+
+
 class Member(Protocol):
     """A trial of the group, as far as the group knows it."""
 
@@ -63,6 +67,8 @@ class HeadGroup:
 
         Raises:
             Diverged: a loss or a gradient of this trial is not finite.
+            BrokenGroupError: the epoch has failed, for all trials. Each can go on alone, from its
+                checkpoint.
         """
         if member not in self._epochs:
             self._advance()
@@ -101,16 +107,18 @@ class HeadGroup:
         """Compute the next epoch of all trials that are left and not at their end."""
         assert not self._epochs, "a trial has not taken its epoch"
         live = [one for one in self._joined if not one.progress.end(one.attempt.config)]
-        if self._heads is None:
-            self._begin(live)
-        elif live != self._rows:
-            self._heads.keep([self._rows.index(one) for one in live])
-        self._rows = live
         try:
+            if self._heads is None:
+                self._begin(live)
+            elif live != self._rows:
+                self._heads.keep([self._rows.index(one) for one in live])
+            self._rows = live
             self._compute(live)
-        except BaseException:
+        except BaseException as error:
             for member in self._joined:  # heads may be in the middle of the epoch
                 member.is_over = True
+            if isinstance(error, Exception):
+                raise BrokenGroupError(str(error).strip() or type(error).__name__) from error
             raise
 
     def _compute(self, live: list[Member]) -> None:
