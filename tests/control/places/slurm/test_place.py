@@ -91,7 +91,12 @@ def test_a_job_is_free_until_a_poll_has_seen_its_claim(
     make_place: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_claimed: bool
 ) -> None:
     place, asked = make_place(trials_per_job=9, trials_together=3), list[int]()
-    monkeypatch.setattr(place._submissions, "ask", lambda wanted, *_: asked.append(wanted) or [])
+
+    def ask(wanted: int, *_: object) -> list[str]:
+        asked.append(wanted)
+        return []
+
+    monkeypatch.setattr(place._submissions, "ask", ask)
     for number in range(2):
         place.start(replace(task(tmp_path, number), group="heads"))
     name = next(iter(place._tasks))
