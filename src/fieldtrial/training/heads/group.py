@@ -71,10 +71,21 @@ class HeadGroup:
             raise epoch
         return epoch
 
+    def is_ahead(self, member: Member) -> bool:
+        """Return whether a trial's head is no longer as the last epoch that it took has left it.
+
+        The next epoch may have been computed, for all, before this trial takes it. A trial at its
+        end has no head from then on.
+        """
+        return self._heads is not None and (member in self._epochs or member not in self._rows)
+
     def model_state(self, member: Member) -> State:
-        """Return what training has made of the trial's network, on the CPU."""
+        """Return what training has made of the trial's network, on the CPU.
+
+        Only while the group is not ahead of the trial; so too for the optimiser's state.
+        """
         begun, _ = self._joined[member]
-        if self._heads is None or member not in self._rows:
+        if self._heads is None:
             return begun
         own = self._heads.parameters[self._rows.index(member)].detach().cpu()
         weight, bias = self._names
@@ -83,7 +94,7 @@ class HeadGroup:
     def optimizer_state(self, member: Member) -> OptimizerState:
         """Return the optimiser's state of a trial, as `Strategy.optimizer_state` does."""
         _, saved = self._joined[member]
-        if self._heads is None or member not in self._rows:
+        if self._heads is None:
             return saved
         state = self._heads.updates.state(self._rows.index(member))
         weight, bias = self._names
