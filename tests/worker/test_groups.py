@@ -15,7 +15,7 @@ from fieldtrial.disk.task_queue import Task
 from fieldtrial.training.attempt.train import train
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.freezing.trained_state import frozen_digest, frozen_state
-from fieldtrial.training.heads import clock
+from fieldtrial.training.heads import clock, group
 from fieldtrial.training.heads.stack import Heads
 from fieldtrial.training.loop import checkpoint
 from fieldtrial.training.loop.attempt import Attempt
@@ -139,13 +139,26 @@ def test_who_ends_first_leaves_its_share_of_the_device_to_the_others(
         seconds[0] += 1e6
         return step(heads, *given, **more)
 
-    now = SimpleNamespace(monotonic=lambda: time.monotonic() + seconds[0])
+    def now() -> float:
+        return time.monotonic() + seconds[0]
+
     monkeypatch.setattr(Heads, "step", take_long)
-    monkeypatch.setattr(clock, "time", now)
+    for module in (clock, group):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=now, perf_counter=now))
     do_together([others[0], stopped, others[1]])
-    taken = [60 * (run.result() or {})["minutes"] for run in (stopped, *others)]
+    taken, in_epochs = (
+        [60 * (run.result() or {})[name] for run in (stopped, *others)]
+        for name in ("minutes", "epoch_minutes")
+    )
     assert sum(taken) == pytest.approx(seconds[0], rel=1e-3)
-    assert taken[1] == pytest.approx(taken[2], rel=0.2)
+    assert sum(in_epochs) == pytest.approx(seconds[0], rel=1e-3)
+    assert taken[1] == pytest.approx(in_epochs[1], rel=1e-3)
+    assert taken[2] == pytest.approx(in_epochs[2], rel=1e-3)
+    last = others[0].records()[-1]
+    of_group = 2 * last["seconds"]
+    assert last["group_seconds"] == pytest.approx(of_group)
+    images = sum((run.result() or {})["train_images"] for run in others)
+    assert last["images_per_second"] == pytest.approx(images / of_group, rel=1e-3)
 
 
 def test_a_stopped_trial_is_answered_at_once_and_the_others_go_on(

@@ -129,14 +129,14 @@ class HeadGroup:
         started = time.perf_counter()
         data, progress = [one.data for one in live], [one.progress for one in live]
         trained = train_epoch(self._heads, self._features, [one.train for one in data], progress)
-        training_seconds = time.perf_counter() - started
+        training_share = (time.perf_counter() - started) / len(live)
         validated = evaluate(self._heads, self._features, [one.validation for one in data])
         seconds = time.perf_counter() - started
         for member, training, validation in zip(live, trained, validated, strict=True):
             self._epochs[member] = (
                 training
                 if isinstance(training, Diverged)
-                else Epoch(training, validation, training_seconds, seconds)
+                else Epoch(training, validation, training_share, seconds / len(live), seconds)
             )
 
     def _begin(self, members: list[Member]) -> None:
