@@ -11,11 +11,12 @@ from fieldtrial.training.data.load import Data
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.heads.clock import GroupClock
 from fieldtrial.training.heads.epochs import evaluate, train_epoch
-from fieldtrial.training.heads.opening import Openings, State, copied
+from fieldtrial.training.heads.opening import Openings, State
 from fieldtrial.training.heads.stack import Features, Heads
 from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.loop.epoch import Diverged, Epoch
 from fieldtrial.training.loop.optimizers import OptimizerState
+from fieldtrial.training.loop.saving import copied
 from fieldtrial.training.loop.trial_progress import TrialProgress
 
 

@@ -17,6 +17,7 @@ from fieldtrial.training.inputs.record import cut_of
 from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.loop.checkpoint import goes_on_with
 from fieldtrial.training.loop.fit import open_trial
+from fieldtrial.training.loop.saving import copied
 from fieldtrial.training.models.network import FeatureNetwork, Network
 from fieldtrial.training.models.weights import separate
 
@@ -113,11 +114,6 @@ class Openings:
         source = replace(first.features.source, data=data)
         features = FeatureData.of(source, first.features.images, chosen)
         return Opening(data, features, copied(trained_state(network)))
-
-
-def copied(state: State) -> State:
-    """Return copies of tensors, on the CPU."""
-    return {name: one.detach().to("cpu", copy=True) for name, one in state.items()}
 
 
 def _steps(data: Data, config: TrainConfig) -> int:
