@@ -151,9 +151,7 @@ def test_who_ends_first_leaves_its_share_of_the_device_to_the_others(
         for name in ("minutes", "epoch_minutes")
     )
     assert sum(taken) == pytest.approx(seconds[0], rel=1e-3)
-    assert sum(in_epochs) == pytest.approx(seconds[0], rel=1e-3)
-    assert taken[1] == pytest.approx(in_epochs[1], rel=1e-3)
-    assert taken[2] == pytest.approx(in_epochs[2], rel=1e-3)
+    assert in_epochs[1:] == pytest.approx(taken[1:], rel=1e-3)
     last = others[0].records()[-1]
     of_group = 2 * last["seconds"]
     assert last["group_seconds"] == pytest.approx(of_group)
@@ -257,7 +255,8 @@ def test_a_trial_that_goes_on_with_other_frozen_weights_trains_alone(
         network.load_state_dict(frozen, strict=False)
         checkpoint.keep_frozen(run, network)
         path = run.checkpoints()[0]
-        torch.save({**checkpoint.read(path), "frozen": frozen_digest(network)}, path)
+        saved = torch.load(path, weights_only=True)
+        torch.save({**saved, "frozen": frozen_digest(network)}, path)
     answers = do_together([others[0], kept, others[1]], attempt=2)
     assert dict(answers) == {run.name: {"outcome": "finished"} for run in (kept, *others)}
     assert [run.environment()["2"].get("together") for run in others] == [2, 2]
