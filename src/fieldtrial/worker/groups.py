@@ -16,6 +16,7 @@ from fieldtrial.disk.task_queue import Task
 from fieldtrial.training.attempt.failures import kind_of
 from fieldtrial.training.attempt.train import train
 from fieldtrial.training.distributed.world import World
+from fieldtrial.training.heads.clock import GroupClock, SharedClock
 from fieldtrial.training.heads.group import BrokenGroupError, HeadGroup
 from fieldtrial.training.heads.member import HeadFit
 from fieldtrial.training.loop.attempt import Attempt, Superseded
@@ -84,9 +85,21 @@ def _begun(tasks: Sequence[Task], group: HeadGroup) -> dict[Task, Records]:
     for task in clocks.keys() - admitted.keys():
         group.clock.leave(clocks[task])
     return {
-        task: train(replace(attempt, together=count), lambda own: HeadFit(own, group))
+        task: _clocked(
+            train(replace(attempt, together=count), lambda own: HeadFit(own, group)),
+            group.clock,
+            clocks[task],
+        )
         for task, attempt in admitted.items()
     }
+
+
+def _clocked(records: Records, group: GroupClock, clock: SharedClock) -> Records:
+    """Yield a trial's records. Once it has been scored, or failed, the others have its share."""
+    try:
+        yield from records
+    finally:
+        group.leave(clock)
 
 
 def _next(task: Task, records: Records, world: World) -> dict[str, Any] | None:
