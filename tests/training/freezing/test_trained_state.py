@@ -181,7 +181,7 @@ def test_a_checkpoint_of_another_network_is_refused(
     # a pipe in the place of the frozen part is not waited for
     run.frozen_path.unlink()
     os.mkfifo(run.frozen_path)
-    with pytest.raises(OSError, match="no regular file"):
+    with pytest.raises(OSError, match="must be a file"):
         checkpoint.restore(run, run.config(), network, saved | {"frozen": "of other weights"})
 
 
