@@ -5,7 +5,8 @@ come from the standard input, as lines {"run": "<directory>", "attempt": 3, "tes
 of these where trials may train together. Answers
 go to the standard output, as lines {"run": "<directory>", "outcome": "finished" | "stopped" |
 "superseded" | "failed"}; a failure's answer has its kind and message too, because a full disk may
-keep them out of error.json. With --queue, tasks and answers go through a sweep's task queue
+keep them out of error.json. The kind "group" says that trials failed together, and that each can go
+on alone. With --queue, tasks and answers go through a sweep's task queue
 instead.
 
 Everything else that is printed goes to the run's log file. So do, on SIGUSR1, the stack traces of
@@ -26,6 +27,7 @@ from typing import Any
 import torch
 
 from fieldtrial.disk.task_queue import Task
+from fieldtrial.fields.switches import require_switches
 from fieldtrial.processes import age
 from fieldtrial.training.attempt.memory import keep_freed_memory, return_freed_memory
 from fieldtrial.training.distributed.device_clock import DeviceClock
@@ -43,6 +45,7 @@ def main() -> None:
     # Descriptor 2 is a run's log file while there is a task.
     faulthandler.register(signal.SIGUSR1, file=2, all_threads=True)
     try:
+        require_switches()
         world = World.from_environment()
     except ValueError as error:
         sys.exit(str(error))

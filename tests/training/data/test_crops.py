@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torchvision.transforms import RandomResizedCrop, functional
 
-from fieldtrial.config import ConfigError, TrainConfig
+from fieldtrial.config import TrainConfig
 from fieldtrial.training.data.crops import (
     draw_window,
     mirrored,
@@ -50,7 +50,8 @@ def test_windows_are_torchvisions(size: tuple[int, int]) -> None:
 def test_beyond_the_border_an_image_is_mirrored(start: int) -> None:
     image = torch.arange(7.0).view(1, 1, 7)
     padded = functional.pad(image, [3, 0], padding_mode="reflect")[0, 0]
-    assert mirrored(start, 5, 7).tolist() == padded[start + 3 : start + 8].tolist()
+    seen = mirrored(torch.arange(start, start + 5), 7)
+    assert seen.tolist() == padded[start + 3 : start + 8].tolist()
 
 
 @pytest.mark.parametrize("size", [(500, 375), (375, 500), (333, 201), (256, 256)])
@@ -63,7 +64,7 @@ def test_a_recipe_knows_the_sides_of_what_it_resizes(size: tuple[int, int], side
 
 def test_another_way_to_resize_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FIELDTRIAL_RESAMPLING", "cubic")
-    with pytest.raises(ConfigError, match="RESAMPLING = cubic: must be torch or pillow"):
+    with pytest.raises(ValueError, match="RESAMPLING = 'cubic': must be torch or pillow"):
         resampling()
 
 
