@@ -26,6 +26,7 @@ from typing import Any
 import torch
 
 from fieldtrial.disk.task_queue import Task
+from fieldtrial.fields.switches import require_switches
 from fieldtrial.processes import age
 from fieldtrial.training.attempt.memory import keep_freed_memory, return_freed_memory
 from fieldtrial.training.distributed.device_clock import DeviceClock
@@ -43,6 +44,7 @@ def main() -> None:
     # Descriptor 2 is a run's log file while there is a task.
     faulthandler.register(signal.SIGUSR1, file=2, all_threads=True)
     try:
+        require_switches()
         world = World.from_environment()
     except ValueError as error:
         sys.exit(str(error))
