@@ -146,8 +146,9 @@ def proposal_of(domain: Domain, value: Any, hint: Any) -> Any:
 
     hint: the field's type. Raises ValueError if the search proposes nothing of the kind.
     """
-    if isinstance(domain, Choice):
-        for one in with_texts(domain).categories:
+    proposed = with_texts(domain)
+    if isinstance(proposed, Choice):
+        for one in proposed.categories:
             if (parse if isinstance(one, str) else check_type)(one, hint) == value:
                 return one
     elif contains(domain, value):
