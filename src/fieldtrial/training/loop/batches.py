@@ -25,9 +25,8 @@ from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.models.network import Network, forward_shapes
 
 AHEAD = 2  # batches that are prepared before they are asked for
-PREFETCH = (
-    "FIELDTRIAL_PREFETCH"  # an environment variable; off: batches are prepared when asked for
-)
+# An environment variable; off: batches are prepared when they are asked for.
+PREFETCH = "FIELDTRIAL_PREFETCH"
 ORDER, DROPOUT, AUGMENTATION, CROP = 1, 2, 3, 4  # purposes of random numbers
 TRIPLET = 3  # images
 
