@@ -20,6 +20,7 @@ from fieldtrial.training.attempt.failures import tell
 from fieldtrial.training.attempt.train import train
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.loop.attempt import Attempt, Superseded
+from fieldtrial.training.loop.saving import Saver
 from fieldtrial.worker.tasks import work
 from tests.unreliable import UnreliableFolder
 
@@ -183,6 +184,24 @@ def test_an_attempt_that_was_taken_over_from_has_no_failures(
     tell(run, "error", "the other process is gone", RuntimeError("connection closed"), attempt=1)
     assert run.error() is None
     assert run.checkpoints()
+
+
+def test_an_attempt_whose_last_checkpoint_was_left_out_for_a_newer_one_has_not_failed(
+    new_run: NewRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FIELDTRIAL_CHECKPOINT_SECONDS", "0")
+    run, add = new_run(select="last", epochs=1), Saver.add
+
+    def begin_newer(saver: Saver, state: dict[str, Any], is_due: bool = True) -> None:
+        if state["progress"]["epoch"] == 1:
+            with run.recorder(2):
+                pass
+        add(saver, state, is_due)
+
+    monkeypatch.setattr(Saver, "add", begin_newer)
+    with pytest.raises(Superseded, match="attempt 2 has taken over from attempt 1"):
+        list(train(Attempt.at(run)))
+    assert run.result() is None
 
 
 def test_a_signal_shows_what_a_worker_does(new_run: NewRun) -> None:

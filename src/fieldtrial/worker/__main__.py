@@ -22,6 +22,7 @@ from dataclasses import asdict
 from typing import Any
 
 from fieldtrial.disk.task_queue import Task
+from fieldtrial.fields.switches import require_switches
 from fieldtrial.processes import age
 from fieldtrial.training.distributed.world import World
 from fieldtrial.worker.task_source import TaskSource, open_task_source
@@ -35,6 +36,7 @@ def main() -> None:
     # Descriptor 2 is a run's log file while there is a task.
     faulthandler.register(signal.SIGUSR1, file=2, all_threads=True)
     try:
+        require_switches()
         world = World.from_environment()
     except ValueError as error:
         sys.exit(str(error))

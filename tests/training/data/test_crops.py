@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torchvision.transforms import RandomResizedCrop, functional
 
-from fieldtrial.config import ConfigError, TrainConfig
+from fieldtrial.config import TrainConfig
 from fieldtrial.training.data.crops import (
     draw_window,
     mirrored,
@@ -63,7 +63,7 @@ def test_a_recipe_knows_the_sides_of_what_it_resizes(size: tuple[int, int], side
 
 def test_another_way_to_resize_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FIELDTRIAL_RESAMPLING", "cubic")
-    with pytest.raises(ConfigError, match="RESAMPLING = cubic: must be torch or pillow"):
+    with pytest.raises(ValueError, match="RESAMPLING = 'cubic': must be torch or pillow"):
         resampling()
 
 

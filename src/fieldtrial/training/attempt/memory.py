@@ -2,9 +2,9 @@
 
 import contextlib
 import ctypes
-import os
 
-VARIABLE = "FIELDTRIAL_MALLOC"  # default: glibc gives freed memory back, for comparison
+from fieldtrial.fields.switches import switch
+
 # mallopt's parameters, see mallopt(3), and what they are set to.
 MMAP_MAX, NO_MAPPINGS = -4, 0
 TRIM_THRESHOLD, NEVER = -1, 2**31 - 1
@@ -16,8 +16,11 @@ def keep_freed_memory() -> None:
     By default glibc gives blocks of megabytes, such as a layer's outputs, back to the system, which
     clears them, a page at a time, when the next step asks for them again: a third of the time of a
     small convolutional network's step. FIELDTRIAL_MALLOC=default leaves it at that.
+
+    Raises:
+        ValueError: the variable has another value.
     """
-    if os.environ.get(VARIABLE) == "default":
+    if switch("FIELDTRIAL_MALLOC") == "default":
         return
     with contextlib.suppress(AttributeError):  # another C library
         allocator = ctypes.CDLL(None)

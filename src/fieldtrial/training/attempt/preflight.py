@@ -20,6 +20,7 @@ import torch
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.disk.run import Run
+from fieldtrial.fields.switches import require_switches
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.freezing.trained_part import trained_part
 from fieldtrial.training.inputs.settle import standing_problems
@@ -53,6 +54,7 @@ def check(attempt: Attempt, shapes_only: bool = False) -> dict[str, Any]:
     `trained_part` says.
     """
     try:
+        require_switches()
         with torch.device("meta") if shapes_only else contextlib.nullcontext():
             data, network = open_trial(attempt.config, attempt.run)
             require_micro_batch(network, data, attempt)

@@ -12,6 +12,7 @@ from fieldtrial.command_line import BAD_INPUT, BAD_RESULT, say
 from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.disk.run import Run
 from fieldtrial.fields.scores import number_with_unit
+from fieldtrial.fields.switches import require_switches
 from fieldtrial.fields.task_metrics import CHOOSING, metric_words
 from fieldtrial.processes import replace_self, started
 from fieldtrial.training.attempt.failures import kind_of, tell
@@ -33,6 +34,7 @@ def prepare_run(config: TrainConfig, run: Run, accumulation: int = 1) -> None:
     Their number is read from WORLD_SIZE and, for this machine, LOCAL_WORLD_SIZE.
 
     Raises:
+        ValueError: an environment variable has a value that is none of its choices.
         ConfigError: the run has another config, or `accumulation` is not from 1 to the batch size;
             there is no such data set, model, layer to freeze or file of weights; a batch is too
             small for the processes. The directory is left as it was.
@@ -67,6 +69,7 @@ def train_run(config: TrainConfig, run: Run, test: bool = False, accumulation: i
         Diverged: in a single process. Of several, rank 0 prints the message and all end.
     """
     require_accumulation(config, accumulation)
+    require_switches()
     keep_freed_memory()
     world = World.from_environment()
     is_free = world.size == 1 and not run.folder.names()

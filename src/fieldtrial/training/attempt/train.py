@@ -163,6 +163,7 @@ def train(attempt: Attempt, fit: Callable[[Attempt], Fit] = Fit) -> Generator[Re
                 trial.stop()
                 break
         records.close()
+        attempt.require_newest()  # or the best weights may not have been written
         scored, metrics = trial.score()
         attempt.require_newest()
         joules = meter.joules()

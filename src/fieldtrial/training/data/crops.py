@@ -1,7 +1,6 @@
 """Random crops of 8-bit images: where they are, and their pixels, without any float in between."""
 
 import math
-import os
 from collections.abc import Callable
 
 import numpy as np
@@ -10,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.nn import functional
 
-from fieldtrial.config import ConfigError
+from fieldtrial.fields.switches import switch
 
 AREA, ASPECT = (0.08, 1.0), (3 / 4, 4 / 3)  # of a random-resized crop (Szegedy et al. 2014)
 TRIES = 10  # to draw one that fits into the image
@@ -28,13 +27,10 @@ def resampling() -> Resize:
     a third of the time, and its pixels are at most two grey levels off Pillow's.
 
     Raises:
-        ConfigError: the variable has another value than torch or pillow.
+        ValueError: the variable has another value than torch or pillow.
     """
     choices: dict[str, Resize] = {"torch": resize, "pillow": resize_by_pillow}
-    value = os.environ.get("FIELDTRIAL_RESAMPLING") or "torch"
-    if value not in choices:
-        raise ConfigError([f"FIELDTRIAL_RESAMPLING = {value}: must be torch or pillow"])
-    return choices[value]
+    return choices[switch("FIELDTRIAL_RESAMPLING")]
 
 
 def resize(pixels: Pixels, height: int, width: int, interpolation: str) -> Pixels:

@@ -16,6 +16,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from fieldtrial.config import TrainConfig
+from fieldtrial.fields.switches import switch
 from fieldtrial.training.data.image_store import store_root
 from fieldtrial.training.data.load import Data
 from fieldtrial.training.data.progress_bar import progress
@@ -231,10 +232,7 @@ def for_split(
 
 def are_wanted() -> bool:
     """Return whether features may be kept: $FIELDTRIAL_FEATURES. Raises ValueError as it says."""
-    text = os.environ.get("FIELDTRIAL_FEATURES") or "on"
-    if text not in ("on", "off"):
-        raise ValueError(f"FIELDTRIAL_FEATURES = {text!r}: must be on or off")
-    return text == "on"
+    return switch("FIELDTRIAL_FEATURES") == "on"
 
 
 def _open(path: Path) -> NDArray[Any] | None:

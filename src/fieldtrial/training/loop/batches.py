@@ -2,7 +2,6 @@
 
 import contextlib
 import math
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
@@ -15,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from fieldtrial.config import ConfigError, TrainConfig
+from fieldtrial.fields.switches import switch
 from fieldtrial.training.augment.transforms import augment
 from fieldtrial.training.data.load import Data
 from fieldtrial.training.data.originals import without_crop
@@ -25,8 +25,6 @@ from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.models.network import Network, forward_shapes
 
 AHEAD = 2  # batches that are prepared before they are asked for
-# An environment variable; off: batches are prepared when they are asked for.
-PREFETCH = "FIELDTRIAL_PREFETCH"
 ORDER, DROPOUT, AUGMENTATION, CROP = 1, 2, 3, 4  # purposes of random numbers
 TRIPLET = 3  # images
 
@@ -77,7 +75,7 @@ def batches(
     """
     prepared = _batches(data, order, size, world, draw)
     takes_long = (draw is not None and data.originals is not None) or world.device.type == "cuda"
-    return ahead(prepared) if takes_long and os.environ.get(PREFETCH) != "off" else prepared
+    return ahead(prepared) if takes_long and switch("FIELDTRIAL_PREFETCH") == "on" else prepared
 
 
 def _batches(

@@ -1,7 +1,6 @@
 """Optimisers and the learning rate's schedule."""
 
 import math
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -11,11 +10,11 @@ from torch import nn
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.fields.choices import Optimizer, Schedule
+from fieldtrial.fields.switches import switch
 
 # {parameter name: {state key: full tensor or number}}, for every strategy and number of processes
 OptimizerState = dict[str, dict[str, Any]]
 
-FUSED_VARIABLE = "FIELDTRIAL_FUSED"  # off: torch's plain loop over the parameters, for comparison
 # Those whose whole step is one kernel in torch, on CPUs too. The others' steps are a kernel for
 # each operation, over all parameters.
 FUSED: tuple[Optimizer, ...] = ("sgd", "adam", "adamw", "adagrad")
@@ -119,7 +118,7 @@ def build_optimizer(
 
 def _way(name: Optimizer, parameters: list[nn.Parameter]) -> dict[str, bool]:
     """Return how torch is to compute the steps of the optimiser `name`: fused where it can."""
-    if os.environ.get(FUSED_VARIABLE) == "off":
+    if switch("FIELDTRIAL_FUSED") == "off":
         return {"foreach": False}
     # torch 2.11 has Adagrad's kernel for CPUs alone.
     is_fused = name in FUSED and (

@@ -1,7 +1,6 @@
 """Networks that this process keeps as they were built, to copy them for its next trials."""
 
 import copy
-import os
 from collections import OrderedDict
 from collections.abc import Hashable
 from pathlib import Path
@@ -9,9 +8,10 @@ from pathlib import Path
 import torch
 
 from fieldtrial.config import FIELDS
+from fieldtrial.fields.switches import switch
 from fieldtrial.processes import data_root
 from fieldtrial.training.data.load import Data
-from fieldtrial.training.models.network import MEMORY_FORMAT, Network
+from fieldtrial.training.models.network import Network
 from fieldtrial.training.models.source import ModelSource, build
 
 MOST_BYTES = 2**30  # of all that are kept together; what was used last stays
@@ -57,7 +57,7 @@ def _key(source: ModelSource, data: Data) -> Hashable:
     ]
     places = (source.file, data_root(), torch.hub.get_dir())  # where weights are looked for
     own = (source.library, source.name, config.task, data.shape, data.mean, data.std)
-    layout = os.environ.get(MEMORY_FORMAT)
+    layout = switch("FIELDTRIAL_MEMORY_FORMAT")
     return (*own, *fields, *places, layout, torch.get_default_device())
 
 

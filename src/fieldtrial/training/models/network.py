@@ -1,7 +1,6 @@
 """Network: a model with its normalisation inside, and what one costs."""
 
 import hashlib
-import os
 from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -12,9 +11,8 @@ from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
 from fieldtrial.fields.choices import Precision
+from fieldtrial.fields.switches import switch
 
-# contiguous: images, features and convolutions are channels first in memory, for comparison
-MEMORY_FORMAT = "FIELDTRIAL_MEMORY_FORMAT"
 AUXILIARY_NAME = "AuxLogits"  # torchvision's Inception v3
 
 
@@ -65,7 +63,7 @@ class Network(nn.Module):
         self.weights_file: Path | None = None
         self.model_file: Path | None = None
         self.origin: dict[str, str | float] = {}
-        is_first = os.environ.get(MEMORY_FORMAT) == "contiguous"
+        is_first = switch("FIELDTRIAL_MEMORY_FORMAT") == "contiguous"
         self.memory_format = torch.contiguous_format if is_first else torch.channels_last
         nn.utils.convert_conv2d_weight_memory_format(model, self.memory_format)
         self._normalising: tuple[object, tuple[Tensor, Tensor], object] | None = None

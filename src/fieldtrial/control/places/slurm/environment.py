@@ -3,6 +3,8 @@
 import os
 import re
 
+from fieldtrial.fields.switches import SWITCHES
+
 # A user's defaults for SLURM's commands could hide jobs, or submit others than intended.
 DEFAULTS = ("SBATCH_", "SQUEUE_", "SCANCEL_", "SACCT_", "SACCTMGR_", "SINFO_")
 # Variables of a job that this program runs in: the jobs that it submits would take them for their
@@ -14,9 +16,7 @@ JOBS_PLACES = re.compile(
 )
 # What a job needs to know of its driver's environment, whatever a site does with the rest.
 CARRIED = (
-    "FIELDTRIAL_DATA", "FIELDTRIAL_CACHE", "FIELDTRIAL_RESAMPLING", "FIELDTRIAL_PREFETCH",
-    "FIELDTRIAL_MEMORY_FORMAT", "FIELDTRIAL_FUSED", "FIELDTRIAL_MALLOC", "FIELDTRIAL_FEATURES",
-    "FIELDTRIAL_CHECKPOINT_SECONDS",
+    "FIELDTRIAL_DATA", "FIELDTRIAL_CACHE", "FIELDTRIAL_CHECKPOINT_SECONDS", *SWITCHES,
 )  # fmt: skip
 
 
