@@ -50,7 +50,7 @@ def cifar(settings: Settings, say: Say) -> None:
 
 
 def _seconds(records: Sequence[Record]) -> float:
-    return sum(record["seconds"] for record in records)
+    return float(sum(record["seconds"] for record in records))
 
 
 def _seconds_to_enough(records: Sequence[Record]) -> float | None:
