@@ -2,6 +2,7 @@
 
 import pytest
 
+from fieldtrial import together
 from fieldtrial.config import TrainConfig
 from fieldtrial.together import group_of
 
@@ -56,6 +57,14 @@ def test_what_is_more_than_a_head_on_fixed_features_trains_alone(
     fields: dict[str, object],
 ) -> None:
     assert group_of(TrainConfig.from_dict(fields, PROBE)) == ""
+
+
+def test_an_optimiser_without_a_rule_for_many_heads_trains_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(together, "OPTIMIZERS", ("sgd",))
+    assert group_of(TrainConfig.from_dict({"optimizer": "adamw"}, PROBE)) == ""
+    assert group_of(TrainConfig.from_dict({"optimizer": "sgd"}, PROBE)) != ""
 
 
 def test_the_seed_that_draws_the_frozen_layers_tells_groups_apart() -> None:

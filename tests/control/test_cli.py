@@ -7,7 +7,8 @@ from ray import tune
 
 from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.control.cli import main
-from fieldtrial.control.places.settings import SlurmSettings
+from fieldtrial.control.driver import drive as driver
+from fieldtrial.control.places.settings import LocalSettings, SlurmSettings
 from fieldtrial.control.places.slurm.sbatch import Submitter
 from fieldtrial.control.places.slurm.snapshot import Snapshot
 from fieldtrial.disk.sweep_folder import SweepFolder
@@ -37,6 +38,23 @@ def test_a_dry_run_counts_finalists_and_searches(capsys: pytest.CaptureFixture[s
     assert lines[0].split()[:5] == ["optimizer", "trials", "finalists", "searches", "seeds"]
     assert lines[1].split()[:5] == ["sgd", "5", "3", "4", "2"]
     assert f"2 rows, {2 * 4 * (5 + 3 * 2 + 2)} trials and 0 sources in runs/small" in lines
+
+
+@pytest.mark.parametrize("is_deterministic", [False, True])
+def test_heads_of_a_deterministic_sweep_train_alone(
+    is_deterministic: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cluster" / "local.toml").write_text('kind = "local"\ntrials_together = 4\n')
+    used = list[int]()
+
+    def drive(_sweep: Sweep, _folder: SweepFolder, settings: LocalSettings, *_: bool) -> int:
+        used.append(settings.trials_together)
+        return 0
+
+    monkeypatch.setattr(driver, "drive", drive)
+    with pytest.raises(SystemExit):
+        main(sweep, ["--deterministic"] if is_deterministic else [])
+    assert used == [1 if is_deterministic else 4]
 
 
 def test_all_problems_of_the_flags_are_told_at_once(capsys: pytest.CaptureFixture[str]) -> None:

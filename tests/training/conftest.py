@@ -24,7 +24,7 @@ from fieldtrial.training.models.network import Network
 from fieldtrial.training.tasks.interface import Scores
 
 Values = dict[str, Any]
-TIMES = ("seconds", "held_seconds", "alone_seconds", "energy_joules", "time")
+TIMES = ("seconds", "group_seconds", "held_seconds", "alone_seconds", "energy_joules", "time")
 MEASURED = (*TIMES, "images_per_second", "data_wait", "peak_memory_mb", "attempt")
 
 

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,8 +12,14 @@ import torch
 
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.task_queue import Task
+from fieldtrial.training.attempt.train import train
 from fieldtrial.training.distributed.world import World
+from fieldtrial.training.freezing.trained_state import frozen_digest, frozen_state
+from fieldtrial.training.heads import clock, group
 from fieldtrial.training.heads.stack import Heads
+from fieldtrial.training.loop import checkpoint
+from fieldtrial.training.loop.attempt import Attempt
+from fieldtrial.training.loop.fit import Fit, open_trial
 from fieldtrial.worker.groups import work_together
 from fieldtrial.worker.tasks import work
 from tests.training.conftest import MEASURED
@@ -69,8 +76,8 @@ def do_together(runs: list[Run], attempt: int = 1, test: bool = False) -> Answer
     return answers
 
 
-def do_alone(runs: list[Run], test: bool = False) -> None:
-    for task in tasks(runs, test=test):
+def do_alone(runs: list[Run], test: bool = False, attempt: int = 1) -> None:
+    for task in tasks(runs, attempt, test):
         assert work(task, World()) == {"outcome": "finished"}
 
 
@@ -121,6 +128,37 @@ def test_the_device_time_of_a_group_is_shared_out(probes: Callable[..., list[Run
     assert not any("minutes_alone" in result for result in results)
 
 
+def test_who_ends_first_leaves_its_share_of_the_device_to_the_others(
+    probes: Callable[..., list[Run]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped, *others = probes("together", SETTINGS[:3])
+    stopped.request_stop()
+    seconds, step = [0.0], Heads.step
+
+    def take_long(heads: Heads, *given: Any, **more: Any) -> Any:
+        seconds[0] += 1e6
+        return step(heads, *given, **more)
+
+    def now() -> float:
+        return time.monotonic() + seconds[0]
+
+    monkeypatch.setattr(Heads, "step", take_long)
+    for module in (clock, group):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=now, perf_counter=now))
+    do_together([others[0], stopped, others[1]])
+    taken, in_epochs = (
+        [60 * (run.result() or {})[name] for run in (stopped, *others)]
+        for name in ("minutes", "epoch_minutes")
+    )
+    assert sum(taken) == pytest.approx(seconds[0], rel=1e-3)
+    assert in_epochs[1:] == pytest.approx(taken[1:], rel=1e-3)
+    last = others[0].records()[-1]
+    of_group = 2 * last["seconds"]
+    assert last["group_seconds"] == pytest.approx(of_group)
+    images = sum((run.result() or {})["train_images"] for run in others)
+    assert last["images_per_second"] == pytest.approx(images / of_group, rel=1e-3)
+
+
 def test_a_stopped_trial_is_answered_at_once_and_the_others_go_on(
     probes: Callable[..., list[Run]],
 ) -> None:
@@ -154,28 +192,84 @@ def test_a_trial_that_diverges_ends_alone(probes: Callable[..., list[Run]]) -> N
     assert len(runs[0].records()) == 7
 
 
-def test_a_group_that_does_not_fit_into_memory_goes_on_one_by_one(
-    probes: Callable[..., list[Run]], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("of one head")]
+)
+def test_all_trials_of_a_group_that_fails_are_answered_at_once_and_can_go_on_alone(
+    error: Exception, probes: Callable[..., list[Run]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FIELDTRIAL_CHECKPOINT_SECONDS", "0")
     together, alone = (probes(name, SETTINGS[:3]) for name in ("together", "alone"))
     step, steps = Heads.step, list[int]()
 
-    def use_too_much(heads: Heads, *given: Any, **more: Any) -> Any:
+    def step_or_fail(heads: Heads, *given: Any, **more: Any) -> Any:
         steps.append(len(heads.configs))
         if len(steps) == 30:  # in the middle of an epoch
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise error
         return step(heads, *given, **more)
 
-    monkeypatch.setattr(Heads, "step", use_too_much)
-    assert sorted(do_together(together)) == [
-        (run.name, {"outcome": "finished"}) for run in together
+    monkeypatch.setattr(Heads, "step", step_or_fail)
+    told = {"kind": "group", "message": f"its group has failed, so it goes on alone: {error}"}
+    assert do_together(together) == [
+        (run.name, {"outcome": "failed", "error": told}) for run in together
     ]
-    assert len(steps) == 30, "the rest was done by other means"
+    assert len(steps) == 30, "no head takes another step"
+    assert all(run.result() is None and run.error() is None for run in together)
+    do_alone(together, attempt=2)
     do_alone(alone)
     for own, other in zip(together, alone, strict=True):
         assert own.attempts() == [1, 2]
         require_equal(own, other)
+
+
+def test_who_fails_in_a_round_leaves_the_others_checkpoints_of_their_own_epochs(
+    probes: Callable[..., list[Run]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fields: dict[str, object] = {"optimizer": "sgd", "lr": 0.01}
+    ends: list[dict[str, object]] = [{}, {"seed": 1}, {"schedule": "cosine", "epochs": 3}]
+    together, alone = (probes(name, ends, **fields) for name in ("together", "alone"))
+    save = Fit._save
+
+    def have_no_memory(fit: Fit, learner: Any, record: Any) -> None:
+        is_first = fit.attempt.run.path == together[0].path
+        if is_first and fit.attempt.together > 1 and record["epoch"] == 4:
+            raise MemoryError
+        save(fit, learner, record)
+
+    monkeypatch.setattr(Fit, "_save", have_no_memory)
+    answers = dict(do_together(together))
+    for task in tasks(together, attempt=2):
+        if answers[task.trial]["outcome"] != "finished":
+            assert work(task, World()) == {"outcome": "finished"}
+    do_alone(alone)
+    for own, other in zip(together, alone, strict=True):
+        assert own.attempts() == [1, 2]
+        require_equal(own, other)
+
+
+def test_a_trial_that_goes_on_with_other_frozen_weights_trains_alone(
+    probes: Callable[..., list[Run]],
+) -> None:
+    kept, twin, *others = (probes(str(number), SETTINGS[:1])[0] for number in range(4))
+    for run in (kept, twin):
+        records = train(Attempt.at(run))
+        next(records)
+        records.close()
+        # as written where the frozen layers came out otherwise
+        network = open_trial(run.config(), run)[1]
+        frozen = {name: 1.5 * one for name, one in frozen_state(network).items()}
+        network.load_state_dict(frozen, strict=False)
+        checkpoint.keep_frozen(run, network)
+        path = run.checkpoints()[0]
+        saved = torch.load(path, weights_only=True)
+        torch.save({**saved, "frozen": frozen_digest(network)}, path)
+    answers = do_together([others[0], kept, others[1]], attempt=2)
+    assert dict(answers) == {run.name: {"outcome": "finished"} for run in (kept, *others)}
+    assert [run.environment()["2"].get("together") for run in others] == [2, 2]
+    assert work(tasks([twin], attempt=2)[0], World()) == {"outcome": "finished"}
+    require_equal(kept, twin)
+    changed, plain = (safetensors.torch.load_file(run.weights_path) for run in (kept, others[0]))
+    assert not all(torch.equal(changed[name], plain[name]) for name in frozen)
 
 
 def test_what_cannot_train_together_is_done_one_by_one(

@@ -64,6 +64,10 @@ def main(build: Callable[[], Sweep], arguments: list[str] | None = None) -> None
         sweep, kept = as_begun(sweep, folder, given)
         for line in kept:
             console().print(line, soft_wrap=True)
+        if sweep.deterministic and settings.trials_together > 1:
+            # Which heads meet depends on the slots, and rounding on which heads meet.
+            console().print("trials_together = 1, because the sweep is deterministic")
+            settings = replace(settings, trials_together=1)
         if options.dry_run:
             claim = claim_folder(sweep, folder)
             with Preflight(

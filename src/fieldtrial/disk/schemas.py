@@ -97,6 +97,7 @@ class Record(Scores, total=False):
     attempt: Number | None
     time: Seconds | None
     seconds: Seconds | None
+    group_seconds: Seconds | None
     held_seconds: Seconds | None
     alone_seconds: Seconds | None
     energy_joules: Energy | None

@@ -4,8 +4,9 @@ A launcher or a job starts several such processes for trials that train on sever
 come from the standard input, as lines {"run": "<directory>", "attempt": 3, "test": false}, or lists
 of these where trials may train together. Answers go to the standard output, as lines
 {"run": "<directory>", "outcome": "finished" | "stopped" | "superseded" | "failed"}; a failure's
-answer has its kind and message too, because a full disk may keep them out of error.json. With
---queue, tasks and answers go through a sweep's task queue instead.
+answer has its kind and message too, because a full disk may keep them out of error.json. The kind
+"group" says that trials failed together, and that each can go on alone. With --queue, tasks and
+answers go through a sweep's task queue instead.
 
 Everything else that is printed goes to the run's log file. So do, on SIGUSR1, the stack traces of
 all threads. At the end of its input, an idle worker ends; a training worker dies at once, because

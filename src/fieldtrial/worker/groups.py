@@ -4,6 +4,7 @@ Those that cannot are done one after another.
 """
 
 import contextlib
+import os
 import sys
 import traceback
 from collections.abc import Callable, Generator, Sequence
@@ -15,7 +16,8 @@ from fieldtrial.disk.task_queue import Task
 from fieldtrial.training.attempt.failures import kind_of
 from fieldtrial.training.attempt.train import train
 from fieldtrial.training.distributed.world import World
-from fieldtrial.training.heads.group import HeadGroup
+from fieldtrial.training.heads.clock import GroupClock, SharedClock
+from fieldtrial.training.heads.group import BrokenGroupError, HeadGroup
 from fieldtrial.training.heads.member import HeadFit
 from fieldtrial.training.loop.attempt import Attempt, Superseded
 from fieldtrial.worker.logs import printing_to
@@ -29,13 +31,16 @@ def work_together(tasks: Sequence[Task], world: World, start: float, tell: Tell)
     """Do the tasks of one group in this process, which has no others beside it.
 
     A trial is done alone, after the others, if its head is not one linear layer, if its features
-    are not those of the first one, or if it cannot be opened: it then tells why. So are all that
-    are left if memory does not suffice for all together.
+    are not those of the first one, or if it cannot be opened: it then tells why.
+
+    If what is computed for all of them fails, as where memory does not suffice, all that are left
+    are answered at once with a failure of kind "group": each can go on alone, from its checkpoint.
+    On a GPU, which may be in any state then, the process ends instead, unless memory was the cause.
 
     start: seconds that the start of the process took, if they are charged to these tasks.
     tell: is called with each task and its answer as soon as that task has ended.
     """
-    left = list(tasks)
+    left, problem = list(tasks), ""
     with contextlib.ExitStack() as stack:
         training = _begun(tasks, HeadGroup(world, start))
         for records in training.values():
@@ -47,19 +52,18 @@ def work_together(tasks: Sequence[Task], world: World, start: float, tell: Tell)
                         del training[task]
                         left.remove(task)
                         tell(task, answer)
-        except _TooLargeError as error:
-            for task in left:
-                with printing_to(task.log_path()):
-                    print(f"trains alone from here: {error}", file=sys.stderr, flush=True)
+        except BrokenGroupError as error:
+            if world.device.type == "cuda" and kind_of(error) == "error":
+                os._exit(1)
+            problem = f"its group has failed, so it goes on alone: {error}"
+    for task in training:  # whose files are closed by now
+        left.remove(task)
+        tell(task, {"outcome": "failed", "error": {"kind": "group", "message": problem}})
     for task in left:
         again = task.again(task.open_run().attempts())
         with printing_to(again.log_path()):
             answer = work(again, world)
         tell(task, answer)
-
-
-class _TooLargeError(MemoryError):
-    """The group does not fit into memory."""
 
 
 def _begun(tasks: Sequence[Task], group: HeadGroup) -> dict[Task, Records]:
@@ -81,16 +85,28 @@ def _begun(tasks: Sequence[Task], group: HeadGroup) -> dict[Task, Records]:
     for task in clocks.keys() - admitted.keys():
         group.clock.leave(clocks[task])
     return {
-        task: train(replace(attempt, together=count), lambda own: HeadFit(own, group))
+        task: _clocked(
+            train(replace(attempt, together=count), lambda own: HeadFit(own, group)),
+            group.clock,
+            clocks[task],
+        )
         for task, attempt in admitted.items()
     }
+
+
+def _clocked(records: Records, group: GroupClock, clock: SharedClock) -> Records:
+    """Yield a trial's records. Once it has been scored, or failed, the others have its share."""
+    try:
+        yield from records
+    finally:
+        group.leave(clock)
 
 
 def _next(task: Task, records: Records, world: World) -> dict[str, Any] | None:
     """Go on to a trial's next record; return its answer once it has ended.
 
     Raises:
-        _TooLargeError: memory does not suffice.
+        BrokenGroupError: no trial of the group can go on in it.
     """
     with printing_to(task.log_path()):
         try:
@@ -102,8 +118,12 @@ def _next(task: Task, records: Records, world: World) -> dict[str, Any] | None:
         except Superseded as end:
             print(end, file=sys.stderr, flush=True)
             return {"outcome": "superseded"}
+        except BrokenGroupError:
+            traceback.print_exc()
+            raise
         except Exception as error:
             if kind_of(error) == "memory":
-                raise _TooLargeError(str(error)) from error
+                traceback.print_exc()
+                raise BrokenGroupError(str(error)) from error
             return failure(task, world, error)
     return None

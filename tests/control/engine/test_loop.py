@@ -69,6 +69,29 @@ def test_a_slot_has_as_many_heads_as_train_together_or_one_other_trial(tmp_path:
     assert all(trial.status == "done" for trial in engine.trials())
 
 
+@pytest.mark.parametrize("fault", ["death", "group"])
+def test_heads_whose_group_has_failed_go_on_alone(fault: str, tmp_path: Path) -> None:
+    rows = [{"freeze": "all_but_head", **row} for row in ROWS]
+    place = place_of(tmp_path, Script(faults={2: (fault,)}), slots=2, together=4)
+    engine = run_sweep(make_sweep(rows=rows, search={}, trials=1), place)
+    assert all(trial.status == "done" and trial.attempt == 2 for trial in engine.trials())
+    # Each takes a whole slot, up to its end: the place has no room for more.
+    assert [task.attempt for task in place.started] == [1] * 8 + [2] * 8
+    assert all(bool(task.group) == (task.attempt == 1) for task in place.started)
+
+
+def test_a_trial_that_fails_alone_as_its_group_did_is_not_repeated_for_ever(
+    tmp_path: Path,
+) -> None:
+    rows = [{"freeze": "all_but_head"}]
+    place = place_of(tmp_path, Script(faults={2: ("group",) * 3}), slots=2, together=4)
+    (trial,) = run_sweep(make_sweep(rows=rows, search={}, trials=1), place).trials()
+    assert (trial.status, trial.attempt) == ("failed", 2)
+    (trial,) = run_sweep(make_sweep(rows=rows, search={}, trials=1), place, retry=True).trials()
+    assert trial.attempt == 4
+    assert [bool(task.group) for task in place.started] == [True, False, True, False]
+
+
 def test_duplicates_share_a_run_and_the_budget_grows_without_repetition(tmp_path: Path) -> None:
     scripts = [Script(quality=quality) for quality in range(len(RATES))]
     engine = run(make_sweep(trials=60, epochs=1), tmp_path, *scripts)

@@ -42,8 +42,8 @@ class Script:
 
     quality: of its accuracies, 0 to 10.
     faults: {epoch: what happens to attempts before it is completed, one after another}: death, time
-    limit, interruption, hang, requeue, outage, disk, error (of this trial alone), or the message
-    of an error.
+    limit, interruption, hang, requeue, outage, disk, group (its group has failed), error (of this
+    trial alone), or the message of an error.
     memory: the gradient accumulation without which it runs out of memory.
     repeats: how many epochs an attempt repeats when it resumes.
     is_deaf: whether it finishes although it was asked to stop.
@@ -285,7 +285,7 @@ class VirtualPlace:
                 worker.due = NEVER
             elif kind == "requeue":
                 worker.attempt, worker.epoch = max(run.attempts()) + 1, None
-            elif kind in ("outage", "disk"):
+            elif kind in ("outage", "disk", "group"):
                 self._end(worker, error=(kind, f"{kind} of {name}"))
             else:
                 message = f"error of {name}" if kind == "error" else kind

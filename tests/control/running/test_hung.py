@@ -124,6 +124,17 @@ def test_later_records_are_expected_by_the_trials_own_epochs(
     )
 
 
+def test_a_trial_that_trains_as_one_with_others_is_expected_by_the_epochs_of_all(
+    clock: Clock, task: Task, look: Callable[[float], HungWatch]
+) -> None:
+    begin(task, 2)
+    look(1).on_record("run", record(1, seconds=8.0) | {"group_seconds": 80.0})
+    look(module.HUNG_EPOCHS * 80)
+    assert clock.log == []
+    look(2)
+    assert [word for word, _ in clock.log] == ["dump"]
+
+
 def test_a_record_in_the_last_moment_saves_a_trial(
     clock: Clock, task: Task, look: Callable[[float], HungWatch]
 ) -> None:

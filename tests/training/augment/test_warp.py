@@ -11,14 +11,13 @@ from torchvision.transforms.v2 import functional as vision
 from fieldtrial.training.augment.drawing import draw
 from fieldtrial.training.augment.transforms import augment
 from fieldtrial.training.augment.warp import (
-    AREAS,
-    RATIOS,
     WINDOW_NUMBERS,
     resized_windows,
     rotations,
     warp,
     windows,
 )
+from fieldtrial.training.data.crops import AREA, ASPECT
 from tests.training.augment.torchvisions import warped
 
 
@@ -39,13 +38,13 @@ def test_random_resized_crops_are_windows_of_the_published_sizes(colour: Tensor)
     assert (starts >= 0).all()
     assert (starts + sizes <= 1 + 1e-6).all()
     area, ratio = sizes.prod(1), sizes[:, 0] / sizes[:, 1]
-    for values, (low, high) in ((area, AREAS), (ratio, RATIOS)):
+    for values, (low, high) in ((area, AREA), (ratio, ASPECT)):
         assert low - 1e-5 <= values.min() < low + 0.01
         assert high - 0.02 < values.max() <= high + 1e-5
     draw_theirs = torchvision.transforms.RandomResizedCrop.get_params
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        theirs = [draw_theirs(colour[0], list(AREAS), list(RATIOS)) for _ in range(4000)]
+        theirs = [draw_theirs(colour[0], list(AREA), list(ASPECT)) for _ in range(4000)]
     _, _, heights, widths = torch.tensor(theirs, dtype=torch.float32).T / 32
     for ours, other in ((area, heights * widths), (sizes[:, 0], widths), (sizes[:, 1], heights)):
         cuts = torch.tensor([0.1, 0.25, 0.5, 0.75, 0.9])

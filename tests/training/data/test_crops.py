@@ -50,7 +50,8 @@ def test_windows_are_torchvisions(size: tuple[int, int]) -> None:
 def test_beyond_the_border_an_image_is_mirrored(start: int) -> None:
     image = torch.arange(7.0).view(1, 1, 7)
     padded = functional.pad(image, [3, 0], padding_mode="reflect")[0, 0]
-    assert mirrored(start, 5, 7).tolist() == padded[start + 3 : start + 8].tolist()
+    seen = mirrored(torch.arange(start, start + 5), 7)
+    assert seen.tolist() == padded[start + 3 : start + 8].tolist()
 
 
 @pytest.mark.parametrize("size", [(500, 375), (375, 500), (333, 201), (256, 256)])

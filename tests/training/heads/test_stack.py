@@ -8,14 +8,16 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from fieldtrial import together
 from fieldtrial.config import TrainConfig
 from fieldtrial.fields.choices import Optimizer
 from fieldtrial.training.data.splits import Indices
 from fieldtrial.training.heads.epochs import evaluate, train_epoch
 from fieldtrial.training.heads.stack import Features, Heads
+from fieldtrial.training.heads.updates import UPDATES
 from fieldtrial.training.loop.batches import shuffled
 from fieldtrial.training.loop.epoch import Diverged, EpochStatistics, measured_steps
-from fieldtrial.training.loop.optimizers import OPTIMIZERS, build_optimizer, learning_rate
+from fieldtrial.training.loop.optimizers import build_optimizer, learning_rate
 from fieldtrial.training.loop.trial_progress import TrialProgress
 
 IMAGES, WIDTH, CLASSES, EPOCHS = 90, 12, 4, 5
@@ -116,7 +118,11 @@ def by_torch(config: TrainConfig, number: int, train: Indices) -> tuple[nn.Linea
     return layer, total / len(train), sum(norms) / len(norms)
 
 
-@pytest.mark.parametrize("optimizer", list(OPTIMIZERS))
+def test_trials_of_all_optimisers_that_have_a_rule_here_may_train_together() -> None:
+    assert set(UPDATES) == set(together.OPTIMIZERS)
+
+
+@pytest.mark.parametrize("optimizer", list(UPDATES))
 def test_heads_train_together_as_each_of_them_alone(optimizer: Optimizer) -> None:
     heads = heads_of(configs(optimizer))
     train = [images for _, images in SETTINGS]
@@ -133,7 +139,7 @@ def test_heads_train_together_as_each_of_them_alone(optimizer: Optimizer) -> Non
         assert of_group.images == len(images)
 
 
-@pytest.mark.parametrize("optimizer", list(OPTIMIZERS))
+@pytest.mark.parametrize("optimizer", list(UPDATES))
 def test_a_head_goes_on_with_what_torch_has_saved_and_the_other_way_round(
     optimizer: Optimizer,
 ) -> None:

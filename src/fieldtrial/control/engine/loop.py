@@ -109,8 +109,7 @@ class Engine:
         """Set the failed trials to waiting, and return how many. Diverged trials stay failed."""
         failed = [one for one in self._trials if one.status == "failed" and not one.diverged]
         for trial in failed:
-            trial.status, trial.accumulate, trial.problem = "waiting", 1, None
-            trial.reset_deaths()
+            trial.begin_again()
             if row := self._trials.row_of(trial):
                 row.reopen(trial)
         self._check_ownership()
@@ -312,7 +311,7 @@ class Engine:
         if kind == "outage":
             self._on_death(trial, "interruption", message)
             return
-        if kind == "memory" and outcomes.raise_accumulation(trial, self.place.processes):
+        if outcomes.goes_on(trial, kind, message, self.place.processes):
             self._on_event("again", trial)
             return
         trial.status, trial.problem = "failed", f"{kind}: {message}"
@@ -323,6 +322,7 @@ class Engine:
     def _on_death(self, trial: Trial, cause: Cause, death: str) -> None:
         """Resume a trial whose worker died, until that has happened too often."""
         reason = count_death(trial, cause, death)
+        trial.alone = trial.alone or cause == "death"
         if reason is None:
             trial.status, trial.problem = "waiting", death
             self._on_event("again", trial)

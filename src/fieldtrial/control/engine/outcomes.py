@@ -120,6 +120,18 @@ def same_first_error(ended: Sequence[Trial]) -> Trial | None:
     return ended[0]
 
 
+def goes_on(trial: Trial, kind: str, message: str, processes: int) -> bool:
+    """Return whether a trial that has failed goes on in another way: with smaller micro-batches
+    where memory ran out, alone where its group has failed.
+    """
+    if kind == "memory":
+        return raise_accumulation(trial, processes)
+    if kind != "group" or trial.alone:
+        return False
+    trial.status, trial.problem, trial.alone = "waiting", message, True
+    return True
+
+
 def raise_accumulation(trial: Trial, processes: int) -> bool:
     """Let a trial that ran out of memory resume with twice as many micro-batches.
 

@@ -33,6 +33,7 @@ class Trial:
     deaths, time_limits, interruptions: consecutive attempts without a completed epoch that ended
         because the worker died, at a job's time limit, or by preemption or node failure.
     accumulate: the number of micro-batches per optimiser step, raised when memory runs out.
+    alone: whether it trains with no other trial any more, since a worker died with it.
     notice: the worker's last message to the user, such as that a checkpoint was damaged.
     told: whether the searcher knows how it ended.
     reopened: whether the searcher has closed the trial: it failed before, and runs again.
@@ -57,6 +58,7 @@ class Trial:
     time_limits: int = 0
     interruptions: int = 0
     accumulate: int = 1
+    alone: bool = False
     told: bool = False
     reopened: bool = False
     repeats: bool = False
@@ -85,9 +87,11 @@ class Trial:
     def group(self, together: int) -> str:
         """Return the word of the trials that it may train with, if so many may train together.
 
-        "" where it trains alone, as also what has run out of memory does.
+        "" where it trains alone, as also what has run out of memory does, and what was in a group
+        that has failed: the same trials would meet again.
         """
-        return self._group if together > 1 and self.accumulate == 1 else ""
+        may_share = together > 1 and self.accumulate == 1 and not self.alone
+        return self._group if may_share else ""
 
     @functools.cached_property
     def _group(self) -> str:
@@ -110,6 +114,11 @@ class Trial:
             self.timed = tuple((known | {attempt: known.get(attempt, 0.0) + more}).items())
         elif record["epoch"] > self.last_epoch:
             self.seconds += record["seconds"]
+
+    def begin_again(self) -> None:
+        """Wait as at first, after a failure whose cause is gone."""
+        self.status, self.problem, self.accumulate, self.alone = "waiting", None, 1, False
+        self.reset_deaths()
 
     def reset_deaths(self) -> None:
         """Set the counts of deaths to zero, because an epoch was completed."""

@@ -23,7 +23,7 @@ class LocalSettings:
     gpus_per_trial: devices, or a fraction of one. Default: one if the machine has any.
     processes_per_trial: with more than one, the trial runs in as many at once.
     most_trials: trials at once. Default: as many as fit.
-    trials_together: how many linear heads on the same features train as one, in a trial's place.
+    trials_together: how many linear heads on the same features train as one; each is a trial.
     teraflops: what a trial sustains in training, in 1e12 operations a second, for --dry-run.
     ray_folder: where Ray's own folder is made.
     """
@@ -126,7 +126,7 @@ class SlurmSettings:
     time_limit_minutes: of one job. A trial that takes longer resumes in the next job.
     most_jobs: this sweep's jobs in the queue at once.
     trials_per_job: 1 frees the node after each trial; more keeps workers warm for short trials.
-    trials_together: how many linear heads on the same features train as one, in a trial's place.
+    trials_together: how many linear heads on the same features train as one; each is a trial.
     idle_seconds: how long a worker waits for a trial before it ends.
     requeue: whether SLURM may requeue a preempted job; if not, the trial is submitted again.
     setup: shell lines before the worker starts, such as module load.

@@ -84,7 +84,8 @@ class HungWatch:
             heartbeat.evaluation = record["seconds"]
         elif record["epoch"] > heartbeat.epoch:  # not an epoch that a later attempt repeats
             heartbeat.epoch = record["epoch"]
-            heartbeat.epochs.append(record["seconds"])
+            # A trial that trains as one with others has to wait for the epoch of all.
+            heartbeat.epochs.append(record.get("group_seconds") or record["seconds"])
 
     def end(self, trial: str) -> str | None:
         """Watch a trial no more. Returns why its worker was killed as hung, if it was."""

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from fieldtrial.training.augment.drawing import send
-
-PADDING = 8  # a crop shifts by up to the side over this beyond the image's border
+from fieldtrial.training.data.crops import PADDING, mirrored
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ def _moved(images: Tensor, moves: Sequence[tuple[Move, Tensor]]) -> Tensor:
     return found
 
 
-def _mirrored(places: Tensor, chosen: Tensor) -> Tensor:
+def _reversed(places: Tensor, chosen: Tensor) -> Tensor:
     """Return the places (n, side) in reverse order in the images that are `chosen`, bool (n,)."""
     return torch.where(chosen[:, None], places.flip(1), places)
 
@@ -93,14 +92,13 @@ def _shifted(places: Tensor, numbers: Tensor) -> Tensor:
     padding = min(max(1, side // PADDING), side - 1)  # a mirror has side - 1 pixels to give
     steps = 2 * padding + 1
     starts = (numbers * steps).long().clamp(max=steps - 1) - padding
-    seen = (starts[:, None] + torch.arange(side)).abs()
-    return places.gather(1, seen.minimum(2 * (side - 1) - seen))
+    return places.gather(1, mirrored(starts[:, None] + torch.arange(side), side))
 
 
 MOVES: dict[str, Move] = {
     # every second image, on average
-    "horizontal_flip": Move(1, lambda at, x: Places(at.rows, _mirrored(at.columns, x[0] < 0.5))),
-    "vertical_flip": Move(1, lambda at, x: Places(_mirrored(at.rows, x[0] < 0.5), at.columns)),
+    "horizontal_flip": Move(1, lambda at, x: Places(at.rows, _reversed(at.columns, x[0] < 0.5))),
+    "vertical_flip": Move(1, lambda at, x: Places(_reversed(at.rows, x[0] < 0.5), at.columns)),
     # a shift by up to an eighth of the side, filled by reflection (He et al. 2015: 4 of 32 pixels)
     "crop": Move(2, lambda at, x: Places(_shifted(at.rows, x[0]), _shifted(at.columns, x[1]))),
 }

@@ -8,9 +8,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from fieldtrial.training.augment.drawing import send
+from fieldtrial.training.data.crops import AREA, ASPECT, TRIES
 
-RATIOS, AREAS = (3 / 4, 4 / 3), (0.08, 1.0)  # of a random-resized crop; see `resized_windows`
-TRIES = 10
 WINDOW_NUMBERS = 2 * TRIES + 2
 
 
@@ -66,14 +65,14 @@ def resized_windows(numbers: Tensor, height: int, width: int) -> tuple[Tensor, T
     """Return windows (starts, sizes), as `windows` takes them, for random-resized crops.
 
     As in torchvision's RandomResizedCrop (C. Szegedy et al., "Going Deeper with Convolutions",
-    2014): of ten windows with a share of the area drawn from AREAS and a ratio of width to height
-    drawn from RATIOS, on a logarithmic scale, the first that fits is taken, and the whole image
-    where none fits. Unlike there, windows are not rounded to whole pixels.
+    2014): of TRIES windows with a share of the area drawn from AREA and a ratio of width to height
+    drawn from ASPECT, on a logarithmic scale, the first that fits is taken, and the whole image,
+    a square, where none fits. Unlike there, windows are not rounded to whole pixels.
 
     numbers: (WINDOW_NUMBERS, n), uniform in [0, 1).
     """
-    area = AREAS[0] + (AREAS[1] - AREAS[0]) * numbers[:TRIES]
-    low, high = map(math.log, RATIOS)
+    area = AREA[0] + (AREA[1] - AREA[0]) * numbers[:TRIES]
+    low, high = map(math.log, ASPECT)
     ratio = torch.exp(low + (high - low) * numbers[TRIES : 2 * TRIES]) * (height / width)
     tried = torch.stack([area * ratio, area / ratio]).sqrt()  # (2, TRIES, n)
     fits = (tried <= 1).all(0)

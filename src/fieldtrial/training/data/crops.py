@@ -7,12 +7,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 from torch.nn import functional
 
 from fieldtrial.fields.switches import switch
 
 AREA, ASPECT = (0.08, 1.0), (3 / 4, 4 / 3)  # of a random-resized crop (Szegedy et al. 2014)
 TRIES = 10  # to draw one that fits into the image
+PADDING = 8  # a shifted crop begins up to the side over this beyond the image's border
 MODES = ("bilinear", "bicubic")  # which torch has for 8-bit images
 
 Pixels = NDArray[np.uint8]  # (height, width, channels)
@@ -78,11 +80,10 @@ def draw_window(height: int, width: int, generator: torch.Generator) -> Window:
     return (height - down) // 2, (width - across) // 2, down, across
 
 
-def mirrored(start: int, side: int, length: int) -> NDArray[np.int64]:
-    """Return which of `length` pixels are seen from `start` on, int64 (side,).
+def mirrored(places: Tensor, length: int) -> Tensor:
+    """Return which of `length` pixels are seen at `places`, of any shape.
 
     Beyond the border they are seen as in a mirror there, at most once.
     """
-    places = np.abs(np.arange(start, start + side))
-    seen: NDArray[np.int64] = np.minimum(places, 2 * (length - 1) - places)
-    return seen
+    inside = places.abs()
+    return inside.minimum(2 * (length - 1) - inside)

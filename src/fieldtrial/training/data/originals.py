@@ -19,7 +19,14 @@ from fieldtrial.disk.files import write_json
 from fieldtrial.disk.schemas import BY_CONTENT, Cut
 from fieldtrial.fields.rules import CROPS
 from fieldtrial.training.data.building import build_once
-from fieldtrial.training.data.crops import Pixels, Resize, draw_window, mirrored, resampling
+from fieldtrial.training.data.crops import (
+    PADDING,
+    Pixels,
+    Resize,
+    draw_window,
+    mirrored,
+    resampling,
+)
 from fieldtrial.training.data.dataset import TRAIN, Contents, Dataset, unreadable
 from fieldtrial.training.data.image_store import listed
 from fieldtrial.training.data.pixels import as_shown, require_decodable
@@ -32,7 +39,6 @@ FORMAT = 1  # raised when the same images would be kept with other pixels
 # than most of ImageNet's photographs have.
 LARGER = 2
 BLOCK = 256  # images that are in memory while they are decoded
-PADDING = 8  # a crop shifts by up to the side over this beyond the image's border
 PIECES = 16  # in which the threads take a batch
 
 
@@ -124,10 +130,11 @@ class Originals:
         def cut() -> Pixels:
             resized = resize(self.image(index), *sides, self.recipe.interpolation)
             down, right = (
-                mirrored(start, self.side, length)
+                mirrored(torch.arange(start, start + self.side), length).numpy()
                 for start, length in zip(starts, sides, strict=True)
             )
-            return resized[down][:, right]
+            found: Pixels = resized[down][:, right]
+            return found
 
         return cut
 

@@ -37,9 +37,9 @@ def train_epoch(
 ) -> list[EpochStatistics | Diverged]:
     """Train each head on each of its images once; return each one's statistics.
 
-    They are those of `loop.epoch.train_epoch`, whose losses, orders and steps each head has. All
-    heads take equally many steps. Where a head's loss or gradient is not finite, there is the error
-    in the place of statistics.
+    They are those of `loop.epoch.train_epoch`, whose losses, orders and steps each head has, with
+    an equal share of the seconds. All heads take equally many steps. Where a head's loss or
+    gradient is not finite, there is the error in the place of statistics.
     """
     configs, size = heads.configs, heads.configs[0].batch_size
     steps = math.ceil(len(train[0]) / size)
@@ -79,7 +79,7 @@ def train_epoch(
         or EpochStatistics(
             dict(zip(("loss", "accuracy"), means[head], strict=True)),
             len(train[head]),
-            waited,
+            waited / len(train),
             mean_norms[head],
             _ratio(*changes[head]),
         )

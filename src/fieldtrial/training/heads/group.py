@@ -11,12 +11,17 @@ from fieldtrial.training.data.load import Data
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.heads.clock import GroupClock
 from fieldtrial.training.heads.epochs import evaluate, train_epoch
-from fieldtrial.training.heads.opening import Openings, State, copied
+from fieldtrial.training.heads.opening import Openings, State
 from fieldtrial.training.heads.stack import Features, Heads
 from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.loop.epoch import Diverged, Epoch
 from fieldtrial.training.loop.optimizers import OptimizerState
+from fieldtrial.training.loop.saving import copied
 from fieldtrial.training.loop.trial_progress import TrialProgress
+
+
+class BrokenGroupError(RuntimeError):
+    """What a group computes for all of its trials has failed: its heads may be half trained."""
 
 
 class Member(Protocol):
@@ -63,6 +68,8 @@ class HeadGroup:
 
         Raises:
             Diverged: a loss or a gradient of this trial is not finite.
+            BrokenGroupError: the epoch has failed, for all trials. Each can go on alone, from its
+                checkpoint.
         """
         if member not in self._epochs:
             self._advance()
@@ -71,10 +78,21 @@ class HeadGroup:
             raise epoch
         return epoch
 
+    def is_ahead(self, member: Member) -> bool:
+        """Return whether a trial's head is no longer as the last epoch that it took has left it.
+
+        The next epoch may have been computed, for all, before this trial takes it. A trial at its
+        end has no head from then on.
+        """
+        return self._heads is not None and (member in self._epochs or member not in self._rows)
+
     def model_state(self, member: Member) -> State:
-        """Return what training has made of the trial's network, on the CPU."""
+        """Return what training has made of the trial's network, on the CPU.
+
+        Only while the group is not ahead of the trial; so too for the optimiser's state.
+        """
         begun, _ = self._joined[member]
-        if self._heads is None or member not in self._rows:
+        if self._heads is None:
             return begun
         own = self._heads.parameters[self._rows.index(member)].detach().cpu()
         weight, bias = self._names
@@ -83,7 +101,7 @@ class HeadGroup:
     def optimizer_state(self, member: Member) -> OptimizerState:
         """Return the optimiser's state of a trial, as `Strategy.optimizer_state` does."""
         _, saved = self._joined[member]
-        if self._heads is None or member not in self._rows:
+        if self._heads is None:
             return saved
         state = self._heads.updates.state(self._rows.index(member))
         weight, bias = self._names
@@ -101,16 +119,18 @@ class HeadGroup:
         """Compute the next epoch of all trials that are left and not at their end."""
         assert not self._epochs, "a trial has not taken its epoch"
         live = [one for one in self._joined if not one.progress.end(one.attempt.config)]
-        if self._heads is None:
-            self._begin(live)
-        elif live != self._rows:
-            self._heads.keep([self._rows.index(one) for one in live])
-        self._rows = live
         try:
+            if self._heads is None:
+                self._begin(live)
+            elif live != self._rows:
+                self._heads.keep([self._rows.index(one) for one in live])
+            self._rows = live
             self._compute(live)
-        except BaseException:
+        except BaseException as error:
             for member in self._joined:  # heads may be in the middle of the epoch
                 member.is_over = True
+            if isinstance(error, Exception):
+                raise BrokenGroupError(str(error).strip() or type(error).__name__) from error
             raise
 
     def _compute(self, live: list[Member]) -> None:
@@ -118,14 +138,14 @@ class HeadGroup:
         started = time.perf_counter()
         data, progress = [one.data for one in live], [one.progress for one in live]
         trained = train_epoch(self._heads, self._features, [one.train for one in data], progress)
-        training_seconds = time.perf_counter() - started
+        training_share = (time.perf_counter() - started) / len(live)
         validated = evaluate(self._heads, self._features, [one.validation for one in data])
         seconds = time.perf_counter() - started
         for member, training, validation in zip(live, trained, validated, strict=True):
             self._epochs[member] = (
                 training
                 if isinstance(training, Diverged)
-                else Epoch(training, validation, training_seconds, seconds)
+                else Epoch(training, validation, training_share, seconds / len(live), seconds)
             )
 
     def _begin(self, members: list[Member]) -> None:

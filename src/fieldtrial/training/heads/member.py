@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from fieldtrial.disk.run import Record
 from fieldtrial.training.data.load import Data
 from fieldtrial.training.freezing.trained_state import load_trained, trained_state
 from fieldtrial.training.heads.group import HeadGroup
@@ -35,6 +36,11 @@ class HeadFit(Fit):
     def whole(self, best: State) -> State:
         """See Fit. The frozen part lies as a file takes it, once for all trials of the group."""
         return {**self._group.openings.written, **best}
+
+    def _save_for_later(self, learner: Learning, record: Record) -> None:
+        """See Fit. Nothing more is saved where the head is no longer as the record tells."""
+        self.is_over = self.is_over or self._group.is_ahead(self)
+        super()._save_for_later(learner, record)
 
     def _learning(self) -> Learning:
         self._group.join(self, trained_state(self.network))

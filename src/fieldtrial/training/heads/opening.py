@@ -15,7 +15,9 @@ from fieldtrial.training.freezing.feature_cache import FeatureData, with_feature
 from fieldtrial.training.freezing.trained_state import frozen_digest, trained_state
 from fieldtrial.training.inputs.record import cut_of
 from fieldtrial.training.loop.attempt import Attempt
+from fieldtrial.training.loop.checkpoint import goes_on_with
 from fieldtrial.training.loop.fit import open_trial
+from fieldtrial.training.loop.saving import copied
 from fieldtrial.training.models.network import FeatureNetwork, Network
 from fieldtrial.training.models.weights import separate
 
@@ -67,7 +69,8 @@ class Openings:
                 self._known[key] = self._as_first(self._first, config, data, network)
             else:
                 self._first = self._known[key] = self._begin(attempt, data, network)
-        return self._known[key] is not None
+        # a trial that goes on with other frozen weights has other features
+        return self._known[key] is not None and goes_on_with(attempt.run, self.network)
 
     def of(self, attempt: Attempt) -> Opening:
         """Return what a trial that was admitted begins with."""
@@ -111,11 +114,6 @@ class Openings:
         source = replace(first.features.source, data=data)
         features = FeatureData.of(source, first.features.images, chosen)
         return Opening(data, features, copied(trained_state(network)))
-
-
-def copied(state: State) -> State:
-    """Return copies of tensors, on the CPU."""
-    return {name: one.detach().to("cpu", copy=True) for name, one in state.items()}
 
 
 def _steps(data: Data, config: TrainConfig) -> int:

@@ -103,10 +103,6 @@ class Heads:
         self.updates.keep(index)
         self._prepare()
 
-    def weights(self, head: int) -> tuple[Tensor, Tensor]:
-        """Return copies of a head's weights (classes, width) and biases (classes,), on the CPU."""
-        return split(self.parameters[head])
-
     def logits(self, features: Tensor) -> Tensor:
         """Return logits (k, images, classes) of features as in Rows."""
         weights, biases = self.parameters[..., :-1], self.parameters[..., -1]
@@ -166,12 +162,6 @@ class Heads:
             flat = slope.transpose(1, 2).reshape(heads * classes, images)
             torch.mm(flat, features, out=gradient.flatten(0, 1)[:, :-1])
         return gradient
-
-
-def split(parameters: Tensor) -> tuple[Tensor, Tensor]:
-    """Return a head's weights and biases, as copies on the CPU, of (classes, width + 1)."""
-    own = parameters.detach().cpu()
-    return own[:, :-1].clone(), own[:, -1].clone()
 
 
 def _sums(losses: Tensor, logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ once, beside the checkpoints. Those of ZeRO and of earlier versions have the who
 digest. A checkpoint is read with `weights_only=True`: opening a stranger's runs no code.
 """
 
+import contextlib
 import errno
 import logging
 import pickle
@@ -72,6 +73,18 @@ def restore(run: Run, config: TrainConfig, network: Network, saved: dict[str, An
             ]
         )
     load_trained(network, saved["model"])
+
+
+def goes_on_with(run: Run, network: Network) -> bool:
+    """Return whether all checkpoints of a run, if it has any, are of the network's frozen part.
+
+    Damaged ones do not count: none goes on from them.
+    """
+    states = []
+    for path in run.checkpoints():
+        with contextlib.suppress(ValueError):
+            states.append(read(path))
+    return not states or {one.get("frozen") for one in states} == {frozen_digest(network)}
 
 
 def load(run: Run, config: TrainConfig, world: World) -> tuple[dict[str, Any] | None, str | None]:

@@ -48,13 +48,17 @@ class Epoch:
         training: its statistics.
         validation: the scores after it.
         training_seconds: of the training alone.
-        seconds: of training and validation.
+        seconds: of training and validation. Of a trial that trains as one with others, both are its
+            share.
+        group_seconds: of training and validation of all trials that train as one with this one;
+            None if there are none.
     """
 
     training: "EpochStatistics"
     validation: Scores
     training_seconds: float
     seconds: float
+    group_seconds: float | None = None
 
 
 class Learning(Protocol):

@@ -100,7 +100,9 @@ class Fit:
         `alone_seconds` all that the trial had taken alone, from nothing, see `DeviceClock`; `lr` is
         that of the epoch's last step. `images_per_second` is that of training alone, `data_wait`
         the share of training's time spent waiting for data, and `utilization`, on GPUs, that of the
-        devices' arithmetic rate.
+        devices' arithmetic rate. Of a trial that trains as one with others, all seconds are its
+        share, but for `group_seconds`, which are the group's `seconds`: so the speed and the
+        utilization are the group's.
 
         If attempt.stop ends an epoch early, the records end with the last whole epoch.
 
@@ -203,6 +205,7 @@ class Fit:
             **scores_of(training, validation),
             "lr": learning_rate(config, max(0, step - 1), steps * config.epochs, plateaus),
             "seconds": epoch.seconds,
+            **({} if epoch.group_seconds is None else {"group_seconds": epoch.group_seconds}),
             **attempt.clock.entries(),
             "images_per_second": (speed := training.images / epoch.training_seconds),
             **utilization(speed, self._ideal_seconds, world),

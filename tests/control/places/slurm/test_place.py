@@ -15,7 +15,7 @@ from fieldtrial.control.places.slurm.commands import Job
 from fieldtrial.control.places.slurm.place import SlurmPlace
 from fieldtrial.control.places.slurm.polling import Poll, job_name
 from fieldtrial.control.places.slurm.sbatch import Submitter
-from fieldtrial.control.places.slurm.submissions import jobs_for
+from fieldtrial.control.places.slurm.submissions import jobs_for, jobs_lacking
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.disk.task_queue import Answer, Task
 from tests.control.slurm_places import (
@@ -72,6 +72,39 @@ def test_jobs_are_asked_for_groups_and_for_trials_that_train_alone() -> None:
     assert jobs_for([*heads, *others], 0, 4) == 5
     assert jobs_for([*heads, *others], 6, 4) == 7
     assert jobs_for([*heads, *others], 6, 1) == 14
+
+
+def test_heads_that_wait_beside_a_job_with_their_group_get_a_job_of_their_own() -> None:
+    tasks = {str(number): Task(f"/sweep/{number}", 1, group="heads") for number in range(4)}
+    # What is left of a group of three has the job; three more have come since.
+    assert jobs_lacking(tasks, {"0": "7"}, {"7": True}, 0, 4, 8) == 1
+    assert jobs_lacking(tasks, {"0": "7"}, {"7": True, "8": True}, 0, 4, 8) == 0, "8 takes them"
+    assert jobs_lacking(tasks, {"0": "7"}, {"7": True, "8": False}, 0, 4, 8) == 1
+    assert jobs_lacking(tasks, {"0": "7"}, {"7": True}, 0, 4, 1) == 0, "one job at once"
+    assert jobs_lacking(tasks, {}, {"7": True}, 0, 4, 8) == 0, "it has claimed none yet"
+    assert jobs_lacking(tasks, dict.fromkeys(tasks, "7"), {"7": True}, 4, 4, 8) == 1
+    assert jobs_lacking(tasks, {"0": "6"}, {}, 0, 4, 8) == 1, "a job that is gone has none"
+
+
+@pytest.mark.parametrize("is_claimed", [False, True])
+def test_a_job_is_free_until_a_poll_has_seen_its_claim(
+    make_place: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_claimed: bool
+) -> None:
+    place, asked = make_place(trials_per_job=9, trials_together=3), list[int]()
+
+    def ask(wanted: int, *_: object) -> list[str]:
+        asked.append(wanted)
+        return []
+
+    monkeypatch.setattr(place._submissions, "ask", ask)
+    for number in range(2):
+        place.start(replace(task(tmp_path, number), group="heads"))
+    name = next(iter(place._tasks))
+    shown = [Job("7_0", "RUNNING", "n1", "", place._submitter.name)]
+    place._update(Poll(shown, claimed={name: "7_0"} if is_claimed else {}))
+    place._submit()
+    assert asked == [int(is_claimed)]
+    place._jobs = {}
 
 
 def test_a_job_that_squeue_shows_before_sbatch_has_answered_is_cancelled_and_counted_once(

@@ -18,7 +18,7 @@ from fieldtrial.control.places.slurm.commands import Job, SlurmOutageError
 from fieldtrial.control.places.slurm.news import News
 from fieldtrial.control.places.slurm.polling import Poll, WorkerJob, poll_slurm
 from fieldtrial.control.places.slurm.sbatch import Submitter
-from fieldtrial.control.places.slurm.submissions import Submissions, jobs_for
+from fieldtrial.control.places.slurm.submissions import Submissions, jobs_lacking
 from fieldtrial.disk.task_queue import Task, TaskQueue
 from fieldtrial.disk.work.folder import WorkFolder
 
@@ -63,6 +63,7 @@ class SlurmPlace:
         self._folder, self._submitter, self._notify = folder, submitter, notify
         self._news = News(notify)
         self._tasks: dict[str, Task] = {}  # by file name
+        self._claimed: dict[str, str] = {}  # task -> the job that had it at the last poll
         self._lost_since: dict[str, float] = {}  # task -> since when it is nowhere
         self._jobs: dict[str, WorkerJob] = {}  # this sweep's, as far as known
         self._others = 0  # the user's other jobs
@@ -248,6 +249,7 @@ class SlurmPlace:
     def _update(self, poll: Poll) -> None:
         """Update what is known of the jobs. Jobs submitted since the poll began are not in it."""
         mine = {job.id: job for job in poll.jobs if job.name == self._submitter.name}
+        self._claimed = poll.claimed
         self._others = len(poll.jobs) - len(mine)
         if mine.keys() - self._jobs.keys():
             self._submissions.note_accepted()
@@ -329,10 +331,10 @@ class SlurmPlace:
 
     def _submit(self) -> None:
         """Submit the jobs for all tasks, including those to come, within the limits."""
-        active = self._active()
-        capacity = sum(job.answered < self.settings.trials_per_job for job in active.values())
-        wanted = jobs_for(self._tasks.values(), self._more, self.together)
-        wanted = min(self.slots, wanted) - capacity
+        active, most = self._active(), self.settings.trials_per_job
+        takes_more = {id: job.answered < most for id, job in active.items()}
+        more = self._more, self.together, self.slots
+        wanted = jobs_lacking(self._tasks, self._claimed, takes_more, *more)
         leaving = len(self._jobs) - len(active)
         others = self._others + leaving
         for id in self._submissions.ask(wanted, len(active), others, self._jobs.keys()):

@@ -68,6 +68,7 @@ class Poll:
     missing: the ids of known jobs that are gone.
     finals: {id: (state, nodes)} at the end of missing jobs that had a task or never took one.
     requeued: the trials of jobs that had begun them and are queued again.
+    claimed: {task: job} of the tasks that a job has which may still do them.
     lost: the tasks that are neither in the queue nor with a job that is known or in squeue.
     unknown: lines that SLURM's commands have printed beside what was asked for.
     """
@@ -76,6 +77,7 @@ class Poll:
     missing: set[str] = field(default_factory=set)
     finals: dict[str, tuple[str, str]] = field(default_factory=dict)
     requeued: frozenset[str] = frozenset()
+    claimed: dict[str, str] = field(default_factory=dict)
     lost: frozenset[str] = frozenset()
     unknown: Unknown = field(default_factory=Unknown)
 
@@ -108,5 +110,6 @@ def poll_slurm(
     finals = slurm_commands.final_states(ended, unknown)
     pending = {job.id for job in jobs if job.pending}
     requeued = frozenset(run_name(task) for task, job in claimed.items() if job in pending)
-    held = {task for task, job in claimed.items() if job in shown or job in known}
-    return Poll(jobs, missing, finals, requeued, frozenset(set(tasks) - waiting - held), unknown)
+    held = {task: job for task, job in claimed.items() if job in shown or job in known}
+    lost = frozenset(set(tasks) - waiting - held.keys())
+    return Poll(jobs, missing, finals, requeued, held, lost, unknown)

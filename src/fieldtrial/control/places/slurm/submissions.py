@@ -7,7 +7,7 @@ import math
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Executor, Future
 
 from fieldtrial.control.places.interface import PlaceError
@@ -30,6 +30,31 @@ def jobs_for(tasks: Iterable[Task], more: int, together: int) -> int:
     groups = Counter(task.group or task.name for task in tasks)
     own = sum(math.ceil(count / together) for count in groups.values())
     return own + math.ceil(more / together)
+
+
+def jobs_lacking(
+    tasks: Mapping[str, Task],
+    claimed: Mapping[str, str],
+    takes_more: Mapping[str, bool],
+    more: int,
+    together: int,
+    slots: int,
+) -> int:
+    """Return how many jobs are to be submitted for tasks, and for `more` others that may come.
+
+    A job that has tasks takes others only when all of them have ended.
+
+    tasks: by name. claimed: {task: job}, as far as is known: what a job has claimed since counts as
+    waiting, and that job as one that waits for it.
+    takes_more: {job: whether it takes another task at some time} of all jobs that are not leaving.
+    slots: how many jobs there may be.
+    """
+    having = {name: job for name in tasks if (job := claimed.get(name)) in takes_more}
+    busy = set(having.values())
+    free = sum(takes for job, takes in takes_more.items() if job not in busy)
+    waiting = [task for name, task in tasks.items() if name not in having]
+    wanted = min(slots, len(busy) + jobs_for(waiting, more, together))
+    return wanted - len(busy) - free
 
 
 class Submissions:
