@@ -23,6 +23,7 @@ from lcbench import EPOCHS, SPACE, Surrogate
 from machine import write_result
 from ray.tune.schedulers import TrialScheduler
 
+from fieldtrial.control.engine.journal.replayed import ReplayedSearcher
 from fieldtrial.control.engine.ray_tune import SCORE, TIME, build_scheduler, build_searcher
 from fieldtrial.disk.sweep_description import Mode
 from fieldtrial.fields.choices import SearcherName
@@ -82,11 +83,12 @@ def search(
     Returns for each quarter of the budget the accuracy at the end of the configuration that it
     would choose then; the searcher's CPU seconds; and the number of trials.
     """
-    searcher: Any = RandomSearch(seed)
+    made: Any = RandomSearch(seed)
     scheduler: TrialScheduler | None = None
     if name != "random":
-        searcher = build_searcher(Searched(name), EPOCHS, seed)  # type: ignore[arg-type]
+        made = build_searcher(Searched(name), EPOCHS, seed)  # type: ignore[arg-type]
         scheduler = build_scheduler(EPOCHS, "max")
+    searcher = ReplayedSearcher(made)  # as a row has it
     trials: list[Trial] = []
     queue: list[tuple[int, int, Trial]] = []  # when its next epoch ends, in which order, whose
     found: list[float] = []
@@ -111,10 +113,10 @@ def search(
         result = {TIME: trial.epoch, SCORE: trial.best, "trial_id": trial.trial_id}
         decision = scheduler.on_trial_result(None, trial, result) if scheduler else None
         begun = time.process_time()
-        decisions = {decision, searcher.on_trial_result(trial.trial_id, result)}
+        decisions = {decision, searcher.call("on_trial_result", trial.trial_id, result)}
         is_over = TrialScheduler.STOP in decisions or trial.epoch == EPOCHS
         if is_over:
-            searcher.on_trial_complete(trial.trial_id, result=result)
+            searcher.call("on_trial_complete", trial.trial_id, result=result)
         seconds += time.process_time() - begun
         if spent * QUARTERS % (WHOLE_TRIALS * EPOCHS) == 0:
             found.append(float(max(trials, key=lambda one: one.best).curve[-1]))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fieldtrial.disk.sweep_description import DomainKind, SearchDomain
-from fieldtrial.fields.values import format_value
+from fieldtrial.fields.values import check_type, format_value, parse
 
 
 @dataclass(frozen=True)
@@ -128,6 +128,32 @@ def contains(domain: Domain, value: object) -> bool:
     low, high = known
     steps = (value - low) / domain.step if domain.step else 0
     return bool(low <= value <= high and math.isclose(steps, round(steps), abs_tol=1e-6))
+
+
+def with_texts(domain: Domain) -> Domain:
+    """Return a choice among tuples as one among their texts: searchers take plain values only."""
+    if isinstance(domain, Choice) and any(
+        isinstance(one, list | tuple) for one in domain.categories
+    ):
+        return Choice(tuple(map(format_value, extremes(domain))))
+    return domain
+
+
+def proposal_of(domain: Domain, value: Any, hint: Any) -> Any:
+    """Return what a search proposes, as `with_texts` has it, for a field to have `value`.
+
+    A choice may be written in another way: 0 or "1e-3" for a field of floats.
+
+    hint: the field's type. Raises ValueError if the search proposes nothing of the kind.
+    """
+    proposed = with_texts(domain)
+    if isinstance(proposed, Choice):
+        for one in proposed.categories:
+            if (parse if isinstance(one, str) else check_type)(one, hint) == value:
+                return one
+    elif contains(domain, value):
+        return value
+    raise ValueError(f"{value!r}: must be of {to_search_domain(domain)}")
 
 
 def to_search_domain(domain: Domain) -> SearchDomain:

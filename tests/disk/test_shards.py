@@ -10,7 +10,7 @@ from fieldtrial.disk.inside import Inside, RefusedError
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.disk.task_queue import Task, TaskQueue
-from fieldtrial.disk.work.shards import MOST_BESIDE, beside, in_its_sweep
+from fieldtrial.disk.work.shards import LAYOUT, MOST_BESIDE, beside, in_its_sweep
 from fieldtrial.training.inputs.record import sweep_of
 from tests.disk.test_sweep_folder import TINY
 
@@ -36,8 +36,11 @@ def test_only_what_is_new_and_large_has_shards(tmp_path: Path, large: SweepFolde
     begun.list_trial(ID, 0, "search")
     begun.make_room(MOST_BESIDE + 1)
     for folder in (small, begun):
-        assert folder.run(ID).path == folder.path / ID
-        assert folder.place_of(ID) == ID
+        (folder.path / "trials").mkdir(parents=True)  # somebody's own
+        for opened in (folder, SweepFolder(folder.path)):
+            assert opened.run(ID).path == folder.path / ID
+            assert opened.place_of(ID) == ID
+            assert opened.folders() == ["trials"]
 
 
 def test_who_opens_the_folder_later_finds_the_runs(large: SweepFolder) -> None:
@@ -85,6 +88,8 @@ def test_no_link_on_the_way_is_followed(large: SweepFolder, tmp_path: Path, link
     theirs = tmp_path / "theirs"
     (theirs / link).parent.mkdir(parents=True)
     (theirs / link).symlink_to(large.path / link)
+    if link != "trials":
+        (theirs / "trials" / LAYOUT).touch()
     folder = SweepFolder(theirs)
     task = Task(str(theirs / "trials" / ID[:2] / ID), 1)
     for run in (folder.run(ID), task.open_run()):

@@ -5,7 +5,6 @@ import functools
 import itertools
 import json
 import os
-import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from fieldtrial.disk.schemas import (
 )
 from fieldtrial.disk.sweep_description import SweepDescription
 from fieldtrial.disk.work.folder import WorkFolder
-from fieldtrial.disk.work.shards import MOST_BESIDE, SHARDS, parts_of
+from fieldtrial.disk.work.shards import LAYOUT, LAYOUT_TEXT, MOST_BESIDE, SHARDS, parts_of
 
 
 class SweepFolder(WorkFolder):
@@ -70,7 +69,9 @@ class SweepFolder(WorkFolder):
     def make_room(self, runs: int) -> None:
         """Prepare for so many runs. A folder that has trials stays as it is."""
         if runs > MOST_BESIDE and not self.trials():
-            (self._inside / SHARDS).mkdir(parents=True, exist_ok=True)
+            shards = self._inside / SHARDS
+            shards.mkdir(parents=True, exist_ok=True)
+            write_atomically(shards / LAYOUT, LAYOUT_TEXT.encode())
             self.is_sharded = True
 
     def _parts_of(self, trial: str) -> tuple[str, ...]:
@@ -78,9 +79,9 @@ class SweepFolder(WorkFolder):
 
     @functools.cached_property
     def is_sharded(self) -> bool:
-        """Whether the runs of trials are in shards."""
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError, RefusedError):
-            return stat.S_ISDIR((self._inside / SHARDS).stat().st_mode)
+        """Whether the runs of trials are in shards. Others may have made a folder of their name."""
+        with contextlib.suppress(RefusedError):
+            return is_there(self._inside / SHARDS / LAYOUT)
         return False
 
     def write_description(self, description: SweepDescription) -> None:

@@ -125,7 +125,7 @@ def test_a_wider_search_knows_the_trials_so_far_and_a_narrower_one_forgets_some(
         f"search lr was choice({', '.join(map(str, RATES[:4]))}), and is choice({rates}) now"
     )
 
-    narrow = sweep_of(SGD, search={"lr": tune.choice(RATES[2:])}, trials=8)
+    narrow = sweep_of(SGD, search={"lr": tune.choice(RATES[2:])}, trials=8, searcher="tpe")
     engine, said = go_on(path, narrow, None)
     assert {trial.config.lr for trial in engine.trials()} <= set(RATES[2:])
     out = {entry["trial"] for entry in engine.folder.trials() if entry["row"] is None}

@@ -46,16 +46,21 @@ def test_a_folder_of_another_sweep_is_refused_once_a_trial_was_listed(tmp_path: 
     ]
 
 
-def test_another_searcher_is_taken_unless_the_search_goes_in_rounds(tmp_path: Path) -> None:
-    for rounds, name in ((False, "free"), (True, "rounds")):
-        folder, sweep = SweepFolder(tmp_path / name), replace(SMALL, deterministic=rounds)
-        claim(folder, replace(sweep, searcher="tpe"))
-        folder.list_trial("3fa91b2c", 0, "search")
-        if not rounds:
-            claim(folder, sweep)
-            continue
-        with pytest.raises(ConfigError, match="searcher is 'tpe' there and 'gp' now"):
-            claim(folder, sweep)
+@pytest.mark.parametrize("rounds", [False, True])
+def test_a_begun_sweep_keeps_its_searcher_and_says_so(tmp_path: Path, rounds: bool) -> None:
+    folder, sweep = SweepFolder(tmp_path / "sweep"), replace(OTHER, deterministic=rounds)
+    claim(folder, replace(sweep, searcher="tpe"))
+    assert as_begun(sweep, folder) == (sweep, [])  # no trial has been listed
+    folder.list_trial("3fa91b2c", 0, "search")
+    begun, lines = as_begun(sweep, folder)
+    assert begun == replace(sweep, searcher="tpe")
+    assert lines == [
+        f"searcher = tpe: that with which {folder.path} was begun; the sweep's is gp now"
+    ]
+    claim(folder, begun)
+    assert as_begun(begun, folder) == (begun, [])
+    with pytest.raises(ConfigError, match="searcher is 'tpe' there and 'gp' now"):
+        claim(folder, sweep)
 
 
 def test_every_pair_may_be_asked_for_later_unless_it_decides_about_seeds(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The report that is written while a sweep runs."""
 
 import errno
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -54,7 +55,8 @@ def test_where_no_process_can_be_started_there_is_none(
     monkeypatch.setattr(subprocess, "Popen", refuse)
     with LiveReport(folder, first=0, least=0.01):
         assert processes.eventually(lambda: len(refusals) > 1), "it tries again"
-    LastReport(folder).show()
+    with LastReport(folder) as report:
+        report.show()
     assert capfd.readouterr().err == "no report: Resource temporarily unavailable\n"
 
 
@@ -72,7 +74,8 @@ def test_the_end_of_a_sweep_does_not_wait_for_it(folder: SweepFolder) -> None:
 def test_the_last_report_says_where_it_is(
     folder: SweepFolder, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    LastReport(folder).show()
+    with LastReport(folder) as report:
+        report.show()
     assert capfd.readouterr().out == f"{folder.report_path}\n"
     assert folder.report_path.exists()
 
@@ -81,5 +84,15 @@ def test_a_report_that_cannot_be_written_is_an_error_of_its_own(
     folder: SweepFolder, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (folder.path / "sweep.json").unlink()
-    LastReport(folder).show()
+    with LastReport(folder) as report:
+        report.show()
     assert "sweep.json: no such file" in capfd.readouterr().err
+
+
+def test_the_last_report_ends_with_an_interrupted_driver(folder: SweepFolder) -> None:
+    report = LastReport(folder)
+    with pytest.raises(KeyboardInterrupt), report:
+        raise KeyboardInterrupt
+    assert report._process
+    assert report._process.returncode == -signal.SIGKILL
+    assert not folder.report_path.exists()

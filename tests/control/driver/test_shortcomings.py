@@ -79,7 +79,7 @@ def test_a_table_that_was_not_made_is_a_bad_result(
     monkeypatch.setattr(driver, "open_place", lambda *_: IdlePlace())
     monkeypatch.setattr(driver, "Preflight", lambda *_: nullcontext(Checked()))
     monkeypatch.setattr(driver, "_run", lambda *_: 0)
-    monkeypatch.setattr(driver, "LastReport", lambda _: None)
+    monkeypatch.setattr(driver, "LastReport", lambda _: nullcontext())
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: done)
     for done.returncode, status in ((0, 0), (BAD_INPUT, BAD_RESULT), (-9, BAD_RESULT)):
         assert driver.drive(SMALL, SweepFolder(tmp_path / "x"), LocalSettings(), False) == status

@@ -7,11 +7,20 @@ import pytest
 
 from fieldtrial.control.engine.loop import Engine, SweepError
 from fieldtrial.control.engine.trial import Trial
+from fieldtrial.control.places.interface import Ended
 from fieldtrial.control.running.errors import DISK_ADVICE
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.results.table.render import render_markdown
 from fieldtrial.sweep import Sweep
-from tests.control.engine.virtual import RATES, Script, VirtualPlace, make_sweep, run_sweep
+from tests.control.engine.searcher import Searcher
+from tests.control.engine.virtual import (
+    RATES,
+    Killed,
+    Script,
+    VirtualPlace,
+    make_sweep,
+    run_sweep,
+)
 from tests.results.cells import own_table
 
 ROWS = [{"lr": rate} for rate in RATES]  # one trial in each row, if there is no search
@@ -225,6 +234,40 @@ def test_a_worker_that_keeps_dying_fails_its_trial_until_it_is_retried(tmp_path:
     again = run_sweep(small, place)
     assert [trial.status for trial in again.trials()] == ["done", "done"]
     assert {trial.role for trial in again.trials()} == {"search", "final"}
+
+
+@pytest.mark.parametrize("quality", [1, 9])
+def test_a_failed_trial_is_retried_while_final_runs_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quality: int
+) -> None:
+    """Whether or not it wins in the end: then others are the final runs."""
+    first, second = (Searcher(RATES).suggest(f"0-{number}")["lr"] for number in range(2))
+    failing = Script(quality=quality, faults={1: ("error",)})
+    scripts = [failing if rate == second else Script(quality=5) for rate in RATES]
+    sweep = make_sweep(trials=2, seeds=2)
+    place = place_of(tmp_path, *scripts, slots=2, is_cluster=True)
+    wait, killed = place.wait, list[str]()
+
+    def wait_or_be_killed(seconds: float, more: int = 0) -> list[Ended]:
+        begun = [one.task.trial for one in place._workers if one.task.test and one.epoch]
+        if begun and not killed:
+            killed.extend(begun)
+            raise Killed
+        return wait(seconds, more)
+
+    monkeypatch.setattr(place, "wait", wait_or_be_killed)
+    engine = run_sweep(sweep, place, retry=True)
+    assert killed
+    assert {trial.status for trial in engine.trials()} == {"done"}
+    winner, (row,) = second if quality > 5 else first, engine.rows
+    assert [(one.config.lr, one.config.seed) for one in row.finals or []] == [
+        (winner, 1),
+        (winner, 2),
+    ]
+    assert all(place.folder.run(name).result() for name in killed), "what ran went on to its end"
+    assert (place._workers, engine._trials.running()) == ([], [])
+    again = run_sweep(sweep, place)
+    assert [trial.name for trial in again.trials()] == [trial.name for trial in engine.trials()]
 
 
 def test_a_trial_that_hangs_is_killed_and_resumes(tmp_path: Path) -> None:

@@ -110,6 +110,16 @@ def test_the_better_half_goes_on() -> None:
     assert stops == [None, None, None, 2]  # the median was 0.2, then 0.3, then 0.31
 
 
+@pytest.mark.parametrize(("searcher", "stop"), [("gp", 2), ("tpe", None)])
+def test_a_trial_with_little_chance_is_stopped_where_halving_lets_it_go_on(
+    searcher: Any, stop: int | None
+) -> None:
+    row = Row(sweep(searcher=searcher), 0)
+    for value in (0.2, 0.2, 0.2, 0.9):
+        assert train(row, row.propose(), value).stopped_at is None
+    assert train(row, row.propose(), 0.2).stopped_at == stop, "as good as the median of the rung"
+
+
 def test_a_poor_row_is_not_stopped_because_of_a_good_one() -> None:
     both = sweep(rows=[{"freeze": "none"}, {"freeze": "all_but_head"}])
     good, poor = Row(both, 0), Row(both, 1)
@@ -226,6 +236,52 @@ def test_a_trial_of_a_lost_search_is_restored_with_its_tuples() -> None:
     assert told.params["lr"] == 0.01
     assert row.trials[0].status == "done"
     assert row.propose().trial_id == "0-1"
+
+
+CHOICES: dict[str, Any] = {
+    "weight_decay": [0, 1e-4],
+    "gradient_clip": [None, 1],
+    "lr": ["1e-3", "1e-2"],
+    "filters": ["8", [16, 16, 16, 16, 16]],
+    "betas": ["0.9, 0.99", (0.8, 0.9)],
+}
+
+
+@pytest.mark.parametrize("searcher", ["gp", "tpe"])
+def test_a_lost_search_knows_choices_however_they_are_written(searcher: Any) -> None:
+    search = {name: tune.choice(values) for name, values in CHOICES.items()}
+    told = []
+    for number in range(2):
+        row = Row(sweep(search=search, searcher=searcher), 0)
+        values = {name: values[number] for name, values in CHOICES.items()}
+        config = TrainConfig.from_dict(values, row.config)
+        row.restore(config, {"outcome": "finished", "epochs": EPOCHS, "validation_accuracy": 0.7})
+        assert TrainConfig.from_dict(row.trials[0].suggestion, row.config) == config
+        made = row._searcher.searcher  # type: ignore[union-attr]
+        known = (
+            [curve.point for curve in made._curves.values()]
+            if searcher == "gp"
+            else [tuple(trial.params.values()) for trial in made._ot_study.trials]
+        )
+        assert len(known) == 1
+        told += known
+        row.propose()
+    assert not any(one == other for one, other in zip(*told, strict=True))
+
+
+@pytest.mark.parametrize("searcher", ["gp", "tpe"])
+@pytest.mark.parametrize("field", ["optimizer", "lr"])
+def test_a_lost_search_leaves_out_what_it_could_not_propose(searcher: Any, field: str) -> None:
+    search = {"lr": tune.loguniform(1e-4, 1e-2), "optimizer": tune.choice(["sgd", "adam"])}
+    row = Row(sweep(search=search, searcher=searcher), 0)
+    values = {"lr": 1e-3, "optimizer": "adam"} | {field: {"optimizer": "adamw", "lr": 0.5}[field]}
+    config = TrainConfig.from_dict(values, row.config)
+    row.restore(config, {"outcome": "finished", "epochs": EPOCHS, "validation_accuracy": 0.7})
+    row.restore(config, None)  # this one resumes
+    train(row, row.trials[1], 0.6)
+    assert [trial.best for trial in row.trials] == [0.7, 0.6]
+    made = row._searcher.searcher  # type: ignore[union-attr]
+    assert not (made._curves if searcher == "gp" else made._ot_study.trials)
 
 
 def test_a_failed_trial_can_be_taken_back() -> None:

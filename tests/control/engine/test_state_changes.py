@@ -66,10 +66,27 @@ def test_an_end_that_is_cut_is_left_out(tmp_path: Path) -> None:
     for length in range(one, two):
         path.write_bytes(data[:length])
         assert load(path) == ["first", 1]
-    path.write_bytes(data[:one] + bytes(two - one))  # as a machine that fails may leave it
-    assert load(path) == ["first", 1]
     path.write_bytes(data)
     assert load(path) == ["first", 1, 2]
+
+
+@pytest.mark.parametrize("more", [0, 5000])
+def test_an_end_of_zeros_is_left_out(tmp_path: Path, more: int) -> None:
+    """A machine that fails leaves them, from any place of a change on: the file has been made
+    longer, and what was written has not reached the disk.
+    """
+    path = tmp_path / "engine.state"
+    _, one, two = save_changes(path, 2)
+    data = path.read_bytes()
+    for length in range(one, two):
+        torn = data[:length] + bytes(two - length + more)
+        path.write_bytes(torn)
+        is_whole = torn.startswith(data)  # the last bytes were zeros
+        assert load(path) == ["first", 1, 2][: 2 + is_whole]
+    path.write_bytes(data[: one - 1] + bytes(1) + data[one:])
+    if data[one - 1]:
+        with pytest.raises(ForeignStateError, match="not written by you"):
+            load(path)
 
 
 def test_a_changed_byte_of_a_change_is_refused(tmp_path: Path) -> None:

@@ -148,7 +148,7 @@ def _differences(old: SweepDescription, new: SweepDescription) -> list[str]:
     deterministic search depends on all that it could propose from its beginning on.
     """
     looks = ["pairs"] if old.most_seeds > old.seeds else []  # else it decides about no trial
-    names = ("select", "source", "deterministic", "aa", *looks)
+    names = ("select", "source", "searcher", "deterministic", "aa", *looks)
     pairs = {name: (getattr(old, name), getattr(new, name)) for name in names}
     has_none = not _kept_rows(old, new)
     if has_none or new.source is not None:  # a source's config comes from the base
@@ -157,8 +157,6 @@ def _differences(old: SweepDescription, new: SweepDescription) -> list[str]:
     lines = [f"{name} is {was!r} there and {now!r} now" for name, (was, now) in pairs.items()
              if was != now]  # fmt: skip
     if new.deterministic:
-        if old.searcher != new.searcher:
-            lines.append(f"searcher is {old.searcher!r} there and {new.searcher!r} now")
         searched = _changed_search(old, new)
         lines += [f"search {name} is {was} there and {now} now" for name, was, now in searched]
     if has_none and not any(line.startswith("base ") for line in lines):

@@ -1,5 +1,6 @@
 """The driver: runs a sweep from its command to its table, and can be ended at any time."""
 
+import contextlib
 import subprocess
 from pathlib import Path
 
@@ -110,15 +111,16 @@ def _drive(
                 status = INTERRUPTED
             finally:
                 place.close(detach=detaches(engine is not None, ending, not is_here, folder))
-        # An interruption should not take long, and a report exists.
-        report = LastReport(folder) if status != INTERRUPTED else None
-        table = subprocess.run(
-            python("-m", "fieldtrial.results.table.command", str(folder.path)),
-            check=False,
-        )
-        if report:
-            with said_if_long("writing the report"):
-                report.show()
+        with contextlib.ExitStack() as stack:
+            # An interruption should not take long, and a report exists.
+            report = None if status == INTERRUPTED else stack.enter_context(LastReport(folder))
+            table = subprocess.run(
+                python("-m", "fieldtrial.results.table.command", str(folder.path)),
+                check=False,
+            )
+            if report:
+                with said_if_long("writing the report"):
+                    report.show()
     return status or (BAD_RESULT if table.returncode else 0)
 
 

@@ -20,15 +20,27 @@ LOWEST_PRIORITY = 19
 
 
 class LastReport:
-    """The report of a sweep that has ended. A process writes it meanwhile."""
+    """A context manager: a process writes the report of a sweep that has ended. It does not outlive
+    the context.
+    """
 
     def __init__(self, folder: SweepFolder) -> None:
-        self._process, self._problem = None, ""
-        pipe = subprocess.PIPE
+        self._folder = folder
+        self._process: subprocess.Popen[str] | None = None
+        self._problem = ""
+
+    def __enter__(self) -> "LastReport":
+        command, pipe = _command(self._folder), subprocess.PIPE
         try:
-            self._process = subprocess.Popen(_command(folder), stdout=pipe, stderr=pipe, text=True)
+            self._process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)
         except OSError as error:
             self._problem = f"no report: {error.strerror}\n"
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._process:
+            with self._process:  # its pipes are closed
+                self._process.kill()  # the report is replaced atomically
 
     def show(self) -> None:
         """Wait for the report and print its path, or why there is none; that is no error here."""

@@ -9,8 +9,7 @@ from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 from fieldtrial.control.engine.proposals.searcher import GaussianSearcher
 from fieldtrial.disk.sweep_description import Mode
 from fieldtrial.fields.choices import SearcherName
-from fieldtrial.fields.values import format_value
-from fieldtrial.search_domains import Choice, Domain, to_ray
+from fieldtrial.search_domains import Domain, to_ray, with_texts
 
 SCORE = "score"  # the best value of the sweep's `select` so far
 TIME = "training_iteration"  # Ray Tune's name for the epoch
@@ -88,7 +87,7 @@ def _parzen_estimator(sweep: Searched, seed: int) -> Searcher:
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     space = OptunaSearch.convert_search_space(
-        {name: to_ray(_as_text(domain)) for name, domain in sweep.search.items()}
+        {name: to_ray(with_texts(domain)) for name, domain in sweep.search.items()}
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -129,17 +128,3 @@ def build_scheduler(epochs: int, mode: Literal["max", "min"]) -> TrialScheduler:
         reduction_factor=2,
         stop_last_trials=False,
     )
-
-
-def _as_text(domain: Domain) -> Domain:
-    """Return a choice among tuples as one among their texts: Optuna takes plain values only."""
-    if isinstance(domain, Choice) and any(
-        isinstance(value, list | tuple) for value in domain.categories
-    ):
-        return Choice(
-            tuple(
-                format_value(tuple(value) if isinstance(value, list) else value)
-                for value in domain.categories
-            )
-        )
-    return domain

@@ -1,5 +1,6 @@
 """Row: one search of a row. It proposes trials, receives their records, and names the winner."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 from ray.tune.schedulers import TrialScheduler
 
 from fieldtrial.budget import FINALIST_SEEDS, SEARCH_SEEDS
-from fieldtrial.config import TrainConfig
+from fieldtrial.config import HINTS, TrainConfig
 from fieldtrial.control.engine.finalists import Finalist, choose_winner, rank
 from fieldtrial.control.engine.journal.replayed import Replayed, ReplayedSearcher
 from fieldtrial.control.engine.ray_tune import (
@@ -21,7 +22,7 @@ from fieldtrial.control.engine.rounds import Named, RoundHalving, round_of
 from fieldtrial.control.engine.row_trials import RowChange, RowTrials
 from fieldtrial.control.engine.trial import Role, Trial
 from fieldtrial.disk.run import Record
-from fieldtrial.fields.values import format_value
+from fieldtrial.search_domains import proposal_of
 from fieldtrial.sweep import PlannedRow, Sweep
 
 NO_CONTROLLER: Any = None  # of Ray Tune, which the scheduler does not use
@@ -49,7 +50,7 @@ class Row(RowTrials):
         self.select, self.mode = sweep.select, sweep.mode
         self.budget, self.seeds = sweep.trials_per_search, int(sweep.seeds)
         self.most_finalists = sweep.finalists
-        self._searched = list(sweep.search)
+        self._domains = dict(sweep.search)
         self._searcher = (
             ReplayedSearcher(build_searcher(sweep, planned.most_epochs, self.config.seed))
             if sweep.search
@@ -155,18 +156,18 @@ class Row(RowTrials):
         trial_id = self._trial_id(str(len(self.trials)))
         trial = Trial(trial_id, "search", self.number, config, self.search)
         self.add(trial)
-        values = {name: getattr(config, name) for name in self._searched}
-        trial.suggestion = {
-            n: format_value(v) if isinstance(v, tuple) else v for n, v in values.items()
-        }
+        with contextlib.suppress(ValueError):  # no proposal gives these values: it teaches nothing
+            trial.suggestion = {
+                name: proposal_of(domain, getattr(config, name), HINTS[name])
+                for name, domain in self._domains.items()
+            }
         trial.reopened = True  # this searcher has not proposed it, and learns of it at its end
         self._tell_scheduler("on_trial_add", trial)
         if result is None:
             return
         trial.status, trial.best = "done", result[self.select]
         trial.stopped_at = result["epochs"] if result["outcome"] == "stopped" else None
-        if self._searcher:
-            self._searcher.call("add_evaluated_point", trial.suggestion, trial.best)
+        self._tell_point(trial)
 
     def on_record(self, trial: Trial, record: Record) -> bool:
         """Tell the search a trial's next record. Returns True if the trial is to be stopped."""
@@ -214,7 +215,7 @@ class Row(RowTrials):
         if not self._searcher:
             return
         if trial.status == "done" and trial.reopened:
-            self._searcher.call("add_evaluated_point", trial.suggestion, trial.best)
+            self._tell_point(trial)
         elif trial.status == "done":
             result = {**trial.last_result, SCORE: trial.best}
             self._searcher.call("on_trial_complete", trial.trial_id, result=result)
@@ -223,6 +224,11 @@ class Row(RowTrials):
             self._searcher.call("on_trial_complete", trial.trial_id, result=result)
         elif not trial.reopened:
             self._searcher.call("on_trial_complete", trial.trial_id, error=True)
+
+    def _tell_point(self, trial: Trial) -> None:
+        """Tell the searcher of a trial as of one that it has not proposed, but could have."""
+        if self._searcher and trial.suggestion:
+            self._searcher.call("add_evaluated_point", trial.suggestion, trial.best)
 
     def reopen(self, trial: Trial) -> None:
         """Reopen a failed trial that is to run again. If it decides on the winner, so does this."""

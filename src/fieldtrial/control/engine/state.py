@@ -7,7 +7,8 @@ Ray Tune's searchers and schedulers can only be saved as a pickle, and loading a
 code. The signature's key stays in the user's home. So a sweep folder from somebody else cannot run
 code here. What is signed names the sweep and its folder: the state of one sweep is not taken for
 another's. Each change is signed together with what is before it: none can be left out, moved or
-taken from another file. Only the end may be cut, as a driver that was killed leaves it.
+taken from another file. Only the end may be cut, as a driver that was killed leaves it, or be of
+zeros, as a machine that fails leaves it.
 """
 
 import contextlib
@@ -189,17 +190,23 @@ def _verified(data: memoryview, path: object) -> tuple[memoryview, list[memoryvi
     content = data[DIGEST_BYTES:end]
     is_own = hmac.compare_digest(signature, hmac.digest(key, content, "sha256"))
     changes = []
-    while is_own and any(tail := data[end : end + HEAD_BYTES]):  # a machine that fails leaves zeros
-        if len(tail) < HEAD_BYTES:
+    while is_own and any(tail := data[end : end + HEAD_BYTES]):
+        begin, start = end, end + HEAD_BYTES
+        if start > len(data):
             break
-        length, start = tail[:LENGTH_BYTES], end + HEAD_BYTES
+        length = tail[:LENGTH_BYTES]
         is_own = hmac.compare_digest(tail[LENGTH_BYTES:], _signed(key, signature, LENGTH, length))
+        if not is_own:
+            is_own = start > _written(data, begin)
+            break
         end = start + int.from_bytes(length) + DIGEST_BYTES
         if end > len(data):
             break
         change, given = data[start : end - DIGEST_BYTES], data[end - DIGEST_BYTES : end]
         signature = _signed(key, signature, CHANGE, change)
-        is_own = is_own and hmac.compare_digest(given, signature)
+        if not hmac.compare_digest(given, signature):
+            is_own = end > _written(data, begin)
+            break
         changes.append(change)
     if not is_own:
         raise ForeignStateError(
@@ -208,6 +215,13 @@ def _verified(data: memoryview, path: object) -> tuple[memoryview, list[memoryvi
             f" {ADVICE}"
         )
     return content, changes
+
+
+def _written(data: memoryview, begin: int) -> int:
+    """Return where the zeros begin that data ends with, at `begin` or later: what a machine that
+    fails has not written of the last change, although the file is as long as it was to be.
+    """
+    return begin + len(bytes(data[begin:]).rstrip(b"\0"))
 
 
 def _signed(key: bytes, before: bytes, what: bytes, content: bytes | memoryview) -> bytes:

@@ -210,8 +210,12 @@ class Trials:
         self._refresh(row)
 
     def leave(self, row: Row, trial: Trial) -> None:
-        """Take that a trial is none of the search's any more."""
+        """Take that a trial is none of the search's any more. One that runs has its slot and its
+        run until it has ended: another trial may be of the same configuration.
+        """
         self._changed_rows[row] = None
+        if trial.status == "running":
+            trial.listen(self._on_left)
         self._by_name[trial.name].remove(trial)
         self._waiting.settle(trial, may_run=False)
         self.tally.forget(trial)
@@ -224,6 +228,12 @@ class Trials:
         if name in ("status", "problem"):
             self._settle(trial, row)
             self._refresh(row)
+
+    def _on_left(self, trial: Trial, name: str) -> None:
+        if name == "status" and self._running.get(trial.name) is trial:
+            trial.listen(None)
+            del self._running[trial.name]
+            self._waiting.free(trial.name)
 
     def _on_source(self, source: Trial, name: str) -> None:
         self._changed_sources.setdefault(source, set()).add(name)

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from fieldtrial.disk.inside import Inside
 
-SHARDS = "trials"  # the folder of the shards: where it is, runs of trials are in it
+SHARDS = "trials"  # the folder of the shards
+LAYOUT = "layout.txt"  # the file in it that tells it from another folder of this name
+LAYOUT_TEXT = "The runs of this sweep are in here, by the first two digits of their ids.\n"
 MOST_BESIDE = 4000  # runs beside each other
 TRIAL = re.compile(r"([0-9a-f]{2})[0-9a-f]{6}")
 

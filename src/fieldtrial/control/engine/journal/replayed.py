@@ -138,10 +138,12 @@ class _Faithful:
         self._others[trial_id] = before
         return before
 
-    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Take a value of a trial."""
-        if trial_id not in self._others:
-            self.searcher.on_trial_result(trial_id, result)
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> str | None:
+        """Take a value of a trial; return what the searcher decides on the trial."""
+        if trial_id in self._others:
+            return None
+        decision: str | None = self.searcher.on_trial_result(trial_id, result)
+        return decision
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False

@@ -109,13 +109,6 @@ class GaussianSearcher:
         is_asked = epoch in self._rungs and epoch < curve.epochs
         return STOP if is_asked and self._is_hopeless(curve) else None
 
-    def on_trial_result_again(
-        self, trial_id: str, result: Mapping[str, Any], answer: str | None
-    ) -> None:
-        """Take a value again. The decision stays what it was, see `suggest_again`."""
-        del answer
-        self.on_trial_result(trial_id, result)
-
     def on_trial_complete(
         self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False
     ) -> None:

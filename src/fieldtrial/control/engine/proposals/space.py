@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fieldtrial.fields.values import format_value
-from fieldtrial.search_domains import Choice, Domain, Range
+from fieldtrial.search_domains import Choice, Domain, Range, with_texts
 
 DIGITS = 8  # of a number that is proposed
 MOST_LISTED = 512  # points of a space that are all candidates
@@ -77,12 +76,11 @@ class Choices:
     """
 
     def __init__(self, domain: Choice) -> None:
-        self._values = [_as_proposed(value) for value in domain.categories]
+        self._values = list(domain.categories)
         numbers = [type(value) in (int, float) for value in self._values]
         self._is_scale = all(numbers) and len(set(self._values)) > 2
         if self._is_scale:
             self._values = sorted(self._values)
-        self._texts = [format_value(value) for value in self._values]
         self.choices = len(self._values)
         self.columns = 1 if self._is_scale else self.choices
 
@@ -92,7 +90,7 @@ class Choices:
 
     def unit(self, value: Any) -> float:
         """Return the place of a value, from 0 to 1."""
-        return self.place(self._texts.index(format_value(_as_proposed(value))))
+        return self.place(self._values.index(value))
 
     def snapped(self, unit: np.ndarray) -> np.ndarray:
         """Return the columns of the values at places, [n, columns]."""
@@ -116,7 +114,7 @@ class Space:
         self.fields = list(search)
         self._axes = [
             Choices(domain) if isinstance(domain, Choice) else Numbers(domain)
-            for domain in search.values()
+            for domain in map(with_texts, search.values())
         ]
         self.field_of_column = np.repeat(
             np.arange(len(self._axes)), [axis.columns for axis in self._axes]
@@ -190,10 +188,3 @@ class Space:
             for axis, count in zip(self._axes, known, strict=True)
         ]
         return np.array(list(itertools.product(*places)))
-
-
-def _as_proposed(value: Any) -> Any:
-    """Return a value as it is proposed: tuples as texts, as a command line has them."""
-    if isinstance(value, list | tuple):
-        return format_value(tuple(value))
-    return value
