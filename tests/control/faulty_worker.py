@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from fieldtrial.config import TrainConfig
+from fieldtrial.training.loop import epoch as epochs
 from fieldtrial.training.loop import fit
 from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.loop.epoch import train_epoch
@@ -43,5 +44,8 @@ def train_or_hang(attempt: Attempt, learner: Any, data: Any, epoch: int, *rest: 
 
 
 if __name__ == "__main__":
-    vars(fit).update(open_trial=open_on_a_small_device, train_epoch=train_or_hang)
+    assert fit.open_trial is open_trial, "what is replaced is what is called"
+    assert epochs.train_epoch is train_epoch
+    vars(fit).update(open_trial=open_on_a_small_device)
+    vars(epochs).update(train_epoch=train_or_hang)
     main()

@@ -38,7 +38,7 @@ def test_an_error_that_nobody_has_foreseen_ends_the_driver_and_no_job(
 
 
 def test_who_reads_the_output_no_more_has_cancelled_nothing(tmp_path: Path) -> None:
-    folder, place = SweepFolder(tmp_path / "sweep"), mock.Mock(slots=1, processes=1)
+    folder, place = SweepFolder(tmp_path / "sweep"), mock.Mock(slots=1, together=1, processes=1)
     place.adopt.return_value = []
     engine = Engine(SMALL, folder, place, check_ownership=mock.Mock(side_effect=BrokenPipeError))
     with pytest.raises(WorkError, match="sweep: ") as caught:

@@ -30,7 +30,7 @@ def test_a_place_is_read(tmp_path: Path) -> None:
         'kind = "local"\ncpus_per_trial = 4\ngpus_per_trial = 0.25\nprocesses_per_trial ='
         " 2\nteraflops = 10\n"
     )
-    assert written(tmp_path, text) == LocalSettings(4, 0.25, 2, None, 10)
+    assert written(tmp_path, text) == LocalSettings(4, 0.25, 2, teraflops=10)
     assert written(tmp_path, 'kind = "local"') == LocalSettings()
 
 
@@ -62,7 +62,7 @@ def test_unknown_keys_and_wrong_types_are_told_at_once(tmp_path: Path) -> None:
     assert (
         found[0]
         == "unknown key 'cpu'; keys: kind, cpus_per_trial, gpus_per_trial, processes_per_trial,"
-        " most_trials, teraflops, ray_folder"
+        " most_trials, trials_together, teraflops, ray_folder"
     )
     assert found[1] == "cpus_per_trial = 1.5: must be a whole number"
     assert "gpus_per_trial = [1]: must be a number" in found

@@ -33,7 +33,7 @@ def start(taken: Snapshot, folder: Path) -> "subprocess.CompletedProcess[str]":
     (folder / "worker.py").write_text(WORKER)
     job = {"JOB_ID": 7, "NTASKS": 1, "NNODES": 1, "PROCID": 0, "LOCALID": 0}
     own = os.environ | {f"SLURM_{name}": str(value) for name, value in job.items()}
-    launch = [str(folder / "queue"), "now", "1", "5", "5", str(folder / "worker.py")]
+    launch = [str(folder / "queue"), "now", "1", "1", "5", "5", str(folder / "worker.py")]
     command = python("-u", "-c", VERIFY, str(taken.folder), taken.digest, *launch)
     return subprocess.run(
         command, cwd=folder, env=own, capture_output=True, text=True, check=False, timeout=120
