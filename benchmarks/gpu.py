@@ -38,7 +38,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from machine import HERE, describe_machine
+from machine import RESULTS, describe_machine
 from on_gpu import cifar, faults, networks, trials
 from on_gpu.lines import Line, Say, Settings, table
 
@@ -144,7 +144,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--cifar", type=Path, metavar="FOLDER")
     parser.add_argument("--seconds", type=float, default=460)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--output", type=Path, default=HERE / "results" / "gpu.json")
+    parser.add_argument("--output", type=Path, default=RESULTS / "gpu.json")
     return parser
 
 

@@ -4,9 +4,10 @@ python benchmarks/heads.py [--repeats 5] [--trials 32] [--epochs 10]
 
 The frozen layers are those of a ResNet-18, on 360 made-up photographs of 128 pixels in six classes.
 Trials differ in their learning rates. In each round, in one process and in turn: trials one by one
-as a worker does them, the same in groups of 8 and of all, each with all its files, and a plain loop
-of torch over the same features, with no files at all. What all share (the network, the features) is
-there before. Writes benchmarks/results/heads.json: seconds of CPU and of the clock for a trial.
+as a warm worker does them, the same in groups of 8 and of all, each with all its files and what a
+worker tidies up after a task, and a plain loop of torch over the same features, with no files at
+all. What all share (the network, the features) is there before. Writes
+benchmarks/results/heads.json: seconds of CPU and of the clock for a trial.
 """
 
 import argparse
@@ -30,8 +31,7 @@ from fieldtrial.disk.task_queue import Task
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.heads.opening import Openings
 from fieldtrial.training.loop.attempt import Attempt
-from fieldtrial.worker.groups import work_together
-from fieldtrial.worker.tasks import work
+from fieldtrial.worker.warm import WarmProcess
 
 CLASSES, IMAGES_PER_CLASS, SIDE = 6, 60, 128
 FEW = 8  # trials of a small group
@@ -57,10 +57,11 @@ def timed(do: Callable[[], object], trials: int) -> tuple[float, float]:
 
 
 class Probes:
-    """Makes and does linear probes in a folder."""
+    """Makes linear probes in a folder, and does them in a warm process."""
 
-    def __init__(self, folder: Path, dataset: Path, epochs: int) -> None:
+    def __init__(self, folder: Path, dataset: Path, epochs: int, process: WarmProcess) -> None:
         self._folder, self._made = folder, 0
+        self._process = process
         self._base = TrainConfig(
             dataset=f"folder:{dataset}",
             image_size=SIDE,
@@ -79,20 +80,15 @@ class Probes:
             made.append(Task(str(Run.create(self._folder / config.id, config).path), 1))
         return made
 
-    def alone(self, count: int) -> tuple[float, float]:
-        """Do trials one by one."""
-        tasks = self.tasks(count)
-        return timed(lambda: [work(task, World()) for task in tasks], count)
-
-    def together(self, count: int, at_once: int) -> tuple[float, float]:
-        """Do trials in groups."""
+    def trials(self, count: int, at_once: int) -> tuple[float, float]:
+        """Do trials in groups of `at_once`."""
         tasks = self.tasks(count)
         outcomes: list[dict[str, Any]] = []
 
         def do() -> None:
             for start in range(0, count, at_once):
                 group = tasks[start : start + at_once]
-                work_together(group, World(), 0.0, lambda _, answer: outcomes.append(answer))
+                self._process.do(group, lambda _, answer: outcomes.append(answer))
 
         seconds = timed(do, count)
         assert outcomes == count * [{"outcome": "finished"}], outcomes
@@ -138,18 +134,18 @@ def main() -> None:
     torch.set_num_threads(1)
     names = ("one by one", f"{FEW} together", f"{options.trials} together", "plain loop, no files")
     seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
-    with tempfile.TemporaryDirectory() as folder:
+    process = contextlib.closing(WarmProcess(World()))
+    with tempfile.TemporaryDirectory() as folder, process as warm:
         os.environ["FIELDTRIAL_DATA"] = f"{folder}/data"
         make_photographs(Path(folder, "photographs"))
-        probes = Probes(Path(folder), Path(folder, "photographs"), options.epochs)
-        with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
-            probes.alone(2)  # the images, the features and the imports of all that follow
-            probes.together(2, 2)
-            for _ in range(options.repeats):
-                seconds[names[0]].append(probes.alone(FEW))
-                seconds[names[1]].append(probes.together(options.trials, FEW))
-                seconds[names[2]].append(probes.together(options.trials, options.trials))
-                seconds[names[3]].append(probes.plain_loop(FEW))
+        probes = Probes(Path(folder), Path(folder, "photographs"), options.epochs, warm)
+        probes.trials(2, 1)  # the images, the features and the imports of all that follow
+        probes.trials(2, 2)
+        for _ in range(options.repeats):
+            seconds[names[0]].append(probes.trials(FEW, 1))
+            seconds[names[1]].append(probes.trials(options.trials, FEW))
+            seconds[names[2]].append(probes.trials(options.trials, options.trials))
+            seconds[names[3]].append(probes.plain_loop(FEW))
     result = {
         "what": "seconds for a further linear probe of ResNet-18 on 360 images of 128 pixels",
         "epochs": options.epochs,

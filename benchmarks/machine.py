@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
+# Where results go: an environment variable names another folder than that of the committed ones.
+RESULTS = Path(os.environ.get("BENCHMARK_RESULTS") or HERE / "results")
 PACKAGES = ("ray", "optuna", "torch", "deepspeed", "numpy")
 
 
@@ -45,9 +47,9 @@ def _versions() -> dict[str, str]:
 
 
 def write_result(name: str, result: dict[str, Any]) -> None:
-    """Write `result`, with the machine added, to benchmarks/results/NAME.json, and print it."""
+    """Write `result`, with the machine added, to NAME.json in RESULTS, and print it."""
     text = json.dumps(result | {"machine": describe_machine()}, indent=1)
-    (HERE / "results" / f"{name}.json").write_text(f"{text}\n")
+    (RESULTS / f"{name}.json").write_text(f"{text}\n")
     print(text)
 
 

@@ -4,10 +4,11 @@ python benchmarks/probe.py [--repeats 5] [--epochs 10] [--images 360]
 
 ResNet-18 on JPEG files of 320 × 240 pixels in four classes, at 128 pixels; all layers but the last
 are frozen. Its weights are drawn once and read from a file. CPU and wall seconds of
-- worker: in one process, the first trial with an empty cache, which decodes the images and computes
-  their features; a further trial; the same trial without features (FIELDTRIAL_FEATURES=off), as it
-  then is for each; the script's training as the first finds the files; and a plain loop on the same
-  features, which writes nothing.
+- worker: in one process, which does tasks as a warm worker does, log files and tidying up included:
+  the first trial with an empty cache, which decodes the images and computes their features; a
+  further trial; the same trial without features (FIELDTRIAL_FEATURES=off), as it then is for each;
+  the script's training as the first finds the files; and a plain loop on the same features, which
+  writes nothing.
 - command: jobs/train.py with an empty cache, again with another learning rate, and the script as a
   command of its own, imports included.
 - crops: jobs/train.py and the script with random-resized crops and flips, where no features can be
@@ -43,11 +44,11 @@ from torchvision import datasets, transforms
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.disk.run import Run
-from fieldtrial.training.attempt.train import train
+from fieldtrial.disk.task_queue import Task
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.freezing.feature_cache import with_features
-from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.loop.fit import open_trial
+from fieldtrial.worker.warm import WarmProcess
 
 CLASSES, SIDE, BATCH, WORKERS = 4, 128, 64, 2
 WIDTH, HEIGHT = 320, 240
@@ -144,15 +145,15 @@ def plain_loop(features: torch.Tensor, labels: torch.Tensor, train: int, epochs:
 
 
 class Bench:
-    """The images, weights and runs of this benchmark, in a folder."""
+    """The images, weights and runs of this benchmark, in a folder, and a warm process."""
 
-    def __init__(self, folder: Path, images: int, epochs: int) -> None:
+    def __init__(self, folder: Path, images: int, epochs: int, process: WarmProcess) -> None:
         self.folder, self.epochs = folder, epochs
         self.images, self.weights = folder / "images", folder / "resnet18.pth"
         write_images(self.images, images)
         torch.manual_seed(0)
         torch.save(torchvision.models.resnet18().state_dict(), self.weights)
-        self._runs = 0
+        self._runs, self._process = 0, process
 
     def config(self, **fields: Any) -> TrainConfig:
         """Return the next trial's config; each has another learning rate."""
@@ -176,11 +177,11 @@ class Bench:
         return self.folder / "runs" / str(self._runs)
 
     def trial(self) -> None:
-        """Do a trial as a worker does."""
+        """Do a trial as a warm worker does."""
+        answers: list[dict[str, Any]] = []
         run = Run.create(self.next_folder(), self.config())
-        for _ in train(Attempt.at(run)):
-            pass
-        assert (run.result() or {})["outcome"] == "finished"
+        self._process.do([Task(str(run.path), 1)], lambda _, answer: answers.append(answer))
+        assert answers == [{"outcome": "finished"}], answers
 
     def features(self) -> tuple[torch.Tensor, torch.Tensor, int]:
         """Return the cached features in memory, their labels, and how many are for training."""
@@ -275,8 +276,9 @@ def main() -> None:
         images, weights = options.script
         print(script(images, weights, options.epochs, options.crops))
         return
-    with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(Path(folder), options.images, options.epochs)
+    process = contextlib.closing(WarmProcess(World()))
+    with tempfile.TemporaryDirectory() as folder, process as warm:
+        bench = Bench(Path(folder), options.images, options.epochs, warm)
         with bench.empty_cache():
             bench.trial()  # imports
         rounds = [

@@ -14,9 +14,10 @@ Sides:
 - plain: the same with FIELDTRIAL_MEMORY_FORMAT=contiguous, FIELDTRIAL_FUSED=off and
   FIELDTRIAL_MALLOC=default;
 - by hand: the same arithmetic in a short loop that knows what is quick: channels last, AdamW fused,
-  augmentation in batches by this project's functions, freed memory kept;
-- tutorial: a loop as tutorials have it: channels first, AdamW as it comes, augmentation an image at
-  a time by torchvision;
+  augmentation in batches and normalisation as one multiply-add by this project's functions,
+  gradients dropped by hand, freed memory kept;
+- tutorial: a loop as tutorials have it: channels first, AdamW and `zero_grad` as they come,
+  augmentation an image at a time by torchvision;
 - compiled, with --compile: ours with compile = on; its first turn, which compiles, does not count.
 
 Sides that share an environment take turns in one process, and these processes take turns. Also
@@ -35,7 +36,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -128,28 +128,30 @@ def network_of(config: TrainConfig, data: Data) -> Network:
 
 
 def loop(
-    case: Case, data: Data, model: nn.Module, optimizer: torch.optim.Optimizer, changed: Any
+    case: Case,
+    data: Data,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    prepare: Callable[[Tensor, int], Tensor],
+    clear: Callable[[], None],
 ) -> Callable[[], object]:
     """Return an epoch of a loop by hand, with loss and accuracy.
 
-    changed: what augments images, given a seed; or None.
+    prepare: from stored images (n, h, w, c) and a seed to augmented and normalised ones.
+    clear: drops the gradients of a step.
     """
     stored, labels = torch.from_numpy(data.images), torch.from_numpy(data.labels)
-    mean, std = (torch.tensor(one).view(1, -1, 1, 1) for one in (data.mean, data.std))
     seeds = iter(range(10**9))
 
     def epoch() -> tuple[float, int]:
         model.train()
         total, correct = torch.zeros(()), torch.zeros((), dtype=torch.long)
         for chosen in torch.split(torch.randperm(case.images), case.config.batch_size):
-            images = stored[chosen].permute(0, 3, 1, 2).float() / 255
-            if changed:
-                images = changed(images, next(seeds))
-            logits = model((images - mean) / std)
+            logits = model(prepare(stored[chosen], next(seeds)))
             loss = functional.cross_entropy(logits, labels[chosen])
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-            optimizer.zero_grad()
+            clear()
             total += loss.detach() * len(chosen)
             correct += (logits.argmax(1) == labels[chosen]).sum()
         return total.item() / case.images, int(correct)
@@ -159,15 +161,20 @@ def loop(
 
 def by_hand(case: Case, data: Data) -> Callable[[], object]:
     """Return the loop that knows what is quick."""
-    model = copy.deepcopy(network_of(case.config, data).model)
-    model = model.to(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(model.parameters(), 1e-3, weight_decay=0.0, fused=True)
+    network = network_of(case.config, data)
+    model = copy.deepcopy(network.model).to(memory_format=torch.channels_last)
+    parameters = list(model.parameters())
+    optimizer = torch.optim.AdamW(parameters, 1e-3, weight_decay=0.0, fused=True)
 
-    def changed(images: Tensor, seed: int) -> Tensor:
-        images = augment(images, AUGMENTED, seed)
-        return images.contiguous(memory_format=torch.channels_last)
+    def prepare(images: Tensor, seed: int) -> Tensor:
+        changed = augment(images, AUGMENTED, seed) if case.config.augmentation else images
+        return network.normalise(changed)
 
-    return loop(case, data, model, optimizer, changed if case.config.augmentation else None)
+    def clear() -> None:
+        for parameter in parameters:
+            parameter.grad = None
+
+    return loop(case, data, model, optimizer, prepare, clear)
 
 
 def tutorial(case: Case, data: Data) -> Callable[[], object]:
@@ -176,6 +183,7 @@ def tutorial(case: Case, data: Data) -> Callable[[], object]:
         memory_format=torch.contiguous_format
     )
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3, weight_decay=0.0)
+    mean, std = (torch.tensor(one).view(1, -1, 1, 1) for one in (data.mean, data.std))
     change = v2.Compose(
         [
             v2.RandomCrop(case.side, padding=case.side // 8, padding_mode="reflect"),
@@ -184,10 +192,13 @@ def tutorial(case: Case, data: Data) -> Callable[[], object]:
         ]
     )
 
-    def changed(images: Tensor, _seed: int) -> Tensor:
-        return torch.stack([change(image) for image in images.contiguous()])
+    def prepare(images: Tensor, _seed: int) -> Tensor:
+        images = images.permute(0, 3, 1, 2).float() / 255
+        if case.config.augmentation:
+            images = torch.stack([change(image) for image in images.contiguous()])
+        return (images - mean) / std
 
-    return loop(case, data, model, optimizer, changed if case.config.augmentation else None)
+    return loop(case, data, model, optimizer, prepare, optimizer.zero_grad)
 
 
 def adamw(case: Case, data: Data) -> Callable[[], object]:

@@ -1,9 +1,9 @@
 """The table of docs/measured.md on speed, with what was measured here beside it.
 
-python benchmarks/table_of_speed.py [--results DIR]
+python benchmarks/table_of_speed.py --results DIR
 
-Figures come from the files in benchmarks/results, which other scripts here write; `make bench` runs
-the quick ones of these first. What no file has is "not measured".
+Figures come from the files in DIR, which other scripts here write with BENCHMARK_RESULTS=DIR;
+`make bench` runs the quick ones of these first. Those without a file are "not measured".
 """
 
 import argparse
@@ -37,11 +37,13 @@ class Figure:
     def text(self, results: Path) -> str:
         """Return it with its unit and number of repetitions."""
         path = results / f"{self.file}.json"
-        known = json.loads(path.read_text()) if path.exists() else {}
+        if not path.exists():
+            return UNKNOWN
+        known = json.loads(path.read_text())
         found = entry(known, self.keys)
         divisor = entry(known, self.over) if self.over else 1.0
         if found is None or divisor is None:
-            return UNKNOWN
+            return f"not in {path.name}"
         median, count = middle(found)
         value = self.factor * median / middle(divisor)[0]
         return f"{value:.3g}{self.unit}" + (f" (n = {count})" if count else "")
@@ -84,7 +86,7 @@ LINES: dict[str, tuple[Figure, ...]] = {
     ),
     "the same trial in a batch of 32": (Figure("heads", ("cpu", "32 together"), " s CPU"),),
     "the same over a trial without any cache": tuple(
-        Figure("probe", ("worker", "ratios", f"script over {one}", "cpu"), " times")
+        Figure("probe", ("worker", "ratios", f"without features over {one}", "cpu"), " times")
         for one in ("first", "further")
     ),
     "linear probe as one process": tuple(
@@ -93,7 +95,7 @@ LINES: dict[str, tuple[Figure, ...]] = {
     ),
     "probe with random-resized crop": (
         Figure("probe", ("crops", "ratios", "script over further", "cpu"), " times"),
-        Figure("views", ("new views over it", "8 views, further"), " times with 8 cached views"),
+        Figure("views", ("new views over it", "4 views, further"), " times with 4 cached views"),
     ),
     "random-resized crop 224 and flip: building": (
         Figure("input", ("photos", "store, wall ms an image"), " ms"),
@@ -150,7 +152,7 @@ def table(results: Path) -> str:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--results", type=Path, default=HERE / "results", metavar="DIR")
+    parser.add_argument("--results", type=Path, required=True, metavar="DIR")
     print(table(parser.parse_args().results))
 
 

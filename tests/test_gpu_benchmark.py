@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "gpu.py"
 ABSENT = ("ray", "submitit", "optuna", "deepspeed", "captum", "torchmetrics", "av", "plotly")
@@ -51,6 +53,20 @@ def test_a_section_that_fails_is_a_line_and_the_others_go_on(benchmark: Any) -> 
     (processes,) = sections["processes"]
     assert processes["ours"][0] <= 1e-6
     assert printed.count("| processes ") == 1  # of the table
+
+
+def test_an_accuracy_that_is_not_reached_has_no_time(benchmark: Any, tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    for number in range(400):
+        path = tmp_path / "noise" / f"class{number % 4}" / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(draw.integers(0, 256, (32, 32, 3), np.uint8)).save(path)
+    only = ("--only", "cifar", "--seconds", "600")
+    sections, _ = benchmark(*only, "--cifar", str(tmp_path / "noise"))
+    time, accuracy = sections["cifar"]
+    assert (time["ours"], time["peer"], time["ratio"]) == ([], [], None)
+    assert time["remark"].startswith("not reached in 1 of 1 runs; not reached by the peer: ")
+    assert max(accuracy["ours"] + accuracy["peer"]) < 0.94
 
 
 def test_a_section_that_takes_too_long_is_ended(benchmark: Any) -> None:

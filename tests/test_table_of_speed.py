@@ -2,12 +2,26 @@
 
 import ast
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "benchmarks" / "table_of_speed.py"
+COMMITTED = ROOT / "benchmarks" / "results"
+# What `make bench` runs, and the cached views, as small as they can be.
+SMALLEST = (
+    "startup.py",
+    "heads.py --epochs 1",
+    "input.py --photos 64 --small 256",
+    "probe.py --epochs 1 --images 64",
+    "step.py",
+    "views.py --photos 80 --epochs 2 --views 4",
+    "driver.py --trials 300,1000",
+)
 
 
 def table(results: Path) -> dict[str, str]:
@@ -44,4 +58,29 @@ def test_figures_have_unit_and_repetitions(tmp_path: Path) -> None:
     known = {"commands": {"help": {"wall": wall}}}
     (tmp_path / "startup.json").write_text(json.dumps(known))
     (cell,) = (cell for line, cell in table(tmp_path).items() if line.startswith("`--help`"))
-    assert cell == "0.192 s (n = 5); not measured; not measured; not measured"
+    assert cell == "0.192 s (n = 5)" + 3 * "; not in startup.json"
+
+
+def test_the_committed_results_have_what_the_table_asks_them_for() -> None:
+    cells = table(COMMITTED).values()
+    assert [cell for cell in cells if "not in" in cell] == []
+    assert [cell for cell in cells if cell != "not measured"] != []
+
+
+@pytest.mark.chaos
+@pytest.mark.slow
+def test_the_quick_benchmarks_run_and_write_what_the_table_asks_them_for(tmp_path: Path) -> None:
+    before = {path: path.read_bytes() for path in COMMITTED.iterdir()}
+    for words in SMALLEST:
+        subprocess.run(
+            [sys.executable, *f"benchmarks/{words} --repeats 1".split()],
+            cwd=ROOT,
+            env=os.environ | {"BENCHMARK_RESULTS": str(tmp_path)},
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )
+    written = {path.name.removesuffix(".json") for path in tmp_path.iterdir()}
+    assert written == {words.split(".")[0] for words in SMALLEST}
+    cells = " ".join(table(tmp_path).values())
+    assert cells.count("not in") == cells.count("not in driver.json") == 2  # 10,000 and 30,000
+    assert {path: path.read_bytes() for path in COMMITTED.iterdir()} == before

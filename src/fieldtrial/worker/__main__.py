@@ -2,12 +2,11 @@
 
 A launcher or a job starts several such processes for trials that train on several devices. Tasks
 come from the standard input, as lines {"run": "<directory>", "attempt": 3, "test": false}, or lists
-of these where trials may train together. Answers
-go to the standard output, as lines {"run": "<directory>", "outcome": "finished" | "stopped" |
-"superseded" | "failed"}; a failure's answer has its kind and message too, because a full disk may
-keep them out of error.json. The kind "group" says that trials failed together, and that each can go
-on alone. With --queue, tasks and answers go through a sweep's task queue
-instead.
+of these where trials may train together. Answers go to the standard output, as lines
+{"run": "<directory>", "outcome": "finished" | "stopped" | "superseded" | "failed"}; a failure's
+answer has its kind and message too, because a full disk may keep them out of error.json. The kind
+"group" says that trials failed together, and that each can go on alone. With --queue, tasks and
+answers go through a sweep's task queue instead.
 
 Everything else that is printed goes to the run's log file. So do, on SIGUSR1, the stack traces of
 all threads. At the end of its input, an idle worker ends; a training worker dies at once, because
@@ -17,25 +16,18 @@ ends without an answer; error.json says why.
 """
 
 import faulthandler
-import gc
 import os
 import signal
 import sys
 from dataclasses import asdict
 from typing import Any
 
-import torch
-
 from fieldtrial.disk.task_queue import Task
 from fieldtrial.fields.switches import require_switches
 from fieldtrial.processes import age
-from fieldtrial.training.attempt.memory import keep_freed_memory, return_freed_memory
-from fieldtrial.training.distributed.device_clock import DeviceClock
 from fieldtrial.training.distributed.world import World
-from fieldtrial.worker.groups import work_together
-from fieldtrial.worker.logs import printing_to
 from fieldtrial.worker.task_source import TaskSource, open_task_source
-from fieldtrial.worker.tasks import work
+from fieldtrial.worker.warm import WarmProcess
 
 
 def main() -> None:
@@ -49,42 +41,16 @@ def main() -> None:
         world = World.from_environment()
     except ValueError as error:
         sys.exit(str(error))
-    keep_freed_memory()
-    start, is_first, tidy = age(), True, _Tidy(world)
+    process = WarmProcess(world, age())
     source = open_task_source(sys.argv[1:], answers) if world.is_rank_0 else None
     while fields := world.broadcast(_next(source)):
-        first, *others = [Task(**one) for one in fields]
-        if others:
-            assert source
-            work_together([first, *others], world, start if is_first else 0.0, source.answer)
-            tidy()
-        else:
-            with printing_to(first.log_path(world.rank)):
-                answer = work(first, world, DeviceClock(start, is_charged=is_first))
-                tidy()
-            if source:
-                source.answer(first, answer)
-        is_first = False
+        process.do([Task(**one) for one in fields], source.answer if source else _leave_to_rank_0)
     world.close()
-    gc.unfreeze()
+    process.close()
 
 
-class _Tidy:
-    """Frees memory between tasks."""
-
-    def __init__(self, world: World) -> None:
-        self._has_cuda = world.device.type == "cuda"
-        self._modules = 0
-
-    def __call__(self) -> None:
-        gc.collect()
-        return_freed_memory()
-        if len(sys.modules) > self._modules:
-            # Imported objects stay: later collections skip them, and save 0.2 s each.
-            gc.freeze()
-            self._modules = len(sys.modules)
-        if self._has_cuda:
-            torch.cuda.empty_cache()
+def _leave_to_rank_0(_task: Task, _answer: dict[str, Any]) -> None:
+    """Do nothing: rank 0 has the source."""
 
 
 def _next(source: TaskSource | None) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from fieldtrial.disk.inside import Inside
 @contextlib.contextmanager
 def printing_to(path: Inside) -> Iterator[None]:
     """Append to `path` what this process prints in this context, C++ libraries included."""
-    saved = os.dup(2)
+    saved = [(os.dup(number), number) for number in (1, 2)]
     try:
         with contextlib.suppress(OSError):  # a full disk: the trial itself reports it
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -23,6 +23,6 @@ def printing_to(path: Inside) -> Iterator[None]:
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError):
                 stream.flush()
-        os.dup2(saved, 1)
-        os.dup2(saved, 2)
-        os.close(saved)
+        for copy, number in saved:
+            os.dup2(copy, number)
+            os.close(copy)

@@ -40,9 +40,8 @@ MEASURES = (
     "best_epoch", "epochs_recorded", "minutes", "minutes_alone", "images_per_second", "parameters",
     "trainable_parameters", "flops", "energy_kwh",
 )  # fmt: skip
-MOST_LINES = (
-    60  # rows in the figure of the search's budget; there are more lines than anybody reads
-)
+# Rows in the figure of the search's budget; there are more lines than anybody reads.
+MOST_LINES = 60
 MOST_DRAWS = 40  # points of such a line
 UNITS = {"flops": "per image", "data_wait": "of the time", "utilization": "of the peak rate"}
 

@@ -120,11 +120,10 @@ def train(attempt: Attempt, fit: Callable[[Attempt], Fit] = Fit) -> Generator[Re
 
     A stop file ends the trial, also in the middle of an epoch, which then counts as not begun. What
     an earlier attempt has recorded is repeated first where its checkpoint is older: somebody may
-    have decided by those records. At
-    the end, the best epoch's weights and then result.json are written, and the checkpoints are
-    removed. If the trial diverges, error.json is written and the checkpoints are removed: another
-    attempt would diverge again. Closed before its end, the generator leaves the checkpoints to
-    continue from.
+    have decided by those records. At the end, the best epoch's weights and then result.json are
+    written, and the checkpoints are removed. If the trial diverges, error.json is written and the
+    checkpoints are removed: another attempt would diverge again. Closed before its end, the
+    generator leaves the checkpoints to continue from.
 
     fit: makes what trains a network.
 

@@ -26,9 +26,8 @@ from fieldtrial.training.models.network import Network
 from fieldtrial.training.tasks.interface import Objective, Scores, Task
 
 CHECK_EVERY = 50  # steps between two checks of the losses: each waits for the device
-MEASURED = (
-    3  # steps per epoch whose gradient and update are measured, which needs a copy of the weights
-)
+# Steps per epoch whose gradient and update are measured, which needs a copy of the weights.
+MEASURED = 3
 MEASURED_OF = 32  # one step in so many at most, but one in any case
 MOST_HELD = 2**22  # numbers among the outputs that are kept until they are counted
 

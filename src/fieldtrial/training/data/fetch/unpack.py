@@ -31,9 +31,7 @@ DAMAGE = (
 MOST_RATIO = 100  # of what is unpacked to the archive
 LEAST_BYTES = 1 << 30  # that any archive may unpack to
 MOST_PARTS = 100  # of a name
-HEADS_BYTES = (
-    1 << 20
-)  # between the contents of two entries of a tar, where names may be of any length
+HEADS_BYTES = 1 << 20  # between the contents of two entries of a tar: names may be of any length
 HEAD_BYTES = 512  # that an entry counts for, beside its content: many empty files fill a disk too
 
 
