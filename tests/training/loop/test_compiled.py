@@ -58,13 +58,10 @@ def test_a_compiled_trial_has_the_numbers_of_one_that_is_not(
     assert reasons == ["compile = off", "compile = on"]
 
 
-def test_a_network_is_compiled_where_the_steps_may_repay_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_network_is_compiled_where_the_steps_may_repay_it() -> None:
     config = TrainConfig(model="mlp")
     network = network_for(config)
-    monkeypatch.setattr(strategy, "_compiling", [])
-    many = int(2 * strategy.USUAL_SECONDS / strategy.SAVED_SECONDS)
+    many = int(2 * strategy.COMPILE_SECONDS / strategy.SAVED_SECONDS)
     assert decide(network, config, World(), many)[0] is False
     assert decide(network, config, GPU, many)[0] is True
     few, why = decide(network, config, GPU, many // 4)
@@ -72,10 +69,31 @@ def test_a_network_is_compiled_where_the_steps_may_repay_it(
         False,
         "not compiled: 15,000 steps may save 30 s, compiling takes about 60 s",
     )
-    monkeypatch.setattr(strategy, "_compiling", [20.0])  # as was measured
-    assert decide(network, config, GPU, many // 4)[0] is True
+    dropping = network_for(replace(config, dropout=0.5))
+    why = "not compiled: layers with dropout would draw other numbers"
+    assert decide(dropping, config, GPU, many) == (False, why)
+    blocks = network_for(replace(config, model="torchvision:swin_t", dropout=0.0))
+    assert decide(blocks, config, GPU, many) == (False, why)  # which it leaves out by chance
+    assert decide(dropping, replace(config, compile="on"), GPU, 1)[0] is True
     assert decide(network, replace(config, compile="off"), GPU, many)[0] is False
     on = replace(config, compile="on")
     assert decide(network, on, World(), 1)[0] is True
     assert decide(network, replace(on, loss="center"), World(), 1)[0] is False
     assert decide(network, on, World(size=2), 1)[0] is False
+
+
+def test_a_trial_that_goes_on_decides_by_all_of_its_steps(
+    new_run: NewRun, train_until: TrainUntil, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def note(*arguments: Any) -> tuple[bool, str]:
+        asked.append(arguments[-1])
+        return decide(*arguments)
+
+    monkeypatch.setattr(strategy, "decide", note)
+    run = new_run("run", epochs=3)
+    train_until(run, last_epoch=2)
+    train_until(run, attempt=2)
+    steps = run.records()[-1]["step"]
+    assert asked == [steps, steps]

@@ -178,8 +178,7 @@ class Fit:
         config, world, task = attempt.config, attempt.world, task_of(attempt.config)
         objective = task.objective(network, config, self.data, world)
         steps = math.ceil(len(self.data.train) / config.batch_size)
-        steps_left = steps * (config.epochs - self.progress.epoch)
-        strategy = prepare(network, config, world, attempt.accumulation, steps_left)
+        strategy = prepare(network, config, world, attempt.accumulation, steps * config.epochs)
         attempt.note(strategy.facts)
         return Learner(task, network, objective, strategy)
 

@@ -3,7 +3,6 @@
 import copy
 import logging
 import re
-import time
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -25,13 +24,15 @@ from fieldtrial.training.loop.optimizers import (
 )
 from fieldtrial.training.models.network import FeatureNetwork, Network
 
-# Seconds that compiling is taken to need, before this process has compiled a network.
-USUAL_SECONDS = 60.0
+# Seconds that compiling is taken to need. It is not measured: the numbers of a trial would depend
+# on what its worker did before.
+COMPILE_SECONDS = 60.0
 # Seconds that a compiled step is taken to save: what a GPU waits for the launches of a network's
 # few hundred operations, forwards and backwards, one by one.
 SAVED_SECONDS = 0.002
 
-_compiling: list[float] = []  # seconds that it has taken in this process
+# Layers of torchvision and timm that leave out blocks in training (stochastic depth).
+DROPPING = ("StochasticDepth", "DropPath")
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +85,7 @@ def prepare(
 ) -> Strategy:
     """Return the strategy of `config` for `network`, which is on its device with its weights.
 
-    accumulation: micro-batches in a batch. steps: that are left of the trial.
+    accumulation: micro-batches in a batch. steps: of the whole trial.
     A single process has nothing to partition: it gets the plain strategy, whatever the config says.
     """
     trains_batch_norm = any(
@@ -268,26 +269,18 @@ class Forward:
             return outputs
         if self._shape is None:
             self._shape = images.shape
-            return self._first(images)
-        return self._compute(images)
-
-    def _compute(self, images: torch.Tensor) -> torch.Tensor:
         if not self._has_graphs:
             return self._network.forward_by(self._part, images)
         torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
         # A copy, for the next step's outputs are put in the same place.
         return self._network.forward_by(self._part, images).clone()
 
-    def _first(self, images: torch.Tensor) -> torch.Tensor:
-        """Compile, forwards and backwards, and note the time that it takes."""
-        started = time.monotonic()
-        outputs = self._compute(images)
-        _compiling.append(time.monotonic() - started)
-        return outputs
-
 
 def decide(network: Network, config: TrainConfig, world: World, steps: int) -> tuple[bool, str]:
-    """Return whether to compile `network` for a trial with so many steps left, and why."""
+    """Return whether to compile `network` for a trial of so many steps in all, and why.
+
+    An interrupted trial comes to the same decision again, in whichever process it goes on.
+    """
     if config.compile == "off":
         return False, "compile = off"
     for holds, why in (
@@ -304,7 +297,15 @@ def decide(network: Network, config: TrainConfig, world: World, steps: int) -> t
         return True, "compile = on"
     if world.device.type != "cuda":
         return False, "not compiled: on CPUs it was not seen to pay"
-    seconds = max(_compiling, default=USUAL_SECONDS)
-    saved = steps * SAVED_SECONDS
-    facts = f"{steps:,} steps may save {saved:.0f} s, compiling takes about {seconds:.0f} s"
-    return saved > seconds, facts if saved > seconds else f"not compiled: {facts}"
+    if any(map(_draws, network.modules())):
+        return False, "not compiled: layers with dropout would draw other numbers"
+    saved, pays = steps * SAVED_SECONDS, steps * SAVED_SECONDS > COMPILE_SECONDS
+    facts = f"{steps:,} steps may save {saved:.0f} s, compiling takes about {COMPILE_SECONDS:.0f} s"
+    return pays, facts if pays else f"not compiled: {facts}"
+
+
+def _draws(layer: nn.Module) -> bool:
+    """Return whether a layer draws random numbers in training: dropout, of units or of blocks."""
+    if isinstance(layer, nn.modules.dropout._DropoutNd) or type(layer).__name__ in DROPPING:
+        return any(getattr(layer, name, None) for name in ("p", "drop_prob"))
+    return isinstance(layer, nn.MultiheadAttention) and layer.dropout > 0
