@@ -4,11 +4,11 @@ how long it takes to restart.
 python benchmarks/driver.py [--trials 300,1000,10000,30000] [--repeats 5] [--quick] [--folder DIR]
 
 A sweep of rows of 50 trials (two searched fields, three epochs, early stopping, two final runs)
-runs on a place in virtual time with 16 slots, whose trials take half a second: nothing waits, and
-the engine does what it does otherwise. What the place itself takes, in the workers' stead, is taken
-off. After half of the trials the engine is dropped, and another goes on from the folder; this is
-timed up to its first start. Each sweep has a process of its own. The sizes take turns. Writes
-benchmarks/results/driver.json, but not with --quick.
+runs on a place in virtual time with 16 slots, whose trials take half a second. Nothing waits. The
+engine is that of every sweep. The CPU time of the place, which writes the workers' files, is
+subtracted. After half of the trials the engine is dropped, and another goes on from the folder; the
+time up to its first start is measured. Each sweep has a process of its own. The sizes take turns.
+Writes benchmarks/results/driver.json, but not with --quick.
 """
 
 import argparse
@@ -53,7 +53,7 @@ class Half(BaseException):
 class VirtualPlace:
     """Workers in virtual time: `wait` makes the next of their steps at once.
 
-    cpu: what it has taken itself, in seconds.
+    cpu: seconds of CPU time that the place itself has used.
     """
 
     slots = SLOTS

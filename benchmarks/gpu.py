@@ -12,7 +12,7 @@ nothing of 94 %. Writes benchmarks/results/gpu.json, or FILE, after each section
 It needs torch 2.11 or later, torchvision, numpy, safetensors, pillow, filelock, rich, timm and
 tensorboard, and msgspec, google-re2 and google-crc32c; nvidia-ml-py for energy. Neither Ray nor
 Submitit is imported, and nothing is downloaded or installed. For a machine without a network, fetch
-what it lacks as wheels where there is one, for its Python and system, such as:
+the missing packages as wheels on a machine with one, for the Python and system of the first:
 
     pip download --no-deps --only-binary=:all: --python-version 3.12 --implementation cp \\
         --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 \\
@@ -60,7 +60,7 @@ SECTIONS: dict[str, tuple[Section, int]] = {  # each with its share of the time
 
 
 def main() -> None:
-    """Run the sections; print and write what they say."""
+    """Run the sections, print their table and write their figures."""
     options = _parser().parse_args()
     chosen = options.only or list(SECTIONS)
     share = options.seconds / sum(SECTIONS[name][1] for name in chosen)
@@ -123,7 +123,7 @@ def _say_all(run: Section, settings: Settings, send: Connection) -> None:
 
 
 def write(path: Path, found: list[tuple[str, Line]]) -> None:
-    """Write what was found so far, and the machine."""
+    """Write the figures of the sections that have ended, and a description of the machine."""
     lines = [line.to_json(section) for section, line in found]
     text = json.dumps({"lines": lines, "machine": describe_machine()}, indent=1, default=str)
     path.write_text(f"{text}\n")

@@ -1,4 +1,4 @@
-"""What it costs to bring images to a network, beside torchvision's transforms in a DataLoader.
+"""What decoding and augmenting images costs, beside torchvision's transforms in a DataLoader.
 
 python benchmarks/input.py [--repeats 5] [--photos 600] [--small 20000]
 

@@ -34,7 +34,7 @@ class Line:
     """A figure, or what became of something.
 
     Attributes:
-        ours, peer: what was measured, each time; none: there is no such figure.
+        ours, peer: the measurements, one for each repetition; empty where nothing is measured.
         unit: of both. Of times, less is better; of rates, more.
         goal: what the ratio, or ours, should be.
     """

@@ -32,7 +32,7 @@ def world_of(settings: Settings) -> World:
 
 
 def wait(settings: Settings) -> None:
-    """Wait until the device has done what it was given."""
+    """Wait until the device has finished all work that was queued on it."""
     if settings.device == "cuda":
         torch.cuda.synchronize()
 

@@ -186,7 +186,7 @@ class Engine:
 
     def _choose_winners(self) -> None:
         """Add runs of finalists where a search is over, final runs where its winner is known."""
-        for row in self._trials.take_stirred():
+        for row in self._trials.take_rows_to_check():
             if row.complete and row.finalists is None:
                 row.add_finalists()
             if row.complete and row.decided and row.finals is None:

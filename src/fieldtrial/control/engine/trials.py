@@ -66,7 +66,7 @@ class Trials:
         self._expected_runs = 0
         self._changed_rows: dict[Row, None] = {}
         self._changed_sources: dict[Trial, set[str]] = {}
-        self._stirred = set(rows)  # whose searches may be over since they were looked at
+        self._to_check = set(rows)  # whose searches may be over since they were looked at
         for number, source in enumerate(sources.values()):
             self._orders[source] = (0, number)
             source.listen(self._on_source)
@@ -169,10 +169,10 @@ class Trials:
         """Return the searches of the rows that are run now."""
         return [row for row in self.rows if row.number in self._run_only]
 
-    def take_stirred(self) -> list[Row]:
+    def take_rows_to_check(self) -> list[Row]:
         """Return the searches that may be over or decided since the last call, in order."""
-        stirred, self._stirred = self._stirred, set()
-        return sorted(stirred, key=lambda row: (row.number, row.search))
+        to_check, self._to_check = self._to_check, set()
+        return sorted(to_check, key=lambda row: (row.number, row.search))
 
     def is_over(self) -> bool:
         """Return whether no trial runs and none waits to be run now."""
@@ -260,7 +260,7 @@ class Trials:
         self.tally.settle(trial)
 
     def _refresh(self, row: Row) -> None:
-        self._stirred.add(row)
+        self._to_check.add(row)
         self._open.settle(row, self._may_run(row))
         is_run = row.number in self._run_only
         expected = row.expected if is_run else sum(1 for _ in row.all_trials())

@@ -4,6 +4,7 @@ The formulas are those of torch.optim. A head's state has the names and shapes t
 so that a trial begun in a group goes on alone, and the other way round.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -17,7 +18,7 @@ RMSPROP_ALPHA = 0.99  # what torch takes where it is not told, and so for the ne
 NADAM_MOMENTUM_DECAY = 4e-3
 
 
-class Updates:
+class Updates(ABC):
     """The steps of one optimiser for k heads, whose parameters are float32 (k, rows, columns).
 
     A subclass has the formula.
@@ -65,6 +66,7 @@ class Updates:
         self._decays_biases = self._decays_biases[chosen]
         self._ease()
 
+    @abstractmethod
     def step(self, weights: Tensor, gradient: Tensor, lr: Tensor) -> None:
         """Take a step in place.
 
@@ -73,7 +75,6 @@ class Updates:
             gradient: of the same shape; it is overwritten.
             lr: the learning rates, float64 (k,).
         """
-        raise NotImplementedError
 
     def _add_decay(self, weights: Tensor, gradient: Tensor) -> None:
         """Add the gradient of an L2 penalty."""
