@@ -124,7 +124,13 @@ def _moved(pixels: Tensor) -> Tensor:
 
 
 def _epochs(images: Images, batch: int) -> Iterator[tuple[Tensor, Tensor, int]]:
-    """Yield batches for ever, with the number of the epoch; a half is mirrored, then the other."""
+    """Yield batches for ever, with the number of the epoch; a half is mirrored, then the other.
+
+    Raises:
+        ValueError: there are fewer images than a batch has, so there would never be one.
+    """
+    if len(images.labels) < batch:
+        raise ValueError(f"{len(images.labels)} images: must be at least a batch of {batch}")
     first_flip = torch.rand(len(images.labels), device=images.labels.device) < 0.5
     epoch = 0
     while True:
