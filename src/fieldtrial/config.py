@@ -7,27 +7,11 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from fieldtrial.fields import freezing_schemes
-from fieldtrial.fields.choices import (
-    Activation,
-    Augmentation,
-    Classifier,
-    Compile,
-    Kernel,
-    Loss,
-    NormPlace,
-    Optimizer,
-    Padding,
-    Precision,
-    Preprocessing,
-    Scaling,
-    Schedule,
-    Select,
-    Strategy,
-    TaskName,
-)
 from fieldtrial.fields.former import FORMER
-from fieldtrial.fields.groups import GROUPS, Group
+from fieldtrial.fields.groups.data import DataFields
+from fieldtrial.fields.groups.model import ModelFields
+from fieldtrial.fields.groups.optimisation import OptimisationFields
+from fieldtrial.fields.groups.run import RunFields
 from fieldtrial.fields.identity import Identity
 from fieldtrial.fields.rules import RULES
 from fieldtrial.fields.task_metrics import classes_problem, select_problems
@@ -44,11 +28,8 @@ class ConfigError(ValueError):
         )
 
 
-_data, _model, _optimisation, _run = map(Group, GROUPS)
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
-class TrainConfig(Identity):
+class TrainConfig(RunFields, OptimisationFields, ModelFields, DataFields, Identity):
     """The configuration of one trial: data, model and training, and nothing about the machine.
 
     `fieldtrial.effects` says which values of other fields a field needs to have an effect.
@@ -56,171 +37,6 @@ class TrainConfig(Identity):
     Raises:
         ConfigError: values of the wrong type, out of bounds or not among the choices, all at once.
     """
-
-    dataset: str = _data(
-        "digits",
-        "digits, mnist, cifar10, stl10, tinyimagenet, inat10, dogs_vs_cats, flowers104, or"
-        " folder:PATH (one folder per class); of task detection: shapes (made-up), or boxes:PATH"
-        " (COCO's JSON or YOLO's texts)",
-    )
-    classes: str = _data(
-        "all", "all, N (the first N), A-B (numbers, or names that are) or names: cat,dog"
-    )
-    image_size: int | None = _data(
-        None,
-        "side of the square images in pixels; none: what the weights expect, else the data set's"
-        " own (folders: 224)",
-        1,
-    )
-    preprocessing: Preprocessing = _data(
-        "recipe",
-        "recipe: images are resized and cropped as the initial weights' library evaluates them, and"
-        " random crops are drawn from the original; square: the largest centre square, bicubic",
-    )
-    augmentation: tuple[Augmentation, ...] = _data(
-        (), "random changes of the training images, applied in this order"
-    )
-    cached_views: int = _data(
-        0, "so many augmented views of each image, kept for all epochs; 0: new ones", 0, 64
-    )
-    validation_fraction: float = _data(
-        0.1,
-        "share of each class's training images held out for validation; a folder with its own val/"
-        " ignores it",
-        0.001,
-        0.9,
-    )
-    train_fraction: float = _data(
-        1.0, "share of each class that is trained on, of what validation leaves", 1e-5, 1.0
-    )
-    images_per_class: int | None = _data(
-        None, "training images per class, of what the two fractions leave; none: all", 1
-    )
-    deduplicate: bool = _data(False, "leave out training images that look like one held out")
-
-    task: TaskName = _data(
-        "classification",
-        "what is learned of an image: classification: its class; detection: where its objects are,"
-        " and which",
-    )
-    model: str = _model(
-        "cnn",
-        "cnn, mlp, or a classifier of timm or torchvision (timm:NAME, torchvision:NAME); of task"
-        " detection: darknet:yolov3, darknet:yolov3-tiny, darknet:yolov3-spp or darknet:PATH.cfg",
-    )
-    weights: str = _model(
-        "random",
-        "initial weights: random, imagenet (the library's default), imagenet:TAG (the library's of"
-        " that name), run:NAME (a run in the same folder), a run directory or a file, also of"
-        " darknet's weights",
-    )
-    freeze: str = _model("none", freezing_schemes.HELP)
-    blocks: int = _model(5, "number of blocks, each of convolutions and one pooling layer", 1, 16)
-    convolutions: int = _model(1, "convolutions per block", 1, 8)
-    filters: tuple[int, ...] = _model(
-        (32,), "filters of each block, or of the first, which filter_growth multiplies", 1
-    )
-    filter_growth: float = _model(1.0, "factor of the filters from block to block", 0.01)
-    kernel_size: tuple[int, ...] = _model(
-        (3,), "side of the kernels in each block, or in all blocks; odd", 1
-    )
-    padding: Padding = _model(
-        "same", "same: convolutions keep the image's size; valid: they lose its border"
-    )
-    activation: Activation = _model("relu", "non-linearity after convolutions and dense layers")
-    batch_norm: bool = _model(True, "batch normalisation")
-    batch_norm_after: NormPlace = _model(
-        "convolution", "place of batch normalisation: each convolution, or each block's pooling"
-    )
-    dense_width: tuple[int, ...] = _model(
-        (256,), "widths of the dense layers before the last layer", 1
-    )
-    dropout: float | None = _model(
-        None,
-        "dropout before the last layer, or what a library calls its dropout; none: the library's"
-        " default (cnn, mlp: 0)",
-        0.0,
-        0.95,
-    )
-    block_dropout: float = _model(
-        0.0,
-        "dropout after each block (cnn), between dense layers (mlp) or after each ReLU in a block"
-        " (torchvision's ResNets)",
-        0.0,
-        0.95,
-    )
-    classifier: Classifier = _model(
-        "softmax",
-        "softmax: the network's last layer; svm: a support vector machine, fitted on the features"
-        " that the last layer gets",
-    )
-    svm_kernel: Kernel = _model("linear", "kernel; cubic is a polynomial of degree 3")
-    svm_scaling: Scaling = _model("none", "scaling of the features, fitted on training images")
-    svm_penalty: float = _model(
-        1.0, "penalty on training images on the wrong side of the margin (C)", 1e-9
-    )
-
-    optimizer: Optimizer = _optimisation("adamw", "update rule")
-    lr: float = _optimisation(1e-3, "peak learning rate, above 0", 0.0)
-    momentum: float = _optimisation(0.9, "momentum coefficient", 0.0, 0.9999)
-    nesterov: bool = _optimisation(False, "Nesterov's form of momentum")
-    betas: tuple[float, float] = _optimisation(
-        (0.9, 0.999), "decay of the means of the gradient and of its square", 0.0, 0.99999
-    )
-    epsilon: float = _optimisation(1e-8, "added to the denominator of the update", 0.0)
-    weight_decay: float = _optimisation(
-        0.0, "decoupled for adamw, an L2 penalty for other optimizers", 0.0
-    )
-    decay_all: bool = _optimisation(
-        True, "false: no weight decay on biases and on the parameters of normalisation layers"
-    )
-    schedule: Schedule = _optimisation("constant", "learning rate after the warm-up")
-    warmup_fraction: float = _optimisation(
-        0.0, "share of all steps with a rising learning rate; one_cycle: 0 means 0.3", 0.0, 1.0
-    )
-    step_epochs: int = _optimisation(7, "epochs between two falls of the learning rate", 1)
-    gamma: float = _optimisation(0.1, "factor of the learning rate at each fall", 1e-6, 1.0)
-    plateau_patience: int = _optimisation(
-        3, "epochs without a better `select` before the learning rate falls", 1
-    )
-    loss: Loss = _optimisation(
-        "cross_entropy", "center and triplet add a loss of the features to cross-entropy"
-    )
-    loss_weight: float | None = _optimisation(
-        None, "weight of the added loss; none: 0.003 for center, 0.1 for triplet", 0.0
-    )
-    center_lr: float = _optimisation(
-        0.5, "rate at which a class's center follows its images", 0.0, 1.0
-    )
-    margin: float = _optimisation(0.3, "how much nearer an image's own class must be", 0.0)
-    label_smoothing: float = _optimisation(
-        0.0, "share of each label spread over all classes", 0.0, 0.99
-    )
-    gradient_clip: float | None = _optimisation(
-        None, "largest gradient norm; none: no clipping", 1e-9
-    )
-    batch_size: int = _optimisation(64, "images per step, over all processes together", 1)
-    shuffle: bool = _optimisation(
-        True, "new image order each epoch; false: the stored order, in folders class by class"
-    )
-    epochs: int = _optimisation(10, "passes over the training images", 1)
-    select: Select = _optimisation(
-        "validation_accuracy",
-        "metric that chooses the best epoch, and that patience watches; last: the last epoch is"
-        " kept, and patience watches validation_loss",
-    )
-    patience: int | None = _optimisation(
-        None, "epochs without a better `select` before training stops; none: never", 1
-    )
-
-    seed: int = _run(
-        0, "seed of validation split, initial weights, order, augmentation and dropout", 0
-    )
-    precision: Precision = _run("fp32", "bf16: autocast, with fp32 weights")
-    compile: Compile = _run("auto", "torch.compile; auto: on GPUs, if the steps are many enough")
-    strategy: Strategy = _run(
-        "ddp", "for several processes: data parallel, or DeepSpeed ZeRO stage 1 to 3"
-    )
 
     def __post_init__(self) -> None:
         problems: list[str] = []

@@ -11,7 +11,7 @@ from typing import Any
 
 from fieldtrial.config import FIELDS, HINTS
 from fieldtrial.effects import condition_text
-from fieldtrial.fields.groups import GROUPS
+from fieldtrial.fields.groups.group import GROUPS
 from fieldtrial.fields.values import choices, format_value
 
 PAGE = """# Fields
