@@ -9,6 +9,7 @@ from fieldtrial.config import FIELDS, ConfigError, TrainConfig
 from fieldtrial.fields.former import has_recipe
 from fieldtrial.fields.rules import has_crops
 from fieldtrial.fields.values import format_value
+from fieldtrial.own.names import own_of
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,15 @@ def _is(name: str, *values: object) -> Condition:
 TRAINED = _is("classifier", "softmax")
 MACHINE = _is("classifier", "svm")
 CLASSIFIED = _is("task", "classification")
+OFFERED = Condition(
+    "a model that is not your own", ("model",), lambda config: not own_of(config.model)
+)
+CROSS_ENTROPY = Condition(
+    "a loss that is not your own", ("loss",), lambda config: not own_of(config.loss)
+)
+NOT_BOXES = Condition(
+    "task other than detection", ("task",), lambda config: config.task != "detection"
+)
 CNN = _is("model", "cnn")
 DENSE = Condition(
     "model = cnn, or mlp with a dense layer",
@@ -82,8 +92,8 @@ CONDITIONS: dict[str, tuple[Condition, ...]] = {
     "batch_norm": (CNN,),
     "batch_norm_after": (CNN, _is("batch_norm", True)),
     "dense_width": (_is("model", "cnn", "mlp"),),
-    "dropout": (TRAINED, CLASSIFIED),
-    "block_dropout": (BETWEEN_LAYERS, TRAINED, CLASSIFIED),
+    "dropout": (OFFERED, TRAINED, CLASSIFIED),
+    "block_dropout": (OFFERED, BETWEEN_LAYERS, TRAINED, CLASSIFIED),
     "svm_kernel": (MACHINE,),
     "svm_scaling": (MACHINE,),
     "svm_penalty": (MACHINE,),
@@ -104,11 +114,12 @@ CONDITIONS: dict[str, tuple[Condition, ...]] = {
     "loss_weight": (_is("loss", "center", "triplet"), TRAINED, CLASSIFIED),
     "center_lr": (_is("loss", "center"), WEIGHED, TRAINED, CLASSIFIED),
     "margin": (_is("loss", "triplet"), WEIGHED, TRAINED, CLASSIFIED),
-    "label_smoothing": (TRAINED, CLASSIFIED),
+    "label_smoothing": (CROSS_ENTROPY, TRAINED, CLASSIFIED),
     "gradient_clip": (TRAINED,),
     "batch_size": (TRAINED,),
     "shuffle": (TRAINED,),
     "epochs": (TRAINED,),
+    "metrics": (NOT_BOXES,),
     "select": (TRAINED,),
     "patience": (TRAINED,),
     "strategy": (TRAINED,),

@@ -164,7 +164,10 @@ def load(
     )
     crops = has_crops(config) and config.preprocessing == "recipe"
     crops = crops and config.classifier == "softmax"
-    place = _Place(locate(config.dataset, root), image_size, recipe, root, store_root(), cut)
+    options = tuple(sorted(config.options_of("dataset").items()))
+    place = _Place(
+        locate(config.dataset, root), image_size, recipe, root, store_root(), cut, options
+    )
     return _load(place, config.classes, shares, crops)
 
 
@@ -179,7 +182,10 @@ class _Shares(NamedTuple):
 
 
 class _Place(NamedTuple):
-    """A data set, where it and its stores are, how images become squares, and how it is cut."""
+    """A data set, where it and its stores are, how images become squares, and how it is cut.
+
+    options: of a data set of another project, {name: value} as pairs.
+    """
 
     dataset: str
     image_size: int | None
@@ -187,6 +193,7 @@ class _Place(NamedTuple):
     root: Path
     stores: Path
     cut: Cut
+    options: tuple[tuple[str, Any], ...]
 
 
 @functools.lru_cache(maxsize=64)  # of index arrays; the stores are shared
@@ -254,7 +261,7 @@ def _load(place: _Place, classes: str, shares: _Shares, crops: bool) -> Data:
 
 @functools.lru_cache(maxsize=8)
 def _open(place: _Place, crops: bool) -> Store:
-    found = open_dataset(place.dataset, place.root)
+    found = open_dataset(place.dataset, place.root, place.options)
     size = place.image_size or found.image_size
     # first, so that the squares are made of what is decoded there
     originals = _open_originals(place) if crops else None
@@ -287,7 +294,7 @@ def _sample(
 
 @functools.lru_cache(maxsize=8)
 def _open_originals(place: _Place) -> Originals | None:
-    found = open_dataset(place.dataset, place.root)
+    found = open_dataset(place.dataset, place.root, place.options)
     size = place.image_size or found.image_size
     assert not isinstance(place.recipe, Letterbox), "boxes are not cropped with their images"
     return open_originals(found, size, place.recipe, place.stores, place.cut)

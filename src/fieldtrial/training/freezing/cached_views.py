@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from fieldtrial.config import ConfigError, TrainConfig
+from fieldtrial.training.augment.own_change import own_changes
 from fieldtrial.training.augment.transforms import augment
 from fieldtrial.training.data.crops import resampling
 from fieldtrial.training.data.load import Data
@@ -27,6 +28,7 @@ from fieldtrial.training.freezing.feature_cache import (
 )
 from fieldtrial.training.freezing.freeze_point import find_freeze_point
 from fieldtrial.training.models.network import Network
+from fieldtrial.training.parts.part import identity_of
 
 VIEW, FIRST = 5, 6  # purposes of random numbers
 
@@ -53,7 +55,8 @@ class ViewSource(FeatureSource):
         """
         kept = self.data.originals
         crops = f"{ORIGINALS} {kept.recipe} {resampling().__name__}" if kept else ""
-        return f"{self.config.augmentation} {self.config.seed} {self.number} {crops}"
+        own = identity_of("augmentation", self.config)
+        return f"{self.config.augmentation} {self.config.seed} {self.number} {crops}{own}"
 
     def images(self, chosen: Indices, block: int) -> torch.Tensor:
         """Return the augmented images `chosen`, the block of that number, on the device."""
@@ -66,7 +69,7 @@ class ViewSource(FeatureSource):
         else:
             images = torch.from_numpy(originals.crops(chosen, names, crop)).to(self.world.device)
             names = without_crop(names)
-        return augment(images, names, change)
+        return augment(images, names, change, own_changes(self.config))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.fields.switches import switch
+from fieldtrial.training.augment.own_change import own_changes
 from fieldtrial.training.augment.transforms import augment
 from fieldtrial.training.data.load import Data
 from fieldtrial.training.data.originals import without_crop
@@ -142,7 +143,7 @@ def augmented(batch: Batch, config: TrainConfig, data: Data, step: int, rank: in
     if not names:
         return batch
     seed = random_number(AUGMENTATION, config.seed, step, rank)
-    return replace(batch, images=augment(batch.images, names, seed))
+    return replace(batch, images=augment(batch.images, names, seed, own_changes(config)))
 
 
 def micro_batches(batch: Batch, size: int) -> list[Batch]:

@@ -14,8 +14,10 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from fieldtrial.config import TrainConfig
+from fieldtrial.own.names import is_own
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.freezing.trained_state import trained_state
+from fieldtrial.training.loop.losses import FEATURE_LOSSES
 from fieldtrial.training.loop.optimizers import (
     OptimizerState,
     build_optimizer,
@@ -287,7 +289,7 @@ def decide(network: Network, config: TrainConfig, world: World, steps: int) -> t
         (isinstance(network, FeatureNetwork), "the layers behind kept features are few"),
         (world.size > 1, "several processes train together"),
         (
-            network.auxiliary is not None or config.loss in ("center", "triplet"),
+            network.auxiliary is not None or config.loss in FEATURE_LOSSES or is_own(config.loss),
             "the loss reads values inside the network",
         ),
     ):
@@ -297,6 +299,8 @@ def decide(network: Network, config: TrainConfig, world: World, steps: int) -> t
         return True, "compile = on"
     if world.device.type != "cuda":
         return False, "not compiled: on CPUs it was not seen to pay"
+    if network.code:
+        return False, "not compiled: a model of another project may draw random numbers"
     if any(map(_draws, network.modules())):
         return False, "not compiled: layers with dropout would draw other numbers"
     saved, pays = steps * SAVED_SECONDS, steps * SAVED_SECONDS > COMPILE_SECONDS

@@ -8,6 +8,7 @@ import torch
 
 from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.disk.run import Run
+from fieldtrial.disk.schemas import SMALL_IS_BETTER
 from fieldtrial.fields.scores import number_with_unit
 from fieldtrial.fields.task_metrics import metric_words
 from fieldtrial.training.data.load import Data
@@ -23,10 +24,12 @@ from fieldtrial.training.models.kept import built
 from fieldtrial.training.models.network import Network
 from fieldtrial.training.models.source import ModelSource
 from fieldtrial.training.models.weights import read_state
-from fieldtrial.training.tasks.interface import ScoredSplit
+from fieldtrial.training.parts.metrics import own_metrics, small_is_better
+from fieldtrial.training.tasks.interface import ScoredSplit, WithArrays
 from fieldtrial.training.tasks.registry import task_of
 
 SPLITS: tuple[Split, ...] = ("validation", "test")
+NO_SCORES = ("class_names", "data_digest", SMALL_IS_BETTER)  # what is found beside scores
 Metrics = dict[str, Any]
 
 
@@ -46,14 +49,24 @@ def score_splits(
     network, data: features may take the place of images; see `with_features`.
     """
     scored = _score(network, data, attempt, attempt.splits)
-    return scored, metrics_of(data, scored)
+    return scored, metrics_of(attempt.config, data, scored)
 
 
-def metrics_of(data: Data, scored: Mapping[Split, ScoredSplit]) -> Metrics:
-    """Return the class names, and metrics such as test_auc for each split that was scored."""
+def metrics_of(config: TrainConfig, data: Data, scored: Mapping[Split, ScoredSplit]) -> Metrics:
+    """Return the class names, and metrics such as test_auc for each split that was scored.
+
+    Those of other projects are among them, and the names of those whose small values are the good
+    ones.
+    """
     found: Metrics = {"class_names": list(data.class_names)}
+    if names := small_is_better(config):
+        found[SMALL_IS_BETTER] = names
     for split, answers in scored.items():
         found |= answers.metrics(split)
+        if config.metrics:
+            assert isinstance(answers, WithArrays)
+            own = own_metrics(config, *answers.arrays())
+            found |= {f"{split}_{name}": value for name, value in own.items()}
     return found
 
 
@@ -77,8 +90,8 @@ def evaluate_run(
     scored = _score(network, data, attempt, splits)
     prefix = "initial_" if initial else ""
     found = {
-        name if name == "class_names" else prefix + name: value
-        for name, value in metrics_of(data, scored).items()
+        name if name in NO_SCORES else prefix + name: value
+        for name, value in metrics_of(attempt.config, data, scored).items()
     }
     if world.is_rank_0:
         for split, answers in scored.items():
@@ -117,7 +130,7 @@ def evaluate_elsewhere(run: Run, world: World, dataset: str, split: Split = "tes
     if other.channels not in (1, taken := network.mean.shape[1]):
         channels = f"its images have {other.channels} channels, the model takes {taken}"
         raise ConfigError([f"dataset = {dataset!r}: {channels}"])
-    found = metrics_of(other, _score(network, other, attempt, (split,)))
+    found = metrics_of(attempt.config, other, _score(network, other, attempt, (split,)))
     found["data_digest"] = other.digest
     if world.is_rank_0:
         run.write_evaluation(f"{dataset} {split}", found)
@@ -148,7 +161,7 @@ def evaluate_again(
     return [
         f"{metric_words(name)} {number_with_unit(name, value)}"
         for name, value in scores.items()
-        if name not in ("class_names", "data_digest")
+        if name not in NO_SCORES
     ]
 
 

@@ -183,7 +183,7 @@ def _contents(dataset: str, split: Split, config: TrainConfig) -> Contents:
     """Return the images of the data set that `locate` named, in the parts that a trial has."""
     if split == "all" and dataset.startswith(FOLDER):  # a class may have a single image
         return image_folder(Path(dataset.removeprefix(FOLDER)), cut_test=False).contents()
-    found = open_dataset(dataset, data_root())
+    found = open_dataset(dataset, data_root(), config.options_of("dataset").items())
     contents = found.contents()
     if split == "all":
         return contents

@@ -1,11 +1,13 @@
 """Data sets by name, and their folder on this machine."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from fieldtrial.own.names import is_own
 from fieldtrial.training.data.boxes.box_folder import IMAGE_SIZE, LAYOUT, box_folder
 from fieldtrial.training.data.boxes.shapes import shapes
 from fieldtrial.training.data.dataset import TRAIN, Contents, Dataset, problem
@@ -15,6 +17,7 @@ from fieldtrial.training.data.sets.flowers104 import flowers104
 from fieldtrial.training.data.sets.image_folder import image_folder
 from fieldtrial.training.data.sets.inat10 import inat10
 from fieldtrial.training.data.sets.mnist import mnist
+from fieldtrial.training.data.sets.own_dataset import own_dataset
 from fieldtrial.training.data.sets.stl10 import stl10
 from fieldtrial.training.data.sets.tinyimagenet import tinyimagenet
 
@@ -22,18 +25,19 @@ from fieldtrial.training.data.sets.tinyimagenet import tinyimagenet
 def locate(dataset: str, root: Path) -> str:
     """Return `dataset`, a folder with its absolute path, so that one data set has one name.
 
-    A relative path is looked up in the working directory, then under `root`.
+    That of another project has its name already. A relative path is looked up in the working
+    directory, then under `root`.
 
     Raises:
         ConfigError: no such data set or folder; the message lists the choices, or the places that
             were searched.
     """
-    if dataset in DATASETS or dataset in BOX_DATASETS:
+    if dataset in DATASETS or dataset in BOX_DATASETS or is_own(dataset):
         return dataset
     kind = dataset.partition(":")[0]
     if kind not in FOLDERS:
         names = ", ".join([*DATASETS, *BOX_DATASETS])
-        raise problem(dataset, f"must be one of {names}, folder:PATH, boxes:PATH")
+        raise problem(dataset, f"must be one of {names}, folder:PATH, boxes:PATH, {OWN}")
     path = Path(dataset.removeprefix(f"{kind}:")).expanduser()
     places = list(dict.fromkeys((Path.cwd() / path, root / path)))  # equal for an absolute path
     for place in places:
@@ -46,8 +50,10 @@ def locate(dataset: str, root: Path) -> str:
     )
 
 
-def open_dataset(dataset: str, root: Path) -> Dataset:
+def open_dataset(dataset: str, root: Path, options: Iterable[tuple[str, Any]] = ()) -> Dataset:
     """Return the data set that `locate` named; it is downloaded into `root` if it can be.
+
+    options: of a data set of another project.
 
     Raises:
         ConfigError: it is unusable, or the download failed; the message names files, folders and
@@ -55,6 +61,8 @@ def open_dataset(dataset: str, root: Path) -> Dataset:
     """
     if dataset in DATASETS or dataset in BOX_DATASETS:
         return (DATASETS | BOX_DATASETS)[dataset](root)
+    if is_own(dataset):
+        return own_dataset(dataset, root, dict(options))
     kind, _, path = dataset.partition(":")
     return box_folder(Path(path)) if kind == BOXES else image_folder(Path(path))
 
@@ -103,6 +111,7 @@ DATASETS: dict[str, Callable[[Path], Dataset]] = {
 }
 BOX_DATASETS: dict[str, Callable[[Path], Dataset]] = {"shapes": shapes}
 BOXES = "boxes"
+OWN = "package.module:NAME for a data set of yours"
 FOLDERS = {
     "folder": "It must hold train/ and val/ or test/ with one folder of images per class each, or"
     " the class folders themselves",

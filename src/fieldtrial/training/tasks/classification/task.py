@@ -5,6 +5,7 @@ from torch.nn import functional
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.disk.schemas import Cut
+from fieldtrial.own.names import is_own
 from fieldtrial.training.data.load import Data, load
 from fieldtrial.training.data.recipe import AnyRecipe
 from fieldtrial.training.data.splits import Indices
@@ -12,10 +13,11 @@ from fieldtrial.training.distributed.world import World
 from fieldtrial.training.loop.attempt import Attempt, Split
 from fieldtrial.training.loop.batches import Batch, augmented
 from fieldtrial.training.loop.inference import infer
-from fieldtrial.training.loop.losses import ClassObjective
+from fieldtrial.training.loop.losses import AUXILIARY_WEIGHT, ClassObjective
 from fieldtrial.training.models.network import Network
 from fieldtrial.training.tasks.classification.predictions import ClassScores, score_split
-from fieldtrial.training.tasks.interface import Scores
+from fieldtrial.training.tasks.interface import Objective, Scores
+from fieldtrial.training.tasks.own_loss import OwnObjective
 
 
 class Classification:
@@ -31,8 +33,10 @@ class Classification:
 
     def objective(
         self, network: Network, config: TrainConfig, data: Data, world: World
-    ) -> ClassObjective:
-        """Return cross-entropy, plus the config's loss of the features."""
+    ) -> Objective:
+        """Return cross-entropy, plus the config's loss of the features; or another project's."""
+        if is_own(config.loss):
+            return OwnObjective(network, config, AUXILIARY_WEIGHT)
         return ClassObjective(network, config, len(data.class_names), world)
 
     def augment(self, batch: Batch, config: TrainConfig, data: Data, step: int, rank: int) -> Batch:

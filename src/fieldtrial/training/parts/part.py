@@ -1,0 +1,111 @@
+"""Parts of a trial by name, from the registries of this package and from other projects.
+
+All parts of a kind are called in one way, which the protocol beside each registry says. What
+differs between them are options: keyword parameters, whose values a config has. Those of a part of
+this package are fields. Those of a part of another project, `package.module:name`, are its own.
+(`*_` beside `**options` in a protocol says that the options of a part may have any names.)
+"""
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fieldtrial.config import ConfigError, TrainConfig
+from fieldtrial.own.digest import code_digest
+from fieldtrial.own.load import load
+from fieldtrial.own.names import is_own
+from fieldtrial.training.parts.saying import of_kind
+
+# Fields that may name several parts, which share the options: each gets those that it takes.
+SEVERAL = ("augmentation", "metrics")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A callable that a config names, with its options.
+
+    Attributes:
+        field: the field that names it.
+        name: its name.
+        call: the callable itself.
+        options: the values of its keyword parameters.
+    """
+
+    field: str
+    name: str
+    call: Callable[..., Any]
+    options: Mapping[str, Any]
+
+    def __call__(self, *given: Any, **more: Any) -> Any:
+        """Return what the callable does for `given`, with its options and `more`."""
+        return self.call(*given, **self.options, **more)
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it comes from another project."""
+        return is_own(self.name)
+
+    @property
+    def identity(self) -> str:
+        """What decides what it computes: name, options and code; "" for one of this package."""
+        if not self.is_own:
+            return ""
+        return f"{self.name} {sorted(self.options.items())} {code_digest(self.name)}"
+
+    def refused(self, problem: str) -> ConfigError:
+        """Return the error about what it gave, or what it did."""
+        return ConfigError([f"{self.field} = {self.name!r}: {problem}"])
+
+    def require(self, found: object, kind: type, expected: str) -> None:
+        """Raise ConfigError unless `found`, which it gave, is of a type."""
+        if not isinstance(found, kind):
+            raise self.refused(f"gave {of_kind(found)}, {expected} was expected")
+
+
+def part_of(
+    field: str, name: str, config: TrainConfig, known: Mapping[Any, Callable[..., Any]]
+) -> Part:
+    """Return the part `name` of the kind that `field` names: of `known`, or another project's.
+
+    Raises:
+        ValueError: the other project's code cannot be imported; see `own.load`.
+    """
+    if is_own(name):
+        return own_part(field, name, config.options_of(field))
+    call = known[name]
+    return Part(field, name, call, {option: getattr(config, option) for option in _keywords(call)})
+
+
+def own_part(field: str, name: str, options: Mapping[str, Any]) -> Part:
+    """Return the part `name` of another project, with these options. Raises as `part_of`."""
+    call = _loaded(field, name)
+    if field in SEVERAL:
+        taken = _parameters(call)
+        options = {option: value for option, value in options.items() if option in taken}
+    return Part(field, name, call, options)
+
+
+def identity_of(field: str, config: TrainConfig) -> str:
+    """Return `Part.identity` of all parts that `field` names, or "" without another project's."""
+    value = getattr(config, field)
+    names = value if isinstance(value, tuple) else (value,)
+    own = [own_part(field, one, config.options_of(field)) for one in names if is_own(one)]
+    return " ".join(part.identity for part in own)
+
+
+@functools.cache  # a schedule is asked for in each step
+def _loaded(field: str, name: str) -> Callable[..., Any]:
+    return load(field, name)
+
+
+@functools.cache
+def _keywords(call: Callable[..., Any]) -> tuple[str, ...]:
+    """Return the names of the parameters that can only be given by name."""
+    parameters = inspect.signature(call).parameters.values()
+    return tuple(one.name for one in parameters if one.kind is inspect.Parameter.KEYWORD_ONLY)
+
+
+def _parameters(call: Callable[..., Any]) -> frozenset[str]:
+    return frozenset(inspect.signature(call).parameters)
