@@ -18,6 +18,7 @@ import torch
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.disk.run import Record, Run
+from fieldtrial.own.project import PROJECT, TRUSTED
 from fieldtrial.results.read.predictions import load_predictions
 from fieldtrial.training.attempt.train import train
 from fieldtrial.training.data.load import load
@@ -63,6 +64,19 @@ STATEFUL: dict[str, Any] = {
     "freeze": "first:1",
     "schedule": "linear",
 }
+# What PARITY has, as a user's own code.
+OWN = """
+import torch
+
+def loss(outputs, targets):
+    return torch.nn.functional.cross_entropy(outputs, targets)
+
+def flat(moment):
+    return 1.0
+
+class Adam(torch.optim.AdamW):
+    pass
+"""
 FROZEN: dict[str, Any] = {**PARITY, "freeze": "first:1"}  # and not augmented: trained on features
 # With 2 or 4 gradient accumulation steps.
 ACCUMULATED = (
@@ -107,6 +121,11 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         _create(folder, name, PARITY, strategy=name.partition("-")[2])
     for strategy in ("ddp", "zero3"):
         _create(folder, f"detected-{strategy}", detected(folder), strategy=strategy)
+    own = {"loss": "own_parity:loss", "schedule": "own_parity:flat", "optimizer": "own_parity:Adam"}
+    _create(folder, "whole-own", PARITY, **own)
+    (folder / "project").mkdir()
+    (folder / "project" / "own_parity.py").write_text(OWN)
+    trusted = {PROJECT: json.dumps([str(folder / "project")]), TRUSTED: ",".join(own.values())}
     _create(folder, "half-ddp", PARITY)
     _create(folder, "half-zero3", PARITY, strategy="zero3")
     _create(
@@ -121,7 +140,12 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     compiled = folder / "compiled"
     done = subprocess.run(
         [sys.executable, *launcher, str(SCRIPT), str(folder)],
-        env=os.environ | {"OMP_NUM_THREADS": "1", "TORCH_EXTENSIONS_DIR": str(compiled)},
+        env={
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "TORCH_EXTENSIONS_DIR": str(compiled),
+            **trusted,
+        },
         capture_output=True,
         text=True,
         timeout=900,
@@ -164,7 +188,8 @@ def assert_same_learning(records: list[Record], expected: list[Record]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", [*(f"whole-{strategy}" for strategy in STRATEGIES), "begun-zero2", *ACCUMULATED]
+    "name",
+    [*(f"whole-{strategy}" for strategy in STRATEGIES), "whole-own", "begun-zero2", *ACCUMULATED],
 )
 def test_two_processes_learn_what_one_learns(name: str, runs: Path, alone: list[Record]) -> None:
     assert_same_learning(Run(runs / name).records(), alone)
