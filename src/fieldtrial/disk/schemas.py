@@ -28,7 +28,7 @@ Cut = Literal["position", "content"]
 BY_POSITION: Cut = "position"
 BY_CONTENT: Cut = "content"
 
-# The entry of a result that names the metrics of other projects of which small values are good.
+# The entry of a result that names the own metrics of which small values are good.
 SMALL_IS_BETTER = "small_is_better"
 
 Values = Annotated[

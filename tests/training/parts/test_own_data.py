@@ -1,4 +1,4 @@
-"""Data sets of other projects: decoded, kept and cut as those of this package are."""
+"""Own data sets: decoded, kept and cut as those of this package are."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Models of other projects: built, frozen and cached as those of this package are."""
+"""Own models: built, frozen and cached as those of this package are."""
 
 from collections.abc import Callable
 from typing import Any
@@ -32,7 +32,7 @@ def mlp(shape, width: int = 4):
 """
 
 
-def test_a_model_of_another_project_trains_as_the_packages_does(
+def test_a_model_that_a_user_wrote_trains_as_the_packages_does(
     project: Project, new_run: NewRun, train_until: TrainUntil, numbers: Numbers
 ) -> None:
     module = project(PERCEPTRON, "mlp")

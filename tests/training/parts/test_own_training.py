@@ -1,4 +1,4 @@
-"""Losses, optimisers, schedules, augmentations, freezing schemes and metrics of other projects."""
+"""Losses, optimisers, schedules, augmentations, freezing schemes and metrics of one's own."""
 
 from collections.abc import Callable
 from typing import Any
@@ -105,7 +105,7 @@ def parts(project: Project) -> str:
 
 
 def owned(module: str) -> dict[str, Any]:
-    """Return the fields of BUILT_IN with parts of another project in their places."""
+    """Return the fields of BUILT_IN with own parts in their places."""
     own = {
         name: one for name, one in BUILT_IN.items() if name not in ("momentum", "label_smoothing")
     }
@@ -121,7 +121,7 @@ def owned(module: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("loss", ["mean_loss", "each_loss"])
-def test_parts_of_another_project_do_what_the_same_ones_here_do(
+def test_parts_that_a_user_wrote_do_what_the_same_ones_here_do(
     loss: str, parts: str, new_run: NewRun, train_until: TrainUntil
 ) -> None:
     here = train_until(new_run("here", **BUILT_IN))

@@ -1,4 +1,4 @@
-"""Augmentations of other projects, as changes among those of this package."""
+"""Own augmentations, as changes among those of this package."""
 
 from typing import Any, Protocol
 
@@ -32,7 +32,7 @@ class BatchChange(Protocol):
 
 
 def own_changes(config: TrainConfig) -> dict[str, Change]:
-    """Return the augmentations of other projects in `config`, by their names."""
+    """Return the own augmentations in `config`, by their names."""
     options = config.options_of("augmentation")
     own = {
         name: own_part("augmentation", name, options)

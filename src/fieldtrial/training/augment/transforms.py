@@ -37,7 +37,7 @@ def augment(
             height, width) in [0, 1].
         names: keys of CHANGES, or of `own`.
         seed: from 0 to 2**64 - 1.
-        own: changes of other projects, by their names.
+        own: changes of own augmentations, by their names.
     """
     known = {**CHANGES, **(own or {})}
     changes = [known[name] for name in names]

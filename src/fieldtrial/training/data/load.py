@@ -184,7 +184,7 @@ class _Shares(NamedTuple):
 class _Place(NamedTuple):
     """A data set, where it and its stores are, how images become squares, and how it is cut.
 
-    options: of a data set of another project, {name: value} as pairs.
+    options: of an own data set, {name: value} as pairs.
     """
 
     dataset: str

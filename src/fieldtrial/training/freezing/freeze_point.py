@@ -67,7 +67,7 @@ def find_freeze_point(network: Network) -> FreezePoint | None:
 
     There is none where the first layer trains, where several tensors cross the split (a block that
     is frozen in part), or where the model's code cannot be traced or differs between training and
-    evaluation. A model of another project has none either where both parts together do not repeat
+    evaluation. An own model has none either where both parts together do not repeat
     what the model gives. The model is traced once for all copies of the network that are frozen
     alike.
     """
@@ -137,7 +137,7 @@ def _cut(network: Network, key: Hashable) -> Cut | None:
 def _repeats(network: Network, prefix: fx.Graph, tail: fx.Graph) -> bool:
     """Return whether two parts of a model give what it gives itself, more than once.
 
-    Libraries draw random numbers in training alone. The code of another project may draw them at
+    Libraries draw random numbers in training alone. A user's code may draw them at
     any time, or compute with what it keeps itself: a trace has that of its own moment.
     """
     model, shape = network.model, network.blank().permute(0, 3, 1, 2).shape

@@ -1,4 +1,4 @@
-"""Freezing schemes of other projects."""
+"""Own freezing schemes."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
@@ -28,7 +28,7 @@ class FreezeScheme(Protocol):
 def frozen_by(
     name: str, network: Network, axis: Sequence[Unit], options: Mapping[str, Any]
 ) -> set[str]:
-    """Return the names of the parameters that the scheme `name` of another project freezes.
+    """Return the names of the parameters that the own scheme `name` freezes.
 
     Raises:
         ConfigError: it gave something else than names, or names of no parameters.

@@ -23,7 +23,7 @@ KINDS: dict[str, Callable[[str, nn.Module], bool]] = {
 def freeze(network: Network, scheme: str, options: Mapping[str, Any] | None = None) -> None:
     """Freeze the parameters of `network` by `scheme`, a value of the field `freeze`; others train.
 
-    options: of a scheme of another project.
+    options: of an own scheme.
     Frozen modules are held in evaluation mode; see `Network.hold`. An auxiliary classifier trains
     where a layer below it does, whatever the scheme.
 

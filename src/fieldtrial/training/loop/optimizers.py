@@ -202,10 +202,10 @@ def build_optimizer(
     for Image Classification with Convolutional Neural Networks", 2018, section 3.1).
 
     Steps are fused where torch can; the environment variable FIELDTRIAL_FUSED=off turns that off.
-    The steps agree up to rounding. An optimiser of another project computes them in its own way.
+    The steps agree up to rounding. An own optimiser computes them in its own way.
 
     Raises:
-        ConfigError: what another project gave is no optimiser of all these parameters.
+        ConfigError: what an own part gave is no optimiser of all these parameters.
     """
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     groups: list[dict[str, Any]] = [{"params": trained}]
@@ -224,7 +224,7 @@ def build_optimizer(
 
 
 def _checked(part: Part, made: object, trained: list[nn.Parameter]) -> torch.optim.Optimizer:
-    """Return what another project gave. Raises ConfigError unless it can train `trained`."""
+    """Return what an own part gave. Raises ConfigError unless it can train `trained`."""
     if not isinstance(made, torch.optim.Optimizer):
         raise part.refused(f"gave {of_kind(made)}, an optimiser of torch was expected")
     held = {id(one) for group in made.param_groups for one in group["params"]}
@@ -258,7 +258,7 @@ def learning_rate(config: TrainConfig, step: int, total_steps: int, plateaus: in
     ten-thousandth; unlike there, the fall is no line, the rise is shorter, and the momentum stays.
 
     Raises:
-        ConfigError: a schedule of another project gave no number from 0 on.
+        ConfigError: an own schedule gave no number from 0 on.
     """
     is_one_cycle = config.schedule == "one_cycle"
     warmup = (config.warmup_fraction or ONE_CYCLE_RISE * is_one_cycle) * total_steps

@@ -300,7 +300,7 @@ def decide(network: Network, config: TrainConfig, world: World, steps: int) -> t
     if world.device.type != "cuda":
         return False, "not compiled: on CPUs it was not seen to pay"
     if network.code:
-        return False, "not compiled: a model of another project may draw random numbers"
+        return False, "not compiled: an own model may draw random numbers"
     if any(map(_draws, network.modules())):
         return False, "not compiled: layers with dropout would draw other numbers"
     saved, pays = steps * SAVED_SECONDS, steps * SAVED_SECONDS > COMPILE_SECONDS

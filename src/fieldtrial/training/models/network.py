@@ -35,7 +35,7 @@ class Network(nn.Module):
             last, which convolutions compute quicker on CPUs and on GPUs; see `in_format`.
         flops: floating-point operations of one image's pass, as `count_flops` counts them.
         stamps: sizes and times of the files that it came from, when it was built.
-        code: which function of another project built it, with options and code; "" of one of this
+        code: which own part built it, with options and code; "" of one of this
             package or a library. It decides what the network computes, beside its weights.
         known: what was found out about the network as it was built, shared by its copies.
         mean, std: buffers (1, channels, 1, 1), in [0, 1]: they travel with the weights.

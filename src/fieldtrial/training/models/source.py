@@ -219,7 +219,7 @@ def resolve(model: str) -> tuple[str, str]:
     """Return the library that `model` stands for, a key of EVERY, and the model's name there.
 
     `timm:NAME`, `torchvision:NAME` and `darknet:NAME` say the library, and `package.module:NAME` a
-    function of another project. A bare name is a model of this package, else torchvision's, else
+    function of the user's. A bare name is a model of this package, else torchvision's, else
     timm's.
 
     Raises:

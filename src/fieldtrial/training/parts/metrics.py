@@ -1,4 +1,4 @@
-"""Metrics of other projects."""
+"""Own metrics."""
 
 import math
 import numbers
@@ -39,7 +39,7 @@ def metric_name(part: str) -> str:
 def own_metrics(
     config: TrainConfig, outputs: NDArray[Any], targets: NDArray[Any]
 ) -> dict[str, float]:
-    """Return the values of the metrics of other projects that `config` has, by `metric_name`.
+    """Return the values of the own metrics that `config` has, by `metric_name`.
 
     Raises:
         ConfigError: two have one name, or that of a metric of this package; one gave no finite
@@ -69,13 +69,13 @@ def try_metrics(config: TrainConfig, targets: NDArray[Any], classes: int) -> Non
 
 
 def small_is_better(config: TrainConfig) -> list[str]:
-    """Return the names of the metrics of other projects whose small values are the good ones."""
+    """Return the names of the own metrics whose small values are the good ones."""
     parts = own_parts(config)
     return [metric_name(one.name) for one in parts if not getattr(one.call, "more_is_better", True)]
 
 
 def own_parts(config: TrainConfig) -> list[Part]:
-    """Return the metrics of other projects. Raises ConfigError as `own_metrics` does."""
+    """Return the own metrics. Raises ConfigError as `own_metrics` does."""
     names = [metric_name(one) for one in config.metrics]
     for part, name in zip(config.metrics, names, strict=True):
         if name in METRICS or names.count(name) > 1:

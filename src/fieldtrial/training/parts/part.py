@@ -1,8 +1,8 @@
-"""Parts of a trial by name, from the registries of this package and from other projects.
+"""Parts of a trial by name, of this package and of the user's own code.
 
 All parts of a kind are called in one way, which the protocol beside each registry says. What
 differs between them are options: keyword parameters, whose values a config has. Those of a part of
-this package are fields. Those of a part of another project, `package.module:name`, are its own.
+this package are fields. Those of an own part, `package.module:name`, are its own.
 (`*_` beside `**options` in a protocol says that the options of a part may have any names.)
 """
 
@@ -44,7 +44,7 @@ class Part:
 
     @property
     def is_own(self) -> bool:
-        """Whether it comes from another project."""
+        """Whether it is the user's own."""
         return is_own(self.name)
 
     @property
@@ -67,10 +67,10 @@ class Part:
 def part_of(
     field: str, name: str, config: TrainConfig, known: Mapping[Any, Callable[..., Any]]
 ) -> Part:
-    """Return the part `name` of the kind that `field` names: of `known`, or another project's.
+    """Return the part `name` of the kind that `field` names: of `known`, or an own part.
 
     Raises:
-        ValueError: the other project's code cannot be imported; see `own.load`.
+        ValueError: an own part cannot be imported; see `own.load`.
     """
     if is_own(name):
         return own_part(field, name, config.options_of(field))
@@ -79,7 +79,7 @@ def part_of(
 
 
 def own_part(field: str, name: str, options: Mapping[str, Any]) -> Part:
-    """Return the part `name` of another project, with these options. Raises as `part_of`."""
+    """Return the own part `name`, with these options. Raises as `part_of`."""
     call = _loaded(field, name)
     if field in SEVERAL:
         taken = _parameters(call)
@@ -88,7 +88,7 @@ def own_part(field: str, name: str, options: Mapping[str, Any]) -> Part:
 
 
 def identity_of(field: str, config: TrainConfig) -> str:
-    """Return `Part.identity` of all parts that `field` names, or "" without another project's."""
+    """Return `Part.identity` of all parts that `field` names, or "" without an own one."""
     value = getattr(config, field)
     names = value if isinstance(value, tuple) else (value,)
     own = [own_part(field, one, config.options_of(field)) for one in names if is_own(one)]

@@ -1,4 +1,4 @@
-"""How messages call what a part of another project gave."""
+"""How messages call what an own part gave."""
 
 
 def of_kind(found: object) -> str:

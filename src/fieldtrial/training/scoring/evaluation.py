@@ -55,7 +55,7 @@ def score_splits(
 def metrics_of(config: TrainConfig, data: Data, scored: Mapping[Split, ScoredSplit]) -> Metrics:
     """Return the class names, and metrics such as test_auc for each split that was scored.
 
-    Those of other projects are among them, and the names of those whose small values are the good
+    Own metrics are among them, and the names of those whose small values are the good
     ones.
     """
     found: Metrics = {"class_names": list(data.class_names)}

@@ -59,7 +59,7 @@ class ScoredSplit(Protocol):
 
 @runtime_checkable
 class WithArrays(Protocol):
-    """Answers that metrics of other projects can be computed from.
+    """Answers that own metrics can be computed from.
 
     A task whose answers are others refuses such metrics where it loads its data.
     """

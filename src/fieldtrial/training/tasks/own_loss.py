@@ -1,4 +1,4 @@
-"""Losses of other projects, as what a task's training minimises."""
+"""Own losses, as what a task's training minimises."""
 
 import inspect
 from typing import Any, Protocol

@@ -1,4 +1,4 @@
-"""Data sets of other projects."""
+"""Own data sets."""
 
 import hashlib
 import json
@@ -64,7 +64,7 @@ class DatasetPart(Protocol):
 
 
 def own_dataset(name: str, root: Path, options: Mapping[str, Any]) -> Dataset:
-    """Return the data set `name` of another project.
+    """Return the own data set `name`.
 
     Raises:
         ConfigError: it gave something else, or images, labels, names and parts that do not fit.

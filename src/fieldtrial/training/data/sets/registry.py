@@ -25,7 +25,7 @@ from fieldtrial.training.data.sets.tinyimagenet import tinyimagenet
 def locate(dataset: str, root: Path) -> str:
     """Return `dataset`, a folder with its absolute path, so that one data set has one name.
 
-    That of another project has its name already. A relative path is looked up in the working
+    An own data set has its name already. A relative path is looked up in the working
     directory, then under `root`.
 
     Raises:
@@ -53,7 +53,7 @@ def locate(dataset: str, root: Path) -> str:
 def open_dataset(dataset: str, root: Path, options: Iterable[tuple[str, Any]] = ()) -> Dataset:
     """Return the data set that `locate` named; it is downloaded into `root` if it can be.
 
-    options: of a data set of another project.
+    options: of an own data set.
 
     Raises:
         ConfigError: it is unusable, or the download failed; the message names files, folders and

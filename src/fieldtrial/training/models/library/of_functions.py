@@ -1,4 +1,4 @@
-"""Models that a function builds: those of this package, and those of other projects."""
+"""Models that a function builds: those of this package, and own models."""
 
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
@@ -15,7 +15,7 @@ from fieldtrial.training.parts.part import Part, part_of
 from fieldtrial.training.parts.saying import of_kind, one_line
 
 NAME_IT = 'name it in the module, such as head = "classifier.2"'
-IMAGES = 2  # that a model of another project is tried with
+IMAGES = 2  # that an own model is tried with
 
 
 class Model(Protocol):
@@ -65,7 +65,7 @@ class Functions:
         """See Library.
 
         Raises:
-            ConfigError: a function of another project gave no module, or one without a last layer
+            ConfigError: an own model is no module, or one without a last layer
                 or with outputs of another shape.
         """
         part = part_of("model", name, config, MODELS)
@@ -96,7 +96,7 @@ def _none(name: str, weights: str) -> ValueError:
 
 
 def _built(part: Part, shape: DataShape) -> nn.Module:
-    """Return the module that a part of another project builds."""
+    """Return the module that an own part builds."""
     try:
         model = part(shape)
     except (RuntimeError, AssertionError) as error:
@@ -173,7 +173,7 @@ def _try(part: Part, model: nn.Module, head: str, shape: DataShape) -> None:
     try:
         with torch.no_grad():
             outputs = model(images)
-    except Exception as error:  # another project's code may raise anything
+    except Exception as error:  # a user's code may raise anything
         raise part.refused(f"fails on {IMAGES} {_text(shape)}: {one_line(error)}") from error
     finally:
         handle.remove()

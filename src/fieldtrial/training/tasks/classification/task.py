@@ -34,7 +34,7 @@ class Classification:
     def objective(
         self, network: Network, config: TrainConfig, data: Data, world: World
     ) -> Objective:
-        """Return cross-entropy, plus the config's loss of the features; or another project's."""
+        """Return cross-entropy, plus the config's loss of the features; or an own loss."""
         if is_own(config.loss):
             return OwnObjective(network, config, AUXILIARY_WEIGHT)
         return ClassObjective(network, config, len(data.class_names), world)
