@@ -215,6 +215,13 @@ WRONG: list[tuple[str, str, str]] = [
         "return torch.optim.LBFGS([p for g in parameters for p in g['params']], lr=lr)",
         "its step needs a closure",
     ),
+    (
+        "optimizer",
+        "made = torch.optim.SGD(parameters, lr=lr, weight_decay=weight_decay)\n"
+        "    made.register_step_post_hook(lambda one, *_: one.param_groups[0].update(count=3))\n"
+        "    return made",
+        "changes count in its param_groups, which no checkpoint holds",
+    ),
     ("schedule", "return -1", "gave -1 at Moment("),
     ("schedule", "return 'high'", "gave 'high' at Moment("),
     ("augmentation", "return images[:, :, 1:]", "gave a Tensor of shape (50, 1, 7, 8)"),

@@ -21,6 +21,8 @@ from fieldtrial.training.loop.losses import FEATURE_LOSSES
 from fieldtrial.training.loop.optimizers import (
     OptimizerState,
     build_optimizer,
+    require_settings,
+    settings_of,
     total_norm,
     trainable,
 )
@@ -143,6 +145,7 @@ class Replicated:
         self._network = network
         self._parameters = trainable(network)
         self._optimizer = build_optimizer(self._parameters.values(), config)
+        self._optimizer_name, self._settings = config.optimizer, settings_of(self._optimizer)
         self._gradient_clip = config.gradient_clip
         self._scales: dict[float, torch.Tensor] = {}
         forward = Forward(network, config, world, accumulation, steps)
@@ -206,6 +209,7 @@ class Replicated:
 
     def optimizer_state(self) -> OptimizerState:
         """Return the optimiser's full state by parameter; empty before the first step."""
+        require_settings(self._optimizer, self._settings, self._optimizer_name)
         state = self._optimizer.state
         return {
             name: dict(state[parameter])
