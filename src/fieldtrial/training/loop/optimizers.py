@@ -84,7 +84,7 @@ def adagrad(
     return torch.optim.Adagrad(parameters, lr, weight_decay=weight_decay, eps=epsilon, **way)
 
 
-def _adam(kind: Callable[..., torch.optim.Optimizer]) -> OptimizerPart:
+def _adam(kind: Callable[..., torch.optim.Optimizer]) -> Callable[..., torch.optim.Optimizer]:
     """Return what builds an optimiser of Adam's kind."""
 
     def build(
@@ -101,7 +101,7 @@ def _adam(kind: Callable[..., torch.optim.Optimizer]) -> OptimizerPart:
     return build
 
 
-OPTIMIZERS: dict[Optimizer, OptimizerPart] = {
+OPTIMIZERS: dict[Optimizer, Callable[..., torch.optim.Optimizer]] = {
     "sgd": sgd,
     "adam": _adam(torch.optim.Adam),
     "adamw": _adam(torch.optim.AdamW),
