@@ -260,7 +260,7 @@ def test_a_metric_is_tried_before_a_trial_and_needs_a_name_of_its_own(
 ) -> None:
     module = project("def accuracy(outputs, targets): return 1.0\n", "accuracy")
     run = new_run(metrics=[f"{module}:accuracy"])
-    with pytest.raises(ConfigError, match="a metric of this package is called accuracy too"):
+    with pytest.raises(ConfigError, match="something else in results is called accuracy too"):
         open_trial(run.config(), run)
 
 

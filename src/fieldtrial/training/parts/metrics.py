@@ -12,6 +12,8 @@ from fieldtrial.fields.task_metrics import METRICS
 from fieldtrial.training.parts.part import Part, own_part
 from fieldtrial.training.parts.saying import of_kind
 
+TAKEN = (*METRICS, "images")  # what is called test_NAME in results already
+
 
 class MetricPart(Protocol):
     """What says how good the answers for a split are: a function.
@@ -46,7 +48,7 @@ def own_metrics(
             number.
     """
     found = {}
-    for part in own_parts(config):
+    for part in parts_of(config):
         value = part(outputs, targets)
         if isinstance(value, np.ndarray) and value.ndim == 0:
             value = value.item()
@@ -70,16 +72,16 @@ def try_metrics(config: TrainConfig, targets: NDArray[Any], classes: int) -> Non
 
 def small_is_better(config: TrainConfig) -> list[str]:
     """Return the names of the own metrics whose small values are the good ones."""
-    parts = own_parts(config)
+    parts = parts_of(config)
     return [metric_name(one.name) for one in parts if not getattr(one.call, "more_is_better", True)]
 
 
-def own_parts(config: TrainConfig) -> list[Part]:
+def parts_of(config: TrainConfig) -> list[Part]:
     """Return the own metrics. Raises ConfigError as `own_metrics` does."""
     names = [metric_name(one) for one in config.metrics]
     for part, name in zip(config.metrics, names, strict=True):
-        if name in METRICS or names.count(name) > 1:
-            owner = "another one" if name not in METRICS else "a metric of this package"
+        if name in TAKEN or names.count(name) > 1:
+            owner = "something else in results" if name in TAKEN else "another one"
             raise ConfigError([f"metrics = {part!r}: {owner} is called {name} too; rename one"])
     options = config.options_of("metrics")
     return [own_part("metrics", one, options) for one in config.metrics]
