@@ -36,9 +36,6 @@ OFFERED = Condition(
 CROSS_ENTROPY = Condition(
     "a loss that is not your own", ("loss",), lambda config: not own_of(config.loss)
 )
-NOT_BOXES = Condition(
-    "task other than detection", ("task",), lambda config: config.task != "detection"
-)
 CNN = _is("model", "cnn")
 DENSE = Condition(
     "model = cnn, or mlp with a dense layer",
@@ -119,7 +116,6 @@ CONDITIONS: dict[str, tuple[Condition, ...]] = {
     "batch_size": (TRAINED,),
     "shuffle": (TRAINED,),
     "epochs": (TRAINED,),
-    "metrics": (NOT_BOXES,),
     "select": (TRAINED,),
     "patience": (TRAINED,),
     "strategy": (TRAINED,),
