@@ -8,6 +8,7 @@ import torch
 
 from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.disk.run import Record, Run
+from fieldtrial.effects import has_effect
 from fieldtrial.training.freezing.depth_axis import units
 from fieldtrial.training.freezing.feature_cache import FeatureData
 from fieldtrial.training.freezing.freeze_point import find_freeze_point
@@ -58,6 +59,8 @@ def test_options_and_code_make_another_network(project: Project) -> None:
     wide = TrainConfig.from_dict({"model.width": 6}, config)
     codes = {network_for(one).code for one in (config, wide)}
     assert len(codes) == 2
+    assert not has_effect("dropout", config)
+    assert not has_effect("block_dropout", config)
     assert all(f"{module}:mlp" in code for code in codes)
     assert network_for(wide).get_parameter("model.1.weight").shape == (6, 64)
 

@@ -10,6 +10,7 @@ from sklearn.metrics import balanced_accuracy_score
 
 from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.disk.run import Record, Run
+from fieldtrial.effects import has_effect
 from fieldtrial.results.read.predictions import load_predictions
 from fieldtrial.together import group_of
 from fieldtrial.training.distributed.world import World
@@ -132,6 +133,7 @@ def test_parts_that_a_user_wrote_do_what_the_same_ones_here_do(
         assert values[0] == pytest.approx(values[1], rel=1e-4), name
     assert there[-1]["validation_loss"] < 0.7 * there[0]["validation_loss"]
     assert group_of(own.config()) == ""
+    assert not has_effect("label_smoothing", own.config())
 
 
 @pytest.mark.usefixtures("each_epoch_saved")
