@@ -104,7 +104,7 @@ def _dataset(part: Part, found: Images, root: Path) -> Dataset:
     is_stored = isinstance(stored, np.ndarray)
     return Dataset(
         name=part.name,
-        fingerprint=_fingerprint(contents, stored),
+        fingerprint=_fingerprint(contents, stored, found),
         channels=COLOUR if not is_stored or stored.ndim > COLOUR else 1,
         image_size=found.image_size or (stored.shape[1] if is_stored else IMAGE_SIZE),
         contents=lambda: contents,
@@ -180,8 +180,11 @@ def _is_name(name: object) -> bool:
     return isinstance(name, str) and bool(name)
 
 
-def _fingerprint(contents: Contents, stored: NDArray[np.uint8] | list[Path]) -> str:
-    """Return a text that changes with the images, and with what is said of them."""
+def _fingerprint(contents: Contents, stored: NDArray[np.uint8] | list[Path], found: Images) -> str:
+    """Return a text that changes with the images, and with what is said of them.
+
+    Paths count as they were given, so that equal copies of a data root share a store.
+    """
     digest = hashlib.sha256(json.dumps(contents.class_names).encode())
     for array in (contents.labels, contents.parts):
         digest.update(np.ascontiguousarray(array).data)
@@ -190,5 +193,5 @@ def _fingerprint(contents: Contents, stored: NDArray[np.uint8] | list[Path]) -> 
         digest.update(np.ascontiguousarray(stored).data)
     else:
         digest.update(files_fingerprint(stored).encode())
-        digest.update(json.dumps([str(path) for path in stored]).encode())
+        digest.update(json.dumps([str(path) for path in found.images]).encode())
     return digest.hexdigest()
