@@ -17,8 +17,8 @@ FEATURES = "features"  # a parameter: what the last layer gets
 class LossPart(Protocol):
     """What training minimises in the place of the task's own loss: a function.
 
-    It may have a parameter `features` without a default: then it is given by this name what the
-    last layer got, float32 (n, width), with its gradient.
+    It may have a parameter `features`: then it is given by this name what the last layer got,
+    float32 (n, width), with its gradient.
     """
 
     def __call__(self, outputs: Tensor, targets: Tensor, /, *_: Any, **options: Any) -> Tensor:
@@ -99,5 +99,4 @@ class OwnObjective:
 
 def _reads_features(part: Part) -> bool:
     """Return whether a loss is to be given the features."""
-    parameter = inspect.signature(part.call).parameters.get(FEATURES)
-    return parameter is not None and parameter.default is inspect.Parameter.empty
+    return FEATURES in inspect.signature(part.call).parameters
