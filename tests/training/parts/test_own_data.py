@@ -33,7 +33,7 @@ def test_images_in_memory_are_cut_as_others_or_as_they_say(project: Project, get
     name = f"{project(START + STRIPES, 'stripes')}:stripes"
     data = get(name)
     assert (data.class_names, data.channels, data.image_size) == (("plain", "striped"), 3, 6)
-    assert [len(data.train), len(data.validation), len(data.test)] == [26, 6, 8]
+    assert [len(data.train), len(data.validation), len(data.test)] == [25, 7, 8]
     assert data.images[:, 0, 0, 0].tolist() == list(range(40))
     assert data.labels.tolist() == [0, 1] * 20
     assert set(data.images[1, 0, 1:].flatten()) == {100}

@@ -16,7 +16,7 @@ from fieldtrial.together import group_of
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.loop.fit import Fit, open_trial
-from fieldtrial.training.scoring.evaluation import evaluate_run
+from fieldtrial.training.scoring.evaluation import evaluate_elsewhere, evaluate_run
 from fieldtrial.training.tasks.registry import task_of
 from tests.training.networks import network_for
 
@@ -155,6 +155,9 @@ def test_a_trial_of_own_parts_resumes_bit_for_bit(
     assert numbers(halved)[-2:] == numbers(whole)[-2:]
     results = [one.result() or {} for one in (whole, halved)]
     assert results[0]["test_brier"] == results[1]["test_brier"]
+    # Neither the augmentation nor its options are of any use there.
+    elsewhere = evaluate_elsewhere(whole, World(), "digits")
+    assert elsewhere["test_balanced"] == results[0]["test_balanced"]
     louder = new_run("louder", **fields | {"augmentation.strength": 0.9})
     train_until(louder, last_epoch=1)
     assert numbers(louder)[1]["train_loss"] != numbers(whole)[1]["train_loss"]
@@ -190,11 +193,11 @@ def test_padding_does_not_count_in_a_loss(shape: str, parts: str) -> None:
     expected, _ = objective(network(images[:4]), labels[:4], None)
     weights = torch.tensor([1.0, 1, 1, 1, 0, 0])
     padded, value = objective(network(images), labels, weights)
-    assert float(padded) == pytest.approx(float(expected), rel=1e-5)
+    assert padded.item() == pytest.approx(expected.item(), rel=1e-5)
     assert not value.requires_grad
     nothing, _ = objective(network(images), labels, torch.zeros(6))
     nothing.backward()  # type: ignore[no-untyped-call]
-    assert float(nothing) == 0
+    assert nothing.item() == 0
 
 
 def data_of(classes: int) -> Any:

@@ -1,7 +1,7 @@
 """Cached views: the features of a few augmented views of each image, in the place of new ones."""
 
 import time
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -119,7 +119,8 @@ def with_views(
         return network, data
     require_views(network, data, config, world)
     # held-out images are not augmented
-    featured, held = with_features(network, data, replace(config, augmentation=()), world, clock)
+    plain = TrainConfig.from_dict({"augmentation": ()}, config)
+    featured, held = with_features(network, data, plain, world, clock)
     if not isinstance(held, FeatureData):
         raise _problem(config)
     source = held.source

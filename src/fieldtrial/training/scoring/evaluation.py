@@ -1,7 +1,6 @@
 """Metrics of a trial's weights: at its end, or of a finished run again, also on other images."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -112,15 +111,15 @@ def evaluate_elsewhere(run: Run, world: World, dataset: str, split: Split = "tes
     """
     attempt, _ = _finished(run, world)
     own, network = _open(attempt.config, run, read_state(run.weights_path))
-    whole = replace(
-        attempt.config,
-        dataset=dataset,
-        classes=attempt.config.classes if "," in attempt.config.classes else "all",
-        train_fraction=1.0,
-        images_per_class=None,
-        deduplicate=False,
-    )
-    without = replace(whole, augmentation=())
+    whole = {
+        "dataset": dataset,
+        "classes": attempt.config.classes if "," in attempt.config.classes else "all",
+        "train_fraction": 1.0,
+        "images_per_class": None,
+        "deduplicate": False,
+        "augmentation": (),
+    }
+    without = TrainConfig.from_dict(whole, attempt.config)
     other = task_of(without).load(without, own.image_size, own.cut, own.recipe)
     if other.class_names != own.class_names:
         theirs, known = (", ".join(data.class_names[:10]) for data in (other, own))
@@ -224,7 +223,7 @@ def _open(config: TrainConfig, run: Run, state: dict[str, torch.Tensor]) -> tupl
     source = ModelSource.of(config, run.path)
     # The files that the trial started from no longer matter, and may be gone.
     recipe, size = recorded(run) or (source.recipe, source.image_size)
-    without = replace(config, augmentation=())
+    without = TrainConfig.from_dict({"augmentation": ()}, config)
     data = task_of(config).load(without, size, cut_of(run, config), recipe)
     network = built(source.drawn(), data)
     known: Mapping[str, Any] = known_inputs(run) or {}
