@@ -143,6 +143,7 @@ def test_a_trial_of_own_parts_resumes_bit_for_bit(
     fields = owned(parts) | {
         "augmentation": ["horizontal_flip", f"{parts}:noise"],
         "augmentation.strength": 0.2,
+        "classes": "0,1,2",
         "loss": f"{parts}:of_features",
         "metrics": [f"{parts}:balanced", f"{parts}:brier"],
         "metrics.scale": 0.5,
