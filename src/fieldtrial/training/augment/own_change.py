@@ -46,7 +46,8 @@ def _change(part: Part) -> Change:
     def apply(images: Tensor, numbers: Tensor) -> Tensor:
         high, low = (numbers[:, 0].double() * 2**BITS).long().tolist()
         changed = part(images, torch.Generator().manual_seed((high << BITS) + low))
-        part.require(changed, Tensor, "a tensor")
+        if not isinstance(changed, Tensor):
+            raise part.unexpected(changed, "a tensor")
         if (changed.shape, changed.dtype, changed.device) != (
             images.shape,
             images.dtype,

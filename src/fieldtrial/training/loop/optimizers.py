@@ -14,7 +14,6 @@ from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.fields.choices import Optimizer, Schedule
 from fieldtrial.fields.switches import switch
 from fieldtrial.training.parts.part import Part, part_of
-from fieldtrial.training.parts.saying import of_kind
 
 # {parameter name: {state key: full tensor or number}}, for every strategy and number of processes
 OptimizerState = dict[str, dict[str, Any]]
@@ -226,7 +225,7 @@ def build_optimizer(
 def _checked(part: Part, made: object, trained: list[nn.Parameter]) -> torch.optim.Optimizer:
     """Return what an own part gave. Raises ConfigError unless it can train `trained`."""
     if not isinstance(made, torch.optim.Optimizer):
-        raise part.refused(f"gave {of_kind(made)}, an optimiser of torch was expected")
+        raise part.unexpected(made, "an optimiser of torch")
     held = {id(one) for group in made.param_groups for one in group["params"]}
     if count := sum(id(one) not in held for one in trained):
         raise part.refused(f"lacks {count} of the {len(trained)} trainable parameters")
@@ -302,7 +301,7 @@ def learning_rate(config: TrainConfig, step: int, total_steps: int, plateaus: in
     moment = Moment(done, int(after * config.epochs // total_steps), plateaus)
     part = part_of("schedule", config.schedule, config, SCHEDULES)
     share = part(moment)
-    is_share = isinstance(share, numbers.Real) and math.isfinite(share) and share >= 0
+    is_share = isinstance(share, numbers.Real) and math.isfinite(share) and float(share) >= 0
     if part.is_own and not is_share:
         raise part.refused(f"gave {share!r} at {moment}; must be a number from 0 on")
     return config.lr * rise * float(share)

@@ -58,10 +58,9 @@ class Part:
         """Return the error about what it gave, or what it did."""
         return ConfigError([f"{self.field} = {self.name!r}: {problem}"])
 
-    def require(self, found: object, kind: type, expected: str) -> None:
-        """Raise ConfigError unless `found`, which it gave, is of a type."""
-        if not isinstance(found, kind):
-            raise self.refused(f"gave {of_kind(found)}, {expected} was expected")
+    def unexpected(self, found: object, expected: str) -> ConfigError:
+        """Return the error about `found`, which it gave, where something else was expected."""
+        return self.refused(f"gave {of_kind(found)}, {expected} was expected")
 
 
 def part_of(

@@ -81,35 +81,44 @@ def own_dataset(name: str, root: Path, options: Mapping[str, Any]) -> Dataset:
             fingerprint=fingerprint,
             contents=lambda: _checked(part, contents()),
         )
-    part.require(found, Images, "Images or a Dataset")
+    if not isinstance(found, Images):
+        raise part.unexpected(found, "Images or a Dataset")
     return _dataset(part, found, root)
 
 
 def _dataset(part: Part, found: Images, root: Path) -> Dataset:
     """Return the data set of these images. Raises ConfigError where they do not fit."""
-    names, stored = tuple(found.class_names), found.images
-    labels = np.asarray(found.labels)
-    if isinstance(stored, np.ndarray):
-        if stored.dtype != np.uint8 or stored.shape[3:] not in ((), (COLOUR,)) or stored.ndim < 3:
-            raise part.refused(
-                f"images are {of_kind(stored)}, {stored.dtype}; uint8 (n, height, width) or"
-                " (n, height, width, 3) was expected"
-            )
-    else:
-        stored = [root / path for path in stored]
-        if missing := [str(path) for path in stored if not path.is_file()]:
-            raise part.refused(f"no such files: {first_of(missing)}")
+    names, labels = tuple(found.class_names), np.asarray(found.labels)
+    stored = _stored(part, found, root)
     parts = _parts(part, found.parts, len(stored))
     contents = _checked(part, _contents(part.name, stored, labels, names, parts))
-    is_stored = isinstance(stored, np.ndarray)
+    side, channels = IMAGE_SIZE, COLOUR
+    if isinstance(stored, np.ndarray):
+        side, channels = stored.shape[1], COLOUR if stored.ndim > COLOUR else 1
     return Dataset(
         name=part.name,
         fingerprint=_fingerprint(contents, stored, found),
-        channels=COLOUR if not is_stored or stored.ndim > COLOUR else 1,
-        image_size=found.image_size or (stored.shape[1] if is_stored else IMAGE_SIZE),
+        channels=channels,
+        image_size=found.image_size or side,
         contents=lambda: contents,
         test_fraction=None if TEST in parts else TEST_FRACTION,
     )
+
+
+def _stored(part: Part, found: Images, root: Path) -> NDArray[np.uint8] | list[Path]:
+    """Return the images in memory, or their files. Raises ConfigError where they are neither."""
+    stored = found.images
+    if not isinstance(stored, np.ndarray):
+        paths = [root / path for path in stored]
+        if missing := [str(path) for path in paths if not path.is_file()]:
+            raise part.refused(f"no such files: {first_of(missing)}")
+        return paths
+    if stored.dtype != np.uint8 or stored.shape[3:] not in ((), (COLOUR,)) or stored.ndim < 3:
+        raise part.refused(
+            f"images are {of_kind(stored)}, {stored.dtype}; uint8 (n, height, width) or"
+            " (n, height, width, 3) was expected"
+        )
+    return stored
 
 
 def _parts(part: Part, named: Sequence[str] | None, count: int) -> NDArray[np.uint8]:

@@ -101,9 +101,9 @@ def _built(part: Part, shape: DataShape) -> nn.Module:
         model = part(shape)
     except (RuntimeError, AssertionError) as error:
         raise part.refused(f"failed for {_text(shape)}: {one_line(error)}") from error
-    part.require(model, nn.Module, "a module")
-    found: nn.Module = model
-    return found
+    if not isinstance(model, nn.Module):
+        raise part.unexpected(model, "a module")
+    return model
 
 
 def _head(part: Part, model: nn.Module, classes: int) -> str:
@@ -127,7 +127,8 @@ def _head(part: Part, model: nn.Module, classes: int) -> str:
             f"its last layer cannot be found: it has no linear layer and no convolution; {NAME_IT};"
             f" {_has(modules)}"
         )
-    last, width = list(widths.items())[-1]
+    last = list(widths)[-1]
+    width = widths[last]
     if width != classes:
         raise part.refused(
             f"its last layer cannot be found: {last} gives {width} numbers, and the data have"
