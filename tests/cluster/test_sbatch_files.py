@@ -157,7 +157,7 @@ def test_a_run_gets_the_processors_that_were_asked_for_and_its_jobs_environment(
 ) -> None:
     python = project / "python"
     python.write_text(
-        '#!/bin/sh\n[ "$1" = jobs/train.py ] && exit\nscontrol show step "$SLURM_JOB_ID.0"\n'
+        '#!/bin/sh\n[ "$2" = jobs/train.py ] && exit\nscontrol show step "$SLURM_JOB_ID.0"\n'
         'echo "meets in $FIELDTRIAL_RENDEZVOUS"\n'
     )
     python.chmod(0o755)
