@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test chaos fuzz check docs fix bench clean packages
+.PHONY: demo test chaos fuzz check docs fix bench wheel clean packages
 
 demo: $(VENV)/installed
 	$(BIN)/python sweeps/digits_transfer.py
@@ -47,6 +47,10 @@ bench: $(VENV)/installed
 	$(BIN)/python benchmarks/driver.py --trials 300,1000 --repeats 1; \
 	$(BIN)/python benchmarks/table_of_speed.py --results $$BENCHMARK_RESULTS; \
 	echo "All figures are in $$BENCHMARK_RESULTS."
+
+# The wheel with each extra in new environments, for each Python from 3.11 on; downloads gigabytes.
+wheel:
+	bash .ci/wheel
 
 clean:
 	rm -rf $(VENV)
