@@ -36,7 +36,7 @@ RESTARTING: dict[str, Callable[[int], tuple[str, ...]]] = {
 
 
 def train(
-    *arguments: str | Path, launcher: tuple[str, ...] = (), script: Path = SCRIPT
+    *arguments: str | Path, launcher: tuple[str, ...] = (), script: str | Path = SCRIPT
 ) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, *launcher, str(script), *map(str, arguments)]
     env = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -83,7 +83,9 @@ def test_it_trains_goes_on_and_does_nothing_twice(job: Job, tmp_path: Path) -> N
 @pytest.mark.slow
 def test_it_trains_on_two_processes(tmp_path: Path) -> None:
     run = Run(tmp_path / "run")
-    done = train("--run", run.path, *SMALL, launcher=LAUNCHER)
+    done = train(
+        "--run", run.path, *SMALL, launcher=(*LAUNCHER, "-m", "fieldtrial"), script="train"
+    )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert done.stdout.count("\nepoch 2 ") == 1
