@@ -91,8 +91,8 @@ def test_it_trains_on_two_processes(tmp_path: Path) -> None:
     assert done.stdout.count("\nepoch 2 ") == 1
     assert run.environment()["1"]["world_size"] == 2
     command = (run.path / "command.txt").read_text()
-    launcher = " python -m fieldtrial.training.distributed.launcher --processes 2 "
-    assert f"{launcher}-m fieldtrial train --run " in command
+    started = " python -m fieldtrial.training.distributed.launcher --processes 2 "
+    assert f"{started}-m fieldtrial train --run " in command
 
 
 @pytest.mark.slow
