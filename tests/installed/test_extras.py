@@ -21,6 +21,7 @@ SOURCES = ROOT / "src" / "fieldtrial"
 DISTRIBUTIONS = {
     "PIL": "pillow", "sklearn": "scikit-learn", "pynvml": "nvidia-ml-py", "google": "protobuf",
     "google_crc32c": "google-crc32c", "re2": "google-re2", "supervision": "trackers",
+    "markupsafe": "jinja2",
 }  # fmt: skip
 # The extras that the parts of the program may import from. What is in none of them may import
 # from those that both halves have.

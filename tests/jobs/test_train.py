@@ -83,11 +83,9 @@ def test_it_trains_goes_on_and_does_nothing_twice(job: Job, tmp_path: Path) -> N
 @pytest.mark.slow
 def test_it_trains_on_two_processes(tmp_path: Path) -> None:
     run = Run(tmp_path / "run")
-    done = train(
-        "--run", run.path, *SMALL, launcher=(*LAUNCHER, "-m", "fieldtrial"), script="train"
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
+    module = (*LAUNCHER, "-m", "fieldtrial")
+    done = train("--run", run.path, *SMALL, launcher=module, script="train")
+    assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.count("\nepoch 2 ") == 1
     assert run.environment()["1"]["world_size"] == 2
     command = (run.path / "command.txt").read_text()
