@@ -6,12 +6,12 @@ new, or has none of these files.
 
 import contextlib
 import shlex
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from fieldtrial.command_line import job, job_parser, parse, say
 from fieldtrial.control.places.lookup import SHIPPED
+from fieldtrial.processes import python
 
 TEMPLATE = Path(__file__).with_name("template")
 BATCH = ("slurm/finetune.sh", "slurm/sweep.sh")
@@ -25,15 +25,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = job_parser(__doc__)
     parser.add_argument("folder", metavar="DIR", type=Path, help="the project's folder")
     folder = parse(parser, arguments).folder
-    create(folder, project_files(sys.executable))
+    create(folder, project_files(python()[0]))
     say(f"cd {shlex.quote(str(folder))}\nfieldtrial run sweeps/first.py --smoke")
     return 0
 
 
-def project_files(python: str) -> dict[str, str]:
+def project_files(interpreter: str) -> dict[str, str]:
     """Return the texts of a new project's files by their paths in it.
 
-    python: the Python that its batch files start.
+    interpreter: the Python that its batch files start.
     """
     texts = {
         "README.md": _read("README.md"),
@@ -41,13 +41,13 @@ def project_files(python: str) -> dict[str, str]:
         "sweeps/first.py": _read("first.py"),
     }
     texts |= {f"cluster/{path.name}": path.read_text() for path in sorted(SHIPPED.glob("*.toml"))}
-    return texts | {name: batch_file(name, python, TRAIN) for name in BATCH}
+    return texts | {name: batch_file(name, interpreter, TRAIN) for name in BATCH}
 
 
-def batch_file(name: str, python: str, train: str) -> str:
+def batch_file(name: str, interpreter: str, train: str) -> str:
     """Return the text of a batch file. train: how its Python starts the training of a run."""
     text = _read(Path(name).name)
-    return text.replace("@PYTHON@", shlex.quote(python)).replace("@TRAIN@", train)
+    return text.replace("@PYTHON@", shlex.quote(interpreter)).replace("@TRAIN@", train)
 
 
 def create(folder: Path, texts: Mapping[str, str]) -> None:
