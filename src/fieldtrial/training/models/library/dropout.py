@@ -28,7 +28,7 @@ def with_rates(name: str, builder: Callable[..., Any], *rates: Rate) -> Any:
         ValueError: the model has no such rate, and another than 0 is asked for.
     """
     asked = {rate.keyword: rate for rate in rates if rate.value is not None}
-    fixed: list[float] = []
+    depth: float | None = None
     while True:
         try:
             model = builder(**{keyword: rate.value for keyword, rate in asked.items()})
@@ -40,14 +40,14 @@ def with_rates(name: str, builder: Callable[..., Any], *rates: Rate) -> Any:
             rate = asked.pop(refused)
             # torchvision's functions for Swin and MaxViT give a rate of their own.
             if refused == DEPTH and "multiple values" in str(error):
-                fixed.append(rate.value or 0.0)
+                depth = rate.value
             elif rate.value:
                 raise ValueError(
                     f"{rate.field} = {rate.value}: {name} has none that could be set; it must be"
                     " none or 0 for this model"
                 ) from None
-    for value in fixed:
-        _set_stochastic_depth(model, value)
+    if depth is not None:
+        _set_stochastic_depth(model, depth)
     return model
 
 
