@@ -66,21 +66,28 @@ def test_what_is_validated_and_kept_is_the_average_of_what_trains(
     assert records[-1]["validation_loss"] != plain[-1]["validation_loss"]
 
 
-class Masked(torch.nn.Module):
-    """A layer with a mask, as those of transformers have."""
+class Odd(torch.nn.Module):
+    """Layers with a mask, as those of transformers have, and with one weight under two names."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.fc = torch.nn.Linear(1, 2)
+        self.first, self.fc = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
+        self.first.weight = self.fc.weight
         self.register_buffer("mask", torch.tensor([0.0, -torch.inf]))
 
 
-def test_the_infinities_of_a_mask_stay() -> None:
-    network = Network(Masked(), "fc", 1, (0.5,), (0.5,))
-    average = MovingAverage(network, 0.5)
+def test_tied_weights_are_one_and_the_infinities_of_a_mask_stay() -> None:
+    network = Network(Odd(), "fc", 1, (0.5,), (0.5,))
+    average, weights = MovingAverage(network, 0.5), network.get_parameter("model.fc.weight")
     assert average.averaged(network.state_dict()).keys() == network.state_dict().keys()
-    for _ in range(3):
+    for value in (4.0, 0.0, 1.0):
+        torch.nn.init.constant_(weights, value)
         average.update()
     with average.in_network():
-        assert network.model.mask.tolist() == [0.0, -torch.inf]
-    assert average.averaged(network.state_dict())["model.mask"].tolist() == [0.0, -torch.inf]
+        assert weights.unique().tolist() == [1.5]  # ((4 + 0) / 2 + 1) / 2
+        assert network.get_buffer("model.mask").tolist() == [0.0, -torch.inf]
+    assert weights.unique().tolist() == [1.0]
+    kept = average.averaged(network.state_dict())
+    for name in ("model.first.weight", "model.fc.weight"):
+        assert kept[name].unique().tolist() == [1.5]
+    assert kept["model.mask"].tolist() == [0.0, -torch.inf]

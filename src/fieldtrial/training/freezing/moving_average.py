@@ -25,12 +25,16 @@ class MovingAverage:
     """
 
     def __init__(self, network: Network, decay: float) -> None:
-        # A mask's infinities would come to no number.
-        self._own = {
-            name: one
-            for name, one in trained_state(network).items()
-            if one.is_floating_point() and bool(one.isfinite().all())
-        }
+        self._own: State = {}
+        self._first: dict[str, str] = {}  # of the names of each tensor: tied weights have several
+        places: dict[tuple[int, torch.Size], str] = {}
+        for name, one in trained_state(network).items():
+            # A mask's infinities would come to no number.
+            if one.is_floating_point() and bool(one.isfinite().all()):
+                self._first[name] = places.setdefault((one.data_ptr(), one.shape), name)
+        for name, one in trained_state(network).items():
+            if self._first.get(name) == name:
+                self._own[name] = one
         self._average: State = {}  # before the first step
         self._average_in = get_ema_multi_avg_fn(decay)
 
@@ -52,7 +56,9 @@ class MovingAverage:
 
     def averaged(self, state: State) -> State:
         """Return the network's `state` with the average in it."""
-        return {**state, **self._average}
+        if not self._average:
+            return state
+        return {**state, **{name: self._average[first] for name, first in self._first.items()}}
 
     def unaveraged(self) -> State:
         """Return the weights that training goes on with, not copied; empty before any step."""
@@ -61,8 +67,10 @@ class MovingAverage:
     def load(self, unaveraged: State) -> None:
         """Go on from a checkpoint: the network holds what `averaged` returned."""
         if unaveraged:
+            # laid out in memory as the network's own
             self._average = {
-                name: unaveraged[name].to(one, copy=True) for name, one in self._own.items()
+                name: torch.empty_like(one).copy_(unaveraged[name])
+                for name, one in self._own.items()
             }
             self._exchange()
 
