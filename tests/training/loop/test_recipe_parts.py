@@ -67,7 +67,7 @@ def test_classes_count_alike_in_what_is_minimised_and_by_their_images_in_validat
     new_run: NewRun, train_until: TrainUntil
 ) -> None:
     fields: dict[str, Any] = {"epochs": 1, "batch_size": 10**6, "label_smoothing": 0.1}
-    run = new_run(class_weights="balanced", train_fraction=0.1, **fields)
+    run = new_run(class_weights="balanced", **fields)
     records = train_until(run, last_epoch=1)
     data, network = open_trial(run.config(), run)
     counts = np.bincount(data.labels[data.train])
@@ -80,8 +80,8 @@ def test_classes_count_alike_in_what_is_minimised_and_by_their_images_in_validat
             torch.from_numpy(one[data.validation]) for one in (data.images, data.labels)
         )
         plain = losses_by_hand(network(images), labels, torch.ones(3)).mean().item()
-    assert records[1]["train_loss"] == pytest.approx(found, rel=1e-6)
-    assert records[0]["validation_loss"] == pytest.approx(plain, rel=1e-6)
+    assert records[1]["train_loss"] == pytest.approx(found, rel=1e-5)
+    assert records[0]["validation_loss"] == pytest.approx(plain, rel=1e-5)
 
 
 def test_balanced_sampling_draws_each_class_alike_and_its_images_too() -> None:

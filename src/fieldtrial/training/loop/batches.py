@@ -207,8 +207,12 @@ def require_micro_batch(network: Network, data: Data, attempt: Attempt) -> None:
                 ]
             ) from None
     if is_mixed(config) and math.ceil(config.batch_size / world.size) == 1:
-        one = f"batch_size = {config.batch_size}: gives a process one image at a time"
-        raise ConfigError([f"{one}, and mixup and cutmix mix those of a process in pairs"])
+        raise ConfigError(
+            [
+                f"batch_size = {config.batch_size}: gives a process one image at a time, and mixup"
+                " and cutmix mix those of a process in pairs"
+            ]
+        )
     if config.loss == "triplet" and size * world.size < TRIPLET:
         raise ConfigError([f"{given}: loss triplet needs at least {TRIPLET} images at a time"])
 
