@@ -302,7 +302,7 @@ def test_stochastic_depth_rises_to_the_last_block_or_is_refused() -> None:
             TrainConfig(model=model, stochastic_depth=rate), DataShape(7, channels=3, image_size=64)
         )
         layers = [one for one in built.modules() if type(one).__name__ in DROPPING]
-        return [getattr(one, "drop_prob", None) or getattr(one, "p", 0.0) for one in layers]
+        return [float(vars(one)["p" if "p" in vars(one) else "drop_prob"]) for one in layers]
 
     blocks = 18  # ConvNeXt-T's: 3, 3, 9, 3
     expected = [0.3 * block / (blocks - 1) for block in range(blocks)]

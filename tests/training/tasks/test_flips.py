@@ -23,7 +23,8 @@ def test_answers_are_the_mean_of_the_image_and_its_mirror_image(
     def probabilities(chosen: np.ndarray, mirrored: bool) -> torch.Tensor:
         images = torch.from_numpy(data.images[chosen])
         with torch.no_grad():
-            return network(images.flip(2) if mirrored else images).softmax(1)
+            answers: torch.Tensor = network(images.flip(2) if mirrored else images)
+        return answers.softmax(1)
 
     for split in ("validation", "test"):
         chosen = getattr(data, split)

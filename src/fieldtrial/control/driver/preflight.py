@@ -157,8 +157,8 @@ def trial_hours(
     for row, size in zip(sweep.planned, sizes.largest, strict=True):
         size, keeps = _as_frozen(size, row.config, {*sweep.search})
         if row.config.test_flips or "test_flips" in sweep.search:
-            twice = {"validation_images": 2 * size.validation_images}
-            size = replace(size, **twice, test_images=2 * size.test_images)
+            validation, test = 2 * size.validation_images, 2 * size.test_images
+            size = replace(size, validation_images=validation, test_images=test)
         seconds = _seconds(size, keeps, row.most_epochs, row.smallest_batch, teraflops)
         tested = sweep.searches * sweep.most_seeds
         further = tested * size.flops * size.test_images

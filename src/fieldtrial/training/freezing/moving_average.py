@@ -36,7 +36,7 @@ class MovingAverage:
             if self._first.get(name) == name:
                 self._own[name] = one
         self._average: State = {}  # before the first step
-        self._average_in = get_ema_multi_avg_fn(decay)
+        self._average_in = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
 
     def update(self) -> None:
         """Take in the weights after a step."""

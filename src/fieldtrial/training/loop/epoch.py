@@ -110,7 +110,7 @@ class Learner:
         The last checkpoint has no optimiser state, two thirds of its size with Adam: nothing
         continues from it.
         """
-        state = {
+        state: dict[str, Any] = {
             "model": self.strategy.model_state(),
             "optimizer": {} if is_last else self.strategy.optimizer_state(),
             "loss": self.objective.state(),
