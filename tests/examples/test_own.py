@@ -25,7 +25,7 @@ def project(tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 def test_the_sweep_of_own_parts_comes_to_a_table(project: Path, installed: Path) -> None:
-    budget = ("--trials", "1", "--seeds", "2", "--set", "epochs=2")
+    budget = ("--trials", "1", "--seeds", "1", "--set", "epochs=2")
     done = run(installed / "python", "sweeps/outlines.py", *budget, cwd=project)
     assert done.returncode == 0, done.stderr
     folder = project / "runs" / "outlines"
@@ -39,7 +39,7 @@ def test_the_sweep_of_own_parts_comes_to_a_table(project: Path, installed: Path)
     ]
     results = [json.loads(path.read_text()) for path in folder.glob("*/result.json")]
     tested = [one for one in results if "test_worst_class" in one]
-    assert len(tested) == 8
+    assert len(tested) == 4
     # The mean over the classes of what is right cannot be below that of the worst class.
     assert all(0 <= one["test_worst_class"] <= one["test_accuracy"] + 0.01 for one in tested)
     assert len({one["parameters"] for one in tested}) == 2
