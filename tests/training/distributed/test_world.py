@@ -65,18 +65,8 @@ STATEFUL: dict[str, Any] = {
     "schedule": "linear",
 }
 # What PARITY has, as a user's own code.
-OWN = """
-import torch
-
-def loss(outputs, targets):
-    return torch.nn.functional.cross_entropy(outputs, targets)
-
-def flat(moment):
-    return 1.0
-
-class Adam(torch.optim.AdamW):
-    pass
-"""
+OWN = {"loss": "own_parity:loss", "schedule": "own_parity:flat", "optimizer": "own_parity:Adam"}
+TRUST = {PROJECT: json.dumps([str(SCRIPT.parent)]), TRUSTED: ",".join(OWN.values())}
 # What is drawn for the whole batch, or not at all.
 RECIPE: dict[str, Any] = {
     **PARITY,
@@ -134,11 +124,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         _create(folder, name, PARITY, strategy=name.partition("-")[2])
     for strategy in ("ddp", "zero3"):
         _create(folder, f"detected-{strategy}", detected(folder), strategy=strategy)
-    own = {"loss": "own_parity:loss", "schedule": "own_parity:flat", "optimizer": "own_parity:Adam"}
-    _create(folder, "whole-own", PARITY, **own)
-    (folder / "project").mkdir()
-    (folder / "project" / "own_parity.py").write_text(OWN)
-    trusted = {PROJECT: json.dumps([str(folder / "project")]), TRUSTED: ",".join(own.values())}
+    _create(folder, "whole-own", PARITY, **OWN)
     _create(folder, "half-ddp", PARITY)
     _create(folder, "half-zero3", PARITY, strategy="zero3")
     _create(
