@@ -11,7 +11,6 @@ import torch
 from torch import nn
 
 from fieldtrial.config import ConfigError, TrainConfig
-from fieldtrial.fields.choices import Optimizer, Schedule
 from fieldtrial.fields.switches import switch
 from fieldtrial.training.parts.part import Part, part_of
 
@@ -20,7 +19,7 @@ OptimizerState = dict[str, dict[str, Any]]
 
 # Those whose whole step is one kernel in torch, on CPUs too. The others' steps are a kernel for
 # each operation, over all parameters.
-FUSED: tuple[Optimizer, ...] = ("sgd", "adam", "adamw", "adagrad")
+FUSED: tuple[str, ...] = ("sgd", "adam", "adamw", "adagrad")
 
 Groups = list[dict[str, Any]]  # of parameters, as torch's optimisers take them
 
@@ -100,7 +99,7 @@ def _adam(kind: Callable[..., torch.optim.Optimizer]) -> Callable[..., torch.opt
     return build
 
 
-OPTIMIZERS: dict[Optimizer, Callable[..., torch.optim.Optimizer]] = {
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "sgd": sgd,
     "adam": _adam(torch.optim.Adam),
     "adamw": _adam(torch.optim.AdamW),
@@ -165,7 +164,7 @@ def plateau(moment: Moment, *, gamma: float) -> float:
     return gamma**moment.plateaus
 
 
-SCHEDULES: dict[Schedule, SchedulePart] = {
+SCHEDULES: dict[str, SchedulePart] = {
     "constant": constant,
     "cosine": cosine,
     "linear": linear,
