@@ -143,7 +143,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
             **os.environ,
             "OMP_NUM_THREADS": "1",
             "TORCH_EXTENSIONS_DIR": str(compiled),
-            **trusted,
+            **TRUST,
         },
         capture_output=True,
         text=True,

@@ -108,7 +108,7 @@ def _built(part: Part, shape: DataShape) -> nn.Module:
 
 def _head(part: Part, model: nn.Module, classes: int) -> str:
     """Return the dotted name of the last layer. Raises ConfigError if there is none."""
-    named: object = getattr(model, "head", None)
+    named = getattr(model, "head", None)
     modules = {name: module for name, module in model.named_modules() if name}
     if isinstance(named, nn.Module):
         named = "head"
@@ -117,7 +117,7 @@ def _head(part: Part, model: nn.Module, classes: int) -> str:
             raise part.refused(f"head = {named!r}: {_has(modules)}")
         if not any(True for _ in modules[named].parameters()):
             raise part.refused(f"head = {named!r}: has no parameters, so it cannot be trained")
-        return named
+        return str(named)
     widths = {name: one.out_features for name, one in modules.items() if isinstance(one, nn.Linear)}
     widths = widths or {
         name: one.out_channels for name, one in modules.items() if isinstance(one, nn.Conv2d)
@@ -128,11 +128,10 @@ def _head(part: Part, model: nn.Module, classes: int) -> str:
             f" {_has(modules)}"
         )
     last = list(widths)[-1]
-    width = widths[last]
-    if width != classes:
+    if widths[last] != classes:
         raise part.refused(
-            f"its last layer cannot be found: {last} gives {width} numbers, and the data have"
-            f" {classes} classes; {NAME_IT}"
+            f"its last layer cannot be found: {last} gives {widths[last]} numbers, and the data"
+            f" have {classes} classes; {NAME_IT}"
         )
     return last
 
