@@ -127,7 +127,7 @@ def _head(part: Part, model: nn.Module, classes: int) -> str:
             f"its last layer cannot be found: it has no linear layer and no convolution; {NAME_IT};"
             f" {_has(modules)}"
         )
-    last = list(widths)[-1]
+    last: str = list(widths)[-1]
     if widths[last] != classes:
         raise part.refused(
             f"its last layer cannot be found: {last} gives {widths[last]} numbers, and the data"
