@@ -4,10 +4,9 @@ from dataclasses import replace
 from typing import Any
 
 from fieldtrial.config import FIELDS, TrainConfig
-from fieldtrial.fields.choices import Optimizer
 
 # Those of UPDATES in training/heads/updates.py, which this half cannot import.
-OPTIMIZERS: tuple[Optimizer, ...] = ("sgd", "adam", "adamw", "rmsprop", "adagrad", "nadam")
+OPTIMIZERS: tuple[str, ...] = ("sgd", "adam", "adamw", "rmsprop", "adagrad", "nadam")
 # Heads of one group may differ in these fields.
 FREE = (
     "lr", "momentum", "nesterov", "betas", "epsilon", "weight_decay", "decay_all",
@@ -20,10 +19,10 @@ def group_of(config: TrainConfig) -> str:
     """Return a word that is equal for trials that may train together; "" for one that trains alone.
 
     Only heads on fixed features can: all else is frozen, images are not augmented, cross-entropy
-    alone is minimised in fp32. They have one optimiser, of OPTIMIZERS, and equal batches and
-    epochs. Their seeds may differ where these draw nothing of the frozen layers. Whether the head
-    is one linear layer is found out when the network is built; if not, the trials train one after
-    another.
+    alone is minimised in fp32, and no part is a user's own. They have one optimiser, of OPTIMIZERS,
+    and equal batches and epochs. Their seeds may differ where these draw nothing of the frozen
+    layers. Whether the head is one linear layer is found out when the network is built; if not, the
+    trials train one after another.
     """
     is_fixed = (
         config.task == "classification"
@@ -35,6 +34,7 @@ def group_of(config: TrainConfig) -> str:
         and config.precision == "fp32"
         and not config.dropout
         and not config.block_dropout
+        and not config.own_parts
     )
     if not is_fixed:
         return ""

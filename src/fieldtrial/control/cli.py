@@ -15,6 +15,7 @@ from rich.table import Table
 from fieldtrial.budget import FIRST_SEEDS, until
 from fieldtrial.command_line import BAD_INPUT, BAD_RESULT, INTERRUPTED, said_if_long
 from fieldtrial.config import ConfigError, unknown_field
+from fieldtrial.control.admitted import admit
 from fieldtrial.control.changes import with_rows, with_settings
 from fieldtrial.control.driver.begun import as_begun
 from fieldtrial.control.driver.claim import claim_folder
@@ -35,6 +36,7 @@ from fieldtrial.control.smoke import smoke
 from fieldtrial.disk.files import share_with_group
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.fields.task_metrics import WITH_CLASSES
+from fieldtrial.own.project import enter_project
 from fieldtrial.panel.terminal import console, format_hours
 from fieldtrial.power import ACCURACY, SEED_DEVIATION, assumed
 from fieldtrial.sweep import Sweep
@@ -53,8 +55,10 @@ def main(build: Callable[[], Sweep], arguments: list[str] | None = None) -> None
     options = _parser(script).parse_args(arguments)
     if options.data_root:
         os.environ["FIELDTRIAL_DATA"] = str(Path(options.data_root).resolve())
+    enter_project(script)
     try:
         sweep = _configured(_built(build), options)
+        admit(sweep)
         settings = read_settings(options.cluster, script.parent.parent / "cluster")
         folder = SweepFolder(Path(options.runs) / _name(script, options))
         folder.require_name()

@@ -10,12 +10,13 @@ from typing import Any
 
 import pandas as pd
 
-from fieldtrial.config import FIELDS, TrainConfig
+from fieldtrial.config import FIELDS, TrainConfig, field_names
 from fieldtrial.disk.found import RunsFolder
 from fieldtrial.disk.sweep_description import MOST_ROWS, SweepDescription
 from fieldtrial.fields.choices import Criterion, TaskName
 from fieldtrial.fields.task_metrics import MODES, criteria
 from fieldtrial.fields.values import is_writable
+from fieldtrial.own.names import is_option
 from fieldtrial.results.read.inputs import STATE, each_once
 from fieldtrial.results.read.trials import ENDED_WELL, RUN, frame_of, read_run
 from fieldtrial.results.read.wording import counted, few
@@ -108,10 +109,10 @@ def _describe(
     """Return the description of a sweep with a row for each configuration, in their order."""
     first = {one["configuration"]: one for one in reversed(runs)}
     order = dict.fromkeys(one["configuration"] for one in runs)
-    configs = [TrainConfig(**{name: first[one][name] for name in FIELDS}) for one in order]
+    configs = [_config(first[one]) for one in order]
     differing = [
         name
-        for name in FIELDS
+        for name in field_names(configs)
         if name != "seed" and len({getattr(config, name) for config in configs}) > 1
     ]
     most = Counter(one["select"] for one in runs if one["select"] in MODES).most_common(1)
@@ -125,6 +126,12 @@ def _describe(
         trials=1,
         seeds=0,
     )
+
+
+def _config(run: dict[str, Any]) -> TrainConfig:
+    """Return the config of a run, of which `read_run` tells all fields and options."""
+    options = {name: value for name, value in run.items() if is_option(name)}
+    return TrainConfig(**{name: run[name] for name in FIELDS}, options=options)
 
 
 def _named(names: Sequence[str]) -> str:

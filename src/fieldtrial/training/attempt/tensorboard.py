@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from fieldtrial.config import TrainConfig
+from fieldtrial.config import TrainConfig, field_names
 from fieldtrial.disk.run import Record, Run
 from fieldtrial.fields.task_metrics import CHOOSING
 from fieldtrial.fields.values import format_value
@@ -44,7 +44,7 @@ class Board:
         """Add the trial to the hparams view: the config's fields and the best epoch's scores."""
         from torch.utils.tensorboard.summary import hparams
 
-        fields = {name: _shown(value) for name, value in config.to_dict().items()}
+        fields = {name: _shown(getattr(config, name)) for name in field_names([config])}
         splits = ("validation", "test")
         names = [f"{split}_{name}" for split in splits for name in CHOOSING[config.task]]
         metrics = {f"result/{name}": result[name] for name in names if name in result}
@@ -62,4 +62,4 @@ class Board:
 def _shown(value: Any) -> bool | int | float | str:
     if isinstance(value, bool | int | float):
         return value
-    return format_value(tuple(value) if isinstance(value, list) else value)
+    return format_value(value)
