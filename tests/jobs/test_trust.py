@@ -39,14 +39,6 @@ def test_they_refuse_it_in_a_line_that_names_it(job: Job, project: Path, name: s
     assert not (project / "machines").exists()
 
 
-@pytest.mark.parametrize("name", OPENS)
-def test_with_trust_they_run_it(job: Job, project: Path, name: str) -> None:
-    done = job(name, *OPENS[name], "--trust")
-    assert "its config names code" not in done.stderr
-    assert done.returncode != 0, "this model computes nothing"
-    assert (project / RAN).exists()
-
-
 def test_a_table_and_what_shows_a_folder_run_nothing(job: Job, project: Path) -> None:
     done = job("table.py", "theirs")
     assert done.returncode == 0, done.stderr
