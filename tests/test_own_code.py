@@ -125,7 +125,7 @@ def test_a_sweep_compares_and_searches_options(project: Path) -> None:
     assert sweep.compared == ["model.width"]
     assert [row.cells for row in sweep.planned] == [("2",), ("4",)]
     assert [row.label for row in sweep.planned] == ["model.width=2", "model.width=4"]
-    assert with_rows(sweep, ["model.width=4"]).run_only == {1}
+    assert with_rows(sweep, ["model.width=4"]).run_only == frozenset({1})
     changed = with_settings(sweep, {"model.rate": "0.25"})
     assert [row.config.options["model.rate"] for row in changed.planned] == [0.25, 0.25]
     described = sweep.describe("x")
@@ -135,7 +135,10 @@ def test_a_sweep_compares_and_searches_options(project: Path) -> None:
 
 
 def test_rows_may_have_own_parts_or_none() -> None:
-    rows = [*grid(model=["nets:Net"], **{"model.width": [1, 2]}), {"model": "cnn"}]
+    rows: list[dict[str, object]] = [
+        *grid(model=["nets:Net"], **{"model.width": [1, 2]}),
+        {"model": "cnn"},
+    ]
     sweep = Sweep(base=TrainConfig(), rows=rows)
     assert [row.cells for row in sweep.planned] == [
         ("nets:Net", "1"), ("nets:Net", "2"), ("cnn", "none")

@@ -96,9 +96,9 @@ def test_parts_are_imported_from_the_project_alone(
     elsewhere.mkdir()
     (elsewhere / "layers.py").write_text("raise SystemExit('a stranger')\n")
     (project / "random.py").write_text("raise SystemExit('hides a module of Python')\n")
-    (project / "torch").mkdir()  # a folder without modules hides no package
+    (project / "numpy").mkdir()  # a folder without modules hides no package
     with (project / "nets.py").open("a") as file:
-        file.write("import random, torch\ntorch.tensor(1)\n")
+        file.write("import random, numpy\nnumpy.zeros(1)\n")
     monkeypatch.setenv(TRUSTED, "nets:Net")
     assert used("nets:Net", elsewhere) == "nets"
     assert (project / RAN).exists()

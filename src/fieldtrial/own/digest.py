@@ -6,12 +6,13 @@ of the user's: its name and version stand for it.
 """
 
 import ast
+import contextlib
 import functools
 import hashlib
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.metadata import distribution, packages_distributions
+from importlib.metadata import PackageNotFoundError, distribution, packages_distributions
 from pathlib import Path
 
 from fieldtrial.own.find import Source, find_in, require
@@ -77,11 +78,18 @@ def release(source: Source) -> str | None:
     """
     if source.root in roots():
         return None
-    for name in packages_distributions().get(source.top, ()):
-        known = distribution(name)
-        if Path(str(known.locate_file(""))) == source.root:
-            return f"{name} {known.version}"
+    for name in _distributions(source.top):
+        with contextlib.suppress(PackageNotFoundError):
+            known = distribution(name)
+            if Path(str(known.locate_file(""))) == source.root:
+                return f"{name} {known.version}"
     return None
+
+
+def _distributions(top: str) -> Iterator[str]:
+    """Yield the names that a release with a package may have: most often the package's own."""
+    yield top
+    yield from packages_distributions().get(top, ())  # which reads a file of each release
 
 
 def project_sources(names: Sequence[str]) -> dict[str, bytes]:

@@ -21,11 +21,12 @@ def own(written: "Written") -> "Written":
     written.rows = ROWS
     written.describe(rows=ROWS, search={"model.rate": "choice(1, 2.5)"})
     for validation, rate in ((0.7, 1), (0.8, 2.5)):
-        written.ended(0, validation=validation, **{"model.rate": rate})
+        fields: dict[str, Any] = {"model.rate": rate}
+        written.ended(0, validation=validation, **fields)
     written.ended(1, validation=0.6)
     for seed, code in enumerate("aab"):
         result = {"own_digest": code * 64}
-        written.ended(0, "final", 0.5, 0.5, result, **{"model.rate": 2.5, "seed": 100 + seed})
+        written.ended(0, "final", 0.5, 0.5, result, seed=100 + seed, **fields)
         written.ended(1, "final", 0.4, 0.4, seed=100 + seed)
     return written
 

@@ -83,7 +83,7 @@ def measures(
         sweeps.trials.drop(columns=["row", "search", "winner"]).select_dtypes("number").columns
     )
     known = {str(name): mean(str(name)) for name in (*numeric, *ALWAYS) if name not in FIELDS}
-    fields = (*FIELDS, *filter(is_option, sweeps.trials))
+    fields = (*FIELDS, *filter(is_option, map(str, sweeps.trials)))
     known |= {name: field(name) for name in fields if name not in groups.fields}
     known |= {name: winners(name) for name in ("flops", "trainable_parameters", "parameters")}
     known |= {groups.select: selecting, "runs": _names}

@@ -61,7 +61,7 @@ def hyperparameters(trials: pd.DataFrame, description: SweepDescription) -> list
 def constants(trials: pd.DataFrame) -> dict[str, str]:
     """Return the fields that have the same value in all trials, with that value."""
     known = trials[trials["configuration"].notna()]
-    names = [*FIELDS, *filter(is_option, known)]
+    names = [*FIELDS, *filter(is_option, map(str, known))]
     texts = {name: known[name].map(_text) for name in names} if len(known) else {}
     return {name: values.iloc[0] for name, values in texts.items() if values.nunique() == 1}
 
@@ -79,7 +79,9 @@ def columns(
     labels = [rows[row] if pd.notna(row) and 0 <= row < len(rows) else "–" for row in trials["row"]]
     same = constants(trials)
     compared = description.compared
-    order = dict.fromkeys([*compared, *description.search, *FIELDS, *filter(is_option, trials)])
+    order = dict.fromkeys(
+        [*compared, *description.search, *FIELDS, *filter(is_option, map(str, trials))]
+    )
     fields = [name for name in order if name in trials and name not in same]
     select, known = description.select, trials["configuration"].notna()
     measures = dict.fromkeys([select, test_metric(select), *MEASURES])
