@@ -40,7 +40,7 @@ def test_they_refuse_it_in_a_line_that_names_it(job: Job, project: Path, name: s
 
 
 def test_a_table_and_what_shows_a_folder_run_nothing(job: Job, project: Path) -> None:
-    done = job("table.py", "theirs")
+    done = job("table.py", "theirs", "--rows", "model")
     assert done.returncode == 0, done.stderr
     assert "nets:Net" in done.stdout
     assert not (project / RAN).exists()
