@@ -135,10 +135,8 @@ def test_a_sweep_compares_and_searches_options(project: Path) -> None:
 
 
 def test_rows_may_have_own_parts_or_none() -> None:
-    rows: list[dict[str, object]] = [
-        *grid(model=["nets:Net"], **{"model.width": [1, 2]}),
-        {"model": "cnn"},
-    ]
+    rows = grid(model=["nets:Net"], **{"model.width": [1, 2]})
+    rows.append({"model": "cnn"})
     sweep = Sweep(base=TrainConfig(), rows=rows)
     assert [row.cells for row in sweep.planned] == [
         ("nets:Net", "1"), ("nets:Net", "2"), ("cnn", "none")
