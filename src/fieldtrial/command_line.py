@@ -17,10 +17,11 @@ from fieldtrial.config import FIELDS, TrainConfig
 from fieldtrial.disk.files import share_with_group
 from fieldtrial.disk.run import Run
 from fieldtrial.effects import without_effect
-from fieldtrial.fields.parser import Parser
 from fieldtrial.fields.printable import printable_lines
+from fieldtrial.own.parser import Parser
 from fieldtrial.own.project import enter_project, trust
-from fieldtrial.own_code import names_of, untrusted, with_types
+from fieldtrial.parts.trusted import names_of, untrusted
+from fieldtrial.parts.typed import with_types
 
 LONG_SECONDS = 2.0  # a wait that is longer says what it waits for
 BAD_RESULT, BAD_INPUT, INTERRUPTED = 1, 2, 130

@@ -11,9 +11,9 @@ from typing import Any
 from fieldtrial.config import FIELDS, HINTS
 from fieldtrial.effects import condition_text
 from fieldtrial.fields.groups.group import GROUPS
-from fieldtrial.fields.parser import Parser
 from fieldtrial.fields.values import UNIONS, Own, choices, format_value
 from fieldtrial.own.names import KINDS, RULE
+from fieldtrial.own.parser import Parser
 
 PAGE = """# Fields
 
@@ -38,7 +38,7 @@ TYPES = {int: "whole number", float: "number", bool: "true or false", str: "text
 def add_flags(parser: argparse.ArgumentParser, names: Iterable[str] = FIELDS) -> None:
     """Add a flag for each field in `names` to `parser`, in groups.
 
-    Flags that are not given stay out of the namespace. A parser of `fields.parser` takes options of
+    Flags that are not given stay out of the namespace. A parser of `own.parser` takes options of
     the parts among `names`, too.
     """
     groups = {name: parser.add_argument_group(name) for name in GROUPS}

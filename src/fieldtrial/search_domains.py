@@ -15,7 +15,7 @@ from fieldtrial.config import TrainConfig
 from fieldtrial.disk.sweep_description import DomainKind, SearchDomain
 from fieldtrial.fields.options import typed
 from fieldtrial.fields.values import check_type, format_value, is_same, parse
-from fieldtrial.own_code import type_of
+from fieldtrial.parts.typed import type_of
 
 
 @dataclass(frozen=True)

@@ -26,10 +26,10 @@ from fieldtrial.fields.row_names import LABEL, given_labels, label_problems, nam
 from fieldtrial.fields.rules import RUN_PREFIX
 from fieldtrial.fields.task_metrics import MODES, criteria, select_problems
 from fieldtrial.fields.values import format_value, is_numeric
-from fieldtrial.grid import grid
 from fieldtrial.own.names import KINDS, is_option, kind_of
-from fieldtrial.own_code import with_types
-from fieldtrial.planned_row import PlannedRow
+from fieldtrial.parts.typed import with_types
+from fieldtrial.rows.grid import grid
+from fieldtrial.rows.planned_row import PlannedRow
 from fieldtrial.search_domains import (
     Domain,
     domain_problem,

@@ -3,7 +3,7 @@
 from fieldtrial.config import TrainConfig
 from fieldtrial.own.names import KINDS
 from fieldtrial.own.project import trust
-from fieldtrial.own_code import names_of
+from fieldtrial.parts.trusted import names_of
 from fieldtrial.search_domains import extremes
 from fieldtrial.sweep import Sweep
 

@@ -1,13 +1,13 @@
-"""A config's own parts: their options as the types that their sources say, and who may run them."""
+"""The options of a config's own parts, as the types that their sources say."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
 from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.fields.options import Options, typed
 from fieldtrial.fields.values import format_value
-from fieldtrial.own.names import kind_of, own_parts, said
+from fieldtrial.own.names import kind_of
 from fieldtrial.own.project import roots
 from fieldtrial.own.signature import Option, Signature, read
 
@@ -93,18 +93,3 @@ def _read(config: TrainConfig) -> tuple[dict[str, dict[str, Signature]], list[st
 
 def _listed(signature: Signature) -> str:
     return ", ".join(signature.options) or "none"
-
-
-def names_of(configs: Iterable[TrainConfig]) -> set[str]:
-    """Return the names of all own parts of configs."""
-    return {name for config in configs for names in own_parts(config).values() for name in names}
-
-
-def untrusted(config: TrainConfig, where: str) -> str:
-    """Return the line that refuses to run the code that a config names; "" if it names none."""
-    if not (parts := config.own_parts):
-        return ""
-    return (
-        f"{where}: its config names code of somebody's own ({said(parts)}); --trust runs it, with"
-        " all that you may do"
-    )

@@ -17,7 +17,7 @@ from fieldtrial.disk.sweep_description import SweepDescription
 from fieldtrial.effects import has_effect
 from fieldtrial.flags import add_flags
 from fieldtrial.own.project import TRUSTED, enter_project, trusted
-from fieldtrial.own_code import with_types
+from fieldtrial.parts.typed import with_types
 from fieldtrial.search_domains import Domain, choice, quniform, randint, uniform
 from fieldtrial.sweep import Sweep, grid
 from tests.own.projects import RAN, make_project
