@@ -18,11 +18,11 @@ from fieldtrial.own.parser import Parser
 PAGE = """# Fields
 
 Every field of a trial's configuration (`TrainConfig`). A sweep file sets them in `base`, `rows`
-and `search`, `--set FIELD=VALUE` in a sweep's command, and `--FIELD VALUE` in `jobs/train.py`. A
+and `search`, `--set FIELD=VALUE` in a sweep's command, and `--FIELD VALUE` in `fieldtrial train`. A
 list is written `a,b,c` on a command line, an empty list and no value `none`.
 
 A field with an entry under "has an effect with" has none otherwise: in a sweep, such a field in a
-row or in the search is an error, and `jobs/train.py` prints a warning.
+row or in the search is an error, and `fieldtrial train` prints a warning.
 
 `model`, `dataset`, `augmentation`, `loss`, `optimizer`, `schedule`, `metrics` and `freeze` also
 take parts [of your own](extend.md), named `package.module:name`. Their options are fields, too:

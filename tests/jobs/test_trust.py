@@ -11,6 +11,8 @@ from tests.job_commands import Job
 from tests.own.projects import RAN, make_project
 
 OPENS = {
+    "evaluate.py": ["--run", "theirs"],
+    "explain.py": ["--run", "theirs"],
     "features.py": ["--sweep", "machines", "--from", "theirs"],
 }
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from fieldtrial import git
+from fieldtrial.installed import git
 from fieldtrial.own.project import roots, trusted
 from fieldtrial.training.distributed.world import World
 
