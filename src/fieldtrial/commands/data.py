@@ -12,6 +12,7 @@ from fieldtrial.command_line import add_data_root, job, job_parser, parse, say, 
 from fieldtrial.config import TrainConfig
 from fieldtrial.flags import add_flags
 from fieldtrial.installed.extras import require_extras
+from fieldtrial.own.names import RULE
 
 CUTS = ("validation_fraction", "train_fraction", "images_per_class", "deduplicate")
 
