@@ -21,11 +21,8 @@ CUTS = ("validation_fraction", "train_fraction", "images_per_class", "deduplicat
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prepare the data set, print its counts, and draw it."""
     parser = job_parser(__doc__)
-    parser.add_argument(
-        "dataset",
-        metavar="NAME",
-        help="a name, folder:PATH, boxes:PATH, or package.module:name of your own code",
-    )
+    text = f"a name, folder:PATH, boxes:PATH, or {RULE}"
+    parser.add_argument("dataset", metavar="NAME", help=text)
     add_data_root(parser)
     parser.add_argument("--show", action="store_true", help="draw class counts and samples")
     parser.add_argument("--out", default=".", metavar="DIR", help="folder of the drawings [.]")
