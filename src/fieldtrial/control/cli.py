@@ -34,6 +34,7 @@ from fieldtrial.control.running.ownership import DeposedError
 from fieldtrial.control.smoke import smoke
 from fieldtrial.disk.files import share_with_group
 from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.export_targets import Target, read_targets
 from fieldtrial.fields.task_metrics import WITH_CLASSES
 from fieldtrial.panel.terminal import console, format_hours
 from fieldtrial.power import ACCURACY, SEED_DEVIATION, assumed
@@ -56,6 +57,7 @@ def main(build: Callable[[], Sweep], arguments: list[str] | None = None) -> None
     try:
         sweep = _configured(_built(build), options)
         settings = read_settings(options.cluster, script.parent.parent / "cluster")
+        targets = _targets(script.parent.parent)
         folder = SweepFolder(Path(options.runs) / _name(script, options))
         folder.require_name()
         if isinstance(settings, SlurmSettings):
@@ -81,7 +83,7 @@ def main(build: Callable[[], Sweep], arguments: list[str] | None = None) -> None
         else:
             from fieldtrial.control.driver.drive import drive  # it needs Ray, which takes a second
 
-            sys.exit(drive(sweep, folder, settings, options.retry, options.takeover))
+            sys.exit(drive(sweep, folder, settings, options.retry, options.takeover, targets))
     except ConfigError as error:
         _print_error(str(error))
         sys.exit(BAD_INPUT)
@@ -94,6 +96,14 @@ def main(build: Callable[[], Sweep], arguments: list[str] | None = None) -> None
     except KeyboardInterrupt:
         _print_error(RESUME_ADVICE)
         os._exit(INTERRUPTED)  # as above
+
+
+def _targets(project: Path) -> list[Target]:
+    """Return what the project's sweeps are exported to. Raises ConfigError as `read_targets`."""
+    try:
+        return read_targets(project)
+    except ValueError as error:
+        raise ConfigError(str(error).splitlines()) from None
 
 
 def _parser(script: Path) -> argparse.ArgumentParser:
