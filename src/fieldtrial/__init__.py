@@ -24,13 +24,14 @@ _HOMES = {
     "verdicts": "fieldtrial.results.notebook.loaded",
 }
 
+if not TYPE_CHECKING:  # a name that is not there would be no error of types
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if name == "plot":
-        return importlib.import_module(f"{_HOMES[name]}.{name}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    def __getattr__(name: str) -> Any:
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        if name == "plot":
+            return importlib.import_module(f"{_HOMES[name]}.{name}")
+        return getattr(importlib.import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:

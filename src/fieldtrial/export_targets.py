@@ -85,9 +85,10 @@ def read_targets(folder: Path) -> list[Target]:
     except (OSError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from None
     logging = values.pop("logging", {})
-    known = logging.pop("to", []) if isinstance(logging, dict) else None
+    keys = logging if isinstance(logging, dict) else {"to": None}
+    known = keys.pop("to", [])
     problems = [f"{path}: {name}: unknown; the only table is [logging]" for name in values]
-    problems += [f"{path}: logging.{name}: unknown; the only key is to" for name in logging]
+    problems += [f"{path}: logging.{name}: unknown; the only key is to" for name in keys]
     if not isinstance(known, list) or not all(isinstance(one, str) and one for one in known):
         problems.append(f'{path}: logging.to: must be a list, such as ["wandb --offline"]')
         known = []

@@ -76,7 +76,7 @@ def test_what_cannot_be_exported_is_said(
         (["csv", str(tmp_path / "file" / "a")], f"{tmp_path}/file"),
     ):
         assert main([folder, "--to", *words]) == 2
-        (said,) = capsys.readouterr().err.splitlines()
+        *_, said = capsys.readouterr().err.splitlines()
         assert line in said
     complete.waiting(0, dataset="mnist", lr=0.7)
     assert main([folder, "--to", "croissant", file]) == 2

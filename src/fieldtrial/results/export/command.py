@@ -72,8 +72,11 @@ def _alone(folder: SweepFolder) -> Iterator[None]:
         TargetError: another export of it goes on.
     """
     with contextlib.ExitStack() as stack:
-        with contextlib.suppress(OSError):
-            lock = stack.enter_context(folder.export_lock.open("ab"))
+        lock = None
+        if folder.exists():  # a sweep, and not runs of none
+            with contextlib.suppress(OSError):
+                lock = stack.enter_context(folder.export_lock.open("ab"))
+        if lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

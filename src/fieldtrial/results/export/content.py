@@ -17,7 +17,7 @@ from fieldtrial.disk.inside import Inside
 from fieldtrial.disk.run import Run
 from fieldtrial.fields.values import format_value
 from fieldtrial.results.analysis.groups import Group, Groups
-from fieldtrial.results.read.sweeps import Sweeps
+from fieldtrial.results.read.sweeps import Sweeps, field_texts
 from fieldtrial.results.read.trials import COLUMNS
 from fieldtrial.results.table.render import render_markdown
 from fieldtrial.results.table.spreadsheet import to_csv
@@ -162,8 +162,9 @@ def _trials(
     ((sweep, folder),), labels = sweeps.folders.items(), sweeps.only.labels
     epochs = {str(name): own for name, own in records.groupby("trial", observed=True)}
     quantities = _quantities(records)
+    texts = {one: field_texts(sweeps.trials, one) for one in FIELDS}
     for name, entries in sweeps.trials.groupby("trial", sort=False):
-        trial, first = str(name), entries.iloc[0].to_dict()
+        trial, first, place = str(name), entries.iloc[0].to_dict(), entries.index[0]
         numbers = [int(row) for row in entries["row"].dropna().unique()]
         rows = [labels[number] for number in numbers if number < len(labels)]
         roles = list(dict.fromkeys(entries["role"]))
@@ -183,7 +184,7 @@ def _trials(
             key=f"{sweep}/{trial}",
             name=" · ".join([*(rows[:1] or roles[:1]), *([roles[0]] if rows else []), trial]),
             row=numbers[0] if numbers else None,
-            parameters={one: format_value(first[one]) for one in FIELDS} if known else {},
+            parameters={one: texts[one][place] for one in FIELDS} if known else {},
             tags=tags,
             epochs=list(_epochs(epochs.get(trial), quantities)),
             results=_results(first),

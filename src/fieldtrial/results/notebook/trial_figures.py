@@ -1,5 +1,6 @@
 """Figures of a sweep's trials, as in the report: results over time, by field, by epoch, by cost."""
 
+import math
 from typing import Any
 
 import plotly.graph_objects as go
@@ -131,6 +132,10 @@ def parallel(source: Source) -> go.Figure:
         x, about = _across(drawn, column)
         values = [x(place) for place in places] if callable(x) else scaled(column, places)
         ticks = {key: about[key] for key in ("tickvals", "ticktext") if key in about}
+        if about.get("type") == "log":  # such an axis has no logarithms of its own
+            values = [math.log10(value) for value in values if value]
+            powers = range(math.floor(min(values)), math.ceil(max(values)) + 1)
+            ticks = {"tickvals": [*powers], "ticktext": [f"{10.0**power:g}" for power in powers]}
         dimensions.append({"label": shown(column["label"]), "values": values, **ticks})
     line = {"color": scaled(drawn.result, places), "colorscale": "Viridis", "showscale": True}
     return figure([{"type": "parcoords", "line": line, "dimensions": dimensions}])
