@@ -12,8 +12,8 @@ from fieldtrial.control.places.settings import LocalSettings, SlurmSettings
 from fieldtrial.control.places.slurm.sbatch import Submitter
 from fieldtrial.control.places.slurm.snapshot import Snapshot
 from fieldtrial.disk.sweep_folder import SweepFolder
-from fieldtrial.export_targets import Target
 from fieldtrial.sweep import Sweep
+from fieldtrial.targets.export import Target
 
 
 def sweep() -> Sweep:
@@ -63,7 +63,12 @@ def test_what_the_projects_settings_name_is_exported_to(
 ) -> None:
     settings, given = tmp_path / "fieldtrial.toml", list[object]()
     settings.write_text('[logging]\nto = ["csv tables"]\n')
-    monkeypatch.setattr(driver, "drive", lambda *arguments: given.append(arguments[-1]) or 0)
+
+    def drive(*arguments: object) -> int:
+        given.append(arguments[-1])
+        return 0
+
+    monkeypatch.setattr(driver, "drive", drive)
     with pytest.raises(SystemExit):
         main(sweep, [])
     assert given == [[Target("csv", str(tmp_path / "tables"))]]

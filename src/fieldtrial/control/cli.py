@@ -34,11 +34,11 @@ from fieldtrial.control.running.ownership import DeposedError
 from fieldtrial.control.smoke import smoke
 from fieldtrial.disk.files import share_with_group
 from fieldtrial.disk.sweep_folder import SweepFolder
-from fieldtrial.export_targets import Target, read_targets
 from fieldtrial.fields.task_metrics import WITH_CLASSES
 from fieldtrial.panel.terminal import console, format_hours
 from fieldtrial.power import ACCURACY, SEED_DEVIATION, assumed
 from fieldtrial.sweep import Sweep
+from fieldtrial.targets.export import Target, read_targets
 
 FLAGS = ("deterministic", "aa", "pairs")
 BUDGET = ("trials", "seeds", "finalists", "searches", "max_failures")

@@ -1,16 +1,19 @@
 """What is exported while a sweep runs, and at its end."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pytest
 
 from fieldtrial.config import TrainConfig
+from fieldtrial.control.driver import live_export
 from fieldtrial.control.driver.live_export import LiveExport, export_at_the_end
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.sweep_description import SweepDescription
 from fieldtrial.disk.sweep_folder import SweepFolder
-from fieldtrial.export_targets import Target
+from fieldtrial.targets.export import Target
 
 
 def a_sweep(path: Path) -> SweepFolder:
@@ -26,24 +29,38 @@ def a_sweep(path: Path) -> SweepFolder:
     return folder
 
 
-def test_a_running_sweep_is_exported_and_an_outage_is_said_once(
+def test_a_running_sweep_is_exported_and_once_more_at_its_end(
     tmp_path: Path, processes: Any
 ) -> None:
     folder, said = a_sweep(tmp_path / "x"), list[str]()
-    (tmp_path / "file").touch()
-    targets = [Target("csv", str(tmp_path / "file" / "out")), Target("csv", str(tmp_path / "out"))]
-    epochs = tmp_path / "out" / "epochs.csv"
-    with LiveExport(folder, targets, said.append, first=0, least=0.1):
-        assert processes.eventually(epochs.exists, seconds=120)
-        epochs.unlink()
-        assert processes.eventually(epochs.exists, seconds=120), "it exports again"
-    assert pd.read_csv(epochs)["validation_accuracy"].tolist() == [0.5]
-    (line,) = said
-    assert line.startswith("not exported, tried again later: ")
-    assert f"{tmp_path}/file" in line
-    last = export_at_the_end(folder, targets)
-    assert last[0] == line.replace(", tried again later", "")
-    assert last[1] == f"{tmp_path}/out: 0 of 3 files written, 1 trial"
+    targets = [Target("csv", str(tmp_path / "out"))]
+    rows = tmp_path / "out" / "rows.csv"
+    with LiveExport(folder, targets, said.append, first=0, least=1000):
+        assert processes.eventually(rows.exists, seconds=120)
+    epochs = pd.read_csv(rows.with_name("epochs.csv"))
+    assert epochs["validation_accuracy"].tolist() == [0.5]
+    (line,) = export_at_the_end(folder, targets)
+    assert line.startswith(f"{tmp_path}/out: ")
+    assert line.endswith(" of 3 files written, 1 trial")
+    assert said == []
+
+
+def test_an_outage_is_said_once_and_exports_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: Any
+) -> None:
+    said, count = list[str](), tmp_path / "count"
+    script = (
+        f"import pathlib, sys; count = pathlib.Path({str(count)!r}); done = count.exists()\n"
+        "number = len(count.read_text()) if done else 0; count.write_text('x' * (number + 1))\n"
+        "print('loading …', file=sys.stderr)\n"
+        "sys.exit('error: no answer' if number != 3 else 0)"
+    )
+    monkeypatch.setattr(live_export, "_command", lambda *_: [sys.executable, "-c", script])
+    targets = [Target("mlflow", "http://tracker")]
+    with LiveExport(SweepFolder(tmp_path), targets, said.append, first=0, least=0):
+        assert processes.eventually(lambda: len(said) == 2, seconds=120)
+    assert said == ["not exported, tried again later: no answer"] * 2  # before and after the fourth
+    assert export_at_the_end(SweepFolder(tmp_path), targets) == ["not exported: no answer"]
 
 
 def test_without_targets_nothing_is_started(tmp_path: Path) -> None:

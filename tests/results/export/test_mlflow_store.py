@@ -1,6 +1,6 @@
 """Exports to MLflow, read back with its own client from a database on this machine."""
 
-import time
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,36 @@ from mlflow.exceptions import MlflowException
 from fieldtrial.config import FIELDS
 from fieldtrial.disk.run import Run
 from fieldtrial.results.export.command import main
-from tests.results.conftest import Written
+from tests.results.conftest import ROWS, Written
 
 PARENT = "mlflow.parentRunId"
 
 
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A new database: MLflow takes seconds to make one."""
+    file = tmp_path_factory.mktemp("mlflow") / "empty.db"
+    MlflowClient(tracking_uri=f"sqlite:///{file}").search_experiments()
+    return file
+
+
 @pytest.fixture
-def uri(tmp_path: Path) -> str:
+def uri(empty: Path, tmp_path: Path) -> str:
+    shutil.copy(empty, tmp_path / "mlflow.db")
     return f"sqlite:///{tmp_path}/mlflow.db"
+
+
+@pytest.fixture
+def sweep(written: Written) -> Written:
+    """Two rows; of the first, a trial that runs; of the second, one that failed."""
+    written.describe(rows=ROWS[:2], trials=1)
+    for row, middle in enumerate((0.6, 0.5)):
+        written.ended(row, validation=middle, lr=0.01)
+        for seed in (101, 102, 103):
+            written.ended(row, "final", 0.3, middle + 0.02 * (seed - 102), lr=0.01, seed=seed)
+    written.running(0, lr=0.3)
+    written.failed(1, lr=0.2)
+    return written
 
 
 def export(sweep: Written, uri: str) -> int:
@@ -59,10 +81,10 @@ def test_a_sweep_is_an_experiment_of_rows_and_trials_once(
     sweep: Written, uri: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert export(sweep, uri) == 0
-    assert capsys.readouterr().out == "mlflow experiment sweep: 18 trials of 18 new or changed\n"
+    assert capsys.readouterr().out == "mlflow experiment sweep: 10 trials of 10 new or changed\n"
     runs, all_of_it = runs_in(uri), everything(uri)
     kinds = [run.data.tags["fieldtrial.kind"] for run in runs.values()]
-    assert sorted(kinds) == ["row"] * 3 + ["sweep"] + ["trial"] * 18
+    assert sorted(kinds) == ["row"] * 2 + ["sweep"] + ["trial"] * 10
     (top,) = (run for run in runs.values() if run.data.tags["fieldtrial.kind"] == "sweep")
     assert sorted(all_of_it["sweep"][5]) == ["table.csv", "table.md"]
 
@@ -75,12 +97,12 @@ def test_a_sweep_is_an_experiment_of_rows_and_trials_once(
     assert best.data.metrics["test_accuracy_mean"] == pytest.approx(0.6)
     assert best.data.metrics["n"] == 3
 
-    trial = sweep.trial(0, lr=0.01, seed=101)
+    trial = sweep.trial(0, lr=0.01, seed=102)
     status, name, params, tags, curves, files = all_of_it[f"sweep/{trial}"]
     assert status == "FINISHED"
     assert name.endswith(f"final · {trial}")
     assert params.keys() == set(FIELDS)
-    assert (params["lr"], params["seed"], params["filters"]) == ("0.01", "101", "32")
+    assert (params["lr"], params["seed"], params["filters"]) == ("0.01", "102", "32")
     assert (tags["fieldtrial.role"], tags["fieldtrial.verdict"]) == ("final", "best")
     assert rows[tags[PARENT]] is best
     steps = [(step, value) for step, value, _ in curves["validation_accuracy"]]
@@ -91,10 +113,9 @@ def test_a_sweep_is_an_experiment_of_rows_and_trials_once(
     assert "result.json" in files
     assert "config.json" in files
     assert all_of_it[f"sweep/{sweep.trial(1, lr=0.2)}"][0] == "FAILED"
-    assert "predictions-test.npz" in all_of_it[f"sweep/{sweep.trial(2, lr=0.25)}"][5]
 
     assert export(sweep, uri) == 0
-    assert "0 trials of 18 new or changed" in capsys.readouterr().out
+    assert "0 trials of 10 new or changed" in capsys.readouterr().out
     assert everything(uri) == all_of_it
 
 
@@ -146,9 +167,7 @@ def test_a_store_that_does_not_answer_is_said_in_a_line(
     sweep: Written, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    started = time.monotonic()
     assert export(sweep, "http://name:secret@127.0.0.1:9") == 1
-    assert time.monotonic() - started < 60
     *_, line = capsys.readouterr().err.splitlines()
     assert line.startswith("error: mlflow http://…@127.0.0.1:9: ")
     assert "secret" not in line

@@ -51,7 +51,7 @@ def test_verdicts_are_against_the_best_or_between_every_two(complete: Written) -
 def test_what_is_not_there_is_said(complete: Written, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"nothing/sweep.json: no such file"):
         ft.load(tmp_path / "nothing")
-    with pytest.raises(ValueError, match=r"no trial is left; there are: all_but_head, none"):
+    with pytest.raises(ValueError, match=r"no trial is left; there are: none, all_but_head"):
         ft.table(complete.folder.path, where={"freeze": "last:1"})
     with pytest.raises(AttributeError, match="no attribute 'tables'"):
         _ = ft.tables  # type: ignore[attr-defined]

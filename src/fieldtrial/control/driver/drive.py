@@ -27,10 +27,10 @@ from fieldtrial.control.running.ownership import (
     unwritable,
 )
 from fieldtrial.disk.sweep_folder import SweepFolder
-from fieldtrial.export_targets import Target
 from fieldtrial.panel.terminal import console
 from fieldtrial.processes import python
 from fieldtrial.sweep import Sweep
+from fieldtrial.targets.export import Target
 
 
 def drive(

@@ -20,8 +20,8 @@ from fieldtrial.control.driver.live_report import (
     SHARE,
 )
 from fieldtrial.disk.sweep_folder import SweepFolder
-from fieldtrial.export_targets import Target
 from fieldtrial.processes import python
+from fieldtrial.targets.export import Target
 
 LAST_SECONDS = 600  # the most that an export at the end may take
 COMMAND = "fieldtrial.results.export.command"

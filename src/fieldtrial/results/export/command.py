@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from fieldtrial.command_line import BAD_INPUT, complain, job, said_if_long, say
 from fieldtrial.disk.sweep_folder import SweepFolder
-from fieldtrial.export_targets import OFFLINE, PLACES, Target, parse_target
 from fieldtrial.results.export.errors import TargetError
+from fieldtrial.targets.export import OFFLINE, PLACES, Target, parse_target
 
 if TYPE_CHECKING:
     from fieldtrial.results.read.sweeps import Sweeps

@@ -62,7 +62,8 @@ class ExportedTrial:
     @property
     def digest(self) -> str:
         """A hash of all that is exported: equal where nothing has changed since."""
-        known = [self.name, self.row, self.parameters, self.tags, self.results, self.is_over]
+        known: list[object] = [self.name, self.row, self.parameters, self.tags, self.results]
+        known += [self.is_over, self.is_good]
         known += [[epoch.number, epoch.values] for epoch in self.epochs]
         known += [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in self.files]
         return digest_of(known)
@@ -204,7 +205,7 @@ def _files(run: Run, weights: bool) -> list[Inside]:
 
 
 def _quantities(records: pd.DataFrame) -> list[str]:
-    numbers = records.select_dtypes("number")
+    numbers = map(str, records.select_dtypes("number").columns)
     return [name for name in numbers if name not in NO_QUANTITY and NAME.fullmatch(name)]
 
 

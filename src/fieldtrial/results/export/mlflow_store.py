@@ -61,7 +61,7 @@ def export_mlflow(content: ExportedSweep, uri: str) -> str:
         return _Store(MlflowClient(tracking_uri=uri), content, uri).update()
     except (MlflowException, *_of_databases()) as error:
         said = [*str(error).splitlines(), type(error).__name__]
-        raise TargetError(f"mlflow {_shown(uri)}: {said[0]}") from error
+        raise TargetError(_shown(f"mlflow {uri}: {said[0]}")) from error
 
 
 def _of_databases() -> tuple[type[Exception], ...]:
@@ -73,9 +73,9 @@ def _of_databases() -> tuple[type[Exception], ...]:
     return (SQLAlchemyError,)
 
 
-def _shown(uri: str) -> str:
-    """Return the address without a password that may be in it."""
-    return re.sub(r"(?<=://)[^/@]+@", "…@", uri)
+def _shown(text: str) -> str:
+    """Return a text without the passwords of the addresses in it."""
+    return re.sub(r"(?<=://)[^/@\s]+@", "…@", text)
 
 
 class _Store:

@@ -4,6 +4,7 @@ import io
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -67,11 +68,11 @@ def _parquet(frame: pd.DataFrame) -> bytes:
     for place, name in enumerate(frame.columns):
         values = frame[name].dropna()
         if frame[name].dtype == object and {*map(type, values)} - {str} and not _is_number(values):
-            texts = frame[name].map(str).where(frame[name].notna(), None)
+            texts = [None if pd.isna(one) else str(one) for one in frame[name]]
             frame.isetitem(place, texts)  # Parquet has one type for a column
     frame.to_parquet(buffer, index=False, compression="zstd")
     return buffer.getvalue()
 
 
-def _is_number(values: "pd.Series[object]") -> bool:
+def _is_number(values: "pd.Series[Any]") -> bool:
     return {*map(type, values)} <= {int, float}

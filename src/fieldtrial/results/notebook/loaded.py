@@ -123,7 +123,7 @@ def table(
         )
     grid = made.grid
     cells = [[cell.marked for cell in row] for row in grid.rows]
-    frame = pd.DataFrame(cells, columns=grid.header)
+    frame: pd.DataFrame = pd.DataFrame(cells, columns=list(grid.header))
     frame.attrs = {"caption": grid.caption, "notes": list(grid.footer)}
     return frame
 

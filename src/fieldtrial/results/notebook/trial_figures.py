@@ -130,12 +130,14 @@ def parallel(source: Source) -> go.Figure:
     dimensions = []
     for column in (*(drawn.columns[name] for name in names), drawn.result):
         x, about = _across(drawn, column)
-        values = [x(place) for place in places] if callable(x) else scaled(column, places)
-        ticks = {key: about[key] for key in ("tickvals", "ticktext") if key in about}
-        if about.get("type") == "log":  # such an axis has no logarithms of its own
-            values = [math.log10(value) for value in values if value]
-            powers = range(math.floor(min(values)), math.ceil(max(values)) + 1)
-            ticks = {"tickvals": [*powers], "ticktext": [f"{10.0**power:g}" for power in powers]}
+        values: list[Any] = [*map(x, places)] if callable(x) else scaled(column, places)
+        ticks: dict[str, Any] = {
+            key: about[key] for key in ("tickvals", "ticktext") if key in about
+        }
+        if about.get("type") == "log" and values:  # such an axis has no logarithms of its own
+            values = [math.log10(value) for value in values]
+            powers = list(range(math.floor(min(values)), math.ceil(max(values)) + 1))
+            ticks = {"tickvals": powers, "ticktext": [f"{10.0**power:g}" for power in powers]}
         dimensions.append({"label": shown(column["label"]), "values": values, **ticks})
     line = {"color": scaled(drawn.result, places), "colorscale": "Viridis", "showscale": True}
     return figure([{"type": "parcoords", "line": line, "dimensions": dimensions}])

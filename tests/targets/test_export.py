@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fieldtrial.export_targets import FILE, read_targets
+from fieldtrial.targets.export import FILE, read_targets
 
 
 def test_targets_are_the_words_after_to_and_paths_are_the_projects(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def parse_target(words: Sequence[str], offline: bool = False) -> Target:
     if len(places) > 1:
         raise ValueError(f"--to {' '.join(words)}: must be followed by {PLACES[kind]}, and no more")
     if kind != "wandb" and is_offline:
-        raise ValueError(f"{OFFLINE}: not with {kind}")
+        raise ValueError(f"--offline: not with {kind}")
     if kind == "wandb" and not is_offline:
         raise ValueError("--to wandb: needs --offline; `wandb sync` then sends what was written")
     default = {"wandb": ".", "mlflow": os.environ.get(ADDRESS, "")}.get(kind, "")
