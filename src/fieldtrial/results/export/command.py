@@ -1,4 +1,4 @@
-"""The command behind jobs/export.py: a sweep's folder -> a tracker, or files of tables.
+"""The command behind `fieldtrial export`: a sweep's folder -> a tracker, or files of tables.
 
 python -m fieldtrial.results.export.command runs/NAME --to mlflow sqlite:///mlflow.db
 """
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from fieldtrial.command_line import BAD_INPUT, complain, job, said_if_long, say
 from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.installed.extras import require_extras
 from fieldtrial.results.export.errors import TargetError
 from fieldtrial.targets.export import OFFLINE, PLACES, Target, parse_target
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Export what is in a folder; return the exit status."""
     options = _parser().parse_args(arguments)
+    require_extras("report")
     target = parse_target(options.to, options.offline)
     from fieldtrial.results.read.sweeps import places, read_each  # late: pandas
 
