@@ -25,7 +25,7 @@ from fieldtrial.control.driver.preflight import (
     checking,
     trial_hours,
 )
-from fieldtrial.control.engine.state import ForeignStateError
+from fieldtrial.control.engine.journal.key import ForeignStateError
 from fieldtrial.control.places.interface import PlaceError, RayError
 from fieldtrial.control.places.settings import Settings, SlurmSettings, read_settings
 from fieldtrial.control.running.detaching import RESUME_ADVICE
