@@ -11,7 +11,7 @@ from fieldtrial.control.places.interface import Ended
 from fieldtrial.control.running.errors import DISK_ADVICE
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.results.table.render import render_markdown
-from fieldtrial.sweep import Sweep, grid
+from fieldtrial.sweep import Sweep
 from tests.control.engine.searcher import Searcher
 from tests.control.engine.virtual import (
     RATES,
@@ -76,18 +76,6 @@ def test_a_slot_has_as_many_heads_as_train_together_or_one_other_trial(tmp_path:
     # Two of the others and four heads fill three slots; at the end only heads or others are left.
     assert 3 < place.most_running <= 12
     assert all(trial.status == "done" for trial in engine.trials())
-
-
-def test_as_many_heads_of_a_row_are_started_as_train_together_however_many_rows_there_are(
-    tmp_path: Path,
-) -> None:
-    rows = grid(freeze="all_but_head", optimizer=["sgd", "adam", "adamw"], batch_size=[8, 16, 32])
-    place = place_of(tmp_path, slots=2, together=4)
-    run_sweep(make_sweep(rows=rows, trials=4, epochs=1), place)
-    groups = [task.group for task in place.started]
-    assert len(set(groups)) == len(rows)
-    # Two groups, or three where a row has proposed a configuration twice; not a head of each row.
-    assert len(set(groups[:8])) <= 3
 
 
 @pytest.mark.parametrize("fault", ["death", "group"])
