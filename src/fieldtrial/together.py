@@ -5,6 +5,7 @@ from typing import Any
 
 from fieldtrial.config import FIELDS, TrainConfig
 from fieldtrial.fields.choices import Optimizer
+from fieldtrial.fields.task_metrics import WITH_CLASSES
 
 # Those of UPDATES in training/heads/updates.py, which this half cannot import.
 OPTIMIZERS: tuple[Optimizer, ...] = ("sgd", "adam", "adamw", "rmsprop", "adagrad", "nadam")
@@ -26,7 +27,7 @@ def group_of(config: TrainConfig) -> str:
     another.
     """
     is_fixed = (
-        config.task == "classification"
+        config.task in WITH_CLASSES
         and config.classifier == "softmax"
         and config.freeze == "all_but_head"
         and not config.augmentation

@@ -47,6 +47,7 @@ RULES: dict[str, list[tuple[Callable[[Any], bool], str]]] = {
         )
     ],
     "augmentation": [(lambda names: len(set(names)) == len(names), "must name each change once")],
+    "target": [(bool, "must be a column's name, or none")],
     "model": [
         (
             lambda text: bool(re.fullmatch(r"(timm:|torchvision:)?\w[\w.\-]*|darknet:.+", text)),

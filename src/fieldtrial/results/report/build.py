@@ -20,14 +20,13 @@ from fieldtrial.disk.run import Run
 from fieldtrial.disk.sweep_description import SweepDescription
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.fields.scores import is_share
-from fieldtrial.fields.task_metrics import WITH_CLASSES
 from fieldtrial.results.analysis.groups import Groups
 from fieldtrial.results.analysis.importance import rank_hyperparameters
 from fieldtrial.results.read.sweeps import Sweeps, places, read_each, read_sweep
 from fieldtrial.results.read.trials import FAILED
 from fieldtrial.results.report import data as report_data
+from fieldtrial.results.report.answers.sections import SECTIONS, answers_section
 from fieldtrial.results.report.cautions import on_data
-from fieldtrial.results.report.classes import class_results
 from fieldtrial.results.report.environment import environments, failures, log_files, read_attempts
 from fieldtrial.results.report.findings import findings
 from fieldtrial.results.report.page import render_page
@@ -82,6 +81,8 @@ CHARTS = {
         ),
     ),
     "classes": ("Classes", "Each row's winner on test, all its tested runs together."),
+    "labels": ("Labels", "Each row's winner on test: the means over its tested runs."),
+    "numbers": ("Predictions", "Each row's winner on test, all its tested runs together."),
 }
 
 
@@ -163,8 +164,7 @@ def _render(sweeps: Sweeps, output: Path | None = None) -> str:
     importance = rank_hyperparameters(
         [by_name[name] for name in tuned], trials[select].where(trials.index.isin(searched.index))
     )
-    has_classes = description.base.task in WITH_CLASSES
-    classes, unreadable = class_results(folder, tested) if has_classes else ([], [])
+    section, answers, unreadable = answers_section(folder, tested)
     has_result = [select] if select in by_name else []
     axes = list(dict.fromkeys([*importance.names, *tuned]))[:MOST_AXES]
     constants = report_data.constants(trials)
@@ -190,7 +190,8 @@ def _render(sweeps: Sweeps, output: Path | None = None) -> str:
         "budget": report_data.budget(table.groups, tested.labels),
         "estimates": estimates(tested, table.ensemble),
         "markedLabel": "may be the best: not shown to be beaten",
-        "classes": {"rows": classes},
+        "answers": section,
+        **({section: {"rows": answers}} if section else {}),
         "folder": _address(folder, output),
         "places": [*map(folder.place_of, trials["trial"])] if folder.is_sharded else None,
         "commandFile": _command_file(folder),
@@ -198,7 +199,8 @@ def _render(sweeps: Sweeps, output: Path | None = None) -> str:
     }
     charts = [
         {"id": name, "title": title, "lead": lead}
-        for name, (title, lead) in _charts(classes).items()
+        for name, (title, lead) in CHARTS.items()
+        if name not in SECTIONS or name == section
     ]
     texts = {
         "name": description.name,
@@ -233,10 +235,6 @@ def _render(sweeps: Sweeps, output: Path | None = None) -> str:
         ("pictures", "Pictures"), ("failures", "Failures"), ("environment", "Environment"),
     ]  # fmt: skip
     return render_page({**texts, "sections": sections}, data)
-
-
-def _charts(classes: Sequence[object]) -> dict[str, tuple[str, str]]:
-    return {name: chart for name, chart in CHARTS.items() if classes or name != "classes"}
 
 
 def _is_live(groups: Groups) -> bool:

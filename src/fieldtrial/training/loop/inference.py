@@ -34,3 +34,11 @@ def infer(
     per_process = math.ceil(most / attempt.accumulation)
     for batch in batches(data, indices, per_process * size, attempt.world):
         yield batch, network(batch.images)
+
+
+def outputs_of(network: Network, data: Data, indices: Indices, attempt: Attempt) -> torch.Tensor:
+    """Return, to all processes, the outputs for the images `indices`, in order, on the CPU."""
+    gather = attempt.world.all_gather
+    # Gathered rows are in the order of `indices`, with a batch's padding at its end.
+    answers = infer(network, data, indices, attempt)
+    return torch.cat([gather(part)[: batch.count].cpu() for batch, part in answers])

@@ -13,6 +13,7 @@ from fieldtrial.disk.schemas import BY_CONTENT, Cut
 from fieldtrial.processes import data_root
 from fieldtrial.training.data.boxes.labelled import Boxes
 from fieldtrial.training.data.boxes.stored import read_boxes
+from fieldtrial.training.data.dataset import Wanted
 from fieldtrial.training.data.image_store import store_root
 from fieldtrial.training.data.load import Data, chosen_classes, load
 from fieldtrial.training.data.recipe import Letterbox
@@ -74,7 +75,7 @@ def load_boxes(config: TrainConfig, image_size: int | None, cut: Cut = BY_CONTEN
     """
     every = replace(config, classes="all", images_per_class=None, augmentation=())
     size = image_size or box_image_size(config.dataset)
-    data = load(every, size, cut, Letterbox(size), with_boxes=True)
+    data = load(every, size, cut, Letterbox(size), Wanted("detection"))
     name = locate(config.dataset, data_root())
     boxes = _boxes(store_root() / data.store, config.classes, name)
     known = {item.name: getattr(data, item.name) for item in fields(Data)}
