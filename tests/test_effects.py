@@ -15,8 +15,9 @@ from fieldtrial.command_line import warn_of_no_effect
 from fieldtrial.config import FIELDS, ConfigError, TrainConfig
 from fieldtrial.disk.run import Run
 from fieldtrial.effects import CONDITIONS, condition_text, effective, has_effect, without_effect
-from fieldtrial.fields.choices import Loss, Optimizer, Schedule
+from fieldtrial.fields.choices import Loss, Optimizer, Schedule, TaskName
 from fieldtrial.sweep import Sweep, grid
+from fieldtrial.training.data.labels.loaders import LOADERS
 from fieldtrial.training.data.load import DataShape, load
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.freezing.cached_views import ViewData, with_views
@@ -105,10 +106,21 @@ def kept_views(config: TrainConfig) -> object:
 
 def taken(config: TrainConfig) -> object:
     """Return how many images the task of `config` trains on."""
-    small = replace(config, dataset={"detection": "shapes"}.get(config.task, "digits"))
+    small = replace(config, dataset="digits" if config.task == "classification" else "shapes")
     return len(
         task_of(small).load(replace(small, model="darknet:x.cfg"), 96, "content", None).train
     )
+
+
+def learned(config: TrainConfig) -> object:
+    """Return what the task of `config` learns of images, or why it does not."""
+    dataset = "digits" if config.task == "classification" else "shapes"
+    try:
+        return LOADERS[config.task](
+            replace(config, dataset=dataset), 96, "content", None
+        ).class_names
+    except ConfigError as error:
+        return str(error)
 
 
 Probe = Callable[[TrainConfig], object]
@@ -116,12 +128,15 @@ MODELS = ["cnn", "mlp", "resnet18"]
 OPTIMIZERS = list(get_args(Optimizer))
 SCHEDULES = list(get_args(Schedule))
 LOSSES = list(get_args(Loss))
+TASKS = list(get_args(TaskName))
 # probe of the code that reads a field -> the field, two of its values, and fields that decide
 CASES: list[tuple[Probe, str, Any, Any, dict[str, list[Any]]]] = [
     (
         taken, "images_per_class", 4, 8,
-        {"task": ["classification", "detection"], "select": ["last"]},
+        {"task": TASKS, "select": ["last"]},
     ),
+    (learned, "classes", "2", "3", {"task": TASKS, "select": ["last"]}),
+    (learned, "target", "covered", "another", {"task": TASKS, "select": ["last"]}),
     (
         kept_views, "cached_views", 1, 2,
         {"augmentation": [(), ("rotation",)], "freeze": ["none", "all_but_head"]},

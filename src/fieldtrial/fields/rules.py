@@ -47,7 +47,13 @@ RULES: dict[str, list[tuple[Callable[[Any], bool], str]]] = {
         )
     ],
     "augmentation": [(lambda names: len(set(names)) == len(names), "must name each change once")],
-    "target": [(bool, "must be a column's name, or none")],
+    "target": [
+        (lambda text: text not in ("", "none"), "must be a column's name, or none"),
+        (
+            lambda text: not text.startswith("-"),
+            "must not start with -, because a command line takes that for a flag",
+        ),
+    ],
     "model": [
         (
             lambda text: bool(re.fullmatch(r"(timm:|torchvision:)?\w[\w.\-]*|darknet:.+", text)),

@@ -16,6 +16,7 @@ from fieldtrial.training.data.content import Keys, cut_validation, numbers
 from fieldtrial.training.data.copies import equal_images, without_copies
 from fieldtrial.training.data.dataset import TEST, TRAIN, VALIDATION, Wanted
 from fieldtrial.training.data.image_store import Store, open_store, store_root
+from fieldtrial.training.data.labels.chosen import chosen_classes
 from fieldtrial.training.data.labels.strata import classes_to_cut
 from fieldtrial.training.data.originals import Originals, open_originals
 from fieldtrial.training.data.recipe import AnyRecipe, Letterbox
@@ -76,6 +77,8 @@ class Data:
     recipe: AnyRecipe | None = None
     originals: Originals | None = None
     targets_suffice: ClassVar[bool] = True
+    counted: ClassVar[str] = "images"  # what `count` counts
+    called: ClassVar[tuple[str, str]] = ("class", "classes")  # what class_names names
 
     @property
     def channels(self) -> int:
@@ -96,8 +99,12 @@ class Data:
 
     def learned_text(self) -> str:
         """Return what is learned of an image, for people: '2 classes (cat, dog)'."""
-        count, names = len(self.class_names), first_of(self.class_names)
-        return f"{count} class{'es' * (count > 1)} ({names})"
+        return f"{self.classes_text()} ({first_of(self.class_names)})"
+
+    def classes_text(self) -> str:
+        """Return how many classes there are: '2 classes'."""
+        count = len(self.class_names)
+        return f"{count} {self.called[count > 1]}"
 
     def facts(self) -> dict[str, Any]:
         """Return entries of result.json on what the network's output means; here none."""
@@ -133,6 +140,18 @@ class Data:
         """Return how often each class is there in the data set."""
         counts = self.count(np.arange(len(self.labels)))
         return dict(zip(self.class_names, counts.tolist(), strict=True))
+
+    def bars(self, chosen: Indices) -> tuple[tuple[str, ...], Indices]:
+        """Return what a picture of the data counts, and how often it is there among `chosen`."""
+        return self.class_names, self.count(chosen)
+
+    def caption(self, index: int) -> str:
+        """Return what image `index` is labelled with, for people."""
+        return self.class_names[self.labels[index]]
+
+    def frames(self, _index: int) -> list[list[float]]:
+        """Return the boxes that are drawn in an image: left, top, right and bottom in pixels."""
+        return []
 
     @property
     def shape(self) -> DataShape:
@@ -309,41 +328,3 @@ def _open_originals(place: _Place) -> Originals | None:
     size = place.image_size or found.image_size
     assert not isinstance(place.recipe, Letterbox), "boxes are not cropped with their images"
     return open_originals(found, size, place.recipe, place.stores, place.cut)
-
-
-def chosen_classes(classes: str, dataset: str, names: tuple[str, ...]) -> list[int]:
-    """Return the numbers of `classes` among `names`: all, N, A-B or a list of names.
-
-    A-B are names where these are whole numbers, such as 5-9 of digits; else places from 0 on.
-
-    Raises:
-        ConfigError: there are no such classes.
-    """
-    count, numbered = len(names), all(name.isascii() and name.isdecimal() for name in names)
-    if classes == "all":
-        return list(range(count))
-    if "," in classes:
-        asked = [name.strip() for name in classes.split(",")]
-        if missing := [name for name in asked if name not in names]:
-            raise ConfigError(
-                [
-                    f"classes = {classes!r}: {dataset} has no {first_of(missing)}; it has"
-                    f" {first_of(names)}"
-                ]
-            )
-        return [names.index(name) for name in asked]
-    if "-" not in classes:
-        if int(classes) > count:
-            raise ConfigError([f"classes = {classes!r}: {dataset} has {count} classes"])
-        return list(range(int(classes)))
-    ends = [int(text) for text in classes.split("-")]
-    places = [int(name) for name in names] if numbered else list(range(count))
-    if missing_ends := [end for end in ends if end not in places]:
-        which = "named" if numbered else "numbered"
-        raise ConfigError(
-            [
-                f"classes = {classes!r}: {dataset} has {count} classes, {which} {places[0]} to"
-                f" {places[-1]}; there is no {missing_ends[0]}"
-            ]
-        )
-    return [number for number, place in enumerate(places) if ends[0] <= place <= ends[1]]

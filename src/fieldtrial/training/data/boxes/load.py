@@ -15,7 +15,8 @@ from fieldtrial.training.data.boxes.labelled import Boxes
 from fieldtrial.training.data.boxes.stored import read_boxes
 from fieldtrial.training.data.dataset import Wanted
 from fieldtrial.training.data.image_store import store_root
-from fieldtrial.training.data.load import Data, chosen_classes, load
+from fieldtrial.training.data.labels.chosen import chosen_classes
+from fieldtrial.training.data.load import Data, load
 from fieldtrial.training.data.recipe import Letterbox
 from fieldtrial.training.data.sets.registry import box_image_size, locate
 from fieldtrial.training.data.splits import Indices
@@ -33,6 +34,7 @@ class BoxData(Data):
 
     boxes: Boxes
     targets_suffice: ClassVar[bool] = False  # crowds are no targets
+    counted: ClassVar[str] = "boxes"
 
     def targets(self, chosen: Indices) -> NDArray[np.float32]:
         """Return the boxes of the images `chosen`, float32 (n, most, 5).
@@ -53,6 +55,16 @@ class BoxData(Data):
             row[: len(places), 1:3] = (corners[:, :2] + corners[:, 2:]) / 2
             row[: len(places), 3:] = corners[:, 2:] - corners[:, :2]
         return targets
+
+    def caption(self, index: int) -> str:
+        """Return the names of the classes that image `index` has boxes of."""
+        own = np.unique(self.boxes.labels[self.boxes.of(index)])
+        return ", ".join(self.class_names[number] for number in own)
+
+    def frames(self, index: int) -> list[list[float]]:
+        """See Data."""
+        corners = self.boxes.corners[self.boxes.of(index)] * self.image_size
+        return [one.tolist() for one in corners]
 
     def count(self, chosen: Indices) -> Indices:
         """Return how many boxes each class has in the images `chosen`, crowds left out."""

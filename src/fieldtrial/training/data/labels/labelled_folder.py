@@ -43,6 +43,7 @@ from fieldtrial.training.data.splits import Indices, first_of
 LABEL, LABELS = "label", "labels"  # columns: of a class, and of the names of an image's labels
 FLAGS = {"0": 0, "0.0": 0, "false": 0, "1": 1, "1.0": 1, "true": 1}
 IN_FOLDERS: tuple[TaskName, ...] = ("classification",)  # tasks whose labels may be folders' names
+OF_OTHERS = f"has no columns {IMAGE} and {LABEL}; task = multilabel or regression take others"
 EVERY = ("any image",)  # the only class, as it were, of images that have labels or a number
 LAYOUT = (
     f"{FILE} has a row for each image: its path in the column {IMAGE}, perhaps its part in the"
@@ -68,17 +69,18 @@ class Meaning:
     remarks: tuple[str, ...] = ()
 
 
-def open_folder(root: Path, wanted: Wanted) -> Dataset:
+def open_folder(root: Path, wanted: Wanted, cut_test: bool = True) -> Dataset:
     """Return the images in `root` with what is wanted of them.
 
-    Classes are in labels.csv where it has their column, else each has a folder; see `image_folder`.
+    Classes are in labels.csv where it has their column, else each has a folder; see `image_folder`,
+    also for `cut_test`.
 
     Raises:
         ConfigError: as `image_folder` and `labelled_folder`; or labels.csv is no table.
     """
     dataset, file, columns = f"folder:{root}", root / FILE, tuple[str, ...]()
     try:
-        columns, why = columns_of(root), f"{file}: has no columns {IMAGE} and {LABEL}"
+        columns, why = columns_of(root), f"{file}: {OF_OTHERS}"
     except (UnreadableError, OSError) as error:
         why = str(error)
         if wanted.task not in IN_FOLDERS:
@@ -86,7 +88,7 @@ def open_folder(root: Path, wanted: Wanted) -> Dataset:
     if wanted.task not in IN_FOLDERS or {IMAGE, LABEL} <= set(columns):
         return labelled_folder(root, wanted, columns)
     try:
-        return image_folder(root)
+        return image_folder(root, cut_test=cut_test)
     except ConfigError as error:
         beside = problem(dataset, why).problems if file.is_file() else []
         raise ConfigError([*error.problems, *beside]) from None

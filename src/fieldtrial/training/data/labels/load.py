@@ -1,9 +1,10 @@
 """The data of trials that learn labels or a number: which images train, select and test."""
 
 import functools
+import itertools
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +14,15 @@ from fieldtrial.disk.schemas import Cut
 from fieldtrial.processes import data_root
 from fieldtrial.training.data.dataset import Wanted
 from fieldtrial.training.data.image_store import store_root
+from fieldtrial.training.data.labels.chosen import chosen_classes
 from fieldtrial.training.data.labels.targets import Targets, read_targets
-from fieldtrial.training.data.load import Data, chosen_classes, load
+from fieldtrial.training.data.load import Data, load
 from fieldtrial.training.data.recipe import AnyRecipe
 from fieldtrial.training.data.sets.registry import locate
 from fieldtrial.training.data.splits import Indices, first_of
 
 PARTS = ("train", "validation", "test")
+BARS = 20  # in a picture of the numbers
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -31,6 +34,7 @@ class LabelData(Data):
     """
 
     values: NDArray[np.uint8]
+    called: ClassVar[tuple[str, str]] = ("label", "labels")
 
     def targets(self, chosen: Indices) -> NDArray[np.float32]:
         """Return which labels the images `chosen` have, float32 (n, labels): 1 or 0."""
@@ -40,10 +44,10 @@ class LabelData(Data):
         """Return how many of the images `chosen` have each label, int64 (labels,)."""
         return self.values[chosen].sum(0, dtype=np.int64)
 
-    def learned_text(self) -> str:
-        """Return which labels there are, for people."""
-        count = len(self.class_names)
-        return f"{count} label{'s' * (count > 1)} ({first_of(self.class_names)})"
+    def caption(self, index: int) -> str:
+        """Return the names of an image's labels."""
+        own = np.flatnonzero(self.values[index])
+        return ", ".join(self.class_names[number] for number in own) or "no label"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -58,6 +62,7 @@ class NumberData(Data):
     numbers: NDArray[np.float64]
     mean_number: float
     deviation: float
+    called: ClassVar[tuple[str, str]] = ("number", "numbers")
 
     def targets(self, chosen: Indices) -> NDArray[np.float32]:
         """Return the numbers of the images `chosen`, standardised, float32 (n, 1).
@@ -75,10 +80,21 @@ class NumberData(Data):
         """Return how many images there are, int64 (1,)."""
         return np.array([len(chosen)], np.int64)
 
+    def bars(self, chosen: Indices) -> tuple[tuple[str, ...], Indices]:
+        """Return equal ranges of the numbers, and how many images of `chosen` are in each."""
+        edges = np.linspace(self.numbers.min(), self.numbers.max(), BARS + 1)
+        names = [f"{low:.4g} to {high:.4g}" for low, high in itertools.pairwise(edges.tolist())]
+        counts, _ = np.histogram(self.numbers[chosen], edges)
+        return tuple(names), counts.astype(np.int64)
+
+    def caption(self, index: int) -> str:
+        """Return an image's number."""
+        return f"{self.numbers[index]:.4g}"
+
     def learned_text(self) -> str:
         """Return which number there is, and its range, for people."""
         low, high = self.numbers.min(), self.numbers.max()
-        return f"a number ({self.class_names[0]}, {low:g} to {high:g})"
+        return f"{self.classes_text()} ({self.class_names[0]}, {low:g} to {high:g})"
 
     def facts(self) -> dict[str, Any]:
         """Return what turns the network's output into the number's unit."""

@@ -70,13 +70,23 @@ def misfit(dataset: str, task: TaskName) -> str:
     """Return why the images of a data set have no labels for the task, or "" where they have, or
     where there is no such data set.
     """
-    served = CLASSIFIED if dataset in DATASETS else SERVED.get(dataset.partition(":")[0], (task,))
+    served = _served(dataset) or (task,)
     if task in served:
         return ""
     return (
         f"its images are labelled for task = {' or '.join(served)}; task = {task} needs"
         f" {NEEDED[task]}"
     )
+
+
+def first_task(dataset: str) -> TaskName:
+    """Return the first task that a data set has labels for: the usual one for its kind."""
+    return (_served(dataset) or CLASSIFIED)[0]
+
+
+def _served(dataset: str) -> tuple[TaskName, ...]:
+    """Return the tasks that a data set has labels for; none where there is no such data set."""
+    return CLASSIFIED if dataset in DATASETS else SERVED.get(dataset.partition(":")[0], ())
 
 
 def has_boxes(dataset: str) -> bool:
