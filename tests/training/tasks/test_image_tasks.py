@@ -15,7 +15,6 @@ from fieldtrial.control.smoke import smoke
 from fieldtrial.disk.run import Record, Run
 from fieldtrial.fields.choices import TaskName
 from fieldtrial.insight.subject import open_subject
-from fieldtrial.results.analysis.ensemble import combine
 from fieldtrial.results.read.answers import StoredLabels, StoredNumbers, load_answers
 from fieldtrial.sweep import Sweep
 from fieldtrial.together import group_of
@@ -170,8 +169,6 @@ def test_what_needs_classes_is_refused_and_a_smoke_is_made(
         train_until(run, test=True)
     with pytest.raises(ValueError, match="explaining it needs probabilities of classes"):
         open_subject(runs[0], World())
-    with pytest.raises(ValueError, match="this needs probabilities of classes"):
-        combine(runs)
     with pytest.raises(ConfigError, match="a support vector machine needs probabilities"):
         run_of(task, "svm", classifier="svm")
     base = TrainConfig.from_dict({**TASKS[task], "dataset": "folder:nowhere", "model": "mlp"})

@@ -38,6 +38,19 @@ class StoredLabels:
         """What the network gave, with a row for each image."""
         return self.logit
 
+    @property
+    def wanted(self) -> NDArray[np.uint8]:
+        """What it should have given: which labels each image has."""
+        return self.truth
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays that are stored."""
+        return {"index": self.index, "truth": self.truth, "logit": self.logit}
+
+    def loss(self) -> float:
+        """Return the mean of the images' binary cross-entropies."""
+        return float(labels.cross_entropy(self.truth, self.logit).mean())
+
     def take(self, order: NDArray[np.int64]) -> Self:
         """Return the answers for the images at these places."""
         own = (self.index[order], self.truth[order], self.logit[order])
@@ -71,6 +84,20 @@ class StoredNumbers:
     def answer(self) -> Values:
         """What the network gave, with a row for each image."""
         return self.value
+
+    @property
+    def wanted(self) -> Values:
+        """What it should have given: the true numbers."""
+        return self.target
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays that are stored."""
+        answers = {"target": self.target, "value": self.value}
+        return {"index": self.index, **answers, "deviation": np.array([self.deviation])}
+
+    def loss(self) -> float:
+        """Return the mean squared error of the standardised numbers."""
+        return float(np.square((self.value - self.target) / self.deviation).mean())
 
     def take(self, order: NDArray[np.int64]) -> Self:
         """Return the answers for the images at these places."""

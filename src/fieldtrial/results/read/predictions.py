@@ -50,6 +50,20 @@ class StoredPredictions:
         """What the network gave, with a row for each image."""
         return self.log_probability
 
+    @property
+    def wanted(self) -> NDArray[np.int64]:
+        """What it should have given: the class of each image."""
+        return self.label
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays that are stored."""
+        answers = {"label": self.label, "log_probability": self.log_probability}
+        return {"index": self.index, **answers}
+
+    def loss(self) -> float:
+        """Return the mean cross-entropy."""
+        return metrics.log_loss(self.label, self.log_probability)
+
     def take(self, order: NDArray[np.int64]) -> Self:
         """Return the predictions for the images at these places."""
         own = (self.index[order], self.label[order], self.log_probability[order])
