@@ -20,6 +20,7 @@ from fieldtrial.disk.run import Run
 from fieldtrial.disk.sweep_description import SweepDescription
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.fields.scores import is_share
+from fieldtrial.fields.task_metrics import WITH_CLASSES
 from fieldtrial.results.analysis.groups import Groups
 from fieldtrial.results.analysis.importance import rank_hyperparameters
 from fieldtrial.results.read.sweeps import Sweeps, places, read_each, read_sweep
@@ -64,7 +65,7 @@ CHARTS = {
     ),
     "slices": ("Slices", "Each hyperparameter against the result, whatever the others were."),
     "cost": (
-        "What accuracy costs",
+        "What a better result costs",
         "The Pareto front joins the trials that nothing beats at the same or a lower cost.",
     ),
     "budget": (
@@ -165,6 +166,9 @@ def _render(sweeps: Sweeps, output: Path | None = None) -> str:
         [by_name[name] for name in tuned], trials[select].where(trials.index.isin(searched.index))
     )
     section, answers, unreadable = answers_section(folder, tested)
+    own = (tested.labels, tested.runs, tested.best_first)
+    can_be_drawn = description.base.task in WITH_CLASSES  # see insight/subject
+    pictures = read_pictures(folder, trials, *own) if can_be_drawn else None
     has_result = [select] if select in by_name else []
     axes = list(dict.fromkeys([*importance.names, *tuned]))[:MOST_AXES]
     constants = report_data.constants(trials)
@@ -219,7 +223,7 @@ def _render(sweeps: Sweeps, output: Path | None = None) -> str:
         "begins": "; at first, those of the search" if data["filter"] else "",
         "constants": constants,
         "charts": charts,
-        "pictures": read_pictures(folder, trials, tested.labels, tested.runs, tested.best_first),
+        "pictures": pictures,
         "failures": failures(folder, trials, logs),
         "environments": environments(attempts),
         "notes": [*table.grid.footer, *unreadable],
@@ -232,7 +236,8 @@ def _render(sweeps: Sweeps, output: Path | None = None) -> str:
         ("findings", "What the table says"), ("table", "The table"),
         *([("pairs", "Every pair")] if texts["pairs"] else []), ("trials", "Trials"),
         *((chart["id"], chart["title"]) for chart in charts),
-        ("pictures", "Pictures"), ("failures", "Failures"), ("environment", "Environment"),
+        *([("pictures", "Pictures")] if pictures else []),
+        ("failures", "Failures"), ("environment", "Environment"),
     ]  # fmt: skip
     return render_page({**texts, "sections": sections}, data)
 

@@ -132,10 +132,13 @@ def _contents(dataset: str, root: Path, images: Sequence[Path], wanted: Wanted) 
     """Return the images with their labels. Raises ConfigError with all that is wrong with them."""
     try:
         table = read_table(root)
-        paths, parts = table.images(root, images), table.parts()
-        meaning = MEANINGS[wanted.task](table, wanted)
     except (UnreadableError, OSError) as error:
         raise problem(dataset, str(error)) from None
+    paths, parts = table.images(root, images), table.parts()
+    try:
+        meaning = MEANINGS[wanted.task](table, wanted)
+    except UnreadableError as error:
+        raise problem(dataset, *table.problems.told(), str(error)) from None
     if told := table.problems.told():
         raise problem(dataset, *told)
     own = np.full(len(paths), TRAIN, np.uint8) if parts is None else np.array(parts, np.uint8)

@@ -153,7 +153,8 @@ def read_table(root: Path) -> Table:
     """
     table = _read(root / FILE)
     if not table.rows:
-        raise UnreadableError(f"{table.path}: has no row below its first line")
+        none = f"{table.path}: has no row below its first line"
+        raise UnreadableError(next(iter(table.problems.lines), none))
     return table
 
 
