@@ -150,7 +150,8 @@ def of_images(task: str) -> dict[str, Any]:
     """Return a trial of the task: 72 images in batches of 17."""
     select = {"multilabel": "validation_map", "regression": "validation_mae"}[task]
     values = {"task": task, "select": select, "dataset": "shapes", "image_size": 16}
-    return values | {"model": "mlp", "dense_width": [8], "epochs": 2, "batch_size": 17, **SGD}
+    model = {"model": "mlp", "dense_width": [8], "optimizer": "sgd", "lr": 1e-3}
+    return values | model | {"epochs": 2, "batch_size": 17}
 
 
 @pytest.fixture(scope="module")

@@ -41,6 +41,7 @@ from fieldtrial.training.data.sets.image_walk import PassedOver, images_below
 from fieldtrial.training.data.splits import Indices, first_of
 
 LABEL, LABELS = "label", "labels"  # columns: of a class, and of the names of an image's labels
+MOST = 0.5  # of a column's cells: with fewer flags or numbers, it is of something else
 FLAGS = {"0": 0, "0.0": 0, "false": 0, "1": 1, "1.0": 1, "true": 1}
 IN_FOLDERS: tuple[TaskName, ...] = ("classification",)  # tasks whose labels may be folders' names
 OF_OTHERS = f"has no columns {IMAGE} and {LABEL}; task = multilabel or regression take others"
@@ -207,12 +208,12 @@ def _flagged(table: Table) -> Flagged:
     for name in table.own:
         cells = table.column(name)
         own = [FLAGS.get(cell.casefold()) for cell in cells]
-        if not any(flag is not None for flag in own):
+        if sum(flag is not None for flag in own) < MOST * len(own):
             others.append(name)
             continue
         for row, cell, flag in zip(table.rows, cells, own, strict=True):
             if flag is None:
-                table.tell(row, f"{name} = {cell!r}: must be 0 or 1, as other rows have it")
+                table.tell(row, f"{name} = {cell!r}: must be 0 or 1, as in other rows")
         names.append(name)
         flags.append([flag or 0 for flag in own])
     if not names:
@@ -222,9 +223,7 @@ def _flagged(table: Table) -> Flagged:
 
 
 def _number(table: Table, wanted: Wanted) -> Meaning:
-    names = [
-        name for name in table.own if any(NUMBER.fullmatch(cell) for cell in table.column(name))
-    ]
+    names = [name for name in table.own if _is_of_numbers(table.column(name))]
     listed = first_of(names) if names else "none"
     asked = wanted.target
     if asked is None and len(names) != 1:
@@ -242,6 +241,10 @@ def _number(table: Table, wanted: Wanted) -> Meaning:
     remarks = _passed_over(others, "numbers") if asked is None else ()
     whole = np.zeros(len(values), np.int64)
     return Meaning(EVERY, whole, Targets(values[:, None], (name,)), by_quantile(values), remarks)
+
+
+def _is_of_numbers(cells: Sequence[str]) -> bool:
+    return sum(NUMBER.fullmatch(cell) is not None for cell in cells) >= MOST * len(cells)
 
 
 def _passed_over(names: Sequence[str], what: str) -> tuple[str, ...]:
