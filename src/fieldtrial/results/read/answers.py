@@ -153,6 +153,8 @@ def _labels(arrays: Mapping[str, NDArray[Any]], names: tuple[str, ...]) -> Store
             f"truth and logit have {truth.shape} and {logit.shape} numbers, of 0 and 1"
         )
     _require_images(index, count, logit)
+    if not truth.any():
+        raise ValueError("no image has a label")
     names = names or tuple(map(str, range(columns)))
     if len(names) != columns:
         raise ValueError(f"{columns} labels, but the run's result names {len(names)}")
