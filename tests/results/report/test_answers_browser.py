@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, expect
 from fieldtrial.disk.files import write_arrays
 from fieldtrial.results.read.answers import load_answers
 from fieldtrial.results.report.build import write_report
-from tests.results.conftest import CLASSES, Written
+from tests.results.conftest import BASE, CLASSES, Written
 from tests.results.report.test_browser import Opened
 
 pytestmark = pytest.mark.slow
@@ -36,7 +36,7 @@ def write_sweep(path: Path, task: str) -> Written:
     made = {"multilabel": labels, "regression": number}[task]
     written = Written(path)
     written.rows = [{"task": task, "select": select, **row} for row in ROWS]
-    base = {"task": task, "select": select}
+    base = {**BASE.to_dict(), "task": task, "select": select}
     written.describe(base=base, rows=list(ROWS), search={}, trials=1, select=select)
     for row, (noise, fields) in enumerate(zip((0.5, 2.0), ROWS, strict=True)):
         written.ended(row, result={select: 0.5}, **fields)
