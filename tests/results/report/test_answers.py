@@ -67,7 +67,10 @@ def test_a_sweep_is_compared_and_drawn(task: str, tmp_path: Path) -> None:
     assert table.frame[f"{name}_mean"].tolist() == pytest.approx(own)
     head = {"multilabel": "test mAP % ± seeds ± images", "regression": "test MAE ± seeds ± images"}
     assert head[task] in table.grid.header
-    second = table.groups.groups[1]
+    first, second = table.groups.groups
+    assert first.interval is not None
+    assert first.interval.low is not None
+    assert 0 < first.interval.low < first.interval.mean  # an error, too, is not below 0
     assert second.comparison is not None  # about new images, too: they have scores of their own
     assert second.comparison.shown
     assert not [line for line in table.grid.footer if "test images" in line]
