@@ -55,7 +55,7 @@ def draw_samples(data: Data, title: str, path: Path) -> None:
 
 def _framed(data: Data, index: int) -> NDArray[np.uint8]:
     """Return an image with its boxes drawn in, if it has any."""
-    pixels = data.images[index].squeeze()
+    pixels: NDArray[np.uint8] = data.images[index].squeeze()
     if not (frames := data.frames(index)):
         return pixels
     image = Image.fromarray(pixels)

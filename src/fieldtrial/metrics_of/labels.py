@@ -98,5 +98,5 @@ class Ranks:
         values, rising = np.unique(logit, return_inverse=True)
         rank = len(values) - 1 - rising.astype(np.int64)
         own = np.bincount(rank, weights=truth, minlength=len(values))
-        every = np.bincount(rank, minlength=len(values))
-        return cls(rank, own, own.cumsum(), every.cumsum().astype(float))
+        every = np.bincount(rank, minlength=len(values)).astype(np.float64)
+        return cls(rank, own.astype(np.float64), own.cumsum(), every.cumsum())

@@ -44,6 +44,7 @@ def test_the_mean_and_the_majority_of_three(tmp_path: Path) -> None:
     assert ensemble.mean.probability == pytest.approx(np.mean(ANSWERS, axis=0), rel=1e-6)
     assert ensemble.mean.predicted.tolist() == [0, 1, 2, 2]
     # of three different votes for the last image, the mean decides
+    assert ensemble.vote is not None
     assert ensemble.vote.predicted.tolist() == [1, 0, 2, 2]
     scores = ensemble.scores()
     assert list(scores) == [*(str(run.path) for run in runs), "mean", "vote"]

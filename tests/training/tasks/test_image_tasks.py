@@ -16,9 +16,11 @@ from fieldtrial.disk.run import Record, Run
 from fieldtrial.fields.choices import TaskName
 from fieldtrial.insight.subject import open_subject
 from fieldtrial.results.read.answers import StoredLabels, StoredNumbers, load_answers
+from fieldtrial.results.table.command import main as table
 from fieldtrial.sweep import Sweep
 from fieldtrial.together import group_of
 from fieldtrial.training.attempt.preflight import check
+from fieldtrial.training.data import load as data_module
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.freezing import feature_cache
 from fieldtrial.training.loop.attempt import Attempt
@@ -60,7 +62,7 @@ def run_of(folder: Path, tmp_path: Path) -> Callable[..., Run]:
 
 
 def test_labels_are_learned_and_scored_as_scikit_learn_scores(
-    run_of: Callable[..., Run], train_until: TrainUntil
+    run_of: Callable[..., Run], train_until: TrainUntil, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = run_of("multilabel")
     records = train_until(run, test=True)
@@ -75,7 +77,7 @@ def test_labels_are_learned_and_scored_as_scikit_learn_scores(
         wanted = f1_score(truth, logit > 0, average=average, zero_division=0)
         assert result[f"test_{average}_f1"] == pytest.approx(wanted)
     losses = functional.binary_cross_entropy_with_logits(
-        torch.from_numpy(logit), torch.from_numpy(truth).float(), reduction="none"
+        torch.tensor(logit).double(), torch.tensor(truth).double(), reduction="none"
     )
     assert result["test_loss"] == pytest.approx(losses.sum(1).mean().item(), rel=1e-5)
     best = max(record["validation_map"] for record in records[1:])
@@ -83,6 +85,11 @@ def test_labels_are_learned_and_scored_as_scikit_learn_scores(
     assert records[-1]["train_loss"] < 0.7 * records[0]["train_loss"]
     assert "train_accuracy" not in records[-1]
     assert evaluate_run(run, World(), ("test",))["test_map"] == result["test_map"]
+    capsys.readouterr()
+    assert table([str(run.path.parent), "--show", "class_ap", "--format", "markdown"]) == 0
+    said = capsys.readouterr().out
+    assert "| test mAP % |" in " ".join(said.split())
+    assert f"{100 * average_precision_score(truth[:, 2], logit[:, 2]):.2f}" in said
 
 
 def test_a_number_is_learned_and_scored_in_its_unit(
@@ -165,6 +172,8 @@ def test_other_labels_are_other_data(train_until: TrainUntil, tmp_path: Path) ->
     train_until(run, test=True)
     parts[3]["red"] = 1 - parts[3]["red"]
     table.write_text(table_text(parts, columns))
+    data_module._load.cache_clear()  # as a new process would start
+    data_module._open.cache_clear()
     with pytest.raises(ConfigError, match=r"1 images with other labels \(.*003.png\)"):
         evaluate_run(run, World())
 

@@ -149,9 +149,7 @@ def _labels(arrays: Mapping[str, NDArray[Any]], names: tuple[str, ...]) -> Store
     index, truth, logit = (arrays[name] for name in OF_LABELS)
     count, columns = logit.shape
     if not columns or truth.shape != logit.shape or truth.max(initial=0) > 1:
-        raise ValueError(
-            f"truth and logit have {truth.shape} and {logit.shape} numbers, of 0 and 1"
-        )
+        raise ValueError(f"truth has {truth.shape} numbers and logit {logit.shape}, or not 0 and 1")
     _require_images(index, count, logit)
     if not truth.any():
         raise ValueError("no image has a label")

@@ -147,7 +147,7 @@ class Data:
 
     def caption(self, index: int) -> str:
         """Return what image `index` is labelled with, for people."""
-        return self.class_names[self.labels[index]]
+        return self.class_names[int(self.labels[index])]
 
     def frames(self, _index: int) -> list[list[float]]:
         """Return the boxes that are drawn in an image: left, top, right and bottom in pixels."""

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from fieldtrial.config import ConfigError, TrainConfig
+from fieldtrial.training.data import load as data_module
 from fieldtrial.training.data.image_store import read_places, store_root
 from fieldtrial.training.data.labels.load import LabelData, NumberData
 from fieldtrial.training.data.labels.loaders import LOADERS
@@ -18,6 +19,8 @@ from tests.training.data.labels.pictures import COLOURS, table_text, write_folde
 def load(root: Path, **fields: object) -> Data:
     values = {"dataset": f"folder:{root}", "validation_fraction": 0.2, "select": "last", **fields}
     config = TrainConfig.from_dict(values)
+    data_module._load.cache_clear()  # as a new process would start
+    data_module._open.cache_clear()
     return LOADERS[config.task](config, 16, "content", None)
 
 

@@ -72,8 +72,9 @@ def _intervals(runs: Sequence[StoredLabels], values: Values) -> list[list[float]
 def _scores(run: StoredLabels, number: int, value: float) -> Values:
     """Return the pseudo-values of a label's average precision, with `value` as their mean."""
     without = average_precision_without(run.truth[:, number], run.logit[:, number])
-    scores = pseudo_values(value, without)
-    return scores + (value - scores.mean())
+    scores: Values = pseudo_values(value, without)
+    scores += value - scores.mean()
+    return scores
 
 
 def _rounded(values: Values) -> list[float | None]:

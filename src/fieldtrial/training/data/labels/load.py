@@ -42,7 +42,8 @@ class LabelData(Data):
 
     def count(self, chosen: Indices) -> Indices:
         """Return how many of the images `chosen` have each label, int64 (labels,)."""
-        return self.values[chosen].sum(0, dtype=np.int64)
+        counts: Indices = self.values[chosen].sum(0, dtype=np.int64)
+        return counts
 
     def caption(self, index: int) -> str:
         """Return the names of an image's labels."""

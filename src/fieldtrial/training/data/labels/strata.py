@@ -20,8 +20,8 @@ def by_rarest_label(values: NDArray[np.uint8]) -> Indices:
     """
     counts = values.sum(0, dtype=np.int64)
     cost = np.where(values > 0, counts, len(values) + 1)
-    strata = np.where(values.any(1), cost.argmin(1), values.shape[1])
-    return strata.astype(np.int64)
+    strata: Indices = np.where(values.any(1), cost.argmin(1), values.shape[1]).astype(np.int64)
+    return strata
 
 
 def by_quantile(values: NDArray[np.float64]) -> Indices:
