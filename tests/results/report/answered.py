@@ -1,4 +1,4 @@
-"""Sweeps of labels and of numbers, as their trials leave them: two rows, one better than the other."""
+"""Sweeps of labels and of numbers, as their trials leave them: one row is better than the other."""
 
 from pathlib import Path
 from typing import Any
