@@ -50,7 +50,7 @@ RULES: dict[str, list[tuple[Callable[[Any], bool], str]]] = {
     "target": [
         (lambda text: text not in ("", "none"), "must be a column's name, or none"),
         (
-            lambda text: not text.startswith("-"),
+            lambda text: not (text or "").startswith("-"),
             "must not start with -, because a command line takes that for a flag",
         ),
     ],

@@ -50,7 +50,7 @@ def test_labels_are_compared_and_shown_one_by_one(tmp_path: Path) -> None:
     page = render_report(written.folder)
     shown = data(page)["labels"]["rows"]
     assert (data(page)["answers"], len(shown), shown[0]["runs"]) == ("labels", 2, 3)
-    assert "lr 0.1 is the best on validation" in texts(page)
+    assert "lr=0.1 is the best on validation" in texts(page)
     wanted = np.mean([one.by_class()["ap"] for one in made], axis=0)
     assert shown[0]["ap"] == pytest.approx(wanted, abs=1e-5)
     assert shown[0]["support"] == made[0].truth.sum(0).tolist()

@@ -22,7 +22,7 @@ def test_answers_are_drawn_and_change_with_the_row(
     page.goto(report.as_uri())
     opened.read()
     rows = page.locator("#answers-row")
-    expect(rows.locator("option")).to_have_text(["lr 0.1", "lr 0.2"])
+    expect(rows.locator("option")).to_have_text(["lr=0.1", "lr=0.2"])
     if task == "multilabel":
         lines = page.locator("#labels-table tbody tr")
         expect(lines).to_have_count(3)
