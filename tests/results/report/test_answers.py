@@ -79,4 +79,4 @@ def test_numbers_are_compared_and_drawn_against_the_true_ones(tmp_path: Path) ->
     assert shown[0]["mae"] == pytest.approx(
         np.mean([one.summary()["mae"] for one in made]), rel=1e-3
     )
-    assert "jobs/explain.py" not in texts(page)
+    assert "fieldtrial explain" not in texts(page)
