@@ -16,6 +16,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from fieldtrial.config import TrainConfig
+from fieldtrial.fields.rules import keeps_images
 from fieldtrial.fields.switches import switch
 from fieldtrial.training.data.image_store import store_root
 from fieldtrial.training.data.load import Data
@@ -186,9 +187,8 @@ def with_features(
     """Return the network and the data to train on: features at the freeze point where possible.
 
     They come from the feature cache; see `FeatureSource.kept`. `network` and `data` are returned as
-    they are where nothing is frozen, where images are augmented or have boxes, where there is no
-    freeze point (see `find_freeze_point`), where the cache does not have the features, and with
-    $FIELDTRIAL_FEATURES=off.
+    they are where nothing is frozen, where images have boxes or not `keeps_images`, where there is
+    no freeze point (see `find_freeze_point`) or no room, and with $FIELDTRIAL_FEATURES=off.
 
     Training on features gives the same results up to rounding: layers may sum in another order for
     another number of images. `network` is on its device, with the weights of its frozen layers.
@@ -200,7 +200,7 @@ def with_features(
     """
     # ZeRO-3 partitions the weights and gathers them only in the order of a whole forward pass.
     is_partitioned = config.strategy == "zero3" and world.size > 1
-    is_fixed = config.freeze != "none" and not config.augmentation and not is_partitioned
+    is_fixed = config.freeze != "none" and keeps_images(config) and not is_partitioned
     if not are_wanted() or not is_fixed or not data.targets_suffice:
         return network, data
     point = find_freeze_point(network)
