@@ -17,7 +17,6 @@ from fieldtrial.disk.run import Run
 from fieldtrial.effects import CONDITIONS, condition_text, effective, has_effect, without_effect
 from fieldtrial.fields.choices import Loss, Optimizer, Schedule, TaskName
 from fieldtrial.sweep import Sweep, grid
-from fieldtrial.training.data.labels.loaders import LOADERS
 from fieldtrial.training.data.load import DataShape, load
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.freezing.cached_views import ViewData, with_views
@@ -31,6 +30,7 @@ from fieldtrial.training.loop.trial_progress import TrialProgress
 from fieldtrial.training.models.source import ModelSource, build
 from fieldtrial.training.svm.classifier import fit_svm
 from fieldtrial.training.tasks.registry import task_of
+from tests.training.trials_of_tasks import learned
 
 SEEN = 6  # epochs of a schedule and steps of an optimiser that are compared
 
@@ -111,17 +111,6 @@ def taken(config: TrainConfig) -> object:
     return len(
         task_of(small).load(replace(small, model="darknet:x.cfg"), 96, "content", None).train
     )
-
-
-def learned(config: TrainConfig) -> object:
-    """Return what the task of `config` learns of images, or why it does not."""
-    dataset = "digits" if config.task == "classification" else "shapes"
-    try:
-        return LOADERS[config.task](
-            replace(config, dataset=dataset), 96, "content", None
-        ).class_names
-    except ConfigError as error:
-        return str(error)
 
 
 def order(config: TrainConfig) -> object:

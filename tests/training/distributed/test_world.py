@@ -27,7 +27,7 @@ from fieldtrial.training.loop import checkpoint
 from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.scoring.evaluation import score_state
 from fieldtrial.training.tasks.classification.predictions import ClassScores
-from tests.training.darknets import write_description
+from tests.training.trials_of_tasks import detected, of_images
 
 TrainUntil = Callable[..., list[Record]]
 Numbers = Callable[[Run], list[dict[str, Any]]]
@@ -150,21 +150,6 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _create(folder: Path, name: str, fields: dict[str, Any], **more: Any) -> Run:
     return Run.create(folder / name, TrainConfig.from_dict({**fields, **more}))
-
-
-def detected(folder: Path) -> dict[str, Any]:
-    """Return a trial of detection: 72 images in batches of 17, without batch normalisation."""
-    model = f"darknet:{write_description(folder, batch_norm=False)}"
-    values = {"task": "detection", "select": "validation_map", "dataset": "shapes", "model": model}
-    return values | {"epochs": 1, "batch_size": 17, **SGD, "lr": 1e-3}
-
-
-def of_images(task: str) -> dict[str, Any]:
-    """Return a trial of the task: 72 images in batches of 17."""
-    select = {"multilabel": "validation_map", "regression": "validation_mae"}[task]
-    values = {"task": task, "select": select, "dataset": "shapes", "image_size": 16}
-    model = {"model": "mlp", "dense_width": [8], "optimizer": "sgd", "lr": 1e-3}
-    return values | model | {"epochs": 2, "batch_size": 17}
 
 
 @pytest.fixture(scope="module")
