@@ -22,7 +22,7 @@ SOURCES = ROOT / "src" / "fieldtrial"
 DISTRIBUTIONS = {
     "PIL": "pillow", "sklearn": "scikit-learn", "pynvml": "nvidia-ml-py", "google": "protobuf",
     "google_crc32c": "google-crc32c", "re2": "google-re2", "supervision": "trackers",
-    "markupsafe": "jinja2",
+    "markupsafe": "jinja2", "mlflow": "mlflow-skinny",
 }  # fmt: skip
 # The extras that the parts of the program may import from. What is in none of them may import
 # from those that both halves have.
@@ -92,6 +92,7 @@ NEEDS = {
     "ensemble": (["--run", "r", "a"], "pandas", "report"),
     "table": (["runs"], "pandas", "report"),
     "report": (["runs"], "pandas", "report"),
+    "export": (["runs", "--to", "csv", "out"], "pandas", "report"),
     "detect": (["--video", "v"], "torch and pandas", "train,report"),
 }
 
