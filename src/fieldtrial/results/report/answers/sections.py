@@ -13,8 +13,9 @@ from fieldtrial.results.report.tested import ComparedRows
 
 # From the answers of a row's final runs to what is drawn of them; None: nothing is.
 Draw = Callable[[Sequence[Any]], dict[str, Any] | None]
+CLASSES = "classes"
 KINDS: Mapping[type[Any], tuple[str, Draw]] = {
-    StoredPredictions: ("classes", class_row),
+    StoredPredictions: (CLASSES, class_row),
     StoredLabels: ("labels", label_row),
     StoredNumbers: ("numbers", number_row),
 }
