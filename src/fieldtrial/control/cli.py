@@ -26,7 +26,7 @@ from fieldtrial.control.driver.preflight import (
     checking,
     trial_hours,
 )
-from fieldtrial.control.engine.state import ForeignStateError
+from fieldtrial.control.engine.journal.key import ForeignStateError
 from fieldtrial.control.flags import sweep_parser
 from fieldtrial.control.places.interface import PlaceError, RayError
 from fieldtrial.control.places.lookup import find_settings, require_trusted

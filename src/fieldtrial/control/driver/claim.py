@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fieldtrial.budget import AA_SEEDS, SEARCH_SEEDS
 from fieldtrial.config import FIELDS, ConfigError, TrainConfig
-from fieldtrial.control.engine.state import load_state_of_any, save_state
+from fieldtrial.control.engine.journal.state import load_state_of_any, save_state
 from fieldtrial.disk.sweep_description import SweepDescription
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.fields.row_names import BETWEEN

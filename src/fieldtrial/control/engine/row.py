@@ -260,7 +260,7 @@ class Row(RowTrials):
         winner = self.winner()
         for told in (self._searcher, self._scheduler):
             if told:
-                told.rest()  # the search is over
+                told.release()  # the search is over
         self.finals = (
             []
             if winner is None
