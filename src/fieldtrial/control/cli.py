@@ -15,6 +15,7 @@ from rich.table import Table
 from fieldtrial.budget import FIRST_SEEDS
 from fieldtrial.command_line import BAD_INPUT, BAD_RESULT, INTERRUPTED, said_if_long
 from fieldtrial.config import ConfigError, unknown_field
+from fieldtrial.control.admitted import admit
 from fieldtrial.control.changes import with_rows, with_settings
 from fieldtrial.control.driver.begun import as_begun
 from fieldtrial.control.driver.claim import claim_folder
@@ -39,7 +40,7 @@ from fieldtrial.disk.files import share_with_group
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.fields.task_metrics import WITH_CLASSES
 from fieldtrial.installed.extras import MissingExtraError, has_extra, require_extras
-from fieldtrial.own.project import project_root
+from fieldtrial.own.project import enter_project, project_root
 from fieldtrial.panel.terminal import console, format_hours
 from fieldtrial.power import ACCURACY, SEED_DEVIATION, assumed
 from fieldtrial.processes import TYPED
@@ -62,9 +63,11 @@ def main(build: Callable[[], Sweep], arguments: list[str] | None = None) -> None
     options = sweep_parser(f"{program} {script.parent.name}/{script.name}").parse_args(arguments)
     if options.data_root:
         os.environ["FIELDTRIAL_DATA"] = str(Path(options.data_root).resolve())
+    enter_project(script)
     try:
         require_extras("control")
         sweep = _configured(_built(build), options)
+        admit(sweep)
         settings = find_settings(options.cluster, script)
         targets = _targets(script)
         if isinstance(settings, LocalSettings) and not options.dry_run:

@@ -143,7 +143,7 @@ def test_what_the_code_differs_in_from_its_commit_is_kept_up_to_a_size(
     for arguments in (["init", "-q"], ["add", "."], [*identity, "commit", "-qm", "x is 1"]):
         subprocess.run(["git", *arguments], cwd=module.parent, check=True)
     monkeypatch.setattr(environment, "__file__", str(module))
-    caches = (environment._code, environment.uncommitted_changes)
+    caches = (environment._code, environment._code_changes)
     try:
         run = new_run(epochs=1)
         for attempt, content, dirty in (

@@ -221,4 +221,5 @@ class _Rows:
     def _fixed(self, config: TrainConfig) -> tuple[object, ...]:
         """Return the values of the fields that neither the search nor a further run decides."""
         free = {"seed", *self._sweep.search}
-        return tuple(getattr(config, name) for name in FIELDS if name not in free)
+        options = [one for one in config.options.items() if one[0] not in free]
+        return (*(getattr(config, name) for name in FIELDS if name not in free), *options)

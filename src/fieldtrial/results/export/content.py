@@ -12,10 +12,11 @@ from typing import Any
 
 import pandas as pd
 
-from fieldtrial.config import FIELDS
+from fieldtrial.config import FIELDS, is_field
 from fieldtrial.disk.inside import Inside
 from fieldtrial.disk.run import Run
 from fieldtrial.fields.values import format_value
+from fieldtrial.own.names import is_option
 from fieldtrial.results.analysis.groups import Group, Groups
 from fieldtrial.results.read.sweeps import Sweeps, field_texts
 from fieldtrial.results.read.trials import COLUMNS
@@ -163,7 +164,8 @@ def _trials(
     ((sweep, folder),), labels = sweeps.folders.items(), sweeps.only.labels
     epochs = {str(name): own for name, own in records.groupby("trial", observed=True)}
     quantities = _quantities(records)
-    texts = {one: field_texts(sweeps.trials, one) for one in FIELDS}
+    fields = [*FIELDS, *filter(is_option, map(str, sweeps.trials))]
+    texts = {one: field_texts(sweeps.trials, one) for one in fields}
     for name, entries in sweeps.trials.groupby("trial", sort=False):
         trial, first, place = str(name), entries.iloc[0].to_dict(), entries.index[0]
         numbers = [int(row) for row in entries["row"].dropna().unique()]
@@ -185,7 +187,7 @@ def _trials(
             key=f"{sweep}/{trial}",
             name=" · ".join([*(rows[:1] or roles[:1]), *([roles[0]] if rows else []), trial]),
             row=numbers[0] if numbers else None,
-            parameters={one: texts[one][place] for one in FIELDS} if known else {},
+            parameters={one: texts[one][place] for one in fields} if known else {},
             tags=tags,
             epochs=list(_epochs(epochs.get(trial), quantities)),
             results=_results(first),
@@ -220,7 +222,7 @@ def _results(entry: dict[Any, Any]) -> dict[str, float]:
     own = {
         f"{RESULT}{name}": value
         for name, value in entry.items()
-        if name not in (*COLUMNS, *FIELDS, "sweep") and NAME.fullmatch(str(name))
+        if name not in (*COLUMNS, "sweep") and not is_field(str(name)) and NAME.fullmatch(str(name))
     }
     return _numbers(own)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from fieldtrial.config import FIELDS
+from fieldtrial.config import is_field
 from fieldtrial.disk.files import write_atomically
 from fieldtrial.results.read.sweeps import Sweeps, field_texts
 from fieldtrial.results.read.wording import counted
@@ -52,7 +52,7 @@ def _plain(trials: pd.DataFrame) -> pd.DataFrame:
     """Return the trials with texts and numbers alone: fields as on a command line."""
     frame, known = trials.copy(), trials["configuration"].notna()
     for name in frame.select_dtypes(exclude=["number", "bool"]).columns:
-        if name in FIELDS:
+        if is_field(name):
             frame[name] = field_texts(frame, name).where(known)
         else:
             frame[name] = frame[name].map(_json)

@@ -63,7 +63,8 @@ class _Rows:
 
     def place(self, config: TrainConfig) -> InSweep:
         known = self._description
-        varying = tuple(name for name in FIELDS if name in {*known.compared, *known.search})
+        names = {*known.compared, *known.search}
+        varying = tuple(name for name in (*FIELDS, *sorted(names - FIELDS.keys())) if name in names)
         allowed = {*known.search, *APART}
         cells = tuple(format_value(getattr(config, name)) for name in known.compared)
         row = SOURCE if known.source is not None else ""

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from fieldtrial.config import FIELDS, HINTS, TrainConfig
+from fieldtrial.config import HINTS, TrainConfig, is_field
 from fieldtrial.disk.inside import Inside
 from fieldtrial.disk.run import Record, Run
 from fieldtrial.fields.task_metrics import CHOOSING
@@ -62,7 +62,7 @@ class Board:
         names = [f"{split}_{name}" for split in splits for name in CHOOSING[config.task]]
         metrics = {f"result/{name}": result[name] for name in names if name in result}
         varying = self._sweep.varying if self._sweep else tuple(config.differences(TrainConfig()))
-        fields = [name for name in varying if name in FIELDS and name != "seed"]
+        fields = [name for name in varying if is_field(name) and name != "seed"]
         # The first run of a folder says which columns there are; in no sweep each has its own.
         if self._sweep:
             self._add(_experiment(fields, metrics))
@@ -89,7 +89,7 @@ def _experiment(fields: list[str], metrics: Mapping[str, float]) -> tuple[str, A
     from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 
     kinds = [api_pb2.DATA_TYPE_STRING, api_pb2.DATA_TYPE_BOOL, api_pb2.DATA_TYPE_FLOAT64]
-    columns = [api_pb2.HParamInfo(name=name, type=kinds[_kind(HINTS[name])]) for name in fields]
+    columns = [api_pb2.HParamInfo(name=name, type=kinds[_kind(HINTS.get(name))]) for name in fields]
     results = [api_pb2.MetricInfo(name=api_pb2.MetricName(tag=name)) for name in metrics]
     experiment = api_pb2.Experiment(hparam_infos=columns, metric_infos=results)
     content = plugin_data_pb2.HParamsPluginData(experiment=experiment)
@@ -102,7 +102,7 @@ def _session(fields: Mapping[str, Any], group: str) -> tuple[str, Any]:
 
     about = plugin_data_pb2.SessionStartInfo(group_name=group)
     for name, value in fields.items():
-        kind = _kind(HINTS[name])
+        kind = _kind(HINTS.get(name))
         if kind == 0:
             about.hparams[name].string_value = format_value(value)
         elif kind == 1:
@@ -114,7 +114,7 @@ def _session(fields: Mapping[str, Any], group: str) -> tuple[str, Any]:
 
 
 def _kind(hint: Any) -> int:
-    """Return whether a field is a text (0), yes or no (1), or a number (2)."""
+    """Return whether a field is a text (0), yes or no (1), or a number (2); an option is a text."""
     if hint is bool:
         return 1
     return 2 if hint in (int, float, int | None, float | None) else 0
