@@ -20,9 +20,9 @@ class DataFields:
     dataset: str = _data(
         "digits",
         "digits, mnist, cifar10, stl10, tinyimagenet, inat10, dogs_vs_cats, flowers104,"
-        " folder:PATH (one folder per class, or labels.csv), or your own, package.module:name; of"
-        " tasks multilabel and regression: shapes (made-up), or folder:PATH with labels.csv; of task"
-        " detection: shapes, or boxes:PATH (COCO's JSON or YOLO's texts)",
+        " folder:PATH (one folder per class, or labels.csv), or your own, package.module:name;"
+        " of tasks multilabel and regression: shapes (made-up), or folder:PATH with labels.csv;"
+        " of task detection: shapes, or boxes:PATH (COCO's JSON or YOLO's texts)",
     )
     classes: str = _data(
         "all", "all, N (the first N), A-B (numbers, or names that are) or names: cat,dog"
