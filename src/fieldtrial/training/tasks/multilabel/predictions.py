@@ -42,6 +42,11 @@ class LabelScores:
         """Return {split}_NAME for each of the scores."""
         return {f"{split}_{name}": value for name, value in self.scores().items()}
 
+    def arrays(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return the labels' probabilities and what is right, float32 (n, labels) each."""
+        probability = np.exp(-np.logaddexp(0, -self.logit.astype(np.float64)))
+        return probability.astype(np.float32), self.truth.astype(np.float32)
+
     def write(self, path: Inside) -> None:
         """Write the arrays, atomically, as the .npz file that results.read.answers reads."""
         write_arrays(path, index=self.index, truth=self.truth, logit=self.logit)

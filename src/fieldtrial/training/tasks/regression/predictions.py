@@ -41,6 +41,10 @@ class NumberScores:
         """Return {split}_NAME for each of the scores."""
         return {f"{split}_{name}": value for name, value in self.scores().items()}
 
+    def arrays(self) -> tuple[Values, Values]:
+        """Return the numbers and what is right, in their unit, float64 (n, 1) each."""
+        return self.value[:, None], self.target[:, None]
+
     def write(self, path: Inside) -> None:
         """Write the arrays, atomically, as the .npz file that results.read.answers reads."""
         own = np.array([self.deviation])
