@@ -30,6 +30,7 @@ def _is(name: str, *values: object) -> Condition:
 TRAINED = _is("classifier", "softmax")
 MACHINE = _is("classifier", "svm")
 CLASSIFIED = _is("task", "classification")
+OF_IMAGES = _is("task", "classification", "multilabel", "regression")  # answers are of whole images
 OFFERED = Condition(
     "a model that is not your own", ("model",), lambda config: not own_of(config.model)
 )
@@ -90,10 +91,12 @@ AUGMENTED = Condition(
 # field -> the conditions that must all hold for it to have an effect; other fields always have one.
 # A support vector machine gets the features of unchanged images from an untrained network.
 CONDITIONS: dict[str, tuple[Condition, ...]] = {
+    "classes": (_is("task", "classification", "multilabel", "detection"),),
+    "target": (_is("task", "regression"),),
     "images_per_class": (CLASSIFIED,),
-    "preprocessing": (FRAMED, CLASSIFIED),
+    "preprocessing": (FRAMED, OF_IMAGES),
     "augmentation": (TRAINED,),
-    "cached_views": (AUGMENTED, UNMIXED, FROZEN, TRAINED, CLASSIFIED),
+    "cached_views": (AUGMENTED, UNMIXED, FROZEN, TRAINED, OF_IMAGES),
     "mixup": (TRAINED, CLASSIFIED),
     "cutmix": (TRAINED, CLASSIFIED),
     "test_flips": (TRAINED, CLASSIFIED),
@@ -108,9 +111,9 @@ CONDITIONS: dict[str, tuple[Condition, ...]] = {
     "batch_norm": (CNN,),
     "batch_norm_after": (CNN, _is("batch_norm", True)),
     "dense_width": (_is("model", "cnn", "mlp"),),
-    "dropout": (OFFERED, TRAINED, CLASSIFIED),
-    "block_dropout": (OFFERED, BETWEEN_LAYERS, TRAINED, CLASSIFIED),
-    "stochastic_depth": (OFFERED, FROM_LIBRARY, TRAINED, CLASSIFIED),
+    "dropout": (OFFERED, TRAINED, OF_IMAGES),
+    "block_dropout": (OFFERED, BETWEEN_LAYERS, TRAINED, OF_IMAGES),
+    "stochastic_depth": (OFFERED, FROM_LIBRARY, TRAINED, OF_IMAGES),
     "svm_kernel": (MACHINE,),
     "svm_scaling": (MACHINE,),
     "svm_penalty": (MACHINE,),

@@ -27,7 +27,7 @@ from fieldtrial.training.loop import checkpoint
 from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.scoring.evaluation import score_state
 from fieldtrial.training.tasks.classification.predictions import ClassScores
-from tests.training.darknets import write_description
+from tests.training.trials_of_tasks import detected, of_images
 
 TrainUntil = Callable[..., list[Record]]
 Numbers = Callable[[Run], list[dict[str, Any]]]
@@ -91,6 +91,7 @@ HALVED = ("ddp-adamw", "zero1-sgd", "zero2-adamw", "zero2-adagrad", "zero3-rmspr
 SGD = {"optimizer": "sgd", "lr": 0.1}
 # Losses beside cross-entropy, for an epoch.
 BESIDE = ("center-ddp", "center-zero3", "triplet-zero3")
+OF_IMAGES = ("multilabel-ddp", "regression-zero3")
 KEYS = ("validation_loss", "train_loss", "train_accuracy", "validation_accuracy", "lr", "step")
 RELATIVE = 1e-5  # what rounding may change
 
@@ -124,6 +125,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         _create(folder, name, PARITY, strategy=name.partition("-")[2])
     for strategy in ("ddp", "zero3"):
         _create(folder, f"detected-{strategy}", detected(folder), strategy=strategy)
+    for name in OF_IMAGES:
+        task, _, strategy = name.partition("-")
+        _create(folder, name, of_images(task), strategy=strategy)
     _create(folder, "whole-own", PARITY, **OWN)
     _create(folder, "half-ddp", PARITY)
     _create(folder, "half-zero3", PARITY, strategy="zero3")
@@ -156,13 +160,6 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _create(folder: Path, name: str, fields: dict[str, Any], **more: Any) -> Run:
     return Run.create(folder / name, TrainConfig.from_dict({**fields, **more}))
-
-
-def detected(folder: Path) -> dict[str, Any]:
-    """Return a trial of detection: 72 images in batches of 17, without batch normalisation."""
-    model = f"darknet:{write_description(folder, batch_norm=False)}"
-    values = {"task": "detection", "select": "validation_map", "dataset": "shapes", "model": model}
-    return values | {"epochs": 1, "batch_size": 17, **SGD, "lr": 1e-3}
 
 
 @pytest.fixture(scope="module")
@@ -215,12 +212,12 @@ def test_losses_of_features_are_those_of_all_processes(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("strategy", ["ddp", "zero3"])
-def test_two_processes_detect_what_one_detects(strategy: str, runs: Path, tmp_path: Path) -> None:
-    run = Run(runs / f"detected-{strategy}")
-    expected = list(train(Attempt.at(_create(tmp_path, "alone", detected(tmp_path)))))
+@pytest.mark.parametrize("name", ["detected-ddp", "detected-zero3", *OF_IMAGES])
+def test_two_processes_do_other_tasks_as_one_does(name: str, runs: Path, tmp_path: Path) -> None:
+    run = Run(runs / name)
+    expected = list(train(Attempt.at(_create(tmp_path, "alone", run.config().to_dict()))))
     for key in ("validation_loss", "train_loss", "gradient_norm", "update_ratio"):
-        assert run.records()[1][key] == pytest.approx(expected[1][key], rel=RELATIVE), key
+        assert run.records()[-1][key] == pytest.approx(expected[-1][key], rel=RELATIVE), key
     together = np.load(str(run.predictions_path("test")))
     assert together["index"].tolist() == list(range(80, 100))
 

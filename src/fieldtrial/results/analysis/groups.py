@@ -11,6 +11,7 @@ import pandas as pd
 from fieldtrial.disk.schemas import SMALL_IS_BETTER
 from fieldtrial.disk.sweep_description import Mode
 from fieldtrial.fields.row_names import name_rows
+from fieldtrial.fields.task_metrics import metric_of
 from fieldtrial.results.analysis.winner import TrialValues
 from fieldtrial.results.read.trials import FAILED, RUN, TESTED
 from fieldtrial.results.verdicts.comparisons import Comparison
@@ -176,7 +177,8 @@ class Groups:
     @cached_property
     def sign(self) -> int:
         """1 where more of the metric is better, else -1. Runs say it of a user's own metric."""
-        if self.metric.endswith("loss"):
+        known = metric_of(self.metric)
+        if known and not known.more_is_better:
             return -1
         name = self.metric.partition("_")[2]  # without its split
         finals = [one.finals for one in self.groups if SMALL_IS_BETTER in one.finals]
