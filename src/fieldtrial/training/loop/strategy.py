@@ -21,12 +21,11 @@ from fieldtrial.training.loop.losses import FEATURE_LOSSES
 from fieldtrial.training.loop.optimizers import (
     OptimizerState,
     build_optimizer,
-    require_settings,
-    settings_of,
     total_norm,
     trainable,
 )
 from fieldtrial.training.models.network import FeatureNetwork, Network
+from fieldtrial.training.parts.settings import require_settings, settings_of
 
 # Seconds that compiling is taken to need. It is not measured: the numbers of a trial would depend
 # on what its worker did before.
