@@ -13,7 +13,7 @@ from fieldtrial.command_line import add_data_root, job, job_parser, parse, say
 from fieldtrial.config import TrainConfig
 from fieldtrial.flags import add_flags
 
-CUTS = ("validation_fraction", "train_fraction", "images_per_class", "deduplicate")
+CUTS = ("validation_fraction", "train_fraction", "images_per_class", "deduplicate", "folds", "fold")
 
 
 @job()

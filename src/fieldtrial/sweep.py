@@ -1,13 +1,12 @@
 """Sweep: the rows of a table, the search inside each row, and the budget."""
 
-import itertools
 import typing
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fieldtrial.budget import AA_SEEDS, Budget
-from fieldtrial.config import FIELDS, HINTS, ConfigError, TrainConfig, unknown_field
+from fieldtrial.config import FIELDS, ConfigError, TrainConfig, unknown_field
 from fieldtrial.disk.sweep_description import (
     Mode,
     SweepDescription,
@@ -21,6 +20,7 @@ from fieldtrial.fields.row_names import LABEL, given_labels, label_problems, nam
 from fieldtrial.fields.rules import RUN_PREFIX
 from fieldtrial.fields.task_metrics import MODES, criteria, select_problems
 from fieldtrial.fields.values import format_value, is_numeric
+from fieldtrial.grid import grid
 from fieldtrial.search_domains import (
     Domain,
     domain_problem,
@@ -28,6 +28,8 @@ from fieldtrial.search_domains import (
     to_domain,
     to_search_domain,
 )
+
+__all__ = ("PlannedRow", "Sweep", "grid")  # what a sweep's file needs
 
 # Fields that a source and the rows that start from its weights share, so that these fit.
 ARCHITECTURE = (
@@ -39,32 +41,10 @@ MOST_FAILURES = 10  # or a tenth of the trials, if that is more
 OWN_FIELDS = {
     "task": "`base` says it for all rows",
     "seed": "`seeds` says how many a winner is run with",
+    "folds": "the sweep's `folds` says it for all rows",
+    "fold": "a winner is tested on each of the sweep's `folds`",
     "select": 'the sweep\'s `select` says it for all rows; or `base` has select="last"',
 }
-
-
-def grid(**choices: object) -> list[dict[str, object]]:
-    """Return one row for each combination of the choices, the last field changing fastest.
-
-    A list, a range or another collection with an order has the choices. A text, a number or None is
-    the only one, and so is a tuple for a field that takes several numbers: filters=(16, 32).
-
-    Raises ConfigError if the choices are a set, whose order is another one in each process.
-    """
-    combinations = itertools.product(*(_choices(*choice) for choice in choices.items()))
-    return [dict(zip(choices, values, strict=True)) for values in combinations]
-
-
-def _choices(name: str, value: object) -> list[object]:
-    if isinstance(value, str) or not isinstance(value, Iterable):
-        return [value]
-    if isinstance(value, Set):
-        rule = "must be a list, so that the rows have an order"
-        raise ConfigError([f"{name} = {value!r}: {rule}"], "grid")
-    values = list(value)
-    is_flat = not any(isinstance(one, list | tuple) for one in values)
-    is_one = isinstance(value, tuple) and typing.get_origin(HINTS.get(name)) is tuple and is_flat
-    return [value] if is_one else values
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +79,8 @@ class Sweep(Budget):
     rows: the fields of each row of the table (see `grid`); `label` beside them is the row's name.
     search: field -> a domain, such as loguniform(1e-4, 1e-1); see `search_domains`. Those of Ray
         Tune are taken too.
-    trials, seeds, finalists, searches, max_failures: see `Budget`, and MOST_FAILURES for None.
+    trials, seeds, folds, finalists, searches, max_failures: see `Budget`, and MOST_FAILURES for
+        None.
     select: the metric that chooses the winner, and each trial's epoch unless `base` says last.
     source: fields of a source trial. One is trained first for each architecture in the rows, which
         start from its weights.
@@ -136,7 +117,10 @@ class Sweep(Budget):
         is_known = self.select in criteria(self.base.task)
         if is_known and self.base.select != "last":  # it keeps what is chosen by
             object.__setattr__(self, "base", replace(self.base, select=self.select))
+        if self.folds and not self.base.folds:
+            object.__setattr__(self, "base", replace(self.base, folds=self.folds))
         problems = self.budget_problems() + self._row_problems()
+        object.__setattr__(self, "seeds", self.final_runs)
         problems += self._search_problems() + self._source_problems()
         if not problems:
             planned = [self._plan(number) for number in range(len(self.rows))]
@@ -207,7 +191,8 @@ class Sweep(Budget):
         if self.source is None:
             return None
         shape = {name: value for name, value in self.rows[number].items() if name in ARCHITECTURE}
-        return TrainConfig.from_dict({**shape, **self.source}, self.base, where="source")
+        own = {**shape, "folds": 0, **self.source}
+        return TrainConfig.from_dict(own, self.base, where="source")
 
     def _searched_values(self) -> dict[str, list[Any]]:
         return {name: extremes(domain) for name, domain in self.search.items()}
@@ -224,6 +209,7 @@ class Sweep(Budget):
             search={name: to_search_domain(domain) for name, domain in self.search.items()},
             trials=self.trials,
             seeds=self.seeds,
+            folds=self.folds,
             finalists=self.finalists,
             searches=self.searches,
             select=self.select,
@@ -250,6 +236,8 @@ class Sweep(Budget):
         last = len(self.rows) + self.aa - 1
         if self.run_only is not None and not self.run_only <= set(range(last + 1)):
             problems.append(f"run_only = {set(self.run_only)}: must be numbers from 0 to {last}")
+        if (self.base.folds, self.base.fold) != (self.folds, 0):
+            problems.append(f"base folds = {self.base.folds}: {OWN_FIELDS['folds']}")
         problems += select_problems(self.base.task, self.select, of_sweep=True)
         problems += label_problems(self.rows)
         return problems
@@ -289,11 +277,17 @@ class Sweep(Budget):
             problems.append(
                 "weights: the rows start from the source's, so neither rows nor search can set them"
             )
-        for number in range(len(self.rows)):
+        for number, row in enumerate(self.rows):
             try:
-                self._source_config(number)
+                source = self._source_config(number)
             except ConfigError as error:
                 problems += [problem for problem in error.problems if problem not in problems]
+                continue
+            if self.folds and source and source.dataset == row.get("dataset", self.base.dataset):
+                problems.append(
+                    f"source: trains on images of {source.dataset} that folds are tested on; give"
+                    " it another dataset, or leave folds out"
+                )
         return problems
 
     def _idle_row_fields(self) -> list[str]:

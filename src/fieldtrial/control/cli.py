@@ -15,7 +15,7 @@ from rich.table import Table
 from fieldtrial.budget import FIRST_SEEDS, until
 from fieldtrial.command_line import BAD_INPUT, BAD_RESULT, INTERRUPTED, said_if_long
 from fieldtrial.config import ConfigError, unknown_field
-from fieldtrial.control.changes import with_rows, with_settings
+from fieldtrial.control.changes import in_folds, with_rows, with_settings
 from fieldtrial.control.driver.begun import as_begun
 from fieldtrial.control.driver.claim import claim_folder
 from fieldtrial.control.driver.preflight import (
@@ -36,11 +36,11 @@ from fieldtrial.disk.files import share_with_group
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.fields.task_metrics import WITH_CLASSES
 from fieldtrial.panel.terminal import console, format_hours
-from fieldtrial.power import ACCURACY, SEED_DEVIATION, assumed
+from fieldtrial.power import ACCURACY, SEED_DEVIATION, assumed, fold_factor
 from fieldtrial.sweep import Sweep
 
 FLAGS = ("deterministic", "aa", "pairs")
-BUDGET = ("trials", "seeds", "finalists", "searches", "max_failures")
+BUDGET = ("trials", "seeds", "folds", "finalists", "searches", "max_failures")
 
 
 def main(build: Callable[[], Sweep], arguments: list[str] | None = None) -> None:
@@ -118,6 +118,12 @@ def _parser(script: Path) -> argparse.ArgumentParser:
         type=_seeds,
         metavar="N",
         help="fresh seeds for each winner; until:N gives up to N where it is undecided",
+    )
+    parser.add_argument(
+        "--folds",
+        type=int,
+        metavar="N",
+        help="cut all images into N folds, and test each winner on every fold instead of N seeds",
     )
     parser.add_argument(
         "--finalists",
@@ -208,7 +214,8 @@ def _configured(sweep: Sweep, options: argparse.Namespace) -> Sweep:
     sweep = with_settings(sweep, {name: value for name, _, value in pairs})
     budget = {name: getattr(options, name) for name in BUDGET if getattr(options, name) is not None}
     flags = {name: getattr(sweep, name) or getattr(options, name) for name in FLAGS}
-    sweep = with_rows(replace(sweep, **budget, **flags), options.rows)
+    folded = {} if options.folds is None else in_folds(sweep, options.folds)
+    sweep = with_rows(replace(sweep, **folded | budget | flags), options.rows)
     return smoke(sweep) if options.smoke else sweep
 
 
@@ -225,7 +232,8 @@ def _show(sweep: Sweep, folder: SweepFolder, settings: Settings, sizes: SweepSiz
     hours, source_hours = trial_hours(sweep, sizes, settings.teraflops, workers)
     # One search without finalists is the usual case, and needs no column of its own.
     further = [name for name in ("finalists", "searches") if getattr(sweep, name) > 1]
-    columns = ["trials", *further, "seeds", "parameters", "trainable", "hours at most"]
+    repeated = "folds" if sweep.folds else "seeds"
+    columns = ["trials", *further, repeated, "parameters", "trainable", "hours at most"]
     table = Table(*sweep.compared, *columns, box=None)
     for row, fact, cost in zip(sweep.planned, sizes.rows, hours, strict=True):
         if not sweep.is_run(row.number):
@@ -233,7 +241,7 @@ def _show(sweep: Sweep, folder: SweepFolder, settings: Settings, sizes: SweepSiz
         counts = (
             str(sweep.trials_per_search),
             *(str(getattr(sweep, name)) for name in further),
-            str(sweep.seeds),
+            str(sweep.folds or sweep.seeds),
             f"{fact.parameters:,}",
             f"{fact.trainable_parameters:,}",
         )
@@ -255,7 +263,8 @@ def _show(sweep: Sweep, folder: SweepFolder, settings: Settings, sizes: SweepSiz
         " frozen layers once for each row)",
         soft_wrap=True,
     )
-    can_compare = len(sweep.planned) > 1 and sweep.most_seeds >= FIRST_SEEDS
+    runs = sweep.folds or sweep.most_seeds
+    can_compare = len(sweep.planned) > 1 and runs >= FIRST_SEEDS
     can_compare &= sweep.base.task in WITH_CLASSES  # what is assumed is of accuracies
     if can_compare and (images := min((size.test_images for size in sizes.rows), default=0)):
         out.print(_power_text(images, sweep), soft_wrap=True)
@@ -276,13 +285,18 @@ def _power_text(images: int, sweep: Sweep) -> str:
     """Return which difference the sweep can show, as far as that can be said before it has run."""
     rows = len(sweep.planned)
     comparisons = math.comb(rows, 2) if sweep.pairs else rows - 1
-    design = assumed(images, sweep.most_seeds, comparisons)
+    if sweep.folds:  # each is tested on images of its own
+        images *= sweep.folds
+        design = assumed(images, 1 / fold_factor(sweep.folds), comparisons)
+    else:
+        design = assumed(images, sweep.most_seeds, comparisons)
     difference = design.detectable()
+    by_seeds = None if sweep.folds else design.seeds_for(difference / 2)
     ways = [
         f"{times * count:,.0f} {what}"
         for times, count, what in (
             (design.images_for(difference / 2), images, "test images"),
-            (design.seeds_for(difference / 2), sweep.most_seeds, "seeds"),
+            (by_seeds, sweep.most_seeds, "seeds"),
         )
         if times
     ]

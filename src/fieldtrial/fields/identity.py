@@ -2,11 +2,14 @@
 
 import hashlib
 import json
+from collections.abc import Collection
 from dataclasses import fields
 from functools import cache
 from typing import Any, Self
 
 from fieldtrial.fields.former import FORMER, SAME
+
+REPEATED = ("seed", "fold")  # what the runs of one configuration may differ in
 
 
 class Identity:
@@ -52,16 +55,16 @@ class Identity:
 
     @property
     def configuration(self) -> str:
-        """The id with the default seed: equal for all seeds of one configuration."""
-        return self._digest("seed")
+        """The id with the default seed and fold: equal for all runs of one configuration."""
+        return self._digest(REPEATED)
 
-    def _digest(self, without: str = "") -> str:
+    def _digest(self, without: Collection[str] = ()) -> str:
         kind: Any = type(self)
         first = _first_defaults(kind)
         differing = {
             name: value
             for name, value in self._meanings.items()
-            if value != first[name] and name != without
+            if value != first[name] and name not in without
         }
         return hashlib.sha256(json.dumps(differing, sort_keys=True).encode()).hexdigest()[:8]
 

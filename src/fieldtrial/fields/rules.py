@@ -32,6 +32,14 @@ def _is_class_choice(text: str) -> bool:
     return text == "all" or (text.isdecimal() and int(text) >= 2)
 
 
+def fold_problems(folds: int, fold: int) -> list[str]:
+    """Return what is wrong with a fold among so many: nothing, or a line."""
+    if fold < max(1, folds):
+        return []
+    rule = f"below folds = {folds}" if folds else "0 without folds"
+    return [f"fold = {fold}: must be {rule}"]
+
+
 # field -> conditions on its value, each with the rule that a violation is refused with
 RULES: dict[str, list[tuple[Callable[[Any], bool], str]]] = {
     "dataset": [
@@ -46,6 +54,7 @@ RULES: dict[str, list[tuple[Callable[[Any], bool], str]]] = {
             "must be all, N (2 or more), A-B with A below B, or names like cat,dog",
         )
     ],
+    "folds": [(lambda folds: folds != 1, "must be 0, or 2 and more")],
     "augmentation": [(lambda names: len(set(names)) == len(names), "must name each change once")],
     "model": [
         (

@@ -115,7 +115,8 @@ class FeatureSource:
 class FeatureData(Data):
     """Data with features, float32 (n, ...), in the place of `images`.
 
-    Those of the training and validation images, or those of the test images; see `for_split`.
+    Those of the training and validation images, or those of the test images, or with folds all of
+    these; see `for_split`.
 
     Attributes:
         side: see `image_size`.
@@ -208,6 +209,8 @@ def with_features(
     if point is None:
         return network, data
     chosen = np.union1d(data.train, data.validation)
+    if config.folds:  # so that all folds share a file, which has the test images too
+        chosen = np.union1d(chosen, data.test)
     sample = sample_of(network, point, data, world)
     source = FeatureSource(network, point, data, world, sample)
     features = source.kept(chosen, clock)
@@ -222,10 +225,11 @@ def for_split(
 ) -> tuple[Network, Data]:
     """Return the network and the data to score `split` with, where `with_features` gave these.
 
-    The test images' features are a file of their own, so that a search does not compute them. If
-    they cannot be kept, the whole network is returned, and its images.
+    The test images' features are a file of their own, so that a search does not compute them; those
+    of folds are among the others. If they cannot be kept, the whole network is returned, and its
+    images.
     """
-    if not isinstance(data, FeatureData) or split != "test":
+    if not isinstance(data, FeatureData) or split != "test" or len(data.test):
         return network, data
     source = data.source
     features = source.kept(source.data.test, clock)

@@ -107,6 +107,8 @@ def evaluate_elsewhere(run: Run, world: World, dataset: str, split: Split = "tes
         images_per_class=None,
         deduplicate=False,
     )
+    if dataset != attempt.config.dataset:  # another one is tested on its own test images
+        whole = replace(whole, folds=0, fold=0)
     without = replace(whole, augmentation=())
     other = task_of(without).load(without, own.image_size, own.cut, own.recipe)
     if other.class_names != own.class_names:

@@ -1,0 +1,98 @@
+"""Folds: all labelled images of a data set, cut into parts that are tested one after another."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fieldtrial.training.data.content import Keys, numbers
+from fieldtrial.training.data.dataset import TEST, TRAIN, VALIDATION
+from fieldtrial.training.data.splits import Indices, first_of
+
+
+class Fold(NamedTuple):
+    """What a fold is tested on, and what is left to train on.
+
+    train, test: ascending positions in the data set. parts: of all of its images, (n,), with these.
+    remark: a line on what the folds hold.
+    """
+
+    train: Indices
+    test: Indices
+    parts: NDArray[np.uint8]
+    remark: str
+
+
+def cut_fold(
+    labels: Indices,
+    parts: NDArray[np.uint8],
+    keys: Keys,
+    class_names: tuple[str, ...],
+    folds: int,
+    fold: int,
+) -> Fold:
+    """Return a fold of the images of all parts, one of so many; its numbers are from 0 on.
+
+    labels, parts, keys: of all images of the data set, (n,); a label of -1 is of no chosen class,
+    and in no fold.
+
+    Raises:
+        ValueError: the data set has validation images of its own, or a class too few images.
+    """
+    if (parts == VALIDATION).any():
+        raise ValueError(
+            "it has validation images of its own (val/), and folds hold all images; put these into"
+            " one folder for each class"
+        )
+    every = np.flatnonzero(labels >= 0)
+    own = fold_of_each(labels[every], class_names, folds, numbers(keys[every], "folds"))
+    train, test = every[own != fold], every[own == fold]
+    parts = parts.copy()
+    parts[train], parts[test] = TRAIN, TEST
+    held = f"folds hold all {len(every):,} labelled images, those of a test set too"
+    return Fold(train, test, parts, f"fold {fold} of 0 to {folds - 1}: {held}")
+
+
+def fold_of_each(
+    labels: Indices, class_names: tuple[str, ...], folds: int, numbers: NDArray[np.float64]
+) -> Indices:
+    """Return the fold of each image, int64 (n,), from 0 to folds - 1: as many of each class in all.
+
+    The images of a class are taken in the order of their `numbers` (n,), which depend on what they
+    contain alone: the cut is the same in each process, and where the files have other names. Images
+    of one number, which are copies, stay together. Classes begin with one fold after another, so
+    that the images that are left over are shared out.
+
+    Raises:
+        ValueError: a class has fewer different images than there are folds; the message names such
+            classes.
+    """
+    counts = np.bincount(labels, minlength=len(class_names))
+    found, lacking = np.empty(len(labels), np.int64), []
+    classes = np.split(np.argsort(labels, kind="stable"), np.cumsum(counts)[:-1])
+    for number, positions in enumerate(classes):
+        ordered = positions[np.argsort(numbers[positions], kind="stable")]
+        # where one may begin: not between copies
+        starts = np.flatnonzero(np.diff(numbers[ordered])) + 1
+        if len(starts) + 1 < folds or not len(ordered):
+            different = len(starts) + min(1, len(ordered))
+            lacking.append(f"{class_names[number]!r} ({different} different images)")
+            continue
+        place = np.searchsorted(
+            _begins(starts, len(ordered), folds), np.arange(len(ordered)), "right"
+        )
+        found[ordered] = (place + number) % folds
+    if lacking:
+        raise ValueError(f"{folds} folds leave some without an image of {first_of(lacking)}")
+    return found
+
+
+def _begins(starts: Indices, count: int, folds: int) -> list[int]:
+    """Return where the second and each further fold of a class begins, among `starts`, rising."""
+    found: list[int] = []
+    last = -1
+    for number in range(1, folds):
+        nearest = int(np.abs(starts - number * count / folds).argmin())
+        last = min(max(nearest, last + 1), len(starts) - (folds - number))
+        found.append(int(starts[last]))
+    return found
