@@ -157,6 +157,11 @@ class Sweep(Budget):
         return self.run_only is None or row in self.run_only
 
     @property
+    def run_now(self) -> list[PlannedRow]:
+        """The rows that are run now."""
+        return [row for row in self.planned if self.is_run(row.number)]
+
+    @property
     def most_failures(self) -> int:
         """How many failed trials stop the sweep."""
         most = max(MOST_FAILURES, (len(self.rows) + self.aa) * self.runs_per_row // 10)

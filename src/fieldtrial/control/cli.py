@@ -226,7 +226,7 @@ def _name(script: Path, options: argparse.Namespace) -> str:
 def _show(sweep: Sweep, folder: SweepFolder, settings: Settings, sizes: SweepSizes) -> None:
     """Print the rows, the search, the cost and an example trial of the sweep."""
     out = console()
-    rows = [row for row in sweep.planned if sweep.is_run(row.number)]
+    rows = sweep.run_now
     runs = len(rows) * sweep.runs_per_row
     workers = settings.workers(runs + len(sizes.sources))
     hours, source_hours = trial_hours(sweep, sizes, settings.teraflops, workers)
@@ -235,9 +235,7 @@ def _show(sweep: Sweep, folder: SweepFolder, settings: Settings, sizes: SweepSiz
     repeated = "folds" if sweep.folds else "seeds"
     columns = ["trials", *further, repeated, "parameters", "trainable", "hours at most"]
     table = Table(*sweep.compared, *columns, box=None)
-    for row, fact, cost in zip(sweep.planned, sizes.rows, hours, strict=True):
-        if not sweep.is_run(row.number):
-            continue
+    for row, fact, cost in zip(rows, sizes.rows, hours, strict=True):
         counts = (
             str(sweep.trials_per_search),
             *(str(getattr(sweep, name)) for name in further),
@@ -249,7 +247,6 @@ def _show(sweep: Sweep, folder: SweepFolder, settings: Settings, sizes: SweepSiz
     out.print(table)
     for name, domain in sweep.describe(folder.name).search.items():
         out.print(f"search {name}: {domain}")
-    hours = [cost for row, cost in zip(sweep.planned, hours, strict=True) if row in rows]
     sources = len(sizes.sources)
     most = "at most " if sweep.most_seeds > sweep.seeds else ""
     size = f"{len(rows)} rows, {most}{runs} trials and {sources} sources"
