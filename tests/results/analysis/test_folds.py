@@ -7,7 +7,11 @@ import numpy as np
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.disk.run import Run
+from fieldtrial.results.analysis.grouping import group_rows
+from fieldtrial.results.read.sweeps import read_sweep
 from fieldtrial.results.report.build import write_report
+from fieldtrial.results.report.classes import class_results
+from fieldtrial.results.report.tested import ComparedRows
 from fieldtrial.results.status import read_standing
 from fieldtrial.results.table.command import main as table
 from tests.results.conftest import BASE, CLASSES
@@ -39,6 +43,11 @@ def tell(written: "Written", row: int, fold: int, share: float) -> Run:
     return run
 
 
+def tested_rows(written: "Written") -> ComparedRows:
+    found = group_rows(read_sweep(written.folder))
+    return ComparedRows(found, ["first", "second", "third"])
+
+
 def sweep(written: "Written") -> None:
     written.describe(base=replace(BASE, folds=3).to_dict(), trials=1)
     for row, share in enumerate((0.95, 0.6, 0.9)):
@@ -66,6 +75,10 @@ def test_a_table_over_folds(written: "Written", capsys: "pytest.CaptureFixture[s
     write_report(written.folder)
     page = written.folder.report_path.read_text()
     assert "and 3 folds for each" in page
+    drawn, _ = class_results(written.folder, tested_rows(written))
+    assert [len(row["interval"]) for row in drawn] == [len(CLASSES)] * 3
+    assert all(low < high for low, high in drawn[0]["interval"])
+    assert [row["interval"] for row in drawn if row["runs"] < 3] == [[None] * len(CLASSES)]
     standing = read_standing(written.folder)
     assert standing.repeated == "folds"
     assert [row.seeds for row in standing.rows] == [3, 3, 3]
