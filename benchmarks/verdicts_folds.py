@@ -182,10 +182,10 @@ def count(job: tuple[Cell, float, int, int]) -> dict[str, Any]:
             found = rule(rows)
             other = weaker[1:] < 1
             shown[name] += float(found[other].mean() if signal < 1 else found.any())
-    for found in estimates:
+    for intervals in estimates:
         held += sum(
             one.low <= true <= one.high
-            for one, true in zip(found, truths, strict=True)
+            for one, true in zip(intervals, truths, strict=True)
             if one.low is not None and one.high is not None
         )
     return {

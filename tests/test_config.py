@@ -321,17 +321,6 @@ def test_all_problems_at_once() -> None:
     ]
 
 
-def test_as_many_filters_as_blocks() -> None:
-    assert TrainConfig(blocks=3, filters=(16, 32, 64), kernel_size=(3,)).filters == (16, 32, 64)
-    with pytest.raises(ConfigError) as caught:
-        TrainConfig(blocks=3, filters=(1, 2, 3, 4, 5), kernel_size=(3, 3), lr=0.0)
-    assert caught.value.problems == [
-        "lr = 0.0: must be above 0",
-        "filters = (1, 2, 3, 4, 5): must be 1 or 3 numbers, because blocks = 3",
-        "kernel_size = (3, 3): must be 1 or 3 numbers, because blocks = 3",
-    ]
-
-
 def test_values_go_on_top_of_a_base() -> None:
     base = TrainConfig(lr=0.5, epochs=7)
     config = TrainConfig.from_dict({"lr": "0.25", "filters": [1, 2, 3, 4, 5]}, base)

@@ -4,9 +4,7 @@ import pickle
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
-
-from fieldtrial.config import EARLIER, ConfigError, TrainConfig
+from fieldtrial.config import EARLIER, TrainConfig
 from fieldtrial.disk.files import write_json
 from fieldtrial.disk.run import Run
 from fieldtrial.fields.former import OWN_MODELS
@@ -54,12 +52,6 @@ def test_a_run_of_an_earlier_version_keeps_its_id_and_its_meaning(tmp_path: Path
 
 def test_own_models_are_known_by_name() -> None:
     assert set(OWN_MODELS) == set(MODELS)
-
-
-def test_a_fold_is_one_of_the_folds() -> None:
-    assert TrainConfig(folds=3, fold=2).fold == 2
-    with pytest.raises(ConfigError, match=r"^fold = 3: must be below folds = 3$"):
-        TrainConfig(folds=3, fold=3)
 
 
 def test_runs_of_one_configuration_differ_in_seed_and_fold() -> None:

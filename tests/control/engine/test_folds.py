@@ -56,6 +56,6 @@ def test_a_sweep_keeps_its_folds_and_whether_each_is_searched(tmp_path: Path) ->
         ({"folds": 4, "base": replace(SWEEP.base, folds=4)}, "base folds is 3 there and 4 now"),
     ):
         with pytest.raises(ConfigError, match=message):
-            claim_folder(replace(SWEEP, **changes), folder)  # type: ignore[arg-type]
+            claim_folder(replace(SWEEP, **changes), folder)
     longer = claim_folder(replace(SWEEP, trials=9), folder)
     assert list(longer.changes()) == []

@@ -103,6 +103,10 @@ def test_a_folder_with_its_own_parts(tmp_path: Path) -> None:
     assert open_dataset(config.dataset, tmp_path).test_fraction is None
     with pytest.raises(ConfigError, match=r"^folds = 12: .*12 folds leave some without an image"):
         load(TrainConfig(dataset=config.dataset, folds=12), 12)
-    fill(tmp_path / "val", 3)
+
+
+def test_a_folder_with_its_own_validation_images_is_refused(tmp_path: Path) -> None:
+    for part in ("train", "val", "test"):
+        fill(tmp_path / part, 3)
     with pytest.raises(ConfigError, match=r"^folds = 3: .*validation images of its own \(val/\)"):
-        load(config, 12)
+        load(TrainConfig(dataset=f"folder:{tmp_path}", folds=3), 12)

@@ -92,9 +92,11 @@ def search_lines(sweeps: Sweeps, groups: Groups) -> list[str]:
     once = any(one.search and one.searches == 1 for one in sweeps.descriptions.values())
     if not (once and groups.every_comparison):
         return []
+    searches = max(one.folds for one in sweeps.descriptions.values()) or 3
     return [
         "The comparisons are of the winners that were found. Each row was searched once: intervals"
-        " and p leave out that another search might find other winners. `searches = 3` includes it."
+        " and p leave out that another search might find other winners. `searches ="
+        f" {searches}` includes it."
     ]
 
 

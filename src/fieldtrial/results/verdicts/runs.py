@@ -5,6 +5,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fieldtrial.disk.run import Run
 from fieldtrial.fields.scores import is_share
@@ -89,7 +90,7 @@ def _over_folds(tested: Sequence[FinalRun], metric: str) -> tuple[Runs, str]:
         step=_step(tested, metric),
         folds=folds,
     )
-    images, scores, problem = list[Values](), list[Values](), ""
+    images, scores = list[NDArray[np.int64]](), list[Values]()
     for number, values in zip(numbers.tolist(), each, strict=True):
         found, problem = _predictions(by_fold[number], metric)
         if not found:
@@ -125,8 +126,9 @@ def _moved(found: Sequence[StoredPredictions], values: Values, metric: str) -> V
     The mean of pseudo-values is the metric without its bias: they are moved onto the value.
     """
     name = metric.partition("_")[2]
-    scores = np.stack([_scores(one, name) for one in found])
-    return scores + (values - scores.mean(1))[:, None]
+    scores: Values = np.stack([_scores(one, name) for one in found])
+    scores += (values - scores.mean(1))[:, None]
+    return scores
 
 
 def _predictions(tested: Sequence[FinalRun], metric: str) -> tuple[list[StoredPredictions], str]:
