@@ -123,12 +123,13 @@ def test_heads_are_tested_on_a_fold_as_each_of_them_alone(
     fold = {"folds": 3, "fold": 1}
     source = new_run("of-fold", classes="4", epochs=1, **fold)
     assert work(Task(str(source.path), 1), World())
-    together, alone = (probes(name, weights="run:of-fold", **fold) for name in ("these", "those"))
+    fields = {"weights": "run:of-fold", "epochs": 1, **fold}
+    together, alone = (probes(name, SETTINGS[:2], **fields) for name in ("these", "those"))
     do_together(together, test=True)
     do_alone(alone, test=True)
     for own, other in zip(together, alone, strict=True):
         require_equal(own, other)
-        assert (own.result() or {})["test_images"] == 240
+        assert (own.result() or {})["test_images"] == 241
 
 
 def test_the_device_time_of_a_group_is_shared_out(probes: Callable[..., list[Run]]) -> None:

@@ -78,7 +78,7 @@ def test_each_image_is_tested_once_and_never_where_it_was_seen() -> None:
     assert other.validation.tolist() != folds[1].validation.tolist()
     assert folds[0].digest == folds[1].digest == load(TrainConfig(), None).digest
     assert folds[2].remarks[-1] == (
-        "fold 2 of 0 to 2: folds hold all 1,797 labelled images, those of a test set too"
+        "fold 2 of 3, counted from 0: folds hold all 1,797 labelled images, those of a test set too"
     )
 
 

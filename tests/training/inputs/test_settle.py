@@ -284,7 +284,7 @@ def test_weights_that_have_seen_what_a_fold_is_tested_on_are_refused(
     train_until(new_run("first", epochs=1, folds=3))
     for name, fields, message in (
         ("whole", {"folds": 3, "fold": 1}, "was tested on the test images without folds"),
-        ("first", {"folds": 3, "fold": 1}, "was tested on fold 0 of 0 to 2, and has trained on"),
+        ("first", {"folds": 3, "fold": 1}, "was tested on fold 0 of 3, and has trained on"),
         ("first", {}, "images of the test images without folds, which this one is tested on"),
     ):
         run = new_run(f"from-{name}-{len(fields)}", weights=f"run:{name}", **fields)

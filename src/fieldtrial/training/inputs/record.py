@@ -127,7 +127,7 @@ def require_same_fold(config: TrainConfig, source: Run | None) -> None:
     if known.dataset != config.dataset or (theirs := (known.folds, known.fold)) == own:
         return
     then, now = (
-        f"fold {fold} of 0 to {folds - 1}" if folds else "the test images without folds"
+        f"fold {fold} of {folds}" if folds else "the test images without folds"
         for folds, fold in (theirs, own)
     )
     raise ConfigError(

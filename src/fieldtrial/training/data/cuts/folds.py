@@ -50,7 +50,7 @@ def cut_fold(
     parts = parts.copy()
     parts[train], parts[test] = TRAIN, TEST
     held = f"folds hold all {len(every):,} labelled images, those of a test set too"
-    return Fold(train, test, parts, f"fold {fold} of 0 to {folds - 1}: {held}")
+    return Fold(train, test, parts, f"fold {fold} of {folds}, counted from 0: {held}")
 
 
 def fold_of_each(
