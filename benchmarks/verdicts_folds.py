@@ -184,7 +184,7 @@ def count(job: tuple[Cell, float, int, int]) -> dict[str, Any]:
             shown[name] += float(found[other].mean() if signal < 1 else found.any())
     for intervals in estimates:
         held += sum(
-            one.low <= true <= one.high
+            one.low <= float(true) <= one.high
             for one, true in zip(intervals, truths, strict=True)
             if one.low is not None and one.high is not None
         )
