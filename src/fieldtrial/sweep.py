@@ -20,7 +20,8 @@ from fieldtrial.fields.row_names import LABEL, given_labels, label_problems, nam
 from fieldtrial.fields.rules import RUN_PREFIX
 from fieldtrial.fields.task_metrics import MODES, criteria, select_problems
 from fieldtrial.fields.values import format_value, is_numeric
-from fieldtrial.grid import grid
+from fieldtrial.rows.grid import grid
+from fieldtrial.rows.planned_row import PlannedRow
 from fieldtrial.search_domains import (
     Domain,
     domain_problem,
@@ -45,30 +46,6 @@ OWN_FIELDS = {
     "fold": "a winner is tested on each of the sweep's `folds`",
     "select": 'the sweep\'s `select` says it for all rows; or `base` has select="last"',
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class PlannedRow:
-    """One row of a sweep, as it will be run.
-
-    number: the row's place in `rows`, from 0.
-    label: its short name, which the sweep file gives it or `name_rows` makes of its fields.
-    cells: the row's values of the compared fields as text; fields it does not set have the base's.
-    config: the row's config before the search; with a source, it starts from that one's weights.
-    source: the config of the trial whose weights the row starts from, or None.
-    largest: `config` with each searched number of data and model at its most expensive value.
-    most_epochs: epochs of the longest trial that the search may propose.
-    smallest_batch: batch size of the trial with the most steps per epoch.
-    """
-
-    number: int
-    label: str
-    cells: tuple[str, ...]
-    config: TrainConfig
-    source: TrainConfig | None
-    largest: TrainConfig
-    most_epochs: int
-    smallest_batch: int
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -60,6 +60,12 @@ def test_a_crash_is_told_with_what_it_wrote(monkeypatch: pytest.MonkeyPatch) -> 
         looking.result()
 
 
+def known(looking: Preflight) -> SweepSizes:
+    sizes = looking.result()
+    assert sizes
+    return sizes
+
+
 SMALL = Size(
     parameters=100, trainable_parameters=100, tensors=4, flops=10**6, classes=2,
     train_images=100, validation_images=10,
@@ -146,7 +152,7 @@ def operations(sweep: Sweep, size: Size) -> float:
 def test_the_part_behind_the_frozen_layers_is_counted(freeze: str, tail: int | None) -> None:
     row = {"model": "resnet18", "freeze": freeze, "image_size": 64}
     with Preflight(Sweep(base=TrainConfig(), rows=[row]), 1, False) as looking:
-        (size,) = looking.result().largest
+        (size,) = known(looking).largest
     assert size.tail_flops == (size.flops if tail is None else 2 * tail)
     assert size.tail_tensors == (size.tensors if tail is None else 2)
     assert size.fits_cache == (tail is not None)
@@ -184,7 +190,7 @@ def test_tensors_are_counted() -> None:
     with Preflight(
         replace(SWEEP, base=TrainConfig(model="mlp", dense_width=(8, 4))), 1, False
     ) as looking:
-        assert looking.result().largest[0].tensors == 6  # weights and biases of three layers
+        assert known(looking).largest[0].tensors == 6  # weights and biases of three layers
 
 
 def test_batches_are_checked_for_the_processes_of_the_place() -> None:
@@ -204,6 +210,6 @@ def test_batches_are_checked_for_the_processes_of_the_place() -> None:
     # Only rows that are run now are checked: not the one with the loss of triplets.
     on_gpus = replace(sweep, run_only=frozenset({0}))
     with Preflight(on_gpus, processes=2, on_gpus=True) as looking:
-        sizes = looking.result()
+        sizes = known(looking)
     assert len(sizes.rows) == 1
     assert len(trial_hours(on_gpus, sizes, 1.0, workers=1)[0]) == 1

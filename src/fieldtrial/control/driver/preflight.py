@@ -15,6 +15,7 @@ from typing import Any
 from fieldtrial.config import FIELDS, ConfigError, TrainConfig
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.fields.rules import RUN_PREFIX
+from fieldtrial.installed.extras import has_extra, install_command
 from fieldtrial.processes import python
 from fieldtrial.sweep import Sweep
 
@@ -29,6 +30,10 @@ EPOCH_SECONDS = 0.02  # per epoch: a record and a checkpoint are written
 PARAMETER_SECONDS = 3e-8  # per checkpoint and parameter that trains: three numbers at 400 MB/s
 TRIAL_SECONDS = 0.01  # per trial and model tensor: the model is built, weights are read and written
 ENOUGH_IMAGES = 3  # of a process: for batch normalisation and for triplets
+NOT_CHECKED = (
+    "torch is not installed here: the trials themselves find out what is wrong with data, models"
+    f" and weights, and the cost is not known; {install_command('train')} has them checked first"
+)
 START_SECONDS = 15.0  # per worker: Python and torch are loaded
 
 
@@ -65,7 +70,8 @@ class SweepSizes:
 class Preflight:
     """The check of all rows and sources that are run now, in a process of its own.
 
-    It starts at once. A context manager, which ends the process.
+    It starts at once. A context manager, which ends the process. Where torch is not installed it
+    checks nothing.
 
     folder: the sweep's, whose trials' data and weights must be those of now; None: there is none.
     processes: of a trial. on_gpus: whether a trial runs on GPUs; None: if this machine has any.
@@ -90,6 +96,9 @@ class Preflight:
         sources = [row.source for row in sweep.run_now if row.source]
         self._sources = {source.id: ask(source) for source in sources}
         self._all = list(dict.fromkeys([*self._rows, *self._largest, *self._sources.values()]))
+        self._process: subprocess.Popen[bytes] | None = None
+        if not has_extra("train"):
+            return
         with tempfile.TemporaryFile() as questions:  # a pipe could fill up before it is read
             questions.write(json.dumps([asdict(question) for question in self._all]).encode())
             questions.seek(0)
@@ -109,15 +118,18 @@ class Preflight:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._process.kill()
-        self._process.wait()
+        if self._process:
+            self._process.kill()
+            self._process.wait()
 
-    def result(self) -> SweepSizes:
-        """Wait for the check and return the sizes.
+    def result(self) -> SweepSizes | None:
+        """Wait for the check and return the sizes; None where nothing is checked.
 
         Raises:
             ConfigError: the problems of all rows at once.
         """
+        if self._process is None:
+            return None
         output, errors = self._process.communicate()
         if self._process.returncode:
             raise RuntimeError(f"the check of the rows failed:\n{errors.decode(errors='replace')}")
