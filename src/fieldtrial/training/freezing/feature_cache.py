@@ -115,8 +115,7 @@ class FeatureSource:
 class FeatureData(Data):
     """Data with features, float32 (n, ...), in the place of `images`.
 
-    Those of the training and validation images, or those of the test images, or with folds all of
-    these; see `for_split`.
+    Those of the training and validation images, of the test images, or of all; see `for_split`.
 
     Attributes:
         side: see `image_size`.
@@ -208,9 +207,8 @@ def with_features(
     point = find_freeze_point(network)
     if point is None:
         return network, data
-    chosen = np.union1d(data.train, data.validation)
-    if config.folds:  # so that all folds share a file, which has the test images too
-        chosen = np.union1d(chosen, data.test)
+    tested = data.test if config.folds else data.test[:0]  # all folds share one file
+    chosen = np.union1d(np.union1d(data.train, data.validation), tested)
     sample = sample_of(network, point, data, world)
     source = FeatureSource(network, point, data, world, sample)
     features = source.kept(chosen, clock)
@@ -225,9 +223,8 @@ def for_split(
 ) -> tuple[Network, Data]:
     """Return the network and the data to score `split` with, where `with_features` gave these.
 
-    The test images' features are a file of their own, so that a search does not compute them; those
-    of folds are among the others. If they cannot be kept, the whole network is returned, and its
-    images.
+    The test images' features are a file of their own without folds, so that a search does not
+    compute them. If they cannot be kept, the whole network is returned, and its images.
     """
     if not isinstance(data, FeatureData) or split != "test" or len(data.test):
         return network, data
