@@ -125,7 +125,15 @@ def test_cached_views_cost_each_trial_one_an_epoch_at_most(given: int, views: in
     assert more == pytest.approx(2 * views * 100 * 0.99, rel=1e-6)
 
 
-@pytest.mark.parametrize("changes", [{"augmentation": ("crop",)}, {"strategy": "zero3"}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"augmentation": ("crop",)},
+        {"strategy": "zero3"},
+        {"mixup": 0.2},
+        {"augmentation": ("crop",), "cached_views": 2, "cutmix": 1.0},
+    ],
+)
 def test_frozen_layers_that_cannot_be_kept_are_computed_in_each_epoch(
     changes: dict[str, Any],
 ) -> None:
@@ -134,6 +142,13 @@ def test_frozen_layers_that_cannot_be_kept_are_computed_in_each_epoch(
     # forward through all, backward twice through what trains
     trial = 2 * 100 * (0.99 + 3 * 0.01) + 5 * 10
     assert operations(sweep, FROZEN) == pytest.approx(2 * trial + 50, rel=1e-6)
+
+
+def test_mirror_images_cost_each_evaluation_once_more() -> None:
+    base = TrainConfig(epochs=2, batch_size=16, freeze="all_but_head", test_flips=True)
+    trial = 2 * 100 * (0.99 + 3 * 0.01) + 2 * 5 * 10
+    sweep = Sweep(base=base, rows=[{}], seeds=1)
+    assert operations(sweep, FROZEN) == pytest.approx(2 * trial + 2 * 50, rel=1e-6)
 
 
 def test_nothing_counts_as_frozen_where_the_search_decides_it() -> None:

@@ -63,6 +63,16 @@ STATEFUL: dict[str, Any] = {
     "freeze": "first:1",
     "schedule": "linear",
 }
+# What is drawn for the whole batch, or not at all.
+RECIPE: dict[str, Any] = {
+    **PARITY,
+    "class_weights": "balanced",
+    "sampling": "balanced",
+    "ema_decay": 0.5,
+    "test_flips": True,
+}
+# With shares and boxes of the whole batch, and averaged statistics of batch normalisation.
+MIXED: dict[str, Any] = {**STATEFUL, "ema_decay": 0.9, "mixup": 0.4, "cutmix": 1.0}
 FROZEN: dict[str, Any] = {**PARITY, "freeze": "first:1"}  # and not augmented: trained on features
 # With 2 or 4 gradient accumulation steps.
 ACCUMULATED = (
@@ -100,6 +110,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 optimizer=optimizer,
                 loss="center",
             )
+    _create(folder, "whole-recipe", RECIPE)
+    for kind in ("halved", "undisturbed"):
+        _create(folder, f"{kind}-recipe", MIXED, test_flips=True)
     for name in BESIDE:
         loss, _, strategy = name.partition("-")
         _create(folder, name, PARITY | SGD, strategy=strategy, loss=loss, loss_weight=1.0, epochs=1)
@@ -171,6 +184,12 @@ def test_two_processes_learn_what_one_learns(name: str, runs: Path, alone: list[
 
 
 @pytest.mark.slow
+def test_two_processes_weigh_draw_average_and_mirror_as_one(runs: Path, tmp_path: Path) -> None:
+    alone = list(train(Attempt.at(_create(tmp_path, "alone", RECIPE))))
+    assert_same_learning(Run(runs / "whole-recipe").records(), alone)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BESIDE)
 def test_losses_of_features_are_those_of_all_processes(
     name: str, runs: Path, tmp_path: Path
@@ -234,7 +253,7 @@ def test_one_process_goes_on_from_the_checkpoint_of_two(
     )
 
 
-@pytest.mark.parametrize("name", HALVED)
+@pytest.mark.parametrize("name", [*HALVED, "recipe"])
 def test_resumed_processes_end_bit_for_bit_as_undisturbed_ones(
     name: str, runs: Path, numbers: Numbers
 ) -> None:
@@ -250,7 +269,7 @@ def test_all_processes_find_together_that_the_loss_is_not_finite(runs: Path) -> 
     assert "at step 2 (epoch 1)" in messages.pop()
 
 
-@pytest.mark.parametrize("name", HALVED)
+@pytest.mark.parametrize("name", [*HALVED, "recipe"])
 def test_each_image_is_predicted_once_and_as_by_one_process(name: str, runs: Path) -> None:
     run = Run(runs / f"undisturbed-{name}")
     data = load(run.config(), None)

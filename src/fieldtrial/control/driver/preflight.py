@@ -14,7 +14,7 @@ from typing import Any
 
 from fieldtrial.config import FIELDS, ConfigError, TrainConfig
 from fieldtrial.disk.sweep_folder import SweepFolder
-from fieldtrial.fields.rules import RUN_PREFIX
+from fieldtrial.fields.rules import RUN_PREFIX, is_mixed, keeps_images
 from fieldtrial.installed.extras import has_extra, install_command
 from fieldtrial.processes import python
 from fieldtrial.sweep import Sweep
@@ -169,6 +169,9 @@ def trial_hours(
     rows = []
     for row, size in zip(sweep.run_now, sizes.largest, strict=True):
         size, keeps = _as_frozen(size, row.config, {*sweep.search})
+        if row.config.test_flips or "test_flips" in sweep.search:
+            validation, test = 2 * size.validation_images, 2 * size.test_images
+            size = replace(size, validation_images=validation, test_images=test)
         seconds = _seconds(size, keeps, row.most_epochs, row.smallest_batch, teraflops)
         tested = sweep.searches * sweep.most_seeds
         further = tested * size.flops * size.test_images
@@ -194,9 +197,12 @@ def _as_frozen(size: Size, config: TrainConfig, searched: Set[str]) -> tuple[Siz
     """
     if "freeze" in searched:
         return replace(size, tail_flops=size.flops, tail_tensors=size.tensors), False
-    may_change = searched & {"augmentation", "cached_views", "strategy"}
-    is_new = config.augmentation and not config.cached_views  # in each epoch
-    is_fixed = not (is_new or config.strategy == "zero3" or may_change)
+    may_change = searched & {
+        "augmentation", "cached_views", "mixup", "cutmix", "test_flips", "strategy",
+    }  # fmt: skip
+    has_views = config.cached_views and not is_mixed(config)  # kept for all epochs
+    is_fixed = keeps_images(replace(config, augmentation=()) if has_views else config)
+    is_fixed = is_fixed and not (config.strategy == "zero3" or may_change)
     return size, size.fits_cache and is_fixed
 
 

@@ -16,6 +16,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from fieldtrial.config import TrainConfig
+from fieldtrial.fields.rules import keeps_images
 from fieldtrial.fields.switches import switch
 from fieldtrial.training.data.image_store import store_root
 from fieldtrial.training.data.load import Data
@@ -187,9 +188,8 @@ def with_features(
     """Return the network and the data to train on: features at the freeze point where possible.
 
     They come from the feature cache; see `FeatureSource.kept`. `network` and `data` are returned as
-    they are where nothing is frozen, where images are augmented or have boxes, where there is no
-    freeze point (see `find_freeze_point`), where the cache does not have the features, and with
-    $FIELDTRIAL_FEATURES=off.
+    they are where nothing is frozen, where images have boxes or not `keeps_images`, where there is
+    no freeze point (see `find_freeze_point`) or no room, and with $FIELDTRIAL_FEATURES=off.
 
     Training on features gives the same results up to rounding: layers may sum in another order for
     another number of images. `network` is on its device, with the weights of its frozen layers.
@@ -201,7 +201,7 @@ def with_features(
     """
     # ZeRO-3 partitions the weights and gathers them only in the order of a whole forward pass.
     is_partitioned = config.strategy == "zero3" and world.size > 1
-    is_fixed = config.freeze != "none" and not config.augmentation and not is_partitioned
+    is_fixed = config.freeze != "none" and keeps_images(config) and not is_partitioned
     if not are_wanted() or not is_fixed or not data.targets_suffice:
         return network, data
     point = find_freeze_point(network)
@@ -223,8 +223,8 @@ def for_split(
 ) -> tuple[Network, Data]:
     """Return the network and the data to score `split` with, where `with_features` gave these.
 
-    The test images' features are a file of their own without folds, so that a search does not
-    compute them. If they cannot be kept, the whole network is returned, and its images.
+    Without folds, test images' features are a file of their own, which a search does not need. If
+    they cannot be kept, the whole network is returned, and its images.
     """
     if not isinstance(data, FeatureData) or split != "test" or len(data.test):
         return network, data
@@ -261,8 +261,7 @@ def _build(source: FeatureSource, chosen: Indices, shape: tuple[int, ...], path:
             np.lib.format.write_array_header_1_0(
                 file, {"descr": "<f4", "fortran_order": False, "shape": shape}
             )
-            # reserves the room, or raises OSError
-            os.posix_fallocate(file.fileno(), 0, file.tell() + math.prod(shape) * 4)
+            os.posix_fallocate(file.fileno(), 0, file.tell() + math.prod(shape) * 4)  # or OSError
         features = np.load(aside, mmap_mode="r+")
         started = time.monotonic()
         with progress("computing features", 0, len(chosen), "images") as advance:

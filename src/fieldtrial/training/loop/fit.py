@@ -18,6 +18,7 @@ from fieldtrial.training.data.recipe import text_of
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.freezing.cached_views import with_views
 from fieldtrial.training.freezing.feature_cache import with_features
+from fieldtrial.training.freezing.moving_average import MovingAverage
 from fieldtrial.training.freezing.schemes import freeze
 from fieldtrial.training.freezing.trained_state import (
     can_be_built_again,
@@ -180,7 +181,8 @@ class Fit:
         steps = math.ceil(len(self.data.train) / config.batch_size)
         strategy = prepare(network, config, world, attempt.accumulation, steps * config.epochs)
         attempt.note(strategy.facts)
-        return Learner(task, network, objective, strategy)
+        average = MovingAverage(network, config.ema_decay) if config.ema_decay else None
+        return Learner(task, network, objective, strategy, average)
 
     def _epoch(self, learner: Learning) -> Record:
         """Train for an epoch, and return its record. Raises Diverged and Stopped."""
@@ -277,7 +279,8 @@ def scores_of(training: EpochStatistics, validation: Scores) -> Record:
     """Return a record's entries about an epoch's learning.
 
     Epoch 0's train_loss and train_accuracy are an evaluation on as many training images as
-    validation has; later epochs' are those seen while training, and only they have the mean norm of
+    validation has; later epochs' are those seen while training, of mixed images with the class of
+    the larger share, and only they have the mean norm of
     the gradient and the mean ratio of updates to weights; see `EpochStatistics`. validation_loss is
     the cross-entropy, whatever the loss. Other tasks have other metrics.
     """
