@@ -58,7 +58,8 @@ def test_a_config_refuses_what_is_no_scheme_with_all_forms(text: str) -> None:
         TrainConfig(freeze=text)
     assert caught.value.problems == [f"freeze = {text!r}: {RULE}"]
     assert RULE == (
-        "must be none, all_but_head, all_but_last:K, first:K, backbone, pattern:REGEX or only:NAME"
+        "must be none, all_but_head, all_but_last:K, first:K, backbone, pattern:REGEX, only:NAME,"
+        " or package.module:name of your own code"
     )
 
 

@@ -5,7 +5,8 @@ from dataclasses import replace
 from typing import Any
 
 from fieldtrial.budget import FIRST_SEEDS
-from fieldtrial.config import FIELDS, HINTS, ConfigError, TrainConfig, unknown_field
+from fieldtrial.config import HINTS, ConfigError, TrainConfig, is_field, unknown_field
+from fieldtrial.fields.options import typed
 from fieldtrial.fields.row_names import LABEL
 from fieldtrial.fields.values import format_value, parse
 from fieldtrial.sweep import PlannedRow, Sweep
@@ -71,11 +72,12 @@ def with_rows(sweep: Sweep, texts: Sequence[str]) -> Sweep:
             if name == LABEL:
                 wanted.setdefault(name, []).append(value)
                 continue
-            if name not in FIELDS:
+            if not is_field(name):
                 raise ValueError(unknown_field(name))
             if name in sweep.search:
                 raise ValueError(f"{name} is searched in every row, so no row is chosen by it")
-            wanted.setdefault(name, []).append(format_value(parse(value, HINTS[name])))
+            parsed = parse(value, HINTS[name]) if name in HINTS else typed(value, None)
+            wanted.setdefault(name, []).append(format_value(parsed))
         except ValueError as error:
             problems.append(f"{text}: {error}")
     for name, values in wanted.items():
