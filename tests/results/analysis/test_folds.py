@@ -9,11 +9,9 @@ import numpy as np
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.disk.run import Run
-from fieldtrial.results.analysis.grouping import group_rows
-from fieldtrial.results.read.sweeps import read_sweep
+from fieldtrial.results.read.predictions import load_predictions
+from fieldtrial.results.report.answers.classes import class_row
 from fieldtrial.results.report.build import write_report
-from fieldtrial.results.report.classes import class_results
-from fieldtrial.results.report.tested import ComparedRows
 from fieldtrial.results.status import read_standing
 from fieldtrial.results.table.command import main as table
 from tests.results.conftest import BASE, CLASSES
@@ -45,9 +43,10 @@ def tell(written: "Written", row: int, fold: int, share: float) -> Run:
     return run
 
 
-def compared(written: "Written") -> ComparedRows:
-    found = group_rows(read_sweep(written.folder))
-    return ComparedRows(found, ["first", "second", "third"])
+def finals(written: "Written") -> list[str]:
+    """Return the final runs of the first row."""
+    listed = written.folder.trials()
+    return [str(one["trial"]) for one in listed if (one["role"], one["row"]) == ("final", 0)]
 
 
 def sweep(written: "Written") -> None:
@@ -77,10 +76,11 @@ def test_a_table_over_folds(written: "Written", capsys: "pytest.CaptureFixture[s
     write_report(written.folder)
     page = written.folder.report_path.read_text()
     assert "and 3 folds for each" in page
-    drawn, _ = class_results(written.folder, compared(written))
-    assert [len(row["interval"]) for row in drawn] == [len(CLASSES)] * 3
-    assert all(low < high for low, high in drawn[0]["interval"])
-    assert [row["interval"] for row in drawn if row["runs"] < 3] == [[None] * len(CLASSES)]
+    runs = [load_predictions(written.folder.run(name)) for name in finals(written)]
+    drawn = class_row(runs)
+    assert drawn
+    assert all(low < high for low, high in drawn["interval"])
+    assert class_row(runs[:2]) == class_row(runs[:2]) | {"interval": [None] * len(CLASSES)}
     standing = read_standing(written.folder)
     assert standing.repeated == "folds"
     assert [row.seeds for row in standing.rows] == [3, 3, 3]

@@ -32,8 +32,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fieldtrial.results.verdicts.folds import CHUNK, FoldMeans, Folds, Values
+from fieldtrial.results.verdicts.folds import CHUNK, FoldMeans, Folds
 
+Values = NDArray[np.float64]
 FEWEST = 3  # runs that a comparison needs: two say next to nothing of a seed's luck
 MOST_PRIOR_FREEDOM = 4.0  # see `_moderated`
 # Of images of which none, or hardly any, tells two rows apart: an interval is then about as wide as

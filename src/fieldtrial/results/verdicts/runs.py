@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from fieldtrial.disk.run import Run
 from fieldtrial.fields.scores import is_share
 from fieldtrial.fields.task_metrics import metric_of
-from fieldtrial.results.read.predictions import StoredPredictions, load_predictions
+from fieldtrial.results.read.answers import Answers, load_answers
+from fieldtrial.results.verdicts.answer_scores import KINDS
 from fieldtrial.results.verdicts.crossed import Runs
 from fieldtrial.results.verdicts.folds import Folds, Values
 from fieldtrial.results.verdicts.image_scores import SCORES
@@ -54,7 +55,7 @@ def runs_of(tested: Sequence[FinalRun], metric: str) -> tuple[Runs, str]:
         identity = [n if one.results is None else one.results for n, one in given]
     values: Values = np.array([one.value for one in tested])
     scores, images = None, None
-    unit, step = _unit(metric), _step(tested, metric)
+    unit, step = _unit(found, metric), _step(tested, metric)
     if found:
         images = np.sort(found[0].index)
         scores = _moved(found, values, metric)
@@ -86,7 +87,7 @@ def _over_folds(tested: Sequence[FinalRun], metric: str) -> tuple[Runs, str]:
     folds = Folds(numbers, tested[0].folds)
     runs = Runs(
         np.array([own.mean() for own in each]),
-        unit=_unit(metric),
+        unit=_unit([], metric),
         step=_step(tested, metric),
         folds=folds,
     )
@@ -104,15 +105,17 @@ def _over_folds(tested: Sequence[FinalRun], metric: str) -> tuple[Runs, str]:
     of_image = np.repeat(np.arange(len(numbers)), [len(one) for one in images])[order]
     return replace(
         runs,
+        unit=_unit(found, metric),
         scores=np.concatenate(scores)[None, order],
         images=every[order],
         folds=replace(folds, of_image=of_image),
     ), ""
 
 
-def _unit(metric: str) -> float:
+def _unit(found: Sequence[Answers], metric: str) -> float:
     split, _, name = metric.partition("_")
-    return SCORES[name][1] if split == SPLIT and name in SCORES else 0.0
+    known = KINDS[type(found[0])] if found else SCORES if split == SPLIT else {}
+    return known[name][1] if name in known else 0.0
 
 
 def _step(tested: Sequence[FinalRun], metric: str) -> float:
@@ -120,7 +123,7 @@ def _step(tested: Sequence[FinalRun], metric: str) -> float:
     return 1 / counted if counted and is_share(metric) else 0.0
 
 
-def _moved(found: Sequence[StoredPredictions], values: Values, metric: str) -> Values:
+def _moved(found: Sequence[Answers], values: Values, metric: str) -> Values:
     """Return the scores of runs on the same images, (runs, images), with `values` as their means.
 
     The mean of pseudo-values is the metric without its bias: they are moved onto the value.
@@ -131,22 +134,22 @@ def _moved(found: Sequence[StoredPredictions], values: Values, metric: str) -> V
     return scores
 
 
-def _predictions(tested: Sequence[FinalRun], metric: str) -> tuple[list[StoredPredictions], str]:
+def _predictions(tested: Sequence[FinalRun], metric: str) -> tuple[list[Answers], str]:
     """Return the predictions of all runs; none, and why, where some are missing or do not fit."""
     split, _, name = metric.partition("_")
-    if split != SPLIT or name not in SCORES:
-        known = metric_of(metric)
-        if known is None or known.of_images:
-            return [], ""
-        return [], f"an image has no {known.words} of its own"
-    found: list[StoredPredictions] = []
+    known = metric_of(metric)
+    if split != SPLIT or known is None:
+        return [], ""
+    found: list[Answers] = []
     for one in tested:
         try:
-            made = load_predictions(one.run)
+            made = load_answers(one.run)
         except FileNotFoundError:
             return [], f"{one.run.name} has stored no predictions"
         except (OSError, ValueError) as error:
             return [], str(error)
+        if made is None or name not in KINDS[type(made)]:
+            return [], f"an image has no {known.words} of its own"
         if abs(_value(made, name) - one.value) > TOLERANCE * max(1, abs(one.value)):
             return [], f"{one.run.name}: its predictions are not those of its result"
         found.append(made)
@@ -158,20 +161,19 @@ def _predictions(tested: Sequence[FinalRun], metric: str) -> tuple[list[StoredPr
     return found, ""
 
 
-def _value(made: StoredPredictions, name: str) -> float:
+def _value(made: Answers, name: str) -> float:
     """Return the metric itself."""
     if name == "loss":
         return float(_scores(made, name).mean())
     return made.summary()[name]
 
 
-def _scores(made: StoredPredictions, name: str) -> Values:
+def _scores(made: Answers, name: str) -> Values:
     """Return the scores on the images in the order of their numbers, float64 (images,)."""
-    order = np.argsort(made.index)
-    return SCORES[name][0](made.label[order], made.log_probability[order])
+    return KINDS[type(made)][name][0](made.take(np.argsort(made.index)))
 
 
-def _digest(made: StoredPredictions) -> bytes:
+def _digest(made: Answers) -> bytes:
     """Return what is equal for equal answers to the same images."""
-    order = np.argsort(made.index)
-    return hashlib.blake2b(np.ascontiguousarray(made.log_probability[order]).data).digest()
+    answer = made.answer[np.argsort(made.index)]
+    return hashlib.blake2b(np.ascontiguousarray(answer).data).digest()

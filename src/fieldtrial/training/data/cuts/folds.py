@@ -1,12 +1,14 @@
 """Folds: all labelled images of a data set, cut into parts that are tested one after another."""
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fieldtrial.training.data.content import Keys, numbers
+from fieldtrial.training.data.content import numbers
 from fieldtrial.training.data.dataset import TEST, TRAIN, VALIDATION
+from fieldtrial.training.data.image_store import Store
+from fieldtrial.training.data.labels.strata import classes_to_cut
 from fieldtrial.training.data.splits import Indices, first_of
 
 
@@ -23,34 +25,40 @@ class Fold(NamedTuple):
     remark: str
 
 
-def cut_fold(
-    labels: Indices,
-    parts: NDArray[np.uint8],
-    keys: Keys,
-    class_names: tuple[str, ...],
-    folds: int,
-    fold: int,
-) -> Fold:
-    """Return a fold of the images of all parts, one of so many; its numbers are from 0 on.
+class Asked(Protocol):
+    """Which fold of how many is asked for; its numbers are from 0 on."""
 
-    labels, parts, keys: of all images of the data set, (n,); a label of -1 is of no chosen class,
-    and in no fold.
+    @property
+    def folds(self) -> int:
+        """How many there are."""
+
+    @property
+    def fold(self) -> int:
+        """The number of the one that is tested."""
+
+
+def cut_fold(store: Store, labels: Indices, class_names: tuple[str, ...], asked: Asked) -> Fold:
+    """Return a fold of the store's images, of all of its parts.
+
+    labels: of all images, (n,); one of -1 is of no chosen class, and in no fold.
 
     Raises:
         ValueError: the data set has validation images of its own, or a class too few images.
     """
-    if (parts == VALIDATION).any():
+    if (store.parts == VALIDATION).any():
         raise ValueError(
             "it has validation images of its own (val/), and folds hold all images; put these into"
             " one folder for each class"
         )
-    every = np.flatnonzero(labels >= 0)
-    own = fold_of_each(labels[every], class_names, folds, numbers(keys[every], "folds"))
-    train, test = every[own != fold], every[own == fold]
-    parts = parts.copy()
+    every, folds = np.flatnonzero(labels >= 0), asked.folds
+    strata = None if store.strata is None else store.strata[every]
+    cut_by = classes_to_cut(labels[every], class_names, strata, 1 / folds)
+    own = fold_of_each(*cut_by, folds, numbers(store.keys[every], "folds"))
+    train, test = every[own != asked.fold], every[own == asked.fold]
+    parts = store.parts.copy()
     parts[train], parts[test] = TRAIN, TEST
     held = f"folds hold all {len(every):,} labelled images, those of a test set too"
-    return Fold(train, test, parts, f"fold {fold} of {folds}, counted from 0: {held}")
+    return Fold(train, test, parts, f"fold {asked.fold} of {folds}, counted from 0: {held}")
 
 
 def fold_of_each(
