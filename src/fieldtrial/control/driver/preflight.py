@@ -252,6 +252,7 @@ class _Question:
         }
         # Parts of one's own are tried out before anything is started, with their options.
         relevant |= {kind: getattr(config, kind) for kind in config.own_parts}
+        shapes_only = shapes_only and not own_of(config.model)  # which may need more than these
         if shapes_only:
             relevant |= {"freeze": "none", "weights": "random"}
         elif config.weights.startswith(RUN_PREFIX):

@@ -203,8 +203,9 @@ def load(
     )
     crops = has_crops(config) and config.preprocessing == "recipe"
     crops = crops and config.classifier == "softmax"
+    options = tuple(sorted(config.options_of("dataset").items()))
     dataset, has_folds = locate(config.dataset, root), config.folds > 0
-    place = _Place(dataset, image_size, recipe, root, store_root(), cut, wanted, has_folds)
+    place = _Place(dataset, image_size, recipe, root, store_root(), cut, wanted, options, has_folds)
     return _load(place, config.classes, shares, crops)
 
 
@@ -221,7 +222,10 @@ class _Shares(NamedTuple):
 
 
 class _Place(NamedTuple):
-    """A data set with its labels, its places, how images become squares, and how it is cut."""
+    """A data set with its labels, its places, how images become squares, and how it is cut.
+
+    options: of an own data set, {name: value} as pairs.
+    """
 
     dataset: str
     image_size: int | None
@@ -230,6 +234,7 @@ class _Place(NamedTuple):
     stores: Path
     cut: Cut
     wanted: Wanted
+    options: tuple[tuple[str, Any], ...]
     has_folds: bool
 
 
@@ -304,7 +309,7 @@ def _load(place: _Place, classes: str, shares: _Shares, crops: bool) -> Data:
 
 @functools.lru_cache(maxsize=8)
 def _open(place: _Place, crops: bool) -> Store:
-    found = open_dataset(place.dataset, place.root, place.wanted)
+    found = open_dataset(place.dataset, place.root, place.wanted, place.options)
     size = place.image_size or found.image_size
     # first, so that the squares are made of what is decoded there
     originals = _open_originals(place) if crops else None
@@ -337,7 +342,7 @@ def _sample(
 
 @functools.lru_cache(maxsize=8)
 def _open_originals(place: _Place) -> Originals | None:
-    found = open_dataset(place.dataset, place.root, place.wanted)
+    found = open_dataset(place.dataset, place.root, place.wanted, place.options)
     size = place.image_size or found.image_size
     assert not isinstance(place.recipe, Letterbox), "boxes are not cropped with their images"
     every = place.has_folds

@@ -1,12 +1,15 @@
 """Freezing: which parameters of a network do not train, by the schemes of the field `freeze`."""
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from torch import nn
 
 from fieldtrial.fields import freezing_schemes
+from fieldtrial.own.names import is_own
 from fieldtrial.training.freezing.depth_axis import Unit, is_norm, units
+from fieldtrial.training.freezing.own_scheme import frozen_by
 from fieldtrial.training.models.network import Network, count_parameters
 
 # What only:NAME takes beside a module's name, with a test of a module and its own name.
@@ -17,9 +20,10 @@ KINDS: dict[str, Callable[[str, nn.Module], bool]] = {
 }
 
 
-def freeze(network: Network, scheme: str) -> None:
+def freeze(network: Network, scheme: str, options: Mapping[str, Any] | None = None) -> None:
     """Freeze the parameters of `network` by `scheme`, a value of the field `freeze`; others train.
 
+    options: of an own scheme.
     Frozen modules are held in evaluation mode; see `Network.hold`. An auxiliary classifier trains
     where a layer below it does, whatever the scheme.
 
@@ -30,7 +34,10 @@ def freeze(network: Network, scheme: str) -> None:
     axis = units(network)
     names = _parameters(axis)
     kind, _, argument = scheme.partition(":")
-    frozen = FROZEN[kind](network, axis, argument)
+    if is_own(scheme):
+        frozen = frozen_by(scheme, network, axis, options or {})
+    else:
+        frozen = FROZEN[kind](network, axis, argument)
     if scheme != "none" and frozen in (set(), names):
         listed = ", ".join(f"{number} {unit.name}" for number, unit in enumerate(axis, start=1))
         example = f"; a pattern is searched for in names such as {min(names)}" if argument else ""

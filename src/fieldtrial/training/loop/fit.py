@@ -52,6 +52,7 @@ from fieldtrial.training.models.network import (
 from fieldtrial.training.models.source import ModelSource
 from fieldtrial.training.models.utilization import ideal_seconds, utilization
 from fieldtrial.training.models.weights import require_types
+from fieldtrial.training.parts.metrics import try_metrics
 from fieldtrial.training.tasks.interface import Scores
 from fieldtrial.training.tasks.registry import task_of
 
@@ -295,8 +296,9 @@ def open_trial(config: TrainConfig, run: Run) -> tuple[Data, Network]:
     source = ModelSource.of(config, run.path)
     require_same_fold(config, source.run)
     data = task_of(config).load(config, source.image_size, cut_of(run, config), source.recipe)
+    try_metrics(config, data.targets(data.validation), len(data.class_names))
     network = built(source, data)
-    freeze(network, config.freeze)
+    freeze(network, config.freeze, config.options_of("freeze"))
     require_types(network.state_dict())
     return data, network
 
