@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fieldtrial.config import FIELDS, ConfigError, TrainConfig
+from fieldtrial.fields import freezing_schemes
 from fieldtrial.fields.former import has_recipe
 from fieldtrial.fields.rules import has_crops
 from fieldtrial.fields.values import format_value
@@ -59,7 +60,14 @@ FRAMED = Condition(
     ("model", "weights", "augmentation"),
     lambda config: has_recipe(config) or has_crops(config),
 )
-FROZEN = Condition("freeze other than none", ("freeze",), lambda config: config.freeze != "none")
+FIXED = Condition(
+    f"freeze other than {', '.join(freezing_schemes.NOT_FIXED)}",
+    ("freeze",),
+    lambda config: freezing_schemes.is_fixed(config.freeze),
+)
+DEEP = Condition(
+    "freeze other than all_but_head", ("freeze",), lambda config: config.freeze != "all_but_head"
+)
 AUGMENTED = Condition(
     "a change among augmentation", ("augmentation",), lambda config: bool(config.augmentation)
 )
@@ -70,7 +78,7 @@ CONDITIONS: dict[str, tuple[Condition, ...]] = {
     "images_per_class": (CLASSIFIED,),
     "preprocessing": (FRAMED, CLASSIFIED),
     "augmentation": (TRAINED,),
-    "cached_views": (AUGMENTED, FROZEN, TRAINED, CLASSIFIED),
+    "cached_views": (AUGMENTED, FIXED, TRAINED, CLASSIFIED),
     "freeze": (TRAINED,),
     "blocks": (CNN,),
     "convolutions": (CNN,),
@@ -89,6 +97,7 @@ CONDITIONS: dict[str, tuple[Condition, ...]] = {
     "svm_penalty": (MACHINE,),
     "optimizer": (TRAINED,),
     "lr": (TRAINED,),
+    "layer_decay": (DEEP, TRAINED),
     "momentum": (_is("optimizer", "sgd", "rmsprop"), TRAINED),
     "nesterov": (_is("optimizer", "sgd"), MOVING, TRAINED),
     "betas": (_is("optimizer", "adam", "adamw", "nadam"), TRAINED),

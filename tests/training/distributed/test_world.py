@@ -64,6 +64,13 @@ STATEFUL: dict[str, Any] = {
     "schedule": "linear",
 }
 FROZEN: dict[str, Any] = {**PARITY, "freeze": "first:1"}  # and not augmented: trained on features
+# Ways to fine-tune that change what trains, or how fast.
+WAYS: dict[str, dict[str, Any]] = {
+    "gradual-ddp": {"freeze": "gradual:1"},
+    "lora-ddp": {"freeze": "lora:2"},
+    "decayed-zero2": {"layer_decay": 0.5, "strategy": "zero2"},
+    "decayed-zero3": {"layer_decay": 0.5, "strategy": "zero3"},
+}
 # With 2 or 4 gradient accumulation steps.
 ACCUMULATED = (
     "accumulated2-ddp",
@@ -74,6 +81,7 @@ ACCUMULATED = (
     "accumulated4-zero3",
 )
 HALVED = ("ddp-adamw", "zero1-sgd", "zero2-adamw", "zero2-adagrad", "zero3-rmsprop", "zero3-nadam")
+GRADUAL = "ddp-gradual"
 SGD = {"optimizer": "sgd", "lr": 0.1}
 # Losses beside cross-entropy, for an epoch.
 BESIDE = ("center-ddp", "center-zero3", "triplet-zero3")
@@ -100,6 +108,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 optimizer=optimizer,
                 loss="center",
             )
+    for name, fields in WAYS.items():
+        _create(folder, name, PARITY | fields)
+    for kind in ("halved", "undisturbed"):
+        _create(folder, f"{kind}-{GRADUAL}", STATEFUL, freeze="gradual:1", loss="center")
     for name in BESIDE:
         loss, _, strategy = name.partition("-")
         _create(folder, name, PARITY | SGD, strategy=strategy, loss=loss, loss_weight=1.0, epochs=1)
@@ -209,6 +221,13 @@ def test_two_processes_learn_from_the_features_of_frozen_layers(
     assert_same_learning(Run(runs / f"frozen-{strategy}").records(), of_one)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WAYS)
+def test_two_processes_fine_tune_as_one_does(name: str, runs: Path, tmp_path: Path) -> None:
+    of_one = list(train(Attempt.at(_create(tmp_path, "alone", PARITY | WAYS[name]))))
+    assert_same_learning(Run(runs / name).records(), of_one)
+
+
 @pytest.mark.parametrize("accumulation", [2, 4, 51])
 def test_gradient_accumulation_teaches_what_a_whole_batch_teaches(
     accumulation: int, alone: list[Record], tmp_path: Path
@@ -234,7 +253,7 @@ def test_one_process_goes_on_from_the_checkpoint_of_two(
     )
 
 
-@pytest.mark.parametrize("name", HALVED)
+@pytest.mark.parametrize("name", [*HALVED, GRADUAL])
 def test_resumed_processes_end_bit_for_bit_as_undisturbed_ones(
     name: str, runs: Path, numbers: Numbers
 ) -> None:

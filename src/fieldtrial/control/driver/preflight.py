@@ -14,6 +14,7 @@ from typing import Any
 
 from fieldtrial.config import FIELDS, ConfigError, TrainConfig
 from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.fields.freezing_schemes import keeps_its_parameters
 from fieldtrial.fields.rules import RUN_PREFIX
 from fieldtrial.processes import python
 from fieldtrial.sweep import Sweep
@@ -237,6 +238,6 @@ class _Question:
         # The batch size matters only where a process gets too few images; see require_micro_batch.
         relevant["batch_size"] = min(config.batch_size, ENOUGH_IMAGES * processes)
         relevant |= {"seed": config.seed, "loss": config.loss, "select": config.select}
-        if config.cached_views:
+        if config.cached_views or not keeps_its_parameters(config.freeze):
             relevant |= {"epochs": config.epochs, "strategy": config.strategy}
         return cls(TrainConfig.from_dict(relevant), shapes_only, processes, on_gpus)

@@ -23,11 +23,13 @@ from fieldtrial.disk.run import Run
 from fieldtrial.fields.switches import require_switches
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.freezing.cached_views import require_views
+from fieldtrial.training.freezing.schemes import require_copies
 from fieldtrial.training.freezing.trained_part import trained_part
+from fieldtrial.training.inputs.facts import count
 from fieldtrial.training.inputs.settle import standing_problems
 from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.loop.batches import require_micro_batch
-from fieldtrial.training.loop.fit import count, open_trial
+from fieldtrial.training.loop.fit import open_trial
 
 
 def main() -> None:
@@ -56,6 +58,7 @@ def check(attempt: Attempt, shapes_only: bool = False) -> dict[str, Any]:
     """
     try:
         require_switches()
+        require_copies(attempt.config, attempt.world.size)
         with torch.device("meta") if shapes_only else contextlib.nullcontext():
             data, network = open_trial(attempt.config, attempt.run)
             require_micro_batch(network, data, attempt)

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from fieldtrial.config import ConfigError, TrainConfig
+from fieldtrial.fields.freezing_schemes import is_fixed
 from fieldtrial.training.augment.transforms import augment
 from fieldtrial.training.data.crops import resampling
 from fieldtrial.training.data.load import Data
@@ -134,7 +135,7 @@ def with_views(
 
 def views_of(config: TrainConfig, data: Data) -> int:
     """Return how many views of each image a trial keeps, at most one an epoch; 0: it has none."""
-    if config.freeze == "none" or not config.augmentation or not data.targets_suffice:
+    if not is_fixed(config.freeze) or not config.augmentation or not data.targets_suffice:
         return 0
     return min(config.cached_views, config.epochs)
 

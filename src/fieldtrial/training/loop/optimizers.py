@@ -1,7 +1,7 @@
 """Optimisers and the learning rate's schedule."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,8 @@ from torch import nn
 from fieldtrial.config import TrainConfig
 from fieldtrial.fields.choices import Optimizer, Schedule
 from fieldtrial.fields.switches import switch
+from fieldtrial.training.freezing.depth_axis import units
+from fieldtrial.training.models.network import Network
 
 # {parameter name: {state key: full tensor or number}}, for every strategy and number of processes
 OptimizerState = dict[str, dict[str, Any]]
@@ -42,6 +44,7 @@ OPTIMIZERS: dict[
     "nadam": (torch.optim.NAdam, lambda config: {"betas": config.betas, "eps": config.epsilon}),
 }
 
+SHARE = "share"  # the key of a group's share of the learning rate
 ONE_CYCLE_RISE = 0.3  # share of the steps in which one_cycle rises, where the config does not say
 ONE_CYCLE_START, ONE_CYCLE_END = 1 / 25, 1e-4  # of the peak: before the first step, after the last
 
@@ -87,33 +90,78 @@ def total_norm(tensors: list[torch.Tensor]) -> torch.Tensor:
     return norm
 
 
+def rate_shares(network: Network, config: TrainConfig) -> dict[nn.Parameter, float]:
+    """Return the share of the learning rate of each parameter of `network`; {}: all have 1.
+
+    It is layer_decay to the power of the number of units above the parameter's own, so 1 for the
+    head: the discriminative fine-tuning of J. Howard and S. Ruder ("Universal Language Model
+    Fine-tuning for Text Classification", 2018, with 1/2.6), and the layer-wise decay of K. Clark et
+    al. ("ELECTRA", 2020) and H. Bao et al. ("BEiT", 2022).
+    """
+    if config.layer_decay == 1:
+        return {}
+    named = dict(network.model.named_parameters())
+    return {
+        named[name]: config.layer_decay**above
+        for above, unit in enumerate(reversed(units(network)))
+        for name in unit.parameters
+    }
+
+
 def build_optimizer(
-    parameters: Iterable[nn.Parameter], config: TrainConfig
+    parameters: Iterable[nn.Parameter],
+    config: TrainConfig,
+    shares: Mapping[nn.Parameter, float] | None = None,
 ) -> torch.optim.Optimizer:
     """Return the optimiser of `config` over the `parameters` that are not frozen.
 
-    Without decay_all, those with one dimension, which are biases and the parameters of
-    normalisation layers, are a group of their own without weight decay (He et al., "Bag of Tricks
-    for Image Classification with Convolutional Neural Networks", 2018, section 3.1).
+    Parameters with another share of the learning rate are a group of their own; `set_rate` sets the
+    rates of all groups. Without decay_all, so are those with one dimension, which are biases and
+    the parameters of normalisation layers, without weight decay (He et al., "Bag of Tricks for
+    Image Classification with Convolutional Neural Networks", 2018, section 3.1).
+
+    shares: as `rate_shares` returns them; None: all are 1.
 
     Steps are fused where torch can; the environment variable FIELDTRIAL_FUSED=off turns that off.
     The steps agree up to rounding.
     """
     trained = [parameter for parameter in parameters if parameter.requires_grad]
-    groups: list[dict[str, Any]] = [{"params": trained}]
-    if not config.decay_all:
-        groups = [
-            {"params": [p for p in trained if p.ndim > 1]},
-            {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-        ]
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for parameter in trained:
+        decay = config.weight_decay if config.decay_all or parameter.ndim > 1 else 0.0
+        groups.setdefault(((shares or {}).get(parameter, 1.0), decay), []).append(parameter)
     kind, settings = OPTIMIZERS[config.optimizer]
-    return kind(
-        [group for group in groups if group["params"]],
+    optimizer = kind(
+        [
+            {"params": own, SHARE: share, "weight_decay": decay}
+            for (share, decay), own in groups.items()
+        ],
         lr=config.lr,
-        weight_decay=config.weight_decay,
         **settings(config),
         **_way(config.optimizer, trained),
     )
+    set_rate(optimizer, config.lr)
+    return optimizer
+
+
+def set_rate(optimizer: Any, lr: float) -> None:
+    """Set the learning rate of each group of an optimiser of `build_optimizer`: its share of `lr`.
+
+    optimizer: that, or DeepSpeed's around it.
+    """
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group[SHARE]
+
+
+def begun_state(optimizer: torch.optim.Optimizer, parameter: nn.Parameter) -> dict[str, Any]:
+    """Return the state of a parameter that begins to train later than others; {}: torch makes it.
+
+    torch's fused SGD takes a momentum of all parameters or of none. From 0, the first step is the
+    one without.
+    """
+    if isinstance(optimizer, torch.optim.SGD) and optimizer.defaults["momentum"]:
+        return {"momentum_buffer": torch.zeros_like(parameter, requires_grad=False)}
+    return dict(optimizer.state.get(parameter, {}))
 
 
 def _way(name: Optimizer, parameters: list[nn.Parameter]) -> dict[str, bool]:

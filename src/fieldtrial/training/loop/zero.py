@@ -14,7 +14,13 @@ from torch import nn
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.training.distributed.world import World
-from fieldtrial.training.loop.optimizers import OptimizerState, build_optimizer, trainable
+from fieldtrial.training.loop.optimizers import (
+    OptimizerState,
+    build_optimizer,
+    rate_shares,
+    set_rate,
+    trainable,
+)
 from fieldtrial.training.models.network import Network
 
 # No operator of DeepSpeed's own is needed, so none is compiled, and no compiler is looked for.
@@ -42,7 +48,9 @@ class Zero:
         }
         self._engine, self._optimizer, _, _ = deepspeed.initialize(
             model=network,
-            optimizer=build_optimizer(self._parameters.values(), config),
+            optimizer=build_optimizer(
+                self._parameters.values(), config, rate_shares(network, config)
+            ),
             config=settings,
             dist_init_required=False,
         )
@@ -66,8 +74,7 @@ class Zero:
 
     def step(self, lr: float, measured: bool = False) -> torch.Tensor | float | None:
         """Take one optimiser step and clear the gradient; see Strategy."""
-        for group in self._optimizer.param_groups:
-            group["lr"] = lr
+        set_rate(self._optimizer, lr)
         self._engine.step()
         if not self._has_stepped and not self._partitioned:
             self._link_optimizer_states()

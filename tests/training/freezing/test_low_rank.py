@@ -1,0 +1,154 @@
+"""LoRA: what is added to which layers, that it is merged right, and trials with it."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from fieldtrial.config import TrainConfig
+from fieldtrial.disk.run import Record, Run
+from fieldtrial.training.distributed.world import World
+from fieldtrial.training.freezing.low_rank import is_added, merge
+from fieldtrial.training.freezing.schemes import freeze
+from fieldtrial.training.loop.fit import open_trial
+from fieldtrial.training.models.network import count_trainable
+from fieldtrial.training.scoring.evaluation import evaluate_run
+from tests.training.networks import network_for
+
+NewRun = Callable[..., Run]
+TrainUntil = Callable[..., list[Record]]
+Numbers = Callable[[Run], list[dict[str, Any]]]
+
+SIZE, RANK = 32, 2
+
+
+def added(shapes: list[tuple[int, int]]) -> int:
+    """Return how many numbers LoRA has for layers with so many (inputs, outputs)."""
+    return sum(RANK * (inputs + outputs) for inputs, outputs in shapes)
+
+
+MODELS: dict[str, tuple[TrainConfig, list[tuple[int, int]]]] = {
+    "cnn": (
+        TrainConfig(blocks=2, filters=(4,), dense_width=(8,)),
+        [(3 * 9, 4), (4 * 9, 4), (4 * 64, 8)],
+    ),
+    # of each of six blocks: queries, keys and values; projection; two layers of 192 units
+    "timm:test_vit": (
+        TrainConfig(model="timm:test_vit"),
+        [(3 * 256, 64), *([(64, 192), (64, 64), (64, 192), (192, 64)] * 6)],
+    ),
+    # torch's own attention reads its layers' weights: those of its blocks stay as they are
+    "torchvision:vit_b_16": (
+        TrainConfig(model="torchvision:vit_b_16"),
+        [(3 * 256, 768), *([(768, 3072), (3072, 768)] * 12)],
+    ),
+    "torchvision:squeezenet1_1": (
+        TrainConfig(model="torchvision:squeezenet1_1"),
+        [
+            (27, 64),
+            *(
+                shape
+                for given, narrow, wide in (
+                    (64, 16, 64), (128, 16, 64), (128, 32, 128), (256, 32, 128),
+                    (256, 48, 192), (384, 48, 192), (384, 64, 256), (512, 64, 256),
+                )
+                for shape in ((given, narrow), (narrow, wide), (9 * narrow, wide))
+            ),
+        ],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_products_are_added_trained_alone_and_merged(model: str) -> None:
+    config, shapes = MODELS[model]
+    size = 32 if model != "torchvision:vit_b_16" else 16
+    network = network_for(config, size=size, channels=3)
+    images = torch.rand(2, 3, size, size)
+    names = set(network.state_dict())
+    network.eval()
+    with torch.no_grad():
+        before = network(images)
+    freeze(network, f"lora:{RANK}", seed=3)
+    network.eval()
+    with torch.no_grad():
+        assert torch.equal(network(images), before)
+    head = network.get_submodule(network.head)
+    in_head = sum(parameter.numel() for parameter in head.parameters())
+    assert count_trainable(network) == added(shapes) + in_head
+    kept = {name: one.clone() for name, one in network.state_dict().items() if "base_layer" in name}
+    torch.manual_seed(0)
+    with torch.no_grad():  # as after a training
+        for name, parameter in network.named_parameters():
+            if is_added(name):
+                parameter.add_(0.02 * torch.randn_like(parameter))
+        trained = network(images)
+        assert all(torch.equal(network.state_dict()[name], one) for name, one in kept.items())
+        merge(network)
+        merged = network(images)
+    assert float((trained - before).abs().max()) > 100 * float((merged - trained).abs().max())
+    torch.testing.assert_close(merged, trained, rtol=1e-3, atol=1e-4)
+    assert set(network.state_dict()) == names
+
+
+def test_grouped_convolutions_and_unused_layers_stay_as_they_are() -> None:
+    network = network_for(TrainConfig(model="torchvision:mobilenet_v3_small"), SIZE, channels=3)
+    freeze(network, "lora:3")
+    layers = {name: network.model.get_submodule(f"{name}.base_layer") for name in network.adapted}
+    assert {layer.groups for layer in layers.values() if hasattr(layer, "groups")} == {1}
+    assert "features.4.block.0.0" in layers
+    depthwise = network.model.get_submodule("features.4.block.1.0")
+    assert depthwise.groups > 1  # type: ignore[operator]
+    assert not any(one.requires_grad for one in depthwise.parameters())
+    # BEiT's attention reads the weights of qkv: nothing added to it would be learned
+    network = network_for(TrainConfig(model="timm:beit_base_patch16_224"), SIZE, channels=3)
+    freeze(network, "lora:1")
+    assert "blocks.0.attn.proj" in network.adapted
+    assert "blocks.0.attn.qkv" not in network.adapted
+
+
+@pytest.mark.usefixtures("each_epoch_saved")
+def test_a_trial_keeps_plain_weights_and_goes_on_to_the_same(
+    new_run: NewRun, train_until: TrainUntil, numbers: Numbers
+) -> None:
+    whole, halted = (new_run(name, freeze="lora:2", lr=0.01) for name in ("whole", "halted"))
+    train_until(whole, test=True)
+    train_until(halted, last_epoch=1)
+    train_until(halted, attempt=2, test=True)
+    assert numbers(halted) == numbers(whole)
+    assert halted.weights_path.read_bytes() == whole.weights_path.read_bytes()
+    result = whole.result() or {}
+    assert result["trainable_parameters"] == added([(64, 16)]) + 16 * 3 + 3
+    assert result["validation_accuracy"] > 0.8
+    # the tested network is the one in the file
+    again = evaluate_run(whole, World())
+    assert again == {name: value for name, value in result.items() if name in again}
+    # whose layers differ by a product of rank 2, and can be trained on
+    run = new_run("next", weights=str(whole.path), freeze="all_but_head")
+    kept = load_file(str(whole.weights_path))
+    plain = new_run("plain")
+    _, begun = open_trial(plain.config(), plain)
+    change = kept["model.dense1.weight"] - begun.state_dict()["model.dense1.weight"]
+    assert int(torch.linalg.matrix_rank(change, rtol=1e-4)) == 2
+    assert torch.equal(kept["model.dense1.bias"], begun.state_dict()["model.dense1.bias"])
+    train_until(run)
+    stopped = new_run("stopped", freeze="lora:2", lr=0.01)
+    stopped.request_stop()
+    train_until(stopped)
+    assert load_file(str(stopped.weights_path)).keys() == kept.keys()
+
+
+def test_without_the_library_there_is_one_clear_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "peft", None)
+    run = Run.create(tmp_path / "run", TrainConfig(freeze="lora:8", classes="2"))
+    with pytest.raises(ValueError, match=r"^freeze = 'lora:8': needs the library peft.*\[peft\]'$"):
+        open_trial(run.config(), run)
+    run = Run.create(tmp_path / "bare", TrainConfig(model="mlp", dense_width=(), freeze="lora:8"))
+    with pytest.raises(ValueError, match=r"'lora:8': the model has no linear layer or convolution"):
+        open_trial(run.config(), run)
