@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 import torch
+import torchvision.models
 from safetensors.torch import load_file
+from timm.models.beit import Beit
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.disk.run import Record, Run
@@ -15,7 +17,7 @@ from fieldtrial.training.distributed.world import World
 from fieldtrial.training.freezing.low_rank import is_added, merge
 from fieldtrial.training.freezing.schemes import freeze
 from fieldtrial.training.loop.fit import open_trial
-from fieldtrial.training.models.network import count_trainable
+from fieldtrial.training.models.network import Network, count_trainable
 from fieldtrial.training.scoring.evaluation import evaluate_run
 from tests.training.networks import network_for
 
@@ -31,23 +33,37 @@ def added(shapes: list[tuple[int, int]]) -> int:
     return sum(RANK * (inputs + outputs) for inputs, outputs in shapes)
 
 
-MODELS: dict[str, tuple[TrainConfig, list[tuple[int, int]]]] = {
+def of_torchvision() -> Network:
+    """Return a small vision transformer of torchvision, whose attention is torch's own."""
+    model = torchvision.models.VisionTransformer(SIZE, 16, 2, 2, 16, 32, num_classes=5)
+    return Network(model, "heads.head", SIZE, (0.5,) * 3, (0.5,) * 3)
+
+
+def of_beit() -> Network:
+    """Return a small BEiT, whose attention adds its biases itself."""
+    model = Beit(img_size=SIZE, embed_dim=16, depth=2, num_heads=2, mlp_ratio=2, num_classes=5)
+    return Network(model, "head", SIZE, (0.5,) * 3, (0.5,) * 3)
+
+
+def of(**fields: Any) -> Callable[[], Network]:
+    return lambda: network_for(TrainConfig(**fields), SIZE, channels=3)
+
+
+# The numbers of inputs and outputs of the layers to which a product is added.
+MODELS: dict[str, tuple[Callable[[], Network], list[tuple[int, int]]]] = {
     "cnn": (
-        TrainConfig(blocks=2, filters=(4,), dense_width=(8,)),
-        [(3 * 9, 4), (4 * 9, 4), (4 * 64, 8)],
+        of(blocks=2, filters=(4,), dense_width=(8,)), [(3 * 9, 4), (4 * 9, 4), (4 * 64, 8)]
     ),
     # of each of six blocks: queries, keys and values; projection; two layers of 192 units
-    "timm:test_vit": (
-        TrainConfig(model="timm:test_vit"),
+    "vit": (
+        of(model="timm:test_vit"),
         [(3 * 256, 64), *([(64, 192), (64, 64), (64, 192), (192, 64)] * 6)],
     ),
-    # torch's own attention reads its layers' weights: those of its blocks stay as they are
-    "torchvision:vit_b_16": (
-        TrainConfig(model="torchvision:vit_b_16"),
-        [(3 * 256, 768), *([(768, 3072), (3072, 768)] * 12)],
-    ),
-    "torchvision:squeezenet1_1": (
-        TrainConfig(model="torchvision:squeezenet1_1"),
+    # without attention, and without queries, keys and values
+    "torchvision": (of_torchvision, [(3 * 256, 16), *([(16, 32), (32, 16)] * 2)]),
+    "beit": (of_beit, [(3 * 256, 16), *([(16, 16), (16, 32), (32, 16)] * 2)]),
+    "squeezenet": (
+        of(model="torchvision:squeezenet1_1"),
         [
             (27, 64),
             *(
@@ -64,30 +80,25 @@ MODELS: dict[str, tuple[TrainConfig, list[tuple[int, int]]]] = {
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_products_are_added_trained_alone_and_merged(model: str) -> None:
-    config, shapes = MODELS[model]
-    size = 32 if model != "torchvision:vit_b_16" else 16
-    network = network_for(config, size=size, channels=3)
-    images = torch.rand(2, 3, size, size)
+def test_products_are_added_to_layers_that_stay_and_merged(model: str) -> None:
+    build, shapes = MODELS[model]
+    network, images = build(), torch.rand(2, 3, SIZE, SIZE)
     names = set(network.state_dict())
     network.eval()
     with torch.no_grad():
         before = network(images)
     freeze(network, f"lora:{RANK}", seed=3)
     network.eval()
-    with torch.no_grad():
-        assert torch.equal(network(images), before)
     head = network.get_submodule(network.head)
     in_head = sum(parameter.numel() for parameter in head.parameters())
     assert count_trainable(network) == added(shapes) + in_head
-    kept = {name: one.clone() for name, one in network.state_dict().items() if "base_layer" in name}
     torch.manual_seed(0)
-    with torch.no_grad():  # as after a training
+    with torch.no_grad():
+        assert torch.equal(network(images), before)
         for name, parameter in network.named_parameters():
             if is_added(name):
-                parameter.add_(0.02 * torch.randn_like(parameter))
+                parameter.add_(0.02 * torch.randn_like(parameter))  # as after a training
         trained = network(images)
-        assert all(torch.equal(network.state_dict()[name], one) for name, one in kept.items())
         merge(network)
         merged = network(images)
     assert float((trained - before).abs().max()) > 100 * float((merged - trained).abs().max())
@@ -95,20 +106,22 @@ def test_products_are_added_trained_alone_and_merged(model: str) -> None:
     assert set(network.state_dict()) == names
 
 
-def test_grouped_convolutions_and_unused_layers_stay_as_they_are() -> None:
-    network = network_for(TrainConfig(model="torchvision:mobilenet_v3_small"), SIZE, channels=3)
+def test_what_trains_is_what_is_added_and_depthwise_convolutions_stay() -> None:
+    network = of(model="torchvision:mobilenet_v3_small")()
     freeze(network, "lora:3")
-    layers = {name: network.model.get_submodule(f"{name}.base_layer") for name in network.adapted}
-    assert {layer.groups for layer in layers.values() if hasattr(layer, "groups")} == {1}
-    assert "features.4.block.0.0" in layers
-    depthwise = network.model.get_submodule("features.4.block.1.0")
-    assert depthwise.groups > 1  # type: ignore[operator]
-    assert not any(one.requires_grad for one in depthwise.parameters())
-    # BEiT's attention reads the weights of qkv: nothing added to it would be learned
-    network = network_for(TrainConfig(model="timm:beit_base_patch16_224"), SIZE, channels=3)
-    freeze(network, "lora:1")
-    assert "blocks.0.attn.proj" in network.adapted
-    assert "blocks.0.attn.qkv" not in network.adapted
+    before = {name: one.clone() for name, one in network.state_dict().items()}
+    network.train()
+    network(torch.rand(4, 3, SIZE, SIZE)).square().sum().backward()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.requires_grad:
+                assert parameter.grad is not None
+                parameter.add_(0.01)
+    moved = {name for name, one in network.state_dict().items() if not one.equal(before[name])}
+    head = {"model.classifier.3.weight", "model.classifier.3.bias"}
+    assert moved == {name for name in before if is_added(name)} | head
+    assert "features.4.block.0.0" in network.adapted
+    assert "features.4.block.1.0" not in network.adapted  # depthwise
 
 
 @pytest.mark.usefixtures("each_epoch_saved")

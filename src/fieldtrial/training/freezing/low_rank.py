@@ -63,6 +63,7 @@ def merge(network: Network) -> None:
         layer.merge()  # type: ignore[operator]
         parent, _, own = name.rpartition(".")
         setattr(network.model.get_submodule(parent), own, layer.base_layer)
+    del network.model.peft_config  # which peft has left there
     network.adapted, network.frozen = (), None
 
 
@@ -89,8 +90,12 @@ def _adaptable(network: Network) -> tuple[str, ...]:
     finally:
         for handle in handles:
             handle.remove()
-    heads = {head.removeprefix("model.") for head in network.heads}
-    return tuple(name for name, layer in layers.items() if layer in called and name not in heads)
+    heads = tuple(f"{head.removeprefix('model.')}." for head in network.heads)
+    return tuple(
+        name
+        for name, layer in layers.items()
+        if layer in called and not f"{name}.".startswith(heads)
+    )
 
 
 def _takes_a_product(layer: nn.Module) -> bool:
