@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from fieldtrial.training.models.network import Network, forward_shapes
+from fieldtrial.training.models.network import Network
 
-MATRICES = 7  # a purpose of random numbers
+MATRICES = 9  # a purpose of random numbers
 
 
 def adapt(network: Network, rank: int, seed: int) -> None:
@@ -84,9 +84,10 @@ def _adaptable(network: Network) -> tuple[str, ...]:
     handles = [
         layer.register_forward_pre_hook(lambda own, _: called.add(own)) for layer in layers.values()
     ]
-    network.model.eval()
+    network.eval()
     try:
-        forward_shapes(network, network.image_size, network.mean.shape[1])
+        with torch.no_grad():
+            network(network.blank())
     finally:
         for handle in handles:
             handle.remove()
