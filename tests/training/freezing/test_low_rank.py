@@ -14,6 +14,7 @@ from timm.models.beit import Beit
 from fieldtrial.config import TrainConfig
 from fieldtrial.disk.run import Record, Run
 from fieldtrial.training.distributed.world import World
+from fieldtrial.training.freezing.depth_axis import units
 from fieldtrial.training.freezing.low_rank import is_added, merge
 from fieldtrial.training.freezing.schemes import freeze
 from fieldtrial.training.loop.fit import open_trial
@@ -36,6 +37,7 @@ def added(shapes: list[tuple[int, int]]) -> int:
 def of_torchvision() -> Network:
     """Return a small vision transformer of torchvision, whose attention is torch's own."""
     model = torchvision.models.VisionTransformer(SIZE, 16, 2, 2, 16, 32, num_classes=5)
+    torch.nn.init.normal_(model.heads.head.weight)  # which is 0
     return Network(model, "heads.head", SIZE, (0.5,) * 3, (0.5,) * 3)
 
 
@@ -92,6 +94,7 @@ def test_products_are_added_to_layers_that_stay_and_merged(model: str) -> None:
     head = network.get_submodule(network.head)
     in_head = sum(parameter.numel() for parameter in head.parameters())
     assert count_trainable(network) == added(shapes) + in_head
+    assert {unit.name for unit in units(network)} == {unit.name for unit in units(build())}
     torch.manual_seed(0)
     with torch.no_grad():
         assert torch.equal(network(images), before)

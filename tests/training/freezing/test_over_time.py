@@ -131,20 +131,22 @@ def test_a_probe_first_leaves_more_of_the_features_as_they_were(
     Out-of-Distribution", ICLR 2022: gradients through a random head distort the features.
     """
     shape = {"model": "cnn", "blocks": 3, "filters": [8], "dense_width": [16]}
-    source = new_run("source", **(shape | {"classes": "0-4", "epochs": 4}))
+    source = new_run("source", **(shape | {"classes": "all", "epochs": 6, "lr": 0.003}))
     train_until(source)
     target = shape | {"weights": str(source.path), "classes": "5-9", "images_per_class": 20}
-    sgd = {"optimizer": "sgd", "lr": 0.05, "select": "last"}
-    ways = {"all": ("none", 4), "probe": ("probe_then_all:20", 24)}
-    changes: dict[str, float] = {}
-    for name, (scheme, epochs) in ways.items():
-        run = new_run(name, **target, freeze=scheme, epochs=epochs, **sgd)
-        data, network = open_trial(run.config(), run)
-        images = torch.from_numpy(data.take(data.validation))
-        before = features_of(network, images)
-        train_until(run)
-        network.load_state_dict(load_file(str(run.weights_path)))
-        after = features_of(network, images)
-        changes[name] = float((after - before).norm() / before.norm())
-    assert changes["all"] > 0.1
-    assert changes["probe"] < 0.8 * changes["all"]
+    sgd = {"optimizer": "sgd", "lr": 0.01, "batch_size": 16, "select": "last"}
+    changes: dict[str, list[float]] = {}
+    for scheme, epochs in (("none", 10), ("probe_then_all:40", 50)):
+        for seed in range(3):
+            schedule = {"freeze": scheme, "epochs": epochs, "seed": seed}
+            run = new_run(f"{scheme}-{seed}", **target, **sgd, **schedule)
+            data, network = open_trial(run.config(), run)
+            images = torch.from_numpy(data.take(data.validation))
+            before = features_of(network, images)
+            train_until(run)
+            network.load_state_dict(load_file(str(run.weights_path)))
+            change = (features_of(network, images) - before).norm() / before.norm()
+            changes.setdefault(scheme, []).append(float(change))
+    directly, after_a_probe = map(sum, changes.values())
+    # 0.65 and 0.46 on average where this was written
+    assert after_a_probe < 0.85 * directly

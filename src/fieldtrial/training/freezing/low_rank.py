@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from fieldtrial.training.freezing.depth_axis import units
 from fieldtrial.training.models.network import Network
 
 MATRICES = 9  # a purpose of random numbers
@@ -41,6 +42,7 @@ def adapt(network: Network, rank: int, seed: int) -> None:
             f"{scheme}: needs the library peft, which cannot be imported ({error}); pip install"
             " 'fieldtrial[peft]'"
         ) from None
+    units(network)  # known from now on, by the layers as they were built
     pattern = "|".join(map(re.escape, names))  # as a text, it is matched against whole names
     settings = LoraConfig(r=rank, lora_alpha=rank, target_modules=f"({pattern})")
     with torch.random.fork_rng(devices=[]):
