@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test chaos fuzz check docs fix bench clean packages
+.PHONY: demo test chaos fuzz check docs fix bench wheel clean packages
 
 demo: $(VENV)/installed
 	$(BIN)/python sweeps/digits_transfer.py
@@ -48,6 +48,10 @@ bench: $(VENV)/installed
 	$(BIN)/python benchmarks/table_of_speed.py --results $$BENCHMARK_RESULTS; \
 	echo "All figures are in $$BENCHMARK_RESULTS."
 
+# The wheel with each extra in new environments, for each Python from 3.11 on; downloads gigabytes.
+wheel:
+	bash .ci/wheel
+
 clean:
 	rm -rf $(VENV)
 
@@ -55,5 +59,5 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed; PYTHON=... names it"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || [ "$$(id -u)" != 0 ] || { apt-get update -q && apt-get install -qy --no-install-recommends python3-venv; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test,docs]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[all,test,docs]'
 	@touch $@

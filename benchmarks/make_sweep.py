@@ -111,7 +111,7 @@ def make_trial(
     luck = random.Random(config.id)
     folder.list_trial(config.id, row, role)
     run = Run.create(folder.path / config.id, config)
-    run.write_command(f"python jobs/train.py --run {run.path} {' '.join(config.to_flags())}")
+    run.write_command(f"fieldtrial train --run {run.path} {' '.join(config.to_flags())}")
     records = records_of(config, luck)
     last, outcome = len(records) - 1, "finished"
     diverges, dies = config.lr > 0.5, luck.random() < 0.01

@@ -1,59 +1,8 @@
-"""Prepare a data set before any trial: python jobs/data.py NAME [--data-root DIR] [--show]
+"""Prepare a data set before any trial: python jobs/data.py NAME [--data-root DIR] [--show]"""
 
-Downloads it if it is missing, unpacks it, and decodes it once, at its own size or at --image_size.
-Images that cannot be read are named. --show draws the class counts of each split, and samples.
-"""
-
-import re
 import sys
-from collections.abc import Sequence
-from pathlib import Path
 
-from fieldtrial.command_line import add_data_root, job, job_parser, parse, say
-from fieldtrial.config import TrainConfig
-from fieldtrial.flags import add_flags
-
-CUTS = ("validation_fraction", "train_fraction", "images_per_class", "deduplicate")
-
-
-@job()
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Prepare the data set, print its counts, and draw it."""
-    parser = job_parser(__doc__)
-    parser.add_argument("dataset", metavar="NAME", help="a name, folder:PATH, boxes:PATH")
-    add_data_root(parser)
-    parser.add_argument("--show", action="store_true", help="draw class counts and samples")
-    parser.add_argument("--out", default=".", metavar="DIR", help="folder of the drawings [.]")
-    add_flags(parser, ("classes", "image_size", *CUTS, "seed"))
-    flags = parse(parser, arguments)
-    prepare(TrainConfig.from_flags(flags), Path(flags.out) if flags.show else None)
-    return 0
-
-
-def prepare(config: TrainConfig, out: Path | None) -> None:
-    """Open the data set of `config` as a trial does, print its counts, and draw it into `out`."""
-    from fieldtrial.insight.dataset import draw_class_counts, draw_samples
-    from fieldtrial.processes import data_root
-    from fieldtrial.training.data.boxes.load import load_boxes  # late: bad flags need no wait
-    from fieldtrial.training.data.load import load
-    from fieldtrial.training.data.sets.registry import has_boxes
-
-    opened = load_boxes if has_boxes(config.dataset) else load
-    data = opened(config, config.image_size)
-    splits = {"training": data.train, "validation": data.validation, "test": data.test}
-    counts = ", ".join(f"{len(part):,} {name}" for name, part in splits.items())
-    kind = f"{'grey' if data.channels == 1 else 'colour'}, {data.image_size} pixels"
-    say(f"{config.dataset}: {len(data.class_names)} classes, {kind}; {counts} images")
-    remarks = [f"  {remark}" for remark in data.remarks]
-    say("\n".join([*remarks, f"classes: {', '.join(data.class_names)}"]))
-    say(f"data sets are in {data_root()}")
-    if out:
-        out.mkdir(parents=True, exist_ok=True)
-        name = re.sub(r"[^\w.-]", "_", Path(config.dataset.rpartition(":")[2]).name)
-        for draw, what in ((draw_class_counts, "classes"), (draw_samples, "samples")):
-            draw(data, config.dataset, out / f"{name}-{what}.png")
-            say(str(out / f"{name}-{what}.png"))
-
+from fieldtrial.commands.data import main
 
 if __name__ == "__main__":
     sys.exit(main())

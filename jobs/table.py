@@ -1,7 +1,4 @@
-"""Make a table of one or several sweeps from their files: python jobs/table.py runs/NAME ...
-
---rows model,freeze --columns optimizer groups and pivots by any field; see --help.
-"""
+"""Make a table of one or several sweeps from their files: python jobs/table.py runs/NAME ..."""
 
 import sys
 

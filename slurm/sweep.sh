@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# A sweep's driver as a job, if login nodes forbid long processes:  sbatch slurm/sweep.sh sweeps/inat_bayes.py
+# A sweep's driver as a job, if login nodes forbid long processes:  sbatch slurm/sweep.sh sweeps/x.py
 # The driver's options follow --, and options of sbatch precede the file:
-#   sbatch --account=ME slurm/sweep.sh sweeps/inat_bayes.py -- --cluster mysite --trials 20
+#   sbatch --account=ME slurm/sweep.sh sweeps/x.py -- --cluster mysite --trials 20
 # Before its time limit the driver detaches and is requeued, while the trials run on. After scancel they run on, too, but
 # the driver is not requeued: scancel sends SIGTERM and not the signal below.
 #SBATCH --job-name=sweep
@@ -12,11 +12,11 @@
 #SBATCH --signal=B:USR1@120
 #SBATCH --open-mode=append
 #SBATCH --output=%x-%j.log
-set -uo pipefail
+set -uo pipefail; PYTHON=${PYTHON:-.venv/bin/python}
 script=$1
 shift
 [ "${1:-}" != -- ] || shift
-"${PYTHON:-.venv/bin/python}" "$script" --cluster slurm "$@" &
+"$PYTHON" "$script" --cluster slurm "$@" &
 driver=$!
 trap 'kill -TERM $driver; wait $driver; scontrol requeue "$SLURM_JOB_ID"' USR1
 wait $driver

@@ -1,7 +1,7 @@
 """Do models from scratch come near pretrained ones on 104 flowers, and does an ensemble beat both?
 
 python sweeps/flowers_models.py --data-root DIR    (the Kaggle set; an account is needed)
-python jobs/ensemble.py --sweep runs/flowers_models    (the report's last column)
+fieldtrial ensemble --sweep runs/flowers_models    (the report's last column)
 
 Report 004, on test: own CNN 65.0 %, VGG-16 55.2, VGG-19 pretrained 82.3, ResNet-50 69.3, pretrained
 81.1, ensemble 76.0. It does not name its augmentation. Cost: see --dry-run. Ours: not run yet.

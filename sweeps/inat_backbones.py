@@ -1,7 +1,7 @@
 """Which backbone gives the most accuracy for its parameters, all frozen alike?
 
 python sweeps/inat_backbones.py [--cluster NAME]
-python jobs/table.py runs/inat_backbones --show accuracy_per_million_parameters
+fieldtrial table runs/inat_backbones --show accuracy_per_million_parameters
 
 Report 001, part B, question 3: models at one strategy. It gives no figures. It found only ViT-B/16
 better than ResNet-50, and ResNets among the best for their parameters.

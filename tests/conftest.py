@@ -16,6 +16,7 @@ pytest_plugins = [
     "tests.slurm_cluster",  # the fixture slurm
     "tests.chromium",  # browser
     "tests.unreliable",  # unreliable
+    "tests.wheel",  # wheel, installed
 ]
 
 

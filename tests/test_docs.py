@@ -83,7 +83,7 @@ def test_every_argument_and_flag_of_a_sweep_is_explained() -> None:
     text = page("sweeps.md")
     names = [item.name for item in dataclasses.fields(Sweep) if item.init]
     assert [name for name in names if f"| `{name}` |" not in text] == []
-    command = (ROOT / "src" / "fieldtrial" / "control" / "cli.py").read_text()
+    command = (ROOT / "src" / "fieldtrial" / "control" / "flags.py").read_text()
     flags = re.findall(r"\"(--[a-z-]+)\"", command)
     assert "--dry-run" in flags
     assert [flag for flag in flags if f"`{flag}" not in text] == []

@@ -22,6 +22,7 @@ from fieldtrial.training.distributed.world import World
 from fieldtrial.training.freezing.cached_views import ViewData, with_views
 from fieldtrial.training.freezing.schemes import freeze
 from fieldtrial.training.loop.attempt import Attempt
+from fieldtrial.training.loop.batches import order_of
 from fieldtrial.training.loop.fit import Fit
 from fieldtrial.training.loop.losses import FEATURE_LOSSES, WEIGHTS
 from fieldtrial.training.loop.optimizers import build_optimizer, learning_rate
@@ -111,6 +112,11 @@ def taken(config: TrainConfig) -> object:
     )
 
 
+def order(config: TrainConfig) -> object:
+    """Return which images an epoch trains on, in which order."""
+    return order_of(load(replace(config, task="classification"), None), config, 1).tolist()
+
+
 Probe = Callable[[TrainConfig], object]
 MODELS = ["cnn", "mlp", "resnet18"]
 OPTIMIZERS = list(get_args(Optimizer))
@@ -128,6 +134,19 @@ CASES: list[tuple[Probe, str, Any, Any, dict[str, list[Any]]]] = [
             "augmentation": [(), ("rotation",)],
             "freeze": ["none", "all_but_head", "probe_then_all:1"],
         },
+    ),
+    (
+        kept_views, "cached_views", 1, 2,
+        {"augmentation": [("rotation",)], "freeze": ["all_but_head"], "mixup": [0.0, 0.2]},
+    ),
+    (
+        order, "shuffle", True, False,
+        {"sampling": ["all", "balanced"], "task": ["classification", "detection"],
+         "select": ["last"]},
+    ),
+    (
+        order, "sampling", "all", "balanced",
+        {"task": ["classification", "detection"], "select": ["last"]},
     ),
     (network, "blocks", 2, 3, {"model": MODELS}),
     (network, "convolutions", 1, 2, {"model": MODELS}),
@@ -153,6 +172,10 @@ CASES: list[tuple[Probe, str, Any, Any, dict[str, list[Any]]]] = [
     (
         network, "block_dropout", 0.0, 0.5,
         {"model": MODELS, "dense_width": [(), (8,), (8, 8)]},
+    ),
+    (
+        network, "stochastic_depth", 0.0, 0.9,
+        {"model": ["cnn", "mlp", "timm:resnet18"]},
     ),
     *[
         (update, name, one, other, {"optimizer": OPTIMIZERS, "momentum": momenta})
@@ -227,7 +250,8 @@ def test_only_a_machine_reads_the_fields_of_machines(name: str) -> None:
 # a value other than the default for each field that only training reads
 TRAINING: dict[str, Any] = {
     "augmentation": ("horizontal_flip",), "cached_views": 2, "freeze": "all_but_head",
-    "dropout": 0.5, "block_dropout": 0.5,
+    "mixup": 0.2, "cutmix": 1.0, "test_flips": True, "sampling": "balanced", "ema_decay": 0.9,
+    "class_weights": "balanced", "stochastic_depth": 0.5, "dropout": 0.5, "block_dropout": 0.5,
     "optimizer": "sgd", "lr": 0.5, "layer_decay": 0.5, "momentum": 0.5, "nesterov": True,
     "betas": (0.5, 0.9), "epsilon": 0.1, "weight_decay": 0.1, "decay_all": False,
     "schedule": "step", "warmup_fraction": 0.5, "step_epochs": 1, "gamma": 0.5,
@@ -256,7 +280,8 @@ def test_a_machine_reads_no_field_of_training(name: str, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     "name",
     ["augmentation", "freeze", "optimizer", "lr", "layer_decay", "loss", "label_smoothing",
-     "gradient_clip", "batch_size", "shuffle", "epochs", "weight_decay"],
+     "gradient_clip", "batch_size", "shuffle", "epochs", "weight_decay", "mixup", "cutmix",
+     "sampling"],
 )  # fmt: skip
 def test_training_reads_the_fields_of_training(name: str, tmp_path: Path) -> None:
     base = replace(BASE, images_per_class=8, epochs=2, batch_size=16)

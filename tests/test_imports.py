@@ -41,6 +41,18 @@ def test_what_is_imported_is_seen(tmp_path: Path) -> None:
     assert {"torch"} <= imported(tmp_path, str(tmp_path / "script.py"))
 
 
+def test_the_list_of_commands_needs_no_library_at_all(tmp_path: Path) -> None:
+    script = tmp_path / "program.py"
+    script.write_text(
+        "import sys\nfrom fieldtrial.commands.program import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit:\n    print(*sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
+    names = {name.partition(".")[0] for name in done.stdout.splitlines()[-1].split()}
+    assert "fieldtrial" in names
+    assert names & {"msgspec", "re2", "numpy", "rich", "filelock", "argcomplete"} == set()
+
+
 @pytest.mark.parametrize(
     "script",
     ["sweeps/digits_transfer.py", *(f"jobs/{path.name}" for path in (ROOT / "jobs").glob("*.py"))],

@@ -1,4 +1,4 @@
-"""What the commands in jobs/ share: their parsers, one line per error, and exit statuses.
+"""What the commands share: their parsers, one line per error, and exit statuses.
 
 0: done. 1: it ran, and the result is bad. 2: bad input. 130: interrupted.
 """
@@ -20,6 +20,7 @@ from fieldtrial.fields.printable import printable_lines
 
 LONG_SECONDS = 2.0  # a wait that is longer says what it waits for
 BAD_RESULT, BAD_INPUT, INTERRUPTED = 1, 2, 130
+COMPLETING = "_ARGCOMPLETE"  # argcomplete's: after so many words a command's own ones begin
 ELSEWHERE = "give --output DIR to write it elsewhere"
 
 
@@ -117,8 +118,17 @@ def refuse(
         parser.error(f"--{mode} needs {', '.join(lacking)}")
 
 
+def complete(parser: argparse.ArgumentParser) -> None:
+    """Answer a shell that asks how the command may go on, and end the process; else do nothing."""
+    if COMPLETING in os.environ:
+        import argcomplete  # late: for shells alone
+
+        argcomplete.autocomplete(parser)
+
+
 def parse(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> argparse.Namespace:
     """Return the parsed arguments; None: the command line's. Sets $FIELDTRIAL_DATA if asked to."""
+    complete(parser)
     flags = parser.parse_args(arguments)
     if getattr(flags, "data_root", None):
         os.environ["FIELDTRIAL_DATA"] = str(flags.data_root.resolve())

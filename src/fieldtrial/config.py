@@ -13,7 +13,7 @@ from fieldtrial.fields.groups.model import ModelFields
 from fieldtrial.fields.groups.optimisation import OptimisationFields
 from fieldtrial.fields.groups.run import RunFields
 from fieldtrial.fields.identity import Identity
-from fieldtrial.fields.rules import RULES
+from fieldtrial.fields.rules import CONFLICTING, RULES, conflicts
 from fieldtrial.fields.task_metrics import classes_problem, select_problems
 from fieldtrial.fields.values import check_bounds, check_type, format_value, is_same, parse
 
@@ -61,6 +61,8 @@ class TrainConfig(RunFields, OptimisationFields, ModelFields, DataFields, Identi
             if refused.isdisjoint((name, "blocks"))
             and len(getattr(self, name)) not in (1, self.blocks)
         ]
+        if refused.isdisjoint(CONFLICTING):
+            problems += conflicts(self)
         if refused.isdisjoint(("task", "select")):
             problems += select_problems(self.task, self.select)
         if refused.isdisjoint(("task", "classifier")) and self.classifier == "svm":

@@ -7,8 +7,8 @@ from typing import Any
 
 from fieldtrial.config import FIELDS, ConfigError, TrainConfig
 from fieldtrial.fields import freezing_schemes
-from fieldtrial.fields.former import has_recipe
-from fieldtrial.fields.rules import has_crops
+from fieldtrial.fields.former import OWN_MODELS, has_recipe
+from fieldtrial.fields.rules import has_crops, is_mixed
 from fieldtrial.fields.values import format_value
 
 
@@ -68,6 +68,22 @@ FIXED = Condition(
 DEEP = Condition(
     "freeze other than all_but_head", ("freeze",), lambda config: config.freeze != "all_but_head"
 )
+FROM_LIBRARY = Condition(
+    "a model of timm or torchvision",
+    ("model",),
+    lambda config: (
+        config.model.partition(":")[0] in ("timm", "torchvision")
+        or (":" not in config.model and config.model not in OWN_MODELS)
+    ),
+)
+UNMIXED = Condition(
+    "mixup = 0, cutmix = 0", ("mixup", "cutmix"), lambda config: not is_mixed(config)
+)
+EACH_ONCE = Condition(
+    "sampling = all if task = classification",
+    ("sampling", "task"),
+    lambda config: config.sampling == "all" or config.task != "classification",
+)
 AUGMENTED = Condition(
     "a change among augmentation", ("augmentation",), lambda config: bool(config.augmentation)
 )
@@ -78,7 +94,10 @@ CONDITIONS: dict[str, tuple[Condition, ...]] = {
     "images_per_class": (CLASSIFIED,),
     "preprocessing": (FRAMED, CLASSIFIED),
     "augmentation": (TRAINED,),
-    "cached_views": (AUGMENTED, FIXED, TRAINED, CLASSIFIED),
+    "cached_views": (AUGMENTED, UNMIXED, FIXED, TRAINED, CLASSIFIED),
+    "mixup": (TRAINED, CLASSIFIED),
+    "cutmix": (TRAINED, CLASSIFIED),
+    "test_flips": (TRAINED, CLASSIFIED),
     "freeze": (TRAINED,),
     "blocks": (CNN,),
     "convolutions": (CNN,),
@@ -92,6 +111,7 @@ CONDITIONS: dict[str, tuple[Condition, ...]] = {
     "dense_width": (_is("model", "cnn", "mlp"),),
     "dropout": (TRAINED, CLASSIFIED),
     "block_dropout": (BETWEEN_LAYERS, TRAINED, CLASSIFIED),
+    "stochastic_depth": (FROM_LIBRARY, TRAINED, CLASSIFIED),
     "svm_kernel": (MACHINE,),
     "svm_scaling": (MACHINE,),
     "svm_penalty": (MACHINE,),
@@ -114,9 +134,12 @@ CONDITIONS: dict[str, tuple[Condition, ...]] = {
     "center_lr": (_is("loss", "center"), WEIGHED, TRAINED, CLASSIFIED),
     "margin": (_is("loss", "triplet"), WEIGHED, TRAINED, CLASSIFIED),
     "label_smoothing": (TRAINED, CLASSIFIED),
+    "class_weights": (TRAINED, CLASSIFIED),
     "gradient_clip": (TRAINED,),
     "batch_size": (TRAINED,),
-    "shuffle": (TRAINED,),
+    "shuffle": (EACH_ONCE, TRAINED),
+    "sampling": (TRAINED, CLASSIFIED),
+    "ema_decay": (TRAINED,),
     "epochs": (TRAINED,),
     "select": (TRAINED,),
     "patience": (TRAINED,),

@@ -17,11 +17,11 @@ from fieldtrial.fields.values import choices, format_value
 PAGE = """# Fields
 
 Every field of a trial's configuration (`TrainConfig`). A sweep file sets them in `base`, `rows`
-and `search`, `--set FIELD=VALUE` in a sweep's command, and `--FIELD VALUE` in `jobs/train.py`. A
+and `search`, `--set FIELD=VALUE` in a sweep's command, and `--FIELD VALUE` in `fieldtrial train`. A
 list is written `a,b,c` on a command line, an empty list and no value `none`.
 
 A field with an entry under "has an effect with" has none otherwise: in a sweep, such a field in a
-row or in the search is an error, and `jobs/train.py` prints a warning.
+row or in the search is an error, and `fieldtrial train` prints a warning.
 
 This page is generated: `python -m fieldtrial.flags > docs/fields.md`.
 """

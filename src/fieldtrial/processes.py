@@ -10,11 +10,12 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 RESTARTED = "FIELDTRIAL_RESTARTED"  # when a process replaced itself, in seconds since boot
+TYPED = "FIELDTRIAL_TYPED"  # what a user typed before the sweep file, if not python
 PR_SET_PDEATHSIG = 1  # Linux: the signal to get when the parent dies
 PRCTL = ctypes.CDLL(None).prctl  # loaded here: little is safe between fork and exec
 
@@ -50,6 +51,11 @@ def replace_self() -> NoReturn:
     """Start this process's command again in its place."""
     os.environ[RESTARTED] = str(time.clock_gettime(time.CLOCK_BOOTTIME))
     os.execv(sys.executable, sys.orig_argv)
+
+
+def run_script(words: Sequence[str]) -> NoReturn:
+    """Replace this process by Python with these words: a script of the user, and its arguments."""
+    os.execv(sys.executable, [sys.executable, *words])
 
 
 def is_gone(owner: Mapping[str, Any]) -> bool:

@@ -5,6 +5,7 @@ from typing import Any
 
 from fieldtrial.config import FIELDS, TrainConfig
 from fieldtrial.fields.choices import Optimizer
+from fieldtrial.fields.rules import keeps_images
 
 # Those of UPDATES in training/heads/updates.py, which this half cannot import.
 OPTIMIZERS: tuple[Optimizer, ...] = ("sgd", "adam", "adamw", "rmsprop", "adagrad", "nadam")
@@ -19,17 +20,20 @@ FREE = (
 def group_of(config: TrainConfig) -> str:
     """Return a word that is equal for trials that may train together; "" for one that trains alone.
 
-    Only heads on fixed features can: all else is frozen, images are not augmented, cross-entropy
-    alone is minimised in fp32. They have one optimiser, of OPTIMIZERS, and equal batches and
-    epochs. Their seeds may differ where these draw nothing of the frozen layers. Whether the head
-    is one linear layer is found out when the network is built; if not, the trials train one after
-    another.
+    Only heads on fixed features can: all else is frozen, images are seen as they are, each once an
+    epoch, and cross-entropy alone, in which classes count alike, is minimised in fp32. The weights
+    are not averaged. They have one optimiser, of OPTIMIZERS, and equal batches and epochs. Their
+    seeds may differ where these draw nothing of the frozen layers. Whether the head is one linear
+    layer is found out when the network is built; if not, the trials train one after another.
     """
     is_fixed = (
         config.task == "classification"
         and config.classifier == "softmax"
         and config.freeze == "all_but_head"
-        and not config.augmentation
+        and keeps_images(config)
+        and config.sampling == "all"
+        and config.class_weights == "none"
+        and not config.ema_decay
         and config.loss == "cross_entropy"
         and config.optimizer in OPTIMIZERS
         and config.precision == "fp32"

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from fieldtrial.commands.new.create import create, project_files
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.sweep_folder import SweepFolder
 from tests.slurm_cluster import SlurmCluster
@@ -111,12 +112,13 @@ def test_a_driver_is_queued_again_before_its_time_is_over_and_not_after_scancel(
     assert "detached" in log.read_text()
 
 
-def test_one_run_without_a_sweep(slurm: SlurmCluster, project: Path) -> None:
+def test_one_run_without_a_sweep_in_a_new_project(slurm: SlurmCluster, tmp_path: Path) -> None:
+    create(tmp_path, project_files(sys.executable))
     flags = ["--run", "runs/one", "--dataset", "digits", "--model", "mlp", "--epochs", "2"]
-    job = submit(slurm, project, "slurm/finetune.sh", *flags)
-    ended = wait_for_job(slurm, job, project)
+    job = submit(slurm, tmp_path, "slurm/finetune.sh", *flags)
+    ended = wait_for_job(slurm, job, tmp_path)
     assert ended.startswith("COMPLETED"), ended
-    result = Run(project / "runs" / "one").result()
+    result = Run(tmp_path / "runs" / "one").result()
     assert result
     assert (result["outcome"], result["epochs"]) == ("finished", 2)
 
@@ -157,7 +159,7 @@ def test_a_run_gets_the_processors_that_were_asked_for_and_its_jobs_environment(
 ) -> None:
     python = project / "python"
     python.write_text(
-        '#!/bin/sh\n[ "$1" = jobs/train.py ] && exit\nscontrol show step "$SLURM_JOB_ID.0"\n'
+        '#!/bin/sh\n[ "$2" = jobs/train.py ] && exit\nscontrol show step "$SLURM_JOB_ID.0"\n'
         'echo "meets in $FIELDTRIAL_RENDEZVOUS"\n'
     )
     python.chmod(0o755)

@@ -20,7 +20,7 @@ CONFIG = TrainConfig()
 def mine(tmp_path: Path) -> Path:
     """A run of the user, in a sweep of the user."""
     run = Run.create(tmp_path / "mine" / CONFIG.id, CONFIG)
-    run.write_command("python jobs/train.py")
+    run.write_command("fieldtrial train")
     run.write_error("error", "no message", 1)
     run.log_path(1).parent.mkdir()
     run.log_path(1).touch()

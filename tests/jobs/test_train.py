@@ -36,7 +36,7 @@ RESTARTING: dict[str, Callable[[int], tuple[str, ...]]] = {
 
 
 def train(
-    *arguments: str | Path, launcher: tuple[str, ...] = (), script: Path = SCRIPT
+    *arguments: str | Path, launcher: tuple[str, ...] = (), script: str | Path = SCRIPT
 ) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, *launcher, str(script), *map(str, arguments)]
     env = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -83,14 +83,14 @@ def test_it_trains_goes_on_and_does_nothing_twice(job: Job, tmp_path: Path) -> N
 @pytest.mark.slow
 def test_it_trains_on_two_processes(tmp_path: Path) -> None:
     run = Run(tmp_path / "run")
-    done = train("--run", run.path, *SMALL, launcher=LAUNCHER)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
+    module = (*LAUNCHER, "-m", "fieldtrial")
+    done = train("--run", run.path, *SMALL, launcher=module, script="train")
+    assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.count("\nepoch 2 ") == 1
     assert run.environment()["1"]["world_size"] == 2
     command = (run.path / "command.txt").read_text()
-    launcher = " python -m fieldtrial.training.distributed.launcher --processes 2 "
-    assert f"{launcher}jobs/train.py --run " in command
+    started = " python -m fieldtrial.training.distributed.launcher --processes 2 "
+    assert f"{started}-m fieldtrial train --run " in command
 
 
 @pytest.mark.slow

@@ -155,7 +155,7 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> SweepFolder:
             run = written.ended(
                 row, "final", good, good - 0.01 * seed, names, **fields, lr=best, seed=seed + 1
             )
-            run.write_command(f"python jobs/train.py --run {run.path}")
+            run.write_command(f"fieldtrial train --run {run.path}")
             write_predictions(run, good, seed)
     written.failed(0, message=f"the loss is nan at step 12 {STRANGE}", lr=0.2)
     written.running(1, lr=0.3)

@@ -76,8 +76,8 @@ def test_a_dry_run_shows_the_sweep_and_starts_nothing(tmp_path: Path) -> None:
     (shown,) = (line.removeprefix("a trial: ") for line in lines if line.startswith("a trial: "))
     program, job, option, run, *flags_of_trial = shlex.split(shown)
     assert (program, job, option, Path(run).parent) == (
-        "python",
-        "jobs/train.py",
+        "fieldtrial",
+        "train",
         "--run",
         Path("there/mine"),
     )
@@ -165,7 +165,8 @@ def test_trials_of_two_processes(tmp_path: Path) -> None:
         (
             ["--cluster", "moon"],
             2,
-            "--cluster: no such place: .*moon.toml is missing; places in .*cluster: .*local",
+            "--cluster: no such place: .*moon.toml is missing; places in .*cluster: local;"
+            " places in .*shipped: local, slurm",
         ),
         (
             ["--runs", "/proc/none"],

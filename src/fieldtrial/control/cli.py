@@ -1,4 +1,4 @@
-"""The command line of a sweep file: python sweeps/NAME.py [--cluster NAME] [--smoke] ..."""
+"""The command of a sweep file: python sweeps/NAME.py [--cluster NAME] [--smoke] ..."""
 
 import argparse
 import math
@@ -12,13 +12,14 @@ from pathlib import Path
 
 from rich.table import Table
 
-from fieldtrial.budget import FIRST_SEEDS, until
+from fieldtrial.budget import FIRST_SEEDS
 from fieldtrial.command_line import BAD_INPUT, BAD_RESULT, INTERRUPTED, said_if_long
 from fieldtrial.config import ConfigError, unknown_field
 from fieldtrial.control.changes import with_rows, with_settings
 from fieldtrial.control.driver.begun import as_begun
 from fieldtrial.control.driver.claim import claim_folder
 from fieldtrial.control.driver.preflight import (
+    NOT_CHECKED,
     START_SECONDS,
     Preflight,
     SweepSizes,
@@ -26,8 +27,10 @@ from fieldtrial.control.driver.preflight import (
     trial_hours,
 )
 from fieldtrial.control.engine.state import ForeignStateError
+from fieldtrial.control.flags import sweep_parser
 from fieldtrial.control.places.interface import PlaceError, RayError
-from fieldtrial.control.places.settings import Settings, SlurmSettings, read_settings
+from fieldtrial.control.places.lookup import find_settings
+from fieldtrial.control.places.settings import LocalSettings, Settings, SlurmSettings
 from fieldtrial.control.running.detaching import RESUME_ADVICE
 from fieldtrial.control.running.errors import WorkError
 from fieldtrial.control.running.ownership import DeposedError
@@ -35,8 +38,10 @@ from fieldtrial.control.smoke import smoke
 from fieldtrial.disk.files import share_with_group
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.fields.task_metrics import WITH_CLASSES
+from fieldtrial.installed.extras import MissingExtraError, has_extra, require_extras
 from fieldtrial.panel.terminal import console, format_hours
 from fieldtrial.power import ACCURACY, SEED_DEVIATION, assumed
+from fieldtrial.processes import TYPED
 from fieldtrial.sweep import Sweep
 
 FLAGS = ("deterministic", "aa", "pairs")
@@ -46,16 +51,20 @@ BUDGET = ("trials", "seeds", "finalists", "searches", "max_failures")
 def main(build: Callable[[], Sweep], arguments: list[str] | None = None) -> None:
     """Run the sweep that `build` returns, as the command line says, and end the process.
 
-    Exit status: that of the commands in jobs/. It is 1 also if the sweep could not start or go on.
+    Exit status: that of the other commands. It is 1 also if the sweep could not start or go on.
     """
     share_with_group()
     script = Path(sys.argv[0]).resolve()
-    options = _parser(script).parse_args(arguments)
+    program = "fieldtrial run" if TYPED in os.environ else "python"
+    options = sweep_parser(f"{program} {script.parent.name}/{script.name}").parse_args(arguments)
     if options.data_root:
         os.environ["FIELDTRIAL_DATA"] = str(Path(options.data_root).resolve())
     try:
+        require_extras("control")
         sweep = _configured(_built(build), options)
-        settings = read_settings(options.cluster, script.parent.parent / "cluster")
+        settings = find_settings(options.cluster, script)
+        if isinstance(settings, LocalSettings) and not options.dry_run:
+            require_extras("train")
         folder = SweepFolder(Path(options.runs) / _name(script, options))
         folder.require_name()
         if isinstance(settings, SlurmSettings):
@@ -81,8 +90,10 @@ def main(build: Callable[[], Sweep], arguments: list[str] | None = None) -> None
         else:
             from fieldtrial.control.driver.drive import drive  # it needs Ray, which takes a second
 
+            if not has_extra("train"):
+                console().print(NOT_CHECKED, soft_wrap=True)
             sys.exit(drive(sweep, folder, settings, options.retry, options.takeover))
-    except ConfigError as error:
+    except (ConfigError, MissingExtraError) as error:
         _print_error(str(error))
         sys.exit(BAD_INPUT)
     except (DeposedError, RayError) as error:
@@ -94,95 +105,6 @@ def main(build: Callable[[], Sweep], arguments: list[str] | None = None) -> None
     except KeyboardInterrupt:
         _print_error(RESUME_ADVICE)
         os._exit(INTERRUPTED)  # as above
-
-
-def _parser(script: Path) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=f"python {script.parent.name}/{script.name}")
-    parser.add_argument(
-        "--cluster",
-        default="local",
-        metavar="NAME",
-        help="where trials run: cluster/NAME.toml [local]",
-    )
-    parser.add_argument(
-        "--smoke",
-        action="store_true",
-        help="test every row: 1 trial, 1 epoch, a few images",
-    )
-    parser.add_argument(
-        "--dry-run", action="store_true", help="print rows, trials and cost; start nothing"
-    )
-    parser.add_argument("--trials", type=int, metavar="N", help="configurations of each search")
-    parser.add_argument(
-        "--seeds",
-        type=_seeds,
-        metavar="N",
-        help="fresh seeds for each winner; until:N gives up to N where it is undecided",
-    )
-    parser.add_argument(
-        "--finalists",
-        type=int,
-        metavar="N",
-        help="best configurations of each search, trained again to choose the winner",
-    )
-    parser.add_argument(
-        "--searches", type=int, metavar="N", help="repetitions of each row's whole search"
-    )
-    parser.add_argument(
-        "--max-failures", type=int, metavar="N", help="failed trials after which the sweep stops"
-    )
-    parser.add_argument(
-        "--deterministic",
-        action="store_true",
-        help="search in rounds: the same trials, however many run at once",
-    )
-    parser.add_argument(
-        "--aa",
-        action="store_true",
-        help="run the first row twice, as two rows: their difference is the table's noise",
-    )
-    parser.add_argument(
-        "--pairs",
-        action="store_true",
-        help="compare every pair of rows, not only each row with the best",
-    )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="FIELD=VALUE",
-        help="a field of every row; may repeat",
-    )
-    parser.add_argument(
-        "--rows",
-        action="append",
-        default=[],
-        metavar="FIELD=VALUE",
-        help="run only the rows with this value now; of several for a field, one of them",
-    )
-    parser.add_argument("--name", help="the sweep's folder in --runs [the file's name]")
-    parser.add_argument(
-        "--runs", default="runs", metavar="DIR", help="where sweeps are kept [runs]"
-    )
-    parser.add_argument("--data-root", metavar="DIR", help="where data sets are [$FIELDTRIAL_DATA]")
-    parser.add_argument(
-        "--takeover",
-        action="store_true",
-        help="end the driver that runs this sweep, and continue it",
-    )
-    parser.add_argument("--retry", action="store_true", help="run failed trials again")
-    return parser
-
-
-def _seeds(text: str) -> int:
-    """Return the value of --seeds. Raises argparse's error with the rule."""
-    prefix, _, number = text.rpartition(":")
-    try:
-        if prefix in ("", "until"):
-            return until(int(number)) if prefix else int(number)
-    except ValueError:
-        pass
-    raise argparse.ArgumentTypeError(f"{text!r}: must be N or until:N")
 
 
 def _built(build: Callable[[], Sweep]) -> Sweep:
@@ -216,60 +138,65 @@ def _name(script: Path, options: argparse.Namespace) -> str:
     return options.name or script.stem + ("-smoke" if options.smoke else "")
 
 
-def _show(sweep: Sweep, folder: SweepFolder, settings: Settings, sizes: SweepSizes) -> None:
-    """Print the rows, the search, the cost and an example trial of the sweep."""
+def _show(sweep: Sweep, folder: SweepFolder, settings: Settings, sizes: SweepSizes | None) -> None:
+    """Print the rows, the search, the cost and an example trial of the sweep.
+
+    sizes: None where they are not known; the cost is not known then.
+    """
     out = console()
     rows = [row for row in sweep.planned if sweep.is_run(row.number)]
     runs = len(rows) * sweep.runs_per_row
-    workers = settings.workers(runs + len(sizes.sources))
-    hours, source_hours = trial_hours(sweep, sizes, settings.teraflops, workers)
+    sources = len({row.source.id for row in sweep.planned if row.source})
+    workers = settings.workers(runs + sources)
+    hours, source_hours = list[float](), 0.0
+    if sizes:
+        hours, source_hours = trial_hours(sweep, sizes, settings.teraflops, workers)
     # One search without finalists is the usual case, and needs no column of its own.
     further = [name for name in ("finalists", "searches") if getattr(sweep, name) > 1]
-    columns = ["trials", *further, "seeds", "parameters", "trainable", "hours at most"]
-    table = Table(*sweep.compared, *columns, box=None)
-    for row, fact, cost in zip(sweep.planned, sizes.rows, hours, strict=True):
-        if not sweep.is_run(row.number):
-            continue
-        counts = (
-            str(sweep.trials_per_search),
-            *(str(getattr(sweep, name)) for name in further),
-            str(sweep.seeds),
-            f"{fact.parameters:,}",
-            f"{fact.trainable_parameters:,}",
-        )
-        table.add_row(*row.cells, *counts, format_hours(cost))
+    counts = [str(sweep.trials_per_search), *(str(getattr(sweep, name)) for name in further)]
+    known = ["parameters", "trainable", "hours at most"] if sizes else []
+    table = Table(*sweep.compared, "trials", *further, "seeds", *known, box=None)
+    for number, row in enumerate(sweep.planned):
+        cells = [*row.cells, *counts, str(sweep.seeds)]
+        if sizes:
+            size = sizes.rows[number]
+            cells += [f"{size.parameters:,}", f"{size.trainable_parameters:,}"]
+            cells.append(format_hours(hours[number]))
+        if sweep.is_run(row.number):
+            table.add_row(*cells)
     out.print(table)
     for name, domain in sweep.describe(folder.name).search.items():
         out.print(f"search {name}: {domain}")
-    hours = [cost for row, cost in zip(sweep.planned, hours, strict=True) if row in rows]
-    sources = len(sizes.sources)
     most = "at most " if sweep.most_seeds > sweep.seeds else ""
-    size = f"{len(rows)} rows, {most}{runs} trials and {sources} sources"
-    out.print(f"{size} in {folder.path}")
+    out.print(f"{len(rows)} rows, {most}{runs} trials and {sources} sources in {folder.path}")
+    if sizes:
+        of_rows = [cost for row, cost in zip(sweep.planned, hours, strict=True) if row in rows]
+        _show_cost(settings, sum(of_rows) + source_hours, workers)
+        images = min((size.test_images for size in sizes.rows), default=0)
+        can_compare = len(sweep.planned) > 1 and sweep.most_seeds >= FIRST_SEEDS
+        can_compare &= sweep.base.task in WITH_CLASSES  # what is assumed is of accuracies
+        if can_compare and images:
+            out.print(_power_text(images, sweep), soft_wrap=True)
+    else:
+        out.print(NOT_CHECKED, soft_wrap=True)
+    config = rows[0].config
+    command = ["fieldtrial", "train", "--run", str(folder.run(config.id).path), *config.to_flags()]
+    out.print(f"a trial: {shlex.join(command)}", soft_wrap=True)
+    if isinstance(settings, SlurmSettings):
+        _show_job(folder, settings, workers)
+
+
+def _show_cost(settings: Settings, hours: float, workers: int) -> None:
+    """Print the device-hours of trials that take so many hours by themselves."""
     start_hours = workers * START_SECONDS / 3600
-    most = format_hours((sum(hours) + source_hours + start_hours) * settings.devices_per_trial)
-    out.print(
+    most = format_hours((hours + start_hours) * settings.devices_per_trial)
+    console().print(
         f"device-hours at most: {most} (assumes {settings.teraflops:g} teraflops a trial,"
         f" {START_SECONDS:g} s for the start of each of {workers} workers, the largest trials that"
         " the search may propose, no early stopping, and that each worker computes the features of"
         " frozen layers once for each row)",
         soft_wrap=True,
     )
-    can_compare = len(sweep.planned) > 1 and sweep.most_seeds >= FIRST_SEEDS
-    can_compare &= sweep.base.task in WITH_CLASSES  # what is assumed is of accuracies
-    if can_compare and (images := min((size.test_images for size in sizes.rows), default=0)):
-        out.print(_power_text(images, sweep), soft_wrap=True)
-    config = rows[0].config
-    command = [
-        "python",
-        "jobs/train.py",
-        "--run",
-        str(folder.run(config.id).path),
-        *config.to_flags(),
-    ]
-    out.print(f"a trial: {shlex.join(command)}", soft_wrap=True)
-    if isinstance(settings, SlurmSettings):
-        _show_job(folder, settings, workers)
 
 
 def _power_text(images: int, sweep: Sweep) -> str:

@@ -241,6 +241,7 @@ class Checkpoint(TypedDict):
 
     config: Fields
     model: dict[str, Any]
+    unaveraged: NotRequired[dict[str, Any]]  # of a model that is an average
     frozen: NotRequired[str | None]  # without it, the model is whole
     optimizer: dict[str, Any]
     loss: NotRequired[dict[str, Any]]  # older ones lack it

@@ -6,6 +6,8 @@ TaskName = Literal["classification", "detection"]
 Optimizer = Literal["sgd", "adam", "adamw", "rmsprop", "adagrad", "nadam"]
 Schedule = Literal["constant", "cosine", "linear", "step", "one_cycle", "plateau"]
 Loss = Literal["cross_entropy", "center", "triplet"]
+ClassWeights = Literal["none", "balanced"]
+Sampling = Literal["all", "balanced"]
 Activation = Literal["relu", "leaky_relu", "tanh", "gelu", "silu", "mish"]
 Augmentation = Literal[
     "horizontal_flip", "vertical_flip", "crop", "random_resized_crop", "rotation", "affine",

@@ -23,6 +23,39 @@ def has_crops(config: Any) -> bool:
     return any(name in CROPS for name in config.augmentation)
 
 
+def is_mixed(config: Any) -> bool:
+    """Return whether training images are mixed with others."""
+    return bool(config.mixup or config.cutmix)
+
+
+def keeps_images(config: Any) -> bool:
+    """Return whether the network sees each image as it is stored, in training and in evaluation.
+
+    Then the output of frozen layers is the same in each epoch.
+    """
+    return not (config.augmentation or is_mixed(config) or config.test_flips)
+
+
+# Fields of which no two values can be together with some of another's; see `conflicts`.
+CONFLICTING = ("mixup", "cutmix", "loss", "ema_decay", "strategy")
+
+
+def conflicts(config: Any) -> list[str]:
+    """Return what is wrong with values that are right by themselves, a line each."""
+    problems = [
+        f"{name} = {getattr(config, name)!r}: a mixed image has no one class, which loss ="
+        f" {config.loss} needs; set loss to cross_entropy, or {name} to 0"
+        for name in ("mixup", "cutmix")
+        if getattr(config, name) and config.loss != "cross_entropy"
+    ]
+    if config.ema_decay and config.strategy != "ddp":
+        problems.append(
+            f"ema_decay = {config.ema_decay!r}: strategy = {config.strategy} partitions the weights"
+            " that are averaged; set strategy to ddp, or ema_decay to 0"
+        )
+    return problems
+
+
 def _is_class_choice(text: str) -> bool:
     if match := re.fullmatch(r"(\d+)-(\d+)", text):
         return int(match[1]) < int(match[2])

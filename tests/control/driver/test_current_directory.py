@@ -30,7 +30,7 @@ def test_a_sweep_imports_nothing_from_the_current_directory(
 
 
 def test_python_is_started_in_one_way() -> None:
-    """Two restart themselves, with the words of their own command."""
+    """One runs a script of the user, and one restarts itself with the words of its command."""
     naming = [
         (path.relative_to(SOURCES).as_posix(), line.strip())
         for path in sorted(SOURCES.rglob("*.py"))
@@ -38,7 +38,7 @@ def test_python_is_started_in_one_way() -> None:
         if re.search(r"sys\.executable|torchrun.*Popen|\"python[0-9.]*\", \"-", line)
     ]
     assert naming == [
-        ("control/running/again.py", "os.execv(sys.executable, [sys.executable, *words])"),
         ("processes.py", 'return [sys.executable, "-P", *arguments]'),
         ("processes.py", "os.execv(sys.executable, sys.orig_argv)"),
+        ("processes.py", "os.execv(sys.executable, [sys.executable, *words])"),
     ]

@@ -60,6 +60,12 @@ def test_a_crash_is_told_with_what_it_wrote(monkeypatch: pytest.MonkeyPatch) -> 
         looking.result()
 
 
+def known(looking: Preflight) -> SweepSizes:
+    sizes = looking.result()
+    assert sizes
+    return sizes
+
+
 SMALL = Size(
     parameters=100, trainable_parameters=100, tensors=4, flops=10**6, classes=2,
     train_images=100, validation_images=10,
@@ -119,7 +125,15 @@ def test_cached_views_cost_each_trial_one_an_epoch_at_most(given: int, views: in
     assert more == pytest.approx(2 * views * 100 * 0.99, rel=1e-6)
 
 
-@pytest.mark.parametrize("changes", [{"augmentation": ("crop",)}, {"strategy": "zero3"}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"augmentation": ("crop",)},
+        {"strategy": "zero3"},
+        {"mixup": 0.2},
+        {"augmentation": ("crop",), "cached_views": 2, "cutmix": 1.0},
+    ],
+)
 def test_frozen_layers_that_cannot_be_kept_are_computed_in_each_epoch(
     changes: dict[str, Any],
 ) -> None:
@@ -128,6 +142,13 @@ def test_frozen_layers_that_cannot_be_kept_are_computed_in_each_epoch(
     # forward through all, backward twice through what trains
     trial = 2 * 100 * (0.99 + 3 * 0.01) + 5 * 10
     assert operations(sweep, FROZEN) == pytest.approx(2 * trial + 50, rel=1e-6)
+
+
+def test_mirror_images_cost_each_evaluation_once_more() -> None:
+    base = TrainConfig(epochs=2, batch_size=16, freeze="all_but_head", test_flips=True)
+    trial = 2 * 100 * (0.99 + 3 * 0.01) + 2 * 5 * 10
+    sweep = Sweep(base=base, rows=[{}], seeds=1)
+    assert operations(sweep, FROZEN) == pytest.approx(2 * trial + 2 * 50, rel=1e-6)
 
 
 def test_nothing_counts_as_frozen_where_the_search_decides_it() -> None:
@@ -146,7 +167,7 @@ def operations(sweep: Sweep, size: Size) -> float:
 def test_the_part_behind_the_frozen_layers_is_counted(freeze: str, tail: int | None) -> None:
     row = {"model": "resnet18", "freeze": freeze, "image_size": 64}
     with Preflight(Sweep(base=TrainConfig(), rows=[row]), 1, False) as looking:
-        (size,) = looking.result().largest
+        (size,) = known(looking).largest
     assert size.tail_flops == (size.flops if tail is None else 2 * tail)
     assert size.tail_tensors == (size.tensors if tail is None else 2)
     assert size.fits_cache == (tail is not None)
@@ -184,7 +205,7 @@ def test_tensors_are_counted() -> None:
     with Preflight(
         replace(SWEEP, base=TrainConfig(model="mlp", dense_width=(8, 4))), 1, False
     ) as looking:
-        assert looking.result().largest[0].tensors == 6  # weights and biases of three layers
+        assert known(looking).largest[0].tensors == 6  # weights and biases of three layers
 
 
 def test_batches_are_checked_for_the_processes_of_the_place() -> None:
@@ -203,4 +224,4 @@ def test_batches_are_checked_for_the_processes_of_the_place() -> None:
     # GPUs normalise over the images of all processes.
     on_gpus = replace(sweep, rows=rows[:1])
     with Preflight(on_gpus, processes=2, on_gpus=True) as looking:
-        assert len(looking.result().rows) == 1
+        assert len(known(looking).rows) == 1

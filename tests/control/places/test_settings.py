@@ -143,6 +143,7 @@ squeue_seconds = 0.1
         ("trials_per_job = 0", "at least 1"),
         ("idle_seconds = -1", "at least 0"),
         ("teraflops = 0", "above 0"),
+        ('python = "venv/bin/python"', "must be an absolute path"),
         ("idle_seconds = nan", "must be"),
         ("account = 3", "must be"),
     ],

@@ -86,7 +86,7 @@ def test_the_tables_take_the_new_numbers_of_a_result(tested: SweepFolder) -> Non
 def test_only_a_tested_run_has_them(run: Run) -> None:
     with pytest.raises(
         FileNotFoundError,
-        match=r"predictions-test\.npz: no such file; python jobs/evaluate\.py --run",
+        match=r"predictions-test\.npz: no such file; fieldtrial evaluate --run",
     ):
         load_predictions(run)
     with pytest.raises(

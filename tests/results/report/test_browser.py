@@ -172,7 +172,7 @@ def test_a_trial_links_to_its_command(page: Page) -> None:
     expect(page.locator("#selected")).to_have_text(f"9 of {TRIALS} trials")
     link = page.locator("#trials-table a", has_text="command").first
     address = Path(str(link.evaluate("link => new URL(link.href).pathname")))
-    assert address.read_text().startswith("python jobs/train.py")
+    assert address.read_text().startswith("fieldtrial train")
 
 
 def test_an_axis_is_brushed_by_pointer_and_by_keys(page: Page) -> None:
@@ -272,7 +272,7 @@ def test_pictures_of_models_are_shown_and_described(
     assert str(second.get_attribute("alt")).startswith(
         "grad cam: images, and where in them the model looks"
     )
-    expect(page.locator("#pictures")).to_contain_text("python jobs/explain.py --run")
+    expect(page.locator("#pictures")).to_contain_text("fieldtrial explain --run")
     opened.context.close()
     assert opened.problems == []
 

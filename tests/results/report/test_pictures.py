@@ -119,8 +119,8 @@ def test_without_pictures_the_command_that_draws_them_is_said(complete: "Written
     assert found["runs"] == found["notes"] == []
     winner = complete.folder.run(complete.trial(0, lr=0.01, seed=100))
     assert found["lead"].startswith("No pictures of a model have been drawn.")
-    assert found["command"] == f"python jobs/explain.py --run {winner.path}"
+    assert found["command"] == f"fieldtrial explain --run {winner.path}"
 
 
 def test_before_any_trial_the_command_has_a_placeholder(written: "Written") -> None:
-    assert read(written.describe())["command"] == "python jobs/explain.py --run DIR"
+    assert read(written.describe())["command"] == "fieldtrial explain --run DIR"

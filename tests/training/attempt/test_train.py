@@ -57,7 +57,7 @@ def test_a_run_says_where_it_ran_and_how_to_repeat_it(
     assert json.loads(json.dumps(facts)) == facts
     command = (run.path / "command.txt").read_text()
     assert command.startswith(
-        f"FIELDTRIAL_DATA={os.environ['FIELDTRIAL_DATA']} python jobs/train.py --run '"
+        f"FIELDTRIAL_DATA={os.environ['FIELDTRIAL_DATA']} fieldtrial train --run '"
     )
     assert command.endswith("--classes 3 --model mlp --dense_width 16 --epochs 1\n")
 
@@ -71,7 +71,7 @@ def test_the_command_has_all_that_is_needed_to_repeat_the_trial(
     assert (
         command(Attempt.at(run, World(size=2), test=True))
         == "FIELDTRIAL_DATA='/data sets' python -m fieldtrial.training.distributed.launcher"
-        f" --processes 2 jobs/train.py --run {run.path}-again --test {flags}"
+        f" --processes 2 -m fieldtrial train --run {run.path}-again --test {flags}"
     )
     monkeypatch.delenv("FIELDTRIAL_DATA")
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
@@ -79,7 +79,7 @@ def test_the_command_has_all_that_is_needed_to_repeat_the_trial(
     job = "sbatch --nodes 3 --gpus-per-node 2 slurm/finetune.sh --run "
     assert on_nodes == f"{job}{run.path}-again {flags}"
     monkeypatch.delenv("LOCAL_WORLD_SIZE")
-    assert command(Attempt.at(run)) == f"python jobs/train.py --run {run.path}-again {flags}"
+    assert command(Attempt.at(run)) == f"fieldtrial train --run {run.path}-again {flags}"
 
 
 def test_what_the_code_differs_in_from_its_commit_is_kept_up_to_a_size(

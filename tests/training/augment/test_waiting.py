@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from fieldtrial.training.augment.mixing import mixed
 from fieldtrial.training.augment.transforms import CHANGES, augment
 
 
@@ -54,4 +55,14 @@ def test_nothing_waits_for_the_device(name: str) -> None:
     images = torch.empty(8, 3, 16, 16, device="meta")
     with Waits() as waits:
         assert augment(images, (name,), seed=0).device.type == "meta"
+    assert waits.found == []
+
+
+@pytest.mark.parametrize(("mixup", "cutmix"), [(0.2, 0.0), (0.0, 1.0)])
+def test_nothing_waits_for_the_device_where_images_are_mixed(mixup: float, cutmix: float) -> None:
+    images = torch.empty(8, 16, 16, 3, dtype=torch.uint8, device="meta")
+    labels = torch.empty(8, dtype=torch.int64, device="meta")
+    with Waits() as waits:
+        changed, shares = mixed(images, labels, 5, mixup, cutmix, seed=0)
+    assert (changed.device.type, shares.shape) == ("meta", (8, 5))
     assert waits.found == []

@@ -63,6 +63,16 @@ STATEFUL: dict[str, Any] = {
     "freeze": "first:1",
     "schedule": "linear",
 }
+# What is drawn for the whole batch, or not at all.
+RECIPE: dict[str, Any] = {
+    **PARITY,
+    "class_weights": "balanced",
+    "sampling": "balanced",
+    "ema_decay": 0.5,
+    "test_flips": True,
+}
+# With shares and boxes of the whole batch, and averaged statistics of batch normalisation.
+MIXED: dict[str, Any] = {**STATEFUL, "ema_decay": 0.9, "mixup": 0.4, "cutmix": 1.0}
 FROZEN: dict[str, Any] = {**PARITY, "freeze": "first:1"}  # and not augmented: trained on features
 # Ways to fine-tune that change what trains, or how fast.
 WAYS: dict[str, dict[str, Any]] = {
@@ -81,7 +91,6 @@ ACCUMULATED = (
     "accumulated4-zero3",
 )
 HALVED = ("ddp-adamw", "zero1-sgd", "zero2-adamw", "zero2-adagrad", "zero3-rmsprop", "zero3-nadam")
-GRADUAL = "ddp-gradual"
 SGD = {"optimizer": "sgd", "lr": 0.1}
 # Losses beside cross-entropy, for an epoch.
 BESIDE = ("center-ddp", "center-zero3", "triplet-zero3")
@@ -110,8 +119,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
             )
     for name, fields in WAYS.items():
         _create(folder, name, PARITY | fields)
+    _create(folder, "whole-recipe", RECIPE)
     for kind in ("halved", "undisturbed"):
-        _create(folder, f"{kind}-{GRADUAL}", STATEFUL, freeze="gradual:1", loss="center")
+        _create(folder, f"{kind}-recipe", MIXED, test_flips=True)
+        _create(folder, f"{kind}-gradual", STATEFUL, freeze="gradual:1", loss="center")
     for name in BESIDE:
         loss, _, strategy = name.partition("-")
         _create(folder, name, PARITY | SGD, strategy=strategy, loss=loss, loss_weight=1.0, epochs=1)
@@ -180,6 +191,12 @@ def assert_same_learning(records: list[Record], expected: list[Record]) -> None:
 )
 def test_two_processes_learn_what_one_learns(name: str, runs: Path, alone: list[Record]) -> None:
     assert_same_learning(Run(runs / name).records(), alone)
+
+
+@pytest.mark.slow
+def test_two_processes_weigh_draw_average_and_mirror_as_one(runs: Path, tmp_path: Path) -> None:
+    alone = list(train(Attempt.at(_create(tmp_path, "alone", RECIPE))))
+    assert_same_learning(Run(runs / "whole-recipe").records(), alone)
 
 
 @pytest.mark.slow
@@ -253,7 +270,7 @@ def test_one_process_goes_on_from_the_checkpoint_of_two(
     )
 
 
-@pytest.mark.parametrize("name", [*HALVED, GRADUAL])
+@pytest.mark.parametrize("name", [*HALVED, "recipe", "gradual"])
 def test_resumed_processes_end_bit_for_bit_as_undisturbed_ones(
     name: str, runs: Path, numbers: Numbers
 ) -> None:
@@ -269,7 +286,7 @@ def test_all_processes_find_together_that_the_loss_is_not_finite(runs: Path) -> 
     assert "at step 2 (epoch 1)" in messages.pop()
 
 
-@pytest.mark.parametrize("name", HALVED)
+@pytest.mark.parametrize("name", [*HALVED, "recipe"])
 def test_each_image_is_predicted_once_and_as_by_one_process(name: str, runs: Path) -> None:
     run = Run(runs / f"undisturbed-{name}")
     data = load(run.config(), None)

@@ -43,7 +43,13 @@ def features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize(
-    "fields", [{}, {"precision": "bf16", "freeze": "all_but_head"}, {"freeze": "only:head"}]
+    "fields",
+    [
+        {},
+        {"precision": "bf16", "freeze": "all_but_head"},
+        {"freeze": "only:head"},
+        {"sampling": "balanced", "class_weights": "balanced", "ema_decay": 0.9},
+    ],
 )
 def test_training_on_features_comes_to_the_same(
     new_run: Callable[..., Run],
@@ -140,6 +146,7 @@ def test_augmented_and_unfrozen_images_have_no_features(
     new_run: Callable[..., Run], features: Path
 ) -> None:
     shown: list[dict[str, Any]] = [{"augmentation": ["rotation"]}, {"freeze": "none"}]
+    shown += [{"mixup": 0.2}, {"cutmix": 1.0}, {"test_flips": True}]
     for number, fields in enumerate(shown):
         run = new_run(f"run{number}", **FROZEN | fields)
         data, network = open_trial(run.config(), run)

@@ -163,7 +163,7 @@ def test_without_the_library_there_is_one_clear_line(
 ) -> None:
     monkeypatch.setitem(sys.modules, "peft", None)
     run = Run.create(tmp_path / "run", TrainConfig(freeze="lora:8", classes="2"))
-    with pytest.raises(ValueError, match=r"^freeze = 'lora:8': needs the library peft.*\[peft\]'$"):
+    with pytest.raises(ValueError, match=r"^freeze = 'lora:8': needs the library peft.*train\]'$"):
         open_trial(run.config(), run)
     run = Run.create(tmp_path / "bare", TrainConfig(model="mlp", dense_width=(), freeze="lora:8"))
     with pytest.raises(ValueError, match=r"'lora:8': the model has no linear layer or convolution"):

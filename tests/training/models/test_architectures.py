@@ -10,6 +10,7 @@ from torch import nn
 from fieldtrial.config import TrainConfig
 from fieldtrial.fields.choices import Activation
 from fieldtrial.training.data.load import DataShape
+from fieldtrial.training.loop.strategy import DROPPING
 from fieldtrial.training.models.architectures import ACTIVATIONS
 from fieldtrial.training.models.network import Network, count_flops
 from fieldtrial.training.models.source import LIBRARIES, OWN, resolve
@@ -293,6 +294,30 @@ def test_dropout_reaches_a_library_model_or_is_refused() -> None:
     on_meta(TrainConfig(model="torchvision:resnet18", dropout=0.0), shape)
     with pytest.raises(ValueError, match=r"dropout = 0\.25: resnet18 has none"):
         on_meta(TrainConfig(model="torchvision:resnet18", dropout=0.25), shape)
+
+
+def test_stochastic_depth_rises_to_the_last_block_or_is_refused() -> None:
+    def rates(model: str, rate: float | None) -> list[float]:
+        built, _ = on_meta(
+            TrainConfig(model=model, stochastic_depth=rate), DataShape(7, channels=3, image_size=64)
+        )
+        layers = [one for one in built.modules() if type(one).__name__ in DROPPING]
+        return [float(vars(one)["p" if "p" in vars(one) else "drop_prob"]) for one in layers]
+
+    blocks = 18  # ConvNeXt-T's: 3, 3, 9, 3
+    expected = [0.3 * block / (blocks - 1) for block in range(blocks)]
+    assert rates("torchvision:convnext_tiny", 0.3) == pytest.approx(expected)
+    # timm leaves a layer out where the rate is 0
+    assert rates("timm:convnext_tiny", 0.3) == pytest.approx(expected[1:])
+    own = rates("torchvision:swin_t", None)
+    assert max(own) == pytest.approx(0.2), "Liu et al. 2021, and torchvision"
+    assert rates("torchvision:swin_t", 0.3) == pytest.approx([1.5 * rate for rate in own])
+    assert set(rates("torchvision:swin_t", 0.0)) == {0.0}
+    assert rates("torchvision:resnet18", 0.0) == []
+    with pytest.raises(
+        ValueError, match=r"stochastic_depth = 0\.3: resnet18 has none .* none or 0"
+    ):
+        rates("torchvision:resnet18", 0.3)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ from typing import Any
 from fieldtrial.config import FIELDS, ConfigError, TrainConfig
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.fields.freezing_schemes import keeps_its_parameters
-from fieldtrial.fields.rules import RUN_PREFIX
+from fieldtrial.fields.rules import RUN_PREFIX, is_mixed, keeps_images
+from fieldtrial.installed.extras import has_extra, install_command
 from fieldtrial.processes import python
 from fieldtrial.sweep import Sweep
 
@@ -30,6 +31,10 @@ EPOCH_SECONDS = 0.02  # per epoch: a record and a checkpoint are written
 PARAMETER_SECONDS = 3e-8  # per checkpoint and parameter that trains: three numbers at 400 MB/s
 TRIAL_SECONDS = 0.01  # per trial and model tensor: the model is built, weights are read and written
 ENOUGH_IMAGES = 3  # of a process: for batch normalisation and for triplets
+NOT_CHECKED = (
+    "torch is not installed here: the trials themselves find out what is wrong with data, models"
+    f" and weights, and the cost is not known; {install_command('train')} has them checked first"
+)
 START_SECONDS = 15.0  # per worker: Python and torch are loaded
 
 
@@ -66,7 +71,7 @@ class SweepSizes:
 class Preflight:
     """The check of all rows and sources, in a process of its own that starts at once.
 
-    A context manager, which ends the process.
+    A context manager, which ends the process. Where torch is not installed it checks nothing.
 
     folder: the sweep's, whose trials' data and weights must be those of now; None: there is none.
     processes: of a trial. on_gpus: whether a trial runs on GPUs; None: if this machine has any.
@@ -91,6 +96,9 @@ class Preflight:
         sources = [row.source for row in sweep.planned if row.source]
         self._sources = {source.id: ask(source) for source in sources}
         self._all = list(dict.fromkeys([*self._rows, *self._largest, *self._sources.values()]))
+        self._process: subprocess.Popen[bytes] | None = None
+        if not has_extra("train"):
+            return
         with tempfile.TemporaryFile() as questions:  # a pipe could fill up before it is read
             questions.write(json.dumps([asdict(question) for question in self._all]).encode())
             questions.seek(0)
@@ -110,15 +118,18 @@ class Preflight:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._process.kill()
-        self._process.wait()
+        if self._process:
+            self._process.kill()
+            self._process.wait()
 
-    def result(self) -> SweepSizes:
-        """Wait for the check and return the sizes.
+    def result(self) -> SweepSizes | None:
+        """Wait for the check and return the sizes; None where nothing is checked.
 
         Raises:
             ConfigError: the problems of all rows at once.
         """
+        if self._process is None:
+            return None
         output, errors = self._process.communicate()
         if self._process.returncode:
             raise RuntimeError(f"the check of the rows failed:\n{errors.decode(errors='replace')}")
@@ -157,6 +168,9 @@ def trial_hours(
     rows = []
     for row, size in zip(sweep.planned, sizes.largest, strict=True):
         size, keeps = _as_frozen(size, row.config, {*sweep.search})
+        if row.config.test_flips or "test_flips" in sweep.search:
+            validation, test = 2 * size.validation_images, 2 * size.test_images
+            size = replace(size, validation_images=validation, test_images=test)
         seconds = _seconds(size, keeps, row.most_epochs, row.smallest_batch, teraflops)
         tested = sweep.searches * sweep.most_seeds
         further = tested * size.flops * size.test_images
@@ -182,9 +196,12 @@ def _as_frozen(size: Size, config: TrainConfig, searched: Set[str]) -> tuple[Siz
     """
     if "freeze" in searched:
         return replace(size, tail_flops=size.flops, tail_tensors=size.tensors), False
-    may_change = searched & {"augmentation", "cached_views", "strategy"}
-    is_new = config.augmentation and not config.cached_views  # in each epoch
-    is_fixed = not (is_new or config.strategy == "zero3" or may_change)
+    may_change = searched & {
+        "augmentation", "cached_views", "mixup", "cutmix", "test_flips", "strategy",
+    }  # fmt: skip
+    has_views = config.cached_views and not is_mixed(config)  # kept for all epochs
+    is_fixed = keeps_images(replace(config, augmentation=()) if has_views else config)
+    is_fixed = is_fixed and not (config.strategy == "zero3" or may_change)
     return size, size.fits_cache and is_fixed
 
 

@@ -130,6 +130,7 @@ class SlurmSettings:
     idle_seconds: how long a worker waits for a trial before it ends.
     requeue: whether SLURM may requeue a preempted job; if not, the trial is submitted again.
     setup: shell lines before the worker starts, such as module load.
+    python: the workers' Python, an absolute path. Default: the driver's.
     environment: environment variables of the worker.
     sbatch: further options, such as {"mail-type" = "END", exclusive = ""}.
     squeue_seconds: the least time between two polls of the queue; more with many jobs.
@@ -153,6 +154,7 @@ class SlurmSettings:
     idle_seconds: float = 60.0
     requeue: bool = True
     setup: tuple[str, ...] = ()
+    python: str | None = None
     environment: dict[str, str] = field(default_factory=dict)
     sbatch: dict[str, str] = field(default_factory=dict)
     squeue_seconds: float = 5.0
@@ -197,6 +199,11 @@ class SlurmSettings:
                 "trials_per_job",
                 self.trials_per_job >= self.trials_together,
                 f"must be at least trials_together = {self.trials_together}",
+            ),
+            (
+                "python",
+                self.python is None or self.python.startswith("/"),
+                "must be an absolute path",
             ),
             ("idle_seconds", self.idle_seconds >= 0, "must be at least 0"),
             ("squeue_seconds", self.squeue_seconds >= 0.5, "must be at least 0.5"),
@@ -289,26 +296,29 @@ KINDS: dict[str, type[LocalSettings] | type[SlurmSettings]] = {
 }
 
 
-def read_settings(name: str, folder: Path) -> Settings:
-    """Return the settings of the place called `name`, from `folder`/NAME.toml.
+def read_settings(name: str, *folders: Path) -> Settings:
+    """Return the settings of the place called `name`, from NAME.toml in the first that has it.
 
     Raises:
         ConfigError: no such file, unknown keys, or impossible values.
     """
-    path = folder / f"{name}.toml"
+    paths = [folder / f"{name}.toml" for folder in folders]
+    path = next((path for path in paths if path.exists()), paths[0])
     try:
         values = tomllib.loads(path.read_text())
     except FileNotFoundError:
-        places = ", ".join(sorted(other.stem for other in folder.glob("*.toml"))) or "none"
-        raise ConfigError(
-            [f"no such place: {path} is missing; places in {folder}: {places}"], "--cluster"
-        ) from None
+        known = "; ".join(f"places in {folder}: {_places(folder)}" for folder in folders)
+        raise ConfigError([f"no such place: {path} is missing; {known}"], "--cluster") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError([str(error)], str(path)) from None
     kind = values.pop("kind", None)
     if not isinstance(kind, str) or kind not in KINDS:
         raise ConfigError([f"kind = {kind!r}: must be one of {', '.join(KINDS)}"], str(path))
     return _build(KINDS[kind], values, str(path))
+
+
+def _places(folder: Path) -> str:
+    return ", ".join(sorted(file.stem for file in folder.glob("*.toml"))) or "none"
 
 
 def _build(

@@ -1,6 +1,7 @@
 """A driver goes on after an outage, or after Ray was lost: the same command takes its place."""
 
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from fieldtrial.control.places.interface import RayError, UnreachableError
 from fieldtrial.control.running.errors import DISK_ADVICE, WorkError
 from fieldtrial.disk.outages import await_folder, is_outage
 from fieldtrial.panel.terminal import console
+from fieldtrial.processes import TYPED, run_script
 
 UNREACHABLE_SECONDS = 10.0  # between two attempts to reach SLURM after an outage
 # So many outages in a row, each within so many seconds of a start, are a broken disk.
@@ -66,15 +68,15 @@ def _run_again(applied: list[str], quick: int) -> NoReturn:
     os.environ[QUICK] = str(quick)
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execv(sys.executable, [sys.executable, *words])
+    run_script(words)
 
 
 def own_command() -> list[str]:
-    """Return this command without its one-shot options."""
+    """Return this command, as the user typed it, without its one-shot options."""
     words = [
         word for word in sys.orig_argv[1:] if not _abbreviates(word, ["--takeover", "--retry"])
     ]
-    return [sys.orig_argv[0], *words]
+    return [*shlex.split(os.environ.get(TYPED, shlex.quote(sys.orig_argv[0]))), *words]
 
 
 def _abbreviates(word: str, options: list[str]) -> bool:

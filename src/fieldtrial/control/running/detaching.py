@@ -15,7 +15,7 @@ from fieldtrial.panel.terminal import console
 RESUME_ADVICE = "Interrupted. Nothing is lost: run the same command again to resume."
 CANCELLED = f"The {{}}'s jobs are cancelled. {RESUME_ADVICE}"
 DETACHED = (
-    "Detached: the jobs run on. Run the same command again to follow them, or python jobs/cancel.py"
+    "Detached: the jobs run on. Run the same command again to follow them, or fieldtrial cancel"
     " {} to cancel them."
 )
 FORESEEN = (WorkError, PlaceError, DeposedError, ConfigError, OSError)  # that end a driver

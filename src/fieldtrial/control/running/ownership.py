@@ -125,7 +125,7 @@ class Ownership:
         """Raise DeposedError if another driver has taken over, whose SIGTERM may be yet to come."""
         if not self._is_mine():
             path, who = self._folder.path, owner_text(self._folder.owner())
-            end = f"and this driver has ended; python jobs/status.py {path} shows the state"
+            end = f"and this driver has ended; fieldtrial status {path} shows the state"
             raise DeposedError(f"{path}: {who} has taken this {self._folder.kind} over, {end}")
 
     def _send_heartbeats(self) -> None:

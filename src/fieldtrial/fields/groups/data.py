@@ -42,6 +42,25 @@ class DataFields:
     cached_views: int = _data(
         0, "so many augmented views of each image, kept for all epochs; 0: new ones", 0, 64
     )
+    mixup: float = _data(
+        0.0,
+        "alpha of the Beta distribution of the shares in which training images are mixed in pairs;"
+        " 0: they are not",
+        0.0,
+        100.0,
+    )
+    cutmix: float = _data(
+        0.0,
+        "alpha of the Beta distribution of the share that stays of a training image when a box of"
+        " another is put into it; 0: none is; beside mixup, each batch is changed by one of both",
+        0.0,
+        100.0,
+    )
+    test_flips: bool = _data(
+        False,
+        "validation and test images are answered by the mean of the probabilities of the image and"
+        " of its mirror image",
+    )
     validation_fraction: float = _data(
         0.1,
         "share of each class's training images held out for validation; a folder with its own val/"

@@ -66,6 +66,13 @@ class ModelFields:
         0.0,
         0.95,
     )
+    stochastic_depth: float | None = _model(
+        None,
+        "probability with which training leaves out the last residual block; it rises linearly"
+        " from 0 at the first; none: the library's default",
+        0.0,
+        0.95,
+    )
     classifier: Classifier = _model(
         "softmax",
         "softmax: the network's last layer; svm: a support vector machine, fitted on the features"

@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 
 from fieldtrial.fields.choices import (
+    ClassWeights,
     Loss,
     Optimizer,
+    Sampling,
     Schedule,
     Select,
 )
@@ -59,12 +61,29 @@ class OptimisationFields:
     label_smoothing: float = _optimisation(
         0.0, "share of each label spread over all classes", 0.0, 0.99
     )
+    class_weights: ClassWeights = _optimisation(
+        "none",
+        "balanced: in the loss that is minimised, a class counts by images / (classes × images of"
+        " the class)",
+    )
     gradient_clip: float | None = _optimisation(
         None, "largest gradient norm; none: no clipping", 1e-9
     )
     batch_size: int = _optimisation(64, "images per step, over all processes together", 1)
     shuffle: bool = _optimisation(
         True, "new image order each epoch; false: the stored order, in folders class by class"
+    )
+    sampling: Sampling = _optimisation(
+        "all",
+        "all: each training image once an epoch; balanced: as many, drawn with replacement, each"
+        " class with equal probability",
+    )
+    ema_decay: float = _optimisation(
+        0.0,
+        "decay of the moving average of the weights over the steps, which is validated and kept; 0:"
+        " the weights themselves are",
+        0.0,
+        0.999999,
     )
     epochs: int = _optimisation(10, "passes over the training images", 1)
     select: Select = _optimisation(

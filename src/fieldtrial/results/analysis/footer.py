@@ -155,7 +155,7 @@ def outcome_lines(sweeps: Sweeps, groups: Sequence[Group], metric: str) -> list[
     if metric == sweeps.select and (trials["role"] == RUN).any():
         lines.append(
             f"Compared by {metric}, which also chose each run's epoch: expect less on new images."
-            " jobs/train.py --test tests a run."
+            " fieldtrial train --test tests a run."
         )
     once = trials.drop_duplicates("trial")
     failed = once[once["outcome"].isin(FAILED)]

@@ -1,4 +1,4 @@
-"""Runs of no sweep, such as those of jobs/train.py and slurm/finetune.sh, as the rows of a table.
+"""Runs of no sweep, such as those of fieldtrial train and slurm/finetune.sh, as rows of a table.
 
 A row has one configuration. Its runs with several seeds are its repetitions.
 """

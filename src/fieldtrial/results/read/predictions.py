@@ -106,7 +106,7 @@ def load_predictions(run: Run, split: str = "test") -> StoredPredictions:
     except FileNotFoundError:
         run.config()  # says so if this is no run
         raise FileNotFoundError(
-            f"{path}: no such file; python jobs/evaluate.py --run {run.path} --split {split} makes"
+            f"{path}: no such file; fieldtrial evaluate --run {run.path} --split {split} makes"
             " it from the weights"
         ) from None
     except DAMAGE as error:

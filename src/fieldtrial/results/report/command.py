@@ -1,6 +1,6 @@
-"""The command behind jobs/report.py: a sweep's folder -> its report.
+"""fieldtrial report: a sweep's folder -> its report.
 
-python -m fieldtrial.results.report.command runs/NAME writes it to runs/NAME/report.html.
+fieldtrial report runs/NAME writes it to runs/NAME/report.html.
 """
 
 import argparse
@@ -8,7 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fieldtrial.command_line import BAD_INPUT, complain, job, said_if_long, say
+from fieldtrial.command_line import BAD_INPUT, complain, job, parse, said_if_long, say
+from fieldtrial.installed.extras import require_extras
 
 
 @job()
@@ -23,7 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--output", type=Path, metavar="DIR", help="write them there, not into the sweep's folder"
     )
-    options = parser.parse_args(arguments)
+    options = parse(parser, arguments)
+    require_extras("report")
     from fieldtrial.results.report.build import write_reports  # late: pandas and plotly
 
     with said_if_long("writing the report"):

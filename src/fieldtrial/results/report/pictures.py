@@ -1,4 +1,4 @@
-"""What jobs/explain.py has drawn of a sweep's models, made small enough to stand in its report."""
+"""What fieldtrial explain has drawn of a sweep's models, made small enough for its report."""
 
 import base64
 import io
@@ -117,8 +117,7 @@ def _command(folder: SweepFolder, trials: pd.DataFrame, winners: Sequence[str]) 
     ended = trials.loc[trials["outcome"].isin(ENDED_WELL), "trial"]
     trial = next(iter([*winners, *ended.head(1)]), None)
     return (
-        "python jobs/explain.py --run"
-        f" {shlex.quote(str(folder.run(trial).path)) if trial else 'DIR'}"
+        f"fieldtrial explain --run {shlex.quote(str(folder.run(trial).path)) if trial else 'DIR'}"
     )
 
 

@@ -1,7 +1,6 @@
-"""The command behind jobs/table.py: sweeps' folders -> their table.
+"""fieldtrial table: sweeps' folders -> their table.
 
-python -m fieldtrial.results.table.command runs/NAME prints the table of a sweep, and writes it
-into its folder.
+fieldtrial table runs/NAME prints the table of a sweep, and writes it into its folder.
 """
 
 import argparse
@@ -10,9 +9,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fieldtrial.command_line import BAD_INPUT, ELSEWHERE, complain, job, said_if_long, say
+from fieldtrial.command_line import (
+    BAD_INPUT,
+    ELSEWHERE,
+    complain,
+    job,
+    parse,
+    said_if_long,
+    say,
+)
 from fieldtrial.disk.files import may_only_read
 from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.installed.extras import require_extras
 from fieldtrial.panel.terminal import console
 
 if TYPE_CHECKING:
@@ -26,7 +34,8 @@ GROUPING = ("rows", "columns", "metric", "where", "within", "show")
 @job()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table that the command line asks for; return the exit status."""
-    options = _parser().parse_args(arguments)
+    options = parse(_parser(), arguments)
+    require_extras("report")
     # Late, here and below: pandas takes as long to import as a small table to make.
     from fieldtrial.results.read.sweeps import read_sweeps
     from fieldtrial.results.table.files import write_long_tables, write_table

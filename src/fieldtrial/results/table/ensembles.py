@@ -1,4 +1,4 @@
-"""The ensembles of a sweep's winners that jobs/ensemble.py has stored, as a line of its table."""
+"""The stored ensembles of a sweep's winners, as a line of its table."""
 
 from pathlib import Path
 
@@ -39,8 +39,8 @@ def stored_ensemble(sweeps: Sweeps, groups: Groups) -> tuple[Group | None, list[
     lines = []
     if old:
         lines.append(
-            f"{counted(old, 'ensemble')} left out: not of the present final runs; python"
-            f" jobs/ensemble.py --sweep {folder.path} makes them again."
+            f"{counted(old, 'ensemble')} left out: not of the present final runs;"
+            f" fieldtrial ensemble --sweep {folder.path} makes them again."
         )
     if not found:
         return None, lines

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from fieldtrial import git
+from fieldtrial.installed import git
 from fieldtrial.training.distributed.world import World
 
 # What a trial's numbers may depend on.

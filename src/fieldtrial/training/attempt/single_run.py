@@ -1,4 +1,4 @@
-"""One run without a sweep, as jobs/train.py and slurm/finetune.sh start it."""
+"""One run without a sweep, as fieldtrial train and slurm/finetune.sh start it."""
 
 import contextlib
 import math

@@ -247,8 +247,8 @@ def command(attempt: Attempt) -> str:
     root, size = os.environ.get("FIELDTRIAL_DATA"), attempt.world.size
     on_node = int(os.environ.get("LOCAL_WORLD_SIZE", size))
     data = [f"FIELDTRIAL_DATA={shlex.quote(root)}"] if root else []
-    several = ["-m", LAUNCHER, "--processes", str(size)] if size > 1 else []
-    begin = ["python", *several, "jobs/train.py"]
+    several = ["-m", LAUNCHER, "--processes", str(size), "-m"]
+    begin = [*(["python", *several] if size > 1 else []), "fieldtrial", "train"]
     if on_node < size:
         gpus = ["--gpus-per-node", str(on_node)]
         begin = ["sbatch", "--nodes", str(size // on_node), *gpus, "slurm/finetune.sh"]

@@ -58,12 +58,12 @@ def augment(images: Tensor, names: tuple[str, ...], seed: int) -> Tensor:
         if isinstance(change, Move):
             moves.append((change, numbers))
             continue
-        images = change.apply(_as_floats(moved(images, moves) if moves else images), numbers)
+        images = change.apply(as_floats(moved(images, moves) if moves else images), numbers)
         moves = []
     return moved(images, moves) if moves else images
 
 
-def _as_floats(images: Tensor) -> Tensor:
+def as_floats(images: Tensor) -> Tensor:
     """Return stored images as float (n, channels, height, width) in [0, 1], others as they are."""
     if images.dtype != torch.uint8:
         return images

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.fields.freezing_schemes import is_fixed
+from fieldtrial.fields.rules import is_mixed
 from fieldtrial.training.augment.transforms import augment
 from fieldtrial.training.data.crops import resampling
 from fieldtrial.training.data.load import Data
@@ -135,7 +136,8 @@ def with_views(
 
 def views_of(config: TrainConfig, data: Data) -> int:
     """Return how many views of each image a trial keeps, at most one an epoch; 0: it has none."""
-    if not is_fixed(config.freeze) or not config.augmentation or not data.targets_suffice:
+    is_same = is_fixed(config.freeze) and not is_mixed(config)
+    if not is_same or not config.augmentation or not data.targets_suffice:
         return 0
     return min(config.cached_views, config.epochs)
 
@@ -150,7 +152,7 @@ def require_views(network: Network, data: Data, config: TrainConfig, world: Worl
         return
     point = find_freeze_point(network)
     is_partitioned = config.strategy == "zero3" and world.size > 1
-    if point is None or is_partitioned or not are_wanted():
+    if point is None or is_partitioned or config.test_flips or not are_wanted():
         raise _problem(config)
     images = (count + 1) * len(data.train) + len(data.validation)
     if sample_of(network, point, data, world).numel() * 4 * images > MOST_BYTES_TOGETHER:
@@ -163,6 +165,6 @@ def _problem(config: TrainConfig) -> ConfigError:
             f"cached_views = {config.cached_views}: the frozen layers' features cannot be kept."
             " There is no one place where the frozen part ends, or the views together take more"
             " room or time than the feature cache gives, or FIELDTRIAL_FEATURES = off, or strategy"
-            " = zero3 with several processes; set cached_views to 0"
+            " = zero3 with several processes, or test_flips = true; set cached_views to 0"
         ]
     )

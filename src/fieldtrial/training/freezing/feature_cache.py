@@ -16,6 +16,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from fieldtrial.config import TrainConfig
+from fieldtrial.fields.rules import keeps_images
 from fieldtrial.fields.switches import switch
 from fieldtrial.training.data.image_store import store_root
 from fieldtrial.training.data.load import Data
@@ -187,9 +188,8 @@ def with_features(
 ) -> tuple[Network, Data]:
     """Return the network and the data to train on: features at the freeze point where possible.
 
-    They come from the feature cache; see `FeatureSource.kept`. `network` and `data` are returned as
-    they are without `has_fixed_part`, where images are augmented or have boxes, without a freeze
-    point, where the cache does not have the features, and with $FIELDTRIAL_FEATURES=off.
+    `network` and `data` are returned as they are without `has_fixed_part`, a freeze point or room,
+    where images have boxes or not `keeps_images`, and with $FIELDTRIAL_FEATURES=off.
 
     Training on features gives the same results up to rounding: layers may sum in another order for
     another number of images. `network` is on its device, with the weights of its frozen layers.
@@ -201,7 +201,7 @@ def with_features(
     """
     # ZeRO-3 partitions the weights and gathers them only in the order of a whole forward pass.
     is_partitioned = config.strategy == "zero3" and world.size > 1
-    is_fixed = has_fixed_part(network, config.freeze) and not config.augmentation
+    is_fixed = has_fixed_part(network, config.freeze) and keeps_images(config)
     if not are_wanted() or not is_fixed or is_partitioned or not data.targets_suffice:
         return network, data
     point = find_freeze_point(network)

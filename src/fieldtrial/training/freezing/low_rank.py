@@ -40,7 +40,7 @@ def adapt(network: Network, rank: int, seed: int) -> None:
     except ImportError as error:
         raise ValueError(
             f"{scheme}: needs the library peft, which cannot be imported ({error}); pip install"
-            " 'fieldtrial[peft]'"
+            " 'fieldtrial[train]'"
         ) from None
     units(network)  # known from now on, by the layers as they were built
     pattern = "|".join(map(re.escape, names))  # as a text, it is matched against whole names

@@ -13,13 +13,14 @@ from fieldtrial.disk.run import Run
 from fieldtrial.disk.schemas import BY_CONTENT, BY_POSITION, Cut, Inputs
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.disk.work.shards import in_its_sweep
+from fieldtrial.fields.rules import is_mixed
 from fieldtrial.training.data.load import Data
 from fieldtrial.training.data.recipe import text_of
 from fieldtrial.training.inputs.origin import description, origin
 from fieldtrial.training.models.network import Network
 from fieldtrial.training.models.source import ModelSource
 
-# Of augmentation: raised when the same seed stands for other changes of the images.
+# Of augmentation and mixing: raised when the same seed stands for other changes of the images.
 DRAWS = 2
 LIBRARIES = ("torch", "torchvision", "timm")
 FILES: tuple[Literal["weights", "model"], ...] = ("weights", "model")  # entries on files
@@ -30,7 +31,7 @@ def inputs_of(config: TrainConfig, data: Data, network: Network) -> Inputs:
     found = data_inputs(data)
     found["weights"], found["model"] = origin(config, network), description(network)
     found["versions"] = versions()
-    if config.augmentation:
+    if config.augmentation or is_mixed(config):
         found["draws"] = DRAWS
     return found
 

@@ -14,6 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from fieldtrial.config import ConfigError, TrainConfig
+from fieldtrial.effects import has_effect
+from fieldtrial.fields.rules import is_mixed
 from fieldtrial.fields.switches import switch
 from fieldtrial.training.augment.transforms import augment
 from fieldtrial.training.data.load import Data
@@ -25,7 +27,8 @@ from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.models.network import Network, forward_shapes
 
 AHEAD = 2  # batches that are prepared before they are asked for
-ORDER, DROPOUT, AUGMENTATION, CROP = 1, 2, 3, 4  # purposes of random numbers
+# Purposes of random numbers; 5 and 6 are those of freezing/cached_views.
+ORDER, DROPOUT, AUGMENTATION, CROP, SAMPLING, MIXING = 1, 2, 3, 4, 7, 8
 TRIPLET = 3  # images
 
 
@@ -35,8 +38,9 @@ class Batch:
 
     `images` are uint8 (n, height, width, channels), or float (n, channels, height, width) where an
     augmentation has changed their colours. `targets` are what is learned of them, (n, ...); in
-    classification these are labels, int64 (n,). `weights` are float (n,): 1, or 0 for padding,
-    because all processes take equally many images.
+    classification these are labels, int64 (n,), or the shares of the classes in mixed images, float
+    (n, classes). `weights` are float (n,): 1, or 0 for padding, because all processes take equally
+    many images.
     """
 
     images: torch.Tensor
@@ -53,6 +57,20 @@ def random_number(*numbers: int) -> int:
 def shuffled(indices: Indices, config: TrainConfig, epoch: int) -> Indices:
     """Return `indices` in the order of `epoch`: the same on all processes, whatever ran before."""
     return np.random.default_rng([ORDER, config.seed, epoch]).permutation(indices)
+
+
+def order_of(data: Data, config: TrainConfig, epoch: int) -> Indices:
+    """Return the training images of `epoch` in their order: the same on all processes.
+
+    With sampling = balanced they are drawn with replacement, as many as there are: first a class,
+    each with the same probability, and then one of its images.
+    """
+    if config.sampling == "balanced" and has_effect("sampling", config):
+        labels, counts = data.labels[data.train], data.count(data.train)
+        chances = 1 / counts[labels]
+        draw = np.random.default_rng([SAMPLING, config.seed, epoch])
+        return draw.choice(data.train, len(data.train), p=chances / chances.sum())
+    return shuffled(data.train, config, epoch) if config.shuffle else data.train
 
 
 # From a batch's number and its images to their pixels, or their features.
@@ -167,6 +185,8 @@ def micro_batches(batch: Batch, size: int) -> list[Batch]:
 def require_micro_batch(network: Network, data: Data, attempt: Attempt) -> None:
     """Raise ConfigError if micro-batches are too small for batch normalisation or triplets.
 
+    So too if a process has a single image of a batch, and images are to be mixed.
+
     A single image is too few for batch normalisation of 1x1 maps or of features, unless that is
     frozen. `network` is still on the CPU.
     """
@@ -186,6 +206,13 @@ def require_micro_batch(network: Network, data: Data, attempt: Attempt) -> None:
                     f" normalise over one of {data.image_size} pixels ({error})"
                 ]
             ) from None
+    if is_mixed(config) and math.ceil(config.batch_size / world.size) == 1:
+        raise ConfigError(
+            [
+                f"batch_size = {config.batch_size}: gives a process one image at a time, and mixup"
+                " and cutmix mix those of a process in pairs"
+            ]
+        )
     if config.loss == "triplet" and size * world.size < TRIPLET:
         raise ConfigError([f"{given}: loss triplet needs at least {TRIPLET} images at a time"])
 

@@ -2,9 +2,10 @@
 
 A checkpoint is {"config", "model": the state that training changes, "frozen": a digest of the rest,
 "optimizer": {parameter: {key: tensor}}, "loss": its state, "progress", "record", "facts",
-"inputs"}. The frozen part is built again as it was; where that may come out otherwise, it is kept
-once, beside the checkpoints. Those of ZeRO and of earlier versions have the whole model, and no
-digest. A checkpoint is read with `weights_only=True`: opening a stranger's runs no code.
+"inputs"}. Where the weights are averaged, "model" is the average, and "unaveraged" what training
+goes on with. The frozen part is built again as it was; where that may come out otherwise, it is
+kept once, beside the checkpoints. Those of ZeRO and of earlier versions have the whole model, and
+no digest. A checkpoint is read with `weights_only=True`: opening a stranger's runs no code.
 """
 
 import contextlib

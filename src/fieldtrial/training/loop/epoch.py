@@ -1,5 +1,6 @@
 """One epoch of training."""
 
+import contextlib
 import math
 import time
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ import torch
 
 from fieldtrial.training.data.load import Data
 from fieldtrial.training.distributed.world import World
+from fieldtrial.training.freezing.moving_average import MovingAverage
 from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.loop.batches import (
     DROPOUT,
@@ -17,8 +19,8 @@ from fieldtrial.training.loop.batches import (
     batches,
     crops,
     micro_batches,
+    order_of,
     random_number,
-    shuffled,
 )
 from fieldtrial.training.loop.optimizers import learning_rate, total_norm
 from fieldtrial.training.loop.strategy import Strategy
@@ -79,12 +81,16 @@ class Learning(Protocol):
 
 @dataclass(frozen=True)
 class Learner:
-    """What learns: its task, the network, its loss, and the strategy that takes the steps."""
+    """What learns: its task, the network, its loss, and the strategy that takes the steps.
+
+    average: of the network's weights, which is validated and kept in their place.
+    """
 
     task: Task
     network: Network
     objective: Objective
     strategy: Strategy
+    average: MovingAverage | None = None
 
     def train(self, attempt: Attempt, data: Data, epoch: int, plateaus: int) -> Epoch:
         """See Learning."""
@@ -92,7 +98,10 @@ class Learner:
         training = train_epoch(attempt, self, data, epoch, plateaus)
         training_seconds = time.perf_counter() - started
         share_buffers(self.network, attempt.world)
-        validation = self.task.evaluate(self.network, data, data.validation, attempt)
+        with self.average.in_network() if self.average else contextlib.nullcontext():
+            if self.average:
+                share_buffers(self.network, attempt.world)
+            validation = self.task.evaluate(self.network, data, data.validation, attempt)
         return Epoch(training, validation, training_seconds, time.perf_counter() - started)
 
     def state(self, is_last: bool) -> dict[str, Any]:
@@ -101,14 +110,20 @@ class Learner:
         The last checkpoint has no optimiser state, two thirds of its size with Adam: nothing
         continues from it.
         """
-        return {
+        state: dict[str, Any] = {
             "model": self.strategy.model_state(),
             "optimizer": {} if is_last else self.strategy.optimizer_state(),
             "loss": self.objective.state(),
         }
+        if self.average:
+            state["model"] = self.average.averaged(state["model"])
+            state["unaveraged"] = {} if is_last else self.average.unaveraged()
+        return state
 
     def load_state(self, saved: dict[str, Any]) -> None:
         """Continue with what a checkpoint holds beside the network's weights."""
+        if self.average:
+            self.average.load(saved["unaveraged"])
         self.objective.load_state(saved.get("loss", {}))  # older checkpoints lack it
         self.strategy.load_optimizer_state(saved["optimizer"])
 
@@ -140,12 +155,13 @@ class EpochStatistics:
 def train_epoch(
     attempt: Attempt, learner: Learner, data: Data, epoch: int, plateaus: int = 0
 ) -> EpochStatistics:
-    """Train on each training image once; return the epoch's statistics.
+    """Train on each training image once, or as `sampling` says; return the epoch's statistics.
 
-    The loss is the one that is minimised: with label smoothing, augmentation and dropout, while the
-    weights change. `plateaus` is how many plateaus of validation came before; schedule plateau
-    follows them. Gradient accumulation takes the same step but for rounding, for dropout's random
-    numbers, and for batch normalisation, whose statistics are a micro-batch's.
+    The loss is the one that is minimised: with label smoothing, weights of the classes, mixed and
+    augmented images and dropout, while the network changes. `plateaus` is how many plateaus of
+    validation came before; schedule plateau follows them. Gradient accumulation takes the same step
+    but for rounding, for dropout's random numbers, and for batch normalisation, whose statistics
+    are a micro-batch's.
 
     Raises:
         Diverged: a loss or a gradient is not finite; in all processes together.
@@ -160,7 +176,7 @@ def train_epoch(
     steps = math.ceil(len(data.train) / config.batch_size)
     first = (epoch - 1) * steps
     meter = StepMeter(task, strategy, world)
-    order = shuffled(data.train, config, epoch) if config.shuffle else data.train
+    order = order_of(data, config, epoch)
     draw = crops(data, config, first, world.rank)
     waiting = Waiting(batches(data, order, config.batch_size, world, draw))
     most, total_steps = attempt.micro_batch_size, steps * config.epochs
@@ -185,6 +201,8 @@ def train_epoch(
             meter.after_step(strategy.step(lr, measured=True))
         else:
             strategy.step(lr)
+        if learner.average:
+            learner.average.update()
         if (i + 1) % CHECK_EVERY == 0 or i + 1 == steps:
             meter.require_finite(i + 1, first, epoch)
         if i + 1 < steps and _must_stop(attempt, i + 1):

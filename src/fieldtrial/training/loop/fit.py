@@ -18,6 +18,7 @@ from fieldtrial.training.distributed.world import World
 from fieldtrial.training.freezing.cached_views import with_views
 from fieldtrial.training.freezing.feature_cache import with_features
 from fieldtrial.training.freezing.low_rank import merge
+from fieldtrial.training.freezing.moving_average import MovingAverage
 from fieldtrial.training.freezing.schemes import freeze, refreeze, require_copies
 from fieldtrial.training.freezing.trained_state import (
     can_be_built_again,
@@ -177,7 +178,8 @@ class Fit:
         attempt, network = self.attempt, self.network
         config, world, task = attempt.config, attempt.world, task_of(attempt.config)
         objective = task.objective(network, config, self.data, world)
-        return Learner(task, network, objective, self._strategy())
+        average = MovingAverage(network, config.ema_decay) if config.ema_decay else None
+        return Learner(task, network, objective, self._strategy(), average)
 
     def _strategy(self) -> Strategy:
         attempt, config = self.attempt, self.attempt.config
@@ -308,7 +310,8 @@ def scores_of(training: EpochStatistics, validation: Scores) -> Record:
     """Return a record's entries about an epoch's learning.
 
     Epoch 0's train_loss and train_accuracy are an evaluation on as many training images as
-    validation has; later epochs' are those seen while training, and only they have the mean norm of
+    validation has; later epochs' are those seen while training, of mixed images with the class of
+    the larger share, and only they have the mean norm of
     the gradient and the mean ratio of updates to weights; see `EpochStatistics`. validation_loss is
     the cross-entropy, whatever the loss. Other tasks have other metrics.
     """

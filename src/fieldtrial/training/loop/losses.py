@@ -1,14 +1,17 @@
 """What training minimises: cross-entropy, plus a loss of the last layer's input, its features."""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Literal, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.fields.choices import Loss
+from fieldtrial.training.data.splits import Indices
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.models.hooks import AuxiliaryLogits, HeadInput
 from fieldtrial.training.models.network import Network
@@ -138,12 +141,39 @@ def batch_hard(features: Tensor, labels: Tensor, weights: Tensor, margin: float)
     return functional.relu(farthest - nearest + margin) * weights
 
 
-class ClassObjective:
-    """The loss that training minimises; hooks on `network` read what it needs beside the logits."""
+def balanced_weights(counts: Indices) -> Tensor:
+    """Return the weights (classes,) that let classes of unequal size count alike in a loss.
 
-    def __init__(self, network: Network, config: TrainConfig, classes: int, world: World) -> None:
+    They are images / (classes × images of the class), as those of scikit-learn's `balanced`. Their
+    mean over the images is 1. After G. King, L. Zeng, "Logistic Regression in Rare Events Data",
+    Political Analysis 9, 2001.
+
+    counts: how many images each class has, int64 (classes,), none of them 0.
+    """
+    weights: NDArray[np.float32] = (counts.sum() / (len(counts) * counts)).astype(np.float32)
+    return torch.from_numpy(weights)
+
+
+class ClassObjective:
+    """The loss that training minimises; hooks on `network` read what it needs beside the logits.
+
+    class_weights: by which classes count in cross-entropy, float (classes,); None: all by 1. They
+    and label smoothing go together as in torch's `cross_entropy`. The loss is divided by the number
+    of images, and not, as torch's mean is, by the sum of their weights, so that each image counts
+    alike in every batch.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        config: TrainConfig,
+        classes: int,
+        world: World,
+        class_weights: Tensor | None = None,
+    ) -> None:
         self._auxiliary = AuxiliaryLogits(network)
         self._label_smoothing = config.label_smoothing
+        self._class_weights = None if class_weights is None else class_weights.to(world.device)
         self._beside: FeatureLoss | None = None
         if config.loss in FEATURE_LOSSES:
             self._features = HeadInput(network)
@@ -157,6 +187,7 @@ class ClassObjective:
     ) -> tuple[Tensor, Tensor]:
         """Return the summed loss of the images just passed through the network, as FeatureLoss.
 
+        labels: int64 (n,) or, of mixed images, the shares of the classes, float (n, classes).
         weights: None where all are 1, which saves four of the step's operations.
         """
         total = self._cross_entropy(logits, labels, weights)
@@ -169,15 +200,18 @@ class ClassObjective:
         return total + self._weight * more, total.detach() + self._weight * value
 
     def _cross_entropy(self, logits: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
-        smoothing = self._label_smoothing
         if weights is None:
-            return functional.cross_entropy(
-                logits, labels, label_smoothing=smoothing, reduction="sum"
-            )
-        losses = functional.cross_entropy(
-            logits, labels, label_smoothing=smoothing, reduction="none"
+            return self._each(logits, labels, reduction="sum")
+        return (self._each(logits, labels, reduction="none") * weights).sum()
+
+    def _each(self, logits: Tensor, labels: Tensor, reduction: Literal["sum", "none"]) -> Tensor:
+        return functional.cross_entropy(
+            logits,
+            labels,
+            self._class_weights,
+            label_smoothing=self._label_smoothing,
+            reduction=reduction,
         )
-        return (losses * weights).sum()
 
     def end_batch(self) -> None:
         """End the batch: called once after its last micro-batch."""

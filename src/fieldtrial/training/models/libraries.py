@@ -18,7 +18,7 @@ from fieldtrial.training.data.load import DataShape
 from fieldtrial.training.data.recipe import Recipe
 from fieldtrial.training.models.categories import imagenet_categories
 from fieldtrial.training.models.eager import defer_compiler
-from fieldtrial.training.models.library.dropout import drop_in_blocks, with_dropout
+from fieldtrial.training.models.library.dropout import DEPTH, Rate, drop_in_blocks, with_rates
 from fieldtrial.training.models.library.origins import UNKNOWN, Origin, choose, data_of
 from fieldtrial.training.models.pretrained import hub_file
 from fieldtrial.training.models.published import (
@@ -71,8 +71,8 @@ class Library(Protocol):
         """Return the model with freshly drawn weights, and the dotted name of its last layer.
 
         Raises:
-            ValueError: it cannot have the config's dropout or the image size, or has no last layer
-                of its own.
+            ValueError: it cannot have the config's dropout, stochastic depth or image size, or has
+                no last layer of its own.
         """
 
     def imagenet(self, name: str, image_size: int) -> tuple[dict[str, Tensor], Path]:
@@ -149,8 +149,11 @@ class Torchvision:
             # trained with
             auxiliary = name == "inception_v3" and size >= AUXILIARY_SIZE
             arguments |= {"aux_logits": auxiliary, "init_weights": True, "transform_input": True}
-        model = with_dropout(
-            name, lambda **more: builder(**arguments, **more), "dropout", config.dropout
+        model = with_rates(
+            name,
+            lambda **more: builder(**arguments, **more),
+            Rate("dropout", "dropout", config.dropout),
+            Rate("stochastic_depth", DEPTH, config.stochastic_depth),
         )
         modules = list(model.named_modules())
         layers = [layer for layer, module in modules if isinstance(module, nn.Linear)]

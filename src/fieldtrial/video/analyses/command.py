@@ -1,4 +1,4 @@
-"""The command jobs/detect.py without what runs it: from flags to an analysis that can begin."""
+"""The command fieldtrial detect without what runs it: from flags to an analysis that can begin."""
 
 import argparse
 import hashlib

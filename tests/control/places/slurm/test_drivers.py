@@ -108,7 +108,7 @@ def test_a_detached_driver_comes_back_to_its_jobs(
     command = f"cd {tmp_path} && {sys.executable} {tmp_path}/sweeps/stand_in.py"
     assert f"no driver is running; this resumes it: {command}\n" in shown
     assert "jobs in SLURM's queue: 3 running\n" in shown
-    assert f"python jobs/cancel.py {driver.folder().path} cancels them\n" in shown
+    assert f"fieldtrial cancel {driver.folder().path} cancels them\n" in shown
     assert processes.eventually(
         lambda: sum(len(run.records()) for run in runs(driver.folder())) > count + 3
     )
@@ -162,7 +162,7 @@ def test_ctrl_c_asks_about_the_jobs(
         assert processes.eventually(lambda: not jobs(slurm))
         queue = TaskQueue(driver.folder().queue_path)
         assert (queue.waiting(), queue.claimed()) == (set(), {}), (
-            "jobs/status.py shows nobody at work"
+            "fieldtrial status shows nobody at work"
         )
         return
     assert DETACHED.format("runs/stand_in") in " ".join(said.split())

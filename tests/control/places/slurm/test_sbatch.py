@@ -3,6 +3,7 @@
 import shutil
 import stat
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,19 @@ def test_a_line_of_setup_that_fails_ends_the_job_and_is_told(
     script.write_text(Submitter(settings, SweepFolder(tmp_path), PROGRAM).script())
     done = subprocess.run(["bash", script], capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr, done.returncode) == (printed, said, status)
+
+
+def test_a_place_says_which_python_its_jobs_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the driver's environment has no torch, jobs must have another one's."""
+    (tmp_path / "srun").touch(mode=0o755)  # which is only looked for
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    place = SlurmSettings(python="/shared/train/bin/python")
+    other = Submitter(place, SweepFolder(tmp_path), PROGRAM)
+    assert "exec /shared/train/bin/python -P -u -c " in other.script()
+    assert f"exec {sys.executable} -P -u -c " in submitter(tmp_path).script()
+    assert other.edition != submitter(tmp_path).edition  # its tasks are not for jobs of the other
 
 
 def test_a_folder_whose_logs_slurm_would_misname_is_refused(tmp_path: Path) -> None:

@@ -155,7 +155,7 @@ class SlurmPlace:
             try:
                 self._end_jobs()
             except SlurmOutageError as error:
-                command = f"python jobs/cancel.py {self._folder.path}"
+                command = f"fieldtrial cancel {self._folder.path}"
                 self._notify(
                     f"{error}; jobs of this {self._folder.kind} may be left: {command} ends them"
                 )

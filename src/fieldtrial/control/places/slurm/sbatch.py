@@ -64,9 +64,11 @@ class Submitter:
             *(settings.trials_per_job, settings.trials_together),
             *(settings.idle_seconds, settings.time_limit_minutes),
         )
-        self.edition = _digest(repr((self._parameters(()), numbers, worker, code)))
+        own = [settings.python] if settings.python else []  # of another edition than the driver's
+        self.edition = _digest(repr((self._parameters(()), numbers, worker, code, *own)))
         arguments = [str(folder.queue_path.resolve()), self.edition, *map(str, numbers), *worker]
-        command = shlex.join(python("-u", "-c", VERIFY, str(code.folder), code.digest, *arguments))
+        words = python("-u", "-c", VERIFY, str(code.folder), code.digest, *arguments)
+        command = shlex.join([*(own or words[:1]), *words[1:]])
         self._command = command if settings.needs_steps else f"exec {command}"
 
     def submit(

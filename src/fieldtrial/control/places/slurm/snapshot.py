@@ -13,7 +13,7 @@ from fieldtrial.control.places.slurm.verified import digest_of, read_sources
 from fieldtrial.disk.files import write_atomically
 from fieldtrial.disk.inside import Inside
 from fieldtrial.disk.permissions import require_own
-from fieldtrial.git import changes, commit
+from fieldtrial.installed.git import changes, commit
 
 PACKAGE = Path(fieldtrial.config.__file__).resolve().parent
 

@@ -1,28 +1,64 @@
-"""The dropout of library models: their own, or what a config says."""
+"""Dropout and stochastic depth of library models: their own, or what a config says."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import nn
 
 from fieldtrial.config import TrainConfig
 
+DEPTH = "stochastic_depth_prob"  # torchvision's keyword
 
-def with_dropout(
-    name: str, builder: Callable[..., Any], keyword: str, dropout: float | None
-) -> Any:
-    """Return the model with this dropout; None: its own. One without the keyword can have 0."""
-    try:
-        return builder(**({} if dropout is None else {keyword: dropout}))
-    except TypeError as error:
-        if f"'{keyword}'" not in str(error):
-            raise
-    if dropout:
-        raise ValueError(
-            f"dropout = {dropout}: {name} has none that could be set; it must be none or 0 for"
-            " this model"
-        )
-    return builder()
+
+class Rate(NamedTuple):
+    """A rate of dropping: its field, the library's keyword for it, and a value; None: its own."""
+
+    field: str
+    keyword: str
+    value: float | None
+
+
+def with_rates(name: str, builder: Callable[..., Any], *rates: Rate) -> Any:
+    """Return the model `name` with these rates. One without the keyword can have 0.
+
+    Stochastic depth (G. Huang et al., "Deep Networks with Stochastic Depth", 2016) leaves out a
+    residual block for an image with a probability that rises linearly from 0 to the rate.
+
+    Raises:
+        ValueError: the model has no such rate, and another than 0 is asked for.
+    """
+    asked = {rate.keyword: rate for rate in rates if rate.value is not None}
+    depth: float | None = None
+    while True:
+        try:
+            model = builder(**{keyword: rate.value for keyword, rate in asked.items()})
+            break
+        except TypeError as error:
+            refused = next((one for one in asked if f"'{one}'" in str(error)), None)
+            if refused is None:
+                raise
+            rate = asked.pop(refused)
+            # torchvision's functions for Swin and MaxViT give a rate of their own.
+            if refused == DEPTH and "multiple values" in str(error):
+                depth = rate.value
+            elif rate.value:
+                raise ValueError(
+                    f"{rate.field} = {rate.value}: {name} has none that could be set; it must be"
+                    " none or 0 for this model"
+                ) from None
+    if depth is not None:
+        _set_stochastic_depth(model, depth)
+    return model
+
+
+def _set_stochastic_depth(model: nn.Module, rate: float) -> None:
+    """Set the last of the rates of torchvision's layers, and the others in proportion."""
+    from torchvision.ops import StochasticDepth
+
+    layers = [layer for layer in model.modules() if isinstance(layer, StochasticDepth)]
+    most = max(layer.p for layer in layers)
+    for layer in layers:
+        layer.p *= rate / most
 
 
 def drop_in_blocks(model: nn.Module, config: TrainConfig) -> None:

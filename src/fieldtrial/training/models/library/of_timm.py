@@ -11,7 +11,7 @@ from fieldtrial.training.data.load import DataShape
 from fieldtrial.training.data.recipe import Recipe
 from fieldtrial.training.models.categories import imagenet_categories
 from fieldtrial.training.models.libraries import Pretraining
-from fieldtrial.training.models.library.dropout import drop_in_blocks, with_dropout
+from fieldtrial.training.models.library.dropout import Rate, drop_in_blocks, with_rates
 from fieldtrial.training.models.library.heads import require_one_head
 from fieldtrial.training.models.library.origins import DATA, UNKNOWN, Origin, choose, data_of
 from fieldtrial.training.models.pretrained import hub_file, hugging_face_file
@@ -85,11 +85,11 @@ class Timm:
         arguments: dict[str, Any] = self._size_argument(name, shape.image_size)
         if name.startswith("volo_"):  # its second classifier, which trains on tokens' labels
             arguments["use_aux_head"] = False
-        model = with_dropout(
+        model = with_rates(
             name,
             lambda **more: timm.create_model(name, num_classes=shape.classes, **arguments, **more),
-            "drop_rate",
-            config.dropout,
+            Rate("dropout", "drop_rate", config.dropout),
+            Rate("stochastic_depth", "drop_path_rate", config.stochastic_depth),
         )
         head: Any = getattr(model, "get_classifier", lambda: None)()  # some encoders have none
         names = [layer for layer, module in model.named_modules() if module is head]

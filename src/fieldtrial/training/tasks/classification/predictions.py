@@ -1,5 +1,7 @@
 """A network's answers for all images of a split, gathered from all processes."""
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +15,7 @@ from fieldtrial.disk.inside import Inside
 from fieldtrial.training.data.load import Data
 from fieldtrial.training.data.splits import Indices
 from fieldtrial.training.loop.attempt import Attempt, Split
+from fieldtrial.training.loop.batches import Batch
 from fieldtrial.training.loop.epoch import Diverged
 from fieldtrial.training.loop.inference import infer
 from fieldtrial.training.models.network import Network
@@ -44,6 +47,26 @@ class ClassScores:
         write_arrays(path, index=self.index, label=self.label, log_probability=self.log_probability)
 
 
+@torch.no_grad()
+def answers(
+    network: Network, data: Data, indices: Indices, attempt: Attempt
+) -> Iterator[tuple[Batch, torch.Tensor]]:
+    """Yield this process's batches of the images `indices`, in order, each with its logits.
+
+    With test_flips, the softmax of the logits is the mean of the probabilities of the image and of
+    its mirror image (A. Krizhevsky et al., "ImageNet Classification with Deep Convolutional Neural
+    Networks", NIPS 2012, section 4.1, without the crops there). `data` then has images, no features
+    of frozen layers.
+    """
+    for batch, logits in infer(network, data, indices, attempt):
+        if not attempt.config.test_flips:
+            yield batch, logits
+            continue
+        mirrored = network(batch.images.flip(2))
+        both = torch.logaddexp(logits.log_softmax(1), mirrored.log_softmax(1))
+        yield batch, both - math.log(2)
+
+
 def score_split(network: Network, data: Data, split: Split, attempt: Attempt) -> ClassScores:
     """Return, to all processes, the answers of `network`, in evaluation mode, for `split`.
 
@@ -51,10 +74,10 @@ def score_split(network: Network, data: Data, split: Split, attempt: Attempt) ->
         Diverged: its answer for some image is not finite.
     """
     index: Indices = getattr(data, split)
-    answers = infer(network, data, index, attempt)
+    found = answers(network, data, index, attempt)
     # Gathered rows are in the order of `index`, with a batch's padding at its end.
     logits = torch.cat(
-        [attempt.world.all_gather(part)[: batch.count].cpu() for batch, part in answers]
+        [attempt.world.all_gather(part)[: batch.count].cpu() for batch, part in found]
     )
     label = data.labels[index]
     losses = functional.cross_entropy(logits, torch.from_numpy(label), reduction="none")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from fieldtrial import git as repository
-from fieldtrial.git import changes, commit
+from fieldtrial.installed import git as repository
+from fieldtrial.installed.git import changes, commit
 
 
 @pytest.fixture
@@ -92,3 +92,12 @@ def test_without_a_repository_there_is_nothing_to_say(
     assert (commit(tmp_path), changes(tmp_path)) == (None, None)
     monkeypatch.setitem(os.environ, "PATH", "")
     assert (commit(tmp_path), changes(tmp_path)) == (None, None)
+
+
+def test_packages_installed_in_another_projects_work_tree_have_no_commit(project: Path) -> None:
+    (project / ".gitignore").write_text(".venv/\n")
+    for name in (".venv/site-packages", "vendor"):  # ignored, and not yet added
+        (project / name).mkdir(parents=True)
+        (project / name / "module.py").write_text("x = 1\n")
+        assert (commit(project / name), changes(project / name)) == (None, None)
+    assert commit(project)

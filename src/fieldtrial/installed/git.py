@@ -17,20 +17,24 @@ MOST_FILES, LARGEST_FILE = (
 
 
 def commit(folder: Path) -> str | None:
-    """Return the commit of the repository that `folder` lies in; None without one."""
-    said = _git(folder, "rev-parse", "HEAD")
+    """Return the commit of the repository that `folder` lies in; None without one.
+
+    A repository that tracks nothing in `folder` does not count: an environment with installed
+    packages often lies in the work tree of another project.
+    """
+    said = _git(folder, "rev-parse", "HEAD") if _is_tracked(folder) else None
     return said.decode().strip() if said else None
 
 
 def changes(folder: Path) -> bytes | None:
     """Return the diff from the commit to the whole work tree that `folder` lies in; None without a
-    repository.
+    repository that tracks anything in `folder`.
 
     Untracked Python files, unless ignored, are in it as new ones: small ones, up to a number;
     others are named on top. It is in bytes because files are in any encoding.
     """
     top = _git(folder, "rev-parse", "--show-toplevel")
-    if top is None:
+    if top is None or not _is_tracked(folder):
         return None
     root = Path(os.fsdecode(top.rstrip(b"\n")))
     listed = _git(root, "ls-files", "-z", "--others", "--exclude-standard", "--", "*.py") or b""
@@ -44,6 +48,10 @@ def changes(folder: Path) -> bytes | None:
         b"untracked, and not shown: " + name + b"\n" for name in untracked if name not in shown
     )
     return None if diff is None else named + diff
+
+
+def _is_tracked(folder: Path) -> bool:
+    return bool(_git(folder, "ls-files", "-z", "--", "."))
 
 
 def _with_files(root: Path, names: list[bytes], aside: Path) -> Mapping[str, str]:
