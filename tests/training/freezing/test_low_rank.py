@@ -140,9 +140,11 @@ def test_a_trial_keeps_plain_weights_and_goes_on_to_the_same(
     result = whole.result() or {}
     assert result["trainable_parameters"] == added([(64, 16)]) + 16 * 3 + 3
     assert result["validation_accuracy"] > 0.8
-    # the tested network is the one in the file
+    # the tested network is the one in the file, and computes what the one in training did
     again = evaluate_run(whole, World())
-    assert again == {name: value for name, value in result.items() if name in again}
+    for name, value in again.items():
+        exact = name.startswith("test_") or name == "class_names"
+        assert result[name] == (value if exact else pytest.approx(value, rel=1e-5)), name
     # whose layers differ by a product of rank 2, and can be trained on
     run = new_run("next", weights=str(whole.path), freeze="all_but_head")
     kept = load_file(str(whole.weights_path))
