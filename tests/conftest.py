@@ -6,6 +6,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from fieldtrial.own.project import PROJECT
+
 # How long an example takes depends on the machine.
 hypothesis.settings.register_profile("no times", deadline=None)
 hypothesis.settings.load_profile("no times")
@@ -18,6 +20,12 @@ pytest_plugins = [
     "tests.unreliable",  # unreliable
     "tests.wheel",  # wheel, installed
 ]
+
+
+@pytest.fixture(autouse=True)
+def _no_project(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take back the project that a command in this process has entered."""
+    monkeypatch.setenv(PROJECT, "[]")
 
 
 @pytest.fixture(autouse=True, scope="session")

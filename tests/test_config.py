@@ -12,25 +12,34 @@ from hypothesis import strategies as st
 from fieldtrial.config import FIELDS, HINTS, ConfigError, TrainConfig
 from fieldtrial.fields.rules import RULES
 from fieldtrial.fields.task_metrics import criteria
-from fieldtrial.fields.values import check_bounds, check_type, format_value, parse
+from fieldtrial.fields.values import (
+    UNIONS,
+    Own,
+    check_bounds,
+    check_type,
+    format_value,
+    parse,
+)
 from fieldtrial.flags import add_flags
 
 NAMES = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,20}", fullmatch=True)
+OWN = st.sampled_from(["nets:Net", "my.parts_2:of_mine", "_a.B:c"])
 TEXT = {
-    "dataset": st.sampled_from(["digits", "mnist"]) | NAMES.map("folder:/data/{}".format),
+    "dataset": (st.sampled_from(["digits", "mnist"]) | NAMES.map("folder:/data/{}".format) | OWN),
     "classes": (
         st.just("all")
         | st.integers(2, 999).map(str)
         | st.integers(0, 99).map(lambda low: f"{low}-{low + 3}")
     ),
-    "model": NAMES | NAMES.map("timm:{}".format) | NAMES.map("torchvision:{}".format),
+    "model": NAMES | NAMES.map("timm:{}".format) | NAMES.map("torchvision:{}".format) | OWN,
     "weights": (
         st.text(min_size=1, max_size=30).filter(lambda text: text != "run:" and text[0] != "-")
     ),
     "task": st.just("classification"),  # `select` and `classifier` must be of the task
     "select": st.sampled_from([*criteria("classification"), "last"]),
     "freeze": (
-        st.sampled_from(["none", "all_but_head"])
+        OWN
+        | st.sampled_from(["none", "all_but_head"])
         | st.integers(1, 99).map("first:{}".format)
         | st.integers(1, 99).map("all_but_last:{}".format)
         | st.integers(1, 99).map("gradual:{}".format)
@@ -71,6 +80,10 @@ def _values(name: str, hint: Any) -> st.SearchStrategy[Any]:
         return TEXT[name]
     if name in (lists := per_block(TrainConfig().blocks)):
         return lists[name]
+    if hint == Own:
+        return OWN
+    if Own in arguments and typing.get_origin(hint) in UNIONS:
+        return OWN | _values(name, arguments[0])
     if typing.get_origin(hint) is typing.Literal:
         return st.sampled_from(arguments)
     if typing.get_origin(hint) is tuple and arguments[-1] is not Ellipsis:
@@ -176,7 +189,7 @@ def test_the_id_depends_on_every_field(name: str) -> None:
         "label_smoothing": 0.1, "class_weights": "balanced", "gradient_clip": 1.0,
         "batch_size": 8, "sampling": "balanced", "ema_decay": 0.99,
         "epochs": 1, "select": "validation_loss", "patience": 2, "seed": 1, "precision": "bf16",
-        "compile": "off", "strategy": "zero1",
+        "compile": "off", "strategy": "zero1", "metrics": ("nets:f1",),
     }[name]  # fmt: skip
     bases = {
         "preprocessing": TrainConfig(model="vgg11", weights="x.pt"),
@@ -242,6 +255,7 @@ def test_the_id_depends_on_every_field(name: str) -> None:
         ("svm_penalty", 0.0, "must be at least 1e-09"),
         ("task", "poetry", "must be one of classification"),
         ("optimizer", "lion", "must be one of sgd, adam, adamw, rmsprop"),
+        ("optimizer", "timm:lion", "nadam, or package.module:name of your own code"),
         ("lr", 0.0, "must be above 0"),
         ("lr", float("nan"), "must be finite"),
         ("lr", float("inf"), "must be finite"),
@@ -276,6 +290,8 @@ def test_the_id_depends_on_every_field(name: str) -> None:
         ("epochs", 0, "must be at least 1"),
         ("select", "test_accuracy", "must be one of validation_accuracy, validation_loss"),
         ("patience", 0, "must be at least 1"),
+        ("metrics", ("f1",), "must be package.module:name of your own code"),
+        ("metrics", ("nets:f1", "nets:f1"), "must name each metric once"),
         ("seed", -1, "must be at least 0"),
         ("seed", True, "must be a whole number"),
         ("precision", "fp16", "must be one of fp32, bf16"),

@@ -36,6 +36,14 @@ def imported(folder: Path, script: str, *arguments: str | Path) -> set[str]:
     return set(last.removeprefix("imported:").split())
 
 
+def test_the_package_itself_imports_nothing_before_it_is_used(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text("import fieldtrial as ft\nassert 'load' in dir(ft)\nft.Sweep, ft.grid")
+    assert imported(tmp_path, str(script)) == set()
+    script.write_text("import fieldtrial as ft\nft.load, ft.table")
+    assert imported(tmp_path, str(script)) <= FRAMES
+
+
 def test_what_is_imported_is_seen(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text("import torch")
     assert {"torch"} <= imported(tmp_path, str(tmp_path / "script.py"))

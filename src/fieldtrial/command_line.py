@@ -15,8 +15,13 @@ from typing import Protocol, TextIO
 
 from fieldtrial.config import FIELDS, TrainConfig
 from fieldtrial.disk.files import share_with_group
+from fieldtrial.disk.run import Run
 from fieldtrial.effects import without_effect
 from fieldtrial.fields.printable import printable_lines
+from fieldtrial.own.parser import Parser
+from fieldtrial.own.project import enter_project, trust
+from fieldtrial.parts.trusted import names_of, untrusted
+from fieldtrial.parts.typed import with_types
 
 LONG_SECONDS = 2.0  # a wait that is longer says what it waits for
 BAD_RESULT, BAD_INPUT, INTERRUPTED = 1, 2, 130
@@ -82,9 +87,9 @@ def say(text: str, file: TextIO | None = None) -> None:
     print(printable_lines(text), file=file, flush=True)
 
 
-def job_parser(description: str | None, usage: str | None = None) -> argparse.ArgumentParser:
+def job_parser(description: str | None, usage: str | None = None) -> Parser:
     """Return a parser with the job's docstring as its help. `usage` comes after the job's name."""
-    return argparse.ArgumentParser(
+    return Parser(
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         usage=usage and f"%(prog)s {usage}",
@@ -100,6 +105,43 @@ def add_data_root(parser: argparse.ArgumentParser) -> None:
 def add_run(parser: argparse.ArgumentParser, text: str) -> None:
     """Add --run, a run's directory."""
     parser.add_argument("--run", required=True, metavar="DIR", type=Path, help=text)
+
+
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    """Add --trust, for `open_run`."""
+    text = "run the code of somebody's own that the run's config names"
+    parser.add_argument("--trust", action="store_true", help=text)
+
+
+def open_run(folder: Path | str, is_trusted: bool) -> Run:
+    """Return a run whose own parts this process may run, if --trust was given.
+
+    Raises:
+        FileNotFoundError, ConfigError: there is no run, or its config cannot be read.
+        ValueError: its config names own parts, and they were not trusted; the line names them.
+    """
+    run = Run(folder)
+    config = run.config()
+    if (problem := untrusted(config, str(run.path))) and not is_trusted:
+        raise ValueError(problem)
+    _admit(config)
+    return run
+
+
+def typed_config(config: TrainConfig) -> TrainConfig:
+    """Return what somebody has typed, with the options as the types that their own parts take.
+
+    This process may run these parts. Raises ConfigError as `with_types` does.
+    """
+    _admit(config)
+    return with_types(config)
+
+
+def _admit(config: TrainConfig) -> None:
+    """Let this process run the own parts of a config, found from the current folder."""
+    if names := names_of([config]):
+        enter_project(Path.cwd())
+        trust(names)
 
 
 def refuse(

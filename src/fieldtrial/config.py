@@ -3,19 +3,21 @@
 import argparse
 import difflib
 import typing
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fieldtrial.fields.former import FORMER
 from fieldtrial.fields.groups.data import DataFields
 from fieldtrial.fields.groups.model import ModelFields
 from fieldtrial.fields.groups.optimisation import OptimisationFields
 from fieldtrial.fields.groups.run import RunFields
-from fieldtrial.fields.identity import Identity
+from fieldtrial.fields.identity import OPTIONS, Identity
+from fieldtrial.fields.options import Options, carried_over, option_problems
 from fieldtrial.fields.rules import CONFLICTING, RULES, conflicts
 from fieldtrial.fields.task_metrics import classes_problem, select_problems
 from fieldtrial.fields.values import check_bounds, check_type, format_value, is_same, parse
+from fieldtrial.own.names import is_option, own_parts
 
 
 class ConfigError(ValueError):
@@ -32,11 +34,16 @@ class ConfigError(ValueError):
 class TrainConfig(RunFields, OptimisationFields, ModelFields, DataFields, Identity):
     """The configuration of one trial: data, model and training, and nothing about the machine.
 
+    options: those of own parts, by dotted names: {"model.width": 2}. Each is also a field of this
+    name, for `from_dict`, rows and search; where a config has none of it, it is None.
+
     `fieldtrial.effects` says which values of other fields a field needs to have an effect.
 
     Raises:
         ConfigError: values of the wrong type, out of bounds or not among the choices, all at once.
     """
+
+    options: Mapping[str, Any] = Options()
 
     def __post_init__(self) -> None:
         problems: list[str] = []
@@ -68,8 +75,37 @@ class TrainConfig(RunFields, OptimisationFields, ModelFields, DataFields, Identi
         if refused.isdisjoint(("task", "classifier")) and self.classifier == "svm":
             why = classes_problem(self.task, "a support vector machine")
             problems += [f"classifier = 'svm': {why}"] if why else []
+        problems += self._settle_options()
         if problems:
             raise ConfigError(problems)
+
+    def _settle_options(self) -> list[str]:
+        """Make `options` of its type, and return a line for each thing that is wrong with it."""
+        if not isinstance(self.options, Options):
+            try:
+                if not isinstance(self.options, Mapping):
+                    raise ValueError(f"options = {self.options!r}: must be a table of options")
+                object.__setattr__(self, OPTIONS, Options(self.options))
+            except ValueError as error:
+                object.__setattr__(self, OPTIONS, Options())
+                return str(error).splitlines()
+        return option_problems(self) if self.options else []
+
+    if not TYPE_CHECKING:  # a misspelt field is an error of types
+
+        def __getattr__(self, name: str) -> Any:
+            if is_option(name):
+                return self.options.get(name)
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def options_of(self, kind: str) -> dict[str, Any]:
+        """Return the options of the own parts of a kind, without the kind: {"width": 2}."""
+        return Options(self.options).of(kind)
+
+    @property
+    def own_parts(self) -> dict[str, tuple[str, ...]]:
+        """The names of the own parts by their kinds; empty where the config has none."""
+        return own_parts(self)
 
     @classmethod
     def from_dict(
@@ -83,7 +119,12 @@ class TrainConfig(RunFields, OptimisationFields, ModelFields, DataFields, Identi
         Raises:
             ConfigError: unknown fields and bad values, all at once; each line starts with `where`.
         """
-        problems = [unknown_field(name) for name in values if name not in HINTS]
+        given = {name: value for name, value in values.items() if is_option(name)}
+        problems = [
+            unknown_field(name)
+            for name in values
+            if name not in HINTS and name not in given and name != OPTIONS
+        ]
         known: dict[str, Any] = {}
         start = vars(base or DEFAULTS)
         for name in (name for name in HINTS if name in values):
@@ -98,7 +139,8 @@ class TrainConfig(RunFields, OptimisationFields, ModelFields, DataFields, Identi
             except ValueError as error:
                 problems.append(f"{name} = {value!r}: {error}")
         try:
-            config = cls(**{name: start[name] for name in HINTS} | known)
+            options = _merged(base or DEFAULTS, known, values.get(OPTIONS, {}), given)
+            config = cls(**{name: start[name] for name in HINTS} | known, options=options)
         except ConfigError as error:
             problems += error.problems
         if problems:
@@ -115,9 +157,11 @@ class TrainConfig(RunFields, OptimisationFields, ModelFields, DataFields, Identi
 
     def to_dict(self) -> dict[str, Any]:
         """Return all fields as plain data, tuples as lists; config.json holds this."""
-        return {
-            name: list(v) if isinstance(v := getattr(self, name), tuple) else v for name in HINTS
-        }
+        plain, options = (
+            {name: list(one) if isinstance(one, tuple) else one for name, one in values}
+            for values in (((name, vars(self)[name]) for name in HINTS), self.options.items())
+        )
+        return plain | ({OPTIONS: options} if options else {})
 
     def require(self, other: "TrainConfig", where: str) -> None:
         """Raise ConfigError unless `other` is equal: a line for each difference, after `where`."""
@@ -140,13 +184,60 @@ class TrainConfig(RunFields, OptimisationFields, ModelFields, DataFields, Identi
         cls, flags: argparse.Namespace, base: "TrainConfig | None" = None
     ) -> "TrainConfig":
         """Return `base` with the flags that `add_flags` declared in place. Raises ConfigError."""
-        return cls.from_dict({name: v for name, v in vars(flags).items() if name in HINTS}, base)
+        return cls.from_dict({name: v for name, v in vars(flags).items() if is_field(name)}, base)
 
 
-FIELDS = {item.name: item for item in fields(TrainConfig)}
+# `options` is none of them: it holds fields of its own, and `is_field` knows these, too.
+FIELDS = {item.name: item for item in fields(TrainConfig) if item.name != OPTIONS}
 
 
-HINTS: dict[str, Any] = {name: typing.get_type_hints(TrainConfig)[name] for name in FIELDS}
+HINTS: dict[str, Any] = {
+    name: typing.get_type_hints(TrainConfig, include_extras=True)[name] for name in FIELDS
+}
+
+
+def is_field(name: str) -> bool:
+    """Return whether `name` is a field, or may be an option of an own part, which is one too."""
+    return name in FIELDS or is_option(name)
+
+
+def field_names(configs: Iterable[TrainConfig]) -> list[str]:
+    """Return all fields, and after them the options that one of the configs has."""
+    return [*FIELDS, *sorted({name for config in configs for name in config.options})]
+
+
+def typed_values(values: Mapping[str, object]) -> dict[str, Any]:
+    """Return config fields with values of their types. Raises ValueError with value and rule."""
+    typed = {}
+    for name, value in values.items():
+        if not is_field(name):
+            raise ValueError(unknown_field(name))
+        if name not in HINTS:  # an option: from_dict checks it
+            typed[name] = tuple(value) if isinstance(value, list) else value
+            continue
+        try:
+            hint, is_text = HINTS[name], isinstance(value, str)
+            typed[name] = parse(str(value), hint) if is_text else check_type(value, hint)
+        except ValueError as error:
+            raise ValueError(f"{name} = {value!r}: {error}") from None
+    return typed
+
+
+def _merged(
+    base: TrainConfig, known: Mapping[str, Any], options: object, given: Mapping[str, Any]
+) -> Options:
+    """Return the options of a config: the base's that stay, then `options`, then single ones.
+
+    known: the fields that differ from the base's. Raises ConfigError.
+    """
+    if not isinstance(options, Mapping):
+        raise ConfigError([f"options = {options!r}: must be a table of options"])
+    if not options and not given and not base.options:
+        return Options()
+    try:
+        return Options({**carried_over(base, known), **options, **given})
+    except ValueError as error:
+        raise ConfigError(str(error).splitlines()) from None
 
 
 def unknown_field(name: str) -> str:

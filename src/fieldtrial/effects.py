@@ -10,6 +10,7 @@ from fieldtrial.fields import freezing_schemes
 from fieldtrial.fields.former import OWN_MODELS, has_recipe
 from fieldtrial.fields.rules import has_crops, is_mixed
 from fieldtrial.fields.values import format_value
+from fieldtrial.own.names import is_option, kind_of, own_of
 
 
 @dataclass(frozen=True)
@@ -148,9 +149,26 @@ CONDITIONS: dict[str, tuple[Condition, ...]] = {
 }
 
 
+def conditions_of(name: str) -> tuple[Condition, ...]:
+    """Return the conditions for the field `name` to have an effect.
+
+    An option has one where its kind of part is own, and has an effect. Which options an own part
+    takes is read from its source where a sweep is built; a config has no others.
+    """
+    if not is_option(name):
+        return CONDITIONS.get(name, ())
+    kind = kind_of(name)
+    is_own = Condition(
+        f"{kind} = package.module:name",
+        (kind,),
+        lambda config: bool(own_of(getattr(config, kind))),
+    )
+    return (is_own, *CONDITIONS.get(kind, ()))
+
+
 def condition_text(name: str) -> str:
     """Return the conditions for the field `name` to have an effect; "" if it always has one."""
-    return ", ".join(condition.text for condition in CONDITIONS.get(name, ()))
+    return ", ".join(condition.text for condition in conditions_of(name))
 
 
 def has_effect(
@@ -160,7 +178,7 @@ def has_effect(
 
     `searched` are the values that a search may give to other fields: one with an effect suffices.
     """
-    conditions, searched = CONDITIONS.get(name, ()), searched or {}
+    conditions, searched = conditions_of(name), searched or {}
     free = {field for condition in conditions for field in condition.fields} & searched.keys()
     choices = [[(field, value) for value in searched[field]] for field in sorted(free)]
     possible = _possible(config, itertools.product(*choices)) if free else [config]
@@ -184,8 +202,15 @@ def without_effect(config: TrainConfig, names: Iterable[str] = CONDITIONS) -> li
         f"{name} = {format_value(getattr(config, name))} has no effect: it needs"
         f" {condition_text(name)}"
         for name in names
-        if getattr(config, name) != FIELDS[name].default and not has_effect(name, config)
+        if is_set(name, config) and not has_effect(name, config)
     ]
+
+
+def is_set(name: str, config: TrainConfig) -> bool:
+    """Return whether a field has another value than its default; an option has one if it is set."""
+    if name in FIELDS:
+        return bool(getattr(config, name) != FIELDS[name].default)
+    return name in config.options
 
 
 def effective(

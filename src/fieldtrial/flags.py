@@ -4,7 +4,6 @@ python -m fieldtrial.flags > docs/fields.md
 """
 
 import argparse
-import types
 import typing
 from collections.abc import Iterable
 from typing import Any
@@ -12,7 +11,9 @@ from typing import Any
 from fieldtrial.config import FIELDS, HINTS
 from fieldtrial.effects import condition_text
 from fieldtrial.fields.groups.group import GROUPS
-from fieldtrial.fields.values import choices, format_value
+from fieldtrial.fields.values import UNIONS, Own, choices, format_value
+from fieldtrial.own.names import KINDS, RULE
+from fieldtrial.own.parser import Parser
 
 PAGE = """# Fields
 
@@ -23,6 +24,11 @@ list is written `a,b,c` on a command line, an empty list and no value `none`.
 A field with an entry under "has an effect with" has none otherwise: in a sweep, such a field in a
 row or in the search is an error, and `fieldtrial train` prints a warning.
 
+`model`, `dataset`, `augmentation`, `loss`, `optimizer`, `schedule`, `metrics` and `freeze` also
+take parts [of your own](extend.md), named `package.module:name`. Their options are fields, too:
+`model.width` in rows, search and tables, `--model.width 2` on a command line. Names and types are
+those of the callable's parameters.
+
 This page is generated: `python -m fieldtrial.flags > docs/fields.md`.
 """
 COLUMNS = ("field", "type", "default", "bounds", "choices", "has an effect with", "meaning")
@@ -32,14 +38,15 @@ TYPES = {int: "whole number", float: "number", bool: "true or false", str: "text
 def add_flags(parser: argparse.ArgumentParser, names: Iterable[str] = FIELDS) -> None:
     """Add a flag for each field in `names` to `parser`, in groups.
 
-    Flags that are not given stay out of the namespace.
+    Flags that are not given stay out of the namespace. A parser of `own.parser` takes options of
+    the parts among `names`, too.
     """
     groups = {name: parser.add_argument_group(name) for name in GROUPS}
     for name in names:
         item = FIELDS[name]
         text = item.metadata["help"]
         if allowed := choices(HINTS[name]):
-            text += f" ({', '.join(allowed)})"
+            text += f" ({', '.join(allowed)}{f', or {RULE}' if _takes_own(HINTS[name]) else ''})"
         if condition := condition_text(name):
             text += f"; needs {condition}"
         groups[item.metadata["group"]].add_argument(
@@ -48,6 +55,8 @@ def add_flags(parser: argparse.ArgumentParser, names: Iterable[str] = FIELDS) ->
             default=argparse.SUPPRESS,
             help=f"{text} [{format_value(item.default)}]".replace("%", "%%"),
         )
+    if isinstance(parser, Parser):
+        parser.kinds |= KINDS.keys() & set(names)
 
 
 def fields_page() -> str:
@@ -67,7 +76,8 @@ def _cells(name: str) -> list[str]:
         _type_text(HINTS[name]),
         f"`{format_value(item.default)}`",
         _bounds_text(item.metadata["low"], item.metadata["high"]),
-        ", ".join(f"`{choice}`" for choice in choices(HINTS[name])),
+        ", ".join(f"`{choice}`" for choice in choices(HINTS[name]))
+        + (", or your own" if choices(HINTS[name]) and _takes_own(HINTS[name]) else ""),
         condition_text(name),
         item.metadata["help"],
     ]
@@ -79,14 +89,21 @@ def _row(cells: Iterable[str]) -> str:
 
 def _type_text(hint: Any) -> str:
     arguments = typing.get_args(hint)
-    if isinstance(hint, types.UnionType):
-        return f"{_type_text(arguments[0])} or none"
+    if hint == Own:
+        return "own part"
+    if typing.get_origin(hint) in UNIONS:
+        return _type_text(arguments[0]) + ("" if Own in arguments else " or none")
     if typing.get_origin(hint) is typing.Literal:
         return "choice"
     if typing.get_origin(hint) is tuple:
         count = "list" if arguments[-1] is Ellipsis else f"list of {len(arguments)}"
         return f"{count}: {_type_text(arguments[0])}"
     return TYPES[hint]
+
+
+def _takes_own(hint: Any) -> bool:
+    """Return whether a field of this type takes the names of own parts."""
+    return hint == Own or any(map(_takes_own, typing.get_args(hint)))
 
 
 def _bounds_text(low: float | None, high: float | None) -> str:

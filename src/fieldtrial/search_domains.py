@@ -9,10 +9,13 @@ import numbers
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
+from fieldtrial.config import TrainConfig
 from fieldtrial.disk.sweep_description import DomainKind, SearchDomain
-from fieldtrial.fields.values import check_type, format_value, parse
+from fieldtrial.fields.options import typed
+from fieldtrial.fields.values import check_type, format_value, is_same, parse
+from fieldtrial.parts.typed import type_of
 
 
 @dataclass(frozen=True)
@@ -144,16 +147,45 @@ def proposal_of(domain: Domain, value: Any, hint: Any) -> Any:
 
     A choice may be written in another way: 0 or "1e-3" for a field of floats.
 
-    hint: the field's type. Raises ValueError if the search proposes nothing of the kind.
+    hint: the field's type, None for an option, whose choices are of its type already. Raises
+    ValueError if the search proposes nothing of the kind.
     """
     proposed = with_texts(domain)
-    if isinstance(proposed, Choice):
+    if isinstance(proposed, Choice) and hint is None:
+        for one, meant in zip(proposed.categories, extremes(domain), strict=True):
+            if is_same(meant, value):
+                return one
+    elif isinstance(proposed, Choice):
         for one in proposed.categories:
             if (parse if isinstance(one, str) else check_type)(one, hint) == value:
                 return one
     elif contains(domain, value):
         return value
     raise ValueError(f"{value!r}: must be of {to_search_domain(domain)}")
+
+
+def meant_by(domain: Domain, proposed: Any) -> Any:
+    """Return the value that a search means by what it proposes, as `with_texts` has it."""
+    if with_texts(domain) is domain:
+        return proposed
+    return next(one for one in extremes(domain) if format_value(one) == proposed)
+
+
+def typed_domain(name: str, domain: Domain, config: TrainConfig) -> Domain:
+    """Return the domain of an option, its choices as the type that the config's own part takes.
+
+    Raises:
+        ConfigError: an own part of the config is not found, or cannot be called.
+        ValueError: it takes no such option, or one of another type.
+    """
+    hint = type_of(name, config)
+    if isinstance(domain, Choice):
+        return Choice(tuple(typed(value, hint) for value in domain.categories))
+    if domain.is_whole and float in (hint, *get_args(hint)):
+        raise ValueError(f"{to_search_domain(domain)}: must be of numbers, such as quniform")
+    for end in domain.ends:
+        typed(end, hint)
+    return domain
 
 
 def to_search_domain(domain: Domain) -> SearchDomain:

@@ -1,19 +1,24 @@
 """Sweep: the rows of a table, the search inside each row, and the budget."""
 
-import itertools
 import typing
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fieldtrial.budget import AA_SEEDS, Budget
-from fieldtrial.config import FIELDS, HINTS, ConfigError, TrainConfig, unknown_field
+from fieldtrial.config import (
+    FIELDS,
+    ConfigError,
+    TrainConfig,
+    is_field,
+    typed_values,
+    unknown_field,
+)
 from fieldtrial.disk.sweep_description import (
     Mode,
     SweepDescription,
     compared_fields,
     row_count_problems,
-    typed_values,
 )
 from fieldtrial.effects import condition_text, effective, has_effect
 from fieldtrial.fields.choices import Criterion, SearcherName
@@ -21,13 +26,20 @@ from fieldtrial.fields.row_names import LABEL, given_labels, label_problems, nam
 from fieldtrial.fields.rules import RUN_PREFIX
 from fieldtrial.fields.task_metrics import MODES, criteria, select_problems
 from fieldtrial.fields.values import format_value, is_numeric
+from fieldtrial.own.names import KINDS, is_option, kind_of
+from fieldtrial.parts.typed import with_types
+from fieldtrial.rows.grid import grid
+from fieldtrial.rows.planned_row import PlannedRow
 from fieldtrial.search_domains import (
     Domain,
     domain_problem,
     extremes,
     to_domain,
     to_search_domain,
+    typed_domain,
 )
+
+__all__ = ("PlannedRow", "Sweep", "grid")  # what a sweep's file needs
 
 # Fields that a source and the rows that start from its weights share, so that these fit.
 ARCHITECTURE = (
@@ -39,56 +51,9 @@ MOST_FAILURES = 10  # or a tenth of the trials, if that is more
 OWN_FIELDS = {
     "task": "`base` says it for all rows",
     "seed": "`seeds` says how many a winner is run with",
+    "options": "each option is a field, such as model.width",
     "select": 'the sweep\'s `select` says it for all rows; or `base` has select="last"',
 }
-
-
-def grid(**choices: object) -> list[dict[str, object]]:
-    """Return one row for each combination of the choices, the last field changing fastest.
-
-    A list, a range or another collection with an order has the choices. A text, a number or None is
-    the only one, and so is a tuple for a field that takes several numbers: filters=(16, 32).
-
-    Raises ConfigError if the choices are a set, whose order is another one in each process.
-    """
-    combinations = itertools.product(*(_choices(*choice) for choice in choices.items()))
-    return [dict(zip(choices, values, strict=True)) for values in combinations]
-
-
-def _choices(name: str, value: object) -> list[object]:
-    if isinstance(value, str) or not isinstance(value, Iterable):
-        return [value]
-    if isinstance(value, Set):
-        rule = "must be a list, so that the rows have an order"
-        raise ConfigError([f"{name} = {value!r}: {rule}"], "grid")
-    values = list(value)
-    is_flat = not any(isinstance(one, list | tuple) for one in values)
-    is_one = isinstance(value, tuple) and typing.get_origin(HINTS.get(name)) is tuple and is_flat
-    return [value] if is_one else values
-
-
-@dataclass(frozen=True, kw_only=True)
-class PlannedRow:
-    """One row of a sweep, as it will be run.
-
-    number: the row's place in `rows`, from 0.
-    label: its short name, which the sweep file gives it or `name_rows` makes of its fields.
-    cells: the row's values of the compared fields as text; fields it does not set have the base's.
-    config: the row's config before the search; with a source, it starts from that one's weights.
-    source: the config of the trial whose weights the row starts from, or None.
-    largest: `config` with each searched number of data and model at its most expensive value.
-    most_epochs: epochs of the longest trial that the search may propose.
-    smallest_batch: batch size of the trial with the most steps per epoch.
-    """
-
-    number: int
-    label: str
-    cells: tuple[str, ...]
-    config: TrainConfig
-    source: TrainConfig | None
-    largest: TrainConfig
-    most_epochs: int
-    smallest_batch: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,8 +101,8 @@ class Sweep(Budget):
         is_known = self.select in criteria(self.base.task)
         if is_known and self.base.select != "last":  # it keeps what is chosen by
             object.__setattr__(self, "base", replace(self.base, select=self.select))
-        problems = self.budget_problems() + self._row_problems()
-        problems += self._search_problems() + self._source_problems()
+        problems = self.budget_problems() + self._base_problems()
+        problems += self._row_problems() + self._search_problems() + self._source_problems()
         if not problems:
             planned = [self._plan(number) for number in range(len(self.rows))]
             labels = name_rows(self.rows, self.compared, [row.cells for row in planned])
@@ -179,7 +144,7 @@ class Sweep(Budget):
         return most if self.max_failures is None else self.max_failures
 
     def _plan(self, number: int) -> PlannedRow:
-        config = TrainConfig.from_dict(self._own(number), self.base)
+        config = with_types(TrainConfig.from_dict(self._own(number), self.base), self.search)
         source = self._source_config(number)
         if source is not None:
             config = replace(config, weights=f"{RUN_PREFIX}{source.id}")
@@ -187,7 +152,8 @@ class Sweep(Budget):
         largest = {
             name: (min if name == "validation_fraction" else max)(values)  # the rest is trained on
             for name, values in searched.items()
-            if FIELDS[name].metadata["group"] in ("data", "model") and all(map(is_numeric, values))
+            if FIELDS[kind_of(name)].metadata["group"] in ("data", "model")
+            and all(map(is_numeric, values))
         }
         return PlannedRow(
             number=number,
@@ -206,8 +172,11 @@ class Sweep(Budget):
     def _source_config(self, number: int) -> TrainConfig | None:
         if self.source is None:
             return None
-        shape = {name: value for name, value in self.rows[number].items() if name in ARCHITECTURE}
-        return TrainConfig.from_dict({**shape, **self.source}, self.base, where="source")
+        row = self.rows[number].items()
+        shape = {name: value for name, value in row if kind_of(name) in ARCHITECTURE}
+        return with_types(
+            TrainConfig.from_dict({**shape, **self.source}, self.base, where="source")
+        )
 
     def _searched_values(self) -> dict[str, list[Any]]:
         return {name: extremes(domain) for name, domain in self.search.items()}
@@ -236,11 +205,19 @@ class Sweep(Budget):
             row_labels=given_labels(self.rows),
         )
 
+    def _base_problems(self) -> list[str]:
+        """Give the base's options the types that its own parts take; return what is wrong."""
+        try:
+            object.__setattr__(self, "base", with_types(self.base, requires=False))
+        except ConfigError as error:
+            return [f"base {problem}" for problem in error.problems]
+        return []
+
     def _row_problems(self) -> list[str]:
         problems = row_count_problems(len(self.rows) and len(self.rows) + self.aa)
         for number in range(0 if problems else len(self.rows)):
             try:
-                TrainConfig.from_dict(self._own(number), self.base)
+                with_types(TrainConfig.from_dict(self._own(number), self.base), self.search)
             except ConfigError as error:
                 where = rows_text([number], self.rows)
                 problems += [f"{where}: {problem}" for problem in error.problems]
@@ -259,30 +236,49 @@ class Sweep(Budget):
         if self.searcher not in typing.get_args(SearcherName):
             problems.append(f"searcher = {self.searcher!r}: must be gp or tpe")
         in_rows = {name for row in self.rows for name in row}
-        for name, domain in self.search.items():
+        for name, domain in list(self.search.items()):
             if name in in_rows:
                 problems.append(
                     f"search {name}: a row sets it too, and a field is compared or searched, not"
                     " both"
                 )
-            elif name not in FIELDS:
+            elif not is_field(name):
                 problems.append(f"search: {unknown_field(name)}")
             elif name in OWN_FIELDS:
                 problems.append(f"search {name}: is not searched; {OWN_FIELDS[name]}")
             elif problem := domain_problem(name, domain):
                 problems.append(f"search {name} = {problem}")
+            elif is_option(name):
+                problems += self._option_problems(name, domain)
             else:
                 for value in extremes(domain):
                     try:
-                        TrainConfig.from_dict({name: value}, self.base)
+                        config = TrainConfig.from_dict({name: value}, self.base)
+                        with_types(config, self.search, requires=name in KINDS)
                     except ConfigError as error:
                         problems += [f"search {problem}" for problem in error.problems]
         return problems
 
+    def _option_problems(self, name: str, domain: Domain) -> list[str]:
+        """Give an option's choices the type that the rows' parts take; return what is wrong."""
+        kind = kind_of(name)
+        for number in range(len(self.rows)):
+            for part in extremes(self.search[kind]) if kind in self.search else [None]:
+                other = {} if part is None else {kind: part}
+                try:
+                    row = TrainConfig.from_dict({**self._own(number), **other}, self.base)
+                    domain = typed_domain(name, domain, row)
+                except ConfigError:
+                    continue  # the row, or what is searched, has a line of its own
+                except ValueError as error:
+                    return [f"search {name}: {rows_text([number], self.rows)}: {error}"]
+        object.__setattr__(self, "search", {**self.search, name: domain})
+        return []
+
     def _source_problems(self) -> list[str]:
         if self.source is None:
             return []
-        fixed = [name for name in self.search if name in ARCHITECTURE]
+        fixed = [name for name in self.search if kind_of(name) in ARCHITECTURE]
         problems = [f"search {name}: the source's weights fix it" for name in fixed]
         given = {name for row in self.rows for name in row} | set(self.search)
         if "weights" in given:

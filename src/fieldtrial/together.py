@@ -4,11 +4,10 @@ from dataclasses import replace
 from typing import Any
 
 from fieldtrial.config import FIELDS, TrainConfig
-from fieldtrial.fields.choices import Optimizer
 from fieldtrial.fields.rules import keeps_images
 
 # Those of UPDATES in training/heads/updates.py, which this half cannot import.
-OPTIMIZERS: tuple[Optimizer, ...] = ("sgd", "adam", "adamw", "rmsprop", "adagrad", "nadam")
+OPTIMIZERS: tuple[str, ...] = ("sgd", "adam", "adamw", "rmsprop", "adagrad", "nadam")
 # Heads of one group may differ in these fields.
 FREE = (
     "lr", "momentum", "nesterov", "betas", "epsilon", "weight_decay", "decay_all",
@@ -22,9 +21,10 @@ def group_of(config: TrainConfig) -> str:
 
     Only heads on fixed features can: all else is frozen, images are seen as they are, each once an
     epoch, and cross-entropy alone, in which classes count alike, is minimised in fp32. The weights
-    are not averaged. They have one optimiser, of OPTIMIZERS, and equal batches and epochs. Their
-    seeds may differ where these draw nothing of the frozen layers. Whether the head is one linear
-    layer is found out when the network is built; if not, the trials train one after another.
+    are not averaged, and no part is a user's own. They have one optimiser, of OPTIMIZERS, and equal
+    batches and epochs. Their seeds may differ where these draw nothing of the frozen layers.
+    Whether the head is one linear layer is found out when the network is built; if not, the trials
+    train one after another.
     """
     is_fixed = (
         config.task == "classification"
@@ -39,6 +39,7 @@ def group_of(config: TrainConfig) -> str:
         and config.precision == "fp32"
         and not config.dropout
         and not config.block_dropout
+        and not config.own_parts
     )
     if not is_fixed:
         return ""

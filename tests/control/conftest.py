@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 import pytest
 
-from fieldtrial.control.engine.state import load_state
+from fieldtrial.control.engine.journal.state import load_state
 from fieldtrial.control.places.local import LocalPlace
 from fieldtrial.control.places.settings import LocalSettings
 from fieldtrial.control.places.slurm.place import SlurmPlace

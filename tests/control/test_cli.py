@@ -13,6 +13,7 @@ from fieldtrial.control.places.slurm.sbatch import Submitter
 from fieldtrial.control.places.slurm.snapshot import Snapshot
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.sweep import Sweep
+from fieldtrial.targets.export import Target
 
 
 def sweep() -> Sweep:
@@ -55,6 +56,27 @@ def test_heads_of_a_deterministic_sweep_train_alone(
     with pytest.raises(SystemExit):
         main(sweep, ["--deterministic"] if is_deterministic else [])
     assert used == [1 if is_deterministic else 4]
+
+
+def test_what_the_projects_settings_name_is_exported_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings, given = tmp_path / "fieldtrial.toml", list[object]()
+    settings.write_text('[logging]\nto = ["csv tables"]\n')
+
+    def drive(*arguments: object) -> int:
+        given.append(arguments[-1])
+        return 0
+
+    monkeypatch.setattr(driver, "drive", drive)
+    with pytest.raises(SystemExit):
+        main(sweep, [])
+    assert given == [[Target("csv", str(tmp_path / "tables"))]]
+    settings.write_text('[logging]\nto = ["gold"]\n')
+    with pytest.raises(SystemExit) as caught:
+        main(sweep, ["--dry-run"])
+    assert caught.value.code == 2
+    assert "fieldtrial.toml: logging.to: --to gold: must be one of" in capsys.readouterr().err
 
 
 def test_all_problems_of_the_flags_are_told_at_once(capsys: pytest.CaptureFixture[str]) -> None:

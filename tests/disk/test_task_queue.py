@@ -217,8 +217,8 @@ def test_a_worker_takes_the_waiting_tasks_of_a_group_up_to_its_number(queue: Tas
     assert first
     assert queue.count_waiting("g") == 3
     assert [one.trial for one in queue.claim_group("7", first, 3)] == ["a", "c", "e"]
-    assert queue.claims("7") == {"a-1.json", "c-1.json", "e-1.json"}
-    assert queue.waiting() == {"b-1.json", "d-1.json", "f-1.json"}
+    assert queue.claims("7") == {"a-1@g.json", "c-1@g.json", "e-1@g.json"}
+    assert queue.waiting() == {"b-1@h.json", "d-1.json", "f-1@g.json"}
     # Started again, the job finds its own first, and then those that wait.
     again = TaskQueue(queue.folder).claim("7")
     assert again

@@ -70,7 +70,7 @@ def test_a_config_refuses_what_is_no_scheme_with_all_forms(text: str) -> None:
     assert caught.value.problems == [f"freeze = {text!r}: {RULE}"]
     assert RULE == (
         "must be none, all_but_head, all_but_last:K, first:K, backbone, pattern:REGEX, only:NAME,"
-        " block:K, probe_then_all:K, gradual:K or lora:R"
+        " block:K, probe_then_all:K, gradual:K, lora:R, or package.module:name of your own code"
     )
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from fieldtrial.command_line import Main
 from fieldtrial.commands.program import COMMANDS
+from tests.hiding import RAY, TORCH, hiding
 
 ROOT = Path(__file__).parents[2]
 SOURCES = ROOT / "src" / "fieldtrial"
@@ -21,7 +22,7 @@ SOURCES = ROOT / "src" / "fieldtrial"
 DISTRIBUTIONS = {
     "PIL": "pillow", "sklearn": "scikit-learn", "pynvml": "nvidia-ml-py", "google": "protobuf",
     "google_crc32c": "google-crc32c", "re2": "google-re2", "supervision": "trackers",
-    "markupsafe": "jinja2",
+    "markupsafe": "jinja2", "mlflow": "mlflow-skinny",
 }  # fmt: skip
 # The extras that the parts of the program may import from. What is in none of them may import
 # from those that both halves have.
@@ -91,6 +92,7 @@ NEEDS = {
     "ensemble": (["--run", "r", "a"], "pandas", "report"),
     "table": (["runs"], "pandas", "report"),
     "report": (["runs"], "pandas", "report"),
+    "export": (["runs", "--to", "csv", "out"], "pandas", "report"),
     "detect": (["--video", "v"], "torch and pandas", "train,report"),
 }
 
@@ -109,31 +111,11 @@ def test_a_command_names_the_extra_that_it_lacks(
     assert list(tmp_path.iterdir()) == []
 
 
-# Hides libraries from Python and all processes that it starts.
-HIDING = """
-from importlib.machinery import PathFinder
-
-find = PathFinder.find_spec
-
-
-def find_others(name, *arguments):
-    return None if name.partition(".")[0] in {names} else find(name, *arguments)
-
-
-PathFinder.find_spec = find_others
-"""
-TORCH = ("torch", "torchvision", "timm", "deepspeed", "captum", "safetensors")
-RAY = ("ray", "submitit", "optuna", "pandas", "pyarrow", "plotly", "jinja2")
-
-
 def without(
     names: tuple[str, ...], folder: Path, *words: str
 ) -> "subprocess.CompletedProcess[str]":
     """Run a command of the program in `folder` where these modules cannot be imported."""
-    hiding = folder.parent / "hiding"
-    hiding.mkdir(exist_ok=True)
-    (hiding / "sitecustomize.py").write_text(HIDING.format(names=names))
-    environment = os.environ | {"PYTHONPATH": str(hiding), "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"OMP_NUM_THREADS": "1"} | hiding(names, folder.parent / "hiding")
     return subprocess.run(
         [sys.executable, "-P", "-m", "fieldtrial", *words], cwd=folder, env=environment,
         capture_output=True, text=True, timeout=300, check=False,

@@ -81,7 +81,7 @@ def test_the_waiting_tasks_of_a_group_come_together(
     assert box.beside(other) == []
     box.answer(other, {"outcome": "finished"})
     assert box.next() is None, "four trials are all that it may take"
-    assert queue.waiting() == {"d-1.json"}
+    assert queue.waiting() == {"d-1@heads.json"}
 
 
 def test_an_error_is_in_the_answer(queue: TaskQueue) -> None:

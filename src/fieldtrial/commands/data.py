@@ -8,10 +8,11 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from fieldtrial.command_line import add_data_root, job, job_parser, parse, say
+from fieldtrial.command_line import add_data_root, job, job_parser, parse, say, typed_config
 from fieldtrial.config import TrainConfig
 from fieldtrial.flags import add_flags
 from fieldtrial.installed.extras import require_extras
+from fieldtrial.own.names import RULE
 
 CUTS = ("validation_fraction", "train_fraction", "images_per_class", "deduplicate")
 
@@ -20,13 +21,15 @@ CUTS = ("validation_fraction", "train_fraction", "images_per_class", "deduplicat
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prepare the data set, print its counts, and draw it."""
     parser = job_parser(__doc__)
-    parser.add_argument("dataset", metavar="NAME", help="a name, folder:PATH, boxes:PATH")
+    text = f"a name, folder:PATH, boxes:PATH, or {RULE}"
+    parser.add_argument("dataset", metavar="NAME", help=text)
     add_data_root(parser)
     parser.add_argument("--show", action="store_true", help="draw class counts and samples")
     parser.add_argument("--out", default=".", metavar="DIR", help="folder of the drawings [.]")
     add_flags(parser, ("classes", "image_size", *CUTS, "seed"))
+    parser.kinds.add("dataset")  # which has no flag: it is the first argument
     flags = parse(parser, arguments)
-    prepare(TrainConfig.from_flags(flags), Path(flags.out) if flags.show else None)
+    prepare(typed_config(TrainConfig.from_flags(flags)), Path(flags.out) if flags.show else None)
     return 0
 
 

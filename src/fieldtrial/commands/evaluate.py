@@ -9,9 +9,17 @@ keeps its own last layer, matches the data set's classes by name, preprocesses a
 
 from collections.abc import Sequence
 
-from fieldtrial.command_line import add_data_root, job, job_parser, parse, refuse, say
+from fieldtrial.command_line import (
+    add_data_root,
+    add_trust,
+    job,
+    job_parser,
+    open_run,
+    parse,
+    refuse,
+    say,
+)
 from fieldtrial.config import TrainConfig
-from fieldtrial.disk.run import Run
 from fieldtrial.installed.extras import require_extras
 
 SPLITS = ["test", "validation", "all"]
@@ -35,13 +43,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--split", choices=SPLITS, default="test", help="which images [test]")
     parser.add_argument("--initial", action="store_true", help="a run's weights before training")
     add_data_root(parser)
+    add_trust(parser)
     flags = parse(parser, arguments)
     if flags.model:
         refuse(parser, flags, "model", ["initial"], ["weights", "head", "dataset"])
         config = TrainConfig(model=flags.model, weights=flags.weights, dataset=flags.dataset)
     else:
         refuse(parser, flags, "run", ["weights", "out", "head"])
-        (run := Run(flags.run)).config()  # refuses a folder without a run before torch is imported
+        run = open_run(flags.run, flags.trust)  # before torch is imported
     require_extras("train")
     from fieldtrial.training.distributed.world import World  # late: torch
     from fieldtrial.training.scoring import evaluation, published

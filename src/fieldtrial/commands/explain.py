@@ -9,8 +9,16 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from fieldtrial.command_line import add_data_root, add_run, job, job_parser, parse, say
-from fieldtrial.disk.run import Run
+from fieldtrial.command_line import (
+    add_data_root,
+    add_run,
+    add_trust,
+    job,
+    job_parser,
+    open_run,
+    parse,
+    say,
+)
 from fieldtrial.installed.extras import require_extras
 
 
@@ -33,15 +41,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--seed", type=int, default=0, metavar="N", help="seed for choosing images and neurons [0]"
     )
     add_data_root(parser)
+    add_trust(parser)
     flags = parse(parser, arguments)
     count, files = _images(parser, flags.images)
+    run = open_run(flags.run, flags.trust)
     require_extras("train")
     from fieldtrial.insight.explain import explain  # late: torch takes seconds
     from fieldtrial.training.distributed.world import World
 
     world = World.from_environment()
     try:
-        for path in explain(Run(flags.run), world, count, flags.layer, flags.seed, files):
+        for path in explain(run, world, count, flags.layer, flags.seed, files):
             say(str(path))
     finally:
         world.close()

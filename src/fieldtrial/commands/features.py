@@ -9,9 +9,17 @@ finished run. The other flags are fields; --svm_penalty holds for all nine (a sw
 from collections.abc import Sequence
 from dataclasses import replace
 
-from fieldtrial.command_line import add_data_root, job, job_parser, parse, warn_of_no_effect
+from fieldtrial.command_line import (
+    add_data_root,
+    add_trust,
+    job,
+    job_parser,
+    open_run,
+    parse,
+    typed_config,
+    warn_of_no_effect,
+)
 from fieldtrial.config import TrainConfig
-from fieldtrial.disk.run import Run
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.flags import add_flags
 from fieldtrial.installed.extras import require_extras
@@ -26,12 +34,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--from", dest="source", metavar="RUN", help="a finished run to start from")
     add_data_root(parser)
+    add_trust(parser)
     add_flags(parser)
     flags = parse(parser, arguments)
     base = TrainConfig()
     if flags.source:
-        base = replace(Run(flags.source).config(), weights=flags.source)
-    config = TrainConfig.from_flags(flags, base)
+        base = replace(open_run(flags.source, flags.trust).config(), weights=flags.source)
+    config = typed_config(TrainConfig.from_flags(flags, base))
     warn_of_no_effect(flags, replace(config, classifier="svm"))
     require_extras("train", "report")
     from fieldtrial.results.table import command  # late: bad flags are refused without a wait

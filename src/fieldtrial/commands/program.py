@@ -17,6 +17,7 @@ COMMANDS = {
     "train": ("fieldtrial.commands.train", "train one trial"),
     "table": ("fieldtrial.results.table.command", "make the table of sweeps and runs"),
     "report": ("fieldtrial.results.report.command", "write the report of a sweep or of runs"),
+    "export": ("fieldtrial.results.export.command", "export to a tracker, or to files of tables"),
     "status": ("fieldtrial.commands.status", "show how a sweep stands"),
     "cancel": ("fieldtrial.commands.cancel", "cancel the SLURM jobs of a sweep"),
     "data": ("fieldtrial.commands.data", "prepare a data set, and draw it"),

@@ -12,6 +12,7 @@ from fieldtrial.command_line import (
     job,
     job_parser,
     parse,
+    typed_config,
     warn_of_no_effect,
 )
 from fieldtrial.config import FIELDS, TrainConfig
@@ -41,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_data_root(parser)
     add_flags(parser)
     flags = parse(parser, arguments)
-    config, run = TrainConfig.from_flags(flags), Run(flags.run)
+    config, run = typed_config(TrainConfig.from_flags(flags)), Run(flags.run)
     if run.exists():
         config = run.as_begun(config, [name for name in FIELDS if name in flags])
     warn_of_no_effect(flags, config)

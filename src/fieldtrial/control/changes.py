@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from fieldtrial.config import FIELDS, HINTS, ConfigError, TrainConfig, unknown_field
+from fieldtrial.config import HINTS, ConfigError, TrainConfig, is_field, unknown_field
+from fieldtrial.fields.options import typed
 from fieldtrial.fields.row_names import LABEL
 from fieldtrial.fields.values import format_value, parse
 from fieldtrial.sweep import PlannedRow, Sweep
@@ -52,11 +53,12 @@ def with_rows(sweep: Sweep, texts: Sequence[str]) -> Sweep:
             if name == LABEL:
                 wanted.setdefault(name, []).append(value)
                 continue
-            if name not in FIELDS:
+            if not is_field(name):
                 raise ValueError(unknown_field(name))
             if name in sweep.search:
                 raise ValueError(f"{name} is searched in every row, so no row is chosen by it")
-            wanted.setdefault(name, []).append(format_value(parse(value, HINTS[name])))
+            parsed = parse(value, HINTS[name]) if name in HINTS else typed(value, None)
+            wanted.setdefault(name, []).append(format_value(parsed))
         except ValueError as error:
             problems.append(f"{text}: {error}")
     for name, values in wanted.items():

@@ -15,6 +15,7 @@ from rich.table import Table
 from fieldtrial.budget import FIRST_SEEDS
 from fieldtrial.command_line import BAD_INPUT, BAD_RESULT, INTERRUPTED, said_if_long
 from fieldtrial.config import ConfigError, unknown_field
+from fieldtrial.control.admitted import admit
 from fieldtrial.control.changes import with_rows, with_settings
 from fieldtrial.control.driver.begun import as_begun
 from fieldtrial.control.driver.claim import claim_folder
@@ -26,10 +27,10 @@ from fieldtrial.control.driver.preflight import (
     checking,
     trial_hours,
 )
-from fieldtrial.control.engine.state import ForeignStateError
+from fieldtrial.control.engine.journal.key import ForeignStateError
 from fieldtrial.control.flags import sweep_parser
 from fieldtrial.control.places.interface import PlaceError, RayError
-from fieldtrial.control.places.lookup import find_settings
+from fieldtrial.control.places.lookup import find_settings, require_trusted
 from fieldtrial.control.places.settings import LocalSettings, Settings, SlurmSettings
 from fieldtrial.control.running.detaching import RESUME_ADVICE
 from fieldtrial.control.running.errors import WorkError
@@ -39,10 +40,13 @@ from fieldtrial.disk.files import share_with_group
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.fields.task_metrics import WITH_CLASSES
 from fieldtrial.installed.extras import MissingExtraError, has_extra, require_extras
+from fieldtrial.own.project import enter_project, project_root
 from fieldtrial.panel.terminal import console, format_hours
 from fieldtrial.power import ACCURACY, SEED_DEVIATION, assumed
 from fieldtrial.processes import TYPED
 from fieldtrial.sweep import Sweep
+from fieldtrial.targets.export import FILE as TARGETS_FILE
+from fieldtrial.targets.export import Target, read_targets
 
 FLAGS = ("deterministic", "aa", "pairs")
 BUDGET = ("trials", "seeds", "finalists", "searches", "max_failures")
@@ -59,10 +63,13 @@ def main(build: Callable[[], Sweep], arguments: list[str] | None = None) -> None
     options = sweep_parser(f"{program} {script.parent.name}/{script.name}").parse_args(arguments)
     if options.data_root:
         os.environ["FIELDTRIAL_DATA"] = str(Path(options.data_root).resolve())
+    enter_project(script)
     try:
         require_extras("control")
         sweep = _configured(_built(build), options)
+        admit(sweep)
         settings = find_settings(options.cluster, script)
+        targets = _targets(script)
         if isinstance(settings, LocalSettings) and not options.dry_run:
             require_extras("train")
         folder = SweepFolder(Path(options.runs) / _name(script, options))
@@ -92,7 +99,7 @@ def main(build: Callable[[], Sweep], arguments: list[str] | None = None) -> None
 
             if not has_extra("train"):
                 console().print(NOT_CHECKED, soft_wrap=True)
-            sys.exit(drive(sweep, folder, settings, options.retry, options.takeover))
+            sys.exit(drive(sweep, folder, settings, options.retry, options.takeover, targets))
     except (ConfigError, MissingExtraError) as error:
         _print_error(str(error))
         sys.exit(BAD_INPUT)
@@ -105,6 +112,22 @@ def main(build: Callable[[], Sweep], arguments: list[str] | None = None) -> None
     except KeyboardInterrupt:
         _print_error(RESUME_ADVICE)
         os._exit(INTERRUPTED)  # as above
+
+
+def _targets(script: Path) -> list[Target]:
+    """Return what the sweeps of the project of `script` are exported to.
+
+    Raises:
+        ConfigError: its file is wrong, or belongs to somebody who did not write the sweep file.
+    """
+    if (root := project_root(script.parent)) is None:
+        return []
+    if (root / TARGETS_FILE).exists():
+        require_trusted(root / TARGETS_FILE, script, "have your results sent anywhere")
+    try:
+        return read_targets(root)
+    except ValueError as error:
+        raise ConfigError(str(error).splitlines()) from None
 
 
 def _built(build: Callable[[], Sweep]) -> Sweep:

@@ -7,6 +7,7 @@ from fieldtrial.effects import has_effect
 from fieldtrial.fields.choices import TaskName
 from fieldtrial.fields.row_names import LABEL
 from fieldtrial.fields.values import is_numeric
+from fieldtrial.own.names import kind_of
 from fieldtrial.search_domains import Choice, Domain, choice, extremes
 from fieldtrial.sweep import Sweep
 
@@ -44,8 +45,10 @@ def smoke(sweep: Sweep) -> Sweep:
         sizes = {row.number: _image_size(row.config) for row in sweep.planned}
         larger = {row: {"image_size": size} for row, size in sizes.items() if size > IMAGE_SIZE}
         fixed |= SMALL[sweep.base.task]
-    keep = {name: value for name, value in (sweep.source or {}).items() if name not in fixed}
-    search = {name: _smallest(domain) for name, domain in sweep.search.items() if name not in fixed}
+    names = (*(sweep.source or {}), *sweep.search)
+    free = {name for name in names if kind_of(name) not in fixed}
+    keep = {name: value for name, value in (sweep.source or {}).items() if name in free}
+    search = {name: _smallest(one) for name, one in sweep.search.items() if name in free}
     left = {name: extremes(domain) for name, domain in search.items()}
     return replace(
         sweep,

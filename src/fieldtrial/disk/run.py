@@ -34,6 +34,7 @@ from fieldtrial.fields.former import is_former
 Record = dict[str, Any]
 CHECKPOINTS_KEPT = 2
 CHOSEN = "-chosen"  # in the names of pictures of images that somebody chose
+ARTIFACTS = re.compile(r".+\.json|command\.txt|changes-\d+\.diff|predictions-.+\.npz")
 METRICS = re.compile(r"metrics-([1-9][0-9]{0,8})\.jsonl")
 
 
@@ -47,7 +48,7 @@ class Run:
         self.folder = path if isinstance(path, Inside) else Inside(Path(path))
         self._config_path = self.folder / "config.json"
         self._environment_path = self.folder / "env.json"
-        self._command_path = self.folder / "command.txt"
+        self.command_path = self.folder / "command.txt"  # the shell command that repeats the trial
         self._result_path = self.folder / "result.json"
         self._evaluations_path = self.folder / "evaluations.json"
         self._error_path = self.folder / "error.json"
@@ -122,7 +123,7 @@ class Run:
 
     def write_command(self, command: str) -> None:
         """Write the shell command that repeats this trial."""
-        write_atomically(self._command_path, command.encode() + b"\n")
+        write_atomically(self.command_path, command.encode() + b"\n")
 
     def write_result(self, result: Mapping[str, object]) -> None:
         """Write how the trial ended well: finished or stopped. An earlier attempt's error goes."""
@@ -167,11 +168,6 @@ class Run:
         self._checkpoint_folder.rmtree()
 
     @property
-    def command_path(self) -> Inside:
-        """The shell command that repeats this trial."""
-        return self._command_path
-
-    @property
     def weights_path(self) -> Inside:
         """The weights of the best epoch, as safetensors; there once the trial has ended well."""
         return self.folder / "model.safetensors"
@@ -187,7 +183,7 @@ class Run:
 
     @property
     def tensorboard_folder(self) -> Inside:
-        """Where the trial's event files go."""
+        """Where the trial's event files go, or a folder in it that is called as the trial is."""
         return self.folder / "tb"
 
     def picture_path(self, name: str) -> Inside:
@@ -198,6 +194,11 @@ class Run:
         """Return the pictures that are there, by name."""
         folder = self.folder / "pictures"
         return [folder / name for name in fnmatch.filter(folder.names(), "*.png")]
+
+    def artifacts(self, weights: bool = False) -> list[Inside]:
+        """Return the files that an export takes, of those that are there; weights: these, too."""
+        names, more = self.folder.names(), [self.weights_path.name] if weights else []
+        return [self.folder / one for one in names if ARTIFACTS.fullmatch(one) or one in more]
 
     def log_path(self, attempt: int, rank: int = 0) -> Inside:
         """Return the file for what a process of it prints; the first one's has the plain name."""

@@ -130,6 +130,8 @@ class Environment(TypedDict, total=False):
     accumulate: Number
     compile: str
     together: Number
+    project_commit: str | None
+    project_dirty: bool | None
 
 
 class FeatureCost(TypedDict):
@@ -160,7 +162,8 @@ class Inputs(TypedDict, total=False):
     the trial starts from, None where they are drawn. model: the file that describes the network,
     None where a library has it. versions: of the libraries that numbers depend on. recipe: how
     images became squares, in words; see `recorded` in training/data/recipe. draws: the version of
-    the random numbers of augmentation, where there is any; without it, the first.
+    the random numbers of augmentation, where there is any; without it, the first. own: the SHA-256
+    of the source of each own part, by its name; none without own parts.
     """
 
     cut: Required[Cut]
@@ -174,6 +177,7 @@ class Inputs(TypedDict, total=False):
     versions: dict[str, str]
     recipe: str
     draws: Count
+    own: dict[str, str]
 
 
 class SweepCut(TypedDict, total=False):
@@ -183,13 +187,16 @@ class SweepCut(TypedDict, total=False):
 
 
 class SweepInputs(TypedDict, total=False):
-    """What all trials of a sweep on one data set share, with one file of weights, or a model's."""
+    """What all trials of a sweep on one data set share, with one file of weights, or a model's, or
+    one own part.
+    """
 
     data: str
     classes: dict[str, Count]
     store: Name
     weights: WeightsFile
     model: KnownFile
+    own: dict[str, str]
 
 
 class Entry(TypedDict, total=False):

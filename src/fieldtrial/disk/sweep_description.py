@@ -11,12 +11,19 @@ from functools import cached_property
 from typing import Any, Literal
 
 from fieldtrial.budget import LEAST, Budget, Until
-from fieldtrial.config import EARLIER, HINTS, ConfigError, TrainConfig, unknown_field
+from fieldtrial.config import (
+    EARLIER,
+    ConfigError,
+    TrainConfig,
+    is_field,
+    typed_values,
+    unknown_field,
+)
 from fieldtrial.disk.schemas import BY_CONTENT, BY_POSITION, Cut
 from fieldtrial.fields.choices import Criterion, SearcherName
 from fieldtrial.fields.row_names import LABEL, is_label, name_rows, names_head
 from fieldtrial.fields.task_metrics import MODES
-from fieldtrial.fields.values import check_type, format_value, parse
+from fieldtrial.fields.values import check_type, format_value
 
 Mode = Literal["max", "min"]
 DomainKind = Literal["uniform", "loguniform", "choice"]
@@ -272,7 +279,7 @@ class _Reader:
             return {}
         for name, value in search.items():
             try:
-                if name not in HINTS:
+                if not is_field(name):
                     raise ValueError(unknown_field(name))
                 domains[name] = SearchDomain.from_json(value)
             except ValueError as error:
@@ -301,20 +308,6 @@ def row_count_problems(rows: int) -> list[str]:
 def compared_fields(rows: Iterable[Mapping[str, object]]) -> list[str]:
     """Return the fields that rows set, in the order in which they come up."""
     return list(dict.fromkeys(name for row in rows for name in row if name != LABEL))
-
-
-def typed_values(values: Mapping[str, object]) -> dict[str, Any]:
-    """Return config fields with values of their types. Raises ValueError with value and rule."""
-    typed = {}
-    for name, value in values.items():
-        if name not in HINTS:
-            raise ValueError(unknown_field(name))
-        try:
-            hint, is_text = HINTS[name], isinstance(value, str)
-            typed[name] = parse(str(value), hint) if is_text else check_type(value, hint)
-        except ValueError as error:
-            raise ValueError(f"{name} = {value!r}: {error}") from None
-    return typed
 
 
 def _read_text(text: str) -> dict[str, Any] | None:

@@ -42,7 +42,7 @@ class SweepFolder(WorkFolder):
 
     def __init__(self, path: Path | str | Inside) -> None:
         super().__init__(path)
-        self._description_path = self._inside / "sweep.json"
+        self.description_path = self._inside / "sweep.json"
         self._trials_path = self._inside / "trials.jsonl"
 
     def folders(self) -> list[str]:
@@ -86,7 +86,7 @@ class SweepFolder(WorkFolder):
 
     def write_description(self, description: SweepDescription) -> None:
         """Write what the sweep is."""
-        write_json(self._description_path, description.to_json())
+        write_json(self.description_path, description.to_json())
 
     def description(self) -> SweepDescription | None:
         """Return what `describe` wrote, or None where this is no sweep's folder.
@@ -96,30 +96,30 @@ class SweepFolder(WorkFolder):
         """
         if not self.exists():
             return None
-        values = read_json(self._description_path, Fields)
-        return SweepDescription.from_json(values, str(self._description_path))
+        values = read_json(self.description_path, Fields)
+        return SweepDescription.from_json(values, str(self.description_path))
 
     def require_description(self) -> SweepDescription:
         """Return what `describe` wrote. Raises what `require` and `description` raise."""
         self.require()
-        values = read_json(self._description_path, Fields)
-        return SweepDescription.from_json(values, str(self._description_path))
+        values = read_json(self.description_path, Fields)
+        return SweepDescription.from_json(values, str(self.description_path))
 
     def exists(self) -> bool:
         """Return whether this is a sweep's folder."""
-        return is_there(self._description_path)
+        return is_there(self.description_path)
 
     def require(self) -> None:
         """Raise FileNotFoundError, with the missing file, where this is no sweep's folder."""
         if not self.exists():
             raise FileNotFoundError(
-                f"{self._description_path}: no such file, so {self.path} is not the folder of a"
+                f"{self.description_path}: no such file, so {self.path} is not the folder of a"
                 " sweep (runs/NAME)"
             )
 
     def cut(self) -> Cut | None:
         """Return how the sweep's trials cut their data; None where this is no sweep's folder."""
-        known: SweepCut | None = read_json(self._description_path, SweepCut)
+        known: SweepCut | None = read_json(self.description_path, SweepCut)
         return None if known is None else known.get("cut", BY_POSITION)
 
     def inputs(self, key: str) -> SweepInputs | None:
@@ -209,3 +209,8 @@ class SweepFolder(WorkFolder):
     def report_path(self) -> Inside:
         """Where the report is written."""
         return self._inside / "report.html"
+
+    @property
+    def export_lock(self) -> Inside:
+        """What an export of the sweep locks: there is one at a time."""
+        return self._inside / "export.lock"

@@ -32,7 +32,8 @@ from fieldtrial.disk.run import Run
 from fieldtrial.disk.work.shards import in_its_sweep
 
 TERMINATED = "terminated-{}"
-NAME = re.compile(r".+-([1-9][0-9]{0,8})\.json", re.DOTALL)  # of a task's file
+# Of a task's file: the trial, the attempt and, where there is one, the group.
+NAME = re.compile(r".+-([1-9][0-9]{0,8})(?:@(\w+))?\.json", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,12 @@ class Task:
 
     @property
     def name(self) -> str:
-        """The task's file name: the trial, and the attempt as which it was queued."""
-        return f"{self.trial}-{self.attempt - self.restarts}.json"
+        """The task's file name: the trial, the attempt as which it was queued, and the group.
+
+        So whoever looks for tasks of a group opens no others.
+        """
+        group = f"@{self.group}" if self.group else ""
+        return f"{self.trial}-{self.attempt - self.restarts}{group}.json"
 
     def open_run(self) -> Run:
         """Return the run directory, which must not be a link."""
@@ -226,24 +231,23 @@ class TaskQueue:
         Those that the worker had claimed before a restart come first, as with `claim`.
         """
         own, found = self._workers / worker, [first]
-        claimed = [own / name for name in _tasks(own)]
-        waiting = sorted((self._waiting / name for name in _tasks(self._waiting)), key=_age)
-        for path in (*claimed, *waiting):
-            if len(found) >= most or not first.group:
+        if not first.group:
+            return found
+        claimed = [own / name for name in _tasks(own, first.group) if name != first.name]
+        waiting = (self._waiting / name for name in _tasks(self._waiting, first.group))
+        for path in (*claimed, *sorted(waiting, key=_age)):
+            if len(found) >= most:
                 break
             with contextlib.suppress(FileNotFoundError):  # another worker has claimed it
-                task = self._read_task(path)
-                if task is None or task.group != first.group or task.name == first.name:
-                    continue
                 if path.parent != own:
                     path.rename(own / path.name)
-                found.append(task)
+                if (task := self._read_task(own / path.name)) and task.group == first.group:
+                    found.append(task)
         return found
 
     def count_waiting(self, group: str) -> int:
         """Return how many tasks of a group no worker has claimed."""
-        tasks = (self._read_task(self._waiting / name) for name in _tasks(self._waiting))
-        return sum(task is not None and task.group == group for task in tasks)
+        return len(_tasks(self._waiting, group))
 
     def answer(self, answer: Answer) -> None:
         """Append an answer to the worker's file, synced, and remove the claimed task."""
@@ -299,9 +303,10 @@ def _parse_answer(line: bytes) -> Answer | None:
     return None
 
 
-def _tasks(folder: Inside) -> list[str]:
-    """Return the names of the tasks in a folder."""
-    return [name for name in folder.names() if NAME.fullmatch(name)]
+def _tasks(folder: Inside, group: str | None = None) -> list[str]:
+    """Return the names of the tasks in a folder; with `group`, of that group alone."""
+    found = (NAME.fullmatch(name) for name in folder.names())
+    return [one[0] for one in found if one and group in (None, one[2])]
 
 
 def _age(path: Inside) -> float:

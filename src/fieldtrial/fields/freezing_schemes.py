@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from fieldtrial.own.names import RULE as OWN_RULE
+
 MOST_CHARACTERS = 1000  # of a pattern
 
 
@@ -105,10 +107,11 @@ SCHEMES: dict[str, Scheme] = {
 }
 FORMS = [f"{name}:{one.argument}" if one.argument else name for name, one in SCHEMES.items()]
 NOT_FIXED = [form for form, one in zip(FORMS, SCHEMES.values(), strict=True) if not one.is_fixed]
-RULE = f"must be {', '.join(FORMS[:-1])} or {FORMS[-1]}"
+RULE = f"must be {', '.join(FORMS)}, or {OWN_RULE}"
 HELP = "what is frozen; " + "; ".join(
     f"{form}: {scheme.freezes}" for form, scheme in zip(FORMS, SCHEMES.values(), strict=True)
 )
+HELP += "; package.module:name: your own scheme"
 
 
 def is_fixed(text: str) -> bool:

@@ -8,6 +8,8 @@ from typing import Any, Self
 
 from fieldtrial.fields.former import FORMER, SAME
 
+OPTIONS = "options"  # the field with the options of own parts
+
 
 class Identity:
     """A config that equals another where both mean the same; TrainConfig derives from it.
@@ -63,14 +65,16 @@ class Identity:
             for name, value in self._meanings.items()
             if value != first[name] and name != without
         }
-        return hashlib.sha256(json.dumps(differing, sort_keys=True).encode()).hexdigest()[:8]
+        text = json.dumps(differing, sort_keys=True, default=dict)  # options are a mapping
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
 
     def differences(self, other: Self) -> dict[str, tuple[Any, Any]]:
         """Return {field: (own value, other's value)} for the fields that differ in meaning.
 
-        That is the meaning beside the other fields of either config.
+        That is the meaning beside the other fields of either config. Each option is a field.
         """
-        names = self._defaults
+        names = [name for name in self._defaults if name != OPTIONS]
+        names += sorted({*getattr(self, OPTIONS), *getattr(other, OPTIONS)})
         pairs = {name: (getattr(self, name), getattr(other, name)) for name in names}
         return {
             name: pair

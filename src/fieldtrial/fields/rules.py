@@ -6,10 +6,13 @@ from typing import Any
 
 from fieldtrial.fields import freezing_schemes
 from fieldtrial.fields.choices import Augmentation
+from fieldtrial.own.names import RULE as OWN_RULE
+from fieldtrial.own.names import is_own
 
 # Augmentations that choose a part of the image.
 CROPS: tuple[Augmentation, ...] = ("crop", "random_resized_crop")
 RUN_PREFIX = "run:"  # weights that come from another run in the same folder
+MODEL = re.compile(r"(timm:|torchvision:)?\w[\w.\-]*|darknet:.+")
 LIBRARY = re.compile(r"imagenet(:\w[\w.\-]*)?")
 
 
@@ -69,8 +72,8 @@ def _is_class_choice(text: str) -> bool:
 RULES: dict[str, list[tuple[Callable[[Any], bool], str]]] = {
     "dataset": [
         (
-            lambda text: bool(re.fullmatch(r"\w+|(folder|boxes):.+", text)),
-            "must be a name, folder:PATH or boxes:PATH",
+            lambda text: bool(re.fullmatch(r"\w+|(folder|boxes):.+", text)) or is_own(text),
+            f"must be a name, folder:PATH or boxes:PATH, or {OWN_RULE}",
         )
     ],
     "classes": [
@@ -82,8 +85,8 @@ RULES: dict[str, list[tuple[Callable[[Any], bool], str]]] = {
     "augmentation": [(lambda names: len(set(names)) == len(names), "must name each change once")],
     "model": [
         (
-            lambda text: bool(re.fullmatch(r"(timm:|torchvision:)?\w[\w.\-]*|darknet:.+", text)),
-            "must be a model's name",
+            lambda text: MODEL.fullmatch(text) is not None or is_own(text),
+            f"must be a model's name, or {OWN_RULE}",
         ),
     ],
     "weights": [
@@ -96,7 +99,10 @@ RULES: dict[str, list[tuple[Callable[[Any], bool], str]]] = {
             "must not start with -, because a command line takes that for a flag",
         ),
     ],
-    "freeze": [(freezing_schemes.is_scheme, freezing_schemes.RULE)],
+    "freeze": [
+        (lambda text: freezing_schemes.is_scheme(text) or is_own(text), freezing_schemes.RULE)
+    ],
+    "metrics": [(lambda names: len(set(names)) == len(names), "must name each metric once")],
     "kernel_size": [
         (
             lambda sizes: all(size % 2 for size in sizes),

@@ -5,8 +5,12 @@ import math
 import sys
 import types
 import typing
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from fieldtrial.own.names import RULE, is_own
+
+# The type of a value that names a user's own part; beside a Literal, one more choice.
+Own = Annotated[str, "own"]
 LARGEST = 2**63 - 1  # that a column of a table can hold
 
 
@@ -29,7 +33,9 @@ def is_same(value: object, there: object) -> bool:
 def parse(text: str, hint: Any) -> Any:
     """Return `text` as a value of type `hint`. Raises ValueError with the rule."""
     kind, arguments = _form(hint)
-    if kind is types.UnionType:
+    if hint == Own or (kind in UNIONS and Own in arguments):
+        return check_type(text, hint)
+    if kind in UNIONS:
         return None if text == "none" else parse(text, arguments[0])
     if kind is tuple:
         return check_type([parse(part, arguments[0]) for part in _listed(text)], hint)
@@ -43,6 +49,9 @@ def parse(text: str, hint: Any) -> Any:
         except ValueError:
             raise ValueError(f"must be {_NAMES[hint]}") from None
     return check_type(text, hint)
+
+
+UNIONS = (types.UnionType, typing.Union)
 
 
 @functools.cache  # a table of a large sweep asks for hundreds of thousands
@@ -60,7 +69,9 @@ def check_type(value: Any, hint: Any) -> Any:
     Where a list of any length is taken, a single value is a list of one.
     """
     kind, arguments = _form(hint)
-    if kind is types.UnionType:
+    if hint == Own or (kind in UNIONS and Own in arguments):
+        return _check_own(value, arguments[0])
+    if kind in UNIONS:
         return None if value is None else check_type(value, arguments[0])
     if kind is Literal:
         if value not in arguments:
@@ -92,6 +103,18 @@ def check_type(value: Any, hint: Any) -> Any:
     if hint is float and not math.isfinite(value):
         raise ValueError("must be finite")
     return value + 0.0 if hint is float else value  # -0.0 becomes 0.0: equal configs have equal ids
+
+
+def _check_own(value: Any, others: Any) -> Any:
+    """Return a value that names an own part, or is one of the `others`, which may be no choices."""
+    if isinstance(value, str) and is_own(value):
+        return value
+    if not choices(others):
+        raise ValueError(f"must be {RULE}")
+    try:
+        return check_type(value, others)
+    except ValueError as error:
+        raise ValueError(f"{error}, or {RULE}") from None
 
 
 def _listed(text: str) -> list[str]:

@@ -31,6 +31,7 @@ from fieldtrial.insight.maps import (
     guides,
 )
 from fieldtrial.insight.subject import NothingToDrawError, Subject, last_map, open_subject, sample
+from fieldtrial.training.attempt.tensorboard import board_folder
 from fieldtrial.training.distributed.world import World
 
 CHANNELS = 9  # of a block's map: those with the strongest activation
@@ -228,4 +229,4 @@ def _write(figure: Figure, path: Inside, board: Any, step: int) -> Inside:
 def _board(run: Run) -> Any:
     from torch.utils.tensorboard import SummaryWriter
 
-    return SummaryWriter(os.fspath(run.tensorboard_folder))
+    return SummaryWriter(os.fspath(board_folder(run, run.config())))

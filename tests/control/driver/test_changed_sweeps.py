@@ -16,9 +16,9 @@ from ray import tune
 from fieldtrial.config import ConfigError
 from fieldtrial.control.driver.claim import claim_folder
 from fieldtrial.control.engine import row as row_module
+from fieldtrial.control.engine.journal.key import ForeignStateError
 from fieldtrial.control.engine.loop import Engine
 from fieldtrial.control.engine.ray_tune import build_searcher
-from fieldtrial.control.engine.state import ForeignStateError
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.search_domains import (
     Domain,

@@ -15,8 +15,8 @@ from fieldtrial.config import TrainConfig
 from fieldtrial.control.cli import main
 from fieldtrial.control.driver import drive as driver
 from fieldtrial.control.driver.drive import drive
+from fieldtrial.control.engine.journal.key import ForeignStateError
 from fieldtrial.control.engine.loop import Engine
-from fieldtrial.control.engine.state import ForeignStateError
 from fieldtrial.control.places.interface import RayError, UnreachableError
 from fieldtrial.control.places.settings import LocalSettings
 from fieldtrial.control.running import again

@@ -16,8 +16,8 @@ from ray import tune
 from fieldtrial.budget import SEARCH_SEEDS
 from fieldtrial.config import TrainConfig
 from fieldtrial.control.engine import row as row_module
+from fieldtrial.control.engine.journal.state import StateFile, load_state
 from fieldtrial.control.engine.loop import Engine
-from fieldtrial.control.engine.state import StateFile, load_state
 from fieldtrial.control.engine.trial import Trial
 from fieldtrial.control.engine.trials import Change, State, Trials
 from fieldtrial.control.places.interface import Backlog, Cause, Ended

@@ -113,7 +113,7 @@ def test_runs_over_other_data_are_not_averaged_into_a_row(written: Written) -> N
     assert first.interval is not None
     assert first.interval.mean == pytest.approx(np.mean([0.80, 0.82, 0.84, 0.81]))
     assert "1 final run left out: of other data than the winner's" in first.note
-    line = "2 final runs left out: of other data or initial weights than the winner's."
+    line = "2 final runs left out: of other data, initial weights or code than the winner's."
     assert line in groups.notes
     assert not [note for note in groups.notes if "without a finite" in note]
 

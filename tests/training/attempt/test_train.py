@@ -11,8 +11,15 @@ from pathlib import Path
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams import api_pb2
+from tensorboard.plugins.hparams.metadata import (
+    parse_experiment_plugin_data,
+    parse_session_start_info_plugin_data,
+)
 
 from fieldtrial.disk.run import Record, Run
+from fieldtrial.disk.sweep_description import SearchDomain, SweepDescription
+from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.training.attempt import environment
 from fieldtrial.training.attempt.train import command
 from fieldtrial.training.distributed.world import World
@@ -37,9 +44,53 @@ def test_tensorboard_shows_each_epoch_once_and_the_hyperparameters(
     )
     assert events.Scalars("result/test_accuracy")[0].value > 0.5
     content = events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
-    assert b"betas" in content
-    assert b"0.8,0.99" in content
-    assert b"patience" in content
+    fields = parse_session_start_info_plugin_data(content).hparams
+    # what it does not leave as it is
+    assert {*fields} == {"classes", "model", "dense_width", "epochs", "betas"}
+    assert fields["betas"].string_value == "0.8,0.99"
+    assert fields["epochs"].number_value == 3
+
+
+def test_in_a_sweep_tensorboard_calls_runs_by_row_and_has_columns_for_what_varies(
+    new_run: NewRun, train_until: TrainUntil, tmp_path: Path
+) -> None:
+    base = new_run("plain").config()
+    folder = SweepFolder(tmp_path / "sweep")
+    folder.write_description(
+        SweepDescription(
+            name="sweep",
+            base=base,
+            rows=({"freeze": "none"}, {"freeze": "first:1"}),
+            search={"lr": SearchDomain("loguniform", 0.001, 0.1)},
+            trials=1,
+            seeds=1,
+            select="validation_accuracy",
+            row_labels=("", "only/a head"),
+        )
+    )
+    searched = new_run("sweep/searched", lr=0.05)
+    final = new_run("sweep/final", freeze="first:1", seed=7)
+    other = new_run("sweep/other", epochs=2)
+    for run, names in ((final, ["only-a head seed 7"]), (searched, ["none"]), (other, [])):
+        train_until(run, last_epoch=1)
+        train_until(run, attempt=2, test=True)
+        place = run.tensorboard_folder.path
+        assert [path.name for path in place.iterdir() if path.is_dir()] == names
+    events = EventAccumulator(f"{final.tensorboard_folder}/only-a head seed 7")
+    events.Reload()
+    steps = [event.step for event in events.Scalars("validation_accuracy")]
+    assert steps == [0, 1, 2, 3]
+    content = {
+        name: events.SummaryMetadata(f"_hparams_/{name}").plugin_data.content
+        for name in ("experiment", "session_start_info")
+    }
+    columns = parse_experiment_plugin_data(content["experiment"])
+    kinds = {one.name: one.type for one in columns.hparam_infos}
+    assert kinds == {"freeze": api_pb2.DATA_TYPE_STRING, "lr": api_pb2.DATA_TYPE_FLOAT64}
+    assert "result/test_accuracy" in {one.name.tag for one in columns.metric_infos}
+    session = parse_session_start_info_plugin_data(content["session_start_info"])
+    assert {*session.hparams} == {"freeze", "lr"}
+    assert session.group_name == final.config().configuration
 
 
 def test_a_run_says_where_it_ran_and_how_to_repeat_it(
@@ -92,7 +143,7 @@ def test_what_the_code_differs_in_from_its_commit_is_kept_up_to_a_size(
     for arguments in (["init", "-q"], ["add", "."], [*identity, "commit", "-qm", "x is 1"]):
         subprocess.run(["git", *arguments], cwd=module.parent, check=True)
     monkeypatch.setattr(environment, "__file__", str(module))
-    caches = (environment._code, environment.uncommitted_changes)
+    caches = (environment._code, environment._code_changes)
     try:
         run = new_run(epochs=1)
         for attempt, content, dirty in (

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fieldtrial.budget import AA_SEEDS, SEARCH_SEEDS
 from fieldtrial.config import FIELDS, ConfigError, TrainConfig
-from fieldtrial.control.engine.state import load_state_of_any, save_state
+from fieldtrial.control.engine.journal.state import load_state_of_any, save_state
 from fieldtrial.disk.sweep_description import SweepDescription
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.fields.row_names import BETWEEN
@@ -221,4 +221,5 @@ class _Rows:
     def _fixed(self, config: TrainConfig) -> tuple[object, ...]:
         """Return the values of the fields that neither the search nor a further run decides."""
         free = {"seed", *self._sweep.search}
-        return tuple(getattr(config, name) for name in FIELDS if name not in free)
+        options = [one for one in config.options.items() if one[0] not in free]
+        return (*(getattr(config, name) for name in FIELDS if name not in free), *options)

@@ -2,11 +2,13 @@
 
 import contextlib
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from fieldtrial.command_line import BAD_RESULT, INTERRUPTED, said_if_long
 from fieldtrial.control.driver.claim import Claim, claim_folder
 from fieldtrial.control.driver.contest import runs_wanted
+from fieldtrial.control.driver.live_export import LiveExport, export_at_the_end
 from fieldtrial.control.driver.live_panel import LivePanel, print_overview
 from fieldtrial.control.driver.live_report import LastReport, LiveReport
 from fieldtrial.control.driver.preflight import Preflight, checking
@@ -28,12 +30,20 @@ from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.panel.terminal import console
 from fieldtrial.processes import python
 from fieldtrial.sweep import Sweep
+from fieldtrial.targets.export import Target
 
 
 def drive(
-    sweep: Sweep, folder: SweepFolder, settings: Settings, retry: bool, takeover: bool = False
+    sweep: Sweep,
+    folder: SweepFolder,
+    settings: Settings,
+    retry: bool,
+    takeover: bool = False,
+    targets: Sequence[Target] = (),
 ) -> int:
     """Run the sweep in its folder and print its table. Returns the exit status.
+
+    targets: what it is exported to while it runs, and at its end. The status does not say how.
 
     0: every row that is run has its winner and test result, and the table was written; 1: something
     lacks (see `shortcomings`); 130: interrupted. After an outage of the folder's file system, and
@@ -49,7 +59,9 @@ def drive(
     """
     applied = list[str]()
     return outlasting(
-        folder.path, applied, lambda: _drive(sweep, folder, settings, retry, takeover, applied)
+        folder.path,
+        applied,
+        lambda: _drive(sweep, folder, settings, retry, takeover, targets, applied),
     )
 
 
@@ -59,6 +71,7 @@ def _drive(
     settings: Settings,
     retry: bool,
     takeover: bool,
+    targets: Sequence[Target],
     applied: list[str],
 ) -> int:
     """Do what `drive` does, but raise OSError in an outage. Adds to the `applied` options."""
@@ -101,7 +114,7 @@ def _drive(
                 if retry:
                     console().print(f"{engine.retry()} failed trials run again")
                     applied.append("--retry")
-                status = _run(engine, progress, ownership)
+                status = _run(engine, progress, ownership, targets)
             except BaseException as error:
                 ending = error
                 if isinstance(error, DeposedError):
@@ -121,6 +134,10 @@ def _drive(
             if report:
                 with said_if_long("writing the report"):
                     report.show()
+        if targets and status != INTERRUPTED:  # an interruption should not take long
+            with said_if_long("exporting"):
+                for line in export_at_the_end(folder, targets):
+                    console().print(line, soft_wrap=True)
     return status or (BAD_RESULT if table.returncode else 0)
 
 
@@ -135,10 +152,13 @@ def _write(claim: Claim) -> None:
         console().print(f"{claim.folder.path}: {line}", soft_wrap=True)
 
 
-def _run(engine: Engine, progress: LivePanel, ownership: Ownership) -> int:
+def _run(
+    engine: Engine, progress: LivePanel, ownership: Ownership, targets: Sequence[Target] = ()
+) -> int:
     """Run the engine to its end. Returns the exit status."""
+    exports = LiveExport(engine.folder, targets, progress.say)
     try:
-        with progress.follow(engine), LiveReport(engine.folder):
+        with progress.follow(engine), LiveReport(engine.folder), exports:
             engine.run()
     except KeyboardInterrupt:
         raise_if_deposed(ownership)

@@ -94,6 +94,10 @@ class LivePanel:
             ended, expected = self._engine.count()
             self._console.print(f"{self._clock()}  {ended}/{expected}  {line}", soft_wrap=True)
 
+    def say(self, line: str) -> None:
+        """Print a line that is no event of a trial; above the panel, where there is one."""
+        self._console.print(f"{self._clock()}  {line}", soft_wrap=True)
+
     def _line(self, event: str, trial: Trial) -> str:
         assert self._engine
         what = (

@@ -17,6 +17,7 @@ from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.fields.freezing_schemes import keeps_its_parameters
 from fieldtrial.fields.rules import RUN_PREFIX, is_mixed, keeps_images
 from fieldtrial.installed.extras import has_extra, install_command
+from fieldtrial.own.names import kind_of, own_of
 from fieldtrial.processes import python
 from fieldtrial.sweep import Sweep
 
@@ -100,7 +101,7 @@ class Preflight:
         if not has_extra("train"):
             return
         with tempfile.TemporaryFile() as questions:  # a pipe could fill up before it is read
-            questions.write(json.dumps([asdict(question) for question in self._all]).encode())
+            questions.write(json.dumps(list(map(asdict, self._all)), default=dict).encode())
             questions.seek(0)
             # For the progress of downloads: the process's own stderr is read at its end only.
             terminal = os.dup(2)
@@ -246,8 +247,10 @@ class _Question:
         relevant = {
             n: v
             for n, v in config.to_dict().items()
-            if FIELDS[n].metadata["group"] in ("data", "model")
+            if n in FIELDS and FIELDS[n].metadata["group"] in ("data", "model")
         }
+        # Parts of one's own are tried out before anything is started, with their options.
+        relevant |= {kind: getattr(config, kind) for kind in config.own_parts}
         if shapes_only:
             relevant |= {"freeze": "none", "weights": "random"}
         elif config.weights.startswith(RUN_PREFIX):
@@ -255,6 +258,9 @@ class _Question:
         # The batch size matters only where a process gets too few images; see require_micro_batch.
         relevant["batch_size"] = min(config.batch_size, ENOUGH_IMAGES * processes)
         relevant |= {"seed": config.seed, "loss": config.loss, "select": config.select}
+        relevant["options"] = {
+            n: v for n, v in config.options.items() if own_of(relevant.get(kind_of(n)))
+        }
         if config.cached_views or not keeps_its_parameters(config.freeze):
             relevant |= {"epochs": config.epochs, "strategy": config.strategy}
         return cls(TrainConfig.from_dict(relevant), shapes_only, processes, on_gpus)

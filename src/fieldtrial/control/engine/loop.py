@@ -5,15 +5,15 @@ engine can be killed at any time: run directories record what happened, and engi
 what was decided.
 """
 
-import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from fieldtrial.control.engine import outcomes
+from fieldtrial.control.engine.journal.state import StateFile, load_state
 from fieldtrial.control.engine.lost import reopen_lost
+from fieldtrial.control.engine.records import Records
 from fieldtrial.control.engine.row import Row
-from fieldtrial.control.engine.state import StateFile, load_state
 from fieldtrial.control.engine.trial import Trial
 from fieldtrial.control.engine.trials import Trials
 from fieldtrial.control.places.interface import Cause, Ended, Place
@@ -21,13 +21,12 @@ from fieldtrial.control.running.deaths import count_death
 from fieldtrial.control.running.errors import DISK_ADVICE, WorkError
 from fieldtrial.control.running.hung import HungWatch
 from fieldtrial.disk.outages import is_outage
-from fieldtrial.disk.run import Record, RecordReader, Run
+from fieldtrial.disk.run import Record, Run
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.disk.task_queue import Task
 from fieldtrial.sweep import Sweep
 
 POLL_SECONDS = 0.1
-RUNS_PER_SECOND = 160  # whose records are read; with many runs, each is read less often
 
 Listener = Callable[[str, Trial], None]
 
@@ -63,11 +62,11 @@ class Engine:
         self._state = StateFile(folder, description := sweep.describe(folder.name))
         self._on_event, self._check_ownership = on_event, check_ownership
         self._contest = contest
-        self._readers: dict[str, RecordReader] = {}
+        self._records = Records(clock)
         self._to_stop: list[Trial] = []
         self._hung = HungWatch(place, clock)
-        self._clock, self._next_reading = clock, -math.inf
         self._trials = trials or Trials.begin(sweep, folder, load_state(folder, description))
+        self._trials.gather(place.together)
         self.rows: list[Row] = self._trials.rows
         self.sources: dict[str, Trial] = self._trials.sources
         self._adopt()
@@ -87,7 +86,7 @@ class Engine:
         """
         requeued = self.place.backlog.requeued if self.place.backlog else ()
         running = self._trials.running()
-        return {t.name for t in running if t.name in requeued or not self._has_begun(t)}
+        return {t.name for t in running if t.name in requeued or not self._records.has_begun(t)}
 
     def run(self) -> None:
         """Run until every row that is run has its searches, their winners and their final runs.
@@ -133,10 +132,11 @@ class Engine:
             self._save()
             self._stop_trials()
             self._start_trials(starts)
-        pause = max(POLL_SECONDS, len(self._readers) / RUNS_PER_SECOND)
+        pause = max(POLL_SECONDS, self._records.pause)
         ended = self.place.wait(pause, more=self._trials.count_to_come())
         self._check_ownership()
-        self._read_records(ended, pause)
+        for trial, record in self._records.news([end.task.trial for end in ended], pause):
+            self._on_record(trial, record)
         for end in ended:
             self._on_ended(end)
         self._hung.poll()
@@ -232,29 +232,10 @@ class Engine:
 
     def _follow(self, trial: Trial) -> None:
         """Read the records of a trial from now on."""
-        self._readers[trial.name] = RecordReader(self._run(trial))
+        self._records.follow(trial, self._run(trial))
         self._hung.begin(self._task(trial), trial.config.classifier == "softmax")
 
-    def _has_begun(self, trial: Trial) -> bool:
-        reader = self._readers.get(trial.name)
-        return reader is not None and reader.newest >= trial.attempt
-
     # Records
-
-    def _read_records(self, ended: Sequence[Ended], pause: float) -> None:
-        """Tell the rows the new records of running trials, in the order of their times.
-
-        Where many short trials run at once, some end at any time, and only theirs are read then.
-        """
-        now, names = self._clock(), [end.task.trial for end in ended]
-        if not ended or now >= self._next_reading:
-            names, self._next_reading = list(self._readers), now + pause
-        news: list[tuple[Record, Trial]] = []
-        for name in names:
-            if trial := self._trials.running_in(name):
-                news += [(record, trial) for record in self._readers[name].read()]
-        for record, trial in sorted(news, key=lambda item: item[0]["time"]):
-            self._on_record(trial, record)
 
     def _on_record(self, trial: Trial, record: Record) -> None:
         self._hung.on_record(trial.name, record)
@@ -275,7 +256,7 @@ class Engine:
     def _on_ended(self, end: Ended) -> None:
         trial = self._trials.running_in(end.task.trial)
         assert trial, "only what runs ends"
-        del self._readers[trial.name]
+        self._records.end(trial)
         hung = self._hung.end(trial.name)
         run = self._run(trial)
         error, result = run.error(), run.result()

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from fieldtrial.control.engine.row import Row
 from fieldtrial.control.engine.trial import Trial
+from fieldtrial.together import group_of
 
 Order = tuple[int, ...]  # of the trials of a sweep: sources first, then row by row
 
@@ -53,13 +54,26 @@ class Waiting:
 
 
 class OpenRows:
-    """The searches that may propose a trial, the one with the fewest trials first."""
+    """The searches that may propose a trial, in turn: the one that had the fewest turns first.
+
+    A turn is one trial. Of a row whose heads may train together it is as many as do, so that
+    those that are started meet.
+    """
 
     def __init__(self) -> None:
+        self._together = 1
         self._proposable: dict[Row, int] = {}
         self._heap: list[tuple[int, int, int, Row]] = []  # some are not open any more
-        self._counts: dict[Row, int] = {}  # the trials with which a search is in the heap
+        self._turns: dict[Row, int] = {}  # with which a search is in the heap
         self.proposable = 0  # trials, of all of them
+
+    def gather(self, together: int) -> None:
+        """Make turns as long as `together` heads that train as one."""
+        self._together = together
+        self._heap.clear()
+        self._turns.clear()
+        for row in self._proposable:
+            self._push(row)
 
     def settle(self, row: Row, may_run: bool) -> None:
         """Take a search in, or out, as it is now."""
@@ -67,17 +81,25 @@ class OpenRows:
         self.proposable += now - before
         if now:
             self._proposable[row] = now
-            if self._counts.get(row) != len(row.trials):
-                self._counts[row] = len(row.trials)
-                heapq.heappush(self._heap, (len(row.trials), row.number, row.search, row))
+            if self._turns.get(row) != self._turn(row):
+                self._push(row)
 
     def first(self) -> Row | None:
-        """Return the search with the fewest trials, None where none may propose one."""
+        """Return the search whose turn it is, None where none may propose a trial."""
         while self._heap:
-            count, _, _, row = self._heap[0]
-            if row in self._proposable and count == len(row.trials):
+            turn, _, _, row = self._heap[0]
+            if row in self._proposable and turn == self._turn(row):
                 return row
             heapq.heappop(self._heap)
-            if self._counts.get(row) == count:
-                del self._counts[row]
+            if self._turns.get(row) == turn:
+                del self._turns[row]
         return None
+
+    def _push(self, row: Row) -> None:
+        self._turns[row] = turn = self._turn(row)
+        heapq.heappush(self._heap, (turn, row.number, row.search, row))
+
+    def _turn(self, row: Row) -> int:
+        """Return how many whole turns the search has had."""
+        shares = self._together > 1 and group_of(row.config)
+        return len(row.trials) // (self._together if shares else 1)

@@ -22,7 +22,7 @@ from fieldtrial.control.engine.rounds import Named, RoundHalving, round_of
 from fieldtrial.control.engine.row_trials import RowChange, RowTrials
 from fieldtrial.control.engine.trial import Role, Trial
 from fieldtrial.disk.run import Record
-from fieldtrial.search_domains import proposal_of
+from fieldtrial.search_domains import meant_by, proposal_of
 from fieldtrial.sweep import PlannedRow, Sweep
 
 NO_CONTROLLER: Any = None  # of Ray Tune, which the scheduler does not use
@@ -115,7 +115,8 @@ class Row(RowTrials):
             self._tell_round()
         trial_id = self._trial_id(str(number))
         values = self._searcher.suggest(trial_id) if self._searcher else {}
-        config = TrainConfig.from_dict(values, self.config)
+        meant = {name: meant_by(self._domains[name], one) for name, one in values.items()}
+        config = TrainConfig.from_dict(meant, self.config)
         trial = Trial(trial_id, "search", self.number, config, self.search, suggestion=values)
         if self._in_rounds:
             trial.shared_stop = self._stop_of_twins(trial)
@@ -158,7 +159,7 @@ class Row(RowTrials):
         self.add(trial)
         with contextlib.suppress(ValueError):  # no proposal gives these values: it teaches nothing
             trial.suggestion = {
-                name: proposal_of(domain, getattr(config, name), HINTS[name])
+                name: proposal_of(domain, getattr(config, name), HINTS.get(name))
                 for name, domain in self._domains.items()
             }
         trial.reopened = True  # this searcher has not proposed it, and learns of it at its end
@@ -260,7 +261,7 @@ class Row(RowTrials):
         winner = self.winner()
         for told in (self._searcher, self._scheduler):
             if told:
-                told.rest()  # the search is over
+                told.release()  # the search is over
         self.finals = (
             []
             if winner is None

@@ -149,9 +149,13 @@ class Trials:
         return self._waiting.first(self._running.__contains__)
 
     def propose(self) -> Trial | None:
-        """Return a new trial of the search with the fewest trials, or None if none has one."""
+        """Return a new trial of the search whose turn it is, or None if none has one."""
         row = self._open.first()
         return row.propose() if row else None
+
+    def gather(self, together: int) -> None:
+        """Make searches propose so many trials in turn that may train together."""
+        self._open.gather(together)
 
     def count_to_come(self) -> int:
         """Return how many trials could be started now if there were slots for them."""

@@ -33,21 +33,23 @@ def find_settings(name: str, script: Path | None = None) -> Settings:
     folders = place_folders(script)
     found = (folder / f"{name}.toml" for folder in folders)
     if path := next((path for path in found if path.exists()), None):
-        _require_trusted(path, script)
+        require_trusted(path, script)
     return read_settings(name, *folders)
 
 
-def _require_trusted(path: Path, script: Path | None) -> None:
+def require_trusted(
+    path: Path, script: Path | None, danger: str = "have jobs run any code as you"
+) -> None:
     """Raise ConfigError for a file that a stranger left above the sweep file or where one works.
 
-    Its `setup` is run. Trusted are the user, root, and who wrote the sweep file or this program,
-    which run anyway.
+    A place's `setup` is run. Trusted are the user, root, and who wrote the sweep file or this
+    program, which run anyway. danger: what such a file could do.
     """
     known = [file.stat().st_uid for file in (script, SHIPPED) if file and file.exists()]
     owner = path.stat().st_uid
     if owner not in (os.geteuid(), 0, *known):
         who = user_name(owner)
-        problem = f"belongs to {who}, who could have jobs run any code as you"
+        problem = f"belongs to {who}, who could {danger}"
         raise ConfigError(
             [f"{problem}; copy it to a project of yours if you trust {who}"], f"{path}"
         )

@@ -8,6 +8,7 @@ from fieldtrial.fields.choices import (
     TaskName,
 )
 from fieldtrial.fields.groups.group import Group
+from fieldtrial.fields.values import Own
 
 _data = Group("data")
 
@@ -18,9 +19,9 @@ class DataFields:
 
     dataset: str = _data(
         "digits",
-        "digits, mnist, cifar10, stl10, tinyimagenet, inat10, dogs_vs_cats, flowers104, or"
-        " folder:PATH (one folder per class); of task detection: shapes (made-up), or boxes:PATH"
-        " (COCO's JSON or YOLO's texts)",
+        "digits, mnist, cifar10, stl10, tinyimagenet, inat10, dogs_vs_cats, flowers104,"
+        " folder:PATH (one folder per class), or your own, package.module:name; of task detection:"
+        " shapes (made-up), or boxes:PATH (COCO's JSON or YOLO's texts)",
     )
     classes: str = _data(
         "all", "all, N (the first N), A-B (numbers, or names that are) or names: cat,dog"
@@ -36,7 +37,7 @@ class DataFields:
         "recipe: images are resized and cropped as the initial weights' library evaluates them, and"
         " random crops are drawn from the original; square: the largest centre square, bicubic",
     )
-    augmentation: tuple[Augmentation, ...] = _data(
+    augmentation: tuple[Augmentation | Own, ...] = _data(
         (), "random changes of the training images, applied in this order"
     )
     cached_views: int = _data(

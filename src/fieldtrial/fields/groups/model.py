@@ -22,8 +22,9 @@ class ModelFields:
 
     model: str = _model(
         "cnn",
-        "cnn, mlp, or a classifier of timm or torchvision (timm:NAME, torchvision:NAME); of task"
-        " detection: darknet:yolov3, darknet:yolov3-tiny, darknet:yolov3-spp or darknet:PATH.cfg",
+        "cnn, mlp, a classifier of timm or torchvision (timm:NAME, torchvision:NAME), or your own,"
+        " package.module:name; of task detection: darknet:yolov3, darknet:yolov3-tiny,"
+        " darknet:yolov3-spp or darknet:PATH.cfg",
     )
     weights: str = _model(
         "random",

@@ -11,6 +11,7 @@ from fieldtrial.fields.choices import (
     Select,
 )
 from fieldtrial.fields.groups.group import Group
+from fieldtrial.fields.values import Own
 
 _optimisation = Group("optimisation")
 
@@ -19,7 +20,7 @@ _optimisation = Group("optimisation")
 class OptimisationFields:
     """The fields of the training: optimiser, schedule, loss and budget."""
 
-    optimizer: Optimizer = _optimisation("adamw", "update rule")
+    optimizer: Optimizer | Own = _optimisation("adamw", "update rule")
     lr: float = _optimisation(1e-3, "peak learning rate, above 0", 0.0)
     layer_decay: float = _optimisation(
         1.0,
@@ -39,7 +40,7 @@ class OptimisationFields:
     decay_all: bool = _optimisation(
         True, "false: no weight decay on biases and on the parameters of normalisation layers"
     )
-    schedule: Schedule = _optimisation("constant", "learning rate after the warm-up")
+    schedule: Schedule | Own = _optimisation("constant", "learning rate after the warm-up")
     warmup_fraction: float = _optimisation(
         0.0, "share of all steps with a rising learning rate; one_cycle: 0 means 0.3", 0.0, 1.0
     )
@@ -48,7 +49,7 @@ class OptimisationFields:
     plateau_patience: int = _optimisation(
         3, "epochs without a better `select` before the learning rate falls", 1
     )
-    loss: Loss = _optimisation(
+    loss: Loss | Own = _optimisation(
         "cross_entropy", "center and triplet add a loss of the features to cross-entropy"
     )
     loss_weight: float | None = _optimisation(
@@ -90,6 +91,9 @@ class OptimisationFields:
         "validation_accuracy",
         "metric that chooses the best epoch, and that patience watches; last: the last epoch is"
         " kept, and patience watches validation_loss",
+    )
+    metrics: tuple[Own, ...] = _optimisation(
+        (), "metrics of your own, package.module:name, beside the task's; they choose nothing"
     )
     patience: int | None = _optimisation(
         None, "epochs without a better `select` before training stops; none: never", 1

@@ -180,8 +180,8 @@ def outcome_lines(sweeps: Sweeps, groups: Sequence[Group], metric: str) -> list[
     apart = sum(group.apart for group in groups)
     if apart:
         lines.append(
-            f"{counted(apart, 'final run')} left out: of other data or initial weights than the"
-            " winner's."
+            f"{counted(apart, 'final run')} left out: of other data, initial weights or code than"
+            " the winner's."
         )
     if without := runs - apart - sum(len(group.finals) for group in groups):
         lines.append(f"{counted(without, 'final run')} left out: without a finite {metric}.")

@@ -325,11 +325,11 @@ def _planned(sweeps: Sweeps, fields: Sequence[str]) -> Iterator[tuple[Key, RowKe
     """
     has_source = any(one.source is not None for one in sweeps.descriptions.values())
     undecided = {*sweeps.searched, *(["weights"] if has_source else [])}
-    if {*fields, *sweeps.conditions} & undecided:
+    if (names := {*fields, *sweeps.conditions}) & undecided:
         return
     for sweep, description in sweeps.descriptions.items():
         for number, config in enumerate(description.row_configs):
-            texts = {SWEEP: sweep, **{name: format_value(getattr(config, name)) for name in FIELDS}}
+            texts = {n: format_value(getattr(config, n)) for n in names - {SWEEP}} | {SWEEP: sweep}
             is_again = description.aa and number == len(description.rows) - 1
             chosen = all(texts[name] in values for name, values in sweeps.conditions.items())
             if chosen and not is_again:

@@ -43,7 +43,7 @@ class Group:
     those it is compared with: the data, all settings but the table's fields, and those of the
     table's fields that comparisons stay within.
     state: the digest of the data that the finals were trained and tested on, if it is known.
-    apart: final runs that are no finals, because they depend on other data or initial weights.
+    apart: final runs that are no finals, because they depend on other data, weights or code.
     """
 
     number: int

@@ -7,6 +7,7 @@ import pandas as pd
 
 from fieldtrial.config import FIELDS
 from fieldtrial.fields.values import format_value
+from fieldtrial.own.names import is_option
 from fieldtrial.results.analysis.groups import Group, Groups
 from fieldtrial.results.analysis.recipes.lines import RECIPES, said
 from fieldtrial.results.analysis.search_budget import SearchCost, search_costs
@@ -82,7 +83,8 @@ def measures(
         sweeps.trials.drop(columns=["row", "search", "winner"]).select_dtypes("number").columns
     )
     known = {str(name): mean(str(name)) for name in (*numeric, *ALWAYS) if name not in FIELDS}
-    known |= {name: field(name) for name in FIELDS if name not in groups.fields}
+    fields = (*FIELDS, *filter(is_option, map(str, sweeps.trials)))
+    known |= {name: field(name) for name in fields if name not in groups.fields}
     known |= {name: winners(name) for name in ("flops", "trainable_parameters", "parameters")}
     known |= {groups.select: selecting, "runs": _names}
     known |= {name: entry(name) for name in RECIPES}

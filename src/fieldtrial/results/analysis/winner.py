@@ -12,6 +12,7 @@ from pandas.api.types import is_scalar
 from fieldtrial.config import FIELDS, TrainConfig
 from fieldtrial.disk.sweep_description import Mode
 from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.own.names import is_option
 from fieldtrial.results.read.sweeps import SWEEP, Sweeps
 from fieldtrial.results.read.trials import CHOSEN_FROM, ENDED_WELL, FAILED, RUN, search_of
 from fieldtrial.results.read.wording import outcome_text
@@ -182,7 +183,8 @@ def _source_problem(config: TrainConfig, sources: pd.DataFrame) -> str:
     if sources.empty:
         return ""
     known = to_values(sources[sources["configuration"].notna()])
-    differing = [name for name in FIELDS if len({source[name] for source in known}) > 1]
+    names = [*FIELDS, *filter(is_option, known[0] if known else ())]
+    differing = [name for name in names if len({source[name] for source in known}) > 1]
     return "; ".join(
         f"its source {source['trial']} failed: {source['error_kind']}: {source['error_message']}"
         for source in known

@@ -6,16 +6,18 @@ A row has one configuration. Its runs with several seeds are its repetitions.
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 
-from fieldtrial.config import FIELDS, TrainConfig
+from fieldtrial.config import FIELDS, TrainConfig, field_names
 from fieldtrial.disk.found import RunsFolder
 from fieldtrial.disk.sweep_description import MOST_ROWS, SweepDescription
 from fieldtrial.fields.choices import Criterion, TaskName
 from fieldtrial.fields.task_metrics import MODES, criteria
 from fieldtrial.fields.values import is_writable
+from fieldtrial.own.names import is_option, kind_of
 from fieldtrial.results.read.inputs import STATE, each_once
 from fieldtrial.results.read.trials import ENDED_WELL, RUN, frame_of, read_run
 from fieldtrial.results.read.wording import counted, few
@@ -108,23 +110,39 @@ def _describe(
     """Return the description of a sweep with a row for each configuration, in their order."""
     first = {one["configuration"]: one for one in reversed(runs)}
     order = dict.fromkeys(one["configuration"] for one in runs)
-    configs = [TrainConfig(**{name: first[one][name] for name in FIELDS}) for one in order]
+    configs = [_config(first[one]) for one in order]
     differing = [
         name
-        for name in FIELDS
+        for name in field_names(configs)
         if name != "seed" and len({getattr(config, name) for config in configs}) > 1
     ]
     most = Counter(one["select"] for one in runs if one["select"] in MODES).most_common(1)
-    base = configs[0] if configs else TrainConfig()
+    first_config = configs[0] if configs else TrainConfig()
+    shared = {
+        name: value
+        for name, value in first_config.options.items()
+        if name not in differing and kind_of(name) not in differing
+    }
+    base = replace(first_config, options=shared)
     return SweepDescription(
         name=folder.name,
         base=base,
-        rows=tuple({name: getattr(config, name) for name in differing} for config in configs),
+        rows=tuple(
+            {name: getattr(config, name) for name in differing if name in FIELDS}
+            | {name: value for name, value in config.options.items() if name not in shared}
+            for config in configs
+        ),
         search={},
         select=select or (most[0][0] if most else criteria(base.task)[0]),
         trials=1,
         seeds=0,
     )
+
+
+def _config(run: dict[str, Any]) -> TrainConfig:
+    """Return the config of a run, of which `read_run` tells all fields and options."""
+    options = {name: value for name, value in run.items() if is_option(name)}
+    return TrainConfig(**{name: run[name] for name in FIELDS}, options=options)
 
 
 def _named(names: Sequence[str]) -> str:

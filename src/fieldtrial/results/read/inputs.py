@@ -19,9 +19,10 @@ SIGNS = {
     "test_images": "data",
     "weights_digest": "initial weights",
     "model_digest": "descriptions of the network",
+    "own_digest": "code of own parts",
 }
 # Those of SIGNS that tell two runs of a trial apart.
-STATE = ("data_digest", "weights_digest", "model_digest")
+STATE = ("data_digest", "weights_digest", "model_digest", "own_digest")
 
 
 def each_once(same: Sequence[Hashable], runs: pd.DataFrame, ended: Sequence[bool]) -> list[int]:
@@ -51,8 +52,9 @@ def again_lines(trials: pd.DataFrame, same: Sequence[str]) -> list[str]:
     """Return a line on trials that are there for several states; same: what copies share."""
     count = int(trials.duplicated([*same]).sum())
     line = (
-        f"{counted(count)} ran again on other data, initial weights or descriptions of the network:"
-        " a row has the final runs of one state. `--rows sweep` shows those of each sweep."
+        f"{counted(count)} ran again on other data, initial weights, descriptions of the network or"
+        " code of own parts: a row has the final runs of one state. `--rows sweep` shows those of"
+        " each sweep."
     )
     return [line] if count else []
 

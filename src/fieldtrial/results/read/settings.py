@@ -4,9 +4,10 @@ A row's value of a field that its sweep searches is the domain: what the search 
 result. A row of a sweep with a source starts from that source's weights.
 """
 
+import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from fieldtrial.config import FIELDS
+from fieldtrial.config import field_names
 from fieldtrial.disk.sweep_description import SearchDomain, SweepDescription
 from fieldtrial.fields.values import format_value
 from fieldtrial.results.read.sweeps import SWEEP, Sweeps
@@ -38,11 +39,11 @@ class RowSettings:
             known |= {*sweeps.searched, *(["weights"] if has_source else [])}
         differing = [
             name
-            for name in FIELDS
-            if name not in known and len({row[name] for row in rows.values()}) > 1
+            for name in dict.fromkeys(itertools.chain.from_iterable(rows.values()))
+            if name not in known and len({row.get(name) for row in rows.values()}) > 1
         ]
         self._rows = {
-            place: tuple((name, _text(row[name])) for name in differing)
+            place: tuple((name, _text(row.get(name))) for name in differing)
             for place, row in rows.items()
         }
 
@@ -126,7 +127,7 @@ def _said(values: Mapping[str, Collection[str]]) -> str:
 
 def _values(description: SweepDescription, number: int) -> dict[str, object]:
     config = description.row_configs[number]
-    values: dict[str, object] = {name: getattr(config, name) for name in FIELDS}
+    values: dict[str, object] = {name: getattr(config, name) for name in field_names([config])}
     if description.source is not None:
         given = " ".join(f"{name}={format_value(one)}" for name, one in description.source.items())
         values["weights"] = f"of the source {given}".strip()

@@ -11,11 +11,12 @@ from typing import Any
 import pandas as pd
 from pandas.api.types import is_scalar
 
-from fieldtrial.config import FIELDS, HINTS, ConfigError, unknown_field
+from fieldtrial.config import HINTS, ConfigError, field_names, is_field, unknown_field
 from fieldtrial.disk.found import Found, find
 from fieldtrial.disk.sweep_description import Mode, SweepDescription
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.fields.choices import Criterion
+from fieldtrial.fields.options import typed
 from fieldtrial.fields.task_metrics import choosing_metric
 from fieldtrial.fields.values import format_value, parse
 from fieldtrial.results.read.by_hand import MOST_NAMED, read_runs
@@ -75,7 +76,8 @@ class Sweeps:
     @property
     def _differing(self) -> list[str]:
         bases = [one.base for one in self.descriptions.values()]
-        return [name for name in FIELDS if len({getattr(base, name) for base in bases}) > 1]
+        names = field_names(bases)
+        return [name for name in names if len({getattr(base, name) for base in bases}) > 1]
 
     def _of_rows(self, names: Iterable[str]) -> list[str]:
         apart = {*self.searched, "seed", "select"}
@@ -298,7 +300,9 @@ def parse_conditions(texts: Sequence[str]) -> dict[str, list[object]]:
             check_field(name if equals else text)
             if not equals:
                 raise ValueError(f"{name}: must be FIELD=VALUE")
-            parsed: object = value if name == SWEEP else parse(value, HINTS[name])
+            parsed: object = value
+            if name != SWEEP:
+                parsed = parse(value, HINTS[name]) if name in HINTS else typed(value, None)
             conditions.setdefault(name, []).append(parsed)
         except ValueError as error:
             problems.append(f"{text}: {error}" if name in HINTS and equals else str(error))
@@ -313,12 +317,17 @@ def check_field(name: str) -> None:
         raise ValueError(
             "seed: the mean is taken over it, so nothing can be grouped or chosen by it"
         )
-    if name != SWEEP and name not in FIELDS:
+    if name != SWEEP and not is_field(name):
         raise ValueError(unknown_field(name))
 
 
 def field_texts(trials: pd.DataFrame, name: str) -> "pd.Series[str]":
-    """Return the values of a field as they stand on a command line; what is missing is none."""
+    """Return the values of a field as they stand on a command line; what is missing is none.
+
+    An option is missing in trials without an own part that takes it, and perhaps in all.
+    """
+    if name not in trials:
+        return pd.Series("none", trials.index, dtype=object)
 
     @functools.lru_cache(maxsize=None, typed=True)  # columns of many trials have few values
     def text(value: Any) -> str:

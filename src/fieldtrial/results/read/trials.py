@@ -6,13 +6,14 @@ from typing import Any
 
 import pandas as pd
 
-from fieldtrial.config import FIELDS, HINTS, ConfigError, TrainConfig
+from fieldtrial.config import FIELDS, HINTS, ConfigError, TrainConfig, field_names, is_field
 from fieldtrial.disk.device_time import device_time
 from fieldtrial.disk.inside import RefusedError
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.fields.printable import printable
 from fieldtrial.fields.values import is_writable
+from fieldtrial.own.names import is_option
 
 ENDED_WELL = ("finished", "stopped")
 FAILED = ("failed", "unreadable")
@@ -51,8 +52,9 @@ def load(path: SweepFolder | Path | str) -> pd.DataFrame:
     outcome: finished, stopped (early), failed, running (or interrupted: it has begun and has no
     end), waiting (no worker has begun it), or unreadable.
     configuration: eight digits of all fields but the seed, equal for repetitions of a trial.
-    All config fields, and all that result.json holds: accuracies are fractions; its `epochs` and
-    `classes`, which are fields too, are called epochs_recorded and classes_recorded.
+    All config fields, the options of own parts among them, and all that result.json holds:
+    accuracies are fractions; its `epochs` and `classes`, which are fields too, are called
+    epochs_recorded and classes_recorded.
     minutes: that devices were held, in all attempts. epoch_minutes: of them, in epochs.
     minutes_alone: what the trial takes alone, from nothing. device_hours: minutes of each process,
     in hours. Trials of earlier versions have no device_hours: their minutes are those in epochs.
@@ -96,16 +98,19 @@ def frame_of(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     found = {name: None for row in rows for name in row}
     frame = pd.DataFrame(rows, columns=list(dict.fromkeys((*COLUMNS, *found, *MEASURES))))
     whole = [name for name, hint in HINTS.items() if hint in (int, int | None)]
+    options = [name for name in found if is_option(name)]
     whole += [
         name
         for name in found
-        if name not in FIELDS and {type(row.get(name)) for row in rows} == {int, type(None)}
+        if not is_field(name) and {type(row.get(name)) for row in rows} == {int, type(None)}
     ]
     # Otherwise, whole numbers beside missing ones become fractions.
     kinds: dict[str, Any] = dict.fromkeys(["row", "search", *whole], "Int64")
     # Texts as plain objects are one block: trials are chosen from a frame hundreds of times a
     # table, and each block takes its time.
     kinds |= dict.fromkeys(frame.columns[frame.dtypes == "str"].difference([*kinds]), object)
+    for name in options:  # whose values may be of any type, and are no measures
+        frame[name] = pd.Series([row.get(name) for row in rows], frame.index, dtype=object)
     return frame.astype(kinds).copy()
 
 
@@ -148,7 +153,7 @@ def _clipped(message: str) -> str:
 
 
 def _config_columns(config: TrainConfig) -> dict[str, Any]:
-    fields = {name: getattr(config, name) for name in FIELDS}
+    fields = {name: getattr(config, name) for name in field_names([config])}
     return {**fields, "configuration": config.configuration}
 
 
@@ -157,7 +162,10 @@ def _ending(run: Run) -> dict[str, Any]:
     if outcome not in ("failed", "running", "waiting"):
         of_epochs = {"epoch_minutes": facts["minutes"]} if "minutes" in facts else {}
         known = facts if "device_hours" in facts else of_epochs | facts
-        return {f"{name}_recorded" if name in OWN else name: value for name, value in known.items()}
+        return {
+            f"{name}_recorded" if name in OWN or is_option(name) else name: value
+            for name, value in known.items()
+        }
     records = run.records()
     epochs = sum(record.get("seconds") or 0.0 for record in records) / 60
     held = device_time(run)

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fieldtrial.config import FIELDS, HINTS
+from fieldtrial.config import FIELDS, HINTS, is_field
 from fieldtrial.disk.sweep_description import SearchDomain, SweepDescription
 from fieldtrial.fields.row_names import shortened
 from fieldtrial.fields.scores import is_share
 from fieldtrial.fields.task_metrics import metric_words
 from fieldtrial.fields.values import format_value
+from fieldtrial.own.names import is_option
 from fieldtrial.results.analysis.groups import Groups
 from fieldtrial.results.analysis.search_budget import drawn_values, expected_best
 from fieldtrial.results.analysis.winner import test_metric
@@ -53,14 +54,15 @@ def hyperparameters(trials: pd.DataFrame, description: SweepDescription) -> list
     return [
         name
         for name in names
-        if name in FIELDS and search[name].dropna().map(format_value).nunique() > 1
+        if name in search and search[name].dropna().map(format_value).nunique() > 1
     ]
 
 
 def constants(trials: pd.DataFrame) -> dict[str, str]:
     """Return the fields that have the same value in all trials, with that value."""
     known = trials[trials["configuration"].notna()]
-    texts = {name: known[name].map(_text) for name in FIELDS} if len(known) else {}
+    names = [*FIELDS, *filter(is_option, map(str, known))]
+    texts = {name: known[name].map(_text) for name in names} if len(known) else {}
     return {name: values.iloc[0] for name, values in texts.items() if values.nunique() == 1}
 
 
@@ -77,8 +79,10 @@ def columns(
     labels = [rows[row] if pd.notna(row) and 0 <= row < len(rows) else "–" for row in trials["row"]]
     same = constants(trials)
     compared = description.compared
-    order = dict.fromkeys([*compared, *description.search, *FIELDS])
-    fields = [name for name in order if name in FIELDS and name not in same]
+    order = dict.fromkeys(
+        [*compared, *description.search, *FIELDS, *filter(is_option, map(str, trials))]
+    )
+    fields = [name for name in order if name in trials and name not in same]
     select, known = description.select, trials["configuration"].notna()
     measures = dict.fromkeys([select, test_metric(select), *MEASURES])
     moments = [created.get(trial) for trial in trials["trial"]]
@@ -176,7 +180,7 @@ def created(records: pd.DataFrame) -> dict[str, float]:
 
 def label(name: str) -> str:
     """Return the name on an axis: a field's flag, or a measure in words with its unit."""
-    if name in FIELDS:
+    if is_field(name):
         return name
     unit = "%" if is_share(name) else UNITS.get(name.removesuffix("_recorded"), "")
     words = metric_words(name.removesuffix("_recorded"))
@@ -206,13 +210,13 @@ def _field(
 
     steps: the values that the known trials have, if these are few.
     """
-    hint, domain = HINTS[name], search.get(name)
-    kinds = {hint, *typing.get_args(hint)}
-    if (
-        not kinds & {int, float}
-        or typing.get_origin(hint) is tuple
-        or (values.isna() & known).any()
-    ):
+    hint, domain = HINTS.get(name), search.get(name)
+    if hint is None:  # an option
+        is_number = all(type(value) in (int, float) for value in values[known])
+    else:
+        kinds = {hint, *typing.get_args(hint)}
+        is_number = bool(kinds & {int, float}) and typing.get_origin(hint) is not tuple
+    if not is_number or (values.isna() & known).any():
         texts = values.map(_text)
         return {**category(name, texts.map(shortened(texts))), "field": True}
     column = _number(name, values)

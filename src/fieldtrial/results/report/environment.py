@@ -20,6 +20,7 @@ MOST_ENVIRONMENTS = 10
 MOST_NAMES = 8
 MOST_EXAMPLES = 5
 LONGEST_REASON = 400
+PROJECT = ("project_commit", "project_dirty")  # of own parts
 OF_ONE_ATTEMPT = ("process", "job", "host")  # what differs between attempts in one environment
 
 
@@ -111,12 +112,11 @@ def _environments(run: Run) -> Mapping[str, Mapping[str, Any]]:
 
 def _environment(shared: dict[str, Any], count: int, hosts: Counter[str]) -> dict[str, Any]:
     devices, versions = _listed(Counter(shared.get("devices", []))), shared.get("versions", {})
-    commit = (shared.get("commit") or "unknown")[:12]
     facts = {
         "devices": f"{devices or 'unknown'}; {shared.get('world_size', 1)} to a trial",
         "hosts": _listed(hosts),
-        "commit": commit
-        + (", with uncommitted changes (changes-*.diff in the run)" if shared.get("dirty") else ""),
+        "commit": _commit(shared, "commit", "dirty"),
+        **({"own code": _commit(shared, *PROJECT)} if PROJECT[0] in shared else {}),
         "Python": str(shared.get("python", "unknown")),
         "packages": ", ".join(f"{name} {version}" for name, version in versions.items())
         or "unknown",
@@ -127,6 +127,11 @@ def _environment(shared: dict[str, Any], count: int, hosts: Counter[str]) -> dic
         "title": f"{count:,} attempt{'' if count == 1 else 's'} on {devices or 'unknown devices'}",
         "facts": facts,
     }
+
+
+def _commit(shared: Mapping[str, Any], commit: str, dirty: str) -> str:
+    changes = ", with uncommitted changes (changes-*.diff in the run)" if shared.get(dirty) else ""
+    return (shared.get(commit) or "unknown")[:12] + changes
 
 
 def _listed(names: Counter[str]) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from fieldtrial.config import FIELDS
+from fieldtrial.config import is_field
 from fieldtrial.fields.row_names import BETWEEN
 from fieldtrial.fields.scores import is_share, score_text
 from fieldtrial.fields.task_metrics import metric_words
@@ -263,7 +263,7 @@ def header(metric: str) -> str:
 
 
 def _head(name: str) -> str:
-    if name in FIELDS:
+    if is_field(name):
         return name
     if name.endswith(OF_CLASS) and not name.startswith(SCORES):
         return f"F1 of {name.removesuffix(OF_CLASS)} %"
@@ -327,7 +327,7 @@ def _text(name: str, value: Any) -> str:
     if name.endswith("_share") or name in ("data_wait", "utilization"):
         return f"{100 * value:.3g}"
     if isinstance(value, float):
-        is_score = name not in FIELDS and (name.startswith(SCORES) or is_share(name))
+        is_score = not is_field(name) and (name.startswith(SCORES) or is_share(name))
         return score_text(name, value) if is_score else f"{value:.3g}"
     return format_value(value)
 

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from fieldtrial.config import FIELDS
+from fieldtrial.config import is_field
 from fieldtrial.disk.files import write_atomically
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.results.read.sweeps import Sweeps, field_texts, places
@@ -47,7 +47,7 @@ def write_long_tables(sweeps: Sweeps, output: SweepFolder | None = None) -> list
         for column in frame.select_dtypes(exclude="number").columns:
             frame[column] = (
                 field_texts(frame, column).where(known)
-                if column in FIELDS
+                if is_field(column)
                 else frame[column].map(_plain)
             )
         write_atomically(folder.long_table_path, to_csv(frame).encode())

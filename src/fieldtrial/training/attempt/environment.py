@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from fieldtrial.installed import git
+from fieldtrial.own.project import roots, trusted
 from fieldtrial.training.distributed.world import World
 
 # What a trial's numbers may depend on.
@@ -33,6 +34,7 @@ def environment(world: World) -> dict[str, Any]:
     """Return code, host, devices, versions, process and job ids; what is unknown is left out."""
     return {
         **_code(),
+        **_project(),
         "host": socket.gethostname(),
         "platform": platform.platform(),
         "cores": len(os.sched_getaffinity(0)),
@@ -49,7 +51,7 @@ def environment(world: World) -> dict[str, Any]:
 @functools.cache  # a warm worker goes on running the code it started with
 def _code() -> dict[str, Any]:
     """Return the commit of the code that runs, and whether the code differs from it."""
-    copied, changes = _copied("commit.txt"), uncommitted_changes()
+    copied, changes = _copied("commit.txt"), _code_changes()
     commit = (
         git.commit(Path(__file__).parent) if copied is None else copied.decode().strip() or None
     )
@@ -57,10 +59,40 @@ def _code() -> dict[str, Any]:
 
 
 @functools.cache
+def _project() -> dict[str, Any]:
+    """Return the commit of the project whose own parts run, and whether the project differs."""
+    if not (trusted() and roots()):
+        return {}
+    copied, changes = _copied("project-commit.txt"), _project_changes()
+    commit = git.commit(roots()[0]) if copied is None else copied.decode().strip() or None
+    is_dirty = bool(changes) if commit and changes is not None else None
+    return {"project_commit": commit, "project_dirty": is_dirty}
+
+
 def uncommitted_changes() -> bytes | None:
-    """Return the diff of the running code to its commit, at most 100 kB; None without a commit."""
+    """Return the diffs of the running code, and of the project of own parts, to their commits.
+
+    Each has at most 100 kB. None without a commit of the code.
+    """
+    changes, of_project = _code_changes(), _project_changes()
+    return changes if of_project in (None, changes) else (changes or b"") + (of_project or b"")
+
+
+@functools.cache
+def _project_changes() -> bytes | None:
+    if not (trusted() and roots()):
+        return None
+    copied = _copied("project-diff.patch")
+    return _clipped(git.changes(roots()[0]) if copied is None else copied)
+
+
+@functools.cache
+def _code_changes() -> bytes | None:
     copied = _copied("diff.patch")
-    diff = git.changes(Path(__file__).parent) if copied is None else copied
+    return _clipped(git.changes(Path(__file__).parent) if copied is None else copied)
+
+
+def _clipped(diff: bytes | None) -> bytes | None:
     if diff is None or len(diff) <= MAX_CHANGES:
         return diff
     start = diff[:MAX_CHANGES].rpartition(b"\n")[0]

@@ -21,6 +21,7 @@ import torch
 from fieldtrial.config import TrainConfig
 from fieldtrial.disk.run import Run
 from fieldtrial.fields.switches import require_switches
+from fieldtrial.own.load import load_all
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.freezing.cached_views import require_views
 from fieldtrial.training.freezing.schemes import require_copies
@@ -59,6 +60,7 @@ def check(attempt: Attempt, shapes_only: bool = False) -> dict[str, Any]:
     try:
         require_switches()
         require_copies(attempt.config, attempt.world.size)
+        load_all(attempt.config.own_parts)
         with torch.device("meta") if shapes_only else contextlib.nullcontext():
             data, network = open_trial(attempt.config, attempt.run)
             require_micro_batch(network, data, attempt)

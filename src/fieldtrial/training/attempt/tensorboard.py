@@ -4,12 +4,23 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from fieldtrial.config import TrainConfig
+from fieldtrial.config import HINTS, TrainConfig, is_field
+from fieldtrial.disk.inside import Inside
 from fieldtrial.disk.run import Record, Run
 from fieldtrial.fields.task_metrics import CHOOSING
 from fieldtrial.fields.values import format_value
+from fieldtrial.training.attempt.in_sweep import in_sweep
 
 NOT_SHOWN = ("epoch", "step", "notice")
+
+
+def board_folder(run: Run, config: TrainConfig) -> Inside:
+    """Return where the event files of a run go: TensorBoard calls a run as its folder is called.
+
+    So in a sweep it is called as its row is, and with its seed where it is a final run.
+    """
+    place = in_sweep(run, config)
+    return run.tensorboard_folder / place.name if place and place.name else run.tensorboard_folder
 
 
 class Board:
@@ -19,12 +30,13 @@ class Board:
     have written.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, config: TrainConfig) -> None:
         from tensorboard.compat.proto.summary_pb2 import Summary  # late: only rank 0 needs them
         from torch.utils.tensorboard import SummaryWriter
 
         self._writer_class, self._summary = SummaryWriter, Summary
-        self._folder = run.tensorboard_folder
+        self._config, self._sweep = config, in_sweep(run, config)
+        self._folder = board_folder(run, config)
         self._writer: Any = None
 
     def write(self, record: Record) -> None:
@@ -40,16 +52,21 @@ class Board:
         self._writer.file_writer.add_summary(self._summary(value=values), record["epoch"])
         self._writer.flush()
 
-    def conclude(self, config: TrainConfig, result: Mapping[str, Any]) -> None:
-        """Add the trial to the hparams view: the config's fields and the best epoch's scores."""
-        from torch.utils.tensorboard.summary import hparams
+    def conclude(self, result: Mapping[str, Any]) -> None:
+        """Add the trial to the hparams view: the fields that vary and the best epoch's scores.
 
-        fields = {name: _shown(value) for name, value in config.to_dict().items()}
-        splits = ("validation", "test")
+        Those are the fields that the sweep's rows set or that it searches; of a run of no sweep,
+        those that it does not leave as they are. Runs that differ in their seed alone are a group.
+        """
+        config, splits = self._config, ("validation", "test")
         names = [f"{split}_{name}" for split in splits for name in CHOOSING[config.task]]
         metrics = {f"result/{name}": result[name] for name in names if name in result}
-        for summary in hparams(fields, metrics):  # type: ignore[no-untyped-call]
-            self._writer.file_writer.add_summary(summary)
+        varying = self._sweep.varying if self._sweep else tuple(config.differences(TrainConfig()))
+        fields = [name for name in varying if is_field(name) and name != "seed"]
+        # The first run of a folder says which columns there are; in no sweep each has its own.
+        if self._sweep:
+            self._add(_experiment(fields, metrics))
+        self._add(_session({name: getattr(config, name) for name in fields}, config.configuration))
         for name, value in metrics.items():
             self._writer.add_scalar(name, value, result["best_epoch"])
 
@@ -58,8 +75,46 @@ class Board:
         if self._writer is not None:
             self._writer.close()
 
+    def _add(self, tagged: tuple[str, Any]) -> None:
+        from tensorboard.plugins.hparams import metadata
 
-def _shown(value: Any) -> bool | int | float | str:
-    if isinstance(value, bool | int | float):
-        return value
-    return format_value(tuple(value) if isinstance(value, list) else value)
+        tag, content = tagged
+        about = metadata.create_summary_metadata(content)
+        value = self._summary.Value(tag=tag, metadata=about, tensor=metadata.NULL_TENSOR)
+        self._writer.file_writer.add_summary(self._summary(value=[value]))
+
+
+def _experiment(fields: list[str], metrics: Mapping[str, float]) -> tuple[str, Any]:
+    """Return the tag and content of what the hparams view has columns for."""
+    from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
+
+    kinds = [api_pb2.DATA_TYPE_STRING, api_pb2.DATA_TYPE_BOOL, api_pb2.DATA_TYPE_FLOAT64]
+    columns = [api_pb2.HParamInfo(name=name, type=kinds[_kind(HINTS.get(name))]) for name in fields]
+    results = [api_pb2.MetricInfo(name=api_pb2.MetricName(tag=name)) for name in metrics]
+    experiment = api_pb2.Experiment(hparam_infos=columns, metric_infos=results)
+    content = plugin_data_pb2.HParamsPluginData(experiment=experiment)
+    return metadata.EXPERIMENT_TAG, content
+
+
+def _session(fields: Mapping[str, Any], group: str) -> tuple[str, Any]:
+    """Return the tag and content of one run in it: its values of the columns, and its group."""
+    from tensorboard.plugins.hparams import metadata, plugin_data_pb2
+
+    about = plugin_data_pb2.SessionStartInfo(group_name=group)
+    for name, value in fields.items():
+        kind = _kind(HINTS.get(name))
+        if kind == 0:
+            about.hparams[name].string_value = format_value(value)
+        elif kind == 1:
+            about.hparams[name].bool_value = value
+        elif value is not None:  # a column of numbers has a gap there
+            about.hparams[name].number_value = value
+    content = plugin_data_pb2.HParamsPluginData(session_start_info=about)
+    return metadata.SESSION_START_INFO_TAG, content
+
+
+def _kind(hint: Any) -> int:
+    """Return whether a field is a text (0), yes or no (1), or a number (2); an option is a text."""
+    if hint is bool:
+        return 1
+    return 2 if hint in (int, float, int | None, float | None) else 0

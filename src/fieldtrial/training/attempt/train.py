@@ -144,7 +144,7 @@ def train(attempt: Attempt, fit: Callable[[Attempt], Fit] = Fit) -> Generator[Re
         if world.is_rank_0:
             describe_start(attempt)
             recorder = stack.enter_context(run.recorder(attempt.number))
-            board = stack.enter_context(contextlib.closing(Board(run)))
+            board = stack.enter_context(contextlib.closing(Board(run, attempt.config)))
         stack.enter_context(concluding_divergence(attempt))
         stack.enter_context(noting_cost(attempt, meter))
         stop = StopPoll(run)
@@ -172,7 +172,7 @@ def train(attempt: Attempt, fit: Callable[[Attempt], Fit] = Fit) -> Generator[Re
             result |= cost(attempt, joules, meter.shared)
             for split in attempt.splits if attempt.test else ():
                 scored[split].write(run.predictions_path(split))
-            board.conclude(attempt.config, result)
+            board.conclude(result)
             run.write_result(result)
             run.remove_checkpoints()
 

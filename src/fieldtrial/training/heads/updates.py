@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from fieldtrial.config import TrainConfig
-from fieldtrial.fields.choices import Optimizer
 
 RMSPROP_ALPHA = 0.99  # what torch takes where it is not told, and so for the next
 NADAM_MOMENTUM_DECAY = 4e-3
@@ -210,7 +209,7 @@ class NAdam(Adam):
         weights.addcmul_(mean / denominator, _wide(-lr * mu_next / (1 - product * mu_next)))
 
 
-UPDATES: dict[Optimizer, type[Updates]] = {
+UPDATES: dict[str, type[Updates]] = {
     "sgd": Sgd,
     "adam": Adam,
     "adamw": AdamW,

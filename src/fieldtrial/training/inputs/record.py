@@ -14,6 +14,7 @@ from fieldtrial.disk.schemas import BY_CONTENT, BY_POSITION, Cut, Inputs
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.disk.work.shards import in_its_sweep
 from fieldtrial.fields.rules import is_mixed
+from fieldtrial.own.digest import digest_of_all, digests
 from fieldtrial.training.data.load import Data
 from fieldtrial.training.data.recipe import text_of
 from fieldtrial.training.inputs.origin import description, origin
@@ -33,6 +34,8 @@ def inputs_of(config: TrainConfig, data: Data, network: Network) -> Inputs:
     found["versions"] = versions()
     if config.augmentation or is_mixed(config):
         found["draws"] = DRAWS
+    if own := digests(config.own_parts):
+        found["own"] = own
     return found
 
 
@@ -82,6 +85,7 @@ def result_entries(inputs: Inputs) -> dict[str, Any]:
     return {
         "data_digest": inputs["data"],
         **{f"{name}_digest": file["sha256"] for name, file in files.items() if file},
+        **({"own_digest": digest_of_all(own)} if (own := inputs.get("own")) else {}),
         "libraries": ", ".join(
             f"{name} {short(full)}" for name, full in inputs.get("versions", {}).items()
         ),

@@ -25,6 +25,7 @@ CHANGED = {
     "run": "it has changed since the run began: ",
     "sweep": "it has changed since the sweep began: ",
 }
+SEPARATOR = "\0"  # after the kind of what a sweep's trials share, where there may be several
 State = Mapping[str, Any]
 
 
@@ -102,6 +103,10 @@ def differences(known: State, now: State, config: TrainConfig, what: str = "run"
         )
     for name in FILES:
         problems += file_problems(name, known, now.get(name), config, what)
+    before: State = known.get("own", {})
+    for name, digest in now.get("own", {}).items():
+        if before.get(name, digest) != digest:
+            problems.append(f"{name}: {CHANGED[what]}its code, or what it imports; {ADVICE[what]}")
     return problems
 
 
@@ -147,11 +152,14 @@ def _keys(config: TrainConfig) -> dict[str, str]:
         texts["weights"] = f"{config.model}\0{config.weights}"
     if model_file(config):
         texts["model"] = config.model
+    texts |= {
+        f"own{SEPARATOR}{name}": name for names in config.own_parts.values() for name in names
+    }
     digests = {
         kind: hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
         for kind, text in texts.items()
     }
-    return {kind: f"{kind}-{digest}" for kind, digest in digests.items()}
+    return {kind: f"{kind.partition(SEPARATOR)[0]}-{digest}" for kind, digest in digests.items()}
 
 
 def _shared(config: TrainConfig, now: Inputs) -> dict[str, SweepInputs]:
@@ -164,6 +172,8 @@ def _shared(config: TrainConfig, now: Inputs) -> dict[str, SweepInputs]:
         shared[keys["weights"]] = SweepInputs(weights=now["weights"])
     if "model" in keys and now["model"]:
         shared[keys["model"]] = SweepInputs(model=now["model"])
+    for name, digest in now.get("own", {}).items():
+        shared[keys[f"own{SEPARATOR}{name}"]] = SweepInputs(own={name: digest})
     return shared
 
 

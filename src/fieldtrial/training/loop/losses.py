@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from fieldtrial.config import TrainConfig
-from fieldtrial.fields.choices import Loss
 from fieldtrial.training.data.splits import Indices
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.models.hooks import AuxiliaryLogits, HeadInput
@@ -19,7 +18,7 @@ from fieldtrial.training.models.network import Network
 # Default weights beside cross-entropy. Center's is that of Wen et al. Hermans et al. use triplets
 # alone; beside cross-entropy, a weight of 1 was seen to collapse the features of the digits into a
 # point.
-WEIGHTS: dict[Loss, float] = {"center": 0.003, "triplet": 0.1}
+WEIGHTS: dict[str, float] = {"center": 0.003, "triplet": 0.1}
 # Of an auxiliary classifier's cross-entropy, in training: torchvision's for Inception v3.
 AUXILIARY_WEIGHT = 0.4
 
@@ -124,7 +123,7 @@ class Triplet:
         """See FeatureLoss."""
 
 
-FEATURE_LOSSES: dict[Loss, Callable[[TrainConfig, int, World], FeatureLoss]] = {
+FEATURE_LOSSES: dict[str, Callable[[TrainConfig, int, World], FeatureLoss]] = {
     "center": Center,
     "triplet": Triplet,
 }

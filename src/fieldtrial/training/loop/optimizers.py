@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from fieldtrial.config import TrainConfig
-from fieldtrial.fields.choices import Optimizer, Schedule
 from fieldtrial.fields.switches import switch
 from fieldtrial.training.freezing.depth_axis import units
 from fieldtrial.training.models.network import Network
@@ -19,11 +18,11 @@ OptimizerState = dict[str, dict[str, Any]]
 
 # Those whose whole step is one kernel in torch, on CPUs too. The others' steps are a kernel for
 # each operation, over all parameters.
-FUSED: tuple[Optimizer, ...] = ("sgd", "adam", "adamw", "adagrad")
+FUSED: tuple[str, ...] = ("sgd", "adam", "adamw", "adagrad")
 
 # The class of each, and its settings beside the learning rate and the weight decay.
 OPTIMIZERS: dict[
-    Optimizer,
+    str,
     tuple[Callable[..., torch.optim.Optimizer], Callable[[TrainConfig], dict[str, Any]]],
 ] = {
     "sgd": (
@@ -64,7 +63,7 @@ class Moment:
     plateaus: int
 
 
-SCHEDULES: dict[Schedule, Callable[[TrainConfig, Moment], float]] = {  # the share of the peak
+SCHEDULES: dict[str, Callable[[TrainConfig, Moment], float]] = {  # the share of the peak
     "constant": lambda _config, _moment: 1.0,
     "cosine": lambda _config, moment: _cosine(moment.done),
     "linear": lambda _config, moment: 1 - moment.done,
@@ -164,7 +163,7 @@ def begun_state(optimizer: torch.optim.Optimizer, parameter: nn.Parameter) -> di
     return dict(optimizer.state.get(parameter, {}))
 
 
-def _way(name: Optimizer, parameters: list[nn.Parameter]) -> dict[str, bool]:
+def _way(name: str, parameters: list[nn.Parameter]) -> dict[str, bool]:
     """Return how torch is to compute the steps of the optimiser `name`: fused where it can."""
     if switch("FIELDTRIAL_FUSED") == "off":
         return {"foreach": False}

@@ -10,6 +10,7 @@ from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.disk.run import Run
 from fieldtrial.fields.scores import number_with_unit
 from fieldtrial.fields.task_metrics import metric_words
+from fieldtrial.own.digest import digests
 from fieldtrial.training.data.load import Data
 from fieldtrial.training.data.recipe import recorded
 from fieldtrial.training.distributed.world import World
@@ -27,6 +28,7 @@ from fieldtrial.training.tasks.interface import ScoredSplit
 from fieldtrial.training.tasks.registry import task_of
 
 SPLITS: tuple[Split, ...] = ("validation", "test")
+EVALUATED = ("model", "dataset")  # kinds of own parts that answers depend on
 Metrics = dict[str, Any]
 
 
@@ -173,7 +175,9 @@ def _require_same(attempt: Attempt, result: Metrics, data: Data, network: Networ
         problems = size_problems(result, data, config)
     elif network is None:
         own = {name: value for name, value in known.items() if name not in FILES}
-        problems = differences(own, data_inputs(data), config)
+        now = data_inputs(data)
+        now["own"] = digests({kind: config.own_parts.get(kind, ()) for kind in EVALUATED})
+        problems = differences(own, now, config)
     else:
         problems = differences(known, inputs_of(config, data, network), config)
     if problems:

@@ -82,7 +82,7 @@ def test_saved_at_any_time_it_goes_on_as_if_it_had_not_been(
     for number in range(30):
         assert step(whole, number) == step(saved, number)
         if number % 3 == 0:
-            saved.rest()
+            saved.release()
         if news := saved.take_news():
             journal.add(pickle.loads(pickle.dumps(news)))
         assert saved.take_news() is None
@@ -93,7 +93,7 @@ def test_saved_at_any_time_it_goes_on_as_if_it_had_not_been(
 def test_what_was_proposed_stays_even_where_it_would_be_another_one_now() -> None:
     searcher = ReplayedSearcher(searcher_of("gp", 30))
     proposed = [search(searcher, number) for number in range(4)]
-    searcher.rest()
+    searcher.release()
     searcher._calls[0] = searcher._calls[0]._replace(arguments=("0-0", proposed[3]))
     curves = searcher.searcher._curves
     assert list(curves["0-0"].point) == list(curves["0-3"].point)
@@ -114,7 +114,7 @@ def test_few_calls_are_made_again() -> None:
     for number in range(1, 500):
         counter.call("add")
         assert len(counter._calls) <= max(module.LEAST_CALLS, number // module.CALLS_SHARE)
-    counter.rest()
+    counter.release()
     assert counter.made.count == 499
 
 
@@ -150,7 +150,7 @@ def test_what_was_proposed_counts_whatever_would_be_proposed_now(
     searcher = ReplayedSearcher(Proposing())
     assert searcher.suggest("a")["lr"] == 1.0
     monkeypatch.setattr(Proposing, "shift", shift)
-    searcher.rest()
+    searcher.release()
     searcher.call("on_trial_result", "a", {SCORE: 0.5})
     result = None if error else {SCORE: 0.75}
     searcher.call("on_trial_complete", "a", result=result, error=error)

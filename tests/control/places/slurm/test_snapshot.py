@@ -13,7 +13,9 @@ from fieldtrial.control.places.slurm import snapshot
 from fieldtrial.control.places.slurm.snapshot import PACKAGE, take_snapshot
 from fieldtrial.disk.inside import RefusedError
 from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.own.project import TRUSTED, enter_project
 from tests.needs import need_root
+from tests.own.projects import RAN, make_project
 
 
 @pytest.fixture
@@ -85,6 +87,35 @@ def test_the_same_program_may_have_another_commit_and_other_changes_around_it(
     assert '+NAME = "th\xe9"\n'.encode("latin-1") in (first / "diff.patch").read_bytes()
     assert (first / "commit.txt").stat().st_mtime_ns == written
     assert {path.name for path in first.iterdir()} == {"fieldtrial", "commit.txt", "diff.patch"}
+
+
+def test_it_has_the_code_of_own_parts_with_the_commit_of_their_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = make_project(tmp_path / "mine")
+    for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "first"]):
+        who = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
+        subprocess.run(["git", *who, *command], cwd=project, check=True)
+    without = taken_in(tmp_path / "sweep")
+    enter_project(project)
+    monkeypatch.setenv(TRUSTED, "nets:Net")
+    taken = taken_in(tmp_path / "sweep")
+    assert taken != without
+    names = {path.relative_to(project) for path in project.rglob("*.py")}
+    copied = taken / "own"
+    assert {path.relative_to(copied) for path in copied.rglob("*") if path.is_file()} == names
+    assert len((taken / "project-commit.txt").read_text().strip()) == 40
+    assert (taken / "project-diff.patch").read_bytes() == b""
+    assert taken_in(tmp_path / "sweep") == taken
+    (project / "layers.py").write_text("class Block: ...\n")
+    other = taken_in(tmp_path / "sweep")
+    assert other != taken
+    assert "+class Block: ..." in (other / "project-diff.patch").read_text()
+    (taken / "own" / "layers.py").write_text("class Block: ...\n")
+    (project / "layers.py").write_text("import pkg.leaf\n\nclass Block:\n    pass\n")
+    with pytest.raises(ConfigError, match="its files differ from this program's"):
+        taken_in(tmp_path / "sweep")
+    assert not (project / RAN).exists()
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o002, 0o022])

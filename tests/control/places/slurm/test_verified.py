@@ -11,7 +11,10 @@ import pytest
 from fieldtrial.control.places.slurm.sbatch import VERIFY
 from fieldtrial.control.places.slurm.snapshot import Snapshot, take_snapshot
 from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.own.digest import code_digest
+from fieldtrial.own.project import TRUSTED, enter_project
 from fieldtrial.processes import python
+from tests.own.projects import make_project
 
 WORKER = """
 import json, pathlib, sys
@@ -28,9 +31,11 @@ def taken(tmp_path: Path) -> Snapshot:
     return take_snapshot(SweepFolder(tmp_path).code_path)
 
 
-def start(taken: Snapshot, folder: Path) -> "subprocess.CompletedProcess[str]":
+def start(
+    taken: Snapshot, folder: Path, worker: str = WORKER
+) -> "subprocess.CompletedProcess[str]":
     """Start a job of one process, in the sweep's folder, as if it were a stranger's."""
-    (folder / "worker.py").write_text(WORKER)
+    (folder / "worker.py").write_text(worker)
     job = {"JOB_ID": 7, "NTASKS": 1, "NNODES": 1, "PROCID": 0, "LOCALID": 0}
     own = os.environ | {f"SLURM_{name}": str(value) for name, value in job.items()}
     launch = [str(folder / "queue"), "now", "1", "1", "5", "5", str(folder / "worker.py")]
@@ -38,6 +43,43 @@ def start(taken: Snapshot, folder: Path) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         command, cwd=folder, env=own, capture_output=True, text=True, check=False, timeout=120
     )
+
+
+OWN_WORKER = """
+import pathlib, sys
+from fieldtrial.own.digest import code_digest
+from fieldtrial.own.load import load
+import nets, pkg.unused
+said = [load("model", "nets:Net").__module__, nets.__file__, nets.Block.__module__]
+said += [str(pkg.unused.TWO), code_digest("nets:Net")]
+try:
+    import pkg.lacking
+except ModuleNotFoundError as error:
+    said.append(str(error))
+pathlib.Path(sys.argv[0]).with_name("found.txt").write_text("\\n".join(said))
+"""
+
+
+def test_own_parts_come_from_the_copy_that_was_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = make_project(tmp_path / "mine")
+    enter_project(project)
+    monkeypatch.setenv(TRUSTED, "nets:Net")
+    taken = take_snapshot(SweepFolder(tmp_path / "sweep").code_path)
+    code_digest.cache_clear()
+    digest = code_digest("nets:Net")
+    (project / "layers.py").write_text("raise SystemExit('edited since')\n")
+    done = start(taken, tmp_path / "sweep", OWN_WORKER)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "sweep" / "found.txt").read_text().splitlines() == [
+        *("nets", f"{taken.folder}/own/nets.py", "layers", "2", digest),
+        f"{taken.folder}/own: no module pkg.lacking",
+    ]
+    (taken.folder / "own" / "layers.py").write_text(source(tmp_path / "strange"))
+    done = start(taken, tmp_path / "sweep", OWN_WORKER)
+    assert done.stderr.strip().endswith("not started: somebody has changed the program there")
+    assert not (tmp_path / "strange").exists()
 
 
 def source(mark: Path) -> str:

@@ -72,7 +72,7 @@ class Replayed:
             self._before += len(self._calls)
             self._calls, self._saved, self._is_start_saved = [], 0, False
 
-    def rest(self) -> None:
+    def release(self) -> None:
         """Give back the memory of the object, until it is called again."""
         self._made = None
 

@@ -4,6 +4,7 @@ import os
 import re
 
 from fieldtrial.fields.switches import SWITCHES
+from fieldtrial.own.project import TRUSTED
 
 # A user's defaults for SLURM's commands could hide jobs, or submit others than intended.
 DEFAULTS = ("SBATCH_", "SQUEUE_", "SCANCEL_", "SACCT_", "SACCTMGR_", "SINFO_")
@@ -16,7 +17,7 @@ JOBS_PLACES = re.compile(
 )
 # What a job needs to know of its driver's environment, whatever a site does with the rest.
 CARRIED = (
-    "FIELDTRIAL_DATA", "FIELDTRIAL_CACHE", "FIELDTRIAL_CHECKPOINT_SECONDS", *SWITCHES,
+    "FIELDTRIAL_DATA", "FIELDTRIAL_CACHE", "FIELDTRIAL_CHECKPOINT_SECONDS", TRUSTED, *SWITCHES,
 )  # fmt: skip
 
 

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import fieldtrial.config
 from fieldtrial.config import ConfigError
-from fieldtrial.control.places.slurm.verified import digest_of, read_sources
+from fieldtrial.control.places.slurm.verified import OWN, digest_of, read_all, read_sources
 from fieldtrial.disk.files import write_atomically
 from fieldtrial.disk.inside import Inside
 from fieldtrial.disk.permissions import require_own
 from fieldtrial.installed.git import changes, commit
+from fieldtrial.own.digest import project_sources
+from fieldtrial.own.project import roots, trusted
 
 PACKAGE = Path(fieldtrial.config.__file__).resolve().parent
 
@@ -28,13 +30,14 @@ class Snapshot:
 
 def planned_snapshot(folder: Inside) -> Snapshot:
     """Return the snapshot that `take_snapshot` would take."""
-    return _snapshot_of(read_sources(str(PACKAGE.parent)), folder)
+    return _snapshot_of(_sources(), folder)
 
 
 def take_snapshot(folder: Inside) -> Snapshot:
     """Copy this package to a subfolder of `folder` named by its content, and return the snapshot.
 
-    Beside the package are the commit and the uncommitted changes, if it is in a git work tree.
+    Beside the package are the code of the own parts that this process may run, and the commit and
+    the uncommitted changes of package and project, if these are in a git work tree.
     What is there already is compared with the package.
 
     Raises:
@@ -46,7 +49,7 @@ def take_snapshot(folder: Inside) -> Snapshot:
     require_own(folder.root)
     folder.mkdir(parents=True, exist_ok=True)
     require_own(folder, tighten=True)
-    sources = read_sources(str(PACKAGE.parent))
+    sources = _sources()
     snapshot = _snapshot_of(sources, folder)
     target = folder / snapshot.folder.name
     if not target.exists():
@@ -54,14 +57,33 @@ def take_snapshot(folder: Inside) -> Snapshot:
     elif not _holds(target, sources):
         problem = "its files differ from this program's: it was changed, or is incomplete"
         raise ConfigError([f"{problem}; find out who, and remove it"], str(target))
-    facts = {
-        "commit.txt": f"{commit(PACKAGE) or ''}\n".lstrip().encode(),
-        "diff.patch": changes(PACKAGE) or b"",
-    }
+    facts = _facts(PACKAGE, "")
+    if any(name.startswith(f"{OWN}/") for name in sources):
+        facts |= _facts(roots()[0], "project-")
     for name, content in facts.items():  # the same content may be committed by now
         if not (target / name).exists() or (target / name).read_bytes() != content:
             write_atomically(target / name, content)
     return snapshot
+
+
+def _sources() -> dict[str, bytes]:
+    """Return {path: content} of the program, and of the own parts that this process may run.
+
+    Raises ConfigError where these are not found any more.
+    """
+    try:
+        own = project_sources(sorted(trusted()))
+    except ValueError as error:
+        raise ConfigError([str(error)]) from None
+    return read_sources(str(PACKAGE.parent)) | {f"{OWN}/{name}": own[name] for name in own}
+
+
+def _facts(folder: Path, prefix: str) -> dict[str, bytes]:
+    """Return {file name: content} of the commit and the uncommitted changes of a folder."""
+    return {
+        f"{prefix}commit.txt": f"{commit(folder) or ''}\n".lstrip().encode(),
+        f"{prefix}diff.patch": changes(folder) or b"",
+    }
 
 
 def _snapshot_of(sources: Mapping[str, bytes], folder: Inside) -> Snapshot:
@@ -72,7 +94,7 @@ def _snapshot_of(sources: Mapping[str, bytes], folder: Inside) -> Snapshot:
 def _holds(target: Inside, sources: Mapping[str, bytes]) -> bool:
     """Return whether a copy has these sources and no others."""
     try:
-        return read_sources(os.fspath(target)) == sources
+        return read_all(os.fspath(target)) == sources
     except OSError as error:
         if error.errno not in (errno.ELOOP, errno.EFBIG):
             raise

@@ -2,31 +2,35 @@
 
 The command of a job has the text of this module, which needs nothing but Python, so nothing in the
 folder of the sweep runs before it was checked. What is imported are the bytes that were checked.
-Compiled files, and whatever else lies there, are never looked at.
+Compiled files, and whatever else lies there, are never looked at. Beside the program is the code of
+the parts of the project of a user that the sweep names, if it names any.
 """
 
 import errno
 import hashlib
+import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib.abc import MetaPathFinder, SourceLoader
 from importlib.machinery import ModuleSpec
 from importlib.util import spec_from_file_location
 from pathlib import PurePath
 
 PACKAGE = "fieldtrial"
+OWN = "own"  # the folder with the code of the project
+PROJECT = "FIELDTRIAL_PROJECT"  # the variable of the folders of the project, as JSON
 MOST_BYTES = 64 << 20  # of all sources; this program has 2 MB
 MOST_PARTS = 20  # of a path
 
 
-def read_sources(folder: str) -> dict[str, bytes]:
-    """Return {path in `folder`: content} of the Python files of the package there, in order.
+def read_sources(folder: str, inner: str = PACKAGE) -> dict[str, bytes]:
+    """Return {path in `folder`: content} of the Python files in a folder there, in order.
 
     Raises OSError where one cannot be read, or is a link; or they are too large or too deep.
     """
     found, left = {}, MOST_BYTES
-    for where, _, names, handle in os.fwalk(f"{folder}/{PACKAGE}"):
+    for where, _, names, handle in os.fwalk(f"{folder}/{inner}"):
         if len(PurePath(where).relative_to(folder).parts) > MOST_PARTS:
             raise OSError(errno.ELOOP, "too many folders in each other", where)
         for name in names:
@@ -39,6 +43,15 @@ def read_sources(folder: str) -> dict[str, bytes]:
                     raise OSError(errno.EFBIG, f"more than {MOST_BYTES:,} bytes of code", where)
                 found[str(PurePath(where, name).relative_to(folder))] = content
     return dict(sorted(found.items()))
+
+
+def read_all(folder: str) -> dict[str, bytes]:
+    """Return the sources of a copy: of this program, and of the project if there are any.
+
+    Raises OSError as `read_sources` does.
+    """
+    own = read_sources(folder, OWN) if os.path.lexists(f"{folder}/{OWN}") else {}
+    return {**read_sources(folder), **own}
 
 
 def digest_of(sources: Mapping[str, bytes]) -> str:
@@ -67,15 +80,20 @@ class Source(SourceLoader):
 
 
 class Finder(MetaPathFinder):
-    """Finds the modules of the package in sources that have been read, and nowhere else."""
+    """Finds the modules of packages in sources that have been read, and nowhere else.
 
-    def __init__(self, folder: str, sources: Mapping[str, bytes]) -> None:
-        self._folder = folder
+    packages: the first parts of the names of these modules.
+    """
+
+    def __init__(
+        self, folder: str, sources: Mapping[str, bytes], packages: Collection[str]
+    ) -> None:
+        self._folder, self._packages = folder, packages
         self._sources = {f"{folder}/{name}": content for name, content in sources.items()}
 
     def find_spec(self, fullname: str, *_: object) -> ModuleSpec | None:
         """Return where a module is. Raises ModuleNotFoundError for one that the sources lack."""
-        if fullname.partition(".")[0] != PACKAGE:
+        if fullname.partition(".")[0] not in self._packages:
             return None
         stem = "/".join((self._folder, *fullname.split(".")))
         for path, inner in ((f"{stem}/__init__.py", [stem]), (f"{stem}.py", None)):
@@ -84,18 +102,28 @@ class Finder(MetaPathFinder):
                 return spec_from_file_location(
                     fullname, path, loader=loader, submodule_search_locations=inner
                 )
+        if any(path.startswith(f"{stem}/") for path in self._sources):
+            spec = ModuleSpec(fullname, None, is_package=True)  # a folder without __init__.py
+            spec.submodule_search_locations = [stem]
+            return spec
         raise ModuleNotFoundError(f"{self._folder}: no module {fullname}", name=fullname)
 
 
 def main(folder: str, digest: str, *arguments: str) -> None:
     """Start the job of the program in `folder`, if that has this digest."""
     try:
-        sources = read_sources(folder)
+        sources = read_all(folder)
     except OSError as error:
         sys.exit(f"{folder}: not started: {error}")
     if digest_of(sources) != digest:
         sys.exit(f"{folder}: not started: somebody has changed the program there")
-    sys.meta_path.insert(0, Finder(folder, sources))
+    sys.meta_path.insert(0, Finder(folder, sources, {PACKAGE}))
+    inner = f"{OWN}/"
+    own = {name[len(inner) :]: code for name, code in sources.items() if name.startswith(inner)}
+    if own:
+        packages = {name.partition("/")[0].removesuffix(".py") for name in own}
+        sys.meta_path.insert(1, Finder(folder + "/" + OWN, own, packages))
+        os.environ[PROJECT] = json.dumps([folder + "/" + OWN])
     from fieldtrial.control.places.slurm.job_start import launch  # late: it is what was checked
 
     launch(*arguments)

@@ -13,8 +13,9 @@ from unittest import mock
 import pytest
 
 from fieldtrial.config import TrainConfig
-from fieldtrial.control.engine import state as module
-from fieldtrial.control.engine.state import ForeignStateError, load_state, save_state
+from fieldtrial.control.engine.journal import state as module
+from fieldtrial.control.engine.journal.key import ForeignStateError, user_key
+from fieldtrial.control.engine.journal.state import load_state, save_state
 from fieldtrial.disk.sweep_description import SearchDomain, SweepDescription
 from fieldtrial.disk.sweep_folder import SweepFolder
 from tests.needs import need_root
@@ -175,7 +176,7 @@ def test_a_state_of_another_format_is_not_unpickled(
     save(path, Calling(os.mkdir, str(tmp_path / "ran")))
     content = path.read_bytes()[module.DIGEST_BYTES :].split(b"\n", 2)[2]
     content = (b"fieldtrial engine state %s\n" % header if header else b"") + content
-    path.write_bytes(hmac.digest(module._key(), content, "sha256") + content)
+    path.write_bytes(hmac.digest(user_key(), content, "sha256") + content)
     with pytest.raises(ForeignStateError, match=f"written by {age} version of Fieldtrial"):
         load(path)
     assert not (tmp_path / "ran").exists()

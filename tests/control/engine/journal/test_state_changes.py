@@ -9,10 +9,11 @@ from unittest import mock
 
 import pytest
 
-from fieldtrial.control.engine import state as module
-from fieldtrial.control.engine.state import ForeignStateError, StateFile
+from fieldtrial.control.engine.journal import state as module
+from fieldtrial.control.engine.journal.key import ForeignStateError
+from fieldtrial.control.engine.journal.state import StateFile
 from fieldtrial.disk.sweep_folder import SweepFolder
-from tests.control.engine.test_state import SWEEP, load, save
+from tests.control.engine.journal.test_state import SWEEP, load, save
 
 
 class Adding:

@@ -11,7 +11,6 @@ taken from another file. Only the end may be cut, as a driver that was killed le
 zeros, as a machine that fails leaves it.
 """
 
-import contextlib
 import errno
 import hashlib
 import hmac
@@ -19,18 +18,14 @@ import json
 import os
 import pickle
 import re
-import secrets
-import stat
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import IO, Any
 
+from fieldtrial.control.engine.journal.key import ForeignStateError, key_path, user_key
 from fieldtrial.disk.files import atomic_file
-from fieldtrial.disk.outages import is_outage
 from fieldtrial.disk.reading import UnreadableError, read_bytes
 from fieldtrial.disk.sweep_description import SweepDescription
 from fieldtrial.disk.sweep_folder import SweepFolder
-from fieldtrial.processes import home_folder
 
 # Raise it with every change of a class that is pickled, but for a new attribute with a default of
 # its class that cannot be changed: a state without it is read as one with the default.
@@ -39,20 +34,12 @@ HEADER = re.compile(rb"fieldtrial engine state (\d+)\n")
 FIRST_PART = re.compile(rb"fieldtrial engine state %d\n[^\n]*\n(.{8})" % VERSION, re.DOTALL)
 ADVICE = "Or remove the file to continue from the finished trials, which are not repeated."
 DIGEST_BYTES = hashlib.sha256().digest_size
-KEY_BYTES = 32
 LENGTH_BYTES = 8
 LENGTH, CHANGE = b"length", b"change"  # what a signature is of
 HEAD_BYTES = LENGTH_BYTES + DIGEST_BYTES  # of a change: how long it is, signed
 LONGEST_NAMES = 1 << 16  # of the line that names sweep and folder
 LEAST_JOURNAL = 1 << 20  # bytes of changes, before all is written anew
 MOST_BYTES = 2 << 30  # of a state; that of 30,000 trials has some 100 MB
-OTHERS = stat.S_IRWXG | stat.S_IRWXO
-
-
-class ForeignStateError(ValueError):
-    """The state was not written with this user's key, for this sweep, by this version of this
-    program; or the key may be known to others.
-    """
 
 
 class StateFile:
@@ -92,7 +79,7 @@ class StateFile:
         self.close()
         head = b"fieldtrial engine state %d\n" % VERSION + _bound_to(self._folder, self._sweep)
         head += len(content).to_bytes(LENGTH_BYTES)
-        signed = hmac.new(_key(), head, "sha256")
+        signed = hmac.new(user_key(), head, "sha256")
         signed.update(content)
         self._signature = signed.digest()
         with atomic_file(self._folder.state_path) as file:
@@ -104,7 +91,7 @@ class StateFile:
         self._appended, self._most = 0, max(LEAST_JOURNAL, len(content))
 
     def _append(self, file: IO[bytes], content: bytes) -> None:
-        key, length = _key(), len(content).to_bytes(LENGTH_BYTES)
+        key, length = user_key(), len(content).to_bytes(LENGTH_BYTES)
         head = length + _signed(key, self._signature, LENGTH, length)
         signature = _signed(key, self._signature, CHANGE, content)
         change = head + content + signature
@@ -183,7 +170,7 @@ def load_state_of_any(
 
 def _verified(data: memoryview, path: object) -> tuple[memoryview, list[memoryview]]:
     """Return a state's first part and the changes after it, once all signatures are verified."""
-    key, signature = _key(), bytes(data[:DIGEST_BYTES])
+    key, signature = user_key(), bytes(data[:DIGEST_BYTES])
     # Other formats sign all that follows.
     found = FIRST_PART.match(data, DIGEST_BYTES)
     end = found.end() + int.from_bytes(found[1]) if found else len(data)
@@ -210,7 +197,7 @@ def _verified(data: memoryview, path: object) -> tuple[memoryview, list[memoryvi
         changes.append(change)
     if not is_own:
         raise ForeignStateError(
-            f"{path}: not written by you: its signature does not match the key in {_key_path()},"
+            f"{path}: not written by you: its signature does not match the key in {key_path()},"
             " and reading it could run somebody else's code. Let its owner continue the sweep."
             f" {ADVICE}"
         )
@@ -235,59 +222,3 @@ def _bound_to(folder: SweepFolder, sweep: SweepDescription) -> bytes:
     """Return a line that names the sweep and its folder."""
     names = {"sweep": folder.name, "folder": str(folder.path.resolve()), "digest": sweep.digest}
     return json.dumps(names).encode() + b"\n"
-
-
-def _key_path() -> Path:
-    home = Path(os.environ.get("XDG_STATE_HOME") or home_folder() / ".local" / "state")
-    return home / "fieldtrial" / "key"
-
-
-def _create_key(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    temporary = path.with_name(f"key.{os.getpid()}")
-    try:
-        temporary.touch(mode=0o600)
-        temporary.write_bytes(secrets.token_bytes(KEY_BYTES))
-        with contextlib.suppress(FileExistsError):  # of two drivers, the first one's key stays
-            os.link(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _key() -> bytes:
-    """Return this user's key, created at the first use and readable by the user alone.
-
-    Raises:
-        ForeignStateError: it is not: who knows it can sign states that run code; or it is no key,
-            or it cannot be created or read.
-        OSError: in an outage.
-    """
-    try:
-        path = _key_path()
-    except ValueError as error:  # no home
-        raise ForeignStateError(str(error)) from None
-    try:
-        if not path.exists():
-            _create_key(path)
-        with path.open("rb") as file:
-            key, known = file.read(), os.fstat(file.fileno())
-    except OSError as error:
-        if is_outage(error):
-            raise
-        raise ForeignStateError(
-            f"{path}: {error.strerror}: the key that signs engine.state is kept there. Make room or"
-            " give yourself the rights, or set XDG_STATE_HOME to a folder that is yours alone"
-        ) from None
-    mode = stat.S_IMODE(known.st_mode)
-    problems = [
-        (known.st_uid != os.geteuid(), "belongs to another user"),
-        (bool(mode & OTHERS), f"can be opened by others (mode {mode:04o})"),
-        (len(key) != KEY_BYTES, f"has {len(key)} bytes, and must have {KEY_BYTES}"),
-    ]
-    if reasons := [text for holds, text in problems if holds]:
-        raise ForeignStateError(
-            f"{path}: {', and '.join(reasons)}: whoever knows this key can have engine.state run"
-            " code as you. Remove it, and the engine.state of each unfinished sweep: they continue"
-            " from their finished trials, which are not repeated"
-        )
-    return key
