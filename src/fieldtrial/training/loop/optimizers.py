@@ -125,17 +125,18 @@ def build_optimizer(
     The steps agree up to rounding.
     """
     trained = [parameter for parameter in parameters if parameter.requires_grad]
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for parameter in trained:
-        decay = config.weight_decay if config.decay_all or parameter.ndim > 1 else 0.0
-        groups.setdefault(((shares or {}).get(parameter, 1.0), decay), []).append(parameter)
+        decays = config.decay_all or parameter.ndim > 1
+        groups.setdefault(((shares or {}).get(parameter, 1.0), decays), []).append(parameter)
     kind, settings = OPTIMIZERS[config.optimizer]
     optimizer = kind(
         [
-            {"params": own, SHARE: share, "weight_decay": decay}
-            for (share, decay), own in groups.items()
+            {"params": own, SHARE: share} | ({} if decays else {"weight_decay": 0.0})
+            for (share, decays), own in groups.items()
         ],
         lr=config.lr,
+        weight_decay=config.weight_decay,
         **settings(config),
         **_way(config.optimizer, trained),
     )

@@ -6,6 +6,7 @@ Rajbhandari et al., "ZeRO: Memory Optimizations Toward Training Trillion Paramet
 
 import logging
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import deepspeed
 import torch
@@ -46,14 +47,13 @@ class Zero:
             "zero_optimization": {"stage": int(config.strategy.removeprefix("zero"))},
             "zero_allow_untested_optimizer": True,
         }
+        shares = rate_shares(network, config)
+        optimizer = build_optimizer(self._parameters.values(), config, shares)
+        groups = [{**group, "params": []} for group in optimizer.param_groups]
         self._engine, self._optimizer, _, _ = deepspeed.initialize(
-            model=network,
-            optimizer=build_optimizer(
-                self._parameters.values(), config, rate_shares(network, config)
-            ),
-            config=settings,
-            dist_init_required=False,
+            model=network, optimizer=optimizer, config=settings, dist_init_required=False
         )
+        _restore_groups(self._optimizer.optimizer, groups)
 
     def accumulate(self, is_last: bool) -> AbstractContextManager[object]:
         """Return the context of one micro-batch.
@@ -153,3 +153,15 @@ class Zero:
         tensors = {k: v for k, v in (states[0] if states else {}).items() if torch.is_tensor(v)}
         numbers = {key: value for key, value in tensors.items() if not value.dim()}
         return numbers, [key for key in tensors if key not in numbers]
+
+
+def _restore_groups(optimizer: torch.optim.Optimizer, groups: list[dict[str, Any]]) -> None:
+    """Give Adagrad the groups that it had: DeepSpeed makes it anew, with one group of all.
+
+    DeepSpeed 0.19 keeps one flat parameter for each group.
+    """
+    if isinstance(optimizer, torch.optim.Adagrad):
+        flat = optimizer.param_groups[0]["params"]
+        optimizer.param_groups = [
+            {**group, "params": [one]} for group, one in zip(groups, flat, strict=True)
+        ]
