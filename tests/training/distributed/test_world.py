@@ -64,22 +64,15 @@ STATEFUL: dict[str, Any] = {
     "freeze": "first:1",
     "schedule": "linear",
 }
-# What is drawn for the whole batch, or not at all.
-RECIPE: dict[str, Any] = {
-    **PARITY,
-    "class_weights": "balanced",
-    "sampling": "balanced",
-    "ema_decay": 0.5,
-    "test_flips": True,
-}
 # With shares and boxes of the whole batch, and averaged statistics of batch normalisation.
 MIXED: dict[str, Any] = {**STATEFUL, "ema_decay": 0.9, "mixup": 0.4, "cutmix": 1.0}
 FROZEN: dict[str, Any] = {**PARITY, "freeze": "first:1"}  # and not augmented: trained on features
-# Ways to fine-tune that change what trains, or how fast.
-WAYS: dict[str, dict[str, Any]] = {
-    "gradual-ddp": {"freeze": "gradual:1"},
-    "lora-ddp": {"freeze": "lora:2"},
-    "decayed-zero2": {"layer_decay": 0.5, "strategy": "zero2"},
+# What is drawn for the whole batch, or not at all; what changes what trains, or how fast.
+RECIPES: dict[str, dict[str, Any]] = {
+    "balanced": {"class_weights": "balanced", "sampling": "balanced", "test_flips": True},
+    "averaged": {"ema_decay": 0.5, "freeze": "gradual:1"},
+    "lora": {"freeze": "lora:2", "lr": 0.01},
+    "decayed-zero2": {"layer_decay": 0.5, "strategy": "zero2", "optimizer": "adagrad", "lr": 0.02},
     "decayed-zero3": {"layer_decay": 0.5, "strategy": "zero3"},
 }
 # With 2 or 4 gradient accumulation steps.
@@ -119,9 +112,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 optimizer=optimizer,
                 loss="center",
             )
-    for name, fields in WAYS.items():
+    for name, fields in RECIPES.items():
         _create(folder, name, PARITY | fields)
-    _create(folder, "whole-recipe", RECIPE)
     for kind in ("halved", "undisturbed"):
         _create(folder, f"{kind}-recipe", MIXED, test_flips=True)
         _create(folder, f"{kind}-gradual", STATEFUL, freeze="gradual:1", loss="center")
@@ -191,12 +183,6 @@ def test_two_processes_learn_what_one_learns(name: str, runs: Path, alone: list[
 
 
 @pytest.mark.slow
-def test_two_processes_weigh_draw_average_and_mirror_as_one(runs: Path, tmp_path: Path) -> None:
-    alone = list(train(Attempt.at(_create(tmp_path, "alone", RECIPE))))
-    assert_same_learning(Run(runs / "whole-recipe").records(), alone)
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("name", BESIDE)
 def test_losses_of_features_are_those_of_all_processes(
     name: str, runs: Path, tmp_path: Path
@@ -252,9 +238,9 @@ def test_two_processes_learn_from_the_features_of_frozen_layers(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", WAYS)
-def test_two_processes_fine_tune_as_one_does(name: str, runs: Path, tmp_path: Path) -> None:
-    of_one = list(train(Attempt.at(_create(tmp_path, "alone", PARITY | WAYS[name]))))
+@pytest.mark.parametrize("name", RECIPES)
+def test_two_processes_follow_a_recipe_as_one_does(name: str, runs: Path, tmp_path: Path) -> None:
+    of_one = list(train(Attempt.at(_create(tmp_path, "alone", PARITY | RECIPES[name]))))
     assert_same_learning(Run(runs / name).records(), of_one)
 
 
