@@ -70,7 +70,7 @@ FROZEN: dict[str, Any] = {**PARITY, "freeze": "first:1"}  # and not augmented: t
 # What is drawn for the whole batch, or not at all; what changes what trains, or how fast.
 RECIPES: dict[str, dict[str, Any]] = {
     "balanced": {"class_weights": "balanced", "sampling": "balanced", "test_flips": True},
-    "averaged": {"ema_decay": 0.5, "freeze": "gradual:1"},
+    "averaged": {"ema_decay": 0.5, "freeze": "gradual:1", "lr": 0.01},
     "lora": {"freeze": "lora:2", "lr": 0.01},
     "decayed-zero2": {"layer_decay": 0.5, "strategy": "zero2", "optimizer": "adagrad", "lr": 0.02},
     "decayed-zero3": {"layer_decay": 0.5, "strategy": "zero3"},
