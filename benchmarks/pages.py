@@ -161,6 +161,7 @@ def main() -> None:
     parser.add_argument("page", choices=("notebook", "gallery"))
     parser.add_argument("folders", nargs="+", type=Path)
     options = parser.parse_args()
+    (DOCS / "gallery").mkdir(exist_ok=True)
     if options.page == "gallery":
         written = write_gallery(options.folders)
     else:
