@@ -35,6 +35,7 @@ TEXT = {
     "weights": (
         st.text(min_size=1, max_size=30).filter(lambda text: text != "run:" and text[0] != "-")
     ),
+    "target": st.none() | NAMES.map("column {}".format),
     "task": st.just("classification"),  # `select` and `classifier` must be of the task
     "select": st.sampled_from([*criteria("classification"), "last"]),
     "freeze": (
@@ -169,7 +170,7 @@ def test_ids_stay(config: TrainConfig, id_: str) -> None:
 @pytest.mark.parametrize("name", [name for name in FIELDS if name != "task"])  # it has one value
 def test_the_id_depends_on_every_field(name: str) -> None:
     other: Any = {
-        "task": "detection",
+        "task": "detection", "target": "age",
         "dataset": "mnist", "classes": "5-9", "image_size": 32, "preprocessing": "square",
         "augmentation": ("grayscale",), "cached_views": 4, "mixup": 0.2, "cutmix": 1.0,
         "test_flips": True, "validation_fraction": 0.2,
@@ -253,6 +254,8 @@ def test_the_id_depends_on_every_field(name: str) -> None:
         ("svm_scaling", "robust", "must be one of none, standard, min_max"),
         ("svm_penalty", 0.0, "must be at least 1e-09"),
         ("task", "poetry", "must be one of classification"),
+        ("target", "", "must be a column's name, or none"),
+        ("target", "-x", "must not start with -"),
         ("optimizer", "lion", "must be one of sgd, adam, adamw, rmsprop"),
         ("optimizer", "timm:lion", "nadam, or package.module:name of your own code"),
         ("lr", 0.0, "must be above 0"),

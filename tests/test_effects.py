@@ -15,7 +15,7 @@ from fieldtrial.command_line import warn_of_no_effect
 from fieldtrial.config import FIELDS, ConfigError, TrainConfig
 from fieldtrial.disk.run import Run
 from fieldtrial.effects import CONDITIONS, condition_text, effective, has_effect, without_effect
-from fieldtrial.fields.choices import Loss, Optimizer, Schedule
+from fieldtrial.fields.choices import Loss, Optimizer, Schedule, TaskName
 from fieldtrial.sweep import Sweep, grid
 from fieldtrial.training.data.load import DataShape, load
 from fieldtrial.training.distributed.world import World
@@ -30,6 +30,7 @@ from fieldtrial.training.loop.trial_progress import TrialProgress
 from fieldtrial.training.models.source import ModelSource, build
 from fieldtrial.training.svm.classifier import fit_svm
 from fieldtrial.training.tasks.registry import task_of
+from tests.training.trials_of_tasks import learned
 
 SEEN = 6  # epochs of a schedule and steps of an optimiser that are compared
 
@@ -106,7 +107,7 @@ def kept_views(config: TrainConfig) -> object:
 
 def taken(config: TrainConfig) -> object:
     """Return how many images the task of `config` trains on."""
-    small = replace(config, dataset={"detection": "shapes"}.get(config.task, "digits"))
+    small = replace(config, dataset="digits" if config.task == "classification" else "shapes")
     return len(
         task_of(small).load(replace(small, model="darknet:x.cfg"), 96, "content", None).train
     )
@@ -122,12 +123,15 @@ MODELS = ["cnn", "mlp", "resnet18"]
 OPTIMIZERS = list(get_args(Optimizer))
 SCHEDULES = list(get_args(Schedule))
 LOSSES = list(get_args(Loss))
+TASKS = list(get_args(TaskName))
 # probe of the code that reads a field -> the field, two of its values, and fields that decide
 CASES: list[tuple[Probe, str, Any, Any, dict[str, list[Any]]]] = [
     (
         taken, "images_per_class", 4, 8,
-        {"task": ["classification", "detection"], "select": ["last"]},
+        {"task": TASKS, "select": ["last"]},
     ),
+    (learned, "classes", "2", "3", {"task": TASKS, "select": ["last"]}),
+    (learned, "target", "covered", "another", {"task": TASKS, "select": ["last"]}),
     (
         kept_views, "cached_views", 1, 2,
         {"augmentation": [(), ("rotation",)], "freeze": ["none", "all_but_head"]},

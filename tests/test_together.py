@@ -57,6 +57,8 @@ def test_other_features_batches_or_epochs_are_another_group(fields: dict[str, ob
         {"dropout": 0.2},
         {"classifier": "svm"},
         {"task": "detection", "model": "darknet:yolov3", "select": "validation_map"},
+        {"task": "multilabel", "select": "validation_map"},
+        {"task": "regression", "select": "validation_mae"},
     ],
 )
 def test_what_is_more_than_a_head_on_fixed_features_trains_alone(

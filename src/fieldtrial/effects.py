@@ -30,6 +30,7 @@ def _is(name: str, *values: object) -> Condition:
 TRAINED = _is("classifier", "softmax")
 MACHINE = _is("classifier", "svm")
 CLASSIFIED = _is("task", "classification")
+OF_IMAGES = _is("task", "classification", "multilabel", "regression")  # answers are of whole images
 CNN = _is("model", "cnn")
 DENSE = Condition(
     "model = cnn, or mlp with a dense layer",
@@ -84,10 +85,12 @@ AUGMENTED = Condition(
 # field -> the conditions that must all hold for it to have an effect; other fields always have one.
 # A support vector machine gets the features of unchanged images from an untrained network.
 CONDITIONS: dict[str, tuple[Condition, ...]] = {
+    "classes": (_is("task", "classification", "multilabel", "detection"),),
+    "target": (_is("task", "regression"),),
     "images_per_class": (CLASSIFIED,),
-    "preprocessing": (FRAMED, CLASSIFIED),
+    "preprocessing": (FRAMED, OF_IMAGES),
     "augmentation": (TRAINED,),
-    "cached_views": (AUGMENTED, UNMIXED, FROZEN, TRAINED, CLASSIFIED),
+    "cached_views": (AUGMENTED, UNMIXED, FROZEN, TRAINED, OF_IMAGES),
     "mixup": (TRAINED, CLASSIFIED),
     "cutmix": (TRAINED, CLASSIFIED),
     "test_flips": (TRAINED, CLASSIFIED),
@@ -102,9 +105,9 @@ CONDITIONS: dict[str, tuple[Condition, ...]] = {
     "batch_norm": (CNN,),
     "batch_norm_after": (CNN, _is("batch_norm", True)),
     "dense_width": (_is("model", "cnn", "mlp"),),
-    "dropout": (TRAINED, CLASSIFIED),
-    "block_dropout": (BETWEEN_LAYERS, TRAINED, CLASSIFIED),
-    "stochastic_depth": (FROM_LIBRARY, TRAINED, CLASSIFIED),
+    "dropout": (TRAINED, OF_IMAGES),
+    "block_dropout": (BETWEEN_LAYERS, TRAINED, OF_IMAGES),
+    "stochastic_depth": (FROM_LIBRARY, TRAINED, OF_IMAGES),
     "svm_kernel": (MACHINE,),
     "svm_scaling": (MACHINE,),
     "svm_penalty": (MACHINE,),

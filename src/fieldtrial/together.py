@@ -5,6 +5,7 @@ from typing import Any
 
 from fieldtrial.config import FIELDS, TrainConfig
 from fieldtrial.fields.rules import keeps_images
+from fieldtrial.fields.task_metrics import WITH_CLASSES
 
 # Those of UPDATES in training/heads/updates.py, which this half cannot import.
 OPTIMIZERS: tuple[str, ...] = ("sgd", "adam", "adamw", "rmsprop", "adagrad", "nadam")
@@ -27,7 +28,7 @@ def group_of(config: TrainConfig) -> str:
     train one after another.
     """
     is_fixed = (
-        config.task == "classification"
+        config.task in WITH_CLASSES
         and config.classifier == "softmax"
         and config.freeze == "all_but_head"
         and keeps_images(config)

@@ -4,8 +4,7 @@ import pytest
 
 from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.fields.scores import is_share, score_with_unit
-from fieldtrial.fields.task_metrics import METRICS, MODES, metric_words
-from fieldtrial.results.verdicts.image_scores import SCORES
+from fieldtrial.fields.task_metrics import CHOOSING, METRICS, MODES, criteria, metric_words
 from fieldtrial.sweep import Sweep
 
 
@@ -24,8 +23,16 @@ def test_scores_are_read_in_their_unit() -> None:
     assert (MODES["validation_map50"], MODES["validation_loss"]) == ("max", "min")
 
 
-def test_the_table_says_which_metrics_images_have() -> None:
-    assert {name for name, one in METRICS.items() if one.of_images} == SCORES.keys()
+def test_errors_in_units_have_four_digits_whatever_their_size() -> None:
+    assert score_with_unit("test_mae", 0.00012345) == "0.0001234"
+    assert score_with_unit("test_rmse", 12345.678) == "1.235e+04"
+    assert score_with_unit("test_r2", 0.98765) == "0.9877"
+
+
+def test_whatever_may_choose_is_a_metric_with_words() -> None:
+    for task, names in CHOOSING.items():
+        assert set(names) <= METRICS.keys()
+        assert criteria(task)[0] == f"validation_{names[0]}"
 
 
 def test_what_selects_is_one_of_the_tasks_metrics() -> None:

@@ -6,18 +6,16 @@ import numpy as np
 from PIL import Image
 
 from fieldtrial.config import TrainConfig
-from fieldtrial.insight.dataset import class_counts, draw_class_counts, draw_samples, sample
+from fieldtrial.insight.dataset import draw_class_counts, draw_samples, sample
 from fieldtrial.training.data.load import load
 
 
 def test_every_image_of_a_split_is_counted_in_its_class() -> None:
     data = load(TrainConfig(classes="3-5"), None)
-    counts = class_counts(data)
-    assert list(counts) == ["train", "validation", "test"]
-    for name, part in (("train", data.train), ("validation", data.validation), ("test", data.test)):
-        assert counts[name].tolist() == [
-            int(np.sum(data.labels[part] == number)) for number in range(3)
-        ]
+    for part in (data.train, data.validation, data.test):
+        names, counts = data.bars(part)
+        assert names == ("3", "4", "5")
+        assert counts.tolist() == [int(np.sum(data.labels[part] == number)) for number in range(3)]
 
 
 def test_samples_are_training_images_of_every_class() -> None:

@@ -225,7 +225,7 @@ def test_how_a_sweep_stands_is_said_without_reading_predictions(
     complete: "Written", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "fieldtrial.results.verdicts.runs.load_predictions",
+        "fieldtrial.results.verdicts.runs.load_answers",
         lambda run: pytest.fail(f"{run} was read"),
     )
     assert [row.tested for row in read_standing(complete.folder).rows] == [3, 3, 3]

@@ -14,6 +14,7 @@ from fieldtrial.flags import add_flags
 from fieldtrial.installed.extras import require_extras
 from fieldtrial.own.names import RULE
 
+ANY = TrainConfig(select="last")  # which every task may choose by
 CUTS = ("validation_fraction", "train_fraction", "images_per_class", "deduplicate")
 
 
@@ -26,10 +27,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_data_root(parser)
     parser.add_argument("--show", action="store_true", help="draw class counts and samples")
     parser.add_argument("--out", default=".", metavar="DIR", help="folder of the drawings [.]")
-    add_flags(parser, ("classes", "image_size", *CUTS, "seed"))
+    add_flags(parser, ("task", "target", "classes", "image_size", *CUTS, "seed"))
     parser.kinds.add("dataset")  # which has no flag: it is the first argument
     flags = parse(parser, arguments)
-    prepare(typed_config(TrainConfig.from_flags(flags)), Path(flags.out) if flags.show else None)
+    config = typed_config(TrainConfig.from_flags(flags, ANY))
+    prepare(config, Path(flags.out) if flags.show else None)
     return 0
 
 
@@ -38,18 +40,15 @@ def prepare(config: TrainConfig, out: Path | None) -> None:
     require_extras("train")
     from fieldtrial.insight.dataset import draw_class_counts, draw_samples
     from fieldtrial.processes import data_root
-    from fieldtrial.training.data.boxes.load import load_boxes  # late: bad flags need no wait
-    from fieldtrial.training.data.load import load
-    from fieldtrial.training.data.sets.registry import has_boxes
+    from fieldtrial.training.data.labels.loaders import open_data  # late: bad flags need no wait
 
-    opened = load_boxes if has_boxes(config.dataset) else load
-    data = opened(config, config.image_size)
+    data = open_data(config)
     splits = {"training": data.train, "validation": data.validation, "test": data.test}
     counts = ", ".join(f"{len(part):,} {name}" for name, part in splits.items())
     kind = f"{'grey' if data.channels == 1 else 'colour'}, {data.image_size} pixels"
-    say(f"{config.dataset}: {len(data.class_names)} classes, {kind}; {counts} images")
+    say(f"{config.dataset}: {data.classes_text()}, {kind}; {counts} images")
     remarks = [f"  {remark}" for remark in data.remarks]
-    say("\n".join([*remarks, f"classes: {', '.join(data.class_names)}"]))
+    say("\n".join([*remarks, f"{data.called[1]}: {', '.join(data.class_names)}"]))
     say(f"data sets are in {data_root()}")
     if out:
         out.mkdir(parents=True, exist_ok=True)

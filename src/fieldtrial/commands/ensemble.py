@@ -1,12 +1,12 @@
 """Combine runs that share a test split: fieldtrial ensemble --run DIR RUN RUN ... (or --sweep)
 
 Prints accuracy, macro F1 and log loss of the members, their mean probability and their majority
-vote, and stores the mean's result and predictions in DIR. --sweep runs/x makes one ensemble of the
-rows' winners per fresh seed, in runs/x/ensemble-1, ..., and prints the means over the seeds.
+vote, and stores the mean's result and predictions in DIR. Labels and numbers have other metrics,
+and no vote. --sweep runs/x makes one ensemble of the rows' winners per fresh seed, in
+runs/x/ensemble-1, ..., and prints the means over the seeds.
 """
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 from fieldtrial.command_line import job, job_parser, parse, say
 from fieldtrial.disk.run import Run
@@ -26,8 +26,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if flags.sweep and flags.members:
         parser.error("--sweep has its own members: give no RUN")
     require_extras("report")
-    from fieldtrial.results.analysis.ensemble import FOLDER, combine, winners  # late: pandas
-    from fieldtrial.results.analysis.statistics import estimate_mean
+    from fieldtrial.results.analysis.ensemble import (  # late: pandas
+        FOLDER,
+        combine,
+        lines,
+        means,
+        winners,
+    )
 
     if flags.sweep:
         folder = SweepFolder(flags.sweep)
@@ -37,20 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         made = [(Run(flags.run), combine([Run(member) for member in flags.members]))]
     for run, ensemble in made:
         ensemble.write(run)
-        show(run.path, ensemble.scores())
-    for name in ("mean", "vote") if flags.sweep else ():
-        accuracies = [100 * (e.scores()[name]["accuracy"] or 0) for _, e in made]
-        mean, half_width, n = estimate_mean(accuracies)
-        error = "" if half_width is None else f" ± {half_width:.2f}"
-        few = ", too few for an interval" if half_width is None else ""
-        say(f"{name}: accuracy {mean:.2f} %{error} (n={n}{few})")
+        say("\n".join([str(run.path), *lines(ensemble.scores())]))
+    if flags.sweep:
+        say("\n".join(means([ensemble for _, ensemble in made])))
     return 0
-
-
-def show(path: Path, known: Mapping[str, Mapping[str, float | None]]) -> None:
-    """Print a line for each member, the mean and the vote."""
-    say(f"{path}\n  accuracy %  macro F1 %  log loss")
-    for name, scores in known.items():
-        loss = "–" if scores["log_loss"] is None else f"{scores['log_loss']:.4f}"
-        accuracy, f1 = (100 * (scores[metric] or 0) for metric in ("accuracy", "macro_f1"))
-        say(f"  {accuracy:10.2f}  {f1:10.2f}  {loss:>8}  {name}")

@@ -24,6 +24,14 @@ SMALL: dict[TaskName, dict[str, object]] = {
         "dataset": "digits", "image_size": IMAGE_SIZE, "classes": CLASSES, "train_fraction": 1.0,
         "images_per_class": IMAGES_PER_CLASS, "validation_fraction": VALIDATION_FRACTION,
     },
+    "multilabel": {
+        "dataset": "shapes", "image_size": IMAGE_SIZE, "classes": CLASSES, "train_fraction": 0.2,
+        "validation_fraction": VALIDATION_FRACTION,
+    },
+    "regression": {
+        "dataset": "shapes", "image_size": IMAGE_SIZE, "target": None, "train_fraction": 0.2,
+        "validation_fraction": VALIDATION_FRACTION,
+    },
     "detection": {
         "dataset": "shapes", "image_size": 64, "classes": CLASSES, "train_fraction": 0.1,
         "validation_fraction": VALIDATION_FRACTION,

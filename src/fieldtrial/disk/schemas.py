@@ -47,6 +47,10 @@ class Scores(TypedDict, total=False):
     validation_top5_accuracy: Metric | None
     validation_map: Metric | None
     validation_map50: Metric | None
+    validation_micro_f1: Metric | None
+    validation_mae: Metric | None
+    validation_rmse: Metric | None
+    validation_r2: Metric | None
     test_accuracy: Metric | None
     test_loss: Metric | None
     test_macro_f1: Metric | None
@@ -54,6 +58,10 @@ class Scores(TypedDict, total=False):
     test_top5_accuracy: Metric | None
     test_map: Metric | None
     test_map50: Metric | None
+    test_micro_f1: Metric | None
+    test_mae: Metric | None
+    test_rmse: Metric | None
+    test_r2: Metric | None
     best_epoch: Number | None
     images_per_second: Seconds | None
     peak_memory_mb: float | None

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-TaskName = Literal["classification", "detection"]
+TaskName = Literal["classification", "multilabel", "regression", "detection"]
 Optimizer = Literal["sgd", "adam", "adamw", "rmsprop", "adagrad", "nadam"]
 Schedule = Literal["constant", "cosine", "linear", "step", "one_cycle", "plateau"]
 Loss = Literal["cross_entropy", "center", "triplet"]
@@ -24,7 +24,14 @@ Precision = Literal["fp32", "bf16"]
 Compile = Literal["auto", "on", "off"]
 SearcherName = Literal["gp", "tpe"]
 Strategy = Literal["ddp", "zero1", "zero2", "zero3"]
-Criterion = Literal["validation_accuracy", "validation_loss", "validation_map", "validation_map50"]
+Criterion = Literal[
+    "validation_accuracy", "validation_loss", "validation_map", "validation_map50",
+    "validation_macro_f1", "validation_micro_f1",
+    "validation_mae", "validation_rmse", "validation_r2",
+]  # fmt: skip
 Select = Literal[
-    "validation_accuracy", "validation_loss", "validation_map", "validation_map50", "last"
-]
+    "validation_accuracy", "validation_loss", "validation_map", "validation_map50",
+    "validation_macro_f1", "validation_micro_f1",
+    "validation_mae", "validation_rmse", "validation_r2",
+    "last",
+]  # fmt: skip

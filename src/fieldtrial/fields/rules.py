@@ -83,6 +83,13 @@ RULES: dict[str, list[tuple[Callable[[Any], bool], str]]] = {
         )
     ],
     "augmentation": [(lambda names: len(set(names)) == len(names), "must name each change once")],
+    "target": [
+        (lambda text: text not in ("", "none"), "must be a column's name, or none"),
+        (
+            lambda text: not (text or "").startswith("-"),
+            "must not start with -, because a command line takes that for a flag",
+        ),
+    ],
     "model": [
         (
             lambda text: MODEL.fullmatch(text) is not None or is_own(text),

@@ -15,14 +15,13 @@ class Metric:
         words: what people call it.
         is_share: whether it is read in per cent.
         more_is_better: as it says.
-        of_images: whether each image has a score of its own, so that verdicts are about new images
-            as well as new seeds; see `results.verdicts.image_scores`.
+        in_units: whether it is in the unit of the number that is learned, whatever its size.
     """
 
     words: str
     is_share: bool = True
     more_is_better: bool = True
-    of_images: bool = True
+    in_units: bool = False
 
 
 # A name without its split: test_accuracy is the accuracy on the test images.
@@ -32,17 +31,25 @@ METRICS: dict[str, Metric] = {
     "macro_f1": Metric("macro f1"),
     "auc": Metric("auc", is_share=False),
     "top5_accuracy": Metric("top5 accuracy"),
-    "map": Metric("mAP", of_images=False),
-    "map50": Metric("mAP at 0.5", of_images=False),
+    "map": Metric("mAP"),
+    "map50": Metric("mAP at 0.5"),
+    "micro_f1": Metric("micro f1"),
+    "mae": Metric("MAE", is_share=False, more_is_better=False, in_units=True),
+    "rmse": Metric("RMSE", is_share=False, more_is_better=False, in_units=True),
+    "r2": Metric("R²", is_share=False),
 }
 # The metrics that may choose epochs and winners on validation, the usual one first.
 CHOOSING: dict[TaskName, tuple[str, ...]] = {
     "classification": ("accuracy", "loss"),
+    "multilabel": ("map", "macro_f1", "micro_f1", "loss"),
+    "regression": ("mae", "rmse", "r2", "loss"),
     "detection": ("map", "map50", "loss"),
 }
 # The tasks whose answers are probabilities of classes: for pictures of classes, ensembles,
 # explanations and support vector machines.
 WITH_CLASSES: tuple[TaskName, ...] = ("classification",)
+# What is known of each class or label by itself, as a measure CLASS_f1 or CLASS_ap of a table.
+OF_EACH: dict[TaskName, tuple[str, ...]] = {"classification": ("f1",), "multilabel": ("f1", "ap")}
 SPLITS = ("train", "validation", "test")
 
 

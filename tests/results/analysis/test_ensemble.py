@@ -11,7 +11,8 @@ import pytest
 from fieldtrial.config import TrainConfig
 from fieldtrial.disk.files import write_arrays
 from fieldtrial.disk.run import Run
-from fieldtrial.results.analysis.ensemble import combine, winners
+from fieldtrial.results.analysis.ensemble import combine, lines, means, winners
+from fieldtrial.results.read.answers import load_answers
 from fieldtrial.results.read.predictions import load_predictions, logarithm
 from tests.results.conftest import Written
 
@@ -43,6 +44,7 @@ def test_the_mean_and_the_majority_of_three(tmp_path: Path) -> None:
     assert ensemble.mean.probability == pytest.approx(np.mean(ANSWERS, axis=0), rel=1e-6)
     assert ensemble.mean.predicted.tolist() == [0, 1, 2, 2]
     # of three different votes for the last image, the mean decides
+    assert ensemble.vote is not None
     assert ensemble.vote.predicted.tolist() == [1, 0, 2, 2]
     scores = ensemble.scores()
     assert list(scores) == [*(str(run.path) for run in runs), "mean", "vote"]
@@ -64,6 +66,40 @@ def test_the_mean_of_sure_answers_ranks_as_exact_arithmetic_does(tmp_path: Path)
     assert -found[:, 0] == pytest.approx(exact, rel=1e-5, abs=0)
     assert np.exp(found[:, 1].astype(float)) == pytest.approx(exact, rel=1e-5, abs=0)
     assert found[:, 2] == pytest.approx(-200.0)
+
+
+def test_labels_and_numbers_have_a_mean_too(tmp_path: Path) -> None:
+    logits = [
+        np.array([[40.0, -90.0, 0.5]], np.float32),
+        np.array([[1.0, -80.0, -0.5]], np.float32),
+    ]
+    numbers = [np.array([1.0]), np.array([4.0])]
+    one = {"index": np.zeros(1, np.int64)}
+    labelled, measured = list[Run](), list[Run]()
+    for number, (logit, value) in enumerate(zip(logits, numbers, strict=True)):
+        for kind, arrays in (
+            ("labels", {"truth": np.ones((1, 3), np.uint8), "logit": logit}),
+            ("number", {"target": np.array([2.0]), "value": value, "deviation": np.ones(1)}),
+        ):
+            run = member(tmp_path / f"{kind}{number}")
+            run.predictions_path("test").unlink()
+            write_arrays(run.predictions_path("test"), **one, **arrays)
+            (labelled if kind == "labels" else measured).append(run)
+    made = combine(labelled)
+    odds = [math.log(p / (1 - p)) for p in ((1 + 1 / (1 + math.exp(-1))) / 2, 0.5)]
+    assert made.mean.logit[0] == pytest.approx([odds[0], -80 - math.log(2), odds[1]], rel=1e-4)
+    assert made.vote is None
+    assert list(made.scores()) == [*(str(run.path) for run in labelled), "mean"]
+    assert lines(made.scores())[0] == "  mAP %  macro F1 %  micro f1 %"
+    measure = combine(measured)
+    measure.write(Run(tmp_path / "together"))
+    stored = load_answers(Run(tmp_path / "together"))
+    assert stored is not None
+    assert stored.answer.tolist() == [2.5]
+    assert (Run(tmp_path / "together").result() or {})["test_mae"] == 0.5
+    assert means([measure] * 3) == ["mean: MAE 0.5 ± 0 (n=3)"]
+    with pytest.raises(ValueError, match="do not share a test split"):
+        combine([labelled[0], measured[0]])
 
 
 def test_it_is_stored_as_a_run_is(tmp_path: Path) -> None:

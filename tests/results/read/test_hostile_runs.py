@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from fieldtrial.disk.run import Run
-from fieldtrial.results.read.predictions import StoredPredictions, load_predictions
+from fieldtrial.results.read.answers import Answers, load_answers
+from fieldtrial.results.read.predictions import load_predictions
 from fieldtrial.results.read.trials import load
 from fieldtrial.results.report import command as report
 from fieldtrial.results.table import command
@@ -301,11 +302,11 @@ def test_predictions_are_believed_as_far_as_their_bytes(
         load_predictions(run)
     opened = list[Run]()
 
-    def load(run: Run) -> StoredPredictions:
+    def load(run: Run) -> Answers | None:
         opened.append(run)
-        return load_predictions(run)
+        return load_answers(run)
 
-    monkeypatch.setattr(runs, "load_predictions", load)
+    monkeypatch.setattr(runs, "load_answers", load)
     assert command.main([str(written.folder.path)]) == 0
     assert opened, "it is the winner's"
 

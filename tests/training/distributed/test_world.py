@@ -18,6 +18,7 @@ import torch
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.disk.run import Record, Run
+from fieldtrial.results.read.answers import load_answers
 from fieldtrial.results.read.predictions import load_predictions
 from fieldtrial.training.attempt.train import train
 from fieldtrial.training.data.load import load
@@ -26,7 +27,7 @@ from fieldtrial.training.loop import checkpoint
 from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.scoring.evaluation import score_state
 from fieldtrial.training.tasks.classification.predictions import ClassScores
-from tests.training.darknets import write_description
+from tests.training.trials_of_tasks import detected, of_images
 
 TrainUntil = Callable[..., list[Record]]
 Numbers = Callable[[Run], list[dict[str, Any]]]
@@ -87,6 +88,7 @@ HALVED = ("ddp-adamw", "zero1-sgd", "zero2-adamw", "zero2-adagrad", "zero3-rmspr
 SGD = {"optimizer": "sgd", "lr": 0.1}
 # Losses beside cross-entropy, for an epoch.
 BESIDE = ("center-ddp", "center-zero3", "triplet-zero3")
+OF_IMAGES = {"multilabel": "ddp", "regression": "zero3"}  # a strategy for each task
 KEYS = ("validation_loss", "train_loss", "train_accuracy", "validation_accuracy", "lr", "step")
 RELATIVE = 1e-5  # what rounding may change
 
@@ -120,6 +122,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         _create(folder, name, PARITY, strategy=name.partition("-")[2])
     for strategy in ("ddp", "zero3"):
         _create(folder, f"detected-{strategy}", detected(folder), strategy=strategy)
+    for name, strategy in OF_IMAGES.items():
+        _create(folder, f"{name}-{strategy}", of_images(name), strategy=strategy)
     _create(folder, "half-ddp", PARITY)
     _create(folder, "half-zero3", PARITY, strategy="zero3")
     _create(
@@ -146,13 +150,6 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _create(folder: Path, name: str, fields: dict[str, Any], **more: Any) -> Run:
     return Run.create(folder / name, TrainConfig.from_dict({**fields, **more}))
-
-
-def detected(folder: Path) -> dict[str, Any]:
-    """Return a trial of detection: 72 images in batches of 17, without batch normalisation."""
-    model = f"darknet:{write_description(folder, batch_norm=False)}"
-    values = {"task": "detection", "select": "validation_map", "dataset": "shapes", "model": model}
-    return values | {"epochs": 1, "batch_size": 17, **SGD, "lr": 1e-3}
 
 
 @pytest.fixture(scope="module")
@@ -212,6 +209,22 @@ def test_two_processes_detect_what_one_detects(strategy: str, runs: Path, tmp_pa
         assert run.records()[1][key] == pytest.approx(expected[1][key], rel=RELATIVE), key
     together = np.load(str(run.predictions_path("test")))
     assert together["index"].tolist() == list(range(80, 100))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", OF_IMAGES)
+def test_two_processes_learn_labels_and_numbers_as_one_does(
+    task: str, runs: Path, tmp_path: Path
+) -> None:
+    run, fields = Run(runs / f"{task}-{OF_IMAGES[task]}"), of_images(task)
+    expected = list(train(Attempt.at(_create(tmp_path, "alone", fields), test=True)))
+    for key in (fields["select"], "validation_loss", "train_loss", "gradient_norm"):
+        assert run.records()[2][key] == pytest.approx(expected[2][key], rel=RELATIVE), key
+    together, own = load_answers(run), load_answers(Run(tmp_path / "alone"))
+    assert together is not None
+    assert own is not None
+    assert together.index.tolist() == own.index.tolist() == list(range(80, 100))
+    assert together.answer == pytest.approx(own.answer, rel=1e-4, abs=1e-5)
 
 
 @pytest.mark.slow

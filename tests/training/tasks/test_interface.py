@@ -143,7 +143,7 @@ def test_a_task_with_other_targets_and_metrics_is_trained_resumed_evaluated_and_
     assert "test mAP %" in said
     assert f"{100 * mean:.2f}" in said
     assert "1 row without what other test images would change, such as: an image has no mAP" in said
-    with pytest.raises(ValueError, match="this needs probabilities of classes"):
+    with pytest.raises(ValueError, match="its answers have no mean"):
         combine(runs)
     with pytest.raises(ValueError, match="explaining it needs probabilities of classes"):
         open_subject(runs[0], World())

@@ -20,8 +20,9 @@ class DataFields:
     dataset: str = _data(
         "digits",
         "digits, mnist, cifar10, stl10, tinyimagenet, inat10, dogs_vs_cats, flowers104,"
-        " folder:PATH (one folder per class), or your own, package.module:name; of task detection:"
-        " shapes (made-up), or boxes:PATH (COCO's JSON or YOLO's texts)",
+        " folder:PATH (one folder per class, or labels.csv), or your own, package.module:name;"
+        " of tasks multilabel and regression: shapes (made-up), or folder:PATH with labels.csv;"
+        " of task detection: shapes, or boxes:PATH (COCO's JSON or YOLO's texts)",
     )
     classes: str = _data(
         "all", "all, N (the first N), A-B (numbers, or names that are) or names: cat,dog"
@@ -78,6 +79,9 @@ class DataFields:
     deduplicate: bool = _data(False, "leave out training images that look like one held out")
     task: TaskName = _data(
         "classification",
-        "what is learned of an image: classification: its class; detection: where its objects are,"
-        " and which",
+        "what is learned of an image: classification: its class; multilabel: which labels it has;"
+        " regression: a number; detection: where its objects are, and which",
+    )
+    target: str | None = _data(
+        None, "column of labels.csv with the number to learn; none: its only column of numbers"
     )

@@ -1,9 +1,10 @@
-"""Ensembles of runs that share a split: mean probability, and majority vote."""
+"""Ensembles of runs that share a split: the mean of their answers, and the majority's vote."""
 
 import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,44 +13,46 @@ from fieldtrial import metrics
 from fieldtrial.disk.files import write_arrays
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.fields.scores import is_share, score_text, score_with_unit
+from fieldtrial.fields.task_metrics import metric_words
 from fieldtrial.results.analysis.grouping import row_groups
+from fieldtrial.results.analysis.statistics import estimate_mean
 from fieldtrial.results.analysis.winner import read_searches
-from fieldtrial.results.read.predictions import StoredPredictions, load_predictions, logarithm
+from fieldtrial.results.read.answers import Answers, StoredLabels, StoredNumbers, load_answers
+from fieldtrial.results.read.predictions import StoredPredictions, logarithm
 from fieldtrial.results.read.sweeps import read_sweep
 
+Kind = TypeVar("Kind", StoredPredictions, StoredLabels, StoredNumbers)
+HEADS = {"macro_f1": "macro F1 %"}  # of columns that are not called as elsewhere
 FOLDER = "ensemble-"  # and a running number from 1: of an ensemble in a sweep's folder
 
 
 @dataclass(frozen=True, eq=False)
-class Ensemble:
+class Ensemble(Generic[Kind]):
     """Members and what they say together of the same images.
 
-    mean: the mean of the members' probabilities.
+    mean: the mean of the members' probabilities, or of their numbers.
     vote: the share of the members' votes for each class; a tie goes to the class that `mean`
-    prefers.
+    prefers. None where answers are no classes.
     """
 
     runs: tuple[Run, ...]
-    members: tuple[StoredPredictions, ...]
-    mean: StoredPredictions
-    vote: StoredPredictions
+    members: tuple[Kind, ...]
+    mean: Kind
+    vote: Kind | None
 
     def scores(self) -> dict[str, dict[str, float | None]]:
-        """Return accuracy, macro_f1 and log_loss by member's path, and of `mean` and `vote`.
+        """Return metrics by member's path, and of `mean` and `vote`.
 
-        A vote has no log_loss.
+        Of classes these are accuracy, macro_f1 and log_loss, which a vote has not.
         """
         named = {str(run.path): made for run, made in zip(self.runs, self.members, strict=True)}
-        return {
-            name: {
-                "accuracy": metrics.accuracy(made.label, made.log_probability),
-                "macro_f1": metrics.macro_f1(made.label, made.log_probability),
-                "log_loss": (
-                    None if name == "vote" else metrics.log_loss(made.label, made.log_probability)
-                ),
-            }
-            for name, made in {**named, "mean": self.mean, "vote": self.vote}.items()
-        }
+        together = {"mean": self.mean} | ({"vote": self.vote} if self.vote else {})
+        score = MEANS[type(self.mean)].score
+        found = {name: score(made) for name, made in {**named, **together}.items()}
+        if "vote" in found:
+            found["vote"]["log_loss"] = None
+        return found
 
     def write(self, run: Run, split: str = "test") -> None:
         """Write the result and the predictions of `mean` into the directory of `run`.
@@ -63,12 +66,7 @@ class Ensemble:
                 f"{run.path} holds a trial, whose result would be lost: give the ensemble a folder"
                 " of its own"
             )
-        write_arrays(
-            run.predictions_path(split),
-            index=self.mean.index,
-            label=self.mean.label,
-            log_probability=self.mean.log_probability,
-        )
+        write_arrays(run.predictions_path(split), **self.mean.arrays())
         scores = {f"{split}_{name}": value for name, value in self.mean.summary().items()}
         run.write_result(
             {
@@ -76,19 +74,19 @@ class Ensemble:
                 "members": [str(run.path) for run in self.runs],
                 "class_names": list(self.mean.class_names),
                 **scores,
-                f"{split}_loss": metrics.log_loss(self.mean.label, self.mean.log_probability),
+                f"{split}_loss": self.mean.loss(),
                 "scores": self.scores(),
             }
         )
 
 
-def combine(runs: Sequence[Run], split: str = "test") -> Ensemble:
+def combine(runs: Sequence[Run], split: str = "test") -> Ensemble[Any]:
     """Return the ensemble of `runs`, from the predictions for `split` that they have stored.
 
     Raises:
         FileNotFoundError: a run has stored none.
-        ValueError: fewer than two runs, one of them twice, or two that do not share the split; the
-            message names them and the difference.
+        ValueError: fewer than two runs, one of them twice, answers that have no mean, or two that
+            do not share the split; the message names them and the difference.
     """
     if len(runs) < 2:
         raise ValueError("an ensemble needs two runs or more")
@@ -97,20 +95,73 @@ def combine(runs: Sequence[Run], split: str = "test") -> Ensemble:
         str(run.path) for number, run in enumerate(runs) if places[number] in places[:number]
     ]:
         raise ValueError(f"given twice, which would count double: {', '.join(twice)}")
-    members = tuple(load_predictions(run, split) for run in runs)
+    members = tuple(_answers(run, split) for run in runs)
     for run, made in zip(runs[1:], members[1:], strict=True):
         if difference := _difference(runs[0], members[0], run, made):
             raise ValueError(
                 f"{runs[0].path} and {run.path} do not share a {split} split: {difference}"
             )
-    first = members[0]
-    mean = replace(first, log_probability=mean_probability(members))
-    votes = np.mean(
-        [made.predicted[:, None] == np.arange(len(first.class_names)) for made in members], axis=0
-    )
+    kind = MEANS[type(members[0])]
+    mean = kind.mean(members)
+    return Ensemble(tuple(runs), members, mean, kind.vote(members, mean) if kind.vote else None)
+
+
+def _answers(run: Run, split: str) -> Answers:
+    made = load_answers(run, split)
+    if made is None:
+        task = run.config().task
+        raise ValueError(f"{run.path}: its answers have no mean: task = {task}")
+    return made
+
+
+def _mean_of_classes(members: Sequence[StoredPredictions]) -> StoredPredictions:
+    return replace(members[0], log_probability=mean_probability(members))
+
+
+def _vote(members: Sequence[StoredPredictions], mean: StoredPredictions) -> StoredPredictions:
+    classes = np.arange(len(mean.class_names))
+    votes = np.mean([made.predicted[:, None] == classes for made in members], axis=0)
     # less than the weight of a vote, all together: it decides between equals alone
     vote = (votes + mean.probability / (2 * len(members))) / (1 + 1 / (2 * len(members)))
-    return Ensemble(tuple(runs), members, mean, replace(first, log_probability=logarithm(vote)))
+    return replace(mean, log_probability=logarithm(vote))
+
+
+def _mean_of_labels(members: Sequence[StoredLabels]) -> StoredLabels:
+    """Return the log odds of the mean of the probabilities, computed in logarithms."""
+    logits = np.stack([made.logit.astype(np.float64) for made in members])
+    there, absent = (np.logaddexp.reduce(-np.logaddexp(0, sign * logits), 0) for sign in (-1, 1))
+    return replace(members[0], logit=(there - absent).astype(np.float32))
+
+
+def _mean_of_numbers(members: Sequence[StoredNumbers]) -> StoredNumbers:
+    value = np.mean([made.value for made in members], axis=0)
+    return replace(members[0], value=value)
+
+
+def _class_scores(made: StoredPredictions) -> dict[str, float | None]:
+    own = (made.label, made.log_probability)
+    scores = {"accuracy": metrics.accuracy(*own), "macro_f1": metrics.macro_f1(*own)}
+    return {**scores, "log_loss": metrics.log_loss(*own)}
+
+
+def _summary(made: StoredLabels | StoredNumbers) -> dict[str, float | None]:
+    return {**made.summary()}
+
+
+@dataclass(frozen=True)
+class _Means:
+    """What an ensemble of one kind of answers is: its mean, its scores, and a vote, if any."""
+
+    mean: Callable[[Any], Any]
+    score: Callable[[Any], dict[str, float | None]]
+    vote: Callable[[Any, Any], Any] | None = None
+
+
+MEANS: dict[type[Any], _Means] = {
+    StoredPredictions: _Means(_mean_of_classes, _class_scores, _vote),
+    StoredLabels: _Means(_mean_of_labels, _summary),
+    StoredNumbers: _Means(_mean_of_numbers, _summary),
+}
 
 
 def mean_probability(members: Sequence[StoredPredictions]) -> NDArray[np.float32]:
@@ -130,13 +181,11 @@ def mean_probability(members: Sequence[StoredPredictions]) -> NDArray[np.float32
     return mean.astype(np.float32)
 
 
-def _difference(
-    run: Run, own: StoredPredictions, other: Run, theirs: StoredPredictions
-) -> str | None:
+def _difference(run: Run, own: Answers, other: Run, theirs: Answers) -> str | None:
     """Return in what the splits of two runs differ, or None."""
     pairs = {
         name: (getattr(run.config(), name), getattr(other.config(), name))
-        for name in ("dataset", "classes")
+        for name in ("task", "dataset", "classes", "target")
     }
     states = [(one.result() or {}).get("data_digest") for one in (run, other)]
     if None not in states:  # earlier versions recorded none
@@ -152,9 +201,42 @@ def _difference(
             f"other images, first in place {place}: {own.index[place]} against"
             f" {theirs.index[place]}"
         )
-    if not np.array_equal(own.label, theirs.label):
-        return f"other labels of {(own.label != theirs.label).sum()} images"
+    mine_wanted, its_wanted = (
+        np.reshape(one.wanted, (len(one.index), -1)) for one in (own, theirs)
+    )
+    if not np.array_equal(mine_wanted, its_wanted):
+        return f"other labels of {(mine_wanted != its_wanted).any(1).sum()} images"
     return None
+
+
+def lines(scores: Mapping[str, Mapping[str, float | None]]) -> list[str]:
+    """Return a table of what `Ensemble.scores` returns: a line for its head, and one for each."""
+    names = list(next(iter(scores.values())))
+    heads = [
+        HEADS.get(name) or metric_words(name) + (" %" if is_share(name) else "") for name in names
+    ]
+    found = ["  ".join(["", *heads])]
+    for member, own in scores.items():
+        texts = ["–" if own[name] is None else score_text(name, own[name] or 0) for name in names]
+        cells = [f"{text:>{len(head)}}" for text, head in zip(texts, heads, strict=True)]
+        found.append("  ".join(["", *cells, member]))
+    return found
+
+
+def means(made: Sequence[Ensemble[Any]]) -> list[str]:
+    """Return the means over several ensembles, in lines: of `mean` and, where there is one, of
+    `vote`.
+    """
+    every, found = [one.scores() for one in made], []
+    for name in (one for one in ("mean", "vote") if one in every[0]):
+        metric = next(iter(every[0][name]))
+        mean, half_width, n = estimate_mean([float(one[name][metric] or 0) for one in every])
+        error = "" if half_width is None else f" ± {score_text(metric, half_width)}"
+        few = ", too few for an interval" if half_width is None else ""
+        found.append(
+            f"{name}: {metric_words(metric)} {score_with_unit(metric, mean)}{error} (n={n}{few})"
+        )
+    return found
 
 
 def winners(folder: SweepFolder) -> list[list[Run]]:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from fieldtrial.disk.sweep_description import Mode
 from fieldtrial.fields.row_names import name_rows
+from fieldtrial.fields.task_metrics import metric_of
 from fieldtrial.results.analysis.winner import TrialValues
 from fieldtrial.results.read.trials import FAILED, RUN, TESTED
 from fieldtrial.results.verdicts.comparisons import Comparison
@@ -175,7 +176,8 @@ class Groups:
     @property
     def sign(self) -> int:
         """1 where more of the metric is better, else -1."""
-        return -1 if self.metric.endswith("loss") else 1
+        known = metric_of(self.metric)
+        return -1 if known and not known.more_is_better else 1
 
     @property
     def row_comparisons(self) -> list[Comparison]:

@@ -8,7 +8,7 @@ from fieldtrial.results.notebook.loaded import Loaded, Source, loaded
 from fieldtrial.results.notebook.style import LONGEST, SERIES, empty, figure, shown
 from fieldtrial.results.report import data
 from fieldtrial.results.report import table as report_table
-from fieldtrial.results.report.classes import class_results
+from fieldtrial.results.report.answers.sections import CLASSES, answers_section
 from fieldtrial.results.report.data import label
 from fieldtrial.results.report.tested import ComparedRows
 
@@ -168,8 +168,8 @@ def roc(source: Source, row: int | None = None) -> go.Figure:
 def _classes(own: Loaded, row: int | None) -> dict[str, Any] | None:
     """Return what the report says of a row's classes, None without any stored predictions."""
     tested = tested_rows(own)
-    found, _ = class_results(own.folder, tested)
-    if not found:
+    section, found, _ = answers_section(own.folder, tested)
+    if section != CLASSES:
         return None
     if row is None:
         return found[0]

@@ -1,41 +1,21 @@
 """A run's stored predictions, read without running any code of the run's."""
 
-import math
-import os
-import struct
-import zipfile
-import zlib
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fieldtrial import metrics
 from fieldtrial.disk.inside import Inside
-from fieldtrial.disk.reading import open_file
 from fieldtrial.disk.run import Run
 from fieldtrial.fields.task_metrics import classes_problem
+from fieldtrial.results.read.arrays import DAMAGE, Kinds, names_in, read_arrays
 
-KINDS = {"index": ("i", 1), "label": ("i", 1)}
+KINDS: Kinds = {"index": ("i", 1), "label": ("i", 1)}
 ANSWERS = ("log_probability", "probability")  # the second is of older files; float (n, classes)
 LEAST = float(np.finfo(np.float32).smallest_subnormal)  # what is known of a probability of 0
 SUM_ERROR = 1e-3  # by which the probabilities of an image may miss 1
-MOST_BYTES = 2 << 30  # of the arrays of a file, unpacked: 500,000 images of 1,000 classes
-MOST_MEMBERS, MOST_DIRECTORY, MOST_HEAD = 16, 64 << 10, 1000  # the last two in bytes
-END = struct.Struct("<4s4H2LH")  # of a zip file without a comment
-LOCATOR_BYTES = 20  # before it, in files of more than 2 GiB: where another end is
-# What zipfile and numpy raise for files that are damaged, encrypted or packed in an unknown way.
-DAMAGE = (
-    OSError,
-    EOFError,
-    ValueError,
-    KeyError,
-    RuntimeError,
-    struct.error,
-    zlib.error,
-    zipfile.BadZipFile,
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +44,34 @@ class StoredPredictions:
         """The probability of each class, (n, classes)."""
         probability: NDArray[np.floating] = np.exp(self.log_probability)
         return probability
+
+    @property
+    def answer(self) -> NDArray[np.floating]:
+        """What the network gave, with a row for each image."""
+        return self.log_probability
+
+    @property
+    def wanted(self) -> NDArray[np.int64]:
+        """What it should have given: the class of each image."""
+        return self.label
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays that are stored."""
+        answers = {"label": self.label, "log_probability": self.log_probability}
+        return {"index": self.index, **answers}
+
+    def loss(self) -> float:
+        """Return the mean cross-entropy."""
+        return metrics.log_loss(self.label, self.log_probability)
+
+    def take(self, order: NDArray[np.int64]) -> Self:
+        """Return the predictions for the images at these places."""
+        own = (self.index[order], self.label[order], self.log_probability[order])
+        return type(self)(*own, self.class_names)
+
+    def by_class(self) -> dict[str, NDArray[np.float64]]:
+        """Return what is known of each class alone, by what it is."""
+        return {"f1": self.class_f1()}
 
     def summary(self) -> dict[str, float]:
         """Return accuracy, macro_f1, auc and, with more than five classes, top5_accuracy."""
@@ -131,36 +139,13 @@ def _require_classes(run: Run) -> None:
         raise ValueError(why)
 
 
-def _array(archive: zipfile.ZipFile, name: str, kind: str, dimensions: int) -> NDArray[Any]:
-    """Return an array of numbers. Its head is believed only as far as its bytes are there."""
-    info = archive.getinfo(f"{name}.npy")
-    if info.compress_type != zipfile.ZIP_STORED:
-        raise ValueError(f"{name} is packed")
-    with archive.open(info) as file:
-        version = np.lib.format.read_magic(file)
-        read_head = np.lib.format.read_array_header_2_0
-        if version == (1, 0):
-            read_head = np.lib.format.read_array_header_1_0
-        shape, is_fortran, dtype = read_head(file, max_header_size=MOST_HEAD)
-        if dtype.kind != kind or len(shape) != dimensions:
-            raise ValueError(f"{name} is {dtype} with {len(shape)} dimensions")
-        if is_fortran or math.prod(shape) * dtype.itemsize != info.file_size - file.tell():
-            raise ValueError(f"{name} has {info.file_size:,} bytes, which are not {shape} numbers")
-        return np.frombuffer(file.read(), dtype).reshape(shape)
-
-
 def _read(path: Inside) -> dict[str, NDArray[Any]]:
     """Return index, label and log_probability in `path`.
 
     Raises what numpy raises, and ValueError for other contents.
     """
-    with open_file(path) as file, zipfile.ZipFile(_small(file)) as archive:
-        own = ANSWERS[f"{ANSWERS[0]}.npy" not in archive.namelist()]
-        kinds = {**KINDS, own: ("f", 2)}
-        sizes = sum(archive.getinfo(f"{name}.npy").file_size for name in kinds)
-        if sizes > MOST_BYTES:
-            raise ValueError(f"{sizes:,} bytes of arrays; must be at most {MOST_BYTES:,}")
-        arrays = {name: _array(archive, name, *kinds[name]) for name in kinds}
+    own = ANSWERS[ANSWERS[0] not in names_in(path)]
+    arrays = read_arrays(path, {**KINDS, own: ("f", 2)})
     count, classes = arrays[own].shape
     if not count or not len(arrays["index"]) == len(arrays["label"]) == count:
         raise ValueError(
@@ -178,22 +163,6 @@ def _read(path: Inside) -> dict[str, NDArray[Any]]:
     if not np.abs(sums - 1).max() < SUM_ERROR:
         raise ValueError("probabilities must be from 0 to 1, and 1 in sum for each image")
     return {**arrays, ANSWERS[0]: answers if is_log else logarithm(answers)}
-
-
-def _small(file: IO[bytes]) -> IO[bytes]:
-    """Return `file` if its zip directory is as small as numpy's; zipfile would read any.
-
-    Raises:
-        ValueError, struct.error: it is not.
-    """
-    size = file.seek(0, os.SEEK_END)
-    file.seek(max(0, size - END.size - LOCATOR_BYTES))
-    before, end = file.read(LOCATOR_BYTES), file.read(END.size)
-    mark, _, _, _, members, length, _, comment = END.unpack(end)
-    is_plain = mark == b"PK\5\6" and not comment and not before.startswith(b"PK\6\7")
-    if not is_plain or members > MOST_MEMBERS or length > MOST_DIRECTORY:
-        raise ValueError("it does not end as numpy's files do")
-    return file
 
 
 def logarithm(probability: NDArray[np.floating]) -> NDArray[np.floating]:

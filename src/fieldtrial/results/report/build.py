@@ -26,8 +26,8 @@ from fieldtrial.results.analysis.importance import rank_hyperparameters
 from fieldtrial.results.read.sweeps import Sweeps, places, read_each, read_sweep
 from fieldtrial.results.read.trials import FAILED
 from fieldtrial.results.report import data as report_data
+from fieldtrial.results.report.answers.sections import SECTIONS, answers_section
 from fieldtrial.results.report.cautions import on_data
-from fieldtrial.results.report.classes import class_results
 from fieldtrial.results.report.environment import environments, failures, log_files, read_attempts
 from fieldtrial.results.report.findings import findings
 from fieldtrial.results.report.page import render_page
@@ -65,7 +65,7 @@ CHARTS = {
     ),
     "slices": ("Slices", "Each hyperparameter against the result, whatever the others were."),
     "cost": (
-        "What accuracy costs",
+        "What a better result costs",
         "The Pareto front joins the trials that nothing beats at the same or a lower cost.",
     ),
     "budget": (
@@ -82,6 +82,8 @@ CHARTS = {
         ),
     ),
     "classes": ("Classes", "Each row's winner on test, all its tested runs together."),
+    "labels": ("Labels", "Each row's winner on test: the means over its tested runs."),
+    "numbers": ("Predictions", "Each row's winner on test, all its tested runs together."),
 }
 
 
@@ -163,8 +165,10 @@ def _render(sweeps: Sweeps, output: Path | None = None) -> str:
     importance = rank_hyperparameters(
         [by_name[name] for name in tuned], trials[select].where(trials.index.isin(searched.index))
     )
-    has_classes = description.base.task in WITH_CLASSES
-    classes, unreadable = class_results(folder, tested) if has_classes else ([], [])
+    section, answers, unreadable = answers_section(folder, tested)
+    own = (tested.labels, tested.runs, tested.best_first)
+    can_be_drawn = description.base.task in WITH_CLASSES  # see insight/subject
+    pictures = read_pictures(folder, trials, *own) if can_be_drawn else None
     has_result = [select] if select in by_name else []
     axes = list(dict.fromkeys([*importance.names, *tuned]))[:MOST_AXES]
     constants = report_data.constants(trials)
@@ -190,7 +194,8 @@ def _render(sweeps: Sweeps, output: Path | None = None) -> str:
         "budget": report_data.budget(table.groups, tested.labels),
         "estimates": estimates(tested, table.ensemble),
         "markedLabel": "may be the best: not shown to be beaten",
-        "classes": {"rows": classes},
+        "answers": section,
+        **({section: {"rows": answers}} if section else {}),
         "folder": _address(folder, output),
         "places": [*map(folder.place_of, trials["trial"])] if folder.is_sharded else None,
         "commandFile": _command_file(folder),
@@ -198,7 +203,8 @@ def _render(sweeps: Sweeps, output: Path | None = None) -> str:
     }
     charts = [
         {"id": name, "title": title, "lead": lead}
-        for name, (title, lead) in _charts(classes).items()
+        for name, (title, lead) in CHARTS.items()
+        if name not in SECTIONS or name == section
     ]
     texts = {
         "name": description.name,
@@ -217,7 +223,7 @@ def _render(sweeps: Sweeps, output: Path | None = None) -> str:
         "begins": "; at first, those of the search" if data["filter"] else "",
         "constants": constants,
         "charts": charts,
-        "pictures": read_pictures(folder, trials, tested.labels, tested.runs, tested.best_first),
+        "pictures": pictures,
         "failures": failures(folder, trials, logs),
         "environments": environments(attempts),
         "notes": [*table.grid.footer, *unreadable],
@@ -230,13 +236,10 @@ def _render(sweeps: Sweeps, output: Path | None = None) -> str:
         ("findings", "What the table says"), ("table", "The table"),
         *([("pairs", "Every pair")] if texts["pairs"] else []), ("trials", "Trials"),
         *((chart["id"], chart["title"]) for chart in charts),
-        ("pictures", "Pictures"), ("failures", "Failures"), ("environment", "Environment"),
+        *([("pictures", "Pictures")] if pictures else []),
+        ("failures", "Failures"), ("environment", "Environment"),
     ]  # fmt: skip
     return render_page({**texts, "sections": sections}, data)
-
-
-def _charts(classes: Sequence[object]) -> dict[str, tuple[str, str]]:
-    return {name: chart for name, chart in CHARTS.items() if classes or name != "classes"}
 
 
 def _is_live(groups: Groups) -> bool:

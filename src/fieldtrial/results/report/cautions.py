@@ -18,10 +18,10 @@ from fieldtrial.results.read.inputs import remarks_of
 from fieldtrial.results.read.sweeps import SWEEP
 from fieldtrial.results.read.wording import counted, size_text, span_text
 from fieldtrial.results.report.sentences import (
-    MARGIN,
     Finding,
     finding,
     list_text,
+    margin,
     metric_name,
     per_cent,
 )
@@ -49,6 +49,8 @@ def on_selection(tested: ComparedRows) -> Iterator[Finding]:
     if len(gains) < FEWEST:
         return
     mean, half, _ = estimate_mean(list(gains.values()))
+    chosen_by = [float(tested.groups[row].chosen_by(select) or 0) for row in gains]
+    little = margin(select, float(np.mean(chosen_by)))
     assert half is not None
     relation = "better" if mean > 0 else "worse"
     text = (
@@ -57,14 +59,14 @@ def on_selection(tested: ComparedRows) -> Iterator[Finding]:
         f" (95 % interval {span_text(select, mean - half, mean + half)})."
     )
     most = max(gains, key=lambda row: gains[row])
-    if gains[most] > max(2 * MARGIN, mean + half):
+    if gains[most] > max(2 * little, mean + half):
         group = tested.groups[most]
         figures = (group.chosen_by(select), mean_of_runs(group, select))
         first, then = (
             f"{score_text(select, float(one or 0))}{per_cent(select)}" for one in figures
         )
         text += f" The most for {tested.labels[most]}: {first}, then {then}."
-    yield finding("caution" if mean > MARGIN else "open", text)
+    yield finding("caution" if mean > little else "open", text)
 
 
 def on_data(folders: Mapping[str, SweepFolder], tested: ComparedRows) -> Iterator[Finding]:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from fieldtrial.config import FIELDS, HINTS, is_field
 from fieldtrial.disk.sweep_description import SearchDomain, SweepDescription
+from fieldtrial.fields.choices import Criterion
 from fieldtrial.fields.row_names import shortened
 from fieldtrial.fields.scores import is_share
 from fieldtrial.fields.task_metrics import metric_words
@@ -28,16 +29,15 @@ MOST_STEPS = 6  # numbers with no more values than this are choices, drawn at eq
 DIGITS = 5  # significant ones, of numbers in the page
 MISSING = 65535  # the code of a missing value; the others are 16-bit shares of the curve's range
 CURVE_BYTES = 6_000_000  # of all curves in the page; beyond that, the last metrics are left out
+CHOSEN_BY = tuple(one for one in typing.get_args(Criterion) if one != "validation_loss")
 CURVES = (
-    "validation_accuracy", "validation_map", "validation_map50", "validation_loss", "train_loss",
-    "train_accuracy", "lr",
+    *CHOSEN_BY, "validation_loss", "train_loss", "train_accuracy", "lr",
     "gradient_norm", "update_ratio",
     "images_per_second", "data_wait", "utilization",
 )  # fmt: skip
 MEASURES = (
-    "validation_accuracy", "validation_loss", "validation_macro_f1", "validation_auc",
-    "validation_map", "validation_map50", "test_map", "test_map50",
-    "test_accuracy", "test_loss", "train_accuracy", "train_loss",
+    *CHOSEN_BY, "validation_loss", "validation_auc",
+    *(test_metric(one) for one in CHOSEN_BY), "test_loss", "train_accuracy", "train_loss",
     "best_epoch", "epochs_recorded", "minutes", "minutes_alone", "images_per_second", "parameters",
     "trainable_parameters", "flops", "energy_kwh",
 )  # fmt: skip

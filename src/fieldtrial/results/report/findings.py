@@ -18,12 +18,12 @@ from fieldtrial.results.report.cautions import (
     on_selection,
 )
 from fieldtrial.results.report.sentences import (
-    MARGIN,
     Finding,
     difference_text,
     finding,
     interval_text,
     list_text,
+    margin,
     mean_text,
     metric_name,
     points,
@@ -127,7 +127,7 @@ def _on_cheapest(tested: ComparedRows) -> Iterator[Finding]:
     """Say which row costs least of those that are shown to be no worse than the best.
 
     That no difference is shown does not make two rows equal. A row is no worse where the whole
-    interval of its difference to the best lies above -MARGIN.
+    interval of its difference to the best lies above -`margin`.
     """
     costs: dict[str, dict[int, Any]] = {
         "parameters": {row: of_winner(one, "parameters") for row, one in tested.groups.items()},
@@ -136,7 +136,8 @@ def _on_cheapest(tested: ComparedRows) -> Iterator[Finding]:
     for best in tested.best:
         found, cheaper = [], 0
         others, sign = tested.others(best), tested.table.sign
-        level = {row: one for row, one in others.items() if _loss(one, sign) < MARGIN}
+        most_loss = margin(tested.metric, tested.interval(best).mean)
+        level = {row: one for row, one in others.items() if _loss(one, sign) < most_loss}
         for unit, cost in costs.items():
             if not cost[best]:
                 continue
@@ -153,12 +154,12 @@ def _on_cheapest(tested: ComparedRows) -> Iterator[Finding]:
                     f"{tested.labels[least]} needs {short(cost[least])} {unit} instead of"
                     f" {short(cost[best])} ({difference_text(tested.metric, one)})"
                 )
-        margin = size_text(tested.metric, MARGIN).replace("1.0 points", "1 point")
+        size = size_text(tested.metric, most_loss).replace("1.0 points", "1 point")
         if found:
-            text = f"Shown to be less than {margin} worse than {tested.labels[best]}:"
+            text = f"Shown to be less than {size} worse than {tested.labels[best]}:"
             yield finding("shown", f"{text} {'; '.join(found)}.")
         elif cheaper:
-            text = f"No cheaper row is shown to be less than {margin} worse than"
+            text = f"No cheaper row is shown to be less than {size} worse than"
             yield finding("open", f"{text} {tested.labels[best]}.")
 
 

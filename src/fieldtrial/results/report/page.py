@@ -35,7 +35,7 @@ SWEEP = PageFiles(
     (TEMPLATES / "report.css",),
     shared_scripts(
         "basics", "data", "selection", "table", "sorting", "figures", "charts", "curves",
-        "classes", "parallel", "live", "start",
+        "classes", "answers", "parallel", "live", "start",
     ),
 )  # fmt: skip
 

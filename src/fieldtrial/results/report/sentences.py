@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from fieldtrial.fields.scores import is_share, score_text
+from fieldtrial.fields.task_metrics import metric_of
 from fieldtrial.results.read.wording import few, p_text, signed_text, size_text, span_text
 from fieldtrial.results.report.data import label
 from fieldtrial.results.verdicts.comparisons import Comparison
@@ -16,6 +17,15 @@ Finding = dict[str, str]
 def finding(kind: str, text: str) -> Finding:
     """Return a sentence; kind: shown, open or caution."""
     return {"kind": kind, "text": text}
+
+
+def margin(metric: str, mean: float) -> float:
+    """Return the loss that makes a row no worse than one with this mean.
+
+    It is MARGIN; of an error in the unit of what is learned, that share of the mean.
+    """
+    known = metric_of(metric)
+    return MARGIN * abs(mean) if known and known.in_units else MARGIN
 
 
 def mean_text(metric: str, interval: Interval) -> str:

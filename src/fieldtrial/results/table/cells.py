@@ -35,7 +35,7 @@ HEADERS = {
     "energy_kwh": "kWh",
 }
 SCORES = ("train_", "validation_", "test_")
-OF_CLASS = "_f1"  # after a class's name
+OF_CLASS = {"_f1": "F1", "_ap": "AP"}  # after a class's name: what is known of it
 ENSEMBLE = "ensemble"
 
 
@@ -265,8 +265,8 @@ def header(metric: str) -> str:
 def _head(name: str) -> str:
     if is_field(name):
         return name
-    if name.endswith(OF_CLASS) and not name.startswith(SCORES):
-        return f"F1 of {name.removesuffix(OF_CLASS)} %"
+    if (what := OF_CLASS.get(name[-3:])) and not name.startswith(SCORES):
+        return f"{what} of {name[:-3]} %"
     return HEADERS.get(name, header(name) if name.startswith(SCORES) else name.replace("_", " "))
 
 

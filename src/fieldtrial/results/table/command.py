@@ -140,7 +140,7 @@ def _parser() -> argparse.ArgumentParser:
         "search_device_hours, images_per_second, data_wait, utilization, energy_kwh, "
         "trainable_parameters, "
         "parameters, trainable_share, flops, accuracy_per_million_parameters, class_f1, "
-        "CLASS_f1, train_loss, train_accuracy, winner, a field, "
+        "CLASS_f1, class_ap, CLASS_ap, train_loss, train_accuracy, winner, a field, "
         "any number of the results",
     )
     parser.add_argument(

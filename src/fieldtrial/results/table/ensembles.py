@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
+from fieldtrial.fields.choices import TaskName
 from fieldtrial.results.analysis.ensemble import FOLDER
 from fieldtrial.results.analysis.groups import Group, Groups
 from fieldtrial.results.read.sweeps import Sweeps
 from fieldtrial.results.read.wording import counted
 from fieldtrial.results.verdicts.estimates import estimate
 from fieldtrial.results.verdicts.runs import FinalRun, runs_of
+
+AVERAGED: dict[TaskName, str] = {"regression": "number"}  # else probabilities
 
 
 def stored_ensemble(sweeps: Sweeps, groups: Groups) -> tuple[Group | None, list[str]]:
@@ -48,8 +51,9 @@ def stored_ensemble(sweeps: Sweeps, groups: Groups) -> tuple[Group | None, list[
     nothing = sweeps.trials.iloc[:0]
     number, key = len(groups.groups), tuple("" for _ in groups.fields)
     interval = estimate(scored, groups.metric)
+    averaged = AVERAGED.get(sweeps.only.base.task, "probability")
     lines.append(
-        f"Ensemble: the mean probability of the {members} rows' winners with the same seed. It is"
+        f"Ensemble: the mean {averaged} of the {members} rows' winners with the same seed. It is"
         " compared with no row, because it is made of them."
     )
     return Group(number, key, nothing, None, nothing, nothing, {}, (), interval=interval), lines

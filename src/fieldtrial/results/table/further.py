@@ -1,18 +1,20 @@
 """Measures of groups from records and predictions: of the kept epoch's training, F1 by class."""
 
 import functools
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
+from fieldtrial.fields.task_metrics import OF_EACH
 from fieldtrial.results.analysis.groups import Group
 from fieldtrial.results.analysis.quantities import Measure, mean_by_place, shown_runs
-from fieldtrial.results.read.predictions import load_predictions
+from fieldtrial.results.read.answers import load_answers
 from fieldtrial.results.read.sweeps import SWEEP, Sweeps
 
 OF_TRAINING = ("train_loss", "train_accuracy")
-CLASS_F1 = "class_f1"  # the F1 of every class
+OF_CLASSES = {"class_f1": "_f1", "class_ap": "_ap"}  # what is known of every class, by its ending
 MOST_CLASSES = 200
 
 
@@ -44,9 +46,14 @@ def training_measures(sweeps: Sweeps, records: pd.DataFrame) -> dict[str, Measur
 
 
 def class_measures(sweeps: Sweeps) -> dict[str, Measure]:
-    """Return the mean F1 on test of each class, CLASS_f1, as far as predictions are stored."""
+    """Return the mean F1 on test of each class, CLASS_f1, as far as predictions are stored.
+
+    Of labels, their average precision too, CLASS_ap.
+    """
     if "class_names" not in sweeps.trials:
         return {}
+    tasks = sweeps.trials["task"].dropna().unique()
+    known = list(dict.fromkeys(what for task in tasks for what in OF_EACH.get(task, ())))
     lists = sweeps.trials["class_names"].dropna()
     names = list(dict.fromkeys(str(name) for names in lists for name in names))
 
@@ -55,11 +62,15 @@ def class_measures(sweeps: Sweeps) -> dict[str, Measure]:
         found: dict[str, list[float]] = {}
         for sweep, trial in places:
             try:
-                made = load_predictions(sweeps.folders[sweep].run(trial))
+                made = load_answers(sweeps.folders[sweep].run(trial))
             except (OSError, ValueError):  # removed, damaged, or of before they were stored
                 continue
-            for name, score in zip(made.class_names, made.class_f1(), strict=True):
-                found.setdefault(name, []).append(float(score))
+            if made is None:
+                continue
+            for what, scored in made.by_class().items():
+                for name, score in zip(made.class_names, scored.tolist(), strict=True):
+                    if math.isfinite(score):
+                        found.setdefault(f"{name}_{what}", []).append(score)
         return {name: float(np.mean(values)) for name, values in found.items()}
 
     def mean(name: str) -> Measure:
@@ -69,9 +80,14 @@ def class_measures(sweeps: Sweeps) -> dict[str, Measure]:
 
         return of_group
 
-    return {f"{name}_f1": mean(name) for name in names[:MOST_CLASSES]}
+    every = [f"{name}_{what}" for what in known for name in names[:MOST_CLASSES]]
+    return {name: mean(name) for name in every}
 
 
 def spelled_out(names: Sequence[str], classes: Sequence[str]) -> list[str]:
-    """Return the names of measures, with those of all classes in the place of CLASS_F1."""
-    return [one for name in names for one in (classes if name == CLASS_F1 else [name])]
+    """Return the names of measures, with those of all classes in the place of OF_CLASSES."""
+    spelled = {
+        name: [one for one in classes if one.endswith(ending)]
+        for name, ending in OF_CLASSES.items()
+    }
+    return [one for name in names for one in spelled.get(name, [name])]

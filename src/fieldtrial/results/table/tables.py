@@ -17,7 +17,7 @@ from fieldtrial.results.read.trials import RUN
 from fieldtrial.results.table.cells import Layout, order
 from fieldtrial.results.table.ensembles import stored_ensemble
 from fieldtrial.results.table.further import (
-    CLASS_F1,
+    OF_CLASSES,
     OF_TRAINING,
     class_measures,
     spelled_out,
@@ -150,7 +150,7 @@ def _make(
         for name in spelled_out(names, list(of_classes))
         if name not in WHERE_KNOWN or name in known
     ]
-    require([name for name in names if name not in of_classes], [*known, CLASS_F1])
+    require([name for name in names if name not in of_classes], [*known, *OF_CLASSES])
     of_cost = [
         name for name in COST if any(known[name](group) is not None for group in groups.groups)
     ]

@@ -8,6 +8,7 @@ from scipy import special
 
 from fieldtrial import metrics
 from fieldtrial.fields.scores import is_share
+from fieldtrial.fields.task_metrics import metric_of
 from fieldtrial.results.verdicts.crossed import Runs, contrasts_of, family_of
 
 CONFIDENCE = 0.95
@@ -40,7 +41,7 @@ def estimate(row: Runs, metric: str) -> Interval:
     The interval of a share is E. B. Wilson's (Journal of the American Statistical Association 22,
     1927), with the number of images that would give the same variance by themselves (as E. L. Korn
     and B. I. Graubard have it for surveys, Survey Methodology 24, 1998), so that it stays within 0
-    and 1. A loss has its interval on the scale of logarithms.
+    and 1. A loss, or an error in a unit, has its interval on the scale of logarithms.
     """
     mean, runs = float(row.values.mean()), len(row.values)
     if not row.suffices:
@@ -67,12 +68,15 @@ def _ends(
     metric: str, mean: float, variance: float, quantile: float, row: Runs
 ) -> tuple[float, float]:
     error = math.sqrt(variance)
-    if metric.endswith("loss") and mean > 0:
+    known = metric_of(metric)
+    if (metric.endswith("loss") or (known and known.in_units)) and mean > 0:
         factor = math.exp(quantile * error / mean)
         return mean / factor, mean * factor
     low, high = mean - quantile * error, mean + quantile * error
     if metric.endswith("auc"):
         return max(0.0, low), min(1.0, high)
+    if metric.endswith("r2"):
+        return low, min(1.0, high)
     if not is_share(metric):
         return low, high
     if variance > 0 and 0 < mean < 1:

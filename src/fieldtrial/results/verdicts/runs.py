@@ -9,7 +9,8 @@ import numpy as np
 from fieldtrial.disk.run import Run
 from fieldtrial.fields.scores import is_share
 from fieldtrial.fields.task_metrics import metric_of
-from fieldtrial.results.read.predictions import StoredPredictions, load_predictions
+from fieldtrial.results.read.answers import Answers, load_answers
+from fieldtrial.results.verdicts.answer_scores import KINDS
 from fieldtrial.results.verdicts.crossed import Runs, Values
 from fieldtrial.results.verdicts.image_scores import SCORES
 
@@ -48,7 +49,8 @@ def runs_of(tested: Sequence[FinalRun], metric: str) -> tuple[Runs, str]:
     values: Values = np.array([one.value for one in tested])
     scores, images = None, None
     split, _, name = metric.partition("_")
-    unit = SCORES[name][1] if split == SPLIT and name in SCORES else 0.0
+    known = KINDS[type(found[0])] if found else SCORES if split == SPLIT else {}
+    unit = known[name][1] if name in known else 0.0
     counted = min(one.images for one in tested)
     step = 1 / counted if counted and is_share(metric) else 0.0
     if found:
@@ -71,22 +73,22 @@ def runs_of(tested: Sequence[FinalRun], metric: str) -> tuple[Runs, str]:
     return Runs(values, scores, images, unit, repeated, step, has_searches), problem
 
 
-def _predictions(tested: Sequence[FinalRun], metric: str) -> tuple[list[StoredPredictions], str]:
+def _predictions(tested: Sequence[FinalRun], metric: str) -> tuple[list[Answers], str]:
     """Return the predictions of all runs; none, and why, where some are missing or do not fit."""
     split, _, name = metric.partition("_")
-    if split != SPLIT or name not in SCORES:
-        known = metric_of(metric)
-        if known is None or known.of_images:
-            return [], ""
-        return [], f"an image has no {known.words} of its own"
-    found: list[StoredPredictions] = []
+    known = metric_of(metric)
+    if split != SPLIT or known is None:
+        return [], ""
+    found: list[Answers] = []
     for one in tested:
         try:
-            made = load_predictions(one.run)
+            made = load_answers(one.run)
         except FileNotFoundError:
             return [], f"{one.run.name} has stored no predictions"
         except (OSError, ValueError) as error:
             return [], str(error)
+        if made is None or name not in KINDS[type(made)]:
+            return [], f"an image has no {known.words} of its own"
         if abs(_value(made, name) - one.value) > TOLERANCE * max(1, abs(one.value)):
             return [], f"{one.run.name}: its predictions are not those of its result"
         found.append(made)
@@ -98,20 +100,19 @@ def _predictions(tested: Sequence[FinalRun], metric: str) -> tuple[list[StoredPr
     return found, ""
 
 
-def _value(made: StoredPredictions, name: str) -> float:
+def _value(made: Answers, name: str) -> float:
     """Return the metric itself."""
     if name == "loss":
         return float(_scores(made, name).mean())
     return made.summary()[name]
 
 
-def _scores(made: StoredPredictions, name: str) -> Values:
+def _scores(made: Answers, name: str) -> Values:
     """Return the scores on the images in the order of their numbers, float64 (images,)."""
-    order = np.argsort(made.index)
-    return SCORES[name][0](made.label[order], made.log_probability[order])
+    return KINDS[type(made)][name][0](made.take(np.argsort(made.index)))
 
 
-def _digest(made: StoredPredictions) -> bytes:
+def _digest(made: Answers) -> bytes:
     """Return what is equal for equal answers to the same images."""
-    order = np.argsort(made.index)
-    return hashlib.blake2b(np.ascontiguousarray(made.log_probability[order]).data).digest()
+    answer = made.answer[np.argsort(made.index)]
+    return hashlib.blake2b(np.ascontiguousarray(answer).data).digest()

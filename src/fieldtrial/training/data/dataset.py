@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from fieldtrial.config import ConfigError
+from fieldtrial.fields.choices import TaskName
+from fieldtrial.training.data.labels.strata import classes_to_cut
 from fieldtrial.training.data.recipe import AnyRecipe
 from fieldtrial.training.data.splits import Indices, first_of, stratified_cut
 
@@ -21,8 +23,19 @@ NAMED_FILES = 20  # damaged files named in one message
 TEST_FRACTION = 0.2  # of a data set without a test set; the split is the same for every seed
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What the images of a trial must be labelled with.
+
+    task: that learns it. target: the name of a number, where there may be several; else None.
+    """
+
+    task: TaskName = "classification"
+    target: str | None = None
+
+
 class Annotations(Protocol):
-    """What the images of a data set are labelled with beside a class each, such as boxes."""
+    """What the images of a data set have in the place of a class each, such as boxes."""
 
     def misfit(self, index: int, size: tuple[int, int]) -> str:
         """Return why image `index` of this width and height has none of these labels, or ""."""
@@ -47,6 +60,7 @@ class Contents:
         where: says where image i is, for messages.
         are_files: whether the images are files of their own, which may come and go.
         annotations: further labels; None where a class is all.
+        strata: int64 (n,), what images are cut by, as if these were classes; None: their classes.
         remarks: as those of a Dataset, where only reading the labels tells.
     """
 
@@ -58,6 +72,7 @@ class Contents:
     where: Callable[[int], str]
     are_files: bool = False
     annotations: Annotations | None = None
+    strata: Indices | None = None
     remarks: tuple[str, ...] = ()
 
     @classmethod
@@ -116,14 +131,18 @@ class Contents:
         except UnidentifiedImageError:  # Pillow names the bytes' address
             raise UnidentifiedImageError("Pillow does not know its format") from None
 
+    def classes_to_cut(self, fraction: float) -> tuple[Indices, tuple[str, ...]]:
+        """Return what images are cut by, and its names; see `strata.classes_to_cut`."""
+        return classes_to_cut(self.labels, self.class_names, self.strata, fraction)
+
     def with_test_split(self, fraction: float = TEST_FRACTION) -> "Contents":
         """Return the same images, a fixed stratified `fraction` of them as the test set.
 
         Raises:
             ValueError: a class has too few images; the message names it.
         """
-        parts = self.parts.copy()
-        parts[stratified_cut(self.labels, self.class_names, fraction, seed=0)[1]] = TEST
+        parts, cut_by = self.parts.copy(), self.classes_to_cut(fraction)
+        parts[stratified_cut(*cut_by, fraction, seed=0)[1]] = TEST
         return replace(self, parts=parts)
 
 

@@ -36,6 +36,7 @@ from fieldtrial.training.data.splits import Indices, cut_by_numbers
 
 FORMAT = 4  # raised when the same data set would be decoded to other pixels or other files
 BLOCK = 32  # images that a thread decodes at once
+STRATA = "strata.npy"  # of data that are not cut by classes
 
 # From an image's number, width and height to it as a viewer shows it, if it was decoded before.
 Decoded = Callable[[int, tuple[int, int]], Image.Image | None]
@@ -49,7 +50,7 @@ class Store:
 
     Attributes:
         images: read-only memory map, uint8 (n, height, width, channels).
-        labels: int64 (n,).
+        labels: int64 (n,). strata: as those of Contents.
         parts: uint8 (n,), TRAIN, VALIDATION or TEST.
         keys: uint64 (n,), of what each image's file contains; equal at every size.
         pixels: uint64 (n,), of what it looks like in `images`.
@@ -71,6 +72,7 @@ class Store:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     remarks: tuple[str, ...]
+    strata: Indices | None = None
 
 
 def store_root() -> Path:
@@ -126,7 +128,7 @@ def with_test_images(dataset: Dataset, contents: Contents, cut: Cut, keys: Keys 
         if cut == BY_POSITION or keys is None:
             return contents.with_test_split(fraction)
         own = numbers(keys, "test")
-        chosen = cut_by_numbers(contents.labels, contents.class_names, fraction, own)[1]
+        chosen = cut_by_numbers(*contents.classes_to_cut(fraction), fraction, own)[1]
     except ValueError as error:
         raise problem(dataset.name, f"has no test set of its own, and {error}") from None
     parts = contents.parts.copy()
@@ -136,7 +138,7 @@ def with_test_images(dataset: Dataset, contents: Contents, cut: Cut, keys: Keys 
 
 def read_store(folder: Path) -> Store:
     """Return the store in `folder`. Raises OSError where there is none."""
-    facts = json.loads((folder / "facts.json").read_bytes())
+    facts, strata = json.loads((folder / "facts.json").read_bytes()), folder / STRATA
     return Store(
         name=folder.name,
         # a plain array: numpy's memmap class does Python work at every indexing
@@ -151,6 +153,7 @@ def read_store(folder: Path) -> Store:
         mean=tuple(facts["mean"]),
         std=tuple(facts["std"]),
         remarks=tuple(facts["remarks"]),
+        strata=np.load(strata) if strata.exists() else None,
     )
 
 
@@ -187,6 +190,8 @@ def _build(
     mean, std = known.normalisation(contents.parts == TRAIN)
     np.save(folder / "labels.npy", contents.labels)
     np.save(folder / "parts.npy", contents.parts)
+    if contents.strata is not None:
+        np.save(folder / STRATA, contents.strata)
     np.save(folder / "keys.npy", known.keys)
     np.save(folder / "pixels.npy", known.pixels)
     count = len(contents.labels) if contents.are_files else 0

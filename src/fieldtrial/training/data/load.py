@@ -14,11 +14,13 @@ from fieldtrial.fields.rules import has_crops
 from fieldtrial.processes import data_root
 from fieldtrial.training.data.content import Keys, cut_validation, numbers
 from fieldtrial.training.data.copies import equal_images, without_copies
-from fieldtrial.training.data.dataset import TEST, TRAIN, VALIDATION
+from fieldtrial.training.data.dataset import TEST, TRAIN, VALIDATION, Wanted
 from fieldtrial.training.data.image_store import Store, open_store, store_root
+from fieldtrial.training.data.labels.chosen import chosen_classes
+from fieldtrial.training.data.labels.strata import classes_to_cut
 from fieldtrial.training.data.originals import Originals, open_originals
 from fieldtrial.training.data.recipe import AnyRecipe, Letterbox
-from fieldtrial.training.data.sets.registry import has_boxes, locate, open_dataset
+from fieldtrial.training.data.sets.registry import locate, misfit, open_dataset
 from fieldtrial.training.data.splits import (
     Indices,
     first_of,
@@ -27,10 +29,7 @@ from fieldtrial.training.data.splits import (
 )
 
 NO_PART = 255  # of images that are left out
-OTHER_LABELS = {
-    True: "its images have no boxes; task = detection needs boxes:PATH, or shapes",
-    False: "its images are labelled with boxes, which task = detection learns",
-}
+CLASSES = Wanted()
 
 
 @dataclass(frozen=True)
@@ -78,6 +77,8 @@ class Data:
     recipe: AnyRecipe | None = None
     originals: Originals | None = None
     targets_suffice: ClassVar[bool] = True
+    counted: ClassVar[str] = "images"  # what `count` counts
+    called: ClassVar[tuple[str, str]] = ("class", "classes")  # what class_names names
 
     @property
     def channels(self) -> int:
@@ -93,9 +94,30 @@ class Data:
         """Return what the data are, for people: classes, sizes of the parts, and the remarks."""
         parts = {"training": self.train, "validation": self.validation, "test": self.test}
         sizes = ", ".join(f"{len(own):,} {name}" for name, own in parts.items())
-        count, names = len(self.class_names), first_of(self.class_names)
-        first = f"{dataset}: {count} class{'es' * (count > 1)} ({names}); {sizes} images"
+        first = f"{dataset}: {self.learned_text()}; {sizes} images"
         return [first, *(f"  {remark}" for remark in self.remarks)]
+
+    def learned_text(self) -> str:
+        """Return what is learned of an image, for people: '2 classes (cat, dog)'."""
+        return f"{self.classes_text()} ({first_of(self.class_names)})"
+
+    def classes_text(self) -> str:
+        """Return how many classes there are: '2 classes'."""
+        count = len(self.class_names)
+        return f"{count} {self.called[count > 1]}"
+
+    def facts(self) -> dict[str, Any]:
+        """Return entries of result.json on what the network's output means; here none."""
+        return {}
+
+    def as_learned(self, _own: "Data") -> "Data":
+        """Return the data, as a network that another one trained has learned it."""
+        return self
+
+    @property
+    def whole(self) -> "Data":
+        """The data with the images, where features have taken their place."""
+        return self
 
     def targets(self, chosen: Indices) -> NDArray[Any]:
         """Return what is learned of the images `chosen`: their labels, int64 (n,)."""
@@ -119,6 +141,18 @@ class Data:
         counts = self.count(np.arange(len(self.labels)))
         return dict(zip(self.class_names, counts.tolist(), strict=True))
 
+    def bars(self, chosen: Indices) -> tuple[tuple[str, ...], Indices]:
+        """Return what a picture of the data counts, and how often it is there among `chosen`."""
+        return self.class_names, self.count(chosen)
+
+    def caption(self, index: int) -> str:
+        """Return what image `index` is labelled with, for people."""
+        return self.class_names[int(self.labels[index])]
+
+    def frames(self, _index: int) -> list[list[float]]:
+        """Return the boxes that are drawn in an image: left, top, right and bottom in pixels."""
+        return []
+
     @property
     def shape(self) -> DataShape:
         """The shape that a model for this data is built for."""
@@ -130,7 +164,7 @@ def load(
     image_size: int | None,
     cut: Cut = BY_CONTENT,
     recipe: AnyRecipe | None = None,
-    with_boxes: bool = False,
+    wanted: Wanted = CLASSES,
 ) -> Data:
     """Return the data of `config`, with images of `image_size` pixels or the data set's own size.
 
@@ -146,15 +180,16 @@ def load(
     `images_per_class` leave others out, by the same seed. Of data sets that are files, images are
     chosen by what the files contain, or by their places as earlier versions did, as `cut` says.
 
-    with_boxes: whether the images are labelled with boxes; see `load_boxes`.
+    wanted: what the images must be labelled with. Where that is no class, all of them count as of
+        one; see `load_boxes` and `load_targets`.
 
     Raises:
         ConfigError: no such data set, folder or class; a damaged image; a class without enough
             images in a split; a data set with other labels.
     """
     root = data_root()
-    if has_boxes(config.dataset) != with_boxes:
-        raise ConfigError([f"dataset = {config.dataset!r}: {OTHER_LABELS[with_boxes]}"])
+    if why := misfit(config.dataset, wanted.task):
+        raise ConfigError([f"dataset = {config.dataset!r}: {why}"])
     shares = _Shares(
         config.validation_fraction,
         config.train_fraction,
@@ -164,7 +199,8 @@ def load(
     )
     crops = has_crops(config) and config.preprocessing == "recipe"
     crops = crops and config.classifier == "softmax"
-    place = _Place(locate(config.dataset, root), image_size, recipe, root, store_root(), cut)
+    dataset = locate(config.dataset, root)
+    place = _Place(dataset, image_size, recipe, root, store_root(), cut, wanted)
     return _load(place, config.classes, shares, crops)
 
 
@@ -179,7 +215,7 @@ class _Shares(NamedTuple):
 
 
 class _Place(NamedTuple):
-    """A data set, where it and its stores are, how images become squares, and how it is cut."""
+    """A data set with its labels, its places, how images become squares, and how it is cut."""
 
     dataset: str
     image_size: int | None
@@ -187,6 +223,7 @@ class _Place(NamedTuple):
     root: Path
     stores: Path
     cut: Cut
+    wanted: Wanted
 
 
 @functools.lru_cache(maxsize=64)  # of index arrays; the stores are shared
@@ -204,10 +241,9 @@ def _load(place: _Place, classes: str, shares: _Shares, crops: bool) -> Data:
     parts, left_out = store.parts, list[str]()
     if not (store.parts == VALIDATION).any():
         try:
-            keys = store.keys[train] if _cuts_by_content(store, place) else None
-            kept, cut = cut_validation(
-                labels[train], class_names, shares.validation_fraction, shares.seed, keys
-            )
+            keys, fraction = _keys(store, place, train), shares.validation_fraction
+            cut_by = classes_to_cut(labels[train], class_names, _strata(store, train), fraction)
+            kept, cut = cut_validation(*cut_by, fraction, shares.seed, keys)
         except ValueError as error:
             asked = f"validation_fraction = {shares.validation_fraction!r}"
             raise ConfigError([f"{asked}: {dataset}: {error}"]) from None
@@ -224,8 +260,9 @@ def _load(place: _Place, classes: str, shares: _Shares, crops: bool) -> Data:
         train = alone
     if shares.train_fraction < 1 or shares.images_per_class or shares.deduplicate:
         try:
-            drawn = store.keys[train] if _cuts_by_content(store, place) else None
-            train = _sample(drawn, labels, train, class_names, shares)
+            strata, fraction = _strata(store, train), shares.train_fraction
+            drawn_by = classes_to_cut(labels[train], class_names, strata, fraction)
+            train = train[_sample(_keys(store, place, train), *drawn_by, shares)]
         except ValueError as error:
             names = ["train_fraction", "images_per_class"]
             names += ["deduplicate"] if shares.deduplicate else []
@@ -254,7 +291,7 @@ def _load(place: _Place, classes: str, shares: _Shares, crops: bool) -> Data:
 
 @functools.lru_cache(maxsize=8)
 def _open(place: _Place, crops: bool) -> Store:
-    found = open_dataset(place.dataset, place.root)
+    found = open_dataset(place.dataset, place.root, place.wanted)
     size = place.image_size or found.image_size
     # first, so that the squares are made of what is decoded there
     originals = _open_originals(place) if crops else None
@@ -262,70 +299,32 @@ def _open(place: _Place, crops: bool) -> Store:
     return open_store(found, size, place.stores, place.cut, place.recipe, decoded)
 
 
-def _cuts_by_content(store: Store, place: _Place) -> bool:
-    """Return whether parts are cut by what the files contain, not by their places."""
-    return store.are_files and place.cut == BY_CONTENT
+def _keys(store: Store, place: _Place, chosen: Indices) -> Keys | None:
+    """Return the keys of the images `chosen`; None where they are cut by their places."""
+    return store.keys[chosen] if store.are_files and place.cut == BY_CONTENT else None
+
+
+def _strata(store: Store, chosen: Indices) -> Indices | None:
+    return None if store.strata is None else store.strata[chosen]
 
 
 def _sample(
-    keys: Keys | None,
-    labels: Indices,
-    train: Indices,
-    class_names: tuple[str, ...],
-    shares: _Shares,
+    keys: Keys | None, labels: Indices, class_names: tuple[str, ...], shares: _Shares
 ) -> Indices:
-    """Return the training images that train_fraction and images_per_class leave.
+    """Return the places of the images that train_fraction and images_per_class leave.
 
-    keys: of the images in `train`; None where they are chosen by their places.
+    keys: of the images; None where they are chosen by their places.
     """
-    own, fraction, most = labels[train], shares.train_fraction, shares.images_per_class
+    fraction, most = shares.train_fraction, shares.images_per_class
     if keys is not None:
         drawn = numbers(keys, "training", shares.seed)
-        return train[sample_by_numbers(own, class_names, fraction, most, drawn)]
-    return train[stratified_sample(own, class_names, fraction, most, shares.seed)]
+        return sample_by_numbers(labels, class_names, fraction, most, drawn)
+    return stratified_sample(labels, class_names, fraction, most, shares.seed)
 
 
 @functools.lru_cache(maxsize=8)
 def _open_originals(place: _Place) -> Originals | None:
-    found = open_dataset(place.dataset, place.root)
+    found = open_dataset(place.dataset, place.root, place.wanted)
     size = place.image_size or found.image_size
     assert not isinstance(place.recipe, Letterbox), "boxes are not cropped with their images"
     return open_originals(found, size, place.recipe, place.stores, place.cut)
-
-
-def chosen_classes(classes: str, dataset: str, names: tuple[str, ...]) -> list[int]:
-    """Return the numbers of `classes` among `names`: all, N, A-B or a list of names.
-
-    A-B are names where these are whole numbers, such as 5-9 of digits; else places from 0 on.
-
-    Raises:
-        ConfigError: there are no such classes.
-    """
-    count, numbered = len(names), all(name.isascii() and name.isdecimal() for name in names)
-    if classes == "all":
-        return list(range(count))
-    if "," in classes:
-        asked = [name.strip() for name in classes.split(",")]
-        if missing := [name for name in asked if name not in names]:
-            raise ConfigError(
-                [
-                    f"classes = {classes!r}: {dataset} has no {first_of(missing)}; it has"
-                    f" {first_of(names)}"
-                ]
-            )
-        return [names.index(name) for name in asked]
-    if "-" not in classes:
-        if int(classes) > count:
-            raise ConfigError([f"classes = {classes!r}: {dataset} has {count} classes"])
-        return list(range(int(classes)))
-    ends = [int(text) for text in classes.split("-")]
-    places = [int(name) for name in names] if numbered else list(range(count))
-    if missing_ends := [end for end in ends if end not in places]:
-        which = "named" if numbered else "numbered"
-        raise ConfigError(
-            [
-                f"classes = {classes!r}: {dataset} has {count} classes, {which} {places[0]} to"
-                f" {places[-1]}; there is no {missing_ends[0]}"
-            ]
-        )
-    return [number for number, place in enumerate(places) if ends[0] <= place <= ends[1]]

@@ -119,14 +119,10 @@ class FeatureData(Data):
     Those of the training and validation images, or those of the test images; see `for_split`.
 
     Attributes:
-        side: see `image_size`.
-        learned: what is learned of each image, (n, ...).
         chosen: the images' positions in the data set's store, int64 (n,).
         source: what the features were computed from.
     """
 
-    side: int
-    learned: NDArray[Any]
     chosen: Indices
     source: FeatureSource
 
@@ -151,8 +147,6 @@ class FeatureData(Data):
             digest=data.digest,
             cut=data.cut,
             remarks=data.remarks,
-            side=data.image_size,
-            learned=data.targets(chosen),
             chosen=chosen,
             source=source,
         )
@@ -160,11 +154,16 @@ class FeatureData(Data):
     @property
     def image_size(self) -> int:
         """Side in pixels of the images that the features were computed from."""
-        return self.side
+        return self.whole.image_size
+
+    @property
+    def whole(self) -> Data:
+        """The data with the images that the features were computed from."""
+        return self.source.data
 
     def targets(self, chosen: Indices) -> NDArray[Any]:
         """Return what is learned of the images `chosen`."""
-        return self.learned[chosen]
+        return self.whole.targets(self.chosen[chosen])
 
     def take(self, chosen: Indices) -> NDArray[Any]:
         """Return a copy of the features of `chosen`, which lie in memory as those in the file."""

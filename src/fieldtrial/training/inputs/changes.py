@@ -1,16 +1,23 @@
 """How data differ from what they were, in words: which images were added, removed or changed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fieldtrial.training.data.boxes.stored import read_box_keys
 from fieldtrial.training.data.image_store import Store, read_places, read_store, store_root
+from fieldtrial.training.data.labels.targets import read_target_keys
 from fieldtrial.training.data.splits import first_of
 
 NAMED_IMAGES = 3  # of each kind, in a message
+# What images are labelled with beside a class, and what reads a key of it for each image.
+LABELS: dict[str, Callable[[Path], NDArray[np.uint64] | None]] = {
+    "boxes": read_box_keys,
+    "labels": read_target_keys,
+}
 
 
 def data_changes(known: Mapping[str, Any], now: Mapping[str, Any]) -> str:
@@ -23,7 +30,7 @@ def data_changes(known: Mapping[str, Any], now: Mapping[str, Any]) -> str:
         folders = [store_root() / inputs["store"] for inputs in (known, now)]
         (old, new), (was, places) = map(read_store, folders), map(read_places, folders)
         changes = _of_images(old, was, new, places) if was and places else []
-        changes = changes or _of_boxes(folders, was, places)
+        changes = changes or _of_labels(folders, was, places)
     except (OSError, KeyError, ValueError):  # a cleared cache, or another machine's
         changes = []
     changes = changes or _of_classes(known.get("classes", {}), now.get("classes", {}))
@@ -63,17 +70,20 @@ def _of_images(old: Store, was: Sequence[str], new: Store, places: Sequence[str]
     return lines
 
 
-def _of_boxes(folders: Sequence[Path], was: Sequence[str], places: Sequence[str]) -> list[str]:
-    """Return which images have other boxes, where the images of two stores are the same."""
-    old, new = map(read_box_keys, folders)
-    if old is None or new is None:
-        return []
-    before = dict(zip(was, old.tolist(), strict=True))
-    changed = [
-        name for name, key in zip(places, new.tolist(), strict=True) if before.get(name) != key
-    ]
-    listed = first_of(changed, NAMED_IMAGES)
-    return [f"{len(changed):,} images with other boxes ({listed})"] if changed else []
+def _of_labels(folders: Sequence[Path], was: Sequence[str], places: Sequence[str]) -> list[str]:
+    """Return which images have other labels, where the images of two stores are the same."""
+    lines = []
+    for what, read_keys in LABELS.items():
+        old, new = map(read_keys, folders)
+        if old is None or new is None:
+            continue
+        before = dict(zip(was, old.tolist(), strict=True))
+        changed = [
+            name for name, key in zip(places, new.tolist(), strict=True) if before.get(name) != key
+        ]
+        listed = first_of(changed, NAMED_IMAGES)
+        lines += [f"{len(changed):,} images with other {what} ({listed})"] if changed else []
+    return lines
 
 
 def _of_classes(known: Mapping[str, int], now: Mapping[str, int]) -> list[str]:

@@ -316,7 +316,7 @@ def count(network: Network, data: Data) -> dict[str, int]:
 def facts_of(network: Network, data: Data) -> dict[str, Any]:
     """Return the numbers of `count`, how images became squares, and where the weights are from."""
     recipe = {"recipe": text_of(data.recipe, data.image_size)}
-    return count(network, data) | recipe | network.origin
+    return count(network, data) | recipe | data.facts() | network.origin
 
 
 def peak_memory_mb(world: World) -> float:

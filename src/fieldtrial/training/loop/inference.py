@@ -1,7 +1,7 @@
 """Inference over many images: a network's outputs, batch by batch."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 
@@ -34,3 +34,15 @@ def infer(
     per_process = math.ceil(most / attempt.accumulation)
     for batch in batches(data, indices, per_process * size, attempt.world):
         yield batch, network(batch.images)
+
+
+def outputs_of(network: Network, data: Data, indices: Indices, attempt: Attempt) -> torch.Tensor:
+    """Return, to all processes, the outputs for the images `indices`, in order, on the CPU."""
+    return gathered(infer(network, data, indices, attempt), attempt)
+
+
+def gathered(answers: Iterable[tuple[Batch, torch.Tensor]], attempt: Attempt) -> torch.Tensor:
+    """Return, to all processes, what all have answered batch by batch, on the CPU."""
+    gather = attempt.world.all_gather
+    # Gathered rows are in the order of the images, with a batch's padding at its end.
+    return torch.cat([gather(part)[: batch.count].cpu() for batch, part in answers])

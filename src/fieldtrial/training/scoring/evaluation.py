@@ -119,7 +119,7 @@ def evaluate_elsewhere(run: Run, world: World, dataset: str, split: Split = "tes
     if other.channels not in (1, taken := network.mean.shape[1]):
         channels = f"its images have {other.channels} channels, the model takes {taken}"
         raise ConfigError([f"dataset = {dataset!r}: {channels}"])
-    found = metrics_of(other, _score(network, other, attempt, (split,)))
+    found = metrics_of(other, _score(network, other.as_learned(own), attempt, (split,)))
     found["data_digest"] = other.digest
     if world.is_rank_0:
         run.write_evaluation(f"{dataset} {split}", found)

@@ -19,11 +19,11 @@ from fieldtrial.disk.run import Run
 from fieldtrial.disk.schemas import BY_CONTENT
 from fieldtrial.processes import data_root
 from fieldtrial.training.data.content import cut_validation, keys_of
-from fieldtrial.training.data.dataset import TEST, TRAIN, VALIDATION, Contents, unreadable
+from fieldtrial.training.data.dataset import TEST, TRAIN, VALIDATION, Contents, Wanted, unreadable
 from fieldtrial.training.data.image_store import with_test_images
+from fieldtrial.training.data.labels.labelled_folder import open_folder
 from fieldtrial.training.data.pixels import as_shown, require_decodable
 from fieldtrial.training.data.progress_bar import progress
-from fieldtrial.training.data.sets.image_folder import image_folder
 from fieldtrial.training.data.sets.registry import locate, open_dataset
 from fieldtrial.training.data.splits import Indices
 from fieldtrial.training.distributed.world import World
@@ -182,7 +182,8 @@ def _free_run(path: Path | str, config: TrainConfig) -> Run:
 def _contents(dataset: str, split: Split, config: TrainConfig) -> Contents:
     """Return the images of the data set that `locate` named, in the parts that a trial has."""
     if split == "all" and dataset.startswith(FOLDER):  # a class may have a single image
-        return image_folder(Path(dataset.removeprefix(FOLDER)), cut_test=False).contents()
+        root = Path(dataset.removeprefix(FOLDER))
+        return open_folder(root, Wanted(), cut_test=False).contents()
     found = open_dataset(dataset, data_root())
     contents = found.contents()
     if split == "all":

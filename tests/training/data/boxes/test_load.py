@@ -134,7 +134,7 @@ def test_damaged_images_and_other_sizes_are_named(tmp_path: Path) -> None:
 def test_data_sets_of_the_other_kind_are_refused(tmp_path: Path) -> None:
     write_yolo(tmp_path, {"train": 6, "test": 2})
     for dataset in ("shapes", f"boxes:{tmp_path}"):
-        with pytest.raises(ConfigError, match="labelled with boxes, which task = detection learns"):
+        with pytest.raises(ConfigError, match="its images are labelled for task = detection"):
             load(TrainConfig(dataset=dataset), 32)
     with pytest.raises(ConfigError, match="needs boxes:PATH, or shapes"):
         load_boxes(TrainConfig(dataset="digits"), 32)

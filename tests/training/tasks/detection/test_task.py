@@ -123,7 +123,7 @@ def test_a_resumed_trial_ends_bit_for_bit_as_an_undisturbed_one(
     [
         ({"augmentation": ["crop", "rotation"]}, "'crop': moves no boxes; .* has horizontal_flip"),
         ({"model": "resnet18"}, "'resnet18': no detector; .*darknet:yolov3-tiny"),
-        ({"dataset": "digits"}, "'digits': its images have no boxes"),
+        ({"dataset": "digits"}, "'digits': its images are labelled for task = classification"),
         ({"image_size": 100}, "image_size = 100: must be a multiple of 16"),
     ],
 )
@@ -156,7 +156,7 @@ def test_a_run_is_evaluated_on_other_boxes_whose_classes_have_other_numbers(
     (renamed / "classes.txt").write_text("disc\nring\nbox")
     for dataset, reason in (
         (f"boxes:{renamed}", "has no triangle; it has disc, ring, box"),
-        ("digits", "its images have no boxes"),
+        ("digits", "its images are labelled for task = classification"),
     ):
         with pytest.raises(ConfigError, match=reason):
             evaluate_elsewhere(run, World(), dataset)

@@ -2,16 +2,12 @@
 
 const MOST_NAMED = 24; // classes whose names fit beside a matrix
 
-function chosenClasses() {
-  return report.classes.rows[Number(document.getElementById("classes-row").value)];
-}
-
 function classNames(row) {
   return row.names.map((name) => plain(shorten(name, 16)));
 }
 
 function confusionChart() {
-  const row = chosenClasses();
+  const row = chosenAnswers();
   const names = classNames(row);
   const ticks = names.length <= MOST_NAMED ? { tickvals: names.map((_, at) => at), ticktext: names } : {};
   const trace = {
@@ -27,7 +23,7 @@ function confusionChart() {
 }
 
 function classAccuracyChart() {
-  const row = chosenClasses();
+  const row = chosenAnswers();
   const order = [...row.accuracy.keys()].sort((one, other) => (row.accuracy[one] ?? 2) - (row.accuracy[other] ?? 2));
   const names = order.map((at) => plain(shorten(row.names[at], 24)));
   const ends = order.map((at) => (row.interval[at] || [null, null]).map((end) => (end === null ? null : 100 * end)));
@@ -51,7 +47,7 @@ function classAccuracyChart() {
 }
 
 function rocChart() {
-  const row = chosenClasses();
+  const row = chosenAnswers();
   const shown = row.roc;
   if (!shown.length) return { empty: "No class has test images beside others." };
   const traces = shown.map((curve, at) => ({
@@ -63,11 +59,4 @@ function rocChart() {
     legend: isNarrow() ? { orientation: "h", y: -0.25, yanchor: "top" } : { orientation: "v", x: 1.02, y: 1, yanchor: "top", xanchor: "left" } };
   const left = row.classes_with_curve > shown.length ? ` The ${shown.length} classes with the smallest area of ${row.classes_with_curve}.` : "";
   return { traces, layout, note: `One class against the others, from the probabilities of all runs together.${left}` };
-}
-
-function startClasses() {
-  const chosen = document.getElementById("classes-row");
-  if (!chosen) return;
-  report.classes.rows.forEach((row, at) => chosen.append(element("option", { value: String(at), textContent: row.label })));
-  chosen.addEventListener("change", () => refreshFigures(true));
 }

@@ -9,7 +9,7 @@ function keepPlace(version) {
   Object.assign(kept, { sort: trialsTable.sort, descending: trialsTable.descending, page: trialsTable.page });
   const sections = [...document.querySelectorAll("header, section")];
   const top = sections.filter((section) => section.getBoundingClientRect().top <= 100).pop();
-  Object.assign(kept, { section: top ? top.id : "", offset: top ? top.getBoundingClientRect().top : 0, row: document.getElementById("classes-row")?.value });
+  Object.assign(kept, { section: top ? top.id : "", offset: top ? top.getBoundingClientRect().top : 0, row: document.getElementById("answers-row")?.value });
   kept.opened = [...document.querySelectorAll("details")].map((one) => [one.id, one.open]);
   sessionStorage.setItem(PLACE, JSON.stringify({ ...kept, focus: document.activeElement?.id || "" }));
 }
@@ -23,7 +23,7 @@ function takePlace() {
   document.getElementById("filter").value = kept.text;
   setChoice("colour", kept.colour, (value) => (selection.colour = value));
   setChoice("curves-metric", kept.metric, (value) => (curvesMetric.name = value));
-  setChoice("classes-row", kept.row, () => {});
+  setChoice("answers-row", kept.row, fillLabelsTable);
   if (report.column[kept.sort]) Object.assign(trialsTable, { sort: kept.sort, descending: kept.descending, page: kept.page });
   return kept;
 }

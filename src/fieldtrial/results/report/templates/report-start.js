@@ -10,7 +10,7 @@ selectionListeners.push(() => {
   refreshing = setTimeout(() => refreshFigures(false), 200); // a brush that moves on is drawn first
 });
 startCurves();
-startClasses();
+startAnswers();
 startParallel();
 addFigure("estimates-chart", estimatesChart, true);
 addFigure("created-chart", createdChart);
@@ -23,6 +23,9 @@ addFigure("budget-chart", budgetChart, true);
 addFigure("confusion-chart", confusionChart, true);
 addFigure("class-accuracy-chart", classAccuracyChart, true);
 addFigure("roc-chart", rocChart, true);
+addFigure("labels-chart", labelsChart, true);
+addFigure("numbers-chart", numbersChart, true);
+addFigure("residuals-chart", residualsChart, true);
 history.scrollRestoration = "manual";
 const keptPlace = takePlace();
 select();

@@ -13,8 +13,10 @@ from fieldtrial.disk.schemas import BY_CONTENT, Cut
 from fieldtrial.processes import data_root
 from fieldtrial.training.data.boxes.labelled import Boxes
 from fieldtrial.training.data.boxes.stored import read_boxes
+from fieldtrial.training.data.dataset import Wanted
 from fieldtrial.training.data.image_store import store_root
-from fieldtrial.training.data.load import Data, chosen_classes, load
+from fieldtrial.training.data.labels.chosen import chosen_classes
+from fieldtrial.training.data.load import Data, load
 from fieldtrial.training.data.recipe import Letterbox
 from fieldtrial.training.data.sets.registry import box_image_size, locate
 from fieldtrial.training.data.splits import Indices
@@ -32,6 +34,7 @@ class BoxData(Data):
 
     boxes: Boxes
     targets_suffice: ClassVar[bool] = False  # crowds are no targets
+    counted: ClassVar[str] = "boxes"
 
     def targets(self, chosen: Indices) -> NDArray[np.float32]:
         """Return the boxes of the images `chosen`, float32 (n, most, 5).
@@ -52,6 +55,16 @@ class BoxData(Data):
             row[: len(places), 1:3] = (corners[:, :2] + corners[:, 2:]) / 2
             row[: len(places), 3:] = corners[:, 2:] - corners[:, :2]
         return targets
+
+    def caption(self, index: int) -> str:
+        """Return the names of the classes that image `index` has boxes of."""
+        own = np.unique(self.boxes.labels[self.boxes.of(index)])
+        return ", ".join(self.class_names[number] for number in own)
+
+    def frames(self, index: int) -> list[list[float]]:
+        """See Data."""
+        corners = self.boxes.corners[self.boxes.of(index)] * self.image_size
+        return [one.tolist() for one in corners]
 
     def count(self, chosen: Indices) -> Indices:
         """Return how many boxes each class has in the images `chosen`, crowds left out."""
@@ -74,7 +87,7 @@ def load_boxes(config: TrainConfig, image_size: int | None, cut: Cut = BY_CONTEN
     """
     every = replace(config, classes="all", images_per_class=None, augmentation=())
     size = image_size or box_image_size(config.dataset)
-    data = load(every, size, cut, Letterbox(size), with_boxes=True)
+    data = load(every, size, cut, Letterbox(size), Wanted("detection"))
     name = locate(config.dataset, data_root())
     boxes = _boxes(store_root() / data.store, config.classes, name)
     known = {item.name: getattr(data, item.name) for item in fields(Data)}

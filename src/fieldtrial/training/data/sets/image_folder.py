@@ -3,7 +3,7 @@
 import hashlib
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from fieldtrial.training.data.dataset import (
@@ -42,7 +42,7 @@ PARTS = {name: part for part, names in NAMES.items() for name in names}
 WORDS = ("train", "training", "val", "valid", "validation", "test", "testing")
 LAYOUT = (
     "it must hold one folder of images for each class, or train/ and val/ or test/, or all three,"
-    " with these in them"
+    " with these in them, or labels.csv with the columns image and label"
 )
 
 
@@ -76,7 +76,7 @@ def image_folder(
     if missing := [str(folder) for folder in layout if not folder.is_dir()]:
         raise problem(dataset, f"no folder {' and '.join(missing)}")
     classes = _classes(dataset, layout)
-    class_names = _in_order(next(iter(classes.values())))
+    class_names = in_order(next(iter(classes.values())))
     passed, samples, empty = PassedOver(), list[tuple[Path, int, int]](), list[Path]()
     for folder, part in layout.items():
         passed.beside += images_in(folder)
@@ -111,7 +111,7 @@ def _layout(dataset: str, root: Path) -> dict[Path, int]:
     there = folders_in(root)
     parts: dict[int, list[Path]] = {}
     for folder in there:
-        part = PARTS.get(_plain(folder.name))
+        part = part_of(folder.name)
         if part is not None and _holds_classes(folder):
             parts.setdefault(part, []).append(_inner(folder))
     named = {folder for folders in parts.values() for folder in folders}
@@ -153,6 +153,11 @@ def _refuse_unknown_parts(dataset: str, root: Path, there: list[Path]) -> None:
         )
 
 
+def part_of(name: str) -> int | None:
+    """Return the part that has this name in NAMES, or None."""
+    return PARTS.get(_plain(name))
+
+
 def _plain(name: str) -> str:
     return "".join(letter for letter in name.casefold() if letter not in "_- .")
 
@@ -160,8 +165,8 @@ def _plain(name: str) -> str:
 def _inner(folder: Path) -> Path:
     """Return the folder of the same part that is all a part holds: seg_train/seg_train."""
     inside = folders_in(folder)
-    part = PARTS.get(_plain(folder.name))
-    if len(inside) == 1 and part is not None and PARTS.get(_plain(inside[0].name)) == part:
+    part = part_of(folder.name)
+    if len(inside) == 1 and part is not None and part_of(inside[0].name) == part:
         return inside[0]
     return folder
 
@@ -233,7 +238,7 @@ def _unshowable(name: str) -> str:
     return "" if name.isprintable() else "has a name with a line break or a control character"
 
 
-def _in_order(names: Mapping[str, Path]) -> tuple[str, ...]:
+def in_order(names: Collection[str]) -> tuple[str, ...]:
     """Return the names of classes as numbers where all are, else as texts, in order."""
     if all(name.isascii() and name.isdecimal() for name in names):
         return tuple(sorted(names, key=lambda name: (int(name), name)))

@@ -6,17 +6,20 @@ from pathlib import Path
 
 import numpy as np
 
+from fieldtrial.fields.choices import TaskName
 from fieldtrial.training.data.boxes.box_folder import IMAGE_SIZE, LAYOUT, box_folder
 from fieldtrial.training.data.boxes.shapes import shapes
-from fieldtrial.training.data.dataset import TRAIN, Contents, Dataset, problem
+from fieldtrial.training.data.dataset import TRAIN, Contents, Dataset, Wanted, problem
+from fieldtrial.training.data.labels.labelled_folder import open_folder
 from fieldtrial.training.data.sets.cifar10 import cifar10
 from fieldtrial.training.data.sets.dogs_vs_cats import dogs_vs_cats
 from fieldtrial.training.data.sets.flowers104 import flowers104
-from fieldtrial.training.data.sets.image_folder import image_folder
 from fieldtrial.training.data.sets.inat10 import inat10
 from fieldtrial.training.data.sets.mnist import mnist
 from fieldtrial.training.data.sets.stl10 import stl10
 from fieldtrial.training.data.sets.tinyimagenet import tinyimagenet
+
+CLASSES = Wanted()
 
 
 def locate(dataset: str, root: Path) -> str:
@@ -46,17 +49,44 @@ def locate(dataset: str, root: Path) -> str:
     )
 
 
-def open_dataset(dataset: str, root: Path) -> Dataset:
+def open_dataset(dataset: str, root: Path, wanted: Wanted = CLASSES) -> Dataset:
     """Return the data set that `locate` named; it is downloaded into `root` if it can be.
+
+    wanted: what the images must be labelled with; see `misfit`.
 
     Raises:
         ConfigError: it is unusable, or the download failed; the message names files, folders and
             classes.
     """
-    if dataset in DATASETS or dataset in BOX_DATASETS:
-        return (DATASETS | BOX_DATASETS)[dataset](root)
+    if dataset in DATASETS:
+        return DATASETS[dataset](root)
+    if dataset in BOX_DATASETS:
+        return BOX_DATASETS[dataset](wanted)
     kind, _, path = dataset.partition(":")
-    return box_folder(Path(path)) if kind == BOXES else image_folder(Path(path))
+    return box_folder(Path(path)) if kind == BOXES else open_folder(Path(path), wanted)
+
+
+def misfit(dataset: str, task: TaskName) -> str:
+    """Return why the images of a data set have no labels for the task, or "" where they have, or
+    where there is no such data set.
+    """
+    served = _served(dataset) or (task,)
+    if task in served:
+        return ""
+    return (
+        f"its images are labelled for task = {' or '.join(served)}; task = {task} needs"
+        f" {NEEDED[task]}"
+    )
+
+
+def first_task(dataset: str) -> TaskName:
+    """Return the first task that a data set has labels for: the usual one for its kind."""
+    return (_served(dataset) or CLASSIFIED)[0]
+
+
+def _served(dataset: str) -> tuple[TaskName, ...]:
+    """Return the tasks that a data set has labels for; none where there is no such data set."""
+    return CLASSIFIED if dataset in DATASETS else SERVED.get(dataset.partition(":")[0], ())
 
 
 def has_boxes(dataset: str) -> bool:
@@ -67,7 +97,7 @@ def has_boxes(dataset: str) -> bool:
 def box_image_size(dataset: str) -> int:
     """Return the side in pixels of a data set with boxes; of a folder, without looking into it."""
     made = BOX_DATASETS.get(dataset)
-    return made(Path()).image_size if made else IMAGE_SIZE
+    return made(Wanted("detection")).image_size if made else IMAGE_SIZE
 
 
 def digits(_root: Path) -> Dataset:
@@ -101,10 +131,24 @@ DATASETS: dict[str, Callable[[Path], Dataset]] = {
     "dogs_vs_cats": dogs_vs_cats,
     "flowers104": flowers104,
 }
-BOX_DATASETS: dict[str, Callable[[Path], Dataset]] = {"shapes": shapes}
+BOX_DATASETS: dict[str, Callable[[Wanted], Dataset]] = {"shapes": shapes}
 BOXES = "boxes"
+CLASSIFIED: tuple[TaskName, ...] = ("classification",)
+# The tasks that data sets have labels for, by the name or by what is before the path.
+SERVED: dict[str, tuple[TaskName, ...]] = {
+    "shapes": ("detection", "multilabel", "regression"),
+    "folder": ("classification", "multilabel", "regression"),
+    BOXES: ("detection",),
+}
+IN_TABLE = "folder:PATH with labels.csv, or shapes"
+NEEDED: dict[TaskName, str] = {
+    "classification": "folder:PATH, or a data set with classes",
+    "multilabel": IN_TABLE,
+    "regression": IN_TABLE,
+    "detection": "boxes:PATH, or shapes",
+}
 FOLDERS = {
     "folder": "It must hold train/ and val/ or test/ with one folder of images per class each, or"
-    " the class folders themselves",
+    " the class folders themselves, or labels.csv",
     BOXES: LAYOUT[0].upper() + LAYOUT[1:],
 }

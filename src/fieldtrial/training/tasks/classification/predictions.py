@@ -17,7 +17,7 @@ from fieldtrial.training.data.splits import Indices
 from fieldtrial.training.loop.attempt import Attempt, Split
 from fieldtrial.training.loop.batches import Batch
 from fieldtrial.training.loop.epoch import Diverged
-from fieldtrial.training.loop.inference import infer
+from fieldtrial.training.loop.inference import gathered, infer
 from fieldtrial.training.models.network import Network
 
 
@@ -74,11 +74,7 @@ def score_split(network: Network, data: Data, split: Split, attempt: Attempt) ->
         Diverged: its answer for some image is not finite.
     """
     index: Indices = getattr(data, split)
-    found = answers(network, data, index, attempt)
-    # Gathered rows are in the order of `index`, with a batch's padding at its end.
-    logits = torch.cat(
-        [attempt.world.all_gather(part)[: batch.count].cpu() for batch, part in found]
-    )
+    logits = gathered(answers(network, data, index, attempt), attempt)
     label = data.labels[index]
     losses = functional.cross_entropy(logits, torch.from_numpy(label), reduction="none")
     loss = losses.double().mean().item()

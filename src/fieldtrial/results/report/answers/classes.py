@@ -5,9 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from fieldtrial.disk.sweep_folder import SweepFolder
-from fieldtrial.results.read.predictions import StoredPredictions, load_predictions
-from fieldtrial.results.report.tested import ComparedRows
+from fieldtrial.results.read.predictions import StoredPredictions
 from fieldtrial.results.verdicts.crossed import Runs
 from fieldtrial.results.verdicts.estimates import estimate
 
@@ -18,34 +16,11 @@ MOST_POINTS = 200  # of a ROC curve
 MOST_CLASSES = 200  # a larger matrix is not read by anybody
 
 
-def class_results(
-    folder: SweepFolder, tested: ComparedRows
-) -> tuple[list[dict[str, Any]], list[str]]:
-    """Return what the page draws for each row with stored predictions, and what is left out.
-
-    The row with the best mean comes first.
-    """
-    found, left_out = [], []
-    for number in tested.best_first:
-        runs: list[StoredPredictions] = []
-        for trial in tested.groups[number].finals["trial"]:
-            try:
-                runs.append(load_predictions(folder.run(trial)))
-            except FileNotFoundError:
-                continue  # of before predictions were stored, or removed to save space
-            except ValueError as error:
-                left_out.append(str(error))
-        runs = [run for run in runs if run.class_names == runs[0].class_names]
-        if runs and len(runs[0].class_names) <= MOST_CLASSES:
-            found.append(
-                {
-                    "label": tested.labels[number],
-                    "runs": len(runs),
-                    **_drawn(_together(runs)),
-                    **_intervals(runs),
-                }
-            )
-    return found, left_out
+def class_row(runs: Sequence[StoredPredictions]) -> dict[str, Any] | None:
+    """Return what the page draws for a row whose final runs these are; None: too many classes."""
+    if len(runs[0].class_names) > MOST_CLASSES:
+        return None
+    return {**_drawn(_together(runs)), **_intervals(runs)}
 
 
 def _together(runs: Sequence[StoredPredictions]) -> StoredPredictions:

@@ -1,0 +1,47 @@
+"""Multi-label classification: an image has any number of labels, with a logit for each."""
+
+from torch import Tensor
+from torch.nn import functional
+
+from fieldtrial.config import TrainConfig
+from fieldtrial.disk.schemas import Cut
+from fieldtrial.training.data.labels.load import LabelData, load_labels
+from fieldtrial.training.data.load import Data
+from fieldtrial.training.data.recipe import AnyRecipe
+from fieldtrial.training.data.splits import Indices
+from fieldtrial.training.distributed.world import World
+from fieldtrial.training.loop.attempt import Attempt, Split
+from fieldtrial.training.models.network import Network
+from fieldtrial.training.tasks.interface import Scores
+from fieldtrial.training.tasks.multilabel.predictions import LabelScores, answer, score_split
+from fieldtrial.training.tasks.of_images import ImageObjective, ImageTask
+
+
+class MultiLabel(ImageTask):
+    """See Task. Targets are float (n, labels), 1 or 0; outputs are logits, float (n, labels)."""
+
+    def load(
+        self, config: TrainConfig, image_size: int | None, cut: Cut, recipe: AnyRecipe | None
+    ) -> LabelData:
+        """See Task."""
+        return load_labels(config, image_size, cut, recipe)
+
+    def objective(
+        self, network: Network, _config: TrainConfig, _data: Data, _world: World
+    ) -> ImageObjective:
+        """Return binary cross-entropy, summed over the labels of an image."""
+        return ImageObjective(network, cross_entropy)
+
+    def evaluate(self, network: Network, data: Data, indices: Indices, attempt: Attempt) -> Scores:
+        """Return the cross-entropy, the mean average precision, and macro and micro F1."""
+        return answer(network, data, indices, attempt).scores()
+
+    def score(self, network: Network, data: Data, split: Split, attempt: Attempt) -> LabelScores:
+        """See Task."""
+        return score_split(network, data, split, attempt)
+
+
+def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return the binary cross-entropy of each image, summed over the labels, (n,)."""
+    losses = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+    return losses.sum(1)
