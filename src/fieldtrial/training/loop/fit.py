@@ -25,7 +25,7 @@ from fieldtrial.training.freezing.trained_state import (
     frozen_digest,
     whole_state,
 )
-from fieldtrial.training.inputs.record import cut_of, result_entries
+from fieldtrial.training.inputs.record import cut_of, require_same_fold, result_entries
 from fieldtrial.training.inputs.settle import settle
 from fieldtrial.training.loop import checkpoint
 from fieldtrial.training.loop.attempt import Attempt
@@ -294,6 +294,7 @@ def scores_of(training: EpochStatistics, validation: Scores) -> Record:
 def open_trial(config: TrainConfig, run: Run) -> tuple[Data, Network]:
     """Return the trial's images, and its network on the CPU: initialised, frozen as configured."""
     source = ModelSource.of(config, run.path)
+    require_same_fold(config, source.run)
     data = task_of(config).load(config, source.image_size, cut_of(run, config), source.recipe)
     try_metrics(config, data.targets(data.validation), len(data.class_names))
     network = built(source, data)

@@ -121,6 +121,8 @@ def evaluate_elsewhere(run: Run, world: World, dataset: str, split: Split = "tes
         "deduplicate": False,
         "augmentation": (),
     }
+    if dataset != attempt.config.dataset:  # another one is tested on its own test images
+        whole |= {"folds": 0, "fold": 0}
     without = TrainConfig.from_dict(whole, attempt.config)
     other = task_of(without).load(without, own.image_size, own.cut, own.recipe)
     if other.class_names != own.class_names:
