@@ -45,6 +45,7 @@ TEXT = {
         | st.sampled_from(["none", "all_but_head"])
         | st.integers(1, 99).map("first:{}".format)
         | st.integers(1, 99).map("all_but_last:{}".format)
+        | st.integers(1, 99).map("gradual:{}".format)
         | st.sampled_from(
             [
                 "pattern:fc",
@@ -186,7 +187,7 @@ def test_the_id_depends_on_every_field(name: str) -> None:
         "stochastic_depth": 0.1,
         "classifier": "svm", "svm_kernel": "rbf", "svm_scaling": "standard", "svm_penalty": 10.0,
         "optimizer": "sgd", "lr": 0.5, "momentum": 0.5, "nesterov": True, "betas": (0.5, 0.9),
-        "epsilon": 1e-6, "weight_decay": 0.1, "decay_all": False,
+        "layer_decay": 0.5, "epsilon": 1e-6, "weight_decay": 0.1, "decay_all": False,
         "schedule": "cosine", "warmup_fraction": 0.1, "step_epochs": 3, "gamma": 0.5,
         "plateau_patience": 2,
         "loss": "center", "loss_weight": 0.5, "center_lr": 0.1, "margin": 0.5, "shuffle": False,
@@ -270,6 +271,7 @@ def test_the_id_depends_on_every_field(name: str) -> None:
         ("lr", float("inf"), "must be finite"),
         ("lr", 10**400, "must be finite"),
         ("lr", True, "must be a number"),
+        ("layer_decay", 0.0, "must be at least 0.01"),
         ("momentum", 1.0, "must be at most 0.9999"),
         ("nesterov", 1, "must be true or false"),
         ("betas", (0.9,), "must have 2 values"),

@@ -135,7 +135,10 @@ CASES: list[tuple[Probe, str, Any, Any, dict[str, list[Any]]]] = [
     (learned, "target", "covered", "another", {"task": TASKS, "select": ["last"]}),
     (
         kept_views, "cached_views", 1, 2,
-        {"augmentation": [(), ("rotation",)], "freeze": ["none", "all_but_head"]},
+        {
+            "augmentation": [(), ("rotation",)],
+            "freeze": ["none", "all_but_head", "probe_then_all:1"],
+        },
     ),
     (
         kept_views, "cached_views", 1, 2,
@@ -254,7 +257,7 @@ TRAINING: dict[str, Any] = {
     "augmentation": ("horizontal_flip",), "cached_views": 2, "freeze": "all_but_head",
     "mixup": 0.2, "cutmix": 1.0, "test_flips": True, "sampling": "balanced", "ema_decay": 0.9,
     "class_weights": "balanced", "stochastic_depth": 0.5, "dropout": 0.5, "block_dropout": 0.5,
-    "optimizer": "sgd", "lr": 0.5, "momentum": 0.5, "nesterov": True,
+    "optimizer": "sgd", "lr": 0.5, "layer_decay": 0.5, "momentum": 0.5, "nesterov": True,
     "betas": (0.5, 0.9), "epsilon": 0.1, "weight_decay": 0.1, "decay_all": False,
     "schedule": "step", "warmup_fraction": 0.5, "step_epochs": 1, "gamma": 0.5,
     "plateau_patience": 1,
@@ -281,8 +284,9 @@ def test_a_machine_reads_no_field_of_training(name: str, tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     "name",
-    ["augmentation", "freeze", "optimizer", "lr", "loss", "label_smoothing", "gradient_clip",
-     "batch_size", "shuffle", "epochs", "weight_decay", "mixup", "cutmix", "sampling"],
+    ["augmentation", "freeze", "optimizer", "lr", "layer_decay", "loss", "label_smoothing",
+     "gradient_clip", "batch_size", "shuffle", "epochs", "weight_decay", "mixup", "cutmix",
+     "sampling"],
 )  # fmt: skip
 def test_training_reads_the_fields_of_training(name: str, tmp_path: Path) -> None:
     base = replace(BASE, images_per_class=8, epochs=2, batch_size=16)

@@ -11,8 +11,8 @@ ROOT = Path(__file__).parents[1]
 # Each takes a tenth of a second to several seconds to import.
 HEAVY = (
     "av", "captum", "cv2", "deepspeed", "google.protobuf", "matplotlib", "networkx",
-    "optuna", "pandas", "plotly", "pyarrow", "pycocotools", "ray", "scipy.special", "scipy.stats",
-    "sklearn", "submitit", "supervision", "sympy", "tensorboard", "timm", "torch",
+    "optuna", "pandas", "peft", "plotly", "pyarrow", "pycocotools", "ray", "scipy.special",
+    "scipy.stats", "sklearn", "submitit", "supervision", "sympy", "tensorboard", "timm", "torch",
     "torch._dynamo.eval_frame", "torchmetrics", "torchvision", "trackers",
 )  # fmt: skip
 FRAMES = {"pandas", "pyarrow", "scipy.special"}

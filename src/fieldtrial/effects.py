@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fieldtrial.config import FIELDS, ConfigError, TrainConfig
+from fieldtrial.fields import freezing_schemes
 from fieldtrial.fields.former import OWN_MODELS, has_recipe
 from fieldtrial.fields.rules import has_crops, is_mixed
 from fieldtrial.fields.values import format_value
@@ -67,6 +68,14 @@ FRAMED = Condition(
     ("model", "weights", "augmentation"),
     lambda config: has_recipe(config) or has_crops(config),
 )
+FIXED = Condition(
+    f"freeze other than {', '.join(freezing_schemes.NOT_FIXED)}",
+    ("freeze",),
+    lambda config: freezing_schemes.is_fixed(config.freeze),
+)
+DEEP = Condition(
+    "freeze other than all_but_head", ("freeze",), lambda config: config.freeze != "all_but_head"
+)
 FROM_LIBRARY = Condition(
     "a model of timm or torchvision",
     ("model",),
@@ -83,7 +92,6 @@ EACH_ONCE = Condition(
     ("sampling", "task"),
     lambda config: config.sampling == "all" or config.task != "classification",
 )
-FROZEN = Condition("freeze other than none", ("freeze",), lambda config: config.freeze != "none")
 AUGMENTED = Condition(
     "a change among augmentation", ("augmentation",), lambda config: bool(config.augmentation)
 )
@@ -96,7 +104,7 @@ CONDITIONS: dict[str, tuple[Condition, ...]] = {
     "images_per_class": (CLASSIFIED,),
     "preprocessing": (FRAMED, OF_IMAGES),
     "augmentation": (TRAINED,),
-    "cached_views": (AUGMENTED, UNMIXED, FROZEN, TRAINED, OF_IMAGES),
+    "cached_views": (AUGMENTED, UNMIXED, FIXED, TRAINED, OF_IMAGES),
     "mixup": (TRAINED, CLASSIFIED),
     "cutmix": (TRAINED, CLASSIFIED),
     "test_flips": (TRAINED, CLASSIFIED),
@@ -119,6 +127,7 @@ CONDITIONS: dict[str, tuple[Condition, ...]] = {
     "svm_penalty": (MACHINE,),
     "optimizer": (TRAINED,),
     "lr": (TRAINED,),
+    "layer_decay": (DEEP, TRAINED),
     "momentum": (_is("optimizer", "sgd", "rmsprop"), TRAINED),
     "nesterov": (_is("optimizer", "sgd"), MOVING, TRAINED),
     "betas": (_is("optimizer", "adam", "adamw", "nadam"), TRAINED),

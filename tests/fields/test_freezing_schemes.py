@@ -9,7 +9,9 @@ from fieldtrial.fields.freezing_schemes import (
     RULE,
     SCHEMES,
     compile_pattern,
+    is_fixed,
     is_scheme,
+    keeps_its_parameters,
 )
 
 RIGHT = (
@@ -20,6 +22,10 @@ RIGHT = (
     "backbone",
     "pattern:a|b",
     "only:layer3.0.conv1",
+    "block:3",
+    "probe_then_all:10",
+    "gradual:1",
+    "lora:8",
 )
 WRONG = (
     "",
@@ -37,6 +43,11 @@ WRONG = (
     "only:",
     "only:.conv1",
     "other:1",
+    "block:0",
+    "probe_then_all",
+    "gradual:0.5",
+    "lora:",
+    "lora:10000",
     f"first:{'9' * 5000}",
     "first:٣",
     "pattern:a{99999999999}",
@@ -59,8 +70,14 @@ def test_a_config_refuses_what_is_no_scheme_with_all_forms(text: str) -> None:
     assert caught.value.problems == [f"freeze = {text!r}: {RULE}"]
     assert RULE == (
         "must be none, all_but_head, all_but_last:K, first:K, backbone, pattern:REGEX, only:NAME,"
-        " or package.module:name of your own code"
+        " block:K, probe_then_all:K, gradual:K, lora:R, or package.module:name of your own code"
     )
+
+
+def test_what_comes_out_of_frozen_layers_is_the_same_with_most_schemes() -> None:
+    changing = ["none", "probe_then_all:10", "gradual:1", "lora:8"]
+    assert [text for text in RIGHT if not is_fixed(text)] == changing
+    assert [text for text in RIGHT if not keeps_its_parameters(text)] == changing[1:]
 
 
 def test_the_help_has_each_form_with_what_it_freezes() -> None:

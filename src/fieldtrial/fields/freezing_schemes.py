@@ -15,10 +15,17 @@ MOST_CHARACTERS = 1000  # of a pattern
 
 @dataclass(frozen=True)
 class Scheme:
-    """A scheme: `argument` (a key of ARGUMENTS) follows its colon; `freezes` is its help."""
+    """A scheme.
+
+    Attributes:
+        argument: what follows its colon, a key of ARGUMENTS.
+        freezes: its help.
+        is_fixed: whether it freezes layers whose output is the same in all epochs.
+    """
 
     argument: str
     freezes: str
+    is_fixed: bool = True
 
 
 def _is_pattern(text: str) -> bool:
@@ -68,11 +75,12 @@ def compile_pattern(text: str) -> Any:
 ARGUMENTS: dict[str, Callable[[str], bool]] = {
     "": lambda text: not text,
     "K": lambda text: bool(re.fullmatch(r"[1-9][0-9]{0,8}", text)),
+    "R": lambda text: bool(re.fullmatch(r"[1-9][0-9]{0,3}", text)),
     "REGEX": _is_pattern,
     "NAME": lambda text: bool(re.fullmatch(r"\w[\w.]*", text)),
 }
 SCHEMES: dict[str, Scheme] = {
-    "none": Scheme("", "nothing"),
+    "none": Scheme("", "nothing", is_fixed=False),
     "all_but_head": Scheme("", "all but the head, which is the last layer"),
     "all_but_last": Scheme("K", "all but the last K units"),
     "first": Scheme("K", "the first K units"),
@@ -80,15 +88,44 @@ SCHEMES: dict[str, Scheme] = {
     "pattern": Scheme("REGEX", "the parameters in whose names REGEX, of RE2's kind, is found"),
     "only": Scheme(
         "NAME",
-        "all but the head and NAME: a module (layer3), convolutions, batch_norm or downsampling",
+        "all but the head and NAME: a module (layer3), convolutions, batch_norm, norms, biases or"
+        " downsampling",
+    ),
+    "block": Scheme("K", "all but the head and the K-th unit"),
+    "probe_then_all": Scheme("K", "for K epochs all but the head, then nothing", is_fixed=False),
+    "gradual": Scheme(
+        "K",
+        "all but the head, and after each K epochs one unit less, the last first",
+        is_fixed=False,
+    ),
+    "lora": Scheme(
+        "R",
+        "all but the head; a trainable product of two matrices of rank R is added to each linear"
+        " layer and convolution",
+        is_fixed=False,
     ),
 }
 FORMS = [f"{name}:{one.argument}" if one.argument else name for name, one in SCHEMES.items()]
+NOT_FIXED = [form for form, one in zip(FORMS, SCHEMES.values(), strict=True) if not one.is_fixed]
 RULE = f"must be {', '.join(FORMS)}, or {OWN_RULE}"
 HELP = "what is frozen; " + "; ".join(
     f"{form}: {scheme.freezes}" for form, scheme in zip(FORMS, SCHEMES.values(), strict=True)
 )
 HELP += "; package.module:name: your own scheme"
+
+
+def is_fixed(text: str) -> bool:
+    """Return whether a value of `freeze` freezes layers whose output is the same in all epochs."""
+    name = text.partition(":")[0]
+    return name not in SCHEMES or SCHEMES[name].is_fixed
+
+
+def keeps_its_parameters(text: str) -> bool:
+    """Return whether the same parameters train in all epochs, and are those of the model's weights.
+
+    `text` is a value of `freeze`.
+    """
+    return text == "none" or is_fixed(text)
 
 
 def is_scheme(text: str) -> bool:

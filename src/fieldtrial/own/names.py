@@ -10,6 +10,7 @@ RESERVED = frozenset(
     {
         *("timm", "torchvision", "darknet", "folder", "boxes", "run", "imagenet"),
         *("none", "all_but_head", "all_but_last", "first", "backbone", "pattern", "only"),
+        *("block", "probe_then_all", "gradual", "lora"),
     }
 )
 NAME = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)

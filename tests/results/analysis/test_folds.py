@@ -80,7 +80,9 @@ def test_a_table_over_folds(written: "Written", capsys: "pytest.CaptureFixture[s
     drawn = class_row(runs)
     assert drawn
     assert all(low < high for low, high in drawn["interval"])
-    assert class_row(runs[:2]) == class_row(runs[:2]) | {"interval": [None] * len(CLASSES)}
+    few = class_row(runs[:2])
+    assert few
+    assert few["interval"] == [None] * len(CLASSES)
     standing = read_standing(written.folder)
     assert standing.repeated == "folds"
     assert [row.seeds for row in standing.rows] == [3, 3, 3]

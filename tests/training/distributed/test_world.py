@@ -67,17 +67,17 @@ STATEFUL: dict[str, Any] = {
 # What PARITY has, as a user's own code.
 OWN = {"loss": "own_parity:loss", "schedule": "own_parity:flat", "optimizer": "own_parity:Adam"}
 TRUST = {PROJECT: json.dumps([str(SCRIPT.parent)]), TRUSTED: ",".join(OWN.values())}
-# What is drawn for the whole batch, or not at all.
-RECIPE: dict[str, Any] = {
-    **PARITY,
-    "class_weights": "balanced",
-    "sampling": "balanced",
-    "ema_decay": 0.5,
-    "test_flips": True,
-}
 # With shares and boxes of the whole batch, and averaged statistics of batch normalisation.
 MIXED: dict[str, Any] = {**STATEFUL, "ema_decay": 0.9, "mixup": 0.4, "cutmix": 1.0}
 FROZEN: dict[str, Any] = {**PARITY, "freeze": "first:1"}  # and not augmented: trained on features
+# What is drawn for the whole batch, or not at all; what changes what trains, or how fast.
+RECIPES: dict[str, dict[str, Any]] = {
+    "balanced": {"class_weights": "balanced", "sampling": "balanced", "test_flips": True},
+    "averaged": {"ema_decay": 0.5, "freeze": "gradual:1", "lr": 0.01},
+    "lora": {"freeze": "lora:2", "lr": 0.01},
+    "decayed-zero2": {"layer_decay": 0.5, "strategy": "zero2", "optimizer": "adagrad", "lr": 0.02},
+    "decayed-zero3": {"layer_decay": 0.5, "strategy": "zero3"},
+}
 # With 2 or 4 gradient accumulation steps.
 ACCUMULATED = (
     "accumulated2-ddp",
@@ -115,9 +115,11 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 optimizer=optimizer,
                 loss="center",
             )
-    _create(folder, "whole-recipe", RECIPE)
+    for name, fields in RECIPES.items():
+        _create(folder, name, PARITY | fields)
     for kind in ("halved", "undisturbed"):
         _create(folder, f"{kind}-recipe", MIXED, test_flips=True)
+        _create(folder, f"{kind}-gradual", STATEFUL, freeze="gradual:1", loss="center")
     for name in BESIDE:
         loss, _, strategy = name.partition("-")
         _create(folder, name, PARITY | SGD, strategy=strategy, loss=loss, loss_weight=1.0, epochs=1)
@@ -192,12 +194,6 @@ def test_two_processes_learn_what_one_learns(name: str, runs: Path, alone: list[
 
 
 @pytest.mark.slow
-def test_two_processes_weigh_draw_average_and_mirror_as_one(runs: Path, tmp_path: Path) -> None:
-    alone = list(train(Attempt.at(_create(tmp_path, "alone", RECIPE))))
-    assert_same_learning(Run(runs / "whole-recipe").records(), alone)
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("name", BESIDE)
 def test_losses_of_features_are_those_of_all_processes(
     name: str, runs: Path, tmp_path: Path
@@ -236,6 +232,13 @@ def test_two_processes_learn_from_the_features_of_frozen_layers(
     assert_same_learning(Run(runs / f"frozen-{strategy}").records(), of_one)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RECIPES)
+def test_two_processes_follow_a_recipe_as_one_does(name: str, runs: Path, tmp_path: Path) -> None:
+    of_one = list(train(Attempt.at(_create(tmp_path, "alone", PARITY | RECIPES[name]))))
+    assert_same_learning(Run(runs / name).records(), of_one)
+
+
 @pytest.mark.parametrize("accumulation", [2, 4, 51])
 def test_gradient_accumulation_teaches_what_a_whole_batch_teaches(
     accumulation: int, alone: list[Record], tmp_path: Path
@@ -261,7 +264,7 @@ def test_one_process_goes_on_from_the_checkpoint_of_two(
     )
 
 
-@pytest.mark.parametrize("name", [*HALVED, "recipe"])
+@pytest.mark.parametrize("name", [*HALVED, "recipe", "gradual"])
 def test_resumed_processes_end_bit_for_bit_as_undisturbed_ones(
     name: str, runs: Path, numbers: Numbers
 ) -> None:

@@ -8,13 +8,13 @@ from fieldtrial.config import TrainConfig
 from fieldtrial.fields.freezing_schemes import SCHEMES
 from fieldtrial.training.data.load import DataShape
 from fieldtrial.training.freezing.depth_axis import Unit, units
-from fieldtrial.training.freezing.schemes import FROZEN, freeze
+from fieldtrial.training.freezing.schemes import FROZEN, OVER_TIME, freeze
 from fieldtrial.training.models.network import Network, count_trainable
 from tests.training.networks import create
 
 
 def test_every_scheme_of_the_field_has_its_function_and_no_other() -> None:
-    assert list(FROZEN) == list(SCHEMES)
+    assert sorted([*FROZEN, *OVER_TIME]) == sorted(SCHEMES)
 
 
 def network_on_meta(name: str, size: int = 224) -> Network:
@@ -119,6 +119,26 @@ def test_schemes_cut_the_axis(name: str) -> None:
     assert trained_units("first:2") == [False] * 2 + [True] * (n - 2)
     assert trained_units("first:" + str(n - 1)) == trained_units("all_but_head")
     assert trained_units("none") == [True] * n
+    assert trained_units("block:2") == [False, True] + [False] * (n - 3) + [True]
+    last = str(n)
+    with pytest.raises(
+        ValueError, match=rf"'block:{last}': must be the number .* are 1 {axis[0].name}"
+    ):
+        freeze(network, f"block:{last}")
+
+    def in_epoch(scheme: str, epoch: int) -> int:
+        """Return how many units train in an epoch, which are the last ones."""
+        freeze(network, scheme, epoch)
+        assert network.unfreezes
+        named = dict(network.model.named_parameters())
+        trains = [{named[name].requires_grad for name in unit.parameters} for unit in axis]
+        count = trains.count({True})
+        assert trains == [{False}] * (n - count) + [{True}] * count
+        return count
+
+    assert [in_epoch("probe_then_all:2", epoch) for epoch in (1, 2, 3, 99)] == [1, 1, n, n]
+    assert [in_epoch("gradual:1", epoch) for epoch in (1, 2, 3, n, 99)] == [1, 2, 3, n, n]
+    assert [in_epoch("gradual:3", epoch) for epoch in (1, 3, 4, 6, 7)] == [1, 1, 2, 2, 3]
 
 
 def test_a_pattern_freezes_what_it_finds() -> None:
@@ -203,11 +223,12 @@ def test_a_part_that_the_model_does_not_have_is_an_error_that_lists_its_parts() 
     ) as caught:
         freeze(network_on_meta("torchvision:resnet18"), "only:layer5")
     assert str(caught.value).endswith(
-        "it has conv1, bn1, layer1, layer2, layer3, layer4, fc, convolutions, batch_norm,"
-        " downsampling, and modules inside these, such as layer1.0"
+        "it has conv1, bn1, layer1, layer2, layer3, layer4, fc, convolutions, batch_norm, norms,"
+        " downsampling, biases, and modules inside these, such as layer1.0"
     )
     with pytest.raises(
-        ValueError, match=r"it has features, classifier, convolutions, and .* such as features\.0"
+        ValueError,
+        match=r"it has features, classifier, convolutions, biases, and .* such as features\.0",
     ):
         freeze(network_on_meta("torchvision:vgg11"), "only:batch_norm")
     with pytest.raises(ValueError, match="freezes nothing"):

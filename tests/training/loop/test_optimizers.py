@@ -1,6 +1,7 @@
 import copy
 import typing
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +16,10 @@ from fieldtrial.training.loop.optimizers import (
     SCHEDULES,
     build_optimizer,
     learning_rate,
+    rate_shares,
+    set_rate,
 )
+from tests.training.networks import network_for
 
 NAMES = typing.get_args(Optimizer)
 
@@ -144,6 +148,43 @@ def test_weight_decay_is_decoupled_for_adamw_only(name: Optimizer) -> None:
 def rates(steps: int = 10, **changes: object) -> list[float]:
     config = TrainConfig.from_dict({"lr": 1.0, **changes})
     return [learning_rate(config, step, steps) for step in range(steps)]
+
+
+@pytest.mark.parametrize(
+    ("model", "shares"),
+    [
+        (
+            {"blocks": 2, "filters": (4,), "dense_width": (8,)},
+            {"head.bias": 1, "dense1.weight": 0.5, "block2.batch_norm.bias": 0.25,
+             "block1.convolution.weight": 0.125},
+        ),
+        (
+            {"model": "timm:test_vit"},
+            {"head.weight": 1, "norm.weight": 0.5, "blocks.5.mlp.fc1.bias": 0.5,
+             "blocks.0.attn.qkv.weight": 0.5**6, "pos_embed": 0.5**7,
+             "patch_embed.proj.weight": 0.5**7},
+        ),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("decay_all", [True, False])
+def test_the_rate_falls_by_the_units_above(
+    model: dict[str, Any], shares: dict[str, float], decay_all: bool
+) -> None:
+    config = TrainConfig(
+        **model, optimizer="sgd", momentum=0.0, layer_decay=0.5, lr=0.4, decay_all=decay_all
+    )
+    network = network_for(config, size=32, channels=3)
+    named = dict(network.model.named_parameters())
+    optimizer = build_optimizer(named.values(), config, rate_shares(network, config))
+    before = {name: named[name].detach().clone() for name in shares}
+    for parameter in named.values():
+        parameter.grad = torch.ones_like(parameter)
+    set_rate(optimizer, 0.1)  # a quarter of the peak, by the schedule
+    optimizer.step()
+    for name, share in shares.items():
+        moved = before[name] - named[name].detach()
+        torch.testing.assert_close(moved, torch.full_like(moved, 0.1 * share))
+    assert rate_shares(network, replace(config, layer_decay=1.0)) == {}
 
 
 def test_the_schedules() -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from fieldtrial.config import FIELDS, ConfigError, TrainConfig
 from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.fields.freezing_schemes import keeps_its_parameters
 from fieldtrial.fields.rules import RUN_PREFIX, is_mixed, keeps_images
 from fieldtrial.installed.extras import has_extra, install_command
 from fieldtrial.own.names import kind_of, own_of
@@ -263,6 +264,6 @@ class _Question:
         relevant["options"] = {
             n: v for n, v in config.options.items() if own_of(relevant.get(kind_of(n)))
         }
-        if config.cached_views:
+        if config.cached_views or not keeps_its_parameters(config.freeze):
             relevant |= {"epochs": config.epochs, "strategy": config.strategy}
         return cls(TrainConfig.from_dict(relevant), shapes_only, processes, on_gpus)

@@ -22,6 +22,12 @@ class OptimisationFields:
 
     optimizer: Optimizer | Own = _optimisation("adamw", "update rule")
     lr: float = _optimisation(1e-3, "peak learning rate, above 0", 0.0)
+    layer_decay: float = _optimisation(
+        1.0,
+        "factor of the learning rate from each unit of the depth axis to the one below",
+        0.01,
+        1.0,
+    )
     momentum: float = _optimisation(0.9, "momentum coefficient", 0.0, 0.9999)
     nesterov: bool = _optimisation(False, "Nesterov's form of momentum")
     betas: tuple[float, float] = _optimisation(

@@ -24,11 +24,13 @@ from fieldtrial.fields.switches import require_switches
 from fieldtrial.own.load import load_all
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.freezing.cached_views import require_views
+from fieldtrial.training.freezing.schemes import require_copies
 from fieldtrial.training.freezing.trained_part import trained_part
+from fieldtrial.training.inputs.facts import count
 from fieldtrial.training.inputs.settle import standing_problems
 from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.loop.batches import require_micro_batch
-from fieldtrial.training.loop.fit import count, open_trial
+from fieldtrial.training.loop.fit import open_trial
 
 
 def main() -> None:
@@ -57,6 +59,7 @@ def check(attempt: Attempt, shapes_only: bool = False) -> dict[str, Any]:
     """
     try:
         require_switches()
+        require_copies(attempt.config, attempt.world.size)
         load_all(attempt.config.own_parts)
         with torch.device("meta") if shapes_only else contextlib.nullcontext():
             data, network = open_trial(attempt.config, attempt.run)

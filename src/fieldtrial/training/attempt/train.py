@@ -17,7 +17,6 @@ from fieldtrial.training.attempt.environment import environment, uncommitted_cha
 from fieldtrial.training.attempt.stop_poll import StopPoll
 from fieldtrial.training.attempt.tensorboard import Board
 from fieldtrial.training.distributed.energy import EnergyMeter
-from fieldtrial.training.freezing.trained_state import load_trained
 from fieldtrial.training.loop.attempt import Attempt, Split, Superseded
 from fieldtrial.training.loop.epoch import Diverged
 from fieldtrial.training.loop.fit import Fit
@@ -60,7 +59,7 @@ class NetworkTrial:
             return {}, {}
         if fit.is_partitioned:
             return score_state(attempt, self._best)
-        load_trained(fit.network, self._best)
+        fit.load_best(self._best)
         return score_splits(attempt, fit.network, fit.data)
 
     def conclude(self, record: Record, /) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from fieldtrial.config import ConfigError, TrainConfig
+from fieldtrial.fields.freezing_schemes import is_fixed
 from fieldtrial.fields.rules import is_mixed
 from fieldtrial.training.augment.own_change import own_changes
 from fieldtrial.training.augment.transforms import augment
@@ -139,8 +140,8 @@ def with_views(
 
 def views_of(config: TrainConfig, data: Data) -> int:
     """Return how many views of each image a trial keeps, at most one an epoch; 0: it has none."""
-    is_new = config.freeze == "none" or not config.augmentation or is_mixed(config)
-    if is_new or not data.targets_suffice:
+    is_same = is_fixed(config.freeze) and not is_mixed(config)
+    if not is_same or not config.augmentation or not data.targets_suffice:
         return 0
     return min(config.cached_views, config.epochs)
 

@@ -9,6 +9,7 @@ from fieldtrial.training.models.library.of_functions import named_blocks
 from fieldtrial.training.models.network import Network, count_parameters
 
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+AXIS = "depth axis"  # the key of what is known of a network
 
 
 @dataclass(frozen=True)
@@ -37,11 +38,31 @@ def units(network: Network) -> list[Unit]:
     parameters that is not opened is a unit, in order of registration. Norms and auxiliary
     classifiers join the unit before them. Parameters of opened modules (class token, position
     embedding) join the first unit. Modules without parameters, such as dropout, join the unit after
-    them, whose input they change.
+    them, whose input they change. What `low_rank.adapt` adds to a layer belongs to its unit.
     """
+    if AXIS not in network.known:  # of the network as it was built
+        network.known[AXIS] = _steps(network)
+    steps: list[tuple[str, tuple[str, ...]]] = network.known[AXIS]
+    found: list[list[str]] = [[] for _ in steps]
+    owners = {
+        module: own for (_, modules), own in zip(steps, found, strict=True) for module in modules
+    }
+    for parameter, _ in network.model.named_parameters():
+        path = parameter.split(".")
+        prefixes = (".".join(path[:end]) for end in range(len(path)))
+        owner = next((prefix for prefix in prefixes if prefix in owners), None)
+        (found[0] if owner is None else owners[owner]).append(parameter)
+    return [
+        Unit(name, tuple(parameters), modules)
+        for (name, modules), parameters in zip(steps, found, strict=True)
+    ]
+
+
+def _steps(network: Network) -> list[tuple[str, tuple[str, ...]]]:
+    """Return the name of each unit, and the names of its modules."""
     head = network.head.removeprefix("model.")
     heads = {name.removeprefix("model.") for name in network.heads}
-    found: list[tuple[str, list[str], list[str]]] = []
+    found: list[tuple[str, list[str]]] = []
     head_modules: list[str] = []
     leading: list[str] = []  # norms before any unit
     waiting: list[str] = []  # modules without parameters
@@ -52,22 +73,16 @@ def units(network: Network) -> list[Unit]:
             head_modules += [*waiting, name]
             waiting = []
         elif is_norm(module) or name == network.auxiliary or (blocks and name not in blocks):
-            (found[-1][2] if found else leading).append(name)
+            (found[-1][1] if found else leading).append(name)
         elif not count_parameters(module):
             waiting.append(name)
         else:
-            found.append((name, [], [*leading, *waiting, name]))
+            found.append((name, [*leading, *waiting, name]))
             leading, waiting = [], []
     if blocks:
         found.sort(key=lambda one: blocks.index(one[0]))
-    found.append((head, [], [*leading, *head_modules, *waiting]))
-    owners = {module: parameters for _, parameters, modules in found for module in modules}
-    for parameter, _ in network.model.named_parameters():
-        path = parameter.split(".")
-        prefixes = (".".join(path[:end]) for end in range(len(path)))
-        owner = next((prefix for prefix in prefixes if prefix in owners), None)
-        (found[0][1] if owner is None else owners[owner]).append(parameter)
-    return [Unit(name, tuple(parameters), tuple(modules)) for name, parameters, modules in found]
+    found.append((head, [*leading, *head_modules, *waiting]))
+    return [(name, tuple(modules)) for name, modules in found]
 
 
 def is_norm(module: nn.Module) -> bool:

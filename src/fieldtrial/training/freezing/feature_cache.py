@@ -26,6 +26,7 @@ from fieldtrial.training.distributed.device_clock import DeviceClock
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.freezing.feature_cost import cost_path, read_cost, write_cost
 from fieldtrial.training.freezing.freeze_point import FreezePoint, find_freeze_point
+from fieldtrial.training.freezing.schemes import has_fixed_part
 from fieldtrial.training.models.network import FeatureNetwork, Network
 
 FORMAT = 3  # raised when the same key would stand for other numbers
@@ -186,9 +187,8 @@ def with_features(
 ) -> tuple[Network, Data]:
     """Return the network and the data to train on: features at the freeze point where possible.
 
-    They come from the feature cache; see `FeatureSource.kept`. `network` and `data` are returned as
-    they are where nothing is frozen, where images have boxes or not `keeps_images`, where there is
-    no freeze point (see `find_freeze_point`) or no room, and with $FIELDTRIAL_FEATURES=off.
+    `network` and `data` are returned as they are without `has_fixed_part`, a freeze point or room,
+    where images have boxes or not `keeps_images`, and with $FIELDTRIAL_FEATURES=off.
 
     Training on features gives the same results up to rounding: layers may sum in another order for
     another number of images. `network` is on its device, with the weights of its frozen layers.
@@ -200,8 +200,8 @@ def with_features(
     """
     # ZeRO-3 partitions the weights and gathers them only in the order of a whole forward pass.
     is_partitioned = config.strategy == "zero3" and world.size > 1
-    is_fixed = config.freeze != "none" and keeps_images(config) and not is_partitioned
-    if not are_wanted() or not is_fixed or not data.targets_suffice:
+    is_fixed = has_fixed_part(network, config.freeze) and keeps_images(config)
+    if not are_wanted() or not is_fixed or is_partitioned or not data.targets_suffice:
         return network, data
     point = find_freeze_point(network)
     if point is None:

@@ -1,14 +1,17 @@
 """Freezing: which parameters of a network do not train, by the schemes of the field `freeze`."""
 
 import itertools
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from torch import nn
 
+from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.fields import freezing_schemes
 from fieldtrial.own.names import is_own
 from fieldtrial.training.freezing.depth_axis import Unit, is_norm, units
+from fieldtrial.training.freezing.low_rank import adapt, is_added
 from fieldtrial.training.freezing.own_scheme import frozen_by
 from fieldtrial.training.models.network import Network, count_parameters
 
@@ -16,28 +19,44 @@ from fieldtrial.training.models.network import Network, count_parameters
 KINDS: dict[str, Callable[[str, nn.Module], bool]] = {
     "convolutions": lambda _, module: isinstance(module, nn.modules.conv._ConvNd),
     "batch_norm": lambda _, module: isinstance(module, nn.modules.batchnorm._BatchNorm),
+    "norms": lambda _, module: is_norm(module),
     "downsampling": lambda name, _: name == "downsample",  # a ResNet's shortcuts between sizes
 }
+# Attention of torch and timm may have biases beside its layers: in_proj_bias, q_bias.
+BIASES = "biases"
+BIAS = re.compile(r"(.*_)?bias")
 
 
-def freeze(network: Network, scheme: str, options: Mapping[str, Any] | None = None) -> None:
+def freeze(
+    network: Network,
+    scheme: str,
+    epoch: int = 1,
+    seed: int = 0,
+    options: Mapping[str, Any] | None = None,
+) -> None:
     """Freeze the parameters of `network` by `scheme`, a value of the field `freeze`; others train.
 
-    options: of an own scheme.
     Frozen modules are held in evaluation mode; see `Network.hold`. An auxiliary classifier trains
     where a layer below it does, whatever the scheme.
 
+    Args:
+        network: as it was built, or frozen by the same scheme before.
+        scheme: the value.
+        epoch: counts from 1; schemes may freeze other layers in other epochs.
+        seed: of what a scheme adds to the network at random; see `low_rank.adapt`.
+        options: of an own scheme.
+
     Raises:
-        ValueError: the scheme freezes nothing or everything, the model has no NAME, or RE2 cannot
-            search for the pattern; the message lists what there is.
+        ValueError: the scheme freezes nothing or everything, the model has no NAME, no K-th unit or
+            nothing to adapt, peft is missing, or RE2 cannot search for the pattern; the message
+            lists what there is.
     """
+    kind, _, argument = scheme.partition(":")
+    if kind == "lora":
+        adapt(network, int(argument), seed)
     axis = units(network)
     names = _parameters(axis)
-    kind, _, argument = scheme.partition(":")
-    if is_own(scheme):
-        frozen = frozen_by(scheme, network, axis, options or {})
-    else:
-        frozen = FROZEN[kind](network, axis, argument)
+    frozen = _frozen(network, axis, scheme, epoch=1, options=options)
     if scheme != "none" and frozen in (set(), names):
         listed = ", ".join(f"{number} {unit.name}" for number, unit in enumerate(axis, start=1))
         example = f"; a pattern is searched for in names such as {min(names)}" if argument else ""
@@ -45,6 +64,9 @@ def freeze(network: Network, scheme: str, options: Mapping[str, Any] | None = No
             f"freeze = {scheme!r}: freezes {'everything' if frozen else 'nothing'}; the model's"
             f" {len(axis)} units are {listed}{example}"
         )
+    network.unfreezes = kind in OVER_TIME
+    if network.unfreezes:
+        frozen = _frozen(network, axis, scheme, epoch, options)
     frozen = _with_auxiliary(network, frozen)
     for name, parameter in network.model.named_parameters():
         parameter.requires_grad_(name not in frozen)
@@ -56,6 +78,59 @@ def freeze(network: Network, scheme: str, options: Mapping[str, Any] | None = No
             *(name for name, one in network.model.named_modules() if _is_frozen_norm(one)),
         )
     )
+
+
+def refreeze(network: Network, scheme: str, epoch: int) -> bool:
+    """Freeze what a scheme that changes over the epochs freezes in `epoch`, counted from 1.
+
+    Return whether other parameters train than before; False for other schemes.
+    """
+    if not network.unfreezes:
+        return False
+    before = [parameter.requires_grad for parameter in network.parameters()]
+    freeze(network, scheme, epoch)
+    return before != [parameter.requires_grad for parameter in network.parameters()]
+
+
+def has_fixed_part(network: Network, scheme: str) -> bool:
+    """Return whether the output of the frozen layers is the same in all epochs from now on.
+
+    A scheme that changes counts as such as long as the head alone trains: what follows is another
+    training.
+    """
+    if not network.unfreezes:
+        return freezing_schemes.is_fixed(scheme)
+    heads = tuple(f"{head}." for head in network.heads)
+    trained = (name for name, one in network.named_parameters() if one.requires_grad)
+    return all(name.startswith(heads) for name in trained)
+
+
+def require_copies(config: TrainConfig, processes: int) -> None:
+    """Raise ConfigError if ZeRO is to partition a network whose scheme changes its parameters."""
+    keeps = freezing_schemes.keeps_its_parameters(config.freeze)
+    if processes > 1 and config.strategy != "ddp" and not keeps:
+        raise ConfigError(
+            [
+                f"strategy = {config.strategy!r}: must be ddp for several processes with freeze ="
+                f" {config.freeze!r}: ZeRO partitions the same parameters throughout"
+            ]
+        )
+
+
+def _frozen(
+    network: Network,
+    axis: list[Unit],
+    scheme: str,
+    epoch: int,
+    options: Mapping[str, Any] | None,
+) -> set[str]:
+    """Return the names of the parameters that `scheme` freezes in `epoch`."""
+    if is_own(scheme):
+        return frozen_by(scheme, network, axis, options or {})
+    kind, _, argument = scheme.partition(":")
+    if kind in OVER_TIME:
+        return OVER_TIME[kind](axis, int(argument), epoch)
+    return FROZEN[kind](network, axis, argument)
 
 
 def _parameters(axis: Iterable[Unit]) -> set[str]:
@@ -77,17 +152,31 @@ def _all_but_part(network: Network, axis: list[Unit], wanted: str) -> set[str]:
             kinds = [kind for kind, is_one in KINDS.items() if is_one(own_name, module)]
             for part in (name, *kinds):
                 parts.setdefault(part, set()).update(inside)
+            if biases := {one for one in inside if BIAS.fullmatch(one.rpartition(".")[2])}:
+                parts.setdefault(BIASES, set()).update(biases)
     if wanted not in parts:
-        modules = [name for name in parts if name not in KINDS]
+        known = [kind for kind in (*KINDS, BIASES) if kind in parts]
+        modules = [name for name in parts if name not in known]
         outer = [name for name in modules if "." not in name]
         inner = next((name for name in modules if "." in name), outer[0])
         raise ValueError(
             f"freeze = 'only:{wanted}': the model has no such part; it has"
-            f" {', '.join([*outer, *(kind for kind in KINDS if kind in parts)])}, and modules"
+            f" {', '.join([*outer, *known])}, and modules"
             f" inside these, such as {inner}"
         )
     heads = (parts[head.removeprefix("model.")] for head in network.heads)
     return _parameters(axis) - parts[wanted].union(*heads)
+
+
+def _all_but_block(_network: Network, axis: list[Unit], number: str) -> set[str]:
+    """Return all parameters but the head's and those of the unit `number`, which counts from 1."""
+    if int(number) >= len(axis):
+        listed = ", ".join(f"{place} {unit.name}" for place, unit in enumerate(axis[:-1], start=1))
+        raise ValueError(
+            f"freeze = 'block:{number}': must be the number of a unit before the head; the model's"
+            f" are {listed}"
+        )
+    return _parameters(axis[:-1]) - {*axis[int(number) - 1].parameters}
 
 
 def _backbone(network: Network, axis: list[Unit], _: str) -> set[str]:
@@ -110,6 +199,19 @@ FROZEN: dict[str, Callable[[Network, list[Unit], str], set[str]]] = {
     "backbone": _backbone,
     "pattern": _find,
     "only": _all_but_part,
+    "block": _all_but_block,
+    "lora": lambda _network, axis, _: {
+        name for name in _parameters(axis[:-1]) if not is_added(name)
+    },
+}
+# The same of schemes that change, from their K and an epoch.
+OVER_TIME: dict[str, Callable[[list[Unit], int, int], set[str]]] = {
+    "probe_then_all": lambda axis, count, epoch: (
+        _parameters(axis[:-1]) if epoch <= count else set()
+    ),
+    "gradual": lambda axis, count, epoch: _parameters(
+        axis[: max(0, len(axis) - 1 - (epoch - 1) // count)]
+    ),
 }
 
 

@@ -48,7 +48,8 @@ def trained_part(network: Network, data: Data) -> TrainedPart:
     """
     whole = network.flops
     tensors = dict(network.model.named_parameters())
-    frozen = any(not parameter.requires_grad for parameter in tensors.values())
+    is_plain = not network.unfreezes and not network.adapted  # else no features are kept for good
+    frozen = is_plain and any(not parameter.requires_grad for parameter in tensors.values())
     point = find_freeze_point(network) if frozen else None
     everything = TrainedPart(whole, len(tensors), fits_cache=False)
     if point is None:

@@ -12,7 +12,8 @@ def frozen_names(network: Network) -> frozenset[str]:
     """Return the names of the tensors in the network's state that training never changes.
 
     These are the parameters that are frozen, and the buffers of modules that are held in evaluation
-    mode. The statistics of a frozen layer that is not held move, and are not among them.
+    mode. The statistics of a frozen layer that is not held move, and are not among them. Where
+    frozen layers may train later, there are none.
     """
     if network.frozen is None:
         network.frozen = _frozen_names(network)
@@ -20,6 +21,8 @@ def frozen_names(network: Network) -> frozenset[str]:
 
 
 def _frozen_names(network: Network) -> frozenset[str]:
+    if network.unfreezes:
+        return frozenset()
     held = tuple(f"model.{name}." for name in network.held)
     parameters = network.named_parameters(remove_duplicate=False)
     buffers = network.named_buffers(remove_duplicate=False)

@@ -4,7 +4,7 @@ import math
 import resource
 import time
 from collections.abc import Generator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -14,17 +14,19 @@ from fieldtrial.config import TrainConfig
 from fieldtrial.disk.run import Record, Run
 from fieldtrial.disk.schemas import Inputs
 from fieldtrial.training.data.load import Data
-from fieldtrial.training.data.recipe import text_of
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.freezing.cached_views import with_views
 from fieldtrial.training.freezing.feature_cache import with_features
+from fieldtrial.training.freezing.low_rank import merge
 from fieldtrial.training.freezing.moving_average import MovingAverage
-from fieldtrial.training.freezing.schemes import freeze
+from fieldtrial.training.freezing.schemes import freeze, refreeze, require_copies
 from fieldtrial.training.freezing.trained_state import (
     can_be_built_again,
     frozen_digest,
+    load_trained,
     whole_state,
 )
+from fieldtrial.training.inputs.facts import facts_of
 from fieldtrial.training.inputs.record import cut_of, require_same_fold, result_entries
 from fieldtrial.training.inputs.settle import settle
 from fieldtrial.training.loop import checkpoint
@@ -41,14 +43,10 @@ from fieldtrial.training.loop.epoch import (
 )
 from fieldtrial.training.loop.optimizers import learning_rate
 from fieldtrial.training.loop.saving import Saver
-from fieldtrial.training.loop.strategy import prepare
+from fieldtrial.training.loop.strategy import Strategy, prepare
 from fieldtrial.training.loop.trial_progress import TrialProgress
 from fieldtrial.training.models.kept import built
-from fieldtrial.training.models.network import (
-    Network,
-    count_parameters,
-    count_trainable,
-)
+from fieldtrial.training.models.network import Network
 from fieldtrial.training.models.source import ModelSource
 from fieldtrial.training.models.utilization import ideal_seconds, utilization
 from fieldtrial.training.models.weights import require_types
@@ -73,6 +71,7 @@ class Fit:
     data: Data
     facts: dict[str, Any]
     _inputs: Inputs
+    _whole: tuple[Network, Data]  # without features in the place of images
 
     def __init__(self, attempt: Attempt) -> None:
         self.attempt = attempt
@@ -118,6 +117,7 @@ class Fit:
         """
         attempt = self.attempt
         config, run, world, clock = attempt.config, attempt.run, attempt.world, attempt.clock
+        require_copies(config, world.size)
         data, network = self._open()
         require_micro_batch(network, data, attempt)
         saved, notice = checkpoint.load(run, config, world)
@@ -135,7 +135,9 @@ class Fit:
         if not self.is_partitioned:
             self._frozen = {"frozen": frozen_digest(network)}
             self._is_kept = can_be_built_again(network)
-        self.network, self.data = self._with_features(network, data)
+        self._whole = network.to(world.device), data
+        refreeze(network, config.freeze, max(1, self.progress.epoch + 1))
+        self.network, self.data = self._with_features(*self._whole)
         self._ideal_seconds = ideal_seconds(self.network, world)
         learner = self._learning()
         try:
@@ -146,6 +148,7 @@ class Fit:
                 extra = {}
             del saved  # a copy of the network and of the optimiser's state
             while not self.progress.end(config):
+                learner = self._as_frozen(learner)
                 record = self._epoch(learner)
                 self._save(learner, record)
                 try:
@@ -165,11 +168,8 @@ class Fit:
         return open_trial(self.attempt.config, self.attempt.run)
 
     def _with_features(self, network: Network, data: Data) -> tuple[Network, Data]:
-        """Return the network, on its device, and the data to train on.
-
-        See `with_features` and `with_views`.
-        """
-        attempt, network = self.attempt, network.to(self.attempt.world.device)
+        """Return the network and the data to train on; see `with_features` and `with_views`."""
+        attempt = self.attempt
         config, world, clock = attempt.config, attempt.world, attempt.clock
         network, data = with_features(network, data, config, world, clock)
         return with_views(network, data, config, world, clock)
@@ -179,11 +179,33 @@ class Fit:
         attempt, network = self.attempt, self.network
         config, world, task = attempt.config, attempt.world, task_of(attempt.config)
         objective = task.objective(network, config, self.data, world)
-        steps = math.ceil(len(self.data.train) / config.batch_size)
-        strategy = prepare(network, config, world, attempt.accumulation, steps * config.epochs)
-        attempt.note(strategy.facts)
         average = MovingAverage(network, config.ema_decay) if config.ema_decay else None
-        return Learner(task, network, objective, strategy, average)
+        return Learner(task, network, objective, self._strategy(), average)
+
+    def _strategy(self) -> Strategy:
+        attempt, config = self.attempt, self.attempt.config
+        steps = math.ceil(len(self.data.train) / config.batch_size) * config.epochs
+        strategy = prepare(self.network, config, attempt.world, attempt.accumulation, steps)
+        attempt.note(strategy.facts)
+        return strategy
+
+    def _as_frozen(self, learner: Learning) -> Learning:
+        """Return what trains the next epoch: `learner`, unless the epoch trains other layers.
+
+        Then the state of the optimiser stays for the parameters that have trained so far, and is
+        new for the others.
+        """
+        network, data = self._whole
+        if not refreeze(network, self.attempt.config.freeze, max(1, self.progress.epoch + 1)):
+            return learner
+        assert isinstance(learner, Learner)
+        state = learner.strategy.optimizer_state()
+        learner.close()
+        self.network, self.data = self._with_features(network, data)
+        self._ideal_seconds = ideal_seconds(self.network, self.attempt.world)
+        strategy = self._strategy()
+        strategy.load_optimizer_state(state)
+        return replace(learner, network=self.network, strategy=strategy)
 
     def _epoch(self, learner: Learning) -> Record:
         """Train for an epoch, and return its record. Raises Diverged and Stopped."""
@@ -248,9 +270,18 @@ class Fit:
                 checkpoint.keep_frozen(self.attempt.run, self.network)
             self._saver.add(state, is_due)
 
+    def load_best(self, best: dict[str, torch.Tensor]) -> None:
+        """Copy what `best` returned into the network, and merge what was added to its layers."""
+        load_trained(self.network, best)
+        merge(self.network)
+
     def whole(self, best: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Return the network's whole state with what `best` returned."""
-        return best if self.is_partitioned else whole_state(self.network, best)
+        if self.is_partitioned:
+            return best
+        if self.network.adapted:
+            self.load_best(best)
+        return whole_state(self.network, best)
 
     def best(self) -> dict[str, torch.Tensor]:
         """Return, to all processes, the "model" of the best epoch, once the records have ended.
@@ -292,34 +323,19 @@ def scores_of(training: EpochStatistics, validation: Scores) -> Record:
 
 
 def open_trial(config: TrainConfig, run: Run) -> tuple[Data, Network]:
-    """Return the trial's images, and its network on the CPU: initialised, frozen as configured."""
+    """Return the trial's images, and its network on the CPU: initialised, frozen as configured.
+
+    What is frozen may change over the epochs: it is frozen as in the last, in which most trains.
+    """
     source = ModelSource.of(config, run.path)
     require_same_fold(config, source.run)
     data = task_of(config).load(config, source.image_size, cut_of(run, config), source.recipe)
     try_metrics(config, data.targets(data.validation), len(data.class_names))
     network = built(source, data)
-    freeze(network, config.freeze, config.options_of("freeze"))
+    options = config.options_of("freeze")
+    freeze(network, config.freeze, config.epochs, config.seed, options)
     require_types(network.state_dict())
     return data, network
-
-
-def count(network: Network, data: Data) -> dict[str, int]:
-    """Return the numbers of parameters, operations per image, classes and images."""
-    return {
-        "parameters": count_parameters(network),
-        "trainable_parameters": count_trainable(network),
-        "flops": network.flops,
-        "classes": len(data.class_names),
-        "train_images": len(data.train),
-        "validation_images": len(data.validation),
-        "test_images": len(data.test),
-    }
-
-
-def facts_of(network: Network, data: Data) -> dict[str, Any]:
-    """Return the numbers of `count`, how images became squares, and where the weights are from."""
-    recipe = {"recipe": text_of(data.recipe, data.image_size)}
-    return count(network, data) | recipe | data.facts() | network.origin
 
 
 def peak_memory_mb(world: World) -> float:

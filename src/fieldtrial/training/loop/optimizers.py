@@ -3,7 +3,7 @@
 import inspect
 import math
 import numbers
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,6 +12,8 @@ from torch import nn
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.fields.switches import switch
+from fieldtrial.training.freezing.depth_axis import units
+from fieldtrial.training.models.network import Network
 from fieldtrial.training.parts.part import Part, part_of
 
 # {parameter name: {state key: full tensor or number}}, for every strategy and number of processes
@@ -108,6 +110,7 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "nadam": _adam(torch.optim.NAdam),
 }
 
+SHARE = "share"  # the key of a group's share of the learning rate
 ONE_CYCLE_RISE = 0.3  # share of the steps in which one_cycle rises, where the config does not say
 ONE_CYCLE_START, ONE_CYCLE_END = 1 / 25, 1e-4  # of the peak: before the first step, after the last
 
@@ -190,14 +193,37 @@ def total_norm(tensors: list[torch.Tensor]) -> torch.Tensor:
     return norm
 
 
+def rate_shares(network: Network, config: TrainConfig) -> dict[nn.Parameter, float]:
+    """Return the share of the learning rate of each parameter of `network`; {}: all have 1.
+
+    It is layer_decay to the power of the number of units above the parameter's own, so 1 for the
+    head: the discriminative fine-tuning of J. Howard and S. Ruder ("Universal Language Model
+    Fine-tuning for Text Classification", 2018, with 1/2.6), and the layer-wise decay of K. Clark et
+    al. ("ELECTRA", 2020) and H. Bao et al. ("BEiT", 2022).
+    """
+    if config.layer_decay == 1:
+        return {}
+    named = dict(network.model.named_parameters())
+    return {
+        named[name]: config.layer_decay**above
+        for above, unit in enumerate(reversed(units(network)))
+        for name in unit.parameters
+    }
+
+
 def build_optimizer(
-    parameters: Iterable[nn.Parameter], config: TrainConfig
+    parameters: Iterable[nn.Parameter],
+    config: TrainConfig,
+    shares: Mapping[nn.Parameter, float] | None = None,
 ) -> torch.optim.Optimizer:
     """Return the optimiser of `config` over the `parameters` that are not frozen.
 
-    Without decay_all, those with one dimension, which are biases and the parameters of
-    normalisation layers, are a group of their own without weight decay (He et al., "Bag of Tricks
-    for Image Classification with Convolutional Neural Networks", 2018, section 3.1).
+    Parameters with another share of the learning rate are a group of their own; `set_rate` sets the
+    rates of all groups. Without decay_all, so are those with one dimension, which are biases and
+    the parameters of normalisation layers, without weight decay (He et al., "Bag of Tricks for
+    Image Classification with Convolutional Neural Networks", 2018, section 3.1).
+
+    shares: as `rate_shares` returns them; None: all are 1.
 
     Steps are fused where torch can; the environment variable FIELDTRIAL_FUSED=off turns that off.
     The steps agree up to rounding. An own optimiser computes them in its own way.
@@ -206,19 +232,42 @@ def build_optimizer(
         ConfigError: what an own part gave is no optimiser of all these parameters.
     """
     trained = [parameter for parameter in parameters if parameter.requires_grad]
-    groups: list[dict[str, Any]] = [{"params": trained}]
-    if not config.decay_all:
-        groups = [
-            {"params": [p for p in trained if p.ndim > 1]},
-            {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-        ]
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for parameter in trained:
+        decays = config.decay_all or parameter.ndim > 1
+        groups.setdefault(((shares or {}).get(parameter, 1.0), decays), []).append(parameter)
+    given: Groups = [
+        {"params": own, SHARE: share} | ({} if decays else {"weight_decay": 0.0})
+        for (share, decays), own in groups.items()
+    ]
     part = part_of("optimizer", config.optimizer, config, OPTIMIZERS)
-    given = [group for group in groups if group["params"]]
-    if not part.is_own:
-        built: torch.optim.Optimizer = part(given, **_way(part.name, trained))
-        return built
-    made = part(given, lr=config.lr, weight_decay=config.weight_decay)
-    return _checked(part, made, trained)
+    if part.is_own:
+        made = part(given, lr=config.lr, weight_decay=config.weight_decay)
+        optimizer = _checked(part, made, trained)
+    else:
+        optimizer = part(given, **_way(part.name, trained))
+    set_rate(optimizer, config.lr)
+    return optimizer
+
+
+def set_rate(optimizer: Any, lr: float) -> None:
+    """Set the learning rate of each group of an optimiser of `build_optimizer`: its share of `lr`.
+
+    optimizer: that, or DeepSpeed's around it.
+    """
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group[SHARE]
+
+
+def begun_state(optimizer: torch.optim.Optimizer, parameter: nn.Parameter) -> dict[str, Any]:
+    """Return the state of a parameter that begins to train later than others; {}: torch makes it.
+
+    torch's fused SGD takes a momentum of all parameters or of none. From 0, the first step is the
+    one without.
+    """
+    if isinstance(optimizer, torch.optim.SGD) and optimizer.defaults["momentum"]:
+        return {"momentum_buffer": torch.zeros_like(parameter, requires_grad=False)}
+    return dict(optimizer.state.get(parameter, {}))
 
 
 def _checked(part: Part, made: object, trained: list[nn.Parameter]) -> torch.optim.Optimizer:
@@ -231,6 +280,8 @@ def _checked(part: Part, made: object, trained: list[nn.Parameter]) -> torch.opt
     closure = inspect.signature(made.step).parameters.get("closure")
     if closure is not None and closure.default is inspect.Parameter.empty:
         raise part.refused("its step needs a closure, which training does not have")
+    if any(SHARE not in group for group in made.param_groups):
+        raise part.refused("does not keep the groups of parameters that it was given")
     return made
 
 

@@ -20,7 +20,10 @@ from fieldtrial.training.freezing.trained_state import trained_state
 from fieldtrial.training.loop.losses import FEATURE_LOSSES
 from fieldtrial.training.loop.optimizers import (
     OptimizerState,
+    begun_state,
     build_optimizer,
+    rate_shares,
+    set_rate,
     total_norm,
     trainable,
 )
@@ -80,7 +83,7 @@ class Strategy(Protocol):
         """Continue with what `optimizer_state` returned, under this or another strategy."""
 
     def close(self) -> None:
-        """Release what outlives the object: the trial has ended."""
+        """Release what outlives the object: the trial has ended, or other layers train."""
 
 
 def prepare(
@@ -143,7 +146,8 @@ class Replicated:
     ) -> None:
         self._network = network
         self._parameters = trainable(network)
-        self._optimizer = build_optimizer(self._parameters.values(), config)
+        shares = rate_shares(network, config)
+        self._optimizer = build_optimizer(self._parameters.values(), config, shares)
         self._optimizer_name, self._settings = config.optimizer, settings_of(self._optimizer)
         self._gradient_clip = config.gradient_clip
         self._scales: dict[float, torch.Tensor] = {}
@@ -191,8 +195,7 @@ class Replicated:
             norm = total_norm([p.grad for p in self._parameters.values() if p.grad is not None])
         if norm is not None and self._gradient_clip is not None:
             nn.utils.clip_grads_with_norm_(self._parameters.values(), self._gradient_clip, norm)
-        for group in self._optimizer.param_groups:
-            group["lr"] = lr
+        set_rate(self._optimizer, lr)
         self._optimizer.step()
         for parameter in self._parameters.values():
             parameter.grad = None  # as zero_grad does, in a thirtieth of its time
@@ -217,19 +220,28 @@ class Replicated:
         }
 
     def load_optimizer_state(self, state: OptimizerState) -> None:
-        """Continue with what `optimizer_state` returned, under this or another strategy."""
+        """Continue with what `optimizer_state` returned, under this or another strategy.
+
+        Parameters that it lacks have not trained before.
+        """
         names = {parameter: name for name, parameter in self._parameters.items()}
-        ordered = [names[p] for group in self._optimizer.param_groups for p in group["params"]]
+        ordered = [p for group in self._optimizer.param_groups for p in group["params"]]
+        begun = {
+            p: state.get(names[p]) or (begun_state(self._optimizer, p) if state else {})
+            for p in ordered
+        }
         numbered = {
-            number: {key: _laid_out(value, self._parameters[name]) for key, value in own.items()}
-            for number, name in enumerate(ordered)
-            if (own := state.get(name)) is not None
+            number: {key: _laid_out(value, p) for key, value in begun[p].items()}
+            for number, p in enumerate(ordered)
+            if begun[p]
         }
         groups = self._optimizer.state_dict()["param_groups"]
         self._optimizer.load_state_dict({"state": numbered, "param_groups": groups})
 
     def close(self) -> None:
-        """Release what outlives the object: nothing does."""
+        """Take DDP's hooks off the parameters: others may train together from now on."""
+        if isinstance(self._module, DistributedDataParallel):
+            self._module._remove_autograd_hooks()  # type: ignore[no-untyped-call]
 
 
 def _laid_out(value: Any, parameter: nn.Parameter) -> Any:

@@ -6,6 +6,7 @@ Rajbhandari et al., "ZeRO: Memory Optimizations Toward Training Trillion Paramet
 
 import logging
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import deepspeed
 import torch
@@ -14,7 +15,13 @@ from torch import nn
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.training.distributed.world import World
-from fieldtrial.training.loop.optimizers import OptimizerState, build_optimizer, trainable
+from fieldtrial.training.loop.optimizers import (
+    OptimizerState,
+    build_optimizer,
+    rate_shares,
+    set_rate,
+    trainable,
+)
 from fieldtrial.training.models.network import Network
 
 # No operator of DeepSpeed's own is needed, so none is compiled, and no compiler is looked for.
@@ -40,12 +47,13 @@ class Zero:
             "zero_optimization": {"stage": int(config.strategy.removeprefix("zero"))},
             "zero_allow_untested_optimizer": True,
         }
+        shares = rate_shares(network, config)
+        optimizer = build_optimizer(self._parameters.values(), config, shares)
+        groups = [{**group, "params": []} for group in optimizer.param_groups]
         self._engine, self._optimizer, _, _ = deepspeed.initialize(
-            model=network,
-            optimizer=build_optimizer(self._parameters.values(), config),
-            config=settings,
-            dist_init_required=False,
+            model=network, optimizer=optimizer, config=settings, dist_init_required=False
         )
+        _restore_groups(self._optimizer.optimizer, groups)
 
     def accumulate(self, is_last: bool) -> AbstractContextManager[object]:
         """Return the context of one micro-batch.
@@ -66,8 +74,7 @@ class Zero:
 
     def step(self, lr: float, measured: bool = False) -> torch.Tensor | float | None:
         """Take one optimiser step and clear the gradient; see Strategy."""
-        for group in self._optimizer.param_groups:
-            group["lr"] = lr
+        set_rate(self._optimizer, lr)
         self._engine.step()
         if not self._has_stepped and not self._partitioned:
             self._link_optimizer_states()
@@ -146,3 +153,15 @@ class Zero:
         tensors = {k: v for k, v in (states[0] if states else {}).items() if torch.is_tensor(v)}
         numbers = {key: value for key, value in tensors.items() if not value.dim()}
         return numbers, [key for key in tensors if key not in numbers]
+
+
+def _restore_groups(optimizer: torch.optim.Optimizer, groups: list[dict[str, Any]]) -> None:
+    """Give Adagrad the groups that it had: DeepSpeed makes it anew, with one group of all.
+
+    DeepSpeed 0.19 keeps one flat parameter for each group.
+    """
+    if isinstance(optimizer, torch.optim.Adagrad):
+        flat = optimizer.param_groups[0]["params"]
+        optimizer.param_groups = [
+            {**group, "params": [one]} for group, one in zip(groups, flat, strict=True)
+        ]

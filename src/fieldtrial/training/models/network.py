@@ -29,6 +29,8 @@ class Network(nn.Module):
         origin: where its initial weights are from, as entries of result.json.
         held: names in `model` of the modules that stay in evaluation mode; see `hold`.
         frozen: what `frozen_names` has found since then; None: nobody has asked.
+        unfreezes: whether layers that are frozen now may train in later epochs.
+        adapted: names in `model` of the layers to which `low_rank.adapt` has added a product.
         weights_file: where its initial weights came from; None where they were drawn.
         model_file: what describes it; None where a library has the model.
         memory_format: how images, features and the weights of convolutions lie in memory: channels
@@ -62,6 +64,8 @@ class Network(nn.Module):
         self.precision = precision
         self.held: tuple[str, ...] = ()
         self.frozen: frozenset[str] | None = None
+        self.unfreezes = False
+        self.adapted: tuple[str, ...] = ()
         self.weights_file: Path | None = None
         self.model_file: Path | None = None
         self.origin: dict[str, str | float] = {}
@@ -214,6 +218,7 @@ class FeatureNetwork(Network):
         head = network.head.removeprefix("model.")
         super().__init__(network.model, head, network.image_size, (0.0,), (1.0,), network.precision)
         self.mean, self.std, self.held = network.mean, network.std, network.held
+        self.unfreezes = network.unfreezes
         self._tail, self._modules_run = tail, modules
         self._dtype, self._shape = sample.dtype, sample.shape
 

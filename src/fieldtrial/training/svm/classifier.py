@@ -17,10 +17,11 @@ from fieldtrial.disk.run import Record
 from fieldtrial.fields.choices import Kernel, Scaling
 from fieldtrial.training.data.load import Data
 from fieldtrial.training.data.splits import Indices
+from fieldtrial.training.inputs.facts import facts_of
 from fieldtrial.training.inputs.record import result_entries
 from fieldtrial.training.inputs.settle import settle
 from fieldtrial.training.loop.attempt import Attempt, Split
-from fieldtrial.training.loop.fit import facts_of, open_trial, peak_memory_mb
+from fieldtrial.training.loop.fit import open_trial, peak_memory_mb
 from fieldtrial.training.scoring.evaluation import metrics_of
 from fieldtrial.training.svm.penultimate import features
 from fieldtrial.training.tasks.classification.predictions import ClassScores
