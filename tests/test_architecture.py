@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PARTS = ("src", "jobs", "sweeps", "benchmarks", "tests", "cluster")
-TOP_LEVEL = {"sweeps", "cluster", "jobs", "slurm", "src", "tests", "benchmarks", "docs"}
+TOP_LEVEL = {"sweeps", "cluster", "jobs", "slurm", "src", "tests", "benchmarks", "docs", "examples"}
 MOST_MODULES = 12  # in a folder of src
 LONGEST = {"src": 350, "sweeps": 40, "jobs": 10, "tests": 350, "slurm": 25}  # lines
 

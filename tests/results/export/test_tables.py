@@ -2,11 +2,13 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
 from fieldtrial.results.export.command import main
+from fieldtrial.results.export.content import content_of
 from fieldtrial.results.read.sweeps import read_sweep
 from tests.results.conftest import Written
 from tests.results.export.conftest import INPUTS
@@ -29,6 +31,19 @@ def test_tables_are_written_once(sweep: Written, tmp_path: Path, kind: str) -> N
     known = {path: path.stat().st_mtime_ns for path in place.iterdir()}
     assert main(command) == 0
     assert {path: path.stat().st_mtime_ns for path in place.iterdir()} == known
+
+
+def test_options_of_own_parts_are_parameters(written: Written) -> None:
+    written.rows = [{"model": "nets:Net", "model.width": 2}, {"model": "cnn"}]
+    written.describe(rows=written.rows, search={"model.rate": "choice(1, 2.5)"})
+    rate: dict[str, Any] = {"model.rate": 2.5}
+    written.ended(0, **rate)
+    written.ended(1)
+    own, other = content_of(read_sweep(written.folder)).trials
+    known = {name: own.parameters[name] for name in ("model", "model.width", "model.rate", "lr")}
+    assert known == {"model": "nets:Net", "model.width": "2", "model.rate": "2.5", "lr": "0.001"}
+    assert other.parameters["model.width"] == "none"
+    assert {name for name in own.results if "model" in name} == set()
 
 
 def test_a_card_has_what_croissant_requires(sweep: Written, tmp_path: Path) -> None:
