@@ -10,6 +10,7 @@ from ray import tune
 
 from fieldtrial.budget import until
 from fieldtrial.config import ConfigError, TrainConfig
+from fieldtrial.control.changes import in_folds
 from fieldtrial.control.engine.row import Row
 from fieldtrial.control.smoke import smoke
 from fieldtrial.disk.sweep_description import SweepDescription
@@ -36,6 +37,9 @@ def problems(**fields: Any) -> list[str]:
         ({"search": {}}, 1 + 3),
         ({"finalists": 2}, 8 + 2 * 3 + 3),
         ({"searches": 5}, 5 * (8 + 3)),
+        ({"folds": 5}, 8 + 5),
+        ({"folds": 5, "finalists": 2}, 8 + 2 * 5 + 5),
+        ({"folds": 5, "searches": 5}, 5 * (8 + 1)),
         ({"trials": 6, "seeds": 2, "finalists": 3, "searches": 4}, 4 * (6 + 3 * 2 + 2)),
     ],
 )
@@ -110,3 +114,36 @@ def test_an_a_a_sweep_runs_its_first_row_twice() -> None:
     assert SweepDescription.from_json(described.to_json(), "it") == described
     assert len(smoke(one).planned) == 2
     assert Row(one, 2).config.seed != Row(one, 0).config.seed
+
+
+def test_what_goes_with_folds_is_said() -> None:
+    assert problems(folds=5, seeds=7, searches=3) == [
+        "seeds = 7: must be left out with folds = 5, because a winner is trained once for each"
+        " fold",
+        "searches = 3: must be 1 or 5 with folds = 5: one for all folds, or one for each",
+    ]
+    assert problems(folds=5, seeds=until(9))[0].startswith("seeds = until(9): must be left out")
+    assert problems(base=TrainConfig(folds=3)) == [
+        "base folds = 3: the sweep's `folds` says it for all rows"
+    ]
+    assert problems(folds=3, rows=[{"fold": 1}]) == [
+        "row 0: fold is not a row's field; a winner is tested on each of the sweep's `folds`"
+    ]
+    assert problems(folds=3, source={"epochs": 3}) == [
+        "source: trains on images of digits that folds are tested on; give it another dataset, or"
+        " leave folds out"
+    ]
+    assert sweep(folds=3, source={"dataset": "mnist"}).planned[0].source.folds == 0  # type: ignore[union-attr]
+
+
+def test_folds_are_described_and_made_tiny() -> None:
+    one = sweep(folds=5)
+    plain = json.loads(json.dumps(one.describe("x").to_json()))
+    described = SweepDescription.from_json(plain, "it")
+    assert described == one.describe("x")
+    assert (described.folds, described.seeds, described.row_configs[0].folds) == (5, 5, 5)
+    tiny = smoke(replace(one, searches=5))
+    assert (tiny.folds, tiny.seeds, tiny.base.folds, tiny.searches) == (2, 2, 2, 1)
+    other = replace(one, **in_folds(one, 0))
+    assert (other.folds, other.seeds, other.base) == (0, 3, TrainConfig())
+    assert replace(one, **in_folds(one, 10)).planned[0].config.folds == 10

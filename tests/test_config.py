@@ -35,6 +35,8 @@ TEXT = {
     "weights": (
         st.text(min_size=1, max_size=30).filter(lambda text: text != "run:" and text[0] != "-")
     ),
+    "folds": st.just(0) | st.integers(2, 1000),
+    "fold": st.just(0),  # others need `folds`
     "target": st.none() | NAMES.map("column {}".format),
     "task": st.just("classification"),  # `select` and `classifier` must be of the task
     "select": st.sampled_from([*criteria("classification"), "last"]),
@@ -101,15 +103,16 @@ def _values(name: str, hint: Any) -> st.SearchStrategy[Any]:
     return st.floats(low, high or 1e9, exclude_min=name == "lr")
 
 
-CONFIGS = st.integers(1, 16).flatmap(
-    lambda blocks: st.builds(
+CONFIGS = st.tuples(st.integers(1, 16), st.just(0) | st.integers(2, 1000)).flatmap(
+    lambda given: st.builds(
         TrainConfig,
         **(
             {name: values(name) for name in FIELDS}
             # not beside every value of mixup, cutmix and ema_decay
             | {"loss": st.just("cross_entropy"), "strategy": st.just("ddp")}
-            | {"blocks": st.just(blocks)}
-            | per_block(blocks)
+            | {"blocks": st.just(given[0]), "folds": st.just(given[1])}
+            | {"fold": st.integers(0, max(0, given[1] - 1))}
+            | per_block(given[0])
         ),
     )
 )
@@ -176,6 +179,7 @@ def test_the_id_depends_on_every_field(name: str) -> None:
         "augmentation": ("grayscale",), "cached_views": 4, "mixup": 0.2, "cutmix": 1.0,
         "test_flips": True, "validation_fraction": 0.2,
         "train_fraction": 0.5, "images_per_class": 20, "deduplicate": True,
+        "folds": 5, "fold": 3,
         "model": "mlp", "weights": "imagenet", "freeze": "first:1", "blocks": 3,
         "convolutions": 2, "filters": (8,), "filter_growth": 2.0,
         "kernel_size": (5,), "padding": "valid", "activation": "gelu", "batch_norm": False,
@@ -195,6 +199,7 @@ def test_the_id_depends_on_every_field(name: str) -> None:
     bases = {
         "preprocessing": TrainConfig(model="vgg11", weights="x.pt"),
         "task": TrainConfig(select="last"),
+        "fold": TrainConfig(folds=5),
     }
     base = bases.get(name, TrainConfig())
     config = replace(base, **{name: other})
@@ -224,6 +229,8 @@ def test_the_id_depends_on_every_field(name: str) -> None:
         ("train_fraction", 1.5, "must be at most 1"),
         ("images_per_class", 0, "must be at least 1"),
         ("deduplicate", 1, "must be true or false"),
+        ("folds", 1, "must be 0, or 2 and more"),
+        ("fold", 3, "must be 0 without folds"),
         ("model", "a/b", "must be a model's name"),
         ("weights", "", "must be random, imagenet, imagenet:TAG, run:NAME"),
         ("weights", "run:", "must be random, imagenet, imagenet:TAG, run:NAME"),

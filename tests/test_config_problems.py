@@ -60,3 +60,9 @@ def test_values_that_cannot_be_together_are_refused() -> None:
         " to ddp, or ema_decay to 0",
     ]
     assert TrainConfig(mixup=0.2, cutmix=1.0, ema_decay=0.9, label_smoothing=0.1).mixup == 0.2
+
+
+def test_a_fold_is_one_of_the_folds() -> None:
+    assert TrainConfig(folds=3, fold=2).fold == 2
+    with pytest.raises(ConfigError, match=r"^fold = 3: must be below folds = 3$"):
+        TrainConfig(folds=3, fold=3)

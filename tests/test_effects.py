@@ -28,6 +28,7 @@ from fieldtrial.training.loop.losses import FEATURE_LOSSES, WEIGHTS
 from fieldtrial.training.loop.optimizers import build_optimizer, learning_rate
 from fieldtrial.training.loop.trial_progress import TrialProgress
 from fieldtrial.training.models.source import ModelSource, build
+from fieldtrial.training.parts.part import part_of
 from fieldtrial.training.svm.classifier import fit_svm
 from fieldtrial.training.tasks.registry import task_of
 from tests.training.trials_of_tasks import learned
@@ -78,7 +79,7 @@ def feature_loss(config: TrainConfig) -> object:
     if config.loss not in FEATURE_LOSSES:
         return None
     weight = WEIGHTS[config.loss] if config.loss_weight is None else config.loss_weight
-    loss = FEATURE_LOSSES[config.loss](config, 2, World())
+    loss = part_of("loss", config.loss, config, FEATURE_LOSSES)(2, World())
     features = torch.tensor([[0.0, 1.0], [0.5, 1.0], [0.2, 0.0], [0.9, 0.1]])
     totals = []
     for _ in range(2):

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 FIRST_SEEDS = 3  # that `until` begins with
-LEAST = {"trials": 1, "seeds": 0, "finalists": 1, "searches": 1, "max_failures": 0}
+LEAST = {"trials": 1, "seeds": 0, "folds": 0, "finalists": 1, "searches": 1, "max_failures": 0}
 # No run of a row shares its seed with another purpose. Search number s of a row is trained with the
 # row's own seed + 1000 s. The seeds after that are for its final runs, those from + 500 on for its
 # finalists.
@@ -49,18 +49,23 @@ class Budget:
     trials: configurations tried in each search.
     seeds: fresh seeds with which each winner is trained again and tested, for the error bars; a
         number, or `until(most)`.
+    folds: how many folds all labelled images are cut into. A winner is trained once for each, with
+        a fresh seed, and tested on it: `seeds` is then the number of these runs. 0: no folds.
     finalists: the best configurations of a search, which are trained again with as many fresh
         seeds; the best of them on average wins. With one, the search alone chooses the winner.
     searches: how often the whole search of a row is repeated, with other proposals and seeds. Each
         has its own winner and final runs, so that the luck of the search is in their spread (I.
-        Gulrajani, D. Lopez-Paz, "In Search of Lost Domain Generalization", ICLR 2021).
+        Gulrajani, D. Lopez-Paz, "In Search of Lost Domain Generalization", ICLR 2021). With as many
+        as folds, search number s sees what fold s is not tested on, and its winner is tested on
+        that fold alone (nested cross-validation: S. Varma, R. Simon, BMC Bioinformatics 7, 2006).
     max_failures: failed trials after which the sweep stops. Diverged trials do not count, because
         divergence is a finding.
     """
 
     search: Mapping[str, object] = field(default_factory=dict)
     trials: int = 8
-    seeds: int = 3
+    seeds: int = FIRST_SEEDS
+    folds: int = 0
     finalists: int = 1
     searches: int = 1
     max_failures: int | None = None
@@ -69,6 +74,16 @@ class Budget:
     def most_seeds(self) -> int:
         """How many fresh seeds a winner may get."""
         return self.seeds.most if isinstance(self.seeds, Until) else self.seeds
+
+    @property
+    def searches_folds(self) -> bool:
+        """Whether each fold has a search of its own."""
+        return self.folds > 0 and self.searches == self.folds
+
+    @property
+    def final_runs(self) -> int:
+        """How many final runs a winner begins with: one for each seed, or each fold it is for."""
+        return self.seeds if not self.folds else 1 if self.searches_folds else self.folds
 
     @property
     def trials_per_search(self) -> int:
@@ -103,6 +118,7 @@ class Budget:
                     f"seeds = {self.seeds}: must be a number with searches = {self.searches},"
                     " because the luck of a search is not reduced by seeds"
                 )
+        problems += self._fold_problems() if self.folds else []
         several = {name: values[name] for name in ("finalists", "searches") if values[name] > 1}
         for name, value in several.items():
             if not self.search:
@@ -118,5 +134,21 @@ class Budget:
             problems.append(
                 f"seeds = {self.seeds}: must be at most {FINALIST_SEEDS - 1} with finalists or"
                 " searches, so that no two runs share a seed"
+            )
+        return problems
+
+    def _fold_problems(self) -> list[str]:
+        """Return what does not go with folds."""
+        among = f"with folds = {self.folds}"
+        problems = []
+        if isinstance(self.seeds, Until) or self.seeds not in (FIRST_SEEDS, 1, self.folds):
+            problems.append(
+                f"seeds = {self.seeds}: must be left out {among}, because a winner is trained once"
+                " for each fold"
+            )
+        if self.searches not in (1, self.folds):
+            problems.append(
+                f"searches = {self.searches}: must be 1 or {self.folds} {among}: one for all folds,"
+                " or one for each"
             )
         return problems

@@ -32,6 +32,12 @@ TRAINED = _is("classifier", "softmax")
 MACHINE = _is("classifier", "svm")
 CLASSIFIED = _is("task", "classification")
 OF_IMAGES = _is("task", "classification", "multilabel", "regression")  # answers are of whole images
+OFFERED = Condition(
+    "a model that is not your own", ("model",), lambda config: not own_of(config.model)
+)
+CROSS_ENTROPY = Condition(
+    "a loss that is not your own", ("loss",), lambda config: not own_of(config.loss)
+)
 CNN = _is("model", "cnn")
 DENSE = Condition(
     "model = cnn, or mlp with a dense layer",
@@ -113,9 +119,9 @@ CONDITIONS: dict[str, tuple[Condition, ...]] = {
     "batch_norm": (CNN,),
     "batch_norm_after": (CNN, _is("batch_norm", True)),
     "dense_width": (_is("model", "cnn", "mlp"),),
-    "dropout": (TRAINED, OF_IMAGES),
-    "block_dropout": (BETWEEN_LAYERS, TRAINED, OF_IMAGES),
-    "stochastic_depth": (FROM_LIBRARY, TRAINED, OF_IMAGES),
+    "dropout": (OFFERED, TRAINED, OF_IMAGES),
+    "block_dropout": (OFFERED, BETWEEN_LAYERS, TRAINED, OF_IMAGES),
+    "stochastic_depth": (OFFERED, FROM_LIBRARY, TRAINED, OF_IMAGES),
     "svm_kernel": (MACHINE,),
     "svm_scaling": (MACHINE,),
     "svm_penalty": (MACHINE,),
@@ -137,8 +143,8 @@ CONDITIONS: dict[str, tuple[Condition, ...]] = {
     "loss_weight": (_is("loss", "center", "triplet"), TRAINED, CLASSIFIED),
     "center_lr": (_is("loss", "center"), WEIGHED, TRAINED, CLASSIFIED),
     "margin": (_is("loss", "triplet"), WEIGHED, TRAINED, CLASSIFIED),
-    "label_smoothing": (TRAINED, CLASSIFIED),
-    "class_weights": (TRAINED, CLASSIFIED),
+    "label_smoothing": (CROSS_ENTROPY, TRAINED, CLASSIFIED),
+    "class_weights": (CROSS_ENTROPY, TRAINED, CLASSIFIED),
     "gradient_clip": (TRAINED,),
     "batch_size": (TRAINED,),
     "shuffle": (EACH_ONCE, TRAINED),

@@ -72,7 +72,17 @@ def _quantile(freedom: float, chance: float) -> float:
     return float(special.stdtrit(freedom, chance))
 
 
-def assumed(images: int, seeds: int, comparisons: int) -> Design:
+def fold_factor(folds: int) -> float:
+    """Return what the variance from fold to fold is multiplied by, for that of the folds' mean.
+
+    It is 1 / folds and the size of the tested part over that of the trained one, because trainings
+    on images that they share are alike (C. Nadeau, Y. Bengio, "Inference for the Generalization
+    Error", Machine Learning 52, 2003).
+    """
+    return 1 / folds + 1 / (folds - 1)
+
+
+def assumed(images: int, seeds: float, comparisons: int) -> Design:
     """Return the design of a sweep before anything has run."""
     differing = 2 * ACCURACY * (1 - ACCURACY) * (1 - SHARED_ERRORS)
     return Design(differing / images, 2 * SEED_DEVIATION**2 / seeds, comparisons)

@@ -28,6 +28,7 @@ from fieldtrial.fields.task_metrics import MODES, criteria, select_problems
 from fieldtrial.fields.values import format_value, is_numeric
 from fieldtrial.own.names import KINDS, is_option, kind_of
 from fieldtrial.parts.typed import with_types
+from fieldtrial.rows.decided import ARCHITECTURE, OWN_FIELDS
 from fieldtrial.rows.grid import grid
 from fieldtrial.rows.planned_row import PlannedRow
 from fieldtrial.search_domains import (
@@ -41,19 +42,7 @@ from fieldtrial.search_domains import (
 
 __all__ = ("PlannedRow", "Sweep", "grid")  # what a sweep's file needs
 
-# Fields that a source and the rows that start from its weights share, so that these fit.
-ARCHITECTURE = (
-    "image_size", "model", "blocks", "convolutions", "filters", "filter_growth", "kernel_size",
-    "padding", "activation", "batch_norm", "batch_norm_after", "dense_width",
-)  # fmt: skip
 MOST_FAILURES = 10  # or a tenth of the trials, if that is more
-# Fields that neither rows nor search can set, because an argument of the sweep does.
-OWN_FIELDS = {
-    "task": "`base` says it for all rows",
-    "seed": "`seeds` says how many a winner is run with",
-    "options": "each option is a field, such as model.width",
-    "select": 'the sweep\'s `select` says it for all rows; or `base` has select="last"',
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +53,7 @@ class Sweep(Budget):
     rows: the fields of each row of the table (see `grid`); `label` beside them is the row's name.
     search: field -> a domain, such as loguniform(1e-4, 1e-1); see `search_domains`. Those of Ray
         Tune are taken too.
-    trials, seeds, finalists, searches, max_failures: see `Budget`, and MOST_FAILURES for None.
+    trials, seeds, folds, finalists, searches, max_failures (None: MOST_FAILURES): see `Budget`.
     select: the metric that chooses the winner, and each trial's epoch unless `base` says last.
     source: fields of a source trial. One is trained first for each architecture in the rows, which
         start from its weights.
@@ -101,7 +90,10 @@ class Sweep(Budget):
         is_known = self.select in criteria(self.base.task)
         if is_known and self.base.select != "last":  # it keeps what is chosen by
             object.__setattr__(self, "base", replace(self.base, select=self.select))
+        if self.folds and not self.base.folds:
+            object.__setattr__(self, "base", replace(self.base, folds=self.folds))
         problems = self.budget_problems() + self._base_problems()
+        object.__setattr__(self, "seeds", self.final_runs)
         problems += self._row_problems() + self._search_problems() + self._source_problems()
         if not problems:
             planned = [self._plan(number) for number in range(len(self.rows))]
@@ -136,6 +128,11 @@ class Sweep(Budget):
     def is_run(self, row: int) -> bool:
         """Return whether the row with this number is run now."""
         return self.run_only is None or row in self.run_only
+
+    @property
+    def run_now(self) -> list[PlannedRow]:
+        """The rows that are run now."""
+        return [row for row in self.planned if self.is_run(row.number)]
 
     @property
     def most_failures(self) -> int:
@@ -175,7 +172,7 @@ class Sweep(Budget):
         row = self.rows[number].items()
         shape = {name: value for name, value in row if kind_of(name) in ARCHITECTURE}
         return with_types(
-            TrainConfig.from_dict({**shape, **self.source}, self.base, where="source")
+            TrainConfig.from_dict({**shape, "folds": 0, **self.source}, self.base, where="source")
         )
 
     def _searched_values(self) -> dict[str, list[Any]]:
@@ -193,6 +190,7 @@ class Sweep(Budget):
             search={name: to_search_domain(domain) for name, domain in self.search.items()},
             trials=self.trials,
             seeds=self.seeds,
+            folds=self.folds,
             finalists=self.finalists,
             searches=self.searches,
             select=self.select,
@@ -227,6 +225,8 @@ class Sweep(Budget):
         last = len(self.rows) + self.aa - 1
         if self.run_only is not None and not self.run_only <= set(range(last + 1)):
             problems.append(f"run_only = {set(self.run_only)}: must be numbers from 0 to {last}")
+        if (self.base.folds, self.base.fold) != (self.folds, 0):
+            problems.append(f"base folds = {self.base.folds}: {OWN_FIELDS['folds']}")
         problems += select_problems(self.base.task, self.select, of_sweep=True)
         problems += label_problems(self.rows)
         return problems
@@ -285,11 +285,17 @@ class Sweep(Budget):
             problems.append(
                 "weights: the rows start from the source's, so neither rows nor search can set them"
             )
-        for number in range(len(self.rows)):
+        for number, row in enumerate(self.rows):
             try:
-                self._source_config(number)
+                source = self._source_config(number)
             except ConfigError as error:
                 problems += [problem for problem in error.problems if problem not in problems]
+                continue
+            if self.folds and source and source.dataset == row.get("dataset", self.base.dataset):
+                problems.append(
+                    f"source: trains on images of {source.dataset} that folds are tested on; give"
+                    " it another dataset, or leave folds out"
+                )
         return problems
 
     def _idle_row_fields(self) -> list[str]:

@@ -52,3 +52,10 @@ def test_a_run_of_an_earlier_version_keeps_its_id_and_its_meaning(tmp_path: Path
 
 def test_own_models_are_known_by_name() -> None:
     assert set(OWN_MODELS) == set(MODELS)
+
+
+def test_runs_of_one_configuration_differ_in_seed_and_fold() -> None:
+    one = TrainConfig(folds=3, lr=0.5)
+    assert replace(one, fold=2, seed=7).configuration == one.configuration
+    assert replace(one, folds=4).configuration != one.configuration
+    assert TrainConfig(seed=7).configuration == TrainConfig().id

@@ -117,6 +117,21 @@ def test_trials_together_end_as_each_of_them_alone(
         assert not own.checkpoints()
 
 
+def test_heads_are_tested_on_a_fold_as_each_of_them_alone(
+    new_run: NewRun, probes: Callable[..., list[Run]]
+) -> None:
+    fold = {"folds": 3, "fold": 1}
+    source = new_run("of-fold", classes="4", epochs=1, **fold)
+    assert work(Task(str(source.path), 1), World())
+    fields = {"weights": "run:of-fold", "epochs": 1, **fold}
+    together, alone = (probes(name, SETTINGS[:2], **fields) for name in ("these", "those"))
+    do_together(together, test=True)
+    do_alone(alone, test=True)
+    for own, other in zip(together, alone, strict=True):
+        require_equal(own, other)
+        assert (own.result() or {})["test_images"] == 241
+
+
 def test_the_device_time_of_a_group_is_shared_out(probes: Callable[..., list[Run]]) -> None:
     runs = probes("together")
     began = time.monotonic()

@@ -15,7 +15,7 @@ from fieldtrial.installed.extras import require_extras
 from fieldtrial.own.names import RULE
 
 ANY = TrainConfig(select="last")  # which every task may choose by
-CUTS = ("validation_fraction", "train_fraction", "images_per_class", "deduplicate")
+CUTS = ("validation_fraction", "train_fraction", "images_per_class", "deduplicate", "folds", "fold")
 
 
 @job()

@@ -2,12 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
+from fieldtrial.budget import FIRST_SEEDS
 from fieldtrial.config import HINTS, ConfigError, TrainConfig, is_field, unknown_field
 from fieldtrial.fields.options import typed
 from fieldtrial.fields.row_names import LABEL
 from fieldtrial.fields.values import format_value, parse
 from fieldtrial.sweep import PlannedRow, Sweep
+
+FOLDS = ("folds", "fold")
 
 
 def with_settings(sweep: Sweep, settings: Mapping[str, object]) -> Sweep:
@@ -24,7 +28,13 @@ def with_settings(sweep: Sweep, settings: Mapping[str, object]) -> Sweep:
         for name in settings
         if name in decided
     ]
-    free = {name: value for name, value in settings.items() if name not in {*in_rows, *decided}}
+    problems += [
+        f"{name}: cannot be set; --folds N cuts into folds, and each of them is tested"
+        for name in settings
+        if name in FOLDS
+    ]
+    refused = {*in_rows, *decided, *FOLDS}
+    free = {name: value for name, value in settings.items() if name not in refused}
     try:
         base = TrainConfig.from_dict(free, sweep.base)
     except ConfigError as error:
@@ -32,6 +42,15 @@ def with_settings(sweep: Sweep, settings: Mapping[str, object]) -> Sweep:
     if problems:
         raise ConfigError(problems, where="--set")
     return replace(sweep, base=base)
+
+
+def in_folds(sweep: Sweep, folds: int) -> dict[str, Any]:
+    """Return what to replace in the sweep, so that its images are cut into so many folds, or none.
+
+    It has as many seeds as a sweep has by default. Raises ConfigError if there cannot be so many.
+    """
+    base = replace(sweep.base, folds=folds, fold=0)
+    return {"base": base, "folds": folds, "seeds": FIRST_SEEDS}
 
 
 def with_rows(sweep: Sweep, texts: Sequence[str]) -> Sweep:

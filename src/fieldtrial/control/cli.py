@@ -16,7 +16,7 @@ from fieldtrial.budget import FIRST_SEEDS
 from fieldtrial.command_line import BAD_INPUT, BAD_RESULT, INTERRUPTED, said_if_long
 from fieldtrial.config import ConfigError, unknown_field
 from fieldtrial.control.admitted import admit
-from fieldtrial.control.changes import with_rows, with_settings
+from fieldtrial.control.changes import in_folds, with_rows, with_settings
 from fieldtrial.control.driver.begun import as_begun
 from fieldtrial.control.driver.claim import claim_folder
 from fieldtrial.control.driver.preflight import (
@@ -42,14 +42,14 @@ from fieldtrial.fields.task_metrics import WITH_CLASSES
 from fieldtrial.installed.extras import MissingExtraError, has_extra, require_extras
 from fieldtrial.own.project import enter_project, project_root
 from fieldtrial.panel.terminal import console, format_hours
-from fieldtrial.power import ACCURACY, SEED_DEVIATION, assumed
+from fieldtrial.power import ACCURACY, SEED_DEVIATION, assumed, fold_factor
 from fieldtrial.processes import TYPED
 from fieldtrial.sweep import Sweep
 from fieldtrial.targets.export import FILE as TARGETS_FILE
 from fieldtrial.targets.export import Target, read_targets
 
 FLAGS = ("deterministic", "aa", "pairs")
-BUDGET = ("trials", "seeds", "finalists", "searches", "max_failures")
+BUDGET = ("trials", "seeds", "folds", "finalists", "searches", "max_failures")
 
 
 def main(build: Callable[[], Sweep], arguments: list[str] | None = None) -> None:
@@ -153,7 +153,8 @@ def _configured(sweep: Sweep, options: argparse.Namespace) -> Sweep:
     sweep = with_settings(sweep, {name: value for name, _, value in pairs})
     budget = {name: getattr(options, name) for name in BUDGET if getattr(options, name) is not None}
     flags = {name: getattr(sweep, name) or getattr(options, name) for name in FLAGS}
-    sweep = with_rows(replace(sweep, **budget, **flags), options.rows)
+    folded = {} if options.folds is None else in_folds(sweep, options.folds)
+    sweep = with_rows(replace(sweep, **folded | budget | flags), options.rows)
     return smoke(sweep) if options.smoke else sweep
 
 
@@ -167,9 +168,9 @@ def _show(sweep: Sweep, folder: SweepFolder, settings: Settings, sizes: SweepSiz
     sizes: None where they are not known; the cost is not known then.
     """
     out = console()
-    rows = [row for row in sweep.planned if sweep.is_run(row.number)]
+    rows = sweep.run_now
     runs = len(rows) * sweep.runs_per_row
-    sources = len({row.source.id for row in sweep.planned if row.source})
+    sources = len({row.source.id for row in rows if row.source})
     workers = settings.workers(runs + sources)
     hours, source_hours = list[float](), 0.0
     if sizes:
@@ -178,25 +179,25 @@ def _show(sweep: Sweep, folder: SweepFolder, settings: Settings, sizes: SweepSiz
     further = [name for name in ("finalists", "searches") if getattr(sweep, name) > 1]
     counts = [str(sweep.trials_per_search), *(str(getattr(sweep, name)) for name in further)]
     known = ["parameters", "trainable", "hours at most"] if sizes else []
-    table = Table(*sweep.compared, "trials", *further, "seeds", *known, box=None)
-    for number, row in enumerate(sweep.planned):
-        cells = [*row.cells, *counts, str(sweep.seeds)]
+    repeated = "folds" if sweep.folds else "seeds"
+    table = Table(*sweep.compared, "trials", *further, repeated, *known, box=None)
+    for number, row in enumerate(rows):
+        cells = [*row.cells, *counts, str(sweep.folds or sweep.seeds)]
         if sizes:
             size = sizes.rows[number]
             cells += [f"{size.parameters:,}", f"{size.trainable_parameters:,}"]
             cells.append(format_hours(hours[number]))
-        if sweep.is_run(row.number):
-            table.add_row(*cells)
+        table.add_row(*cells)
     out.print(table)
     for name, domain in sweep.describe(folder.name).search.items():
         out.print(f"search {name}: {domain}")
     most = "at most " if sweep.most_seeds > sweep.seeds else ""
     out.print(f"{len(rows)} rows, {most}{runs} trials and {sources} sources in {folder.path}")
     if sizes:
-        of_rows = [cost for row, cost in zip(sweep.planned, hours, strict=True) if row in rows]
-        _show_cost(settings, sum(of_rows) + source_hours, workers)
+        _show_cost(settings, sum(hours) + source_hours, workers)
         images = min((size.test_images for size in sizes.rows), default=0)
-        can_compare = len(sweep.planned) > 1 and sweep.most_seeds >= FIRST_SEEDS
+        repeats = sweep.folds or sweep.most_seeds
+        can_compare = len(sweep.planned) > 1 and repeats >= FIRST_SEEDS
         can_compare &= sweep.base.task in WITH_CLASSES  # what is assumed is of accuracies
         if can_compare and images:
             out.print(_power_text(images, sweep), soft_wrap=True)
@@ -226,13 +227,18 @@ def _power_text(images: int, sweep: Sweep) -> str:
     """Return which difference the sweep can show, as far as that can be said before it has run."""
     rows = len(sweep.planned)
     comparisons = math.comb(rows, 2) if sweep.pairs else rows - 1
-    design = assumed(images, sweep.most_seeds, comparisons)
+    if sweep.folds:  # each is tested on images of its own
+        images *= sweep.folds
+        design = assumed(images, 1 / fold_factor(sweep.folds), comparisons)
+    else:
+        design = assumed(images, sweep.most_seeds, comparisons)
     difference = design.detectable()
+    by_seeds = None if sweep.folds else design.seeds_for(difference / 2)
     ways = [
         f"{times * count:,.0f} {what}"
         for times, count, what in (
             (design.images_for(difference / 2), images, "test images"),
-            (design.seeds_for(difference / 2), sweep.most_seeds, "seeds"),
+            (by_seeds, sweep.most_seeds, "seeds"),
         )
         if times
     ]

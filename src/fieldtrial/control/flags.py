@@ -30,6 +30,12 @@ def sweep_parser(program: str) -> argparse.ArgumentParser:
         help="fresh seeds for each winner; until:N gives up to N where it is undecided",
     )
     parser.add_argument(
+        "--folds",
+        type=int,
+        metavar="N",
+        help="cut all images into N folds, and test each winner on every fold instead of N seeds",
+    )
+    parser.add_argument(
         "--finalists",
         type=int,
         metavar="N",

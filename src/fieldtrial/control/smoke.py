@@ -40,14 +40,15 @@ SMALL: dict[TaskName, dict[str, object]] = {
 
 
 def smoke(sweep: Sweep) -> Sweep:
-    """Return the sweep with every row, one trial, one seed, one epoch and a few small images.
+    """Return the sweep with every row, one trial, one seed or two folds, one epoch, a few images.
 
     A row has one search, whose only trial is the only finalist.
 
     Nothing is downloaded. A choice among numbers is cut to the smallest, so that large models and
     batches do not make the smoke slow.
     """
-    fixed: dict[str, object] = {"epochs": 1, "weights": "random"}
+    folds = 0 if sweep.source else min(2, sweep.folds)  # a source would have seen the same images
+    fixed: dict[str, object] = {"epochs": 1, "weights": "random", "folds": folds}
     larger: dict[int, dict[str, object]] = {}  # by the numbers of rows with larger images
     if not _is_on_digits(sweep):
         sizes = {row.number: _image_size(row.config) for row in sweep.planned}
@@ -78,6 +79,7 @@ def smoke(sweep: Sweep) -> Sweep:
         },
         trials=1,
         seeds=min(1, sweep.seeds),
+        folds=folds,
         finalists=1,
         aa=False,
         searches=1,

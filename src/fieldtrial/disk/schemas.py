@@ -28,6 +28,9 @@ Cut = Literal["position", "content"]
 BY_POSITION: Cut = "position"
 BY_CONTENT: Cut = "content"
 
+# The entry of a result that names the own metrics of which small values are good.
+SMALL_IS_BETTER = "small_is_better"
+
 Values = Annotated[
     dict[str, bool | Whole | float | str | list[Any] | dict[str, Any] | None], LIMITED
 ]
@@ -86,6 +89,7 @@ class Result(Scores, total=False):
     trainable_parameters: Count | None
     flops: Count | None
     class_names: list[str] | None
+    small_is_better: list[str] | None
 
 
 class Failure(TypedDict, total=False):

@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from typing import Any, Literal
 
@@ -67,8 +67,7 @@ class SearchDomain:
         """
         known = _read_text(value) if isinstance(value, str) else value
         if isinstance(known, dict):
-            kind, choices, step = (known.get(name) for name in ("kind", "choices", "step"))
-            low, high = known.get("low"), known.get("high")
+            kind, low, high, step, choices = (known.get(one.name) for one in fields(cls))
             if kind == "choice" and _are_texts(choices):
                 return cls(kind, choices=tuple(choices or ()))
             numbers = [low, high, *([] if step is None else [step])]
@@ -88,7 +87,7 @@ class SweepDescription(Budget):
 
     base: the config that the rows start from. rows: the fields that each row sets.
     search: the domain of each searched field. select: the metric that chooses the winner.
-    trials, seeds, finalists, searches: see `Budget`. max_failures: too, None where it is not known.
+    trials, seeds, folds, finalists, searches, max_failures (None: not known): see `Budget`.
     source: the fields of the trial whose weights the rows start from, None without one.
     deterministic, aa, pairs, searcher: see `Sweep`; with `aa`, `rows` has the first row twice.
     earlier_seeds: numbers of seeds that were raised after final runs had begun. cut: see Inputs.
@@ -181,6 +180,7 @@ class SweepDescription(Budget):
             search=reader.search(),
             trials=reader.checked("trials", int),
             seeds=reader.seeds(),
+            folds=base.folds,
             finalists=reader.checked("finalists", int, 1),
             searches=reader.checked("searches", int, 1),
             select=reader.checked("select", Criterion),

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Collection
 from dataclasses import fields
 from functools import cache
 from typing import Any, Self
@@ -9,6 +10,7 @@ from typing import Any, Self
 from fieldtrial.fields.former import FORMER, SAME
 
 OPTIONS = "options"  # the field with the options of own parts
+REPEATED = ("seed", "fold")  # what the runs of one configuration may differ in
 
 
 class Identity:
@@ -54,16 +56,16 @@ class Identity:
 
     @property
     def configuration(self) -> str:
-        """The id with the default seed: equal for all seeds of one configuration."""
-        return self._digest("seed")
+        """The id with the default seed and fold: equal for all runs of one configuration."""
+        return self._digest(REPEATED)
 
-    def _digest(self, without: str = "") -> str:
+    def _digest(self, without: Collection[str] = ()) -> str:
         kind: Any = type(self)
         first = _first_defaults(kind)
         differing = {
             name: value
             for name, value in self._meanings.items()
-            if value != first[name] and name != without
+            if value != first[name] and name not in without
         }
         text = json.dumps(differing, sort_keys=True, default=dict)  # options are a mapping
         return hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -40,7 +40,7 @@ def keeps_images(config: Any) -> bool:
 
 
 # Fields of which no two values can be together with some of another's; see `conflicts`.
-CONFLICTING = ("mixup", "cutmix", "loss", "ema_decay", "strategy")
+CONFLICTING = ("mixup", "cutmix", "loss", "ema_decay", "strategy", "folds", "fold")
 
 
 def conflicts(config: Any) -> list[str]:
@@ -56,6 +56,9 @@ def conflicts(config: Any) -> list[str]:
             f"ema_decay = {config.ema_decay!r}: strategy = {config.strategy} partitions the weights"
             " that are averaged; set strategy to ddp, or ema_decay to 0"
         )
+    if config.fold >= max(1, config.folds):
+        rule = f"below folds = {config.folds}" if config.folds else "0 without folds"
+        problems.append(f"fold = {config.fold}: must be {rule}")
     return problems
 
 
@@ -82,6 +85,7 @@ RULES: dict[str, list[tuple[Callable[[Any], bool], str]]] = {
             "must be all, N (2 or more), A-B with A below B, or names like cat,dog",
         )
     ],
+    "folds": [(lambda folds: folds != 1, "must be 0, or 2 and more")],
     "augmentation": [(lambda names: len(set(names)) == len(names), "must name each change once")],
     "target": [
         (lambda text: text not in ("", "none"), "must be a column's name, or none"),

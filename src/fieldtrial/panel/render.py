@@ -14,8 +14,8 @@ from fieldtrial.panel.standing import OUTCOMES, Standing
 from fieldtrial.panel.terminal import clock, format_hours, plain
 
 BAR_WIDTH = 60
-BEST, EPOCHS, FINALISTS, SEEDS = "best", "epochs", "finalists", "seeds"
-RESULTS = (EPOCHS, SEEDS)  # that stay in a narrow panel, beside the best
+BEST, EPOCHS, FINALISTS = "best", "epochs", "finalists"
+RESULTS = (EPOCHS, "seeds", "folds")  # that stay in a narrow panel, beside the best
 COUNTERS = ("running", "failed", FINALISTS, "finished", "waiting", "stopped")  # the last goes first
 GAP = 2  # between columns
 
@@ -111,4 +111,4 @@ class _Rows:
             # More have run, if the sweep asked for more once.
             runs = [max(row.finalist_runs, len(row.finalists)) for row in rows]
             columns |= {FINALISTS: [f"{n}/{of}" for n, of in zip(ended, runs, strict=True)]}
-        return columns | {SEEDS: [f"{row.tested}/{row.seeds}" for row in rows]}
+        return columns | {self.standing.repeated: [f"{row.tested}/{row.seeds}" for row in rows]}

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from heapq import heappop, heappush
 from itertools import zip_longest
+from typing import Literal
 
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.sweep_description import Mode
@@ -116,7 +117,7 @@ class Standing:
     device_hours: that devices were held. slots: trials at once, None for as many as run now.
     sources: the trials whose weights others start from. news: lines below the rows.
     queued: trials that were handed over, and wait for a job. reasons: why jobs wait, if known.
-    report: where the report is, if there is one.
+    report: where the report is, if there is one. repeated: what winners are run once for each of.
     """
 
     name: str
@@ -133,6 +134,7 @@ class Standing:
     reasons: Sequence[str] = ()
     report: str | None = None
     news: Sequence[str] = ()
+    repeated: Literal["seeds", "folds"] = "seeds"
 
     @cached_property
     def counts(self) -> Counter[str]:

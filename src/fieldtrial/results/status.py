@@ -60,6 +60,7 @@ def read_standing(folder: SweepFolder, alive: Collection[str] | None = None) -> 
         head=description.labels_head,
         select=description.select,
         mode=description.mode,
+        repeated="folds" if description.folds else "seeds",
         rows=[
             _row(name, group, description, standings, of_row)
             for name, group, of_row in zip(

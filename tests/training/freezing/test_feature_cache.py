@@ -140,6 +140,9 @@ def test_trials_share_features_where_nothing_differs_that_they_are_made_of(
     ]
     for number, fields in enumerate([*others, {"train_fraction": 0.5}], start=2):
         assert len(look(**fields)) == number
+    in_folds = look(folds=3)
+    assert len(in_folds) == number + 1
+    assert look(folds=3, fold=2) == look(folds=5, fold=4) == in_folds
 
 
 def test_augmented_and_unfrozen_images_have_no_features(

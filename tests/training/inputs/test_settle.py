@@ -275,3 +275,19 @@ def test_other_images_are_not_evaluated_as_the_runs_own(
         with pytest.raises(ConfigError, match="it has changed since the run began: "):
             evaluate_run(run, World())
         assert run.predictions_path("test").read_bytes() == kept
+
+
+def test_weights_that_have_seen_what_a_fold_is_tested_on_are_refused(
+    new_run: Callable[..., Run], train_until: TrainUntil
+) -> None:
+    train_until(new_run("whole", epochs=1))
+    train_until(new_run("first", epochs=1, folds=3))
+    for name, fields, message in (
+        ("whole", {"folds": 3, "fold": 1}, "was tested on the test images without folds"),
+        ("first", {"folds": 3, "fold": 1}, "was tested on fold 0 of 3, and has trained on"),
+        ("first", {}, "images of the test images without folds, which this one is tested on"),
+    ):
+        run = new_run(f"from-{name}-{len(fields)}", weights=f"run:{name}", **fields)
+        (problem,) = check(Attempt.at(run))["problems"]
+        assert message in problem
+    assert not check(Attempt.at(new_run("same", weights="run:first", folds=3)))["problems"]

@@ -68,7 +68,7 @@ def test_equal_images_and_batches_without_a_triplet_have_a_finite_gradient(
     labels: list[int],
 ) -> None:
     features = torch.ones(3, 4, requires_grad=True)
-    loss, value = Triplet(TrainConfig(), 3, World())(features, torch.tensor(labels), torch.ones(3))
+    loss, value = Triplet(3, World(), margin=0.3)(features, torch.tensor(labels), torch.ones(3))
     loss.backward()  # type: ignore[no-untyped-call]
     assert value == 0
     assert features.grad is not None
@@ -96,7 +96,7 @@ def test_no_weights_mean_that_all_are_one(loss: str, generator: torch.Generator)
 def test_centers_follow_their_images_by_the_published_rule(generator: torch.Generator) -> None:
     features = torch.randn(6, 3, generator=generator).requires_grad_()
     labels, weights = torch.tensor([0, 0, 2, 2, 2, 1]), torch.tensor([1.0, 1.0, 1.0, 1.0, 1.0, 0.0])
-    center = Center(TrainConfig(center_lr=0.5), 4, World())
+    center = Center(4, World(), center_lr=0.5)
     assert center.state() == {}
     loss, value = center(features, labels, weights)
     assert value.item() == pytest.approx(
@@ -125,7 +125,7 @@ def test_centers_move_once_a_batch_however_it_is_cut(generator: torch.Generator)
         torch.randn(8, 3, generator=generator),
         torch.tensor([0, 1, 0, 1, 1, 1, 0, 0]),
     )
-    whole, cut = (Center(TrainConfig(), 2, World()) for _ in range(2))
+    whole, cut = (Center(2, World(), center_lr=0.5) for _ in range(2))
     for _ in range(2):
         whole(features, labels, torch.ones(8))
         whole.end_batch()
@@ -258,7 +258,7 @@ def test_center_loss_draws_the_classes_together(generator: torch.Generator) -> N
     """
     features = torch.randn(9, 3, generator=generator)
     labels, weights, rate, steps = torch.arange(9) % 3, torch.ones(9), 0.1, 20
-    center = Center(TrainConfig(), 3, World())
+    center = Center(3, World(), center_lr=0.5)
     before = from_class_means(features, labels)
     for _ in range(steps):
         features.requires_grad_()

@@ -13,7 +13,7 @@ from fieldtrial.training.data.load import DataShape
 from fieldtrial.training.loop.strategy import DROPPING
 from fieldtrial.training.models.architectures import ACTIVATIONS
 from fieldtrial.training.models.network import Network, count_flops
-from fieldtrial.training.models.source import LIBRARIES, OWN, resolve
+from fieldtrial.training.models.source import FUNCTIONS, LIBRARIES, resolve
 from tests.training.networks import create
 
 DIGITS = DataShape(classes=10, channels=1, image_size=8)
@@ -194,7 +194,7 @@ def test_every_activation_is_there_and_used() -> None:
 
 
 def test_a_name_says_whose_model_is_meant() -> None:
-    assert resolve("cnn") == (OWN, "cnn")
+    assert resolve("cnn") == (FUNCTIONS, "cnn")
     assert resolve("resnet18") == ("torchvision", "resnet18")
     assert resolve("timm:resnet18") == ("timm", "resnet18")
     assert resolve("resnet18.a1_in1k") == ("timm", "resnet18.a1_in1k")

@@ -285,7 +285,7 @@ def test_what_cannot_be_evaluated_says_why(cases: dict[str, Case], tmp_path: Pat
     torch.save(bare, tmp_path / "bare.pth")
     torch.save({"code": Code()}, tmp_path / "code.pth")
     for changes, says in [
-        ({"model": "cnn"}, "an own model was never published"),
+        ({"model": "cnn"}, "model = 'cnn': was never published"),
         ({"weights": "random"}, "drawn weights have no last layer to keep"),
         ({"weights": str(run.path)}, "is a run of this project; evaluate it with --run"),
         ({"weights": str(run.weights_path)}, "the weights of a run, not of a published classifier"),

@@ -10,6 +10,7 @@ from fieldtrial.config import FIELDS, ConfigError, TrainConfig
 from fieldtrial.control.engine.journal.state import load_state_of_any, save_state
 from fieldtrial.disk.sweep_description import SweepDescription
 from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.fields.identity import REPEATED
 from fieldtrial.fields.row_names import BETWEEN
 from fieldtrial.search_domains import contains
 from fieldtrial.sweep import PlannedRow, Sweep
@@ -148,6 +149,8 @@ def _differences(old: SweepDescription, new: SweepDescription) -> list[str]:
     deterministic search depends on all that it could propose from its beginning on.
     """
     looks = ["pairs"] if old.most_seeds > old.seeds else []  # else it decides about no trial
+    # Folds that have searches of their own are tested by their winners alone.
+    looks += ["searches"] if old.folds else []
     names = ("select", "source", "searcher", "deterministic", "aa", *looks)
     pairs = {name: (getattr(old, name), getattr(new, name)) for name in names}
     has_none = not _kept_rows(old, new)
@@ -220,6 +223,6 @@ class _Rows:
 
     def _fixed(self, config: TrainConfig) -> tuple[object, ...]:
         """Return the values of the fields that neither the search nor a further run decides."""
-        free = {"seed", *self._sweep.search}
+        free = {*REPEATED, *self._sweep.search}
         options = [one for one in config.options.items() if one[0] not in free]
         return (*(getattr(config, name) for name in FIELDS if name not in free), *options)

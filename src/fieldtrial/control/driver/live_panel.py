@@ -108,6 +108,7 @@ class LivePanel:
         if self._engine.sweep.searches > 1 and trial.row is not None:
             what += f" search {trial.search}"
         seed = f" seed {trial.config.seed}"
+        seed += f" fold {trial.config.fold}" if trial.config.folds else ""
         role = {"finalist": f" finalist{seed}", "final": seed}.get(trial.role, "")
         if event == "done" and trial.best is not None:
             ending = (
@@ -150,6 +151,7 @@ class LivePanel:
             head=self._head,
             select=sweep.select,
             mode=sweep.mode,
+            repeated="folds" if sweep.folds else "seeds",
             rows=[self._row(number, waiting) for number in range(len(self._names))],
             since=self._clock(),
             device_hours=sum(trial.seconds for trial in engine.trials()) / 3600 * self._processes,

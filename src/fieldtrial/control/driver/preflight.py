@@ -62,7 +62,7 @@ class Size:
 
 @dataclass(frozen=True)
 class SweepSizes:
-    """The sizes of each row, of each row's largest possible trial, and of each source by its id."""
+    """Of each row that is run, of its largest possible trial, and of each source by its id."""
 
     rows: list[Size]
     largest: list[Size]
@@ -70,9 +70,10 @@ class SweepSizes:
 
 
 class Preflight:
-    """The check of all rows and sources, in a process of its own that starts at once.
+    """The check of all rows and sources that are run now, in a process of its own.
 
-    A context manager, which ends the process. Where torch is not installed it checks nothing.
+    It starts at once. A context manager, which ends the process. Where torch is not installed it
+    checks nothing.
 
     folder: the sweep's, whose trials' data and weights must be those of now; None: there is none.
     processes: of a trial. on_gpus: whether a trial runs on GPUs; None: if this machine has any.
@@ -88,13 +89,13 @@ class Preflight:
         def ask(config: TrainConfig, shapes_only: bool = False) -> _Question:
             return _Question.about(config, shapes_only, processes, on_gpus)
 
-        smallest = [replace(row.config, batch_size=row.smallest_batch) for row in sweep.planned]
+        smallest = [replace(row.config, batch_size=row.smallest_batch) for row in sweep.run_now]
         self._rows = list(map(ask, smallest))
         self._largest = [
             question if row.largest == row.config else ask(row.largest, shapes_only=True)
-            for row, question in zip(sweep.planned, self._rows, strict=True)
+            for row, question in zip(sweep.run_now, self._rows, strict=True)
         ]
-        sources = [row.source for row in sweep.planned if row.source]
+        sources = [row.source for row in sweep.run_now if row.source]
         self._sources = {source.id: ask(source) for source in sources}
         self._all = list(dict.fromkeys([*self._rows, *self._largest, *self._sources.values()]))
         self._process: subprocess.Popen[bytes] | None = None
@@ -150,13 +151,14 @@ class Preflight:
 
 def checking(sweep: Sweep) -> str:
     """Return what is waited for before the first line about a sweep."""
-    return f"checking {len(sweep.planned)} rows: their data, models and weights"
+    return f"checking {len(sweep.run_now)} rows: their data, models and weights"
 
 
 def trial_hours(
     sweep: Sweep, sizes: SweepSizes, teraflops: float, workers: int
 ) -> tuple[list[float], float]:
-    """Return upper bounds on the hours of each row, and of all sources, on one trial's devices.
+    """Return upper bounds on the hours of each row that is run, and of all sources, on one trial's
+    devices.
 
     They assume the largest trials that the search may propose, no early stopping, and that each
     worker computes the features of frozen layers once for each row, where they can be kept, and
@@ -167,7 +169,7 @@ def trial_hours(
     workers: how many there are.
     """
     rows = []
-    for row, size in zip(sweep.planned, sizes.largest, strict=True):
+    for row, size in zip(sweep.run_now, sizes.largest, strict=True):
         size, keeps = _as_frozen(size, row.config, {*sweep.search})
         if row.config.test_flips or "test_flips" in sweep.search:
             validation, test = 2 * size.validation_images, 2 * size.test_images
@@ -251,6 +253,7 @@ class _Question:
         }
         # Parts of one's own are tried out before anything is started, with their options.
         relevant |= {kind: getattr(config, kind) for kind in config.own_parts}
+        shapes_only = shapes_only and not own_of(config.model)  # which may need more than these
         if shapes_only:
             relevant |= {"freeze": "none", "weights": "random"}
         elif config.weights.startswith(RUN_PREFIX):

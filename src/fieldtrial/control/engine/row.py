@@ -30,7 +30,9 @@ NO_CONTROLLER: Any = None  # of Ray Tune, which the scheduler does not use
 
 def search_config(planned: PlannedRow, search: int) -> TrainConfig:
     """Return the config that a row's search starts from: by it, a row is known again."""
-    return replace(planned.config, seed=planned.config.seed + search * SEARCH_SEEDS)
+    config = planned.config
+    fold = search if config.folds else 0  # there are as many searches as folds, or one
+    return replace(config, seed=config.seed + search * SEARCH_SEEDS, fold=fold)
 
 
 class Row(RowTrials):
@@ -257,7 +259,10 @@ class Row(RowTrials):
         ]
 
     def add_finals(self) -> Sequence[Trial]:
-        """Return the winner's runs with fresh seeds, which the search has not used."""
+        """Return the winner's runs with fresh seeds, which the search has not used.
+
+        With folds, each tests another one; or the only one tests what its search has not seen.
+        """
         winner = self.winner()
         for told in (self._searcher, self._scheduler):
             if told:
@@ -299,7 +304,9 @@ class Row(RowTrials):
 
     def _again(self, trial: Trial, role: Role, seed: int) -> Trial:
         """Return a trial's configuration with the seed that is so far from the search's."""
-        config = replace(trial.config, seed=self.config.seed + seed)
+        is_on_all = role == "final" and self.seeds > 1 and self.config.folds > 0
+        fold = seed - 1 if is_on_all else self.config.fold
+        config = replace(trial.config, seed=self.config.seed + seed, fold=fold)
         trial_id = self._trial_id(f"{role}-{config.id}")
         return Trial(trial_id, role, self.number, config, self.search, accumulate=trial.accumulate)
 

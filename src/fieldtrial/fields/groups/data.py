@@ -77,6 +77,14 @@ class DataFields:
         None, "training images per class, of what the two fractions leave; none: all", 1
     )
     deduplicate: bool = _data(False, "leave out training images that look like one held out")
+    folds: int = _data(
+        0,
+        "all labelled images are cut into so many folds, and those of one are tested; 0: the data"
+        " set's test images, or a fixed part",
+        0,
+        1000,
+    )
+    fold: int = _data(0, "the fold that is tested, from 0 on; the others are trained on", 0, 999)
     task: TaskName = _data(
         "classification",
         "what is learned of an image: classification: its class; multilabel: which labels it has;"

@@ -31,6 +31,7 @@ def footer(sweeps: Sweeps, groups: Groups, costs: pd.DataFrame) -> list[str]:
         *comparison_lines(groups),
         *search_lines(sweeps, groups),
         *seed_lines(sweeps, groups),
+        *fold_lines(sweeps),
         *recipe_lines(groups.groups, lambda group: groups.names[group.number]),
         *groups.notes,
         *unequal_search_lines(groups, sweeps.searched, costs),
@@ -91,9 +92,11 @@ def search_lines(sweeps: Sweeps, groups: Groups) -> list[str]:
     once = any(one.search and one.searches == 1 for one in sweeps.descriptions.values())
     if not (once and groups.every_comparison):
         return []
+    searches = max(one.folds for one in sweeps.descriptions.values()) or 3
     return [
         "The comparisons are of the winners that were found. Each row was searched once: intervals"
-        " and p leave out that another search might find other winners. `searches = 3` includes it."
+        " and p leave out that another search might find other winners. `searches ="
+        f" {searches}` includes it."
     ]
 
 
@@ -126,6 +129,23 @@ def seed_lines(sweeps: Sweeps, groups: Groups) -> list[str]:
     return lines
 
 
+def fold_lines(sweeps: Sweeps) -> list[str]:
+    """Return lines on what folds are, and on what their test images had to do with the search."""
+    known = sweeps.descriptions.values()
+    lines = [
+        f"{folds} folds: each image is tested once, by a run that has not trained on it. Intervals"
+        " and p count in that the runs share images to train on (C. Nadeau, Y. Bengio 2003)."
+        for folds in sorted({one.folds for one in known} - {0})
+    ]
+    if shared := [one for one in known if one.folds and one.search and not one.searches_folds]:
+        lines.append(
+            "The search saw what fold 0 is not tested on, and so images that other folds test:"
+            " expect a little less on new images, and less still in rows with larger searches."
+            f" `searches = {shared[0].folds}` searches in each fold by itself, and leaves that out."
+        )
+    return lines
+
+
 def _method(groups: Groups) -> str:
     """Return what was tested, and against which error."""
     fields, rows = len(groups.compared_fields), len(groups.row_comparisons)
@@ -139,6 +159,7 @@ def _method(groups: Groups) -> str:
         "seeds and images": "other seeds and other test images",
         "seeds and unpaired images": "other seeds and other test images, unpaired",
         "seeds": "other seeds on these test images",
+        "folds": "other seeds, and other images to train and to test on",
     }
     most = [f"{texts[name]} ({count})" for name, count in basis.items()]
     about = texts[next(iter(basis))] if len(basis) == 1 else ", ".join(most)

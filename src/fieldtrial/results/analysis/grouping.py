@@ -187,7 +187,7 @@ class _Maker:
         runs = pd.concat(parts) if parts else finals[:0]
         finished = runs[runs["outcome"] == "finished"]
         scores = pd.to_numeric(finished[self._metric], errors="coerce").astype(float)
-        tested = finished[np.isfinite(scores.to_numpy())].sort_values(["search", "seed"])
+        tested = finished[np.isfinite(scores.to_numpy())].sort_values(["search", "seed", "fold"])
         scored = len(tested)
         tested, apart = of_one_state(tested, winner)
         values = zip(tested["seed"], tested[self._metric], strict=True)
@@ -236,17 +236,17 @@ def _scored(group: Group, sweeps: Sweeps, metric: str, most_seeds: int | None = 
 
 def _score(tested: pd.DataFrame, sweeps: Sweeps, metric: str) -> tuple[Runs, str]:
     """Return what the runs scored, and why scores on images are missing, or nothing."""
-    names = [name for name in tested.columns if str(name).startswith("test_")]
-    results = tested[names].select_dtypes("number").dropna(axis=1)
+    results = tested.filter(regex="^test_").select_dtypes("number").dropna(axis=1)
     if "test_loss" not in results:  # equal accuracies alone do not make runs equal
         results = tested[["trial"]]
-    split = metric.partition("_")[0]
+    split, folders = metric.partition("_")[0], sweeps.folders
     images = tested.get(f"{split}_images", pd.Series(0, tested.index)).fillna(0)
-    columns = (tested[SWEEP], tested["trial"], tested["search"], tested[metric], images)
+    columns = [tested[name] for name in (SWEEP, "trial", metric, "search")]
     answers = results.itertuples(index=False, name=None)
+    given = zip(*columns, images, tested["folds"], tested["fold"], answers, strict=True)
     runs = [
-        FinalRun(sweeps.folders[sweep].run(trial), float(value), int(search), answer, int(count))
-        for sweep, trial, search, value, count, answer in zip(*columns, answers, strict=True)
+        FinalRun(folders[sweep].run(trial), float(value), int(search), answer, *map(int, counts))
+        for sweep, trial, value, search, *counts, answer in given
     ]
     return runs_of(runs, metric)
 

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from fieldtrial.disk.schemas import SMALL_IS_BETTER
 from fieldtrial.disk.sweep_description import Mode
 from fieldtrial.fields.row_names import name_rows
 from fieldtrial.fields.task_metrics import metric_of
@@ -173,11 +174,16 @@ class Groups:
         numbers = [group.number for group in self.groups]
         return dict(zip(numbers, made, strict=True)) | dict(enumerate(self.row_names))
 
-    @property
+    @cached_property
     def sign(self) -> int:
-        """1 where more of the metric is better, else -1."""
+        """1 where more of the metric is better, else -1. Runs say it of a user's own metric."""
         known = metric_of(self.metric)
-        return -1 if known and not known.more_is_better else 1
+        if known and not known.more_is_better:
+            return -1
+        name = self.metric.partition("_")[2]  # without its split
+        finals = [one.finals for one in self.groups if SMALL_IS_BETTER in one.finals]
+        said = (own for one in finals for own in one[SMALL_IS_BETTER] if isinstance(own, list))
+        return -1 if any(name in own for own in said) else 1
 
     @property
     def row_comparisons(self) -> list[Comparison]:

@@ -24,8 +24,9 @@ from fieldtrial.results.verdicts.comparisons import (
     compare_in_looks,
     may_be_best,
 )
-from fieldtrial.results.verdicts.crossed import FEWEST, Runs, Values
+from fieldtrial.results.verdicts.crossed import FEWEST, Runs
 from fieldtrial.results.verdicts.estimates import estimate
+from fieldtrial.results.verdicts.folds import Values
 from fieldtrial.results.verdicts.sequential import hold_contest, looks
 
 COMPARED_METRICS = ("test_", "validation_")  # those of which it is known whether more is better
@@ -239,6 +240,8 @@ def _why_untested(group: Group) -> str:
         return ""
     if scored.is_deterministic:
         return "seeds change nothing there, and predictions are missing"
+    if scored.folds and not scored.folds.are_all:
+        return f"{len(scored.values)} of {scored.folds.count} folds: a comparison needs all"
     units = "searches" if scored.of_searches else "runs"
     return f"{len(scored.values)} of the {FEWEST} {units} that a comparison needs"
 

@@ -1,6 +1,6 @@
 """Runs of no sweep, such as those of fieldtrial train and slurm/finetune.sh, as rows of a table.
 
-A row has one configuration. Its runs with several seeds are its repetitions.
+A row has one configuration. Its runs with several seeds or folds are its repetitions.
 """
 
 import re
@@ -15,6 +15,7 @@ from fieldtrial.config import FIELDS, TrainConfig, field_names
 from fieldtrial.disk.found import RunsFolder
 from fieldtrial.disk.sweep_description import MOST_ROWS, SweepDescription
 from fieldtrial.fields.choices import Criterion, TaskName
+from fieldtrial.fields.identity import REPEATED
 from fieldtrial.fields.task_metrics import MODES, criteria
 from fieldtrial.fields.values import is_writable
 from fieldtrial.own.names import is_option, kind_of
@@ -52,7 +53,7 @@ def read_runs(folder: RunsFolder, select: Criterion | None) -> Read:
     readable, apart = of_one_task(readable, select)
     lines += apart
     kept = each_once(
-        [(one["configuration"], one["seed"]) for one in readable.values()],
+        [(one["configuration"], *(one[name] for name in REPEATED)) for one in readable.values()],
         pd.DataFrame([{name: one.get(name) for name in STATE} for one in readable.values()]),
         [one["outcome"] in ENDED_WELL for one in readable.values()],
     )
@@ -114,7 +115,7 @@ def _describe(
     differing = [
         name
         for name in field_names(configs)
-        if name != "seed" and len({getattr(config, name) for config in configs}) > 1
+        if name not in REPEATED and len({getattr(config, name) for config in configs}) > 1
     ]
     most = Counter(one["select"] for one in runs if one["select"] in MODES).most_common(1)
     first_config = configs[0] if configs else TrainConfig()
@@ -136,6 +137,7 @@ def _describe(
         select=select or (most[0][0] if most else criteria(base.task)[0]),
         trials=1,
         seeds=0,
+        folds=base.folds,
     )
 
 

@@ -71,6 +71,8 @@ def of_one_state(
     for name, what in SIGNS.items():
         if name not in runs or runs[name].dropna().nunique() < 2:
             continue
+        if name == "test_images" and "folds" in runs and runs["folds"].any():
+            continue  # each fold has images of its own
         own = None if winner is None else winner.get(name)
         kept = runs[name].mode().iloc[0] if own is None or pd.isna(own) else own
         other = runs[name].notna() & (runs[name] != kept)

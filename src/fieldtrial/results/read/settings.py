@@ -9,21 +9,24 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from fieldtrial.config import field_names
 from fieldtrial.disk.sweep_description import SearchDomain, SweepDescription
+from fieldtrial.fields.identity import REPEATED
 from fieldtrial.fields.values import format_value
 from fieldtrial.results.read.sweeps import SWEEP, Sweeps
 from fieldtrial.results.read.wording import few, listed
 
 Place = tuple[str, int]  # a sweep's name, and the number of one of its rows
 Alike = frozenset[tuple[tuple[str, str], ...]]  # the settings of all rows that a group consists of
-DATA = ("dataset", "classes")  # what is tested on: scores on different data are not compared
+# What is tested on: scores on different data are not compared.
+DATA = ("dataset", "classes", "folds")
 MOST_VALUES = 6  # of a field that a line names
 
 
 class RowSettings:
     """The settings of all rows of sweeps beside the fields that a table has.
 
-    Seeds are no difference: means are taken over them. Where a table has the sweep itself among its
-    fields, that stands for what was searched, and for the source of weights.
+    Seeds and the fold that is tested are no difference: means are taken over them. Where a table
+    has the sweep itself among its fields, that stands for what was searched, and for the source of
+    weights.
     """
 
     def __init__(self, sweeps: Sweeps, fields: Sequence[str]) -> None:
@@ -33,7 +36,7 @@ class RowSettings:
             for name, description in sweeps.descriptions.items()
             for number in range(len(description.rows))
         }
-        known = {"seed", *fields}
+        known = {*REPEATED, *fields}
         if SWEEP in fields:
             has_source = any(one.source is not None for one in sweeps.descriptions.values())
             known |= {*sweeps.searched, *(["weights"] if has_source else [])}

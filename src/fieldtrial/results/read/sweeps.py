@@ -16,6 +16,7 @@ from fieldtrial.disk.found import Found, find
 from fieldtrial.disk.sweep_description import Mode, SweepDescription
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.fields.choices import Criterion
+from fieldtrial.fields.identity import REPEATED
 from fieldtrial.fields.options import typed
 from fieldtrial.fields.task_metrics import choosing_metric
 from fieldtrial.fields.values import format_value, parse
@@ -80,7 +81,7 @@ class Sweeps:
         return [name for name in names if len({getattr(base, name) for base in bases}) > 1]
 
     def _of_rows(self, names: Iterable[str]) -> list[str]:
-        apart = {*self.searched, "seed", "select"}
+        apart = {*self.searched, *REPEATED, "select"}
         return [name for name in dict.fromkeys(names) if name not in apart]
 
     def records(self) -> pd.DataFrame:
@@ -313,9 +314,9 @@ def parse_conditions(texts: Sequence[str]) -> dict[str, list[object]]:
 
 def check_field(name: str) -> None:
     """Raise ValueError unless trials can be grouped by `name`: a config field or sweep."""
-    if name == "seed":
+    if name in REPEATED:
         raise ValueError(
-            "seed: the mean is taken over it, so nothing can be grouped or chosen by it"
+            f"{name}: the mean is taken over it, so nothing can be grouped or chosen by it"
         )
     if name != SWEEP and not is_field(name):
         raise ValueError(unknown_field(name))

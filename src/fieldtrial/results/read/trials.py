@@ -51,7 +51,7 @@ def load(path: SweepFolder | Path | str) -> pd.DataFrame:
     winner.
     outcome: finished, stopped (early), failed, running (or interrupted: it has begun and has no
     end), waiting (no worker has begun it), or unreadable.
-    configuration: eight digits of all fields but the seed, equal for repetitions of a trial.
+    configuration: eight digits of all fields but seed and fold, equal for repetitions of a trial.
     All config fields, the options of own parts among them, and all that result.json holds:
     accuracies are fractions; its `epochs` and `classes`, which are fields too, are called
     epochs_recorded and classes_recorded.

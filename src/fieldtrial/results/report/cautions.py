@@ -149,8 +149,11 @@ def on_gaps(rows: Sequence[Group]) -> Iterator[Finding]:
         )
     if few:
         have = "has" if few == 1 else "have"
-        what = f"{few} of {counted(len(rows), 'row')} {have} fewer than {FEWEST} runs"
-        yield finding("caution", f"{what} with fresh seeds: no difference can be shown there.")
+        needed = f"fewer than {FEWEST} runs with fresh seeds"
+        if any(one.scored is not None and one.scored.folds for one in rows):
+            needed = f"not all folds, or fewer than {FEWEST}"
+        what = f"{few} of {counted(len(rows), 'row')} {have} {needed}"
+        yield finding("caution", f"{what}: no difference can be shown there.")
 
 
 def on_design(tested: ComparedRows) -> Iterator[Finding]:
@@ -168,7 +171,7 @@ def on_design(tested: ComparedRows) -> Iterator[Finding]:
         if difference <= 0:
             continue
         count = 0 if scored.images is None else len(scored.images)
-        units = "searches" if scored.of_searches else "runs"
+        units = "folds" if scored.folds else "searches" if scored.of_searches else "runs"
         on = f" and {count:,} test images" if count else ""
         text = (
             f"With as many {units} as now{on}, a true difference of"
@@ -178,10 +181,12 @@ def on_design(tested: ComparedRows) -> Iterator[Finding]:
         ways = []
         if count and (times := design.images_for(difference / 2)):
             ways.append(f"about {times * count:,.0f} test images")
-        if (times := design.seeds_for(difference / 2)) and not scored.is_deterministic:
+        has_further = not scored.is_deterministic and not scored.folds
+        if has_further and (times := design.seeds_for(difference / 2)):
             ways.append(f"about {times * runs:,.0f} {units} of each row")
         if ways:
             text += f" Half of that takes {' or '.join(ways)}."
         elif count:
-            text += " Half of that takes more seeds and more test images."
+            more = "more images" if scored.folds else "more seeds and more test images"
+            text += f" Half of that takes {more}."
         yield finding("open", text)

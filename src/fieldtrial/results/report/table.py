@@ -84,6 +84,8 @@ def facts(
     searches = f"{description.searches} searches of " if description.searches > 1 else ""
     finalists = f", {description.finalists} finalists" if description.finalists > 1 else ""
     first = f"{int(description.seeds)} to " if description.most_seeds > description.seeds else ""
+    folds = description.folds
+    repeated = counted(folds or description.most_seeds, "fold" if folds else "fresh seed")
     return [
         _best(tested),
         {"name": "Trials", "value": f"{int(outcomes.sum()):,}", "remark": ", ".join(parts)},
@@ -93,7 +95,7 @@ def facts(
             "remark": "a configuration each, of runs of no sweep"
             if is_by_hand
             else f"{searches}{counted(description.trials_per_search)}{finalists} and"
-            f" {first}{counted(description.most_seeds, 'fresh seed')} for each",
+            f" {first}{repeated} for each",
         },
         {
             "name": "Device-hours",

@@ -158,7 +158,8 @@ class Layout:
     def _metric_head(self) -> str:
         intervals = [group.interval for group in self.groups.groups if group.interval]
         has_both = any(one.images is not None for one in intervals)
-        return header(self.groups.metric) + (" ± seeds ± images" if has_both else "")
+        runs = "folds" if any(one.folds for one in intervals) else "seeds"
+        return header(self.groups.metric) + (f" ± {runs} ± images" if has_both else "")
 
     def _numbers(self, group: Group) -> dict[str, Any]:
         before, after = self._beside()
@@ -201,9 +202,9 @@ class Layout:
         across = f"Across: {BETWEEN.join(self.across)}. " if self.columns else ""
         tuned = f"{', '.join(searched)}: searched, the winner's value. " if searched else ""
         intervals = [group.interval for group in groups.groups if group.interval]
-        parts = ""
+        parts, has_folds = "", any(one.folds for one in intervals)
         if any(one.seeds is not None for one in intervals):
-            parts = ", ± what other seeds would change"
+            parts = f", ± what other {'folds' if has_folds else 'seeds'} would change"
         if any(one.images is not None for one in intervals):
             parts += ", ± what other test images would change"
         parts += (
@@ -230,6 +231,7 @@ class Layout:
         )
         # Runs by hand have the seeds that they were given, and are chosen by what is averaged.
         fresh = "" if is_by_hand else " with fresh seeds"
+        fresh += ", one for each fold" if has_folds else ""
         runs = (
             "that of the winner's own run"
             if self._is_of_winners()
@@ -287,7 +289,8 @@ def _metric_cell(group: Group, metric: str) -> Cell:
     parts = "".join(f" ± {score_text(metric, half)}" for half in halves)
     alike = f", {interval.repeated + 1} identical" if interval.repeated else ""
     remarks = "".join(f", {part.removeprefix('final: ')}" for part in note.split("; ") if part)
-    count = f"{interval.runs} searches" if interval.of_searches else str(interval.runs)
+    unit = " folds" if interval.folds else " searches" if interval.of_searches else ""
+    count = f"{interval.runs}{unit}"
     text = f"{score_text(metric, interval.mean)}{parts} (n={count}{alike}{remarks})"
     return Cell(text, bool(group.in_best_set))
 

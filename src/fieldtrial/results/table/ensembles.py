@@ -35,7 +35,8 @@ def stored_ensemble(sweeps: Sweeps, groups: Groups) -> tuple[Group | None, list[
             continue
         names = {Path(str(one)).name for one in own}
         if len(own) == len(groups.groups) and names <= finals:  # rows may have been added since
-            found.append(FinalRun(run, float(value)))
+            config = folder.run(sorted(names)[0]).config()  # all members have one fold
+            found.append(FinalRun(run, float(value), folds=config.folds, fold=config.fold))
             members = len(own)
         else:
             old += 1

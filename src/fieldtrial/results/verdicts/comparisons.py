@@ -11,15 +11,16 @@ from fieldtrial.power import LEVEL
 from fieldtrial.results.verdicts.crossed import (
     Contrasts,
     Runs,
-    Values,
     contrasts_of,
     family_of,
 )
+from fieldtrial.results.verdicts.folds import Values
 from fieldtrial.results.verdicts.joint import Judged, judge
 from fieldtrial.results.verdicts.sequential import Contest
 
 # What a comparison generalises to. Where rows were tested on different images, these are unpaired.
-Basis = Literal["seeds and images", "seeds and unpaired images", "seeds"]
+# Folds: to other seeds, and to other images to train and to test on.
+Basis = Literal["seeds and images", "seeds and unpaired images", "seeds", "folds"]
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,8 @@ def _comparisons(
 
 
 def _basis(rows: Sequence[Runs]) -> Basis:
+    if rows[0].folds:
+        return "folds"
     if any(row.images is None for row in rows):
         return "seeds"
     same = len({row.images.tobytes() for row in rows if row.images is not None}) == 1

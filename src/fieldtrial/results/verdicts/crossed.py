@@ -13,7 +13,8 @@ the covariance matrix
 s_i² is the variance of the runs' means. m_i is the mean square of the interaction of runs and
 images in row i. The first term holds what new images change, with what a seed changes on each image
 by itself. The second holds what a seed changes on all images together. Seeds are nested in rows:
-equal seed numbers do not make the trainings of two rows alike.
+equal seed numbers do not make the trainings of two rows alike. Where runs were tested on one fold
+each, the second is as `verdicts.folds` has it.
 
 Sources: D. D. Dorfman, K. S. Berbaum, C. E. Metz, "Receiver operating characteristic rating
 analysis: generalization to the population of readers and patients with the jackknife method",
@@ -31,6 +32,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fieldtrial.results.verdicts.folds import CHUNK, FoldMeans, Folds
+
 Values = NDArray[np.float64]
 FEWEST = 3  # runs that a comparison needs: two say next to nothing of a seed's luck
 MOST_PRIOR_FREEDOM = 4.0  # see `_moderated`
@@ -38,7 +41,6 @@ MOST_PRIOR_FREEDOM = 4.0  # see `_moderated`
 # the largest share of such images that may have been missed.
 LEAST_FREEDOM = 5.0
 CAUTION = 0.8  # of Satterthwaite's degrees of freedom: those of few runs are too many on average
-CHUNK = 2_000_000  # numbers that are held at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +56,8 @@ class Runs:
     repeated: how many further runs gave the same answers as the one.
     of_searches: whether each is the mean over the runs of one search of the row.
     step: in which the values are counted, such as one of the images; 0 where that is not known.
+    folds: that the runs tested, one each; None where all tested the same images. With folds, scores
+        are (1, images), of all folds together.
     """
 
     values: Values
@@ -63,6 +67,7 @@ class Runs:
     repeated: int = 0
     step: float = 0.0
     of_searches: bool = False
+    folds: Folds | None = None
 
     @property
     def is_deterministic(self) -> bool:
@@ -74,6 +79,8 @@ class Runs:
         """Whether there are enough runs to tell what a seed changes."""
         if self.is_deterministic:
             return self.scores is not None  # else nothing is known of what it varies with
+        if self.folds and not self.folds.are_all:
+            return False
         return len(self.values) >= FEWEST
 
 
@@ -91,6 +98,8 @@ class Family:
         it is in `images` already.
     profiles: for each set of images, the rows that scored it and their mean scores, (rows, images).
     units: see `Runs`.
+    scale: what `spread` is multiplied by, for the variance of the mean: 1 / runs, or more of folds.
+    folds: what the rows scored in each fold; None without folds.
     """
 
     means: Values
@@ -101,15 +110,50 @@ class Family:
     floor: Values
     profiles: list[tuple[NDArray[np.int64], Values]]
     units: Values
+    scale: Values
+    folds: FoldMeans | None = None
 
     @property
     def seeds(self) -> Values:
         """The variance of each mean through what a seed changes on all images together."""
-        return (self.spread - self.floor) / self.runs
+        return (self.spread - self.floor) * self.scale
 
 
 def family_of(rows: Sequence[Runs]) -> Family:
-    """Return the family of rows, each with runs enough (see `Runs.suffices`)."""
+    """Return the family of rows, each with runs enough (see `Runs.suffices`).
+
+    All rows were tested on folds, or none was.
+    """
+    count = len(rows)
+    sets: dict[bytes, list[int]] = {}
+    for place, row in enumerate(rows):
+        if row.images is not None:
+            sets.setdefault(row.images.tobytes(), []).append(place)
+    images, profiles = np.zeros((count, count)), []
+    for places in sets.values():
+        own = np.array(places)
+        profile = np.stack([_scores(rows[place]).mean(0) for place in places])
+        profiles.append((own, profile))
+        images[np.ix_(own, own)] = np.cov(profile).reshape(len(own), -1) / profile.shape[1]
+    runs = np.array([len(row.values) for row in rows], float)
+    folds = _fold_means(rows, profiles) if rows[0].folds else None
+    spread, floor, freedom = folds.of_rows() if folds else _from_seed_to_seed(rows)
+    return Family(
+        means=np.array([row.values.mean() for row in rows]),
+        runs=runs,
+        images=images,
+        spread=spread,
+        freedom=freedom,
+        floor=floor,
+        profiles=profiles,
+        units=np.array([row.unit for row in rows]),
+        scale=np.full(count, folds.factor) if folds else 1 / runs,
+        folds=folds,
+    )
+
+
+def _from_seed_to_seed(rows: Sequence[Runs]) -> tuple[Values, Values, Values]:
+    """Return `spread`, `floor` and `freedom` of a family."""
     count = len(rows)
     variance, floor = np.zeros(count), np.zeros(count)
     freedom = np.full(count, math.inf)
@@ -123,26 +167,20 @@ def family_of(rows: Sequence[Runs]) -> Family:
         if row.scores is not None:
             floor[place] = _interaction(row.scores) / row.scores.shape[1]
     spread, freedom = _moderated(variance, floor, freedom)
-    sets: dict[bytes, list[int]] = {}
-    for place, row in enumerate(rows):
-        if row.images is not None:
-            sets.setdefault(row.images.tobytes(), []).append(place)
-    images, profiles = np.zeros((count, count)), []
-    for places in sets.values():
-        own = np.array(places)
-        profile = np.stack([_scores(rows[place]).mean(0) for place in places])
-        profiles.append((own, profile))
-        images[np.ix_(own, own)] = np.cov(profile).reshape(len(own), -1) / profile.shape[1]
-    return Family(
-        means=np.array([row.values.mean() for row in rows]),
-        runs=np.array([len(row.values) for row in rows], float),
-        images=images,
-        spread=spread,
-        freedom=freedom,
-        floor=floor,
-        profiles=profiles,
-        units=np.array([row.unit for row in rows]),
-    )
+    return spread, floor, freedom
+
+
+def _fold_means(
+    rows: Sequence[Runs], profiles: Sequence[tuple[NDArray[np.int64], Values]]
+) -> FoldMeans:
+    sets = []
+    for own, profile in profiles:
+        folds = rows[own[0]].folds
+        assert folds is not None
+        assert folds.of_image is not None
+        sets.append((own, profile, folds.of_image))
+    values, steps = (np.array([getattr(row, name) for row in rows]) for name in ("values", "step"))
+    return FoldMeans(values, steps, sets, _prior(len(rows)))
 
 
 def _scores(row: Runs) -> Values:
@@ -176,11 +214,16 @@ def _moderated(variance: Values, floor: Values, freedom: Values) -> tuple[Values
         if not count:
             continue
         unit = np.where(floor[own] > 0, floor[own], 1.0)
-        ratio, prior = variance[own] / unit, MOST_PRIOR_FREEDOM * max(0, count - 4) / count
+        ratio, prior = variance[own] / unit, _prior(count)
         level = np.average(ratio, weights=freedom[own])
         known[own] = freedom[own] + prior
         found[own] = (prior * level + freedom[own] * ratio) / known[own] * unit
     return np.maximum(found, floor), known
+
+
+def _prior(rows: int) -> float:
+    """Return the degrees of freedom that the common level of so many rows adds."""
+    return MOST_PRIOR_FREEDOM * max(0, rows - 4) / rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,14 +269,11 @@ def contrasts_of(family: Family, weights: Values, are_differences: bool = True) 
             freedom = freedom if are_differences else np.full(len(freedom), profile.shape[1] - 1.0)
             images[part] += variance
             doubt[part] += variance**2 / freedom
-    squares = weights**2
-    seeds = squares @ family.seeds
-    # That a seed moves nothing on all images together is as doubtful as that it moves a lot.
-    doubt += squares**2 @ ((family.spread / family.runs) ** 2 / family.freedom)
+    seeds, further, of_seeds, known = _of_seeds(family, weights)
+    doubt += of_seeds
     with np.errstate(divide="ignore", invalid="ignore"):
         freedom = np.where(doubt > 0, (images + seeds) ** 2 / doubt, np.inf)
     # A sum is known at least as well as the part that is known least.
-    known = np.where(weights != 0, family.freedom, np.inf).min(1)
     freedom = np.maximum(freedom, np.minimum(known, LEAST_FREEDOM))
     is_mixed = are_differences | (images > 0)  # else it is one variance, with exact degrees
     covariance = weights @ (family.images + np.diag(family.seeds)) @ weights.T
@@ -245,8 +285,32 @@ def contrasts_of(family: Family, weights: Values, are_differences: bool = True) 
         images=images,
         seeds=seeds,
         freedom=np.maximum(np.where(is_mixed, CAUTION * freedom, freedom), 1.0),
-        single=images + squares @ (family.spread - family.floor / family.runs),
+        single=images + further,
         correlation=correlation,
+    )
+
+
+def _of_seeds(family: Family, weights: Values) -> tuple[Values, Values, Values, Values]:
+    """Return what trainings change in weighted sums of rows, a value of each for each sum.
+
+    They are the variance of the sum of means, that of a sum of single runs, what the former adds to
+    the doubt about the whole variance, and the degrees of freedom that it is known with.
+
+    That a seed moves nothing on all images together is as doubtful as that it moves a lot.
+    """
+    if family.folds:
+        variance, floor, known = family.folds.of(weights)
+        factor, count = family.folds.factor, family.folds.values.shape[1]
+        seeds = factor * (variance - floor)
+        # Trainings that share images are alike: by as much, their variance is too small.
+        further = (variance - floor) * count / (count - 1)
+        return seeds, further, (factor * variance) ** 2 / known, known
+    squares = weights**2
+    return (
+        squares @ family.seeds,
+        squares @ (family.spread - family.floor / family.runs),
+        squares**2 @ ((family.spread / family.runs) ** 2 / family.freedom),
+        np.where(weights != 0, family.freedom, np.inf).min(1),
     )
 
 

@@ -23,6 +23,8 @@ class Interval:
         with these seeds; images is None where scores on images are missing.
     runs: runs, or searches of the row, whose runs are averaged, if `of_searches`.
     repeated: further runs, if all gave the same answers and so count as one.
+    folds: whether the runs are of one fold each; `seeds` is then for other folds, with other images
+        to train and to test on.
     """
 
     mean: float
@@ -33,6 +35,7 @@ class Interval:
     runs: int
     repeated: int
     of_searches: bool = False
+    folds: bool = False
 
 
 def estimate(row: Runs, metric: str) -> Interval:
@@ -43,21 +46,22 @@ def estimate(row: Runs, metric: str) -> Interval:
     and B. I. Graubard have it for surveys, Survey Methodology 24, 1998), so that it stays within 0
     and 1. A loss, or an error in a unit, has its interval on the scale of logarithms.
     """
-    mean, runs = float(row.values.mean()), len(row.values)
+    mean, has_folds = float(row.values.mean()), row.folds is not None
+    counts = len(row.values), row.repeated, row.of_searches, has_folds
     if not row.suffices:
-        return Interval(mean, None, None, None, None, runs, row.repeated, row.of_searches)
+        return Interval(mean, None, None, None, None, *counts)
     family = family_of([row])
     sums = contrasts_of(family, np.ones((1, 1)), are_differences=False)
     quantile = _quantile(sums.freedom[0])
     images, seeds = float(sums.images[0]), float(sums.seeds[0])
     low, high = _ends(metric, mean, images + seeds, quantile, row)
-    by_seeds = _quantile(family.freedom[0]) * math.sqrt(family.spread[0] / runs)
+    by_seeds = _quantile(family.freedom[0]) * math.sqrt(family.spread[0] * family.scale[0])
     by_images = None
     if row.scores is not None:
         of_images = _quantile(row.scores.shape[1] - 1)
         ends = _ends(metric, mean, images, of_images, row)
         by_images = of_images * math.sqrt(images) if images else max(abs(mean - e) for e in ends)
-    return Interval(mean, low, high, by_seeds, by_images, runs, row.repeated, row.of_searches)
+    return Interval(mean, low, high, by_seeds, by_images, *counts)
 
 
 def _quantile(freedom: float) -> float:

@@ -7,7 +7,8 @@ import numpy as np
 from scipy import special
 
 from fieldtrial.power import LEVEL
-from fieldtrial.results.verdicts.crossed import CHUNK, Contrasts, Values
+from fieldtrial.results.verdicts.crossed import Contrasts
+from fieldtrial.results.verdicts.folds import CHUNK, Values
 
 TESTED = 0.9  # of the level, that tests are made at: the approximations may miss the rest
 DRAWS = 50_000  # of the joint distribution

@@ -17,13 +17,12 @@ from scipy import special
 from fieldtrial.budget import FIRST_SEEDS
 from fieldtrial.power import LEVEL
 from fieldtrial.results.verdicts.crossed import (
-    CHUNK,
     Contrasts,
     Runs,
-    Values,
     contrasts_of,
     family_of,
 )
+from fieldtrial.results.verdicts.folds import CHUNK, Values
 from fieldtrial.results.verdicts.joint import DRAWS, TESTED, Judged, p_values
 
 GROWTH = 1.5  # of a row's runs from one look to the next

@@ -12,9 +12,10 @@ from fieldtrial.disk.run import Run
 from fieldtrial.disk.sweep_description import SweepDescription
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.disk.work.shards import in_its_sweep
+from fieldtrial.fields.identity import REPEATED
 from fieldtrial.fields.values import format_value
 
-APART = {"seed", "weights"}  # what a trial may have other than its row, beside what is searched
+APART = {*REPEATED, "weights"}  # what a trial may have other than its row, beside what is searched
 SOURCE = "source"  # what a trial is called that the rows start from
 LONGEST = 100  # letters of a name in a folder; each may take four bytes
 UNFIT = re.compile(r"[/\x00-\x1f\x7f]|^\.")  # in such a name

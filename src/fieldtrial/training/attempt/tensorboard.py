@@ -7,6 +7,7 @@ from typing import Any
 from fieldtrial.config import DEFAULTS, HINTS, TrainConfig, is_field
 from fieldtrial.disk.inside import Inside
 from fieldtrial.disk.run import Record, Run
+from fieldtrial.fields.identity import REPEATED
 from fieldtrial.fields.task_metrics import CHOOSING
 from fieldtrial.fields.values import format_value
 from fieldtrial.training.attempt.in_sweep import in_sweep
@@ -62,7 +63,7 @@ class Board:
         names = [f"{split}_{name}" for split in splits for name in CHOOSING[config.task]]
         metrics = {f"result/{name}": result[name] for name in names if name in result}
         varying = self._sweep.varying if self._sweep else tuple(config.differences(DEFAULTS))
-        fields = [name for name in varying if is_field(name) and name != "seed"]
+        fields = [name for name in varying if is_field(name) and name not in REPEATED]
         # The first run of a folder says which columns there are; in no sweep each has its own.
         if self._sweep:
             self._add(_experiment(fields, metrics))

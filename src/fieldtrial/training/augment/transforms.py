@@ -1,11 +1,11 @@
 """Augmentation: random changes of training images, batched, on their device, one per image."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
 
+from fieldtrial.training.augment.change import Change
 from fieldtrial.training.augment.color import blend, grey, jitter, smooth
 from fieldtrial.training.augment.drawing import draw, places
 from fieldtrial.training.augment.moves import MOVES, Move, moved
@@ -23,23 +23,10 @@ JITTER, HUE = 0.4, 0.1  # color_jitter: of a factor of 1, and in turns, more or 
 GREY = 0.1  # grayscale: how many become grey
 
 
-@dataclass(frozen=True)
-class Change:
-    """A random change.
-
-    Attributes:
-        numbers: how many random numbers it takes for each image.
-        apply: from images (n, channels, height, width) and random numbers (numbers, n), uniform
-            in [0, 1) and on the CPU, to the changed images. It never waits for a GPU: it computes
-            with the numbers on the CPU, and sends what the device needs.
-    """
-
-    numbers: int
-    apply: Callable[[Tensor, Tensor], Tensor]
-
-
 @torch.no_grad()
-def augment(images: Tensor, names: tuple[str, ...], seed: int) -> Tensor:
+def augment(
+    images: Tensor, names: tuple[str, ...], seed: int, own: Mapping[str, Change] | None = None
+) -> Tensor:
     """Return `images` after the changes `names`, in order, on their device.
 
     Equal arguments give equal images, on the CPU and on a GPU, and the state of the global
@@ -48,10 +35,12 @@ def augment(images: Tensor, names: tuple[str, ...], seed: int) -> Tensor:
     Args:
         images: as they are stored, uint8 (n, height, width, channels); or float (n, channels,
             height, width) in [0, 1].
-        names: keys of CHANGES.
+        names: keys of CHANGES, or of `own`.
         seed: from 0 to 2**64 - 1.
+        own: changes of own augmentations, by their names.
     """
-    changes = [CHANGES[name] for name in names]
+    known = {**CHANGES, **(own or {})}
+    changes = [known[name] for name in names]
     drawn = draw([change.numbers for change in changes], len(images), seed)
     moves: list[tuple[Move, Tensor]] = []
     for change, numbers in zip(changes, drawn, strict=True):

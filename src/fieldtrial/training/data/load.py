@@ -14,6 +14,7 @@ from fieldtrial.fields.rules import has_crops
 from fieldtrial.processes import data_root
 from fieldtrial.training.data.content import Keys, cut_validation, numbers
 from fieldtrial.training.data.copies import equal_images, without_copies
+from fieldtrial.training.data.cuts.folds import cut_fold
 from fieldtrial.training.data.dataset import TEST, TRAIN, VALIDATION, Wanted
 from fieldtrial.training.data.image_store import Store, open_store, store_root
 from fieldtrial.training.data.labels.chosen import chosen_classes
@@ -174,11 +175,12 @@ def load(
     The first call on a machine decodes the data set (see image_store). The first call in a process
     opens it; later ones return the same object without reading the disk.
 
-    The test set is the data set's own, or a fixed stratified part. The validation set is split off
-    the training images by `config.seed`, stratified, unless the folder has val/ beside test/. Then
-    `deduplicate` leaves out training images that look like one of these, and `train_fraction` and
-    `images_per_class` leave others out, by the same seed. Of data sets that are files, images are
-    chosen by what the files contain, or by their places as earlier versions did, as `cut` says.
+    The test set is the data set's own, or a fixed stratified part, or one of `folds` (see
+    `cut_fold`). The validation set is split off the training images by `config.seed`, stratified,
+    unless the folder has val/ beside test/. Then `deduplicate` leaves out training images that look
+    like one of these, and `train_fraction` and `images_per_class` leave others out, by the same
+    seed. Of data sets that are files, images are chosen by what the files contain, or by their
+    places as earlier versions did, as `cut` says.
 
     wanted: what the images must be labelled with. Where that is no class, all of them count as of
         one; see `load_boxes` and `load_targets`.
@@ -196,11 +198,14 @@ def load(
         config.images_per_class,
         config.deduplicate,
         config.seed,
+        config.folds,
+        config.fold,
     )
     crops = has_crops(config) and config.preprocessing == "recipe"
     crops = crops and config.classifier == "softmax"
-    dataset = locate(config.dataset, root)
-    place = _Place(dataset, image_size, recipe, root, store_root(), cut, wanted)
+    options = tuple(sorted(config.options_of("dataset").items()))
+    dataset, has_folds = locate(config.dataset, root), config.folds > 0
+    place = _Place(dataset, image_size, recipe, root, store_root(), cut, wanted, options, has_folds)
     return _load(place, config.classes, shares, crops)
 
 
@@ -212,10 +217,15 @@ class _Shares(NamedTuple):
     images_per_class: int | None
     deduplicate: bool
     seed: int
+    folds: int
+    fold: int
 
 
 class _Place(NamedTuple):
-    """A data set with its labels, its places, how images become squares, and how it is cut."""
+    """A data set with its labels, its places, how images become squares, and how it is cut.
+
+    options: of an own data set, {name: value} as pairs.
+    """
 
     dataset: str
     image_size: int | None
@@ -224,6 +234,8 @@ class _Place(NamedTuple):
     stores: Path
     cut: Cut
     wanted: Wanted
+    options: tuple[tuple[str, Any], ...]
+    has_folds: bool
 
 
 @functools.lru_cache(maxsize=64)  # of index arrays; the stores are shared
@@ -239,6 +251,12 @@ def _load(place: _Place, classes: str, shares: _Shares, crops: bool) -> Data:
         np.flatnonzero(wanted & (store.parts == part)) for part in (TRAIN, VALIDATION, TEST)
     )
     parts, left_out = store.parts, list[str]()
+    if shares.folds:
+        try:
+            train, test, parts, remark = cut_fold(store, labels, class_names, shares)
+        except ValueError as error:
+            raise ConfigError([f"folds = {shares.folds}: {dataset}: {error}"]) from None
+        left_out.append(remark)
     if not (store.parts == VALIDATION).any():
         try:
             keys, fraction = _keys(store, place, train), shares.validation_fraction
@@ -291,7 +309,7 @@ def _load(place: _Place, classes: str, shares: _Shares, crops: bool) -> Data:
 
 @functools.lru_cache(maxsize=8)
 def _open(place: _Place, crops: bool) -> Store:
-    found = open_dataset(place.dataset, place.root, place.wanted)
+    found = open_dataset(place.dataset, place.root, place.wanted, place.options)
     size = place.image_size or found.image_size
     # first, so that the squares are made of what is decoded there
     originals = _open_originals(place) if crops else None
@@ -324,7 +342,8 @@ def _sample(
 
 @functools.lru_cache(maxsize=8)
 def _open_originals(place: _Place) -> Originals | None:
-    found = open_dataset(place.dataset, place.root, place.wanted)
+    found = open_dataset(place.dataset, place.root, place.wanted, place.options)
     size = place.image_size or found.image_size
     assert not isinstance(place.recipe, Letterbox), "boxes are not cropped with their images"
-    return open_originals(found, size, place.recipe, place.stores, place.cut)
+    every = place.has_folds
+    return open_originals(found, size, place.recipe, place.stores, place.cut, is_whole=every)

@@ -50,7 +50,7 @@ class Originals:
         pixels: memory map, uint8 (bytes,): all images, one after another.
         starts: int64 (n,), where an image begins.
         sizes: int64 (n, 3), height, width, channels; zeros for images of the data set's own
-            validation and test sets.
+            validation and test sets, unless they are trained on.
         side: of a crop, in pixels.
         recipe: how an image is resized before a shifted crop.
     """
@@ -165,6 +165,7 @@ def open_originals(
     recipe: Recipe | None,
     root: Path,
     cut: Cut = BY_CONTENT,
+    is_whole: bool = False,
 ) -> Originals | None:
     """Return the training images for crops of `image_size` pixels, in `root`; built if missing.
 
@@ -172,6 +173,7 @@ def open_originals(
     outside of their store's.
 
     cut: how a test set is split off where there is none; it has no images here yet.
+    is_whole: whether images of all parts are trained on, as with folds.
 
     Raises:
         ConfigError: images that cannot be decoded; the message names the files.
@@ -180,9 +182,10 @@ def open_originals(
     name = re.sub(r"[^a-zA-Z0-9.-]", "_", Path(dataset.name).name)
     keeps_all = recipe is None or recipe.resized == image_size
     identity = f"originals {FORMAT} {name} {dataset.fingerprint} {image_size} {keeps_all}"
+    identity += " whole" if is_whole else ""
     key = hashlib.sha256(identity.encode()).hexdigest()[:16]
     folder = root / f"{name}-{image_size}px-originals-{key}"
-    build_once(folder, lambda aside: _build(dataset, image_size, aside, keeps_all, cut))
+    build_once(folder, lambda aside: _build(dataset, image_size, aside, keeps_all, cut, is_whole))
     if json.loads((folder / "facts.json").read_bytes())["are_squares"]:
         return None
     return Originals(
@@ -194,13 +197,15 @@ def open_originals(
     )
 
 
-def _build(dataset: Dataset, image_size: int, folder: Path, keeps_all: bool, cut: Cut) -> None:
-    """Decode the training images into the empty `folder`.
+def _build(
+    dataset: Dataset, image_size: int, folder: Path, keeps_all: bool, cut: Cut, is_whole: bool
+) -> None:
+    """Decode the training images into the empty `folder`, or all images if it `is_whole`.
 
     keeps_all: whether the store of squares has the whole of an image that is such a square.
     """
     contents = listed(dataset, cut)
-    chosen = np.flatnonzero(contents.parts == TRAIN)
+    chosen = np.flatnonzero((contents.parts == TRAIN) | is_whole)
     are_squares = keeps_all and all(
         _size(contents, index) == (image_size,) * 2 for index in chosen.tolist()
     )

@@ -1,7 +1,7 @@
 """Cached views: the features of a few augmented views of each image, in the place of new ones."""
 
 import time
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.fields.freezing_schemes import is_fixed
 from fieldtrial.fields.rules import is_mixed
+from fieldtrial.training.augment.own_change import own_changes
 from fieldtrial.training.augment.transforms import augment
 from fieldtrial.training.data.crops import resampling
 from fieldtrial.training.data.load import Data
@@ -29,6 +30,7 @@ from fieldtrial.training.freezing.feature_cache import (
 )
 from fieldtrial.training.freezing.freeze_point import find_freeze_point
 from fieldtrial.training.models.network import Network
+from fieldtrial.training.parts.part import identity_of
 
 VIEW, FIRST = 5, 6  # purposes of random numbers
 
@@ -55,7 +57,8 @@ class ViewSource(FeatureSource):
         """
         kept = self.data.originals
         crops = f"{ORIGINALS} {kept.recipe} {resampling().__name__}" if kept else ""
-        return f"{self.config.augmentation} {self.config.seed} {self.number} {crops}"
+        own = identity_of("augmentation", self.config)
+        return f"{self.config.augmentation} {self.config.seed} {self.number} {crops}{own}"
 
     def images(self, chosen: Indices, block: int) -> torch.Tensor:
         """Return the augmented images `chosen`, the block of that number, on the device."""
@@ -68,7 +71,7 @@ class ViewSource(FeatureSource):
         else:
             images = torch.from_numpy(originals.crops(chosen, names, crop)).to(self.world.device)
             names = without_crop(names)
-        return augment(images, names, change)
+        return augment(images, names, change, own_changes(self.config))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -118,7 +121,8 @@ def with_views(
         return network, data
     require_views(network, data, config, world)
     # held-out images are not augmented
-    featured, held = with_features(network, data, replace(config, augmentation=()), world, clock)
+    plain = TrainConfig.from_dict({"augmentation": ()}, config)
+    featured, held = with_features(network, data, plain, world, clock)
     if not isinstance(held, FeatureData):
         raise _problem(config)
     source = held.source

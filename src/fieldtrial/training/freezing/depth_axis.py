@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from fieldtrial.training.models.library.of_functions import named_blocks
 from fieldtrial.training.models.network import Network, count_parameters
 
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
@@ -29,7 +30,8 @@ class Unit:
 def units(network: Network) -> list[Unit]:
     """Return the depth axis of `network`, from the first layer to the head, the last unit.
 
-    The heads of a detector are one unit.
+    The heads of a detector are one unit. A model that names its `blocks` has these as units, and
+    what is in none of them belongs to the unit before it.
 
     Containers are opened. So are bodies, which hold more than half of all parameters (a
     transformer's encoder), and their siblings of the same class (the other stages). A module with
@@ -64,17 +66,21 @@ def _steps(network: Network) -> list[tuple[str, tuple[str, ...]]]:
     head_modules: list[str] = []
     leading: list[str] = []  # norms before any unit
     waiting: list[str] = []  # modules without parameters
-    for name, module in _members(network.model, "", heads, count_parameters(network.model)):
+    blocks = named_blocks(network.model)
+    whole = heads.union(blocks)
+    for name, module in _members(network.model, "", whole, count_parameters(network.model)):
         if name in heads:
             head_modules += [*waiting, name]
             waiting = []
-        elif is_norm(module) or name == network.auxiliary:
+        elif is_norm(module) or name == network.auxiliary or (blocks and name not in blocks):
             (found[-1][1] if found else leading).append(name)
         elif not count_parameters(module):
             waiting.append(name)
         else:
             found.append((name, [*leading, *waiting, name]))
             leading, waiting = [], []
+    if blocks:
+        found.sort(key=lambda one: blocks.index(one[0]))
     found.append((head, [*leading, *head_modules, *waiting]))
     return [(name, tuple(modules)) for name, modules in found]
 
@@ -89,16 +95,19 @@ def is_norm(module: nn.Module) -> bool:
 
 
 def _members(
-    module: nn.Module, prefix: str, heads: set[str], total: int
+    module: nn.Module, prefix: str, whole: set[str], total: int
 ) -> Iterator[tuple[str, nn.Module]]:
-    """Yield the names and modules that are not opened, in order of registration."""
+    """Yield the names and modules that are not opened, in order of registration.
+
+    whole: names of modules that never are, unlike those that they are in.
+    """
     children = {f"{prefix}{name}": child for name, child in module.named_children()}
     bodies = {type(child) for child in children.values() if _is_body(child, total)}
     for name, child in children.items():
-        holds_head = any(head.startswith(f"{name}.") for head in heads)
-        is_open = isinstance(child, CONTAINERS) or type(child) in bodies or holds_head
-        if is_open and name not in heads:
-            yield from _members(child, f"{name}.", heads, total)
+        holds_one = any(inner.startswith(f"{name}.") for inner in whole)
+        is_open = isinstance(child, CONTAINERS) or type(child) in bodies or holds_one
+        if is_open and name not in whole:
+            yield from _members(child, f"{name}.", whole, total)
         else:
             yield name, child
 

@@ -117,7 +117,7 @@ class FeatureSource:
 class FeatureData(Data):
     """Data with features, float32 (n, ...), in the place of `images`.
 
-    Those of the training and validation images, or those of the test images; see `for_split`.
+    Those of the training and validation images, of the test images, or of all; see `for_split`.
 
     Attributes:
         chosen: the images' positions in the data set's store, int64 (n,).
@@ -206,7 +206,8 @@ def with_features(
     point = find_freeze_point(network)
     if point is None:
         return network, data
-    chosen = np.union1d(data.train, data.validation)
+    tested = data.test if config.folds else data.test[:0]  # all folds share one file
+    chosen = np.union1d(np.union1d(data.train, data.validation), tested)
     sample = sample_of(network, point, data, world)
     source = FeatureSource(network, point, data, world, sample)
     features = source.kept(chosen, clock)
@@ -221,10 +222,10 @@ def for_split(
 ) -> tuple[Network, Data]:
     """Return the network and the data to score `split` with, where `with_features` gave these.
 
-    The test images' features are a file of their own, so that a search does not compute them. If
+    Without folds, test images' features are a file of their own, which a search does not need. If
     they cannot be kept, the whole network is returned, and its images.
     """
-    if not isinstance(data, FeatureData) or split != "test":
+    if not isinstance(data, FeatureData) or split != "test" or len(data.test):
         return network, data
     source = data.source
     features = source.kept(source.data.test, clock)
@@ -259,8 +260,7 @@ def _build(source: FeatureSource, chosen: Indices, shape: tuple[int, ...], path:
             np.lib.format.write_array_header_1_0(
                 file, {"descr": "<f4", "fortran_order": False, "shape": shape}
             )
-            # reserves the room, or raises OSError
-            os.posix_fallocate(file.fileno(), 0, file.tell() + math.prod(shape) * 4)
+            os.posix_fallocate(file.fileno(), 0, file.tell() + math.prod(shape) * 4)  # or OSError
         features = np.load(aside, mmap_mode="r+")
         started = time.monotonic()
         with progress("computing features", 0, len(chosen), "images") as advance:

@@ -4,10 +4,12 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, fx, nn
 
 from fieldtrial.training.models.network import Network
 
+TRIED = 2  # images, and how often
 RANDOM = (nn.modules.dropout._DropoutNd, nn.RReLU, nn.FractionalMaxPool2d, nn.FractionalMaxPool3d)
 
 
@@ -65,7 +67,9 @@ def find_freeze_point(network: Network) -> FreezePoint | None:
 
     There is none where the first layer trains, where several tensors cross the split (a block that
     is frozen in part), or where the model's code cannot be traced or differs between training and
-    evaluation. The model is traced once for all copies of the network that are frozen alike.
+    evaluation. An own model has none either where both parts together do not repeat
+    what the model gives. The model is traced once for all copies of the network that are frozen
+    alike.
     """
     trains = (name for name, one in network.named_parameters() if one.requires_grad)
     key = ("freeze point", network.held, *trains)
@@ -112,6 +116,8 @@ def _cut(network: Network, key: Hashable) -> Cut | None:
     prefix.output(_copy(graph, needed, prefix, {})[crossing[0]])
     tail = fx.Graph()
     _copy(graph, set(graph.nodes) - fixed, tail, {crossing[0]: tail.placeholder("features")})
+    if network.code and not _repeats(network, prefix, tail):
+        return None
     return Cut(
         key=key,
         prefix=prefix,
@@ -119,9 +125,39 @@ def _cut(network: Network, key: Hashable) -> Cut | None:
         tail_modules=tuple(str(node.target) for node in tail.nodes if node.op == "call_module"),
         tensors=tensors,
         computation=repr(
-            (_computation(prefix), [_settings(network.model.get_submodule(u)) for u in modules])
+            (
+                _computation(prefix),
+                [_settings(network.model.get_submodule(u)) for u in modules],
+                *([network.code] if network.code else []),
+            )
         ),
     )
+
+
+def _repeats(network: Network, prefix: fx.Graph, tail: fx.Graph) -> bool:
+    """Return whether two parts of a model give what it gives itself, more than once.
+
+    Libraries draw random numbers in training alone. A user's code may draw them at
+    any time, or compute with what it keeps itself: a trace has that of its own moment.
+    """
+    model, shape = network.model, network.blank().permute(0, 3, 1, 2).shape
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(TRIED, *shape[1:], generator=generator).to(network.mean.device)
+    images = network.in_format(images)
+    network.eval()
+    try:
+        with torch.no_grad():
+            whole = network.compute(model, images)
+            for _ in range(TRIED):
+                features = network.compute(fx.Interpreter(model, graph=prefix).run, images)
+                made = network.compute(fx.Interpreter(model, graph=tail).run, features)
+                if not torch.allclose(made.float(), whole.float(), rtol=1e-3, atol=1e-4):
+                    return False
+    except Exception:  # as when it is traced
+        return False
+    finally:
+        network.train()
+    return True
 
 
 def named_tensors(network: Network) -> dict[str, Tensor]:

@@ -2,14 +2,17 @@
 
 import itertools
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from torch import nn
 
 from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.fields import freezing_schemes
+from fieldtrial.own.names import is_own
 from fieldtrial.training.freezing.depth_axis import Unit, is_norm, units
 from fieldtrial.training.freezing.low_rank import adapt, is_added
+from fieldtrial.training.freezing.own_scheme import frozen_by
 from fieldtrial.training.models.network import Network, count_parameters
 
 # What only:NAME takes beside a module's name, with a test of a module and its own name.
@@ -24,7 +27,13 @@ BIASES = "biases"
 BIAS = re.compile(r"(.*_)?bias")
 
 
-def freeze(network: Network, scheme: str, epoch: int = 1, seed: int = 0) -> None:
+def freeze(
+    network: Network,
+    scheme: str,
+    epoch: int = 1,
+    seed: int = 0,
+    options: Mapping[str, Any] | None = None,
+) -> None:
     """Freeze the parameters of `network` by `scheme`, a value of the field `freeze`; others train.
 
     Frozen modules are held in evaluation mode; see `Network.hold`. An auxiliary classifier trains
@@ -35,6 +44,7 @@ def freeze(network: Network, scheme: str, epoch: int = 1, seed: int = 0) -> None
         scheme: the value.
         epoch: counts from 1; schemes may freeze other layers in other epochs.
         seed: of what a scheme adds to the network at random; see `low_rank.adapt`.
+        options: of an own scheme.
 
     Raises:
         ValueError: the scheme freezes nothing or everything, the model has no NAME, no K-th unit or
@@ -46,7 +56,7 @@ def freeze(network: Network, scheme: str, epoch: int = 1, seed: int = 0) -> None
         adapt(network, int(argument), seed)
     axis = units(network)
     names = _parameters(axis)
-    frozen = _frozen(network, axis, scheme, epoch=1)
+    frozen = _frozen(network, axis, scheme, epoch=1, options=options)
     if scheme != "none" and frozen in (set(), names):
         listed = ", ".join(f"{number} {unit.name}" for number, unit in enumerate(axis, start=1))
         example = f"; a pattern is searched for in names such as {min(names)}" if argument else ""
@@ -56,7 +66,7 @@ def freeze(network: Network, scheme: str, epoch: int = 1, seed: int = 0) -> None
         )
     network.unfreezes = kind in OVER_TIME
     if network.unfreezes:
-        frozen = _frozen(network, axis, scheme, epoch)
+        frozen = _frozen(network, axis, scheme, epoch, options)
     frozen = _with_auxiliary(network, frozen)
     for name, parameter in network.model.named_parameters():
         parameter.requires_grad_(name not in frozen)
@@ -107,8 +117,16 @@ def require_copies(config: TrainConfig, processes: int) -> None:
         )
 
 
-def _frozen(network: Network, axis: list[Unit], scheme: str, epoch: int) -> set[str]:
+def _frozen(
+    network: Network,
+    axis: list[Unit],
+    scheme: str,
+    epoch: int,
+    options: Mapping[str, Any] | None,
+) -> set[str]:
     """Return the names of the parameters that `scheme` freezes in `epoch`."""
+    if is_own(scheme):
+        return frozen_by(scheme, network, axis, options or {})
     kind, _, argument = scheme.partition(":")
     if kind in OVER_TIME:
         return OVER_TIME[kind](axis, int(argument), epoch)

@@ -112,7 +112,7 @@ class Openings:
         if not is_same:
             return None
         source = replace(first.features.source, data=data)
-        features = FeatureData.of(source, first.features.images, chosen)
+        features = FeatureData.of(source, first.features.images, first.features.chosen)
         return Opening(data, features, copied(trained_state(network)))
 
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from fieldtrial.config import TrainConfig
+from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.disk.files import read_json
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.schemas import BY_CONTENT, BY_POSITION, Cut, Inputs
@@ -120,3 +120,25 @@ def cut_of(run: Run, config: TrainConfig) -> Cut:
         return cut_of(source, source.config())
     sweep = sweep_of(run, config)
     return (sweep.cut() if sweep else None) or BY_CONTENT
+
+
+def require_same_fold(config: TrainConfig, source: Run | None) -> None:
+    """Raise ConfigError if the run that weights come from has trained on what is to be tested.
+
+    That is so where it was cut out of the same data set by other folds, or tests another one.
+    """
+    own = config.folds, config.fold
+    known = source.config() if source else config
+    if known.dataset != config.dataset or (theirs := (known.folds, known.fold)) == own:
+        return
+    then, now = (
+        f"fold {fold} of {folds}" if folds else "the test images without folds"
+        for folds, fold in (theirs, own)
+    )
+    raise ConfigError(
+        [
+            f"weights = {config.weights!r}: that run was tested on {then}, and has trained on"
+            f" images of {now}, which this one is tested on; start from a run with the same folds"
+            " and fold"
+        ]
+    )

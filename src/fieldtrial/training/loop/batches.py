@@ -17,6 +17,7 @@ from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.effects import has_effect
 from fieldtrial.fields.rules import is_mixed
 from fieldtrial.fields.switches import switch
+from fieldtrial.training.augment.own_change import own_changes
 from fieldtrial.training.augment.transforms import augment
 from fieldtrial.training.data.load import Data
 from fieldtrial.training.data.originals import without_crop
@@ -160,7 +161,7 @@ def augmented(batch: Batch, config: TrainConfig, data: Data, step: int, rank: in
     if not names:
         return batch
     seed = random_number(AUGMENTATION, config.seed, step, rank)
-    return replace(batch, images=augment(batch.images, names, seed))
+    return replace(batch, images=augment(batch.images, names, seed, own_changes(config)))
 
 
 def micro_batches(batch: Batch, size: int) -> list[Batch]:

@@ -27,7 +27,7 @@ from fieldtrial.training.freezing.trained_state import (
     whole_state,
 )
 from fieldtrial.training.inputs.facts import facts_of
-from fieldtrial.training.inputs.record import cut_of, result_entries
+from fieldtrial.training.inputs.record import cut_of, require_same_fold, result_entries
 from fieldtrial.training.inputs.settle import settle
 from fieldtrial.training.loop import checkpoint
 from fieldtrial.training.loop.attempt import Attempt
@@ -50,6 +50,7 @@ from fieldtrial.training.models.network import Network
 from fieldtrial.training.models.source import ModelSource
 from fieldtrial.training.models.utilization import ideal_seconds, utilization
 from fieldtrial.training.models.weights import require_types
+from fieldtrial.training.parts.metrics import try_metrics
 from fieldtrial.training.tasks.interface import Scores
 from fieldtrial.training.tasks.registry import task_of
 
@@ -327,9 +328,12 @@ def open_trial(config: TrainConfig, run: Run) -> tuple[Data, Network]:
     What is frozen may change over the epochs: it is frozen as in the last, in which most trains.
     """
     source = ModelSource.of(config, run.path)
+    require_same_fold(config, source.run)
     data = task_of(config).load(config, source.image_size, cut_of(run, config), source.recipe)
+    try_metrics(config, data.targets(data.validation), len(data.class_names))
     network = built(source, data)
-    freeze(network, config.freeze, config.epochs, config.seed)
+    options = config.options_of("freeze")
+    freeze(network, config.freeze, config.epochs, config.seed, options)
     require_types(network.state_dict())
     return data, network
 

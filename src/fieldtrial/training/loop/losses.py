@@ -14,6 +14,7 @@ from fieldtrial.training.data.splits import Indices
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.models.hooks import AuxiliaryLogits, HeadInput
 from fieldtrial.training.models.network import Network
+from fieldtrial.training.parts.part import part_of
 
 # Default weights beside cross-entropy. Center's is that of Wen et al. Hermans et al. use triplets
 # alone; beside cross-entropy, a weight of 1 was seen to collapse the features of the digits into a
@@ -52,8 +53,8 @@ class Center:
     the loss is the mean over a batch, as cross-entropy is, not the sum.
     """
 
-    def __init__(self, config: TrainConfig, classes: int, world: World) -> None:
-        self._rate = config.center_lr
+    def __init__(self, classes: int, world: World, *, center_lr: float) -> None:
+        self._rate = center_lr
         self._classes = classes
         self._world = world
         self._centers: Tensor | None = None  # (classes, width): the first batch tells the width
@@ -98,8 +99,8 @@ class Triplet:
     class, or without one of another class, counts 0.
     """
 
-    def __init__(self, config: TrainConfig, _classes: int, world: World) -> None:
-        self._margin = config.margin
+    def __init__(self, _classes: int, world: World, *, margin: float) -> None:
+        self._margin = margin
         self._world = world
 
     def __call__(self, features: Tensor, labels: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
@@ -123,7 +124,8 @@ class Triplet:
         """See FeatureLoss."""
 
 
-FEATURE_LOSSES: dict[str, Callable[[TrainConfig, int, World], FeatureLoss]] = {
+# Called with the number of classes and the world; options are the fields that a loss reads.
+FEATURE_LOSSES: dict[str, Callable[..., FeatureLoss]] = {
     "center": Center,
     "triplet": Triplet,
 }
@@ -176,7 +178,7 @@ class ClassObjective:
         self._beside: FeatureLoss | None = None
         if config.loss in FEATURE_LOSSES:
             self._features = HeadInput(network)
-            self._beside = FEATURE_LOSSES[config.loss](config, classes, world)
+            self._beside = part_of("loss", config.loss, config, FEATURE_LOSSES)(classes, world)
             self._weight = (
                 WEIGHTS[config.loss] if config.loss_weight is None else config.loss_weight
             )

@@ -1,9 +1,11 @@
 """Optimisers and the learning rate's schedule."""
 
+import inspect
 import math
+import numbers
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -12,6 +14,7 @@ from fieldtrial.config import TrainConfig
 from fieldtrial.fields.switches import switch
 from fieldtrial.training.freezing.depth_axis import units
 from fieldtrial.training.models.network import Network
+from fieldtrial.training.parts.part import Part, part_of
 
 # {parameter name: {state key: full tensor or number}}, for every strategy and number of processes
 OptimizerState = dict[str, dict[str, Any]]
@@ -20,27 +23,91 @@ OptimizerState = dict[str, dict[str, Any]]
 # each operation, over all parameters.
 FUSED: tuple[str, ...] = ("sgd", "adam", "adamw", "adagrad")
 
-# The class of each, and its settings beside the learning rate and the weight decay.
-OPTIMIZERS: dict[
-    str,
-    tuple[Callable[..., torch.optim.Optimizer], Callable[[TrainConfig], dict[str, Any]]],
-] = {
-    "sgd": (
-        torch.optim.SGD,
-        lambda config: {
-            "momentum": config.momentum,
-            # torch refuses Nesterov's formula with momentum 0, which is the plain step.
-            "nesterov": config.nesterov and config.momentum > 0,
-        },
-    ),
-    "adam": (torch.optim.Adam, lambda config: {"betas": config.betas, "eps": config.epsilon}),
-    "adamw": (torch.optim.AdamW, lambda config: {"betas": config.betas, "eps": config.epsilon}),
-    "rmsprop": (
-        torch.optim.RMSprop,
-        lambda config: {"momentum": config.momentum, "eps": config.epsilon},
-    ),
-    "adagrad": (torch.optim.Adagrad, lambda config: {"eps": config.epsilon}),
-    "nadam": (torch.optim.NAdam, lambda config: {"betas": config.betas, "eps": config.epsilon}),
+Groups = list[dict[str, Any]]  # of parameters, as torch's optimisers take them
+
+
+class OptimizerPart(Protocol):
+    """What builds an optimiser: a class of torch's, or a function."""
+
+    def __call__(
+        self, parameters: Groups, /, *_: Any, lr: float, weight_decay: float, **options: Any
+    ) -> torch.optim.Optimizer:
+        """Return the optimiser of these parameters.
+
+        All that changes from step to step is in its `state`, by parameter: tensors and numbers.
+        Checkpoints hold that and nothing else. A step needs no closure.
+
+        Args:
+            parameters: groups as torch's optimisers take them. One may have its own weight_decay.
+            lr: the peak learning rate. Before each step, that of the schedule is put into the
+                groups.
+            weight_decay: of the groups without their own.
+        """
+
+
+def sgd(
+    parameters: Groups,
+    *,
+    lr: float,
+    weight_decay: float,
+    momentum: float,
+    nesterov: bool,
+    **way: bool,
+) -> torch.optim.Optimizer:
+    """Return stochastic gradient descent."""
+    # torch refuses Nesterov's formula with momentum 0, which is the plain step.
+    nesterov = nesterov and momentum > 0
+    return torch.optim.SGD(
+        parameters, lr, momentum, weight_decay=weight_decay, nesterov=nesterov, **way
+    )
+
+
+def rmsprop(
+    parameters: Groups,
+    *,
+    lr: float,
+    weight_decay: float,
+    momentum: float,
+    epsilon: float,
+    **way: bool,
+) -> torch.optim.Optimizer:
+    """Return RMSprop."""
+    return torch.optim.RMSprop(
+        parameters, lr, eps=epsilon, weight_decay=weight_decay, momentum=momentum, **way
+    )
+
+
+def adagrad(
+    parameters: Groups, *, lr: float, weight_decay: float, epsilon: float, **way: bool
+) -> torch.optim.Optimizer:
+    """Return Adagrad."""
+    return torch.optim.Adagrad(parameters, lr, weight_decay=weight_decay, eps=epsilon, **way)
+
+
+def _adam(kind: Callable[..., torch.optim.Optimizer]) -> Callable[..., torch.optim.Optimizer]:
+    """Return what builds an optimiser of Adam's kind."""
+
+    def build(
+        parameters: Groups,
+        *,
+        lr: float,
+        weight_decay: float,
+        betas: tuple[float, float],
+        epsilon: float,
+        **way: bool,
+    ) -> torch.optim.Optimizer:
+        return kind(parameters, lr, betas, epsilon, weight_decay, **way)
+
+    return build
+
+
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "sgd": sgd,
+    "adam": _adam(torch.optim.Adam),
+    "adamw": _adam(torch.optim.AdamW),
+    "rmsprop": rmsprop,
+    "adagrad": adagrad,
+    "nadam": _adam(torch.optim.NAdam),
 }
 
 SHARE = "share"  # the key of a group's share of the learning rate
@@ -63,13 +130,50 @@ class Moment:
     plateaus: int
 
 
-SCHEDULES: dict[str, Callable[[TrainConfig, Moment], float]] = {  # the share of the peak
-    "constant": lambda _config, _moment: 1.0,
-    "cosine": lambda _config, moment: _cosine(moment.done),
-    "linear": lambda _config, moment: 1 - moment.done,
-    "step": lambda config, moment: config.gamma ** (moment.epoch // config.step_epochs),
-    "one_cycle": lambda _config, moment: ONE_CYCLE_END + (1 - ONE_CYCLE_END) * _cosine(moment.done),
-    "plateau": lambda config, moment: config.gamma**moment.plateaus,
+class SchedulePart(Protocol):
+    """What says how the learning rate goes after the warm-up: a function."""
+
+    def __call__(self, moment: Moment, /, *_: Any, **options: Any) -> float:
+        """Return the share of the peak learning rate at this moment: a number from 0 on."""
+
+
+def constant(_moment: Moment) -> float:
+    """Return the peak at any moment."""
+    return 1.0
+
+
+def cosine(moment: Moment) -> float:
+    """Return a share that falls along a cosine, to 0."""
+    return (1 + math.cos(math.pi * moment.done)) / 2
+
+
+def linear(moment: Moment) -> float:
+    """Return a share that falls along a line, to 0."""
+    return 1 - moment.done
+
+
+def step(moment: Moment, *, gamma: float, step_epochs: int) -> float:
+    """Return a share that falls by the factor gamma after each step_epochs epochs."""
+    return gamma ** (moment.epoch // step_epochs)
+
+
+def one_cycle(moment: Moment) -> float:
+    """Return a share that falls along a cosine, nearly to 0."""
+    return ONE_CYCLE_END + (1 - ONE_CYCLE_END) * cosine(moment)
+
+
+def plateau(moment: Moment, *, gamma: float) -> float:
+    """Return a share that falls by the factor gamma after each plateau."""
+    return gamma**moment.plateaus
+
+
+SCHEDULES: dict[str, SchedulePart] = {
+    "constant": constant,
+    "cosine": cosine,
+    "linear": linear,
+    "step": step,
+    "one_cycle": one_cycle,
+    "plateau": plateau,
 }
 
 
@@ -122,24 +226,26 @@ def build_optimizer(
     shares: as `rate_shares` returns them; None: all are 1.
 
     Steps are fused where torch can; the environment variable FIELDTRIAL_FUSED=off turns that off.
-    The steps agree up to rounding.
+    The steps agree up to rounding. An own optimiser computes them in its own way.
+
+    Raises:
+        ConfigError: what an own part gave is no optimiser of all these parameters.
     """
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for parameter in trained:
         decays = config.decay_all or parameter.ndim > 1
         groups.setdefault(((shares or {}).get(parameter, 1.0), decays), []).append(parameter)
-    kind, settings = OPTIMIZERS[config.optimizer]
-    optimizer = kind(
-        [
-            {"params": own, SHARE: share} | ({} if decays else {"weight_decay": 0.0})
-            for (share, decays), own in groups.items()
-        ],
-        lr=config.lr,
-        weight_decay=config.weight_decay,
-        **settings(config),
-        **_way(config.optimizer, trained),
-    )
+    given: Groups = [
+        {"params": own, SHARE: share} | ({} if decays else {"weight_decay": 0.0})
+        for (share, decays), own in groups.items()
+    ]
+    part = part_of("optimizer", config.optimizer, config, OPTIMIZERS)
+    if part.is_own:
+        made = part(given, lr=config.lr, weight_decay=config.weight_decay)
+        optimizer = _checked(part, made, trained)
+    else:
+        optimizer = part(given, **_way(part.name, trained))
     set_rate(optimizer, config.lr)
     return optimizer
 
@@ -164,6 +270,21 @@ def begun_state(optimizer: torch.optim.Optimizer, parameter: nn.Parameter) -> di
     return dict(optimizer.state.get(parameter, {}))
 
 
+def _checked(part: Part, made: object, trained: list[nn.Parameter]) -> torch.optim.Optimizer:
+    """Return what an own part gave. Raises ConfigError unless it can train `trained`."""
+    if not isinstance(made, torch.optim.Optimizer):
+        raise part.unexpected(made, "an optimiser of torch")
+    held = {id(one) for group in made.param_groups for one in group["params"]}
+    if count := sum(id(one) not in held for one in trained):
+        raise part.refused(f"lacks {count} of the {len(trained)} trainable parameters")
+    closure = inspect.signature(made.step).parameters.get("closure")
+    if closure is not None and closure.default is inspect.Parameter.empty:
+        raise part.refused("its step needs a closure, which training does not have")
+    if any(SHARE not in group for group in made.param_groups):
+        raise part.refused("does not keep the groups of parameters that it was given")
+    return made
+
+
 def _way(name: str, parameters: list[nn.Parameter]) -> dict[str, bool]:
     """Return how torch is to compute the steps of the optimiser `name`: fused where it can."""
     if switch("FIELDTRIAL_FUSED") == "off":
@@ -184,16 +305,20 @@ def learning_rate(config: TrainConfig, step: int, total_steps: int, plateaus: in
     far, when validation has stopped getting better. one_cycle (L. N. Smith and N. Topin,
     "Super-Convergence", 2018) rises from a 25th of the peak and falls along a cosine to a
     ten-thousandth; unlike there, the fall is no line, the rise is shorter, and the momentum stays.
+
+    Raises:
+        ConfigError: an own schedule gave no number from 0 on.
     """
-    one_cycle = config.schedule == "one_cycle"
-    warmup = (config.warmup_fraction or ONE_CYCLE_RISE * one_cycle) * total_steps
-    start = ONE_CYCLE_START if one_cycle else 0.0
+    is_one_cycle = config.schedule == "one_cycle"
+    warmup = (config.warmup_fraction or ONE_CYCLE_RISE * is_one_cycle) * total_steps
+    start = ONE_CYCLE_START if is_one_cycle else 0.0
     rise = start + (1 - start) * min(1.0, (step + 1) / max(1.0, warmup))
     after = max(0.0, step - warmup)
     done = min(1.0, after / max(1.0, total_steps - warmup))
     moment = Moment(done, int(after * config.epochs // total_steps), plateaus)
-    return config.lr * rise * SCHEDULES[config.schedule](config, moment)
-
-
-def _cosine(done: float) -> float:
-    return (1 + math.cos(math.pi * done)) / 2
+    part = part_of("schedule", config.schedule, config, SCHEDULES)
+    share = part(moment)
+    is_share = isinstance(share, numbers.Real) and math.isfinite(share) and float(share) >= 0
+    if part.is_own and not is_share:
+        raise part.refused(f"gave {share!r} at {moment}; must be a number from 0 on")
+    return config.lr * rise * float(share)

@@ -14,8 +14,10 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from fieldtrial.config import TrainConfig
+from fieldtrial.own.names import is_own
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.freezing.trained_state import trained_state
+from fieldtrial.training.loop.losses import FEATURE_LOSSES
 from fieldtrial.training.loop.optimizers import (
     OptimizerState,
     begun_state,
@@ -26,6 +28,7 @@ from fieldtrial.training.loop.optimizers import (
     trainable,
 )
 from fieldtrial.training.models.network import FeatureNetwork, Network
+from fieldtrial.training.parts.settings import require_settings, settings_of
 
 # Seconds that compiling is taken to need. It is not measured: the numbers of a trial would depend
 # on what its worker did before.
@@ -145,6 +148,7 @@ class Replicated:
         self._parameters = trainable(network)
         shares = rate_shares(network, config)
         self._optimizer = build_optimizer(self._parameters.values(), config, shares)
+        self._optimizer_name, self._settings = config.optimizer, settings_of(self._optimizer)
         self._gradient_clip = config.gradient_clip
         self._scales: dict[float, torch.Tensor] = {}
         forward = Forward(network, config, world, accumulation, steps)
@@ -207,6 +211,7 @@ class Replicated:
 
     def optimizer_state(self) -> OptimizerState:
         """Return the optimiser's full state by parameter; empty before the first step."""
+        require_settings(self._optimizer, self._settings, self._optimizer_name)
         state = self._optimizer.state
         return {
             name: dict(state[parameter])
@@ -299,7 +304,7 @@ def decide(network: Network, config: TrainConfig, world: World, steps: int) -> t
         (isinstance(network, FeatureNetwork), "the layers behind kept features are few"),
         (world.size > 1, "several processes train together"),
         (
-            network.auxiliary is not None or config.loss in ("center", "triplet"),
+            network.auxiliary is not None or config.loss in FEATURE_LOSSES or is_own(config.loss),
             "the loss reads values inside the network",
         ),
     ):
@@ -309,6 +314,8 @@ def decide(network: Network, config: TrainConfig, world: World, steps: int) -> t
         return True, "compile = on"
     if world.device.type != "cuda":
         return False, "not compiled: on CPUs it was not seen to pay"
+    if network.code:
+        return False, "not compiled: an own model may draw random numbers"
     if any(map(_draws, network.modules())):
         return False, "not compiled: layers with dropout would draw other numbers"
     saved, pays = steps * SAVED_SECONDS, steps * SAVED_SECONDS > COMPILE_SECONDS

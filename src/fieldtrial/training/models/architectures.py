@@ -1,13 +1,15 @@
-"""The project's own models: a CNN and a multi-layer perceptron."""
+"""The models of this package: a CNN and a multi-layer perceptron.
+
+Each is called as `Model` in library/of_functions says. Its options are fields of the config, whose
+help texts say what they do.
+"""
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import NoReturn
+from dataclasses import dataclass
 
-from torch import Tensor, nn
+from torch import nn
 
-from fieldtrial.config import TrainConfig
-from fieldtrial.fields.choices import Activation
+from fieldtrial.fields.choices import Activation, NormPlace, Padding
 from fieldtrial.training.data.load import DataShape
 
 ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
@@ -21,7 +23,34 @@ ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
 HEAD = "head"
 
 
-def build_cnn(config: TrainConfig, shape: DataShape) -> nn.Module:
+@dataclass(frozen=True)
+class _Blocks:
+    """What the blocks of a CNN have in common; see the fields of the same names."""
+
+    convolutions: int
+    padding: Padding
+    activation: Activation
+    batch_norm: bool
+    batch_norm_after: NormPlace
+    block_dropout: float
+
+
+def cnn(
+    shape: DataShape,
+    *,
+    blocks: int,
+    convolutions: int,
+    filters: tuple[int, ...],
+    filter_growth: float,
+    kernel_size: tuple[int, ...],
+    padding: Padding,
+    activation: Activation,
+    batch_norm: bool,
+    batch_norm_after: NormPlace,
+    dense_width: tuple[int, ...],
+    dropout: float | None,
+    block_dropout: float,
+) -> nn.Module:
     """Return the CNN: blocks of convolutions, normalisation and pooling, then dense layers.
 
     With padding = same, a convolution keeps the image's size and pooling halves it, rounding up.
@@ -34,65 +63,73 @@ def build_cnn(config: TrainConfig, shape: DataShape) -> nn.Module:
     """
     layers = nn.Sequential()
     channels, side = shape.channels, shape.image_size
-    kernels = (
-        config.kernel_size * config.blocks if len(config.kernel_size) == 1 else config.kernel_size
-    )
-    for number, (filters, kernel) in enumerate(
-        zip(_filters(config), kernels, strict=True), start=1
-    ):
-        layers.add_module(f"block{number}", _block(channels, filters, kernel, config))
-        side = (
-            (side + 1) // 2
-            if config.padding == "same"
-            else (side - config.convolutions * (kernel - 1)) // 2
-        )
+    each = _Blocks(convolutions, padding, activation, batch_norm, batch_norm_after, block_dropout)
+    kernels = kernel_size * blocks if len(kernel_size) == 1 else kernel_size
+    widths = _filters(blocks, filters, filter_growth)
+    for number, (width, kernel) in enumerate(zip(widths, kernels, strict=True), start=1):
+        layers.add_module(f"block{number}", _block(channels, width, kernel, each))
+        side = (side + 1) // 2 if padding == "same" else (side - convolutions * (kernel - 1)) // 2
         if side < 1:
             raise ValueError(
-                f"image_size = {shape.image_size}: too small for {config.blocks} blocks of"
-                f" {config.convolutions} convolutions with padding = 'valid': nothing is left of it"
+                f"image_size = {shape.image_size}: too small for {blocks} blocks of"
+                f" {convolutions} convolutions with padding = 'valid': nothing is left of it"
                 f" after block {number}"
             )
-        channels = filters
-    return _add_dense(layers, channels * side * side, config, shape.classes)
+        channels = width
+    return _add_dense(
+        layers, channels * side * side, shape.classes, dense_width, activation, dropout
+    )
 
 
-def _block(channels: int, filters: int, kernel: int, config: TrainConfig) -> nn.Sequential:
+def _block(channels: int, filters: int, kernel: int, each: _Blocks) -> nn.Sequential:
     """Return one block of the CNN, which takes `channels` channels and returns `filters`."""
     block = nn.Sequential()
-    for number in ("", *map(str, range(2, config.convolutions + 1))):
+    for number in ("", *map(str, range(2, each.convolutions + 1))):
         block.add_module(
-            f"convolution{number}", nn.Conv2d(channels, filters, kernel, padding=config.padding)
+            f"convolution{number}", nn.Conv2d(channels, filters, kernel, padding=each.padding)
         )
-        if config.batch_norm and config.batch_norm_after == "convolution":
+        if each.batch_norm and each.batch_norm_after == "convolution":
             block.add_module(f"batch_norm{number}", nn.BatchNorm2d(filters))
-        block.add_module(f"activation{number}", ACTIVATIONS[config.activation]())
+        block.add_module(f"activation{number}", ACTIVATIONS[each.activation]())
         channels = filters
-    block.add_module("pool", nn.MaxPool2d(2, ceil_mode=config.padding == "same"))
-    if config.batch_norm and config.batch_norm_after == "pool":
+    block.add_module("pool", nn.MaxPool2d(2, ceil_mode=each.padding == "same"))
+    if each.batch_norm and each.batch_norm_after == "pool":
         block.add_module("batch_norm", nn.BatchNorm2d(filters))
-    if config.block_dropout:
-        block.add_module("dropout", nn.Dropout(config.block_dropout))
+    if each.block_dropout:
+        block.add_module("dropout", nn.Dropout(each.block_dropout))
     return block
 
 
-def build_mlp(config: TrainConfig, shape: DataShape) -> nn.Module:
+def mlp(
+    shape: DataShape,
+    *,
+    dense_width: tuple[int, ...],
+    activation: Activation,
+    dropout: float | None,
+    block_dropout: float,
+) -> nn.Module:
     """Return the multi-layer perceptron: the flattened image, then dense layers."""
     width = shape.channels * shape.image_size**2
-    return _add_dense(nn.Sequential(), width, config, shape.classes, config.block_dropout)
+    return _add_dense(
+        nn.Sequential(), width, shape.classes, dense_width, activation, dropout, block_dropout
+    )
 
 
-def _filters(config: TrainConfig) -> list[int]:
+def _filters(blocks: int, filters: tuple[int, ...], growth: float) -> list[int]:
     """Return the number of filters of each block."""
-    if len(config.filters) == config.blocks:
-        return list(config.filters)
-    return [
-        max(1, round(config.filters[0] * config.filter_growth**block))
-        for block in range(config.blocks)
-    ]
+    if len(filters) == blocks:
+        return list(filters)
+    return [max(1, round(filters[0] * growth**block)) for block in range(blocks)]
 
 
 def _add_dense(
-    layers: nn.Sequential, width: int, config: TrainConfig, classes: int, between: float = 0.0
+    layers: nn.Sequential,
+    width: int,
+    classes: int,
+    widths: tuple[int, ...],
+    activation: Activation,
+    dropout: float | None,
+    between: float = 0.0,
 ) -> nn.Sequential:
     """Return `layers`, followed by the dense layers, dropout and the last layer, named HEAD.
 
@@ -100,65 +137,16 @@ def _add_dense(
     two dense layers.
     """
     layers.add_module("flatten", nn.Flatten())
-    for index, wide in enumerate(config.dense_width, start=1):
+    for index, wide in enumerate(widths, start=1):
         if between and index > 1:
             layers.add_module(f"dropout{index - 1}", nn.Dropout(between))
         layers.add_module(f"dense{index}", nn.Linear(width, wide))
-        layers.add_module(f"activation{index}", ACTIVATIONS[config.activation]())
+        layers.add_module(f"activation{index}", ACTIVATIONS[activation]())
         width = wide
-    if config.dropout:
-        layers.add_module("dropout", nn.Dropout(config.dropout))
+    if dropout:
+        layers.add_module("dropout", nn.Dropout(dropout))
     layers.add_module(HEAD, nn.Linear(width, classes))
     return layers
 
 
-MODELS: dict[str, Callable[[TrainConfig, DataShape], nn.Module]] = {
-    "cnn": build_cnn,
-    "mlp": build_mlp,
-}
-
-
-class OwnModels:
-    """The models above, as a library; see libraries.Library."""
-
-    def names(self) -> list[str]:
-        """See Library."""
-        return list(MODELS)
-
-    def has(self, name: str) -> bool:
-        """See Library."""
-        return name in MODELS
-
-    def tagged(self, name: str, tag: str) -> NoReturn:
-        """See Library."""
-        raise ValueError(
-            f"weights = 'imagenet:{tag}': there are none of {name}; only library models have them"
-        )
-
-    def origin(self, name: str) -> NoReturn:
-        """See Library."""
-        raise ValueError(f"{name} has no pretrained weights")
-
-    def pretraining(self, _name: str) -> None:
-        """See Library."""
-
-    def channels(self, data_channels: int) -> int:
-        """See Library."""
-        return data_channels
-
-    def create(self, name: str, config: TrainConfig, shape: DataShape) -> tuple[nn.Module, str]:
-        """See Library."""
-        return MODELS[name](config, shape), HEAD
-
-    def imagenet(self, name: str, _image_size: int) -> tuple[dict[str, Tensor], Path]:
-        """See Library."""
-        raise ValueError(
-            f"weights = 'imagenet': there are none of {name}; only library models have them"
-        )
-
-    def published(self, name: str, _file: Path | None) -> NoReturn:
-        """See Library."""
-        raise ValueError(
-            f"model = {name!r}: an own model was never published, so it has no last layer to keep;"
-            " evaluate a run of it with --run"
-        )
+MODELS: dict[str, Callable[..., nn.Module]] = {"cnn": cnn, "mlp": mlp}

@@ -13,6 +13,7 @@ from fieldtrial.processes import data_root
 from fieldtrial.training.data.load import Data
 from fieldtrial.training.models.network import Network
 from fieldtrial.training.models.source import ModelSource, build
+from fieldtrial.training.parts.part import identity_of
 
 MOST_BYTES = 2**30  # of all that are kept together; what was used last stays
 GROUPS = ("model", "run")  # of fields: no network depends on those of another group
@@ -56,7 +57,8 @@ def _key(source: ModelSource, data: Data) -> Hashable:
         getattr(config, name) for name, item in FIELDS.items() if item.metadata["group"] in GROUPS
     ]
     places = (source.file, data_root(), torch.hub.get_dir())  # where weights are looked for
-    own = (source.library, source.name, config.task, data.shape, data.mean, data.std)
+    code = identity_of("model", config)
+    own = (source.library, source.name, code, config.task, data.shape, data.mean, data.std)
     layout = switch("FIELDTRIAL_MEMORY_FORMAT")
     return (*own, *fields, *places, layout, torch.get_default_device())
 

@@ -37,6 +37,8 @@ class Network(nn.Module):
             last, which convolutions compute quicker on CPUs and on GPUs; see `in_format`.
         flops: floating-point operations of one image's pass, as `count_flops` counts them.
         stamps: sizes and times of the files that it came from, when it was built.
+        code: which own part built it, with options and code; "" of one of this
+            package or a library. It decides what the network computes, beside its weights.
         known: what was found out about the network as it was built, shared by its copies.
         mean, std: buffers (1, channels, 1, 1), in [0, 1]: they travel with the weights.
     """
@@ -73,6 +75,7 @@ class Network(nn.Module):
         self._normalising: tuple[object, tuple[Tensor, Tensor], object] | None = None
         self.flops = 0  # until `build` has counted them
         self.stamps: tuple[tuple[Path, int, int], ...] = ()
+        self.code = ""
         self.known: dict[Hashable, Any] = {}
         self.register_buffer("mean", per_channel(mean))
         self.register_buffer("std", per_channel(std))
@@ -267,7 +270,11 @@ def count_flops(network: Network, image_size: int, channels: int) -> int:
     network.model.eval()
     try:
         with FlopCounterMode(display=False) as counter:
-            forward_shapes(network, image_size, channels)
+            if network.code:  # which may compute with more than shapes
+                with torch.no_grad():
+                    network(network.blank())
+            else:
+                forward_shapes(network, image_size, channels)
     finally:
         for module in training:
             module.training = True

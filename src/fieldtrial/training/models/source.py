@@ -15,20 +15,26 @@ from fieldtrial.disk.inside import RefusedError
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.work.shards import beside
 from fieldtrial.fields.rules import RUN_PREFIX, is_library
+from fieldtrial.own.names import is_own
 from fieldtrial.training.data.load import DataShape
 from fieldtrial.training.data.recipe import Recipe, recorded
-from fieldtrial.training.models.architectures import OwnModels
 from fieldtrial.training.models.eager import defer_compiler
 from fieldtrial.training.models.libraries import Library, Pretraining, Torchvision
 from fieldtrial.training.models.library.heads import head_entries
 from fieldtrial.training.models.library.of_darknet import WEIGHTS, DarknetModels
+from fieldtrial.training.models.library.of_functions import Functions
 from fieldtrial.training.models.library.of_timm import Timm
 from fieldtrial.training.models.library.origins import Origin
 from fieldtrial.training.models.network import Network, count_flops, per_channel
 from fieldtrial.training.models.weights import is_network, load_state, read_state_once
+from fieldtrial.training.parts.part import identity_of
 
-OWN = "this project"
-LIBRARIES: dict[str, Library] = {OWN: OwnModels(), "torchvision": Torchvision(), "timm": Timm()}
+FUNCTIONS = "fieldtrial"
+LIBRARIES: dict[str, Library] = {
+    FUNCTIONS: Functions(),
+    "torchvision": Torchvision(),
+    "timm": Timm(),
+}
 # Detectors are only looked for where a name says so: darknet:yolov3.
 DARKNET = DarknetModels()
 DETECTORS: dict[str, Library] = {"darknet": DARKNET}
@@ -212,12 +218,15 @@ def model_file(config: TrainConfig) -> Path | None:
 def resolve(model: str) -> tuple[str, str]:
     """Return the library that `model` stands for, a key of EVERY, and the model's name there.
 
-    `timm:NAME`, `torchvision:NAME` and `darknet:NAME` say the library. A bare name is
-    an own model, else torchvision's, else timm's.
+    `timm:NAME`, `torchvision:NAME` and `darknet:NAME` say the library, and `package.module:NAME` a
+    function of the user's. A bare name is a model of this package, else torchvision's, else
+    timm's.
 
     Raises:
         ValueError: no library has such a model; the message has the closest names.
     """
+    if is_own(model):
+        return FUNCTIONS, model
     prefix, _, name = model.partition(":") if ":" in model else ("", "", model)
     searched = [prefix] if prefix else list(LIBRARIES)
     for library in searched:
@@ -228,8 +237,8 @@ def resolve(model: str) -> tuple[str, str]:
     raise ValueError(
         f"model = {model!r}: no such model in {', '.join(searched)}"
         + (f"; close: {', '.join(close)}" if close else "")
-        + f"; own models: {', '.join(LIBRARIES[OWN].names())}; write timm:NAME or"
-        " torchvision:NAME to choose the library"
+        + f"; {FUNCTIONS} has {', '.join(LIBRARIES[FUNCTIONS].names())}; write timm:NAME or"
+        " torchvision:NAME to choose the library, or package.module:NAME for a model of yours"
     )
 
 
@@ -272,6 +281,7 @@ def build(
                 source.name, config, replace(shape, channels=channels)
             )
             network = Network(model, head, size, mean, std, config.precision)
+            network.code = identity_of("model", config)
             _check_patches(model, size)
             network.flops = count_flops(network, size, shape.channels)
         except (RuntimeError, AssertionError) as error:

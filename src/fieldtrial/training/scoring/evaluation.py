@@ -1,13 +1,13 @@
 """Metrics of a trial's weights: at its end, or of a finished run again, also on other images."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import torch
 
 from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.disk.run import Run
+from fieldtrial.disk.schemas import SMALL_IS_BETTER
 from fieldtrial.fields.scores import number_with_unit
 from fieldtrial.fields.task_metrics import metric_words
 from fieldtrial.own.digest import digests
@@ -24,11 +24,13 @@ from fieldtrial.training.models.kept import built
 from fieldtrial.training.models.network import Network
 from fieldtrial.training.models.source import ModelSource
 from fieldtrial.training.models.weights import read_state
-from fieldtrial.training.tasks.interface import ScoredSplit
+from fieldtrial.training.parts.metrics import own_metrics, small_is_better
+from fieldtrial.training.tasks.interface import ScoredSplit, WithArrays
 from fieldtrial.training.tasks.registry import task_of
 
 SPLITS: tuple[Split, ...] = ("validation", "test")
-EVALUATED = ("model", "dataset")  # kinds of own parts that answers depend on
+NO_SCORES = ("class_names", "data_digest", SMALL_IS_BETTER)  # what is found beside scores
+EVALUATED = ("model", "dataset", "metrics")  # kinds of own parts that answers depend on
 Metrics = dict[str, Any]
 
 
@@ -48,14 +50,24 @@ def score_splits(
     network, data: features may take the place of images; see `with_features`.
     """
     scored = _score(network, data, attempt, attempt.splits)
-    return scored, metrics_of(data, scored)
+    return scored, metrics_of(attempt.config, data, scored)
 
 
-def metrics_of(data: Data, scored: Mapping[Split, ScoredSplit]) -> Metrics:
-    """Return the class names, and metrics such as test_auc for each split that was scored."""
+def metrics_of(config: TrainConfig, data: Data, scored: Mapping[Split, ScoredSplit]) -> Metrics:
+    """Return the class names, and metrics such as test_auc for each split that was scored.
+
+    Own metrics are among them, and the names of those whose small values are the good
+    ones.
+    """
     found: Metrics = {"class_names": list(data.class_names)}
+    if names := small_is_better(config):
+        found[SMALL_IS_BETTER] = names
     for split, answers in scored.items():
         found |= answers.metrics(split)
+        if config.metrics:
+            assert isinstance(answers, WithArrays)
+            own = own_metrics(config, *answers.arrays())
+            found |= {f"{split}_{name}": value for name, value in own.items()}
     return found
 
 
@@ -79,8 +91,8 @@ def evaluate_run(
     scored = _score(network, data, attempt, splits)
     prefix = "initial_" if initial else ""
     found = {
-        name if name == "class_names" else prefix + name: value
-        for name, value in metrics_of(data, scored).items()
+        name if name in NO_SCORES else prefix + name: value
+        for name, value in metrics_of(attempt.config, data, scored).items()
     }
     if world.is_rank_0:
         for split, answers in scored.items():
@@ -101,15 +113,17 @@ def evaluate_elsewhere(run: Run, world: World, dataset: str, split: Split = "tes
     """
     attempt, _ = _finished(run, world)
     own, network = _open(attempt.config, run, read_state(run.weights_path))
-    whole = replace(
-        attempt.config,
-        dataset=dataset,
-        classes=attempt.config.classes if "," in attempt.config.classes else "all",
-        train_fraction=1.0,
-        images_per_class=None,
-        deduplicate=False,
-    )
-    without = replace(whole, augmentation=())
+    whole = {
+        "dataset": dataset,
+        "classes": attempt.config.classes if "," in attempt.config.classes else "all",
+        "train_fraction": 1.0,
+        "images_per_class": None,
+        "deduplicate": False,
+        "augmentation": (),
+    }
+    if dataset != attempt.config.dataset:  # another one is tested on its own test images
+        whole |= {"folds": 0, "fold": 0}
+    without = TrainConfig.from_dict(whole, attempt.config)
     other = task_of(without).load(without, own.image_size, own.cut, own.recipe)
     if other.class_names != own.class_names:
         theirs, known = (", ".join(data.class_names[:10]) for data in (other, own))
@@ -119,7 +133,8 @@ def evaluate_elsewhere(run: Run, world: World, dataset: str, split: Split = "tes
     if other.channels not in (1, taken := network.mean.shape[1]):
         channels = f"its images have {other.channels} channels, the model takes {taken}"
         raise ConfigError([f"dataset = {dataset!r}: {channels}"])
-    found = metrics_of(other, _score(network, other.as_learned(own), attempt, (split,)))
+    scored = _score(network, other.as_learned(own), attempt, (split,))
+    found = metrics_of(attempt.config, other, scored)
     found["data_digest"] = other.digest
     if world.is_rank_0:
         run.write_evaluation(f"{dataset} {split}", found)
@@ -150,7 +165,7 @@ def evaluate_again(
     return [
         f"{metric_words(name)} {number_with_unit(name, value)}"
         for name, value in scores.items()
-        if name not in ("class_names", "data_digest")
+        if name not in NO_SCORES
     ]
 
 
@@ -215,7 +230,7 @@ def _open(config: TrainConfig, run: Run, state: dict[str, torch.Tensor]) -> tupl
     source = ModelSource.of(config, run.path)
     # The files that the trial started from no longer matter, and may be gone.
     recipe, size = recorded(run) or (source.recipe, source.image_size)
-    without = replace(config, augmentation=())
+    without = TrainConfig.from_dict({"augmentation": ()}, config)
     data = task_of(config).load(without, size, cut_of(run, config), recipe)
     network = built(source.drawn(), data)
     known: Mapping[str, Any] = known_inputs(run) or {}

@@ -184,7 +184,8 @@ def _contents(dataset: str, split: Split, config: TrainConfig) -> Contents:
     if split == "all" and dataset.startswith(FOLDER):  # a class may have a single image
         root = Path(dataset.removeprefix(FOLDER))
         return open_folder(root, Wanted(), cut_test=False).contents()
-    found = open_dataset(dataset, data_root())
+    options = config.options_of("dataset").items()
+    found = open_dataset(dataset, data_root(), options=options)
     contents = found.contents()
     if split == "all":
         return contents

@@ -97,7 +97,7 @@ def fit_svm(attempt: Attempt) -> Fitted:
     }
     if test_rows is not None:
         scored["test"] = _score(decide, test_rows, data, data.test)
-    metrics_by_name = metrics_of(data, scored)
+    metrics_by_name = metrics_of(attempt.config, data, scored)
     measured = {
         "seconds": time.perf_counter() - started,
         **attempt.clock.entries(),

@@ -115,6 +115,7 @@ def _key(network: Network, data: Data, indices: Indices, attempt: Attempt) -> st
         network.precision,
         attempt.world.device.type,
         torch.__version__,
+        *([network.code] if network.code else []),
     )
     key = hashlib.sha256(repr(facts).encode())
     for name, tensor in network.state_dict().items():

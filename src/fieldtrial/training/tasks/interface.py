@@ -1,8 +1,9 @@
 """What a task is: its data, its loss, the scores of an epoch, and the answers for a split."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fieldtrial.config import TrainConfig
@@ -54,6 +55,17 @@ class ScoredSplit(Protocol):
 
     def write(self, path: Inside) -> None:
         """Write the answers, atomically, as the file of predictions of a run directory."""
+
+
+@runtime_checkable
+class WithArrays(Protocol):
+    """Answers that own metrics can be computed from.
+
+    A task whose answers are others refuses such metrics where it loads its data.
+    """
+
+    def arrays(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return the answers and what is right, as `MetricPart` has them."""
 
 
 class Task(Protocol):

@@ -8,6 +8,7 @@ import numpy as np
 from fieldtrial.results.read.predictions import StoredPredictions
 from fieldtrial.results.verdicts.crossed import Runs
 from fieldtrial.results.verdicts.estimates import estimate
+from fieldtrial.results.verdicts.folds import Folds
 
 ACCURACY = "test_accuracy"
 FEWEST_IMAGES = 2  # of a class, for an interval
@@ -20,7 +21,10 @@ def class_row(runs: Sequence[StoredPredictions]) -> dict[str, Any] | None:
     """Return what the page draws for a row whose final runs these are; None: too many classes."""
     if len(runs[0].class_names) > MOST_CLASSES:
         return None
-    return {**_drawn(_together(runs)), **_intervals(runs)}
+    images = np.concatenate([run.index for run in runs])
+    are_folds = len(runs) > 1 and len(np.unique(images)) == len(images)
+    intervals = _intervals_of_folds(runs) if are_folds else _intervals(runs)
+    return {**_drawn(_together(runs)), **intervals}
 
 
 def _together(runs: Sequence[StoredPredictions]) -> StoredPredictions:
@@ -58,12 +62,41 @@ def _intervals(runs: Sequence[StoredPredictions]) -> dict[str, Any]:
             found.append(None)
             continue
         repeated = len(runs) - len(right)
-        of_class = estimate(
-            Runs(own.mean(1), own, images[label == number], 1.0, repeated), ACCURACY
-        )
-        ends = (of_class.low, of_class.high)
-        found.append([round(float(end), 4) for end in ends if end is not None] or None)
+        found.append(_ends(Runs(own.mean(1), own, images[label == number], 1.0, repeated)))
     return {"interval": found}
+
+
+def _intervals_of_folds(runs: Sequence[StoredPredictions]) -> dict[str, Any]:
+    """Return the same for runs of one fold each, where all of these have images of the class."""
+    names, folds = runs[0].class_names, len(runs)
+    together = _together(runs)
+    order = np.argsort(together.index)
+    fold = np.repeat(np.arange(folds), [len(run.index) for run in runs])[order]
+    label, images = together.label[order], together.index[order]
+    right = np.asarray(together.predicted[order] == label, float)
+    found: list[list[float] | None] = []
+    for number in range(len(names)):
+        own = label == number
+        counts = np.bincount(fold[own], minlength=folds)
+        if not counts.all():
+            found.append(None)
+            continue
+        of_class = Runs(
+            np.bincount(fold[own], right[own]) / counts,
+            right[None, own],
+            images[own],
+            1.0,
+            folds=Folds(np.arange(folds), folds, fold[own]),
+        )
+        found.append(_ends(of_class))
+    return {"interval": found}
+
+
+def _ends(of_class: Runs) -> list[float] | None:
+    """Return the ends of a class's interval, None where there are too few runs."""
+    interval = estimate(of_class, ACCURACY)
+    ends = (interval.low, interval.high)
+    return [round(float(end), 4) for end in ends if end is not None] or None
 
 
 def _drawn(predictions: StoredPredictions) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The labelled boxes of a trial: which images train, select and test, and what is in them."""
 
 import functools
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import ClassVar
 
@@ -85,7 +85,9 @@ def load_boxes(config: TrainConfig, image_size: int | None, cut: Cut = BY_CONTEN
     Raises:
         ConfigError: as `load`; or the data set has no boxes.
     """
-    every = replace(config, classes="all", images_per_class=None, augmentation=())
+    every = TrainConfig.from_dict(
+        {"classes": "all", "images_per_class": None, "augmentation": ()}, config
+    )
     size = image_size or box_image_size(config.dataset)
     data = load(every, size, cut, Letterbox(size), Wanted("detection"))
     name = locate(config.dataset, data_root())

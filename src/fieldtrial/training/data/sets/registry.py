@@ -1,12 +1,14 @@
 """Data sets by name, and their folder on this machine."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from fieldtrial.fields.choices import TaskName
+from fieldtrial.own.names import is_own
 from fieldtrial.training.data.boxes.box_folder import IMAGE_SIZE, LAYOUT, box_folder
 from fieldtrial.training.data.boxes.shapes import shapes
 from fieldtrial.training.data.dataset import TRAIN, Contents, Dataset, Wanted, problem
@@ -16,6 +18,7 @@ from fieldtrial.training.data.sets.dogs_vs_cats import dogs_vs_cats
 from fieldtrial.training.data.sets.flowers104 import flowers104
 from fieldtrial.training.data.sets.inat10 import inat10
 from fieldtrial.training.data.sets.mnist import mnist
+from fieldtrial.training.data.sets.own_dataset import own_dataset
 from fieldtrial.training.data.sets.stl10 import stl10
 from fieldtrial.training.data.sets.tinyimagenet import tinyimagenet
 
@@ -25,18 +28,19 @@ CLASSES = Wanted()
 def locate(dataset: str, root: Path) -> str:
     """Return `dataset`, a folder with its absolute path, so that one data set has one name.
 
-    A relative path is looked up in the working directory, then under `root`.
+    An own data set has its name already. A relative path is looked up in the working
+    directory, then under `root`.
 
     Raises:
         ConfigError: no such data set or folder; the message lists the choices, or the places that
             were searched.
     """
-    if dataset in DATASETS or dataset in BOX_DATASETS:
+    if dataset in DATASETS or dataset in BOX_DATASETS or is_own(dataset):
         return dataset
     kind = dataset.partition(":")[0]
     if kind not in FOLDERS:
         names = ", ".join([*DATASETS, *BOX_DATASETS])
-        raise problem(dataset, f"must be one of {names}, folder:PATH, boxes:PATH")
+        raise problem(dataset, f"must be one of {names}, folder:PATH, boxes:PATH, {OWN}")
     path = Path(dataset.removeprefix(f"{kind}:")).expanduser()
     places = list(dict.fromkeys((Path.cwd() / path, root / path)))  # equal for an absolute path
     for place in places:
@@ -49,10 +53,15 @@ def locate(dataset: str, root: Path) -> str:
     )
 
 
-def open_dataset(dataset: str, root: Path, wanted: Wanted = CLASSES) -> Dataset:
+def open_dataset(
+    dataset: str,
+    root: Path,
+    wanted: Wanted = CLASSES,
+    options: Iterable[tuple[str, Any]] = (),
+) -> Dataset:
     """Return the data set that `locate` named; it is downloaded into `root` if it can be.
 
-    wanted: what the images must be labelled with; see `misfit`.
+    wanted: what the images must be labelled with; see `misfit`. options: of an own data set.
 
     Raises:
         ConfigError: it is unusable, or the download failed; the message names files, folders and
@@ -62,6 +71,8 @@ def open_dataset(dataset: str, root: Path, wanted: Wanted = CLASSES) -> Dataset:
         return DATASETS[dataset](root)
     if dataset in BOX_DATASETS:
         return BOX_DATASETS[dataset](wanted)
+    if is_own(dataset):
+        return own_dataset(dataset, root, dict(options))
     kind, _, path = dataset.partition(":")
     return box_folder(Path(path)) if kind == BOXES else open_folder(Path(path), wanted)
 
@@ -86,7 +97,9 @@ def first_task(dataset: str) -> TaskName:
 
 def _served(dataset: str) -> tuple[TaskName, ...]:
     """Return the tasks that a data set has labels for; none where there is no such data set."""
-    return CLASSIFIED if dataset in DATASETS else SERVED.get(dataset.partition(":")[0], ())
+    if dataset in DATASETS or is_own(dataset):
+        return CLASSIFIED
+    return SERVED.get(dataset.partition(":")[0], ())
 
 
 def has_boxes(dataset: str) -> bool:
@@ -147,6 +160,7 @@ NEEDED: dict[TaskName, str] = {
     "regression": IN_TABLE,
     "detection": "boxes:PATH, or shapes",
 }
+OWN = "package.module:NAME for a data set of yours"
 FOLDERS = {
     "folder": "It must hold train/ and val/ or test/ with one folder of images per class each, or"
     " the class folders themselves, or labels.csv",

@@ -42,6 +42,10 @@ class ClassScores:
         values = {"loss": self.loss, **metrics.summary(self.label, self.log_probability)}
         return {f"{split}_{name}": value for name, value in values.items()}
 
+    def arrays(self) -> tuple[NDArray[np.float32], Indices]:
+        """Return the probabilities, float32 (n, classes), and the labels."""
+        return np.exp(self.log_probability), self.label
+
     def write(self, path: Inside) -> None:
         """Write the arrays, atomically, as the .npz file that results.read.predictions reads."""
         write_arrays(path, index=self.index, label=self.label, log_probability=self.log_probability)

@@ -8,6 +8,7 @@ from torch.nn import functional
 from fieldtrial.config import TrainConfig
 from fieldtrial.disk.schemas import Cut
 from fieldtrial.fields.rules import is_mixed
+from fieldtrial.own.names import is_own
 from fieldtrial.training.augment.mixing import mixed
 from fieldtrial.training.data.load import Data, load
 from fieldtrial.training.data.recipe import AnyRecipe
@@ -15,14 +16,15 @@ from fieldtrial.training.data.splits import Indices
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.loop.attempt import Attempt, Split
 from fieldtrial.training.loop.batches import MIXING, Batch, augmented, random_number
-from fieldtrial.training.loop.losses import ClassObjective, balanced_weights
+from fieldtrial.training.loop.losses import AUXILIARY_WEIGHT, ClassObjective, balanced_weights
 from fieldtrial.training.models.network import Network
 from fieldtrial.training.tasks.classification.predictions import (
     ClassScores,
     answers,
     score_split,
 )
-from fieldtrial.training.tasks.interface import Scores
+from fieldtrial.training.tasks.interface import Objective, Scores
+from fieldtrial.training.tasks.own_loss import OwnObjective
 
 
 class Classification:
@@ -41,11 +43,13 @@ class Classification:
 
     def objective(
         self, network: Network, config: TrainConfig, data: Data, world: World
-    ) -> ClassObjective:
-        """Return cross-entropy, plus the config's loss of the features.
+    ) -> Objective:
+        """Return cross-entropy, plus the config's loss of the features; or an own loss.
 
         Balanced weights of the classes are those of the training images.
         """
+        if is_own(config.loss):
+            return OwnObjective(network, config, AUXILIARY_WEIGHT)
         is_balanced = config.class_weights == "balanced"
         weights = balanced_weights(data.count(data.train)) if is_balanced else None
         return ClassObjective(network, config, len(data.class_names), world, weights)

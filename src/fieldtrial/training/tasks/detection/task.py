@@ -79,6 +79,7 @@ class Detection:
                 f"model = {config.model!r}: no detector; task detection has darknet:yolov3,"
                 " darknet:yolov3-tiny, darknet:yolov3-spp and darknet:PATH.cfg"
             )
+        problems += [f"metrics = {one!r}: task detection has its own" for one in config.metrics]
         if problems:
             raise ConfigError(problems)
         data = load_boxes(config, image_size, cut)
