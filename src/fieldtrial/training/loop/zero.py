@@ -28,8 +28,8 @@ from fieldtrial.training.models.network import Network
 deepspeed.ops.__compatible_ops__ = {}
 deepspeed.utils.logger.setLevel(logging.ERROR)
 ONE_GROUP = (
-    "DeepSpeed's Adagrad treats all parameters alike; set decay_all to true and layer_decay to 1, or"
-    " strategy to ddp"
+    "DeepSpeed's Adagrad treats all parameters alike; set decay_all to true and layer_decay to 1,"
+    " or strategy to ddp"
 )
 
 
