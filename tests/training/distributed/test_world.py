@@ -75,7 +75,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "balanced": {"class_weights": "balanced", "sampling": "balanced", "test_flips": True},
     "averaged": {"ema_decay": 0.5, "freeze": "gradual:1", "lr": 0.01},
     "lora": {"freeze": "lora:2", "lr": 0.01},
-    "decayed-zero2": {"layer_decay": 0.5, "strategy": "zero2", "optimizer": "adagrad", "lr": 0.02},
+    "decayed-zero2": {"layer_decay": 0.5, "strategy": "zero2"},
     "decayed-zero3": {"layer_decay": 0.5, "strategy": "zero3"},
 }
 # With 2 or 4 gradient accumulation steps.

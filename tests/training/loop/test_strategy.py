@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from fieldtrial.config import TrainConfig
+from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.fields.choices import Optimizer
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.freezing.schemes import freeze
@@ -74,3 +74,11 @@ def test_what_begins_to_train_later_begins_as_it_would_alone(
     dense, head = after(("none", -0.25)), after(("all_but_head", 0.5), ("all_but_head", -0.25))
     for key, weights in both.items():
         assert torch.equal(weights, (head if "head" in key else dense)[key]), key
+
+
+def test_adagrad_with_several_rates_is_refused_under_zero() -> None:
+    from fieldtrial.training.loop.zero import Zero
+
+    config = TrainConfig(model="mlp", optimizer="adagrad", strategy="zero2", layer_decay=0.5)
+    with pytest.raises(ConfigError, match=r"^strategy = 'zero2': DeepSpeed's Adagrad treats all"):
+        Zero(network_for(config), config, World(size=2))

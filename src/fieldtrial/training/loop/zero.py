@@ -13,7 +13,7 @@ import torch
 from deepspeed.utils import safe_get_full_optimizer_state, safe_set_full_optimizer_state
 from torch import nn
 
-from fieldtrial.config import TrainConfig
+from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.loop.optimizers import (
     OptimizerState,
@@ -27,6 +27,10 @@ from fieldtrial.training.models.network import Network
 # No operator of DeepSpeed's own is needed, so none is compiled, and no compiler is looked for.
 deepspeed.ops.__compatible_ops__ = {}
 deepspeed.utils.logger.setLevel(logging.ERROR)
+ONE_GROUP = (
+    "DeepSpeed's Adagrad treats all parameters alike; set decay_all to true and layer_decay to 1,"
+    " or strategy to ddp"
+)
 
 
 class Zero:
@@ -50,6 +54,8 @@ class Zero:
         shares = rate_shares(network, config)
         optimizer = build_optimizer(self._parameters.values(), config, shares)
         groups = [{**group, "params": []} for group in optimizer.param_groups]
+        if isinstance(optimizer, torch.optim.Adagrad) and len(groups) > 1:
+            raise ConfigError([f"strategy = {config.strategy!r}: {ONE_GROUP}"])
         self._engine, self._optimizer, _, _ = deepspeed.initialize(
             model=network, optimizer=optimizer, config=settings, dist_init_required=False
         )
@@ -156,12 +162,7 @@ class Zero:
 
 
 def _restore_groups(optimizer: torch.optim.Optimizer, groups: list[dict[str, Any]]) -> None:
-    """Give Adagrad the groups that it had: DeepSpeed makes it anew, with one group of all.
-
-    DeepSpeed 0.19 keeps one flat parameter for each group.
-    """
+    """Give Adagrad the settings of the group that it had: DeepSpeed 0.19 makes it anew."""
     if isinstance(optimizer, torch.optim.Adagrad):
-        flat = optimizer.param_groups[0]["params"]
-        optimizer.param_groups = [
-            {**group, "params": [one]} for group, one in zip(groups, flat, strict=True)
-        ]
+        (group,), (flat,) = groups, optimizer.param_groups
+        optimizer.param_groups = [{**group, "params": flat["params"]}]

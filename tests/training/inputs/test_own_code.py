@@ -1,0 +1,121 @@
+"""A trial depends on the code of its own parts, as it does on its data."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fieldtrial.config import ConfigError, TrainConfig
+from fieldtrial.disk.files import write_json
+from fieldtrial.disk.run import Record, Run
+from fieldtrial.own.digest import code_digest
+from fieldtrial.own.project import TRUSTED, enter_project
+from fieldtrial.training.attempt.preflight import check
+from fieldtrial.training.distributed.world import World
+from fieldtrial.training.loop.attempt import Attempt
+from fieldtrial.training.scoring.evaluation import evaluate_run
+from tests.job_commands import Job
+
+PART = "settled_nets:net"  # imported once in this process, whatever its file becomes
+NETS = """
+from settled_layers import hidden
+from torch import nn
+
+def net(shape, width: int = 4):
+    return nn.Sequential(nn.Flatten(), *hidden(shape, width), nn.Linear(width, shape.classes))
+"""
+LAYERS = """
+from torch import nn
+
+def hidden(shape, width):
+    return nn.Linear(shape.channels * shape.image_size**2, width), nn.ReLU()
+"""
+
+
+def edit(project: Path, text: str) -> None:
+    """Change what the part imports; the next process digests it anew."""
+    (project / "settled_layers.py").write_text(text)
+    code_digest.cache_clear()
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "project" / "sweeps").mkdir(parents=True)
+    (tmp_path / "project" / "settled_nets.py").write_text(NETS)
+    enter_project(tmp_path / "project")
+    monkeypatch.setenv(TRUSTED, PART)
+    edit(tmp_path / "project", LAYERS)
+    return tmp_path / "project"
+
+
+def config_of(**fields: object) -> TrainConfig:
+    small = {"image_size": 8, "images_per_class": 6, "epochs": 2, "model.width": 3}
+    return TrainConfig.from_dict({"model": PART, **small, **fields})
+
+
+def test_a_run_goes_on_with_its_code_alone(
+    project: Path,
+    tmp_path: Path,
+    train_until: Callable[..., list[Record]],
+    monkeypatch: pytest.MonkeyPatch,
+    job: Job,
+) -> None:
+    run = Run.create(tmp_path / "run", config_of())
+    train_until(run, 1, last_epoch=1)
+    digest = code_digest(PART)
+    assert json.loads(run.inputs_path.read_text())["own"] == {PART: digest}
+    edit(project, f"{LAYERS}# another version\n")
+    problem = (
+        f"{PART}: it has changed since the run began: its code, or what it imports; bring back"
+    )
+    with pytest.raises(ConfigError, match=problem):
+        train_until(run, 2)
+    assert run.result() is None
+    edit(project, LAYERS)
+    assert train_until(run, 3, test=True)[-1]["epoch"] == 2
+    result = run.result() or {}
+    assert len(result["own_digest"]) == 64
+    assert result["parameters"] == 64 * 3 + 3 + 3 * 10 + 10
+    monkeypatch.setenv(TRUSTED, "")
+    monkeypatch.chdir(project)
+    refused = job("evaluate.py", "--run", run.path)
+    assert refused.returncode == 2
+    assert f"its config names code of somebody's own (model = {PART}); --trust" in refused.stderr
+    done = job("evaluate.py", "--run", run.path, "--trust")
+    assert done.returncode == 0, done.stderr
+    assert f"test accuracy {100 * result['test_accuracy']:.1f}" in done.stdout
+    edit(project, f"{LAYERS}# another version\n")
+    with pytest.raises(ConfigError, match=problem):
+        evaluate_run(run, World())
+
+
+def test_trials_of_a_sweep_share_their_code(
+    project: Path, tmp_path: Path, train_until: Callable[..., list[Record]]
+) -> None:
+    sweep, configs = tmp_path / "sweep", [config_of(seed=seed) for seed in range(2)]
+    write_json(sweep / "sweep.json", {"cut": "content"})
+    first, second = (Run.create(sweep / config.id, config) for config in configs)
+    train_until(first, 1, last_epoch=0)
+    edit(project, f"{LAYERS}# another version\n")
+    problem = f"{PART}: it has changed since the sweep began: its code"
+    with pytest.raises(ConfigError, match=problem):
+        train_until(second)
+    (found,) = check(Attempt(second, configs[1]))["problems"]
+    assert found.startswith(problem)
+    edit(project, LAYERS)
+    assert train_until(second, 2, last_epoch=0)
+
+
+def test_a_check_says_which_parts_do_not_import(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / "settled_broken.py").write_text("import lacking_module\n")
+    names = ("settled_broken:rate", "settled_broken:f1")
+    monkeypatch.setenv(TRUSTED, ",".join(names))
+    config = TrainConfig(optimizer=names[0], metrics=(names[1],))
+    problems = check(Attempt(Run(tmp_path / "run"), config))["problems"]
+    assert [problem.partition(": ")[0] for problem in problems] == [
+        f"optimizer = '{names[0]}'", f"metrics = '{names[1]}'"
+    ]  # fmt: skip
+    assert all("No module named 'lacking_module'" in problem for problem in problems)
