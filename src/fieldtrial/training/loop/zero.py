@@ -90,7 +90,15 @@ class Zero:
 
     def weights(self) -> list[torch.Tensor]:
         """Return the trainable weights, not copied; in stage 3, this process's partition."""
-        return [getattr(p, "ds_tensor", p).detach() for p in self._parameters.values()]
+        return [self._own_part(parameter) for parameter in self._parameters.values()]
+
+    def _own_part(self, parameter: nn.Parameter) -> torch.Tensor:
+        """Return this process's partition without its padding, which is never written."""
+        part = getattr(parameter, "ds_tensor", None)
+        if part is None:
+            return parameter.detach()
+        begin = self._world.rank * part.numel()
+        return part.detach()[: max(0, parameter.ds_numel - begin)]  # type: ignore[attr-defined,no-any-return]
 
     def model_state(self) -> dict[str, torch.Tensor]:
         """Return the network's full state, to rank 0."""

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from fieldtrial.control.places.slurm.environment import CARRIED
+from fieldtrial.own.project import TRUSTED
 
 ROOT = Path(__file__).parents[4]
 VARIABLE = re.compile(r"FIELDTRIAL_[A-Z_]+")
@@ -19,4 +20,5 @@ def test_a_job_has_every_switch_of_what_it_runs() -> None:
     page = (ROOT / "docs" / "environment.md").read_text()
     set_by_itself = set(VARIABLE.findall(page.partition("## Set by Fieldtrial itself")[2]))
     assert set_by_itself & read, "the page has another heading"
-    assert read - set_by_itself == set(CARRIED)
+    # Trust is no switch: the driver sets it, and its jobs need it.
+    assert (read - set_by_itself) | {TRUSTED} == set(CARRIED)
