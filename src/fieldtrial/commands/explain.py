@@ -44,8 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_trust(parser)
     flags = parse(parser, arguments)
     count, files = _images(parser, flags.images)
-    run = open_run(flags.run, flags.trust)
     require_extras("train")
+    run = open_run(flags.run, flags.trust)
     from fieldtrial.insight.explain import explain  # late: torch takes seconds
     from fieldtrial.training.distributed.world import World
 

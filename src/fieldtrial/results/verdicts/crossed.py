@@ -98,7 +98,8 @@ class Family:
         it is in `images` already.
     profiles: for each set of images, the rows that scored it and their mean scores, (rows, images).
     units: see `Runs`.
-    scale: what `spread` is multiplied by, for the variance of the mean: 1 / runs, or more of folds.
+    worth: how many independent runs a row's are worth: fewer than there are where they share images
+        to train on. `spread` over it is the variance of the mean.
     folds: what the rows scored in each fold; None without folds.
     """
 
@@ -110,13 +111,13 @@ class Family:
     floor: Values
     profiles: list[tuple[NDArray[np.int64], Values]]
     units: Values
-    scale: Values
+    worth: Values
     folds: FoldMeans | None = None
 
     @property
     def seeds(self) -> Values:
         """The variance of each mean through what a seed changes on all images together."""
-        return (self.spread - self.floor) * self.scale
+        return (self.spread - self.floor) / self.worth
 
 
 def family_of(rows: Sequence[Runs]) -> Family:
@@ -147,7 +148,7 @@ def family_of(rows: Sequence[Runs]) -> Family:
         floor=floor,
         profiles=profiles,
         units=np.array([row.unit for row in rows]),
-        scale=np.full(count, folds.factor) if folds else 1 / runs,
+        worth=np.full(count, 1 / folds.factor) if folds else runs,
         folds=folds,
     )
 

@@ -55,7 +55,7 @@ def estimate(row: Runs, metric: str) -> Interval:
     quantile = _quantile(sums.freedom[0])
     images, seeds = float(sums.images[0]), float(sums.seeds[0])
     low, high = _ends(metric, mean, images + seeds, quantile, row)
-    by_seeds = _quantile(family.freedom[0]) * math.sqrt(family.spread[0] * family.scale[0])
+    by_seeds = _quantile(family.freedom[0]) * math.sqrt(family.spread[0] / family.worth[0])
     by_images = None
     if row.scores is not None:
         of_images = _quantile(row.scores.shape[1] - 1)
