@@ -22,6 +22,37 @@ def sweep_parser(program: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--dry-run", action="store_true", help="print rows, trials and cost; start nothing"
     )
+    _add_budget(parser)
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="a field of every row; may repeat",
+    )
+    parser.add_argument(
+        "--rows",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="run only the rows with this value now; of several for a field, one of them",
+    )
+    parser.add_argument("--name", help="the sweep's folder in --runs [the file's name]")
+    parser.add_argument(
+        "--runs", default="runs", metavar="DIR", help="where sweeps are kept [runs]"
+    )
+    parser.add_argument("--data-root", metavar="DIR", help="where data sets are [$FIELDTRIAL_DATA]")
+    parser.add_argument(
+        "--takeover",
+        action="store_true",
+        help="end the driver that runs this sweep, and continue it",
+    )
+    parser.add_argument("--retry", action="store_true", help="run failed trials again")
+    return parser
+
+
+def _add_budget(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that say how many trials there are, and what they are for."""
     parser.add_argument("--trials", type=int, metavar="N", help="configurations of each search")
     parser.add_argument(
         "--seeds",
@@ -62,32 +93,6 @@ def sweep_parser(program: str) -> argparse.ArgumentParser:
         action="store_true",
         help="compare every pair of rows, not only each row with the best",
     )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="FIELD=VALUE",
-        help="a field of every row; may repeat",
-    )
-    parser.add_argument(
-        "--rows",
-        action="append",
-        default=[],
-        metavar="FIELD=VALUE",
-        help="run only the rows with this value now; of several for a field, one of them",
-    )
-    parser.add_argument("--name", help="the sweep's folder in --runs [the file's name]")
-    parser.add_argument(
-        "--runs", default="runs", metavar="DIR", help="where sweeps are kept [runs]"
-    )
-    parser.add_argument("--data-root", metavar="DIR", help="where data sets are [$FIELDTRIAL_DATA]")
-    parser.add_argument(
-        "--takeover",
-        action="store_true",
-        help="end the driver that runs this sweep, and continue it",
-    )
-    parser.add_argument("--retry", action="store_true", help="run failed trials again")
-    return parser
 
 
 def _seeds(text: str) -> int:

@@ -170,8 +170,7 @@ def _render(sweeps: Sweeps, output: Path | None = None) -> str:
     can_be_drawn = description.base.task in WITH_CLASSES  # see insight/subject
     pictures = read_pictures(folder, trials, *own) if can_be_drawn else None
     has_result = [select] if select in by_name else []
-    axes = list(dict.fromkeys([*importance.names, *tuned]))[:MOST_AXES]
-    constants = report_data.constants(trials)
+    axes = [*dict.fromkeys([*importance.names, *tuned])][:MOST_AXES]
     data = {
         "columns": columns,
         "select": select,
@@ -201,11 +200,6 @@ def _render(sweeps: Sweeps, output: Path | None = None) -> str:
         "commandFile": _command_file(folder),
         "logs": report_data.category("log", [logs.get(trial, "") for trial in trials["trial"]]),
     }
-    charts = [
-        {"id": name, "title": title, "lead": lead}
-        for name, (title, lead) in CHARTS.items()
-        if name not in SECTIONS or name == section
-    ]
     texts = {
         "name": description.name,
         "folder": data["folder"],
@@ -221,8 +215,8 @@ def _render(sweeps: Sweeps, output: Path | None = None) -> str:
         "unit": ", in points" if is_share(tested.metric) else "",
         "example": _example(by_name, description, select),
         "begins": "; at first, those of the search" if data["filter"] else "",
-        "constants": constants,
-        "charts": charts,
+        "constants": report_data.constants(trials),
+        "charts": _charts(section),
         "pictures": pictures,
         "failures": failures(folder, trials, logs),
         "environments": environments(attempts),
@@ -232,14 +226,27 @@ def _render(sweeps: Sweeps, output: Path | None = None) -> str:
             f" {time.monotonic() - started:.1f} s."
         ),
     }
-    sections = [
+    return render_page({**texts, "sections": _sections(texts)}, data)
+
+
+def _charts(section: str) -> list[dict[str, str]]:
+    """Return the page's charts; of those in SECTIONS, only `section`."""
+    return [
+        {"id": name, "title": title, "lead": lead}
+        for name, (title, lead) in CHARTS.items()
+        if name not in SECTIONS or name == section
+    ]
+
+
+def _sections(texts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the ids and titles of the sections that the page has, in order."""
+    return [
         ("findings", "What the table says"), ("table", "The table"),
         *([("pairs", "Every pair")] if texts["pairs"] else []), ("trials", "Trials"),
-        *((chart["id"], chart["title"]) for chart in charts),
-        *([("pictures", "Pictures")] if pictures else []),
+        *((chart["id"], chart["title"]) for chart in texts["charts"]),
+        *([("pictures", "Pictures")] if texts["pictures"] else []),
         ("failures", "Failures"), ("environment", "Environment"),
     ]  # fmt: skip
-    return render_page({**texts, "sections": sections}, data)
 
 
 def _is_live(groups: Groups) -> bool:

@@ -1,15 +1,21 @@
 """What tasks share whose answers are about whole images, and are not one class each."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from torch import Tensor
 
 from fieldtrial.config import TrainConfig
+from fieldtrial.disk.inside import Inside
 from fieldtrial.training.data.load import Data
+from fieldtrial.training.data.splits import Indices
+from fieldtrial.training.loop.attempt import Attempt, Split
 from fieldtrial.training.loop.batches import Batch, augmented
+from fieldtrial.training.loop.epoch import Diverged
 from fieldtrial.training.loop.losses import AUXILIARY_WEIGHT
 from fieldtrial.training.models.hooks import AuxiliaryLogits
 from fieldtrial.training.models.network import Network
+from fieldtrial.training.tasks.interface import Scores
 
 # From outputs (n, ...) and targets (n, ...) to the loss of each image, (n,).
 Losses = Callable[[Tensor, Tensor], Tensor]
@@ -48,10 +54,49 @@ class ImageObjective:
         """See Objective."""
 
 
-class ImageTask:
+class ImageScores(ABC):
+    """A network's answers for images; see ScoredSplit."""
+
+    @property
+    @abstractmethod
+    def is_finite(self) -> bool:
+        """Whether every answer is a finite number."""
+
+    @abstractmethod
+    def scores(self) -> dict[str, float]:
+        """Return the loss, and the task's metrics."""
+
+    @abstractmethod
+    def write(self, path: Inside) -> None:
+        """Write the arrays, atomically, as the .npz file that results.read.answers reads."""
+
+    def metrics(self, split: str) -> dict[str, float]:
+        """Return {split}_NAME for each of the scores."""
+        return {f"{split}_{name}": value for name, value in self.scores().items()}
+
+
+class ImageTask(ABC):
     """What such tasks share; see Task."""
 
     seen: tuple[str, ...] = ()
+
+    @abstractmethod
+    def answer(
+        self, network: Network, data: Data, indices: Indices, attempt: Attempt
+    ) -> ImageScores:
+        """Return, to all processes, the answers of `network`, in evaluation mode, for images."""
+
+    def evaluate(self, network: Network, data: Data, indices: Indices, attempt: Attempt) -> Scores:
+        """See Task."""
+        return self.answer(network, data, indices, attempt).scores()
+
+    def score(self, network: Network, data: Data, split: Split, attempt: Attempt) -> ImageScores:
+        """See Task."""
+        found = self.answer(network, data, getattr(data, split), attempt)
+        if not found.is_finite:
+            what = f"an answer for a {split} image is not finite"
+            raise Diverged(f"{what} with the kept epoch's weights")
+        return found
 
     def augment(self, batch: Batch, config: TrainConfig, data: Data, step: int, rank: int) -> Batch:
         """See Task: an image keeps what is learned of it."""

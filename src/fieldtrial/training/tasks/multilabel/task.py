@@ -10,10 +10,10 @@ from fieldtrial.training.data.load import Data
 from fieldtrial.training.data.recipe import AnyRecipe
 from fieldtrial.training.data.splits import Indices
 from fieldtrial.training.distributed.world import World
-from fieldtrial.training.loop.attempt import Attempt, Split
+from fieldtrial.training.loop.attempt import Attempt
+from fieldtrial.training.loop.inference import outputs_of
 from fieldtrial.training.models.network import Network
-from fieldtrial.training.tasks.interface import Scores
-from fieldtrial.training.tasks.multilabel.predictions import LabelScores, answer, score_split
+from fieldtrial.training.tasks.multilabel.predictions import LabelScores
 from fieldtrial.training.tasks.of_images import ImageObjective, ImageTask
 
 
@@ -32,13 +32,14 @@ class MultiLabel(ImageTask):
         """Return binary cross-entropy, summed over the labels of an image."""
         return ImageObjective(network, cross_entropy)
 
-    def evaluate(self, network: Network, data: Data, indices: Indices, attempt: Attempt) -> Scores:
-        """Return the cross-entropy, the mean average precision, and macro and micro F1."""
-        return answer(network, data, indices, attempt).scores()
-
-    def score(self, network: Network, data: Data, split: Split, attempt: Attempt) -> LabelScores:
-        """See Task."""
-        return score_split(network, data, split, attempt)
+    def answer(
+        self, network: Network, data: Data, indices: Indices, attempt: Attempt
+    ) -> LabelScores:
+        """See ImageTask."""
+        whole, positions = data.whole, data.positions(indices)
+        assert isinstance(whole, LabelData)
+        logits = outputs_of(network, data, indices, attempt).numpy()
+        return LabelScores(positions, whole.values[positions], logits)
 
 
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:

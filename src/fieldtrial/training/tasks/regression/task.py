@@ -9,11 +9,11 @@ from fieldtrial.training.data.load import Data
 from fieldtrial.training.data.recipe import AnyRecipe
 from fieldtrial.training.data.splits import Indices
 from fieldtrial.training.distributed.world import World
-from fieldtrial.training.loop.attempt import Attempt, Split
+from fieldtrial.training.loop.attempt import Attempt
+from fieldtrial.training.loop.inference import outputs_of
 from fieldtrial.training.models.network import Network
-from fieldtrial.training.tasks.interface import Scores
 from fieldtrial.training.tasks.of_images import ImageObjective, ImageTask
-from fieldtrial.training.tasks.regression.predictions import NumberScores, answer, score_split
+from fieldtrial.training.tasks.regression.predictions import NumberScores
 
 
 class Regression(ImageTask):
@@ -31,13 +31,15 @@ class Regression(ImageTask):
         """Return the squared error of the standardised numbers."""
         return ImageObjective(network, squared_error)
 
-    def evaluate(self, network: Network, data: Data, indices: Indices, attempt: Attempt) -> Scores:
-        """Return the loss, the absolute and the squared error in the number's unit, and R²."""
-        return answer(network, data, indices, attempt).scores()
-
-    def score(self, network: Network, data: Data, split: Split, attempt: Attempt) -> NumberScores:
-        """See Task."""
-        return score_split(network, data, split, attempt)
+    def answer(
+        self, network: Network, data: Data, indices: Indices, attempt: Attempt
+    ) -> NumberScores:
+        """See ImageTask."""
+        whole, positions = data.whole, data.positions(indices)
+        assert isinstance(whole, NumberData)
+        outputs = outputs_of(network, data, indices, attempt).numpy()
+        target, value = whole.numbers[positions], whole.in_units(outputs)
+        return NumberScores(positions, target, value, whole.deviation)
 
 
 def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
