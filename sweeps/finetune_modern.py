@@ -26,7 +26,7 @@ def sweep() -> Sweep:
     ways += [{"freeze": "none", **LAYER_DECAY}, {"freeze": "gradual:1", **LAYER_DECAY}]
     rows = [{"model": model, **way} for model in MODELS for way in ways]
     base = TrainConfig(
-        dataset="inat10", weights="imagenet", epochs=10, schedule="cosine", warmup_fraction=0.1
+        dataset="inat10", weights="imagenet", epochs=15, schedule="cosine", warmup_fraction=0.1
     )
     rows = [row for row in rows if row != {"model": "squeezenet1_1", "freeze": "only:norms"}]
     return Sweep(base=base, rows=rows, search={"lr": loguniform(1e-5, 1e-1)}, trials=8, seeds=3)

@@ -38,6 +38,14 @@ OFFERED = Condition(
 CROSS_ENTROPY = Condition(
     "a loss that is not your own", ("loss",), lambda config: not own_of(config.loss)
 )
+# Detection minimises its own alone.
+WITH_LOSSES = Condition(
+    "task = classification, or a loss of your own and task = multilabel or regression",
+    ("task", "loss"),
+    lambda config: (
+        CLASSIFIED.holds(config) or (OF_IMAGES.holds(config) and bool(own_of(config.loss)))
+    ),
+)
 CNN = _is("model", "cnn")
 DENSE = Condition(
     "model = cnn, or mlp with a dense layer",
@@ -121,7 +129,7 @@ CONDITIONS: dict[str, tuple[Condition, ...]] = {
     "dense_width": (_is("model", "cnn", "mlp"),),
     "dropout": (OFFERED, TRAINED, OF_IMAGES),
     "block_dropout": (OFFERED, BETWEEN_LAYERS, TRAINED, OF_IMAGES),
-    "stochastic_depth": (OFFERED, FROM_LIBRARY, TRAINED, OF_IMAGES),
+    "stochastic_depth": (OFFERED, FROM_LIBRARY, DEEP, TRAINED, OF_IMAGES),
     "svm_kernel": (MACHINE,),
     "svm_scaling": (MACHINE,),
     "svm_penalty": (MACHINE,),
@@ -139,7 +147,7 @@ CONDITIONS: dict[str, tuple[Condition, ...]] = {
     "step_epochs": (_is("schedule", "step"), FALLING, TRAINED),
     "gamma": (_is("schedule", "step", "plateau"), TRAINED),
     "plateau_patience": (_is("schedule", "plateau"), FALLING, TRAINED),
-    "loss": (TRAINED, CLASSIFIED),
+    "loss": (TRAINED, WITH_LOSSES),
     "loss_weight": (_is("loss", "center", "triplet"), TRAINED, CLASSIFIED),
     "center_lr": (_is("loss", "center"), WEIGHED, TRAINED, CLASSIFIED),
     "margin": (_is("loss", "triplet"), WEIGHED, TRAINED, CLASSIFIED),

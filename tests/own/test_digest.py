@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from fieldtrial.own.digest import code_digest, project_sources, reached, release
+from fieldtrial.own.digest import (
+    code_digest,
+    first_content,
+    project_sources,
+    reached,
+    release,
+)
 from fieldtrial.own.find import require
 from fieldtrial.own.load import load
 from fieldtrial.own.project import TRUSTED, enter_project
@@ -28,6 +34,7 @@ def digest() -> Callable[[], str]:
 
     def of_now() -> str:
         code_digest.cache_clear()
+        first_content.cache_clear()
         return code_digest("nets:Net")
 
     return of_now

@@ -12,7 +12,7 @@ def test_targets_are_the_words_after_to_and_paths_are_the_projects(tmp_path: Pat
     words = '"mlflow sqlite:///a.db", "wandb --offline", "csv \'my tables\'"'
     (tmp_path / FILE).write_text(f"[logging]\nto = [{words}]\n")
     assert [one.words for one in read_targets(tmp_path)] == [
-        ["mlflow", "sqlite:///a.db"],
+        ["mlflow", f"sqlite:///{tmp_path}/a.db"],
         ["wandb", str(tmp_path), "--offline"],
         ["csv", f"{tmp_path}/my tables"],
     ]

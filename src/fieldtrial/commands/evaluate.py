@@ -18,9 +18,11 @@ from fieldtrial.command_line import (
     parse,
     refuse,
     say,
+    typed_config,
 )
 from fieldtrial.config import TrainConfig
 from fieldtrial.installed.extras import require_extras
+from fieldtrial.own.names import is_own
 
 SPLITS = ["test", "validation", "all"]
 TEXTS = {
@@ -51,6 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         refuse(parser, flags, "run", ["weights", "out", "head"])
         run = open_run(flags.run, flags.trust)  # before torch is imported
+        if flags.dataset and is_own(flags.dataset):
+            typed_config(TrainConfig(dataset=flags.dataset))
     require_extras("train")
     from fieldtrial.training.distributed.world import World  # late: torch
     from fieldtrial.training.scoring import evaluation, published

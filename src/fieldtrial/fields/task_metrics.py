@@ -45,8 +45,8 @@ CHOOSING: dict[TaskName, tuple[str, ...]] = {
     "regression": ("mae", "rmse", "r2", "loss"),
     "detection": ("map", "map50", "loss"),
 }
-# The tasks whose answers are probabilities of classes: for pictures of classes, ensembles,
-# explanations and support vector machines.
+# The tasks whose answers are probabilities of classes: for pictures of classes, explanations
+# and support vector machines.
 WITH_CLASSES: tuple[TaskName, ...] = ("classification",)
 # What is known of each class or label by itself, as a measure CLASS_f1 or CLASS_ap of a table.
 OF_EACH: dict[TaskName, tuple[str, ...]] = {"classification": ("f1",), "multilabel": ("f1", "ap")}

@@ -66,9 +66,15 @@ def code_digest(name: str) -> str:
     if known := release(require(module, roots())):
         return hashlib.sha256(known.encode()).hexdigest()
     for source in reached(module, roots()):
-        content = source.path.read_bytes()
+        content = first_content(source.path)
         digest.update(b"%s\0%d\0%s" % (os.fsencode(source.name), len(content), content))
     return digest.hexdigest()
+
+
+@functools.cache
+def first_content(path: Path) -> bytes:
+    """Return a file's content, as this process began with it: its modules are imported once."""
+    return path.read_bytes()
 
 
 def release(source: Source) -> str | None:
@@ -104,7 +110,8 @@ def project_sources(names: Sequence[str]) -> dict[str, bytes]:
             continue
         for source in reached(module, roots()):
             package = source.root / source.top
-            paths = sorted(package.rglob("*.py")) if package.is_dir() else [source.path]
+            is_inside = package in source.path.parents  # else a folder of its name is beside it
+            paths = sorted(package.rglob("*.py")) if is_inside else [source.path]
             for path in paths:
                 found.setdefault(path.relative_to(source.root).as_posix(), path.read_bytes())
     return dict(sorted(found.items()))

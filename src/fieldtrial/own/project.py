@@ -33,12 +33,24 @@ def enter_project(start: Path) -> None:
     """Let this process and its children find own modules in the project of a file or a folder.
 
     They are looked for in the project's root, then in the folder of the file, or of the sweeps. A
-    folder that is in no project has none: it may be anybody's.
+    folder that is in no project has none: it may be anybody's. So may a project above that neither
+    the user, nor root, nor the owner of `start` has made.
     """
     root = project_root(start)
+    if root and not _is_of(root, {os.geteuid(), 0, *_owners([start])}):
+        root = None
     beside = root and root / FOLDERS[0] if start.is_dir() else start.absolute().parent
     folders = dict.fromkeys(one for one in (root, beside) if one is not None and one.is_dir())
     os.environ[PROJECT] = json.dumps([str(one) for one in folders])
+
+
+def _is_of(root: Path, owners: set[int]) -> bool:
+    """Return whether one of these users has made the folders that make `root` a project."""
+    return bool(owners.intersection(_owners([root / name for name in FOLDERS])))
+
+
+def _owners(paths: Iterable[Path]) -> list[int]:
+    return [path.stat().st_uid for path in paths if path.exists()]
 
 
 def roots() -> tuple[Path, ...]:

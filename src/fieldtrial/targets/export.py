@@ -11,7 +11,7 @@ import os
 import shlex
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 FILE = "fieldtrial.toml"
@@ -25,6 +25,7 @@ PLACES = {
 }
 LIBRARIES = ("mlflow", "wandb")  # targets that need a library of the same name
 ADDRESS = "MLFLOW_TRACKING_URI"
+DATABASE = "sqlite:///"  # before a file
 
 
 @dataclass(frozen=True)
@@ -96,8 +97,12 @@ def read_targets(folder: Path) -> list[Target]:
     for text in known:
         try:
             target = parse_target(shlex.split(text))
-            is_path = target.kind != "mlflow"
-            found.append(Target(target.kind, str(folder / target.place)) if is_path else target)
+            scheme, is_file, file = target.place.rpartition(DATABASE)
+            if is_file and not scheme:
+                target = replace(target, place=f"{DATABASE}{folder / file}")
+            elif target.kind != "mlflow":
+                target = replace(target, place=str(folder / target.place))
+            found.append(target)
         except ValueError as error:
             problems.append(f"{path}: logging.to: {error}")
     if problems:

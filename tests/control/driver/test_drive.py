@@ -3,6 +3,7 @@
 import errno
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -338,3 +339,9 @@ def test_a_lost_terminal_ends_it_unless_it_was_started_with_nohup() -> None:
     Interruption().listen()
     with pytest.raises(Hangup):
         signal.raise_signal(signal.SIGHUP)
+
+
+def test_a_child_that_has_not_begun_its_program_dies_of_the_signal() -> None:
+    Interruption().listen()
+    child = subprocess.Popen(["sleep", "60"], preexec_fn=lambda: signal.raise_signal(signal.SIGINT))
+    assert child.wait(timeout=60) == -signal.SIGINT

@@ -296,8 +296,13 @@ class Row(RowTrials):
         if change.scheduler:
             self._scheduler.add(change.scheduler)
 
-    def extend(self, trials: int, seeds: int, finalists: int) -> None:
-        """Change the budget; if it is another one, the winner is chosen again."""
+    def take_over(self, sweep: Sweep) -> None:
+        """Take what an earlier state of this row lacks from its sweep, and the sweep's budget.
+
+        If the budget is another one, the winner is chosen again.
+        """
+        self._domains = dict(sweep.search)  # states of earlier versions have none
+        trials, seeds, finalists = sweep.trials_per_search, int(sweep.seeds), sweep.finalists
         if (trials, seeds, finalists) != (self.budget, self.seeds, self.most_finalists):
             self.budget, self.seeds, self.most_finalists = trials, seeds, finalists
             self.finalists = self.finals = None

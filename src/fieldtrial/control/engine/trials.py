@@ -114,7 +114,7 @@ class Trials:
                 with contextlib.suppress(FileNotFoundError, UnreadableError):
                     row.restore(run.config(), run.result())
         for kept in known.values():
-            kept.extend(sweep.trials_per_search, sweep.seeds, sweep.finalists)
+            kept.take_over(sweep)
         every = sorted((known | new).items())
         return cls(
             [row for _, row in every],

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fieldtrial.command_line import BAD_INPUT, complain, job, said_if_long, say
+from fieldtrial.command_line import BAD_INPUT, complain, job, parse, said_if_long, say
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.installed.extras import require_extras
 from fieldtrial.results.export.errors import TargetError
-from fieldtrial.targets.export import OFFLINE, PLACES, Target, parse_target
+from fieldtrial.targets.export import LIBRARIES, OFFLINE, PLACES, Target, parse_target
 
 if TYPE_CHECKING:
     from fieldtrial.results.read.sweeps import Sweeps
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @job(TargetError)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Export what is in a folder; return the exit status."""
-    options = _parser().parse_args(arguments)
+    options = parse(_parser(), arguments)
     require_extras("report")
     target = parse_target(options.to, options.offline)
     from fieldtrial.results.read.sweeps import places, read_each  # late: pandas
@@ -35,6 +35,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if len(parts) > 1 and target.kind == "croissant":
             names = ", ".join(str(folder.path) for folder in folders)
             raise ValueError(f"a card is of one sweep; name one of {names}")
+        if target.kind in LIBRARIES and len({folder.name for folder in folders}) < len(folders):
+            raise ValueError(
+                f"{options.folder}: several sweeps have one name, and {target.kind} knows them by"
+                " it; export each of them to a place of its own"
+            )
         for part, folder, below in zip(parts, folders, places(folders), strict=True):
             is_table = target.kind in ("csv", "parquet") and len(parts) > 1
             place = str(Path(target.place) / below) if is_table else target.place

@@ -28,6 +28,7 @@ PREFIX = "fieldtrial."  # of the tags
 KEY, DIGEST = f"{PREFIX}key", f"{PREFIX}digest"
 PARENT, NAME = "mlflow.parentRunId", "mlflow.runName"  # MLflow's own tags
 MOST_METRICS, MOST_OTHERS = 1000, 100  # in a request
+WHOLE = 250  # characters of a parameter, which every MLflow keeps
 LONGEST_TAG = 5000  # letters
 # How long a server that does not answer is waited for, unless the user's environment says it.
 PATIENCE = {
@@ -168,6 +169,16 @@ class _Store:
         known = self._known[trial.key].data if trial.key in self._known else None
         params = {} if known is None else known.params
         new = [one for one in trial.parameters.items() if one[0] not in params]
+        # MLflow may cut long values.
+        if other := [
+            name
+            for name, value in trial.parameters.items()
+            if len(value) < WHOLE and params.get(name, value) != value
+        ]:
+            raise TargetError(
+                f"mlflow: {trial.key} is there with {other[0]} = {params[other[0]]}: it is another"
+                " run of this name; delete it there, or rename one"
+            )
         from mlflow.entities import Param
 
         for part in _parts([Param(name, value) for name, value in new], MOST_OTHERS):

@@ -183,7 +183,7 @@ def load(
     places as earlier versions did, as `cut` says.
 
     wanted: what the images must be labelled with. Where that is no class, all of them count as of
-        one; see `load_boxes` and `load_targets`.
+        one; see `load_boxes`, `load_labels`, `load_numbers`.
 
     Raises:
         ConfigError: no such data set, folder or class; a damaged image; a class without enough

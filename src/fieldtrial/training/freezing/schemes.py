@@ -59,7 +59,11 @@ def freeze(
     frozen = _frozen(network, axis, scheme, epoch=1, options=options)
     if scheme != "none" and frozen in (set(), names):
         listed = ", ".join(f"{number} {unit.name}" for number, unit in enumerate(axis, start=1))
-        example = f"; a pattern is searched for in names such as {min(names)}" if argument else ""
+        example = (
+            f"; a pattern is searched for in names such as {min(names)}"
+            if kind == "pattern"
+            else ""
+        )
         raise ValueError(
             f"freeze = {scheme!r}: freezes {'everything' if frozen else 'nothing'}; the model's"
             f" {len(axis)} units are {listed}{example}"

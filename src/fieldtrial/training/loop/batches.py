@@ -28,7 +28,7 @@ from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.models.network import Network, forward_shapes
 
 AHEAD = 2  # batches that are prepared before they are asked for
-# Purposes of random numbers; 5 and 6 are those of freezing/cached_views.
+# Purposes of random numbers; freezing/ has 5 and 6 (cached_views) and 9 (low_rank).
 ORDER, DROPOUT, AUGMENTATION, CROP, SAMPLING, MIXING = 1, 2, 3, 4, 7, 8
 TRIPLET = 3  # images
 

@@ -136,7 +136,9 @@ class Fit:
             self._frozen = {"frozen": frozen_digest(network)}
             self._is_kept = can_be_built_again(network)
         self._whole = network.to(world.device), data
-        refreeze(network, config.freeze, max(1, self.progress.epoch + 1))
+        # After the last epoch, nothing else begins to train: it is scored as it has ended.
+        begun = self.progress.epoch + (self.progress.end(config) is None)
+        refreeze(network, config.freeze, max(1, begun))
         self.network, self.data = self._with_features(*self._whole)
         self._ideal_seconds = ideal_seconds(self.network, world)
         learner = self._learning()

@@ -316,6 +316,8 @@ def decide(network: Network, config: TrainConfig, world: World, steps: int) -> t
         return False, "not compiled: on CPUs it was not seen to pay"
     if network.code:
         return False, "not compiled: an own model may draw random numbers"
+    if network.unfreezes:
+        return False, "not compiled: it would be again whenever other layers begin to train"
     if any(map(_draws, network.modules())):
         return False, "not compiled: layers with dropout would draw other numbers"
     saved, pays = steps * SAVED_SECONDS, steps * SAVED_SECONDS > COMPILE_SECONDS

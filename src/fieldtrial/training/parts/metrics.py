@@ -60,14 +60,18 @@ def own_metrics(
 
 
 def try_metrics(config: TrainConfig, targets: NDArray[Any], classes: int) -> None:
-    """Raise ConfigError as `own_metrics` does, before a trial: for answers that are all right.
+    """Raise ConfigError as `own_metrics` does, before a trial.
+
+    It is tried for answers that are all right and, of classes, for answers that are all the same.
 
     targets: of the validation images; `classes` is how many there are where these are labels.
     """
     if config.metrics:
         is_label = targets.ndim == 1 and np.issubdtype(targets.dtype, np.integer)
-        outputs = np.eye(classes, dtype=np.float32)[targets] if is_label else targets
-        own_metrics(config, outputs.astype(np.float32), targets)
+        of_class = np.eye(classes, dtype=np.float32)
+        tried = [of_class[targets], of_class[np.zeros_like(targets)]] if is_label else [targets]
+        for outputs in tried:
+            own_metrics(config, outputs.astype(np.float32), targets)
 
 
 def small_is_better(config: TrainConfig) -> list[str]:

@@ -80,8 +80,7 @@ def part_of(
 def own_part(field: str, name: str, options: Mapping[str, Any]) -> Part:
     """Return the own part `name`, with these options. Raises as `part_of`."""
     call = _loaded(field, name)
-    if field in SEVERAL:
-        taken = _parameters(call)
+    if field in SEVERAL and (taken := _parameters(call)) is not None:
         options = {option: value for option, value in options.items() if option in taken}
     return Part(field, name, call, options)
 
@@ -106,5 +105,8 @@ def _keywords(call: Callable[..., Any]) -> tuple[str, ...]:
     return tuple(one.name for one in parameters if one.kind is inspect.Parameter.KEYWORD_ONLY)
 
 
-def _parameters(call: Callable[..., Any]) -> frozenset[str]:
-    return frozenset(inspect.signature(call).parameters)
+def _parameters(call: Callable[..., Any]) -> frozenset[str] | None:
+    """Return the names of the parameters; None where the callable takes any."""
+    known = inspect.signature(call).parameters
+    is_open = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in known.values())
+    return None if is_open else frozenset(known)

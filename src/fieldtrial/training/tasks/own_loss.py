@@ -28,9 +28,10 @@ class LossPart(Protocol):
         whole batch.
 
         Args:
-            outputs: what the network gave, float32 (n, ...): in classification, logits
-                (n, classes).
-            targets: what is right, (n, ...): in classification, labels, int64 (n,).
+            outputs: what the network gave, float32: logits (n, classes) or (n, labels), or
+                standardised numbers (n, 1).
+            targets: what is right: classes, int64 (n,); labels, float32 (n, labels), 0 or 1; or
+                standardised numbers, float32 (n, 1).
         """
 
 

@@ -116,7 +116,8 @@ def test_tables_of_spreadsheets_mean_the_same(tmp_path: Path) -> None:
         found.append(load(tmp_path, task="multilabel").digest)
     assert len(set(found)) == 1
     others = []
-    for table in (named, spaced):
+    listed = [{**row, "labels": row["labels"].replace(";", ", ")} for row in named]
+    for table in (named, spaced, listed):
         file.write_text(table_text(table, order))
         data = load(tmp_path, task="multilabel")
         assert data.class_names == ("blue", "green", "red")
@@ -194,11 +195,24 @@ def test_what_cannot_be_learned_is_refused(tmp_path: Path) -> None:
     rows = write_pictures(tmp_path, 30)
     same = [{**row, "length": 5, "blue": 0} for row in rows]
     (tmp_path / "labels.csv").write_text(table_text(same, ("image", *COLOURS)))
-    with pytest.raises(ConfigError, match="no training image has blue"):
+    with pytest.raises(ConfigError, match="no image has blue"):
         load(tmp_path, task="multilabel")
     (tmp_path / "labels.csv").write_text(table_text(same, ("image", "length")))
     with pytest.raises(ConfigError, match=r"all \d+ training images have the same length, 5"):
         load(tmp_path, task="regression")
+
+
+def test_a_label_that_one_part_alone_has_is_told(tmp_path: Path) -> None:
+    rows = write_pictures(tmp_path, 30)
+    names = ("train", "validation", "test") * 10
+    only = [
+        {**row, "part": part, "blue": int(part == "test")}
+        for row, part in zip(rows, names, strict=True)
+    ]
+    (tmp_path / "labels.csv").write_text(table_text(only, ("image", "part", *COLOURS)))
+    remarks = load(tmp_path, task="multilabel").remarks
+    assert "no training image has blue: this run does not learn it" in remarks
+    assert "no validation image has blue: the mean average precision there is without it" in remarks
 
 
 def test_strata_are_rarest_labels_and_tenths() -> None:

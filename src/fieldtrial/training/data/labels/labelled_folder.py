@@ -88,11 +88,14 @@ def open_folder(root: Path, wanted: Wanted, cut_test: bool = True) -> Dataset:
             raise problem(dataset, why) from None
     if wanted.task not in IN_FOLDERS or {IMAGE, LABEL} <= set(columns):
         return labelled_folder(root, wanted, columns)
+    is_set_aside = file.is_file()
     try:
-        return image_folder(root, cut_test=cut_test)
+        found = image_folder(root, cut_test=cut_test)
     except ConfigError as error:
-        beside = problem(dataset, why).problems if file.is_file() else []
+        beside = problem(dataset, why).problems if is_set_aside else []
         raise ConfigError([*error.problems, *beside]) from None
+    set_aside = (f"folders are the classes, because {why}",) if is_set_aside else ()
+    return replace(found, remarks=(*found.remarks, *set_aside))
 
 
 def labelled_folder(root: Path, wanted: Wanted, columns: Sequence[str]) -> Dataset:
@@ -193,13 +196,16 @@ def _named(table: Table) -> Flagged:
     for row, cell in zip(table.rows, cells, strict=True):
         if not cell.isprintable():
             table.tell(row, f"{LABELS} = {cell!r}: must be names of labels")
-    between = ";" if any(";" in cell for cell in cells) else None  # else spaces
+    # else spaces
+    between = next((mark for mark in ";," if any(mark in cell for cell in cells)), None)
     sets = [{name.strip() for name in cell.split(between)} - {""} for cell in cells]
     names = in_order(set().union(*sets))
     if not names or len(names) > MOST_COLUMNS:
         rule = f"must be from 1 to {MOST_COLUMNS:,}"
         raise UnreadableError(f"{table.path}: names {len(names):,} labels; {rule}")
-    return names, [[int(name in own) for name in names] for own in sets], ()
+    others = [name for name in table.own if name not in (LABELS, LABEL)]
+    remarks = (f"passed over the columns beside {LABELS}: {first_of(others)}",) if others else ()
+    return names, [[int(name in own) for name in names] for own in sets], remarks
 
 
 def _flagged(table: Table) -> Flagged:

@@ -73,7 +73,7 @@ class Functions:
             return part(shape), HEAD
         model = _built(part, shape)
         head = _head(part, model, shape.classes)
-        _require_blocks(part, model)
+        _require_blocks(part, model, head)
         _try(part, model, head, shape)
         return model, head
 
@@ -136,12 +136,15 @@ def _head(part: Part, model: nn.Module, classes: int) -> str:
     return last
 
 
-def _require_blocks(part: Part, model: nn.Module) -> None:
-    """Raise ConfigError if `blocks` names what is not there."""
+def _require_blocks(part: Part, model: nn.Module, head: str) -> None:
+    """Raise ConfigError if `blocks` names what is not there, or what holds the head or a block."""
     modules = {name: module for name, module in model.named_modules() if name}
-    for name in named_blocks(model):
+    named = named_blocks(model)
+    for name in named:
         if name not in modules:
             raise part.refused(f"blocks: no module {name!r}; {_has(modules)}")
+        if inside := [one for one in (head, *named) if one.startswith(f"{name}.")]:
+            raise part.refused(f"blocks: {name!r} holds {inside[0]!r}, the last layer or a block")
 
 
 def named_blocks(model: nn.Module) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from torch.nn import functional
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.disk.schemas import Cut
+from fieldtrial.own.names import is_own
 from fieldtrial.training.data.labels.load import LabelData, load_labels
 from fieldtrial.training.data.load import Data
 from fieldtrial.training.data.recipe import AnyRecipe
@@ -12,9 +13,12 @@ from fieldtrial.training.data.splits import Indices
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.loop.inference import outputs_of
+from fieldtrial.training.loop.losses import AUXILIARY_WEIGHT
 from fieldtrial.training.models.network import Network
+from fieldtrial.training.tasks.interface import Objective
 from fieldtrial.training.tasks.multilabel.predictions import LabelScores
 from fieldtrial.training.tasks.of_images import ImageObjective, ImageTask
+from fieldtrial.training.tasks.own_loss import OwnObjective
 
 
 class MultiLabel(ImageTask):
@@ -27,9 +31,11 @@ class MultiLabel(ImageTask):
         return load_labels(config, image_size, cut, recipe)
 
     def objective(
-        self, network: Network, _config: TrainConfig, _data: Data, _world: World
-    ) -> ImageObjective:
-        """Return binary cross-entropy, summed over the labels of an image."""
+        self, network: Network, config: TrainConfig, _data: Data, _world: World
+    ) -> Objective:
+        """Return binary cross-entropy, summed over the labels of an image; or an own loss."""
+        if is_own(config.loss):
+            return OwnObjective(network, config, AUXILIARY_WEIGHT)
         return ImageObjective(network, cross_entropy)
 
     def answer(
