@@ -3,6 +3,8 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.machinery import ModuleSpec
+from importlib.util import spec_from_file_location
 from pathlib import Path
 
 import pytest
@@ -14,9 +16,9 @@ from fieldtrial.own.digest import (
     reached,
     release,
 )
-from fieldtrial.own.find import require
+from fieldtrial.own.find import _installed, require
 from fieldtrial.own.load import load
-from fieldtrial.own.project import TRUSTED, enter_project
+from fieldtrial.own.project import PROJECT, TRUSTED, enter_project
 from fieldtrial.processes import python
 from tests.own.projects import RAN, make_project
 
@@ -77,6 +79,44 @@ def test_jobs_get_whole_packages(project: Path) -> None:
     sources = project_sources(["nets:Net", "torch.optim:SGD"])
     assert set(sources) == {path.relative_to(project).as_posix() for path in project.rglob("*.py")}
     assert (release(require("torch.optim", (project,))) or "").startswith("torch ")
+
+
+def test_installs_of_one_version_with_other_files_differ(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, digest: Callable[[], str]
+) -> None:
+    (tmp_path / "nets.py").write_text("class Net: ...\n")
+    about = tmp_path / "nets-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: nets\nVersion: 1.0\n")
+
+    def installed(content: str) -> str:
+        lines = f"nets.py,sha256={content},15\nnets-1.0.dist-info/RECORD,,\n"
+        (about / "RECORD").write_text(lines)
+        return digest()
+
+    monkeypatch.setenv(PROJECT, "[]")
+    monkeypatch.syspath_prepend(tmp_path)
+    _installed.cache_clear()
+    assert release(require("nets", ())) == "nets 1.0"
+    assert installed("one") != installed("another")
+    _installed.cache_clear()
+
+
+def test_editable_packages_that_only_their_own_finder_knows_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = make_project(tmp_path / "source") / "pkg"
+
+    class EditableFinder:
+        @staticmethod
+        def find_spec(name: str, *_: object) -> ModuleSpec | None:
+            file = package / "__init__.py"
+            return spec_from_file_location(name, file) if name == "far_package" else None
+
+    package.rename(package := tmp_path / "source" / "far_package")
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, EditableFinder])
+    assert require("far_package.inner", ()).path == package / "inner.py"
+    assert release(require("far_package.inner", ())) is None
 
 
 USE = """

@@ -1,8 +1,9 @@
 """Which source files an own part consists of, and a digest of them.
 
 They are those that its module reaches by import statements, in its own project or package. What a
-module imports by calls, or reads as data, is not seen. A part of an installed release is no source
-of the user's: its name and version stand for it.
+module imports by calls, or reads as data, is not seen, nor what it imports of other packages. A
+part of an installed release is no source of the user's: its name, its version and the hashes that
+its installer wrote stand for it.
 """
 
 import ast
@@ -64,7 +65,7 @@ def code_digest(name: str) -> str:
     module = name.partition(":")[0]
     digest = hashlib.sha256()
     if known := release(require(module, roots())):
-        return hashlib.sha256(known.encode()).hexdigest()
+        return hashlib.sha256(f"{known} {_installed_files(known)}".encode()).hexdigest()
     for source in reached(module, roots()):
         content = first_content(source.path)
         digest.update(b"%s\0%d\0%s" % (os.fsencode(source.name), len(content), content))
@@ -90,6 +91,16 @@ def release(source: Source) -> str | None:
             if Path(str(known.locate_file(""))) == source.root:
                 return f"{name} {known.version}"
     return None
+
+
+def _installed_files(known: str) -> list[str]:
+    """Return the names and hashes of a release's Python files, as its installer has written them.
+
+    They tell installs of one version apart, such as those of a repository at different commits.
+    """
+    name, _ = known.split(" ", 1)
+    files = distribution(name).files or ()
+    return sorted(f"{one} {one.hash.value}" for one in files if one.hash and one.suffix == ".py")
 
 
 def _distributions(top: str) -> Iterator[str]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from importlib.machinery import PathFinder
 from pathlib import Path
 
+OURS = f"{__package__}."  # modules that have finders of the project
+
 
 @dataclass(frozen=True)
 class Source:
@@ -70,7 +72,10 @@ def _installed(top: str) -> tuple[Path, ...]:
 
 
 def _folders(top: str) -> Iterator[Path]:
-    spec = PathFinder.find_spec(top)
+    # Editable packages may have finders of their own.
+    others = (one for one in sys.meta_path if not type(one).__module__.startswith(OURS))
+    found = (one.find_spec(top, None) for one in others)
+    spec = PathFinder.find_spec(top) or next((one for one in found if one), None)
     if spec is None:
         return
     if spec.origin and spec.submodule_search_locations is not None:

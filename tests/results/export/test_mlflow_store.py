@@ -1,5 +1,6 @@
 """Exports to MLflow, read back with its own client from a database on this machine."""
 
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -161,6 +162,32 @@ def test_what_goes_on_is_added_and_what_was_interrupted_is_completed(
     assert {
         name for name in others if not name.startswith("sweep/row") and name != "sweep"
     } == set()
+
+
+def test_what_no_longer_holds_of_a_row_is_taken_back(sweep: Written, uri: str) -> None:
+    assert export(sweep, uri) == 0
+    before = runs_in(uri)
+    best, worse = sorted(
+        (key for key in before if key.startswith("sweep/row")),
+        key=lambda key: before[key].data.tags["fieldtrial.verdict"] != "best",
+    )
+    assert "difference_to_best" in before[worse].data.metrics
+    assert "fieldtrial.compared_with" in before[worse].data.tags
+    seeds = (None, 101, 102, 103)
+    for number, seed in enumerate(seeds):
+        run = sweep.folder.run(sweep.trial(1, lr=0.01, **({"seed": seed} if seed else {})))
+        result = run.result()
+        assert result is not None
+        scores = {"test_accuracy": 0.88 + 0.01 * number} if seed else {"validation_accuracy": 0.9}
+        run.write_result(result | scores)
+    assert export(sweep, uri) == 0
+    after = runs_in(uri)
+    assert after[worse].data.tags["fieldtrial.verdict"] == "best"
+    assert "fieldtrial.compared_with" not in after[worse].data.tags
+    assert math.isnan(after[worse].data.metrics["difference_to_best"])
+    assert after[worse].data.metrics["test_accuracy_mean"] == pytest.approx(0.9)
+    assert after[best].data.tags["fieldtrial.compared_with"]
+    assert after[best].data.metrics["difference_to_best"] < 0
 
 
 def test_a_store_that_does_not_answer_is_said_in_a_line(

@@ -23,7 +23,7 @@ from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.processes import python
 from fieldtrial.targets.export import Target
 
-LAST_SECONDS = 600  # the most that an export at the end may take
+MOST_SECONDS = 600  # that one export to one target may take
 COMMAND = "fieldtrial.results.export.command"
 
 
@@ -77,13 +77,18 @@ class LiveExport:
                 start_new_session=True,  # Ctrl-C must reach the driver only
             )
             os.setpriority(os.PRIO_PROCESS, process.pid, LOWEST_PRIORITY)
-            while process.poll() is None:
-                if self._over.wait(POLL_SECONDS):
+            end, problem = time.monotonic() + MOST_SECONDS, ""
+            while process.poll() is None and not problem:
+                is_over = self._over.wait(POLL_SECONDS)
+                if is_over or time.monotonic() > end:
                     process.kill()  # the next export completes what is half done
                     process.wait()
+                    problem = _too_long(target)
+                if is_over:
                     return
             errors.seek(0)
-            problem = _last_line(errors.read()) if process.returncode else ""
+            if process.returncode and not problem:
+                problem = _last_line(errors.read())
         if problem and problem != self._said.get(target):
             self._say(f"not exported, tried again later: {problem}")
         self._said[target] = problem
@@ -95,15 +100,19 @@ def export_at_the_end(folder: SweepFolder, targets: Sequence[Target]) -> list[st
     for target in targets:
         try:
             done = subprocess.run(
-                _command(folder, target), capture_output=True, timeout=LAST_SECONDS, check=False
+                _command(folder, target), capture_output=True, timeout=MOST_SECONDS, check=False
             )
             said = _last_line(done.stderr if done.returncode else done.stdout)
             lines.append(f"not exported: {said}" if done.returncode else said)
         except subprocess.TimeoutExpired:
-            lines.append(f"not exported: {target} took more than {LAST_SECONDS} s")
+            lines.append(f"not exported: {_too_long(target)}")
         except OSError as error:
             lines.append(f"not exported: {error.strerror}")
     return lines
+
+
+def _too_long(target: Target) -> str:
+    return f"{target} took more than {MOST_SECONDS} s"
 
 
 def _command(folder: SweepFolder, target: Target) -> list[str]:

@@ -6,6 +6,7 @@ interrupted is completed by the next one.
 """
 
 import logging
+import math
 import os
 import re
 import tempfile
@@ -98,7 +99,7 @@ class _Store:
                 for name, file in files.items():
                     Path(folder, name).write_bytes(file)
                     self._client.log_artifact(sweep, os.fspath(Path(folder, name)))
-            self._finish(sweep, content.name, tags, digest, "FINISHED")
+            self._finish(sweep, content.name, content.name, tags, digest, "FINISHED")
         rows = {row.number: self._write_row(row, sweep) for row in content.rows}
         changed = 0
         for trial in content.trials:
@@ -155,9 +156,11 @@ class _Store:
         run = self._run(row.key, row.name, row.tags, sweep)
         if self._is_old(row.key, digest):
             known = self._known[row.key].data.metrics if row.key in self._known else {}
-            new = {name: value for name, value in row.values.items() if known.get(name) != value}
+            gone = dict.fromkeys(known.keys() - row.values.keys(), math.nan)  # none can be deleted
+            values = gone | row.values
+            new = {name: value for name, value in values.items() if known.get(name) != value}
             self._log(run, [(name, value, 0.0, 0) for name, value in new.items()])
-            self._finish(run, row.name, row.tags, digest, "FINISHED")
+            self._finish(run, row.key, row.name, row.tags, digest, "FINISHED")
         return run
 
     def _write_trial(self, trial: ExportedTrial, above: str) -> bool:
@@ -206,7 +209,7 @@ class _Store:
                 self._client.log_artifact(run, os.fspath(copy))
         ended = "FINISHED" if trial.is_good else "FAILED"
         status = ended if trial.is_over else "RUNNING"
-        self._finish(run, trial.name, trial.tags, digest, status, above, moment)
+        self._finish(run, trial.key, trial.name, trial.tags, digest, status, above, moment)
         return True
 
     def _steps(self, run: str, metrics: Mapping[str, float]) -> dict[tuple[str, int], float]:
@@ -228,6 +231,7 @@ class _Store:
     def _finish(
         self,
         run: str,
+        key: str,
         name: str,
         tags: Mapping[str, str],
         digest: str,
@@ -235,10 +239,17 @@ class _Store:
         above: str = "",
         end: float = 0.0,
     ) -> None:
-        """Write the tags and the status, and last the digest, which says that the run is whole."""
+        """Write the tags and the status, and last the digest, which says that the run is whole.
+
+        Tags of an earlier export that no longer hold are deleted.
+        """
         from mlflow.entities import RunTag
 
         own = {**_tags(tags), NAME: name, **({PARENT: above} if above else {})}
+        known = self._known[key].data.tags if key in self._known else {}
+        for gone in known.keys() - own.keys() - {KEY, DIGEST}:
+            if gone.startswith(PREFIX):
+                self._client.delete_tag(run, gone)
         self._client.log_batch(run, tags=[RunTag(one, value) for one, value in own.items()])
         if status == "RUNNING":
             self._client.update_run(run, status)
