@@ -1,5 +1,6 @@
-"""The example notebook runs."""
+"""The notebook runs, and the pages made from sweeps have what the notebook and the sweeps have."""
 
+import json
 import runpy
 from pathlib import Path
 
@@ -30,3 +31,16 @@ def test_the_notebook_runs_on_a_sweep_and_is_kept_without_outputs(
     assert len(figures) == 2
     rows = sum(len(trace["y"]) for trace in figures[0]["data"])
     assert rows == 8
+
+
+def test_the_page_of_the_notebook_has_its_cells() -> None:
+    page = (ROOT / "docs" / "notebook.md").read_text()
+    cells = json.loads(NOTEBOOK.read_text())["cells"]
+    assert len(cells) > 8
+    assert ["".join(one["source"]) for one in cells if "".join(one["source"]) not in page] == []
+
+
+def test_the_gallery_has_every_sweep() -> None:
+    page = (ROOT / "docs" / "gallery.md").read_text()
+    heads = [line.removeprefix("## ") for line in page.splitlines() if line.startswith("## ")]
+    assert heads == sorted(path.stem for path in (ROOT / "sweeps").glob("*.py"))
