@@ -89,7 +89,7 @@ def write_notebook(sweep: Path) -> list[Path]:
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     notebook.cells.insert(0, nbformat.v4.new_code_cell(WIDE))
     NotebookClient(notebook, resources={"metadata": {"path": str(NOTEBOOK.parent)}}).execute()
-    written = []
+    written = list[Path]()
     for cell in notebook.cells[1:]:
         outputs = cell.get("outputs", [])
         outputs[:] = [one for one in outputs if one.output_type != "stream"]  # of libraries
