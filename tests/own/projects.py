@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from fieldtrial.own.digest import code_digest, first_content
+
 RAN = "ran"  # the file
 NETS = """
 import pathlib
@@ -56,3 +58,9 @@ def make_project(folder: Path) -> Path:
     )
     (folder / "pkg" / "far.py").write_text("def deeper(shape, steps: int = 2):\n    pass\n")
     return folder
+
+
+def forget_code() -> None:
+    """Digest own code anew, as a process does that begins now."""
+    code_digest.cache_clear()
+    first_content.cache_clear()

@@ -11,7 +11,6 @@ import pytest
 
 from fieldtrial.own.digest import (
     code_digest,
-    first_content,
     project_sources,
     reached,
     release,
@@ -20,7 +19,7 @@ from fieldtrial.own.find import _installed, require
 from fieldtrial.own.load import load
 from fieldtrial.own.project import PROJECT, TRUSTED, enter_project
 from fieldtrial.processes import python
-from tests.own.projects import RAN, make_project
+from tests.own.projects import RAN, forget_code, make_project
 
 
 @pytest.fixture
@@ -35,8 +34,7 @@ def digest() -> Callable[[], str]:
     """The digest of a part, as a process has it that begins now."""
 
     def of_now() -> str:
-        code_digest.cache_clear()
-        first_content.cache_clear()
+        forget_code()
         return code_digest("nets:Net")
 
     return of_now
@@ -69,7 +67,7 @@ def test_it_is_the_same_wherever_the_project_is(
 
 
 def test_a_process_keeps_the_digest_of_what_it_began_with(project: Path) -> None:
-    code_digest.cache_clear()
+    forget_code()
     first = code_digest("nets:Net")
     (project / "layers.py").write_text("class Block: ...\n")
     assert code_digest("nets:Net") == first

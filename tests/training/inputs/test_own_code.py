@@ -16,6 +16,7 @@ from fieldtrial.training.distributed.world import World
 from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.scoring.evaluation import evaluate_run
 from tests.job_commands import Job
+from tests.own.projects import forget_code
 
 PART = "settled_nets:net"  # imported once in this process, whatever its file becomes
 NETS = """
@@ -36,7 +37,7 @@ def hidden(shape, width):
 def edit(project: Path, text: str) -> None:
     """Change what the part imports; the next process digests it anew."""
     (project / "settled_layers.py").write_text(text)
-    code_digest.cache_clear()
+    forget_code()
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.own.digest import code_digest
 from fieldtrial.own.project import TRUSTED, enter_project
 from fieldtrial.processes import python
-from tests.own.projects import make_project
+from tests.own.projects import forget_code, make_project
 
 WORKER = """
 import json, pathlib, sys
@@ -67,7 +67,7 @@ def test_own_parts_come_from_the_copy_that_was_checked(
     enter_project(project)
     monkeypatch.setenv(TRUSTED, "nets:Net")
     taken = take_snapshot(SweepFolder(tmp_path / "sweep").code_path)
-    code_digest.cache_clear()
+    forget_code()
     digest = code_digest("nets:Net")
     (project / "layers.py").write_text("raise SystemExit('edited since')\n")
     done = start(taken, tmp_path / "sweep", OWN_WORKER)
