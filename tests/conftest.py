@@ -9,7 +9,7 @@ import pytest
 from fieldtrial.own.project import PROJECT
 
 # How long an example takes depends on the machine.
-hypothesis.settings.register_profile("no times", deadline=None)
+hypothesis.settings.register_profile("no times", deadline=None, max_examples=50)
 hypothesis.settings.load_profile("no times")
 
 pytest_plugins = [

@@ -55,6 +55,7 @@ def test_a_section_that_fails_is_a_line_and_the_others_go_on(benchmark: Any) -> 
     assert printed.count("| processes ") == 1  # of the table
 
 
+@pytest.mark.chaos
 def test_an_accuracy_that_is_not_reached_has_no_time(benchmark: Any, tmp_path: Path) -> None:
     draw = np.random.default_rng(0)
     for number in range(400):

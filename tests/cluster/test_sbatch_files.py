@@ -135,7 +135,13 @@ def test_what_is_wrong_with_a_run_for_two_processes_is_said_once(
     assert not (project / "new").exists()
 
 
-@pytest.mark.parametrize("shape", [["--gpus-per-node=2"], ["--nodes=2", "--gpus-per-node=1"]])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        ["--nodes=2", "--gpus-per-node=1"],
+        pytest.param(["--gpus-per-node=2"], marks=pytest.mark.chaos),
+    ],
+)
 def test_a_run_of_two_processes_starts_again_with_less_at_once_and_leaves_nothing(
     slurm: SlurmCluster, project: Path, shape: list[str]
 ) -> None:

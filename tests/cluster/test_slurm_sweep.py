@@ -200,6 +200,7 @@ def losses(run: Run) -> list[float]:
     ]
 
 
+@pytest.mark.chaos
 def test_two_nodes_of_two_processes_agree_with_one_process(
     slurm: SlurmCluster, project: Path
 ) -> None:
@@ -282,6 +283,7 @@ def python_for(user: str) -> list[str]:
     return need(next(found, None), "a Python and its packages where other users may read them")
 
 
+@pytest.mark.chaos
 def test_a_user_without_rights_whatever_the_umask(slurm: SlurmCluster, project: Path) -> None:
     """A sweep by an ordinary user, with scratch on another file system: nothing of it but the lock
     is closed to the group, or open to all.

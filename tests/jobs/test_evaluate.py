@@ -79,6 +79,7 @@ def test_a_published_classifier_is_evaluated(
 
 
 @pytest.mark.slow
+@pytest.mark.chaos
 def test_two_processes_answer_what_one_answers(photos: list[str], tmp_path: Path) -> None:
     found = []
     for name, launcher in (("one", []), ("two", LAUNCHER)):

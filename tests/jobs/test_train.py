@@ -105,7 +105,7 @@ def test_torchrun_still_starts_it_with_a_warning(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.chaos)])
 def test_a_run_that_does_not_fit_into_memory_goes_on_in_parts(
     tmp_path: Path, processes: int
 ) -> None:
@@ -324,7 +324,9 @@ def test_what_would_fail_again_is_not_started_again(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", RESTARTING)
+@pytest.mark.parametrize(
+    "launcher", ["launcher", pytest.param("torchrun", marks=pytest.mark.chaos)]
+)
 def test_an_error_of_an_earlier_launch_does_not_keep_a_run_from_being_started_again(
     launcher: str,
     tmp_path: Path,

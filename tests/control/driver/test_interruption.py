@@ -247,6 +247,7 @@ def test_an_outage_of_the_file_system_is_waited_for(
     assert_each_epoch_was_trained_once(driver.folder())
 
 
+@pytest.mark.chaos
 def test_a_full_disk_stops_the_sweep_and_loses_nothing(
     undisturbed: Any, make_driver: Callable[..., Any], processes: Any, tmp_path: Path
 ) -> None:
@@ -288,6 +289,7 @@ def test_a_full_disk_stops_the_sweep_and_loses_nothing(
         subprocess.run(["umount", "-l", str(runs)], check=True)
 
 
+@pytest.mark.chaos
 def test_a_ray_that_dies_is_started_once_more(
     make_driver: Callable[..., Any], processes: Any, tmp_path: Path
 ) -> None:

@@ -221,6 +221,7 @@ def test_losses_of_features_work_on_the_features_of_frozen_layers(
 
 
 @pytest.mark.slow
+@pytest.mark.chaos
 def test_no_loss_is_worse_on_the_digits_than_cross_entropy(
     new_run: NewRun, train_until: TrainUntil
 ) -> None:

@@ -73,7 +73,7 @@ def start() -> Iterator[Start]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize("optimizer", ["adamw", pytest.param("sgd", marks=pytest.mark.chaos)])
 def test_a_trial_killed_at_random_moments_ends_as_if_it_had_not_been(
     optimizer: str, new_run: NewRun, start: Start, numbers: Numbers
 ) -> None:

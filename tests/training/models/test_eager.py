@@ -50,7 +50,7 @@ assert counters["graph_break"], counters
 def test_a_tested_trial_imports_neither_the_compiler_nor_the_libraries_of_tables(
     tmp_path: Path, model: str
 ) -> None:
-    train_and_name_imports(tmp_path / "first", model)  # decodes the images of scikit-learn
+    train_and_name_imports(tmp_path / "first", "mlp")  # decodes the images of scikit-learn
     assert train_and_name_imports(tmp_path / "second", model) == ""
 
 

@@ -64,6 +64,7 @@ def test_batches_are_cut_when_one_process_runs_out_of_memory(
     assert (engine.folder.run(trial.name).result() or {})["accumulate"] == 2
 
 
+@pytest.mark.chaos
 def test_a_trial_that_hangs_is_dumped_and_goes_on(
     place: SlurmPlace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
