@@ -167,17 +167,23 @@ class Run:
         """Remove all checkpoints, and what a killed process left of one."""
         self._checkpoint_folder.rmtree()
 
+    def begin_again(self, attempt: int) -> None:
+        """Remove what the attempts before this one have done: it begins from nothing."""
+        self.remove_checkpoints()
+        for earlier in self.attempts():
+            if earlier < attempt:
+                self._metrics_path(earlier).unlink(missing_ok=True)
+
     @property
     def weights_path(self) -> Inside:
         """The weights of the best epoch, as safetensors; there once the trial has ended well."""
         return self.folder / "model.safetensors"
 
     def predictions_path(self, split: str) -> Inside:
-        """Return where the best epoch's predictions for `split`, validation or test, are.
-
-        They are there for runs that were tested; initial_test and initial_validation are of the
-        weights before. Arrays: `index` int64 (n,), the positions in the data set's store; `label`
-        int64 (n,); `log_probability` float32 (n, classes).
+        """Return where the best epoch's predictions for `split`, validation or test, are, of runs
+        that were tested; initial_test and initial_validation are of the weights before. Arrays:
+        `index` int64 (n,), the positions in the data set's store; `label` int64 (n,);
+        `log_probability` float32 (n, classes).
         """
         return self.folder / f"predictions-{split}.npz"
 
@@ -202,8 +208,7 @@ class Run:
 
     def log_path(self, attempt: int, rank: int = 0) -> Inside:
         """Return the file for what a process of it prints; the first one's has the plain name."""
-        process = f"-process-{rank}" if rank else ""
-        return self.folder / "log" / f"attempt-{attempt}{process}.txt"
+        return self.folder / "log" / f"attempt-{attempt}{f'-process-{rank}' if rank else ''}.txt"
 
     # What the engine writes
 
@@ -218,9 +223,8 @@ class Run:
     # What everybody reads
 
     def result(self) -> dict[str, Any] | None:
-        """Return how the trial ended, or None while it has not (or has failed).
-
-        Raises UnreadableError, as all that reads the run's files does: it is not as it must be.
+        """Return how the trial ended, or None while it has not (or has failed). Raises
+        UnreadableError, as all that reads the run's files does: it is not as it must be.
         """
         values: dict[str, Any] | None = read_json(self._result_path, schemas.Values)
         if values is not None:
@@ -246,10 +250,8 @@ class Run:
         return max(self.attempts(), default=0)
 
     def standing(self) -> tuple[str, dict[str, Any]]:
-        """Return how the run stands, as its outcome and what says so.
-
-        finished or stopped, with the result; failed, with the failure; running (or interrupted: it
-        has begun and has no end) or waiting (no worker has begun it), with nothing.
+        """Return how the run stands: finished or stopped, with the result; failed, with the
+        failure; running (or interrupted: it has begun and has no end) or waiting, with nothing.
         """
         if (result := self.result()) is not None:
             return str(result["outcome"]), result
@@ -276,9 +278,7 @@ class Run:
             require_file(self._metrics_path(attempt))
 
     def record_stamps(self) -> dict[str, list[int]]:
-        """Return {name: [bytes, time of change in ns]} of the files that records come from; empty
-        without records, and where a file of records is a link.
-        """
+        """Return {name: [bytes, ns of change]} of the records' files; empty where one is a link."""
         try:
             with self.folder.entered() as folder, os.scandir(folder) as entries:
                 known = [

@@ -145,6 +145,10 @@ class SweepFolder(WorkFolder):
             write_json(path, inputs)
             return inputs
 
+    def replace_inputs(self, key: str, inputs: SweepInputs) -> None:
+        """Replace what the sweep's first trial has found, where nothing has come of it."""
+        write_json(self._inside / "inputs" / f"{key}.json", inputs)
+
     def list_trial(self, trial: str | None, row: int | None, role: str, search: int = 0) -> None:
         """Append to the list of trials.
 

@@ -9,6 +9,7 @@ from fieldtrial.config import TrainConfig
 from fieldtrial.control.engine.loop import Engine, SweepError
 from fieldtrial.control.engine.outcomes import (
     Tally,
+    own_code_advice,
     raise_accumulation,
     reason_to_give_up,
     stopped_result,
@@ -128,6 +129,23 @@ def test_a_sweep_stops_for_one_reason_or_for_many_failures(
         trial.status, trial.problem = "waiting", None
         tally.settle(trial)
     assert (tally.ended, tally.faults, tally.all_failed_alike) == (0, 0, False)
+
+
+def test_who_has_results_of_own_code_is_not_advised_to_change_it() -> None:
+    own, other = TrainConfig(loss="odd:loss"), TrainConfig(loss="even:loss")
+    failed = Trial("0-0", "search", 0, own, status="failed", problem="error: a")
+    for done, is_said in ((own, True), (other, False), (TrainConfig(), False)):
+        ended = [Trial("0-1", "search", 0, done, status="done"), failed]
+        assert ("your own code" in own_code_advice(failed, ended)) is is_said
+        text, _ = reason_to_give_up(tally_of(ended), ended, most=0) or ("", None)
+        assert ("start another sweep with --name" in text) is is_said
+
+
+def tally_of(trials: list[Trial]) -> Tally:
+    tally = Tally()
+    for trial in trials:
+        tally.settle(trial)
+    return tally
 
 
 @pytest.mark.parametrize(("processes", "parts"), [(1, [2, 4, 8, 12]), (2, [2, 4, 6]), (5, [2, 3])])

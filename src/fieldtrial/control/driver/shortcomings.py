@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from fieldtrial.control.engine.loop import Engine
+from fieldtrial.control.engine.outcomes import own_code_advice
 from fieldtrial.control.engine.row import Row
 from fieldtrial.control.engine.trial import Trial
 
@@ -17,7 +18,7 @@ def shortcomings(engine: Engine) -> list[str]:
     """
     lines = [
         f"source {source.name} failed ({_first_line(source)}), so its rows were not started;"
-        f" {ADVICE}"
+        f" {_advice(engine, source)}"
         for source in engine.sources.values()
         if source.status == "failed"
     ]
@@ -26,11 +27,11 @@ def shortcomings(engine: Engine) -> list[str]:
             continue
         label = engine.sweep.planned[row.number].label
         search = f" search {row.search}" if engine.sweep.searches > 1 else ""
-        lines += [f"row {row.number} ({label}){search}: {lack}" for lack in _lacks(row)]
+        lines += [f"row {row.number} ({label}){search}: {lack}" for lack in _lacks(engine, row)]
     return lines
 
 
-def _lacks(row: Row) -> Iterator[str]:
+def _lacks(engine: Engine, row: Row) -> Iterator[str]:
     finals = row.finals or []
     failed = [run for run in finals if run.status == "failed"]
     faults = [run for run in failed if not run.diverged]
@@ -39,9 +40,14 @@ def _lacks(row: Row) -> Iterator[str]:
             yield f"no winner, because no trial of its search ended well; {_last(row.trials)}"
     elif failed and len(failed) == len(finals):
         what = f"no test result, because all {len(finals)} final runs failed; {_last(failed)}"
-        yield f"{what}; {ADVICE}" if faults else what
+        yield f"{what}; {_advice(engine, faults[-1])}" if faults else what
     elif faults:
-        yield f"{len(faults)} of {len(finals)} final runs failed; {_last(faults)}; {ADVICE}"
+        advice = _advice(engine, faults[-1])
+        yield f"{len(faults)} of {len(finals)} final runs failed; {_last(faults)}; {advice}"
+
+
+def _advice(engine: Engine, failed: Trial) -> str:
+    return f"{ADVICE}{own_code_advice(failed, engine.trials())}"
 
 
 def _last(trials: Sequence[Trial]) -> str:

@@ -84,6 +84,20 @@ class Tally:
         return is_one and self.ended >= SAME_ERRORS
 
 
+def own_code_advice(failed: Trial, trials: Iterable[Trial]) -> str:
+    """Return what to say beside the advice to try a failed trial again: "", or that its own code
+    must stay as it is, because trials have ended well with it.
+    """
+    own = {name for names in failed.config.own_parts.values() for name in names}
+    done = (one.config.own_parts.values() for one in trials if one.status == "done")
+    if own.isdisjoint(name for parts in done for names in parts for name in names):
+        return ""
+    return (
+        "; if that changes your own code, start another sweep with --name, because trials of this"
+        " one have ended with the code as it is"
+    )
+
+
 def reason_to_give_up(tally: Tally, trials: Iterable[Trial], most: int) -> tuple[str, Trial] | None:
     """Return why a sweep stops, and a failed trial that shows it; None if it goes on.
 
@@ -101,7 +115,7 @@ def reason_to_give_up(tally: Tally, trials: Iterable[Trial], most: int) -> tuple
     if failed := one_failure_too_many(ended, most):
         return (
             f"more than {most} trials failed; fix the cause and give --retry, or allow more with"
-            " --max-failures N; one of them",
+            f" --max-failures N{own_code_advice(failed, ended)}; one of them",
             failed,
         )
     return None

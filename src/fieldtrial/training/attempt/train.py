@@ -17,6 +17,7 @@ from fieldtrial.training.attempt.environment import environment, uncommitted_cha
 from fieldtrial.training.attempt.stop_poll import StopPoll
 from fieldtrial.training.attempt.tensorboard import Board
 from fieldtrial.training.distributed.energy import EnergyMeter
+from fieldtrial.training.inputs.code import require_code_of_sweep, take_new_code
 from fieldtrial.training.loop.attempt import Attempt, Split, Superseded
 from fieldtrial.training.loop.epoch import Diverged
 from fieldtrial.training.loop.fit import Fit
@@ -137,6 +138,7 @@ def train(attempt: Attempt, fit: Callable[[Attempt], Fit] = Fit) -> Generator[Re
     attempt.require_newest()
     if world.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(world.device)
+    take_new_code(run, attempt.config, attempt.number, world)
     known, reached = last_epoch_before(attempt), -1
     with contextlib.ExitStack() as stack:
         group = attempt.clock if attempt.together > 1 else None
@@ -167,6 +169,7 @@ def train(attempt: Attempt, fit: Callable[[Attempt], Fit] = Fit) -> Generator[Re
         attempt.require_newest()
         joules = meter.joules()
         if world.is_rank_0:
+            require_code_of_sweep(run, attempt.config)
             result = {**metrics, **trial.conclude(record), "attempt": attempt.number}
             result |= {"accumulate": attempt.accumulation} if attempt.accumulation > 1 else {}
             result |= cost(attempt, joules, meter.shared)

@@ -1,6 +1,5 @@
 """Whether a trial depends on what it began with, and on what its sweep's other trials do."""
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,18 +12,11 @@ from fieldtrial.fields.rules import RUN_PREFIX
 from fieldtrial.training.data.load import Data
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.inputs.changes import count_changes, data_changes
+from fieldtrial.training.inputs.code import ADVICE, CHANGED, code_changed, key_of, new_code
 from fieldtrial.training.inputs.record import FILES, inputs_of, known_inputs, short, sweep_of
 from fieldtrial.training.models.network import Network
 from fieldtrial.training.models.source import model_file
 
-ADVICE = {
-    "run": "bring back what it began with, or start a new run in another directory",
-    "sweep": "bring back what it began with, or start another sweep with --name",
-}
-CHANGED = {
-    "run": "it has changed since the run began: ",
-    "sweep": "it has changed since the sweep began: ",
-}
 SEPARATOR = "\0"  # after the kind of what a sweep's trials share, where there may be several
 State = Mapping[str, Any]
 
@@ -81,11 +73,14 @@ def standing_problems(run: Run, config: TrainConfig, data: Data, network: Networ
     known, sweep = known_inputs(run), sweep_of(run, config)
     if known is None and (sweep is None or not _has_inputs(sweep, config)):
         return []  # nothing to compare with: files of weights need not be read
-    now = inputs_of(config, data, network)
+    now, code = inputs_of(config, data, network), new_code(run, config)
+    if known and code.of_run:
+        known["own"] = {}
     problems = differences(known, now, config) if known else []
     if sweep and not problems:
         for key in _keys(config).values():
-            if shared := sweep.inputs(key):
+            shared = sweep.inputs(key)
+            if shared and not code.of_sweep.keys() & shared.get("own", {}).keys():
                 problems += _against_sweep(shared, now, config)
     return problems
 
@@ -106,7 +101,7 @@ def differences(known: State, now: State, config: TrainConfig, what: str = "run"
     before: State = known.get("own", {})
     for name, digest in now.get("own", {}).items():
         if before.get(name, digest) != digest:
-            problems.append(f"{name}: {CHANGED[what]}its code, or what it imports; {ADVICE[what]}")
+            problems.append(code_changed(name, what))
     return problems
 
 
@@ -155,11 +150,7 @@ def _keys(config: TrainConfig) -> dict[str, str]:
     texts |= {
         f"own{SEPARATOR}{name}": name for names in config.own_parts.values() for name in names
     }
-    digests = {
-        kind: hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
-        for kind, text in texts.items()
-    }
-    return {kind: f"{kind.partition(SEPARATOR)[0]}-{digest}" for kind, digest in digests.items()}
+    return {kind: key_of(kind.partition(SEPARATOR)[0], text) for kind, text in texts.items()}
 
 
 def _shared(config: TrainConfig, now: Inputs) -> dict[str, SweepInputs]:
