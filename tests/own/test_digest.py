@@ -14,6 +14,7 @@ from fieldtrial.own.digest import (
     project_sources,
     reached,
     release,
+    without_comments,
 )
 from fieldtrial.own.find import _installed, require
 from fieldtrial.own.load import load
@@ -49,12 +50,58 @@ def test_it_covers_what_the_module_reaches_in_its_project(
     first = digest()
     for name in names:
         content = (project / name).read_text()
-        (project / name).write_text(f"{content}# changed\n")
+        (project / name).write_text(f"{content}CHANGED = 1\n")
         assert digest() != first, name
         (project / name).write_text(content)
     (project / "pkg" / "unused.py").write_text("TWO = 3\n")
     assert digest() == first
     assert not (project / RAN).exists()
+
+
+PLAIN = """def net(shape):
+    text = "# no comment"
+    sizes = [1,
+             2]
+    return f"{text} # none" + '''
+# none either
+'''
+
+
+SIZE = 1
+"""
+COMMENTED = """#!/usr/bin/env python
+def net(shape):  # of a kind
+    # which is new
+    text = "# no comment"  # a comment
+    sizes = [1,  # one
+             # and
+             2]
+    return f"{text} # none" + '''
+# none either
+'''   # end
+
+
+# before
+SIZE = 1
+# the end"""
+
+
+def test_comments_do_not_count(project: Path, digest: Callable[[], str]) -> None:
+    def of(text: bytes) -> str:
+        (project / "layers.py").write_bytes(b"class Block: ...\n" + text)
+        return digest()
+
+    first = of(PLAIN.encode())
+    assert of(COMMENTED.encode()) == first
+    assert without_comments(COMMENTED.encode()) == PLAIN.encode()
+    for old, new in (("SIZE", "\nSIZE"), ("# none either", "# another"), ("no comment", "new")):
+        assert of(PLAIN.replace(old, new).encode()) != first, old
+    assert of(PLAIN.replace("\n", "\r\n").encode()) != first
+    latin = "# -*- coding: latin-1 -*-\nNAME = 'é'  # é\n".encode("latin-1")
+    assert without_comments(latin) == "NAME = 'é'\n".encode()
+    for strange in (b"'\n", b"\xff = 1  # a\n", b"# coding: none\n", b"a = 1 # b\rc = 2 # d\n"):
+        assert without_comments(strange) in (strange, b"a = 1\rc = 2\n")
+    assert without_comments(b"") == b""
 
 
 def test_it_is_the_same_wherever_the_project_is(

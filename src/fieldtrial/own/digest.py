@@ -3,15 +3,17 @@
 They are those that its module reaches by import statements, in its own project or package. What a
 module imports by calls, or reads as data, is not seen, nor what it imports of other packages. A
 part of an installed release is no source of the user's: its name, its version and the hashes that
-its installer wrote stand for it.
+its installer wrote stand for it. Comments do not count.
 """
 
 import ast
 import contextlib
 import functools
 import hashlib
+import io
 import os
 import sys
+import tokenize
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, distribution, packages_distributions
 from pathlib import Path
@@ -67,7 +69,7 @@ def code_digest(name: str) -> str:
     if known := release(require(module, roots())):
         return hashlib.sha256(f"{known} {_installed_files(known)}".encode()).hexdigest()
     for source in reached(module, roots()):
-        content = first_content(source.path)
+        content = without_comments(first_content(source.path))
         digest.update(b"%s\0%d\0%s" % (os.fsencode(source.name), len(content), content))
     return digest.hexdigest()
 
@@ -76,6 +78,30 @@ def code_digest(name: str) -> str:
 def first_content(path: Path) -> bytes:
     """Return a file's content, as this process began with it: its modules are imported once."""
     return path.read_bytes()
+
+
+def without_comments(content: bytes) -> bytes:
+    """Return a Python file's text in UTF-8 without its comments.
+
+    The blanks before a comment go with it, and so does a line that has nothing else. All else stays
+    as it is. What cannot be read as Python stays whole.
+    """
+    try:
+        tokens = [*tokenize.tokenize(io.BytesIO(content).readline)]
+        text = content.decode(tokens[0].string)
+    except (SyntaxError, tokenize.TokenError, ValueError, LookupError):
+        return content
+    lines, gone = [f"{line}\n" for line in text.split("\n")], set[int]()
+    lines[-1] = lines[-1][:-1]
+    for token in tokens:
+        if token.type == tokenize.COMMENT:
+            row, (start, end) = token.start[0] - 1, (token.start[1], token.end[1])
+            if lines[row][start:end] != token.string:  # which counts lines in another way
+                return content
+            kept = lines[row][:start].rstrip() + lines[row][end:]
+            lines[row] = kept
+            gone |= set() if kept.strip() else {row}
+    return "".join(line for row, line in enumerate(lines) if row not in gone).encode()
 
 
 def release(source: Source) -> str | None:
