@@ -18,6 +18,7 @@ from fieldtrial.disk.files import share_with_group
 from fieldtrial.disk.run import Run
 from fieldtrial.effects import without_effect
 from fieldtrial.fields.printable import printable_lines
+from fieldtrial.own.errors import OwnCodeError
 from fieldtrial.own.parser import Parser
 from fieldtrial.own.project import enter_project, trust
 from fieldtrial.parts.trusted import names_of, untrusted
@@ -39,8 +40,11 @@ class Main(Protocol):
 def job(*failures: type[Exception]) -> Callable[[Main], Main]:
     """Return a decorator for a job's `main`, which turns errors into lines and an exit status.
 
-    failures: errors that are a bad result; other ValueErrors and OSErrors are bad input.
+    failures: errors that are a bad result, as those of own code are; other ValueErrors and OSErrors
+    are bad input.
     """
+
+    bad_results: tuple[type[Exception], ...] = (OwnCodeError, *failures)
 
     def decorate(main: Main) -> Main:
         @functools.wraps(main)
@@ -51,7 +55,7 @@ def job(*failures: type[Exception]) -> Callable[[Main], Main]:
             except KeyboardInterrupt:
                 complain("interrupted: run the same command again to resume")
                 return INTERRUPTED
-            except failures as error:
+            except bad_results as error:
                 complain(str(error))
                 return BAD_RESULT
             except (ValueError, OSError) as error:

@@ -2,7 +2,6 @@
 
 import importlib
 import sys
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
@@ -11,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from fieldtrial.own.digest import code_digest
+from fieldtrial.own.errors import place_of, text_of
 from fieldtrial.own.find import find_in, require
 from fieldtrial.own.project import roots, trusted
 
@@ -67,18 +67,8 @@ def _imported(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except (Exception, SystemExit) as error:
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        own = [one for one in traceback.extract_tb(error.__traceback__) if _is_own(one.filename)]
-        where = own[-1] if own else last
-        text = " ".join(str(error).split()) or "no message"
-        raise ValueError(
-            f"importing {name} failed in {where.filename}, line {where.lineno}:"
-            f" {type(error).__name__}: {text}"
-        ) from error
-
-
-def _is_own(file: str) -> bool:
-    return any(file.startswith(f"{root}/") for root in roots())
+        where = place_of(error, name)
+        raise ValueError(f"importing {name} failed in {where}: {text_of(error)}") from error
 
 
 class ProjectFinder(MetaPathFinder):

@@ -9,6 +9,7 @@ from fieldtrial.config import TrainConfig
 from fieldtrial.control.engine.loop import Engine, SweepError
 from fieldtrial.control.engine.outcomes import (
     Tally,
+    describe_failure,
     own_code_advice,
     raise_accumulation,
     reason_to_give_up,
@@ -139,6 +140,14 @@ def test_who_has_results_of_own_code_is_not_advised_to_change_it() -> None:
         assert ("your own code" in own_code_advice(failed, ended)) is is_said
         text, _ = reason_to_give_up(tally_of(ended), ended, most=0) or ("", None)
         assert ("start another sweep with --name" in text) is is_said
+
+
+def test_a_failure_of_own_code_is_told_without_a_traceback(tmp_path: Path) -> None:
+    trial = Trial("0-0", "search", 0, TrainConfig(), problem="error: loss = 'a:b': failed")
+    for details, is_shown in (("fieldtrial.own.errors.OwnCodeError: loss", False), ("Boom", True)):
+        run = Run.create(tmp_path / trial.name, trial.config)
+        run.write_error("error", "loss = 'a:b': failed", 1, details)
+        assert (details in describe_failure(trial, run)) is is_shown
 
 
 def tally_of(trials: list[Trial]) -> Tally:

@@ -9,6 +9,7 @@ import torch
 from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.disk.run import Record, Run
 from fieldtrial.effects import has_effect
+from fieldtrial.own.errors import OwnCodeError
 from fieldtrial.training.freezing.depth_axis import units
 from fieldtrial.training.freezing.feature_cache import FeatureData
 from fieldtrial.training.freezing.freeze_point import find_freeze_point
@@ -70,7 +71,7 @@ WRONG = [
     ("def make(shape): return 3", "gave an int, a module was expected"),
     (
         "def make(shape): raise RuntimeError('no luck')",
-        "failed for images of 8 × 8 pixels and 1 channels: no luck",
+        r"failed for images of 8 × 8 pixels and 1 channels in .*, line 2: RuntimeError: no luck",
     ),
     ("def make(shape): return nn.Flatten()", rf"{HEADLESS}: it has no linear layer"),
     (
@@ -95,7 +96,7 @@ WRONG = [
     ),
     (
         "def make(shape): return nn.Sequential(nn.Flatten(), nn.Linear(65, 5))",
-        "fails on 2 images of 8 × 8 pixels and 1 channels: .*mat1 and mat2 shapes",
+        r"failed on 2 images of 8 × 8 pixels and 1 channels in .*: RuntimeError: .*mat1 and mat2",
     ),
     (
         "class make(nn.Module):\n"
@@ -111,7 +112,9 @@ WRONG = [
 @pytest.mark.parametrize(("source", "says"), WRONG)
 def test_what_is_no_model_is_refused_in_one_line(source: str, says: str, project: Project) -> None:
     module = project(f"from torch import nn\n{source}", "make")
-    with pytest.raises(ConfigError, match=rf"^model = '{module}:make': .*{says}") as caught:
+    with pytest.raises(
+        (ConfigError, OwnCodeError), match=rf"^model = '{module}:make': .*{says}"
+    ) as caught:
         network_for(TrainConfig(model=f"{module}:make"))
     assert "\n" not in str(caught.value)
 

@@ -9,6 +9,7 @@ from fieldtrial.control.engine.trial import Trial
 from fieldtrial.control.running.deaths import SAME_ERRORS, shared_problem
 from fieldtrial.disk.device_time import device_time
 from fieldtrial.disk.run import Run
+from fieldtrial.own.errors import is_of_own_code
 
 
 def stopped_result(run: Run, trial: Trial) -> dict[str, Any]:
@@ -164,7 +165,7 @@ def raise_accumulation(trial: Trial, processes: int) -> bool:
 
 def describe_failure(trial: Trial, run: Run) -> str:
     """Return all that is known of a trial's failure, in lines."""
-    error = run.error() or {}
-    return "\n".join(
-        part for part in (trial.problem, error.get("details"), f"see {run.path}") if part
-    )
+    details = (run.error() or {}).get("details", "")
+    if is_of_own_code(details):  # the line is in the message; the traceback is in the directory
+        details = ""
+    return "\n".join(part for part in (trial.problem, details, f"see {run.path}") if part)

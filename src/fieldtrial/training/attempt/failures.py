@@ -1,17 +1,11 @@
 """What kind of failure an error is, what the user reads of it, and error.json."""
 
-import errno
 import traceback
-
-import torch
 
 from fieldtrial.disk.outages import is_outage
 from fieldtrial.disk.run import Run
 from fieldtrial.training.loop.epoch import Diverged
-
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
-# Out-of-memory messages of cuDNN, cuBLAS, NCCL and the CPU's allocator, which raise RuntimeError.
-NO_MEMORY = ("out of memory", "ALLOC_FAILED", "can't allocate memory", "not enough memory")
+from fieldtrial.training.parts.failing import is_out_of_memory, is_out_of_space
 
 
 def message_of(error: Exception, kind: str, run: Run) -> str:
@@ -24,7 +18,7 @@ def message_of(error: Exception, kind: str, run: Run) -> str:
 def _unwritten(error: BaseException | None) -> str | None:
     """Return the file on a full disk that `error` or one of its causes names, or None."""
     while error is not None:
-        if isinstance(error, OSError) and error.errno in NO_SPACE and error.filename:
+        if isinstance(error, OSError) and is_out_of_space(error) and error.filename:
             return str(error.filename)
         error = error.__cause__ or error.__context__
     return None
@@ -45,11 +39,9 @@ def kind_of(error: BaseException) -> str:
     cause = error.__cause__ or error.__context__
     if isinstance(error, Diverged):
         return "diverged"
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+    if is_out_of_memory(error):
         return "memory"
-    if isinstance(error, RuntimeError) and any(words in str(error) for words in NO_MEMORY):
-        return "memory"
-    if isinstance(error, OSError) and error.errno in NO_SPACE:
+    if is_out_of_space(error):
         return "disk"
     if is_outage(error):
         return "outage"

@@ -21,6 +21,7 @@ import torch
 from fieldtrial.config import TrainConfig
 from fieldtrial.disk.run import Run
 from fieldtrial.fields.switches import require_switches
+from fieldtrial.own.errors import OwnCodeError
 from fieldtrial.own.load import load_all
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.freezing.cached_views import require_views
@@ -73,7 +74,7 @@ def check(attempt: Attempt, shapes_only: bool = False) -> dict[str, Any]:
             tensors = sum(1 for _ in network.parameters())
             known = {"problems": [], "tensors": tensors, **count(network, data)}
             return known | asdict(trained_part(network, data))
-    except (ValueError, OSError) as error:
+    except (OwnCodeError, ValueError, OSError) as error:
         return {"problems": str(error).splitlines()}
 
 

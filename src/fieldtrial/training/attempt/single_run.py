@@ -14,6 +14,7 @@ from fieldtrial.disk.run import Run
 from fieldtrial.fields.scores import number_with_unit
 from fieldtrial.fields.switches import require_switches
 from fieldtrial.fields.task_metrics import CHOOSING, metric_words
+from fieldtrial.own.errors import OwnCodeError
 from fieldtrial.processes import replace_self, started
 from fieldtrial.training.attempt.failures import kind_of, tell
 from fieldtrial.training.attempt.memory import keep_freed_memory
@@ -161,7 +162,7 @@ def launched_at() -> float:
 def handle(error: Exception, attempt: Attempt) -> NoReturn:
     """Write error.json where the attempt has not, then restart, end all processes, or raise."""
     kind = kind_of(error)
-    if kind in ("memory", "config"):
+    if kind in ("memory", "config") or isinstance(error, OwnCodeError):
         tell(attempt.run, kind, str(error), error, attempt.number)
     if kind == "diverged" and attempt.world.size > 1:
         end_together(attempt.world, str(error), BAD_RESULT)

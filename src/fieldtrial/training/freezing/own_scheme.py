@@ -1,6 +1,7 @@
 """Own freezing schemes."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 from torch import nn
@@ -32,12 +33,13 @@ def frozen_by(
 
     Raises:
         ConfigError: it gave something else than names, or names of no parameters.
+        OwnCodeError: it has raised something.
     """
     part = own_part("freeze", name, options)
     found = part(network.model, tuple(axis))
     if isinstance(found, str) or not isinstance(found, Iterable):
         raise part.refused(f"gave {of_kind(found)}, names of parameters were expected")
-    chosen = list(found)
+    chosen = replace(part, call=list, options={})(found)  # it may be a generator's
     known = [one for unit in axis for one in unit.parameters]
     strange = [repr(one) for one in chosen if one not in known]
     if strange:

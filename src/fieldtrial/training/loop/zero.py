@@ -14,6 +14,7 @@ from deepspeed.utils import safe_get_full_optimizer_state, safe_set_full_optimiz
 from torch import nn
 
 from fieldtrial.config import ConfigError, TrainConfig
+from fieldtrial.own.names import is_own
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.loop.optimizers import (
     OptimizerState,
@@ -23,6 +24,7 @@ from fieldtrial.training.loop.optimizers import (
     trainable,
 )
 from fieldtrial.training.models.network import Network
+from fieldtrial.training.parts.failing import blame
 
 # No operator of DeepSpeed's own is needed, so none is compiled, and no compiler is looked for.
 deepspeed.ops.__compatible_ops__ = {}
@@ -37,7 +39,7 @@ class Zero:
     """Processes that partition optimiser state (stage 1), gradients (2) and parameters (3)."""
 
     def __init__(self, network: Network, config: TrainConfig, world: World) -> None:
-        self._network = network
+        self._network, self._optimizer_name = network, config.optimizer
         self.facts: dict[str, str] = {}
         self._world = world
         self._partitioned = config.strategy == "zero3"
@@ -81,7 +83,12 @@ class Zero:
     def step(self, lr: float, measured: bool = False) -> torch.Tensor | float | None:
         """Take one optimiser step and clear the gradient; see Strategy."""
         set_rate(self._optimizer, lr)
-        self._engine.step()
+        try:
+            self._engine.step()
+        except Exception as error:  # a user's code may raise anything
+            if is_own(self._optimizer_name):
+                blame("optimizer", self._optimizer_name, error)
+            raise
         if not self._has_stepped and not self._partitioned:
             self._link_optimizer_states()
         self._has_stepped = True

@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fieldtrial.fields.choices import Precision
 from fieldtrial.fields.switches import switch
+from fieldtrial.training.parts.failing import blame
 
 AUXILIARY_NAME = "AuxLogits"  # torchvision's Inception v3
 
@@ -39,6 +40,7 @@ class Network(nn.Module):
         stamps: sizes and times of the files that it came from, when it was built.
         code: which own part built it, with options and code; "" of one of this
             package or a library. It decides what the network computes, beside its weights.
+        own: the name of the own part that built it; "" as above.
         known: what was found out about the network as it was built, shared by its copies.
         mean, std: buffers (1, channels, 1, 1), in [0, 1]: they travel with the weights.
     """
@@ -75,7 +77,7 @@ class Network(nn.Module):
         self._normalising: tuple[object, tuple[Tensor, Tensor], object] | None = None
         self.flops = 0  # until `build` has counted them
         self.stamps: tuple[tuple[Path, int, int], ...] = ()
-        self.code = ""
+        self.code = self.own = ""
         self.known: dict[Hashable, Any] = {}
         self.register_buffer("mean", per_channel(mean))
         self.register_buffer("std", per_channel(std))
@@ -131,11 +133,20 @@ class Network(nn.Module):
         return known
 
     def compute(self, part: Callable[[Tensor], Any], given: Tensor) -> Any:
-        """Return the output of a part of the model for `given`, in the network's precision."""
-        if self.precision == "fp32":
-            return part(given)
-        with torch.autocast(given.device.type, torch.bfloat16):
-            return part(given)
+        """Return the output of a part of the model for `given`, in the network's precision.
+
+        Raises:
+            OwnCodeError: an own model has raised something; see `blame`.
+        """
+        try:
+            if self.precision == "fp32":
+                return part(given)
+            with torch.autocast(given.device.type, torch.bfloat16):
+                return part(given)
+        except Exception as error:  # a user's code may raise anything
+            if self.own:
+                blame("model", self.own, error)
+            raise
 
     def normalise(self, images: Tensor) -> Tensor:
         """Return normalised float images (n, c, h, w), as the model takes them, in its format.
@@ -218,7 +229,7 @@ class FeatureNetwork(Network):
         head = network.head.removeprefix("model.")
         super().__init__(network.model, head, network.image_size, (0.0,), (1.0,), network.precision)
         self.mean, self.std, self.held = network.mean, network.std, network.held
-        self.unfreezes = network.unfreezes
+        self.unfreezes, self.own = network.unfreezes, network.own
         self._tail, self._modules_run = tail, modules
         self._dtype, self._shape = sample.dtype, sample.shape
 

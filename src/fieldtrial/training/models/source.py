@@ -281,7 +281,8 @@ def build(
                 source.name, config, replace(shape, channels=channels)
             )
             network = Network(model, head, size, mean, std, config.precision)
-            network.code = identity_of("model", config)
+            if is_own(config.model):
+                network.own, network.code = config.model, identity_of("model", config)
             _check_patches(model, size)
             network.flops = count_flops(network, size, shape.channels)
         except (RuntimeError, AssertionError) as error:

@@ -9,8 +9,3 @@ def of_kind(found: object) -> str:
     shape = getattr(found, "shape", None)
     text = f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
     return text if shape is None else f"{text} of shape {tuple(shape)}"
-
-
-def one_line(error: BaseException) -> str:
-    """Return an error's message, or its type, in one line."""
-    return " ".join(str(error).split()) or type(error).__name__

@@ -68,18 +68,19 @@ def own_dataset(name: str, root: Path, options: Mapping[str, Any]) -> Dataset:
 
     Raises:
         ConfigError: it gave something else, or images, labels, names and parts that do not fit.
+        OwnCodeError: it has raised something.
     """
     part = own_part("dataset", name, options)
     found = part(root)
     if isinstance(found, Dataset):
         # its fingerprint tells of its files, not of what is made of them
         fingerprint = f"{found.fingerprint} {part.identity}"
-        contents = found.contents
+        listed = replace(part, call=found.contents, options={})  # what it raises is told alike
         return replace(
             found,
             name=name,
             fingerprint=fingerprint,
-            contents=lambda: _checked(part, contents()),
+            contents=lambda: _checked(part, listed()),
         )
     if not isinstance(found, Images):
         raise part.unexpected(found, "Images or a Dataset")

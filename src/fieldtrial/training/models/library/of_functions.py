@@ -12,7 +12,7 @@ from fieldtrial.training.data.load import DataShape
 from fieldtrial.training.data.splits import first_of
 from fieldtrial.training.models.architectures import HEAD, MODELS
 from fieldtrial.training.parts.part import Part, part_of
-from fieldtrial.training.parts.saying import of_kind, one_line
+from fieldtrial.training.parts.saying import of_kind
 
 NAME_IT = 'name it in the module, such as head = "classifier.2"'
 IMAGES = 2  # that an own model is tried with
@@ -67,6 +67,7 @@ class Functions:
         Raises:
             ConfigError: an own model is no module, or one without a last layer
                 or with outputs of another shape.
+            OwnCodeError: it cannot be built, or cannot take such images.
         """
         part = part_of("model", name, config, MODELS)
         if not part.is_own:
@@ -96,11 +97,12 @@ def _none(name: str, weights: str) -> ValueError:
 
 
 def _built(part: Part, shape: DataShape) -> nn.Module:
-    """Return the module that an own part builds."""
+    """Return the module that an own part builds. Raises OwnCodeError and ConfigError."""
     try:
-        model = part(shape)
-    except (RuntimeError, AssertionError) as error:
-        raise part.refused(f"failed for {_text(shape)}: {one_line(error)}") from error
+        model = part.call(shape, **part.options)
+    except Exception as error:
+        part.blame(error, f"for {_text(shape)}")
+        raise
     if not isinstance(model, nn.Module):
         raise part.unexpected(model, "a module")
     return model
@@ -162,7 +164,9 @@ def _has(modules: dict[str, nn.Module]) -> str:
 
 
 def _try(part: Part, model: nn.Module, head: str, shape: DataShape) -> None:
-    """Raise ConfigError unless the model gives two images logits by its last layer."""
+    """Raise ConfigError unless the model gives two images logits by its last layer; OwnCodeError
+    if it fails.
+    """
     passes = 0
 
     def count(*_: object) -> None:
@@ -177,7 +181,8 @@ def _try(part: Part, model: nn.Module, head: str, shape: DataShape) -> None:
         with torch.no_grad():
             outputs = model(images)
     except Exception as error:  # a user's code may raise anything
-        raise part.refused(f"fails on {IMAGES} {_text(shape)}: {one_line(error)}") from error
+        part.blame(error, f"on {IMAGES} {_text(shape)}")
+        raise
     finally:
         handle.remove()
         for module in training:
