@@ -85,7 +85,7 @@ class Zero:
         set_rate(self._optimizer, lr)
         try:
             self._engine.step()
-        except Exception as error:  # a user's code may raise anything
+        except Exception as error:  # a user may have written the optimiser
             if is_own(self._optimizer_name):
                 blame("optimizer", self._optimizer_name, error)
             raise
