@@ -13,10 +13,12 @@ from fieldtrial.disk.run import Record, Run
 from fieldtrial.effects import has_effect
 from fieldtrial.results.read.predictions import load_predictions
 from fieldtrial.together import group_of
+from fieldtrial.training.attempt.preflight import check
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.loop.fit import Fit, open_trial
 from fieldtrial.training.scoring.evaluation import evaluate_elsewhere, evaluate_run
+from fieldtrial.training.tasks.own_loss import try_loss
 from fieldtrial.training.tasks.registry import task_of
 from tests.training.networks import network_for
 
@@ -206,8 +208,8 @@ def data_of(classes: int) -> Any:
 
 
 WRONG: list[tuple[str, str, str]] = [
-    ("loss", "return 3.0", "gave a float for 50 images; a tensor of shape (50,) or a scalar"),
-    ("loss", "return outputs", "gave a Tensor of shape (50, 3) for 50 images"),
+    ("loss", "return 3.0", "gave a float for 8 images; a tensor of shape (8,) or a scalar"),
+    ("loss", "return outputs", "gave a Tensor of shape (8, 3) for 8 images"),
     ("loss", "return outputs.detach().mean()", "has no gradient"),
     ("optimizer", "return 3", "gave an int, an optimiser of torch was expected"),
     (
@@ -258,6 +260,53 @@ def test_what_a_part_gives_wrong_is_said_in_one_line(
         list(Fit(Attempt.at(run)).records())
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+TARGETS = {
+    "classification": "targets.dtype == torch.int64 and targets.shape == (8,)",
+    "multilabel": "targets.dtype == torch.float32 and targets.shape == (8, 3)",
+    "regression": "targets.dtype == torch.float32 and targets.shape == (8, 1)",
+}
+
+
+@pytest.mark.parametrize("task", TARGETS)
+def test_a_loss_is_tried_before_a_trial_with_what_its_task_gives(
+    task: str, project: Project, new_run: NewRun
+) -> None:
+    source = (
+        "import torch\n"
+        "def of_outputs(outputs, targets, gives: float = 1.0):\n"
+        f"    assert {TARGETS[task]}\n"
+        "    assert outputs.shape == (8, targets.shape[1] if targets.ndim > 1 else 3)\n"
+        "    torch.rand(3)\n"
+        "    return outputs.mean() if gives else outputs.mean().detach()\n"
+        "def of_features(outputs, targets, features):\n"
+        "    assert features.shape == (8, 16) and features.requires_grad\n"
+        "    return 3\n"
+    )
+    module = project(source, "of_outputs", "of_features")
+    data, network = open_trial((run := new_run()).config(), run)
+    torch.manual_seed(1)
+    fields: dict[str, object] = {"task": task, "select": "validation_loss"}
+    own = {**fields, "loss": f"{module}:of_outputs"}
+    try_loss(network, TrainConfig.from_dict(own), data)
+    drawn = torch.rand(1)
+    torch.manual_seed(1)
+    assert drawn == torch.rand(1)
+    wrong: tuple[dict[str, object], ...] = (
+        own | {"loss.gives": 0.0},
+        fields | {"loss": f"{module}:of_features"},
+    )
+    for one, says in zip(wrong, ("has no gradient", "gave an int for 8 images"), strict=True):
+        with pytest.raises(ConfigError, match=says):
+            try_loss(network, TrainConfig.from_dict(one), data)
+
+
+def test_a_check_tries_the_loss(project: Project, new_run: NewRun) -> None:
+    module = project("def part(outputs, targets): return 3.0\n", "part")
+    run = new_run(loss=f"{module}:part")
+    (problem,) = check(Attempt.at(run))["problems"]
+    assert problem.startswith(f"loss = '{module}:part': gave a float for 8 images")
 
 
 def test_a_metric_is_tried_before_a_trial_and_needs_a_name_of_its_own(

@@ -23,6 +23,7 @@ from fieldtrial.disk.run import Run
 from fieldtrial.fields.switches import require_switches
 from fieldtrial.own.errors import OwnCodeError
 from fieldtrial.own.load import load_all
+from fieldtrial.own.names import is_own
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.freezing.cached_views import require_views
 from fieldtrial.training.freezing.schemes import require_copies
@@ -32,6 +33,7 @@ from fieldtrial.training.inputs.settle import standing_problems
 from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.loop.batches import require_micro_batch
 from fieldtrial.training.loop.fit import open_trial
+from fieldtrial.training.tasks.own_loss import try_loss
 
 
 def main() -> None:
@@ -68,6 +70,8 @@ def check(attempt: Attempt, shapes_only: bool = False) -> dict[str, Any]:
             if not shapes_only:
                 here = replace(attempt.world, device=torch.device("cpu"))
                 require_views(network, data, attempt.config, here)
+                if is_own(attempt.config.loss):
+                    try_loss(network, attempt.config, data)
             own = (attempt.run, attempt.config, data, network)
             if problems := [] if shapes_only else standing_problems(*own):
                 return {"problems": problems}

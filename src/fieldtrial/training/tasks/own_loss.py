@@ -3,15 +3,18 @@
 import inspect
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from fieldtrial.config import TrainConfig
+from fieldtrial.training.data.load import Data
 from fieldtrial.training.models.hooks import AuxiliaryLogits, HeadInput
 from fieldtrial.training.models.network import Network
 from fieldtrial.training.parts.part import Part, own_part
 from fieldtrial.training.parts.saying import of_kind
 
 FEATURES = "features"  # a parameter: what the last layer gets
+TRIED = 8  # images that a loss is tried with
 
 
 class LossPart(Protocol):
@@ -39,10 +42,16 @@ class OwnObjective:
     """See Objective. There is nothing to remember in a checkpoint.
 
     An auxiliary classifier is trained with the same loss, as with cross-entropy.
+
+    Raises:
+        ConfigError, OwnCodeError: see `try_loss`.
     """
 
-    def __init__(self, network: Network, config: TrainConfig, auxiliary_weight: float) -> None:
-        self._part = own_part("loss", config.loss, config.options_of("loss"))
+    def __init__(
+        self, network: Network, config: TrainConfig, data: Data, auxiliary_weight: float
+    ) -> None:
+        try_loss(network, config, data)
+        self._part = _part(config)
         self._auxiliary, self._weight = AuxiliaryLogits(network), auxiliary_weight
         self._features = HeadInput(network) if _reads_features(self._part) else None
 
@@ -65,27 +74,11 @@ class OwnObjective:
     def _summed(
         self, outputs: Tensor, targets: Tensor, there: Tensor | None, named: dict[str, Tensor]
     ) -> Tensor:
-        """Return the loss summed over the images that are `there`; None: all.
-
-        Raises:
-            ConfigError: the part gave something else than losses, or a loss without a gradient.
-        """
+        """Return the loss summed over the images that are `there`; None: all."""
         if there is not None:
             outputs, targets = outputs[there], targets[there]
             named = {name: value[there] for name, value in named.items()}
-        losses = self._part(outputs, targets, **named)
-        count = len(targets)
-        if not isinstance(losses, Tensor) or losses.shape not in ((), (count,)):
-            raise self._part.refused(
-                f"gave {of_kind(losses)} for {count} images; a tensor of shape ({count},) or a"
-                " scalar, their mean, was expected"
-            )
-        if not losses.requires_grad:
-            raise self._part.refused(
-                "has no gradient: it must be computed from the outputs by operations of torch that"
-                " have one"
-            )
-        return losses.sum() if losses.ndim else losses * count
+        return _summed(self._part, outputs, targets, named)
 
     def end_batch(self) -> None:
         """See Objective."""
@@ -96,6 +89,66 @@ class OwnObjective:
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """See Objective."""
+
+
+def try_loss(network: Network, config: TrainConfig, data: Data) -> None:
+    """Raise as a step of training would, before a trial, for a few made-up outputs and targets.
+
+    They are where the network is. A loss that reads the features is not tried where the last layer
+    does not say how many numbers it takes.
+
+    Raises:
+        ConfigError: the own loss gave something else than losses, or a loss without a gradient.
+        OwnCodeError: it has raised something.
+    """
+    part, device = _part(config), network.mean.device
+    made = torch.Generator().manual_seed(0)
+
+    def drawn(width: int) -> Tensor:
+        numbers = torch.randn(TRIED, width, generator=made, device="cpu").to(device)
+        return numbers.requires_grad_().clone()  # a network's outputs are no leaves either
+
+    width = 1 if config.task == "regression" else len(data.class_names)
+    numbers = torch.arange(TRIED * width, device=device).view(TRIED, width)
+    targets = {
+        "classification": numbers[:, 0] // width % width,
+        "multilabel": (numbers % 2).float(),
+        "regression": numbers.float() / TRIED,
+    }
+    named = dict[str, Tensor]()
+    if _reads_features(part):
+        head = network.get_submodule(network.head)
+        taken = getattr(head, "in_features", None) or getattr(head, "in_channels", None)
+        if not isinstance(taken, int):
+            return
+        named[FEATURES] = drawn(taken)
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices), torch.enable_grad():  # training goes on as without it
+        _summed(part, drawn(width), targets[config.task], named)
+
+
+def _part(config: TrainConfig) -> Part:
+    return own_part("loss", config.loss, config.options_of("loss"))
+
+
+def _summed(part: Part, outputs: Tensor, targets: Tensor, named: dict[str, Tensor]) -> Tensor:
+    """Return the loss summed over the images.
+
+    Raises:
+        ConfigError: the part gave something else than losses, or a loss without a gradient.
+    """
+    losses, count = part(outputs, targets, **named), len(targets)
+    if not isinstance(losses, Tensor) or losses.shape not in ((), (count,)):
+        raise part.refused(
+            f"gave {of_kind(losses)} for {count} images; a tensor of shape ({count},) or a"
+            " scalar, their mean, was expected"
+        )
+    if not losses.requires_grad:
+        raise part.refused(
+            "has no gradient: it must be computed from the outputs by operations of torch that"
+            " have one"
+        )
+    return losses.sum() if losses.ndim else losses * count
 
 
 def _reads_features(part: Part) -> bool:

@@ -49,7 +49,7 @@ class Classification:
         Balanced weights of the classes are those of the training images.
         """
         if is_own(config.loss):
-            return OwnObjective(network, config, AUXILIARY_WEIGHT)
+            return OwnObjective(network, config, data, AUXILIARY_WEIGHT)
         is_balanced = config.class_weights == "balanced"
         weights = balanced_weights(data.count(data.train)) if is_balanced else None
         return ClassObjective(network, config, len(data.class_names), world, weights)

@@ -31,11 +31,11 @@ class MultiLabel(ImageTask):
         return load_labels(config, image_size, cut, recipe)
 
     def objective(
-        self, network: Network, config: TrainConfig, _data: Data, _world: World
+        self, network: Network, config: TrainConfig, data: Data, _world: World
     ) -> Objective:
         """Return binary cross-entropy, summed over the labels of an image; or an own loss."""
         if is_own(config.loss):
-            return OwnObjective(network, config, AUXILIARY_WEIGHT)
+            return OwnObjective(network, config, data, AUXILIARY_WEIGHT)
         return ImageObjective(network, cross_entropy)
 
     def answer(

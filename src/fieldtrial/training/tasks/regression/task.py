@@ -30,11 +30,11 @@ class Regression(ImageTask):
         return load_numbers(config, image_size, cut, recipe)
 
     def objective(
-        self, network: Network, config: TrainConfig, _data: Data, _world: World
+        self, network: Network, config: TrainConfig, data: Data, _world: World
     ) -> Objective:
         """Return the squared error of the standardised numbers; or an own loss."""
         if is_own(config.loss):
-            return OwnObjective(network, config, AUXILIARY_WEIGHT)
+            return OwnObjective(network, config, data, AUXILIARY_WEIGHT)
         return ImageObjective(network, squared_error)
 
     def answer(
