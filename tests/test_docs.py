@@ -3,13 +3,19 @@
 import ast
 import dataclasses
 import re
+import runpy
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from fieldtrial.control.places.settings import LocalSettings, SlurmSettings
 from fieldtrial.sweep import Sweep
+from fieldtrial.training.contracts import DataShape
+from fieldtrial.training.freezing.depth_axis import Unit
+from fieldtrial.training.loop.optimizers import Moment
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -71,6 +77,33 @@ def test_every_key_of_a_place_is_explained(settings: tuple[type, str]) -> None:
     keys = [item.name for item in dataclasses.fields(kind)]
     text = page(name).replace("`[", "`").replace("]`", "`")
     assert [key for key in keys if f"`{key}`" not in text] == []
+
+
+def test_each_part_on_the_page_about_your_own_runs_when_it_is_copied_alone(tmp_path: Path) -> None:
+    text = page("extend.md").partition("## Your own parts")[2].partition("## Adding to")[0]
+    parts = dict[str, Any]()
+    for number, snippet in enumerate(re.findall(r"```python\n(.*?)```", text, re.DOTALL)):
+        parts |= runpy.run_path(str(written(tmp_path / f"{number}.py", snippet)))
+    written(tmp_path / "leaves.csv", "a.png,oak\nb.png,elm\n")
+    assert parts["leaves"](tmp_path).labels == [1, 0]
+    model, images = parts["Net"](DataShape(3, 1, 8)), torch.rand(4, 1, 8, 8)
+    outputs, labels = model(images), torch.tensor([0, 1, 2, 0])
+    assert parts["focal"](outputs, labels).shape == (4,)
+    assert parts["noise"](images, torch.Generator()).shape == images.shape
+    parts["Heavy"]([{"params": list(model.parameters())}], lr=0.1, weight_decay=0.0).step()
+    assert parts["exponential"](Moment(1.0, 3, 0)) == 0.01
+    assert parts["brier"](outputs.softmax(1).detach().numpy(), labels.numpy()) > 0
+    units = [Unit("stem", ("stem.weight",), ()), Unit("norm", ("norm.weight",), ())]
+    assert parts["filters"](model, units) == ["stem.weight"]
+    called = ("Net", "leaves", "focal", "noise", "Heavy", "exponential", "brier", "filters")
+    assert {*called} == {
+        name for name, one in parts.items() if getattr(one, "__module__", "") == "<run_path>"
+    }
+
+
+def written(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
 
 
 def test_every_line_below_a_table_that_the_page_on_results_quotes_is_in_the_program() -> None:
