@@ -17,7 +17,8 @@ from fieldtrial.fields.options import Options, carried_over, option_problems
 from fieldtrial.fields.rules import CONFLICTING, RULES, conflicts
 from fieldtrial.fields.task_metrics import classes_problem, select_problems
 from fieldtrial.fields.values import check_bounds, check_type, format_value, is_same, parse
-from fieldtrial.own.names import is_option, own_parts
+from fieldtrial.own.find import meant
+from fieldtrial.own.names import KINDS, is_option, own_parts
 
 
 class ConfigError(ValueError):
@@ -59,7 +60,7 @@ class TrainConfig(RunFields, OptimisationFields, ModelFields, DataFields, Identi
                         raise ValueError(rule)
                 object.__setattr__(self, name, value)
             except ValueError as error:
-                problems.append(f"{name} = {getattr(self, name)!r}: {error}")
+                problems.append(_refused(name, getattr(self, name), error))
                 refused.add(name)
         problems += [
             f"{name} = {getattr(self, name)!r}: must be 1 or {self.blocks} numbers, because blocks"
@@ -137,7 +138,7 @@ class TrainConfig(RunFields, OptimisationFields, ModelFields, DataFields, Identi
             try:
                 known[name] = read(value, HINTS[name])
             except ValueError as error:
-                problems.append(f"{name} = {value!r}: {error}")
+                problems.append(_refused(name, value, error))
         try:
             options = _merged(base or DEFAULTS, known, values.get(OPTIONS, {}), given)
             config = cls(**{name: start[name] for name in HINTS} | known, options=options)
@@ -219,8 +220,13 @@ def typed_values(values: Mapping[str, object]) -> dict[str, Any]:
             hint, is_text = HINTS[name], isinstance(value, str)
             typed[name] = parse(str(value), hint) if is_text else check_type(value, hint)
         except ValueError as error:
-            raise ValueError(f"{name} = {value!r}: {error}") from None
+            raise ValueError(_refused(name, value, error)) from None
     return typed
+
+
+def _refused(name: str, value: object, error: ValueError) -> str:
+    """Return the problem with a field's value, and what may have been meant."""
+    return f"{name} = {value!r}: {error}{meant(value) if name in KINDS else ''}"
 
 
 def _merged(

@@ -6,7 +6,9 @@ from typing import Any, Literal
 
 import pytest
 
+from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.fields.freezing_schemes import SCHEMES
+from fieldtrial.own.find import meant, require
 from fieldtrial.own.names import RESERVED, is_option, is_own
 from fieldtrial.own.project import project_root
 from fieldtrial.own.signature import read
@@ -67,6 +69,7 @@ def test_a_loss_may_ask_for_features(project: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "name", "problem"),
     [
+        ("model", "nets.py:Net", "the installed packages; did you mean nets:Net?"),
         ("model", "lacking:Net", "no module lacking; looked in {project}, the installed packages"),
         ("model", "pkg.lacking:Net", "no module pkg.lacking; looked in {project}, the installed"),
         ("model", "nets:Lacking", "{project}/nets.py has no Lacking; it has Base, Field, Net, an"),
@@ -83,6 +86,24 @@ def test_what_is_no_part_is_refused_in_a_line(
     with pytest.raises(ValueError, match=re.escape(problem.format(project=project))) as caught:
         read(kind, name, (project,))
     assert "\n" not in str(caught.value)
+
+
+def test_a_dot_in_the_place_of_the_colon_is_answered_with_the_name(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project / "sweeps")
+    for field, value in (("loss", "nets.Net"), ("freeze", "pkg.inner.Deep")):
+        with pytest.raises(ConfigError, match=f"; did you mean {':'.join(value.rsplit('.', 1))}"):
+            TrainConfig.from_dict({field: value})
+    with pytest.raises(ConfigError, match="did you mean nets:Net"):
+        TrainConfig(metrics=("nets.Net",))
+    assert (meant("lacking.Net"), meant("nets"), meant("resnet18.a1_in1k")) == ("", "", "")
+    assert not (project / RAN).exists()
+
+
+def test_outside_of_a_project_its_folder_is_asked_for() -> None:
+    with pytest.raises(ValueError, match="is in no project: give the command in the project's fol"):
+        require("lacking", ())
 
 
 def test_names_of_other_values_are_no_own_parts() -> None:

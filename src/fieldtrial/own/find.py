@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from importlib.machinery import PathFinder
 from pathlib import Path
 
+from fieldtrial.own.names import is_own
+from fieldtrial.own.project import FOLDERS, project_root
+from fieldtrial.own.project import roots as project_roots
+
 OURS = f"{__package__}."  # modules that have finders of the project
 
 
@@ -57,12 +61,38 @@ def find_in(root: Path, module: str) -> Source | None:
     return None
 
 
-def require(module: str, roots: Sequence[Path]) -> Source:
-    """Return where a module is. Raises ValueError with the places where it was looked for."""
+def require(module: str, roots: Sequence[Path], attribute: str = "NAME") -> Source:
+    """Return where a module is. Raises ValueError with the places where it was looked for.
+
+    attribute: what is wanted of the module, for the message.
+    """
     if (found := find(module, roots)) is None:
         places = [*map(str, roots), "the installed packages"]
-        raise ValueError(f"no module {module}; looked in {', '.join(places)}")
+        problem = f"no module {module}; looked in {', '.join(places)}"
+        stem = module.removesuffix(".py")
+        if stem != module and find(stem, roots):
+            problem += f"; did you mean {stem}:{attribute}?"
+        elif not roots:
+            problem += (
+                "; this folder is in no project: give the command in the project's folder, the one"
+                f" with {FOLDERS[0]}/ or {FOLDERS[1]}/"
+            )
+        raise ValueError(problem)
     return found
+
+
+def meant(value: object) -> str:
+    """Return '; did you mean nets:Net?' where a value has nets.Net, and the project has nets.
+
+    Else return an empty text. The project is that of the current folder until one is entered.
+    """
+    above = project_root(Path.cwd())
+    places = project_roots() or ((above, above / FOLDERS[0]) if above else ())
+    for text in value if isinstance(value, tuple | list) else (value,):
+        module, _, name = str(text).rpartition(".")
+        if is_own(f"{module}:{name}") and any(find_in(root, module) for root in places):
+            return f"; did you mean {module}:{name}?"
+    return ""
 
 
 @functools.lru_cache(maxsize=256)

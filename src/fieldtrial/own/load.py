@@ -31,7 +31,7 @@ def load(kind: str, name: str) -> Callable[..., Any]:
         )
     module, _, attribute = name.partition(":")
     try:
-        source = require(module, roots())
+        source = require(module, roots(), attribute)
         code_digest(name)  # of what is imported now
     except (ValueError, OSError) as error:
         raise ValueError(f"{what}: {error}") from None

@@ -45,7 +45,7 @@ def read(kind: str, name: str, roots: Sequence[Path]) -> Signature:
             takes fewer arguments than its kind is given. The message is one line.
     """
     module, _, attribute = name.partition(":")
-    source = require(module, roots)
+    source = require(module, roots, attribute)
     found = _find_callee(source, attribute, roots, MOST_STEPS)
     if found is None:
         return Signature(takes_any=True)

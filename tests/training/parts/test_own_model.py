@@ -73,7 +73,14 @@ WRONG = [
         "def make(shape): raise RuntimeError('no luck')",
         r"failed for images of 8 × 8 pixels and 1 channels in .*, line 2: RuntimeError: no luck",
     ),
-    ("def make(shape): return nn.Flatten()", rf"{HEADLESS}: it has no linear layer"),
+    (
+        "def make(shape): return nn.Flatten()",
+        rf"{HEADLESS}: it has no modules inside; .* self.head = nn.Linear\(width, 5\)$",
+    ),
+    (
+        "def make(shape): return nn.Sequential(nn.Flatten())",
+        rf"{HEADLESS}: it has no linear layer and no convolution; name it .* modules are 0$",
+    ),
     (
         "def make(shape): return nn.Sequential(nn.Flatten(), nn.Linear(64, 7))",
         rf"{HEADLESS}: 1 gives 7 numbers, and the data have 5 classes; name it in the module",

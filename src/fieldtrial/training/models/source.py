@@ -15,6 +15,7 @@ from fieldtrial.disk.inside import RefusedError
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.work.shards import beside
 from fieldtrial.fields.rules import RUN_PREFIX, is_library
+from fieldtrial.own.find import meant
 from fieldtrial.own.names import is_own
 from fieldtrial.training.data.load import DataShape
 from fieldtrial.training.data.recipe import Recipe, recorded
@@ -239,6 +240,7 @@ def resolve(model: str) -> tuple[str, str]:
         + (f"; close: {', '.join(close)}" if close else "")
         + f"; {FUNCTIONS} has {', '.join(LIBRARIES[FUNCTIONS].names())}; write timm:NAME or"
         " torchvision:NAME to choose the library, or package.module:NAME for a model of yours"
+        + meant(model)
     )
 
 

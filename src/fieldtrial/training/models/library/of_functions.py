@@ -124,6 +124,11 @@ def _head(part: Part, model: nn.Module, classes: int) -> str:
     widths = widths or {
         name: one.out_channels for name, one in modules.items() if isinstance(one, nn.Conv2d)
     }
+    if not modules:
+        raise part.refused(
+            "its last layer cannot be found: it has no modules inside; make the last layer one of"
+            f" them, such as self.head = nn.Linear(width, {classes})"
+        )
     if not widths:
         raise part.refused(
             f"its last layer cannot be found: it has no linear layer and no convolution; {NAME_IT};"
