@@ -237,8 +237,11 @@ def run_note(runs: pd.DataFrame, untested: int) -> str:
     return ", ".join(parts)
 
 
-def final_note(finals: pd.DataFrame, untested: int, seeds: int) -> str:
-    """Return what is missing of a winner's runs with fresh seeds, or nothing."""
+def final_note(finals: pd.DataFrame, untested: int, seeds: int, damaged: int = 0) -> str:
+    """Return what is missing of a winner's runs with fresh seeds, or nothing.
+
+    damaged: how many of the searches' final runs have no config that can be read.
+    """
     if not seeds:
         return "no final runs asked for"
     failed = _reasons(finals)
@@ -250,7 +253,10 @@ def final_note(finals: pd.DataFrame, untested: int, seeds: int) -> str:
         for outcome in ("failed", "stopped", "running")
         if outcome in counts
     ]
-    to_come = max(0, seeds - len(finals)) + int(counts.get("waiting", 0))
+    lacking = max(0, seeds - len(finals))
+    damaged = min(damaged, lacking)
+    to_come = lacking - damaged + int(counts.get("waiting", 0))
+    parts += [f"{damaged} unreadable"] if damaged else []
     parts += [f"{to_come} not started"] if to_come else []
     parts += [f"{untested} without a test result"] if untested else []
     return f"final: {', '.join(parts)}" if parts else ""
