@@ -1,5 +1,6 @@
 """The command line of a sweep file, in this process."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,21 @@ def test_a_dry_run_counts_finalists_and_searches(capsys: pytest.CaptureFixture[s
     assert lines[0].split()[:5] == ["optimizer", "trials", "finalists", "searches", "seeds"]
     assert lines[1].split()[:5] == ["sgd", "5", "3", "4", "2"]
     assert f"2 rows, {2 * 4 * (5 + 3 * 2 + 2)} trials and 0 sources in runs/small" in lines
+
+
+@pytest.mark.parametrize("flags", [["--dry-run"], []])
+def test_a_place_that_this_machine_is_too_small_for_is_refused_before_anything(
+    flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, cores = tmp_path / "cluster" / "local.toml", len(os.sched_getaffinity(0))
+    path.write_text(f'kind = "local"\ncpus_per_trial = {cores + 1}\ngpus_per_trial = 1000\n')
+    with pytest.raises(SystemExit) as caught:
+        main(sweep, flags)
+    assert caught.value.code == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == f"local: cpus_per_trial = {cores + 1}: this machine has {cores} cores"
+    assert second.startswith("local: gpus_per_trial = 1000: this machine has ")
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize("is_deterministic", [False, True])

@@ -31,6 +31,7 @@ from fieldtrial.control.engine.journal.key import ForeignStateError
 from fieldtrial.control.flags import sweep_parser
 from fieldtrial.control.places.interface import PlaceError, RayError
 from fieldtrial.control.places.lookup import find_settings, require_trusted
+from fieldtrial.control.places.machine import require_fits
 from fieldtrial.control.places.settings import LocalSettings, Settings, SlurmSettings
 from fieldtrial.control.running.detaching import RESUME_ADVICE
 from fieldtrial.control.running.errors import WorkError
@@ -70,8 +71,10 @@ def main(build: Callable[[], Sweep], arguments: list[str] | None = None) -> None
         admit(sweep)
         settings = find_settings(options.cluster, script)
         targets = _targets(script)
-        if isinstance(settings, LocalSettings) and not options.dry_run:
-            require_extras("train")
+        if isinstance(settings, LocalSettings):
+            if not options.dry_run:
+                require_extras("train")
+            require_fits(settings)
         folder = SweepFolder(Path(options.runs) / _name(script, options))
         folder.require_name()
         if isinstance(settings, SlurmSettings):
