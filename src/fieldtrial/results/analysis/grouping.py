@@ -202,9 +202,7 @@ class _Maker:
             notes = [run_note(trials, len(finished) - scored)]
         elif winner is not None and (len(runs) or decided):
             seeds = self._sweeps.descriptions[winner[SWEEP]].seeds * max(1, decided)
-            unreadable = finals["configuration"].isna() & (finals["outcome"] == "unreadable")
-            damaged = int((unreadable & (finals[SWEEP] == place[0])).sum()) if place else 0
-            notes.append(final_note(runs, len(finished) - scored, seeds, damaged))
+            notes.append(final_note(runs, len(finished) - scored, seeds, finals))
         return Group(
             number,
             key,

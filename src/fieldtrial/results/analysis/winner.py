@@ -237,10 +237,10 @@ def run_note(runs: pd.DataFrame, untested: int) -> str:
     return ", ".join(parts)
 
 
-def final_note(finals: pd.DataFrame, untested: int, seeds: int, damaged: int = 0) -> str:
+def final_note(finals: pd.DataFrame, untested: int, seeds: int, known: pd.DataFrame) -> str:
     """Return what is missing of a winner's runs with fresh seeds, or nothing.
 
-    damaged: how many of the searches' final runs have no config that can be read.
+    known: the final runs of any winner, among them those that have no config that can be read.
     """
     if not seeds:
         return "no final runs asked for"
@@ -254,7 +254,8 @@ def final_note(finals: pd.DataFrame, untested: int, seeds: int, damaged: int = 0
         if outcome in counts
     ]
     lacking = max(0, seeds - len(finals))
-    damaged = min(damaged, lacking)
+    unreadable = known["configuration"].isna() & (known["outcome"] == "unreadable")
+    damaged = min(int(unreadable.sum()), lacking)
     to_come = lacking - damaged + int(counts.get("waiting", 0))
     parts += [f"{damaged} unreadable"] if damaged else []
     parts += [f"{to_come} not started"] if to_come else []
