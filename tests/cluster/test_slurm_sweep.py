@@ -223,9 +223,8 @@ def test_two_nodes_of_two_processes_agree_with_one_process(
     ).stdout
     for trial in trials:
         facts = trial.environment()["1"]
-        assert facts["commit"] == (head.strip() or None), (
-            "of the program, whatever repository is around the sweep"
-        )
+        # Of the program, whatever repository is around the sweep.
+        assert facts["commit"] == (head.strip() or None)
         assert facts["world_size"] == 4
         assert re.fullmatch(r"n\[\d[-,]\d\]", facts["job"]["SLURM_JOB_NODELIST"])
         assert losses(trial) == pytest.approx(losses(alone), abs=1e-4)

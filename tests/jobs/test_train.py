@@ -313,9 +313,8 @@ def test_what_would_fail_again_is_not_started_again(
     assert run.attempts() == [1]
     assert (run.error() or {})["kind"] == kind
     said = done.stderr.count(message)
-    assert (
-        said == 1 if kind == "diverged" else 1 <= said <= 2
-    )  # by two processes, if both get to it
+    # By two processes, if both get to it.
+    assert said == 1 if kind == "diverged" else 1 <= said <= 2
     # After bad input the launcher does not even start the processes again.
     again = done.stderr.count(
         f"not trained again: attempt 1 ended with an error that would recur ({kind})\n"
