@@ -231,7 +231,7 @@ def run_note(runs: pd.DataFrame, untested: int) -> str:
         return f"{_all_of(len(failed), 'run')} failed: {_said(failed)}"
     counts = runs["outcome"].replace("unreadable", "failed").value_counts()
     words = {"failed": "failed", "stopped": "stopped early"}
-    words |= {"running": "running or interrupted", "waiting": "not begun"}
+    words |= {"running": outcome_text("running"), "waiting": "not begun"}
     parts = [f"{counts[name]} {text}" for name, text in words.items() if name in counts]
     parts += [f"{untested} without a test result"] if untested else []
     return ", ".join(parts)
