@@ -18,7 +18,7 @@ def sweep() -> Sweep:
     """Return a row for each of the two ways."""
     base = TrainConfig(
         task="detection", dataset="boxes:vehicles", model="darknet:yolov3-tiny",
-        weights="yolov3-tiny.weights", select="validation_map", image_size=416, epochs=30,
+        weights="yolov3-tiny.weights", image_size=416, epochs=30,
         batch_size=16, schedule="cosine", warmup_fraction=0.1, gradient_clip=10.0,
         augmentation=("random_resized_crop", "horizontal_flip", "color_jitter"),
     )  # fmt: skip

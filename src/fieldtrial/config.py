@@ -15,7 +15,7 @@ from fieldtrial.fields.groups.run import RunFields
 from fieldtrial.fields.identity import OPTIONS, Identity
 from fieldtrial.fields.options import Options, carried_over, option_problems
 from fieldtrial.fields.rules import CONFLICTING, RULES, conflicts
-from fieldtrial.fields.task_metrics import classes_problem, select_problems
+from fieldtrial.fields.task_metrics import classes_problem, criteria, select_problems
 from fieldtrial.fields.values import check_bounds, check_type, format_value, is_same, parse
 from fieldtrial.own.find import meant
 from fieldtrial.own.names import KINDS, is_option, own_parts
@@ -72,6 +72,9 @@ class TrainConfig(RunFields, OptimisationFields, ModelFields, DataFields, Identi
         if refused.isdisjoint(CONFLICTING):
             problems += conflicts(self)
         if refused.isdisjoint(("task", "select")):
+            if self.task != FIELDS["task"].default and self.select == FIELDS["select"].default:
+                # Whoever set it cannot have meant it: no other task has this metric.
+                object.__setattr__(self, "select", criteria(self.task)[0])
             problems += select_problems(self.task, self.select)
         if refused.isdisjoint(("task", "classifier")) and self.classifier == "svm":
             why = classes_problem(self.task, "a support vector machine")

@@ -20,7 +20,6 @@ from fieldtrial.disk.sweep_description import (
     compared_fields,
     row_count_problems,
 )
-from fieldtrial.effects import condition_text, effective, has_effect
 from fieldtrial.fields.choices import Criterion, SearcherName
 from fieldtrial.fields.row_names import LABEL, given_labels, label_problems, name_rows, rows_text
 from fieldtrial.fields.rules import RUN_PREFIX
@@ -30,6 +29,7 @@ from fieldtrial.own.names import KINDS, is_option, kind_of
 from fieldtrial.parts.typed import with_types
 from fieldtrial.rows.decided import ARCHITECTURE, OWN_FIELDS
 from fieldtrial.rows.grid import grid
+from fieldtrial.rows.idle import idle_fields, idle_source_fields
 from fieldtrial.rows.planned_row import PlannedRow
 from fieldtrial.search_domains import (
     Domain,
@@ -42,6 +42,7 @@ from fieldtrial.search_domains import (
 
 __all__ = ("PlannedRow", "Sweep", "grid")  # what a sweep's file needs
 
+OF_BASE: Any = None  # until `select` is known by the base
 MOST_FAILURES = 10  # or a tenth of the trials, if that is more
 
 
@@ -55,6 +56,7 @@ class Sweep(Budget):
         Tune are taken too.
     trials, seeds, folds, finalists, searches, max_failures (None: MOST_FAILURES): see `Budget`.
     select: the metric that chooses the winner, and each trial's epoch unless `base` says last.
+        Left out: that of `base`; where this is last, the usual one of its task.
     source: fields of a source trial. One is trained first for each architecture in the rows, which
         start from its weights.
     searcher: what proposes trials: "gp", a Gaussian process, or "tpe", Optuna's Parzen estimator.
@@ -73,7 +75,7 @@ class Sweep(Budget):
     base: TrainConfig
     rows: Sequence[Mapping[str, object]]
     search: Mapping[str, Domain] = field(default_factory=dict)
-    select: Criterion = "validation_accuracy"
+    select: Criterion = OF_BASE
     source: Mapping[str, object] | None = None
     searcher: SearcherName = "gp"
     deterministic: bool = False
@@ -87,7 +89,10 @@ class Sweep(Budget):
             object.__setattr__(self, "rows", [self.rows])
         domains = {name: to_domain(domain) for name, domain in self.search.items()}
         object.__setattr__(self, "search", domains)
-        is_known = self.select in criteria(self.base.task)
+        choices, own = criteria(self.base.task), self.base.select
+        if self.select is None:
+            object.__setattr__(self, "select", choices[0] if own == "last" else own)
+        is_known = self.select in choices
         if is_known and self.base.select != "last":  # it keeps what is chosen by
             object.__setattr__(self, "base", replace(self.base, select=self.select))
         if self.folds and not self.base.folds:
@@ -100,11 +105,8 @@ class Sweep(Budget):
             labels = name_rows(self.rows, self.compared, [row.cells for row in planned])
             named = tuple(replace(row, label=labels[row.number]) for row in planned)
             object.__setattr__(self, "planned", named)
-            problems = [
-                *self._idle_row_fields(),
-                *self._idle_search_fields(),
-                *self._idle_source_fields(),
-            ]
+            problems = idle_fields(self.base, self.rows, named, self._searched_values())
+            problems += idle_source_fields(self.base, named, self.source or ())
         if problems:
             raise ConfigError(list(dict.fromkeys(problems)), where="sweep")
         if self.aa:
@@ -297,54 +299,3 @@ class Sweep(Budget):
                     " it another dataset, or leave folds out"
                 )
         return problems
-
-    def _idle_row_fields(self) -> list[str]:
-        """Return a line for each field of a row that differs from the base and has no effect."""
-        searched = self._searched_values()
-        idle = [
-            (row, name)
-            for row in self.planned
-            for name in self._own(row.number)
-            if getattr(row.config, name) != getattr(self.base, name)
-            and not has_effect(name, row.config, searched)
-        ]
-        twins: dict[TrainConfig, list[PlannedRow]] = {}
-        models = [effective(row.config, searched) for row in self.planned] if idle else []
-        for row, model in zip(self.planned, models, strict=False):
-            twins.setdefault(model, []).append(row)
-        problems = []
-        for row, name in idle:
-            value = format_value(getattr(row.config, name))
-            same = [twin.number for twin in twins[models[row.number]]]
-            problems.append(
-                f"{rows_text([row.number], self.rows)}: {name} = {value} has no effect: it needs"
-                f" {condition_text(name)}"
-                + (f"; {rows_text(same, self.rows)} are one model" if len(same) > 1 else "")
-            )
-        return problems
-
-    def _idle_search_fields(self) -> list[str]:
-        """Return a line for each searched field that some row does not read."""
-        searched = self._searched_values()
-        idle = {
-            name: [row.number for row in self.planned if not has_effect(name, row.config, searched)]
-            for name in self.search
-        }
-        return [
-            f"search {name}: has no effect in {rows_text(rows, self.rows)}: it needs"
-            f" {condition_text(name)}"
-            for name, rows in idle.items()
-            if rows
-        ]
-
-    def _idle_source_fields(self) -> list[str]:
-        """Return a line for each field of the source that no source reads."""
-        sources = [row.source for row in self.planned if row.source]
-        return [
-            f"source {name}: has no effect: it needs {condition_text(name)}"
-            for name in self.source or ()
-            if not any(
-                has_effect(name, source) or getattr(source, name) == getattr(self.base, name)
-                for source in sources
-            )
-        ]

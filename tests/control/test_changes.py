@@ -28,13 +28,26 @@ def test_settings_change_the_base_of_every_row_and_no_row() -> None:
         "model: rows set it (cnn, mlp), so it cannot be set for all; change the sweep's rows, such"
         " as grid(model=[...]), in its file and give another --name, or run some rows with --rows"
         " 'model=mlp'",
-        "lr: the sweep itself decides it, so it cannot be set",
+        "lr: the search decides it, so it cannot be set; change `search` in the sweep's file",
     ]
     with pytest.raises(
         ConfigError,
         match=r"--set: unknown field 'x'.*\n--set: epochs = '1.5': must be a whole number",
     ):
         with_settings(SWEEP, {"epochs": "1.5", "x": "1"})
+
+
+def test_what_selects_can_be_set() -> None:
+    sweep = with_settings(SWEEP, {"select": "validation_loss"})
+    assert (sweep.select, sweep.base.select) == ("validation_loss", "validation_loss")
+    last = with_settings(sweep, {"select": "last"})
+    assert (last.select, last.base.select) == ("validation_loss", "last")
+    labels = with_settings(SWEEP, {"task": "multilabel"})
+    assert (labels.select, labels.base.select) == ("validation_map", "validation_map")
+    f1 = with_settings(SWEEP, {"task": "multilabel", "select": "validation_macro_f1"})
+    assert (f1.select, f1.base.select) == ("validation_macro_f1", "validation_macro_f1")
+    with pytest.raises(ConfigError, match="--set: select = 'validation_mae': must be one of"):
+        with_settings(SWEEP, {"select": "validation_mae"})
 
 
 @pytest.mark.parametrize(

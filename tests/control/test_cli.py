@@ -1,6 +1,8 @@
 """The command line of a sweep file, in this process."""
 
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ray import tune
@@ -39,6 +41,70 @@ def test_a_dry_run_counts_finalists_and_searches(capsys: pytest.CaptureFixture[s
     assert lines[0].split()[:5] == ["optimizer", "trials", "finalists", "searches", "seeds"]
     assert lines[1].split()[:5] == ["sgd", "5", "3", "4", "2"]
     assert f"2 rows, {2 * 4 * (5 + 3 * 2 + 2)} trials and 0 sources in runs/small" in lines
+
+
+@pytest.mark.parametrize("flags", [["--dry-run"], []])
+def test_a_place_that_this_machine_is_too_small_for_is_refused_before_anything(
+    flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, cores = tmp_path / "cluster" / "local.toml", len(os.sched_getaffinity(0))
+    path.write_text(f'kind = "local"\ncpus_per_trial = {cores + 1}\ngpus_per_trial = 1000\n')
+    with pytest.raises(SystemExit) as caught:
+        main(sweep, flags)
+    assert caught.value.code == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == f"local: cpus_per_trial = {cores + 1}: this machine has {cores} cores"
+    assert second.startswith("local: gpus_per_trial = 1000: this machine has ")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_rows_that_are_written_alike_are_refused_with_their_numbers(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    rows: list[dict[str, object]] = [
+        {"model": "mlp"},
+        {"lr": 1.0},
+        {"model": "mlp", "label": "again"},
+        {"lr": "1"},
+    ]
+    for flags in ([], ["--dry-run"], ["--smoke"], ["--aa"]):
+        with pytest.raises(SystemExit) as caught:
+            main(lambda: Sweep(base=TrainConfig(), rows=rows), flags)
+        assert caught.value.code == 2
+        first, second = capsys.readouterr().err.splitlines()
+        assert first.startswith("sweep: row 0 (model=mlp), row 2 (model=mlp): are written alike")
+        assert second.startswith("sweep: row 1 (lr=1.0), row 3 (lr=1): are written alike")
+
+
+def test_rows_that_only_a_smoke_makes_alike_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    driven = list[Sweep]()
+
+    def drive(sweep: Sweep, *_: object) -> int:
+        driven.append(sweep)
+        return 0
+
+    monkeypatch.setattr(driver, "drive", drive)
+    rows = [{"train_fraction": 0.5}, {"train_fraction": 1.0}]
+    with pytest.raises(SystemExit):
+        main(lambda: Sweep(base=TrainConfig(dataset="mnist"), rows=rows), ["--smoke"])
+    assert len({row.cells for row in driven[0].planned}) == 1
+
+
+@pytest.mark.parametrize(
+    ("build", "line"),
+    [
+        (lambda: None, "<lambda>(): returned nothing; it must end with `return Sweep(...)`"),
+        (None, "main: needs the function itself, as in main(sweep), and was given nothing"),
+        (sweep(), "main: needs the function itself, as in main(sweep), and was given a Sweep"),
+    ],
+)
+def test_what_is_no_sweep_is_told_in_a_line(
+    build: Any, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(build, [])
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.splitlines() == [line]
 
 
 @pytest.mark.parametrize("is_deterministic", [False, True])

@@ -1,8 +1,11 @@
 """Metrics of tasks: their words, and which of them may choose."""
 
+from dataclasses import replace
+
 import pytest
 
 from fieldtrial.config import ConfigError, TrainConfig
+from fieldtrial.fields.choices import TaskName
 from fieldtrial.fields.scores import is_share, score_with_unit
 from fieldtrial.fields.task_metrics import CHOOSING, METRICS, MODES, criteria, metric_words
 from fieldtrial.sweep import Sweep
@@ -52,3 +55,38 @@ def test_what_selects_is_one_of_the_tasks_metrics() -> None:
         )
     assert f"sweep: select = 'validation_map50': {choices}, {why}" in str(error.value)
     assert "row 0: task is not a row's field; `base` says it for all rows" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("task", "first"),
+    [
+        ("classification", "validation_accuracy"),
+        ("multilabel", "validation_map"),
+        ("regression", "validation_mae"),
+        ("detection", "validation_map"),
+    ],
+)
+def test_each_task_has_a_metric_that_chooses_by_default(task: TaskName, first: str) -> None:
+    base = TrainConfig(task=task)
+    assert base.select == TrainConfig.from_dict({"task": task}).select == first
+    assert replace(TrainConfig(), task=task).select == first
+    named = TrainConfig.from_dict({"task": task, "select": first})
+    assert (base, base.id) == (named, named.id)
+    assert Sweep(base=base, rows=[{}]).select == first
+
+
+def test_one_select_in_the_base_is_enough() -> None:
+    base = TrainConfig(task="regression", select="validation_r2")
+    sweep = Sweep(base=base, rows=[{}])
+    assert (sweep.select, sweep.mode) == ("validation_r2", "max")
+    last = Sweep(base=replace(base, select="last"), rows=[{}])
+    assert (last.select, last.base.select) == ("validation_mae", "last")
+    other = Sweep(base=base, rows=[{}], select="validation_loss")
+    assert (other.select, other.planned[0].config.select) == ("validation_loss",) * 2
+    with pytest.raises(ConfigError, match="select = 'validation_accuracy': must be one of"):
+        Sweep(base=base, rows=[{}], select="validation_accuracy")
+    assert replace(sweep, trials=3).select == "validation_r2"
+
+
+def test_ids_of_classification_stay() -> None:
+    assert TrainConfig().id == TrainConfig(select="validation_accuracy").id == "44136fa3"

@@ -153,11 +153,11 @@ def test_trials_of_two_processes(tmp_path: Path) -> None:
     [
         (["--set", "epoch=1"], 2, "--set: unknown field 'epoch'; did you mean 'epochs'\\?"),
         (["--set", "epochs"], 2, "--set: 'epochs': must be FIELD=VALUE"),
-        (["--set", "lr=1"], 2, "--set: lr: the sweep itself decides it, so it cannot be set"),
+        (["--set", "lr=1"], 2, "--set: lr: the search decides it, so it cannot be set; .*"),
         (
             ["--set", "lr=1", "--set", "epoch=1"],
             2,
-            "--set: lr: the sweep itself .*\n--set: unknown field 'epoch'; .*",
+            "--set: lr: the search .*\n--set: unknown field 'epoch'; .*",
         ),
         (
             ["--trials", "0", "--seeds", "-1"],

@@ -8,23 +8,24 @@ from fieldtrial.budget import FIRST_SEEDS
 from fieldtrial.config import HINTS, ConfigError, TrainConfig, is_field, unknown_field
 from fieldtrial.fields.options import typed
 from fieldtrial.fields.row_names import LABEL
+from fieldtrial.fields.task_metrics import criteria
 from fieldtrial.fields.values import format_value, parse
-from fieldtrial.sweep import PlannedRow, Sweep
+from fieldtrial.sweep import OF_BASE, PlannedRow, Sweep
 
 FOLDS = ("folds", "fold")
 
 
 def with_settings(sweep: Sweep, settings: Mapping[str, object]) -> Sweep:
-    """Return the sweep with fields of its base replaced.
+    """Return the sweep with fields of its base replaced. A metric as `select` is the sweep's, too.
 
     Raises:
         ConfigError: a field that the rows or the search decide, or a bad value.
     """
     in_rows = [name for name in settings if name in sweep.compared]
-    decided = {*([] if settings.get("select") == "last" else ["select"]), *sweep.search}
+    decided = {*sweep.search}
     problems = [f"{name}: {_change_rows(sweep, name, settings[name])}" for name in in_rows]
     problems += [
-        f"{name}: the sweep itself decides it, so it cannot be set"
+        f"{name}: the search decides it, so it cannot be set; change `search` in the sweep's file"
         for name in settings
         if name in decided
     ]
@@ -41,7 +42,9 @@ def with_settings(sweep: Sweep, settings: Mapping[str, object]) -> Sweep:
         problems += error.problems
     if problems:
         raise ConfigError(problems, where="--set")
-    return replace(sweep, base=base)
+    choices = criteria(base.task)
+    is_other = settings.get("select") in choices or sweep.select not in choices
+    return replace(sweep, base=base, select=OF_BASE if is_other else sweep.select)
 
 
 def in_folds(sweep: Sweep, folds: int) -> dict[str, Any]:

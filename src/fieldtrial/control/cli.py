@@ -31,6 +31,7 @@ from fieldtrial.control.engine.journal.key import ForeignStateError
 from fieldtrial.control.flags import sweep_parser
 from fieldtrial.control.places.interface import PlaceError, RayError
 from fieldtrial.control.places.lookup import find_settings, require_trusted
+from fieldtrial.control.places.machine import require_fits
 from fieldtrial.control.places.settings import LocalSettings, Settings, SlurmSettings
 from fieldtrial.control.running.detaching import RESUME_ADVICE
 from fieldtrial.control.running.errors import WorkError
@@ -44,6 +45,7 @@ from fieldtrial.own.project import enter_project, project_root
 from fieldtrial.panel.terminal import console, format_hours
 from fieldtrial.power import ACCURACY, SEED_DEVIATION, assumed, fold_factor
 from fieldtrial.processes import TYPED
+from fieldtrial.rows.alike import alike_problems
 from fieldtrial.sweep import Sweep
 from fieldtrial.targets.export import FILE as TARGETS_FILE
 from fieldtrial.targets.export import Target, read_targets
@@ -70,8 +72,10 @@ def main(build: Callable[[], Sweep], arguments: list[str] | None = None) -> None
         admit(sweep)
         settings = find_settings(options.cluster, script)
         targets = _targets(script)
-        if isinstance(settings, LocalSettings) and not options.dry_run:
-            require_extras("train")
+        if isinstance(settings, LocalSettings):
+            if not options.dry_run:
+                require_extras("train")
+            require_fits(settings)
         folder = SweepFolder(Path(options.runs) / _name(script, options))
         folder.require_name()
         if isinstance(settings, SlurmSettings):
@@ -131,8 +135,13 @@ def _targets(script: Path) -> list[Target]:
 
 
 def _built(build: Callable[[], Sweep]) -> Sweep:
+    """Return the sweep of a file. Raises ConfigError if it makes none, or one with rows twice."""
+    if not callable(build):
+        kind = "nothing" if build is None else f"a {type(build).__name__}"
+        problem = f"needs the function itself, as in main(sweep), and was given {kind}"
+        raise ConfigError([problem], "main")
     try:
-        return build()
+        sweep: object = build()
     except TypeError as error:  # Python's message about an argument that does not exist
         unexpected = r"(TrainConfig|Sweep).__init__\(\) got an unexpected keyword argument '(\w+)'"
         match = re.search(unexpected, str(error))
@@ -142,6 +151,14 @@ def _built(build: Callable[[], Sweep]) -> Sweep:
         unknown = f"unknown argument {match[2]!r} of Sweep; it takes {names}"
         problem = unknown_field(match[2]) if match[1] == "TrainConfig" else unknown
         raise ConfigError([problem], "sweep") from None
+    if not isinstance(sweep, Sweep):
+        kind = "nothing" if sweep is None else f"a {type(sweep).__name__}"
+        problem = f"returned {kind}; it must end with `return Sweep(...)`"
+        raise ConfigError([problem], f"{getattr(build, '__name__', 'sweep')}()")
+    # Not checked by Sweep: rows of a smoke may be alike.
+    if problems := alike_problems(sweep.rows, sweep.planned):
+        raise ConfigError(problems, "sweep")
+    return sweep
 
 
 def _configured(sweep: Sweep, options: argparse.Namespace) -> Sweep:

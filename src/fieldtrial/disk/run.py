@@ -1,8 +1,7 @@
 """The run directory: the only module that knows a file name in it.
 
 The worker writes a run's files, the engine and the table read them. Small files are written whole
-or not at all; records are appended a line at a time and synced, one file per attempt, so that each
-file has one writer.
+or not at all; records are appended a line at a time and synced, one file per attempt and writer.
 """
 
 import contextlib
@@ -52,6 +51,7 @@ class Run:
         self._result_path = self.folder / "result.json"
         self._evaluations_path = self.folder / "evaluations.json"
         self._error_path = self.folder / "error.json"
+        self.told_by = self._config_path, self._result_path, self._error_path  # how it stands
         self._stop_path = self.folder / "stop"
         self.inputs_path = self.folder / "inputs.json"  # what its numbers depend on
         self._checkpoint_folder = self.folder / "checkpoint"
@@ -216,6 +216,10 @@ class Run:
         """Ask the worker to stop, after its epoch at the latest."""
         write_atomically(self._stop_path, b"")
 
+    def withdraw_stop(self) -> None:
+        """Take back that the worker was asked to stop."""
+        self._stop_path.unlink(missing_ok=True)
+
     def stop_requested(self) -> bool:
         """Return whether the worker was asked to stop."""
         return is_there(self._stop_path)
@@ -230,10 +234,6 @@ class Run:
         if values is not None:
             check(values, schemas.Result, self._result_path)
         return values
-
-    def has_result(self) -> bool:
-        """Return whether there is a result, damaged or not."""
-        return is_there(self._result_path)
 
     def error(self) -> dict[str, Any] | None:
         """Return why the last attempt failed, or None."""

@@ -11,6 +11,7 @@ from rich.console import Console
 from fieldtrial.command_line import BAD_INPUT, BAD_RESULT, INTERRUPTED
 from fieldtrial.control.driver import drive as driver
 from fieldtrial.control.driver.live_panel import LivePanel
+from fieldtrial.control.driver.shortcomings import shortcomings
 from fieldtrial.control.engine.loop import Engine
 from fieldtrial.control.places.settings import LocalSettings
 from fieldtrial.control.running.ownership import Ownership
@@ -65,6 +66,19 @@ def test_a_sweep_that_lacks_something_ends_with_1_and_says_what(
         assert printed.startswith(f"row 0 ({label}): {lack}")
         is_mendable = DIED in [text for texts in problems.values() for text in texts]
         assert ("--retry" in printed) == (is_mendable and "final" in problems)
+
+
+def test_a_final_run_that_cannot_be_read_any_more_is_lacking(tmp_path: Path) -> None:
+    engine = ended(tmp_path / "sweep")
+    assert shortcomings(engine) == []
+    final = (engine.rows[0].finals or [])[1]
+    path = engine.folder.run(final.name).path / "result.json"
+    path.write_text("{")
+    (line,) = shortcomings(engine)
+    assert f": 1 of 3 final runs cannot be read; the last one: {path}: not a JSON file" in line
+    path.unlink()
+    (line,) = shortcomings(engine)
+    assert "has no result" in line
 
 
 def test_a_table_that_was_not_made_is_a_bad_result(

@@ -7,6 +7,7 @@ from unittest import mock
 import pytest
 
 from fieldtrial.control.engine.loop import Engine
+from fieldtrial.control.engine.lost import damage
 from tests.control.engine.test_loop import place_of, run
 from tests.control.engine.virtual import RATES, Script, make_sweep, run_sweep
 
@@ -53,12 +54,50 @@ def test_where_nothing_is_gone_nothing_runs_again(tmp_path: Path) -> None:
     assert engine.repair() == 0
 
 
-def test_a_damaged_result_stops_no_sweep(tmp_path: Path) -> None:
-    before = run(make_sweep(), tmp_path)
-    trial = before.rows[0].trials[0]
-    (before.folder.run(trial.name).path / "result.json").write_text("{")
-    engine = Engine(make_sweep(), before.folder, place_of(tmp_path))
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("config.json", None),
+        ("config.json", "{"),
+        ("config.json", '{"lr": "much"}'),
+        ("result.json", ""),
+        ("result.json", '{"outcome": "finis'),
+        ("result.json", '{"outcome": "well"}'),
+    ],
+)
+def test_a_damaged_run_is_mended(tmp_path: Path, name: str, text: str | None) -> None:
+    sweep = make_sweep(seeds=2)
+    before = run(sweep, tmp_path)
+    known, (trial, _) = trials_of(before), before.rows[0].finals or []
+    own = before.folder.run(trial.name)
+    path = own.path / name
+    path.unlink()
+    if text is not None:
+        path.write_text(text)
+    assert damage(own, trial.config).startswith(str(path))
+    again, run_again = list[int](), Engine.run
+
+    def repair_and_run(engine: Engine) -> None:
+        again.append(engine.repair())
+        run_again(engine)
+
+    with mock.patch.object(Engine, "run", repair_and_run):
+        after = run_sweep(sweep, place_of(tmp_path))
+    assert again == [1]
+    assert trials_of(after) == known
+    assert damage(own, trial.config) == ""
+    assert path.with_name(f"{name}.damaged").exists() == (text is not None)
+
+
+def test_a_run_of_another_config_is_named_and_stays_as_it_is(tmp_path: Path) -> None:
+    sweep = make_sweep(seeds=2)
+    before = run(sweep, tmp_path)
+    one, other = before.rows[0].finals or []
+    path = before.folder.run(one.name).path / "config.json"
+    path.write_bytes((before.folder.run(other.name).path / "config.json").read_bytes())
+    engine = Engine(sweep, before.folder, place_of(tmp_path))
     assert engine.repair() == 0
+    assert "seed is 2 there and 1 now" in damage(engine.folder.run(one.name), one.config)
 
 
 def test_what_starts_from_a_source_waits_until_that_has_run_again(tmp_path: Path) -> None:

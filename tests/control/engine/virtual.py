@@ -266,7 +266,7 @@ class VirtualPlace:
                 return
             with run.recorder(worker.attempt):
                 done = max((record["epoch"] for record in run.records()), default=-1)
-            worker.epoch = max(0, done + 1 - script.repeats)
+            worker.epoch = min(self.epochs, max(0, done + 1 - script.repeats))
             return
         if not self._fails(worker, run, script):
             self._complete_epoch(worker, run, script)

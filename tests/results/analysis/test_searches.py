@@ -126,7 +126,7 @@ def test_a_row_waits_for_its_finalists(written: "Written") -> None:
     assert row(written)["winner"] == lucky.name, "before it is named, the best so far"
     written.folder.list_trial(solid.name, 0, "winner")
     assert (row(written)["winner"], row(written)["note"]) == (solid.name, "final: 2 not started")
-    assert "4 finalist (3 finished, 1 running)" in footer(written)
+    assert "4 finalist (3 finished, 1 running or interrupted)" in footer(written)
     sweeps = read_sweeps([written.folder.path])
     costs = account(sweeps.trials, cost_of_trials(sweeps.records(), sweeps.trials))
     assert costs.by_outcome["finished"][0] == 2 + 3

@@ -166,6 +166,23 @@ def test_final_runs_of_an_earlier_winner_are_left_out_and_counted(complete: "Wri
     assert "3 final runs left out: not of the present winner" in footer(complete)
 
 
+@pytest.mark.parametrize(("name", "text"), [("config.json", None), ("result.json", "{")])
+def test_a_final_run_that_cannot_be_read_is_called_so(
+    complete: "Written", name: str, text: str | None
+) -> None:
+    entries = complete.folder.trials()
+    final = next(one["trial"] for one in entries if (one["role"], one["row"]) == ("final", 0))
+    path = complete.folder.run(final).path / name
+    path.unlink()
+    if text is not None:
+        path.write_text(text)
+    assert (row(complete)["n"], row(complete)["final_left_out"]) == (2, 0)
+    assert cell(complete, TEST).endswith("(n=2, 1 unreadable)")
+    below = footer(complete)
+    assert f"1 trial left out: unreadable, such as {final}: {path}" in below
+    assert "not of the present winner" not in below
+
+
 def test_an_early_stopped_trial_can_win_but_not_be_a_final_run(written: "Written") -> None:
     stopped = {"outcome": "stopped", "reason": "stop file"}
     written.describe()

@@ -87,9 +87,9 @@ def test_final_runs_under_way(written: "Written") -> None:
     written.failed(0, lr=0.2)
     assert cell(written, TEST) == "final: 3 not started"
     written.running(0, "final", lr=0.1, seed=1)
-    assert cell(written, TEST) == "final: 1 running, 2 not started"
+    assert cell(written, TEST) == "final: 1 running or interrupted, 2 not started"
     written.ended(0, "final", 0.3, 0.6, lr=0.1, seed=2)
-    assert cell(written, TEST) == "60.00 (n=1, 1 running, 1 not started)"
+    assert cell(written, TEST) == "60.00 (n=1, 1 running or interrupted, 1 not started)"
 
 
 def test_all_final_runs_failed(written: "Written") -> None:

@@ -110,7 +110,8 @@ def _drive(
                     )
                     lost = engine.repair()
                 if lost:
-                    console().print(f"{lost} trials that were done run again: their runs are gone")
+                    what = "trials that were done run again: their runs are gone or damaged"
+                    console().print(f"{lost} {what}")
                 if retry:
                     console().print(f"{engine.retry()} failed trials run again")
                     applied.append("--retry")

@@ -116,7 +116,9 @@ class Engine:
         return len(failed)
 
     def repair(self) -> int:
-        """Set the trials that are done, but whose runs are gone, to waiting; return how many."""
+        """Set the trials that are done, but whose runs are gone or damaged, to waiting; return how
+        many.
+        """
         self._check_ownership()
         return len(reopen_lost(self._trials, self.folder))
 

@@ -37,7 +37,8 @@ class Trial:
     notice: the worker's last message to the user, such as that a checkpoint was damaged.
     told: whether the searcher knows how it ended.
     reopened: whether the searcher has closed the trial: it failed before, and runs again.
-    repeats: whether it was done and runs again, as its run is gone: the search knows how it ended.
+    repeats: whether it was done and runs again, as its run is gone or damaged: the search knows
+        how it ended.
     """
 
     trial_id: str

@@ -23,6 +23,7 @@ import ray.job_config
 from fieldtrial.config import ConfigError
 from fieldtrial.control.places.guard import Guard, kill_all, signal_all
 from fieldtrial.control.places.interface import Ended, PlaceError, RayError
+from fieldtrial.control.places.machine import count_cores, require_fits
 from fieldtrial.control.places.settings import LocalSettings
 from fieldtrial.disk.files import last_lines, tail
 from fieldtrial.disk.inside import Inside
@@ -50,12 +51,8 @@ class LocalPlace:
     """
 
     def __init__(self, settings: LocalSettings, worker: tuple[str, ...] = WORKER) -> None:
-        cores = len(os.sched_getaffinity(0))
-        if settings.cpus_per_trial > cores:
-            raise ConfigError(
-                [f"cpus_per_trial = {settings.cpus_per_trial}: this machine has {cores} cores"],
-                "local",
-            )
+        require_fits(settings)
+        cores = count_cores()
         # Only this user can enter it: Ray lets everybody into its own folder, made in this one.
         try:
             folder = Path(tempfile.mkdtemp(prefix="fieldtrial-", dir=settings.ray_folder))
@@ -66,23 +63,11 @@ class LocalPlace:
         self._guard = Guard(folder)
         self._is_lost = False
         devices = self._start_ray(cores, folder)
-        wanted = (
-            settings.gpus_per_trial
-            if settings.gpus_per_trial is not None
-            else float(min(1, devices))
-        )
-        if wanted > devices:
+        try:
+            wanted = require_fits(settings, devices)
+        except ConfigError:
             self.close()
-            raise ConfigError(
-                [f"gpus_per_trial = {wanted:g}: this machine has {devices} GPUs"], "local"
-            )
-        if wanted and settings.processes_per_trial > wanted:
-            self.close()
-            text = (
-                f"processes_per_trial = {settings.processes_per_trial}: must not be more than the"
-                f" trial's GPUs, gpus_per_trial = {wanted:g}"
-            )
-            raise ConfigError([text], "local")
+            raise
         fitting = [cores // settings.cpus_per_trial, settings.most_trials or cores]
         self.slots = min([*fitting, _sharing(devices, wanted)] if wanted else fitting)
         self.together = settings.trials_together

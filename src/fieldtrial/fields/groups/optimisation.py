@@ -89,8 +89,9 @@ class OptimisationFields:
     epochs: int = _optimisation(10, "passes over the training images", 1)
     select: Select = _optimisation(
         "validation_accuracy",
-        "metric that chooses the best epoch, and that patience watches; last: the last epoch is"
-        " kept, and patience watches validation_loss",
+        "metric that chooses the best epoch, and that patience watches; for task = multilabel and"
+        " detection the default is validation_map, for regression validation_mae; last: the last"
+        " epoch is kept, and patience watches validation_loss",
     )
     metrics: tuple[Own, ...] = _optimisation(
         (), "metrics of your own, package.module:name, beside the task's; they choose nothing"

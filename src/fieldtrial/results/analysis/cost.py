@@ -114,6 +114,7 @@ def account(trials: pd.DataFrame, costs: pd.DataFrame) -> Account:
     stopped = outcomes == "stopped"
     left = (known["epochs"].astype(float) - costs["last_epoch"])[stopped].clip(lower=0).fillna(0)
     is_whole = _measure(known, "device_hours").notna()
+    is_earlier = ~is_whole & (outcomes != "unreadable")  # whose result may well have said more
     again = (costs["attempts"] - 1).clip(lower=0).fillna(0)
     energy = _measure(known, "energy_kwh")
     shared = known.get("energy_shared", pd.Series(False, known.index)).eq(True)
@@ -126,7 +127,7 @@ def account(trials: pd.DataFrame, costs: pd.DataFrame) -> Account:
         saved_epochs=int(left.sum()),
         outside=float((hours - costs["epoch_hours"].fillna(0.0))[is_whole].sum()),
         features=float(_measure(known, "features_device_hours").sum()),
-        of_epochs=int((~is_whole & (hours > 0)).sum()) if is_whole.any() else 0,
+        of_epochs=int((is_earlier & (hours > 0)).sum()) if is_whole.any() else 0,
         energy=float(energy.sum()),
         measured=int(energy.notna().sum()),
         sharing=int((shared & energy.notna()).sum()),

@@ -202,7 +202,7 @@ class _Maker:
             notes = [run_note(trials, len(finished) - scored)]
         elif winner is not None and (len(runs) or decided):
             seeds = self._sweeps.descriptions[winner[SWEEP]].seeds * max(1, decided)
-            notes.append(final_note(runs, len(finished) - scored, seeds))
+            notes.append(final_note(runs, len(finished) - scored, seeds, finals))
         return Group(
             number,
             key,

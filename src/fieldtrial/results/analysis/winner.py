@@ -231,14 +231,17 @@ def run_note(runs: pd.DataFrame, untested: int) -> str:
         return f"{_all_of(len(failed), 'run')} failed: {_said(failed)}"
     counts = runs["outcome"].replace("unreadable", "failed").value_counts()
     words = {"failed": "failed", "stopped": "stopped early"}
-    words |= {"running": "running or interrupted", "waiting": "not begun"}
+    words |= {"running": outcome_text("running"), "waiting": "not begun"}
     parts = [f"{counts[name]} {text}" for name, text in words.items() if name in counts]
     parts += [f"{untested} without a test result"] if untested else []
     return ", ".join(parts)
 
 
-def final_note(finals: pd.DataFrame, untested: int, seeds: int) -> str:
-    """Return what is missing of a winner's runs with fresh seeds, or nothing."""
+def final_note(finals: pd.DataFrame, untested: int, seeds: int, known: pd.DataFrame) -> str:
+    """Return what is missing of a winner's runs with fresh seeds, or nothing.
+
+    known: the final runs of any winner, among them those that have no config that can be read.
+    """
     if not seeds:
         return "no final runs asked for"
     failed = _reasons(finals)
@@ -250,7 +253,11 @@ def final_note(finals: pd.DataFrame, untested: int, seeds: int) -> str:
         for outcome in ("failed", "stopped", "running")
         if outcome in counts
     ]
-    to_come = max(0, seeds - len(finals)) + int(counts.get("waiting", 0))
+    lacking = max(0, seeds - len(finals))
+    unreadable = known["configuration"].isna() & (known["outcome"] == "unreadable")
+    damaged = min(int(unreadable.sum()), lacking)
+    to_come = lacking - damaged + int(counts.get("waiting", 0))
+    parts += [f"{damaged} unreadable"] if damaged else []
     parts += [f"{to_come} not started"] if to_come else []
     parts += [f"{untested} without a test result"] if untested else []
     return f"final: {', '.join(parts)}" if parts else ""

@@ -4,7 +4,11 @@ from collections.abc import Sequence
 
 from fieldtrial.fields.scores import is_share
 
-OUTCOMES = {"stopped": "stopped early"}  # the other outcomes are called what they are
+# Of a folder alone, nobody can say whether a process still trains.
+OUTCOMES = {
+    "stopped": "stopped early",
+    "running": "running or interrupted",
+}  # the other outcomes are called what they are
 
 
 def counted(count: int, what: str = "trial") -> str:

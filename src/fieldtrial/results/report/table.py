@@ -65,12 +65,7 @@ def facts(
 ) -> list[dict[str, str]]:
     """Return the figures at the top of the report: name, value and remark of each."""
     outcomes = trials.drop_duplicates("trial")["outcome"].value_counts()
-    parts = [
-        f"{outcomes[name]:,} {outcome_text(name)}"
-        + (" or interrupted" if name == "running" else "")
-        for name in OUTCOMES
-        if name in outcomes
-    ]
+    parts = [f"{outcomes[name]:,} {outcome_text(name)}" for name in OUTCOMES if name in outcomes]
     cost = account(trials, cost_of_trials(records, trials))
     parts_of_cost = [
         f"{format_hours(hours)} {where}"

@@ -205,7 +205,7 @@ def test_parts_without_a_box_and_other_choices_of_epochs_are_refused(tmp_path: P
     with pytest.raises(ConfigError, match="none of the 2 test images has a box of car, bus"):
         open_trial(config, Run(tmp_path / "run"))
     with pytest.raises(ConfigError, match="must be one of validation_map, validation_map50"):
-        config_of(tmp_path, select="validation_accuracy")
+        config_of(tmp_path, select="validation_mae")
 
 
 def test_a_detector_of_what_is_no_finished_run_of_detection(tmp_path: Path) -> None:
