@@ -59,7 +59,7 @@ def new_code(run: Run, config: TrainConfig) -> NewCode:
     nothing, and so does any run that has no checkpoint yet.
     """
     now, sweep = digests(config.own_parts), sweep_of(run, config)
-    if not now or run.has_result():
+    if not now or _has_result(run):
         return NewCode({}, False)
     taken = dict[str, str]()
     for name, shared in _of_sweep(sweep, now).items():
@@ -121,6 +121,13 @@ def _has_result_of(sweep: SweepFolder, name: str, digest: str) -> bool:
     for folder in sweep.folders():
         with contextlib.suppress(OSError, ValueError):  # no run, or a damaged one
             run = sweep.run(folder)
-            if _recorded(run).get(name) == digest and run.has_result():
+            if _recorded(run).get(name) == digest and _has_result(run):
                 return True
+    return False
+
+
+def _has_result(run: Run) -> bool:
+    """Return whether a run has a result. A damaged one is none: the trial runs again."""
+    with contextlib.suppress(OSError, ValueError):
+        return run.result() is not None
     return False
