@@ -269,18 +269,19 @@ def _power_text(images: int, sweep: Sweep) -> str:
 
 
 def _show_job(folder: SweepFolder, settings: SlurmSettings, jobs: int) -> None:
-    """Print the sbatch script and SLURM's answer to a test. Raises PlaceError if it refuses."""
+    """Print the sbatch file and SLURM's answer to a test of it. Raises PlaceError if it refuses."""
     from fieldtrial.control.places.slurm import commands as slurm_commands
     from fieldtrial.control.places.slurm.commands import SlurmOutageError
     from fieldtrial.control.places.slurm.refusals import explained
-    from fieldtrial.control.places.slurm.sbatch import Submitter
+    from fieldtrial.control.places.slurm.sbatch import Submitter, to_be_read
     from fieldtrial.control.places.slurm.snapshot import planned_snapshot
 
     out = console()
     try:
         script = Submitter(settings, folder, planned_snapshot(folder.code_path)).script()
         out.print(
-            f"jobs: at least {jobs}, at most {settings.most_jobs} at once, each:\n\n{script}",
+            f"jobs: at least {jobs}, at most {settings.most_jobs} at once, each:\n\n"
+            f"{to_be_read(script)}",
             soft_wrap=True,
         )
         out.print(f"sbatch --test-only: {slurm_commands.test_submission(script)}", soft_wrap=True)
