@@ -36,7 +36,7 @@ from fieldtrial.control.places.settings import LocalSettings, Settings, SlurmSet
 from fieldtrial.control.running.detaching import RESUME_ADVICE
 from fieldtrial.control.running.errors import WorkError
 from fieldtrial.control.running.ownership import DeposedError
-from fieldtrial.control.smoke import smoke
+from fieldtrial.control.smoke import smoke, stand_ins
 from fieldtrial.disk.files import share_with_group
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.fields.task_metrics import WITH_CLASSES
@@ -172,7 +172,12 @@ def _configured(sweep: Sweep, options: argparse.Namespace) -> Sweep:
     flags = {name: getattr(sweep, name) or getattr(options, name) for name in FLAGS}
     folded = {} if options.folds is None else in_folds(sweep, options.folds)
     sweep = with_rows(replace(sweep, **folded | budget | flags), options.rows)
-    return smoke(sweep) if options.smoke else sweep
+    if not options.smoke:
+        return sweep
+    tiny = smoke(sweep)
+    if line := stand_ins(sweep, tiny):
+        console().print(line, soft_wrap=True)
+    return tiny
 
 
 def _name(script: Path, options: argparse.Namespace) -> str:
