@@ -101,7 +101,7 @@ def test_what_is_missing_is_named() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("name", 3, "name = 3: must be text"),
+        ("name", 3, 'name = 3: must be text, in quotes: "3"'),
         ("base", None, "base = None: must be an object of config fields"),
         ("base", {"flux": 1}, "base: unknown field 'flux'"),
         ("base", {"epochs": [1]}, "base: epochs = [1]: must be a whole number"),

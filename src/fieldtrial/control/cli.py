@@ -36,7 +36,7 @@ from fieldtrial.control.places.settings import LocalSettings, Settings, SlurmSet
 from fieldtrial.control.running.detaching import RESUME_ADVICE
 from fieldtrial.control.running.errors import WorkError
 from fieldtrial.control.running.ownership import DeposedError
-from fieldtrial.control.smoke import smoke
+from fieldtrial.control.smoke import smoke, stand_ins
 from fieldtrial.disk.files import share_with_group
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.fields.task_metrics import WITH_CLASSES
@@ -172,7 +172,12 @@ def _configured(sweep: Sweep, options: argparse.Namespace) -> Sweep:
     flags = {name: getattr(sweep, name) or getattr(options, name) for name in FLAGS}
     folded = {} if options.folds is None else in_folds(sweep, options.folds)
     sweep = with_rows(replace(sweep, **folded | budget | flags), options.rows)
-    return smoke(sweep) if options.smoke else sweep
+    if not options.smoke:
+        return sweep
+    tiny = smoke(sweep)
+    if line := stand_ins(sweep, tiny):
+        console().print(line, soft_wrap=True)
+    return tiny
 
 
 def _name(script: Path, options: argparse.Namespace) -> str:
@@ -269,18 +274,19 @@ def _power_text(images: int, sweep: Sweep) -> str:
 
 
 def _show_job(folder: SweepFolder, settings: SlurmSettings, jobs: int) -> None:
-    """Print the sbatch script and SLURM's answer to a test. Raises PlaceError if it refuses."""
+    """Print the sbatch file and SLURM's answer to a test of it. Raises PlaceError if it refuses."""
     from fieldtrial.control.places.slurm import commands as slurm_commands
     from fieldtrial.control.places.slurm.commands import SlurmOutageError
     from fieldtrial.control.places.slurm.refusals import explained
-    from fieldtrial.control.places.slurm.sbatch import Submitter
+    from fieldtrial.control.places.slurm.sbatch import Submitter, to_be_read
     from fieldtrial.control.places.slurm.snapshot import planned_snapshot
 
     out = console()
     try:
         script = Submitter(settings, folder, planned_snapshot(folder.code_path)).script()
         out.print(
-            f"jobs: at least {jobs}, at most {settings.most_jobs} at once, each:\n\n{script}",
+            f"jobs: at least {jobs}, at most {settings.most_jobs} at once, each:\n\n"
+            f"{to_be_read(script)}",
             soft_wrap=True,
         )
         out.print(f"sbatch --test-only: {slurm_commands.test_submission(script)}", soft_wrap=True)

@@ -6,7 +6,7 @@ from fieldtrial.config import TrainConfig
 from fieldtrial.effects import has_effect
 from fieldtrial.fields.choices import TaskName
 from fieldtrial.fields.row_names import LABEL
-from fieldtrial.fields.values import is_numeric
+from fieldtrial.fields.values import format_value, is_numeric
 from fieldtrial.own.names import kind_of
 from fieldtrial.search_domains import Choice, Domain, choice, extremes
 from fieldtrial.sweep import Sweep
@@ -86,6 +86,23 @@ def smoke(sweep: Sweep) -> Sweep:
         source=None if sweep.source is None else keep,
         max_failures=2 * len(sweep.rows),  # so that the problems of all rows are seen
     )
+
+
+def stand_ins(sweep: Sweep, tiny: Sweep) -> str:
+    """Return what stands in for the sweep's own data, weights and sizes of images in its smoke, in
+    a line; "" where nothing does.
+    """
+    parts = []
+    for name, what in (("dataset", ""), ("weights", "weights "), ("image_size", "image_size ")):
+        own, here = (
+            dict.fromkeys(format_value(getattr(row.config, name)) for row in one.planned)
+            for one in (sweep, tiny)
+        )
+        if missing := [text for text in own if text not in here and text != "none"]:
+            parts.append(f"{what}{', '.join(here)} for {', '.join(missing)}")
+    if not parts:
+        return ""
+    return f"a smoke takes {'; '.join(parts)}: --dry-run checks the sweep's own data and weights"
 
 
 def _is_on_digits(sweep: Sweep) -> bool:

@@ -95,6 +95,8 @@ def check_type(value: Any, hint: Any) -> Any:
         # float() of a larger number raises OverflowError
         value = float(value) if abs(value) <= sys.float_info.max else math.inf
     if type(value) is not hint:
+        if hint is str and isinstance(value, bool | int | float):
+            raise ValueError(f'must be text, in quotes: "{format_value(value)}"')
         raise ValueError(f"must be {_NAMES[hint]}")
     if hint is int and not -LARGEST <= value <= LARGEST:
         raise ValueError("must be below 2^63")

@@ -102,6 +102,16 @@ def test_what_is_no_toml_is_told(tmp_path: Path) -> None:
         read_settings("here", tmp_path)
 
 
+def test_a_number_that_must_be_text_is_to_be_quoted(tmp_path: Path) -> None:
+    text = 'kind = "slurm"\naccount = true\nenvironment = {OMP_NUM_THREADS = 4}\nsetup = ["a", 1.5]'
+    assert problems(tmp_path, f"{text}\n[sbatch]\nnice = 3\n") == [
+        'account = True: must be text, in quotes: "true"',
+        "setup = ['a', 1.5]: must be text, in quotes: \"1.5\"",
+        "environment = {'OMP_NUM_THREADS': 4}: must be text, in quotes: \"4\"",
+        "sbatch = {'nice': 3}: must be text, in quotes: \"3\"",
+    ]
+
+
 def test_a_trial_gets_no_more_cores_than_there_are() -> None:
     with pytest.raises(
         ConfigError, match=f"cpus_per_trial = {CORES + 1}: this machine has {CORES} cores"

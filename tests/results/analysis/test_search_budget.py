@@ -132,9 +132,9 @@ def test_a_search_with_more_than_twice_the_epochs_is_told(written: "Written") ->
 def test_a_search_with_more_than_twice_the_device_hours_is_told(written: "Written") -> None:
     uneven(written, 6, processes=3)
     assert lines(written) == [
-        "Unequal cost of the searches: 0.04 device-hours for model=mlp, 0.0133 device-hours for"
-        " model=cnn, which is less than half. For as many device-hours, the cheaper row could have"
-        " been searched longer."
+        "Unequal cost of the searches: 0.04 device-hours in epochs for model=mlp, 0.0133"
+        " device-hours in epochs for model=cnn, which is less than half. For as many device-hours,"
+        " the cheaper row could have been searched longer."
     ]
 
 

@@ -33,6 +33,29 @@ def test_the_table_has_the_texts_that_people_read(complete: Written) -> None:
     assert grouped["model"].tolist() == ["cnn", "mlp"]
 
 
+def test_texts_are_taken_as_on_a_command_line(complete: Written) -> None:
+    path = complete.folder.path
+    in_lists = ft.table(path, rows=["model", "freeze"], show=["minutes"], where={"model": "cnn"})
+    for where in ("model=cnn", ["model=cnn"]):
+        in_texts = ft.table(path, rows="model, freeze", show="minutes", where=where)
+        pd.testing.assert_frame_equal(in_texts, in_lists)
+    pd.testing.assert_frame_equal(
+        ft.table(path, rows="freeze", columns="model"),
+        ft.table(path, rows=["freeze"], columns=["model"]),
+    )
+    with pytest.raises(ValueError, match="--where: model: must be FIELD=VALUE"):
+        ft.table(path, where="model")
+
+
+def test_folders_may_stand_in_a_list(complete: Written) -> None:
+    path = complete.folder.path
+    own = ft.load([path])
+    assert repr(own) == repr(ft.load(str(path))) == "<sweep: 15 trials, 3 rows>"
+    pd.testing.assert_frame_equal(ft.table([str(path)]), ft.table(path))
+    with pytest.raises(ValueError, match="load: needs a sweep's folder"):
+        ft.load([])
+
+
 def test_verdicts_are_against_the_best_or_between_every_two(complete: Written) -> None:
     own = ft.load(complete.folder.path)
     to_the_best = ft.verdicts(own)

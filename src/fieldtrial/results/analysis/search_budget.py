@@ -34,12 +34,13 @@ class SearchCost(NamedTuple):
 
     The runs of finalists, which decide between the best trials, are in epochs and device-hours.
     Epochs that were repeated after a restart count once in epochs, and in device-hours as often as
-    they ran.
+    they ran. epoch_hours are those of the device-hours that passed in epochs.
     """
 
     trials: int
     epochs: int
     device_hours: float
+    epoch_hours: float = 0.0
 
     def __str__(self) -> str:
         """Return the cost for people, beginning with the number that a table is sorted by."""
@@ -64,13 +65,14 @@ def search_costs(groups: Sequence[Group], costs: pd.DataFrame) -> dict[int, Sear
             "number": np.repeat([g.number for g in groups], [len(g.trials) for g in groups]),
             "epochs": own["last_epoch"].to_numpy(),
             "device_hours": (own["device_hours"] + own["repeated_hours"]).to_numpy(),
+            "epoch_hours": (own["epoch_hours"] + own["repeated_hours"]).to_numpy(),
         }
     )
     sums = spent[np.isin(roles, CHOOSING)].groupby("number").sum()
     return nothing | {
-        int(number): SearchCost(int(trials[number]), int(epochs), float(hours))
-        for number, epochs, hours in zip(
-            sums.index, sums["epochs"], sums["device_hours"], strict=True
+        int(number): SearchCost(int(trials[number]), int(epochs), float(hours), float(in_epochs))
+        for number, epochs, hours, in_epochs in zip(
+            sums.index, sums["epochs"], sums["device_hours"], sums["epoch_hours"], strict=True
         )
     }
 
@@ -80,7 +82,8 @@ def unequal_search_lines(groups: Groups, searched: Sequence[str], costs: pd.Data
 
     searched: the fields that the sweeps search. Only groups are set against each other whose search
     is over and has a winner, on the same data with the same settings. Groups that the search itself
-    has made, by the values of a searched field, are not.
+    has made, by the values of a searched field, are not. Hours are those in epochs: the start of a
+    worker is charged to its first trial, whichever row that is of.
     """
     if not searched or {*groups.fields} & {*searched}:
         return []
@@ -105,9 +108,9 @@ def unequal_search_lines(groups: Groups, searched: Sequence[str], costs: pd.Data
             f"Unequal searches: {more}, {less}, which is less than half of the epochs. A row that"
             " is searched longer has an unfair advantage."
         )
-    if pair := _furthest_apart(families, {one: cost.device_hours for one, cost in known.items()}):
+    if pair := _furthest_apart(families, {one: cost.epoch_hours for one, cost in known.items()}):
         more, less = (
-            f"{format_hours(known[group.number].device_hours)} device-hours for"
+            f"{format_hours(known[group.number].epoch_hours)} device-hours in epochs for"
             f" {_fields(groups, group)}"
             for group in pair
         )
@@ -137,7 +140,9 @@ def _furthest_apart(
 
 def _fields(groups: Groups, group: Group) -> str:
     pairs = zip(groups.fields, group.key, strict=True)
-    return " ".join(f"{name}={value}" for name, value in pairs) or "all"
+    text = " ".join(f"{name}={value}" for name, value in pairs) or "all"
+    is_again = groups.twins is not None and group.number == groups.twins[1]
+    return f"{text} again" if is_again else text
 
 
 class Drawn(NamedTuple):

@@ -71,40 +71,46 @@ class Loaded:
         return f"<{names}: {len(self.trials):,} trials, {len(self.rows):,} rows>"
 
 
-Source = Loaded | Path | str  # what all functions for notebooks take
+Folders = Path | str | Sequence[Path | str]
+Source = Loaded | Folders  # what all functions for notebooks take
+Names = str | Sequence[str]  # a list, or a text such as "model,freeze"
 
 
-def load(*paths: Path | str) -> Loaded:
-    """Return what is in the folders: sweeps, runs of no sweep, or folders with such in them.
+def load(*paths: Folders) -> Loaded:
+    """Return what is in the folders, or lists of them: sweeps, runs of no sweep, or folders with
+    such in them.
 
     Raises:
         ValueError: there is neither in one of them; `read_sweeps` has the other cases.
     """
-    if not paths:
+    folders = [one for own in paths for one in ([own] if isinstance(own, Path | str) else own)]
+    if not folders:
         raise ValueError("load: needs a sweep's folder, such as runs/NAME")
-    return Loaded(read_sweeps(paths))
+    return Loaded(read_sweeps(folders))
 
 
 def loaded(source: Source) -> Loaded:
-    """Return what `load` returned, or of a path what it would."""
+    """Return what `load` returned, or of a path or a list of paths what it would."""
     return source if isinstance(source, Loaded) else load(source)
 
 
 def table(
     source: Source,
     *,
-    rows: Sequence[str] = (),
-    columns: Sequence[str] = (),
+    rows: Names = (),
+    columns: Names = (),
     metric: str | None = None,
-    where: Mapping[str, object] | None = None,
-    within: Sequence[str] = (),
-    show: Sequence[str] = (),
+    where: Mapping[str, object] | Names | None = None,
+    within: Names = (),
+    show: Names = (),
     pairs: bool = False,
     cost: bool = False,
 ) -> pd.DataFrame:
     """Return the table for people, cells as texts. The arguments are the flags of the command.
 
-    where: {field: a value, or a list of values one of which a trial must have}.
+    rows, columns, within, show: lists of names, or texts as a command line has them, "model,lr".
+    where: {field: a value, or a list of values one of which a trial must have}; or texts such as
+        "model=mlp", one or a list.
     `attrs["caption"]` says how the numbers came about, and `attrs["notes"]` has the lines below.
 
     Raises:
@@ -117,7 +123,8 @@ def table(
         if pairs or cost:
             made = sweep_table(own.sweeps, own.epochs, pairs, cost)
     else:
-        wanted = {"rows": rows, "columns": columns, "within": within, "show": show}
+        texts = {"rows": rows, "columns": columns, "within": within, "show": show}
+        wanted = {name: _names(one) for name, one in texts.items()}
         made = grouped_table(
             chosen, chosen.records(), metric=metric, **wanted, all_pairs=pairs, cost=cost
         )
@@ -155,7 +162,15 @@ def verdicts(source: Source, *, pairs: bool = False) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
-def _conditions(where: Mapping[str, object]) -> dict[str, list[object]]:
+def _names(given: Names) -> Sequence[str]:
+    if not isinstance(given, str):
+        return given
+    return [name.strip() for name in given.split(",") if name.strip()]
+
+
+def _conditions(where: Mapping[str, object] | Names) -> dict[str, list[object]]:
+    if not isinstance(where, Mapping):
+        return parse_conditions([where] if isinstance(where, str) else where)
     texts = []
     for name, given in where.items():
         values = given if isinstance(given, list | tuple | set) else [given]

@@ -104,6 +104,22 @@ def test_what_no_node_has_is_said_beside_what_the_nodes_have(
     )
 
 
+@pytest.mark.parametrize(
+    ("refusal", "is_meant"),
+    [
+        ("srun: no such command: this machine has no SLURM", False),
+        ("sbatch: error: Batch job submission failed: Unable to contact slurm controller", False),
+        ("sbatch: fatal: Could not establish a configuration source", False),
+        ("sbatch: Command '('sbatch', '--test-only')' timed out after 60 seconds", False),
+        ("sbatch: error: Unable to contact slurm controller; is --mail-type right?", True),
+        (f"{FAILED}Unspecified error", True),
+    ],
+)
+def test_further_options_are_named_where_slurm_has_read_them(refusal: str, is_meant: bool) -> None:
+    told = explained(refusal, SlurmSettings(sbatch={"mail-type": "FAIL"}))
+    assert told == refusal + ("; the place asks for [sbatch] mail-type = 'FAIL'" * is_meant)
+
+
 def test_what_a_users_environment_asks_for_is_named_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SBATCH_ACCOUNT", "mine")
     refusal = f"{FAILED}Invalid account or account/partition combination specified"

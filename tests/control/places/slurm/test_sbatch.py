@@ -13,7 +13,7 @@ from fieldtrial.control.places.settings import SlurmSettings
 from fieldtrial.control.places.slurm import commands as slurm_commands
 from fieldtrial.control.places.slurm.commands import SlurmOutageError
 from fieldtrial.control.places.slurm.environment import command_environment
-from fieldtrial.control.places.slurm.sbatch import Submitter
+from fieldtrial.control.places.slurm.sbatch import VERIFY, Submitter, to_be_read
 from fieldtrial.disk.sweep_folder import SweepFolder
 from tests.control.slurm_places import PROGRAM
 
@@ -28,6 +28,21 @@ def test_where_there_is_no_slurm_there_is_no_script(
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SlurmOutageError, match="srun: no such command: this machine has no SLURM"):
         submitter(tmp_path).script()
+
+
+def test_people_read_a_file_without_the_program_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "which", str)
+    settings = SlurmSettings(setup=("module load cuda",), sbatch={"mail-type": "FAIL"})
+    whole = Submitter(settings, SweepFolder(tmp_path), PROGRAM).script()
+    shown = to_be_read(whole)
+    assert "import " in whole
+    assert "import " not in shown
+    assert len(shown.splitlines()) == len(whole.splitlines()) - len(VERIFY.splitlines())
+    assert f"'<{len(VERIFY.splitlines())} lines of Fieldtrial, which check" in shown
+    kept = ("#!", "#SBATCH --mail-type=FAIL", "module load cuda", str(PROGRAM.folder))
+    assert all(text in shown for text in kept)
 
 
 def test_where_slurm_writes_logs_only_the_user_can_write(

@@ -132,7 +132,7 @@ BAD = [
     ("regression", "image,length\n../a.png,1\n", "line 2: image = '../a.png': there is no such"),
     ("regression", "image,length\n0,1\n1,2\n0,3\n", "line 4: image = '0': is in line 2 already"),
     ("regression", "image,length\n0,1\n1,1.2.3\n", "line 3: length = '1.2.3': must be a number"),
-    ("regression", "image;length\n0;1\n1;2,5\n", "line 3: length = '2,5': must be a number such"),
+    ("regression", "image;length\n0;1\n1;2,5\n", "line 3: length = '2,5': a number must have"),
     ("regression", "image,length\n0,1\n1,nan\n", "line 3: length = 'nan': must be a number"),
     ("regression", "image,length\n0,1\n1,1e400\n", "line 3: length = '1e400': must be a number"),
     ("regression", "image,a,b\n0,1,2\n1,2,3\n", "numbers are a, b; target = NAME says which"),
@@ -150,7 +150,7 @@ BAD = [
     ("multilabel", "image,labels\n0,\n1,\n", "names 0 labels; must be from 1 to 2,000"),
     ("classification", "image,label\n0,cat\n1,\n", "line 3: label = '': must be the name of a"),
     ("classification", "image,label\n0,cat\n1,cat\n", "must name two or more classes, and names 1"),
-    ("classification", "image,length\n0,1\n", "has no columns image and label; task = multilabel"),
+    ("classification", "image,length\n0,1\n", "has no column label; its columns are image, length"),
 ]  # fmt: skip
 
 
@@ -224,3 +224,37 @@ def test_strata_are_rarest_labels_and_tenths() -> None:
     assert np.bincount(joined(strata, 0.2)).tolist() == [20, 10, 7]  # 3 and 4 are too few alone
     assert np.bincount(joined(strata, 0.9)).tolist() == [20, 17]
     assert set(joined(strata, 0.001).tolist()) == {0}
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (b"file,label\n0,a\n", "has no column image; its columns are file, label; task = "),
+        (b"image,Label\n0,a\n", "its columns are image, Label; rename Label to label; task = "),
+        (b"Image;x\n0;1\n", "has no column image and no column label; its columns are Image, x;"),
+        ("image,label\n0,süß\n".encode("latin1"), "line 2: is not UTF-8; save the table as CSV"),
+    ],
+)
+def test_where_there_is_a_table_its_own_problem_is_told_alone(
+    tmp_path: Path, text: bytes, line: str
+) -> None:
+    write_pictures(tmp_path, 4)
+    (tmp_path / "labels.csv").write_bytes(text)
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path)
+    (problem,) = caught.value.problems
+    assert line in problem
+
+
+def test_decimal_commas_are_named(tmp_path: Path) -> None:
+    write_pictures(tmp_path, 4)
+    table = tmp_path / "labels.csv"
+    table.write_text("image;age;red\na;3,5;0\nb;4;1\nc;,5;1\n")
+    rule = "; age: a number must have a decimal point, 3.5, and no decimal comma, 3,5"
+    for target in (None, "age"):
+        with pytest.raises(ConfigError) as caught:
+            load(tmp_path, task="regression", target=target)
+        assert str(caught.value).endswith(rule)
+    table.write_text("image;age\na;3,5\nb;4\nc;5\n")
+    with pytest.raises(ConfigError, match="line 2: age = '3,5': a number must have a decimal poi"):
+        load(tmp_path, task="regression")

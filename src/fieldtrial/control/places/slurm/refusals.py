@@ -26,6 +26,7 @@ PASSING = re.compile(
     r"inactive or drain|down, drained|available now|usable now|credential|uthentication"
     r"|onfiguration source|onfiguration file|emporarily|imed out|nable to contact"
 )
+NO_SLURM = re.compile(r"no such command")
 # Words of a refusal, and the keys of a place that may be the reason.
 RESOURCES = (
     *("gpus_per_trial", "gpus_per_node", "gpu_type", "processes_per_trial"),
@@ -81,8 +82,9 @@ def _keys(refusal: str, settings: SlurmSettings) -> list[str]:
         elif variable in os.environ:
             found.append(f"${variable} = {os.environ[variable]!r}")
     options = [name for name in settings.sbatch if _is_named(name, refusal)]
-    if not (found or options):
-        options = list(settings.sbatch)
+    has_read = not (PASSING.search(refusal) or NO_SLURM.search(refusal))
+    if has_read and not (found or options):
+        options = list(settings.sbatch)  # of which any may be meant
     return found + [f"[sbatch] {name} = {settings.sbatch[name]!r}" for name in options]
 
 

@@ -22,6 +22,8 @@ from fieldtrial.training.data.dataset import (
 )
 from fieldtrial.training.data.labels.strata import by_quantile, by_rarest_label
 from fieldtrial.training.data.labels.table import (
+    DECIMAL_COMMA,
+    DECIMAL_RULE,
     FILE,
     IMAGE,
     MOST_COLUMNS,
@@ -44,7 +46,6 @@ LABEL, LABELS = "label", "labels"  # columns: of a class, and of the names of an
 MOST = 0.5  # of a column's cells: with fewer flags or numbers, it is of something else
 FLAGS = {"0": 0, "0.0": 0, "false": 0, "1": 1, "1.0": 1, "true": 1}
 IN_FOLDERS: tuple[TaskName, ...] = ("classification",)  # tasks whose labels may be folders' names
-OF_OTHERS = f"has no columns {IMAGE} and {LABEL}; task = multilabel or regression take others"
 EVERY = ("any image",)  # the only class, as it were, of images that have labels or a number
 LAYOUT = (
     f"{FILE} has a row for each image: its path in the column {IMAGE}, perhaps its part in the"
@@ -81,7 +82,8 @@ def open_folder(root: Path, wanted: Wanted, cut_test: bool = True) -> Dataset:
     """
     dataset, file, columns = f"folder:{root}", root / FILE, tuple[str, ...]()
     try:
-        columns, why = columns_of(root), f"{file}: {OF_OTHERS}"
+        columns = columns_of(root)
+        why = f"{file}: {_lacking(columns)}; task = multilabel or regression take others"
     except (UnreadableError, OSError) as error:
         why = str(error)
         if wanted.task not in IN_FOLDERS:
@@ -92,8 +94,8 @@ def open_folder(root: Path, wanted: Wanted, cut_test: bool = True) -> Dataset:
     try:
         found = image_folder(root, cut_test=cut_test)
     except ConfigError as error:
-        beside = problem(dataset, why).problems if is_set_aside else []
-        raise ConfigError([*error.problems, *beside]) from None
+        # Whoever wrote a table means its columns, and no folders.
+        raise (problem(dataset, why) if is_set_aside else error) from None
     set_aside = (f"folders are the classes, because {why}",) if is_set_aside else ()
     return replace(found, remarks=(*found.remarks, *set_aside))
 
@@ -113,10 +115,7 @@ def labelled_folder(root: Path, wanted: Wanted, columns: Sequence[str]) -> Datas
     if not columns:
         raise problem(dataset, f"{root} has no {FILE}, which task = {wanted.task} needs; {LAYOUT}")
     if IMAGE not in columns:
-        listed = first_of([name or "(no name)" for name in columns])
-        raise problem(
-            dataset, f"{root / FILE}: has no column {IMAGE}; its columns are {listed}; {LAYOUT}"
-        )
+        raise problem(dataset, f"{root / FILE}: {_lacking(columns, (IMAGE,))}; {LAYOUT}")
     passed = PassedOver()
     images = list(images_below(root, passed))
     passed.unreadable -= Counter([(root / FILE).suffix])
@@ -130,6 +129,16 @@ def labelled_folder(root: Path, wanted: Wanted, columns: Sequence[str]) -> Datas
         remarks=tuple(passed.remarks()),
         test_fraction=TEST_FRACTION,
     )
+
+
+def _lacking(columns: Sequence[str], needed: Sequence[str] = (IMAGE, LABEL)) -> str:
+    """Return which needed columns a table lacks, which it has, and those that differ in case."""
+    missing = [name for name in needed if name not in columns]
+    listed = first_of([name or "(no name)" for name in columns]) if columns else "none"
+    others = {name.casefold(): name for name in columns}
+    renamed = [f"rename {others[name]} to {name}" for name in missing if name in others]
+    text = f"has no column {' and no column '.join(missing)}; its columns are {listed}"
+    return "; ".join([text, *renamed])
 
 
 def _contents(dataset: str, root: Path, images: Sequence[Path], wanted: Wanted) -> Contents:
@@ -232,14 +241,16 @@ def _number(table: Table, wanted: Wanted) -> Meaning:
     names = [name for name in table.own if _is_of_numbers(table.column(name))]
     listed = first_of(names) if names else "none"
     asked = wanted.target
-    if asked is None and len(names) != 1:
+    commas = _with_commas(table, [one for one in table.own if one not in names])
+    if asked is None and (len(names) != 1 or commas):
         raise UnreadableError(
             f"{table.path}: its columns of numbers are {listed}; target = NAME says which is"
-            " learned"
+            f" learned{commas}"
         )
     if asked is not None and asked not in names:
         raise UnreadableError(
             f"{table.path}: target = {asked!r}: must be a column of numbers; these are {listed}"
+            f"{commas}"
         )
     name = asked or names[0]
     values = np.array(table.numbers(name), np.float64)
@@ -251,6 +262,20 @@ def _number(table: Table, wanted: Wanted) -> Meaning:
 
 def _is_of_numbers(cells: Sequence[str]) -> bool:
     return sum(NUMBER.fullmatch(cell) is not None for cell in cells) >= MOST * len(cells)
+
+
+def _with_commas(table: Table, names: Sequence[str]) -> str:
+    """Return which of the columns would be of numbers if these had no decimal commas, or ""."""
+    found = {
+        name: next(filter(DECIMAL_COMMA.fullmatch, cells))
+        for name in names
+        if any(map(DECIMAL_COMMA.fullmatch, cells := table.column(name)))
+        and _is_of_numbers([cell.replace(",", ".") for cell in cells])
+    }
+    if not found:
+        return ""
+    cell = next(iter(found.values()))
+    return f"; {first_of(list(found))}: {DECIMAL_RULE.format(cell.replace(',', '.'), cell)}"
 
 
 def _passed_over(names: Sequence[str], what: str) -> tuple[str, ...]:

@@ -26,6 +26,8 @@ NAMED = 20  # problems that are told
 DELIMITERS = ",;\t"
 MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}  # how files in UTF-16 begin
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?", re.ASCII)
+DECIMAL_RULE = "a number must have a decimal point, {}, and no decimal comma, {}"
 LARGEST = 1e18  # of a number's size: its square is finite as float32, too
 
 
@@ -93,6 +95,8 @@ class Table:
             if abs(value) > LARGEST:
                 most = f"{LARGEST:g}"
                 rule = f"must be a number such as 12.5, from -{most} to {most}"
+                if DECIMAL_COMMA.fullmatch(cell):
+                    rule = DECIMAL_RULE.format(cell.replace(",", "."), cell)
                 self.tell(row, f"{name} = {cell!r}: {rule}")
                 value = 0.0
             found.append(value)
