@@ -36,6 +36,13 @@ WAYS = pytest.mark.parametrize("trials_per_job", [1, 20])
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_job_is_left")]
 
 
+def accounted(slurm: SlurmCluster, job: str) -> list[str]:
+    """Return a job's end and state in SLURM's accounting, which knows them a moment later."""
+    line = slurm.run("sacct", "-XnP", f"--jobs={job}", "--format=End,State").strip()
+    end = line.split("|")
+    return end if end[0] not in ("", "Unknown") else []
+
+
 @WAYS
 def test_a_sweep_runs_both_ways(
     slurm: SlurmCluster,
@@ -60,11 +67,10 @@ def test_a_sweep_runs_both_ways(
         assert (run.path / "result.json").stat().st_mtime - decided < 1
         assert max(record["epoch"] for record in run.records()) < 8
         if trials_per_job == 1:
-            end = slurm.run("sacct", "-XnP", f"--jobs={by[run.name]}", "--format=End,State").split(
-                "|"
-            )
-            assert datetime.fromisoformat(end[0]).timestamp() - decided < 3
-            assert end[1] == "COMPLETED"
+            assert processes.eventually(lambda: accounted(slurm, by[run.name]))  # noqa: B023
+            end, state = accounted(slurm, by[run.name])
+            assert datetime.fromisoformat(end).timestamp() - decided < 3
+            assert state == "COMPLETED"
     assert processes.eventually(lambda: not jobs(slurm))
 
 
