@@ -7,15 +7,18 @@ from torch import Tensor
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.disk.inside import Inside
+from fieldtrial.own.names import is_own
 from fieldtrial.training.data.load import Data
 from fieldtrial.training.data.splits import Indices
+from fieldtrial.training.distributed.world import World
 from fieldtrial.training.loop.attempt import Attempt, Split
 from fieldtrial.training.loop.batches import Batch, augmented
 from fieldtrial.training.loop.epoch import Diverged
 from fieldtrial.training.loop.losses import AUXILIARY_WEIGHT
 from fieldtrial.training.models.hooks import AuxiliaryLogits
 from fieldtrial.training.models.network import Network
-from fieldtrial.training.tasks.interface import Scores
+from fieldtrial.training.tasks.interface import Objective, Scores
+from fieldtrial.training.tasks.own_loss import OwnObjective
 
 # From outputs (n, ...) and targets (n, ...) to the loss of each image, (n,).
 Losses = Callable[[Tensor, Tensor], Tensor]
@@ -79,6 +82,21 @@ class ImageTask(ABC):
     """What such tasks share; see Task."""
 
     seen: tuple[str, ...] = ()
+
+    @abstractmethod
+    def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the task's own loss of each image, (n,), from outputs (n, ...), targets (n, ...).
+
+        A loss of a user's own takes its place in training.
+        """
+
+    def objective(
+        self, network: Network, config: TrainConfig, data: Data, _world: World
+    ) -> Objective:
+        """See Task."""
+        if is_own(config.loss):
+            return OwnObjective(network, config, data)
+        return ImageObjective(network, self.losses)
 
     @abstractmethod
     def answer(

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.training.data.load import Data
+from fieldtrial.training.loop.losses import AUXILIARY_WEIGHT
 from fieldtrial.training.models.hooks import AuxiliaryLogits, HeadInput
 from fieldtrial.training.models.network import Network
 from fieldtrial.training.parts.part import Part, own_part
@@ -47,12 +48,10 @@ class OwnObjective:
         ConfigError, OwnCodeError: see `try_loss`.
     """
 
-    def __init__(
-        self, network: Network, config: TrainConfig, data: Data, auxiliary_weight: float
-    ) -> None:
+    def __init__(self, network: Network, config: TrainConfig, data: Data) -> None:
         try_loss(network, config, data)
         self._part = _part(config)
-        self._auxiliary, self._weight = AuxiliaryLogits(network), auxiliary_weight
+        self._auxiliary = AuxiliaryLogits(network)
         self._features = HeadInput(network) if _reads_features(self._part) else None
 
     def __call__(
@@ -68,7 +67,7 @@ class OwnObjective:
             return nothing, nothing.detach()
         total = self._summed(outputs, targets, there, named)
         if auxiliary is not None:
-            total = total + self._weight * self._summed(auxiliary, targets, there, named)
+            total = total + AUXILIARY_WEIGHT * self._summed(auxiliary, targets, there, named)
         return total, total.detach()
 
     def _summed(

@@ -16,7 +16,7 @@ from fieldtrial.training.data.splits import Indices
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.loop.attempt import Attempt, Split
 from fieldtrial.training.loop.batches import MIXING, Batch, augmented, random_number
-from fieldtrial.training.loop.losses import AUXILIARY_WEIGHT, ClassObjective, balanced_weights
+from fieldtrial.training.loop.losses import ClassObjective, balanced_weights
 from fieldtrial.training.models.network import Network
 from fieldtrial.training.tasks.classification.predictions import (
     ClassScores,
@@ -49,7 +49,7 @@ class Classification:
         Balanced weights of the classes are those of the training images.
         """
         if is_own(config.loss):
-            return OwnObjective(network, config, data, AUXILIARY_WEIGHT)
+            return OwnObjective(network, config, data)
         is_balanced = config.class_weights == "balanced"
         weights = balanced_weights(data.count(data.train)) if is_balanced else None
         return ClassObjective(network, config, len(data.class_names), world, weights)

@@ -5,20 +5,15 @@ from torch.nn import functional
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.disk.schemas import Cut
-from fieldtrial.own.names import is_own
 from fieldtrial.training.data.labels.load import LabelData, load_labels
 from fieldtrial.training.data.load import Data
 from fieldtrial.training.data.recipe import AnyRecipe
 from fieldtrial.training.data.splits import Indices
-from fieldtrial.training.distributed.world import World
 from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.loop.inference import outputs_of
-from fieldtrial.training.loop.losses import AUXILIARY_WEIGHT
 from fieldtrial.training.models.network import Network
-from fieldtrial.training.tasks.interface import Objective
 from fieldtrial.training.tasks.multilabel.predictions import LabelScores
-from fieldtrial.training.tasks.of_images import ImageObjective, ImageTask
-from fieldtrial.training.tasks.own_loss import OwnObjective
+from fieldtrial.training.tasks.of_images import ImageTask
 
 
 class MultiLabel(ImageTask):
@@ -30,13 +25,9 @@ class MultiLabel(ImageTask):
         """See Task."""
         return load_labels(config, image_size, cut, recipe)
 
-    def objective(
-        self, network: Network, config: TrainConfig, data: Data, _world: World
-    ) -> Objective:
-        """Return binary cross-entropy, summed over the labels of an image; or an own loss."""
-        if is_own(config.loss):
-            return OwnObjective(network, config, data, AUXILIARY_WEIGHT)
-        return ImageObjective(network, cross_entropy)
+    def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """See ImageTask."""
+        return cross_entropy(outputs, targets)
 
     def answer(
         self, network: Network, data: Data, indices: Indices, attempt: Attempt

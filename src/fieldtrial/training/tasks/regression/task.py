@@ -4,19 +4,14 @@ from torch import Tensor
 
 from fieldtrial.config import TrainConfig
 from fieldtrial.disk.schemas import Cut
-from fieldtrial.own.names import is_own
 from fieldtrial.training.data.labels.load import NumberData, load_numbers
 from fieldtrial.training.data.load import Data
 from fieldtrial.training.data.recipe import AnyRecipe
 from fieldtrial.training.data.splits import Indices
-from fieldtrial.training.distributed.world import World
 from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.loop.inference import outputs_of
-from fieldtrial.training.loop.losses import AUXILIARY_WEIGHT
 from fieldtrial.training.models.network import Network
-from fieldtrial.training.tasks.interface import Objective
-from fieldtrial.training.tasks.of_images import ImageObjective, ImageTask
-from fieldtrial.training.tasks.own_loss import OwnObjective
+from fieldtrial.training.tasks.of_images import ImageTask
 from fieldtrial.training.tasks.regression.predictions import NumberScores
 
 
@@ -29,13 +24,9 @@ class Regression(ImageTask):
         """See Task."""
         return load_numbers(config, image_size, cut, recipe)
 
-    def objective(
-        self, network: Network, config: TrainConfig, data: Data, _world: World
-    ) -> Objective:
-        """Return the squared error of the standardised numbers; or an own loss."""
-        if is_own(config.loss):
-            return OwnObjective(network, config, data, AUXILIARY_WEIGHT)
-        return ImageObjective(network, squared_error)
+    def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """See ImageTask."""
+        return squared_error(outputs, targets)
 
     def answer(
         self, network: Network, data: Data, indices: Indices, attempt: Attempt
