@@ -124,9 +124,11 @@ def test_a_smoke_is_a_command(tmp_path: Path) -> None:
     assert complaints(outcome.stderr) == ""
     folder = SweepFolder(tmp_path / "runs" / "mine-smoke")
     rows = cells(folder)
-    assert len(rows) == 2
-    for row in rows:
-        assert 0 < float(row["test_accuracy_mean"]) <= 1
+    finals = {one["row"]: one["trial"] for one in folder.trials() if one["role"] == "final"}
+    assert len(rows) == len(finals) == 2
+    for number, row in enumerate(rows):
+        result = folder.run(finals[number]).result() or {}
+        assert float(row["test_accuracy_mean"]) == pytest.approx(result["test_accuracy"])
         assert (row["n"], row["note"]) == ("1", "")
     assert folder.report_path.exists()
 

@@ -22,19 +22,18 @@ def with_settings(sweep: Sweep, settings: Mapping[str, object]) -> Sweep:
         ConfigError: a field that the rows or the search decide, or a bad value.
     """
     in_rows = [name for name in settings if name in sweep.compared]
-    decided = {*sweep.search}
     problems = [f"{name}: {_change_rows(sweep, name, settings[name])}" for name in in_rows]
     problems += [
         f"{name}: the search decides it, so it cannot be set; change `search` in the sweep's file"
         for name in settings
-        if name in decided
+        if name in sweep.search
     ]
     problems += [
         f"{name}: cannot be set; --folds N cuts into folds, and each of them is tested"
         for name in settings
         if name in FOLDS
     ]
-    refused = {*in_rows, *decided, *FOLDS}
+    refused = {*in_rows, *sweep.search, *FOLDS}
     free = {name: value for name, value in settings.items() if name not in refused}
     try:
         base = TrainConfig.from_dict(free, sweep.base)

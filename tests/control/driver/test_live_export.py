@@ -63,6 +63,20 @@ def test_an_outage_is_said_once_and_exports_go_on(
     assert export_at_the_end(SweepFolder(tmp_path), targets) == ["not exported: no answer"]
 
 
+def test_an_export_that_hangs_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: Any
+) -> None:
+    said, targets = list[str](), [Target("mlflow", "http://tracker")]
+    script = "import time; time.sleep(600)"
+    monkeypatch.setattr(live_export, "_command", lambda *_: [sys.executable, "-c", script])
+    monkeypatch.setattr(live_export, "MOST_SECONDS", 0)
+    with LiveExport(SweepFolder(tmp_path), targets, said.append, first=0, least=1000):
+        assert processes.eventually(lambda: said, seconds=120)
+    late = "mlflow http://tracker took more than 0 s"
+    assert said == [f"not exported, tried again later: {late}"]
+    assert export_at_the_end(SweepFolder(tmp_path), targets) == [f"not exported: {late}"]
+
+
 def test_without_targets_nothing_is_started(tmp_path: Path) -> None:
     with LiveExport(SweepFolder(tmp_path), [], print, first=0, least=0):
         pass
