@@ -168,7 +168,7 @@ def _columns(line: str, most: int) -> str:
 
 
 def main() -> None:
-    """Write the page that the command line asks for, and print what was written."""
+    """Write the notebook's page or the gallery, and print the paths of the files."""
     parser = argparse.ArgumentParser(description="Make pages of docs/ from sweeps that have run.")
     parser.add_argument("page", choices=("notebook", "gallery"))
     parser.add_argument("folders", nargs="+", type=Path)
