@@ -80,6 +80,17 @@ def test_a_trial_interrupted_at_each_epoch_ends_as_if_it_had_not_been(
     assert halted.weights_path.read_bytes() == whole.weights_path.read_bytes()
 
 
+def test_after_its_last_epoch_a_trial_is_scored_with_what_was_frozen_then(
+    new_run: NewRun, train_until: TrainUntil
+) -> None:
+    run = new_run(**CNN, freeze="probe_then_all:2", epochs=2)
+    train_until(run, last_epoch=2)  # and ends before it is scored
+    fit = Fit(Attempt.at(run))
+    with contextlib.closing(fit.records()) as records:
+        assert [record["epoch"] for record in records] == [2]
+    assert isinstance(fit.network, FeatureNetwork)
+
+
 def test_the_best_epoch_may_be_one_of_the_probe(
     new_run: NewRun, train_until: TrainUntil, validate_as: Callable[..., None]
 ) -> None:
