@@ -12,9 +12,12 @@ chosen.
 
 import argparse
 import heapq
+import itertools
+import math
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +29,6 @@ from ray.tune.schedulers import TrialScheduler
 from fieldtrial.control.engine.journal.replayed import ReplayedSearcher
 from fieldtrial.control.engine.ray_tune import SCORE, TIME, build_scheduler, build_searcher
 from fieldtrial.disk.sweep_description import Mode
-from fieldtrial.fields.choices import SearcherName
 from fieldtrial.search_domains import Range
 
 WHOLE_TRIALS = 20
@@ -38,8 +40,8 @@ RANDOM_SEEDS = 20  # of random search, with which all others are compared
 class Searched:
     """What a sweep says of a search."""
 
-    searcher: SearcherName
-    search: dict[str, Range] = field(default_factory=lambda: dict(SPACE))
+    searcher: Any  # as of a sweep, or "random"
+    search: Mapping[str, Range] = field(default_factory=lambda: dict(SPACE))
     mode: Mode = "max"
     trials: int = 2 * WHOLE_TRIALS  # of which early stopping pays for the second half
 
@@ -61,8 +63,8 @@ class Trial:
 class RandomSearch:
     """Proposes at random, as TPE does at first, and stops nothing."""
 
-    def __init__(self, seed: int) -> None:
-        self._source = build_searcher(Searched("tpe", trials=10**6), EPOCHS, seed)
+    def __init__(self, searched: Searched, seed: int) -> None:
+        self._source = build_searcher(replace(searched, searcher="tpe", trials=10**6), EPOCHS, seed)
 
     def suggest(self, trial_id: str) -> dict[str, Any]:
         """Return random values."""
@@ -75,6 +77,70 @@ class RandomSearch:
         """Learn nothing."""
 
 
+class Simulation:
+    """A search as the engine runs it, with its searcher and its early stopping.
+
+    curve: returns a configuration's best accuracies so far, [epochs]. trials: of the search so far.
+    seconds: of CPU that the searcher has used.
+    """
+
+    def __init__(
+        self,
+        curve: Callable[[Mapping[str, Any]], np.ndarray],
+        searched: Searched,
+        epochs: int,
+        seed: int,
+    ) -> None:
+        self._curve, self._epochs = curve, epochs
+        is_random = searched.searcher == "random"
+        made = RandomSearch(searched, seed) if is_random else build_searcher(searched, epochs, seed)
+        self._scheduler = None if is_random else build_scheduler(epochs, searched.mode)
+        self._searcher = ReplayedSearcher(made)  # as a row has it
+        self.trials: list[Trial] = []
+        self.seconds = 0.0
+
+    def epochs(self, at_once: int, trials: float = math.inf) -> Iterator[int]:
+        """Run a search of so many trials; yield after each epoch how many there were, of all."""
+        queue: list[tuple[int, int, Trial]] = []  # when its next epoch ends, in which order, whose
+        for _ in range(at_once):
+            self._start(queue, 0)
+        for spent in itertools.count(1):
+            if not queue:
+                return
+            now, order, trial = heapq.heappop(queue)
+            trial.epoch += 1
+            is_over, end = self._is_over(trial)
+            yield spent
+            if not is_over:
+                heapq.heappush(queue, (now + 1, order, trial))
+                continue
+            if self._scheduler:
+                self._scheduler.on_trial_complete(None, trial, end)
+            if len(self.trials) < trials:
+                self._start(queue, now)
+
+    def _start(self, queue: list[tuple[int, int, Trial]], now: int) -> None:
+        begun, trial_id = time.process_time(), str(len(self.trials))
+        values = self._searcher.suggest(trial_id)
+        self.seconds += time.process_time() - begun
+        trial = Trial(trial_id, self._curve(values))
+        self.trials.append(trial)
+        if self._scheduler:
+            self._scheduler.on_trial_add(None, trial)
+        heapq.heappush(queue, (now + 1, len(self.trials), trial))
+
+    def _is_over(self, trial: Trial) -> tuple[bool, dict[str, Any]]:
+        result = {TIME: trial.epoch, SCORE: trial.best, "trial_id": trial.trial_id}
+        told = self._scheduler.on_trial_result(None, trial, result) if self._scheduler else None
+        begun = time.process_time()
+        decisions = {told, self._searcher.call("on_trial_result", trial.trial_id, result)}
+        is_over = TrialScheduler.STOP in decisions or trial.epoch == self._epochs
+        if is_over:
+            self._searcher.call("on_trial_complete", trial.trial_id, result=result)
+        self.seconds += time.process_time() - begun
+        return is_over, result
+
+
 def search(
     surrogate: Surrogate, task: str, name: str, at_once: int, seed: int
 ) -> tuple[list[float], float, int]:
@@ -83,50 +149,15 @@ def search(
     Returns for each quarter of the budget the accuracy at the end of the configuration that it
     would choose then; the searcher's CPU seconds; and the number of trials.
     """
-    made: Any = RandomSearch(seed)
-    scheduler: TrialScheduler | None = None
-    if name != "random":
-        made = build_searcher(Searched(name), EPOCHS, seed)  # type: ignore[arg-type]
-        scheduler = build_scheduler(EPOCHS, "max")
-    searcher = ReplayedSearcher(made)  # as a row has it
-    trials: list[Trial] = []
-    queue: list[tuple[int, int, Trial]] = []  # when its next epoch ends, in which order, whose
+    simulation = Simulation(partial(surrogate.curve, task), Searched(name), EPOCHS, seed)
     found: list[float] = []
-    spent, seconds = 0, 0.0
-
-    def start(now: int) -> None:
-        nonlocal seconds
-        begun, trial_id = time.process_time(), str(len(trials))
-        values = searcher.suggest(trial_id)
-        seconds += time.process_time() - begun
-        trials.append(Trial(trial_id, surrogate.curve(task, values)))
-        if scheduler:
-            scheduler.on_trial_add(None, trials[-1])
-        heapq.heappush(queue, (now + 1, len(trials), trials[-1]))
-
-    for _ in range(at_once):
-        start(0)
-    while len(found) < QUARTERS:
-        now, order, trial = heapq.heappop(queue)
-        trial.epoch += 1
-        spent += 1
-        result = {TIME: trial.epoch, SCORE: trial.best, "trial_id": trial.trial_id}
-        decision = scheduler.on_trial_result(None, trial, result) if scheduler else None
-        begun = time.process_time()
-        decisions = {decision, searcher.call("on_trial_result", trial.trial_id, result)}
-        is_over = TrialScheduler.STOP in decisions or trial.epoch == EPOCHS
-        if is_over:
-            searcher.call("on_trial_complete", trial.trial_id, result=result)
-        seconds += time.process_time() - begun
+    for spent in simulation.epochs(at_once):
         if spent * QUARTERS % (WHOLE_TRIALS * EPOCHS) == 0:
-            found.append(float(max(trials, key=lambda one: one.best).curve[-1]))
-        if is_over:
-            if scheduler:
-                scheduler.on_trial_complete(None, trial, result)
-            start(now)
-        else:
-            heapq.heappush(queue, (now + 1, order, trial))
-    return found, seconds, len(trials)
+            best = max(simulation.trials, key=lambda one: one.best)
+            found.append(float(best.curve[-1]))
+        if len(found) == QUARTERS:
+            break
+    return found, simulation.seconds, len(simulation.trials)
 
 
 def regrets(

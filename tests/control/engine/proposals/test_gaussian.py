@@ -74,6 +74,44 @@ def test_a_curve_that_was_cut_is_predicted_with_less_certainty() -> None:
     assert deviation[4] > 2 * deviation[[0, 1, 2, 3, 5, 6, 7, 8]].max()
 
 
+def test_assumed_ends_are_what_seeing_them_would_tell() -> None:
+    """The mean and the deviations are those of a model that has seen the ends, without noise."""
+    points, parameters = some_points(), gaussian.priors(3)[0]
+    given, asked = np.random.default_rng(2).random((2, 5, 4))
+    posterior = gaussian.Posterior(points, FIELDS, parameters)
+    posterior.assume_ends(given)
+    found = posterior.at_end(np.concatenate([given, asked]))
+
+    lengths, (time_length, variance, time_variance, noise) = (
+        np.exp(parameters[:3])[FIELDS], np.exp(parameters[3:]),
+    )  # fmt: skip
+
+    def matern(distance: np.ndarray) -> np.ndarray:
+        return np.asarray(
+            (1 + 5**0.5 * distance + 5 / 3 * distance**2) * np.exp(-(5**0.5) * distance)
+        )
+
+    def covariance(
+        one: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray]
+    ) -> np.ndarray:
+        apart = np.linalg.norm((one[0][:, None] - other[0][None]) / lengths, axis=2)
+        time = matern(np.abs(one[1][:, None] - other[1][None]) / time_length)
+        return np.asarray((variance * matern(apart) + time_variance) * time)
+
+    seen = points.columns[points.trial], points.time
+    alone, _ = gaussian.Posterior(points, FIELDS, parameters).at_end(given)
+    known = np.concatenate([seen[0], given]), np.concatenate([seen[1], np.ones(5)])
+    at = np.concatenate([given, asked]), np.ones(10)
+    noises = np.concatenate([np.full(len(points.values), noise), np.zeros(5)])
+    inverse = np.linalg.inv(covariance(known, known) + np.diag(noises + gaussian.JITTER))
+    between = covariance(at, known)
+    mean = between @ inverse @ np.concatenate([points.values, alone])
+    squares = np.diag(covariance(at, at) - between @ inverse @ between.T)
+    assert found[0] == pytest.approx(mean, abs=1e-5)
+    assert found[1] ** 2 == pytest.approx(squares, abs=1e-5)
+    assert found[1][:5] == pytest.approx(0, abs=1e-2)
+
+
 def test_the_expected_improvement_is_the_integral_and_goes_on_far_below_the_best() -> None:
     means, deviations = np.array([-1.0, 0.0, 2.0]), np.array([0.5, 1.0, 0.1])
     found = np.exp(log_expected_improvement(means, deviations, 0.3))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fieldtrial.control.engine.proposals.curves import MOST_TRIALS
+from fieldtrial.control.engine.proposals.curves import MOST_TRIALS, chosen
 from fieldtrial.control.engine.proposals.searcher import GaussianSearcher
 from fieldtrial.search_domains import (
     Domain,
@@ -137,6 +137,26 @@ def test_a_stopped_trial_is_known_by_its_curve() -> None:
     assert proposals[0] < proposals[1]
 
 
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_an_end_of_the_space_that_was_stopped_at_once_is_not_proposed_again(
+    mirrored: bool,
+) -> None:
+    """Found in a row of five trials: three of them had the least learning rate."""
+    searcher = make({"lr": loguniform(1e-5, 1e-1)}, epochs=10, first_rung=2, first=1)
+    curves = {  # of power of ten: validation accuracies
+        -4.0: [0.13, 0.15, 0.17, 0.19, 0.20, 0.21, 0.22, 0.23, 0.24, 0.24],
+        -1.5: [0.14, 0.17, 0.19, 0.20, 0.21, 0.21, 0.22, 0.22],
+        -5.0: [0.10, 0.10],
+    }
+    for number, (power, values) in enumerate(curves.items()):
+        searcher.suggest_again(str(number), {"lr": 10 ** (-6 - power if mirrored else power)})
+        for epoch, value in enumerate(values, 1):
+            searcher.on_trial_result(str(number), {"score": value, "epoch": epoch})
+        searcher.on_trial_complete(str(number), {"score": value, "epoch": epoch})
+    power = math.log10(searcher.suggest("3")["lr"])
+    assert -4 < (-6 - power if mirrored else power) < -1.5
+
+
 @pytest.mark.parametrize("first_rung", [4, 8])
 def test_a_trial_that_cannot_become_the_best_is_stopped_at_a_rung_and_a_good_one_is_not(
     first_rung: int,
@@ -164,6 +184,16 @@ def test_no_trial_is_stopped_while_few_are_known() -> None:
         for epoch in range(1, EPOCHS + 1):
             told = {"score": value - 0.5 / epoch, "epoch": epoch}
             assert searcher.on_trial_result(str(number), told) is None
+
+
+def test_no_trial_is_stopped_while_all_are_equal() -> None:
+    """As accuracies are before anything is learned: the next one may be the first that learns."""
+    searcher = make(RATE)
+    for number in range(8):
+        searcher.suggest(str(number))
+        for epoch in range(1, EPOCHS + 1):
+            assert searcher.on_trial_result(str(number), {"score": 0.1, "epoch": epoch}) is None
+        searcher.on_trial_complete(str(number), {"score": 0.1, "epoch": EPOCHS})
 
 
 def test_failures_and_values_that_are_no_numbers_teach_nothing() -> None:
@@ -256,5 +286,5 @@ def test_a_long_row_is_searched_with_a_model_of_constant_size() -> None:
         rate = 10 ** (-4 + 3 * ((number * 0.618) % 1))
         searcher.add_evaluated_point({"lr": rate}, 1 - abs(math.log10(rate) + 2.55))
     known = [curve for curve in searcher._curves.values() if curve.values]
-    assert len(searcher._posterior(known).points.columns) == MOST_TRIALS
+    assert len(chosen(known)) == MOST_TRIALS
     assert searcher.suggest("0")["lr"] == pytest.approx(10**-2.55, rel=0.05)

@@ -45,6 +45,11 @@ class Curve:
         self.values[epoch] = value
 
     @property
+    def is_whole(self) -> bool:
+        """Whether the value at its last epoch is known."""
+        return max(self.values, default=0) >= self.epochs
+
+    @property
     def last(self) -> float:
         """The newest value."""
         return self.values[max(self.values)]
@@ -85,17 +90,6 @@ def to_points(curves: Sequence[Curve]) -> Points:
         np.array(trial),
         np.array(time),
         _scaled(values, np.array([curve.last for curve in curves])),
-    )
-
-
-def with_assumed(points: Points, columns: np.ndarray, values: np.ndarray) -> Points:
-    """Return the points and what trials that run are assumed to end with."""
-    trials = len(points.columns) + np.arange(len(columns))
-    return Points(
-        np.concatenate([points.columns, columns]),
-        np.concatenate([points.trial, trials]),
-        np.concatenate([points.time, np.ones(len(columns))]),
-        np.concatenate([points.values, values]),
     )
 
 

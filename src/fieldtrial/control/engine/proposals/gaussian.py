@@ -151,9 +151,38 @@ class Posterior:
         covariance.flat[:: len(covariance) + 1] += noise + JITTER
         self._factor, _ = lapack.dpotrf(covariance, lower=1)
         self._half, _ = lapack.dtrtrs(self._factor, points.values, lower=1)
+        self._assumed: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
+
+    def assume_ends(self, columns: np.ndarray) -> None:
+        """Take it as known that configurations, [n, columns], end as predicted.
+
+        No mean changes by that. The deviations do: they are 0 at these configurations.
+        """
+        from scipy.linalg import lapack
+
+        if not len(columns):
+            return
+        half, between = self._half_at(columns), self._between_ends(columns, columns)
+        left = between - half.T @ half
+        left.flat[:: len(left) + 1] += JITTER
+        factor, _ = lapack.dpotrf(left, lower=1)
+        self._assumed = columns, half, factor
 
     def at_end(self, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return mean and standard deviation of the last epoch's value, [n] each."""
+        from scipy.linalg import lapack
+
+        half = self._half_at(columns)
+        left = self._variance + self._time_variance - np.einsum("ij,ij->j", half, half)
+        if self._assumed is not None:
+            assumed, their_half, factor = self._assumed
+            between = self._between_ends(assumed, columns) - their_half.T @ half
+            more, _ = lapack.dtrtrs(factor, between, lower=1)
+            left -= np.einsum("ij,ij->j", more, more)
+        return self._half @ half, np.sqrt(np.maximum(left, 1e-10))
+
+    def _half_at(self, columns: np.ndarray) -> np.ndarray:
+        """Return covariances of values [m] with ends [n], times the factor's inverse."""
         from scipy.linalg import lapack
 
         correlation = matern(_distances(self._scaled, columns * self._inverse_length))
@@ -162,8 +191,11 @@ class Posterior:
             time[:, None]
         )
         half, _ = lapack.dtrtrs(self._factor, covariance, lower=1)
-        left = self._variance + self._time_variance - np.einsum("ij,ij->j", half, half)
-        return self._half @ half, np.sqrt(np.maximum(left, 1e-10))
+        return np.asarray(half)
+
+    def _between_ends(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        distances = _distances(one * self._inverse_length, other * self._inverse_length)
+        return np.asarray(self._variance * matern(distances) + self._time_variance)
 
 
 def _distances(one: np.ndarray, other: np.ndarray) -> np.ndarray:

@@ -15,7 +15,6 @@ from fieldtrial.control.engine.proposals.curves import (
     chosen,
     rungs,
     to_points,
-    with_assumed,
 )
 from fieldtrial.control.engine.proposals.space import Space
 from fieldtrial.disk.sweep_description import Mode
@@ -43,7 +42,8 @@ class GaussianSearcher:
     predicts the rest (after Swersky et al. 2014). What is proposed has the greatest expected
     improvement at the last epoch on the best trial (Jones et al. 1998, in logarithms after Ament et
     al. 2023). A trial that runs is assumed to end as predicted (the "kriging believer" of
-    Ginsbourger et al. 2010), so that trials proposed at the same time differ.
+    Ginsbourger et al. 2010), so that trials proposed at the same time differ. So is a trial that
+    was stopped: nobody will see its end, and one like it would be stopped again.
 
     The first proposals are a low-discrepancy sequence, the same for all rows with one seed. What is
     proposed depends on the seed and on what the searcher was told, and on nothing else.
@@ -149,13 +149,17 @@ class GaussianSearcher:
             sequence = self._space.sequence(self._seed, number)
             candidates = np.concatenate([sequence, self._random(generator, CANDIDATES)])
             return self._first_new(candidates, tried)
-        posterior = self._posterior(known)
+        curves = chosen(known)
+        there = set(map(id, curves))
         running = [curve for curve in self._curves.values() if curve.running][-MOST_RUNNING:]
-        if running:
-            posterior = self._with_running(posterior, running)
-        mean, _ = posterior.at_end(posterior.points.columns)
+        others = [curve for curve in running if id(curve) not in there]
+        configurations = [*curves, *others]
+        columns = np.array([curve.columns for curve in configurations])
+        posterior = self._posterior(curves)
+        posterior.assume_ends(columns[[not curve.is_whole for curve in configurations]])
+        mean, _ = posterior.at_end(columns)
         best = float(mean.max()) + MARGINS[number % len(MARGINS)]
-        points = np.array([curve.point for curve in [*chosen(known), *running]])
+        points = np.array([curve.point for curve in configurations])
         centres = points[np.argsort(-mean)[:CENTRES]]
         return self._best_candidate(posterior, best, centres, tried, generator)
 
@@ -164,38 +168,24 @@ class GaussianSearcher:
         from scipy.special import ndtr
 
         known = [one for one in self._curves.values() if one.values]
-        if len(known) < LEAST_KNOWN:
-            return False
+        if len(known) < LEAST_KNOWN or len({one.last for one in known}) == 1:
+            return False  # as when nothing has learned yet: no difference says what a large one is
         with _one_thread():
-            posterior = self._posterior(known, curve)
+            posterior = self._posterior(chosen(known, curve))
             mean, deviation = posterior.at_end(posterior.points.columns)
         chance = ndtr((mean[-1] - mean[:-1].max() - MARGIN) / deviation[-1])
         return bool(chance < LEAST_CHANCE)
 
-    def _posterior(self, known: Sequence[Curve], asked: Curve | None = None) -> gaussian.Posterior:
-        """Return the model of what is known. Its parameters are fitted again now and then.
-
-        asked: a curve that the model has in any case, as its last one.
-        """
-        points = to_points(chosen(known, asked))
+    def _posterior(self, curves: Sequence[Curve]) -> gaussian.Posterior:
+        """Return the model of what is known. Its parameters are fitted again now and then."""
+        points = to_points(curves)
         columns = self._space.field_of_column
-        if self._parameters is None or len(known) >= GROWTH * self._fitted:
+        known = sum(bool(curve.values) for curve in self._curves.values())
+        if self._parameters is None or known >= GROWTH * self._fitted:
             steps = FIRST_STEPS if self._parameters is None else STEPS
             self._parameters = gaussian.fit(points, columns, self._parameters, steps)
-            self._fitted = len(known)
+            self._fitted = known
         return gaussian.Posterior(points, columns, self._parameters)
-
-    def _with_running(
-        self, posterior: gaussian.Posterior, running: Sequence[Curve]
-    ) -> gaussian.Posterior:
-        columns = np.array([curve.columns for curve in running])
-        mean, _ = posterior.at_end(columns)
-        assert self._parameters is not None
-        return gaussian.Posterior(
-            with_assumed(posterior.points, columns, mean),
-            self._space.field_of_column,
-            self._parameters,
-        )
 
     def _best_candidate(
         self,
