@@ -6,7 +6,7 @@ from typing import Any
 
 import psutil
 
-from fieldtrial.disk.run import RecordReader
+from fieldtrial.disk.files import RecordReader
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.disk.task_queue import TaskQueue
 from tests.slurm_cluster import SlurmCluster

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from fieldtrial.config import ConfigError, TrainConfig
-from fieldtrial.disk.files import read_json, write_atomically, write_json
-from fieldtrial.disk.run import RecordReader, Run
+from fieldtrial.disk.files import RecordReader, read_json, write_atomically, write_json
+from fieldtrial.disk.run import Run
 
 WRITE_FOREVER = """
 import itertools, sys

@@ -8,7 +8,7 @@ import secrets
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, Any, Protocol, Self
 
 from fieldtrial.disk.inside import Inside
 from fieldtrial.disk.reading import LINES_BYTES, UnreadableError, decode, open_file, read_bytes
@@ -180,3 +180,47 @@ def parse_record(line: bytes) -> dict[str, Any] | None:
     except UnreadableError:
         return None
     return record
+
+
+class Recorded(Protocol):
+    """A run, as the reader of its records needs it."""
+
+    def attempts(self) -> list[int]:
+        """Return the numbers of the attempts that a worker has begun, in order."""
+
+    def record_lines(self, attempt: int, offset: int = 0) -> bytes:
+        """Return the record file of `attempt` from byte `offset` to the last whole line's end."""
+
+
+class RecordReader:
+    """Reads the whole lines that were appended to a run's record files since the last call.
+
+    Each epoch of an attempt is delivered once, even if two processes were started for the same
+    attempt.
+
+    newest: the last attempt that a worker had begun at the last `read`; 0 for none.
+    """
+
+    def __init__(self, run: Recorded) -> None:
+        self._run = run
+        self.newest = 0
+        self._offsets: dict[int, int] = {}
+        self._seen: set[tuple[int, int]] = set()
+
+    def read(self) -> list[dict[str, Any]]:
+        """Return the new records of all attempts, in order of attempt, then of writing."""
+        attempts = self._run.attempts()
+        self.newest = max(attempts, default=0)
+        return [record for attempt in attempts for record in self._read_attempt(attempt)]
+
+    def _read_attempt(self, attempt: int) -> list[dict[str, Any]]:
+        offset = self._offsets.get(attempt, 0)
+        whole = self._run.record_lines(attempt, offset)
+        self._offsets[attempt] = offset + len(whole)
+        records = [record for line in whole.split(b"\n") if (record := parse_record(line))]
+        return [record for record in records if self._is_new(attempt, record["epoch"])]
+
+    def _is_new(self, attempt: int, epoch: int) -> bool:
+        new = (attempt, epoch) not in self._seen
+        self._seen.add((attempt, epoch))
+        return new

@@ -1,7 +1,8 @@
 """The run directory: the only module that knows a file name in it.
 
 The worker writes a run's files, the engine and the table read them. Small files are written whole
-or not at all; records are appended a line at a time and synced, one file per attempt and writer.
+or not at all. Records are appended a line at a time and synced, in a file for each attempt, so that
+each file has one writer.
 """
 
 import contextlib
@@ -18,9 +19,9 @@ from typing import Any
 from fieldtrial.config import EARLIER, TrainConfig
 from fieldtrial.disk import schemas
 from fieldtrial.disk.files import (
+    RecordReader,
     RecordWriter,
     is_there,
-    parse_record,
     read_json,
     whole_lines,
     write_atomically,
@@ -313,38 +314,3 @@ def attempts_in(names: Iterable[str]) -> list[int]:
     """Return the numbers of the attempts whose record files have these names, in order."""
     matches = map(METRICS.fullmatch, names)
     return sorted(int(match[1]) for match in matches if match)
-
-
-class RecordReader:
-    """Reads what has been appended to a run's record files since the last call: whole lines, in
-    order.
-
-    Each epoch of an attempt is delivered once, even if two processes were started for the same
-    attempt.
-
-    newest: the last attempt that a worker had begun at the last `read`; 0 for none.
-    """
-
-    def __init__(self, run: Run) -> None:
-        self._run = run
-        self.newest = 0
-        self._offsets: dict[int, int] = {}
-        self._seen: set[tuple[int, int]] = set()
-
-    def read(self) -> list[Record]:
-        """Return the new records of all attempts, in order of attempt, then of writing."""
-        attempts = self._run.attempts()
-        self.newest = max(attempts, default=0)
-        return [record for attempt in attempts for record in self._read_attempt(attempt)]
-
-    def _read_attempt(self, attempt: int) -> list[Record]:
-        offset = self._offsets.get(attempt, 0)
-        whole = self._run.record_lines(attempt, offset)
-        self._offsets[attempt] = offset + len(whole)
-        records = [record for line in whole.split(b"\n") if (record := parse_record(line))]
-        return [record for record in records if self._is_new(attempt, record["epoch"])]
-
-    def _is_new(self, attempt: int, epoch: int) -> bool:
-        new = (attempt, epoch) not in self._seen
-        self._seen.add((attempt, epoch))
-        return new

@@ -14,7 +14,7 @@ import pytest
 
 from fieldtrial.control.running.again import RAY_ADVICE
 from fieldtrial.control.running.detaching import RESUME_ADVICE
-from fieldtrial.disk.run import RecordReader
+from fieldtrial.disk.files import RecordReader
 from fieldtrial.disk.sweep_folder import SweepFolder
 from tests.control.driver.outages import run_through_outages
 from tests.control.screen import Screen

@@ -1,7 +1,10 @@
 """What a user's own code raises is told in one line, with its place."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +20,7 @@ from fieldtrial.training.attempt.preflight import check
 from fieldtrial.training.loop.attempt import Attempt
 from fieldtrial.training.loop.epoch import Diverged
 from fieldtrial.training.loop.fit import Fit
-from tests.job_commands import Job
+from tests.job_commands import JOBS, Job
 
 NewRun = Callable[..., Run]
 Project = Callable[..., str]
@@ -127,3 +130,27 @@ def test_a_run_that_failed_by_its_code_goes_on_once_that_is_mended(
     assert "raise ValueError('my own problem')" in error["details"]
     file.write_text(f"import torch\ndef text(a, b):\n    {good}\n")
     assert command(*words).returncode == 0
+
+
+@pytest.mark.slow
+def test_an_optimisers_place_is_told_under_zero(tmp_path: Path) -> None:
+    """There, DeepSpeed calls it."""
+    (tmp_path / "sweeps").mkdir()
+    file = tmp_path / "odd_steps.py"
+    file.write_text(RAISING.format(takes="(parameters, lr, weight_decay)", line=OPTIMIZER))
+    launcher = ("-m", "fieldtrial.training.distributed.launcher", "--processes", "2")
+    words = ("--run", "one", "--model", "mlp", "--epochs", "1", "--strategy", "zero2")
+    failed = subprocess.run(
+        [sys.executable, *launcher, JOBS / "train.py", *words, "--optimizer", "odd_steps:part"],
+        cwd=tmp_path,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert failed.returncode == 1, failed.stderr
+    line = f"optimizer = 'odd_steps:part': failed in {file}, line 7: LookupError: my own problem"
+    assert f"error: {line}" in failed.stderr
+    details = json.loads((tmp_path / "one" / "error.json").read_text())["details"]
+    assert "deepspeed" in details

@@ -12,7 +12,7 @@ from fieldtrial.control.places.interface import Cause, Ended, Place
 from fieldtrial.control.running.deaths import count_death, shared_problem
 from fieldtrial.control.running.errors import DISK_ADVICE, WorkError
 from fieldtrial.control.running.hung import HungWatch
-from fieldtrial.disk.run import RecordReader
+from fieldtrial.disk.files import RecordReader
 from fieldtrial.disk.task_queue import Task, TaskQueue, attempt_number, run_name
 from fieldtrial.disk.work.folder import WorkFolder
 

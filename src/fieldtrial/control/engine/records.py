@@ -4,7 +4,8 @@ import math
 from collections.abc import Callable, Collection
 
 from fieldtrial.control.engine.trial import Trial
-from fieldtrial.disk.run import Record, RecordReader, Run
+from fieldtrial.disk.files import RecordReader
+from fieldtrial.disk.run import Record, Run
 
 RUNS_PER_SECOND = 160  # whose records are read; with many runs, each is read less often
 

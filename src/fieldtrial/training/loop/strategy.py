@@ -28,7 +28,7 @@ from fieldtrial.training.loop.optimizers import (
     trainable,
 )
 from fieldtrial.training.models.network import FeatureNetwork, Network
-from fieldtrial.training.parts.failing import blame
+from fieldtrial.training.parts.failing import Blaming
 from fieldtrial.training.parts.settings import require_settings, settings_of
 
 # Seconds that compiling is taken to need. It is not measured: the numbers of a trial would depend
@@ -197,12 +197,8 @@ class Replicated:
         if norm is not None and self._gradient_clip is not None:
             nn.utils.clip_grads_with_norm_(self._parameters.values(), self._gradient_clip, norm)
         set_rate(self._optimizer, lr)
-        try:
+        with Blaming("optimizer", self._optimizer_name):
             self._optimizer.step()
-        except Exception as error:  # a user's code may raise anything
-            if is_own(self._optimizer_name):
-                blame("optimizer", self._optimizer_name, error)
-            raise
         for parameter in self._parameters.values():
             parameter.grad = None  # as zero_grad does, in a thirtieth of its time
         return norm if measured else None

@@ -14,7 +14,6 @@ from deepspeed.utils import safe_get_full_optimizer_state, safe_set_full_optimiz
 from torch import nn
 
 from fieldtrial.config import ConfigError, TrainConfig
-from fieldtrial.own.names import is_own
 from fieldtrial.training.distributed.world import World
 from fieldtrial.training.loop.optimizers import (
     OptimizerState,
@@ -24,7 +23,7 @@ from fieldtrial.training.loop.optimizers import (
     trainable,
 )
 from fieldtrial.training.models.network import Network
-from fieldtrial.training.parts.failing import blame
+from fieldtrial.training.parts.failing import Blaming
 
 # No operator of DeepSpeed's own is needed, so none is compiled, and no compiler is looked for.
 deepspeed.ops.__compatible_ops__ = {}
@@ -83,12 +82,8 @@ class Zero:
     def step(self, lr: float, measured: bool = False) -> torch.Tensor | float | None:
         """Take one optimiser step and clear the gradient; see Strategy."""
         set_rate(self._optimizer, lr)
-        try:
+        with Blaming("optimizer", self._optimizer_name):
             self._engine.step()
-        except Exception as error:  # a user may have written the optimiser
-            if is_own(self._optimizer_name):
-                blame("optimizer", self._optimizer_name, error)
-            raise
         if not self._has_stepped and not self._partitioned:
             self._link_optimizer_states()
         self._has_stepped = True

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fieldtrial.fields.choices import Precision
 from fieldtrial.fields.switches import switch
-from fieldtrial.training.parts.failing import blame
+from fieldtrial.training.parts.failing import Blaming
 
 AUXILIARY_NAME = "AuxLogits"  # torchvision's Inception v3
 
@@ -136,17 +136,13 @@ class Network(nn.Module):
         """Return the output of a part of the model for `given`, in the network's precision.
 
         Raises:
-            OwnCodeError: an own model has raised something; see `blame`.
+            OwnCodeError: an own model has raised something; see `Blaming`.
         """
-        try:
+        with Blaming("model", self.own):
             if self.precision == "fp32":
                 return part(given)
             with torch.autocast(given.device.type, torch.bfloat16):
                 return part(given)
-        except Exception as error:  # a user's code may raise anything
-            if self.own:
-                blame("model", self.own, error)
-            raise
 
     def normalise(self, images: Tensor) -> Tensor:
         """Return normalised float images (n, c, h, w), as the model takes them, in its format.

@@ -16,7 +16,7 @@ from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.own.digest import code_digest
 from fieldtrial.own.load import load
 from fieldtrial.own.names import is_own
-from fieldtrial.training.parts.failing import blame
+from fieldtrial.training.parts.failing import Blaming
 from fieldtrial.training.parts.saying import of_kind
 
 # Fields that may name several parts, which share the options: each gets those that it takes.
@@ -43,18 +43,14 @@ class Part:
         """Return what the callable does for `given`, with its options and `more`.
 
         Raises:
-            OwnCodeError: it is the user's own, and has raised something; see `blame`.
+            OwnCodeError: it is the user's own, and has raised something; see `Blaming`.
         """
-        try:
+        with self.blaming():
             return self.call(*given, **self.options, **more)
-        except Exception as error:  # a user's code may raise anything
-            self.blame(error)
-            raise
 
-    def blame(self, error: Exception, on: str = "") -> None:
-        """Raise OwnCodeError from what the part has raised, if it is the user's; see `blame`."""
-        if self.is_own:
-            blame(self.field, self.name, error, on)
+    def blaming(self, on: str = "") -> Blaming:
+        """Return a context in which the part computes; see `Blaming`."""
+        return Blaming(self.field, self.name, on)
 
     @property
     def is_own(self) -> bool:

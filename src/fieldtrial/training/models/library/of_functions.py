@@ -98,11 +98,8 @@ def _none(name: str, weights: str) -> ValueError:
 
 def _built(part: Part, shape: DataShape) -> nn.Module:
     """Return the module that an own part builds. Raises OwnCodeError and ConfigError."""
-    try:
+    with part.blaming(f"for {_text(shape)}"):
         model = part.call(shape, **part.options)
-    except Exception as error:
-        part.blame(error, f"for {_text(shape)}")
-        raise
     if not isinstance(model, nn.Module):
         raise part.unexpected(model, "a module")
     return model
@@ -183,11 +180,8 @@ def _try(part: Part, model: nn.Module, head: str, shape: DataShape) -> None:
     images = torch.zeros(IMAGES, shape.channels, shape.image_size, shape.image_size)
     model.eval()
     try:
-        with torch.no_grad():
+        with part.blaming(f"on {IMAGES} {_text(shape)}"), torch.no_grad():
             outputs = model(images)
-    except Exception as error:  # a user's code may raise anything
-        part.blame(error, f"on {IMAGES} {_text(shape)}")
-        raise
     finally:
         handle.remove()
         for module in training:
