@@ -93,18 +93,27 @@ def compare(
             for seed, problem in enumerate(problems)
         ]
         accuracies, ran = np.array(found).T
-        distances[name] = float(np.maximum(best - accuracies, 0).mean())
+        distances[name] = np.maximum(best - accuracies, 0)
         spent[name] = round(float(ran.mean()) / trials / epochs, 3)
+    random = distances.pop("random")
     return {
         "fields": list(space),
         "trials": trials,
         "searches": len(problems),
-        "distance_of_random_search": round(distances["random"], 4),
+        "distance_of_random_search": round(float(random.mean()), 4),
         "over_random_search": {
-            name: round(distances[name] / distances["random"], 3) for name in names
+            name: round(float(own.mean() / random.mean()), 3) for name, own in distances.items()
         },
+        "intervals": {name: interval(own, random) for name, own in distances.items()},
         "share_of_epochs": {name: spent[name] for name in names},
     }
+
+
+def interval(distances: np.ndarray, random: np.ndarray) -> list[float]:
+    """Return the 95 % interval of the ratio of means, from 2,000 bootstrap samples of searches."""
+    sample = np.random.default_rng(0).integers(len(random), size=(2000, len(random)))
+    ratios = distances[sample].mean(1) / random[sample].mean(1)
+    return [round(float(one), 3) for one in np.quantile(ratios, [0.025, 0.975])]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -3,7 +3,7 @@
 Prints accuracy, macro F1 and log loss of the members, their mean probability and their majority
 vote, and stores the mean's result and predictions in DIR. Labels and numbers have other metrics,
 and no vote. --sweep runs/x makes one ensemble of the rows' winners per fresh seed, in
-runs/x/ensemble-1, ..., and prints the means over the seeds.
+runs/x/ensemble-1, ..., and prints the means over the seeds, with the table's interval.
 """
 
 from collections.abc import Sequence
@@ -30,9 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         FOLDER,
         combine,
         lines,
-        means,
         winners,
     )
+    from fieldtrial.results.table.ensembles import means
 
     if flags.sweep:
         folder = SweepFolder(flags.sweep)
@@ -44,5 +44,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ensemble.write(run)
         say("\n".join([str(run.path), *lines(ensemble.scores())]))
     if flags.sweep:
-        say("\n".join(means([ensemble for _, ensemble in made])))
+        say("\n".join(means([run for run, _ in made], [one for _, one in made])))
     return 0

@@ -11,9 +11,10 @@ import pytest
 from fieldtrial.config import TrainConfig
 from fieldtrial.disk.files import write_arrays
 from fieldtrial.disk.run import Run
-from fieldtrial.results.analysis.ensemble import combine, lines, means, winners
+from fieldtrial.results.analysis.ensemble import combine, lines, winners
 from fieldtrial.results.read.answers import load_answers
 from fieldtrial.results.read.predictions import load_predictions, logarithm
+from fieldtrial.results.table.ensembles import means
 from tests.results.conftest import Written
 
 LABEL = [0, 1, 2, 2]
@@ -97,7 +98,9 @@ def test_labels_and_numbers_have_a_mean_too(tmp_path: Path) -> None:
     assert stored is not None
     assert stored.answer.tolist() == [2.5]
     assert (Run(tmp_path / "together").result() or {})["test_mae"] == 0.5
-    assert means([measure] * 3) == ["mean: MAE 0.5 ± 0 (n=3)"]
+    assert means([Run(tmp_path / "together")] * 3, [measure] * 3) == [
+        "mean: MAE 0.5 ± 0 for new seeds (n=3)"
+    ]
     with pytest.raises(ValueError, match="do not share a test split"):
         combine([labelled[0], measured[0]])
 

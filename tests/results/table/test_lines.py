@@ -1,17 +1,21 @@
 """What a line of the table is called, and the columns and the line that come from elsewhere."""
 
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import scipy.stats
 from sklearn.metrics import f1_score
 
 from fieldtrial.disk.files import write_arrays
 from fieldtrial.disk.run import Run
-from fieldtrial.results.analysis.ensemble import combine, winners
+from fieldtrial.results.analysis.ensemble import Ensemble, combine, winners
 from fieldtrial.results.read.predictions import load_predictions
 from fieldtrial.results.read.sweeps import read_sweeps
 from fieldtrial.results.report.build import render_report
+from fieldtrial.results.table.ensembles import means
 from fieldtrial.results.table.tables import grouped_table
 from tests.results.cells import TEST, cell, column, footer, own_table, row
 from tests.results.report.test_build import data
@@ -112,12 +116,35 @@ def test_each_class_has_its_f1(answered: "Written") -> None:
     assert data(render_report(answered.folder))["classes"]["rows"][0]["f1"]
 
 
+def test_an_ensemble_that_is_always_right_has_an_interval_of_its_images(
+    tmp_path: Path, answered: "Written"
+) -> None:
+    """After three images in a row, Wilson's interval ends at 1 / (1 + t²/3), t with 3 degrees."""
+    stored, made = list[Run](), list[Ensemble[Any]]()
+    for number, runs in enumerate(winners(answered.folder)):
+        for run in runs:
+            wrong = 0.1 - 0.02 * number  # for each of two classes: no two runs answer alike
+            right = np.float32(np.where(np.eye(3) > 0, 1 - 2 * wrong, wrong))
+            answers = {"index": np.arange(3), "label": np.arange(3), "probability": right}
+            write_arrays(run.predictions_path("test"), **answers)
+        made.append(combine(runs))
+        stored.append(Run(tmp_path / str(number)))
+        made[-1].write(stored[-1])
+    quantile = scipy.stats.t.ppf(0.975, 3)
+    low = 1 / (1 + quantile**2 / 3)
+    printed, _ = means(stored, made)
+    wanted = rf"mean: accuracy 100\.00 % ± 0\.00 for new seeds ± {100 * (1 - low):.2f} for new"
+    assert re.match(wanted, printed)
+
+
 def test_the_ensemble_of_the_winners_is_the_last_line(answered: "Written") -> None:
     assert "Ensemble" not in footer(answered)
-    values = []
+    values, stored, made = [], list[Run](), list[Ensemble[Any]]()
     for number, runs in enumerate(winners(answered.folder), start=1):
         ensemble = combine(runs)
-        ensemble.write(answered.folder.run(f"ensemble-{number}"))
+        stored.append(answered.folder.run(f"ensemble-{number}"))
+        made.append(ensemble)
+        ensemble.write(stored[-1])
         values.append(float((ensemble.mean.predicted == ensemble.mean.label).mean()))
     table = own_table(answered.folder)
     last = [one.text for one in table.grid.rows[-1]]
@@ -129,6 +156,13 @@ def test_the_ensemble_of_the_winners_is_the_last_line(answered: "Written") -> No
     drawn = data(render_report(answered.folder))["estimates"][-1]
     assert (drawn["label"], drawn["marked"]) == ("ensemble", False)
     assert drawn["mean"] == pytest.approx(100 * np.mean(values), abs=1e-3)
+    printed, vote = means(stored, made)
+    cell_text = last[list(table.grid.header).index(_head(table))]
+    mean, seeds, images = re.findall(r"[\d.]+", cell_text)[:3]
+    said = f"mean: accuracy {mean} % ± {seeds} for new seeds ± {images} for new images (n=3)"
+    assert printed == said, "as in the table"
+    votes = [float((one.vote.predicted == one.vote.label).mean()) for one in made if one.vote]
+    assert vote == f"vote: accuracy {100 * np.mean(votes):.2f} % (n=3, no interval)"
     answered.describe(rows=[*answered.rows, {"model": "resnet18"}])
     assert "3 ensembles left out" in footer(answered)  # they are not of all rows
     answered.describe()

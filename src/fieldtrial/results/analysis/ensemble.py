@@ -13,11 +13,9 @@ from fieldtrial import metrics
 from fieldtrial.disk.files import write_arrays
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.sweep_folder import SweepFolder
-from fieldtrial.fields.scores import is_share, score_text, score_with_unit
+from fieldtrial.fields.scores import is_share, score_text
 from fieldtrial.fields.task_metrics import metric_words
-from fieldtrial.power import fold_factor
 from fieldtrial.results.analysis.grouping import row_groups
-from fieldtrial.results.analysis.statistics import estimate_mean
 from fieldtrial.results.analysis.winner import read_searches
 from fieldtrial.results.read.answers import Answers, StoredLabels, StoredNumbers, load_answers
 from fieldtrial.results.read.predictions import StoredPredictions, logarithm
@@ -222,24 +220,6 @@ def lines(scores: Mapping[str, Mapping[str, float | None]]) -> list[str]:
         texts = ["–" if own[name] is None else score_text(name, own[name] or 0) for name in names]
         cells = [f"{text:>{len(head)}}" for text, head in zip(texts, heads, strict=True)]
         found.append("  ".join(["", *cells, member]))
-    return found
-
-
-def means(made: Sequence[Ensemble[Any]]) -> list[str]:
-    """Return the means over several ensembles, in lines: of `mean` and, where there is one, of
-    `vote`. Of folds, intervals have the variance of `fold_factor`: their trainings share images.
-    """
-    every, found = [one.scores() for one in made], []
-    folds = made[0].runs[0].config().folds
-    widened = math.sqrt(folds * fold_factor(folds)) if folds else 1.0
-    for name in (one for one in ("mean", "vote") if one in every[0]):
-        metric = next(iter(every[0][name]))
-        mean, half_width, n = estimate_mean([float(one[name][metric] or 0) for one in every])
-        error = "" if half_width is None else f" ± {score_text(metric, widened * half_width)}"
-        few = ", too few for an interval" if half_width is None else ""
-        found.append(
-            f"{name}: {metric_words(metric)} {score_with_unit(metric, mean)}{error} (n={n}{few})"
-        )
     return found
 
 

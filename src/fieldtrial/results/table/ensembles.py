@@ -1,9 +1,15 @@
-"""The stored ensembles of a sweep's winners, as a line of its table."""
+"""The stored ensembles of a sweep's winners: a line of its table, and what the command prints."""
 
+import statistics
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from fieldtrial.disk.run import Run
 from fieldtrial.fields.choices import TaskName
-from fieldtrial.results.analysis.ensemble import FOLDER
+from fieldtrial.fields.scores import score_text, score_with_unit
+from fieldtrial.fields.task_metrics import metric_words
+from fieldtrial.results.analysis.ensemble import FOLDER, Ensemble
 from fieldtrial.results.analysis.groups import Group, Groups
 from fieldtrial.results.read.sweeps import Sweeps
 from fieldtrial.results.read.wording import counted
@@ -58,3 +64,37 @@ def stored_ensemble(sweeps: Sweeps, groups: Groups) -> tuple[Group | None, list[
         " compared with no row, because it is made of them."
     )
     return Group(number, key, nothing, None, nothing, nothing, {}, (), interval=interval), lines
+
+
+def means(runs: Sequence[Run], made: Sequence[Ensemble[Any]]) -> list[str]:
+    """Return the means over several ensembles, in lines: of `mean` and, where there is one, of
+    `vote`.
+
+    The interval of `mean` is the table's, for new seeds and for new images. A vote has none,
+    because its answers are not stored.
+
+    runs: where the ensembles are stored.
+    """
+    every, config = [one.scores() for one in made], made[0].runs[0].config()
+    metric = next(iter(every[0]["mean"]))
+    folds = [one.runs[0].config().fold for one in made]
+    found = [
+        FinalRun(run, float(scores["mean"][metric] or 0), folds=config.folds, fold=fold)
+        for run, scores, fold in zip(runs, every, folds, strict=True)
+    ]
+    interval = estimate(runs_of(found, f"test_{metric}")[0], f"test_{metric}")
+    halves = {"images": interval.images, "folds" if config.folds else "seeds": interval.seeds}
+    ends = "".join(
+        f" ± {score_text(metric, half)} for new {name}"
+        for name, half in reversed(halves.items())
+        if half is not None
+    )
+    alike = f", {interval.repeated + 1} identical" if interval.repeated else ""
+    few = "" if ends else ", too few for an interval"
+    text = f"{metric_words(metric)} {score_with_unit(metric, interval.mean)}"
+    lines = [f"mean: {text}{ends} (n={interval.runs}{alike}{few})"]
+    if "vote" in every[0]:
+        mean = statistics.fmean(float(one["vote"][metric] or 0) for one in every)
+        text = f"{metric_words(metric)} {score_with_unit(metric, mean)}"
+        lines.append(f"vote: {text} (n={len(every)}, no interval)")
+    return lines
