@@ -40,6 +40,7 @@ from fieldtrial.control.smoke import smoke, stand_ins
 from fieldtrial.disk.files import share_with_group
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.fields.task_metrics import WITH_CLASSES
+from fieldtrial.fields.values import counted
 from fieldtrial.installed.extras import MissingExtraError, has_extra, require_extras
 from fieldtrial.own.project import enter_project, project_root
 from fieldtrial.panel.terminal import console, format_hours
@@ -214,7 +215,8 @@ def _show(sweep: Sweep, folder: SweepFolder, settings: Settings, sizes: SweepSiz
     for name, domain in sweep.describe(folder.name).search.items():
         out.print(f"search {name}: {domain}")
     most = "at most " if sweep.most_seeds > sweep.seeds else ""
-    out.print(f"{len(rows)} rows, {most}{runs} trials and {sources} sources in {folder.path}")
+    numbers = f"{counted(len(rows), 'row')}, {most}{counted(runs)} and {counted(sources, 'source')}"
+    out.print(f"{numbers} in {folder.path}")
     if sizes:
         _show_cost(settings, sum(hours) + source_hours, workers)
         images = min((size.test_images for size in sizes.rows), default=0)

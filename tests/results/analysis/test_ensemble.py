@@ -135,7 +135,7 @@ def test_it_takes_no_trials_place_and_no_member_twice(tmp_path: Path) -> None:
         ({"dataset": "mnist"}, {}, "dataset 'digits' against 'mnist'"),
         ({"classes": "3-5"}, {}, "classes '3' against '3-5'"),
         ({}, {"index": np.array([0, 1, 2, 9])}, "other images, first in place 3: 3 against 9"),
-        ({}, {"label": np.array([0, 1, 2, 1])}, "other labels of 1 images"),
+        ({}, {"label": np.array([0, 1, 2, 1])}, "other labels of 1 image"),
         (
             {},
             {

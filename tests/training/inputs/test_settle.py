@@ -91,8 +91,8 @@ def test_a_run_goes_on_with_its_data_alone(
     message = str(caught.value)
     assert f"dataset = 'folder:{images}': it has changed since the run began: " in message
     assert f": 10 images added ({images}/a/new000.png, " in message
-    assert f"; 1 images removed ({images}/b/003.png)" in message
-    assert f"; 1 images changed ({images}/b/004.png)" in message
+    assert f"; 1 image removed ({images}/b/003.png)" in message
+    assert f"; 1 image changed ({images}/b/004.png)" in message
     assert run.result() is None
     # brought back, but for the times and the order of writing, it is the same again
     for number in range(10):

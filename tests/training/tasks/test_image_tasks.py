@@ -174,7 +174,7 @@ def test_other_labels_are_other_data(train_until: TrainUntil, tmp_path: Path) ->
     table.write_text(table_text(parts, columns))
     data_module._load.cache_clear()  # as a new process would start
     data_module._open.cache_clear()
-    with pytest.raises(ConfigError, match=r"1 images with other labels \(.*003.png\)"):
+    with pytest.raises(ConfigError, match=r"1 image with other labels \(.*003.png\)"):
         evaluate_run(run, World())
 
 

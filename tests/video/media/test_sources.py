@@ -74,7 +74,7 @@ def test_a_folder_of_videos_is_each_of_them(tmp_path: Path) -> None:
     found = find_videos(str(tmp_path))
     assert found == [tmp_path / name for name in ("road 1.avi", "road 9.MKV", "road 10.mp4")]
     save_images(tmp_path, ["1.png"])
-    with pytest.raises(ValueError, match=r"it holds 3 videos \(road 1\.avi …\) and 1 images"):
+    with pytest.raises(ValueError, match=r"it holds 3 videos \(road 1\.avi …\) and 1 image "):
         find_videos(str(tmp_path))
 
 

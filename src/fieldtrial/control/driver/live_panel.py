@@ -13,6 +13,7 @@ from fieldtrial.control.engine.trial import Trial
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.fields.scores import score_with_unit
 from fieldtrial.fields.task_metrics import metric_words
+from fieldtrial.fields.values import counted
 from fieldtrial.panel.render import render_panel
 from fieldtrial.panel.standing import RowStanding, Standing, TrialStanding, runs_with_worker
 from fieldtrial.panel.terminal import clock
@@ -76,7 +77,7 @@ class LivePanel:
         elif self._engine:
             (ended, expected), place = self._engine.count(), self._engine.place
             at_once = min(expected, place.slots * place.together)
-            what = f"{self._engine.folder.path}: {expected} trials, {at_once} at once at most"
+            what = f"{self._engine.folder.path}: {counted(expected)}, {at_once} at once at most"
             self._console.print(f"{what}; {ended} have ended" if ended else what, soft_wrap=True)
         return self
 

@@ -16,6 +16,7 @@ from fieldtrial.config import FIELDS, ConfigError, TrainConfig
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.fields.freezing_schemes import keeps_its_parameters
 from fieldtrial.fields.rules import RUN_PREFIX, is_mixed, keeps_images
+from fieldtrial.fields.values import counted
 from fieldtrial.installed.extras import has_extra, install_command
 from fieldtrial.own.names import kind_of, own_of
 from fieldtrial.processes import python
@@ -151,7 +152,7 @@ class Preflight:
 
 def checking(sweep: Sweep) -> str:
     """Return what is waited for before the first line about a sweep."""
-    return f"checking {len(sweep.run_now)} rows: their data, models and weights"
+    return f"checking {counted(len(sweep.run_now), 'row')}: data, models and weights"
 
 
 def trial_hours(

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from fieldtrial.fields.values import counted
 from fieldtrial.panel.terminal import format_hours
 from fieldtrial.results.read.sweeps import SWEEP
-from fieldtrial.results.read.wording import counted, outcome_text
+from fieldtrial.results.read.wording import outcome_text
 
 ORDER = ("finished", "stopped", "failed", "unreadable", "running", "waiting")
 

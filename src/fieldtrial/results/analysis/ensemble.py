@@ -15,6 +15,7 @@ from fieldtrial.disk.run import Run
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.fields.scores import is_share, score_text
 from fieldtrial.fields.task_metrics import metric_words
+from fieldtrial.fields.values import counted
 from fieldtrial.results.analysis.grouping import row_groups
 from fieldtrial.results.analysis.winner import read_searches
 from fieldtrial.results.read.answers import Answers, StoredLabels, StoredNumbers, load_answers
@@ -205,7 +206,7 @@ def _difference(run: Run, own: Answers, other: Run, theirs: Answers) -> str | No
         np.reshape(one.wanted, (len(one.index), -1)) for one in (own, theirs)
     )
     if not np.array_equal(mine_wanted, its_wanted):
-        return f"other labels of {(mine_wanted != its_wanted).any(1).sum()} images"
+        return f"other labels of {counted(int((mine_wanted != its_wanted).any(1).sum()), 'image')}"
     return None
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from fieldtrial.fields.scores import is_share
+from fieldtrial.fields.values import counted
 from fieldtrial.results.analysis.cost import account, cost_lines
 from fieldtrial.results.analysis.groups import Group, Groups
 from fieldtrial.results.analysis.recipes.lines import recipe_lines
@@ -13,13 +14,7 @@ from fieldtrial.results.analysis.search_budget import unequal_search_lines
 from fieldtrial.results.read.inputs import several_states
 from fieldtrial.results.read.sweeps import SWEEP, Sweeps
 from fieldtrial.results.read.trials import FAILED, RUN
-from fieldtrial.results.read.wording import (
-    counted,
-    outcome_text,
-    p_text,
-    signed_text,
-    span_text,
-)
+from fieldtrial.results.read.wording import outcome_text, p_text, signed_text, span_text
 from fieldtrial.results.verdicts.sequential import looks
 
 MOST_NAMED = 8  # runs that cannot be read, beside the first

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from fieldtrial.config import FIELDS
-from fieldtrial.fields.values import format_value
+from fieldtrial.fields.values import counted, format_value
 from fieldtrial.results.analysis.footer import outcome_lines
 from fieldtrial.results.analysis.groups import Group, Groups, Key
 from fieldtrial.results.analysis.judging import estimate_groups, judge
@@ -38,7 +38,6 @@ from fieldtrial.results.read.trials import (
     RUN,
     TESTED,
 )
-from fieldtrial.results.read.wording import counted
 from fieldtrial.results.verdicts.crossed import Runs
 from fieldtrial.results.verdicts.runs import FinalRun, runs_of
 from fieldtrial.results.verdicts.sequential import looks

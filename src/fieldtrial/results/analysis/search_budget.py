@@ -17,11 +17,11 @@ from scipy import special
 from fieldtrial.disk.sweep_description import Mode
 from fieldtrial.fields.scores import is_share, score_text
 from fieldtrial.fields.task_metrics import metric_words
+from fieldtrial.fields.values import counted
 from fieldtrial.panel.terminal import format_hours
 from fieldtrial.results.analysis.groups import Group, Groups, Key
 from fieldtrial.results.read.sweeps import SWEEP
 from fieldtrial.results.read.trials import ENDED_WELL, FAILED
-from fieldtrial.results.read.wording import counted
 
 CHOOSING = ("search", "finalist")  # roles of the trials that choose a winner
 MUCH_MORE = 2  # times what another row's search had: worth a warning

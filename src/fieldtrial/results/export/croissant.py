@@ -15,6 +15,7 @@ import pandas as pd
 
 from fieldtrial.disk.files import read_json, write_atomically
 from fieldtrial.disk.schemas import Inputs
+from fieldtrial.fields.values import counted
 from fieldtrial.results.read.sweeps import Sweeps, field_texts
 
 SPECIFICATION = "http://mlcommons.org/croissant/1.0"
@@ -105,7 +106,7 @@ def _inputs(run: Any) -> Inputs | None:
 def _card(trials: pd.DataFrame, inputs: Inputs, states: int) -> dict[str, Any]:
     name, classes = field_texts(trials, "dataset").iloc[0], inputs.get("classes", {})
     counts = {split: _count(trials, f"{split}_images") for split in SPLITS}
-    said = [f"{sum(classes.values()):,} images of {len(classes):,} classes."]
+    said = [f"{counted(sum(classes.values()), 'image')} of {counted(len(classes), 'class')}."]
     said += [f"Images: {inputs['recipe']}."] if inputs.get("recipe") else []
     said += inputs.get("remarks", [])
     said += [f"The sweep has met {states} states of the data; this is that of most trials."] * (

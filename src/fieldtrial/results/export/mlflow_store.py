@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from fieldtrial.fields.values import counted
 from fieldtrial.results.export.content import (
     ExportedRow,
     ExportedSweep,
@@ -23,7 +24,6 @@ from fieldtrial.results.export.content import (
 )
 from fieldtrial.results.export.errors import TargetError
 from fieldtrial.results.export.staging import copy_files
-from fieldtrial.results.read.wording import counted
 
 PREFIX = "fieldtrial."  # of the tags
 KEY, DIGEST = f"{PREFIX}key", f"{PREFIX}digest"

@@ -10,8 +10,8 @@ import pandas as pd
 
 from fieldtrial.config import is_field
 from fieldtrial.disk.files import write_atomically
+from fieldtrial.fields.values import counted
 from fieldtrial.results.read.sweeps import Sweeps, field_texts
-from fieldtrial.results.read.wording import counted
 from fieldtrial.results.table.spreadsheet import to_csv
 from fieldtrial.results.table.tables import sweep_table
 
@@ -45,7 +45,8 @@ def _export(sweeps: Sweeps, folder: Path, suffix: str, write: Write) -> str:
         if not path.is_file() or path.read_bytes() != content:
             write_atomically(path, content)
             changed += 1
-    return f"{folder}: {changed} of {len(frames)} files written, {counted(len(sweeps.trials))}"
+    files = counted(len(frames), "file")
+    return f"{folder}: {changed} of {files} written, {counted(len(sweeps.trials))}"
 
 
 def _plain(trials: pd.DataFrame) -> pd.DataFrame:

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from fieldtrial.disk.files import write_json
+from fieldtrial.fields.values import counted
 from fieldtrial.results.export.content import ExportedRow, ExportedSweep, ExportedTrial, digest_of
 from fieldtrial.results.export.staging import copy_files
-from fieldtrial.results.read.wording import counted
 
 HELD = "fieldtrial.json"  # in a run's folder: what it holds
 LONGEST_TAG = 64  # letters

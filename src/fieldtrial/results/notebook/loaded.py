@@ -9,7 +9,7 @@ import pandas as pd
 
 from fieldtrial.disk.sweep_description import SweepDescription
 from fieldtrial.disk.sweep_folder import SweepFolder
-from fieldtrial.fields.values import format_value
+from fieldtrial.fields.values import counted, format_value
 from fieldtrial.results.read.sweeps import Sweeps, parse_conditions, read_sweeps
 from fieldtrial.results.table.tables import Table, grouped_table, pairs_frame, sweep_table
 
@@ -68,7 +68,7 @@ class Loaded:
 
     def __repr__(self) -> str:
         names = ", ".join(self.sweeps.folders)
-        return f"<{names}: {len(self.trials):,} trials, {len(self.rows):,} rows>"
+        return f"<{names}: {counted(len(self.trials))}, {counted(len(self.rows), 'row')}>"
 
 
 Folders = Path | str | Sequence[Path | str]

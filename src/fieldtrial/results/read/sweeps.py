@@ -19,11 +19,11 @@ from fieldtrial.fields.choices import Criterion
 from fieldtrial.fields.identity import REPEATED
 from fieldtrial.fields.options import typed
 from fieldtrial.fields.task_metrics import choosing_metric
-from fieldtrial.fields.values import format_value, parse
+from fieldtrial.fields.values import counted, format_value, parse
 from fieldtrial.results.read.by_hand import MOST_NAMED, read_runs
 from fieldtrial.results.read.records import load_records
 from fieldtrial.results.read.trials import load
-from fieldtrial.results.read.wording import counted, few, listed
+from fieldtrial.results.read.wording import few, listed
 
 _Known = tuple[SweepFolder, SweepDescription, pd.DataFrame]
 SWEEP = "sweep"  # the column with a trial's sweep, which can be grouped by like a field

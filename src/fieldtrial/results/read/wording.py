@@ -11,11 +11,6 @@ OUTCOMES = {
 }  # the other outcomes are called what they are
 
 
-def counted(count: int, what: str = "trial") -> str:
-    """Return '1 trial' or '3,000 trials'."""
-    return f"{count:,} {what}" + ("" if count == 1 else "s")
-
-
 def few(texts: Sequence[str], most: int, between: str = ", ") -> str:
     """Return the first `most` texts, and how many more there are."""
     more = f" and {len(texts) - most} more" if len(texts) > most else ""

@@ -21,6 +21,7 @@ from fieldtrial.disk.sweep_description import SweepDescription
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.fields.scores import is_share
 from fieldtrial.fields.task_metrics import WITH_CLASSES
+from fieldtrial.fields.values import counted
 from fieldtrial.results.analysis.groups import Groups
 from fieldtrial.results.analysis.importance import rank_hyperparameters
 from fieldtrial.results.read.sweeps import Sweeps, places, read_each, read_sweep
@@ -258,7 +259,7 @@ def _byline(groups: Groups, trials: pd.DataFrame) -> str:
     moment = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
     state = "not all of its rows are complete" if _is_live(groups) else "complete"
     failed = int(trials["outcome"].isin(FAILED).sum())
-    return f"Written {moment}: {state}; {ended:,} trials have ended, {failed:,} of them failed."
+    return f"Written {moment}: {state}; {counted(ended)} ended, {failed:,} of them failed."
 
 
 def _address(folder: SweepFolder, output: Path | None) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 from fieldtrial.disk.sweep_description import SearchDomain
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.fields.scores import score_text
+from fieldtrial.fields.values import counted
 from fieldtrial.power import Design
 from fieldtrial.results.analysis.groups import Group
 from fieldtrial.results.analysis.importance import Importance
@@ -16,7 +17,7 @@ from fieldtrial.results.analysis.recipes.lines import warnings
 from fieldtrial.results.analysis.statistics import estimate_mean
 from fieldtrial.results.read.inputs import remarks_of
 from fieldtrial.results.read.sweeps import SWEEP
-from fieldtrial.results.read.wording import counted, size_text, span_text
+from fieldtrial.results.read.wording import size_text, span_text
 from fieldtrial.results.report.sentences import (
     Finding,
     finding,

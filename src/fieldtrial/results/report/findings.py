@@ -4,11 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fieldtrial.disk.sweep_description import SearchDomain
+from fieldtrial.fields.values import counted
 from fieldtrial.results.analysis.groups import FieldComparison, Key
 from fieldtrial.results.analysis.importance import Importance
 from fieldtrial.results.analysis.quantities import mean_of_runs, of_winner
 from fieldtrial.results.analysis.search_budget import budget_findings
-from fieldtrial.results.read.wording import counted, p_text, signed_text, size_text, span_text
+from fieldtrial.results.read.wording import p_text, signed_text, size_text, span_text
 from fieldtrial.results.report.cautions import (
     on_design,
     on_ends,

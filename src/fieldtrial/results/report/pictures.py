@@ -13,8 +13,8 @@ from fieldtrial.disk.inside import Inside
 from fieldtrial.disk.reading import open_file
 from fieldtrial.disk.run import CHOSEN
 from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.fields.values import counted
 from fieldtrial.results.read.trials import ENDED_WELL, RUN, TESTED
-from fieldtrial.results.read.wording import counted
 
 PICTURE_BYTES = 2_500_000  # of all pictures, so that a page of 10,000 trials stays below 15 MB
 MOST_PIXELS = 40_000_000  # of a file that is opened: a stranger's may be a decompression bomb

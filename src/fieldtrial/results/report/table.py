@@ -7,11 +7,12 @@ import pandas as pd
 
 from fieldtrial.disk.sweep_description import SweepDescription
 from fieldtrial.fields.scores import is_share
+from fieldtrial.fields.values import counted
 from fieldtrial.panel.terminal import format_hours
 from fieldtrial.results.analysis.cost import Account, account, cost_of_trials
 from fieldtrial.results.analysis.groups import Group
 from fieldtrial.results.read.trials import RUN
-from fieldtrial.results.read.wording import counted, outcome_text, p_text, signed_text, span_text
+from fieldtrial.results.read.wording import outcome_text, p_text, signed_text, span_text
 from fieldtrial.results.report.data import label
 from fieldtrial.results.report.sentences import interval_text, mean_text
 from fieldtrial.results.report.tested import ComparedRows

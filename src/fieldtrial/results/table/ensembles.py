@@ -9,10 +9,10 @@ from fieldtrial.disk.run import Run
 from fieldtrial.fields.choices import TaskName
 from fieldtrial.fields.scores import score_text, score_with_unit
 from fieldtrial.fields.task_metrics import metric_words
+from fieldtrial.fields.values import counted
 from fieldtrial.results.analysis.ensemble import FOLDER, Ensemble
 from fieldtrial.results.analysis.groups import Group, Groups
 from fieldtrial.results.read.sweeps import Sweeps
-from fieldtrial.results.read.wording import counted
 from fieldtrial.results.verdicts.estimates import estimate
 from fieldtrial.results.verdicts.runs import FinalRun, runs_of
 

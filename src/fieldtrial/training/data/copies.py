@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from fieldtrial.fields.values import counted
 from fieldtrial.training.data.content import Keys
 from fieldtrial.training.data.dataset import PART_NAMES, TEST, TRAIN, VALIDATION
 from fieldtrial.training.data.splits import Indices
@@ -44,5 +45,5 @@ def equal_images(labels: Indices, parts: NDArray[np.uint8], pixels: Keys) -> lis
     np.minimum.at(lowest, group, labels)
     np.maximum.at(highest, group, labels)
     if torn := int((lowest < highest)[group].sum()):
-        lines.append(f"{torn:,} images have the same pixels as one of another class")
+        lines.append(f"{counted(torn, 'image')} with the same pixels as one of another class")
     return lines

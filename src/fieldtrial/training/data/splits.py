@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from fieldtrial.fields.values import counted
+
 Indices = NDArray[np.int64]
 NAMED_CLASSES = 10  # in one message
 # From so many images of a class on, each image's own number decides: chance then nearly keeps the
@@ -116,7 +118,7 @@ def _how_many(ascending: NDArray[np.float64], share: int, fraction: float) -> in
 def _lacking_error(
     fraction: float, numbers: Indices, class_names: tuple[str, ...], counts: Indices
 ) -> ValueError:
-    lacking = [f"{class_names[i]!r} ({counts[i]} images)" for i in numbers]
+    lacking = [f"{class_names[i]!r} ({counted(counts[i], 'image')})" for i in numbers]
     return ValueError(
         f"a split of {fraction:g} leaves one side without an image of {first_of(lacking)}"
     )

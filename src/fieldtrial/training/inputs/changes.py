@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fieldtrial.fields.values import counted
 from fieldtrial.training.data.boxes.stored import read_box_keys
 from fieldtrial.training.data.image_store import Store, read_places, read_store, store_root
 from fieldtrial.training.data.labels.targets import read_target_keys
@@ -61,7 +62,7 @@ def _of_images(old: Store, was: Sequence[str], new: Store, places: Sequence[str]
         "in another part": sorted(moved),
     }
     lines = [
-        f"{len(names):,} images {kind} ({first_of(names, NAMED_IMAGES)})"
+        f"{counted(len(names), 'image')} {kind} ({first_of(names, NAMED_IMAGES)})"
         for kind, names in kinds.items()
         if names
     ]
@@ -82,14 +83,15 @@ def _of_labels(folders: Sequence[Path], was: Sequence[str], places: Sequence[str
             name for name, key in zip(places, new.tolist(), strict=True) if before.get(name) != key
         ]
         listed = first_of(changed, NAMED_IMAGES)
-        lines += [f"{len(changed):,} images with other {what} ({listed})"] if changed else []
+        if changed:
+            lines.append(f"{counted(len(changed), 'image')} with other {what} ({listed})")
     return lines
 
 
 def _of_classes(known: Mapping[str, int], now: Mapping[str, int]) -> list[str]:
     """Return how many images classes had and have, where that differs."""
     lines = [
-        f"{name!r} {known.get(name, 0):,} images then, {now.get(name, 0):,} now"
+        f"{name!r} {counted(known.get(name, 0), 'image')} then, {now.get(name, 0):,} now"
         for name in dict.fromkeys((*known, *now))
         if known.get(name, 0) != now.get(name, 0)
     ]

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from fieldtrial.fields.values import counted
 from fieldtrial.video.media.addresses import PROTOCOLS, is_stream, without_password
 from fieldtrial.video.media.images import IMAGE_SUFFIXES, image_names, natural
 
@@ -37,8 +38,9 @@ def find_videos(given: str) -> list[Path | str]:
     images = image_names(path)
     if videos and images:
         raise ValueError(
-            f"{path}: must hold videos or the images of one video; it holds {len(videos)} videos"
-            f" ({videos[0]} …) and {len(images)} images ({images[0]} …). Name the videos one by"
+            f"{path}: must hold videos or the images of one video; it holds"
+            f" {counted(len(videos), 'video')} ({videos[0]} …) and {counted(len(images), 'image')}"
+            f" ({images[0]} …). Name the videos one by"
             " one, or move the images elsewhere"
         )
     if not videos and not images:

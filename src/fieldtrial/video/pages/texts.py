@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 from fieldtrial.disk.inside import Inside
-from fieldtrial.results.read.wording import counted
+from fieldtrial.fields.values import counted
 from fieldtrial.video.outcome import Outcome
 from fieldtrial.video.pages.series import BUSY, busiest, zone_totals
 from fieldtrial.video.pages.tables import DIRECTIONS, Occupied, Stream

@@ -104,7 +104,7 @@ def test_a_change_of_boxes_is_a_change_of_the_data(tmp_path: Path) -> None:
     after = data_inputs(opened(tmp_path))
     assert before["data"] != after["data"]
     image = tmp_path / "images" / "train" / "train02.png"
-    assert data_changes(before, after) == f"1 images with other boxes ({image})"
+    assert data_changes(before, after) == f"1 image with other boxes ({image})"
     assert before["recipe"] == "letterboxed to a square of 64 pixels"
 
 

@@ -125,9 +125,7 @@ def test_copies_of_tools_are_no_images(tmp_path: Path, tool: str) -> None:
     shutil.copy(tmp_path / "light" / "00.png", tmp_path / "light" / "._00.png")
     dataset = image_folder(tmp_path)
     assert len(dataset.contents().labels) == 10
-    assert dataset.remarks == (
-        f"passed over 2 hidden files and folders, or of tools: 1 {tool}, 1 hidden files",
-    )
+    assert dataset.remarks == (f"passed over what is hidden, or of tools: 1 {tool}, 1 hidden file",)
 
 
 def test_what_pillow_reads_is_an_image_whatever_its_name(tmp_path: Path) -> None:
@@ -152,9 +150,9 @@ def test_what_pillow_reads_is_an_image_whatever_its_name(tmp_path: Path) -> None
     labels = dataset.contents().labels
     assert (labels == 0).sum() == readable == 10
     assert dataset.remarks == (
-        "passed over 2 files that are no images: 1 .txt, 1 .heic",
-        "passed over 1 hidden files and folders, or of tools: 1 hidden files",
-        "passed over 1 images that lie beside the class folders",
+        "passed over 2 files other than images: 1 .txt, 1 .heic",
+        "passed over what is hidden, or of tools: 1 hidden file",
+        "passed over 1 image beside the class folders",
     )
 
 
@@ -219,7 +217,7 @@ def test_equal_images_are_said(tmp_path: Path) -> None:
         "took train/ for training, test/ for test",
         "3 of 11 test images are among the training images too",
         "1 of 21 training images are there more than once",
-        "2 images have the same pixels as one of another class",
+        "2 images with the same pixels as one of another class",
     )
 
 

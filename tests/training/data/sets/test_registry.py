@@ -221,11 +221,11 @@ def test_four_images_of_a_class_can_be_cut(tmp_path: Path) -> None:
 def test_a_class_too_small_to_cut_is_named(tmp_path: Path) -> None:
     write_part(tmp_path / "photos", 20)
     write_part(tmp_path / "photos", 1, ("tree",))
-    with pytest.raises(ConfigError, match=r"no test set of its own, and .* 'tree' \(1 images\)"):
+    with pytest.raises(ConfigError, match=r"no test set of its own, and .* 'tree' \(1 image\)"):
         load_folder(tmp_path / "photos")
     (tmp_path / "photos").rename(tmp_path / "train")
     write_part(tmp_path / "test", 1, ("china", "flower", "tree"))
-    with pytest.raises(ConfigError, match=r"validation_fraction = 0.2: .* 'tree' \(1 images\)"):
+    with pytest.raises(ConfigError, match=r"validation_fraction = 0.2: .* 'tree' \(1 image\)"):
         load_folder(tmp_path, validation_fraction=0.2)
 
 

@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 
+from fieldtrial.fields.values import counted
 from fieldtrial.results.analysis.groups import Group
-from fieldtrial.results.read.wording import counted, few
+from fieldtrial.results.read.wording import few
 
 # Entries of result.json that say it in words.
 WEIGHTS, DATA, HOW = "initial_weights", "pretraining_data", "pretraining_recipe"

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fieldtrial.fields.values import counted
 from fieldtrial.training.data.content import Keys, key_of
 from fieldtrial.training.data.splits import Indices, first_of
 
@@ -137,21 +138,24 @@ class Labels:
         boxes = self.boxes()
         counts = dict(zip(self.class_names, boxes.counts(), strict=True))
         listed = first_of([f"{count:,} {name}" for name, count in counts.items()])
-        lines = [f"{sum(counts.values()):,} boxes: {listed}"]
+        lines = [f"{counted(sum(counts.values()), 'box')}: {listed}"]
         lines += [
-            text.format(count) for kind, text in KINDS.items() if (count := self.passed[kind])
+            text.format(counted(count, what))
+            for kind, (what, text) in KINDS.items()
+            if (count := self.passed[kind])
         ]
         return tuple(lines)
 
 
-KINDS: Mapping[str, str] = {
-    "empty images": "{:,} images have no box, and show background alone",
-    "without labels": "{:,} images have no file of labels, and count as images without a box",
-    "without images": "passed over {:,} files of labels whose image is not there",
-    "unlisted": "passed over {:,} images that no file of labels names",
-    "without a box": "passed over {:,} annotations without a box",
-    "without area or outside": "passed over {:,} boxes without area, or outside of their image",
-    "twice": "passed over {:,} boxes that are there twice",
-    "cut": "cut {:,} boxes at the border of their image",
-    "other files": "passed over {:,} JSON files that are no COCO labels of boxes",
+# What is counted, and the line.
+KINDS: Mapping[str, tuple[str, str]] = {
+    "empty images": ("image", "{} without a box, of background alone"),
+    "without labels": ("image", "{} without a file of labels, taken as without a box"),
+    "without images": ("file", "passed over {} of labels, without the image"),
+    "unlisted": ("image", "passed over {} that no file of labels names"),
+    "without a box": ("annotation", "passed over {} without a box"),
+    "without area or outside": ("box", "passed over {} without area, or outside of the image"),
+    "twice": ("box", "passed over {} that had been there before"),
+    "cut": ("box", "cut {} at the border of the image"),
+    "other files": ("JSON file", "passed over {} without COCO labels of boxes"),
 }

@@ -10,6 +10,7 @@ import numpy as np
 from fieldtrial.config import ConfigError
 from fieldtrial.disk.reading import UnreadableError
 from fieldtrial.fields.choices import TaskName
+from fieldtrial.fields.values import counted
 from fieldtrial.training.data.dataset import (
     TEST,
     TEST_FRACTION,
@@ -160,7 +161,9 @@ def _contents(dataset: str, root: Path, images: Sequence[Path], wanted: Wanted) 
     if TRAIN not in own:
         raise problem(dataset, f"{table.path}: no row has part = train")
     passed = len(images) - len(paths)
-    unlisted = [f"passed over {passed:,} images that {FILE} does not name"] if passed else []
+    unlisted = (
+        [f"passed over {counted(passed, 'image')} that {FILE} does not name"] if passed else []
+    )
     samples = [
         (path, int(label), int(part))
         for path, label, part in zip(paths, meaning.labels, own, strict=True)

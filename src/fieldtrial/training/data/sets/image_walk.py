@@ -13,6 +13,7 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
+from fieldtrial.fields.values import counted
 from fieldtrial.training.data.splits import first_of
 
 # Folders of thumbnails, waste and metadata, beside those whose names begin with a dot.
@@ -25,6 +26,7 @@ FORMATS = (
     "AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "QOI", "SGI",
     "TGA", "TIFF", "WEBP", "XBM", "XPM",
 )  # fmt: skip
+HIDDEN = "hidden file"
 
 Identity = tuple[int, int]  # of a file, by whatever name it is reached
 
@@ -50,16 +52,21 @@ class PassedOver:
         lines = []
         if count := self.unreadable.total():
             kinds = first_of([f"{number} {kind}" for kind, number in self.unreadable.most_common()])
-            lines.append(f"passed over {count:,} files that are no images: {kinds}")
-        if count := self.hidden.total():
-            kinds = first_of([f"{number} {kind}" for kind, number in self.hidden.most_common()])
-            lines.append(f"passed over {count:,} hidden files and folders, or of tools: {kinds}")
-        if self.linked:
-            lines.append(
-                f"passed over {self.linked:,} links to nothing, or to what was there before"
+            lines.append(f"passed over {counted(count, 'file')} other than images: {kinds}")
+        if self.hidden:
+            kinds = first_of(
+                [
+                    counted(number, kind) if kind == HIDDEN else f"{number} {kind}"
+                    for kind, number in self.hidden.most_common()
+                ]
             )
+            lines.append(f"passed over what is hidden, or of tools: {kinds}")
+        if self.linked:
+            links = counted(self.linked, "link")
+            lines.append(f"passed over {links} to nothing, or to what was there before")
         if self.beside:
-            lines.append(f"passed over {self.beside:,} images that lie beside the class folders")
+            beside = counted(self.beside, "image")
+            lines.append(f"passed over {beside} beside the class folders")
         return lines
 
 
@@ -97,7 +104,7 @@ def _walk(folder: Path, passed: PassedOver, seen: set[Identity]) -> Iterator[Pat
     for entry in entries:
         path = folder / entry.name
         if is_hidden(entry.name):
-            passed.hidden[entry.name if entry.is_dir() else "hidden files"] += 1
+            passed.hidden[entry.name if entry.is_dir() else HIDDEN] += 1
             continue
         try:
             identity = _identity(entry.stat())
