@@ -83,7 +83,7 @@ class Surrogate:
 
     def _scores(self, task: str, unit: np.ndarray, epochs: np.ndarray) -> np.ndarray:
         configurations = np.stack(
-            [_scaled(domain, unit[:, i]) for i, domain in enumerate(SPACE.values())], 1
+            [scaled(domain, unit[:, i]) for i, domain in enumerate(SPACE.values())], 1
         )
         parts = np.array_split(configurations, max(1, len(unit) * len(epochs) // 4000))
         return np.concatenate([self.curves(task, part, epochs).max(1) for part in parts])
@@ -103,7 +103,7 @@ class Surrogate:
         return np.asarray(1 / (1 + np.exp(-x)))
 
 
-def _scaled(domain: Range, unit: np.ndarray) -> np.ndarray:
+def scaled(domain: Range, unit: np.ndarray) -> np.ndarray:
     """Return values of a domain of SPACE at places from 0 to 1."""
     low, high = domain.lower, domain.upper
     if domain.is_log:

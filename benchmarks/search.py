@@ -16,10 +16,10 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from lcbench import EPOCHS, SPACE, Surrogate
@@ -29,8 +29,10 @@ from ray.tune.schedulers import TrialScheduler
 from fieldtrial.control.engine.journal.replayed import ReplayedSearcher
 from fieldtrial.control.engine.ray_tune import SCORE, TIME, build_scheduler, build_searcher
 from fieldtrial.disk.sweep_description import Mode
+from fieldtrial.fields.choices import SearcherName
 from fieldtrial.search_domains import Range
 
+Curve = Callable[[Mapping[str, Any]], np.ndarray]  # values -> best accuracies so far, [epochs]
 WHOLE_TRIALS = 20
 QUARTERS = 4
 RANDOM_SEEDS = 20  # of random search, with which all others are compared
@@ -40,10 +42,10 @@ RANDOM_SEEDS = 20  # of random search, with which all others are compared
 class Searched:
     """What a sweep says of a search."""
 
-    searcher: Any  # as of a sweep, or "random"
-    search: Mapping[str, Range] = field(default_factory=lambda: dict(SPACE))
+    searcher: SearcherName
+    search: Mapping[str, Range]
+    trials: int
     mode: Mode = "max"
-    trials: int = 2 * WHOLE_TRIALS  # of which early stopping pays for the second half
 
 
 @dataclass
@@ -51,6 +53,7 @@ class Trial:
     """A trial of the simulation. Of it, Ray Tune's scheduler reads the trial_id alone."""
 
     trial_id: str
+    values: Mapping[str, Any]
     curve: np.ndarray
     epoch: int = 0
 
@@ -63,8 +66,8 @@ class Trial:
 class RandomSearch:
     """Proposes at random, as TPE does at first, and stops nothing."""
 
-    def __init__(self, searched: Searched, seed: int) -> None:
-        self._source = build_searcher(replace(searched, searcher="tpe", trials=10**6), EPOCHS, seed)
+    def __init__(self, space: Mapping[str, Range], seed: int) -> None:
+        self._source = build_searcher(Searched("tpe", space, 10**6), EPOCHS, seed)
 
     def suggest(self, trial_id: str) -> dict[str, Any]:
         """Return random values."""
@@ -80,36 +83,41 @@ class RandomSearch:
 class Simulation:
     """A search as the engine runs it, with its searcher and its early stopping.
 
-    curve: returns a configuration's best accuracies so far, [epochs]. trials: of the search so far.
-    seconds: of CPU that the searcher has used.
+    curve: returns a configuration's best accuracies so far, [epochs]. name: of a searcher, or
+    "random". trials: of the search so far. seconds: of CPU that the searcher has used.
     """
 
     def __init__(
         self,
-        curve: Callable[[Mapping[str, Any]], np.ndarray],
-        searched: Searched,
+        curve: Curve,
+        name: str,
+        space: Mapping[str, Range],
+        trials: int,
         epochs: int,
         seed: int,
     ) -> None:
         self._curve, self._epochs = curve, epochs
-        is_random = searched.searcher == "random"
-        made = RandomSearch(searched, seed) if is_random else build_searcher(searched, epochs, seed)
-        self._scheduler = None if is_random else build_scheduler(epochs, searched.mode)
+        made: Any = RandomSearch(space, seed)
+        self._scheduler = None
+        if name != "random":
+            searched = Searched(cast(SearcherName, name), space, trials)
+            made = build_searcher(searched, epochs, seed)
+            self._scheduler = build_scheduler(epochs, searched.mode)
         self._searcher = ReplayedSearcher(made)  # as a row has it
         self.trials: list[Trial] = []
         self.seconds = 0.0
 
     def epochs(self, at_once: int, trials: float = math.inf) -> Iterator[int]:
-        """Run a search of so many trials; yield after each epoch how many there were, of all."""
+        """Run a search of so many trials. Yields the number of epochs so far, over all trials."""
         queue: list[tuple[int, int, Trial]] = []  # when its next epoch ends, in which order, whose
-        for _ in range(at_once):
+        for _ in range(int(min(at_once, trials))):
             self._start(queue, 0)
         for spent in itertools.count(1):
             if not queue:
                 return
             now, order, trial = heapq.heappop(queue)
             trial.epoch += 1
-            is_over, end = self._is_over(trial)
+            is_over, end = self._tell(trial)
             yield spent
             if not is_over:
                 heapq.heappush(queue, (now + 1, order, trial))
@@ -123,13 +131,13 @@ class Simulation:
         begun, trial_id = time.process_time(), str(len(self.trials))
         values = self._searcher.suggest(trial_id)
         self.seconds += time.process_time() - begun
-        trial = Trial(trial_id, self._curve(values))
+        trial = Trial(trial_id, values, self._curve(values))
         self.trials.append(trial)
         if self._scheduler:
             self._scheduler.on_trial_add(None, trial)
         heapq.heappush(queue, (now + 1, len(self.trials), trial))
 
-    def _is_over(self, trial: Trial) -> tuple[bool, dict[str, Any]]:
+    def _tell(self, trial: Trial) -> tuple[bool, dict[str, Any]]:
         result = {TIME: trial.epoch, SCORE: trial.best, "trial_id": trial.trial_id}
         told = self._scheduler.on_trial_result(None, trial, result) if self._scheduler else None
         begun = time.process_time()
@@ -149,7 +157,9 @@ def search(
     Returns for each quarter of the budget the accuracy at the end of the configuration that it
     would choose then; the searcher's CPU seconds; and the number of trials.
     """
-    simulation = Simulation(partial(surrogate.curve, task), Searched(name), EPOCHS, seed)
+    curve = partial(surrogate.curve, task)
+    trials = 2 * WHOLE_TRIALS  # early stopping pays for the second half
+    simulation = Simulation(curve, name, SPACE, trials, EPOCHS, seed)
     found: list[float] = []
     for spent in simulation.epochs(at_once):
         if spent * QUARTERS % (WHOLE_TRIALS * EPOCHS) == 0:

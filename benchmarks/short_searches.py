@@ -2,22 +2,28 @@
 
     python benchmarks/short_searches.py --data FOLDER [--repeats 200] [--searchers gp,tpe]
 
-Most rows search one or two fields with few trials. Two kinds of them are simulated. The first is of
-formulas: a learning rate over four decades, 10 epochs, where the accuracy has a peak somewhere, the
-smaller rates learn slowly, and the others learn nothing. The second is of LCBench: some fields are
-searched, the others have random values. Random search has as many trials, and stops none.
+Many rows search one or two fields with few trials. Two kinds of them are simulated. The first are
+artificial problems: formulas from a learning rate, over four decades, to the accuracies of 10
+epochs. The accuracy has a peak somewhere, smaller rates learn slowly, and the others learn nothing;
+most have noise. The second are tasks of LCBench of which some fields are searched and the others
+have random values.
+
+The distance of a search is that of its choice, trained to the end, from the best of 200 random
+configurations and of itself; noise is in what the search sees, and not in the distance. Random
+search has as many trials, and stops none.
 """
 
 import argparse
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lcbench import EPOCHS, SPACE, Surrogate
+from lcbench import EPOCHS, SPACE, Surrogate, scaled
 from machine import write_result
-from search import Searched, Simulation
+from search import Curve, Simulation
 
 from fieldtrial.search_domains import Range, loguniform
 
@@ -26,75 +32,94 @@ RATE_EPOCHS = 10
 RATE_TRIALS = (5, 8, 15)
 FIELDS = ((("lr",), 5), (("lr",), 8), (("lr", "batch_size"), 10))
 LCBENCH_SEEDS = 5
-GRID = 200  # points among which the best accuracy of a problem is looked for
-Curve = Callable[[Mapping[str, Any]], np.ndarray]
+GRID = 200
 
 
-def rate_problem(seed: int) -> Curve:
-    """Return a problem: from a learning rate to the best accuracies so far, [RATE_EPOCHS]."""
+@dataclass
+class Problem:
+    """What is searched.
+
+    curve: the best accuracies so far of a configuration, as a search sees them. end: its accuracy
+    at the last epoch, without noise.
+    """
+
+    curve: Curve
+    end: Callable[[Mapping[str, Any]], float]
+
+
+def rate_problem(seed: int) -> Problem:
+    """Return an artificial problem: learning rates with 10 epochs."""
     generator = np.random.default_rng(seed)
     centre, width = generator.uniform(-4.5, -1.5), generator.uniform(0.4, 1.2)
     height, speed, slow = (generator.uniform(*ends) for ends in ((0.2, 0.9), (0.1, 0.8), (-5, -3)))
     chance, images = generator.choice([0.01, 0.1, 0.5]), generator.choice([100, 360, 2000])
     noise, noise_seed = generator.choice([0, 0.01, 0.03]), int(generator.integers(2**30))
 
-    def curve(values: Mapping[str, Any]) -> np.ndarray:
+    def learned(values: Mapping[str, Any]) -> np.ndarray:
         power = math.log10(values["lr"])
         peak = (1 - chance) * height * math.exp(-(((power - centre) / width) ** 2) / 2)
         pace = speed * (0.2 + 1 / (1 + math.exp(-2 * (power - slow))))
-        learned = chance + peak * (1 - np.exp(-np.arange(1, RATE_EPOCHS + 1) * pace))
-        drawn = np.random.default_rng([noise_seed, int(1e4 * (power + 9))])
-        learned = learned + noise * drawn.standard_normal(RATE_EPOCHS)
-        return np.asarray(np.maximum.accumulate(np.rint(learned * images) / images))
+        return np.asarray(chance + peak * (1 - np.exp(-np.arange(1, RATE_EPOCHS + 1) * pace)))
 
-    return curve
+    def curve(values: Mapping[str, Any]) -> np.ndarray:
+        drawn = np.random.default_rng([noise_seed, int(1e4 * (math.log10(values["lr"]) + 9))])
+        seen = learned(values) + noise * drawn.standard_normal(RATE_EPOCHS)
+        return np.asarray(np.maximum.accumulate(np.rint(seen * images) / images))
+
+    return Problem(curve, lambda values: float(learned(values)[-1]))
 
 
-def lcbench_problem(surrogate: Surrogate, task: str, searched: Sequence[str], seed: int) -> Curve:
+def lcbench_problem(surrogate: Surrogate, task: str, searched: Sequence[str], seed: int) -> Problem:
     """Return a problem: a task of which only some fields are searched."""
     generator = np.random.default_rng([int(task), seed])
-    others = {name: drawn(SPACE[name], generator) for name in SPACE if name not in searched}
-    return lambda values: surrogate.curve(task, {**others, **values})
+    others = drawn({name: SPACE[name] for name in SPACE if name not in searched}, generator)
+
+    def curve(values: Mapping[str, Any]) -> np.ndarray:
+        return surrogate.curve(task, {**others, **values})
+
+    return Problem(curve, lambda values: float(curve(values)[-1]))
 
 
-def drawn(domain: Range, generator: np.random.Generator) -> float:
-    """Return a random number of a domain."""
-    low, high = domain.ends
-    share = generator.random()
-    return float(low * (high / low) ** share if domain.is_log else low + share * (high - low))
+def drawn(space: Mapping[str, Range], generator: np.random.Generator) -> dict[str, float]:
+    """Return a random configuration."""
+    return {name: float(scaled(domain, generator.random(1))[0]) for name, domain in space.items()}
 
 
-def chosen(curve: Curve, searched: Searched, epochs: int, seed: int) -> tuple[float, int]:
-    """Return the last accuracy of the trial that a search chooses, and how many epochs it had."""
-    simulation = Simulation(curve, searched, epochs, seed)
-    *_, spent = simulation.epochs(1, searched.trials)
+def chosen(
+    problem: Problem, name: str, space: Mapping[str, Range], trials: int, epochs: int, seed: int
+) -> tuple[float, int]:
+    """Return the end of what a search chooses, and the epochs of all its trials."""
+    simulation = Simulation(problem.curve, name, space, trials, epochs, seed)
+    *_, spent = simulation.epochs(1, trials)
     whole = [trial for trial in simulation.trials if trial.epoch == epochs]
-    return max(trial.best for trial in whole or simulation.trials), spent
+    best = max(whole or simulation.trials, key=lambda trial: trial.best)
+    return problem.end(best.values), spent
 
 
 def compare(
-    problems: Sequence[Curve],
+    problems: Sequence[Problem],
     space: Mapping[str, Range],
     trials: int,
     epochs: int,
-    names: list[str],
+    names: Sequence[str],
+    together: int = 1,
 ) -> dict[str, Any]:
-    """Return the mean distance from the best accuracy for each searcher, over random search's."""
-    grid = [
-        {name: drawn(domain, generator) for name, domain in space.items()}
-        for generator in [np.random.default_rng(0)]
-        for _ in range(GRID)
-    ]
-    best = np.array([max(float(problem(one)[-1]) for one in grid) for problem in problems])
-    distances, spent = {}, {}
+    """Return the mean distance from the best accuracy for each searcher, over random search's.
+
+    together: how many problems in succession are of one task, and so alike.
+    """
+    generator = np.random.default_rng(0)
+    grid = [drawn(space, generator) for _ in range(GRID)]
+    best = np.array([max(map(problem.end, grid)) for problem in problems])
+    distances, shares = dict[str, np.ndarray](), dict[str, float]()
     for name in [*names, "random"]:
         found = [
-            chosen(problem, Searched(name, space, trials=trials), epochs, seed)
+            chosen(problem, name, space, trials, epochs, seed)
             for seed, problem in enumerate(problems)
         ]
-        accuracies, ran = np.array(found).T
-        distances[name] = np.maximum(best - accuracies, 0)
-        spent[name] = round(float(ran.mean()) / trials / epochs, 3)
+        accuracies, spent = np.array(found).T
+        distances[name] = np.maximum(best - accuracies, 0).reshape(-1, together).mean(1)
+        shares[name] = round(float(spent.mean()) / trials / epochs, 3)
     random = distances.pop("random")
     return {
         "fields": list(space),
@@ -102,15 +127,18 @@ def compare(
         "searches": len(problems),
         "distance_of_random_search": round(float(random.mean()), 4),
         "over_random_search": {
-            name: round(float(own.mean() / random.mean()), 3) for name, own in distances.items()
+            name: {
+                "ratio": round(float(own.mean() / random.mean()), 3),
+                "interval": interval(own, random),
+                "share_of_epochs": shares[name],
+            }
+            for name, own in distances.items()
         },
-        "intervals": {name: interval(own, random) for name, own in distances.items()},
-        "share_of_epochs": {name: spent[name] for name in names},
     }
 
 
 def interval(distances: np.ndarray, random: np.ndarray) -> list[float]:
-    """Return the 95 % interval of the ratio of means, from 2,000 bootstrap samples of searches."""
+    """Return the 95 % interval of the ratio of means, from 2,000 bootstrap samples."""
     sample = np.random.default_rng(0).integers(len(random), size=(2000, len(random)))
     ratios = distances[sample].mean(1) / random[sample].mean(1)
     return [round(float(one), 3) for one in np.quantile(ratios, [0.025, 0.975])]
@@ -137,9 +165,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for seed in range(LCBENCH_SEEDS)
         ]
         space = {name: SPACE[name] for name in searched}
-        tasks.append(compare(problems, space, trials, EPOCHS, names))
+        tasks.append(compare(problems, space, trials, EPOCHS, names, LCBENCH_SEEDS))
         print(tasks[-1], flush=True)
-    write_result("short_searches", {"learning_rates": rates, "lcbench": tasks})
+    write_result("short_searches", {"artificial": rates, "lcbench": tasks})
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from fieldtrial.fields.printable import printable, printable_lines
+from fieldtrial.fields.printable import counted, printable, printable_lines
 
 
 @pytest.mark.parametrize(
@@ -39,3 +39,18 @@ def test_every_control_character_is_escaped_and_no_other_is_changed() -> None:
 
 def test_lines_stay_lines() -> None:
     assert printable_lines("a\x1b[1m\nb\u202e") == "a\\x1b[1m\nb\\u202e"
+
+
+@pytest.mark.parametrize(
+    ("count", "what", "text"),
+    [
+        (1, "image", "1 image"),
+        (0, "image", "0 images"),
+        (3000, "trial", "3,000 trials"),
+        (2, "box", "2 boxes"),
+        (1, "class", "1 class"),
+        (2, "class", "2 classes"),
+    ],
+)
+def test_a_count_has_its_nouns_number(count: int, what: str, text: str) -> None:
+    assert counted(count, what) == text

@@ -70,7 +70,7 @@ def test_a_dry_run_shows_the_sweep_and_starts_nothing(tmp_path: Path) -> None:
     assert "search lr: loguniform(0.0001, 0.1)" in lines
     assert f"24 rows, {24 * 9} trials and 2 sources in there/mine" in lines
     assert re.search(
-        r"device-hours at most: 0?\.\d+ \(assumes 0.02 teraflops a trial, 15 s for the start",
+        r"device-hours at most: 0?\.\d+ \(assumes 0.02 teraflops a trial, 15 s for each start",
         outcome.stdout,
     )
     (shown,) = (line.removeprefix("a trial: ") for line in lines if line.startswith("a trial: "))

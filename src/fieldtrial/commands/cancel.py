@@ -16,6 +16,7 @@ from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.disk.task_queue import TaskQueue
 from fieldtrial.disk.work.folder import WorkFolder
 from fieldtrial.disk.work.videos import VideosFolder
+from fieldtrial.fields.printable import counted
 from fieldtrial.processes import user_name
 
 
@@ -43,5 +44,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
             slurm_commands.cancel(jobs)
         queue.forget_all()
     none = "no jobs to cancel: it has never had a SLURM job"
-    print(f"{len(jobs)} jobs cancelled" if had_jobs else none)
+    print(f"{counted(len(jobs), 'job')} cancelled" if had_jobs else none)
     return 0

@@ -3,7 +3,7 @@
 Prints accuracy, macro F1 and log loss of the members, their mean probability and their majority
 vote, and stores the mean's result and predictions in DIR. Labels and numbers have other metrics,
 and no vote. --sweep runs/x makes one ensemble of the rows' winners per fresh seed, in
-runs/x/ensemble-1, ..., and prints the means over the seeds, with the table's interval.
+runs/x/ensemble-1, ..., and prints the means over the seeds, with their interval.
 """
 
 from collections.abc import Sequence

@@ -39,8 +39,8 @@ from fieldtrial.control.running.ownership import DeposedError
 from fieldtrial.control.smoke import smoke, stand_ins
 from fieldtrial.disk.files import share_with_group
 from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.fields.printable import counted
 from fieldtrial.fields.task_metrics import WITH_CLASSES
-from fieldtrial.fields.values import counted
 from fieldtrial.installed.extras import MissingExtraError, has_extra, require_extras
 from fieldtrial.own.project import enter_project, project_root
 from fieldtrial.panel.terminal import console, format_hours
@@ -240,9 +240,9 @@ def _show_cost(settings: Settings, hours: float, workers: int) -> None:
     most = format_hours((hours + start_hours) * settings.devices_per_trial)
     console().print(
         f"device-hours at most: {most} (assumes {settings.teraflops:g} teraflops a trial,"
-        f" {START_SECONDS:g} s for the start of each of {workers} workers, the largest trials that"
-        " the search may propose, no early stopping, and that each worker computes the features of"
-        " frozen layers once for each row)",
+        f" {START_SECONDS:g} s for each start of {counted(workers, 'worker')}, the largest trials"
+        " that the search may propose, no early stopping, and that each worker computes the"
+        " features of frozen layers once for each row)",
         soft_wrap=True,
     )
 

@@ -1,4 +1,7 @@
-"""Files as this program writes them: replaced atomically or appended to, readable by the group."""
+"""Files as this program writes them: replaced atomically or appended to, readable by the group.
+
+The reader of records is here too, beside their writer.
+"""
 
 import contextlib
 import errno

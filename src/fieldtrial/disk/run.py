@@ -1,8 +1,7 @@
 """The run directory: the only module that knows a file name in it.
 
 The worker writes a run's files, the engine and the table read them. Small files are written whole
-or not at all. Records are appended a line at a time and synced, in a file for each attempt, so that
-each file has one writer.
+or not at all. Records are appended a line at a time and synced, in a file for each attempt.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""Text from elsewhere, such as a name or a message, as a terminal may show it."""
+"""Text that people read: counts, and what comes from elsewhere, as a terminal may show it."""
 
 import re
 
@@ -20,3 +20,9 @@ def printable(text: str) -> str:
 def printable_lines(text: str) -> str:
     """Return `text` with each of its lines printable."""
     return "\n".join(map(printable, text.splitlines()))
+
+
+def counted(count: int, what: str = "trial") -> str:
+    """Return '1 trial', '3,000 trials' or '2 boxes'."""
+    ending = "" if count == 1 else "es" if what.endswith(("x", "s")) else "s"
+    return f"{count:,} {what}{ending}"

@@ -155,9 +155,3 @@ def is_numeric(value: object) -> bool:
     if isinstance(value, list | tuple):
         return bool(value) and all(map(is_numeric, value))
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def counted(count: int, what: str = "trial") -> str:
-    """Return '1 trial', '3,000 trials' or '2 boxes'."""
-    ending = "" if count == 1 else "es" if what.endswith(("x", "s")) else "s"
-    return f"{count:,} {what}{ending}"

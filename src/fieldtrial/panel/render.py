@@ -7,7 +7,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from fieldtrial.fields.printable import printable
+from fieldtrial.fields.printable import counted, printable
 from fieldtrial.fields.scores import is_share, score_text, score_with_unit
 from fieldtrial.fields.task_metrics import metric_words
 from fieldtrial.panel.standing import OUTCOMES, Standing
@@ -91,7 +91,7 @@ class _Rows:
         more = len(self.standing.rows) - len(rows)
         left_out = [name for name in columns if name not in kept]
         if more:
-            table.caption = plain(f"and {more} more row{'' if more == 1 else 's'}")
+            table.caption = plain(f"and {counted(more, 'more row')}")
         yield table
         if left_out:
             yield plain(f"left out at this width: {', '.join(left_out)}", style="dim")

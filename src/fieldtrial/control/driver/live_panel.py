@@ -11,9 +11,9 @@ from fieldtrial.control.engine.finalists import rank
 from fieldtrial.control.engine.loop import Engine
 from fieldtrial.control.engine.trial import Trial
 from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.fields.printable import counted
 from fieldtrial.fields.scores import score_with_unit
 from fieldtrial.fields.task_metrics import metric_words
-from fieldtrial.fields.values import counted
 from fieldtrial.panel.render import render_panel
 from fieldtrial.panel.standing import RowStanding, Standing, TrialStanding, runs_with_worker
 from fieldtrial.panel.terminal import clock
@@ -78,7 +78,7 @@ class LivePanel:
             (ended, expected), place = self._engine.count(), self._engine.place
             at_once = min(expected, place.slots * place.together)
             what = f"{self._engine.folder.path}: {counted(expected)}, {at_once} at once at most"
-            self._console.print(f"{what}; {ended} have ended" if ended else what, soft_wrap=True)
+            self._console.print(f"{what}; {ended} ended" if ended else what, soft_wrap=True)
         return self
 
     def __exit__(self, *exception: object) -> None:

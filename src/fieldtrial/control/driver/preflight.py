@@ -15,8 +15,8 @@ from typing import Any
 from fieldtrial.config import FIELDS, ConfigError, TrainConfig
 from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.fields.freezing_schemes import keeps_its_parameters
+from fieldtrial.fields.printable import counted
 from fieldtrial.fields.rules import RUN_PREFIX, is_mixed, keeps_images
-from fieldtrial.fields.values import counted
 from fieldtrial.installed.extras import has_extra, install_command
 from fieldtrial.own.names import kind_of, own_of
 from fieldtrial.processes import python

@@ -4,6 +4,7 @@ import os
 
 from fieldtrial.config import ConfigError
 from fieldtrial.control.places.settings import LocalSettings
+from fieldtrial.fields.printable import counted
 
 
 def require_fits(settings: LocalSettings, gpus: int | None = None) -> float:
@@ -17,13 +18,13 @@ def require_fits(settings: LocalSettings, gpus: int | None = None) -> float:
     problems, cores, wanted = [], count_cores(), settings.gpus_per_trial
     if settings.cpus_per_trial > cores:
         problems.append(
-            f"cpus_per_trial = {settings.cpus_per_trial}: this machine has {cores} cores"
+            f"cpus_per_trial = {settings.cpus_per_trial}: this machine has {counted(cores, 'core')}"
         )
     if gpus is None:
         gpus = count_gpus() if wanted or settings.processes_per_trial > 1 else 0
     wanted = float(min(1, gpus)) if wanted is None else wanted
     if wanted > gpus:
-        problems.append(f"gpus_per_trial = {wanted:g}: this machine has {gpus} GPUs")
+        problems.append(f"gpus_per_trial = {wanted:g}: this machine has {counted(gpus, 'GPU')}")
     elif wanted and settings.processes_per_trial > wanted:
         problems.append(
             f"processes_per_trial = {settings.processes_per_trial}: must not be more than the"

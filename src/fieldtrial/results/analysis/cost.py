@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from fieldtrial.fields.values import counted
+from fieldtrial.fields.printable import counted
 from fieldtrial.panel.terminal import format_hours
 from fieldtrial.results.read.sweeps import SWEEP
 from fieldtrial.results.read.wording import outcome_text

@@ -13,9 +13,9 @@ from fieldtrial import metrics
 from fieldtrial.disk.files import write_arrays
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.fields.printable import counted
 from fieldtrial.fields.scores import is_share, score_text
 from fieldtrial.fields.task_metrics import metric_words
-from fieldtrial.fields.values import counted
 from fieldtrial.results.analysis.grouping import row_groups
 from fieldtrial.results.analysis.winner import read_searches
 from fieldtrial.results.read.answers import Answers, StoredLabels, StoredNumbers, load_answers

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from fieldtrial.fields.printable import counted
 from fieldtrial.fields.scores import is_share
-from fieldtrial.fields.values import counted
 from fieldtrial.results.analysis.cost import account, cost_lines
 from fieldtrial.results.analysis.groups import Group, Groups
 from fieldtrial.results.analysis.recipes.lines import recipe_lines

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from fieldtrial.config import FIELDS
-from fieldtrial.fields.values import counted, format_value
+from fieldtrial.fields.printable import counted
+from fieldtrial.fields.values import format_value
 from fieldtrial.results.analysis.footer import outcome_lines
 from fieldtrial.results.analysis.groups import Group, Groups, Key
 from fieldtrial.results.analysis.judging import estimate_groups, judge

@@ -15,9 +15,9 @@ import pandas as pd
 from scipy import special
 
 from fieldtrial.disk.sweep_description import Mode
+from fieldtrial.fields.printable import counted
 from fieldtrial.fields.scores import is_share, score_text
 from fieldtrial.fields.task_metrics import metric_words
-from fieldtrial.fields.values import counted
 from fieldtrial.panel.terminal import format_hours
 from fieldtrial.results.analysis.groups import Group, Groups, Key
 from fieldtrial.results.read.sweeps import SWEEP

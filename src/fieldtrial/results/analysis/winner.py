@@ -12,6 +12,7 @@ from pandas.api.types import is_scalar
 from fieldtrial.config import FIELDS, TrainConfig
 from fieldtrial.disk.sweep_description import Mode
 from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.fields.printable import counted
 from fieldtrial.own.names import is_option
 from fieldtrial.results.read.sweeps import SWEEP, Sweeps
 from fieldtrial.results.read.trials import CHOSEN_FROM, ENDED_WELL, FAILED, RUN, search_of
@@ -205,7 +206,7 @@ def search_note(searches: Sequence[Search], has_winner: bool) -> str:
         return f"{ended} of {expected} searched" + (f", {len(failed)} failed" if failed else "")
     if failed and len(failed) == ended:
         return f"{_all_of(len(failed))} failed: {_said(failed)}"
-    return "" if has_winner else f"none of {ended} trials can be the winner, {len(failed)} failed"
+    return "" if has_winner else f"none of {counted(ended)} can be the winner, {len(failed)} failed"
 
 
 def finalist_note(searches: Sequence[Search]) -> str:

@@ -15,7 +15,7 @@ import pandas as pd
 
 from fieldtrial.disk.files import read_json, write_atomically
 from fieldtrial.disk.schemas import Inputs
-from fieldtrial.fields.values import counted
+from fieldtrial.fields.printable import counted
 from fieldtrial.results.read.sweeps import Sweeps, field_texts
 
 SPECIFICATION = "http://mlcommons.org/croissant/1.0"

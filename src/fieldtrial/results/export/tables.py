@@ -10,7 +10,7 @@ import pandas as pd
 
 from fieldtrial.config import is_field
 from fieldtrial.disk.files import write_atomically
-from fieldtrial.fields.values import counted
+from fieldtrial.fields.printable import counted
 from fieldtrial.results.read.sweeps import Sweeps, field_texts
 from fieldtrial.results.table.spreadsheet import to_csv
 from fieldtrial.results.table.tables import sweep_table

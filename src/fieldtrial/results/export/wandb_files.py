@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fieldtrial.disk.files import write_json
-from fieldtrial.fields.values import counted
+from fieldtrial.fields.printable import counted
 from fieldtrial.results.export.content import ExportedRow, ExportedSweep, ExportedTrial, digest_of
 from fieldtrial.results.export.staging import copy_files
 

@@ -9,7 +9,8 @@ import pandas as pd
 
 from fieldtrial.disk.sweep_description import SweepDescription
 from fieldtrial.disk.sweep_folder import SweepFolder
-from fieldtrial.fields.values import counted, format_value
+from fieldtrial.fields.printable import counted
+from fieldtrial.fields.values import format_value
 from fieldtrial.results.read.sweeps import Sweeps, parse_conditions, read_sweeps
 from fieldtrial.results.table.tables import Table, grouped_table, pairs_frame, sweep_table
 

@@ -16,8 +16,9 @@ from fieldtrial.disk.found import RunsFolder
 from fieldtrial.disk.sweep_description import MOST_ROWS, SweepDescription
 from fieldtrial.fields.choices import Criterion, TaskName
 from fieldtrial.fields.identity import REPEATED
+from fieldtrial.fields.printable import counted
 from fieldtrial.fields.task_metrics import MODES, criteria
-from fieldtrial.fields.values import counted, is_writable
+from fieldtrial.fields.values import is_writable
 from fieldtrial.own.names import is_option, kind_of
 from fieldtrial.results.read.inputs import STATE, each_once
 from fieldtrial.results.read.trials import ENDED_WELL, RUN, frame_of, read_run

@@ -10,7 +10,7 @@ from fieldtrial.disk.files import read_json
 from fieldtrial.disk.reading import UnreadableError
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.schemas import Inputs
-from fieldtrial.fields.values import counted
+from fieldtrial.fields.printable import counted
 
 # Entries of a result that are equal where it depends on the same, and what that is. Runs of earlier
 # versions have no digests.

@@ -18,8 +18,9 @@ from fieldtrial.disk.sweep_folder import SweepFolder
 from fieldtrial.fields.choices import Criterion
 from fieldtrial.fields.identity import REPEATED
 from fieldtrial.fields.options import typed
+from fieldtrial.fields.printable import counted
 from fieldtrial.fields.task_metrics import choosing_metric
-from fieldtrial.fields.values import counted, format_value, parse
+from fieldtrial.fields.values import format_value, parse
 from fieldtrial.results.read.by_hand import MOST_NAMED, read_runs
 from fieldtrial.results.read.records import load_records
 from fieldtrial.results.read.trials import load

@@ -19,9 +19,9 @@ from fieldtrial.disk.files import may_only_read, write_atomically
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.sweep_description import SweepDescription
 from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.fields.printable import counted
 from fieldtrial.fields.scores import is_share
 from fieldtrial.fields.task_metrics import WITH_CLASSES
-from fieldtrial.fields.values import counted
 from fieldtrial.results.analysis.groups import Groups
 from fieldtrial.results.analysis.importance import rank_hyperparameters
 from fieldtrial.results.read.sweeps import Sweeps, places, read_each, read_sweep

@@ -7,8 +7,8 @@ import numpy as np
 
 from fieldtrial.disk.sweep_description import SearchDomain
 from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.fields.printable import counted
 from fieldtrial.fields.scores import score_text
-from fieldtrial.fields.values import counted
 from fieldtrial.power import Design
 from fieldtrial.results.analysis.groups import Group
 from fieldtrial.results.analysis.importance import Importance

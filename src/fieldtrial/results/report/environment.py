@@ -13,6 +13,7 @@ from fieldtrial.disk.inside import RefusedError
 from fieldtrial.disk.reading import UnreadableError
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.sweep_folder import SweepFolder
+from fieldtrial.fields.printable import counted
 from fieldtrial.results.read.trials import FAILED
 from fieldtrial.results.read.wording import few
 
@@ -124,7 +125,7 @@ def _environment(shared: dict[str, Any], count: int, hosts: Counter[str]) -> dic
         "cores, threads": f"{shared.get('cores', 'unknown')}, {shared.get('threads', 'unknown')}",
     }
     return {
-        "title": f"{count:,} attempt{'' if count == 1 else 's'} on {devices or 'unknown devices'}",
+        "title": f"{counted(count, 'attempt')} on {devices or 'unknown devices'}",
         "facts": facts,
     }
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fieldtrial.disk.sweep_description import SearchDomain
-from fieldtrial.fields.values import counted
+from fieldtrial.fields.printable import counted
 from fieldtrial.results.analysis.groups import FieldComparison, Key
 from fieldtrial.results.analysis.importance import Importance
 from fieldtrial.results.analysis.quantities import mean_of_runs, of_winner

@@ -13,7 +13,7 @@ from fieldtrial.disk.inside import Inside
 from fieldtrial.disk.reading import open_file
 from fieldtrial.disk.run import CHOSEN
 from fieldtrial.disk.sweep_folder import SweepFolder
-from fieldtrial.fields.values import counted
+from fieldtrial.fields.printable import counted
 from fieldtrial.results.read.trials import ENDED_WELL, RUN, TESTED
 
 PICTURE_BYTES = 2_500_000  # of all pictures, so that a page of 10,000 trials stays below 15 MB

@@ -6,8 +6,8 @@ from typing import Any
 import pandas as pd
 
 from fieldtrial.disk.sweep_description import SweepDescription
+from fieldtrial.fields.printable import counted
 from fieldtrial.fields.scores import is_share
-from fieldtrial.fields.values import counted
 from fieldtrial.panel.terminal import format_hours
 from fieldtrial.results.analysis.cost import Account, account, cost_of_trials
 from fieldtrial.results.analysis.groups import Group

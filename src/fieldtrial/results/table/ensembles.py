@@ -7,9 +7,9 @@ from typing import Any
 
 from fieldtrial.disk.run import Run
 from fieldtrial.fields.choices import TaskName
+from fieldtrial.fields.printable import counted
 from fieldtrial.fields.scores import score_text, score_with_unit
 from fieldtrial.fields.task_metrics import metric_words
-from fieldtrial.fields.values import counted
 from fieldtrial.results.analysis.ensemble import FOLDER, Ensemble
 from fieldtrial.results.analysis.groups import Group, Groups
 from fieldtrial.results.read.sweeps import Sweeps
@@ -68,9 +68,9 @@ def stored_ensemble(sweeps: Sweeps, groups: Groups) -> tuple[Group | None, list[
 
 def means(runs: Sequence[Run], made: Sequence[Ensemble[Any]]) -> list[str]:
     """Return the means over several ensembles, in lines: of `mean` and, where there is one, of
-    `vote`.
+    `vote`. They are of the first of their scores: accuracy, mAP or MAE.
 
-    The interval of `mean` is the table's, for new seeds and for new images. A vote has none,
+    The interval of `mean` is as a table has it, for new seeds and for new images. A vote has none,
     because its answers are not stored.
 
     runs: where the ensembles are stored.
@@ -83,10 +83,10 @@ def means(runs: Sequence[Run], made: Sequence[Ensemble[Any]]) -> list[str]:
         for run, scores, fold in zip(runs, every, folds, strict=True)
     ]
     interval = estimate(runs_of(found, f"test_{metric}")[0], f"test_{metric}")
-    halves = {"images": interval.images, "folds" if config.folds else "seeds": interval.seeds}
+    halves = {"folds" if config.folds else "seeds": interval.seeds, "images": interval.images}
     ends = "".join(
         f" ± {score_text(metric, half)} for new {name}"
-        for name, half in reversed(halves.items())
+        for name, half in halves.items()
         if half is not None
     )
     alike = f", {interval.repeated + 1} identical" if interval.repeated else ""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from fieldtrial.fields.values import counted
+from fieldtrial.fields.printable import counted
 from fieldtrial.training.data.content import Keys
 from fieldtrial.training.data.dataset import PART_NAMES, TEST, TRAIN, VALIDATION
 from fieldtrial.training.data.splits import Indices

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from fieldtrial.fields.values import counted
+from fieldtrial.fields.printable import counted
 
 Indices = NDArray[np.int64]
 NAMED_CLASSES = 10  # in one message
@@ -162,7 +162,7 @@ def _sample(
     """Return the first of each class's positions, ascending: `fraction` of them, to `most`."""
     shares = [chosen[: round(fraction * len(chosen))] for chosen in positions]
     lacking = [
-        f"{name!r} ({len(share)} of {len(chosen)} images)"
+        f"{name!r} ({len(share)} of {counted(len(chosen), 'image')})"
         for name, share, chosen in zip(class_names, shares, positions, strict=True)
         if len(share) < (most or 1)
     ]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fieldtrial.fields.values import counted
+from fieldtrial.fields.printable import counted
 from fieldtrial.training.data.boxes.stored import read_box_keys
 from fieldtrial.training.data.image_store import Store, read_places, read_store, store_root
 from fieldtrial.training.data.labels.targets import read_target_keys

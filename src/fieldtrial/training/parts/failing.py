@@ -28,7 +28,7 @@ def is_out_of_space(error: BaseException) -> bool:
 class Blaming:
     """A context in which an own part computes: what it raises becomes OwnCodeError.
 
-    The error stays as it is where the part is none of the user's, or not to blame: memory, disk or
+    The error stays as it is where the part is not the user's own, or not to blame: memory, disk or
     file system have failed, or this package has raised it.
 
     field, name: of the part. on: what it computes for, in words: 'for ...'.

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fieldtrial.config import ConfigError, TrainConfig
+from fieldtrial.fields.printable import counted
 from fieldtrial.fields.task_metrics import METRICS
 from fieldtrial.training.parts.part import Part, own_part
 from fieldtrial.training.parts.saying import of_kind
@@ -54,7 +55,8 @@ def own_metrics(
             value = value.item()
         if not isinstance(value, numbers.Real) or not math.isfinite(value):
             gave = repr(value) if isinstance(value, numbers.Real) else of_kind(value)
-            raise part.refused(f"gave {gave} for {len(targets):,} images; must be a finite number")
+            images = counted(len(targets), "image")
+            raise part.refused(f"gave {gave} for {images}; must be a finite number")
         found[metric_name(part.name)] = float(value)
     return found
 

@@ -17,6 +17,7 @@ from fieldtrial import metrics
 from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.disk.run import Run
 from fieldtrial.disk.schemas import BY_CONTENT
+from fieldtrial.fields.printable import counted
 from fieldtrial.processes import data_root
 from fieldtrial.training.data.content import cut_validation, keys_of
 from fieldtrial.training.data.dataset import TEST, TRAIN, VALIDATION, Contents, Wanted, unreadable
@@ -72,7 +73,7 @@ class PublishedScores:
         lines = [
             f"weights: {one.origin}",
             f"images, as published: {one.preprocessing.text}",
-            f"data: {self.title}: {count:,} images of {len(self.matched):,} of the"
+            f"data: {self.title}: {counted(count, 'image')} of {len(self.matched):,} of the"
             f" {len(one.categories):,} classes; {name!r} is {one.categories[number]}",
         ]
         for metric, title in (("accuracy", "accuracy"), ("top5_accuracy", "top-5 accuracy")):

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from fieldtrial.config import TrainConfig
+from fieldtrial.fields.printable import counted
 from fieldtrial.training.data.load import Data
 from fieldtrial.training.loop.losses import AUXILIARY_WEIGHT
 from fieldtrial.training.models.hooks import AuxiliaryLogits, HeadInput
@@ -139,8 +140,8 @@ def _summed(part: Part, outputs: Tensor, targets: Tensor, named: dict[str, Tenso
     losses, count = part(outputs, targets, **named), len(targets)
     if not isinstance(losses, Tensor) or losses.shape not in ((), (count,)):
         raise part.refused(
-            f"gave {of_kind(losses)} for {count} images; a tensor of shape ({count},) or a"
-            " scalar, their mean, was expected"
+            f"gave {of_kind(losses)} for {counted(count, 'image')}; a tensor of shape ({count},) or"
+            " a scalar, their mean, was expected"
         )
     if not losses.requires_grad:
         raise part.refused(

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from fieldtrial.fields.printable import counted
 from fieldtrial.video.media.decoding.containers import require_pixels
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
@@ -40,7 +41,7 @@ def find_images(folder: Path) -> tuple[tuple[str, ...], tuple[int, int]]:
     sizes = {name: size for name in names if (size := _size(folder / name))}
     if not sizes:
         raise ValueError(
-            f"{folder}: has no image that can be read; {len(names)} files are named as one"
+            f"{folder}: has no image that can be read; {counted(len(names), 'file')} named as one"
             f" ({', '.join(IMAGE_SUFFIXES)})"
         )
     first, size = next(iter(sizes.items()))

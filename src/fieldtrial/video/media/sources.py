@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from fieldtrial.fields.values import counted
+from fieldtrial.fields.printable import counted
 from fieldtrial.video.media.addresses import PROTOCOLS, is_stream, without_password
 from fieldtrial.video.media.images import IMAGE_SUFFIXES, image_names, natural
 

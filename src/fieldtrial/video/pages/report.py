@@ -13,7 +13,7 @@ from pathlib import Path
 from fieldtrial.command_line import job, job_parser, parse, say
 from fieldtrial.disk.files import write_atomically
 from fieldtrial.disk.inside import Inside
-from fieldtrial.fields.values import counted
+from fieldtrial.fields.printable import counted
 from fieldtrial.results.report.page import TEMPLATES, PageFiles, render_page, shared_scripts
 from fieldtrial.video.outcome import Outcome
 from fieldtrial.video.pages import texts

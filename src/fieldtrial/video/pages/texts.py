@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 from fieldtrial.disk.inside import Inside
-from fieldtrial.fields.values import counted
+from fieldtrial.fields.printable import counted
 from fieldtrial.video.outcome import Outcome
 from fieldtrial.video.pages.series import BUSY, busiest, zone_totals
 from fieldtrial.video.pages.tables import DIRECTIONS, Occupied, Stream
@@ -154,7 +154,7 @@ def gallery_note(shown: Mapping[str, Any]) -> str:
         )
     if len(shown["pictures"]) < listed:
         notes.append(
-            f"{counted(len(shown['pictures']), 'picture')} stand in this page, to keep it small;"
+            f"{counted(len(shown['pictures']), 'picture')} in this page, to keep it small;"
             " the others open from the folder snapshots beside it."
         )
     if shown["unreadable"]:
@@ -211,7 +211,7 @@ def agreed(agreement: AgreementSummary | None) -> dict[str, Any] | None:
         tables.append({"heads": [*heads, "found", "right"], "rows": rows})
     return {
         "lead": (
-            f"{counted(agreement['labelled'], 'vehicle')} were labelled in"
+            f"Labelled: {counted(agreement['labelled'], 'vehicle')} in"
             f" {counted(agreement['frames'], 'frame')}. A vehicle is found where a box has at least"
             f" {agreement['overlap']:g} of its area in common with the labelled one (intersection"
             " over union). Intervals are of 95 %, for other frames of this place."

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from fieldtrial.control.engine.proposals.curves import MOST_TRIALS, chosen
+from fieldtrial.control.engine.proposals import gaussian
+from fieldtrial.control.engine.proposals.curves import MOST_TRIALS
 from fieldtrial.control.engine.proposals.searcher import GaussianSearcher
 from fieldtrial.search_domains import (
     Domain,
@@ -280,11 +281,21 @@ def test_epochs_may_be_searched() -> None:
     assert found["lr"] == pytest.approx(1e-2, rel=0.5)
 
 
-def test_a_long_row_is_searched_with_a_model_of_constant_size() -> None:
+def test_a_long_row_is_searched_with_a_model_of_constant_size(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sizes = []
+
+    class Counted(gaussian.Posterior):
+        def __init__(self, points: gaussian.Points, *given: Any) -> None:
+            sizes.append(len(points.columns))
+            super().__init__(points, *given)
+
+    monkeypatch.setattr(gaussian, "Posterior", Counted)
     searcher = make(RATE)
     for number in range(3 * MOST_TRIALS):
         rate = 10 ** (-4 + 3 * ((number * 0.618) % 1))
         searcher.add_evaluated_point({"lr": rate}, 1 - abs(math.log10(rate) + 2.55))
-    known = [curve for curve in searcher._curves.values() if curve.values]
-    assert len(chosen(known)) == MOST_TRIALS
     assert searcher.suggest("0")["lr"] == pytest.approx(10**-2.55, rel=0.05)
+    assert searcher.on_trial_result("0", {"score": 0.0, "epoch": 4}) == "STOP"
+    assert sizes == [MOST_TRIALS, MOST_TRIALS + 1], "and the trial that is asked about"

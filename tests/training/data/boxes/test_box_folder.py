@@ -109,9 +109,9 @@ def test_what_is_passed_over_is_counted(tmp_path: Path) -> None:
         "passed over 1 image that no file of labels names",
         "passed over 1 annotation without a box",
         "passed over 2 boxes without area, or outside of the image",
-        "passed over 1 box that had been there before",
+        "passed over 1 duplicate box",
         "cut 1 box at the border of the image",
-        "passed over 1 JSON file without COCO labels of boxes",
+        "passed over 1 JSON file without boxes of COCO's kind",
     )
     assert in_pixels(boxes, 1).tolist() == [[35, 5, 5, 10]]
     assert boxes.crowds.tolist() == [False, False, False, True]
@@ -136,9 +136,9 @@ def test_texts_without_images_and_images_without_texts_are_counted(tmp_path: Pat
     (tmp_path / "labels" / "train" / "gone.txt").write_text("0 0.5 0.5 0.1 0.1")
     picture(tmp_path / "preview.png")
     assert read(tmp_path)[0].remarks[1:] == (
-        "1 image without a box, of background alone",
+        "1 image without a box (background alone)",
         "1 image without a file of labels, taken as without a box",
-        "passed over 1 file of labels, without the image",
+        "passed over 1 file of labels without an image",
         "passed over 1 image that no file of labels names",
     )
 
@@ -176,7 +176,7 @@ def test_a_wrong_line_is_named(tmp_path: Path, line: str, reason: str) -> None:
         ({"categories": [{"id": 3, "name": "a\n"}]}, "a line break or a control character"),
         (
             {"images": [{"id": 100, "file_name": "../../x.png", "width": 4, "height": 4}]},
-            r"named, but not there: 1 image: \.\./\.\./x\.png",
+            r"names 1 image that cannot be found: \.\./\.\./x\.png",
         ),
     ],
 )

@@ -125,7 +125,7 @@ def test_copies_of_tools_are_no_images(tmp_path: Path, tool: str) -> None:
     shutil.copy(tmp_path / "light" / "00.png", tmp_path / "light" / "._00.png")
     dataset = image_folder(tmp_path)
     assert len(dataset.contents().labels) == 10
-    assert dataset.remarks == (f"passed over what is hidden, or of tools: 1 {tool}, 1 hidden file",)
+    assert dataset.remarks == (f"passed over 2 names hidden or of tools: 1 {tool}, 1 hidden file",)
 
 
 def test_what_pillow_reads_is_an_image_whatever_its_name(tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_what_pillow_reads_is_an_image_whatever_its_name(tmp_path: Path) -> None
     assert (labels == 0).sum() == readable == 10
     assert dataset.remarks == (
         "passed over 2 files other than images: 1 .txt, 1 .heic",
-        "passed over what is hidden, or of tools: 1 hidden file",
+        "passed over 1 name hidden or of tools: 1 hidden file",
         "passed over 1 image beside the class folders",
     )
 

@@ -9,7 +9,7 @@ import numpy as np
 from fieldtrial.control.engine.proposals.gaussian import Points
 
 MOST_TRIALS = 72  # that a model has values of: a proposal's cost does not grow with a row
-MOST_RUNNING = 32  # of which a model assumes values
+MOST_RUNNING = 32  # beside those: the newest that run, and may have no value yet
 # Added to distances from the best value before their logarithm: differences below it count little.
 SOFTNESS = 0.3
 

@@ -156,16 +156,16 @@ class Posterior:
     def assume_ends(self, columns: np.ndarray) -> None:
         """Take it as known that configurations, [n, columns], end as predicted.
 
-        No mean changes by that. The deviations do: they are 0 at these configurations.
+        No mean changes by that. The deviations do: they are nearly 0 at these configurations.
         """
         from scipy.linalg import lapack
 
         if not len(columns):
             return
         half, between = self._half_at(columns), self._between_ends(columns, columns)
-        left = between - half.T @ half
-        left.flat[:: len(left) + 1] += JITTER
-        factor, _ = lapack.dpotrf(left, lower=1)
+        covariance = between - half.T @ half
+        covariance.flat[:: len(covariance) + 1] += JITTER
+        factor, _ = lapack.dpotrf(covariance, lower=1)
         self._assumed = columns, half, factor
 
     def at_end(self, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -173,13 +173,13 @@ class Posterior:
         from scipy.linalg import lapack
 
         half = self._half_at(columns)
-        left = self._variance + self._time_variance - np.einsum("ij,ij->j", half, half)
+        variance = self._variance + self._time_variance - np.einsum("ij,ij->j", half, half)
         if self._assumed is not None:
             assumed, their_half, factor = self._assumed
-            between = self._between_ends(assumed, columns) - their_half.T @ half
-            more, _ = lapack.dtrtrs(factor, between, lower=1)
-            left -= np.einsum("ij,ij->j", more, more)
-        return self._half @ half, np.sqrt(np.maximum(left, 1e-10))
+            covariance = self._between_ends(assumed, columns) - their_half.T @ half
+            known, _ = lapack.dtrtrs(factor, covariance, lower=1)
+            variance -= np.einsum("ij,ij->j", known, known)
+        return self._half @ half, np.sqrt(np.maximum(variance, 1e-10))
 
     def _half_at(self, columns: np.ndarray) -> np.ndarray:
         """Return covariances of values [m] with ends [n], times the factor's inverse."""

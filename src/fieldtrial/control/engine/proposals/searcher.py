@@ -150,9 +150,9 @@ class GaussianSearcher:
             candidates = np.concatenate([sequence, self._random(generator, CANDIDATES)])
             return self._first_new(candidates, tried)
         curves = chosen(known)
-        there = set(map(id, curves))
+        chosen_ids = set(map(id, curves))
         running = [curve for curve in self._curves.values() if curve.running][-MOST_RUNNING:]
-        others = [curve for curve in running if id(curve) not in there]
+        others = [curve for curve in running if id(curve) not in chosen_ids]
         configurations = [*curves, *others]
         columns = np.array([curve.columns for curve in configurations])
         posterior = self._posterior(curves)
@@ -169,7 +169,7 @@ class GaussianSearcher:
 
         known = [one for one in self._curves.values() if one.values]
         if len(known) < LEAST_KNOWN or len({one.last for one in known}) == 1:
-            return False  # as when nothing has learned yet: no difference says what a large one is
+            return False  # where all are equal, no difference says what a large one is
         with _one_thread():
             posterior = self._posterior(chosen(known, curve))
             mean, deviation = posterior.at_end(posterior.points.columns)

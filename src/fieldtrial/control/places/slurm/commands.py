@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from fieldtrial.control.places.slurm.environment import command_environment
+from fieldtrial.fields.printable import counted
 from fieldtrial.processes import own_name
 
 SECONDS = 60.0  # after which a command that does not answer counts as an outage
@@ -184,7 +185,7 @@ def node_kinds(partitions: Sequence[str]) -> list[str]:
             name, count, processors, memory, *further = (word.strip() for word in words)
             more = [word for word in further if word != "(null)"]
             has = ", ".join([f"{processors} processors", f"{memory} MB", *more])
-            kinds.append(f"{name}: {count} nodes with {has}")
+            kinds.append(f"{name}: {counted(int(count), 'node')} with {has}")
     return kinds
 
 

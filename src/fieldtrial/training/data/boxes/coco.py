@@ -15,7 +15,7 @@ import numpy as np
 from msgspec import Meta
 
 from fieldtrial.disk.reading import read_bytes
-from fieldtrial.fields.values import counted
+from fieldtrial.fields.printable import counted
 from fieldtrial.training.data.boxes.labelled import Labels
 from fieldtrial.training.data.dataset import PART_NAMES, TRAIN
 from fieldtrial.training.data.sets.image_folder import PARTS
@@ -211,7 +211,7 @@ def _add(labels: Labels, path: Path, coco: Coco, part: int, endings: _Endings) -
     if missing:
         listed = first_of(missing, NAMED)
         labels.problems.append(
-            f"{path}: named, but not there: {counted(len(missing), 'image')}: {listed}"
+            f"{path}: names {counted(len(missing), 'image')} that cannot be found: {listed}"
         )
     if several:
         labels.problems.append(

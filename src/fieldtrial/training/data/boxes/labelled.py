@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fieldtrial.fields.values import counted
+from fieldtrial.fields.printable import counted
 from fieldtrial.training.data.content import Keys, key_of
 from fieldtrial.training.data.splits import Indices, first_of
 
@@ -149,13 +149,13 @@ class Labels:
 
 # What is counted, and the line.
 KINDS: Mapping[str, tuple[str, str]] = {
-    "empty images": ("image", "{} without a box, of background alone"),
+    "empty images": ("image", "{} without a box (background alone)"),
     "without labels": ("image", "{} without a file of labels, taken as without a box"),
-    "without images": ("file", "passed over {} of labels, without the image"),
+    "without images": ("file", "passed over {} of labels without an image"),
     "unlisted": ("image", "passed over {} that no file of labels names"),
     "without a box": ("annotation", "passed over {} without a box"),
     "without area or outside": ("box", "passed over {} without area, or outside of the image"),
-    "twice": ("box", "passed over {} that had been there before"),
+    "twice": ("duplicate box", "passed over {}"),
     "cut": ("box", "cut {} at the border of the image"),
-    "other files": ("JSON file", "passed over {} without COCO labels of boxes"),
+    "other files": ("JSON file", "passed over {} without boxes of COCO's kind"),
 }

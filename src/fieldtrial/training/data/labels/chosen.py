@@ -1,6 +1,7 @@
 """Which of a data set's classes a trial is about."""
 
 from fieldtrial.config import ConfigError
+from fieldtrial.fields.printable import counted
 from fieldtrial.training.data.splits import first_of
 
 
@@ -27,7 +28,7 @@ def chosen_classes(classes: str, dataset: str, names: tuple[str, ...]) -> list[i
         return [names.index(name) for name in asked]
     if "-" not in classes:
         if int(classes) > count:
-            raise ConfigError([f"classes = {classes!r}: {dataset} has {count} classes"])
+            raise ConfigError([f"classes = {classes!r}: {dataset} has {counted(count, 'class')}"])
         return list(range(int(classes)))
     ends = [int(text) for text in classes.split("-")]
     places = [int(name) for name in names] if numbered else list(range(count))
@@ -35,8 +36,8 @@ def chosen_classes(classes: str, dataset: str, names: tuple[str, ...]) -> list[i
         which = "named" if numbered else "numbered"
         raise ConfigError(
             [
-                f"classes = {classes!r}: {dataset} has {count} classes, {which} {places[0]} to"
-                f" {places[-1]}; there is no {missing_ends[0]}"
+                f"classes = {classes!r}: {dataset} has {counted(count, 'class')}, {which}"
+                f" {places[0]} to {places[-1]}; there is no {missing_ends[0]}"
             ]
         )
     return [number for number, place in enumerate(places) if ends[0] <= place <= ends[1]]

@@ -10,7 +10,7 @@ import numpy as np
 from fieldtrial.config import ConfigError
 from fieldtrial.disk.reading import UnreadableError
 from fieldtrial.fields.choices import TaskName
-from fieldtrial.fields.values import counted
+from fieldtrial.fields.printable import counted
 from fieldtrial.training.data.dataset import (
     TEST,
     TEST_FRACTION,

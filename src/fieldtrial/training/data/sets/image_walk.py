@@ -13,7 +13,7 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
-from fieldtrial.fields.values import counted
+from fieldtrial.fields.printable import counted
 from fieldtrial.training.data.splits import first_of
 
 # Folders of thumbnails, waste and metadata, beside those whose names begin with a dot.
@@ -53,14 +53,14 @@ class PassedOver:
         if count := self.unreadable.total():
             kinds = first_of([f"{number} {kind}" for kind, number in self.unreadable.most_common()])
             lines.append(f"passed over {counted(count, 'file')} other than images: {kinds}")
-        if self.hidden:
+        if count := self.hidden.total():
             kinds = first_of(
                 [
                     counted(number, kind) if kind == HIDDEN else f"{number} {kind}"
                     for kind, number in self.hidden.most_common()
                 ]
             )
-            lines.append(f"passed over what is hidden, or of tools: {kinds}")
+            lines.append(f"passed over {counted(count, 'name')} hidden or of tools: {kinds}")
         if self.linked:
             links = counted(self.linked, "link")
             lines.append(f"passed over {links} to nothing, or to what was there before")

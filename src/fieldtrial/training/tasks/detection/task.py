@@ -7,6 +7,7 @@ from torch import Tensor
 
 from fieldtrial.config import ConfigError, TrainConfig
 from fieldtrial.disk.schemas import Cut
+from fieldtrial.fields.printable import counted
 from fieldtrial.training.augment.boxes import COLOURS, MOVES, augment_boxes
 from fieldtrial.training.data.boxes.load import BoxData, load_boxes
 from fieldtrial.training.data.load import Data
@@ -138,9 +139,10 @@ def _require_boxes(config: TrainConfig, data: BoxData) -> None:
     for name in ("train", "validation", "test"):
         index = getattr(data, name)
         if not data.count(index).any():
+            images = counted(len(index), f"{name} image")
             problems.append(
-                f"dataset = {config.dataset!r}: none of the {len(index):,} {name} images has a box"
-                f" of {', '.join(data.class_names[:10])}"
+                f"dataset = {config.dataset!r}: none of {images} has a box of"
+                f" {', '.join(data.class_names[:10])}"
             )
     if problems:
         raise ConfigError(problems)
