@@ -202,7 +202,7 @@ def test_parts_without_a_box_and_other_choices_of_epochs_are_refused(tmp_path: P
     for number in range(2):
         (tmp_path / "boxes" / "labels" / "test" / f"test0{number}.txt").write_text("")
     config = config_of(tmp_path, dataset=f"boxes:{tmp_path / 'boxes'}")
-    with pytest.raises(ConfigError, match="none of the 2 test images has a box of car, bus"):
+    with pytest.raises(ConfigError, match="none of its 2 test images has a box of car, bus"):
         open_trial(config, Run(tmp_path / "run"))
     with pytest.raises(ConfigError, match="must be one of validation_map, validation_map50"):
         config_of(tmp_path, select="validation_mae")

@@ -141,7 +141,7 @@ def _require_boxes(config: TrainConfig, data: BoxData) -> None:
         if not data.count(index).any():
             images = counted(len(index), f"{name} image")
             problems.append(
-                f"dataset = {config.dataset!r}: none of {images} has a box of"
+                f"dataset = {config.dataset!r}: none of its {images} has a box of"
                 f" {', '.join(data.class_names[:10])}"
             )
     if problems:
