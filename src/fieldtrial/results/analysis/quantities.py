@@ -1,8 +1,9 @@
 """What a table can show of a group beside its metric: cost, size, speed, the winner's fields."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 
 from fieldtrial.config import FIELDS
@@ -16,6 +17,7 @@ from fieldtrial.results.read.trials import RUN
 from fieldtrial.results.read.wording import few
 
 Measure = Callable[[Group], float | str | None]
+Place = tuple[str, str]  # of a trial: its sweep and its name
 MOST_NAMES = 2  # runs in a cell
 SPEEDS = ("images_per_second", "data_wait", "utilization")  # of trials, from their records
 COST = ("device_hours", *SPEEDS, "energy_kwh")  # what a row's runs cost and how fast they were
@@ -34,8 +36,12 @@ def measures(
     def speeds() -> pd.DataFrame:
         return speed_of_trials(records)
 
+    @functools.cache
+    def speeds_of(name: str) -> dict[Place, float]:
+        return by_place(speeds()[name])
+
     def speed(name: str) -> Measure:
-        return lambda group: mean_by_place(group, speeds()[name])
+        return lambda group: mean_by_place(group, speeds_of(name))
 
     @functools.cache
     def searches() -> dict[int, SearchCost]:
@@ -135,9 +141,21 @@ def mean_of_runs(group: Group, name: str) -> float | None:
     return _mean(shown_runs(group)[name])
 
 
-def mean_by_place(group: Group, values: "pd.Series[float]") -> float | None:
+def by_place(values: "pd.Series[float]") -> dict[Place, float]:
+    """Return what is known of values whose index is (sweep, trial).
+
+    For a group's few runs, a dictionary takes a hundredth of the time of `reindex`.
+    """
+    known = values.dropna()
+    return dict(zip(known.index.tolist(), known.astype(float).tolist(), strict=True))
+
+
+def mean_by_place(group: Group, values: Mapping[Place, float]) -> float | None:
     """Return the same mean of values that are found by (sweep, trial)."""
-    return _mean(values.reindex(places(shown_runs(group))))
+    runs = shown_runs(group)
+    places = dict.fromkeys(zip(runs[SWEEP], runs["trial"], strict=True))
+    known = [values[place] for place in places if place in values]
+    return float(np.mean(known)) if known else None
 
 
 def places(trials: pd.DataFrame) -> pd.MultiIndex:

@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from pandas.api.types import is_scalar
 
 from fieldtrial.config import FIELDS, TrainConfig
 from fieldtrial.disk.sweep_description import Mode
@@ -132,12 +131,15 @@ def find_winner(search: pd.DataFrame, select: str, mode: Mode) -> TrialValues | 
 
 def to_values(trials: pd.DataFrame) -> list[TrialValues]:
     """Return the columns of each trial, None where there is no value."""
-    columns = {
-        str(name): [None if is_scalar(one) and pd.isna(one) else one for one in column.tolist()]
-        for name, column in trials.items()
-    }
+    names = list(map(str, trials))
+    columns = (column.tolist() for _, column in trials.items())
+    blank = trials.isna().to_numpy()  # of a list, whether there is one
     return [
-        dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
+        {
+            name: None if is_blank else value
+            for name, value, is_blank in zip(names, values, of_trial, strict=True)
+        }
+        for values, of_trial in zip(zip(*columns, strict=True), blank, strict=True)
     ]
 
 

@@ -9,7 +9,13 @@ import pandas as pd
 
 from fieldtrial.fields.task_metrics import OF_EACH
 from fieldtrial.results.analysis.groups import Group
-from fieldtrial.results.analysis.quantities import Measure, mean_by_place, shown_runs
+from fieldtrial.results.analysis.quantities import (
+    Measure,
+    Place,
+    by_place,
+    mean_by_place,
+    shown_runs,
+)
 from fieldtrial.results.read.answers import load_answers
 from fieldtrial.results.read.sweeps import SWEEP, Sweeps
 
@@ -39,8 +45,12 @@ def training_measures(sweeps: Sweeps, records: pd.DataFrame) -> dict[str, Measur
     """Return the means of what the kept epochs recorded of training, where they did."""
     kept = kept_epochs(sweeps.trials, records)
 
+    @functools.cache
+    def kept_of(name: str) -> dict[Place, float]:
+        return by_place(kept[name])
+
     def mean(name: str) -> Measure:
-        return lambda group: mean_by_place(group, kept[name])
+        return lambda group: mean_by_place(group, kept_of(name))
 
     return {name: mean(name) for name in OF_TRAINING if name in kept}
 
