@@ -306,10 +306,10 @@ def test_a_time_limit_hit(sweep_through: Sweep, short: Any) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 3 MB where the sweeps are kept."""
+    """A file system of 8 MB where the sweeps are kept. The copy of the code takes 3 of them."""
     folder = tmp_path / "runs"
     folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)], check=True)
     yield folder
     subprocess.run(["umount", str(folder)], check=True)
 
