@@ -5,7 +5,8 @@ python benchmarks/augmentation.py [--repeats 7]
 
 CPU milliseconds a batch of random colour images, on one thread, at 64 and 224 pixels. Both get
 float images in [0, 1] and take turns. The two draw alike, but not the same numbers; RandAugment
-interpolates here and does not there. Writes benchmarks/results/augmentation.json.
+interpolates here and does not there. The process keeps the memory that it frees, as a trial's does.
+Writes benchmarks/results/augmentation.json.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from machine import spread, write_result
 from torch import Tensor
 from torchvision.transforms import v2
 
+from fieldtrial.training.attempt.memory import keep_freed_memory
 from fieldtrial.training.augment.transforms import CHANGES, augment
 
 BATCH = 32
@@ -80,6 +82,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     options = parser.parse_args()
     torch.set_num_threads(1)
+    keep_freed_memory()
     assert set(peers(64)) == set(CHANGES)
     result = {
         "what": f"CPU milliseconds for a batch of {BATCH} colour images, one thread",
