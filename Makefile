@@ -39,11 +39,13 @@ fix: $(VENV)/installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# The quick figures, and the table of docs/measured.md with these beside it; ten minutes on two idle cores.
+# The quick figures, and the table of docs/measured.md with these beside it; less than ten minutes on two
+# idle cores.
 # They go into a folder of their own: those in benchmarks/results are of other machines.
 bench: $(VENV)/installed
 	set -e; BENCHMARK_RESULTS=$$(mktemp -d); export BENCHMARK_RESULTS; \
-	for name in startup heads input probe step; do $(BIN)/python benchmarks/$$name.py --repeats 2; done; \
+	for name in startup heads input step; do $(BIN)/python benchmarks/$$name.py --repeats 2; done; \
+	$(BIN)/python benchmarks/probe.py --repeats 1; \
 	$(BIN)/python benchmarks/driver.py --trials 300,1000 --repeats 1; \
 	$(BIN)/python benchmarks/table_of_speed.py --results $$BENCHMARK_RESULTS; \
 	echo "All figures are in $$BENCHMARK_RESULTS."
