@@ -63,7 +63,7 @@ def test_images_of_one_video_have_one_size(tmp_path: Path) -> None:
         index_video(tmp_path)
     for path in tmp_path.iterdir():
         path.write_text("no image")
-    with pytest.raises(ValueError, match="has no image that can be read; 3 files are named as one"):
+    with pytest.raises(ValueError, match="has no image that can be read; 3 files named as one"):
         index_video(tmp_path)
 
 

@@ -28,7 +28,9 @@ CENTRES = 5
 # How much better than the best trial another one must become to count, in standard deviations of
 # all values. Every other proposal looks for any improvement, beside the best trial; those between
 # look for large ones, elsewhere. A trial goes on if it may become better by MARGIN.
+# Where no large one can be expected, any is looked for.
 MARGINS = (0.0, 0.5)
+LEAST_IMPROVEMENT = math.log(1e-4)  # in standard deviations, that can be expected
 MARGIN = 0.1
 STOP = "STOP"  # as Ray Tune's schedulers say it
 LEAST_CHANCE = 0.15  # to become the best one, of a trial that goes on
@@ -158,10 +160,10 @@ class GaussianSearcher:
         posterior = self._posterior(curves)
         posterior.assume_ends(columns[[not curve.is_whole for curve in configurations]])
         mean, _ = posterior.at_end(columns)
-        best = float(mean.max()) + MARGINS[number % len(MARGINS)]
         points = np.array([curve.point for curve in configurations])
         centres = points[np.argsort(-mean)[:CENTRES]]
-        return self._best_candidate(posterior, best, centres, tried, generator)
+        levels = float(mean.max()), float(mean.max()) + MARGINS[number % len(MARGINS)]
+        return self._best_candidate(posterior, levels, centres, tried, generator)
 
     def _is_hopeless(self, curve: Curve) -> bool:
         """Return whether a trial will hardly end better than the best one is expected to."""
@@ -190,20 +192,29 @@ class GaussianSearcher:
     def _best_candidate(
         self,
         posterior: gaussian.Posterior,
-        best: float,
+        levels: tuple[float, float],
         centres: np.ndarray,
         tried: set[tuple[float, ...]],
         generator: np.random.Generator,
     ) -> np.ndarray:
-        """Return the candidate with the greatest expected improvement, of those not tried yet."""
+        """Return the candidate with the greatest expected improvement, of those not tried yet.
+
+        levels: the best trial's, and the one that is to be exceeded where any candidate may be
+        expected to; else the first is.
+        """
         listed = self._space.all_points
-        if listed is not None:
-            return self._first_new(_ranked(self._space, posterior, best, listed), tried)
         half = CANDIDATES // 2
-        candidates = np.concatenate(
-            [self._random(generator, half), self._space.near(centres, half, 1.0, generator)]
-        )
+        candidates = listed
+        if candidates is None:
+            candidates = np.concatenate(
+                [self._random(generator, half), self._space.near(centres, half, 1.0, generator)]
+            )
+        best = levels[1]
+        if _improvements(self._space, posterior, best, candidates).max() < LEAST_IMPROVEMENT:
+            best = levels[0]
         ranked = _ranked(self._space, posterior, best, candidates)
+        if listed is not None:
+            return self._first_new(ranked, tried)
         for round_ in range(ROUNDS):
             top = ranked[:CENTRES]
             near = self._space.near(top, NEAR, 0.3 / (round_ + 1), generator)
@@ -225,9 +236,16 @@ def _ranked(
     space: Space, posterior: gaussian.Posterior, best: float, candidates: np.ndarray
 ) -> np.ndarray:
     """Return candidates, those with the greatest expected improvement first."""
+    improvements = _improvements(space, posterior, best, candidates)
+    return np.asarray(candidates[np.argsort(-improvements, kind="stable")])
+
+
+def _improvements(
+    space: Space, posterior: gaussian.Posterior, best: float, candidates: np.ndarray
+) -> np.ndarray:
+    """Return the logarithms of candidates' expected improvements."""
     mean, deviation = posterior.at_end(space.columns(candidates))
-    improvement = log_expected_improvement(mean, deviation, best)
-    return np.asarray(candidates[np.argsort(-improvement, kind="stable")])
+    return log_expected_improvement(mean, deviation, best)
 
 
 def _one_thread() -> Any:
