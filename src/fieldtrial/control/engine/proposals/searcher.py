@@ -27,10 +27,11 @@ ROUNDS = 2
 CENTRES = 5
 # How much better than the best trial another one must become to count, in standard deviations of
 # all values. Every other proposal looks for any improvement, beside the best trial; those between
-# look for large ones, elsewhere. A trial goes on if it may become better by MARGIN.
-# Where no large one can be expected, any is looked for.
+# look for large ones, elsewhere, unless the logarithm of the one to be expected is below the least:
+# then all candidates are some seven deviations too low. A trial goes on if it may become better by
+# MARGIN.
 MARGINS = (0.0, 0.5)
-LEAST_IMPROVEMENT = math.log(1e-4)  # in standard deviations, that can be expected
+LEAST_IMPROVEMENT = -25.0
 MARGIN = 0.1
 STOP = "STOP"  # as Ray Tune's schedulers say it
 LEAST_CHANCE = 0.15  # to become the best one, of a trial that goes on
