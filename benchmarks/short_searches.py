@@ -37,7 +37,7 @@ GRID = 200
 
 @dataclass
 class Problem:
-    """What is searched.
+    """A function from configurations to learning curves, of which a search looks for the best.
 
     curve: the best accuracies so far of a configuration, as a search sees them. end: its accuracy
     at the last epoch, without noise.

@@ -180,7 +180,10 @@ class GaussianSearcher:
         return bool(chance < LEAST_CHANCE)
 
     def _posterior(self, curves: Sequence[Curve]) -> gaussian.Posterior:
-        """Return the model of what is known. Its parameters are fitted again now and then."""
+        """Return the posterior of the known values.
+
+        Its parameters are fitted again whenever the number of known trials has grown by GROWTH.
+        """
         points = to_points(curves)
         columns = self._space.field_of_column
         known = sum(bool(curve.values) for curve in self._curves.values())
@@ -200,8 +203,8 @@ class GaussianSearcher:
     ) -> np.ndarray:
         """Return the candidate with the greatest expected improvement, of those not tried yet.
 
-        levels: the best trial's, and the one that is to be exceeded where any candidate may be
-        expected to; else the first is.
+        levels: the value of the best trial, and a value at or above it. The improvement is over the
+        second one, or over the first one where no candidate can be expected to exceed the second.
         """
         listed = self._space.all_points
         half = CANDIDATES // 2
@@ -210,10 +213,14 @@ class GaussianSearcher:
             candidates = np.concatenate(
                 [self._random(generator, half), self._space.near(centres, half, 1.0, generator)]
             )
-        best = levels[1]
-        if _improvements(self._space, posterior, best, candidates).max() < LEAST_IMPROVEMENT:
-            best = levels[0]
-        ranked = _ranked(self._space, posterior, best, candidates)
+        best, highest = levels
+        mean, deviation = posterior.at_end(self._space.columns(candidates))
+        improvements = log_expected_improvement(mean, deviation, highest)
+        if improvements.max() < LEAST_IMPROVEMENT:
+            improvements = log_expected_improvement(mean, deviation, best)
+        else:
+            best = highest
+        ranked = candidates[np.argsort(-improvements, kind="stable")]
         if listed is not None:
             return self._first_new(ranked, tried)
         for round_ in range(ROUNDS):
@@ -237,16 +244,9 @@ def _ranked(
     space: Space, posterior: gaussian.Posterior, best: float, candidates: np.ndarray
 ) -> np.ndarray:
     """Return candidates, those with the greatest expected improvement first."""
-    improvements = _improvements(space, posterior, best, candidates)
-    return np.asarray(candidates[np.argsort(-improvements, kind="stable")])
-
-
-def _improvements(
-    space: Space, posterior: gaussian.Posterior, best: float, candidates: np.ndarray
-) -> np.ndarray:
-    """Return the logarithms of candidates' expected improvements."""
     mean, deviation = posterior.at_end(space.columns(candidates))
-    return log_expected_improvement(mean, deviation, best)
+    improvements = log_expected_improvement(mean, deviation, best)
+    return np.asarray(candidates[np.argsort(-improvements, kind="stable")])
 
 
 def _one_thread() -> Any:
