@@ -33,17 +33,6 @@ def measures(
     """
 
     @functools.cache
-    def speeds() -> pd.DataFrame:
-        return speed_of_trials(records)
-
-    @functools.cache
-    def speeds_of(name: str) -> dict[Place, float]:
-        return by_place(speeds()[name])
-
-    def speed(name: str) -> Measure:
-        return lambda group: mean_by_place(group, speeds_of(name))
-
-    @functools.cache
     def searches() -> dict[int, SearchCost]:
         return search_costs(groups.groups, costs)
 
@@ -100,7 +89,7 @@ def measures(
         "search_epochs": lambda group: searches()[group.number].epochs,
         "search_device_hours": lambda group: searches()[group.number].device_hours,
     }
-    known |= {name: speed(name) for name in SPEEDS}
+    known |= _speed_measures(records)
     if "energy_kwh" not in known:  # of no trial
         known |= {"energy_kwh": lambda _: None}
     known |= {"trials": lambda group: group.trials["trial"].nunique()}
@@ -115,6 +104,23 @@ def _names(group: Group) -> str:
     runs = shown_runs(group)
     names = [str(name) for name in (runs if len(runs) else group.trials)["trial"]]
     return few(names, MOST_NAMES)
+
+
+def _speed_measures(records: pd.DataFrame) -> dict[str, Measure]:
+    """Return the means of how fast a group's runs were; nothing is computed before one is asked."""
+
+    @functools.cache
+    def speeds() -> pd.DataFrame:
+        return speed_of_trials(records)
+
+    @functools.cache
+    def speeds_of(name: str) -> dict[Place, float]:
+        return by_place(speeds()[name])
+
+    def speed(name: str) -> Measure:
+        return lambda group: mean_by_place(group, speeds_of(name))
+
+    return {name: speed(name) for name in SPEEDS}
 
 
 def speed_of_trials(records: pd.DataFrame) -> pd.DataFrame:
